@@ -1,0 +1,197 @@
+//! Running cargo in the guests' workspace.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, anyhow, bail};
+use cargo_metadata::{CrateType, Message, MetadataCommand, PackageId};
+
+use crate::Options;
+use crate::toolchain::{TARGET, Toolchain};
+
+/// The shadow stack of a guest, in bytes. Small, so that a fresh instance touches few pages; it lies below the data, so
+/// that what overflows it traps.
+const STACK_SIZE: u32 = 16 * 1024;
+
+/// The directories of [`Options`], made, and as whole paths without links, as the compiler sees them.
+pub(crate) struct Places {
+    pub(crate) workspace: PathBuf,
+    pub(crate) root: PathBuf,
+    pub(crate) target_dir: PathBuf,
+    pub(crate) out_dir: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let workspace = whole(&options.workspace)?;
+        let root = match &options.root {
+            Some(root) => whole(root)?,
+            None => workspace.parent().unwrap_or(&workspace).to_owned(),
+        };
+        Ok(Self {
+            root,
+            target_dir: made(&options.target_dir)?,
+            out_dir: made(&options.out_dir)?,
+            workspace,
+        })
+    }
+}
+
+fn made(directory: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    whole(directory)
+}
+
+fn whole(directory: &Path) -> Result<PathBuf> {
+    directory
+        .canonicalize()
+        .with_context(|| format!("no directory {}", directory.display()))
+}
+
+/// A core module that cargo made.
+pub(crate) struct Module {
+    pub(crate) package: String,
+    pub(crate) path: PathBuf,
+}
+
+/// Builds the packages (all that have a `cdylib`, when none is named) and returns their modules in that order.
+pub(crate) fn build(toolchain: &Toolchain, places: &Places, packages: &[String]) -> Result<Vec<Module>> {
+    let mut ids = guests(toolchain, places)?;
+    if let Some(missing) = packages.iter().find(|name| !ids.contains_key(*name)) {
+        let known: Vec<_> = ids.into_keys().collect();
+        let workspace = places.workspace.display();
+        bail!(
+            "no package `{missing}` with crate-type `cdylib` in {workspace}; there are: {}",
+            known.join(", ")
+        );
+    }
+    if !packages.is_empty() {
+        ids.retain(|name, _| packages.contains(name));
+    }
+    let modules = run(toolchain, places, &ids)?;
+    let order = if packages.is_empty() {
+        ids.keys().cloned().collect()
+    } else {
+        packages.to_vec()
+    };
+    order
+        .into_iter()
+        .map(|package| {
+            let path = ids.get(&package).and_then(|id| modules.get(id)).cloned();
+            let path = path.ok_or_else(|| anyhow!("cargo made no module for package `{package}`"))?;
+            Ok(Module { package, path })
+        })
+        .collect()
+}
+
+/// The workspace's packages that have a `cdylib`, by name.
+fn guests(toolchain: &Toolchain, places: &Places) -> Result<BTreeMap<String, PackageId>> {
+    let output = toolchain
+        .cargo(&places.workspace)
+        .args(["metadata", "--no-deps", "--format-version=1"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!(
+            "cargo does not read the workspace {}: {}",
+            places.workspace.display(),
+            output.status
+        );
+    }
+    let metadata = MetadataCommand::parse(String::from_utf8(output.stdout)?)?;
+    let has_cdylib = |package: &cargo_metadata::Package| {
+        package
+            .targets
+            .iter()
+            .any(|target| target.crate_types.contains(&CrateType::CDyLib))
+    };
+    let packages = metadata.packages.into_iter().filter(has_cdylib);
+    Ok(packages.map(|package| (package.name.to_string(), package.id)).collect())
+}
+
+/// Runs the build and returns the module of each package.
+fn run(
+    toolchain: &Toolchain,
+    places: &Places,
+    packages: &BTreeMap<String, PackageId>,
+) -> Result<BTreeMap<PackageId, PathBuf>> {
+    let mut command = toolchain.cargo(&places.workspace);
+    command
+        .args([
+            "build",
+            "--release",
+            "--lib",
+            "--message-format=json-render-diagnostics",
+            "--target",
+            TARGET,
+        ])
+        .args(toolchain.arguments())
+        .arg("--target-dir")
+        .arg(&places.target_dir)
+        .args(packages.keys().flat_map(|name| ["--package", name]))
+        // Encoded, because a path may have a space in it.
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain, places)?.join("\x1f"));
+    if places.workspace.join("Cargo.lock").exists() {
+        command.arg("--locked");
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let messages = child.stdout.take().context("cargo has no output")?;
+    let mut modules = BTreeMap::new();
+    for message in Message::parse_stream(BufReader::new(messages)) {
+        if let Message::CompilerArtifact(artifact) = message? {
+            let module = artifact
+                .filenames
+                .into_iter()
+                .find(|file| file.extension() == Some("wasm"));
+            modules.extend(module.map(|file| (artifact.package_id, file.into_std_path_buf())));
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!(
+            "cargo could not build the guests in {}: {status}",
+            places.workspace.display()
+        );
+    }
+    Ok(modules)
+}
+
+fn rustflags(toolchain: &Toolchain, places: &Places) -> Result<Vec<String>> {
+    let mut flags = toolchain.rustflags();
+    flags.push(format!("-Clink-arg=-zstack-size={STACK_SIZE}"));
+    let (sources, sources_name) = toolchain.sources(&places.workspace)?;
+    // The compiler takes the last that matches: a target directory lies within the root, mostly.
+    let mut remaps = vec![
+        (places.root.clone(), "/guests".to_owned()),
+        (places.target_dir.clone(), "/target".to_owned()),
+    ];
+    remaps.extend(cargo_home().map(|home| (home, "/cargo".to_owned())));
+    // Debian's is a link; which of its two names the compiler speaks of depends on how it came to the file.
+    remaps.extend(
+        sources
+            .canonicalize()
+            .ok()
+            .map(|sources| (sources, sources_name.clone())),
+    );
+    remaps.push((sources, sources_name));
+    flags.extend(
+        remaps
+            .iter()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
+    );
+    Ok(flags)
+}
+
+/// Where cargo keeps the sources of dependencies.
+fn cargo_home() -> Option<PathBuf> {
+    let home = || std::env::home_dir().map(|home| home.join(".cargo"));
+    std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)
+}

@@ -1,0 +1,80 @@
+//! Keeping an outer cargo's environment from an inner one.
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+/// Takes out of the command's environment what an outer cargo, rustup or make set for a build of its own: flags,
+/// wrappers, target directories, the chosen toolchain. A guest built from a build script then equals one built by hand.
+///
+/// What describes the machine stays: where cargo and rustup live, how to reach a registry, how to draw on the terminal.
+pub fn clean(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if is_of_outer_build(&name) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn is_of_outer_build(name: &OsStr) -> bool {
+    const OF_THE_MACHINE: [&str; 6] = [
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_NET_",
+        "CARGO_REGISTRIES_",
+        "CARGO_REGISTRY_",
+        "CARGO_TERM_",
+    ];
+    const BY_PREFIX: [&str; 5] = ["CARGO_", "RUSTC", "RUSTDOC", "RUSTFLAGS", "DEP_"];
+    /// `MAKEFLAGS` names the file descriptors of a job server that an inner cargo would wait for.
+    const BY_NAME: [&str; 11] = [
+        "CARGO",
+        "DEBUG",
+        "HOST",
+        "MAKEFLAGS",
+        "MFLAGS",
+        "NUM_JOBS",
+        "OPT_LEVEL",
+        "OUT_DIR",
+        "PROFILE",
+        "RUSTUP_TOOLCHAIN",
+        "TARGET",
+    ];
+    let Some(name) = name.to_str() else { return false };
+    let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    BY_NAME.contains(&name) || (starts(&BY_PREFIX) && !starts(&OF_THE_MACHINE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outer_builds_settings_go() {
+        for name in [
+            "CARGO",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_TARGET_DIR",
+            "RUSTC",
+            "RUSTC_WRAPPER",
+            "RUSTFLAGS",
+        ] {
+            assert!(is_of_outer_build(OsStr::new(name)), "{name}");
+        }
+        assert!(is_of_outer_build(OsStr::new("RUSTUP_TOOLCHAIN")));
+    }
+
+    #[test]
+    fn the_machines_settings_stay() {
+        for name in [
+            "CARGO_HOME",
+            "CARGO_NET_OFFLINE",
+            "CARGO_TERM_COLOR",
+            "RUSTUP_HOME",
+            "RUSTUP_AUTO_INSTALL",
+            "PATH",
+        ] {
+            assert!(!is_of_outer_build(OsStr::new(name)), "{name}");
+        }
+    }
+}

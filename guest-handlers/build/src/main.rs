@@ -1,0 +1,61 @@
+//! `parlance-build`: guest crates in, handler components out.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use lexopt::prelude::{Long, Short, Value, ValueExt as _};
+use parlance_build::{Options, build};
+
+const HELP: &str = "\
+Builds guest crates into handler components.
+
+Usage: parlance-build [OPTION]... [PACKAGE]...
+
+PACKAGE: a package of the workspace; none named: every one that has a cdylib.
+
+Options:
+  --workspace DIR   the guests' cargo workspace [default: guest-handlers]
+  --root DIR        a directory that holds the workspace and every crate it names by path;
+                    its path stays out of the components [default: the directory above the workspace]
+  --target-dir DIR  cargo's target directory [default: target/guests]
+  --out DIR         where the components go [default: target/components]
+  -h, --help        this text";
+
+fn main() -> Result<()> {
+    let Some(options) = parse(lexopt::Parser::from_env())? else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    for built in build(&options)? {
+        let note = if built.changed { "" } else { " (unchanged)" };
+        println!("{} {} bytes{note}", built.path.display(), built.size);
+    }
+    Ok(())
+}
+
+/// The options, or `None` when help is wanted.
+fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
+    let mut options = Options {
+        workspace: "guest-handlers".into(),
+        root: None,
+        packages: Vec::new(),
+        target_dir: "target/guests".into(),
+        out_dir: "target/components".into(),
+    };
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("workspace") => options.workspace = directory(&mut arguments)?,
+            Long("root") => options.root = Some(directory(&mut arguments)?),
+            Long("target-dir") => options.target_dir = directory(&mut arguments)?,
+            Long("out") => options.out_dir = directory(&mut arguments)?,
+            Short('h') | Long("help") => return Ok(None),
+            Value(package) => options.packages.push(package.string()?),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn directory(arguments: &mut lexopt::Parser) -> Result<PathBuf> {
+    Ok(arguments.value()?.into())
+}
