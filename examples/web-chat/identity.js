@@ -1,0 +1,94 @@
+// Who this tab is. Each tab is a user of its own, so that two tabs can talk to each other.
+
+import { tabStore } from './storage.js';
+
+const TEMPERS = [
+  'brave',
+  'calm',
+  'clever',
+  'cosy',
+  'eager',
+  'gentle',
+  'jolly',
+  'keen',
+  'kind',
+  'lucky',
+  'merry',
+  'quick',
+  'quiet',
+  'sunny',
+  'witty',
+];
+const ANIMALS = [
+  'badger',
+  'beaver',
+  'falcon',
+  'ferret',
+  'heron',
+  'kestrel',
+  'lynx',
+  'marten',
+  'otter',
+  'owl',
+  'panda',
+  'puffin',
+  'robin',
+  'seal',
+  'wombat',
+];
+
+/** Longest name the page lets one choose, in characters. */
+export const LONGEST_NAME = 40;
+
+/** @returns {{userId: string, name: string}} the same at every call in this tab */
+export function identity() {
+  const known = tabStore.get('identity');
+  if (known?.userId && known?.name) return known;
+  const [temper, animal] = [pick(TEMPERS), pick(ANIMALS)];
+  const suffix = newId().slice(0, 8);
+  const made = { userId: `${temper}-${animal}-${suffix}`, name: `${capital(temper)} ${capital(animal)}` };
+  tabStore.set('identity', made);
+  return made;
+}
+
+/** Keeps the id: it stays the same user under another name. */
+export function rename(name) {
+  const changed = { ...identity(), name: name.trim().slice(0, LONGEST_NAME) };
+  tabStore.set('identity', changed);
+  return changed;
+}
+
+/**
+ * Asks the development server for a token.
+ * @returns {Promise<{token: string, expiresAt: number}>} `expiresAt` in milliseconds since the epoch
+ */
+export async function fetchToken() {
+  const { userId, name } = identity();
+  const response = await fetch('/dev/token', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ user: userId, name }),
+    signal: AbortSignal.timeout(5_000),
+  });
+  if (!response.ok) throw new Error(`The server gave no development token (HTTP ${response.status}).`);
+  return response.json();
+}
+
+/** A random UUID, also where a page that is not served from localhost or over TLS lacks `randomUUID`. */
+export function newId() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+function pick(list) {
+  const [number] = crypto.getRandomValues(new Uint32Array(1));
+  return list[number % list.length];
+}
+
+function capital(word) {
+  return word[0].toUpperCase() + word.slice(1);
+}

@@ -1,0 +1,228 @@
+// Wires the parts: storage and identity to the session, the session to the views, and back.
+
+import { Composer } from './composer.js';
+import { byId, setText } from './dom.js';
+import { fetchToken, identity, LONGEST_NAME, newId, rename } from './identity.js';
+import { MessagesView } from './messages-view.js';
+import { banner, dropNewestToast, toast } from './notices.js';
+import { Outbox } from './outbox.js';
+import { People, TYPING_LASTS } from './people.js';
+import { Session } from './session.js';
+import { SideView } from './side-view.js';
+import { io } from './socket.io.esm.min.js';
+import { browserStore, tabStore } from './storage.js';
+
+const FIRST_ROOMS = ['general', 'random', 'help'];
+/** Messages kept of a room: when it grows beyond the first number it is cut to the second. */
+const [TRIM_ABOVE, TRIM_TO] = [1_500, 800];
+/** Seen messages are reported together, in milliseconds. */
+const REPORT_SEEN_AFTER = 250;
+
+let me = identity();
+let active = tabStore.get('active');
+let token;
+let refreshTimer;
+
+// Every handshake takes a new token, so that a long sleep or a new name needs no special case.
+const socket = io({
+  autoConnect: false,
+  transports: ['websocket', 'polling'],
+  tryAllTransports: true,
+  reconnectionDelay: 500,
+  reconnectionDelayMax: 5_000,
+  auth: (give) => takeToken().then(() => give({ token: token?.token })),
+});
+
+const people = new People();
+const outbox = new Outbox(
+  { load: () => tabStore.get('outbox'), save: (entries) => tabStore.set('outbox', entries) },
+  newId,
+);
+const session = new Session({
+  socket,
+  me: me.userId,
+  outbox,
+  people,
+  lastRead: new Map(tabStore.get('lastRead') ?? []),
+  changed: ({ rooms }) => (rooms ? remember() : undefined, draw()),
+  problem: toast,
+  arrived: (message) => {
+    if (message.roomId === active && message.userId !== me.userId) {
+      setText(byId('announce'), `${people.name(message.userId)}: ${String(message.content)}`);
+    }
+  },
+});
+
+const messages = new MessagesView({
+  older: () => session.older(active),
+  seen: (seq) => {
+    clearTimeout(messages.reporting);
+    const room = active;
+    messages.reporting = setTimeout(() => session.markRead(room, seq), REPORT_SEEN_AFTER);
+  },
+  retry: (clientId) => session.retry(clientId),
+  edit: (clientId) => {
+    const entry = outbox.settle(clientId);
+    if (entry) composer.edit(entry.content);
+    draw();
+  },
+  discard: (clientId) => {
+    outbox.settle(clientId);
+    byId('message').focus();
+    draw();
+  },
+});
+
+const composer = new Composer({
+  send: (text) => {
+    messages.toEnd();
+    session.send(composer.roomId, text, me.name);
+  },
+  typing: (isTyping) => session.typing(composer.roomId, isTyping),
+});
+
+const side = new SideView({ choose, join: choose });
+
+function choose(roomId) {
+  const left = session.rooms.get(active);
+  if (left) left.trim(TRIM_TO);
+  active = roomId;
+  tabStore.set('active', active);
+  session.open(roomId);
+  side.toggle(false);
+  draw();
+  byId('message').focus();
+}
+
+function leave() {
+  session.leave(active);
+  active = session.rooms.keys().next().value;
+  tabStore.set('active', active);
+  draw();
+  byId(active === undefined ? 'room-name' : 'message').focus();
+}
+
+function remember() {
+  browserStore.set('rooms', [...session.rooms.keys()]);
+  tabStore.set('lastRead', [...session.lastRead]);
+}
+
+// Drawing: many changes, one frame.
+
+let drawing = false;
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    drawNow();
+  });
+  // A hidden tab draws no frames, but its title says what waits in it.
+  drawTitle();
+}
+
+function drawNow() {
+  const room = session.rooms.get(active);
+  const rooms = [...session.rooms.keys()].map((id) => ({
+    key: id,
+    id,
+    active: id === active,
+    unread: session.unread(id),
+    refused: session.refusals.has(id),
+  }));
+  side.render({ rooms, people: people.here(), me });
+  setText(byId('title'), room ? `# ${room.id}` : 'No room');
+  byId('leave').hidden = !room;
+  banner(session.state, outbox.entries.filter((entry) => entry.state !== 'failed').length);
+  composer.show(room?.id);
+  drawTyping();
+  if (!room) return messages.renderNothing('Join or create a room to begin.');
+  if (messages.atEnd && room.messages.length > TRIM_ABOVE) room.trim(TRIM_TO);
+  return messages.render({
+    room,
+    outgoing: outbox.of(room.id),
+    people,
+    me: me.userId,
+    loading: session.isLoading(room.id),
+    joined: session.joined.has(room.id),
+    canLoad: session.canLoad(room.id),
+    refusal: session.refusals.get(room.id),
+  });
+}
+
+function drawTitle() {
+  const unread = [...session.rooms.keys()].reduce((sum, id) => sum + session.unread(id), 0);
+  document.title = `${unread > 0 ? `(${unread}) ` : ''}${active ? `#${active} · ` : ''}Parlance`;
+}
+
+let typingTimer;
+function drawTyping() {
+  const names = people.typingIn(active, Date.now());
+  const said =
+    names.length > 3
+      ? 'Several people are typing…'
+      : `${names.join(', ')} ${names.length === 1 ? 'is' : 'are'} typing…`;
+  setText(byId('typing'), names.length === 0 ? '' : said);
+  clearTimeout(typingTimer);
+  if (names.length > 0) typingTimer = setTimeout(drawTyping, TYPING_LASTS / 4);
+}
+
+// Tokens
+
+async function takeToken() {
+  try {
+    token = await fetchToken();
+    refreshBefore(token.expiresAt);
+  } catch (error) {
+    // The old one may do; if not, the server's refusal says so.
+    toast({ event: 'token', code: 'unavailable', message: error.message });
+  }
+}
+
+function refreshBefore(expiresAt) {
+  clearTimeout(refreshTimer);
+  const left = expiresAt - Date.now();
+  // A timer takes at most 2^31 ms; a day is enough, the token is looked at again then.
+  const wait = Math.min(86_400_000, Math.max(5_000, left - Math.min(60_000, left / 4)));
+  refreshTimer = setTimeout(async () => {
+    if (!socket.connected) return;
+    await takeToken();
+    if (token) await session.refresh(token.token);
+  }, wait);
+}
+
+// Name, keys, tab
+
+byId('leave').addEventListener('click', leave);
+byId('me').addEventListener('click', () => {
+  byId('name').value = me.name;
+  byId('name').maxLength = LONGEST_NAME;
+  byId('naming').showModal();
+  byId('name').select();
+});
+byId('naming-cancel').addEventListener('click', () => byId('naming').close());
+byId('naming-form').addEventListener('submit', () => {
+  const name = byId('name').value.trim();
+  if (name === '' || name === me.name) return;
+  me = rename(name);
+  // The name is in the token: a new handshake tells everyone.
+  session.reconnect();
+  draw();
+});
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Escape' || byId('naming').open) return;
+  if (side.isOpen) side.toggle(false);
+  else if (!dropNewestToast()) byId('message').focus();
+});
+document.addEventListener('visibilitychange', () => session.setAway(document.visibilityState === 'hidden'));
+addEventListener('online', () => (socket.connected ? draw() : session.reconnect()));
+addEventListener('offline', draw);
+
+const remembered = browserStore.get('rooms');
+for (const roomId of remembered?.length > 0 ? remembered : FIRST_ROOMS) session.open(String(roomId));
+if (!session.rooms.has(active)) active = session.rooms.keys().next().value;
+session.away = document.visibilityState === 'hidden';
+draw();
+// On a phone this would open the keyboard over the page.
+if (matchMedia('(pointer: fine)').matches) byId('message').focus();
+socket.connect();

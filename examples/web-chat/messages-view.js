@@ -1,0 +1,197 @@
+// The conversation: rows, where the reader is in it, and what they have seen.
+
+import { byId, el, hue, KeyedList, setText } from './dom.js';
+import { timeline } from './timeline.js';
+
+/** This near to the end, in CSS pixels, counts as being at the end. */
+const NEAR_END = 48;
+
+export class MessagesView {
+  /**
+   * @param {object} acts
+   * @param {() => void} acts.older the reader comes near to the oldest message shown
+   * @param {(seq: number) => void} acts.seen a message of another user is on the screen
+   */
+  constructor(acts) {
+    this.acts = acts;
+    this.scroll = byId('scroll');
+    this.atEnd = true;
+    this.endSeq = 0;
+    this.visible = new Set();
+    this.seen = new IntersectionObserver((entries) => this.#onScreen(entries), { root: this.scroll });
+    this.list = new KeyedList(byId('messages'), (row) => this.#row(row), {
+      added: (node) => node.dataset.seq && this.seen.observe(node),
+      removed: (node) => {
+        this.seen.unobserve(node);
+        this.visible.delete(node);
+      },
+    });
+    this.nearTop = new IntersectionObserver(([entry]) => entry.isIntersecting && acts.older(), {
+      root: this.scroll,
+      rootMargin: '400px 0px 0px 0px',
+    });
+    this.scroll.addEventListener('scroll', () => this.#scrolled(), { passive: true });
+    // The composer grows, a phone's keyboard opens: whoever was at the end stays there.
+    new ResizeObserver(() => this.atEnd && this.toEnd()).observe(this.scroll);
+    document.addEventListener('visibilitychange', () => this.reportSeen());
+    byId('jump').addEventListener('click', () => {
+      this.toEnd();
+      byId('message').focus();
+    });
+  }
+
+  /** @param {{room: object, outgoing: object[], people: object, me: string, loading: boolean, canLoad: boolean, refusal?: object}} view */
+  render(view) {
+    const { room } = view;
+    if (this.roomId !== room.id) {
+      this.roomId = room.id;
+      this.atEnd = true;
+      this.list.update([]);
+    }
+    const anchor = this.atEnd ? undefined : this.#anchor();
+    this.#renderTop(view);
+    this.list.update(timeline(view));
+    if (this.atEnd) this.toEnd();
+    else if (anchor) this.scroll.scrollTop += anchor.row.getBoundingClientRect().top - anchor.top;
+    if (this.atEnd) this.endSeq = room.lastSeq ?? 0;
+    this.#renderJump((room.lastSeq ?? 0) - this.endSeq);
+    this.scroll.setAttribute('aria-busy', String(view.loading));
+    // An observer speaks only when something changes; ask anew, a page may have been short.
+    this.nearTop.disconnect();
+    if (view.canLoad && !view.loading) this.nearTop.observe(byId('top'));
+  }
+
+  /** Instead of a room, when none is chosen. */
+  renderNothing(text) {
+    this.roomId = undefined;
+    this.list.update([]);
+    this.nearTop.disconnect();
+    byId('top').hidden = false;
+    setText(byId('top'), text);
+    byId('jump').hidden = true;
+  }
+
+  toEnd() {
+    this.scroll.scrollTop = this.scroll.scrollHeight;
+    this.atEnd = true;
+    byId('jump').hidden = true;
+  }
+
+  reportSeen() {
+    if (document.visibilityState !== 'visible') return;
+    const newest = Math.max(0, ...[...this.visible].map((node) => Number(node.dataset.seq)));
+    if (newest > 0) this.acts.seen(newest);
+  }
+
+  #onScreen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting && target.isConnected) this.visible.add(target);
+      else this.visible.delete(target);
+    }
+    this.reportSeen();
+  }
+
+  #scrolled() {
+    const { scrollHeight, scrollTop, clientHeight } = this.scroll;
+    this.atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END;
+    if (this.atEnd) byId('jump').hidden = true;
+  }
+
+  /** The first row on the screen that will still be there after rows came in above it. */
+  #anchor() {
+    const { top } = this.scroll.getBoundingClientRect();
+    for (const row of byId('messages').querySelectorAll('[data-seq]')) {
+      const box = row.getBoundingClientRect();
+      if (box.bottom > top) return { row, top: box.top };
+    }
+    return undefined;
+  }
+
+  #renderTop({ room, outgoing, loading, canLoad, refusal, joined }) {
+    const top = byId('top');
+    const empty = room.messages.length === 0 && outgoing.length === 0;
+    let text = '';
+    if (refusal) text = `This room cannot be read: ${refusal.message} (${refusal.code})`;
+    else if (loading || (empty && !joined)) text = 'Loading messages…';
+    else if (empty && room.atStart) text = 'No messages yet. Say hello!';
+    else if (room.atStart) text = 'This is where the room begins.';
+    // With more to load the line keeps its height, so that its coming and going moves nothing.
+    setText(top, text || '\u00a0');
+    top.hidden = text === '' && !canLoad;
+    top.classList.toggle('empty', empty);
+  }
+
+  #renderJump(unseen) {
+    const jump = byId('jump');
+    jump.hidden = this.atEnd;
+    setText(jump, unseen > 0 ? `↓ ${unseen} new` : '↓ Newest');
+  }
+
+  #row(row) {
+    if (row.kind === 'day') return el('li', { class: 'day' }, el('span', {}, day(row.at)));
+    if (row.kind === 'gap') {
+      return el('li', { class: 'gap' }, row.lost ? 'Some messages were deleted.' : 'Loading missed messages…');
+    }
+    return row.kind === 'outgoing' ? this.#outgoing(row) : message(row);
+  }
+
+  #outgoing({ clientId, text, state, error }) {
+    const failed = state === 'failed';
+    const act = (name, label) =>
+      el('button', { type: 'button', class: 'small', onclick: () => this.acts[name](clientId) }, label);
+    return el(
+      'li',
+      { class: `message own outgoing ${state}`, 'data-client-id': clientId, 'data-state': state },
+      el('p', { class: 'text', dir: 'auto' }, text),
+      el(
+        'p',
+        { class: 'meta' },
+        failed ? `Not sent: ${error?.message || 'refused'} (${error?.code ?? 'unknown'})` : 'sending…',
+      ),
+      failed
+        ? el('p', { class: 'acts' }, act('retry', 'Try again'), act('edit', 'Edit'), act('discard', 'Discard'))
+        : undefined,
+    );
+  }
+}
+
+function message({ seq, userId, name, text, at, own, heads, readers, lastOwn }) {
+  return el(
+    'li',
+    { class: `message ${own ? 'own' : 'other'}${heads ? ' heads' : ''}`, 'data-seq': String(seq), 'data-user': userId },
+    heads && !own ? el('p', { class: `name ${hue(userId)}`, title: userId }, name) : undefined,
+    own || heads ? undefined : el('span', { class: 'hidden' }, `${name}: `),
+    el('p', { class: 'text', dir: 'auto' }, text),
+    el('p', { class: 'meta' }, time(at), own ? ticks(readers, lastOwn) : undefined),
+  );
+}
+
+/** One tick: the server has it. Two: read, by how many, and on the newest one by whom. */
+function ticks(readers, byName) {
+  if (readers.length === 0) return el('span', { class: 'ticks', title: 'Posted' }, '✓');
+  const names = readers.join(', ');
+  const few = readers.slice(0, 3).join(', ') + (readers.length > 3 ? ` and ${readers.length - 3} more` : '');
+  return el(
+    'span',
+    { class: 'ticks read', title: `Read by ${names}` },
+    byName ? `✓✓ Read by ${few}` : `✓✓ ${readers.length}`,
+    byName ? undefined : el('span', { class: 'hidden' }, ` read by ${names}`),
+  );
+}
+
+function time(at) {
+  if (!Number.isFinite(at)) return undefined;
+  const date = new Date(at);
+  const short = date.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  return el('time', { datetime: date.toISOString(), title: date.toLocaleString() }, short);
+}
+
+function day(at) {
+  if (!Number.isFinite(at)) return 'At an unknown time';
+  const date = new Date(at);
+  const yesterday = new Date();
+  yesterday.setDate(yesterday.getDate() - 1);
+  if (date.toDateString() === new Date().toDateString()) return 'Today';
+  if (date.toDateString() === yesterday.toDateString()) return 'Yesterday';
+  return date.toLocaleDateString([], { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+}

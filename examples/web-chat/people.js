@@ -1,0 +1,93 @@
+// Who is who, who is here, who types and who has read what; without DOM or network.
+
+/** A `user-typing` that is not renewed or taken back counts for this long, in milliseconds. */
+export const TYPING_LASTS = 6_000;
+
+export class People {
+  constructor() {
+    this.known = new Map();
+    this.typing = new Map();
+    this.reads = new Map();
+  }
+
+  /** From `presence`, `get-presence` or anything else the server vouches for. */
+  saw({ userId, username, status, since }) {
+    if (typeof userId !== 'string') return;
+    const person = this.known.get(userId) ?? { userId, status: 'offline' };
+    if (typeof username === 'string' && username !== '') person.name = username;
+    if (status) Object.assign(person, { status, since, doubted: false });
+    this.known.set(userId, person);
+  }
+
+  /** From a message's metadata: what the sender calls themselves. The server's word goes first. */
+  called(userId, name) {
+    if (typeof userId !== 'string' || typeof name !== 'string' || name.trim() === '') return;
+    const person = this.known.get(userId) ?? { userId, status: 'offline' };
+    person.claimed = name.slice(0, 60);
+    this.known.set(userId, person);
+  }
+
+  name(userId) {
+    const person = this.known.get(userId);
+    return person?.name ?? person?.claimed ?? readable(userId);
+  }
+
+  /** Everyone who is online or away, online first, by name. */
+  here() {
+    return [...this.known.values()]
+      .filter((person) => person.status !== 'offline')
+      .map((person) => ({ ...person, name: this.name(person.userId) }))
+      .sort((a, b) => Number(a.status === 'away') - Number(b.status === 'away') || a.name.localeCompare(b.name));
+  }
+
+  /** A new connection: what is known of presence may be old. */
+  doubtAll() {
+    for (const person of this.known.values()) person.doubted = true;
+    this.typing.clear();
+  }
+
+  /** Presence has been asked for: whoever it did not confirm is not here. */
+  dropDoubted() {
+    for (const person of this.known.values()) if (person.doubted) person.status = 'offline';
+  }
+
+  setTyping(roomId, userId, isTyping, now) {
+    const room = this.typing.get(roomId) ?? new Map();
+    if (isTyping) room.set(userId, now + TYPING_LASTS);
+    else room.delete(userId);
+    this.typing.set(roomId, room);
+  }
+
+  /** @returns {string[]} names, in the order they began */
+  typingIn(roomId, now) {
+    return [...(this.typing.get(roomId) ?? [])].filter(([, until]) => until > now).map(([userId]) => this.name(userId));
+  }
+
+  /** Having read a message means having read those before it. */
+  hasRead(roomId, userId, seq) {
+    const room = this.reads.get(roomId) ?? new Map();
+    room.set(userId, Math.max(room.get(userId) ?? 0, seq));
+    this.reads.set(roomId, room);
+  }
+
+  /** @returns {string[]} ids of those who have read the message with this number, its sender left out */
+  readersOf(roomId, seq, senderId) {
+    return [...(this.reads.get(roomId) ?? [])]
+      .filter(([userId, upTo]) => upTo >= seq && userId !== senderId)
+      .map(([userId]) => userId);
+  }
+
+  forgetReads(roomId) {
+    this.reads.delete(roomId);
+  }
+}
+
+/** `brave-otter-3f2a`, an id of this page's making, reads "Brave Otter"; any other id reads as it is. */
+function readable(userId) {
+  const made = /^([a-z]+)-([a-z]+)-[0-9a-f]{4,}$/.exec(userId);
+  if (!made) return String(userId);
+  return made
+    .slice(1)
+    .map((word) => word[0].toUpperCase() + word.slice(1))
+    .join(' ');
+}

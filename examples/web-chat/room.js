@@ -1,0 +1,150 @@
+// One room's messages, without DOM or network: what is here, in which order, and what is missing.
+//
+// The server numbers the messages of a room 1, 2, 3 … without gaps (`seq`), so everything this page
+// needs to know about order, doubles and holes follows from the numbers alone.
+
+/** A hole larger than this is not filled: what lies before it is forgotten and read again on scroll. */
+export const LARGEST_HOLE_FILLED = 1000;
+
+export class Room {
+  /** @param {string} id */
+  constructor(id) {
+    this.id = id;
+    this.clear();
+  }
+
+  /** Forgets everything, as if the room had never been joined. */
+  clear() {
+    /** Ascending by `seq`, each `seq` once. Treat as read-only. */
+    this.messages = [];
+    /** The newest `seq` the server has told of; undefined until the room was joined once. */
+    this.lastSeq = undefined;
+    /** True when nothing older than `messages[0]` can be had. */
+    this.atStart = false;
+    this.bySeq = new Map();
+    this.byId = new Map();
+    this.deadHoles = new Set();
+  }
+
+  /** The `after` for the next `join-room`, or undefined when the room was never joined. */
+  get after() {
+    return this.lastSeq;
+  }
+
+  /** The `before` for the next page of history; undefined asks for the newest page. */
+  get before() {
+    return this.messages[0]?.seq;
+  }
+
+  /** @returns {number | undefined} the place of a message that is loaded */
+  seqOf(messageId) {
+    return this.byId.get(messageId)?.seq;
+  }
+
+  /**
+   * Adds messages in any order. One that is here already is not added again. One marked
+   * `provisional` (put together from an acknowledgement) gives way to what the server delivers.
+   *
+   * Another message under a number that is taken means that the server's data is not the data we
+   * have read so far (a development server that was reset): then everything read before is forgotten.
+   * @returns {{added: object[], reset: boolean}} the new ones, ascending
+   */
+  merge(incoming) {
+    const wellFormed = incoming.filter((m) => m?.roomId === this.id && Number.isSafeInteger(m.seq) && m.seq > 0);
+    const reset = wellFormed.some((m) => this.bySeq.has(m.seq) && this.bySeq.get(m.seq).id !== m.id);
+    if (reset) this.clear();
+    const added = [];
+    let replaced = false;
+    for (const message of wellFormed) {
+      const known = this.bySeq.get(message.seq);
+      if (known && !known.provisional) continue;
+      this.bySeq.set(message.seq, message);
+      this.byId.set(message.id, message);
+      if (known) replaced = true;
+      else added.push(message);
+    }
+    added.sort(bySeq);
+    if (added.length > 0 || replaced) {
+      const appends = !replaced && added[0].seq > (this.messages.at(-1)?.seq ?? 0);
+      this.messages = appends ? this.messages.concat(added) : [...this.bySeq.values()].sort(bySeq);
+      this.lastSeq = Math.max(this.lastSeq ?? 0, this.messages.at(-1).seq);
+    }
+    if (this.before === 1) this.atStart = true;
+    return { added, reset };
+  }
+
+  /**
+   * Takes the answer to `join-room`.
+   * @param {number | undefined} after what was asked for
+   * @returns {{added: object[], reset: boolean}}
+   */
+  joined(after, { lastSeq, messages = [] }) {
+    // The server knows fewer messages than we have seen: its data was reset.
+    const reset = after !== undefined && lastSeq < after;
+    if (reset) this.clear();
+    const merged = this.merge(messages);
+    this.lastSeq = Math.max(this.lastSeq ?? 0, lastSeq);
+    if (this.lastSeq === 0) this.atStart = true;
+    return { added: merged.added, reset: reset || merged.reset };
+  }
+
+  /**
+   * Takes a page of history.
+   * @param {number | undefined} before what was asked for
+   * @returns {{added: object[], reset: boolean}}
+   */
+  page(before, { messages = [] }) {
+    const merged = this.merge(messages);
+    // The server has nothing older (it never existed, or was deleted): stop asking.
+    if (!messages.some((m) => before === undefined || m.seq < before)) this.atStart = true;
+    return merged;
+  }
+
+  /**
+   * The newest stretch that is missing although something before it is here; both ends exclusive.
+   * What is missing before the first loaded message is no hole but history, read on scroll.
+   * @returns {{after: number, before: number} | undefined}
+   */
+  hole() {
+    let before = (this.lastSeq ?? 0) + 1;
+    for (let i = this.messages.length - 1; i >= 0; i -= 1) {
+      const after = this.messages[i].seq;
+      if (before - after > 1 && !this.deadHoles.has(before)) return { after, before };
+      before = after;
+    }
+    return undefined;
+  }
+
+  /**
+   * Takes a page of history that was asked for to fill a hole.
+   * @param {{after: number, before: number}} hole
+   * @returns {{added: object[], reset: boolean}}
+   */
+  fill(hole, { messages = [] }) {
+    const merged = this.merge(messages);
+    // The server has nothing there (it was deleted): asking again would never end.
+    if (!messages.some((m) => m.seq > hole.after && m.seq < hole.before)) this.deadHoles.add(hole.before);
+    return merged;
+  }
+
+  /** Keeps the newest `count` messages; older ones are read again on scroll. */
+  trim(count) {
+    if (this.messages.length <= count) return;
+    this.keepFrom(this.messages.at(-count).seq);
+  }
+
+  /** Forgets what is older than `seq`; it is read again on scroll. */
+  keepFrom(seq) {
+    for (const message of this.messages) {
+      if (message.seq >= seq) continue;
+      this.bySeq.delete(message.seq);
+      this.byId.delete(message.id);
+    }
+    this.messages = this.messages.filter((m) => m.seq >= seq);
+    this.atStart = this.before === 1;
+  }
+}
+
+function bySeq(a, b) {
+  return a.seq - b.seq;
+}

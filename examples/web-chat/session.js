@@ -1,0 +1,366 @@
+// The connection and what it keeps up to date: rooms, outbox, people. Knows the protocol, not the page.
+
+import { payload } from './outbox.js';
+import { LARGEST_HOLE_FILLED, Room } from './room.js';
+
+/** How long an acknowledgement may take, in milliseconds; then the event counts as lost. */
+const ANSWER_WITHIN = 10_000;
+/** Messages per page of history, and the most the server gives at once. */
+const PAGE = 50;
+const LARGEST_PAGE = 200;
+/** Users per `get-presence`. */
+const PRESENCE_PAGE = 100;
+const TRY_AGAIN_AFTER = 1_500;
+
+export class Session {
+  /**
+   * @param {object} parts
+   * @param {object} parts.socket a socket.io-client socket that is not connected yet
+   * @param {string} parts.me this user's id
+   * @param {import("./outbox.js").Outbox} parts.outbox
+   * @param {import("./people.js").People} parts.people
+   * @param {(change: {rooms?: boolean}) => void} parts.changed something shown may have changed
+   * @param {(problem: {event: string, code: string, message: string}) => void} parts.problem
+   * @param {(message: object) => void} parts.arrived a new message came while connected
+   * @param {Map<string, number>} parts.lastRead by room, the newest `seq` this user has seen
+   */
+  constructor(parts) {
+    Object.assign(this, parts);
+    /** connecting, catching-up, live or reconnecting */
+    this.state = 'connecting';
+    /** @type {Map<string, Room>} in the order shown */
+    this.rooms = new Map();
+    this.joined = new Set();
+    /** By room: why it cannot be joined, or its history not be read. */
+    this.refusals = new Map();
+    this.away = false;
+    /** Counts connections, so that an answer that belongs to an earlier one is told apart. */
+    this.connection = 0;
+    this.refusedConnections = 0;
+    this.busy = new Set();
+    this.owedReads = new Map();
+    this.#listen();
+  }
+
+  // Rooms
+
+  /** Adds a room to the list, and joins it as soon as there is a connection. */
+  open(roomId) {
+    if (this.rooms.has(roomId)) return;
+    const room = new Room(roomId);
+    this.rooms.set(roomId, room);
+    if (this.socket.connected) this.#join(room).then((members) => this.#askPresence(members));
+    this.changed({ rooms: true });
+  }
+
+  leave(roomId) {
+    this.rooms.delete(roomId);
+    this.refusals.delete(roomId);
+    this.lastRead.delete(roomId);
+    this.people.forgetReads(roomId);
+    if (this.joined.delete(roomId)) this.#tell('leave-room', roomId);
+    this.changed({ rooms: true });
+  }
+
+  unread(roomId) {
+    const room = this.rooms.get(roomId);
+    return Math.max(0, (room?.lastSeq ?? 0) - (this.lastRead.get(roomId) ?? room?.lastSeq ?? 0));
+  }
+
+  /** Reads the next older page of a room, once at a time. */
+  async older(roomId) {
+    const room = this.rooms.get(roomId);
+    if (!room || !this.canLoad(roomId)) return;
+    await this.#once(`older ${roomId}`, async () => {
+      const before = room.before;
+      const answer = await this.#ask('history', { roomId, limit: PAGE, ...(before === undefined ? {} : { before }) });
+      if (answer.ok) return this.#took(room, room.page(before, answer));
+      if (answer.error) this.#report('history', answer.error);
+      if (answer.error && !answer.error.retryable) this.refusals.set(roomId, answer.error);
+      else await pause(TRY_AGAIN_AFTER);
+    });
+    this.changed({});
+  }
+
+  /** Whether there may be an older page, and one may ask for it. */
+  canLoad(roomId) {
+    return this.joined.has(roomId) && !this.refusals.has(roomId) && !this.rooms.get(roomId)?.atStart;
+  }
+
+  isLoading(roomId) {
+    return this.busy.has(`older ${roomId}`);
+  }
+
+  // Messages
+
+  send(roomId, content, name) {
+    const entry = this.outbox.add(roomId, content, { name }, Date.now());
+    if (entry.state === 'failed') this.#report('send-message', entry.error);
+    this.#flush(roomId);
+    this.changed({});
+  }
+
+  retry(clientId) {
+    const entry = this.outbox.get(clientId);
+    this.outbox.retry(clientId);
+    if (entry) this.#flush(entry.roomId);
+    this.changed({});
+  }
+
+  /** The user has seen this room up to `seq`. */
+  markRead(roomId, seq) {
+    const room = this.rooms.get(roomId);
+    const before = this.lastRead.get(roomId) ?? 0;
+    if (!room || seq <= before) return;
+    this.lastRead.set(roomId, seq);
+    const newest = room.messages.findLast((m) => m.seq <= seq && m.userId !== this.me);
+    if (newest && newest.seq > before) this.owedReads.set(roomId, newest.id);
+    this.#payReads(roomId);
+    this.changed({ rooms: true });
+  }
+
+  typing(roomId, isTyping) {
+    if (this.joined.has(roomId)) this.#tell('typing', roomId, isTyping);
+  }
+
+  setAway(away) {
+    this.away = away;
+    if (this.state === 'live') this.#tell('set-presence', away ? 'away' : 'online');
+  }
+
+  // Connection
+
+  /** Ends a wait between two attempts, and makes a new handshake with a new token. */
+  reconnect() {
+    this.socket.disconnect();
+    this.socket.connect();
+  }
+
+  #listen() {
+    const { socket } = this;
+    socket.on('connect', () => this.#connected());
+    socket.on('disconnect', (reason) => {
+      this.#lost();
+      // After this the client does not reconnect by itself.
+      if (reason === 'io server disconnect') this.#connectLater();
+    });
+    socket.on('connect_error', (error) => {
+      this.#lost();
+      // A refusal by the server ends the client's own attempts.
+      if (socket.active) return;
+      this.#report('connect', { code: 'denied', message: error.message });
+      this.#connectLater();
+    });
+    socket.on('new-message', (message) => this.#arrived(message));
+    socket.on('user-typing', ({ roomId, userId, username, typing }) => {
+      this.people.saw({ userId, username });
+      this.people.setTyping(roomId, userId, typing, Date.now());
+      this.changed({});
+    });
+    socket.on('message-read', ({ roomId, userId, messageId }) => {
+      const seq = this.rooms.get(roomId)?.seqOf(messageId);
+      if (seq === undefined) return;
+      this.people.hasRead(roomId, userId, seq);
+      this.changed({});
+    });
+    socket.on('presence', (state) => {
+      this.people.saw(state);
+      this.changed({});
+    });
+    socket.on('error-event', (error) => this.#report(error.event, error));
+  }
+
+  #lost() {
+    this.joined.clear();
+    this.state = this.connection === 0 ? 'connecting' : 'reconnecting';
+    this.changed({ rooms: true });
+  }
+
+  #connectLater() {
+    const wait = Math.min(30_000, TRY_AGAIN_AFTER * 2 ** this.refusedConnections);
+    this.refusedConnections += 1;
+    setTimeout(() => {
+      if (!this.socket.active) this.socket.connect();
+    }, wait);
+  }
+
+  async #connected() {
+    const connection = (this.connection += 1);
+    this.refusedConnections = 0;
+    this.state = 'catching-up';
+    this.people.doubtAll();
+    this.changed({ rooms: true });
+    const members = await Promise.all([...this.rooms.values()].map((room) => this.#join(room)));
+    if (connection !== this.connection || !this.socket.connected) return;
+    this.state = 'live';
+    if (this.away) this.#tell('set-presence', 'away');
+    this.changed({ rooms: true });
+    await this.#askPresence(members.flat());
+    if (connection === this.connection && this.socket.connected) this.people.dropDoubted();
+    this.changed({});
+  }
+
+  /** @returns {Promise<string[]>} who is in the room, as far as its handler says */
+  async #join(room) {
+    const { connection } = this;
+    const after = room.after;
+    const answer = await this.#ask('join-room', room.id, ...(after === undefined ? [] : [{ after }]));
+    if (connection !== this.connection || this.rooms.get(room.id) !== room) return [];
+    if (!answer.ok) {
+      if (!answer.lost) this.#report('join-room', answer.error);
+      if (answer.lost || answer.error.retryable) {
+        if (!this.socket.connected) return [];
+        await pause(TRY_AGAIN_AFTER);
+        return connection === this.connection && this.socket.connected ? this.#join(room) : [];
+      }
+      this.refusals.set(room.id, answer.error);
+      this.changed({ rooms: true });
+      return [];
+    }
+    this.refusals.delete(room.id);
+    this.joined.add(room.id);
+    this.#took(room, room.joined(after, answer));
+    if (!this.lastRead.has(room.id)) this.lastRead.set(room.id, room.lastSeq);
+    this.#fillHoles(room);
+    this.#flush(room.id);
+    this.#payReads(room.id);
+    this.changed({ rooms: true });
+    return Array.isArray(answer.data?.members) ? answer.data.members : [];
+  }
+
+  #arrived(message) {
+    const room = this.rooms.get(message?.roomId);
+    if (!room) return;
+    const result = room.merge([message]);
+    this.#took(room, result);
+    this.people.setTyping(room.id, message.userId, false, Date.now());
+    if (result.added.length > 0) this.arrived(message);
+    // While joining, what is missing before this one is on its way already.
+    if (this.joined.has(room.id)) this.#fillHoles(room);
+    this.changed({ rooms: true });
+  }
+
+  /** Draws the conclusions from messages that are new here. */
+  #took(room, { added, reset }) {
+    if (reset) {
+      this.lastRead.set(room.id, 0);
+      this.people.forgetReads(room.id);
+    }
+    for (const message of added) {
+      this.people.called(message.userId, message.metadata?.name);
+      // An own message whose acknowledgement was lost: it did arrive.
+      if (message.userId === this.me) this.outbox.settle(message.metadata?.clientId);
+    }
+  }
+
+  #fillHoles(room) {
+    return this.#once(`holes ${room.id}`, async () => {
+      for (let hole = room.hole(); hole && this.joined.has(room.id); hole = room.hole()) {
+        const missing = hole.before - hole.after - 1;
+        if (missing > LARGEST_HOLE_FILLED) {
+          room.keepFrom(hole.before);
+          continue;
+        }
+        const limit = Math.min(LARGEST_PAGE, missing);
+        const answer = await this.#ask('history', { roomId: room.id, before: hole.before, limit });
+        if (answer.ok) this.#took(room, room.fill(hole, answer));
+        else if (answer.lost || answer.error.retryable) await pause(TRY_AGAIN_AFTER);
+        else return this.#report('history', answer.error);
+        this.changed({ rooms: true });
+      }
+    });
+  }
+
+  #flush(roomId) {
+    return this.#once(`send ${roomId}`, async () => {
+      for (let entry = this.outbox.next(roomId); entry && this.joined.has(roomId); entry = this.outbox.next(roomId)) {
+        this.outbox.sending(entry);
+        this.changed({});
+        const answer = await this.#ask('send-message', payload(entry));
+        if (answer.ok) {
+          this.#posted(entry, answer.message);
+        } else {
+          if (answer.error && !answer.error.retryable) this.#report('send-message', answer.error);
+          const wait = this.outbox.refused(entry.clientId, answer.error);
+          this.changed({});
+          if (wait !== undefined && this.socket.connected) await pause(wait);
+        }
+      }
+    });
+  }
+
+  #posted({ clientId, roomId, content, metadata }, { id, seq, sentAt }) {
+    this.outbox.settle(clientId);
+    const message = { id, seq, sentAt, roomId, userId: this.me, content, metadata, provisional: true };
+    const room = this.rooms.get(roomId);
+    if (room) {
+      this.#took(room, room.merge([message]));
+      this.#fillHoles(room);
+    }
+    this.changed({ rooms: true });
+  }
+
+  async #payReads(roomId) {
+    const messageId = this.owedReads.get(roomId);
+    if (messageId === undefined || !this.joined.has(roomId)) return;
+    const answer = await this.#ask('read-message', messageId);
+    // What was lost is owed still, and paid after the next join.
+    if (!answer.lost && this.owedReads.get(roomId) === messageId) this.owedReads.delete(roomId);
+    if (answer.error) this.#report('read-message', answer.error);
+  }
+
+  async #askPresence(members) {
+    const ids = [...new Set(members)];
+    for (let i = 0; i < ids.length; i += PRESENCE_PAGE) {
+      const answer = await this.#ask('get-presence', ids.slice(i, i + PRESENCE_PAGE));
+      if (!answer.ok) return answer.lost || this.#report('get-presence', answer.error);
+      answer.states.forEach((state) => this.people.saw(state));
+      this.changed({});
+    }
+  }
+
+  /** Trades the token for a new one on the open connection. @returns {Promise<boolean>} */
+  async refresh(token) {
+    const answer = await this.#ask('refresh-token', token);
+    if (answer.error) this.#report('refresh-token', answer.error);
+    return Boolean(answer.ok);
+  }
+
+  /** Emits with an acknowledgement. Never queues: what a dead connection would swallow is `lost`. */
+  async #ask(event, ...args) {
+    if (!this.socket.connected) return { ok: false, lost: true };
+    try {
+      const answer = await this.socket.timeout(ANSWER_WITHIN).emitWithAck(event, ...args);
+      if (answer?.ok) return answer;
+      return {
+        ok: false,
+        error: answer?.error ?? { code: 'unhandled', message: 'An answer without sense.', retryable: false },
+      };
+    } catch {
+      return { ok: false, lost: true };
+    }
+  }
+
+  #tell(event, ...args) {
+    if (this.socket.connected) this.socket.emit(event, ...args);
+  }
+
+  #report(event, error) {
+    this.problem({ event, code: error?.code ?? 'unknown', message: error?.message ?? '' });
+  }
+
+  /** Runs `task` unless one of that name is running. */
+  async #once(name, task) {
+    if (this.busy.has(name)) return;
+    this.busy.add(name);
+    try {
+      await task();
+    } finally {
+      this.busy.delete(name);
+    }
+  }
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
