@@ -1,0 +1,133 @@
+// Messages, history and what a join brings.
+import assert from 'node:assert/strict';
+import { assertFailed, assertGapless } from './lib/assert.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+
+const server = await startServer();
+
+async function roomWith(count, user = 'ann') {
+  const room = freshRoom();
+  const client = await connect(server, user);
+  await client.join(room);
+  await Promise.all(Array.from({ length: count }, (_, i) => client.post(room, `message ${i + 1}`)));
+  return { room, client };
+}
+
+test('a message without metadata has no such field', async () => {
+  const { room, client } = await roomWith(1);
+  const message = await client.next('new-message', (each) => each.roomId === room);
+  assert.deepEqual(Object.keys(message).sort(), ['content', 'id', 'roomId', 'sentAt', 'seq', 'userId']);
+});
+
+test('join-room without `after` brings no messages but says how far the room is', async () => {
+  const { room } = await roomWith(3);
+  const answer = await (await connect(server, 'bob')).join(room);
+  assert.equal(answer.lastSeq, 3);
+  assert.deepEqual(answer.messages, []);
+  assert.equal(answer.complete, true);
+});
+
+test('join-room with `after` brings exactly what was missed, oldest first', async () => {
+  const { room, client } = await roomWith(7);
+  const answer = await (await connect(server, 'bob')).join(room, { after: 4 });
+  assert.deepEqual(answer.messages, client.messages(room).slice(4));
+  assert.equal(answer.lastSeq, 7);
+  assert.equal(answer.complete, true);
+});
+
+test('join-room with `after` at or past the end brings nothing', async () => {
+  const { room } = await roomWith(2);
+  const bob = await connect(server, 'bob');
+  for (const after of [2, 1_000_000]) {
+    const answer = await bob.join(room, { after });
+    assert.deepEqual(answer.messages, []);
+    assert.equal(answer.complete, true);
+    assert.equal(answer.lastSeq, 2);
+  }
+});
+
+test('a join that missed more than a page brings the newest and says that older ones are missing', async () => {
+  const { room } = await roomWith(205);
+  const bob = await connect(server, 'bob');
+  const cut = await bob.join(room, { after: 2 });
+  assert.equal(cut.complete, false);
+  assert.deepEqual(cut.messages.map((message) => message.seq), Array.from({ length: 200 }, (_, i) => i + 6));
+  const whole = await bob.join(room, { after: 5 });
+  assert.equal(whole.complete, true);
+  assert.deepEqual(whole.messages.map((message) => message.seq), Array.from({ length: 200 }, (_, i) => i + 6));
+});
+
+test('history pages back from the newest: 50 by default, 200 at most, ascending', async () => {
+  const { room, client } = await roomWith(260);
+  const first = await client.must('history', { roomId: room });
+  assert.deepEqual(first.messages.map((message) => message.seq), Array.from({ length: 50 }, (_, i) => i + 211));
+  assert.equal(first.complete, false);
+  const small = await client.must('history', { roomId: room, before: 4, limit: 2 });
+  assert.deepEqual(small.messages.map((message) => message.seq), [2, 3]);
+  assert.equal(small.complete, false);
+  const last = await client.must('history', { roomId: room, before: 4, limit: 3 });
+  assert.deepEqual(last.messages.map((message) => message.seq), [1, 2, 3]);
+  assert.equal(last.complete, true);
+  const capped = await client.must('history', { roomId: room, limit: 100_000 });
+  assert.equal(capped.messages.length, 200);
+  assert.equal(capped.complete, false);
+  assertGapless(await client.history(room), 260);
+});
+
+test('history of an empty room is empty and complete', async () => {
+  const ann = await connect(server, 'ann');
+  const room = freshRoom();
+  await ann.join(room);
+  const { messages, complete } = await ann.must('history', { roomId: room });
+  assert.deepEqual(messages, []);
+  assert.equal(complete, true);
+});
+
+test('history and what was delivered agree to the last field', async () => {
+  const { room, client } = await roomWith(5);
+  await client.post(room, 'with metadata', { metadata: { a: 1.5, 'b"c': '\u2028', nested: { deep: [true] } } });
+  await client.until(() => client.messages(room).length === 6, '6 messages');
+  assert.deepEqual(await client.history(room), client.messages(room));
+});
+
+test('a receipt is told once, however often it is sent', async () => {
+  const { room, client: ann } = await roomWith(2);
+  const bob = await connect(server, 'bob');
+  await bob.join(room);
+  const [first, second] = await ann.history(room);
+  await bob.must('read-message', first.id);
+  await bob.must('read-message', first.id);
+  await bob.must('read-message', second.id);
+  await ann.next('message-read', (each) => each.messageId === second.id);
+  assert.equal(ann.all('message-read').filter((each) => each.messageId === first.id).length, 1);
+});
+
+test('a message of a room one has not joined cannot be told from one that does not exist', async () => {
+  const { room, client: ann } = await roomWith(1);
+  const [message] = await ann.history(room);
+  const eve = await connect(server, 'eve');
+  const hidden = await eve.ask('read-message', message.id);
+  const absent = await eve.ask('read-message', `${message.id}x`);
+  assertFailed(hidden, 'not-found');
+  assertFailed(absent, 'not-found');
+  await ann.post(room, 'afterwards');
+  await ann.next('new-message', (each) => each.content === 'afterwards');
+  assert.deepEqual(ann.all('message-read'), []);
+});
+
+test('a database that survives a restart goes on counting', async () => {
+  const own = await startServer();
+  const room = freshRoom();
+  const ann = await connect(own, 'ann');
+  await ann.join(room);
+  const before = await ann.post(room, 'before');
+  await own.stop();
+  await ann.until(() => ann.disconnects.length === 1, 'the end of the server');
+  await own.start();
+  await ann.back();
+  const answer = await ann.join(room, { after: 0 });
+  assert.deepEqual(answer.messages.map((message) => message.id), [before.id]);
+  assert.equal((await ann.post(room, 'after')).seq, 2);
+});

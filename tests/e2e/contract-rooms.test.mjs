@@ -1,0 +1,101 @@
+// Rooms: who hears what, and what takes membership.
+import assert from 'node:assert/strict';
+import { assertFailed } from './lib/assert.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+
+const server = await startServer();
+
+test('posting, typing and reading history take membership', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  const eve = await connect(server, 'eve');
+  await ann.join(room);
+  assertFailed(await eve.ask('send-message', { roomId: room, content: 'let me in' }), 'denied');
+  assertFailed(await eve.ask('typing', room), 'denied');
+  assertFailed(await eve.ask('history', { roomId: room }), 'denied');
+  await ann.post(room, 'alone');
+  await ann.next('new-message', (message) => message.roomId === room);
+  assert.deepEqual(ann.messages(room).map((message) => message.content), ['alone']);
+  assert.deepEqual(ann.all('user-typing'), []);
+});
+
+test('a denial does not tell whether the room exists', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  const eve = await connect(server, 'eve');
+  await ann.join(room);
+  await ann.post(room, 'secret');
+  const there = await eve.ask('history', { roomId: room });
+  const nowhere = await eve.ask('history', { roomId: freshRoom('nowhere') });
+  assertFailed(there, 'denied');
+  assert.deepEqual(there, nowhere);
+});
+
+test('leaving a room ends delivery at once', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const ann = await connect(server, 'ann');
+  const bob = await connect(server, 'bob');
+  for (const client of [ann, bob]) {
+    await client.join(room);
+    await client.join(other);
+  }
+  await bob.must('leave-room', room);
+  await ann.post(room, 'unheard');
+  await ann.must('typing', room);
+  await ann.post(other, 'heard');
+  await bob.next('new-message', (message) => message.content === 'heard');
+  assert.deepEqual(bob.messages(room), []);
+  assert.deepEqual(bob.all('user-typing'), []);
+  assertFailed(await bob.ask('send-message', { roomId: room, content: 'still here?' }), 'denied');
+});
+
+test('joining twice is joining once', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  await ann.join(room);
+  await ann.join(room);
+  await ann.post(room, 'one');
+  await ann.post(room, 'two');
+  await ann.next('new-message', (message) => message.content === 'two');
+  assert.equal(ann.messages(room).length, 2);
+  await ann.must('leave-room', room);
+  assertFailed(await ann.ask('typing', room), 'denied');
+});
+
+test('rooms do not hear each other', async () => {
+  const names = ['a', 'A', 'a:b', 'a/b', 'a b', 'ä', '/', '*', '__proto__', '{"json":true}', `${'x'.repeat(128)}`];
+  const ann = await connect(server, 'ann');
+  for (const name of names) await ann.join(name);
+  for (const name of names) await ann.post(name, `in ${name}`);
+  await ann.until(() => ann.all('new-message').length === names.length, 'every message');
+  for (const name of names) {
+    assert.deepEqual(ann.messages(name).map((message) => [message.content, message.seq]), [[`in ${name}`, 1]]);
+  }
+});
+
+test('the devices of one user are members each for itself', async () => {
+  const room = freshRoom();
+  const phone = await connect(server, 'ann');
+  const laptop = await connect(server, 'ann');
+  await phone.join(room);
+  assertFailed(await laptop.ask('send-message', { roomId: room, content: 'not joined here' }), 'denied');
+  await laptop.join(room);
+  await laptop.post(room, 'from the laptop');
+  await phone.next('new-message', (message) => message.content === 'from the laptop');
+  await laptop.must('typing', room);
+  await phone.next('user-typing', (each) => each.userId === 'ann');
+  await laptop.must('leave-room', room);
+  await phone.post(room, 'still here');
+  await phone.next('new-message', (message) => message.content === 'still here');
+});
+
+test('join-room says who is there', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  const bob = await connect(server, 'bob');
+  await ann.join(room);
+  const { data } = await bob.join(room);
+  assert.deepEqual([...data.members].sort(), ['ann', 'bob']);
+});

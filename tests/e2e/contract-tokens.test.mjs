@@ -1,0 +1,55 @@
+// Who a token says one is, and how long.
+import assert from 'node:assert/strict';
+import { assertFailed } from './lib/assert.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+import { seconds, token } from './lib/token.mjs';
+
+const server = await startServer();
+
+/** The user and name that a token's bearer appears under. */
+async function appearance(claims) {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  await ann.join(room);
+  const other = await connect(server, 'other', { auth: { token: token(undefined, claims) } });
+  await other.join(room);
+  await other.must('typing', room);
+  const { userId, username } = await ann.next('user-typing', (each) => each.roomId === room);
+  return [userId, username];
+}
+
+test('the user is `sub`, or else `id`; the name is `name`, or else `username`', async () => {
+  assert.deepEqual(await appearance({ sub: 's', name: 'N' }), ['s', 'N']);
+  assert.deepEqual(await appearance({ id: 'i', username: 'U' }), ['i', 'U']);
+  assert.deepEqual(await appearance({ sub: 's', id: 'i', name: 'N', username: 'U' }), ['s', 'N']);
+});
+
+test('a connection ends when its token does, unless the token was refreshed', async () => {
+  const exp = seconds(3);
+  const [lapsing, renewing] = await Promise.all(['lapsing', 'renewing'].map((user) =>
+    connect(server, user, { auth: { token: token(user, { exp }) }, reconnection: false })));
+  const { expiresAt } = await renewing.must('refresh-token', token('renewing', { exp: seconds(600) }));
+  assert.ok(expiresAt > Date.now() + 500_000);
+  await lapsing.until(() => lapsing.disconnects.length > 0, 'the end of the token', 15_000);
+  assert.deepEqual(lapsing.disconnects, ['io server disconnect']);
+  assert.ok(Date.now() >= exp * 1000, 'not before the token ends');
+  await renewing.join(freshRoom());
+});
+
+test('a token of somebody else, or a bad one, refreshes nothing', async () => {
+  const ann = await connect(server, 'ann');
+  const bad = [
+    token('bob'),
+    token('ann', {}, { secret: 'another secret that is longer than 32 bytes' }),
+    token('ann', { exp: seconds(-600) }),
+    'garbage',
+    '',
+  ];
+  for (const each of bad) {
+    const answer = await ann.ask('refresh-token', each);
+    assertFailed(answer, answer.error?.code === 'invalid' ? 'invalid' : 'denied');
+  }
+  await ann.join(freshRoom());
+});

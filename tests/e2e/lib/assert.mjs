@@ -1,0 +1,26 @@
+// What answers must look like.
+import assert from 'node:assert/strict';
+
+/** The stable error codes of the contract. */
+export const CODES = ['invalid', 'denied', 'not-found', 'conflict', 'too-large', 'rate-limited', 'quota-exceeded',
+  'timeout', 'handler-failed', 'unhandled', 'unavailable'];
+
+/** A failed acknowledgement in its full shape, with `code`. */
+export function assertFailed(answer, code) {
+  assert.equal(answer?.ok, false, `expected ${code}, got ${JSON.stringify(answer)?.slice(0, 500)}`);
+  assert.deepEqual(Object.keys(answer.error).sort(), ['code', 'message', 'retryable'], JSON.stringify(answer));
+  assert.equal(answer.error.code, code, JSON.stringify(answer));
+  assert.equal(typeof answer.error.message, 'string');
+  assert.ok(answer.error.message.length > 0, 'an error says something');
+  assert.equal(typeof answer.error.retryable, 'boolean');
+}
+
+/** A time in milliseconds since the epoch, within the last minute. */
+export function assertNow(value) {
+  assert.ok(Number.isInteger(value) && Math.abs(Date.now() - value) < 60_000, `${value} is not now, in milliseconds`);
+}
+
+/** Exactly the messages 1 to `count`, in that order. */
+export function assertGapless(messages, count = messages.length) {
+  assert.deepEqual(messages.map((message) => message.seq), Array.from({ length: count }, (_, i) => i + 1));
+}

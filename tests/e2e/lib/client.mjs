@@ -1,0 +1,153 @@
+// The official client, with everything it receives kept in order.
+import { io } from 'socket.io-client';
+import { owned } from './scope.mjs';
+import { token } from './token.mjs';
+import { Conditions, PATIENCE_MS, within } from './wait.mjs';
+
+export class Client {
+  #conditions = new Conditions();
+  /** Every event received: `{event, args}`, in order. */
+  received = [];
+  /** Why it was disconnected, each time. */
+  disconnects = [];
+  /** How often it has connected. */
+  connects = 0;
+  /** The errors of refused connects. */
+  refusals = [];
+
+  constructor(url, user, { namespace = '/', auth, ...options } = {}) {
+    this.user = user;
+    this.socket = io(url + namespace, {
+      transports: ['websocket'],
+      forceNew: true,
+      reconnectionDelay: 20,
+      reconnectionDelayMax: 200,
+      auth: auth ?? { token: token(user) },
+      ...options,
+    });
+    const changed = () => this.#conditions.changed();
+    this.socket.onAny((event, ...args) => {
+      this.received.push({ event, args });
+      changed();
+    });
+    this.socket.on('connect', () => {
+      this.connects += 1;
+      changed();
+    });
+    this.socket.on('disconnect', (reason) => {
+      this.disconnects.push(reason);
+      changed();
+    });
+    this.socket.on('connect_error', (error) => {
+      this.refusals.push(error);
+      changed();
+    });
+  }
+
+  /** Waits until `probe()` is truthy, looking after each thing that arrives. */
+  until(probe, what, ms) {
+    return this.#conditions.until(probe, () => `${this.user}: ${what}; received ${this.#summary()}`, ms);
+  }
+
+  #summary() {
+    const last = this.received.slice(-10).map(({ event, args }) => `${event} ${JSON.stringify(args)}`.slice(0, 200));
+    return `${this.received.length} events, the last: [${last.join(', ')}], disconnects: [${this.disconnects}], `
+      + `refusals: [${this.refusals.map((error) => error.message)}]`;
+  }
+
+  async connected(times = 1) {
+    await this.until(() => this.connects >= times && this.socket.connected, `connect ${times}`);
+    return this;
+  }
+
+  /** Waits for the next connect. After a server's own disconnect the library leaves coming back to the application. */
+  async back() {
+    const times = this.connects + (this.socket.connected ? 0 : 1);
+    if (!this.socket.active) this.socket.connect();
+    return this.connected(times);
+  }
+
+  emit(event, ...args) {
+    this.socket.emit(event, ...args);
+  }
+
+  /** Sends and waits for the acknowledgement. */
+  ask(event, ...args) {
+    return within(
+      new Promise((resolve) => this.socket.emit(event, ...args, resolve)),
+      () => `the acknowledgement of ${event} to ${this.user}; received ${this.#summary()}`,
+      PATIENCE_MS,
+    );
+  }
+
+  /** `ask`, and the answer must be ok. */
+  async must(event, ...args) {
+    const answer = await this.ask(event, ...args);
+    if (answer?.ok !== true) throw new Error(`${event} of ${this.user} failed: ${JSON.stringify(answer)}`);
+    return answer;
+  }
+
+  /** The first arguments of every `event` received. */
+  all(event) {
+    return this.received.filter((each) => each.event === event).map((each) => each.args[0]);
+  }
+
+  /** The first `event` whose first argument fulfils `wanted`, past or to come. */
+  next(event, wanted = () => true, ms) {
+    return this.until(() => this.all(event).find(wanted), `${event} ${wanted}`, ms);
+  }
+
+  messages(roomId) {
+    return this.all('new-message').filter((message) => message.roomId === roomId);
+  }
+
+  /** Joins a room: the acknowledgement. */
+  join(roomId, options) {
+    return options === undefined ? this.must('join-room', roomId) : this.must('join-room', roomId, options);
+  }
+
+  /** Posts a message and returns the acknowledged `{id, seq, sentAt}`. */
+  async post(roomId, content, more = {}) {
+    const { message } = await this.must('send-message', { roomId, content, ...more });
+    return message;
+  }
+
+  /** Every message of the room, oldest first, page by page. */
+  async history(roomId) {
+    const messages = [];
+    let before;
+    for (;;) {
+      const page = await this.must('history', { roomId, limit: 200, ...(before ? { before } : {}) });
+      messages.unshift(...page.messages);
+      if (page.complete) return messages;
+      before = messages[0].seq;
+    }
+  }
+
+  close() {
+    this.socket.disconnect();
+  }
+}
+
+/** A client that is connected. */
+export async function connect(server, user, options) {
+  return owned(new Client(server.url, user, options)).connected();
+}
+
+/** A client that is to be refused: the refusal. */
+export async function refused(server, options) {
+  const client = owned(new Client(server.url, 'nobody', { reconnection: false, ...options }));
+  const [error] = await client.until(() => {
+    if (client.connects > 0) throw new Error('it was let in');
+    return client.refusals.length > 0 && client.refusals;
+  }, 'a refusal');
+  client.close();
+  return error;
+}
+
+let rooms = 0;
+/** A room id no other test of this file uses. */
+export function freshRoom(name = 'room') {
+  rooms += 1;
+  return `${name}-${rooms}`;
+}

@@ -1,0 +1,35 @@
+// A disk small enough to fill: a tmpfs of a few megabytes.
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { owned } from './scope.mjs';
+import { temporaryDirectory } from './server.mjs';
+
+/** Mounts one; it takes root, and says so when it is not. */
+export function smallDisk(megabytes) {
+  const dir = temporaryDirectory();
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m`, 'tmpfs', dir], { stdio: 'pipe' });
+  } catch (error) {
+    throw new Error(`this test mounts a small tmpfs and hence needs root: ${error.stderr ?? error}`);
+  }
+  owned({ close: () => execFileSync('umount', ['--lazy', dir]) });
+  return dir;
+}
+
+/** Takes all the space that is left in `dir`; returns a function that gives it back. */
+export function fill(dir) {
+  const path = join(dir, 'filler');
+  const file = openSync(path, 'w');
+  // Down to single bytes: what is left after the last whole block would do for a small write.
+  for (let block = Buffer.alloc(64 * 1024); block.length > 0;) {
+    try {
+      if (writeSync(file, block) < block.length) block = block.subarray(block.length >> 1);
+    } catch (error) {
+      if (error.code !== 'ENOSPC') throw error;
+      block = block.subarray(0, block.length >> 1);
+    }
+  }
+  closeSync(file);
+  return () => rmSync(path);
+}

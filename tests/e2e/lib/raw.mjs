@@ -1,0 +1,78 @@
+// Socket.IO by hand: frames the official client would never send, over a plain WebSocket or plain HTTP.
+import WebSocket from 'ws';
+import { owned } from './scope.mjs';
+import { token } from './token.mjs';
+import { Conditions } from './wait.mjs';
+
+export class Raw {
+  #conditions = new Conditions();
+  /** Text frames received, pings left out. */
+  frames = [];
+  closed = false;
+
+  constructor(server) {
+    const address = `${server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`;
+    this.ws = new WebSocket(address);
+    this.ws.on('message', (data) => {
+      const text = data.toString();
+      if (text === '2') this.ws.send('3');
+      else this.frames.push(text);
+      this.#conditions.changed();
+    });
+    const end = () => {
+      this.closed = true;
+      this.#conditions.changed();
+    };
+    this.ws.on('close', end).on('error', end);
+  }
+
+  until(probe, what, ms) {
+    return this.#conditions.until(probe, () => `${what}; frames: ${this.frames.slice(-5)}; closed: ${this.closed}`, ms);
+  }
+
+  /** The first frame that begins with `start`, past or to come, taken out of the list. */
+  async frame(start, ms) {
+    const found = await this.until(() => {
+      const at = this.frames.findIndex((frame) => frame.startsWith(start));
+      return at >= 0 && { at };
+    }, `a frame ${start}`, ms);
+    return this.frames.splice(found.at, 1)[0];
+  }
+
+  /** True when `frame` was answered, false when the connection was closed instead. */
+  answered(start) {
+    return this.until(() => (this.frames.some((frame) => frame.startsWith(start)) && 'answered') || (this.closed && 'closed'),
+      `an answer ${start} or the end`);
+  }
+
+  /** Sends as a text frame, whatever the bytes are. */
+  send(data) {
+    this.ws.send(data, { binary: false });
+  }
+
+  /** Sends an event packet and returns the arguments of its acknowledgement. */
+  async ask(id, text) {
+    this.send(`42${id}${text}`);
+    return JSON.parse((await this.frame(`43${id}[`)).slice(`43${id}`.length));
+  }
+
+  close() {
+    this.ws.terminate();
+  }
+}
+
+/** A raw WebSocket, connected to the namespace `/` as `user`. */
+export async function rawConnect(server, user) {
+  const raw = owned(new Raw(server));
+  await raw.frame('0{');
+  raw.send(`40${JSON.stringify({ token: token(user) })}`);
+  await raw.frame('40{');
+  return raw;
+}
+
+/** Proof that the server is well: another client joins, posts and hears itself. */
+export async function serverIsWell(client, room) {
+  await client.join(room);
+  const { id } = await client.post(room, 'all is well');
+  await client.next('new-message', (message) => message.id === id);
+}

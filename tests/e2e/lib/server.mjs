@@ -1,0 +1,203 @@
+// A Parlance server of the test's own: a free port, a directory of its own, its logs kept.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { stringify } from 'smol-toml';
+import { owned } from './scope.mjs';
+import { Conditions, eventually, within } from './wait.mjs';
+
+const E2E = resolve(import.meta.dirname, '..');
+/** The binary under test. */
+export const BINARY = resolve(process.env.PARLANCE_BIN ?? join(E2E, '../../target/debug/parlance'));
+/** Signs every token of these tests that is meant to be accepted. */
+export const SECRET = 'a secret for tests only, longer than 32 bytes';
+/** A cold start compiles the handlers. */
+const START_MS = 60_000;
+const LOG_LINES_SHOWN = 80;
+
+// A test's server must not depend on what the caller's shell happens to set.
+const OURS = ['PORT', 'HOST', 'JWT_SECRET', 'FRONTEND_URL', 'REDIS_URL', 'DATABASE_URL', 'PARLANCE_ADMIN_TOKEN', 'RUST_LOG'];
+
+/** The caller's environment without any of the server's own variables. */
+export function cleanEnvironment() {
+  const env = { ...process.env };
+  for (const name of OURS) delete env[name];
+  return env;
+}
+
+/** A directory that is gone when the test is over. */
+export function temporaryDirectory() {
+  const path = mkdtempSync(join(tmpdir(), 'parlance-e2e-'));
+  owned({ close: () => rmSync(path, { recursive: true, force: true }) });
+  return path;
+}
+
+/** The path of a component made for these tests. */
+export function guest(name) {
+  const dir = resolve(process.env.PARLANCE_TEST_GUESTS ?? join(E2E, '../../target/test-guests'));
+  const path = join(dir, `${name}.wasm`);
+  if (!existsSync(path)) throw new Error(`${path} is missing; \`make test\` builds it`);
+  return path;
+}
+
+// Whatever ends this process, `kill -9` included, ends its servers.
+const DIE_WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--'];
+
+/** Starts the binary and keeps its output. The process may well be one that ends by itself. */
+export class Process {
+  #conditions = new Conditions();
+  output = '';
+  exit = null;
+
+  constructor(args, { env = {}, cwd, wrapper = [] } = {}) {
+    if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing; \`cargo build\` makes it`);
+    const [command, ...rest] = [...DIE_WITH_US, ...wrapper, BINARY, ...args];
+    this.child = spawn(command, rest, { cwd, env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text) => {
+        this.output += text;
+        this.#conditions.changed();
+      });
+    }
+    this.stdout = '';
+    this.child.stdout.on('data', (text) => (this.stdout += text));
+    this.child.on('error', (error) => (this.output += String(error)));
+    this.ended = new Promise((done) => {
+      this.child.on('close', (code, signal) => {
+        this.exit = { code, signal };
+        this.#conditions.changed();
+        done(this.exit);
+      });
+    });
+  }
+
+  get lines() {
+    return this.output.split('\n');
+  }
+
+  /** The first match of `pattern` in the output so far or to come; fails as soon as the process has ended without. */
+  sees(pattern, ms) {
+    return this.#conditions.until(() => {
+      const found = this.output.match(pattern);
+      if (!found && this.exit) throw new Error(`ended with ${JSON.stringify(this.exit)} before ${pattern}:\n${this.output}`);
+      return found;
+    }, () => `${pattern} in the output:\n${this.output}`, ms);
+  }
+
+  /** Waits for the end: `{code, signal}`. */
+  end(ms) {
+    return within(this.ended, () => `the end of ${BINARY}:\n${this.output}`, ms);
+  }
+
+  signal(name) {
+    if (!this.exit) this.child.kill(name);
+  }
+
+  async close() {
+    this.signal('SIGKILL');
+    await this.ended;
+  }
+
+  diagnosis() {
+    const lines = this.lines;
+    const left = Math.max(0, lines.length - LOG_LINES_SHOWN);
+    return `log of server ${this.child.pid} (${left} lines before these):\n${lines.slice(left).join('\n')}`;
+  }
+}
+
+/** Runs a command to its end: `{code, output, stdout}`. */
+export async function run(args, options) {
+  const process = owned(new Process(args, options));
+  const { code } = await process.end();
+  return { code, output: process.output, stdout: process.stdout };
+}
+
+class Server {
+  #options;
+  #process;
+
+  constructor(options) {
+    this.#options = options;
+    this.dir = options.dir ?? temporaryDirectory();
+    this.port = 0;
+  }
+
+  async start() {
+    const { config, handlers = {}, env, command = 'serve', args = [], wrapper } = this.#options;
+    const sections = Object.entries(handlers).map(([event, component]) => [event, { component }]);
+    const parts = [];
+    if (typeof config === 'string') parts.push(config);
+    else if (config) parts.push(stringify(config));
+    if (sections.length > 0) parts.push(stringify({ handlers: Object.fromEntries(sections) }));
+    const file = parts.length > 0 ? join(this.dir, 'parlance.toml') : null;
+    if (file) writeFileSync(file, parts.join('\n'));
+    this.#process = new Process([command, ...(file ? ['--config', file] : []), ...args], {
+      cwd: this.dir,
+      wrapper,
+      env: {
+        // A second start takes the first one's port, so that clients find it again.
+        PORT: String(this.port),
+        DATABASE_URL: `sqlite:${join(this.dir, 'chat.db')}`,
+        JWT_SECRET: SECRET,
+        ...env,
+      },
+    });
+    const [, port] = await this.#process.sees(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
+    this.port = Number(port);
+    this.url = `http://127.0.0.1:${port}`;
+    await eventually(async () => (await fetch(`${this.url}/readyz`)).ok, '/readyz', START_MS);
+    return this;
+  }
+
+  get pid() {
+    return this.#process.child.pid;
+  }
+
+  /** Everything the present process has printed. */
+  get log() {
+    return this.#process.output;
+  }
+
+  sees(pattern, ms) {
+    return this.#process.sees(pattern, ms);
+  }
+
+  /** Asks it to end, as an orchestrator does: `{code, signal, ms}`. */
+  async stop() {
+    const begun = performance.now();
+    this.#process.signal('SIGTERM');
+    const exit = await this.#process.end(20_000);
+    return { ...exit, ms: performance.now() - begun };
+  }
+
+  /** `kill -9`; true when there was something to kill. */
+  kill() {
+    this.#process.signal('SIGKILL');
+    return this.#process.ended;
+  }
+
+  /** Starts again on the same data and port. */
+  async restart() {
+    await this.kill();
+    return this.start();
+  }
+
+  async close() {
+    await this.#process?.close();
+  }
+
+  diagnosis() {
+    return this.#process?.diagnosis();
+  }
+}
+
+/**
+ * Starts a server and waits until it is ready.
+ * @param {{config?: string | object, handlers?: Record<string, string>, env?: Record<string, string>,
+ *   command?: 'serve' | 'dev', args?: string[], dir?: string, wrapper?: string[]}} options
+ *   `handlers`: handler name to component path; `wrapper`: a command to start it through.
+ */
+export async function startServer(options = {}) {
+  return owned(new Server(options)).start();
+}

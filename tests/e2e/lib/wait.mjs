@@ -1,0 +1,61 @@
+// Waiting for a condition, never for a length of time.
+
+/** How long anything here may take before the test fails, in milliseconds. */
+export const PATIENCE_MS = 10_000;
+
+/**
+ * The promise's value, or an error that says what did not come.
+ * @param {string | (() => string)} what
+ */
+export async function within(promise, what, ms = PATIENCE_MS) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => {
+      const text = typeof what === 'function' ? what() : what;
+      reject(new Error(`waited ${ms} ms in vain for ${text}`));
+    }, ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Asks `probe` again and again until it returns something truthy, and returns that. For states nobody announces. */
+export async function eventually(probe, what, ms = PATIENCE_MS) {
+  const end = performance.now() + ms;
+  for (;;) {
+    const value = await probe();
+    if (value) return value;
+    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** Conditions that are looked at again whenever `changed` is called. */
+export class Conditions {
+  #waiting = new Set();
+
+  changed() {
+    for (const look of this.#waiting) look();
+  }
+
+  /** The first truthy value of `probe`. */
+  until(probe, what, ms = PATIENCE_MS) {
+    let look;
+    const met = new Promise((resolve, reject) => {
+      look = () => {
+        try {
+          const value = probe();
+          if (value) resolve(value);
+        } catch (error) {
+          reject(error);
+        }
+      };
+      this.#waiting.add(look);
+      look();
+    });
+    return within(met, what, ms).finally(() => this.#waiting.delete(look));
+  }
+}

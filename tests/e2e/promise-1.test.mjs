@@ -1,0 +1,83 @@
+// Promise 1. The component `hostile` does a deed with each kind of effect and then ends as it is told to.
+import assert from 'node:assert/strict';
+import { assertFailed } from './lib/assert.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+
+const EFFECTS = ['post', 'kv-set', 'emit', 'join', 'leave', 'presence', 'mark-read'];
+const ENDS = { trap: 'handler-failed', memory: 'handler-failed', loop: 'timeout', reject: 'denied' };
+
+const server = await startServer({ handlers: { event: guest('hostile') } });
+
+/** A room with two members and a message, a second room with the witness alone, and a key of its own. */
+async function scene() {
+  const room = freshRoom();
+  const side = freshRoom('side');
+  const actor = await connect(server, `actor-${room}`);
+  const witness = await connect(server, `witness-${room}`);
+  await actor.join(room);
+  await witness.join(room);
+  await witness.join(side);
+  const message = await witness.post(room, 'the first');
+  await actor.next('new-message', (each) => each.id === message.id);
+  return { room, side, actor, witness, messageId: message.id, key: `key-${room}`, marks: 0 };
+}
+
+const isMark = ({ event, args }) => event === 'new-message' && args[0].content === 'a mark';
+
+/** All that anybody can see of the rooms, the users and the keys. */
+async function visible({ room, side, actor, witness, key }) {
+  const history = (await witness.history(room)).filter((each) => each.content !== 'a mark');
+  const { value } = await witness.must('kv-get', { key }).then((answer) => answer.data ?? answer);
+  const members = async (id) => [...(await witness.join(id)).data.members].sort();
+  const { states } = await witness.must('get-presence', [actor.user]);
+  const mayRead = async (id) => (await actor.ask('history', { roomId: id })).ok;
+  return {
+    history: history.map((each) => each.id),
+    value: value ?? null,
+    members: [await members(room), await members(side)],
+    joined: [await mayRead(room), await mayRead(side)],
+    status: states.map((each) => each.status),
+    heard: [actor, witness].map((client) => client.received.filter((each) => !isMark(each))),
+  };
+}
+
+/** Something later has come the same way, so nothing earlier is still under way. */
+async function settle(at) {
+  for (const id of [at.room, at.side]) {
+    const mark = await at.witness.post(id, 'a mark');
+    await at.witness.next('new-message', (each) => each.id === mark.id);
+  }
+  await at.actor.ask('get-presence', []);
+}
+
+function deed(at, effect, end) {
+  // The actor is in `room` already, so what it can newly join is `side`.
+  const roomId = effect === 'join' ? at.side : at.room;
+  return at.actor.ask(`${effect}-then-${end}`, { roomId, messageId: at.messageId, key: at.key });
+}
+
+for (const effect of EFFECTS) {
+  test(`promise 1: all or nothing: ${effect}`, async (t) => {
+    const at = await scene();
+    await settle(at);
+    for (const [end, code] of Object.entries(ENDS)) {
+      await t.test(`${effect}, then ${end}: nothing is left of it`, async () => {
+        const before = await visible(at);
+        assertFailed(await deed(at, effect, end), code);
+        await settle(at);
+        assert.deepEqual(await visible(at), before);
+        const line = server.log.split('\n').find((each) => each.includes(`${effect}-then-${end}`));
+        assert.ok(line, 'the log has a line about it');
+      });
+    }
+    await t.test(`${effect}, then ok: all of it happens`, async () => {
+      const before = await visible(at);
+      const answer = await deed(at, effect, 'ok');
+      assert.equal(answer.ok, true, JSON.stringify(answer));
+      await settle(at);
+      assert.notDeepEqual(await visible(at), before, 'the probe sees the effect');
+    });
+  });
+}

@@ -1,0 +1,68 @@
+// Logs that a machine can read and a person can follow.
+import assert from 'node:assert/strict';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+import { token } from './lib/token.mjs';
+
+const server = await startServer({
+  config: { log: { format: 'json', level: 'debug' } },
+  handlers: { event: guest('hostile') },
+});
+
+/** Waits for a log line that fulfils `wanted` and returns it. */
+async function logged(wanted, what) {
+  let line;
+  await server.sees({ [Symbol.match]: () => (line = lines().find(wanted)) ?? null, toString: () => what });
+  return line;
+}
+
+function lines() {
+  // The last piece may be half a line.
+  return server.log.split('\n').slice(0, -1).filter(Boolean).map((line) => JSON.parse(line));
+}
+
+/** The fields of a line, its span's included. */
+const fields = (line) => Object.assign({}, ...(line.spans ?? []), line.span, line.fields, line);
+
+test('every line is JSON with a time, a level and a target', async () => {
+  await connect(server, 'ann');
+  for (const line of lines()) {
+    assert.ok(!Number.isNaN(Date.parse(line.timestamp)), JSON.stringify(line));
+    assert.match(line.level, /^(TRACE|DEBUG|INFO|WARN|ERROR)$/);
+    assert.equal(typeof line.target, 'string');
+  }
+});
+
+test('a failing event is logged with its connection, its id and its handler', async () => {
+  const ann = await connect(server, 'ann');
+  const room = freshRoom();
+  await ann.join(room);
+  await ann.ask('post-then-trap', { roomId: room });
+  await ann.ask('post-then-trap', { roomId: room });
+  const isIt = (line) => line.level !== 'DEBUG' && JSON.stringify(line).includes('post-then-trap');
+  await logged((line) => isIt(line), 'a line about the trap');
+  const [first, second] = lines().filter(isIt).map(fields);
+  assert.ok(first.connection && first.event_id && first.handler, JSON.stringify(first));
+  assert.equal(first.connection, second.connection);
+  assert.notEqual(first.event_id, second.event_id);
+});
+
+test('what a guest logs is in the log, with the event it belongs to', async () => {
+  const ann = await connect(server, 'ann');
+  await ann.must('log', { message: 'a word\u001b[31m from the guest\nin two lines' });
+  const line = fields(await logged((each) => JSON.stringify(each).includes('a word'), "the guest's words"));
+  assert.ok(line.connection && line.event_id && line.handler, JSON.stringify(line));
+});
+
+test('neither tokens nor contents of messages are logged', async () => {
+  const room = freshRoom();
+  const secret = token('ann');
+  const ann = await connect(server, 'ann', { auth: { token: secret } });
+  await ann.join(room);
+  await ann.post(room, 'something private');
+  await ann.ask('refresh-token', secret);
+  await ann.ask('send-message', { roomId: room, content: 'something private', clientId: 7 });
+  assert.ok(!server.log.includes(secret));
+  assert.ok(!server.log.includes('something private'));
+});

@@ -1,0 +1,63 @@
+// SIGTERM under load: what was acknowledged is there, clients are told, and the end comes in time.
+import assert from 'node:assert/strict';
+import { assertGapless } from './lib/assert.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+
+const LIMIT_MS = 10_000;
+
+test('SIGTERM under load: in-flight work is finished, clients are told, exit code 0 within 10 s', async () => {
+  const server = await startServer();
+  const room = freshRoom();
+  const acked = [];
+  const failed = [];
+  let enough;
+  const underLoad = new Promise((resolve) => (enough = resolve));
+  const clients = await Promise.all(Array.from({ length: 10 }, async (_, i) => {
+    // One in three over polling: they must be told as well.
+    const transports = i % 3 === 0 ? ['polling'] : ['websocket'];
+    const client = await connect(server, `user-${i}`, { transports, reconnection: false });
+    await client.join(room);
+    return client;
+  }));
+  const post = (client) => {
+    client.socket.emit('send-message', { roomId: room, content: client.user }, (answer) => {
+      if (answer.ok) acked.push(answer.message);
+      else failed.push(answer);
+      if (acked.length >= 300) enough();
+      if (client.socket.connected) post(client);
+    });
+  };
+  for (const client of clients) for (let i = 0; i < 5; i += 1) post(client);
+  await underLoad;
+
+  const { code, signal, ms } = await server.stop();
+  assert.deepEqual({ code, signal }, { code: 0, signal: null });
+  assert.ok(ms < LIMIT_MS, `${ms} ms`);
+  for (const client of clients) {
+    await client.until(() => client.disconnects.length > 0, 'a disconnect');
+    assert.deepEqual(client.disconnects, ['io server disconnect'], `${client.user} was told`);
+  }
+  for (const { error } of failed) assert.deepEqual([error.code, error.retryable], ['unavailable', true]);
+
+  await server.start();
+  const reader = await connect(server, 'reader');
+  await reader.join(room);
+  const history = await reader.history(room);
+  assertGapless(history);
+  const ids = new Set(history.map((message) => message.id));
+  for (const { id } of acked) assert.ok(ids.has(id), 'an acknowledged message is lost');
+  for (const client of clients) {
+    for (const { id } of client.all('new-message')) assert.ok(ids.has(id), 'a delivered message is lost');
+  }
+});
+
+test('SIGINT, as from a terminal, ends it as well', async () => {
+  const server = await startServer();
+  const ann = await connect(server, 'ann', { reconnection: false });
+  process.kill(server.pid, 'SIGINT');
+  await ann.until(() => ann.disconnects.length > 0, 'a disconnect');
+  const { code } = await server.stop();
+  assert.equal(code, 0);
+});
