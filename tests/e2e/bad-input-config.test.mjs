@@ -12,13 +12,13 @@ port = 123456
 
 [limits]
 history_page_max = -1
-content_bytes = "a lot"
+content = "a lot"
 no_such_limit = 5
 
 [handlers.event]
 component = "/no/such/component.wasm"
 `;
-const KEYS = ['server.port', 'limits.history_page_max', 'limits.content_bytes', 'limits.no_such_limit', 'handlers.event.component'];
+const KEYS = ['server.port', 'limits.history_page_max', 'limits.content', 'limits.no_such_limit', 'handlers.event.component'];
 
 function configured(text) {
   const cwd = temporaryDirectory();

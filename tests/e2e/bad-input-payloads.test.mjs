@@ -96,7 +96,7 @@ test('deep JSON is refused, or kept as it is, but never a crash', async () => {
 
 test('names like those of the protocol or of JavaScript objects are plain unknown events', async () => {
   const ann = await connect(server, 'ann');
-  for (const event of ['__proto__', 'constructor', 'toString', 'message', 'error', 'Join-Room', 'join-room ', 'x'.repeat(5000)]) {
+  for (const event of ['__proto__', 'constructor', 'toString', 'message', 'error', 'Join-Room', 'join-room ']) {
     assertFailed(await ann.ask(event, room), 'unhandled');
   }
   await serverIsWell(ann, freshRoom());

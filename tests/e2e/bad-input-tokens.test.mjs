@@ -79,7 +79,9 @@ const rsa = generateKeyPairSync('rsa', {
 const keyFile = join(temporaryDirectory(), 'public.pem');
 writeFileSync(keyFile, rsa.publicKey);
 const asymmetric = await startServer({
-  config: { auth: { algorithm: 'RS256', public_key_file: keyFile, audience: AUDIENCE, issuer: ISSUER } },
+  config: {
+    auth: { audience: [AUDIENCE], issuer: [ISSUER], keys: [{ algorithm: 'RS256', public_key_file: keyFile }] },
+  },
   env: { JWT_SECRET: undefined },
 });
 const rs = (more = {}, algorithm = 'RS256') =>

@@ -27,9 +27,10 @@ test('the user is `sub`, or else `id`; the name is `name`, or else `username`', 
 });
 
 test('a connection ends when its token does, unless the token was refreshed', async () => {
+  const exact = await startServer({ config: { auth: { leeway: '0s' } } });
   const exp = seconds(3);
   const [lapsing, renewing] = await Promise.all(['lapsing', 'renewing'].map((user) =>
-    connect(server, user, { auth: { token: token(user, { exp }) }, reconnection: false })));
+    connect(exact, user, { auth: { token: token(user, { exp }) }, reconnection: false })));
   const { expiresAt } = await renewing.must('refresh-token', token('renewing', { exp: seconds(600) }));
   assert.ok(expiresAt > Date.now() + 500_000);
   await lapsing.until(() => lapsing.disconnects.length > 0, 'the end of the token', 15_000);

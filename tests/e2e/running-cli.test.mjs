@@ -68,9 +68,7 @@ test('--help names every command, and each has a help of its own', async () => {
     assert.equal(help.code, 0);
     assert.match(help.output, /Usage: parlance/);
   }
-  for (const variable of ['PORT', 'JWT_SECRET', 'FRONTEND_URL', 'DATABASE_URL']) {
-    assert.match((await run(['serve', '--help'])).output, new RegExp(variable));
-  }
+  for (const variable of ['PORT', 'JWT_SECRET', 'FRONTEND_URL', 'DATABASE_URL']) assert.match(output, new RegExp(variable));
   assert.match((await run(['--version'])).output, /^parlance \d+\.\d+\.\d+/);
 });
 

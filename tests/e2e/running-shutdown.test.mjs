@@ -15,8 +15,8 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
   let enough;
   const underLoad = new Promise((resolve) => (enough = resolve));
   const clients = await Promise.all(Array.from({ length: 10 }, async (_, i) => {
-    // One in three over polling: they must be told as well.
-    const transports = i % 3 === 0 ? ['polling'] : ['websocket'];
+    // Some only listen, over polling: they must be told as well.
+    const transports = i < 3 ? ['polling'] : ['websocket'];
     const client = await connect(server, `user-${i}`, { transports, reconnection: false });
     await client.join(room);
     return client;
@@ -29,7 +29,7 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
       if (client.socket.connected) post(client);
     });
   };
-  for (const client of clients) for (let i = 0; i < 5; i += 1) post(client);
+  for (const client of clients.slice(3)) for (let i = 0; i < 5; i += 1) post(client);
   await underLoad;
 
   const { code, signal, ms } = await server.stop();

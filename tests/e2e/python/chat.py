@@ -16,13 +16,20 @@ class User:
     def __init__(self, token: str) -> None:
         self.inbox: queue.Queue = queue.Queue()
         self.client = socketio.Client(reconnection=False)
+        self.refusal = ""
         self.client.on("*", lambda event, *args: self.inbox.put((event, *args)))
-        self.client.connect(
-            URL,
-            auth={"token": token},
-            transports=[os.environ["PARLANCE_TRANSPORT"]],
-            wait_timeout=PATIENCE_S,
-        )
+        self.client.on("connect_error", self.refused)
+        self.token = token
+
+    def refused(self, error: dict) -> None:
+        """Keeps what the server says on a refused connect."""
+        self.refusal = error["message"]
+
+    def connect(self) -> "User":
+        """Connects over the one transport under test."""
+        transport = os.environ["PARLANCE_TRANSPORT"]
+        self.client.connect(URL, auth={"token": self.token}, transports=[transport], wait_timeout=PATIENCE_S)
+        return self
 
     def ask(self, event: str, *args):
         """Sends and returns the acknowledgement, which has to be ok."""
@@ -44,7 +51,7 @@ def check(condition: bool, what: object) -> None:
         raise AssertionError(what)
 
 
-ann, bob = User(os.environ["ANN_TOKEN"]), User(os.environ["BOB_TOKEN"])
+ann, bob = User(os.environ["ANN_TOKEN"]).connect(), User(os.environ["BOB_TOKEN"]).connect()
 
 joined = ann.ask("join-room", ROOM)
 check(joined["lastSeq"] == 0 and joined["complete"] is True, joined)
@@ -80,10 +87,11 @@ gone = ann.hears("presence")
 check(gone["userId"] == "bob" and gone["status"] == "offline", gone)
 ann.client.disconnect()
 
+stranger = User("garbage")
 try:
-    User("garbage")
+    stranger.connect()
     raise SystemExit("garbage was let in")
-except socketio.exceptions.ConnectionError as error:
-    check("Authentication error" in str(error), error)
+except socketio.exceptions.ConnectionError:
+    check(stranger.refusal.startswith("Authentication error"), stranger.refusal)
 
 print("done")

@@ -1,0 +1,341 @@
+// The chat page in a real browser, in tabs that are users of their own.
+import assert from 'node:assert/strict';
+import { profile, startBrowser, Tab } from './lib/browser.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const server = await startServer({ command: 'dev' });
+const browser = await startBrowser();
+
+/** As many tabs as wanted in a room of their own; `apart`: each in a profile of its own. */
+async function tabs(count, { apart = false, room = freshRoom(), ...options } = {}) {
+  const opened = [];
+  let context;
+  for (let i = 0; i < count; i += 1) {
+    if (apart || !context) context = await profile(browser, options);
+    const tab = await Tab.open(context, server);
+    await tab.enter(room);
+    opened.push(tab);
+  }
+  return { room, tabs: opened };
+}
+
+function numbered(name, count) {
+  return Array.from({ length: count }, (_, i) => `${name} ${i + 1}`);
+}
+
+/** Posts from outside the browser, in order. */
+async function fill(room, texts) {
+  const client = await connect(server, 'archivist');
+  await client.join(room);
+  for (const text of texts) await client.post(room, text);
+  client.close();
+}
+
+function assertUnharmed(...opened) {
+  assert.deepEqual(opened.flatMap((tab) => tab.faults), []);
+}
+
+test('the page works at once: three rooms, a name, somewhere to write', async () => {
+  const tab = await Tab.open(await profile(browser), server);
+  assert.deepEqual(await tab.page.locator('#rooms .name').allTextContents(), ['# general', '# random', '# help']);
+  assert.match(await tab.page.locator('#people li').first().innerText(), /[A-Z][a-z]+ [A-Z][a-z]+/);
+  await tab.write('hello');
+  await tab.page.locator('#messages [data-seq] .text', { hasText: 'hello' }).waitFor();
+  assertUnharmed(tab);
+});
+
+test('two tabs are two users and chat', async () => {
+  const { tabs: [ann, bob] } = await tabs(2);
+  assert.notEqual(await ann.me(), await bob.me());
+  await ann.write('hello');
+  await bob.shows(['hello']);
+  await bob.write('hello yourself');
+  await ann.write('how are you?');
+  await ann.page.locator('#messages .own').nth(1).waitFor();
+  const order = await eventually(async () => {
+    const [left, right] = [await ann.texts(), await bob.texts()];
+    return left.length === 3 && right.length === 3 && [left, right];
+  }, 'three messages in both tabs');
+  assert.deepEqual(order[0], order[1]);
+  assert.deepEqual([...order[0]].sort(), ['hello', 'hello yourself', 'how are you?']);
+  assert.equal(await ann.page.locator('#messages .other').count(), 1);
+  assert.equal(await bob.page.locator('#messages .other').count(), 2);
+  assertUnharmed(ann, bob);
+});
+
+test('typing shows while someone types, and ends with the message', async () => {
+  const { tabs: [ann, bob] } = await tabs(2);
+  const name = await bob.page.locator('#me .name').evaluate((node) => node.firstChild.textContent);
+  await bob.composer().pressSequentially('on my w');
+  await ann.page.locator('#typing', { hasText: `${name} is typing` }).waitFor();
+  await bob.composer().press('Enter');
+  await ann.shows(['on my w']);
+  await ann.page.waitForFunction(() => document.querySelector('#typing').textContent === '');
+  assert.equal(await bob.page.locator('#typing').textContent(), '');
+});
+
+test('presence shows who comes, is away, is renamed and goes', async () => {
+  const { tabs: [ann, bob] } = await tabs(2);
+  const who = await bob.me();
+  const entry = ann.page.locator(`#people [data-user="${who}"]`);
+  await ann.page.locator(`#people [data-user="${who}"][data-status=online]`).waitFor();
+
+  // A headless tab is never hidden by itself.
+  const hide = (state) => bob.page.evaluate((value) => {
+    Object.defineProperty(document, 'visibilityState', { value, configurable: true });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, state);
+  await hide('hidden');
+  await ann.page.locator(`#people [data-user="${who}"][data-status=away]`).waitFor();
+  await hide('visible');
+  await ann.page.locator(`#people [data-user="${who}"][data-status=online]`).waitFor();
+
+  await bob.page.locator('#me').click();
+  await bob.page.getByRole('textbox', { name: 'Name' }).fill('Bobby <b>Tables</b>');
+  await bob.page.getByRole('button', { name: 'Save' }).click();
+  await entry.getByText('Bobby <b>Tables</b>').waitFor();
+
+  await bob.page.close();
+  await entry.waitFor({ state: 'detached' });
+  assertUnharmed(ann, bob);
+});
+
+test('a message is ticked as posted, then with who has read it', async () => {
+  const { tabs: [ann, bob] } = await tabs(2, { apart: true });
+  const name = await bob.page.locator('#me .name').evaluate((node) => node.firstChild.textContent);
+  await bob.page.locator('#rooms button', { hasText: 'general' }).click();
+  await ann.write('seen this?');
+  await ann.shows(['seen this?']);
+  assert.equal(await ann.page.locator('.ticks').textContent(), '✓');
+  const unread = bob.page.locator('#rooms li', { hasText: '1 unread' });
+  await unread.waitFor();
+  await unread.getByRole('button').click();
+  await ann.page.locator('.ticks', { hasText: `Read by ${name}` }).waitFor();
+  await unread.waitFor({ state: 'detached' });
+});
+
+test('offline and back: nothing is lost, doubled or out of order', async () => {
+  const { tabs: [ann, bob] } = await tabs(2, { apart: true });
+  await ann.write('before');
+  await bob.shows(['before']);
+  await bob.page.context().setOffline(true);
+  await bob.down();
+  const [missed, queued] = [numbered('missed', 30), numbered('queued', 3)];
+  for (const text of queued) await bob.write(text);
+  for (const text of missed) await ann.write(text);
+  await ann.shows(['before', ...missed]);
+  assert.deepEqual(await bob.texts(), ['before']);
+  assert.deepEqual(await bob.outgoing(), queued);
+  assert.match(await bob.page.locator('#banner').textContent(), /offline.*3 waiting/);
+
+  await bob.page.context().setOffline(false);
+  const all = ['before', ...missed, ...queued];
+  await bob.shows(all);
+  await ann.shows(all);
+  await bob.live();
+  for (const tab of [ann, bob]) assert.deepEqual(await tab.seqs(), all.map((_, i) => i + 1));
+  assertUnharmed(ann, bob);
+});
+
+test('more missed than one answer holds is fetched page by page', async () => {
+  const { room, tabs: [ann] } = await tabs(1);
+  await ann.write('before');
+  await ann.shows(['before']);
+  await ann.page.context().setOffline(true);
+  await ann.down();
+  // A catch-up holds 200.
+  const missed = numbered('missed', 450);
+  await fill(room, missed);
+  await ann.page.context().setOffline(false);
+  await ann.shows(['before', ...missed]);
+});
+
+test('a server that dies and comes back: what was acknowledged is there, what was not is sent', async () => {
+  const own = await startServer({ command: 'dev' });
+  const room = freshRoom();
+  const [ann, bob] = [await Tab.open(await profile(browser), own), await Tab.open(await profile(browser), own)];
+  for (const tab of [ann, bob]) await tab.enter(room);
+  await ann.write('before');
+  await bob.shows(['before']);
+  await own.kill();
+  for (const tab of [ann, bob]) await tab.down();
+  await ann.write('meanwhile');
+  await own.restart();
+  for (const tab of [ann, bob]) await tab.shows(['before', 'meanwhile']);
+  assertUnharmed(ann, bob);
+});
+
+test('a reload loses nothing: room, name and what was not sent yet', async () => {
+  const { room, tabs: [ann] } = await tabs(1);
+  await ann.write('sent');
+  await ann.shows(['sent']);
+  const [who, context] = [await ann.me(), ann.page.context()];
+  // The page itself can be had, the socket cannot.
+  await context.route('**/dev/token', (route) => route.abort());
+  await context.routeWebSocket('**/socket.io/**', (socket) => socket.close());
+  await context.route('**/socket.io/**', (route) => route.abort());
+  await ann.page.reload();
+  await ann.page.locator('#title', { hasText: room }).waitFor();
+  await ann.write('written in the dark');
+  await ann.page.reload();
+  await ann.page.locator('#messages .outgoing', { hasText: 'written in the dark' }).waitFor();
+  await context.unrouteAll();
+  await context.close();
+  assert.ok(who);
+});
+
+test('history loads on scroll, in order, and keeps the reader in place', async () => {
+  const room = freshRoom();
+  const texts = numbered('line', 180);
+  await fill(room, texts);
+  const { tabs: [ann] } = await tabs(1, { room });
+  await ann.page.locator('#messages [data-seq="180"]').waitFor();
+  assert.ok((await ann.seqs()).length < 180, 'the whole history came at once');
+
+  const scroll = ann.page.locator('#scroll');
+  for (;;) {
+    const oldest = (await ann.seqs())[0];
+    if (oldest === 1) break;
+    const row = ann.page.locator(`[data-seq="${oldest}"]`);
+    // The place of the oldest row on the screen at the moment of scrolling, and after the next page came in above it.
+    const before = await scroll.evaluate((area, seq) => {
+      area.scrollTop = 0;
+      return area.querySelector(`[data-seq="${seq}"]`).getBoundingClientRect().top;
+    }, oldest);
+    await ann.page.waitForFunction((seq) => Number(document.querySelector('[data-seq]').dataset.seq) < seq, oldest);
+    await ann.page.locator('#scroll[aria-busy=false]').waitFor();
+    const after = await row.evaluate((node) => node.getBoundingClientRect().top);
+    assert.ok(Math.abs(after - before) < 40, `row ${oldest} moved from ${before} to ${after}`);
+  }
+  assert.deepEqual(await ann.texts(), texts);
+  await ann.page.getByText('This is where the room begins.').waitFor();
+});
+
+test('a reader of old messages is not moved by new ones, and told of them', async () => {
+  const room = freshRoom();
+  await fill(room, numbered('line', 60));
+  const { tabs: [ann] } = await tabs(1, { room });
+  await ann.page.locator('[data-seq="60"]').waitFor();
+  const scroll = ann.page.locator('#scroll');
+  const place = await scroll.evaluate((area) => (area.scrollTop = area.scrollHeight / 2));
+  await ann.page.locator('#jump', { hasText: 'Newest' }).waitFor({ state: 'attached' });
+  await fill(room, ['news']);
+  await ann.page.getByRole('button', { name: '1 new' }).click();
+  assert.ok(place < (await scroll.evaluate((area) => area.scrollHeight - area.clientHeight)));
+  await ann.page.locator('#messages .text', { hasText: 'news' }).waitFor();
+  assert.ok(await scroll.evaluate((area) => area.scrollHeight - area.scrollTop - area.clientHeight < 2));
+});
+
+test('a message that is too long is refused with code and reason, and can be shortened', async () => {
+  const { tabs: [ann] } = await tabs(1);
+  await ann.write('x'.repeat(16 * 1024 + 1));
+  const alert = ann.page.getByRole('alert');
+  await alert.waitFor();
+  assert.match(await alert.innerText(), /too-large/);
+  const failed = ann.page.locator('.outgoing.failed');
+  assert.match(await failed.locator('.meta').innerText(), /Not sent: .+ \(too-large\)/);
+  await ann.write('the next one passes');
+  await ann.page.locator('[data-seq] .text', { hasText: 'the next one passes' }).waitFor();
+  await failed.getByRole('button', { name: 'Edit' }).click();
+  assert.equal((await ann.composer().inputValue()).length, 16 * 1024 + 1);
+  await ann.write('short');
+  await ann.shows(['the next one passes', 'short']);
+  // More than a packet holds would end the connection; the page must not let it come to that.
+  await ann.write('x'.repeat(200_000));
+  await failed.waitFor();
+  await failed.getByRole('button', { name: 'Discard' }).click();
+  await ann.write('still here');
+  await ann.shows(['the next one passes', 'short', 'still here']);
+  await ann.page.keyboard.press('Escape');
+  await alert.first().waitFor();
+  assertUnharmed(ann);
+});
+
+test('a room name the server refuses is said', async () => {
+  const tab = await Tab.open(await profile(browser), server);
+  // 128 characters that are more than 128 bytes.
+  await tab.page.getByLabel('Join or create a room').fill('ü'.repeat(128));
+  await tab.page.getByRole('button', { name: 'Join', exact: true }).click();
+  await tab.page.getByRole('alert').filter({ hasText: 'invalid' }).waitFor();
+  await tab.page.getByRole('button', { name: 'Leave' }).click();
+  await tab.page.locator('#title', { hasText: 'general' }).waitFor();
+});
+
+test('markup in messages, names and rooms is text', async () => {
+  const markup = '<img src=x onerror="alert(1)"><script>alert(2)</script><b>bold</b> &amp; "quotes"';
+  const room = `${freshRoom()} <img src=x onerror=alert(3)>`;
+  const { tabs: [ann, bob] } = await tabs(2, { room });
+  await ann.write(markup);
+  for (const tab of [ann, bob]) {
+    await tab.shows([markup]);
+    assert.equal(await tab.page.locator('img, script:not([src="main.js"]), #messages b').count(), 0);
+  }
+  assert.equal(await bob.page.locator('#title').textContent(), `# ${room}`);
+  assertUnharmed(ann, bob);
+});
+
+test('Shift and Enter starts a new line, and white space alone is not sent', async () => {
+  const { tabs: [ann] } = await tabs(1);
+  await ann.composer().pressSequentially('   ');
+  await ann.page.keyboard.press('Enter');
+  await ann.composer().fill('');
+  await ann.composer().pressSequentially('one');
+  await ann.page.keyboard.press('Shift+Enter');
+  await ann.page.keyboard.type('two');
+  await ann.page.keyboard.press('Enter');
+  await ann.shows(['one\ntwo']);
+});
+
+test('at 375 px nothing scrolls sideways, and the keyboard alone is enough', async () => {
+  const context = await profile(browser, { viewport: { width: 375, height: 667 } });
+  const tab = await Tab.open(context, server);
+  const { page } = tab;
+  const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent);
+  const tabTo = async (wanted) => {
+    for (let i = 0; i < 40; i += 1) {
+      if ((await focused())?.includes(wanted)) return;
+      await page.keyboard.press('Tab');
+    }
+    assert.fail(`the Tab key never reaches ${wanted}; it is at ${await focused()}`);
+  };
+
+  await tabTo('menu');
+  await page.keyboard.press('Enter');
+  await page.locator('#side').waitFor();
+  assert.match(await focused(), /general/);
+  assert.equal(await tab.scrollsSideways(), false);
+  await page.keyboard.press('Escape');
+  await page.locator('#side').waitFor({ state: 'hidden' });
+  assert.equal(await focused(), 'menu');
+
+  await page.keyboard.press('Enter');
+  await tabTo('room-name');
+  const room = freshRoom('by-keyboard');
+  await page.keyboard.type(room);
+  await page.keyboard.press('Enter');
+  await page.locator('#title', { hasText: room }).waitFor();
+  await page.waitForFunction(() => document.activeElement?.id === 'message');
+  const long = `${'unbreakable'.repeat(40)} and a few words`;
+  await page.keyboard.type(long);
+  await page.keyboard.press('Enter');
+  await tab.shows([long]);
+  assert.equal(await tab.scrollsSideways(), false);
+  const box = await tab.composer().boundingBox();
+  assert.ok(box.width > 180 && box.y + box.height <= 667, JSON.stringify(box));
+  // Where the focus is can be seen.
+  assert.notEqual(await tab.composer().evaluate((input) => getComputedStyle(input).outlineStyle), 'none');
+});
+
+test('new messages of others are announced, own ones and old ones are not', async () => {
+  const room = freshRoom();
+  await fill(room, ['old']);
+  const { tabs: [ann, bob] } = await tabs(2, { room });
+  await ann.write('mine');
+  await ann.shows(['old', 'mine']);
+  assert.equal(await ann.page.locator('#announce').textContent(), '');
+  await bob.write('yours');
+  await ann.page.locator('#announce[aria-live=polite]', { hasText: /: yours$/ }).waitFor({ state: 'attached' });
+});

@@ -1,0 +1,122 @@
+// The chat page in Debian's Chromium, driven as a user would.
+import { existsSync } from 'node:fs';
+import { chromium } from 'playwright-core';
+import { owned } from './scope.mjs';
+import { PATIENCE_MS } from './wait.mjs';
+
+const CHROMIUM = '/usr/bin/chromium';
+const FLAGS = [
+  // Tests run as root in containers, where Chromium's own sandbox cannot start.
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  // Nothing here may depend on, or wait for, hosts outside.
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+
+/** Starts Chromium, for the whole file. */
+export async function startBrowser() {
+  if (!existsSync(CHROMIUM)) {
+    throw new Error(`${CHROMIUM} is missing: install Debian's package "chromium" (apt-get install chromium)`);
+  }
+  return owned(await chromium.launch({ executablePath: CHROMIUM, args: FLAGS }));
+}
+
+/** A browser profile of its own: storage and network of its tabs are apart from others'. */
+export async function profile(browser, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
+  context.setDefaultTimeout(PATIENCE_MS);
+  return owned(context);
+}
+
+/** One tab with the chat page. */
+export class Tab {
+  /** What must not happen on any page: scripts that fail, contents the policy blocks, dialogs. */
+  faults = [];
+
+  static async open(context, server) {
+    const tab = new Tab();
+    const page = (tab.page = await context.newPage());
+    page.on('pageerror', (error) => tab.faults.push(String(error)));
+    page.on('dialog', (dialog) => {
+      tab.faults.push(`dialog: ${dialog.message()}`);
+      return dialog.dismiss();
+    });
+    page.on('console', (entry) => {
+      if (/Content Security Policy/i.test(entry.text())) tab.faults.push(entry.text());
+    });
+    await page.goto(`${server.url}/`);
+    await tab.live();
+    return tab;
+  }
+
+  /** Waits until the page is connected and has caught up. */
+  live() {
+    return this.page.locator('#banner[data-state=live]').waitFor({ state: 'attached' });
+  }
+
+  /** Waits until the page says that it has no connection. */
+  down() {
+    return this.page.locator('#banner[data-state=offline], #banner[data-state=reconnecting]').waitFor();
+  }
+
+  me() {
+    return this.page.locator('#people li', { hasText: 'you' }).getAttribute('data-user');
+  }
+
+  /** Opens a room, through the form, as a user does. */
+  async enter(room) {
+    if (await this.page.locator('#menu').isVisible()) await this.page.locator('#menu').click();
+    await this.page.getByLabel('Join or create a room').fill(room);
+    await this.page.getByRole('button', { name: 'Join', exact: true }).click();
+    await this.page.locator('#title', { hasText: room }).waitFor();
+    await this.page.locator('#scroll[aria-busy=false]').waitFor();
+  }
+
+  composer() {
+    return this.page.locator('#message');
+  }
+
+  /** Writes a message and presses Enter. */
+  async write(text) {
+    await this.composer().fill(text);
+    await this.composer().press('Enter');
+  }
+
+  /** The texts of the posted messages, from top to bottom. */
+  texts() {
+    return this.page.locator('#messages [data-seq] .text').allTextContents();
+  }
+
+  /** The numbers of the posted messages, from top to bottom. */
+  seqs() {
+    return this.page.locator('#messages [data-seq]').evaluateAll((rows) => rows.map((row) => Number(row.dataset.seq)));
+  }
+
+  /** The texts of the messages that are not posted yet. */
+  outgoing() {
+    return this.page.locator('#messages .outgoing .text').allTextContents();
+  }
+
+  /** Waits until the room shows exactly these posted messages and nothing is on its way out. */
+  async shows(expected) {
+    const wanted = JSON.stringify(expected);
+    try {
+      await this.page.waitForFunction((texts) => {
+        const shown = [...document.querySelectorAll('#messages [data-seq] .text')].map((text) => text.textContent);
+        return JSON.stringify(shown) === texts && !document.querySelector('#messages .outgoing');
+      }, wanted);
+    } catch (cause) {
+      const shown = JSON.stringify({ posted: await this.texts(), outgoing: await this.outgoing() });
+      throw new Error(`shown ${shown}\ninstead of ${wanted}`, { cause });
+    }
+  }
+
+  /** Whether anything reaches beyond the width of the window. */
+  scrollsSideways() {
+    return this.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+  }
+}
