@@ -30,6 +30,8 @@ const socket = io({
   tryAllTransports: true,
   reconnectionDelay: 500,
   reconnectionDelayMax: 5_000,
+  // The client does not notice a socket that opens and closes without a handshake but by this, usually 20 s.
+  timeout: 8_000,
   auth: (give) => takeToken().then(() => give({ token: token?.token })),
 });
 

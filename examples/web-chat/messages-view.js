@@ -52,7 +52,7 @@ export class MessagesView {
     this.#renderTop(view);
     this.list.update(timeline(view));
     if (this.atEnd) this.toEnd();
-    else if (anchor) this.scroll.scrollTop += anchor.row.getBoundingClientRect().top - anchor.top;
+    else if (anchor) this.scroll.scrollTop += (topOf(anchor.seq) ?? anchor.top) - anchor.top;
     if (this.atEnd) this.endSeq = room.lastSeq ?? 0;
     this.#renderJump((room.lastSeq ?? 0) - this.endSeq);
     this.scroll.setAttribute('aria-busy', String(view.loading));
@@ -97,12 +97,12 @@ export class MessagesView {
     if (this.atEnd) byId('jump').hidden = true;
   }
 
-  /** The first row on the screen that will still be there after rows came in above it. */
+  /** The first message on the screen, by its number: its row may be built anew when others come in above it. */
   #anchor() {
     const { top } = this.scroll.getBoundingClientRect();
     for (const row of byId('messages').querySelectorAll('[data-seq]')) {
       const box = row.getBoundingClientRect();
-      if (box.bottom > top) return { row, top: box.top };
+      if (box.bottom > top) return { seq: row.dataset.seq, top: box.top };
     }
     return undefined;
   }
@@ -153,6 +153,10 @@ export class MessagesView {
         : undefined,
     );
   }
+}
+
+function topOf(seq) {
+  return byId('messages').querySelector(`[data-seq="${seq}"]`)?.getBoundingClientRect().top;
 }
 
 function message({ seq, userId, name, text, at, own, heads, readers, lastOwn }) {

@@ -46,8 +46,7 @@ export class SideView {
     this.label = label;
     byId('me').replaceChildren(
       el('span', { class: `face ${hue(me.userId)}`, 'aria-hidden': 'true' }, initials(me.name)),
-      el('span', { class: 'name' }, me.name),
-      el('span', { class: 'hint' }, 'Change name'),
+      el('span', { class: 'name' }, me.name, el('span', { class: 'hint' }, 'Change name')),
     );
   }
 
