@@ -1,0 +1,123 @@
+// The usual Node chat server: socket.io, jsonwebtoken, messages in memory.
+// It answers the client events of Parlance as such a server is commonly written, with every library
+// at its defaults, so that `make bench` compares with what people would otherwise run.
+//
+// Environment: JWT_SECRET (required, HS256), PORT (default 3000; 0 lets the system choose).
+
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import jwt from "jsonwebtoken";
+import { Server } from "socket.io";
+
+const { JWT_SECRET, PORT = "3000" } = process.env;
+if (!JWT_SECRET) {
+  console.error("JWT_SECRET is not set");
+  process.exit(1);
+}
+
+const MAX_CONTENT = 16 * 1024;
+const PAGE = 50;
+
+/** roomId -> its messages, oldest first; `seq` is the index plus one. */
+const rooms = new Map();
+/** message id -> its room. */
+const roomOf = new Map();
+
+const http = createServer((request, response) => {
+  response.statusCode = request.url === "/readyz" ? 200 : 404;
+  response.end();
+});
+const io = new Server(http);
+
+io.use((socket, next) => {
+  try {
+    const claims = jwt.verify(socket.handshake.auth.token, JWT_SECRET, { algorithms: ["HS256"] });
+    socket.data.user = { id: claims.sub ?? claims.id, name: claims.name ?? claims.username };
+    next();
+  } catch (error) {
+    next(new Error(`Authentication error: ${error.message}`));
+  }
+});
+
+io.on("connection", (socket) => {
+  const { user } = socket.data;
+
+  const refuse = (event, ack, code, message) => {
+    const error = { code, message, retryable: false };
+    if (ack) ack({ ok: false, error });
+    else socket.emit("error-event", { event, ...error });
+  };
+
+  /** Registers a handler; the last argument is the acknowledgement when the client asked for one. */
+  const on = (event, handle) =>
+    socket.on(event, (...args) => {
+      const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;
+      handle(args, ack, (code, message) => refuse(event, ack, code, message));
+    });
+
+  on("join-room", ([roomId, { after } = {}], ack, fail) => {
+    if (typeof roomId !== "string" || !roomId) return fail("invalid", "roomId is missing");
+    socket.join(roomId);
+    const messages = rooms.get(roomId) ?? [];
+    const missed = after === undefined ? messages.slice(-PAGE) : messages.slice(after, after + PAGE);
+    const complete = missed.length === messages.length - (after ?? 0);
+    ack?.({ ok: true, lastSeq: messages.length, messages: missed, complete });
+  });
+
+  on("leave-room", ([roomId], ack) => {
+    socket.leave(roomId);
+    ack?.({ ok: true });
+  });
+
+  on("send-message", ([body], ack, fail) => {
+    const { roomId, content, metadata } = body ?? {};
+    if (typeof content !== "string" || !content) return fail("invalid", "content is missing");
+    if (content.length > MAX_CONTENT) return fail("too-large", "content is too long");
+    if (!socket.rooms.has(roomId)) return fail("denied", "join the room first");
+
+    if (!rooms.has(roomId)) rooms.set(roomId, []);
+    const messages = rooms.get(roomId);
+    const message = {
+      id: randomUUID(),
+      seq: messages.length + 1,
+      roomId,
+      userId: user.id,
+      content,
+      metadata,
+      sentAt: new Date().toISOString(),
+    };
+    messages.push(message);
+    roomOf.set(message.id, roomId);
+
+    io.to(roomId).emit("new-message", message);
+    ack?.({ ok: true, message: { id: message.id, seq: message.seq, sentAt: message.sentAt } });
+  });
+
+  on("typing", ([roomId, typing = true], ack, fail) => {
+    if (!socket.rooms.has(roomId)) return fail("denied", "join the room first");
+    socket.to(roomId).emit("user-typing", { roomId, userId: user.id, username: user.name, typing });
+    ack?.({ ok: true });
+  });
+
+  on("read-message", ([messageId], ack, fail) => {
+    const roomId = roomOf.get(messageId);
+    if (!roomId || !socket.rooms.has(roomId)) return fail("not-found", "no such message");
+    const readAt = new Date().toISOString();
+    io.to(roomId).emit("message-read", { messageId, roomId, userId: user.id, readAt });
+    ack?.({ ok: true });
+  });
+
+  on("history", ([{ roomId, before, limit = PAGE } = {}], ack, fail) => {
+    if (!socket.rooms.has(roomId)) return fail("denied", "join the room first");
+    const messages = rooms.get(roomId) ?? [];
+    const end = before === undefined ? messages.length : before - 1;
+    const start = Math.max(0, end - limit);
+    ack?.({ ok: true, messages: messages.slice(start, end), complete: start === 0 });
+  });
+});
+
+process.on("SIGTERM", () => io.close(() => process.exit(0)));
+
+http.listen(Number(PORT), "127.0.0.1", () => {
+  console.log(`listening on http://127.0.0.1:${http.address().port}`);
+});

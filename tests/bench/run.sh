@@ -1,0 +1,15 @@
+#!/bin/sh
+# `make bench`: Parlance beside the usual Node server. Arguments go to the load generator; try --help.
+# Needs a release build of `parlance`, Node 18 or later with npm, and `taskset` of util-linux.
+set -eu
+cd "$(dirname "$0")/../.."
+
+for tool in node npm taskset; do
+    command -v "$tool" >/dev/null || { echo "bench: $tool is not installed" >&2; exit 1; }
+done
+# npm writes the inner lock file last, so it also tells that an installation was finished.
+if ! [ tests/bench/node/node_modules/.package-lock.json -nt tests/bench/node/package-lock.json ]; then
+    echo "bench: installing the packages of the Node server" >&2
+    npm ci --prefix tests/bench/node --no-audit --no-fund --silent
+fi
+exec cargo run --release --quiet --package parlance-bench -- "$@"

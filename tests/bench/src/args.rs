@@ -1,0 +1,102 @@
+//! What was typed.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+use crate::scenario::Scenario;
+
+/// Measures Parlance beside the usual Node chat server: servers on one core, load on another.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// Scenarios to run, separated by commas [default: all].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    scenario: Vec<Scenario>,
+
+    /// Measures only this server.
+    #[arg(long, value_enum)]
+    pub(crate) only: Option<Subject>,
+
+    /// Length of the measured window, in seconds.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) seconds: u64,
+
+    /// Load before the measured window, in seconds.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(0..=60))]
+    pub(crate) warm_up: u64,
+
+    /// Rounds per scenario and server; the table shows medians.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+
+    /// The Parlance binary [default: the one beside this program].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) parlance: Option<PathBuf>,
+
+    /// Where the Node server is.
+    #[arg(long, value_name = "DIRECTORY", default_value = "tests/bench/node")]
+    pub(crate) node_dir: PathBuf,
+
+    /// Measures a running server at this address instead, which must be of this machine.
+    #[arg(long, value_name = "URL", requires_all = ["pid", "jwt_secret"], conflicts_with = "only")]
+    pub(crate) server: Option<String>,
+
+    /// The process of the running server, for its CPU time and memory.
+    #[arg(long, requires = "server")]
+    pub(crate) pid: Option<u32>,
+
+    /// The HS256 secret of the running server.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub(crate) jwt_secret: Option<String>,
+}
+
+/// Which server is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Subject {
+    /// The usual Node server in `tests/bench/node`.
+    Node,
+    /// `parlance serve` with the shipped handlers, fresh instances and durable SQLite.
+    Parlance,
+    /// A server that somebody else started (`--server`).
+    #[value(skip)]
+    Given,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Node => "Node",
+            Self::Parlance => "Parlance",
+            Self::Given => "given",
+        })
+    }
+}
+
+/// How long a scenario loads its server.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Timing {
+    /// Load that is not measured, so that caches and compilers have settled.
+    pub(crate) warm_up: Duration,
+    /// The measured window.
+    pub(crate) window: Duration,
+}
+
+impl Args {
+    /// The scenarios to run, in order.
+    pub(crate) fn scenarios(&self) -> &[Scenario] {
+        if self.scenario.is_empty() { Scenario::value_variants() } else { &self.scenario }
+    }
+
+    /// The lengths of warm-up and window.
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            warm_up: Duration::from_secs(self.warm_up),
+            window: Duration::from_secs(self.seconds),
+        }
+    }
+}

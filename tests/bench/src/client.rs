@@ -1,0 +1,88 @@
+//! One connection of the load: a Socket.IO client over a WebSocket, as small as it can be.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures_util::{SinkExt as _, StreamExt as _};
+use jsonwebtoken::{EncodingKey, Header};
+use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::packet::{self, Incoming};
+
+/// How long a server may take over one step of a connection.
+const STEP: Duration = Duration::from_secs(30);
+/// Bytes read at once: some fifty deliveries, yet 5,000 connections stay small.
+const READ_BUFFER: usize = 16 * 1024;
+/// How long a token lasts, in seconds; longer than any run.
+const TOKEN_LIFETIME: u64 = 6 * 3600;
+
+/// The WebSocket under a connection.
+pub(crate) type Socket = WebSocketStream<TcpStream>;
+
+/// What a token says, as the usual server and Parlance both read it.
+#[derive(Serialize)]
+struct Claims {
+    sub: String,
+    name: String,
+    iat: u64,
+    exp: u64,
+}
+
+/// A token for the user with this number.
+pub(crate) fn token(user: u16, secret: &str) -> Result<String> {
+    let iat = jsonwebtoken::get_current_timestamp();
+    let claims = Claims {
+        sub: format!("bench-{user}"),
+        name: format!("Bench {user}"),
+        iat,
+        exp: iat + TOKEN_LIFETIME,
+    };
+    let key = EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).context("a token could not be signed")
+}
+
+/// Connects over a WebSocket from the start and authenticates.
+///
+/// # Errors
+/// The server refuses, or takes more than half a minute over a step.
+pub(crate) async fn connect(address: SocketAddr, token: &str) -> Result<Socket> {
+    let tcp = timeout(STEP, TcpStream::connect(address)).await.context("connect")??;
+    tcp.set_nodelay(true)?;
+    let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+    let upgrade = client_async_with_config(url, tcp, Some(config));
+    let (mut socket, _) = timeout(STEP, upgrade).await.context("WebSocket handshake")??;
+    // Engine.IO's open packet comes first, the client's word about the namespace after it.
+    expect(&mut socket, "0").await.context("Engine.IO handshake")?;
+    socket.send(Message::text(packet::connect(token))).await?;
+    expect(&mut socket, "40").await.context("Socket.IO handshake")?;
+    Ok(socket)
+}
+
+/// Joins a room and waits for the acknowledgement.
+pub(crate) async fn join(socket: &mut Socket, room: &str) -> Result<()> {
+    socket.send(Message::text(packet::join(room))).await?;
+    expect(socket, "430").await.with_context(|| format!("join-room {room}"))
+}
+
+/// Waits for a packet that begins with `prefix`, and answers heartbeats meanwhile.
+async fn expect(socket: &mut Socket, prefix: &str) -> Result<()> {
+    loop {
+        let next = timeout(STEP, socket.next()).await.context("no answer")?;
+        let message = next.context("the server closed the connection")??;
+        let Message::Text(text) = message else { continue };
+        match packet::read(&text) {
+            Incoming::Ping => socket.send(Message::text(packet::PONG)).await?,
+            Incoming::Refused(packet) => bail!("refused: {packet}"),
+            _ if text.starts_with(prefix) => return Ok(()),
+            // Presence of others who join, for example.
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Clients under load: one task each, all on one thread, sharing plain counters.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use futures_util::{SinkExt as _, StreamExt as _};
+use hdrhistogram::Histogram;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::client::Socket;
+use crate::packet::{self, Incoming};
+
+/// Bits of a stamp that hold nanoseconds since the scenario began: 78 hours. The sender's number is
+/// above them.
+const TIME_BITS: u32 = 48;
+/// Latencies are kept to three digits up to a minute, in microseconds.
+const LONGEST: u64 = 60_000_000;
+
+/// What all clients of a scenario share.
+pub(crate) struct Shared {
+    /// The clock of all stamps.
+    began: Instant,
+    /// While set, an acknowledgement is answered with the next message.
+    pub(crate) sending: Cell<bool>,
+    /// Messages sent.
+    pub(crate) sent: Cell<u64>,
+    /// Messages acknowledged as ok.
+    pub(crate) accepted: Cell<u64>,
+    /// Deliveries that the messages sent must lead to: each to every member of its room.
+    pub(crate) due: Cell<u64>,
+    /// Deliveries received.
+    pub(crate) delivered: Cell<u64>,
+    /// Latencies of deliveries in microseconds, of messages intended since this was set.
+    pub(crate) latency: RefCell<Option<Latency>>,
+}
+
+/// Latencies from the moment a message was meant to leave to its arrival at each recipient.
+pub(crate) struct Latency {
+    since: Duration,
+    pub(crate) histogram: Histogram<u64>,
+}
+
+/// A room as the load knows it. Sums of scrambled stamps tell whether every member got exactly the
+/// messages of its room, in whatever order, without keeping them.
+pub(crate) struct Room {
+    pub(crate) name: String,
+    pub(crate) members: u64,
+    sent: Cell<Tally>,
+}
+
+/// A count of messages and the sum of their scrambled stamps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    count: u64,
+    sum: u64,
+}
+
+/// Asks a client to send one message; its latency counts from the given moment.
+pub(crate) struct Send {
+    pub(crate) intended: Instant,
+}
+
+/// One client: reads what comes, sends what is due.
+pub(crate) struct Client {
+    socket: Socket,
+    number: u16,
+    room: Rc<Room>,
+    shared: Rc<Shared>,
+    orders: UnboundedReceiver<Send>,
+    next_ack: u32,
+    last_stamp: u64,
+    received: Tally,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            sending: Cell::new(false),
+            sent: Cell::new(0),
+            accepted: Cell::new(0),
+            due: Cell::new(0),
+            delivered: Cell::new(0),
+            latency: RefCell::new(None),
+        }
+    }
+
+    /// Records the latencies of all messages that are meant to leave from now on.
+    pub(crate) fn record_latency(&self) -> Result<()> {
+        let histogram = Histogram::new_with_max(LONGEST, 3)?;
+        *self.latency.borrow_mut() = Some(Latency { since: self.began.elapsed(), histogram });
+        Ok(())
+    }
+
+    /// Whether all that was sent has been acknowledged and delivered.
+    pub(crate) fn settled(&self) -> bool {
+        self.accepted.get() == self.sent.get() && self.delivered.get() == self.due.get()
+    }
+}
+
+impl Room {
+    pub(crate) fn new(name: String, members: u64) -> Self {
+        Self { name, members, sent: Cell::default() }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, stamp: u64) {
+        self.count += 1;
+        // A finaliser of splitmix64: stamps of neighbouring moments must not cancel out.
+        let mut x = stamp;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.sum = self.sum.wrapping_add(x ^ (x >> 31));
+    }
+}
+
+impl Client {
+    pub(crate) fn new(
+        socket: Socket,
+        number: u16,
+        room: Rc<Room>,
+        shared: Rc<Shared>,
+        orders: UnboundedReceiver<Send>,
+    ) -> Self {
+        let received = Tally::default();
+        Self { socket, number, room, shared, orders, next_ack: 1, last_stamp: 0, received }
+    }
+
+    /// Runs until nobody is left to give orders, then checks what came and closes.
+    ///
+    /// # Errors
+    /// The server refused something, closed the connection, or lost or doubled a message.
+    pub(crate) async fn run(mut self) -> Result<()> {
+        std::future::poll_fn(|context| self.poll(context)).await?;
+        let (sent, received) = (self.room.sent.get(), self.received);
+        if sent != received {
+            bail!(
+                "client {} got {} messages of the {} in its room, or not the same ones",
+                self.number, received.count, sent.count,
+            );
+        }
+        // The measurement is over; a server that hangs up first is no error.
+        let _ = self.socket.close(None).await;
+        Ok(())
+    }
+
+    /// Does all that can be done now. What there is to send goes out in one write at the end.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut over = false;
+        while let Poll::Ready(order) = self.orders.poll_recv(context) {
+            match order {
+                Some(order) => self.send(order.intended)?,
+                None => {
+                    over = true;
+                    break;
+                }
+            }
+        }
+        while let Poll::Ready(message) = self.socket.poll_next_unpin(context) {
+            match message {
+                Some(Ok(Message::Text(text))) => self.receive(&text)?,
+                Some(Ok(Message::Close(frame))) => bail_close(self.number, frame.as_ref())?,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
+                None => bail_close(self.number, None::<&str>)?,
+            }
+        }
+        let flushed = Pin::new(&mut self.socket).poll_flush_unpin(context);
+        if over {
+            return Poll::Ready(Ok(ready!(flushed)?));
+        }
+        if let Poll::Ready(result) = flushed {
+            result?;
+        }
+        Poll::Pending
+    }
+
+    fn receive(&mut self, text: &str) -> Result<()> {
+        match packet::read(text) {
+            Incoming::Delivery(stamp) => {
+                self.received.add(stamp);
+                count(&self.shared.delivered, 1);
+                if let Some(latency) = self.shared.latency.borrow_mut().as_mut() {
+                    latency.record(stamp, self.shared.began.elapsed());
+                }
+            }
+            Incoming::Accepted => {
+                count(&self.shared.accepted, 1);
+                if self.shared.sending.get() {
+                    self.send(Instant::now())?;
+                }
+            }
+            Incoming::Ping => self.socket.start_send_unpin(Message::text(packet::PONG))?,
+            Incoming::Refused(packet) => {
+                bail!("client {} was refused: {:.300}", self.number, packet);
+            }
+            Incoming::Other => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, intended: Instant) -> Result<()> {
+        let time = intended.duration_since(self.shared.began).as_nanos();
+        let stamp = (u64::from(self.number) << TIME_BITS) | u64::try_from(time)?;
+        // Two messages of one moment are still two.
+        let stamp = stamp.max(self.last_stamp + 1);
+        self.last_stamp = stamp;
+        let mut sent = self.room.sent.get();
+        sent.add(stamp);
+        self.room.sent.set(sent);
+        count(&self.shared.sent, 1);
+        count(&self.shared.due, self.room.members);
+        let packet = packet::send_message(self.next_ack, &self.room.name, stamp);
+        self.next_ack += 1;
+        self.socket.start_send_unpin(Message::text(packet))?;
+        Ok(())
+    }
+}
+
+impl Latency {
+    fn record(&mut self, stamp: u64, now: Duration) {
+        let intended = Duration::from_nanos(stamp & ((1 << TIME_BITS) - 1));
+        if intended >= self.since {
+            let latency = now.saturating_sub(intended).as_micros();
+            self.histogram.saturating_record(u64::try_from(latency).unwrap_or(LONGEST));
+        }
+    }
+}
+
+fn count(counter: &Cell<u64>, more: u64) {
+    counter.set(counter.get() + more);
+}
+
+fn bail_close(number: u16, reason: Option<impl std::fmt::Display>) -> Result<()> {
+    match reason {
+        Some(reason) => bail!("the server closed the connection of client {number}: {reason}"),
+        None => bail!("the server closed the connection of client {number}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(stamps: &[u64]) -> Tally {
+        let mut tally = Tally::default();
+        stamps.iter().for_each(|&stamp| tally.add(stamp));
+        tally
+    }
+
+    #[test]
+    fn a_tally_tells_a_lost_and_a_doubled_message_from_the_right_ones() {
+        assert_eq!(tally(&[1, 2, 3]), tally(&[3, 1, 2]));
+        assert_ne!(tally(&[1, 2, 3]), tally(&[1, 3]));
+        assert_ne!(tally(&[1, 2, 3]), tally(&[1, 2, 2]));
+        assert_ne!(tally(&[1, 2, 3]), tally(&[0, 3, 3]));
+    }
+
+    #[test]
+    fn latency_counts_from_the_stamp_and_only_inside_the_window() {
+        let mut latency = Latency {
+            since: Duration::from_millis(10),
+            histogram: Histogram::new_with_max(LONGEST, 3).expect("bounds are valid"),
+        };
+        let sender = 7_u64 << TIME_BITS;
+        latency.record(sender | 9_000_000, Duration::from_millis(11));
+        latency.record(sender | 10_000_000, Duration::from_millis(12));
+        assert_eq!(latency.histogram.len(), 1);
+        assert_eq!(latency.histogram.max(), 2_000);
+    }
+}

@@ -1,0 +1,108 @@
+//! `make bench`: Parlance beside the usual Node chat server, in one run.
+//!
+//! Each scenario starts each server afresh on one core and loads it from another over real
+//! WebSockets, checks that every member of a room got every message exactly once, and reads the
+//! CPU time and the memory of both processes from the kernel's own accounting. The two servers take
+//! turns, several rounds each, so that a noisy moment hits both.
+
+mod args;
+mod scenario;
+
+mod machine;
+mod process;
+mod server;
+
+mod client;
+mod load;
+mod pace;
+mod packet;
+
+mod measure;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+
+use crate::args::{Args, Subject};
+use crate::machine::Machine;
+use crate::measure::measure;
+use crate::report::Report;
+use crate::scenario::Scenario;
+use crate::server::{Launcher, Target};
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what the arguments ask for; `false` when a scenario failed on some server.
+fn run(args: &Args) -> Result<bool> {
+    machine::raise_open_files(args.scenarios())?;
+    let machine = Machine::prepare()?;
+    let launcher = Launcher::new(args, &machine)?;
+    let mut report = Report::new(&machine, &launcher, args);
+    println!("{}", report.preface());
+
+    for &scenario in args.scenarios() {
+        for round in 0..args.rounds {
+            for subject in order(&launcher.subjects(), round) {
+                eprint!("{scenario}, round {} of {}: {subject} … ", round + 1, args.rounds);
+                let outcome = one(&launcher, args, scenario, subject);
+                match &outcome {
+                    Ok(metrics) => eprintln!("{}", report::one_line(scenario, metrics)),
+                    Err(error) => eprintln!("failed: {error:#}"),
+                }
+                report.add(scenario, subject, outcome);
+            }
+        }
+    }
+
+    println!("\n{}", report.table());
+    let file = report.write(launcher.out_dir()).context("the report could not be written")?;
+    println!("Written to {}", file.display());
+    Ok(report.all_well())
+}
+
+/// Every other round goes the other way, so that neither server always runs on the warmer machine.
+fn order(subjects: &[Subject], round: u32) -> Vec<Subject> {
+    let mut order = subjects.to_vec();
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+/// One scenario against one server: start, load, measure, stop.
+fn one(
+    launcher: &Launcher,
+    args: &Args,
+    scenario: Scenario,
+    subject: Subject,
+) -> Result<measure::Metrics> {
+    let server = launcher.start(subject)?;
+    let outcome = measure_on(server.target(), args, scenario);
+    match server.stop() {
+        Ok(()) => outcome,
+        // What went wrong under load says more than how the process ended.
+        Err(stop) => outcome.and_then(|_| Err(stop)),
+    }
+}
+
+/// The load runs on this thread alone: its core is its own, and its CPU time is the process's.
+fn measure_on(target: &Target, args: &Args, scenario: Scenario) -> Result<measure::Metrics> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Sockets are looked at after this many task turns; the pace of `open1k` hangs on it.
+        .event_interval(16)
+        .build()?;
+    let tasks = tokio::task::LocalSet::new();
+    runtime.block_on(tasks.run_until(measure(target, scenario, args.timing())))
+}

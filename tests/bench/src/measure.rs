@@ -1,0 +1,310 @@
+//! One scenario against one running server.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use crate::args::Timing;
+use crate::client::{self, Socket};
+use crate::load::{Client, Room, Send, Shared};
+use crate::pace;
+use crate::process::{cpu_time, resident_bytes};
+use crate::scenario::{Layout, Pace, Scenario};
+use crate::server::Target;
+
+/// Connections that are being opened at the same time.
+const OPENING: usize = 32;
+/// How long a server may take to finish what it was sent.
+const DRAIN: Duration = Duration::from_secs(15);
+/// Memory has settled when it moves by less than 1 % in this time …
+const SETTLING: Duration = Duration::from_secs(2);
+/// … or when this has passed.
+const SETTLED_AT_LAST: Duration = Duration::from_secs(20);
+
+/// A figure of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Metric {
+    /// Acknowledged messages.
+    MessagesPerSecond,
+    /// Messages received by clients.
+    DeliveriesPerSecond,
+    /// CPU time of the server, all threads, for each acknowledged message.
+    ServerCpuMicrosecondsPerMessage,
+    /// CPU time of the server in the window, as a share of one core.
+    ServerCpuShare,
+    /// The same of the load: near 1, the load is the limit and not the server.
+    LoadCpuShare,
+    /// From the intended sending to the receipt by each member of the room.
+    LatencyP50Milliseconds,
+    /// As above.
+    LatencyP99Milliseconds,
+    /// As above.
+    LatencyMaxMilliseconds,
+    /// The longest that the load itself was late with a message; part of the latency.
+    LoadLagMaxMilliseconds,
+    /// WebSocket, Engine.IO and authentication, 32 at a time.
+    ConnectsPerSecond,
+    /// Resident memory of the server now less that before the first connection.
+    MemoryKibibytesPerConnection,
+}
+
+/// What was measured.
+pub(crate) type Metrics = BTreeMap<Metric, f64>;
+
+/// Connects the clients of the scenario, loads the server, and checks every delivery.
+///
+/// # Errors
+/// The server refused, lost or doubled something, closed a connection, or did not answer in time.
+pub(crate) async fn measure(
+    target: &Target,
+    scenario: Scenario,
+    timing: Timing,
+) -> Result<Metrics> {
+    let layout = scenario.layout();
+    let before = resident_bytes(target.pid)?;
+    let (sockets, connects_per_second) = connect_all(target, layout).await?;
+    let mut crowd = Crowd::join(sockets, layout).await?;
+    let mut metrics = match layout.pace {
+        Pace::Silent => {
+            let after = crowd.attend(settled_memory(target.pid)).await?;
+            let kibibytes = after.saturating_sub(before) as f64 / 1024.0;
+            let per_connection = kibibytes / f64::from(layout.clients);
+            Metrics::from([(Metric::MemoryKibibytesPerConnection, per_connection)])
+        }
+        Pace::Closed { in_flight } => {
+            crowd.start(in_flight);
+            crowd.window(target.pid, timing).await?
+        }
+        Pace::Open { per_second } => crowd.window_at_pace(target.pid, timing, per_second).await?,
+    };
+    metrics.insert(Metric::ConnectsPerSecond, connects_per_second);
+    crowd.leave().await?;
+    Ok(metrics)
+}
+
+/// Opens all connections, in the order of their numbers, and tells how many a second.
+async fn connect_all(target: &Target, layout: Layout) -> Result<(Vec<Socket>, f64)> {
+    let tokens = (0..layout.clients).map(|number| client::token(number, &target.secret));
+    let tokens = tokens.collect::<Result<Vec<_>>>()?;
+    let began = Instant::now();
+    let sockets: Vec<_> = stream::iter(&tokens)
+        .map(|token| client::connect(target.address, token))
+        .buffered(OPENING)
+        .try_collect()
+        .await?;
+    Ok((sockets, f64::from(layout.clients) / began.elapsed().as_secs_f64()))
+}
+
+/// All clients of a scenario, joined and running.
+struct Crowd {
+    shared: Rc<Shared>,
+    tasks: JoinSet<Result<()>>,
+    senders: Vec<UnboundedSender<Send>>,
+    /// Those who only listen: they run as long as their orders could still come.
+    listeners: Vec<UnboundedSender<Send>>,
+}
+
+impl Crowd {
+    /// Takes every client into its room.
+    async fn join(sockets: Vec<Socket>, layout: Layout) -> Result<Self> {
+        let members = u64::from(layout.clients / layout.rooms);
+        let rooms: Vec<_> = (0..layout.rooms)
+            .map(|number| Rc::new(Room::new(format!("bench-{number}"), members)))
+            .collect();
+        let placed = sockets.into_iter().zip(rooms.iter().cycle());
+        let joined: Vec<_> = stream::iter(placed)
+            .map(|(mut socket, room)| async move {
+                client::join(&mut socket, &room.name).await?;
+                anyhow::Ok((socket, Rc::clone(room)))
+            })
+            .buffered(OPENING)
+            .try_collect()
+            .await?;
+
+        let mut crowd = Self {
+            shared: Rc::new(Shared::new()),
+            tasks: JoinSet::new(),
+            senders: Vec::new(),
+            listeners: Vec::new(),
+        };
+        for (number, (socket, room)) in (0_u16..).zip(joined) {
+            let (sender, orders) = unbounded_channel();
+            let client = Client::new(socket, number, room, Rc::clone(&crowd.shared), orders);
+            crowd.tasks.spawn_local(client.run());
+            let group =
+                if number < layout.senders { &mut crowd.senders } else { &mut crowd.listeners };
+            group.push(sender);
+        }
+        Ok(crowd)
+    }
+
+    /// Gives every sender its first messages; acknowledgements keep them going.
+    fn start(&self, in_flight: u32) {
+        self.shared.sending.set(true);
+        for sender in &self.senders {
+            for _ in 0..in_flight {
+                // A client that has ended is reported by its task.
+                let _ = sender.send(Send { intended: Instant::now() });
+            }
+        }
+    }
+
+    /// Waits for `work` while the clients run; the first that fails ends the scenario.
+    async fn attend<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            result = work => result,
+            Some(ended) = self.tasks.join_next() => {
+                ended??;
+                bail!("a client ended before its time")
+            }
+        }
+    }
+
+    /// Lets the warm-up pass, then measures for the length of the window.
+    async fn window(&mut self, pid: u32, timing: Timing) -> Result<Metrics> {
+        let shared = Rc::clone(&self.shared);
+        self.attend(async move {
+            sleep(timing.warm_up).await;
+            let begin = Snapshot::take(&shared, pid)?;
+            sleep(timing.window).await;
+            Ok(Snapshot::take(&shared, pid)?.since(&begin))
+        })
+        .await
+    }
+
+    /// The same on a fixed schedule, with the latency of each delivery.
+    async fn window_at_pace(
+        &mut self,
+        pid: u32,
+        timing: Timing,
+        per_second: u32,
+    ) -> Result<Metrics> {
+        let shared = Rc::clone(&self.shared);
+        let senders = self.senders.clone();
+        let lag = Cell::new(Duration::ZERO);
+        let measured = async {
+            sleep(timing.warm_up).await;
+            shared.record_latency()?;
+            lag.set(Duration::ZERO);
+            let begin = Snapshot::take(&shared, pid)?;
+            sleep(timing.window).await;
+            Ok(Snapshot::take(&shared, pid)?.since(&begin))
+        };
+        let paced = async {
+            tokio::select! {
+                metrics = measured => metrics,
+                failed = pace::keep(&senders, per_second, &lag) => match failed? {},
+            }
+        };
+        let mut metrics = self.attend(paced).await?;
+        // The last messages' deliveries belong to the window too.
+        self.drain().await?;
+        let latency = self.shared.latency.borrow_mut().take().context("no latency recorded")?;
+        let milliseconds = |quantile| {
+            Duration::from_micros(latency.histogram.value_at_quantile(quantile)).as_secs_f64() * 1e3
+        };
+        metrics.extend([
+            (Metric::LatencyP50Milliseconds, milliseconds(0.5)),
+            (Metric::LatencyP99Milliseconds, milliseconds(0.99)),
+            (Metric::LatencyMaxMilliseconds, milliseconds(1.0)),
+            (Metric::LoadLagMaxMilliseconds, lag.get().as_secs_f64() * 1e3),
+        ]);
+        Ok(metrics)
+    }
+
+    /// Stops sending and waits until everything sent is acknowledged and delivered.
+    async fn drain(&mut self) -> Result<()> {
+        self.shared.sending.set(false);
+        let shared = Rc::clone(&self.shared);
+        let settled = async {
+            let mut look = interval(Duration::from_millis(5));
+            while !shared.settled() {
+                look.tick().await;
+            }
+            Ok(())
+        };
+        let drained = timeout(DRAIN, self.attend(settled)).await;
+        drained.unwrap_or_else(|_| {
+            let Shared { sent, accepted, due, delivered, .. } = &*self.shared;
+            bail!(
+                "{DRAIN:?} after the end, {} of {} messages were acknowledged and {} of {} \
+                 deliveries received",
+                accepted.get(), sent.get(), delivered.get(), due.get(),
+            )
+        })
+    }
+
+    /// Drains, lets every client check what it got, and closes the connections.
+    async fn leave(mut self) -> Result<()> {
+        self.drain().await?;
+        self.senders.clear();
+        self.listeners.clear();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+/// All counters at one moment.
+struct Snapshot {
+    at: Instant,
+    accepted: u64,
+    delivered: u64,
+    server_cpu: Duration,
+    load_cpu: Duration,
+}
+
+impl Snapshot {
+    fn take(shared: &Shared, pid: u32) -> Result<Self> {
+        Ok(Self {
+            at: Instant::now(),
+            accepted: shared.accepted.get(),
+            delivered: shared.delivered.get(),
+            server_cpu: cpu_time(pid)?,
+            load_cpu: cpu_time(std::process::id())?,
+        })
+    }
+
+    /// What happened since `begin`.
+    fn since(&self, begin: &Self) -> Metrics {
+        let seconds = self.at.duration_since(begin.at).as_secs_f64();
+        let messages = (self.accepted - begin.accepted) as f64;
+        let deliveries = (self.delivered - begin.delivered) as f64;
+        let server_cpu = (self.server_cpu - begin.server_cpu).as_secs_f64();
+        let load_cpu = (self.load_cpu - begin.load_cpu).as_secs_f64();
+        Metrics::from([
+            (Metric::MessagesPerSecond, messages / seconds),
+            (Metric::DeliveriesPerSecond, deliveries / seconds),
+            (Metric::ServerCpuMicrosecondsPerMessage, server_cpu * 1e6 / messages),
+            (Metric::ServerCpuShare, server_cpu / seconds),
+            (Metric::LoadCpuShare, load_cpu / seconds),
+        ])
+    }
+}
+
+/// The server's memory once it has stopped moving.
+async fn settled_memory(pid: u32) -> Result<u64> {
+    let mut look = interval(SETTLING);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look.tick().await;
+    let deadline = Instant::now() + SETTLED_AT_LAST;
+    let mut last = resident_bytes(pid)?;
+    loop {
+        look.tick().await;
+        let now = resident_bytes(pid)?;
+        if now.abs_diff(last) < last / 100 || Instant::now() > deadline {
+            return Ok(now);
+        }
+        last = now;
+    }
+}

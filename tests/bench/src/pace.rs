@@ -1,0 +1,65 @@
+//! The fixed schedule of an open loop: a message is due when it is due, however slow the server is.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::io::{Errno, read};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::load::Send;
+
+/// Gives each sender in turn its order at `per_second` orders a second. An order that is late keeps
+/// the moment it was due, and `lag` the longest such delay.
+///
+/// The kernel's timer wakes it: the runtime's own counts in whole milliseconds, which is more than
+/// the latencies to be measured.
+pub(crate) async fn keep(
+    senders: &[UnboundedSender<Send>],
+    per_second: u32,
+    lag: &Cell<Duration>,
+) -> Result<Infallible> {
+    let period = Duration::from_secs(1) / per_second;
+    let timer = AsyncFd::register(periodic(period)?)?;
+    let began = Instant::now();
+    let mut turn = senders.iter().cycle();
+    let mut ticks = 0_u32;
+    loop {
+        let mut ready = timer.readable().await?;
+        let mut expired = [0_u8; 8];
+        match read(timer.get_ref(), &mut expired) {
+            Ok(_) => {}
+            Err(Errno::AGAIN) => {
+                ready.clear_ready();
+                continue;
+            }
+            Err(error) => return Err(error).context("timer"),
+        }
+        ready.clear_ready();
+        for _ in 0..u64::from_ne_bytes(expired) {
+            ticks += 1;
+            let intended = began + period * ticks;
+            lag.set(lag.get().max(intended.elapsed()));
+            let sender = turn.next().context("an open loop needs senders")?;
+            // A client that has ended is reported by its task.
+            let _ = sender.send(Send { intended });
+        }
+    }
+}
+
+/// A timer that expires every `period`, first in one period.
+fn periodic(period: Duration) -> Result<OwnedFd> {
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+    let period = Timespec { tv_sec: 0, tv_nsec: i64::from(period.subsec_nanos()) };
+    let schedule = Itimerspec { it_interval: period, it_value: period };
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &schedule)?;
+    Ok(timer)
+}

@@ -1,0 +1,304 @@
+//! Starting the servers, each in turn on the server's core, and stopping them.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio_tungstenite::tungstenite::http::Uri;
+
+use crate::args::{Args, Subject};
+use crate::machine::{self, Machine};
+use crate::process;
+
+/// How long a server may take until it listens and says it is ready: long enough to compile its
+/// components on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// How long a server may take to end after SIGTERM.
+const STOP: Duration = Duration::from_secs(15);
+/// Between two looks at a server that starts or stops.
+const LOOK: Duration = Duration::from_millis(20);
+/// What both servers print, followed by their host and port.
+const LISTENING: &str = "listening on http://";
+
+/// Where a server answers, and what the load needs to know of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    /// Always a loopback address.
+    pub(crate) address: SocketAddr,
+    /// The process that is accounted for.
+    pub(crate) pid: u32,
+    /// HS256 secret of its tokens.
+    pub(crate) secret: String,
+}
+
+/// Knows how each server is started.
+pub(crate) struct Launcher {
+    parlance: PathBuf,
+    node_dir: PathBuf,
+    out_dir: PathBuf,
+    core: Option<usize>,
+    secret: String,
+    given: Option<Target>,
+    only: Option<Subject>,
+}
+
+impl Launcher {
+    /// Finds the servers that will be asked for.
+    ///
+    /// # Errors
+    /// One of them is not there, or the given server is not on this machine.
+    pub(crate) fn new(args: &Args, machine: &Machine) -> Result<Self> {
+        let program = std::env::current_exe()?;
+        let profile_dir = program.parent().context("this program is in no directory")?;
+        let out_dir = profile_dir.parent().unwrap_or(profile_dir).join("bench");
+        std::fs::create_dir_all(&out_dir)?;
+        let parlance = args.parlance.clone().unwrap_or_else(|| profile_dir.join("parlance"));
+        let launcher = Self {
+            // Servers run in a directory of their own, so paths must be absolute.
+            parlance: std::path::absolute(parlance)?,
+            node_dir: std::path::absolute(&args.node_dir)?,
+            out_dir,
+            core: machine.cores.map(|cores| cores.server),
+            secret: random_secret()?,
+            given: given(args)?,
+            only: args.only,
+        };
+        for subject in launcher.subjects() {
+            let (file, remedy) = match subject {
+                Subject::Parlance => (launcher.parlance.clone(), "cargo build --release"),
+                Subject::Node => (launcher.node_dir.join("node_modules"), "npm ci there"),
+                Subject::Given => continue,
+            };
+            ensure!(file.exists(), "{} is missing: {remedy}", file.display());
+        }
+        Ok(launcher)
+    }
+
+    /// The servers to measure, in order.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        match (&self.given, self.only) {
+            (Some(_), _) => vec![Subject::Given],
+            (None, Some(subject)) => vec![subject],
+            (None, None) => vec![Subject::Node, Subject::Parlance],
+        }
+    }
+
+    /// Where databases, logs and the report go.
+    pub(crate) fn out_dir(&self) -> &Path {
+        &self.out_dir
+    }
+
+    /// The type of the file system that holds the databases.
+    pub(crate) fn file_system(&self) -> Result<String> {
+        machine::file_system(&self.out_dir)
+    }
+
+    /// Starts a server on a free port and waits until it is ready.
+    pub(crate) fn start(&self, subject: Subject) -> Result<Server> {
+        if let Some(target) = &self.given {
+            return Ok(Server { target: target.clone(), child: None, _data: None });
+        }
+        let data = tempfile::Builder::new().prefix("data-").tempdir_in(&self.out_dir)?;
+        let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
+        let (reader, writer) = std::io::pipe()?;
+        let mut command = self.command(subject);
+        command
+            .current_dir(data.path())
+            .env("PORT", "0")
+            .env("JWT_SECRET", &self.secret)
+            .env("DATABASE_URL", format!("sqlite:{}", data.path().join("bench.db").display()))
+            // Whatever the shell has set for a server must not change what is measured.
+            .env_remove("REDIS_URL")
+            .env_remove("FRONTEND_URL")
+            .env_remove("PARLANCE_ADMIN_TOKEN")
+            .env_remove("RUST_LOG")
+            .env("NODE_ENV", "production")
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        let child = command.spawn().with_context(|| format!("{subject} could not be started"))?;
+        // The command holds the writing ends; the pipe must end with the server.
+        drop(command);
+        let mut server = Server {
+            target: Target {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                pid: child.id(),
+                secret: self.secret.clone(),
+            },
+            child: Some(child),
+            _data: Some(data),
+        };
+        let port = follow(reader, File::create(&log)?).recv_timeout(START);
+        let port = port.map_err(|_| anyhow!("{subject} does not listen, see {}", log.display()))?;
+        server.target.address.set_port(port);
+        server.wait_until_ready().with_context(|| format!("see {}", log.display()))?;
+        Ok(server)
+    }
+
+    /// `taskset` hands its process over to the server, so the process id is the server's.
+    fn command(&self, subject: Subject) -> Command {
+        let (program, argument) = match subject {
+            Subject::Node => (Path::new("node"), self.node_dir.join("server.mjs")),
+            Subject::Parlance | Subject::Given => (self.parlance.as_path(), "serve".into()),
+        };
+        let mut command = match self.core {
+            Some(core) => {
+                let mut command = Command::new("taskset");
+                command.arg("--cpu-list").arg(core.to_string()).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.arg(argument);
+        command
+    }
+}
+
+/// A running server. Dropping it kills the process, unless somebody else started it.
+pub(crate) struct Server {
+    target: Target,
+    child: Option<Child>,
+    /// Holds the database; removed after the process has ended.
+    _data: Option<TempDir>,
+}
+
+impl Server {
+    /// Where it answers.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Ends the server as an operator would.
+    ///
+    /// # Errors
+    /// It had ended before, ended badly, or did not end in time.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        if let Some(status) = child.try_wait()? {
+            bail!("the server ended by itself: {status}");
+        }
+        kill_process(Pid::from_child(child), Signal::TERM)?;
+        let deadline = Instant::now() + STOP;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait()? {
+                ensure!(status.success(), "the server ended badly: {status}");
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+        }
+        bail!("the server did not end within {STOP:?} of SIGTERM")
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let url = format!("http://{}/readyz", self.target.address);
+        let deadline = Instant::now() + START;
+        loop {
+            let answer = ureq::get(&url).call();
+            match answer {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).context("the server is not ready");
+                }
+                Err(_) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.as_mut() {
+            // It may have ended already; then there is nothing to kill and `wait` only collects it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Copies what a server prints to its log, and gives the port it says it listens on.
+fn follow(output: PipeReader, mut log: File) -> mpsc::Receiver<u16> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if let Some(port) = port_in(&line) {
+                // Nobody waits any more for the second such line.
+                let _ = sender.send(port);
+            }
+            // A log that cannot be written must not stop the server by a full pipe.
+            let _ = writeln!(log, "{line}");
+        }
+    });
+    receiver
+}
+
+/// The port in a line that contains `listening on http://HOST:PORT`.
+fn port_in(line: &str) -> Option<u16> {
+    let (_, address) = line.split_once(LISTENING)?;
+    let end = address.find(|c: char| !(c.is_ascii_alphanumeric() || ".:-[]".contains(c)));
+    let address = address.get(..end.unwrap_or(address.len()))?;
+    address.rsplit_once(':')?.1.parse().ok()
+}
+
+/// The running server that the arguments name, if they name one.
+fn given(args: &Args) -> Result<Option<Target>> {
+    let (Some(url), Some(pid), Some(secret)) = (&args.server, args.pid, &args.jwt_secret) else {
+        return Ok(None);
+    };
+    process::open(pid)?;
+    Ok(Some(Target { address: loopback(url)?, pid, secret: secret.clone() }))
+}
+
+/// The address of `url`, which must be one of this machine's own: the load is an attack on any
+/// server whose owner has not asked for it.
+fn loopback(url: &str) -> Result<SocketAddr> {
+    let uri: Uri = url.parse().with_context(|| format!("`{url}` is no URL"))?;
+    let host = uri.host().with_context(|| format!("`{url}` names no host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let addresses: Vec<_> = (host, uri.port_u16().unwrap_or(80))
+        .to_socket_addrs()
+        .with_context(|| format!("`{host}` has no address"))?
+        .collect();
+    let strange = addresses.iter().find(|address| !address.ip().is_loopback());
+    if let Some(strange) = strange {
+        bail!("{} is not a loopback address: only servers of this machine are loaded", strange.ip());
+    }
+    addresses.first().copied().with_context(|| format!("`{host}` has no address"))
+}
+
+/// A secret of 32 random bytes in hexadecimal, for this run alone.
+fn random_secret() -> Result<String> {
+    let mut bytes = [0_u8; 32];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    ensure!(filled == bytes.len(), "the kernel gave too few random bytes");
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_found_in_plain_and_structured_lines() {
+        assert_eq!(port_in("listening on http://127.0.0.1:4100"), Some(4100));
+        assert_eq!(port_in("INFO parlance: listening on http://[::]:4101, tenant x"), Some(4101));
+        assert_eq!(port_in(r#"{"message":"listening on http://0.0.0.0:4102","n":1}"#), Some(4102));
+        assert_eq!(port_in("connected to redis:6379"), None);
+    }
+
+    #[test]
+    fn only_servers_of_this_machine_are_loaded() {
+        assert!(loopback("http://127.0.0.1:3000").is_ok());
+        assert!(loopback("http://localhost:3000").is_ok());
+        assert!(loopback("http://[::1]:3000").is_ok());
+        for foreign in ["http://192.0.2.1:3000", "http://0.0.0.0:3000", "http://[2001:db8::1]/"] {
+            assert!(loopback(foreign).is_err(), "{foreign}");
+        }
+    }
+}
