@@ -171,13 +171,16 @@ function drawTyping() {
 
 // Tokens
 
+/** @returns {Promise<boolean>} whether there is a new one */
 async function takeToken() {
   try {
     token = await fetchToken();
     refreshBefore(token.expiresAt);
+    return true;
   } catch (error) {
     // The old one may do; if not, the server's refusal says so.
     toast({ event: 'token', code: 'unavailable', message: error.message });
+    return false;
   }
 }
 
@@ -188,8 +191,9 @@ function refreshBefore(expiresAt) {
   const wait = Math.min(86_400_000, Math.max(5_000, left - Math.min(60_000, left / 4)));
   refreshTimer = setTimeout(async () => {
     if (!socket.connected) return;
-    await takeToken();
-    if (token) await session.refresh(token.token);
+    if (await takeToken()) await session.refresh(token.token);
+    // Near the end of the old one this tries every few seconds.
+    else if (token) refreshBefore(token.expiresAt);
   }, wait);
 }
 

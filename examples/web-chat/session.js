@@ -58,7 +58,11 @@ export class Session {
     this.refusals.delete(roomId);
     this.lastRead.delete(roomId);
     this.people.forgetReads(roomId);
-    if (this.joined.delete(roomId)) this.#tell('leave-room', roomId);
+    if (this.joined.delete(roomId)) {
+      this.#tell('leave-room', roomId);
+      // Whoever was met only there reads as offline from now on, and no event says so.
+      this.#askPresence(this.people.here().map(({ userId }) => userId));
+    }
     this.changed({ rooms: true });
   }
 

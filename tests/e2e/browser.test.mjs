@@ -136,7 +136,35 @@ test('offline and back: nothing is lost, doubled or out of order', async () => {
   await bob.shows(all);
   await ann.shows(all);
   await bob.live();
-  for (const tab of [ann, bob]) assert.deepEqual(await tab.seqs(), all.map((_, i) => i + 1));
+  // Whatever was sent twice would have to come before this one.
+  await bob.write('after');
+  for (const tab of [ann, bob]) {
+    await tab.shows([...all, 'after']);
+    assert.deepEqual(await tab.seqs(), [...all, 'after'].map((_, i) => i + 1));
+  }
+  assertUnharmed(ann, bob);
+});
+
+test('a connection that comes and goes while both write: both see the same, each once', async () => {
+  const { tabs: [ann, bob] } = await tabs(2, { apart: true });
+  const network = bob.page.context();
+  for (let round = 1; round <= 5; round += 1) {
+    // Cut off without a wait, so that messages and acknowledgements are lost on their way.
+    await Promise.all([bob.write(`bob ${round}.1`), ann.write(`ann ${round}.1`), network.setOffline(true)]);
+    await bob.down();
+    await Promise.all([bob.write(`bob ${round}.2`), ann.write(`ann ${round}.2`), network.setOffline(false)]);
+    await bob.live();
+  }
+  const rounds = [1, 2, 3, 4, 5].flatMap((round) => [`${round}.1`, `${round}.2`]);
+  const settled = await eventually(async () => {
+    const [left, right] = [await ann.texts(), await bob.texts()];
+    return left.length >= 20 && right.length >= 20 && (await bob.outgoing()).length === 0 && { left, right };
+  }, 'all messages in both tabs');
+  assert.deepEqual(settled.left, settled.right);
+  for (const name of ['ann', 'bob']) {
+    assert.deepEqual(settled.left.filter((text) => text.startsWith(name)), rounds.map((round) => `${name} ${round}`));
+  }
+  assert.deepEqual(await bob.seqs(), settled.left.map((_, i) => i + 1));
   assertUnharmed(ann, bob);
 });
 
@@ -262,6 +290,28 @@ test('a room name the server refuses is said', async () => {
   await tab.page.getByRole('alert').filter({ hasText: 'invalid' }).waitFor();
   await tab.page.getByRole('button', { name: 'Leave' }).click();
   await tab.page.locator('#title', { hasText: 'general' }).waitFor();
+});
+
+test('a token is renewed before it ends, on the open connection', async () => {
+  const context = await profile(browser);
+  // The page is told of an end that is near; the token itself is good for longer.
+  await context.route('**/dev/token', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), expiresAt: Date.now() + 6_000 } });
+  });
+  const frames = [];
+  context.on('page', (page) => page.on('websocket', (socket) => {
+    socket.on('framesent', ({ payload }) => frames.push(String(payload)));
+    socket.on('framereceived', ({ payload }) => frames.push(String(payload)));
+  }));
+  const tab = await Tab.open(context, server);
+  const renewed = await eventually(() => {
+    const [, ack] = frames.map((frame) => frame.match(/^42(\d+)\["refresh-token"/)).find(Boolean) ?? [];
+    return ack && frames.find((frame) => frame.startsWith(`43${ack}[`));
+  }, 'the answer to refresh-token');
+  assert.match(renewed, /"ok":true/);
+  assert.equal(frames.filter((frame) => /^40/.test(frame)).length, 2, 'one handshake, there and back');
+  assertUnharmed(tab);
 });
 
 test('markup in messages, names and rooms is text', async () => {
