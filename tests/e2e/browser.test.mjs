@@ -149,7 +149,7 @@ test('a connection that comes and goes while both write: both see the same, each
   const { tabs: [ann, bob] } = await tabs(2, { apart: true });
   const network = bob.page.context();
   for (let round = 1; round <= 5; round += 1) {
-    // Cut off without a wait, so that messages and acknowledgements are lost on their way.
+    // Cut off without a wait, so that a message may or may not get through.
     await Promise.all([bob.write(`bob ${round}.1`), ann.write(`ann ${round}.1`), network.setOffline(true)]);
     await bob.down();
     await Promise.all([bob.write(`bob ${round}.2`), ann.write(`ann ${round}.2`), network.setOffline(false)]);
@@ -166,6 +166,38 @@ test('a connection that comes and goes while both write: both see the same, each
   }
   assert.deepEqual(await bob.seqs(), settled.left.map((_, i) => i + 1));
   assertUnharmed(ann, bob);
+});
+
+test('an acknowledgement lost with its connection: the message is posted once', async () => {
+  const context = await profile(browser);
+  let cuts = 0;
+  let armed = false;
+  await context.routeWebSocket(/\/socket\.io\//, (near) => {
+    const far = near.connectToServer();
+    let acknowledgement;
+    near.onMessage((frame) => {
+      const id = armed && String(frame).match(/^42(\d+)\["send-message"/)?.[1];
+      if (id) [armed, acknowledgement] = [false, `43${id}[`];
+      far.send(frame);
+    });
+    far.onMessage((frame) => {
+      // From the posting on, the page hears nothing; once the server has acknowledged it, the connection ends.
+      if (!acknowledgement) return near.send(frame);
+      if (!String(frame).startsWith(acknowledgement)) return undefined;
+      assert.match(String(frame), /"ok":true/);
+      cuts += 1;
+      return near.close();
+    });
+  });
+  const room = freshRoom();
+  const ann = await Tab.open(context, server);
+  const bob = await Tab.open(await profile(browser), server);
+  for (const tab of [ann, bob]) await tab.enter(room);
+  armed = true;
+  await ann.write('once');
+  await ann.write('next');
+  for (const tab of [ann, bob]) await tab.shows(['once', 'next']);
+  assert.equal(cuts, 1);
 });
 
 test('more missed than one answer holds is fetched page by page', async () => {
