@@ -36,6 +36,8 @@ const socket = io({
 });
 
 const people = new People();
+// Nobody tells us our own name.
+people.saw({ userId: me.userId, username: me.name });
 const outbox = new Outbox(
   { load: () => tabStore.get('outbox'), save: (entries) => tabStore.set('outbox', entries) },
   newId,
@@ -211,6 +213,7 @@ byId('naming-form').addEventListener('submit', () => {
   const name = byId('name').value.trim();
   if (name === '' || name === me.name) return;
   me = rename(name);
+  people.saw({ userId: me.userId, username: me.name });
   // The name is in the token: a new handshake tells everyone.
   session.reconnect();
   draw();

@@ -97,6 +97,7 @@ test('presence shows who comes, is away, is renamed and goes', async () => {
   await bob.page.getByRole('textbox', { name: 'Name' }).fill('Bobby <b>Tables</b>');
   await bob.page.getByRole('button', { name: 'Save' }).click();
   await entry.getByText('Bobby <b>Tables</b>').waitFor();
+  await bob.page.locator(`#people [data-user="${who}"]`, { hasText: 'Bobby <b>Tables</b>' }).waitFor();
 
   await bob.page.close();
   await entry.waitFor({ state: 'detached' });
