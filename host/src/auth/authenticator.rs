@@ -1,0 +1,203 @@
+//! The keys of one tenant, and the one function that turns a token into an [`Identity`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Validation, decode, decode_header};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::error::AuthError;
+use super::identity::{Identity, Verified};
+use super::key::Key;
+use crate::id::{InvalidId, TenantId, UserId};
+
+/// Longest token, in bytes. A longer one is refused before anything looks into it.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// What one tenant accepts.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The keys, tried in this order.
+    pub keys: Vec<Key>,
+    /// When not empty, a token's `aud` must have one of these.
+    pub audience: Vec<String>,
+    /// When not empty, a token's `iss` must be one of these.
+    pub issuer: Vec<String>,
+    /// How far the clocks of issuer and server may be apart, when `exp` and `nbf` are judged.
+    pub leeway: Duration,
+}
+
+/// Verifies tokens for one tenant.
+pub struct Authenticator {
+    tenant: TenantId,
+    keys: Vec<(Key, Validation)>,
+    leeway_ms: u64,
+}
+
+impl Authenticator {
+    /// Takes the tenant's name from the configuration and what it accepts. Without keys every token is refused.
+    ///
+    /// # Errors
+    /// When the name is no tenant's name.
+    pub fn new(tenant: &str, policy: &Policy) -> Result<Self, InvalidId> {
+        let keys = policy
+            .keys
+            .iter()
+            .map(|key| (key.clone(), validation(key, policy)))
+            .collect();
+        let leeway_ms = u64::try_from(policy.leeway.as_millis()).unwrap_or(u64::MAX);
+        Ok(Self {
+            tenant: TenantId::assume_verified(tenant)?,
+            keys,
+            leeway_ms,
+        })
+    }
+
+    /// The tenant for which identities are made.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Verifies a token. `now_ms` is the time in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// What is wrong with the token; everything but its form is told only to those whose signature is right.
+    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Identity, AuthError> {
+        if token.is_empty() {
+            return Err(AuthError::Missing);
+        }
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(AuthError::TooLong);
+        }
+        let claims = self.verified_claims(token)?;
+        let fields: Map<String, Value> = serde_json::from_str(claims.get()).map_err(|_| AuthError::Malformed)?;
+
+        let expires_at_ms = fields.get("exp").and_then(time_ms).ok_or(AuthError::NoExpiry)?;
+        if now_ms >= expires_at_ms.saturating_add(self.leeway_ms) {
+            return Err(AuthError::Expired);
+        }
+        if let Some(not_before) = fields.get("nbf") {
+            let not_before_ms = time_ms(not_before).ok_or(AuthError::Malformed)?;
+            if now_ms.saturating_add(self.leeway_ms) < not_before_ms {
+                return Err(AuthError::NotYetValid);
+            }
+        }
+        let text = |claim: &str| {
+            fields
+                .get(claim)
+                .and_then(Value::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let token = Verified {
+            user: user_id(&fields)?,
+            name: text("name").or_else(|| text("username")),
+            claims: claims.get().into(),
+            expires_at_ms,
+            issued_at_ms: fields.get("iat").and_then(time_ms),
+            token_id: text("jti").map(Arc::from),
+        };
+        Ok(Identity::verified(self.tenant.clone(), token))
+    }
+
+    /// The claims as signed, once a key has verified them and audience and issuer are right.
+    fn verified_claims(&self, token: &str) -> Result<Box<RawValue>, AuthError> {
+        let header = decode_header(token).map_err(|error| refusal(error.kind()))?;
+        // RFC 7515, section 4.1.11: who does not understand a critical extension must refuse. We know none.
+        if header.crit.is_some() {
+            return Err(AuthError::Malformed);
+        }
+        for (key, validation) in self.candidates(header.kid.as_deref()) {
+            if key.algorithm().to_library() != header.alg {
+                continue;
+            }
+            match decode::<Box<RawValue>>(token, &key.decoding, validation) {
+                Ok(data) => return Ok(data.claims),
+                Err(error) => match refusal(error.kind()) {
+                    AuthError::Unverified => {}
+                    refused => return Err(refused),
+                },
+            }
+        }
+        Err(AuthError::Unverified)
+    }
+
+    /// The keys a token may be verified with. A `kid` that some key has selects those keys. One that none has says
+    /// nothing about keys without an id, such as a single JWT_SECRET.
+    fn candidates<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a (Key, Validation)> {
+        let known = self.keys.iter().any(|(key, _)| key.id() == kid);
+        self.keys.iter().filter(move |(key, _)| match kid {
+            None => true,
+            Some(_) if known => key.id() == kid,
+            Some(_) => key.id().is_none(),
+        })
+    }
+}
+
+/// What the library checks for a key. It would judge times by the system's clock, so those are left to
+/// [`Authenticator::verify`], which is told the time.
+fn validation(key: &Key, policy: &Policy) -> Validation {
+    let mut validation = Validation::new(key.algorithm().to_library());
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    let mut required = vec!["exp"];
+    // Without a configured audience any is accepted, as the usual Node server does: otherwise every token with
+    // an `aud` would be refused.
+    validation.validate_aud = !policy.audience.is_empty();
+    if !policy.audience.is_empty() {
+        validation.set_audience(&policy.audience);
+        required.push("aud");
+    }
+    if !policy.issuer.is_empty() {
+        validation.set_issuer(&policy.issuer);
+        required.push("iss");
+    }
+    validation.set_required_spec_claims(&required);
+    validation
+}
+
+/// Ours for the library's error.
+fn refusal(error: &ErrorKind) -> AuthError {
+    match error {
+        ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm | ErrorKind::InvalidKeyFormat => {
+            AuthError::Unverified
+        }
+        ErrorKind::InvalidAudience => AuthError::WrongAudience,
+        ErrorKind::InvalidIssuer => AuthError::WrongIssuer,
+        ErrorKind::MissingRequiredClaim(claim) => match claim.as_str() {
+            "aud" => AuthError::WrongAudience,
+            "iss" => AuthError::WrongIssuer,
+            _ => AuthError::NoExpiry,
+        },
+        _ => AuthError::Malformed,
+    }
+}
+
+/// A NumericDate (RFC 7519, section 2): seconds since the Unix epoch, perhaps with a fraction.
+fn time_ms(value: &Value) -> Option<u64> {
+    if let Some(seconds) = value.as_u64() {
+        return Some(seconds.saturating_mul(1000));
+    }
+    // `as` saturates, which is what a date beyond all dates should do.
+    value
+        .as_f64()
+        .filter(|seconds| *seconds >= 0.0)
+        .map(|seconds| (seconds * 1000.0) as u64)
+}
+
+/// `sub`, else `id`, as a text or an integer. A `sub` of the wrong shape is refused rather than passed over for
+/// `id`, which might be somebody else.
+fn user_id(fields: &Map<String, Value>) -> Result<UserId, AuthError> {
+    let claim = fields
+        .get("sub")
+        .filter(|sub| !sub.is_null())
+        .or_else(|| fields.get("id"));
+    let id = match claim {
+        Some(Value::String(text)) => UserId::new(text),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => UserId::new(&number.to_string()),
+        _ => return Err(AuthError::NoUser),
+    };
+    id.map_err(|_| AuthError::NoUser)
+}

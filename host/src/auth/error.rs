@@ -1,0 +1,57 @@
+//! Why a token is refused.
+
+/// Why a token is refused. The text is what the client reads: it starts with `Authentication error`, as clients of
+/// the usual Socket.IO server expect, and says nothing about keys. A wrong signature, an unknown key and an
+/// algorithm that no key has are one error, so that nobody can probe which keys there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The handshake has no token, or an empty one.
+    #[error("Authentication error: no token was sent")]
+    Missing,
+    /// More than [`MAX_TOKEN_BYTES`](super::MAX_TOKEN_BYTES) bytes.
+    #[error("Authentication error: the token is too long")]
+    TooLong,
+    /// Not three parts of base64url with JSON in the first two, or a header that asks for something unknown.
+    #[error("Authentication error: the token is malformed")]
+    Malformed,
+    /// No key of this tenant verifies the signature.
+    #[error("Authentication error: the token's signature is not accepted here")]
+    Unverified,
+    /// No `exp`, or one that is no time.
+    #[error("Authentication error: the token has no expiry (claim `exp`)")]
+    NoExpiry,
+    /// The time is at or past `exp` plus the leeway.
+    #[error("Authentication error: the token has expired")]
+    Expired,
+    /// The time plus the leeway is before `nbf`.
+    #[error("Authentication error: the token is not valid yet")]
+    NotYetValid,
+    /// An audience is configured and `aud` is absent or another.
+    #[error("Authentication error: the token is for another audience")]
+    WrongAudience,
+    /// An issuer is configured and `iss` is absent or another.
+    #[error("Authentication error: the token is from another issuer")]
+    WrongIssuer,
+    /// Neither `sub` nor `id` is a user id: 1 to 128 bytes without control characters, or an integer.
+    #[error("Authentication error: the token names no valid user (claim `sub` or `id`)")]
+    NoUser,
+}
+
+impl AuthError {
+    /// A stable name for logs, metrics and programs: kebab-case, never changed.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "token-missing",
+            Self::TooLong => "token-too-long",
+            Self::Malformed => "token-malformed",
+            Self::Unverified => "token-unverified",
+            Self::NoExpiry => "token-no-expiry",
+            Self::Expired => "token-expired",
+            Self::NotYetValid => "token-not-yet-valid",
+            Self::WrongAudience => "token-wrong-audience",
+            Self::WrongIssuer => "token-wrong-issuer",
+            Self::NoUser => "token-no-user",
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Who somebody is, as a verified token says.
+
+use std::sync::Arc;
+
+use crate::id::{TenantId, UserId};
+
+/// Longest display name, in bytes. Longer ones are cut, since a name is shown and never compared.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// A user of a tenant whose token has been verified. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    tenant: TenantId,
+    user: UserId,
+    name: Arc<str>,
+    claims: Arc<str>,
+    expires_at_ms: u64,
+    issued_at_ms: Option<u64>,
+    token_id: Option<Arc<str>>,
+}
+
+/// What the token said, for [`Identity::verified`].
+pub(super) struct Verified<'a> {
+    pub(super) user: UserId,
+    pub(super) name: Option<&'a str>,
+    pub(super) claims: Arc<str>,
+    pub(super) expires_at_ms: u64,
+    pub(super) issued_at_ms: Option<u64>,
+    pub(super) token_id: Option<Arc<str>>,
+}
+
+impl Identity {
+    /// Only the authenticator calls this, after everything has been checked.
+    pub(super) fn verified(tenant: TenantId, token: Verified<'_>) -> Self {
+        let name = display_name(token.name.unwrap_or(token.user.as_str()));
+        Self {
+            tenant,
+            user: token.user,
+            name,
+            claims: token.claims,
+            expires_at_ms: token.expires_at_ms,
+            issued_at_ms: token.issued_at_ms,
+            token_id: token.token_id,
+        }
+    }
+
+    /// An identity nobody has verified, which never expires and has no claims: for tests of what comes after
+    /// authentication. `None` when the tenant or the user is no valid id.
+    #[must_use]
+    pub fn for_tests(tenant: &str, user: &str) -> Option<Self> {
+        let token = Verified {
+            user: UserId::new(user).ok()?,
+            name: None,
+            claims: "{}".into(),
+            expires_at_ms: u64::MAX,
+            issued_at_ms: None,
+            token_id: None,
+        };
+        Some(Self::verified(TenantId::assume_verified(tenant).ok()?, token))
+    }
+
+    /// The tenant whose key verified the token.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The user: claim `sub`, else `id`.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// What to call the user: claim `name`, else `username`, else the user id. 1 to [`MAX_NAME_BYTES`] bytes, with
+    /// U+FFFD in place of control characters. Not unique.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// All verified claims: a JSON object as text, exactly as it was signed.
+    #[must_use]
+    pub fn claims(&self) -> &Arc<str> {
+        &self.claims
+    }
+
+    /// The claim `exp` in milliseconds since the Unix epoch. [`Policy::leeway`](super::Policy::leeway) is not
+    /// added.
+    #[must_use]
+    pub fn expires_at_ms(&self) -> u64 {
+        self.expires_at_ms
+    }
+
+    /// The claim `iat` in milliseconds since the Unix epoch, when there is one.
+    #[must_use]
+    pub fn issued_at_ms(&self) -> Option<u64> {
+        self.issued_at_ms
+    }
+
+    /// The claim `jti`, when there is one.
+    #[must_use]
+    pub fn token_id(&self) -> Option<&Arc<str>> {
+        self.token_id.as_ref()
+    }
+}
+
+/// Replaces control characters, which would garble logs and pages, then cuts between two characters.
+fn display_name(name: &str) -> Arc<str> {
+    let mut clean = String::new();
+    for char in name.chars() {
+        let char = if char.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            char
+        };
+        if clean.len() + char.len_utf8() > MAX_NAME_BYTES {
+            break;
+        }
+        clean.push(char);
+    }
+    clean.into()
+}

@@ -1,0 +1,78 @@
+//! Making tokens, for development and tests: in production somebody else's login does.
+
+use std::time::Duration;
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde::Serialize;
+
+use super::authenticator::Policy;
+use super::key::{Algorithm, Key};
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// A public key verifies and cannot sign.
+    #[error("{} keys cannot sign here: the server has the public half only", .0.name())]
+    NotASecret(Algorithm),
+    /// The library could not sign.
+    #[error("signing failed")]
+    Signing(#[source] jsonwebtoken::errors::Error),
+}
+
+/// Signs tokens with an HMAC key.
+pub struct Minter {
+    header: Header,
+    key: EncodingKey,
+    audience: Option<String>,
+    issuer: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    iat: u64,
+    exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+}
+
+impl Minter {
+    /// Takes the key that signs, and what the tokens must satisfy: they get the first audience and the first
+    /// issuer that the policy accepts, if it asks for any.
+    ///
+    /// # Errors
+    /// When the key is not an HMAC key.
+    pub fn new(key: &Key, policy: &Policy) -> Result<Self, MintError> {
+        let encoding = key.encoding.clone().ok_or(MintError::NotASecret(key.algorithm()))?;
+        let mut header = Header::new(key.algorithm().to_library());
+        header.kid = key.id().map(str::to_owned);
+        Ok(Self {
+            header,
+            key: encoding,
+            audience: policy.audience.first().cloned(),
+            issuer: policy.issuer.first().cloned(),
+        })
+    }
+
+    /// A token for this user that is valid from `now_ms` (milliseconds since the Unix epoch) for `ttl`, both
+    /// rounded down to seconds.
+    ///
+    /// # Errors
+    /// When the library cannot sign.
+    pub fn mint(&self, user: &str, name: Option<&str>, ttl: Duration, now_ms: u64) -> Result<String, MintError> {
+        let iat = now_ms / 1000;
+        let claims = Claims {
+            sub: user,
+            name,
+            iat,
+            exp: iat.saturating_add(ttl.as_secs()),
+            aud: self.audience.as_deref(),
+            iss: self.issuer.as_deref(),
+        };
+        encode(&self.header, &claims, &self.key).map_err(MintError::Signing)
+    }
+}

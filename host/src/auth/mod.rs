@@ -1,0 +1,23 @@
+//! Token -> [`Identity`]: who somebody is, and the only way to find out.
+//!
+//! An [`Authenticator`] holds the keys of one tenant. [`Authenticator::verify`] takes a JSON Web Token (RFC 7519)
+//! and the time, and gives an [`Identity`] or an [`AuthError`]. Nothing else makes an identity, so whoever is
+//! handed one need not ask again; and nothing outside this module makes a [`TenantId`](crate::id::TenantId).
+//!
+//! The algorithm belongs to the [`Key`]. A token's header may only agree with it, which is what stops `alg: none`
+//! and a public key that is passed off as an HMAC secret (RFC 8725, section 3.1).
+
+mod authenticator;
+pub mod dev_key;
+mod error;
+mod identity;
+mod key;
+mod mint;
+#[cfg(test)]
+mod tests;
+
+pub use authenticator::{Authenticator, MAX_TOKEN_BYTES, Policy};
+pub use error::AuthError;
+pub use identity::{Identity, MAX_NAME_BYTES};
+pub use key::{Algorithm, Key, KeyError, MIN_SECRET_BYTES};
+pub use mint::{MintError, Minter};
