@@ -1,0 +1,140 @@
+//! What is wrong with a configuration: all of it, each with its key.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+/// Longest value that a message shows, in characters.
+const SHOWN_CHARS: usize = 80;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The key's path, such as `limits.packet`, or the variable, or the file and line.
+    pub key: String,
+    /// The variable that set it, when the environment did.
+    pub variable: Option<&'static str>,
+    /// The value as TOML, shortened; never a secret.
+    pub value: Option<String>,
+    /// What is wrong, in words that follow the value.
+    pub problem: String,
+    /// What is allowed, or what to do.
+    pub help: Option<String>,
+}
+
+impl ConfigError {
+    pub(super) fn new(key: impl fmt::Display, problem: impl Into<String>) -> Self {
+        Self {
+            key: key.to_string(),
+            variable: None,
+            value: None,
+            problem: problem.into(),
+            help: None,
+        }
+    }
+
+    pub(super) fn value(mut self, value: &Value) -> Self {
+        self.value = Some(shown(value));
+        self
+    }
+
+    pub(super) fn variable(mut self, variable: Option<&'static str>) -> Self {
+        self.variable = variable;
+        self
+    }
+
+    pub(super) fn allowed(self, allowed: impl fmt::Display) -> Self {
+        self.help(format!("allowed: {allowed}"))
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Table(_) => "a table".to_owned(),
+        other => other.to_string().replace('\n', " "),
+    };
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
+        None => text,
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)?;
+        if let Some(value) = &self.value {
+            write!(f, " = {value}")?;
+        }
+        if let Some(variable) = self.variable {
+            write!(f, " (from {variable})")?;
+        }
+        write!(f, ": {}", self.problem)?;
+        match &self.help {
+            Some(help) => write!(f, "\n    {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where errors are collected.
+#[derive(Debug, Default)]
+pub(super) struct Errors(Vec<ConfigError>);
+
+impl Errors {
+    pub(super) fn push(&mut self, error: ConfigError) {
+        self.0.push(error);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn into_report(self, file: Option<&Path>) -> ConfigErrors {
+        ConfigErrors {
+            file: file.map(Path::to_path_buf),
+            errors: self.0,
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration. The text has one block for each error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors {
+    file: Option<PathBuf>,
+    errors: Vec<ConfigError>,
+}
+
+impl ConfigErrors {
+    /// The errors, in the order of the sections.
+    #[must_use]
+    pub fn errors(&self) -> &[ConfigError] {
+        &self.errors
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.errors.len();
+        write!(
+            f,
+            "{count} {} in the configuration",
+            if count == 1 { "error" } else { "errors" }
+        )?;
+        match &self.file {
+            Some(file) => write!(f, " ({} and the environment):", file.display())?,
+            None => write!(f, " (from the environment; no file):")?,
+        }
+        for error in &self.errors {
+            write!(f, "\n  {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}

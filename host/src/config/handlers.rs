@@ -1,0 +1,156 @@
+//! Which component handles what: `[handlers.message]` and so on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use toml::Value;
+
+use super::error::{ConfigError, Errors};
+use super::kinds::Kind;
+use super::reader::{Reader, Source};
+
+/// The table that holds them.
+pub(super) const TABLE: &str = "handlers";
+
+/// Where a handler's component comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Component {
+    /// The one embedded in the server.
+    Shipped,
+    /// A `.wasm` file, which was there when the configuration was read.
+    File(PathBuf),
+    /// None: the event is answered `unhandled`.
+    Absent,
+}
+
+/// One handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handler {
+    /// Its component.
+    pub component: Component,
+    /// Settings that the component can read, as texts.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What the commented defaults say of one handler.
+pub(super) struct HandlerDoc {
+    pub(super) name: &'static str,
+    pub(super) default: &'static str,
+    pub(super) doc: &'static str,
+}
+
+/// Declares the handlers: the struct, and the same as data.
+macro_rules! handlers {
+    ($( #[doc = $doc:literal] $name:ident = $default:literal; )+) => {
+        /// The handlers, one for each kind of event.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Handlers {
+            $( #[doc = $doc] pub $name: Handler, )+
+        }
+
+        impl Handlers {
+            /// Every handler with its name in the configuration, in the order of their declaration.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Handler)> {
+                [$( (stringify!($name), &self.$name) ),+].into_iter()
+            }
+        }
+
+        pub(super) const HANDLERS: &[HandlerDoc] = &[$(
+            HandlerDoc { name: stringify!($name), default: stringify!($default), doc: $doc }
+        ),+];
+
+        /// Reads them all.
+        pub(super) fn read(source: &Source, errors: &mut Errors) -> Option<Handlers> {
+            let mut reader = Reader::of(source, TABLE, errors);
+            $( let $name = handler(&mut reader, stringify!($name), stringify!($default)); )+
+            reader.report_unknown_keys();
+            Some(Handlers { $( $name: $name? ),+ })
+        }
+    };
+}
+
+handlers! {
+    /// What happens when a message is sent (`send-message`).
+    message = "shipped";
+    /// What happens when somebody types (`typing`).
+    typing = "shipped";
+    /// What happens when a message is read (`read-message`).
+    receipt = "shipped";
+    /// What happens when somebody comes, goes or sets a presence (`set-presence`).
+    presence = "shipped";
+    /// Who may join and leave a room, and read in it (`join-room`, `leave-room`, `history`).
+    room = "shipped";
+    /// What happens at an event of any other name. None is shipped.
+    event = "none";
+}
+
+fn handler(reader: &mut Reader<'_, '_>, name: &'static str, default: &'static str) -> Option<Handler> {
+    let value = reader.take(name);
+    let path = reader.path_of(name);
+    let mut inner = reader.inside(value, path);
+    let component = inner.setting(
+        "component",
+        default,
+        &ComponentName {
+            shipped: default == r#""shipped""#,
+        },
+    );
+    let settings = inner.take("settings");
+    let path = inner.path_of("settings");
+    let settings = texts(inner.inside(settings, path));
+    inner.report_unknown_keys();
+    Some(Handler {
+        component: component?,
+        settings: settings?,
+    })
+}
+
+/// Every value must be a text: a component that wants a number parses it itself.
+fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
+    let mut texts = Some(BTreeMap::new());
+    for (name, value) in reader.keys() {
+        match (value.as_str(), &mut texts) {
+            (Some(text), Some(texts)) => {
+                texts.insert(name.clone(), text.to_owned());
+            }
+            (Some(_), None) => {}
+            (None, _) => {
+                let error = ConfigError::new(reader.path_of(name), "is not a text in quotes").value(value);
+                texts = reader.refuse(error);
+            }
+        }
+    }
+    texts
+}
+
+/// `shipped`, `none`, or a path.
+struct ComponentName {
+    /// Whether there is a shipped one; where there is, doing without is not offered.
+    shipped: bool,
+}
+
+impl Kind for ComponentName {
+    type Value = Component;
+
+    fn allowed(&self) -> String {
+        let word = if self.shipped { "shipped" } else { "none" };
+        format!("\"{word}\", or the path of a .wasm file")
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<Component, String> {
+        match value.as_str() {
+            Some("shipped") if self.shipped => Ok(Component::Shipped),
+            Some("shipped") => Err("is asked for, and there is no shipped handler of this kind".to_owned()),
+            Some("none") if !self.shipped => Ok(Component::Absent),
+            Some(path) if !path.is_empty() => {
+                let path = base.join(path);
+                if path.is_file() {
+                    Ok(Component::File(path))
+                } else {
+                    Err("is not a file".to_owned())
+                }
+            }
+            _ => Err("is no component".to_owned()),
+        }
+    }
+}

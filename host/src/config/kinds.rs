@@ -1,0 +1,299 @@
+//! The kinds of values a setting can have: what each accepts, and how it says so.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+
+/// 1024 bytes.
+pub(super) const KIB: usize = 1024;
+/// 1024 KiB.
+pub(super) const MIB: usize = 1024 * KIB;
+/// 1024 MiB.
+pub(super) const GIB: usize = 1024 * MIB;
+const SIZE_UNITS: [(&str, usize); 4] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB), ("B", 1)];
+
+/// A kind of value.
+pub(super) trait Kind {
+    /// What it becomes.
+    type Value;
+    /// What is accepted, in words that follow "allowed: ".
+    fn allowed(&self) -> String;
+    /// Reads it. `base` is the directory that relative paths start from.
+    ///
+    /// # Errors
+    /// The problem, in words that follow the value.
+    fn parse(&self, value: &Value, base: &Path) -> Result<Self::Value, String>;
+}
+
+fn in_range<T: PartialOrd>(value: T, min: &T, max: &T) -> Result<T, String> {
+    if value < *min {
+        Err("is too small".to_owned())
+    } else if value > *max {
+        Err("is too large".to_owned())
+    } else {
+        Ok(value)
+    }
+}
+
+fn text(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| "is not a text in quotes".to_owned())
+}
+
+/// A number of bytes: `"64KiB"`, or a whole number. From the first to the second, both included.
+pub(super) struct Size(pub(super) usize, pub(super) usize);
+
+impl Kind for Size {
+    type Value = usize;
+
+    fn allowed(&self) -> String {
+        format!(
+            "a size from {} to {} in B, KiB, MiB or GiB",
+            format_size(self.0),
+            format_size(self.1)
+        )
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<usize, String> {
+        let bytes = match value {
+            Value::Integer(bytes) => usize::try_from(*bytes).ok(),
+            Value::String(text) => parse_size(text),
+            _ => None,
+        };
+        in_range(bytes.ok_or("is not a size")?, &self.0, &self.1)
+    }
+}
+
+fn parse_size(text: &str) -> Option<usize> {
+    let (number, factor) = SIZE_UNITS
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))?;
+    let number = number.trim_end();
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    number.parse::<usize>().ok()?.checked_mul(factor)
+}
+
+/// Bytes in the largest unit that leaves no rest, as sizes are written in the configuration.
+#[must_use]
+pub fn format_size(bytes: usize) -> String {
+    let unit = SIZE_UNITS
+        .iter()
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor));
+    unit.map_or_else(
+        || format!("{bytes}B"),
+        |(unit, factor)| format!("{}{unit}", bytes / factor),
+    )
+}
+
+/// A whole number, from the first to the second, both included.
+pub(super) struct Count(pub(super) usize, pub(super) usize);
+
+impl Kind for Count {
+    type Value = usize;
+
+    fn allowed(&self) -> String {
+        format!("a whole number from {} to {}", self.0, self.1)
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<usize, String> {
+        let number = value.as_integer().ok_or("is not a whole number")?;
+        in_range(usize::try_from(number).map_err(|_| "is too small")?, &self.0, &self.1)
+    }
+}
+
+/// A TCP port.
+pub(super) struct Port;
+
+impl Kind for Port {
+    type Value = u16;
+
+    fn allowed(&self) -> String {
+        format!("a whole number from 0 to {}", u16::MAX)
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<u16, String> {
+        let number = value.as_integer().ok_or("is not a whole number")?;
+        u16::try_from(number).map_err(|_| "is not a port".to_owned())
+    }
+}
+
+/// A duration, from the first to the second, both included.
+pub(super) struct Time(pub(super) Duration, pub(super) Duration);
+
+impl Kind for Time {
+    type Value = Duration;
+
+    fn allowed(&self) -> String {
+        let (min, max) = (humantime::format_duration(self.0), humantime::format_duration(self.1));
+        format!("a duration from {min} to {max}, in ms, s, m or h")
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<Duration, String> {
+        let text = value.as_str().ok_or("is not a duration in quotes")?;
+        let duration = humantime::parse_duration(text).map_err(|_| "is not a duration")?;
+        in_range(duration, &self.0, &self.1)
+    }
+}
+
+/// An IP address or a host name.
+pub(super) struct Host;
+
+impl Kind for Host {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        "an IP address or a host name, without a port".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
+        let host = text(value)?;
+        let name = host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
+        if host.parse::<std::net::IpAddr>().is_ok() || (name && !host.is_empty()) {
+            Ok(host.to_owned())
+        } else {
+            Err("is not a host".to_owned())
+        }
+    }
+}
+
+/// A list of texts, none of them empty.
+pub(super) struct Texts;
+
+impl Kind for Texts {
+    type Value = Vec<String>;
+
+    fn allowed(&self) -> String {
+        "a list of texts, such as [\"chat\"]".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<Vec<String>, String> {
+        let items = value.as_array().ok_or("is not a list")?;
+        let texts = items
+            .iter()
+            .map(|item| item.as_str().filter(|text| !text.is_empty()).map(str::to_owned));
+        texts
+            .collect::<Option<_>>()
+            .ok_or_else(|| "has something that is not a text".to_owned())
+    }
+}
+
+/// A list of origins as browsers send them (RFC 6454, section 6.2), or `*`.
+pub(super) struct Origins;
+
+impl Kind for Origins {
+    type Value = Vec<String>;
+
+    fn allowed(&self) -> String {
+        "a list of origins, such as [\"https://chat.example.org\"], or [\"*\"]".to_owned()
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<Vec<String>, String> {
+        let items = Texts.parse(value, base)?;
+        items
+            .iter()
+            .map(|item| origin(item).ok_or_else(|| format!("has {item:?}, which is no origin")))
+            .collect()
+    }
+}
+
+/// Lower case and without the slash at the end, which people add and browsers never send.
+fn origin(text: &str) -> Option<String> {
+    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+    if text == "*" {
+        return Some(text);
+    }
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let plain = host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
+    (plain && !host.is_empty()).then_some(text)
+}
+
+/// Where the data lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// An SQLite database in this file.
+    Sqlite(PathBuf),
+}
+
+/// `sqlite:PATH`.
+pub(super) struct StoreLocation;
+
+impl Kind for StoreLocation {
+    type Value = StoreUrl;
+
+    fn allowed(&self) -> String {
+        "sqlite:PATH".to_owned()
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<StoreUrl, String> {
+        let url = text(value)?;
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Err("is PostgreSQL, which is not supported yet".to_owned());
+        }
+        let path = url
+            .strip_prefix("sqlite:")
+            .ok_or("is not a database this server knows")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() {
+            return Err("has no path".to_owned());
+        }
+        if path == ":memory:" {
+            return Err("would lose every message at the end; name a file".to_owned());
+        }
+        if path.contains('?') {
+            return Err("has parameters after '?', which are not supported".to_owned());
+        }
+        Ok(StoreUrl::Sqlite(base.join(path)))
+    }
+}
+
+/// Directives of `tracing`'s filter, as in RUST_LOG.
+pub(super) struct LogFilter;
+
+impl Kind for LogFilter {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        "error, warn, info, debug, trace or off, also for each module, such as \"info,parlance=debug\"".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
+        let directives = text(value)?;
+        EnvFilter::try_new(directives).map_err(|error| format!("is no log filter ({error})"))?;
+        Ok(directives.to_owned())
+    }
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The name of a [`LogFormat`].
+pub(super) struct LogFormatName;
+
+impl Kind for LogFormatName {
+    type Value = LogFormat;
+
+    fn allowed(&self) -> String {
+        "\"text\" or \"json\"".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<LogFormat, String> {
+        match text(value)? {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("is no format".to_owned()),
+        }
+    }
+}

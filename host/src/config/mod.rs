@@ -1,0 +1,185 @@
+//! What the operator wants: a TOML file with the environment over it, read once, checked whole.
+//!
+//! Every setting is declared in one place, `sections.rs`: its type, default, range and description. Reading the
+//! file, the messages about it and the commented defaults ([`defaults_toml`]) all come from there. Nothing is
+//! clamped: a value out of its range is an error, and all errors are reported at once ([`ConfigErrors`]).
+
+mod auth;
+mod defaults;
+mod environment;
+mod error;
+mod handlers;
+mod kinds;
+mod reader;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+pub use auth::{MIN_ENVIRONMENT_SECRET_BYTES, no_key_help};
+pub use defaults::defaults_toml;
+pub use environment::{VARIABLES, Variable};
+pub use error::{ConfigError, ConfigErrors};
+pub use handlers::{Component, Handler, Handlers};
+pub use kinds::{LogFormat, StoreUrl, format_size};
+pub use sections::{Commit, Limits, Log, Sandbox, Server, Store};
+
+use crate::auth::Policy;
+use error::Errors;
+use reader::{Reader, Source};
+use sections::Section;
+
+/// Everything the operator can decide, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The listening socket and who may connect to it.
+    pub server: Server,
+    /// Where the data lives.
+    pub store: Store,
+    /// What the log holds.
+    pub log: Log,
+    /// Which tokens are accepted. Without keys `serve` refuses to start; see [`no_key_help`].
+    pub auth: Policy,
+    /// What one connection may cost.
+    pub limits: Limits,
+    /// What one event may cost inside a handler.
+    pub sandbox: Sandbox,
+    /// How effects are written.
+    pub commit: Commit,
+    /// Which component handles what.
+    pub handlers: Handlers,
+    /// What is allowed and had better be changed, one sentence each, for the log.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file, if one is named, and lays the environment over it. `env` gives the value of a variable; an
+    /// empty one counts as unset. Paths in the file are relative to its directory, those in the environment to
+    /// the current one.
+    ///
+    /// # Errors
+    /// All that is wrong, at once.
+    pub fn load(path: Option<&Path>, env: &impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut errors = Errors::default();
+        let table = path.map(|path| read_file(path, &mut errors)).unwrap_or_default();
+        let base = path.and_then(Path::parent).map(Path::to_path_buf).unwrap_or_default();
+        let config = resolve(table, base, env, &mut errors);
+        match config {
+            Some(config) if errors.is_empty() => Ok(config),
+            _ => Err(errors.into_report(path)),
+        }
+    }
+}
+
+/// The table of the file; an empty one after reporting why it has none.
+fn read_file(path: &Path, errors: &mut Errors) -> Table {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            errors.push(ConfigError::new(path.display(), format!("cannot be read: {error}")));
+            return Table::new();
+        }
+    };
+    match text.parse() {
+        Ok(table) => table,
+        Err(error) => {
+            errors.push(ConfigError::new(
+                syntax_place(path, &text, &error),
+                error.message().replace('\n', ", "),
+            ));
+            Table::new()
+        }
+    }
+}
+
+/// File, line and column. The library's own text also quotes the line, which may hold a secret.
+fn syntax_place(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("{}:{line}:{column}", path.display())
+}
+
+fn resolve(
+    mut table: Table,
+    base: PathBuf,
+    env: &impl Fn(&str) -> Option<String>,
+    errors: &mut Errors,
+) -> Option<Config> {
+    let env = |name: &str| env(name).filter(|value| !value.is_empty());
+    let mut warnings = Vec::new();
+    let from_environment = environment::lay_over(&mut table, &env, errors);
+    let source = Source {
+        table,
+        base,
+        from_environment,
+    };
+
+    let server = section(&source, errors);
+    let store = section(&source, errors);
+    let log = section(&source, errors);
+    let auth = auth::read(&source, env("JWT_SECRET"), errors, &mut warnings);
+    let limits = section(&source, errors);
+    let sandbox = section(&source, errors);
+    let commit = section(&source, errors);
+    let handlers = handlers::read(&source, errors);
+    source.report_unknown_tables(errors);
+
+    let config = Config {
+        server: server?,
+        store: store?,
+        log: log?,
+        auth: auth?,
+        limits: limits?,
+        sandbox: sandbox?,
+        commit: commit?,
+        handlers: handlers?,
+        warnings,
+    };
+    check_together(&config, errors);
+    Some(config)
+}
+
+fn section<S: Section>(source: &Source, errors: &mut Errors) -> Option<S> {
+    let mut reader = Reader::of(source, S::TABLE, errors);
+    let section = S::read(&mut reader);
+    reader.report_unknown_keys();
+    section
+}
+
+/// Settings that are right one by one and make no sense together.
+fn check_together(config: &Config, errors: &mut Errors) {
+    let (limits, sandbox) = (&config.limits, &config.sandbox);
+    let mut at_most = |small: &str, large: &str, holds: bool| {
+        if !holds {
+            errors.push(ConfigError::new(small, format!("must not be larger than {large}")));
+        }
+    };
+    at_most("limits.content", "limits.packet", limits.content <= limits.packet);
+    at_most("limits.metadata", "limits.packet", limits.metadata <= limits.packet);
+    at_most(
+        "limits.packet",
+        "limits.queue_bytes",
+        limits.packet <= limits.queue_bytes,
+    );
+    at_most(
+        "limits.packet",
+        "limits.outbound_bytes",
+        limits.packet <= limits.outbound_bytes,
+    );
+    at_most(
+        "limits.history_page",
+        "limits.history_page_max",
+        limits.history_page <= limits.history_page_max,
+    );
+    at_most(
+        "sandbox.guest_time",
+        "sandbox.wall_time",
+        sandbox.guest_time <= sandbox.wall_time,
+    );
+    at_most("sandbox.tick", "sandbox.guest_time", sandbox.tick <= sandbox.guest_time);
+}

@@ -1,0 +1,199 @@
+//! Every setting: its type, default, range and description, in this one place.
+
+use std::time::Duration;
+
+use super::kinds::{Count, Host, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation, StoreUrl};
+use super::kinds::{GIB, KIB, MIB, Size, Texts, Time};
+use super::reader::Reader;
+
+/// One setting, as messages and the commented defaults show it.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    /// Its key within the section.
+    pub name: &'static str,
+    /// Its default, as TOML.
+    pub default: &'static str,
+    /// What it may be, in words.
+    pub allowed: String,
+    /// What it is.
+    pub doc: &'static [&'static str],
+}
+
+/// A table of the file.
+pub(super) trait Section: Sized {
+    /// Its name.
+    const TABLE: &'static str;
+    /// What it is about.
+    const ABOUT: &'static [&'static str];
+    /// Its settings, in the order of their declaration.
+    fn settings() -> Vec<Setting>;
+    /// Reads every setting, reporting each that is wrong; `None` when one was.
+    fn read(reader: &mut Reader<'_, '_>) -> Option<Self>;
+}
+
+/// Declares a section: the struct, its documentation, its settings as data and how they are read. A default is
+/// written as in TOML.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $vis:vis $name:ident = $table:literal
+        $( $(#[doc = $doc:literal])+ $field:ident: $type:ty = $default:tt, $kind:expr; )+
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, PartialEq)]
+        $vis struct $name {
+            $(
+                $(#[doc = $doc])+
+                #[doc = ""]
+                #[doc = concat!("Default `", stringify!($default), "`, allowed: `", stringify!($kind), "`.")]
+                pub $field: $type,
+            )+
+        }
+
+        impl Section for $name {
+            const TABLE: &'static str = $table;
+            const ABOUT: &'static [&'static str] = &[$($about),+];
+
+            fn settings() -> Vec<Setting> {
+                vec![$(Setting {
+                    name: stringify!($field),
+                    default: stringify!($default),
+                    allowed: $kind.allowed(),
+                    doc: &[$($doc),+],
+                }),+]
+            }
+
+            fn read(reader: &mut Reader<'_, '_>) -> Option<Self> {
+                $( let $field = reader.setting(stringify!($field), stringify!($default), &$kind); )+
+                Some(Self { $( $field: $field?, )+ })
+            }
+        }
+    };
+}
+
+section! {
+    /// The listening socket and who may connect to it.
+    pub Server = "server"
+    /// The address to listen on: an IP address or a host name. `0.0.0.0` is every IPv4 interface, `::` every one.
+    host: String = "0.0.0.0", Host;
+    /// The TCP port; 0 lets the system choose one. Environment: PORT.
+    port: u16 = 3000, Port;
+    /// Origins of pages on other hosts that may connect; "*" is any. Environment: FRONTEND_URL, comma-separated.
+    cors_origins: Vec<String> = [], Origins;
+    /// How long a stopping server waits for what is in flight.
+    shutdown_timeout: Duration = "10s", Time(secs(1), secs(60));
+}
+
+section! {
+    /// Where the data lives.
+    pub Store = "store"
+    /// The database. Environment: DATABASE_URL.
+    url: StoreUrl = "sqlite:parlance.db", StoreLocation;
+}
+
+section! {
+    /// What the log holds.
+    pub Log = "log"
+    /// Which events are logged: a level, or directives such as "info,parlance=debug". Environment: RUST_LOG.
+    level: String = "info", LogFilter;
+    /// Lines for people or for programs.
+    format: LogFormat = "text", LogFormatName;
+}
+
+section! {
+    /// Which tokens (JWT) are accepted.
+    pub(super) Auth = "auth"
+    /// How far the clocks of the token's issuer and of this server may be apart.
+    leeway: Duration = "5s", Time(Duration::ZERO, secs(300));
+    /// When not empty, a token's `aud` must have one of these.
+    audience: Vec<String> = [], Texts;
+    /// When not empty, a token's `iss` must be one of these.
+    issuer: Vec<String> = [], Texts;
+}
+
+section! {
+    /// What one connection may cost.
+    pub Limits = "limits"
+    /// Bytes of one packet from a client.
+    packet: usize = "64KiB", Size(KIB, 8 * MIB);
+    /// Bytes of an event's name.
+    event_name: usize = 128, Count(16, 1024);
+    /// Bytes of a room's id.
+    room_id: usize = 128, Count(1, 128);
+    /// Bytes of a message's content.
+    content: usize = "16KiB", Size(1, MIB);
+    /// Bytes of a message's metadata, as JSON.
+    metadata: usize = "4KiB", Size(2, MIB);
+    /// Bytes of the id that a client gives a message.
+    client_id: usize = 128, Count(1, 1024);
+    /// How deep JSON from a client may nest.
+    json_depth: usize = 64, Count(4, 120);
+    /// Messages on a page of history when the client does not say.
+    history_page: usize = 50, Count(1, 1000);
+    /// Messages on a page of history at most.
+    history_page_max: usize = 200, Count(1, 1000);
+    /// Events of one connection that wait for their turn; a further one is refused.
+    queue_events: usize = 2048, Count(1, 65_536);
+    /// Bytes of the events of one connection that wait for their turn.
+    queue_bytes: usize = "4MiB", Size(KIB, GIB);
+    /// Packets that wait for one client to read them; a client that is further behind is disconnected.
+    outbound_packets: usize = 128, Count(8, 65_536);
+    /// Bytes that wait for one client to read them.
+    outbound_bytes: usize = "2MiB", Size(KIB, GIB);
+    /// How long a client may read nothing while bytes wait for it.
+    write_stall: Duration = "30s", Time(secs(1), secs(600));
+    /// User ids in one `get-presence`.
+    presence_users: usize = 200, Count(1, 10_000);
+    /// Rooms that one connection is in.
+    rooms_per_connection: usize = 256, Count(1, 65_536);
+    /// Connections to this server.
+    connections: usize = 100_000, Count(1, 10_000_000);
+    /// How often the server asks whether a client is still there.
+    ping_interval: Duration = "25s", Time(millis(100), secs(300));
+    /// How long it waits for the answer.
+    ping_timeout: Duration = "20s", Time(millis(100), secs(300));
+    /// How long a connection may take to join a namespace.
+    connect_timeout: Duration = "45s", Time(millis(100), secs(300));
+}
+
+section! {
+    /// What one event may cost inside a handler.
+    pub Sandbox = "sandbox"
+    /// CPU time.
+    guest_time: Duration = "50ms", Time(millis(1), secs(10));
+    /// Time from the start of the handler to its end, waiting for the host included.
+    wall_time: Duration = "2s", Time(millis(1), secs(60));
+    /// Bytes of the handler's memory. The whole pool, `instances` times this, is reserved as addresses.
+    memory: usize = "16MiB", Size(64 * KIB, GIB);
+    /// Calls to the host.
+    host_calls: usize = 1000, Count(0, 1_000_000);
+    /// Effects: messages, writes, emits and the like.
+    effects: usize = 256, Count(0, 10_000);
+    /// Bytes of all effects and the reply.
+    output: usize = "1MiB", Size(KIB, 64 * MIB);
+    /// Bytes of log text; what is longer is cut.
+    log_bytes: usize = "8KiB", Size(0, MIB);
+    /// Bytes that the handler passes to the host, in all calls together.
+    transfer: usize = "2MiB", Size(64 * KIB, 256 * MIB);
+    /// Instances at once, in the whole server. Further events wait.
+    instances: usize = 256, Count(1, 10_000);
+    /// Bytes of a component's file.
+    component_size: usize = "32MiB", Size(64 * KIB, 512 * MIB);
+    /// How often running handlers are looked at, hence how exactly times are kept.
+    tick: Duration = "1ms", Time(millis(1), millis(100));
+}
+
+section! {
+    /// How effects are written.
+    pub Commit = "commit"
+    /// Events that share one transaction.
+    batch: usize = 512, Count(1, 10_000);
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
