@@ -1,0 +1,39 @@
+//! `parlance check-config`: every error of the configuration at once, or the commented defaults.
+
+use std::io::Write;
+
+use anyhow::Context;
+
+use super::{CheckConfigArgs, Failure};
+use crate::config::{Config, defaults_toml, no_key_help};
+
+/// Runs the command. `env` gives the value of a variable, `out` is standard output, `notes` standard error.
+///
+/// # Errors
+/// When the configuration is wrong, or the output cannot be written.
+pub fn run(
+    args: &CheckConfigArgs,
+    env: &impl Fn(&str) -> Option<String>,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<(), Failure> {
+    if args.defaults {
+        out.write_all(defaults_toml().as_bytes())
+            .context("cannot write to standard output")?;
+        return Ok(());
+    }
+    let config = Config::load(args.config.path.as_deref(), env)?;
+    // A note that nobody can read is no failure of the check.
+    for warning in &config.warnings {
+        let _ = writeln!(notes, "warning: {warning}");
+    }
+    if config.auth.keys.is_empty() {
+        let _ = writeln!(notes, "warning: `parlance serve` will not start. {}", no_key_help());
+    }
+    let file = args.config.path.as_deref().map_or_else(
+        || "no file, the environment over the defaults".to_owned(),
+        |path| format!("{} and the environment", path.display()),
+    );
+    writeln!(out, "The configuration is right ({file}).").context("cannot write to standard output")?;
+    Ok(())
+}

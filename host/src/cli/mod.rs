@@ -1,0 +1,167 @@
+//! The command line: what can be typed, and the commands that need no server.
+//!
+//! Exit codes: 0 for success, 1 when something failed while running, 2 when the command line or the
+//! configuration is wrong.
+
+pub mod check_config;
+mod failure;
+#[cfg(test)]
+mod tests;
+pub mod token;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::Failure;
+
+use crate::config::VARIABLES;
+use crate::id::DEFAULT_TENANT;
+
+/// A real-time chat server whose event handlers are sandboxed WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(
+    name = "parlance",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = after_help(),
+    after_long_help = after_help()
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Run the server for development: tokens, demo page, components reloaded on change.
+    Dev(DevArgs),
+    /// Make a token (JWT) for a user, to try things out.
+    Token(TokenArgs),
+    /// Check the configuration and report every error at once.
+    CheckConfig(CheckConfigArgs),
+    /// Show what a component imports and exports, its size and what it would be allowed.
+    Inspect(InspectArgs),
+}
+
+/// `parlance serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without a file: one tenant, SQLite in ./parlance.db, the shipped handlers.
+It refuses to start without a key to verify tokens with.
+
+Examples:
+  JWT_SECRET=$(openssl rand -hex 32) parlance serve
+  parlance serve --config parlance.toml
+  PORT=8080 FRONTEND_URL=https://chat.example.org parlance serve --config parlance.toml")]
+pub struct ServeArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// `parlance dev`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without a configured key it makes one and keeps it in .parlance/dev-secret under the current directory;
+`parlance token` run in the same directory uses the same.
+
+Examples:
+  parlance dev
+  parlance dev target/wasm32-unknown-unknown/release/moderation.wasm")]
+pub struct DevArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// Components (.wasm) to load in place of the handlers they implement.
+    #[arg(value_name = "COMPONENT")]
+    pub components: Vec<PathBuf>,
+}
+
+/// `parlance token`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Signs with the configured HMAC key (JWT_SECRET or auth.keys), else with the development key that
+`parlance dev` keeps in .parlance/dev-secret under the current directory.
+Only the token goes to standard output; notes go to standard error.
+
+Examples:
+  parlance token --user alice
+  parlance token --user 42 --name 'Alice Liddell' --ttl 8h
+  TOKEN=$(parlance token --user alice --config parlance.toml)")]
+pub struct TokenArgs {
+    /// The user's id: 1 to 128 bytes without control characters.
+    #[arg(long, value_name = "ID")]
+    pub user: String,
+    /// What to call the user [default: the id].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// The tenant whose key signs.
+    #[arg(long, value_name = "TENANT", default_value = DEFAULT_TENANT)]
+    pub tenant: String,
+    /// How long the token is valid, such as 30m or 8h: 1 second to 10 years.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub ttl: Duration,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// `parlance check-config`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  parlance check-config --config parlance.toml
+  parlance check-config --defaults > parlance.toml")]
+pub struct CheckConfigArgs {
+    /// Print every setting with its description, range and default as a configuration file, and check nothing.
+    #[arg(long, conflicts_with = "config")]
+    pub defaults: bool,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// `parlance inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  parlance inspect moderation.wasm")]
+pub struct InspectArgs {
+    /// The component, a .wasm file.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Where the configuration is, alike for every command that needs it.
+#[derive(Debug, Clone, Default, Args)]
+#[group(skip)]
+pub struct ConfigArg {
+    /// The configuration file (TOML). `parlance check-config --defaults` prints one with every setting.
+    #[arg(long = "config", id = "config", value_name = "FILE")]
+    pub path: Option<PathBuf>,
+}
+
+fn after_help() -> String {
+    let mut help = "\
+Examples:
+  parlance dev                          a chat on http://localhost:3000/ that works at once
+  JWT_SECRET=... parlance serve         the server
+  parlance token --user alice           a token for the running development server
+  parlance check-config --defaults      every setting, described
+
+Environment, over the configuration file; an empty variable counts as unset:
+"
+    .to_owned();
+    for variable in VARIABLES {
+        help.push_str(&format!("  {:<13} {}\n", variable.name, variable.doc));
+    }
+    help.push_str("\nExit codes: 0 success, 1 failure while running, 2 wrong command line or configuration.");
+    help
+}

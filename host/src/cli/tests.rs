@@ -1,0 +1,168 @@
+use std::fs;
+use std::path::Path;
+
+use clap::{CommandFactory, Parser};
+
+use super::*;
+use crate::auth::{Authenticator, dev_key};
+use crate::config::{Config, defaults_toml};
+
+const NOW: u64 = 1_800_000_000_000;
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn no_environment(_: &str) -> Option<String> {
+    None
+}
+
+fn secret_in_environment(name: &str) -> Option<String> {
+    (name == "JWT_SECRET").then(|| SECRET.to_owned())
+}
+
+/// Standard output and standard error of `parlance token`.
+fn token(args: &[&str], env: impl Fn(&str) -> Option<String>, directory: &Path) -> Result<(String, String), Failure> {
+    let Command::Token(args) = parse(&[&["token"], args].concat()) else {
+        unreachable!()
+    };
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    token::run(&args, &env, directory, NOW, &mut out, &mut notes)?;
+    Ok((String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap()))
+}
+
+fn check_config(args: &[&str], env: impl Fn(&str) -> Option<String>) -> Result<(String, String), Failure> {
+    let Command::CheckConfig(args) = parse(&[&["check-config"], args].concat()) else {
+        unreachable!()
+    };
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    check_config::run(&args, &env, &mut out, &mut notes)?;
+    Ok((String::from_utf8(out).unwrap(), String::from_utf8(notes).unwrap()))
+}
+
+fn parse(args: &[&str]) -> Command {
+    Cli::try_parse_from([&["parlance"], args].concat()).unwrap().command
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_names_every_command_variable_and_exit_code() {
+    let help = Cli::command().render_long_help().to_string();
+    for word in ["serve", "dev", "token", "check-config", "inspect", "Exit codes: 0"] {
+        assert!(help.contains(word), "{word}");
+    }
+    for variable in VARIABLES {
+        assert!(help.contains(variable.name), "{}", variable.name);
+    }
+    for command in Cli::command()
+        .get_subcommands()
+        .filter(|command| command.get_name() != "help")
+    {
+        let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(after.contains("Example"), "{}", command.get_name());
+    }
+}
+
+#[test]
+fn a_command_that_is_none_has_the_code_of_a_usage_error() {
+    let error = Cli::try_parse_from(["parlance", "sevre"]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("serve"));
+    assert!(Cli::try_parse_from(["parlance", "token", "--user", "a", "--ttl", "forever"]).is_err());
+    assert!(matches!(parse(&["dev", "a.wasm", "b.wasm"]), Command::Dev(args) if args.components.len() == 2));
+}
+
+#[test]
+fn a_token_is_signed_with_the_configured_key() {
+    let directory = tempfile::tempdir().unwrap();
+    // A development key lies beside, and is not what the server would use.
+    dev_key::load_or_create(directory.path()).unwrap();
+    let args = ["--user", "alice", "--name", "Alice", "--ttl", "2h"];
+    let (token, notes) = token(&args, secret_in_environment, directory.path()).unwrap();
+    let policy = Config::load(None, &secret_in_environment).unwrap().auth;
+    let identity = Authenticator::new(DEFAULT_TENANT, &policy)
+        .unwrap()
+        .verify(token.trim_end(), NOW)
+        .unwrap();
+    assert_eq!((identity.user().as_str(), &**identity.name()), ("alice", "Alice"));
+    assert_eq!(identity.expires_at_ms(), NOW + 2 * 3_600_000);
+    assert_eq!(token.lines().count(), 1);
+    assert!(
+        notes.contains("configured key") && !notes.contains(token.trim_end()),
+        "{notes}"
+    );
+}
+
+#[test]
+fn a_token_is_signed_with_the_development_key_when_no_key_is_configured() {
+    let directory = tempfile::tempdir().unwrap();
+    let failure = token(&["--user", "alice"], no_environment, directory.path()).unwrap_err();
+    assert_eq!(failure.exit_code(), 2);
+    for way in ["parlance dev", "JWT_SECRET", "--config"] {
+        assert!(failure.to_string().contains(way), "{failure}");
+    }
+
+    let key = dev_key::load_or_create(directory.path()).unwrap().key;
+    let (token, notes) = token(&["--user", "alice"], no_environment, directory.path()).unwrap();
+    let mut policy = Config::load(None, &no_environment).unwrap().auth;
+    policy.keys.push(key);
+    let authenticator = Authenticator::new(DEFAULT_TENANT, &policy).unwrap();
+    assert_eq!(
+        authenticator.verify(token.trim_end(), NOW).unwrap().user().as_str(),
+        "alice"
+    );
+    assert!(notes.contains("development key"), "{notes}");
+}
+
+#[test]
+fn a_token_that_the_server_would_refuse_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let long = "u".repeat(129);
+    for (args, word) in [
+        (vec!["--user", ""], "--user"),
+        (vec!["--user", &long], "--user"),
+        (vec!["--user", "a", "--name", ""], "--name"),
+        (vec!["--user", "a", "--name", &long], "--name"),
+        (vec!["--user", "a", "--tenant", "acme"], "--tenant"),
+        (vec!["--user", "a", "--ttl", "999ms"], "--ttl"),
+        (vec!["--user", "a", "--ttl", "3650days 1s"], "--ttl"),
+    ] {
+        let failure = token(&args, secret_in_environment, directory.path()).unwrap_err();
+        assert_eq!(failure.exit_code(), 2, "{args:?}");
+        assert!(failure.to_string().contains(word), "{failure}");
+    }
+    for ttl in ["1s", "3650days"] {
+        assert!(
+            token(&["--user", "a", "--ttl", ttl], secret_in_environment, directory.path()).is_ok(),
+            "{ttl}"
+        );
+    }
+}
+
+#[test]
+fn check_config_reports_errors_and_warnings() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("parlance.toml");
+    fs::write(&path, "[server]\nport = -1\n[log]\nformat = \"xml\"\n").unwrap();
+    let path = path.to_str().unwrap();
+    let failure = check_config(&["--config", path], no_environment).unwrap_err();
+    assert_eq!(failure.exit_code(), 2);
+    assert!(failure.to_string().contains("server.port") && failure.to_string().contains("log.format"));
+
+    fs::write(path, "").unwrap();
+    let (out, notes) = check_config(&["--config", path], secret_in_environment).unwrap();
+    assert!(out.contains("is right") && out.contains(path), "{out}");
+    assert_eq!(notes, "");
+    let (_, notes) = check_config(&["--config", path], no_environment).unwrap();
+    assert!(
+        notes.contains("JWT_SECRET") && notes.contains("[[auth.keys]]"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn check_config_prints_the_defaults() {
+    let (out, notes) = check_config(&["--defaults"], |_| Some("wrong".to_owned())).unwrap();
+    assert_eq!((out, notes), (defaults_toml(), String::new()));
+}

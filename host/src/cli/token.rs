@@ -1,0 +1,97 @@
+//! `parlance token`: makes a token for trying things out.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::{Failure, TokenArgs};
+use crate::auth::dev_key::{self, DEV_SECRET_PATH};
+use crate::auth::{Key, MAX_NAME_BYTES, Minter};
+use crate::config::Config;
+use crate::id::{DEFAULT_TENANT, UserId};
+
+const MIN_TTL: Duration = Duration::from_secs(1);
+/// Ten years of 365 days: long enough for a token in a test's fixture.
+const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// Runs the command. `env` gives the value of a variable, `directory` is the current one, `now_ms` the time in
+/// milliseconds since the Unix epoch; `out` is standard output and gets the token alone, `notes` standard error.
+///
+/// # Errors
+/// When the arguments or the configuration are wrong, when there is no key, or when the output cannot be written.
+pub fn run(
+    args: &TokenArgs,
+    env: &impl Fn(&str) -> Option<String>,
+    directory: &Path,
+    now_ms: u64,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<(), Failure> {
+    check(args)?;
+    let config = Config::load(args.config.path.as_deref(), env)?;
+    let (key, origin) = signing_key(&config, directory)?;
+    let minter = Minter::new(&key, &config.auth).context("cannot sign with this key")?;
+    let token = minter
+        .mint(&args.user, args.name.as_deref(), args.ttl, now_ms)
+        .context("cannot make a token")?;
+    writeln!(out, "{token}").context("cannot write to standard output")?;
+    // A note that nobody can read is no failure.
+    let ttl = humantime::format_duration(args.ttl);
+    let _ = writeln!(
+        notes,
+        "token for user {} of tenant {}, valid for {ttl}, {origin}",
+        args.user, args.tenant
+    );
+    Ok(())
+}
+
+/// Refuses what the server would refuse, before a token is made that does not work.
+fn check(args: &TokenArgs) -> Result<(), Failure> {
+    UserId::new(&args.user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+    if args
+        .name
+        .as_ref()
+        .is_some_and(|name| name.is_empty() || name.len() > MAX_NAME_BYTES)
+    {
+        return Err(Failure::Usage(format!("--name: must have 1 to {MAX_NAME_BYTES} bytes")));
+    }
+    if args.tenant != DEFAULT_TENANT {
+        let problem = format!(
+            "--tenant: there is no tenant {:?}; known: {DEFAULT_TENANT}",
+            args.tenant
+        );
+        return Err(Failure::Usage(problem));
+    }
+    if args.ttl < MIN_TTL || args.ttl > MAX_TTL {
+        return Err(Failure::Usage("--ttl: must be from 1s to 3650days".to_owned()));
+    }
+    Ok(())
+}
+
+/// The key that a server started with the same configuration in the same directory would accept, and where it
+/// comes from in words.
+fn signing_key(config: &Config, directory: &Path) -> Result<(Key, String), Failure> {
+    if let Some(key) = config.auth.keys.iter().find(|key| key.algorithm().is_hmac()) {
+        return Ok((key.clone(), "signed with the configured key".to_owned()));
+    }
+    // `dev` uses its own key only when none is configured.
+    if !config.auth.keys.is_empty() {
+        return Err(Failure::Usage(
+            "the configured keys are public keys, which verify and cannot sign; \
+             get a token from whoever holds the private key"
+                .to_owned(),
+        ));
+    }
+    match dev_key::load(directory)? {
+        Some(found) => Ok((
+            found.key,
+            format!("signed with the development key {}", found.path.display()),
+        )),
+        None => Err(Failure::Usage(format!(
+            "there is no key to sign with: run `parlance dev` in this directory once, which keeps one in \
+             {DEV_SECRET_PATH}, or set JWT_SECRET, or name a configuration file that has an HMAC key (--config FILE)"
+        ))),
+    }
+}
