@@ -1,3 +1,7 @@
+//! Reading the configuration: values, ranges, messages.
+
+mod keys;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -304,108 +308,6 @@ fn wrong_variables_are_named_all_at_once() {
 }
 
 #[test]
-fn a_short_secret_of_the_environment_is_a_warning_and_a_shorter_one_an_error() {
-    let secret = |bytes| load_environment(&[("JWT_SECRET", &*"s".repeat(bytes))]);
-    assert_eq!(secret(15).unwrap_err().errors()[0].key, "JWT_SECRET");
-    for (bytes, warnings) in [(16, 1), (31, 1), (32, 0)] {
-        let config = secret(bytes).unwrap();
-        assert_eq!(config.warnings.len(), warnings, "{bytes}");
-        assert_eq!(config.auth.keys.len(), 1);
-        assert_eq!(config.auth.keys[0].algorithm(), Algorithm::Hs256);
-    }
-    assert!(secret(0).unwrap().auth.keys.is_empty());
-}
-
-#[test]
-fn a_secret_of_the_file_is_long_or_refused() {
-    let text = |bytes| {
-        format!(
-            "[[auth.keys]]\nalgorithm = \"HS512\"\nsecret = \"{}\"\n",
-            "s".repeat(bytes)
-        )
-    };
-    let error = only_error(&text(31));
-    assert_eq!((error.key.as_str(), &error.value), ("auth.keys[0].secret", &None));
-    assert!(error.help.unwrap().contains("openssl rand -hex 32"));
-    let keys = file(&text(32)).load().unwrap().auth.keys;
-    assert_eq!(keys[0].algorithm(), Algorithm::Hs512);
-}
-
-#[test]
-fn keys_come_from_files_beside_the_configuration() {
-    let config = file(
-        "[auth]\naudience = [\"chat\"]\nissuer = [\"https://login.example\"]\n\
-         [[auth.keys]]\nalgorithm = \"HS256\"\nsecret_file = \"secret\"\nkid = \"a\"\n\
-         [[auth.keys]]\nalgorithm = \"EdDSA\"\npublic_key_file = \"public.pem\"\n",
-    )
-    .with("secret", &format!("{}\n", "s".repeat(32)))
-    .with("public.pem", ED25519);
-    let auth = config.load().unwrap().auth;
-    assert_eq!(
-        auth.keys.iter().map(|key| key.id()).collect::<Vec<_>>(),
-        [Some("a"), None]
-    );
-    assert_eq!(
-        (auth.audience, auth.issuer),
-        (vec!["chat".to_owned()], vec!["https://login.example".to_owned()])
-    );
-
-    let over = config.load_with(&[("JWT_SECRET", &*"e".repeat(32))]).unwrap();
-    assert_eq!(over.auth.keys.len(), 1);
-    assert!(
-        over.warnings[0].contains("auth.keys of the file is not used"),
-        "{:?}",
-        over.warnings
-    );
-    // The white space around a secret in a file does not count towards its length.
-    assert!(
-        config
-            .with("secret", &format!("{}\n\n", "s".repeat(31)))
-            .load()
-            .is_err()
-    );
-}
-
-#[test]
-fn every_wrong_key_is_named() {
-    let errors = file(&format!(
-        "[[auth.keys]]\nsecret = \"{}\"\nkid = \"\"\n\
-         [[auth.keys]]\nalgorithm = \"RS256\"\nsecret_file = \"absent\"\n\
-         [[auth.keys]]\nalgorithm = \"RS256\"\nsecret = \"x\"\npublic_key = \"y\"\n\
-         [[auth.keys]]\nalgorithm = \"RS256\"\n\
-         [[auth.keys]]\nalgorithm = \"RS256\"\npublic_key = '''{ED25519}'''\n\
-         [[auth.keys]]\nalgorithm = \"ES256\"\nsecret = \"s\"\nsecrets = 1\n",
-        "s".repeat(32)
-    ))
-    .load()
-    .unwrap_err();
-    let found: Vec<_> = errors
-        .errors()
-        .iter()
-        .map(|error| (error.key.as_str(), error.problem.as_str()))
-        .collect();
-    let expected = [
-        ("auth.keys[0].algorithm", "is missing"),
-        ("auth.keys[0].kid", "is no text"),
-        (
-            "auth.keys[1].secret_file",
-            "names a file that cannot be read (No such file or directory (os error 2))",
-        ),
-        ("auth.keys[2].secret", "has more than one key"),
-        ("auth.keys[3].secret", "has no key"),
-        (
-            "auth.keys[4].public_key",
-            "this is no PEM public key for RS256 (expected RSA)",
-        ),
-        ("auth.keys[5].secret", "ES256 needs a public key, not a secret"),
-        ("auth.keys[5].secrets", "is unknown"),
-    ];
-    assert_eq!(found, expected);
-    assert_eq!(only_error("[auth]\nkeys = 1\n").key, "auth.keys");
-    assert_eq!(only_error("[auth]\nkeys = [1]\n").key, "auth.keys[0]");
-}
-
-#[test]
 fn an_unknown_key_is_answered_with_the_nearest() {
     let help = |text: &str| only_error(text).help.unwrap();
     assert_eq!(help("[limits]\nhistory_pgae = 1\n"), "did you mean `history_page`?");
@@ -551,9 +453,3 @@ fn a_long_value_is_shown_in_part() {
     let error = only_error(&format!("[limits]\npacket = \"{}\"\n", "é".repeat(500)));
     assert_eq!(error.value.unwrap().chars().count(), 81);
 }
-
-const ED25519: &str = "\
------BEGIN PUBLIC KEY-----
-MCowBQYDK2VwAyEA2DeBbpo+vJiX2ePg3BS1BaXpg9fiTeqQ0V788nZF7Ng=
------END PUBLIC KEY-----
-";
