@@ -1,0 +1,223 @@
+//! What every back end must do, one function for each rule; [`tests_of`] makes them the tests of one back end.
+//! Each rule gets an empty store.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+pub(crate) mod history;
+pub(crate) mod kv;
+pub(crate) mod messages;
+
+use std::sync::Arc;
+
+use super::{Draft, KvKey, Message, Page, Range, Refusal, Store, Unit, Write, Written};
+use crate::id::{MessageId, RoomId, TenantId, UserId};
+
+/// Makes each rule a test. The argument is an async function that gives an empty store and whatever must live as
+/// long as the store: `async fn make() -> (Arc<dyn Store>, Guard)`. A rule that is not in the list is dead code,
+/// which the compiler reports.
+macro_rules! tests_of {
+    ($make:path) => {
+        $crate::store::conformance::tests_of! {
+            $make =>
+            messages::an_append_is_read_back_as_it_was_written,
+            messages::an_id_posted_twice_is_appended_once,
+            messages::an_id_posted_twice_in_one_unit_is_appended_once,
+            messages::an_id_posted_to_another_room_stays_in_the_first,
+            messages::seq_has_no_gaps_after_a_duplicate,
+            messages::seq_has_no_gaps_after_a_refused_unit,
+            messages::seq_has_no_gaps_when_batches_race,
+            messages::rooms_count_for_themselves,
+            messages::a_large_batch_keeps_its_order,
+            messages::a_refused_unit_leaves_no_trace,
+            messages::a_refused_unit_leaves_its_neighbours_alone,
+            messages::a_room_made_by_a_refused_unit_can_be_made_again,
+            messages::an_empty_batch_and_an_empty_unit_are_fine,
+            messages::a_tenant_never_sees_anothers_messages,
+            messages::one_id_in_two_tenants_is_two_messages,
+            messages::any_text_comes_back_unchanged,
+            messages::times_have_no_edges,
+            messages::the_first_receipt_counts,
+            messages::a_receipt_follows_its_message_in_one_unit,
+            messages::a_receipt_for_nothing_is_refused,
+            messages::a_receipt_never_reaches_another_tenant,
+            messages::a_ping_changes_nothing,
+            history::a_room_without_messages_is_empty_and_complete,
+            history::history_pages_backwards_without_gap_or_overlap,
+            history::history_after_gives_what_was_missed,
+            history::incomplete_pages_say_so,
+            history::bounds_beyond_all_numbers_are_fine,
+            kv::a_key_keeps_its_last_value,
+            kv::kv_parts_do_not_run_together,
+            kv::a_tenant_never_sees_anothers_keys,
+            kv::any_bytes_are_a_value_and_any_text_a_key,
+            kv::a_deleted_key_is_absent,
+            kv::an_expired_key_is_absent,
+            kv::a_new_value_brings_its_own_expiry,
+            kv::increments_of_one_batch_add_up,
+            kv::increments_add_up_when_batches_race,
+            kv::an_increment_keeps_the_expiry_of_what_it_adds_to,
+            kv::an_increment_of_an_expired_key_starts_from_zero_for_good,
+            kv::an_increment_of_what_is_no_number_is_refused,
+            kv::an_increment_beyond_64_bits_is_refused,
+            kv::writes_of_a_refused_unit_are_taken_back_in_order,
+        }
+    };
+    ($make:path => $($part:ident::$rule:ident),* $(,)?) => {$(
+        // On several threads, for the rules in which batches race.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $rule() {
+            let (store, _home) = $make().await;
+            $crate::store::conformance::$part::$rule(store).await;
+        }
+    )*};
+}
+pub(crate) use tests_of;
+
+type Subject = Arc<dyn Store>;
+
+/// A moment after which everything in these tests happens, later than any machine's clock will be: a store that
+/// removes expired keys by its clock finds none here.
+const NOW: u64 = 32_503_680_000_000;
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::assume_verified(name).unwrap()
+}
+
+fn room(name: &str) -> RoomId {
+    RoomId::new(name).unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn id(n: u128) -> MessageId {
+    MessageId::from_bytes(n.to_be_bytes())
+}
+
+fn draft(n: u128, to: &str) -> Draft {
+    Draft {
+        id: id(n),
+        room: room(to),
+        sender: user("ann"),
+        content: format!("message {n}"),
+        metadata: None,
+        sent_at: NOW + n as u64,
+    }
+}
+
+fn append(n: u128, to: &str) -> Write {
+    Write::Append(Arc::new(draft(n, to)))
+}
+
+fn read(n: u128, by: &str, at: u64) -> Write {
+    Write::MarkRead {
+        id: id(n),
+        user: user(by),
+        at,
+    }
+}
+
+fn key(name: &str) -> KvKey {
+    KvKey {
+        handler: "handler".into(),
+        key: name.to_owned(),
+    }
+}
+
+fn set(name: &str, value: &str) -> Write {
+    Write::KvSet {
+        key: key(name),
+        value: value.into(),
+        expires_at: None,
+    }
+}
+
+fn increment(name: &str, by: i64) -> Write {
+    Write::KvIncrement {
+        key: key(name),
+        by,
+        at: NOW,
+    }
+}
+
+fn unit(of: &str, writes: Vec<Write>) -> Unit {
+    Unit {
+        tenant: tenant(of),
+        writes,
+    }
+}
+
+/// A unit whose last write is refused.
+fn refused(of: &str, mut writes: Vec<Write>) -> Unit {
+    writes.push(read(u128::MAX, "ann", NOW));
+    unit(of, writes)
+}
+
+/// Commits one unit of the tenant `acme` that must not be refused.
+async fn commit(store: &Subject, writes: Vec<Write>) -> Vec<Written> {
+    store
+        .commit(vec![unit("acme", writes)])
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap()
+}
+
+/// Commits one unit of the tenant `acme` that must be refused.
+async fn refusal(store: &Subject, writes: Vec<Write>) -> Refusal {
+    store
+        .commit(vec![unit("acme", writes)])
+        .await
+        .unwrap()
+        .remove(0)
+        .unwrap_err()
+}
+
+fn appended(seq: u64, n: u64) -> Written {
+    Written::Appended {
+        seq,
+        sent_at: NOW + n,
+        duplicate: false,
+    }
+}
+
+fn duplicate(seq: u64, n: u64) -> Written {
+    Written::Appended {
+        seq,
+        sent_at: NOW + n,
+        duplicate: true,
+    }
+}
+
+const ALL: Range = Range {
+    after: 0,
+    before: None,
+    limit: u32::MAX,
+};
+
+async fn page(store: &Subject, of: &str, name: &str, range: Range) -> Page {
+    store.history(&tenant(of), &room(name), range).await.unwrap()
+}
+
+/// The contents of a room in order, after checking that its numbers are 1, 2, 3 … and that the page is whole.
+async fn contents(store: &Subject, of: &str, name: &str) -> Vec<String> {
+    let page = page(store, of, name, ALL).await;
+    assert!(page.complete);
+    let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq).collect();
+    assert_eq!(seqs, (1..=page.messages.len() as u64).collect::<Vec<_>>());
+    assert_eq!(
+        store.last_seq(&tenant(of), &room(name)).await.unwrap(),
+        page.messages.len() as u64
+    );
+    page.messages.into_iter().map(|message| message.content).collect()
+}
+
+async fn value(store: &Subject, name: &str) -> Option<String> {
+    value_at(store, name, NOW).await
+}
+
+async fn value_at(store: &Subject, name: &str, now: u64) -> Option<String> {
+    let bytes = store.kv_get(&tenant("acme"), &key(name), now).await.unwrap();
+    bytes.map(|bytes| String::from_utf8(bytes).unwrap())
+}

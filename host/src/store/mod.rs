@@ -1,0 +1,222 @@
+//! The truth: messages, receipts and key-value data, behind one trait.
+//!
+//! A store is told what events did, many events at a time ([`Store::commit`]), and answers reads. It decides the
+//! two things that only the holder of the truth can decide: a message's place in its room (`seq`) and whether a
+//! message is there already. `conformance` has the tests that every back end must pass.
+
+use std::sync::Arc;
+
+use crate::id::{MessageId, RoomId, TenantId, UserId};
+
+pub mod memory;
+pub mod sqlite;
+
+#[cfg(test)]
+mod conformance;
+mod counter;
+
+/// What one event wants written: all of it or none (promise 1).
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// Whose data. Every key of every write is under it.
+    pub tenant: TenantId,
+    /// The writes, in the order the handler asked for them.
+    pub writes: Vec<Write>,
+}
+
+/// One write.
+#[derive(Debug, Clone)]
+pub enum Write {
+    /// Append to a room's history. An id that the tenant has already is left as it is and reported as a duplicate,
+    /// in whichever room it was posted first.
+    Append(Arc<Draft>),
+    /// A user has read a message. The first time counts; repeating it changes nothing.
+    /// A message that is not there refuses the unit with [`Refusal::NotFound`].
+    MarkRead {
+        /// Which message.
+        id: MessageId,
+        /// Who read it.
+        user: UserId,
+        /// When, in milliseconds since the Unix epoch.
+        at: u64,
+    },
+    /// Set a key.
+    KvSet {
+        /// Where.
+        key: KvKey,
+        /// What.
+        value: Vec<u8>,
+        /// Milliseconds since the Unix epoch from which the key counts as absent.
+        expires_at: Option<u64>,
+    },
+    /// Remove a key; one that is absent stays so.
+    KvDelete {
+        /// Where.
+        key: KvKey,
+    },
+    /// Add to the decimal integer at a key. An absent or expired one counts as 0 and the result does not expire;
+    /// any other keeps its expiry.
+    /// A value that is no 64-bit integer in decimal, or a sum that is none, refuses the unit with
+    /// [`Refusal::NotANumber`].
+    KvIncrement {
+        /// Where.
+        key: KvKey,
+        /// How much.
+        by: i64,
+        /// The time of the event, against which expiry is judged.
+        at: u64,
+    },
+}
+
+/// A message to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// Unique within the tenant.
+    pub id: MessageId,
+    /// Where it is posted.
+    pub room: RoomId,
+    /// Who posted it.
+    pub sender: UserId,
+    /// The text.
+    pub content: String,
+    /// A JSON text.
+    pub metadata: Option<String>,
+    /// When, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+}
+
+/// A key of a handler's key-value space. The parts are kept apart all the way into the table: `a:b` of handler `c`
+/// is never `b` of handler `c:a`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KvKey {
+    /// The handler's name.
+    pub handler: Arc<str>,
+    /// The key the handler chose.
+    pub key: String,
+}
+
+/// What became of one write of a committed unit, in the order of the writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The message is in its room.
+    Appended {
+        /// Its place: 1, 2, 3 … without gaps.
+        seq: u64,
+        /// When it was posted, the first time.
+        sent_at: u64,
+        /// It was there already: nothing was appended and nothing is to be delivered.
+        duplicate: bool,
+    },
+    /// The message is marked.
+    Read {
+        /// When it was first read by this user.
+        at: u64,
+        /// This was the first time.
+        first: bool,
+    },
+    /// A key-value write is done.
+    Done,
+}
+
+/// Why a unit was refused. Nothing of it was written; the other units of the batch are unharmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Marked as read, but not there.
+    #[error("the message does not exist")]
+    NotFound,
+    /// Incremented, but not an integer before or after.
+    #[error("the value is not a 64-bit decimal integer")]
+    NotANumber,
+}
+
+/// A message as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Unique within the tenant.
+    pub id: MessageId,
+    /// Where it was posted.
+    pub room: RoomId,
+    /// Its place in the room.
+    pub seq: u64,
+    /// Who posted it.
+    pub sender: UserId,
+    /// The text.
+    pub content: String,
+    /// A JSON text.
+    pub metadata: Option<String>,
+    /// When, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+}
+
+/// A stretch of a room's history, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// By `seq`, ascending and without gaps.
+    pub messages: Vec<Message>,
+    /// Nothing that was asked for is missing at the older end.
+    pub complete: bool,
+}
+
+/// Which part of a room's history: the newest messages with `after < seq < before`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    /// Only messages after this one; 0 for all.
+    pub after: u64,
+    /// Only messages before this one; `None` for all.
+    pub before: Option<u64>,
+    /// At most so many, the newest ones.
+    pub limit: u32,
+}
+
+/// Why the store could not do it. Nothing of the batch was written. It shows one plain sentence, fit for anyone; what
+/// the database itself said is its source, for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file, disk or database cannot serve now; trying again may help.
+    #[error(transparent)]
+    Unavailable(anyhow::Error),
+    /// What is stored cannot be right.
+    #[error(transparent)]
+    Corrupt(anyhow::Error),
+}
+
+/// Where the truth is kept.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes the units in the order given and returns when all of it is durable: it survives the loss of the
+    /// process and of power. Answers one result a unit, in order. A refused unit leaves no trace.
+    ///
+    /// # Errors
+    /// The whole batch failed, nothing of it was written.
+    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
+
+    /// One message of the tenant.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError>;
+
+    /// Part of a room's history. A room without messages gives an empty, complete page.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError>;
+
+    /// The `seq` of the room's last message; 0 for none.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError>;
+
+    /// The value at a key that has not expired at `now`, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Whether the store can serve, for `/readyz`: it makes a real write where that is what can fail.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    async fn ping(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,334 @@
+//! From a path to an open database: who may have it, whether it is ours, and its schema brought up to date.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+mod embedded {
+    refinery::embed_migrations!("src/store/migrations/sqlite");
+}
+
+/// Marks a file as ours, in SQLite's `application_id`: `Parl`.
+const APPLICATION_ID: i32 = 0x5061_726c;
+/// How long a connection waits for a lock that another program, a backup or a shell, holds on the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages in the write-ahead log after which the writer folds it into the database, 4 KiB each.
+const CHECKPOINT_PAGES: i32 = 4_000;
+/// What is left of the write-ahead log after it has grown in a burst, in bytes.
+const LOG_BYTES: i32 = 64 * 1024 * 1024;
+/// The writer's page cache, in KiB.
+const WRITER_CACHE_KIB: i32 = 32 * 1024;
+/// Each reader's page cache, in KiB.
+const READER_CACHE_KIB: i32 = 8 * 1024;
+/// Bytes of the shortest file that can be an SQLite database: one page of the smallest size.
+const SMALLEST_DATABASE: u64 = 512;
+/// Prepared statements kept by each connection; more than there are different ones.
+const STATEMENTS: usize = 32;
+
+/// Why the database could not be opened, for the operator: what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The path ends in a directory.
+    #[error("{path} is a directory; the database must be a file: name one in it, such as {path}/parlance.db")]
+    IsDirectory {
+        /// What was asked for.
+        path: String,
+    },
+    /// The directory of the file is not there.
+    #[error("there is no directory {directory} for the database {path}; create it, or choose another path")]
+    NoDirectory {
+        /// What was asked for.
+        path: String,
+        /// What is missing.
+        directory: String,
+    },
+    /// The file or its directory does not let us write.
+    #[error("cannot write {path}; the server's user must be allowed to write the database and its directory")]
+    NotWritable {
+        /// The file that was to be written.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another process, or another store of this one, has it open.
+    #[error(
+        "the database {path} is in use by another server (it holds the lock {lock}); stop that one or choose another path"
+    )]
+    InUse {
+        /// What was asked for.
+        path: String,
+        /// The file whose lock is held.
+        lock: String,
+    },
+    /// The file is something else, or its first page is damaged.
+    #[error(
+        "{path} is not an SQLite database, or is damaged; move it away, restore it from a backup, or choose another path"
+    )]
+    NotADatabase {
+        /// What was asked for.
+        path: String,
+    },
+    /// An SQLite database of some other program.
+    #[error("the SQLite database {path} was not made by Parlance; choose another path")]
+    NotOurs {
+        /// What was asked for.
+        path: String,
+    },
+    /// A newer release has changed the schema.
+    #[error(
+        "the database {path} was made by a newer Parlance (schema {found}, this one knows {known}); run that release, or restore a backup from before it"
+    )]
+    Newer {
+        /// What was asked for.
+        path: String,
+        /// The schema's version there.
+        found: i64,
+        /// The newest version known here.
+        known: i64,
+    },
+    /// The file system cannot do what a write-ahead log needs, as network file systems cannot.
+    #[error("the file system of {path} cannot keep a write-ahead log; put the database on a local disk")]
+    NoLog {
+        /// What was asked for.
+        path: String,
+    },
+    /// The schema could not be brought up to date; the database is as it was.
+    #[error(
+        "the schema of {path} could not be brought up to date; it is as it was, restore it from a backup if it is damaged"
+    )]
+    Migration {
+        /// What was asked for.
+        path: String,
+        /// What failed.
+        source: refinery::Error,
+    },
+    /// Something else, such as a full disk.
+    #[error("cannot open the database {path}")]
+    Failed {
+        /// What was asked for.
+        path: String,
+        /// What failed.
+        source: anyhow::Error,
+    },
+}
+
+/// The right to have a database open. One process at a time has it; it ends with the process, however that ends.
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// A database that is ours, locked and up to date.
+pub(super) struct Opened {
+    pub(super) writer: Connection,
+    pub(super) path: PathBuf,
+    pub(super) lock: Lock,
+}
+
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    let real = resolve(path)?;
+    let lock = lock(path, &real)?;
+    create(path, &real)?;
+    let mut writer = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB)
+        .and_then(|db| check_is_database(&db).map(|()| db))
+        .map_err(|error| failed(path, error))?;
+    check_is_ours(path, &writer)?;
+    prepare(path, &writer)?;
+    migrate(path, &mut writer)?;
+    Ok(Opened {
+        writer,
+        path: real,
+        lock,
+    })
+}
+
+/// A connection for a reader thread to a database that is open.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
+    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB).map_err(|error| failed(path, error))
+}
+
+/// The path without links, so that every way to the same file ends at the same lock.
+fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    if path.is_dir() {
+        return Err(OpenError::IsDirectory { path: shown(path) });
+    }
+    if let Ok(real) = path.canonicalize() {
+        return Ok(real);
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    match (directory.canonicalize(), path.file_name()) {
+        (Ok(directory), Some(name)) if directory.is_dir() => Ok(directory.join(name)),
+        (Err(source), _) if source.kind() == io::ErrorKind::PermissionDenied => Err(OpenError::NotWritable {
+            path: shown(path),
+            source,
+        }),
+        _ => Err(OpenError::NoDirectory {
+            path: shown(path),
+            directory: shown(directory),
+        }),
+    }
+}
+
+fn lock(path: &Path, real: &Path) -> Result<Lock, OpenError> {
+    let mut name = real.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = writable(&name)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: shown(path),
+            lock: shown(&name),
+        }),
+        Err(TryLockError::Error(source)) => Err(OpenError::NotWritable {
+            path: shown(&name),
+            source,
+        }),
+    }
+}
+
+/// Makes the file if it is not there, readable by its owner alone: it holds what people wrote to each other.
+/// SQLite gives its own files the same permissions.
+fn create(path: &Path, real: &Path) -> Result<(), OpenError> {
+    let length = writable(real)?
+        .metadata()
+        .map_err(|source| OpenError::Failed {
+            path: shown(path),
+            source: source.into(),
+        })?
+        .len();
+    // SQLite takes what is shorter than its smallest page for empty and would write over it.
+    if (1..SMALLEST_DATABASE).contains(&length) {
+        return Err(OpenError::NotADatabase { path: shown(path) });
+    }
+    Ok(())
+}
+
+fn writable(path: &Path) -> Result<File, OpenError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| OpenError::NotWritable {
+            path: shown(path),
+            source,
+        })
+}
+
+fn connect(path: &Path, access: OpenFlags, cache_kib: i32) -> rusqlite::Result<Connection> {
+    // Each connection stays on one thread, so SQLite need not lock within it.
+    let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Negative: KiB rather than pages.
+    db.pragma_update(None, "cache_size", -cache_kib)?;
+    Ok(db)
+}
+
+/// SQLite looks at the file only when something is asked of it.
+fn check_is_database(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+}
+
+fn check_is_ours(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    let read = |sql: &str| {
+        db.query_row(sql, [], |row| row.get::<_, i64>(0))
+            .map_err(|error| failed(path, error))
+    };
+    if read("PRAGMA application_id")? == i64::from(APPLICATION_ID) {
+        return check_is_known(path, db);
+    }
+    if read("SELECT count(*) FROM sqlite_schema")? > 0 {
+        return Err(OpenError::NotOurs { path: shown(path) });
+    }
+    // Before the first table, so that a crash between the two leaves a file that is still known as ours.
+    db.pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(|error| failed(path, error))
+}
+
+fn check_is_known(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    let read = |sql: &str| {
+        db.query_row(sql, [], |row| row.get::<_, i64>(0))
+            .map_err(|error| failed(path, error))
+    };
+    if read("SELECT count(*) FROM sqlite_schema WHERE name = 'refinery_schema_history'")? == 0 {
+        return Ok(());
+    }
+    let found = read("SELECT coalesce(max(version), 0) FROM refinery_schema_history")?;
+    let known = known_version();
+    if found > known {
+        return Err(OpenError::Newer {
+            path: shown(path),
+            found,
+            known,
+        });
+    }
+    Ok(())
+}
+
+fn known_version() -> i64 {
+    let runner = embedded::migrations::runner();
+    runner
+        .get_migrations()
+        .iter()
+        .map(|migration| i64::from(migration.version()))
+        .max()
+        .unwrap_or(0)
+}
+
+/// Sets what holds for the file or the connection and cannot be set within a transaction.
+fn prepare(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    let mode: String = db
+        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
+        .map_err(|error| failed(path, error))?;
+    if mode != "wal" {
+        return Err(OpenError::NoLog { path: shown(path) });
+    }
+    let set = || -> rusqlite::Result<()> {
+        // FULL: with a write-ahead log, the only setting under which a commit survives the loss of power.
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        db.pragma_update(None, "journal_size_limit", LOG_BYTES)
+    };
+    set().map_err(|error| failed(path, error))
+}
+
+fn migrate(path: &Path, db: &mut Connection) -> Result<(), OpenError> {
+    embedded::migrations::runner()
+        .set_grouped(true)
+        .run(db)
+        .map(drop)
+        .map_err(|source| OpenError::Migration {
+            path: shown(path),
+            source,
+        })
+}
+
+fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = shown(path);
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => OpenError::NotADatabase { path },
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => OpenError::NotWritable {
+            path,
+            source: io::Error::other(error),
+        },
+        _ => OpenError::Failed {
+            path,
+            source: error.into(),
+        },
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,138 @@
+//! What the reader threads do: one question, one connection, no waiting for the writer.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::{KvKey, Message, Page, Range};
+use super::open::Lock;
+use crate::id::{MessageId, RoomId, TenantId, UserId};
+
+/// A question; it sends its own answer.
+pub(super) type Question = Box<dyn FnOnce(&Connection) + Send>;
+
+/// What a reader thread is sent.
+pub(super) enum Job {
+    Ask(Question),
+    /// Ends one thread, the one that takes it.
+    Close(oneshot::Sender<()>),
+}
+
+/// The life of a reader thread: until it is told to end or nobody is left to ask.
+pub(super) fn run(db: Connection, jobs: &Mutex<mpsc::Receiver<Job>>, lock: Arc<Lock>) {
+    let reply = loop {
+        // The threads queue at the lock: one waits for the next question, the others for their turn to wait.
+        let job = jobs.lock().blocking_recv();
+        match job {
+            Some(Job::Ask(question)) => question(&db),
+            Some(Job::Close(reply)) => break Some(reply),
+            None => break None,
+        }
+    };
+    drop(db);
+    // Only when the connection is closed may another process take the database.
+    drop(lock);
+    if let Some(reply) = reply {
+        let _ = reply.send(());
+    }
+}
+
+pub(super) fn message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
+    db.prepare_cached(
+        "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, r.name
+         FROM messages m JOIN rooms r ON r.id = m.room_id
+         WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND m.id = ?2",
+    )?
+    .query_row(params![tenant.as_str(), id.to_bytes()], |row| {
+        let room = RoomId::new(row.get_ref(6)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+        read_message(row, room)
+    })
+    .optional()
+}
+
+pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page> {
+    let Some(row) = room_row(db, tenant, room)? else {
+        return Ok(Page {
+            messages: Vec::new(),
+            complete: true,
+        });
+    };
+    // No seq is beyond what SQLite can hold, so clamping the bounds changes no answer.
+    let after = i64::try_from(range.after).unwrap_or(i64::MAX);
+    let before = range
+        .before
+        .map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    // With a limit of 0 one is read all the same, to know whether it is missing.
+    let limit = range.limit.max(1);
+    let mut statement = db.prepare_cached(
+        "SELECT seq, id, sender, content, metadata, sent_at FROM messages
+         WHERE room_id = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4",
+    )?;
+    let mut messages = statement
+        .query_map(params![row, after, before, limit], |row| {
+            read_message(row, room.clone())
+        })?
+        .collect::<Result<Vec<_>>>()?;
+    messages.reverse();
+    // A room has no gaps: the oldest one there is, is the one right after `after`.
+    let complete = messages
+        .first()
+        .is_none_or(|oldest| range.limit > 0 && oldest.seq == range.after.saturating_add(1));
+    if range.limit == 0 {
+        messages.clear();
+    }
+    Ok(Page { messages, complete })
+}
+
+pub(super) fn last_seq(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<u64> {
+    let Some(row) = room_row(db, tenant, room)? else {
+        return Ok(0);
+    };
+    db.prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
+        .query_row([row], |row| unsigned(row, 0))
+}
+
+pub(super) fn kv_get(db: &Connection, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>> {
+    let found: Option<(Vec<u8>, Option<i64>)> = db
+        .prepare_cached(
+            "SELECT value, expires_at FROM kv
+             WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND handler = ?2 AND key = ?3",
+        )?
+        .query_row(params![tenant.as_str(), &*key.handler, key.key], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    Ok(found.and_then(|(value, expires_at)| live(expires_at, now).then_some(value)))
+}
+
+/// Whether a key with this `expires_at` column is there at `now`.
+pub(super) fn live(expires_at: Option<i64>, now: u64) -> bool {
+    expires_at.is_none_or(|at| at.cast_unsigned() > now)
+}
+
+fn room_row(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<Option<i64>> {
+    db.prepare_cached("SELECT id FROM rooms WHERE tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND name = ?2")?
+        .query_row(params![tenant.as_str(), room.as_str()], |row| row.get(0))
+        .optional()
+}
+
+fn read_message(row: &Row<'_>, room: RoomId) -> Result<Message> {
+    let sender = UserId::new(row.get_ref(2)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+    Ok(Message {
+        id: MessageId::from_bytes(row.get(1)?),
+        room,
+        seq: unsigned(row, 0)?,
+        sender,
+        content: row.get(3)?,
+        metadata: row.get(4)?,
+        sent_at: row.get::<_, i64>(5)?.cast_unsigned(),
+    })
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> Result<u64> {
+    let value: i64 = row.get(column)?;
+    Ok(u64::try_from(value).map_err(|_| FromSqlError::OutOfRange(value))?)
+}

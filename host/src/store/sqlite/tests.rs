@@ -1,0 +1,451 @@
+//! What only the SQLite store promises: files, locks, schema, a full disk.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::super::{Draft, Write};
+use super::*;
+use crate::id::UserId;
+
+/// A directory and the path of a database in it.
+fn home() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.db");
+    (dir, path)
+}
+
+async fn empty() -> (Arc<dyn Store>, TempDir) {
+    let (dir, path) = home();
+    (Arc::new(SqliteStore::open(&path).unwrap()), dir)
+}
+
+super::super::conformance::tests_of!(empty);
+
+fn acme() -> TenantId {
+    TenantId::assume_verified("acme").unwrap()
+}
+
+fn lobby() -> RoomId {
+    RoomId::new("lobby").unwrap()
+}
+
+fn append(n: u128, content: &str) -> Unit {
+    let draft = Draft {
+        id: MessageId::from_bytes(n.to_be_bytes()),
+        room: lobby(),
+        sender: UserId::new("ann").unwrap(),
+        content: content.to_owned(),
+        metadata: None,
+        sent_at: 1,
+    };
+    Unit {
+        tenant: acme(),
+        writes: vec![Write::Append(Arc::new(draft))],
+    }
+}
+
+fn set(name: &str, expires_at: Option<u64>) -> Unit {
+    let key = KvKey {
+        handler: "h".into(),
+        key: name.to_owned(),
+    };
+    Unit {
+        tenant: acme(),
+        writes: vec![Write::KvSet {
+            key,
+            value: b"v".to_vec(),
+            expires_at,
+        }],
+    }
+}
+
+fn seq(outcomes: &[writer::Outcome]) -> u64 {
+    match outcomes {
+        [Ok(written)] => match written[..] {
+            [Written::Appended { seq, .. }] => seq,
+            _ => panic!("{written:?}"),
+        },
+        _ => panic!("{outcomes:?}"),
+    }
+}
+
+impl SqliteStore {
+    /// Asks the writer's own connection.
+    async fn inspect<T: Send + 'static>(&self, question: impl FnOnce(&Connection) -> T + Send + 'static) -> T {
+        let (reply, answer) = oneshot::channel();
+        let ask = Box::new(move |db: &Connection| drop(reply.send(question(db))));
+        self.writer
+            .send(writer::Job::Inspect(ask))
+            .await
+            .unwrap_or_else(|_| panic!("the writer has ended"));
+        answer.await.unwrap()
+    }
+
+    async fn number(&self, sql: &'static str) -> i64 {
+        self.inspect(move |db| db.query_row(sql, [], |row| row.get(0)).unwrap())
+            .await
+    }
+}
+
+fn why(path: &std::path::Path) -> OpenError {
+    match SqliteStore::open(path) {
+        Ok(_) => panic!("{} was opened", path.display()),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn what_was_committed_survives_reopening() {
+    let (_dir, path) = home();
+    for n in 1..=3 {
+        let store = SqliteStore::open(&path).unwrap();
+        assert_eq!(seq(&store.commit(vec![append(u128::from(n), "x")]).await.unwrap()), n);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn closing_leaves_one_whole_file_and_an_answer_for_latecomers() {
+    let (dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(vec![append(1, "x")]).await.unwrap();
+    store.close().await;
+    let mut files: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    files.sort();
+    assert_eq!(files, ["chat.db", "chat.db.lock"]);
+    assert!(matches!(
+        store.commit(vec![append(2, "x")]).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(matches!(
+        store.last_seq(&acme(), &lobby()).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn commits_are_made_to_survive_the_loss_of_power() {
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.number("PRAGMA synchronous").await, 2, "FULL");
+    assert_eq!(store.number("PRAGMA foreign_keys").await, 1);
+    assert_eq!(
+        store
+            .inspect(|db| db.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0)))
+            .await,
+        Ok("wal".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_database_is_for_its_owner_to_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(vec![append(1, "x")]).await.unwrap();
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{:?}",
+            entry.file_name()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_the_whole_batch_and_the_store_recovers() {
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(vec![append(1, "before"), set("k", None)]).await.unwrap();
+    store.ping().await.unwrap();
+    let pages = store.number("PRAGMA page_count").await;
+    store
+        .inspect(move |db| db.pragma_update(None, "max_page_count", pages))
+        .await
+        .unwrap();
+
+    let large = "x".repeat(200_000);
+    let failed = store
+        .commit(vec![append(2, "small"), set("k2", None), append(3, &large)])
+        .await
+        .unwrap_err();
+    assert!(matches!(failed, StoreError::Unavailable(_)), "{failed:?}");
+    assert_eq!(failed.to_string(), "the database's disk is full");
+    assert_eq!(
+        store.last_seq(&acme(), &lobby()).await.unwrap(),
+        1,
+        "nothing of the batch is there"
+    );
+    let key = KvKey {
+        handler: "h".into(),
+        key: "k2".to_owned(),
+    };
+    assert_eq!(store.kv_get(&acme(), &key, 0).await.unwrap(), None);
+
+    // What fits is still taken, and numbers go on without a gap, until there is no page left at all.
+    let mut last = 1;
+    while let Ok(outcomes) = store.commit(vec![append(100 + u128::from(last), "fits?")]).await {
+        last += 1;
+        assert_eq!(seq(&outcomes), last);
+        assert!(last < 10_000, "it fills up");
+    }
+    assert!(store.ping().await.is_err(), "not ready");
+
+    store
+        .inspect(|db| db.pragma_update(None, "max_page_count", i32::MAX))
+        .await
+        .unwrap();
+    store.ping().await.unwrap();
+    assert_eq!(seq(&store.commit(vec![append(3, &large)]).await.unwrap()), last + 1);
+    store.close().await;
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.last_seq(&acme(), &lobby()).await.unwrap(), last + 1);
+}
+
+#[tokio::test]
+async fn another_programs_write_lock_makes_it_unavailable_and_no_more() {
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    store
+        .inspect(|db| db.busy_timeout(std::time::Duration::ZERO))
+        .await
+        .unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let failed = store.commit(vec![append(1, "x")]).await.unwrap_err();
+    assert_eq!(failed.to_string(), "another program holds the database locked");
+    assert_eq!(store.last_seq(&acme(), &lobby()).await.unwrap(), 0, "reads go on");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(seq(&store.commit(vec![append(1, "x")]).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(vec![append(1, "x")]).await.unwrap();
+    store
+        .inspect(|db| db.execute("UPDATE messages SET sender = ''", []))
+        .await
+        .unwrap();
+    let range = Range {
+        after: 0,
+        before: None,
+        limit: 1,
+    };
+    let error = store.history(&acme(), &lobby(), range).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
+
+    store
+        .inspect(|db| db.execute_batch("PRAGMA foreign_keys = OFF; DROP TABLE kv"))
+        .await
+        .unwrap();
+    let error = store.commit(vec![set("k", None)]).await.unwrap_err();
+    assert_eq!(error.to_string(), "the database cannot serve now");
+    let StoreError::Unavailable(inner) = error else {
+        panic!("{error:?}")
+    };
+    assert!(
+        format!("{inner:#}").contains("no such table"),
+        "the log has it: {inner:#}"
+    );
+}
+
+#[tokio::test]
+async fn keys_that_expired_long_ago_are_removed() {
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    let mut batch: Vec<_> = (0..250).map(|n| set(&format!("old {n}"), Some(1))).collect();
+    batch.extend([
+        set("for good", None),
+        set("later", Some(u64::MAX)),
+        set("soon", Some(i64::MAX as u64)),
+    ]);
+    store.commit(batch).await.unwrap();
+    let count = "SELECT count(*) FROM kv";
+    assert_eq!(
+        store.number(count).await,
+        253,
+        "the sweep comes before the batch, and once a second"
+    );
+    // The first batch after opening always sweeps.
+    for left in [53, 3, 3] {
+        store.close().await;
+        let store = SqliteStore::open(&path).unwrap();
+        store.commit(vec![append(left, "x")]).await.unwrap();
+        assert_eq!(
+            u128::try_from(store.number(count).await).unwrap(),
+            left,
+            "a bounded number at a time"
+        );
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reader_does_not_wait_for_the_writer() {
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(vec![append(1, "x")]).await.unwrap();
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let busy = store.inspect(move |db| {
+        let batch = rusqlite::Transaction::new_unchecked(db, rusqlite::TransactionBehavior::Immediate).unwrap();
+        batch.execute("DELETE FROM messages", []).unwrap();
+        let _ = held.recv();
+    });
+    // Were it to wait, both would wait for ever.
+    let read = async {
+        let last = store.last_seq(&acme(), &lobby()).await;
+        drop(hold);
+        last
+    };
+    assert_eq!(tokio::join!(busy, read).1.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_whose_caller_has_gone_is_carried_out() {
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    // Polled once, which sends the batch, and dropped.
+    assert!(futures_util::FutureExt::now_or_never(store.commit(vec![append(1, "x")])).is_none());
+    assert_eq!(seq(&store.commit(vec![append(2, "x")]).await.unwrap()), 2);
+}
+
+#[tokio::test]
+async fn a_second_store_is_refused_by_every_name_of_the_file() {
+    let (dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    let link = dir.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    for name in [&path, &link, &dir.path().join(".").join("chat.db")] {
+        assert!(matches!(why(name), OpenError::InUse { .. }), "{}", name.display());
+    }
+    assert!(why(&path).to_string().contains("chat.db.lock"));
+    store.close().await;
+    SqliteStore::open(&link).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused() {
+    let (dir, path) = home();
+    SqliteStore::open(&path).unwrap().close().await;
+    // util-linux's flock is a process of its own that takes the lock and holds it while its command reads.
+    let mut other = Command::new("flock")
+        .arg("--exclusive")
+        .arg(dir.path().join("chat.db.lock"))
+        .args(["sh", "-c", "echo held; read _"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(other.stdout.take().unwrap()), &mut line).unwrap();
+    assert_eq!(line, "held\n");
+    assert!(matches!(why(&path), OpenError::InUse { .. }));
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    SqliteStore::open(&path).unwrap().close().await;
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let (_dir, path) = home();
+    SqliteStore::open(&path).unwrap().close().await;
+    let db = Connection::open(&path).unwrap();
+    db.execute(
+        "INSERT INTO refinery_schema_history VALUES (99, 'x', '2026-01-01T00:00:00Z', '1')",
+        [],
+    )
+    .unwrap();
+    drop(db);
+    let before = fs::read(&path).unwrap();
+    let error = why(&path);
+    assert!(
+        matches!(
+            error,
+            OpenError::Newer {
+                found: 99,
+                known: 1,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn what_is_no_database_of_ours_is_refused_and_left_alone() {
+    let (dir, path) = home();
+    for content in ["x", &"no database. ".repeat(1_000)] {
+        fs::write(&path, content).unwrap();
+        let error = why(&path);
+        assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
+    let other = dir.path().join("other.db");
+    Connection::open(&other)
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (x)")
+        .unwrap();
+    let before = fs::read(&other).unwrap();
+    let error = why(&other);
+    assert!(matches!(error, OpenError::NotOurs { .. }), "{error:?}");
+    assert_eq!(fs::read(&other).unwrap(), before);
+}
+
+#[tokio::test]
+async fn an_empty_file_or_a_start_that_was_cut_short_becomes_a_database() {
+    let (_dir, path) = home();
+    fs::write(&path, "").unwrap();
+    SqliteStore::open(&path).unwrap().close().await;
+    // As a crash between marking the file and making its tables leaves it.
+    fs::remove_file(&path).unwrap();
+    Connection::open(&path)
+        .unwrap()
+        .pragma_update(None, "application_id", 0x5061_726c)
+        .unwrap();
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(seq(&store.commit(vec![append(1, "x")]).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_says_why() {
+    let (dir, path) = home();
+    assert!(matches!(why(dir.path()), OpenError::IsDirectory { .. }));
+    let nowhere = dir.path().join("missing").join("chat.db");
+    let error = why(&nowhere);
+    assert!(matches!(error, OpenError::NoDirectory { .. }), "{error:?}");
+    assert!(
+        error
+            .to_string()
+            .contains(&dir.path().join("missing").display().to_string())
+    );
+    fs::write(dir.path().join("file"), "").unwrap();
+    let error = why(&dir.path().join("file").join("chat.db"));
+    assert!(matches!(error, OpenError::NoDirectory { .. }), "{error:?}");
+    // A place where nobody may make a file, not even root.
+    let error = why(std::path::Path::new("/sys/chat.db"));
+    assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
+    fs::create_dir(dir.path().join("chat.db.lock")).unwrap();
+    let error = why(&path);
+    assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
+    assert!(error.to_string().contains("chat.db.lock"));
+}
