@@ -1,0 +1,58 @@
+//! What wit-bindgen makes of `wit/`. The capabilities are generated once; each handler's world shares them, so that
+//! a [`Rejection`](crate::Rejection) is the same type in all of them.
+
+/// The imports.
+pub mod capabilities {
+    wit_bindgen::generate!({ path: "../../wit", world: "capabilities", generate_all });
+}
+
+macro_rules! world {
+    ($(#[$doc:meta])* $module:ident, $world:literal, $export:literal) => {
+        $(#[$doc])*
+        pub mod $module {
+            wit_bindgen::generate!({
+                path: "../../wit",
+                world: $world,
+                pub_export_macro: true,
+                export_macro_name: $export,
+                with: {
+                    "parlance:chat/types@0.1.0": crate::bindings::capabilities::parlance::chat::types,
+                    "parlance:chat/messages@0.1.0": crate::bindings::capabilities::parlance::chat::messages,
+                    "parlance:chat/kv@0.1.0": crate::bindings::capabilities::parlance::chat::kv,
+                    "parlance:chat/broadcast@0.1.0": crate::bindings::capabilities::parlance::chat::broadcast,
+                    "parlance:chat/rooms@0.1.0": crate::bindings::capabilities::parlance::chat::rooms,
+                    "parlance:chat/presence@0.1.0": crate::bindings::capabilities::parlance::chat::presence,
+                    "parlance:chat/identity@0.1.0": crate::bindings::capabilities::parlance::chat::identity,
+                    "parlance:chat/settings@0.1.0": crate::bindings::capabilities::parlance::chat::settings,
+                    "parlance:chat/ambient@0.1.0": crate::bindings::capabilities::parlance::chat::ambient,
+                    "parlance:chat/log@0.1.0": crate::bindings::capabilities::parlance::chat::log,
+                },
+            });
+        }
+    };
+}
+
+world!(
+    /// `on-message`.
+    message, "message-handler", "export_on_message"
+);
+world!(
+    /// `on-typing`.
+    typing, "typing-handler", "export_on_typing"
+);
+world!(
+    /// `on-receipt`.
+    receipt, "receipt-handler", "export_on_receipt"
+);
+world!(
+    /// `on-presence`.
+    presence, "presence-handler", "export_on_presence"
+);
+world!(
+    /// `on-room`.
+    room, "room-handler", "export_on_room"
+);
+world!(
+    /// `on-event`.
+    event, "event-handler", "export_on_event"
+);

@@ -1,0 +1,72 @@
+//! JSON in and out.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::broadcast::{self, Audience};
+use crate::{Fault, Rejection};
+
+/// The arguments of an event with a name of the tenant's own.
+pub struct Arguments {
+    json: String,
+    attachments: Vec<Vec<u8>>,
+}
+
+impl Arguments {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(json: String, attachments: Vec<Vec<u8>>) -> Self {
+        Self { json, attachments }
+    }
+
+    /// Reads them as a tuple or array, such as `let (room, count): (String, u32) = arguments.parse()?`.
+    ///
+    /// # Errors
+    /// `invalid`, with what does not fit and where.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
+        serde_json::from_str(&self.json).map_err(|error| Rejection::Invalid(format!("the arguments do not fit: {error}")))
+    }
+
+    /// The JSON array as it came, with a `{"_placeholder":true,"num":N}` where the N-th attachment belongs.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+
+    /// The binary arguments.
+    #[must_use]
+    pub fn attachments(&self) -> &[Vec<u8>] {
+        &self.attachments
+    }
+}
+
+/// Emits an event whose arguments are the elements of `arguments`: a tuple, an array or a slice.
+///
+/// # Errors
+/// As [`broadcast::emit`]; `invalid` when the arguments cannot be written as JSON.
+pub fn emit<T: Serialize + ?Sized>(to: &Audience, event: &str, arguments: &T) -> Result<(), Fault> {
+    let json = serde_json::to_string(arguments).map_err(|error| Fault::Invalid(error.to_string()))?;
+    broadcast::emit(to, event, &json, &[])
+}
+
+/// The JSON of what a handler returned; none for `()` and `None`.
+#[doc(hidden)]
+pub fn reply<T: Serialize>(result: Result<T, Rejection>) -> Result<Option<String>, Rejection> {
+    let json = serde_json::to_string(&result?)
+        .map_err(|error| Rejection::Invalid(format!("the handler's reply cannot be written as JSON: {error}")))?;
+    Ok((json != "null").then_some(json))
+}
+
+/// A fault that the handler has no better words for.
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Denied => Self::Denied("not allowed".into()),
+            Fault::NotFound => Self::NotFound("not found".into()),
+            Fault::Invalid(what) => Self::Invalid(what),
+            Fault::TooLarge => Self::TooLarge("too large".into()),
+            Fault::QuotaExceeded => Self::QuotaExceeded("the event asks for more than it is allowed".into()),
+            Fault::Unavailable(what) => Self::Unavailable(what),
+        }
+    }
+}

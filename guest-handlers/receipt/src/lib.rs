@@ -1,0 +1,17 @@
+//! The shipped receipt handler: notes that the message was read; the host tells its room.
+
+use parlance_guest::{Context, Fault, ReceiptHandler, Rejection, messages};
+
+struct Note;
+
+impl ReceiptHandler for Note {
+    fn handle(_: &Context, message: String) -> Result<(), Rejection> {
+        match messages::mark_read(&message) {
+            Ok(()) => Ok(()),
+            Err(Fault::NotFound) => Err(Rejection::NotFound("there is no such message in a room you are in".into())),
+            Err(other) => Err(other.into()),
+        }
+    }
+}
+
+parlance_guest::export!(Note: receipt);

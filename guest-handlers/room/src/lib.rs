@@ -1,0 +1,30 @@
+//! The shipped room handler: any user of the tenant may join any room.
+
+use parlance_guest::{Context, Rejection, Request, RoomHandler, Serialize, rooms};
+
+/// How many users of the room a joiner is told of. More would make joining a large room dear.
+const MEMBERS_SHOWN: u32 = 100;
+
+struct Open;
+
+#[derive(serde::Serialize)]
+struct Joined {
+    members: Vec<String>,
+}
+
+impl RoomHandler for Open {
+    fn handle(_: &Context, request: Request) -> Result<impl Serialize, Rejection> {
+        match request {
+            Request::Join(room) => {
+                rooms::join(&room)?;
+                Ok(Some(Joined { members: rooms::members(&room, MEMBERS_SHOWN)? }))
+            }
+            Request::Leave(room) => {
+                rooms::leave(&room)?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+parlance_guest::export!(Open: room);
