@@ -1,0 +1,194 @@
+//! `broadcast`: events to clients that leave no trace in history.
+
+use bytes::Bytes;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::{Audience, Call, Effect, Fault, Packet, room_id, user_id};
+
+/// Most attachments of one event.
+const ATTACHMENTS_MAX: usize = 10;
+/// Names that Socket.IO's clients and servers use themselves and refuse to emit.
+const RESERVED: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// Who gets an event, as the handler wrote it.
+#[derive(Debug)]
+pub enum AudienceRequest {
+    /// Every connection in the room.
+    Room(String),
+    /// The same without the sender.
+    OthersInRoom(String),
+    /// Every connection of a user.
+    User(String),
+    /// The sender.
+    Sender,
+}
+
+impl Call {
+    /// Sends an event.
+    ///
+    /// # Errors
+    /// Malformed, or the allowance is used up.
+    pub fn emit(
+        &mut self,
+        to: AudienceRequest,
+        event: &str,
+        arguments: &str,
+        attachments: Vec<Vec<u8>>,
+    ) -> Result<(), Fault> {
+        let to = match to {
+            AudienceRequest::Room(room) => Audience::Room(room_id(&room)?),
+            AudienceRequest::OthersInRoom(room) => Audience::OthersInRoom(room_id(&room)?),
+            AudienceRequest::User(user) => Audience::User(user_id(&user)?),
+            AudienceRequest::Sender => Audience::Sender,
+        };
+        if event.is_empty() || event.len() > self.limits.event_name {
+            return Err(Fault::Invalid(format!("an event name has 1 to {} bytes", self.limits.event_name)));
+        }
+        if RESERVED.contains(&event) {
+            return Err(Fault::Invalid(format!("{event:?} is Socket.IO's own event")));
+        }
+        if attachments.len() > ATTACHMENTS_MAX {
+            return Err(Fault::Invalid(format!("an event has at most {ATTACHMENTS_MAX} attachments")));
+        }
+        check_arguments(arguments, attachments.len())?;
+        let text = packet_text(event, arguments)?;
+        let bytes = text.len() + attachments.iter().map(Vec::len).sum::<usize>();
+        let attachments = attachments.into_iter().map(Bytes::from).collect();
+        self.add(Effect::Emit { to, packet: Packet { text, attachments } }, bytes)
+    }
+}
+
+/// `["event"` followed by the arguments' own text.
+fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
+    let inner = arguments
+        .trim()
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .ok_or_else(|| Fault::Invalid("the arguments are not a JSON array".to_owned()))?
+        .trim();
+    let mut text = Vec::with_capacity(event.len() + inner.len() + 8);
+    text.push(b'[');
+    serde_json::to_writer(&mut text, event).map_err(|error| Fault::Invalid(error.to_string()))?;
+    if !inner.is_empty() {
+        text.push(b',');
+        text.extend_from_slice(inner.as_bytes());
+    }
+    text.push(b']');
+    Ok(text.into())
+}
+
+/// The arguments are a JSON array. With attachments, each placeholder in it points at one of them: clients drop the
+/// connection when one does not, and part of the text may come from another user.
+fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
+    let mut reader = serde_json::Deserializer::from_str(arguments);
+    let checked = if attachments == 0 {
+        serde::Deserialize::deserialize(&mut reader).map(|IgnoredAny| ())
+    } else {
+        Placeholders { attachments }.deserialize(&mut reader)
+    };
+    checked.and_then(|()| reader.end()).map_err(|error| Fault::Invalid(format!("the arguments are not sound: {error}")))
+}
+
+#[derive(Clone, Copy)]
+struct Placeholders {
+    attachments: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Placeholders {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+        reader.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Placeholders {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(self)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        let mut placeholder = false;
+        let mut number = None;
+        while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
+            match &*key {
+                "_placeholder" => {
+                    entries.next_value::<IgnoredAny>()?;
+                    placeholder = true;
+                }
+                "num" => number = Some(entries.next_value::<Box<serde_json::value::RawValue>>()?),
+                _ => entries.next_value_seed(self)?,
+            }
+        }
+        if !placeholder {
+            return Ok(());
+        }
+        match number.and_then(|number| number.get().parse::<usize>().ok()) {
+            Some(number) if number < self.attachments => Ok(()),
+            _ => Err(serde::de::Error::custom(format!(
+                "a _placeholder needs a num below {}, the number of attachments",
+                self.attachments
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_event_name_goes_before_the_arguments() {
+        assert_eq!(packet_text("a\"b", " [ ] ").unwrap(), r#"["a\"b"]"#);
+        assert_eq!(packet_text("e", r#"[1,{"x":[]}]"#).unwrap(), r#"["e",1,{"x":[]}]"#);
+        assert!(packet_text("e", r#"{"x":1}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_no_json_array_is_refused() {
+        for bad in ["", "{", "[1", "[1] [2]", "[1]]", "nonsense"] {
+            assert!(check_arguments(bad, 0).is_err(), "{bad}");
+        }
+        assert!(check_arguments(r#"[{"_placeholder":true,"num":99}]"#, 0).is_ok(), "text like any other");
+    }
+
+    #[test]
+    fn a_placeholder_without_an_attachment_is_refused() {
+        assert!(check_arguments(r#"[{"a":[{"_placeholder":true,"num":1}]}]"#, 2).is_ok());
+        assert!(check_arguments(r#"[{"a":[{"_placeholder":true,"num":2}]}]"#, 2).is_err());
+        assert!(check_arguments(r#"[{"_placeholder":true}]"#, 1).is_err());
+        assert!(check_arguments(r#"[{"_placeholder":true,"num":-1}]"#, 1).is_err());
+    }
+}

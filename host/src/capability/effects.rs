@@ -1,0 +1,180 @@
+//! What an event asks to happen. Nothing of it happens unless the handler returns ok (promise 1).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::{MessageId, RoomId, UserId};
+use crate::store::{Draft, KvKey};
+
+/// A connection's or a user's status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// There and attending.
+    Online,
+    /// There, not attending.
+    Away,
+    /// Not there, or not to be seen.
+    Offline,
+}
+
+/// Who gets an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Every connection in the room.
+    Room(RoomId),
+    /// Every connection in the room but the one that caused the event.
+    OthersInRoom(RoomId),
+    /// Every connection of one user.
+    User(UserId),
+    /// The connection that caused the event.
+    Sender,
+}
+
+/// A Socket.IO event ready to be sent: its text is written once, however many get it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// The JSON array `["event", argument, …]`.
+    pub text: Bytes,
+    /// What the placeholders in the text stand for.
+    pub attachments: Vec<Bytes>,
+}
+
+/// One thing that is to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Append to a room's history and deliver.
+    Post(Arc<Draft>),
+    /// Note that the message was read, and tell its room.
+    MarkRead {
+        /// Which message.
+        id: MessageId,
+        /// Its room.
+        room: RoomId,
+    },
+    /// Set a key.
+    KvSet {
+        /// Where.
+        key: KvKey,
+        /// What.
+        value: Vec<u8>,
+        /// From when it counts as absent, in milliseconds since the Unix epoch.
+        expires_at: Option<u64>,
+    },
+    /// Remove a key.
+    KvDelete {
+        /// Where.
+        key: KvKey,
+    },
+    /// Add to the integer at a key.
+    KvIncrement {
+        /// Where.
+        key: KvKey,
+        /// How much.
+        by: i64,
+    },
+    /// Send an event.
+    Emit {
+        /// To whom.
+        to: Audience,
+        /// What.
+        packet: Packet,
+    },
+    /// Put the connection into the room.
+    Join(RoomId),
+    /// Take the connection out of the room.
+    Leave(RoomId),
+    /// Set the connection's status.
+    SetPresence(Status),
+}
+
+impl Effect {
+    /// Whether the store has to be told before anybody may see it.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        matches!(
+            self,
+            Self::Post(_)
+                | Self::MarkRead { .. }
+                | Self::KvSet { .. }
+                | Self::KvDelete { .. }
+                | Self::KvIncrement { .. }
+        )
+    }
+}
+
+/// The effects of one event, in the order asked for, within its allowance.
+#[derive(Debug, Clone, Default)]
+pub struct Effects {
+    list: Vec<Effect>,
+    bytes: usize,
+    max_count: usize,
+    max_bytes: usize,
+}
+
+/// The event's allowance of effects or of their bytes is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AllowanceUsedUp;
+
+impl Effects {
+    /// None yet; at most `max_count`, with at most `max_bytes` in their texts and values together.
+    #[must_use]
+    pub fn with_allowance(max_count: usize, max_bytes: usize) -> Self {
+        Self { list: Vec::new(), bytes: 0, max_count, max_bytes }
+    }
+
+    /// Adds one that carries `bytes` bytes.
+    ///
+    /// # Errors
+    /// When the allowance is used up; nothing is added.
+    pub fn push(&mut self, effect: Effect, bytes: usize) -> Result<(), AllowanceUsedUp> {
+        let total = self.bytes.saturating_add(bytes);
+        if self.list.len() >= self.max_count || total > self.max_bytes {
+            return Err(AllowanceUsedUp);
+        }
+        self.bytes = total;
+        self.list.push(effect);
+        Ok(())
+    }
+
+    /// In the order asked for.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Effect> {
+        self.list.iter()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether the event asks for nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The list itself.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Effect> {
+        self.list
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_effect_past_the_allowance_is_not_added() {
+        let mut effects = Effects::with_allowance(2, 10);
+        let status = Effect::SetPresence(Status::Online);
+        assert_eq!(effects.push(status.clone(), 11), Err(AllowanceUsedUp), "bytes");
+        assert_eq!(effects.push(status.clone(), 10), Ok(()));
+        assert_eq!(effects.push(status.clone(), 1), Err(AllowanceUsedUp), "bytes in all");
+        assert_eq!(effects.push(status.clone(), 0), Ok(()));
+        assert_eq!(effects.push(status, 0), Err(AllowanceUsedUp), "count");
+        assert_eq!(effects.len(), 2);
+    }
+}

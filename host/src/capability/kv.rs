@@ -1,0 +1,115 @@
+//! `kv`: a small key-value space of this tenant and this handler alone.
+
+use super::{Call, Effect, Fault, unavailable};
+use crate::store::KvKey;
+
+/// Longest key, in bytes.
+const KEY_MAX: usize = 256;
+/// Largest value, in bytes.
+const VALUE_MAX: usize = 64 * 1024;
+
+impl Call {
+    fn kv_key(&self, key: String) -> Result<KvKey, Fault> {
+        if key.is_empty() || key.len() > KEY_MAX {
+            return Err(Fault::Invalid(format!("a key has 1 to {KEY_MAX} bytes; this one has {}", key.len())));
+        }
+        Ok(KvKey { handler: self.handler.name.clone(), key })
+    }
+
+    /// The value at a key, this event's own writes included.
+    ///
+    /// # Errors
+    /// A bad key, or the store cannot serve.
+    pub async fn kv_get(&self, key: String) -> Result<Option<Vec<u8>>, Fault> {
+        let key = self.kv_key(key)?;
+        self.kv_read(&key).await
+    }
+
+    /// What the event's own writes leave at the key. Only the last `set` or `delete` and the increments after it
+    /// count; without one, the store's value is under them.
+    async fn kv_read(&self, key: &KvKey) -> Result<Option<Vec<u8>>, Fault> {
+        let mut sum: Option<i64> = None;
+        let mut base: Option<Option<&[u8]>> = None;
+        for effect in self.effects.iter().rev() {
+            match effect {
+                Effect::KvIncrement { key: at, by } if at == key => sum = Some(sum.unwrap_or(0).saturating_add(*by)),
+                // A value that has expired already when it is set is as good as none.
+                Effect::KvSet { key: at, value, expires_at } if at == key => {
+                    let live = expires_at.is_none_or(|at| at > self.now_ms);
+                    base = Some(live.then_some(value.as_slice()));
+                    break;
+                }
+                Effect::KvDelete { key: at } if at == key => {
+                    base = Some(None);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        let stored;
+        let base = match base {
+            Some(own) => own,
+            None => {
+                self.surroundings.settled().await;
+                stored = self
+                    .store
+                    .kv_get(self.identity.tenant(), key, self.now_ms)
+                    .await
+                    .map_err(|error| unavailable(&error))?;
+                stored.as_deref()
+            }
+        };
+        match sum {
+            None => Ok(base.map(<[u8]>::to_vec)),
+            Some(by) => Ok(Some(add(base, by)?.to_string().into_bytes())),
+        }
+    }
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// A bad key, too large a value, or the allowance is used up.
+    pub fn kv_set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Fault> {
+        let key = self.kv_key(key)?;
+        if value.len() > VALUE_MAX {
+            return Err(Fault::TooLarge);
+        }
+        let bytes = key.key.len() + value.len();
+        // Stores count milliseconds in 63 bits; what would never expire within them never expires.
+        let expires_at = ttl_ms.and_then(|ttl| self.now_ms.checked_add(ttl)).filter(|at| i64::try_from(*at).is_ok());
+        self.add(Effect::KvSet { key, value, expires_at }, bytes)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// A bad key, or the allowance is used up.
+    pub fn kv_delete(&mut self, key: String) -> Result<(), Fault> {
+        let key = self.kv_key(key)?;
+        let bytes = key.key.len();
+        self.add(Effect::KvDelete { key }, bytes)
+    }
+
+    /// Adds to the integer at a key and gives the sum as this event sees it.
+    ///
+    /// # Errors
+    /// A bad key, no integer, the store cannot serve, or the allowance is used up.
+    pub async fn kv_increment(&mut self, key: String, by: i64) -> Result<i64, Fault> {
+        let key = self.kv_key(key)?;
+        let sum = add(self.kv_read(&key).await?.as_deref(), by)?;
+        let bytes = key.key.len();
+        self.add(Effect::KvIncrement { key, by }, bytes)?;
+        Ok(sum)
+    }
+}
+
+fn add(value: Option<&[u8]>, by: i64) -> Result<i64, Fault> {
+    let number = match value {
+        None => 0,
+        Some(bytes) => std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok())
+            .ok_or_else(|| Fault::Invalid("the value at this key is not a 64-bit decimal integer".to_owned()))?,
+    };
+    number.checked_add(by).ok_or_else(|| Fault::Invalid("the sum does not fit a 64-bit integer".to_owned()))
+}

@@ -1,0 +1,166 @@
+//! What a handler may call: one module for each WIT interface, as methods of [`Call`].
+//!
+//! Reads go to the store and to what the host knows of the connection ([`Surroundings`]). Writes become
+//! [`Effects`]. Nothing here knows of WebAssembly: `sandbox` translates.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::auth::Identity;
+use crate::id::{ConnectionId, RoomId, UserId};
+use crate::store::Store;
+
+mod ambient;
+mod broadcast;
+pub mod effects;
+mod identity;
+mod kv;
+mod log;
+mod messages;
+mod presence;
+mod rooms;
+mod settings;
+
+pub use ambient::{Chance, SystemChance};
+pub use broadcast::AudienceRequest;
+pub use effects::{Audience, Effect, Effects, Packet, Status};
+pub use log::{Level, LogLine, Logs};
+pub use messages::DraftRequest;
+pub use presence::PresenceState;
+
+/// Why a capability refused; the WIT's `fault`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The user, the room or the handler may not do this.
+    #[error("denied")]
+    Denied,
+    /// Not there, or not for this user to know of.
+    #[error("not found")]
+    NotFound,
+    /// An argument is malformed.
+    #[error("{0}")]
+    Invalid(String),
+    /// An argument is over its size limit.
+    #[error("too large")]
+    TooLarge,
+    /// The event's allowance is used up.
+    #[error("the event's allowance is used up")]
+    QuotaExceeded,
+    /// The store cannot serve now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Sizes that the capabilities hold handlers to. Each has a key under `[limits]` or `[sandbox]` in the config.
+#[derive(Debug, Clone)]
+pub struct CallLimits {
+    /// Bytes of a message's content.
+    pub content: usize,
+    /// Bytes of a message's metadata.
+    pub metadata: usize,
+    /// Bytes of a client id.
+    pub client_id: usize,
+    /// Bytes of an event name.
+    pub event_name: usize,
+    /// Messages of a history page.
+    pub history_page_max: u32,
+    /// Users of one presence request.
+    pub presence_users: usize,
+    /// Rooms one connection may be in.
+    pub rooms_per_connection: usize,
+    /// Effects of one event.
+    pub effects: usize,
+    /// Bytes of all effects of one event together.
+    pub output: usize,
+    /// Bytes of log lines of one event together.
+    pub log_bytes: usize,
+}
+
+impl Default for CallLimits {
+    fn default() -> Self {
+        Self {
+            content: 16 * 1024,
+            metadata: 4 * 1024,
+            client_id: 128,
+            event_name: 128,
+            history_page_max: 200,
+            presence_users: 200,
+            rooms_per_connection: 256,
+            effects: 256,
+            output: 1024 * 1024,
+            log_bytes: 8 * 1024,
+        }
+    }
+}
+
+/// What the host knows of the connection and its tenant while an event runs.
+#[async_trait::async_trait]
+pub trait Surroundings: Send + Sync {
+    /// Whether the connection is in the room.
+    fn joined(&self, room: &str) -> bool;
+
+    /// How many rooms the connection is in.
+    fn room_count(&self) -> usize;
+
+    /// Waits until what earlier events of this connection wrote is in the store.
+    async fn settled(&self);
+
+    /// Users with a connection in the room, each once, at most `limit`.
+    async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId>;
+
+    /// The users' states as this connection's user may see them, in the order asked.
+    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState>;
+}
+
+/// Which handler runs, with what its operator gave it. Made once for a version, shared by its calls.
+#[derive(Debug)]
+pub struct HandlerInfo {
+    /// Names the handler in logs and owns its key-value space.
+    pub name: Arc<str>,
+    /// The operator's settings.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// One event's view of the host. Lives as long as the instance that handles the event.
+pub struct Call {
+    /// Who caused the event.
+    pub identity: Arc<Identity>,
+    /// Over which connection.
+    pub connection: ConnectionId,
+    /// Who handles it.
+    pub handler: Arc<HandlerInfo>,
+    /// When the event arrived, in milliseconds since the Unix epoch; what `ambient.now-ms` says.
+    pub now_ms: u64,
+    /// Where chance comes from.
+    pub chance: Arc<dyn Chance>,
+    /// Where reads go.
+    pub store: Arc<dyn Store>,
+    /// What else the host knows.
+    pub surroundings: Arc<dyn Surroundings>,
+    /// What the handler is held to.
+    pub limits: Arc<CallLimits>,
+    /// What the handler has asked for so far.
+    pub effects: Effects,
+    /// What the handler has logged so far.
+    pub logs: Logs,
+}
+
+impl Call {
+    fn add(&mut self, effect: Effect, bytes: usize) -> Result<(), Fault> {
+        self.effects.push(effect, bytes).map_err(|effects::AllowanceUsedUp| Fault::QuotaExceeded)
+    }
+}
+
+fn room_id(text: &str) -> Result<RoomId, Fault> {
+    RoomId::new(text).map_err(|error| Fault::Invalid(error.to_string()))
+}
+
+fn user_id(text: &str) -> Result<UserId, Fault> {
+    UserId::new(text).map_err(|error| Fault::Invalid(error.to_string()))
+}
+
+/// A read that failed: the handler learns that it may try later, the log learns why.
+fn unavailable(error: &crate::store::StoreError) -> Fault {
+    tracing::warn!(%error, "a handler's read failed");
+    Fault::Unavailable("the store cannot serve now".to_owned())
+}

@@ -1,0 +1,60 @@
+//! `rooms`: which rooms this connection is in.
+
+use super::{Call, Effect, Fault, room_id};
+use crate::id::UserId;
+
+/// Most users that one call of `members` gives.
+const MEMBERS_MAX: u32 = 1000;
+
+impl Call {
+    /// Puts the connection into the room.
+    ///
+    /// # Errors
+    /// A bad id, or too many rooms.
+    pub fn join(&mut self, room: &str) -> Result<(), Fault> {
+        let id = room_id(room)?;
+        if self.joined(room) {
+            return Ok(());
+        }
+        let pending = self.effects.iter().filter(|effect| matches!(effect, Effect::Join(_))).count();
+        if self.surroundings.room_count() + pending >= self.limits.rooms_per_connection {
+            return Err(Fault::QuotaExceeded);
+        }
+        self.add(Effect::Join(id), room.len())
+    }
+
+    /// Takes the connection out of the room.
+    ///
+    /// # Errors
+    /// A bad id.
+    pub fn leave(&mut self, room: &str) -> Result<(), Fault> {
+        let id = room_id(room)?;
+        if !self.joined(room) {
+            return Ok(());
+        }
+        self.add(Effect::Leave(id), room.len())
+    }
+
+    /// Whether the connection is in the room, counting this event's own joins and leaves.
+    #[must_use]
+    pub fn joined(&self, room: &str) -> bool {
+        let own = self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::Join(id) if id.as_str() == room => Some(true),
+            Effect::Leave(id) if id.as_str() == room => Some(false),
+            _ => None,
+        });
+        own.unwrap_or_else(|| self.surroundings.joined(room))
+    }
+
+    /// Users in the room.
+    ///
+    /// # Errors
+    /// A bad id, or a room the connection is not in.
+    pub async fn members(&self, room: &str, limit: u32) -> Result<Vec<UserId>, Fault> {
+        let id = room_id(room)?;
+        if !self.joined(room) {
+            return Err(Fault::Denied);
+        }
+        Ok(self.surroundings.members(&id, limit.min(MEMBERS_MAX) as usize).await)
+    }
+}

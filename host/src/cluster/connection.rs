@@ -1,0 +1,145 @@
+//! One connection, as everything below the socket sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::auth::Identity;
+use crate::capability::Packet;
+use crate::id::{ConnectionId, RoomId};
+
+/// What goes out to a client.
+#[derive(Debug, Clone)]
+pub enum Outgoing {
+    /// An event.
+    Event(Packet),
+    /// An acknowledgement: the JSON array of its arguments.
+    Acknowledgement {
+        /// The client's number for it.
+        id: i64,
+        /// The arguments.
+        text: Bytes,
+    },
+}
+
+impl Outgoing {
+    /// Bytes it takes, about.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Event(packet) => packet.text.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>(),
+            Self::Acknowledgement { text, .. } => text.len(),
+        }
+    }
+
+    /// Never so; for completeness beside [`len`](Self::len).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The connection cannot take more: it is too slow or gone, and is being closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendFailed;
+
+/// The way to the client. Sending never waits.
+pub trait Outlet: Send + Sync {
+    /// Sends, in order.
+    ///
+    /// # Errors
+    /// When the client does not keep up; the connection is then closed by the outlet itself.
+    fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed>;
+
+    /// Tells the client that it is disconnected and closes.
+    fn disconnect(&self);
+}
+
+/// One connection. Shared by its socket, its events and the hall; lives until the last of them lets go.
+pub struct Connection {
+    /// Its public id.
+    pub id: ConnectionId,
+    /// Who it is; replaced by `refresh-token` with the same user's newer token.
+    pub identity: ArcSwap<Identity>,
+    /// The way to the client.
+    pub outlet: Box<dyn Outlet>,
+    /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`.
+    rooms: Mutex<Vec<RoomId>>,
+    /// Events that have left their handler and are not settled yet.
+    unsettled: AtomicUsize,
+    settled: Notify,
+}
+
+impl Connection {
+    /// Makes one that is in no room.
+    #[must_use]
+    pub fn new(id: ConnectionId, identity: Arc<Identity>, outlet: Box<dyn Outlet>) -> Self {
+        Self {
+            id,
+            identity: ArcSwap::new(identity),
+            outlet,
+            rooms: Mutex::new(Vec::new()),
+            unsettled: AtomicUsize::new(0),
+            settled: Notify::new(),
+        }
+    }
+
+    /// Whether it is in the room.
+    #[must_use]
+    pub fn is_in(&self, room: &str) -> bool {
+        self.rooms.lock().iter().any(|id| id.as_str() == room)
+    }
+
+    /// How many rooms it is in.
+    #[must_use]
+    pub fn room_count(&self) -> usize {
+        self.rooms.lock().len()
+    }
+
+    /// The rooms it is in.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomId> {
+        self.rooms.lock().clone()
+    }
+
+    pub(super) fn enter(&self, room: RoomId) {
+        self.rooms.lock().push(room);
+    }
+
+    pub(super) fn exit(&self, room: &RoomId) {
+        self.rooms.lock().retain(|id| id != room);
+    }
+
+    /// An event's effects are on their way.
+    pub fn begin(&self) {
+        self.unsettled.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// They have arrived, or have failed.
+    pub fn settle(&self) {
+        if self.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.notify_waiters();
+        }
+    }
+
+    /// Whether nothing is on its way.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.unsettled.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until nothing is on its way.
+    pub async fn settled(&self) {
+        loop {
+            let notified = self.settled.notified();
+            if self.is_settled() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Who is connected, who is in which room, who gets what.
+//!
+//! [`Hall`] is one tenant's connections, rooms and users on this node: a task that owns them, fed through a
+//! mailbox, so that everything that others see of a tenant happens in one order and no lock is held while packets
+//! go out.
+
+mod connection;
+mod hall;
+mod presence;
+mod rooms;
+mod wire;
+
+pub use connection::{Connection, Outgoing, Outlet, SendFailed};
+pub use hall::{Delivery, Hall, HallGone};
+pub use wire::{Reply, Responder, history_reply, join_reply, presence_reply};

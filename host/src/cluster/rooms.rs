@@ -1,0 +1,119 @@
+//! Who is in which room on this node.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::connection::{Connection, Outgoing};
+use crate::id::{RoomId, UserId};
+
+/// A connection in a room.
+pub(super) struct Member {
+    pub(super) connection: Arc<Connection>,
+    /// Messages up to here are not delivered: it has them from the acknowledgement of its join.
+    from_seq: u64,
+    /// While the acknowledgement of its join is being prepared, what the room gets waits here, so that the client
+    /// sees the past before the present. Lives for one read of the store.
+    held: Option<Vec<(Option<u64>, Outgoing)>>,
+}
+
+/// Packets held for one joining connection; a busier room makes the joiner's connection too slow.
+const HELD_MAX: usize = 4096;
+
+#[derive(Default)]
+pub(super) struct Rooms {
+    rooms: HashMap<RoomId, Vec<Member>>,
+}
+
+impl Rooms {
+    /// Puts the connection in, held or live. Gives whether its user was not in the room before; `None` when the
+    /// connection was in already.
+    pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) -> Option<bool> {
+        let members = self.rooms.entry(room.clone()).or_default();
+        if members.iter().any(|member| Arc::ptr_eq(&member.connection, connection)) {
+            return None;
+        }
+        let identity = connection.identity.load();
+        let first = !members.iter().any(|member| member.connection.identity.load().user() == identity.user());
+        members.push(Member { connection: connection.clone(), from_seq: 0, held: held.then(Vec::new) });
+        connection.enter(room.clone());
+        Some(first)
+    }
+
+    /// Lets what was held go, after `first`, which goes out before it, and without messages up to `from_seq`.
+    pub(super) fn release(
+        &mut self,
+        room: &RoomId,
+        connection: &Arc<Connection>,
+        from_seq: u64,
+        first: Option<Outgoing>,
+    ) {
+        if let Some(first) = first {
+            let _ = connection.outlet.send(first);
+        }
+        let member = self
+            .rooms
+            .get_mut(room)
+            .and_then(|members| members.iter_mut().find(|member| Arc::ptr_eq(&member.connection, connection)));
+        let Some(member) = member else { return };
+        member.from_seq = from_seq;
+        for (seq, outgoing) in member.held.take().unwrap_or_default() {
+            if seq.is_none_or(|seq| seq > from_seq) {
+                let _ = member.connection.outlet.send(outgoing);
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
+        if let Some(members) = self.rooms.get_mut(room) {
+            if let Some(at) = members.iter().position(|member| Arc::ptr_eq(&member.connection, connection)) {
+                members.swap_remove(at);
+            }
+            if members.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+        connection.exit(room);
+    }
+
+    /// Sends to everybody in the room but `except`; `seq` when it is a message.
+    pub(super) fn send(
+        &mut self,
+        room: &RoomId,
+        seq: Option<u64>,
+        except: Option<&Arc<Connection>>,
+        outgoing: &Outgoing,
+    ) {
+        let Some(members) = self.rooms.get_mut(room) else { return };
+        for member in members {
+            if except.is_some_and(|except| Arc::ptr_eq(except, &member.connection)) {
+                continue;
+            }
+            match &mut member.held {
+                Some(held) if held.len() < HELD_MAX => held.push((seq, outgoing.clone())),
+                Some(_) => member.connection.outlet.disconnect(),
+                None if seq.is_some_and(|seq| seq <= member.from_seq) => {}
+                // A connection that does not keep up is closed by its outlet; the others are not concerned.
+                None => {
+                    let _ = member.connection.outlet.send(outgoing.clone());
+                }
+            }
+        }
+    }
+
+    /// Users in the room, each once.
+    pub(super) fn users(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
+        let mut seen = std::collections::HashSet::new();
+        let members = self.rooms.get(room).map(Vec::as_slice).unwrap_or_default();
+        members
+            .iter()
+            .map(|member| member.connection.identity.load().user().clone())
+            .filter(|user| seen.insert(user.clone()))
+            .take(limit)
+            .collect()
+    }
+
+    /// Rooms with a member on this node.
+    pub(super) fn len(&self) -> usize {
+        self.rooms.len()
+    }
+}

@@ -1,0 +1,249 @@
+//! The JSON that clients see: the host's own events and acknowledgements. Each is written once.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::connection::{Connection, Outgoing};
+use crate::capability::{Packet, PresenceState, Status};
+use crate::error::EventError;
+use crate::id::{MessageId, RoomId, UserId};
+use crate::store::{Draft, Message, Page};
+
+/// What a succeeded event is answered with.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// `{ok: true, message: {id, seq, sentAt}}` of the event's first post, `data` added when there is some.
+    Message {
+        /// A JSON text.
+        data: Option<String>,
+    },
+    /// `{ok: true}`, `data` added when there is some.
+    Ok {
+        /// A JSON text.
+        data: Option<String>,
+    },
+    /// What the handler returned, as it is; a JSON text.
+    AsIs(String),
+    /// Nothing: somebody else answers, or nobody asked.
+    Silent,
+}
+
+/// How to answer an event: by its acknowledgement when the client asked for one.
+#[derive(Debug, Clone)]
+pub struct Responder {
+    /// The client's number for the acknowledgement.
+    pub ack: Option<i64>,
+    /// The event's name, for `error-event`.
+    pub event: std::borrow::Cow<'static, str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Posted<'a> {
+    id: MessageId,
+    seq: u64,
+    room_id: &'a RoomId,
+    user_id: &'a UserId,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a RawValue>,
+    sent_at: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Read<'a> {
+    message_id: MessageId,
+    room_id: &'a RoomId,
+    user_id: &'a UserId,
+    read_at: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PresenceEvent<'a> {
+    user_id: &'a UserId,
+    username: &'a str,
+    status: Status,
+    since: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlainState<'a> {
+    user_id: &'a UserId,
+    status: Status,
+    connections: u32,
+    since: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Receipt {
+    pub(super) id: MessageId,
+    pub(super) seq: u64,
+    pub(super) sent_at: u64,
+}
+
+#[derive(Serialize)]
+struct OkBody<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'a Receipt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    code: &'static str,
+    message: &'a str,
+    retryable: bool,
+}
+
+#[derive(Serialize)]
+struct Failed<'a> {
+    ok: bool,
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JoinBody<'a> {
+    ok: bool,
+    last_seq: u64,
+    messages: Vec<Posted<'a>>,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct HistoryBody<'a> {
+    ok: bool,
+    messages: Vec<Posted<'a>>,
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct StatesBody<'a> {
+    ok: bool,
+    states: Vec<PlainState<'a>>,
+}
+
+/// What is written here always can be: strings, numbers and JSON that was checked when it came in.
+fn write<T: Serialize + ?Sized>(value: &T, capacity: usize) -> Bytes {
+    let mut text = Vec::with_capacity(capacity);
+    if let Err(error) = serde_json::to_writer(&mut text, value) {
+        tracing::error!(%error, "a packet could not be written");
+    }
+    text.into()
+}
+
+/// Checked to be JSON when it came in, or written by ourselves.
+fn raw(json: Option<&str>) -> Option<&RawValue> {
+    json.and_then(|json| serde_json::from_str(json).ok())
+}
+
+fn event<T: Serialize>(name: &'static str, body: &T, capacity: usize) -> Outgoing {
+    Outgoing::Event(Packet { text: write(&(name, body), capacity), attachments: Vec::new() })
+}
+
+pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
+    let metadata = draft.metadata.as_deref();
+    let body = Posted {
+        id: draft.id,
+        seq,
+        room_id: &draft.room,
+        user_id: &draft.sender,
+        content: &draft.content,
+        metadata: raw(metadata),
+        sent_at: draft.sent_at,
+    };
+    let capacity = 192 + draft.content.len() + draft.room.as_str().len() + metadata.map_or(0, str::len);
+    event("new-message", &body, capacity)
+}
+
+pub(super) fn message_read(id: MessageId, room: &RoomId, user: &UserId, read_at: u64) -> Outgoing {
+    event("message-read", &Read { message_id: id, room_id: room, user_id: user, read_at }, 192)
+}
+
+pub(super) fn presence(user: &UserId, username: &str, status: Status, since: u64) -> Outgoing {
+    event("presence", &PresenceEvent { user_id: user, username, status, since }, 160)
+}
+
+fn posted(message: &Message) -> Posted<'_> {
+    Posted {
+        id: message.id,
+        seq: message.seq,
+        room_id: &message.room,
+        user_id: &message.sender,
+        content: &message.content,
+        metadata: raw(message.metadata.as_deref()),
+        sent_at: message.sent_at,
+    }
+}
+
+/// The acknowledgement of `join-room`.
+#[must_use]
+pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>) -> Bytes {
+    let messages = page.messages.iter().map(posted).collect();
+    write(&[JoinBody { ok: true, last_seq, messages, complete: page.complete, data: raw(data) }], 256)
+}
+
+/// The acknowledgement of `history`.
+#[must_use]
+pub fn history_reply(page: &Page) -> Bytes {
+    let messages = page.messages.iter().map(posted).collect();
+    write(&[HistoryBody { ok: true, messages, complete: page.complete }], 256)
+}
+
+fn plain(state: &PresenceState) -> PlainState<'_> {
+    PlainState { user_id: &state.user, status: state.status, connections: state.connections, since: state.since }
+}
+
+/// The acknowledgement of `get-presence`.
+#[must_use]
+pub fn presence_reply(states: &[PresenceState]) -> Bytes {
+    let states = states.iter().map(plain).collect();
+    write(&[StatesBody { ok: true, states }], 256)
+}
+
+impl Responder {
+    /// Answers an event that succeeded, if an answer was asked for.
+    pub(super) fn succeed(&self, connection: &Connection, reply: &Reply, first_post: Option<&Receipt>) {
+        let Some(id) = self.ack else { return };
+        let text = match reply {
+            Reply::Silent => return,
+            Reply::Message { data } => {
+                write(&[OkBody { ok: true, message: first_post, data: raw(data.as_deref()) }], 128)
+            }
+            Reply::Ok { data } => write(&[OkBody { ok: true, message: None, data: raw(data.as_deref()) }], 64),
+            Reply::AsIs(json) => match raw(Some(json)) {
+                Some(json) => write(&[json], json.get().len() + 2),
+                None => {
+                    let code = crate::error::Code::HandlerFailed;
+                    return self.fail(connection, &EventError::new(code, "the handler's reply is not JSON"));
+                }
+            },
+        };
+        let _ = connection.outlet.send(Outgoing::Acknowledgement { id, text });
+    }
+
+    /// Answers an event that failed: by the acknowledgement, else by `error-event`.
+    pub fn fail(&self, connection: &Connection, error: &EventError) {
+        let retryable = error.code.is_retryable();
+        let (code, message) = (error.code.as_str(), &*error.message);
+        let outgoing = match self.ack {
+            Some(id) => {
+                let body = ErrorBody { event: None, code, message, retryable };
+                Outgoing::Acknowledgement { id, text: write(&[Failed { ok: false, error: body }], 160) }
+            }
+            None => event("error-event", &ErrorBody { event: Some(&self.event), code, message, retryable }, 192),
+        };
+        let _ = connection.outlet.send(outgoing);
+    }
+}

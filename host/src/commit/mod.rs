@@ -1,0 +1,175 @@
+//! Effects → store → hall: nothing is visible before it is durable (promise 2).
+//!
+//! One task gathers what the handlers of all tenants asked for, in the order in which they finished, and gives it
+//! to the store in batches: while one batch is being made durable the next one gathers. A batch then goes to the
+//! halls in that same order, so that what members of a room see follows `seq` (promise 3).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::capability::Effect;
+use crate::cluster::{Connection, Delivery, Hall, Reply, Responder};
+use crate::error::{Code, EventError};
+use crate::id::TenantId;
+use crate::metrics::Metrics;
+use crate::store::{Refusal, Store, StoreError, Unit, Write, Written};
+
+/// Jobs waiting for the committer; handlers' tasks wait when it is full.
+const WAITING: usize = 4096;
+
+/// What an event asks for, and whom to tell.
+pub struct Job {
+    /// Where it becomes visible.
+    pub hall: Hall,
+    /// Who caused it.
+    pub connection: Arc<Connection>,
+    /// What is to happen; nothing, when the event failed.
+    pub effects: Vec<Effect>,
+    /// Why it failed already, if it did: told in its turn.
+    pub failure: Option<EventError>,
+    /// What to answer.
+    pub reply: Reply,
+    /// How to answer.
+    pub responder: Responder,
+    /// Joins of this event wait for [`Hall::release`].
+    pub hold_joins: bool,
+    /// Told what became of the event once it is visible.
+    pub done: Option<oneshot::Sender<Result<(), EventError>>>,
+    /// When the packet came.
+    pub received: Instant,
+    /// The same, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+/// The way to the committer. Cheap to clone; the committer ends when the last clone is gone and all is delivered.
+#[derive(Clone)]
+pub struct Committer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Committer {
+    /// Starts the task. `batch` is the most events of one transaction.
+    #[must_use]
+    pub fn start(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize) -> (Self, tokio::task::JoinHandle<()>) {
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let task = tokio::spawn(run(store, metrics, batch, waiting));
+        (Self { jobs }, task)
+    }
+
+    /// Hands an event over, after all that were handed over before. Counts as unsettled on its connection until it
+    /// is visible.
+    pub async fn submit(&self, job: Job) {
+        job.connection.begin();
+        if let Err(mpsc::error::SendError(job)) = self.jobs.send(job).await {
+            // Only at the very end of a shutdown, when nobody is connected any more.
+            job.connection.settle();
+        }
+    }
+}
+
+async fn run(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize, mut waiting: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::with_capacity(batch);
+    while waiting.recv_many(&mut jobs, batch).await > 0 {
+        let results = write(&*store, &metrics, &jobs).await;
+        for (hall, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
+            if hall.deliver(deliveries).await.is_err() {
+                tracing::error!("a tenant's hall is gone; its members are not told of what was committed");
+            }
+        }
+    }
+}
+
+/// What the store made of a batch: for each job that writes, in order.
+type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
+
+async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
+    let units: Vec<Unit> = jobs.iter().filter(|job| is_durable(job)).map(unit).collect();
+    if units.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (events, began) = (units.len(), Instant::now());
+    let results = store.commit(units).await;
+    match &results {
+        Ok(_) => metrics.committed(events, began.elapsed()),
+        Err(error) => {
+            metrics.commit_failures.inc();
+            tracing::error!(%error, events, "a transaction failed; its events are refused");
+        }
+    }
+    results
+}
+
+fn is_durable(job: &Job) -> bool {
+    job.effects.iter().any(Effect::is_durable)
+}
+
+fn unit(job: &Job) -> Unit {
+    let identity = job.connection.identity.load();
+    let writes = job.effects.iter().filter_map(|effect| match effect {
+        Effect::Post(draft) => Some(Write::Append(draft.clone())),
+        Effect::MarkRead { id, .. } => {
+            Some(Write::MarkRead { id: *id, user: identity.user().clone(), at: job.at_ms })
+        }
+        Effect::KvSet { key, value, expires_at } => {
+            Some(Write::KvSet { key: key.clone(), value: value.clone(), expires_at: *expires_at })
+        }
+        Effect::KvDelete { key } => Some(Write::KvDelete { key: key.clone() }),
+        Effect::KvIncrement { key, by } => Some(Write::KvIncrement { key: key.clone(), by: *by, at: job.at_ms }),
+        Effect::Emit { .. } | Effect::Join(_) | Effect::Leave(_) | Effect::SetPresence(_) => None,
+    });
+    Unit { tenant: identity.tenant().clone(), writes: writes.collect() }
+}
+
+/// Pairs jobs with what became of them, gathered by tenant, in order.
+fn deliveries(
+    metrics: &Metrics,
+    jobs: impl Iterator<Item = Job>,
+    results: Results,
+) -> impl Iterator<Item = (Hall, Vec<Delivery>)> {
+    let (mut results, down) = match results {
+        Ok(results) => (results.into_iter(), false),
+        Err(_) => (Vec::new().into_iter(), true),
+    };
+    let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
+    for job in jobs {
+        let durable = is_durable(&job);
+        let Job { hall, connection, effects, failure, reply, responder, hold_joins, done, received, at_ms } = job;
+        let written = match failure {
+            Some(error) => Err(error),
+            None if !durable => Ok(Vec::new()),
+            None if down => Err(EventError::new(Code::Unavailable, "the message store cannot serve now; try again")),
+            None => results.next().unwrap_or(Ok(Vec::new())).map_err(refused),
+        };
+        match &written {
+            Ok(written) => {
+                let fresh = |one: &&Written| matches!(one, Written::Appended { duplicate: false, .. });
+                metrics.messages.inc_by(written.iter().filter(fresh).count() as u64);
+            }
+            Err(error) => metrics.failed(error.code),
+        }
+        let tenant = connection.identity.load().tenant().clone();
+        let (_, list) = halls.entry(tenant).or_insert_with(|| (hall, Vec::new()));
+        list.push(Delivery {
+            connection,
+            effects,
+            written,
+            reply,
+            responder,
+            hold_joins,
+            done,
+            received,
+            at_ms,
+        });
+    }
+    halls.into_values()
+}
+
+fn refused(refusal: Refusal) -> EventError {
+    match refusal {
+        Refusal::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
+        Refusal::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
+    }
+}

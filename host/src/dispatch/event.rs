@@ -1,0 +1,333 @@
+//! A Socket.IO event's text → [`Event`]: the table of what clients may send, with the shape of each.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::capability::Status;
+use crate::error::{Code, EventError};
+use crate::id::RoomId;
+use crate::tenant::ClientLimits;
+
+/// What a client asks for.
+#[derive(Debug)]
+pub(super) enum Event {
+    Join { room: String, after: Option<u64> },
+    Leave { room: String },
+    Message(SendMessage),
+    Typing { room: String, typing: bool },
+    Read { message: String },
+    SetPresence(Status),
+    GetPresence(Vec<String>),
+    History { room: String, before: Option<u64>, limit: Option<u32> },
+    RefreshToken(String),
+    Custom { name: String, arguments: String, attachments: Vec<Bytes> },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SendMessage {
+    #[serde(rename = "roomId")]
+    pub(super) room: String,
+    pub(super) content: String,
+    #[serde(default, deserialize_with = "json")]
+    pub(super) metadata: Option<String>,
+    #[serde(default)]
+    pub(super) client_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HistoryRequest {
+    #[serde(rename = "roomId")]
+    room: String,
+    #[serde(default)]
+    before: Option<u64>,
+    #[serde(default)]
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct JoinOptions {
+    #[serde(default)]
+    after: Option<u64>,
+}
+
+/// Keeps a JSON value as its text; `null` is none.
+fn json<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<String>, D::Error> {
+    let value = Option::<Box<RawValue>>::deserialize(reader)?;
+    Ok(value.map(|value| String::from(Box::<str>::from(value))).filter(|text| text != "null"))
+}
+
+/// The name of an event, without the rest: for answers to what cannot be read.
+pub(super) fn name(text: &str) -> &str {
+    let rest = text.trim_start().strip_prefix('[').unwrap_or_default().trim_start();
+    rest.strip_prefix('"').and_then(|rest| rest.split_once('"')).map_or("", |(name, _)| name)
+}
+
+impl Event {
+    /// Reads the text `["name", argument, …]` and holds it to the limits.
+    pub(super) fn parse(text: &str, attachments: Vec<Bytes>, limits: &ClientLimits) -> Result<Self, EventError> {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let reading = Reading { limits, failure: std::cell::RefCell::new(None) };
+        let mut event = match serde::Deserializer::deserialize_seq(&mut reader, &reading) {
+            Ok(event) => event,
+            Err(error) => {
+                let failure = reading.failure.take();
+                return Err(failure.unwrap_or_else(|| invalid(format!("{}: {}", shape(name(text)), plain(&error)))));
+            }
+        };
+        if let Self::Custom { attachments: own, .. } = &mut event {
+            *own = attachments;
+        }
+        event.check(limits)?;
+        Ok(event)
+    }
+
+    fn check(&self, limits: &ClientLimits) -> Result<(), EventError> {
+        match self {
+            Self::Message(message) => {
+                room(&message.room, limits)?;
+                if message.content.is_empty() {
+                    return Err(invalid("content must not be empty"));
+                }
+                size("content", message.content.len(), limits.content)?;
+                if let Some(metadata) = &message.metadata {
+                    size("metadata", metadata.len(), limits.metadata)?;
+                    depth("metadata", metadata, limits.json_depth)?;
+                }
+                match &message.client_id {
+                    Some(id) if id.is_empty() => Err(invalid("clientId must not be empty")),
+                    Some(id) => size("clientId", id.len(), limits.client_id),
+                    None => Ok(()),
+                }
+            }
+            Self::Join { room: id, .. }
+            | Self::Leave { room: id }
+            | Self::Typing { room: id, .. }
+            | Self::History { room: id, .. } => room(id, limits),
+            Self::GetPresence(users) if users.len() > limits.presence_users => Err(EventError::new(
+                Code::TooLarge,
+                format!("get-presence takes at most {} users; these are {}", limits.presence_users, users.len()),
+            )),
+            Self::Custom { arguments, .. } => depth("the arguments", arguments, limits.json_depth),
+            Self::Read { .. } | Self::SetPresence(_) | Self::GetPresence(_) | Self::RefreshToken(_) => Ok(()),
+        }
+    }
+}
+
+struct Reading<'a> {
+    limits: &'a ClientLimits,
+    /// A failure that has its own code, since serde's errors have none.
+    failure: std::cell::RefCell<Option<EventError>>,
+}
+
+impl<'de> Visitor<'de> for &Reading<'_> {
+    type Value = Event;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array that begins with the event's name")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Event, A::Error> {
+        let name: std::borrow::Cow<'de, str> = argument(&mut items, "its name")?;
+        let event = match &*name {
+            "send-message" => Event::Message(argument(&mut items, "an object")?),
+            "typing" => Event::Typing {
+                room: argument(&mut items, "the room")?,
+                typing: items.next_element::<Option<bool>>()?.flatten().unwrap_or(true),
+            },
+            "read-message" => Event::Read { message: argument(&mut items, "the message id")? },
+            "join-room" => Event::Join {
+                room: argument(&mut items, "the room")?,
+                after: items.next_element::<Option<JoinOptions>>()?.flatten().unwrap_or_default().after,
+            },
+            "leave-room" => Event::Leave { room: argument(&mut items, "the room")? },
+            "set-presence" => match argument::<_, Status>(&mut items, "the status")? {
+                Status::Offline => return Err(A::Error::custom("`offline` is for connections that have gone")),
+                status => Event::SetPresence(status),
+            },
+            "get-presence" => Event::GetPresence(argument(&mut items, "the users")?),
+            "history" => {
+                let HistoryRequest { room, before, limit } = argument(&mut items, "an object")?;
+                Event::History { room, before, limit }
+            }
+            "refresh-token" => Event::RefreshToken(argument(&mut items, "the token")?),
+            _ => self.custom(&name, &mut items)?,
+        };
+        // Arguments past those that are known are for later versions.
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        Ok(event)
+    }
+}
+
+impl Reading<'_> {
+    fn custom<'de, A: SeqAccess<'de>>(&self, name: &str, items: &mut A) -> Result<Event, A::Error> {
+        if name.is_empty() || name.len() > self.limits.event_name {
+            let allowed = format!("an event name has 1 to {} bytes; this one has {}", self.limits.event_name, name.len());
+            *self.failure.borrow_mut() = Some(invalid(allowed));
+            return Err(A::Error::custom("name"));
+        }
+        let mut arguments = String::from("[");
+        while let Some(argument) = items.next_element::<&RawValue>()? {
+            if arguments.len() > 1 {
+                arguments.push(',');
+            }
+            arguments.push_str(argument.get());
+        }
+        arguments.push(']');
+        Ok(Event::Custom { name: name.to_owned(), arguments, attachments: Vec::new() })
+    }
+}
+
+fn argument<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(items: &mut A, what: &str) -> Result<T, A::Error> {
+    items.next_element()?.ok_or_else(|| A::Error::custom(format_args!("{what} is missing")))
+}
+
+/// What each event wants, for the message of its failure.
+fn shape(name: &str) -> &'static str {
+    match name {
+        "send-message" => "send-message takes {roomId, content, metadata?, clientId?}",
+        "typing" => "typing takes (roomId, isTyping = true)",
+        "read-message" => "read-message takes (messageId)",
+        "join-room" => "join-room takes (roomId, {after?: seq}?)",
+        "leave-room" => "leave-room takes (roomId)",
+        "set-presence" => "set-presence takes (\"online\" or \"away\")",
+        "get-presence" => "get-presence takes ([userId…])",
+        "history" => "history takes ({roomId, before?, limit?})",
+        "refresh-token" => "refresh-token takes (token)",
+        _ => "an event takes JSON arguments",
+    }
+}
+
+/// serde's words without the place: to the client, line 1 and a column of the packet's text mean nothing.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" at line ") {
+        Some(at) => text.get(..at).unwrap_or_default().to_owned(),
+        None => text,
+    }
+}
+
+fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> EventError {
+    EventError::new(Code::Invalid, message)
+}
+
+fn room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
+    RoomId::new(id).map_err(|error| invalid(error.to_string()))?;
+    if id.len() > limits.room_id {
+        return Err(invalid(format!("room id has {} bytes; at most {} are allowed", id.len(), limits.room_id)));
+    }
+    Ok(())
+}
+
+fn size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
+    if got > max {
+        return Err(EventError::new(Code::TooLarge, format!("{what} has {got} bytes; at most {max} are allowed")));
+    }
+    Ok(())
+}
+
+/// Nesting is counted on the text: readers downstream, handlers' and other clients', may recurse.
+fn depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
+    let (mut deep, mut quoted, mut escaped) = (0usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                deep += 1;
+                if deep > max {
+                    return Err(invalid(format!("{what} must not nest deeper than {max}")));
+                }
+            }
+            b']' | b'}' if !quoted => deep = deep.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> ClientLimits {
+        ClientLimits {
+            event_name: 128,
+            room_id: 128,
+            content: 16,
+            metadata: 16,
+            client_id: 8,
+            json_depth: 4,
+            history_page: 50,
+            history_page_max: 200,
+            presence_users: 2,
+            queue_events: 1,
+            queue_bytes: 1,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Event, EventError> {
+        Event::parse(text, Vec::new(), &limits())
+    }
+
+    #[test]
+    fn every_event_of_the_table_is_read() {
+        assert!(matches!(parse(r#"["join-room","r",{"after":3}]"#), Ok(Event::Join { after: Some(3), .. })));
+        assert!(matches!(parse(r#"["join-room","r"]"#), Ok(Event::Join { after: None, .. })));
+        assert!(matches!(parse(r#"["join-room","r",null]"#), Ok(Event::Join { after: None, .. })));
+        assert!(matches!(parse(r#"["leave-room","r"]"#), Ok(Event::Leave { .. })));
+        assert!(matches!(parse(r#"["typing","r"]"#), Ok(Event::Typing { typing: true, .. })));
+        assert!(matches!(parse(r#"["typing","r",false]"#), Ok(Event::Typing { typing: false, .. })));
+        assert!(matches!(parse(r#"["read-message","m"]"#), Ok(Event::Read { .. })));
+        assert!(matches!(parse(r#"["set-presence","away"]"#), Ok(Event::SetPresence(Status::Away))));
+        assert!(matches!(parse(r#"["get-presence",["a","b"]]"#), Ok(Event::GetPresence(users)) if users.len() == 2));
+        assert!(matches!(parse(r#"["history",{"roomId":"r"}]"#), Ok(Event::History { limit: None, .. })));
+        assert!(matches!(parse(r#"["refresh-token","t"]"#), Ok(Event::RefreshToken(_))));
+        let Ok(Event::Message(message)) =
+            parse(r#"["send-message",{"roomId":"r","content":"c","metadata":{"a": 1},"clientId":"x","more":1}]"#)
+        else {
+            panic!("a message");
+        };
+        assert_eq!(message.metadata.as_deref(), Some(r#"{"a": 1}"#));
+        assert_eq!(message.client_id.as_deref(), Some("x"));
+        let Ok(Event::Custom { name, arguments, .. }) = parse(r#"["poll", {"a":[1]} , "x"]"#) else {
+            panic!("an event of the tenant's own");
+        };
+        assert_eq!((name.as_str(), arguments.as_str()), ("poll", r#"[{"a":[1]},"x"]"#));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let told = |text: &str| {
+            let error = parse(text).unwrap_err();
+            (error.code, error.message.into_owned())
+        };
+        assert_eq!(
+            told(r#"["send-message",{"roomId":"r"}]"#),
+            (Code::Invalid, "send-message takes {roomId, content, metadata?, clientId?}: missing field `content`".into())
+        );
+        assert!(told(r#"["send-message"]"#).1.ends_with("an object is missing"));
+        assert!(told(r#"["send-message",5]"#).1.contains("invalid type: integer `5`"));
+        assert!(told(r#"["typing","r","yes"]"#).1.starts_with("typing takes"));
+        assert!(told(r#"["set-presence","offline"]"#).1.contains("have gone"));
+        assert_eq!(told(r#"["join-room",""]"#).1, "room id must not be empty");
+        let long = format!(r#"["{}"]"#, "n".repeat(129));
+        assert_eq!(told(&long).1, "an event name has 1 to 128 bytes; this one has 129");
+        assert_eq!(told(r#"["send-message",{"roomId":"r","content":"12345678901234567"}]"#).0, Code::TooLarge);
+        assert_eq!(told(r#"["send-message",{"roomId":"r","content":""}]"#).1, "content must not be empty");
+        assert_eq!(told(r#"["get-presence",["a","b","c"]]"#).0, Code::TooLarge);
+    }
+
+    #[test]
+    fn depth_is_counted_outside_strings() {
+        assert!(parse(r#"["poll",[[[1]]]]"#).is_ok());
+        assert!(parse(r#"["poll","[[[[[[[[[["]"#).is_ok());
+        assert!(parse(r#"["poll","\"[[[[[[[[[["]"#).is_ok());
+        assert!(parse(r#"["poll",[[[[1]]]]]"#).is_err());
+    }
+}

@@ -1,0 +1,231 @@
+//! Events that a handler decides.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::event::Event;
+use super::session::Session;
+use super::{Arrival, fail, settle, submit};
+use crate::capability::{Call, Effect, Effects, Level, Logs};
+use crate::cluster::{Outgoing, Reply, join_reply};
+use crate::error::{Code, EventError};
+use crate::id::RoomId;
+use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap, TrapKind};
+use crate::store::Range;
+
+/// Lets the handler decide, and does what it asks for.
+pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Event) {
+    let reply: fn(Option<String>) -> Reply = match &event {
+        Event::Message(_) => |data| Reply::Message { data },
+        Event::Custom { .. } => |data| data.map_or(Reply::Ok { data: None }, Reply::AsIs),
+        _ => |data| Reply::Ok { data },
+    };
+    let attachments: Vec<Bytes>;
+    let slices: Vec<&[u8]>;
+    let input = match &event {
+        Event::Message(message) => Input::Message {
+            room: &message.room,
+            content: &message.content,
+            metadata: message.metadata.as_ref(),
+            client_id: message.client_id.as_deref(),
+        },
+        Event::Typing { room, typing } => Input::Typing { room, typing: *typing },
+        Event::Read { message } => Input::Receipt { message },
+        Event::SetPresence(status) => Input::Presence(Change::Set((*status).into())),
+        Event::Leave { room } => Input::Leave { room },
+        Event::Custom { name, arguments, attachments: own } => {
+            attachments = own.clone();
+            slices = attachments.iter().map(|bytes| &**bytes).collect();
+            Input::Event { name, arguments, attachments: &slices }
+        }
+        Event::Join { .. } | Event::GetPresence(_) | Event::History { .. } | Event::RefreshToken(_) => {
+            return fail(session, arrival, EventError::new(Code::Unhandled, "nothing handles this event")).await;
+        }
+    };
+    match decide(session, &arrival, input).await {
+        Ok((effects, data)) => settle(session, arrival, effects, None, reply(data), false).await,
+        Err(error) => fail(session, arrival, error).await,
+    }
+}
+
+/// Lets the room handler decide, then answers with what the client has missed: the past in the acknowledgement,
+/// then the present, without a gap or a repeat between them.
+pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String, after: Option<u64>) {
+    let (effects, data) = match decide(session, &arrival, Input::Join { room: &room }).await {
+        Ok(decided) => decided,
+        Err(error) => return fail(session, arrival, error).await,
+    };
+    let joins = effects.iter().any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
+    let already = session.connection.is_in(&room);
+    let id = RoomId::new(&room).ok().filter(|_| joins || already);
+    let Some(id) = id else {
+        // The handler said yes and did not let the user in: what it returned is all there is to say.
+        return settle(session, arrival, effects, None, Reply::Ok { data }, false).await;
+    };
+    let responder = arrival.responder.clone();
+    let wait = submit(session, arrival, effects, None, Reply::Silent, true, true).await;
+    if let Some(wait) = wait
+        && let Ok(Err(error)) = wait.await
+    {
+        return responder.fail(&session.connection, &error);
+    }
+    release(session, &responder, id, after, data, already).await;
+}
+
+async fn release(
+    session: &Arc<Session>,
+    responder: &crate::cluster::Responder,
+    room: RoomId,
+    after: Option<u64>,
+    data: Option<String>,
+    already: bool,
+) {
+    let (hall, connection) = (&session.tenant.hall, &session.connection);
+    let read = missed(session, &room, after).await;
+    let done = match read {
+        Ok((last_seq, page)) => {
+            let text = join_reply(last_seq, &page, data.as_deref());
+            let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
+            // One who was in already has what was delivered until now, and nothing is held for them.
+            let from_seq = if already { 0 } else { last_seq };
+            hall.release(connection.clone(), room, from_seq, first).await
+        }
+        Err(error) => {
+            tracing::error!(%error, connection = %connection.id, "what a joining client has missed cannot be read");
+            session.services.metrics.failed(Code::Unavailable);
+            responder.fail(connection, &EventError::new(Code::Unavailable, "history cannot be read now; try again"));
+            if already { Ok(()) } else { hall.leave(connection.clone(), room).await }
+        }
+    };
+    if let Err(gone) = done {
+        tracing::debug!(%gone, "a join was not completed");
+    }
+}
+
+/// The room's last message, and what came after `after`.
+async fn missed(
+    session: &Session,
+    room: &RoomId,
+    after: Option<u64>,
+) -> Result<(u64, crate::store::Page), crate::store::StoreError> {
+    let (store, tenant) = (&session.services.store, session.tenant.id());
+    let last_seq = store.last_seq(tenant, room).await?;
+    let page = match after {
+        Some(after) if after < last_seq => {
+            let limit = session.tenant.client_limits.history_page_max;
+            // Up to the last message as of now: what comes later is delivered.
+            let before = last_seq.checked_add(1);
+            store.history(tenant, room, Range { after, before, limit }).await?
+        }
+        _ => crate::store::Page { messages: Vec::new(), complete: true },
+    };
+    Ok((last_seq, page))
+}
+
+/// A connection's coming and going, as the presence handler decides. No handler: nothing is shown.
+pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: Change) {
+    if session.tenant.route(Interface::Presence).is_none() {
+        return;
+    }
+    match decide(session, &arrival, Input::Presence(change)).await {
+        Ok((effects, _)) => settle(session, arrival, effects, None, Reply::Silent, false).await,
+        Err(error) => fail(session, arrival, error).await,
+    }
+}
+
+/// Runs the handler. What it wants done, and its reply; or what to tell the client.
+async fn decide(
+    session: &Arc<Session>,
+    arrival: &Arrival,
+    input: Input<'_>,
+) -> Result<(Vec<Effect>, Option<String>), EventError> {
+    let interface = input.interface();
+    let Some(handler) = session.tenant.route(interface) else {
+        return Err(EventError::new(Code::Unhandled, "no handler is installed for this event"));
+    };
+    let limits = &session.tenant.call_limits;
+    let call = Call {
+        identity: session.connection.identity.load_full(),
+        connection: session.connection.id.clone(),
+        handler: handler.info().clone(),
+        now_ms: arrival.at_ms,
+        chance: session.services.chance.clone(),
+        store: session.services.store.clone(),
+        surroundings: session.clone(),
+        limits: limits.clone(),
+        effects: Effects::with_allowance(limits.effects, limits.output),
+        logs: Logs::with_allowance(limits.log_bytes),
+    };
+    let outcome = handler.call(input, call, &session.tenant.guest_limits).await;
+    session.services.metrics.handled(interface, outcome.usage.guest_time);
+    log_lines(session, arrival, &handler, &outcome);
+    match outcome.result {
+        Ok(Some(reply)) if reply.len() > limits.output => Err(stopped(
+            session,
+            arrival,
+            &handler,
+            &Trap { kind: TrapKind::Transfer, detail: format!("its reply has {} bytes", reply.len()) },
+        )),
+        Ok(reply) if reply.as_deref().is_some_and(is_no_json) => Err(stopped(
+            session,
+            arrival,
+            &handler,
+            &Trap { kind: TrapKind::Guest, detail: "its reply is not JSON".to_owned() },
+        )),
+        Ok(reply) => Ok((outcome.effects.into_vec(), reply)),
+        Err(Failure::Rejected(rejection)) => {
+            tracing::debug!(
+                connection = %session.connection.id, event = arrival.number, handler = %handler.info().name,
+                code = rejection.code.as_str(), message = rejection.message, "a handler refused an event"
+            );
+            Err(EventError::new(rejection.code, rejection.message))
+        }
+        Err(Failure::Trapped(trap)) => Err(stopped(session, arrival, &handler, &trap)),
+    }
+}
+
+fn is_no_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_err()
+}
+
+/// The log has the cause; the client has a code and the event's number to ask about.
+fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap) -> EventError {
+    session.services.metrics.trapped(trap.kind);
+    let connection = &session.connection.id;
+    tracing::warn!(
+        tenant = %session.tenant.id(), %connection, event = arrival.number, name = &*arrival.responder.event,
+        handler = %handler.info().name, sha256 = handler.sha256(), kind = trap.kind.name(),
+        "a handler was stopped: {}", trap.detail
+    );
+    let (code, what) = match trap.kind {
+        TrapKind::GuestTime | TrapKind::WallTime => (Code::Timeout, "did not finish in time"),
+        TrapKind::Guest
+        | TrapKind::Memory
+        | TrapKind::Stack
+        | TrapKind::HostCalls
+        | TrapKind::Transfer
+        | TrapKind::Host => (Code::HandlerFailed, "failed"),
+    };
+    EventError::new(code, format!("the handler {what} (event {connection}-{})", arrival.number))
+}
+
+fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &Outcome) {
+    for line in outcome.logs.lines() {
+        let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, arrival.number);
+        let (handler, text) = (&handler.info().name, &line.text);
+        match line.level {
+            Level::Trace => tracing::trace!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
+            Level::Debug => tracing::debug!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
+            Level::Info => tracing::info!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
+            Level::Warn => tracing::warn!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
+            Level::Error => tracing::error!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
+        }
+    }
+    if outcome.logs.was_cut() {
+        tracing::warn!(
+            connection = %session.connection.id, event = arrival.number, handler = %handler.info().name,
+            "the handler logged more than sandbox.log_bytes; the rest was cut"
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! The spine: what becomes of an event, step by step.
+
+mod event;
+mod guest;
+mod host;
+mod session;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+pub use session::{Packet, Services, Session, now_ms};
+
+use crate::capability::Effect;
+use crate::cluster::{Delivery, Reply, Responder};
+use crate::commit::Job;
+use crate::error::{Code, EventError};
+use event::Event;
+use session::Work;
+
+/// What is known of an event besides what it says.
+pub(self) struct Arrival {
+    /// Numbers the connection's events, for the log.
+    number: u64,
+    received: Instant,
+    at_ms: u64,
+    responder: Responder,
+}
+
+/// Handles one event to its end. The next event of the connection begins when this returns; what this one wrote
+/// may still be on its way to the store.
+async fn handle(session: &Arc<Session>, work: Work) {
+    match work {
+        Work::Event(packet) => event(session, packet).await,
+        Work::Connected => host::arrive(session).await,
+        Work::Disconnected => host::depart(session).await,
+    }
+}
+
+async fn event(session: &Arc<Session>, packet: Packet) {
+    let Packet { text, attachments, ack, received, at_ms } = packet;
+    // socketioxide hands over text that it has checked to be UTF-8.
+    let text = std::str::from_utf8(&text).unwrap_or_default();
+    let responder = Responder { ack, event: event::name(text).to_owned().into() };
+    let arrival = Arrival { number: session.next_event(), received, at_ms, responder };
+
+    let event = match Event::parse(text, attachments, &session.tenant.client_limits) {
+        Ok(event) => event,
+        Err(error) => return fail(session, arrival, error).await,
+    };
+    if session.connection.identity.load().expires_at_ms() <= at_ms && !matches!(event, Event::RefreshToken(_)) {
+        let error = EventError::new(Code::Denied, "the token has expired; send a new one with refresh-token");
+        return fail(session, arrival, error).await;
+    }
+    match event {
+        Event::GetPresence(users) => host::get_presence(session, arrival, &users).await,
+        Event::History { room, before, limit } => host::history(session, arrival, &room, before, limit).await,
+        Event::RefreshToken(token) => host::refresh_token(session, arrival, &token).await,
+        Event::Join { room, after } => guest::join(session, arrival, room, after).await,
+        event => guest::handle(session, arrival, event).await,
+    }
+}
+
+/// Tells the client, in its turn, that the event failed.
+async fn fail(session: &Session, arrival: Arrival, error: EventError) {
+    settle(session, arrival, Vec::new(), Some(error), Reply::Ok { data: None }, false).await;
+}
+
+/// Hands over what an event did, or that it failed. With `hold_joins` its joins wait to be released. Gives word of
+/// the end when something after it depends on it.
+async fn settle(
+    session: &Session,
+    arrival: Arrival,
+    effects: Vec<Effect>,
+    failure: Option<EventError>,
+    reply: Reply,
+    hold_joins: bool,
+) {
+    // Whether the connection is in a room decides about its next event.
+    let moves = effects.iter().any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
+    let wait = submit(session, arrival, effects, failure, reply, hold_joins, moves).await;
+    if let Some(wait) = wait {
+        let _ = wait.await;
+    }
+}
+
+async fn submit(
+    session: &Session,
+    arrival: Arrival,
+    effects: Vec<Effect>,
+    failure: Option<EventError>,
+    reply: Reply,
+    hold_joins: bool,
+    waits: bool,
+) -> Option<oneshot::Receiver<Result<(), EventError>>> {
+    let Arrival { received, at_ms, responder, .. } = arrival;
+    let connection = session.connection.clone();
+    let (done, wait) = if waits {
+        let (done, wait) = oneshot::channel();
+        (Some(done), Some(wait))
+    } else {
+        (None, None)
+    };
+    // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
+    if !effects.iter().any(Effect::is_durable) && connection.is_settled() {
+        if let Some(error) = &failure {
+            session.services.metrics.failed(error.code);
+        }
+        let written = failure.map_or_else(|| Ok(Vec::new()), Err);
+        connection.begin();
+        let delivery =
+            Delivery { connection, effects, written, reply, responder, hold_joins, done, received, at_ms };
+        if session.tenant.hall.deliver(vec![delivery]).await.is_err() {
+            session.connection.settle();
+        }
+        return wait;
+    }
+    let hall = session.tenant.hall.clone();
+    let job = Job { hall, connection, effects, failure, reply, responder, hold_joins, done, received, at_ms };
+    session.services.committer.submit(job).await;
+    wait
+}

@@ -1,0 +1,214 @@
+//! One connection's events, one at a time and in the order sent (promise 5).
+//!
+//! An idle connection has no task: the first event starts one, which ends when the queue is empty.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::capability::{Chance, PresenceState, Surroundings};
+use crate::cluster::{Connection, Responder};
+use crate::commit::Committer;
+use crate::error::{Code, EventError};
+use crate::id::{RoomId, UserId};
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::tenant::Tenant;
+
+/// What all sessions use.
+pub struct Services {
+    /// Makes effects durable and visible.
+    pub committer: Committer,
+    /// Answers reads.
+    pub store: Arc<dyn Store>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Where chance comes from.
+    pub chance: Arc<dyn Chance>,
+    /// Set when the server shuts down: what comes from then on is refused.
+    pub draining: AtomicBool,
+}
+
+/// An event as it came from the socket.
+#[derive(Debug)]
+pub struct Packet {
+    /// The JSON array `["event", argument, …]`.
+    pub text: Bytes,
+    /// What the placeholders in the text stand for.
+    pub attachments: Vec<Bytes>,
+    /// The client's number for the acknowledgement, when it wants one.
+    pub ack: Option<i64>,
+    /// When it came.
+    pub received: Instant,
+    /// The same, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}
+
+impl Packet {
+    /// A packet that has just come.
+    #[must_use]
+    pub fn now(text: Bytes, attachments: Vec<Bytes>, ack: Option<i64>) -> Self {
+        Self { text, attachments, ack, received: Instant::now(), at_ms: now_ms() }
+    }
+
+    fn len(&self) -> usize {
+        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+#[must_use]
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) enum Work {
+    Connected,
+    Event(Packet),
+    Disconnected,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// At most `limits.queue_events` events of at most `limits.queue_bytes` bytes, and the two marks.
+    work: VecDeque<Work>,
+    bytes: usize,
+    running: bool,
+    /// Nothing is taken after the connection has gone.
+    closed: bool,
+}
+
+/// A connection with its tenant and its waiting events. Owned by the socket's handlers and the running task.
+pub struct Session {
+    /// Whose handlers decide.
+    pub tenant: Arc<Tenant>,
+    /// Who asks.
+    pub connection: Arc<Connection>,
+    pub(super) services: Arc<Services>,
+    queue: Mutex<Queue>,
+    events: AtomicU64,
+}
+
+impl Session {
+    /// A session that will begin with the connection's arrival, once [`start`](Self::start) or the first event
+    /// sets it going.
+    #[must_use]
+    pub fn new(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>) -> Arc<Self> {
+        let queue = Queue { work: VecDeque::from([Work::Connected]), ..Queue::default() };
+        Arc::new(Self { tenant, connection, services, queue: Mutex::new(queue), events: AtomicU64::new(0) })
+    }
+
+    /// The client is connected.
+    pub fn start(self: &Arc<Self>) {
+        self.run_if_idle(&mut self.queue.lock());
+    }
+
+    /// The client sends an event. Never waits: a full queue refuses it.
+    pub fn receive(self: &Arc<Self>, packet: Packet) {
+        let limits = &self.tenant.client_limits;
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return;
+        }
+        let bytes = queue.bytes.saturating_add(packet.len());
+        let refusal = if self.services.draining.load(Ordering::Relaxed) {
+            Some(EventError::new(Code::Unavailable, "the server is shutting down; reconnect and try again"))
+        } else if queue.work.len() >= limits.queue_events || bytes > limits.queue_bytes {
+            self.services.metrics.queue_full.inc();
+            Some(EventError::new(Code::RateLimited, "too many events are waiting; slow down"))
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            drop(queue);
+            let name = std::str::from_utf8(&packet.text).map(super::event::name).unwrap_or_default().to_owned();
+            self.services.metrics.failed(error.code);
+            Responder { ack: packet.ack, event: name.into() }.fail(&self.connection, &error);
+            return;
+        }
+        queue.bytes = bytes;
+        queue.work.push_back(Work::Event(packet));
+        self.run_if_idle(&mut queue);
+    }
+
+    /// The client has gone. What it sent before is still handled.
+    pub fn end(self: &Arc<Self>) {
+        let mut queue = self.queue.lock();
+        if !queue.closed {
+            queue.closed = true;
+            queue.work.push_back(Work::Disconnected);
+            self.run_if_idle(&mut queue);
+        }
+    }
+
+    /// Whether nothing waits and nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let queue = self.queue.lock();
+        !queue.running && queue.work.is_empty() && self.connection.is_settled()
+    }
+
+    fn run_if_idle(self: &Arc<Self>, queue: &mut Queue) {
+        if !queue.running && !queue.work.is_empty() {
+            queue.running = true;
+            tokio::spawn(self.clone().run());
+        }
+    }
+
+    async fn run(self: Arc<Self>) {
+        while let Some(work) = self.next() {
+            super::handle(&self, work).await;
+        }
+    }
+
+    fn next(&self) -> Option<Work> {
+        let mut queue = self.queue.lock();
+        let work = queue.work.pop_front();
+        match &work {
+            Some(Work::Event(packet)) => queue.bytes = queue.bytes.saturating_sub(packet.len()),
+            Some(Work::Connected | Work::Disconnected) => {}
+            None => {
+                queue.running = false;
+                // An idle connection keeps no buffer.
+                queue.work = VecDeque::new();
+            }
+        }
+        work
+    }
+
+    /// Numbers this connection's events, for the log.
+    pub(super) fn next_event(&self) -> u64 {
+        self.events.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+#[async_trait::async_trait]
+impl Surroundings for Session {
+    fn joined(&self, room: &str) -> bool {
+        self.connection.is_in(room)
+    }
+
+    fn room_count(&self) -> usize {
+        self.connection.room_count()
+    }
+
+    async fn settled(&self) {
+        self.connection.settled().await;
+    }
+
+    async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
+        self.connection.settled().await;
+        self.tenant.hall.members(room.clone(), limit).await.unwrap_or_default()
+    }
+
+    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
+        self.connection.settled().await;
+        let asker = self.connection.identity.load().user().clone();
+        self.tenant.hall.presence(asker, users.to_vec()).await.unwrap_or_default()
+    }
+}

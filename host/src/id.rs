@@ -1,0 +1,300 @@
+//! The names of things: tenants, users, rooms, messages, connections.
+//!
+//! They are types so that a room is never mistaken for a user, so that one that came from outside has been
+//! checked before anything else sees it, and so that a tenant can only come from a verified connection.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// Longest room id, in bytes.
+pub const MAX_ROOM_BYTES: usize = 128;
+/// Longest user id, in bytes.
+pub const MAX_USER_BYTES: usize = 128;
+/// Longest tenant name, in bytes. It is part of the Socket.IO namespace, hence short and plain.
+pub const MAX_TENANT_BYTES: usize = 63;
+/// The tenant that owns the namespace `/`.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// Why a text is no id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Nothing there.
+    #[error("{0} must not be empty")]
+    Empty(&'static str),
+    /// More bytes than the limit.
+    #[error("{what} has {got} bytes; at most {max} are allowed")]
+    TooLong {
+        /// Which id.
+        what: &'static str,
+        /// Its length in bytes.
+        got: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// A control character, which would garble logs and terminals.
+    #[error("{0} must not contain control characters")]
+    Control(&'static str),
+    /// Not in the alphabet of this kind of id.
+    #[error("{what} must be {allowed}")]
+    Alphabet {
+        /// Which id.
+        what: &'static str,
+        /// What is allowed, in words.
+        allowed: &'static str,
+    },
+}
+
+fn check(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty(what));
+    }
+    if text.len() > max {
+        return Err(InvalidId::TooLong { what, got: text.len(), max });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(InvalidId::Control(what));
+    }
+    Ok(())
+}
+
+/// One customer of the server. Only `auth` makes one, from configuration or a verified token, so that holding a
+/// `TenantId` is proof that somebody may act for that tenant.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TenantId(Arc<str>);
+
+impl TenantId {
+    /// Checks and makes one: 1 to 63 bytes of `a-z`, `0-9` and `-`, beginning with a letter or a digit.
+    /// For `auth` alone; the tidy test holds that.
+    pub(crate) fn assume_verified(name: &str) -> Result<Self, InvalidId> {
+        check("tenant", name, MAX_TENANT_BYTES)?;
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !plain || name.starts_with('-') {
+            return Err(InvalidId::Alphabet {
+                what: "tenant",
+                allowed: "lower-case letters, digits and '-', beginning with a letter or a digit",
+            });
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name, for storage keys, logs and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The Socket.IO namespace of this tenant: `/` for the default one, else `/name`.
+    #[must_use]
+    pub fn namespace(&self) -> String {
+        if &*self.0 == DEFAULT_TENANT { "/".to_owned() } else { format!("/{}", self.0) }
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TenantId({})", self.0)
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks the text and makes the id.
+            ///
+            /// # Errors
+            /// When the text is empty, too long, or has control characters.
+            pub fn new(text: &str) -> Result<Self, InvalidId> {
+                check($what, text, $max)?;
+                Ok(Self(text.into()))
+            }
+
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// A user of one tenant, as the token names it: 1 to 128 bytes without control characters.
+    UserId, "user id", MAX_USER_BYTES
+);
+text_id!(
+    /// A room of one tenant: 1 to 128 bytes without control characters.
+    RoomId, "room id", MAX_ROOM_BYTES
+);
+
+/// A connection's public id. Unlike the Engine.IO session id, knowing it gives no power over the connection.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ConnectionId(Arc<str>);
+
+impl ConnectionId {
+    /// From 64 bits of chance.
+    #[must_use]
+    pub fn from_bits(bits: u64) -> Self {
+        Self(format!("{bits:016x}").into())
+    }
+
+    /// The text, 16 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A message's id: 128 bits, written as 26 characters of Crockford's base 32 like a ULID.
+///
+/// A message without a client id gets 48 bits of time and 80 of chance, so that ids sort by time and the index
+/// grows at its end. A message with one gets a hash of tenant, user and client id: the same message sent again
+/// has the same id, which is how the store knows that it is there already (promise 4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(u128);
+
+const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const ID_CHARS: usize = 26;
+
+impl MessageId {
+    /// From the time in milliseconds since the Unix epoch and 128 bits of chance, of which 80 are used.
+    #[must_use]
+    pub fn from_time(now_ms: u64, chance: u128) -> Self {
+        Self((u128::from(now_ms) << 80) | (chance & ((1 << 80) - 1)))
+    }
+
+    /// From the sender's own id for the message. Each part is preceded by its length, so that no two different
+    /// triples hash the same bytes.
+    #[must_use]
+    pub fn from_client(tenant: &TenantId, user: &UserId, client_id: &str) -> Self {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        for part in [tenant.as_str(), user.as_str(), client_id] {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let digest = hash.finalize();
+        Self(digest.iter().take(16).fold(0, |id, byte| (id << 8) | u128::from(*byte)))
+    }
+
+    /// The 16 bytes a store keeps, most significant first.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// Back from a store.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// Reads the 26 characters; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != ID_CHARS {
+            return None;
+        }
+        let mut value: u128 = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            let digit = CROCKFORD.iter().position(|c| *c == byte.to_ascii_uppercase())? as u128;
+            // 26 characters hold 130 bits; the first has room for three of its five.
+            if at == 0 && digit > 7 {
+                return None;
+            }
+            value = (value << 5) | digit;
+        }
+        Some(Self(value))
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0u8; ID_CHARS];
+        let mut rest = self.0;
+        for slot in text.iter_mut().rev() {
+            *slot = CROCKFORD.get((rest & 31) as usize).copied().unwrap_or(b'0');
+            rest >>= 5;
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for MessageId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_id_reads_back_as_written() {
+        for id in [MessageId(0), MessageId(u128::MAX), MessageId::from_time(1_790_000_000_000, u128::MAX / 3)] {
+            assert_eq!(MessageId::parse(&id.to_string()), Some(id));
+            assert_eq!(MessageId::from_bytes(id.to_bytes()), id);
+        }
+        assert_eq!(MessageId::parse("8ZZZZZZZZZZZZZZZZZZZZZZZZZ"), None, "131 bits");
+        assert_eq!(MessageId::parse("short"), None);
+    }
+
+    #[test]
+    fn the_parts_of_a_client_id_cannot_run_together() {
+        let tenant = |name| TenantId::assume_verified(name).unwrap();
+        let user = |name| UserId::new(name).unwrap();
+        let one = MessageId::from_client(&tenant("a"), &user("b"), "cd");
+        assert_eq!(one, MessageId::from_client(&tenant("a"), &user("b"), "cd"));
+        assert_ne!(one, MessageId::from_client(&tenant("a"), &user("bc"), "d"));
+        assert_ne!(one, MessageId::from_client(&tenant("ab"), &user("c"), "d"));
+    }
+
+    #[test]
+    fn ids_have_edges() {
+        assert!(RoomId::new(&"r".repeat(MAX_ROOM_BYTES)).is_ok());
+        assert!(matches!(RoomId::new(&"r".repeat(MAX_ROOM_BYTES + 1)), Err(InvalidId::TooLong { .. })));
+        assert_eq!(RoomId::new(""), Err(InvalidId::Empty("room id")));
+        assert_eq!(RoomId::new("a\u{7}b"), Err(InvalidId::Control("room id")));
+        assert!(TenantId::assume_verified("-acme").is_err());
+        assert!(TenantId::assume_verified("Acme").is_err());
+        assert_eq!(TenantId::assume_verified("acme").unwrap().namespace(), "/acme");
+        assert_eq!(TenantId::assume_verified("default").unwrap().namespace(), "/");
+    }
+}

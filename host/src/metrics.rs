@@ -1,0 +1,178 @@
+//! What the server counts, for `/metrics` in the Prometheus text format.
+//!
+//! Everything that an event touches is looked up by its labels once, here: counting is an atomic addition.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use crate::error::Code;
+use crate::sandbox::{Interface, TrapKind};
+
+/// Seconds, from 50 microseconds to 5 seconds.
+const LATENCY: [f64; 15] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+/// Seconds, from 5 microseconds to 100 milliseconds.
+const GUEST_TIME: [f64; 12] =
+    [0.000_005, 0.000_01, 0.000_015, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1];
+/// Events in one transaction.
+const BATCH: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// What the server counts.
+pub struct Metrics {
+    registry: Registry,
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Connections that were accepted.
+    pub connected: IntCounter,
+    /// Connections that were refused for their token.
+    pub refused: IntCounter,
+    /// Connections that were closed because the client did not read.
+    pub too_slow: IntCounter,
+    /// Rooms with somebody in them on this node.
+    pub rooms: IntGauge,
+    /// Events refused because too many of the same connection were waiting.
+    pub queue_full: IntCounter,
+    /// Messages appended to history.
+    pub messages: IntCounter,
+    /// Transactions.
+    pub commits: IntCounter,
+    /// Transactions that failed.
+    pub commit_failures: IntCounter,
+    latency: Histogram,
+    commit_time: Histogram,
+    commit_batch: Histogram,
+    handled: Vec<(Interface, IntCounter, Histogram)>,
+    host_handled: IntCounter,
+    failures: Vec<(Code, IntCounter)>,
+    traps: Vec<(TrapKind, IntCounter)>,
+}
+
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn add<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
+        let collector = made?;
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.add(IntCounter::new(name, help))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.add(IntGauge::new(name, help))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
+        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
+        self.add(IntCounterVec::new(Opts::new(name, help), &[label]))
+    }
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Only when two of the names below are the same.
+    pub fn new() -> prometheus::Result<Self> {
+        let make = Maker { registry: Registry::new() };
+        let events = make.counters("parlance_events_total", "Events handled, by handler", "handler")?;
+        let failures = make.counters("parlance_event_failures_total", "Events that failed, by code", "code")?;
+        let traps = make.counters("parlance_traps_total", "Handlers that were stopped, by cause", "kind")?;
+        let guest_time = make.add(prometheus::HistogramVec::new(
+            HistogramOpts::new("parlance_guest_seconds", "Time in the handler, waiting included, by handler")
+                .buckets(GUEST_TIME.to_vec()),
+            &["handler"],
+        ))?;
+        Ok(Self {
+            connections: make.gauge("parlance_connections", "Open connections")?,
+            connected: make.counter("parlance_connected_total", "Connections accepted")?,
+            refused: make.counter("parlance_refused_total", "Connections refused for their token")?,
+            too_slow: make.counter("parlance_too_slow_total", "Connections closed because the client did not read")?,
+            rooms: make.gauge("parlance_rooms", "Rooms with somebody in them on this node")?,
+            queue_full: make.counter("parlance_queue_full_total", "Events refused because too many were waiting")?,
+            messages: make.counter("parlance_messages_total", "Messages appended to history")?,
+            commits: make.counter("parlance_commits_total", "Transactions")?,
+            commit_failures: make.counter("parlance_commit_failures_total", "Transactions that failed")?,
+            latency: make.histogram(
+                "parlance_event_seconds",
+                "From an event's packet to its delivery, durable where it writes",
+                &LATENCY,
+            )?,
+            commit_time: make.histogram("parlance_commit_seconds", "Time of a transaction", &LATENCY)?,
+            commit_batch: make.histogram("parlance_commit_batch_events", "Events in a transaction", &BATCH)?,
+            handled: Interface::ALL
+                .into_iter()
+                .map(|interface| {
+                    let label = [interface.name()];
+                    (interface, events.with_label_values(&label), guest_time.with_label_values(&label))
+                })
+                .collect(),
+            host_handled: events.with_label_values(&["host"]),
+            failures: Code::ALL
+                .into_iter()
+                .map(|code| (code, failures.with_label_values(&[code.as_str()])))
+                .collect(),
+            traps: TrapKind::ALL.into_iter().map(|kind| (kind, traps.with_label_values(&[kind.name()]))).collect(),
+            registry: make.registry,
+        })
+    }
+
+    /// A handler has run.
+    pub fn handled(&self, interface: Interface, guest_time: Duration) {
+        if let Some((_, events, time)) = self.handled.iter().find(|(own, ..)| *own == interface) {
+            events.inc();
+            time.observe(guest_time.as_secs_f64());
+        }
+    }
+
+    /// The host has answered an event itself.
+    pub fn host_handled(&self) {
+        self.host_handled.inc();
+    }
+
+    /// An event has failed.
+    pub fn failed(&self, code: Code) {
+        if let Some((_, counter)) = self.failures.iter().find(|(own, _)| *own == code) {
+            counter.inc();
+        }
+    }
+
+    /// A handler was stopped.
+    pub fn trapped(&self, kind: TrapKind) {
+        if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
+            counter.inc();
+        }
+    }
+
+    /// An event has become visible, or its failure has been told.
+    pub fn delivered(&self, since_packet: Duration) {
+        self.latency.observe(since_packet.as_secs_f64());
+    }
+
+    /// A transaction has ended well.
+    pub fn committed(&self, events: usize, time: Duration) {
+        self.commits.inc();
+        self.commit_time.observe(time.as_secs_f64());
+        #[allow(clippy::cast_precision_loss, reason = "a batch has at most thousands")]
+        self.commit_batch.observe(events as f64);
+    }
+
+    /// Everything, in the Prometheus text format.
+    ///
+    /// # Errors
+    /// When a metric cannot be encoded.
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}

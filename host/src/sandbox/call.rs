@@ -1,0 +1,186 @@
+//! One event in one fresh instance.
+
+use std::time::{Duration, Instant};
+
+use wasmtime::Store;
+
+use super::bindings::exports::parlance::chat as exports;
+use super::bindings::parlance::chat::types;
+use super::load::{Handler, Interface};
+use super::meter::{GuestLimits, Meter, Stopped, tick};
+use super::outcome::{Failure, Outcome, Rejection, Trap, TrapKind, Usage};
+use crate::capability::{Call, Effects};
+use crate::error::Code;
+
+/// What is in the instance's store: the call and its meter.
+pub(super) struct CallState {
+    pub(super) call: Call,
+    pub(super) meter: Meter,
+    /// Set once the instance is made: before that there is no event on whose behalf to call the host.
+    pub(super) begun: bool,
+}
+
+/// The event, as the interface wants it.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the fields are those of the WIT functions")]
+pub enum Input<'a> {
+    /// `on-message.handle`
+    Message { room: &'a String, content: &'a str, metadata: Option<&'a String>, client_id: Option<&'a str> },
+    /// `on-typing.handle`
+    Typing { room: &'a String, typing: bool },
+    /// `on-receipt.handle`
+    Receipt { message: &'a String },
+    /// `on-presence.handle`
+    Presence(exports::on_presence::Change),
+    /// `on-room.handle` with `join`
+    Join { room: &'a String },
+    /// `on-room.handle` with `leave`
+    Leave { room: &'a String },
+    /// `on-event.handle`
+    Event { name: &'a str, arguments: &'a String, attachments: &'a [&'a [u8]] },
+}
+
+impl Input<'_> {
+    /// Which interface handles it.
+    #[must_use]
+    pub fn interface(&self) -> Interface {
+        match self {
+            Self::Message { .. } => Interface::Message,
+            Self::Typing { .. } => Interface::Typing,
+            Self::Receipt { .. } => Interface::Receipt,
+            Self::Presence(_) => Interface::Presence,
+            Self::Join { .. } | Self::Leave { .. } => Interface::Room,
+            Self::Event { .. } => Interface::Event,
+        }
+    }
+}
+
+type Handled = Result<Option<String>, types::Rejection>;
+
+impl Handler {
+    /// Runs one event in a fresh instance. Whatever the guest does, this returns within the limits and leaves
+    /// nothing behind but the outcome.
+    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits) -> Outcome {
+        let began = Instant::now();
+        let Ok(_place) = self.sandbox.places.acquire().await else {
+            return self.not_run(call, "the sandbox is shutting down", began.elapsed());
+        };
+        let meter = Meter::new(limits, self.sandbox.limits.tick);
+        let mut store = Store::new(&self.sandbox.engine, CallState { call, meter, begun: false });
+        store.limiter(|state| &mut state.meter);
+        store.set_hostcall_fuel(limits.transfer);
+        store.epoch_deadline_callback(tick);
+        store.set_epoch_deadline(1);
+
+        let started = Instant::now();
+        let run = self.run(&mut store, input);
+        // The guest's own time is bounded by ticks; this bounds the waiting.
+        let handled = match tokio::time::timeout(limits.wall_time, run).await {
+            Ok(handled) => handled.map_err(|error| trap(&error, store.data())),
+            Err(_) => Err(Trap {
+                kind: TrapKind::WallTime,
+                detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
+            }),
+        };
+        let guest_time = started.elapsed();
+        let CallState { call, meter, .. } = store.into_data();
+        let usage = Usage { host_calls: meter.host_calls, peak_memory: meter.peak_memory(), guest_time };
+        let (result, effects) = match handled {
+            Ok(Ok(reply)) => (Ok(reply), call.effects),
+            Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),
+            Err(trap) => (Err(Failure::Trapped(trap)), Effects::default()),
+        };
+        Outcome { result, effects, logs: call.logs, usage }
+    }
+
+    async fn run(&self, store: &mut Store<CallState>, input: Input<'_>) -> wasmtime::Result<Handled> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        store.data_mut().begun = true;
+        let Call { identity, connection, now_ms, .. } = &store.data().call;
+        // wit aliases of `string` lower from `&String`, not from `&str`.
+        let (user, connection, received_at) = (identity.user().to_string(), connection.clone(), *now_ms);
+        let context = types::Context { user: &user, connection: connection.as_str(), received_at };
+        match input {
+            Input::Message { room, content, metadata, client_id } => {
+                let guest = present(&self.exports.message)?.load(&mut *store, &instance)?;
+                let message = exports::on_message::Incoming { room, content, metadata, client_id };
+                guest.call_handle(store, context, message).await
+            }
+            Input::Typing { room, typing } => {
+                let guest = present(&self.exports.typing)?.load(&mut *store, &instance)?;
+                Ok(guest.call_handle(store, context, room, typing).await?.map(|()| None))
+            }
+            Input::Receipt { message } => {
+                let guest = present(&self.exports.receipt)?.load(&mut *store, &instance)?;
+                Ok(guest.call_handle(store, context, message).await?.map(|()| None))
+            }
+            Input::Presence(change) => {
+                let guest = present(&self.exports.presence)?.load(&mut *store, &instance)?;
+                Ok(guest.call_handle(store, context, change).await?.map(|()| None))
+            }
+            Input::Join { room } => {
+                let guest = present(&self.exports.room)?.load(&mut *store, &instance)?;
+                guest.call_handle(store, context, exports::on_room::Request::Join(room)).await
+            }
+            Input::Leave { room } => {
+                let guest = present(&self.exports.room)?.load(&mut *store, &instance)?;
+                guest.call_handle(store, context, exports::on_room::Request::Leave(room)).await
+            }
+            Input::Event { name, arguments, attachments } => {
+                let guest = present(&self.exports.event)?.load(&mut *store, &instance)?;
+                guest.call_handle(store, context, name, arguments, attachments).await
+            }
+        }
+    }
+
+    fn not_run(&self, call: Call, why: &str, guest_time: Duration) -> Outcome {
+        let trap = Trap { kind: TrapKind::Host, detail: why.to_owned() };
+        Outcome {
+            result: Err(Failure::Trapped(trap)),
+            effects: Effects::default(),
+            logs: call.logs,
+            usage: Usage { guest_time, ..Usage::default() },
+        }
+    }
+}
+
+fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
+    indices.as_ref().ok_or_else(|| wasmtime::Error::msg("the component does not export this interface"))
+}
+
+/// What kind of end it was, and all that is known of it for the log.
+fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
+    let kind = match (error.downcast_ref::<Stopped>(), error.downcast_ref::<wasmtime::Trap>()) {
+        (Some(Stopped::GuestTime), _) => TrapKind::GuestTime,
+        (Some(Stopped::Memory), _) => TrapKind::Memory,
+        (Some(Stopped::HostCalls), _) => TrapKind::HostCalls,
+        (Some(Stopped::NoEvent), _) => TrapKind::Guest,
+        (None, Some(wasmtime::Trap::StackOverflow)) => TrapKind::Stack,
+        // An allocator that is refused memory panics or aborts.
+        (None, _) if state.meter.memory_refused => TrapKind::Memory,
+        (None, Some(_)) => TrapKind::Guest,
+        (None, None) => TrapKind::Transfer,
+    };
+    Trap { kind, detail: format!("{error:?}") }
+}
+
+impl From<types::Rejection> for Rejection {
+    fn from(rejection: types::Rejection) -> Self {
+        let (code, message) = match rejection {
+            types::Rejection::Denied(text) => (Code::Denied, text),
+            types::Rejection::Invalid(text) => (Code::Invalid, text),
+            types::Rejection::NotFound(text) => (Code::NotFound, text),
+            types::Rejection::Conflict(text) => (Code::Conflict, text),
+            types::Rejection::TooLarge(text) => (Code::TooLarge, text),
+            types::Rejection::RateLimited(text) => (Code::RateLimited, text),
+            types::Rejection::QuotaExceeded(text) => (Code::QuotaExceeded, text),
+            types::Rejection::Unavailable(text) => (Code::Unavailable, text),
+        };
+        let mut message = message;
+        message.truncate(message.floor_char_boundary(REJECTION_MESSAGE_MAX));
+        Self { code, message }
+    }
+}
+
+/// Bytes of a rejection's message that reach the client.
+const REJECTION_MESSAGE_MAX: usize = 1024;

@@ -1,0 +1,162 @@
+//! The engine: settings, the pool of instances, the ticker, and the linker with every capability.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use super::bindings;
+use super::call::CallState;
+
+/// Bytes of stack for WebAssembly code of one instance.
+const WASM_STACK: usize = 256 * 1024;
+/// Bytes of the whole stack of one instance; what is left over is for the host's functions.
+const ASYNC_STACK: usize = 1024 * 1024;
+/// Core instances a component may be made of: its own and the shims that adapt it.
+const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+/// Linear memories a component may have.
+const MEMORIES_PER_COMPONENT: u32 = 4;
+/// Tables a component may have.
+const TABLES_PER_COMPONENT: u32 = 16;
+/// Bytes of each memory that stay mapped between two uses: a small handler's whole memory.
+const KEEP_RESIDENT: usize = 256 * 1024;
+
+/// What is fixed for the life of the engine.
+#[derive(Debug, Clone)]
+pub struct EngineLimits {
+    /// Instances at once. More events wait their turn.
+    pub instances: u32,
+    /// Bytes of one linear memory.
+    pub memory: usize,
+    /// Time between two looks at the guests' spending.
+    pub tick: Duration,
+    /// Bytes of a component's file.
+    pub component_size: usize,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self {
+            instances: 256,
+            memory: 16 * 1024 * 1024,
+            tick: Duration::from_millis(1),
+            component_size: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// wasmtime refused.
+    #[error("the WebAssembly engine could not be set up: {0}")]
+    Setup(String),
+    /// No thread.
+    #[error("the thread that counts the guests' time could not be started: {0}")]
+    Ticker(#[from] std::io::Error),
+}
+
+/// The engine and all that is the same for every handler. Dropping the last clone of it ends the ticker.
+pub struct Sandbox {
+    pub(super) engine: Engine,
+    pub(super) linker: Linker<CallState>,
+    pub(super) limits: EngineLimits,
+    /// Instances that may be made now. The pool errs when it is full; this waits.
+    pub(super) places: Arc<Semaphore>,
+}
+
+impl Sandbox {
+    /// Sets up the engine with a pool of instances; where the address space does not suffice, without one.
+    ///
+    /// # Errors
+    /// When neither works.
+    pub fn new(limits: EngineLimits) -> Result<Self, EngineError> {
+        let engine = match Engine::new(&config(Some(&limits))) {
+            Ok(engine) => engine,
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "no pool of instances: each event will map its memory anew, which costs several times as much"
+                );
+                Engine::new(&config(None)).map_err(|error| EngineError::Setup(format!("{error:#}")))?
+            }
+        };
+        let mut linker = Linker::new(&engine);
+        bindings::Handler::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut CallState| state)
+            .map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        start_ticker(&engine, limits.tick)?;
+        let places = Arc::new(Semaphore::new(limits.instances as usize));
+        Ok(Self { engine, linker, limits, places })
+    }
+
+    /// Identifies the compiler and its settings, for caches of compiled code.
+    #[must_use]
+    pub fn limits(&self) -> &EngineLimits {
+        &self.limits
+    }
+}
+
+/// Every engine has one thread that moves its epoch on; it ends with the engine.
+fn start_ticker(engine: &Engine, tick: Duration) -> Result<(), std::io::Error> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("guest-ticker".to_owned()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(tick);
+        }
+    })?;
+    Ok(())
+}
+
+fn config(pool: Option<&EngineLimits>) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .max_wasm_stack(WASM_STACK)
+        .async_stack_size(ASYNC_STACK)
+        .wasm_memory64(false)
+        .cranelift_opt_level(OptLevel::Speed)
+        .native_unwind_info(false);
+    if let Some(limits) = pool {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling(limits)));
+    }
+    config
+}
+
+fn pooling(limits: &EngineLimits) -> PoolingAllocationConfig {
+    // An instance that is being taken down still has its slot while the next one may begin.
+    let slots = limits.instances.saturating_add(limits.instances / 4).saturating_add(4);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(4))
+        .total_memories(slots)
+        .total_tables(slots.saturating_mul(2))
+        .total_stacks(slots)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(TABLES_PER_COMPONENT)
+        .max_memory_size(limits.memory)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(64 * 1024)
+        .async_stack_keep_resident(16 * 1024)
+        .max_unused_warm_slots(slots)
+        .pagemap_scan(pagemap_scan());
+    pool
+}
+
+/// Resetting only the pages that were written is what makes a fresh instance cheap. wasmtime 48 does not reset a
+/// written page that the kernel has swapped out, so a machine with swap does without.
+fn pagemap_scan() -> Enabled {
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    // The first line is the heading.
+    if cfg!(target_os = "linux") && !swaps.is_empty() && swaps.lines().count() <= 1 {
+        Enabled::Auto
+    } else {
+        tracing::info!("swap is in use: a fresh instance costs more, as all of its memory is cleared");
+        Enabled::No
+    }
+}

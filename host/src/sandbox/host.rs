@@ -1,0 +1,213 @@
+//! The guest's calls of the host: from WIT types to the methods of [`Call`](crate::capability::Call) and back.
+//!
+//! Every function begins with [`CallState::enter`], which counts the call. A refusal is a WIT `fault`; an `Err`
+//! here stops the guest.
+
+use super::bindings::parlance::chat as wit;
+use super::call::CallState;
+use super::meter::Stopped;
+use crate::capability::{AudienceRequest, Call, DraftRequest, Fault, Level, PresenceState, Status};
+use crate::store::Message;
+
+/// `Err` stops the guest.
+type Host<T> = wasmtime::Result<T>;
+/// What the guest gets to see.
+type Answer<T> = Host<Result<T, wit::types::Fault>>;
+
+impl CallState {
+    fn enter(&mut self) -> Host<&mut Call> {
+        self.meter.host_call()?;
+        if !self.begun {
+            return Err(Stopped::NoEvent.into());
+        }
+        Ok(&mut self.call)
+    }
+}
+
+impl wit::types::Host for CallState {}
+
+impl wit::messages::Host for CallState {
+    fn post(&mut self, draft: wit::messages::Draft) -> Answer<String> {
+        let wit::messages::Draft { room, content, metadata, client_id } = draft;
+        let posted = self.enter()?.post(DraftRequest { room, content, metadata, client_id });
+        Ok(posted.map(|id| id.to_string()).map_err(Into::into))
+    }
+
+    async fn get(&mut self, id: String) -> Answer<wit::types::Message> {
+        let found = self.enter()?.message(&id).await;
+        Ok(found.map(Into::into).map_err(Into::into))
+    }
+
+    async fn history(&mut self, room: String, before: Option<u64>, limit: u32) -> Answer<Vec<wit::types::Message>> {
+        let page = self.enter()?.history(&room, before, limit).await;
+        Ok(page.map(|messages| messages.into_iter().map(Into::into).collect()).map_err(Into::into))
+    }
+
+    async fn mark_read(&mut self, id: String) -> Answer<()> {
+        Ok(self.enter()?.mark_read(&id).await.map_err(Into::into))
+    }
+}
+
+impl wit::kv::Host for CallState {
+    async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
+        Ok(self.enter()?.kv_get(key).await.map_err(Into::into))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<()> {
+        Ok(self.enter()?.kv_set(key, value, ttl_ms).map_err(Into::into))
+    }
+
+    fn delete(&mut self, key: String) -> Answer<()> {
+        Ok(self.enter()?.kv_delete(key).map_err(Into::into))
+    }
+
+    async fn increment(&mut self, key: String, by: i64) -> Answer<i64> {
+        Ok(self.enter()?.kv_increment(key, by).await.map_err(Into::into))
+    }
+}
+
+impl wit::broadcast::Host for CallState {
+    fn emit(
+        &mut self,
+        to: wit::broadcast::Audience,
+        event: String,
+        arguments: String,
+        attachments: Vec<Vec<u8>>,
+    ) -> Answer<()> {
+        let to = match to {
+            wit::broadcast::Audience::Room(room) => AudienceRequest::Room(room),
+            wit::broadcast::Audience::OthersInRoom(room) => AudienceRequest::OthersInRoom(room),
+            wit::broadcast::Audience::User(user) => AudienceRequest::User(user),
+            wit::broadcast::Audience::Sender => AudienceRequest::Sender,
+        };
+        Ok(self.enter()?.emit(to, &event, &arguments, attachments).map_err(Into::into))
+    }
+}
+
+impl wit::rooms::Host for CallState {
+    fn join(&mut self, room: String) -> Answer<()> {
+        Ok(self.enter()?.join(&room).map_err(Into::into))
+    }
+
+    fn leave(&mut self, room: String) -> Answer<()> {
+        Ok(self.enter()?.leave(&room).map_err(Into::into))
+    }
+
+    fn joined(&mut self, room: String) -> Host<bool> {
+        Ok(self.enter()?.joined(&room))
+    }
+
+    async fn members(&mut self, room: String, limit: u32) -> Answer<Vec<String>> {
+        let members = self.enter()?.members(&room, limit).await;
+        Ok(members.map(|users| users.iter().map(ToString::to_string).collect()).map_err(Into::into))
+    }
+}
+
+impl wit::presence::Host for CallState {
+    async fn get(&mut self, users: Vec<String>) -> Answer<Vec<wit::presence::State>> {
+        let states = self.enter()?.presence(&users).await;
+        Ok(states.map(|states| states.into_iter().map(Into::into).collect()).map_err(Into::into))
+    }
+
+    fn set(&mut self, status: wit::presence::Status) -> Answer<()> {
+        Ok(self.enter()?.set_presence(status.into()).map_err(Into::into))
+    }
+}
+
+impl wit::identity::Host for CallState {
+    fn username(&mut self) -> Host<String> {
+        Ok(self.enter()?.username().to_owned())
+    }
+
+    fn claims(&mut self) -> Host<String> {
+        Ok(self.enter()?.claims().to_owned())
+    }
+}
+
+impl wit::settings::Host for CallState {
+    fn get(&mut self, key: String) -> Host<Option<String>> {
+        Ok(self.enter()?.setting(&key).map(str::to_owned))
+    }
+}
+
+impl wit::ambient::Host for CallState {
+    fn now_ms(&mut self) -> Host<u64> {
+        Ok(self.enter()?.now_ms())
+    }
+
+    fn random_u64(&mut self) -> Host<u64> {
+        Ok(self.enter()?.random_u64())
+    }
+}
+
+impl wit::log::Host for CallState {
+    fn write(&mut self, level: wit::log::Level, message: String) -> Host<()> {
+        let level = match level {
+            wit::log::Level::Trace => Level::Trace,
+            wit::log::Level::Debug => Level::Debug,
+            wit::log::Level::Info => Level::Info,
+            wit::log::Level::Warn => Level::Warn,
+            wit::log::Level::Error => Level::Error,
+        };
+        self.enter()?.log(level, &message);
+        Ok(())
+    }
+}
+
+impl From<Fault> for wit::types::Fault {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Denied => Self::Denied,
+            Fault::NotFound => Self::NotFound,
+            Fault::Invalid(why) => Self::Invalid(why),
+            Fault::TooLarge => Self::TooLarge,
+            Fault::QuotaExceeded => Self::QuotaExceeded,
+            Fault::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl From<Message> for wit::types::Message {
+    fn from(message: Message) -> Self {
+        Self {
+            id: message.id.to_string(),
+            room: message.room.to_string(),
+            seq: message.seq,
+            sender: message.sender.to_string(),
+            content: message.content,
+            metadata: message.metadata,
+            sent_at: message.sent_at,
+        }
+    }
+}
+
+impl From<wit::presence::Status> for Status {
+    fn from(status: wit::presence::Status) -> Self {
+        match status {
+            wit::presence::Status::Online => Self::Online,
+            wit::presence::Status::Away => Self::Away,
+            wit::presence::Status::Offline => Self::Offline,
+        }
+    }
+}
+
+impl From<Status> for wit::presence::Status {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Online => Self::Online,
+            Status::Away => Self::Away,
+            Status::Offline => Self::Offline,
+        }
+    }
+}
+
+impl From<PresenceState> for wit::presence::State {
+    fn from(state: PresenceState) -> Self {
+        Self {
+            user: state.user.to_string(),
+            status: state.status.into(),
+            connections: state.connections,
+            since: state.since,
+        }
+    }
+}

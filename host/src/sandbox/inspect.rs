@@ -1,0 +1,60 @@
+//! What a component imports and exports, for `parlance inspect`.
+
+use std::sync::Arc;
+
+use wasmtime::component::types::ComponentItem;
+
+use super::engine::Sandbox;
+use super::load::{Interface, LoadError};
+use crate::capability::HandlerInfo;
+
+/// What is known of a component without running it.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Bytes of the file.
+    pub size: usize,
+    /// Of the file, in hexadecimal; absent when it does not load.
+    pub sha256: Option<String>,
+    /// Names of what it imports.
+    pub imports: Vec<String>,
+    /// Names of what it exports.
+    pub exports: Vec<String>,
+    /// What it would handle, or why it would not be taken.
+    pub handles: Result<Vec<Interface>, LoadError>,
+}
+
+/// Looks at a component.
+///
+/// # Errors
+/// When it is none, or does not compile.
+pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadError> {
+    let info = Arc::new(HandlerInfo { name: "inspected".into(), settings: std::collections::BTreeMap::new() });
+    let loaded = sandbox.load(info, bytes);
+    if let Err(error @ (LoadError::TooLarge { .. } | LoadError::NotAComponent(_) | LoadError::Compile(_))) = loaded {
+        return Err(error);
+    }
+    let component = wasmtime::component::Component::from_binary(&sandbox.engine, bytes)
+        .map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+    let kind = component.component_type();
+    let name = |name: &str, item: &ComponentItem| match item {
+        ComponentItem::ComponentInstance(_) => name.to_owned(),
+        other => format!("{name} ({})", item_kind(other)),
+    };
+    Ok(Inspection {
+        size: bytes.len(),
+        sha256: loaded.as_ref().ok().map(super::Handler::sha256),
+        imports: kind.imports(&sandbox.engine).map(|(at, item)| name(at, &item.ty)).collect(),
+        exports: kind.exports(&sandbox.engine).map(|(at, item)| name(at, &item.ty)).collect(),
+        handles: loaded.map(|handler| handler.interfaces().collect()),
+    })
+}
+
+fn item_kind(item: &ComponentItem) -> &'static str {
+    match item {
+        ComponentItem::ComponentFunc(_) | ComponentItem::CoreFunc(_) => "function",
+        ComponentItem::Module(_) => "core module",
+        ComponentItem::Component(_) => "component",
+        ComponentItem::ComponentInstance(_) => "instance",
+        ComponentItem::Type(_) | ComponentItem::Resource(_) => "type",
+    }
+}

@@ -1,0 +1,206 @@
+//! From a component's bytes to a [`Handler`]: what can be done once for a version.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre};
+
+use super::bindings::exports::parlance::chat as exports;
+use super::call::CallState;
+use super::engine::Sandbox;
+use crate::capability::HandlerInfo;
+
+/// The interfaces that a component may export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Interface {
+    /// `on-message`
+    Message,
+    /// `on-typing`
+    Typing,
+    /// `on-receipt`
+    Receipt,
+    /// `on-presence`
+    Presence,
+    /// `on-room`
+    Room,
+    /// `on-event`
+    Event,
+}
+
+impl Interface {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Message, Self::Typing, Self::Receipt, Self::Presence, Self::Room, Self::Event];
+
+    /// The name in configuration, logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Typing => "typing",
+            Self::Receipt => "receipt",
+            Self::Presence => "presence",
+            Self::Room => "room",
+            Self::Event => "event",
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a file is no handler.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Larger than `sandbox.component_size`.
+    #[error("the component has {got} bytes; at most {max} are allowed (sandbox.component_size)")]
+    TooLarge {
+        /// Its size in bytes.
+        got: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Not a component at all.
+    #[error("{0}")]
+    NotAComponent(&'static str),
+    /// It does not compile.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// It wants what the host does not offer.
+    #[error("the component imports what the host does not offer: {0}")]
+    Imports(String),
+    /// It offers nothing.
+    #[error("the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1")]
+    NoExports,
+    /// It offers it with other types.
+    #[error("the component's export {interface} is not that of parlance:chat@0.1.0: {why}")]
+    Export {
+        /// Which.
+        interface: &'static str,
+        /// wasmtime's words.
+        why: String,
+    },
+    /// It cannot be instantiated.
+    #[error("the component fails while it is instantiated: {0}")]
+    Instantiate(String),
+}
+
+pub(super) struct Exports {
+    pub(super) message: Option<exports::on_message::GuestIndices>,
+    pub(super) typing: Option<exports::on_typing::GuestIndices>,
+    pub(super) receipt: Option<exports::on_receipt::GuestIndices>,
+    pub(super) presence: Option<exports::on_presence::GuestIndices>,
+    pub(super) room: Option<exports::on_room::GuestIndices>,
+    pub(super) event: Option<exports::on_event::GuestIndices>,
+}
+
+/// One version of a handler: compiled, linked and checked. Calls share it.
+pub struct Handler {
+    pub(super) pre: InstancePre<CallState>,
+    pub(super) exports: Exports,
+    pub(super) sandbox: Arc<Sandbox>,
+    info: Arc<HandlerInfo>,
+    sha256: [u8; 32],
+    interfaces: BTreeSet<Interface>,
+}
+
+impl Handler {
+    /// Name and settings.
+    #[must_use]
+    pub fn info(&self) -> &Arc<HandlerInfo> {
+        &self.info
+    }
+
+    /// Of the component's bytes, in hexadecimal.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        self.sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
+            use fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// What it handles.
+    #[must_use]
+    pub fn handles(&self, interface: Interface) -> bool {
+        self.interfaces.contains(&interface)
+    }
+
+    /// Everything it handles.
+    pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
+        self.interfaces.iter().copied()
+    }
+}
+
+impl Sandbox {
+    /// Compiles, links and checks a component. Takes milliseconds to seconds of processor time: not for a thread
+    /// that serves sockets.
+    ///
+    /// # Errors
+    /// What is wrong with the component.
+    pub fn load(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
+        if bytes.len() > self.limits.component_size {
+            return Err(LoadError::TooLarge { got: bytes.len(), max: self.limits.component_size });
+        }
+        check_header(bytes)?;
+        // `from_binary` takes neither text nor precompiled code, which would be run as it is.
+        let component =
+            Component::from_binary(&self.engine, bytes).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
+        let pre = self
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
+        let exports = Exports {
+            message: exports::on_message::GuestIndices::new(&pre).ok(),
+            typing: exports::on_typing::GuestIndices::new(&pre).ok(),
+            receipt: exports::on_receipt::GuestIndices::new(&pre).ok(),
+            presence: exports::on_presence::GuestIndices::new(&pre).ok(),
+            room: exports::on_room::GuestIndices::new(&pre).ok(),
+            event: exports::on_event::GuestIndices::new(&pre).ok(),
+        };
+        let interfaces: BTreeSet<Interface> =
+            Interface::ALL.into_iter().filter(|interface| exports.has(*interface)).collect();
+        if interfaces.is_empty() {
+            return Err(LoadError::NoExports);
+        }
+        let sha256 = Sha256::digest(bytes).into();
+        Ok(Handler { pre, exports, sandbox: self.clone(), info, sha256, interfaces })
+    }
+}
+
+impl Exports {
+    fn has(&self, interface: Interface) -> bool {
+        match interface {
+            Interface::Message => self.message.is_some(),
+            Interface::Typing => self.typing.is_some(),
+            Interface::Receipt => self.receipt.is_some(),
+            Interface::Presence => self.presence.is_some(),
+            Interface::Room => self.room.is_some(),
+            Interface::Event => self.event.is_some(),
+        }
+    }
+}
+
+/// Says what a file is when it is not a component. The header is `\0asm`, then the version and the layer: 13 and 1
+/// for a component, 1 and 0 for a core module (Component Model, Binary.md).
+fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
+    let why = match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
+            "this is a core module, not a component; wrap it with `parlance-build` or `wasm-tools component new`"
+        }
+        [0x7f, b'E', b'L', b'F', ..] => "this is precompiled or native code, which is never accepted",
+        [] => "the file is empty",
+        _ if bytes.trim_ascii_start().starts_with(b"(") => {
+            "this is WebAssembly text; convert it with `wasm-tools parse` first"
+        }
+        _ => "this is not a WebAssembly component",
+    };
+    Err(LoadError::NotAComponent(why))
+}

@@ -1,0 +1,125 @@
+//! What one event may spend in its instance, and what it has spent.
+
+use std::time::Duration;
+
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
+
+use super::call::CallState;
+
+/// What one event may spend. Each has a key under `[sandbox]` in the config.
+#[derive(Debug, Clone)]
+pub struct GuestLimits {
+    /// Processor time, counted in ticks of the engine.
+    pub guest_time: Duration,
+    /// Time from the first step to the last, waiting for the store included.
+    pub wall_time: Duration,
+    /// Bytes of all linear memories together.
+    pub memory: usize,
+    /// Calls of the host.
+    pub host_calls: u32,
+    /// Bytes lifted out of the guest, in one call of the host at most.
+    pub transfer: usize,
+}
+
+impl Default for GuestLimits {
+    fn default() -> Self {
+        Self {
+            guest_time: Duration::from_millis(50),
+            wall_time: Duration::from_secs(2),
+            memory: 16 * 1024 * 1024,
+            host_calls: 1000,
+            transfer: 2 * 1024 * 1024,
+        }
+    }
+}
+
+/// Elements of all tables of an instance together.
+const TABLE_ELEMENTS: usize = 20_000;
+
+/// Why the host stopped a guest. Carried through wasmtime as the error of the trap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stopped {
+    #[error("it used up its processor time")]
+    GuestTime,
+    #[error("it asked for more memory than it is allowed")]
+    Memory,
+    #[error("it called the host too often")]
+    HostCalls,
+    #[error("it called the host while it was being instantiated")]
+    NoEvent,
+}
+
+/// What has been spent.
+#[derive(Debug)]
+pub(super) struct Meter {
+    ticks_left: u64,
+    memory: usize,
+    memory_max: usize,
+    peak_memory: usize,
+    table_elements: usize,
+    pub(super) host_calls: u32,
+    host_calls_max: u32,
+    /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
+    pub(super) memory_refused: bool,
+}
+
+impl Meter {
+    pub(super) fn new(limits: &GuestLimits, tick: Duration) -> Self {
+        let ticks = limits.guest_time.as_nanos().div_ceil(tick.as_nanos().max(1));
+        Self {
+            ticks_left: u64::try_from(ticks).unwrap_or(u64::MAX),
+            memory: 0,
+            memory_max: limits.memory,
+            peak_memory: 0,
+            table_elements: 0,
+            host_calls: 0,
+            host_calls_max: limits.host_calls,
+            memory_refused: false,
+        }
+    }
+
+    pub(super) fn peak_memory(&self) -> usize {
+        self.peak_memory
+    }
+
+    /// Counts a call of the host.
+    pub(super) fn host_call(&mut self) -> Result<(), Stopped> {
+        self.host_calls = self.host_calls.saturating_add(1);
+        if self.host_calls > self.host_calls_max { Err(Stopped::HostCalls) } else { Ok(()) }
+    }
+}
+
+/// A tick has passed while the guest ran: let others run too, and stop it when its time is up.
+pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
+    let meter = &mut store.data_mut().meter;
+    match meter.ticks_left.checked_sub(1) {
+        Some(left) => {
+            meter.ticks_left = left;
+            Ok(UpdateDeadline::Yield(1))
+        }
+        None => Err(Stopped::GuestTime.into()),
+    }
+}
+
+impl ResourceLimiter for Meter {
+    /// Sums over all memories of the instance; wasmtime asks for each growth and each initial size.
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory.saturating_add(desired.saturating_sub(current));
+        if total > self.memory_max {
+            self.memory_refused = true;
+            return Ok(false);
+        }
+        self.memory = total;
+        self.peak_memory = self.peak_memory.max(total);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if total > TABLE_ELEMENTS {
+            return Ok(false);
+        }
+        self.table_elements = total;
+        Ok(true)
+    }
+}

@@ -1,0 +1,24 @@
+//! Event → WebAssembly call → outcome and effects. The only place that names wasmtime.
+//!
+//! [`Sandbox`] is the engine with everything that is the same for all handlers. [`Sandbox::load`] makes a
+//! [`Handler`] of a component: what can be done once for a version is done there. [`Handler::call`] runs one event
+//! in a fresh instance and gives an [`Outcome`], whatever the guest does.
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
+mod bindings;
+mod call;
+mod engine;
+mod host;
+mod inspect;
+mod load;
+mod meter;
+mod outcome;
+
+pub use call::Input;
+pub use engine::{EngineError, EngineLimits, Sandbox};
+pub use inspect::{Inspection, inspect};
+pub use load::{Handler, Interface, LoadError};
+pub use meter::GuestLimits;
+pub use outcome::{Failure, Outcome, Rejection, Trap, TrapKind, Usage};
+
+pub use bindings::exports::parlance::chat::on_presence::Change;

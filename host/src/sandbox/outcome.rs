@@ -1,0 +1,107 @@
+//! What became of one event in its instance.
+
+use std::time::Duration;
+
+use crate::capability::{Effects, Logs};
+
+/// The handler's refusal, in words for the client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The stable code, such as `denied`.
+    pub code: crate::error::Code,
+    /// The handler's words.
+    pub message: String,
+}
+
+/// How a guest came to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrapKind {
+    /// It trapped by itself: a panic, an access out of bounds, a division by zero …
+    Guest,
+    /// It used up its processor time.
+    GuestTime,
+    /// It took too long, waiting included.
+    WallTime,
+    /// It trapped after its wish for more memory was refused, or asked for more in the first place.
+    Memory,
+    /// It overflowed its stack.
+    Stack,
+    /// It called the host too often.
+    HostCalls,
+    /// It moved too many bytes, or what it returned was malformed.
+    Transfer,
+    /// The host could not run it.
+    Host,
+}
+
+impl TrapKind {
+    /// All of them, for metrics.
+    pub const ALL: [Self; 8] = [
+        Self::Guest,
+        Self::GuestTime,
+        Self::WallTime,
+        Self::Memory,
+        Self::Stack,
+        Self::HostCalls,
+        Self::Transfer,
+        Self::Host,
+    ];
+
+    /// The name in logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::GuestTime => "guest-time",
+            Self::WallTime => "wall-time",
+            Self::Memory => "memory",
+            Self::Stack => "stack",
+            Self::HostCalls => "host-calls",
+            Self::Transfer => "transfer",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// A guest that was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trap {
+    /// How.
+    pub kind: TrapKind,
+    /// The cause and the guest's backtrace, for the log. Never for a client.
+    pub detail: String,
+}
+
+/// Why the event did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The handler said no.
+    Rejected(Rejection),
+    /// The handler was stopped.
+    Trapped(Trap),
+}
+
+/// What the event cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Calls of the host.
+    pub host_calls: u32,
+    /// The most memory it had, in bytes.
+    pub peak_memory: usize,
+    /// From the first step to the last.
+    pub guest_time: Duration,
+}
+
+/// What became of one event.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The handler's reply, a JSON text, or why there is none.
+    pub result: Result<Option<String>, Failure>,
+    /// What the handler asked to happen. Empty when it failed.
+    pub effects: Effects,
+    /// What the handler logged, also when it failed.
+    pub logs: Logs,
+    /// What it cost.
+    pub usage: Usage,
+}
