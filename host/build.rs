@@ -1,0 +1,123 @@
+//! Embeds the shipped handlers (`shipped.rs`) and the page of development mode (`page.rs`).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use parlance_build::{Options, build};
+
+/// The handlers that come with the server: packages of `guest-handlers/`.
+const HANDLERS: [&str; 5] = ["message", "typing", "receipt", "presence", "room"];
+
+/// What of `examples/web-chat/` is the page: the endings of its files and what they are served as.
+const PAGE_TYPES: [(&str, &str); 4] = [
+    ("html", "text/html; charset=utf-8"),
+    ("css", "text/css; charset=utf-8"),
+    ("js", "text/javascript; charset=utf-8"),
+    ("svg", "image/svg+xml"),
+];
+
+/// The official client as one file, from the page's npm packages.
+const CLIENT: &str = "node_modules/socket.io-client/dist/socket.io.esm.min.js";
+
+fn main() -> Result<()> {
+    let out_dir = directory("OUT_DIR")?;
+    let host = directory("CARGO_MANIFEST_DIR")?;
+    let repository = host.parent().context("host/ is not in the repository")?;
+    handlers(repository, &out_dir).context("cannot build the shipped handlers")?;
+    page(&repository.join("examples/web-chat"), &out_dir).context("cannot embed the chat page")
+}
+
+fn directory(variable: &str) -> Result<PathBuf> {
+    std::env::var_os(variable)
+        .map(PathBuf::from)
+        .with_context(|| format!("{variable} is not set; cargo sets it"))
+}
+
+fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
+    let workspace = repository.join("guest-handlers");
+    // Cargo's own directory for this is <target>/<profile>/build/<package>/out. What the guests need is kept for every
+    // profile together, because it holds a compiled standard library.
+    let target = out_dir
+        .ancestors()
+        .nth(4)
+        .context("OUT_DIR is not in a target directory")?;
+    // Before building: a build that failed must run again when its cause is gone.
+    for source in sources(&workspace)? {
+        watch(&source);
+    }
+    watch(&repository.join("wit"));
+    watch(&repository.join("rust-toolchain.toml"));
+    let built = build(&Options {
+        workspace,
+        root: None,
+        packages: HANDLERS.map(str::to_owned).to_vec(),
+        target_dir: target.join("guests"),
+        out_dir: out_dir.join("components"),
+    })?;
+    let mut code = String::from(
+        "/// The shipped handlers, as components: each one's name and bytes.\n\
+         pub const SHIPPED: &[(&str, &[u8])] = &[\n",
+    );
+    for handler in built {
+        writeln!(code, "    ({:?}, include_bytes!({:?})),", handler.package, handler.path)?;
+    }
+    code.push_str("];\n");
+    write(&out_dir.join("shipped.rs"), &code)
+}
+
+/// The guests' manifests and crates, and not what a cargo run by hand leaves beside them.
+fn sources(workspace: &Path) -> Result<Vec<PathBuf>> {
+    let crates = entries(workspace)?
+        .into_iter()
+        .filter(|path| path.join("Cargo.toml").exists());
+    // This script's dependency: cargo watches it.
+    let guests = crates.filter(|path| !path.ends_with("build"));
+    Ok(guests
+        .chain(["Cargo.toml", "Cargo.lock"].map(|file| workspace.join(file)))
+        .collect())
+}
+
+fn page(directory: &Path, out_dir: &Path) -> Result<()> {
+    watch(directory);
+    let mut files = entries(directory)?;
+    // Missing until npm has installed it. A build for the tests of something else does not need it.
+    files.extend(Some(directory.join(CLIENT)).filter(|client| client.exists()));
+    let mut code = String::from(
+        "/// The chat page: each file's path below the page's own, its media type, its bytes.\n\
+         pub const PAGE: &[(&str, &str, &[u8])] = &[\n",
+    );
+    for file in &files {
+        let (Some(name), Some(media_type)) = (file.file_name().and_then(|name| name.to_str()), media_type(file)) else {
+            continue;
+        };
+        writeln!(code, "    ({name:?}, {media_type:?}, include_bytes!({file:?})),")?;
+    }
+    code.push_str("];\n");
+    write(&out_dir.join("page.rs"), &code)
+}
+
+fn media_type(file: &Path) -> Option<&'static str> {
+    let ending = file.extension()?.to_str()?;
+    PAGE_TYPES
+        .iter()
+        .find(|(known, _)| *known == ending)
+        .map(|(_, media_type)| *media_type)
+}
+
+/// What a directory holds, in the order of the names, so that the same files give the same code.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let read = || -> std::io::Result<Vec<_>> { fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut paths = read().with_context(|| format!("cannot read {}", directory.display()))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn write(path: &Path, code: &str) -> Result<()> {
+    fs::write(path, code).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn watch(path: &Path) {
+    println!("cargo:rerun-if-changed={}", path.display());
+}
