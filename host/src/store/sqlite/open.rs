@@ -117,8 +117,13 @@ pub enum OpenError {
 }
 
 /// The right to have a database open. One process at a time has it; it ends with the process, however that ends.
-pub(super) struct Lock {
-    _file: File,
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave it held for as long as a child process, just forked, has a copy of the file.
+        let _ = self.0.unlock();
+    }
 }
 
 /// A database that is ours, locked and up to date.
@@ -181,7 +186,7 @@ fn lock(path: &Path, real: &Path) -> Result<Lock, OpenError> {
     let name = PathBuf::from(name);
     let file = writable(&name)?;
     match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
             path: shown(path),
             lock: shown(&name),
