@@ -1,0 +1,48 @@
+# Each goal installs what it needs first (setup), says so, and does nothing when all is there.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+# The steps of a goal share cargo's directories: two at once would wait for each other.
+.NOTPARALLEL:
+
+# Node.js, where tests/setup.sh had to install one.
+export PATH := $(CURDIR)/tests/.venv/bin:$(PATH)
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+# A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
+LOCKED := $(if $(CI),--locked)
+
+.PHONY: help setup setup-guests setup-page run test bench lint clean
+
+help: ## list the goals
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: setup-guests setup-page ## build and start the server in development mode, with the chat page
+	@echo "Building the server. The first build takes several minutes: it compiles the handlers' standard library too."
+	cargo build --release --package parlance $(LOCKED)
+	exec $(TARGET_DIR)/release/parlance dev
+
+test: setup ## run every test: Rust, and end to end over sockets and in a browser
+	tests/run.sh
+
+bench: setup ## measure Parlance beside the usual Node server
+	cargo build --release --package parlance --package parlance-bench $(LOCKED)
+	tests/bench/run.sh
+
+lint: setup-guests ## check formatting, clippy and the documentation, with warnings denied
+	cargo fmt --all --check
+	cd guest-handlers && cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)
+
+setup: setup-guests ## install what building and testing need, where it is missing
+	@tests/setup.sh
+
+setup-guests:
+	@guest-handlers/setup.sh
+
+setup-page:
+	@tests/setup.sh page
+
+clean: ## remove what these goals made in this directory
+	rm -rf $(TARGET_DIR) guest-handlers/target tests/guests/target
+	rm -rf tests/.venv tests/e2e/node_modules tests/bench/node/node_modules examples/web-chat/node_modules

