@@ -58,7 +58,7 @@ fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
     })?;
     let mut code = String::from(
         "/// The shipped handlers, as components: each one's name and bytes.\n\
-         pub const SHIPPED: &[(&str, &[u8])] = &[\n",
+         pub(super) const SHIPPED: &[(&str, &[u8])] = &[\n",
     );
     for handler in built {
         writeln!(code, "    ({:?}, include_bytes!({:?})),", handler.package, handler.path)?;
@@ -86,7 +86,7 @@ fn page(directory: &Path, out_dir: &Path) -> Result<()> {
     files.extend(Some(directory.join(CLIENT)).filter(|client| client.exists()));
     let mut code = String::from(
         "/// The chat page: each file's path below the page's own, its media type, its bytes.\n\
-         pub const PAGE: &[(&str, &str, &[u8])] = &[\n",
+         pub(super) const PAGE: &[(&str, &str, &[u8])] = &[\n",
     );
     for file in &files {
         let (Some(name), Some(media_type)) = (file.file_name().and_then(|name| name.to_str()), media_type(file)) else {

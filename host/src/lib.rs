@@ -2,14 +2,18 @@
 //!
 //! The modules in the order in which an event passes through them.
 
+pub mod app;
 pub mod auth;
 pub mod capability;
+pub mod cli;
 pub mod cluster;
 pub mod commit;
+pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod id;
 pub mod metrics;
 pub mod sandbox;
+pub mod socket;
 pub mod store;
 pub mod tenant;

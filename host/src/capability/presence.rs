@@ -8,6 +8,8 @@ use crate::id::UserId;
 pub struct PresenceState {
     /// Who.
     pub user: UserId,
+    /// What to call them; nothing when they are not to be seen.
+    pub username: Option<std::sync::Arc<str>>,
     /// The most attending of their connections.
     pub status: Status,
     /// Open connections, whatever their status.
@@ -20,7 +22,7 @@ impl PresenceState {
     /// What is said of a user who is not there, or whom the asker may not know of.
     #[must_use]
     pub fn unseen(user: UserId) -> Self {
-        Self { user, status: Status::Offline, connections: 0, since: 0 }
+        Self { user, username: None, status: Status::Offline, connections: 0, since: 0 }
     }
 }
 

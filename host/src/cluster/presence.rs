@@ -98,6 +98,7 @@ impl Users {
         match self.users.get(user).filter(shares) {
             Some(found) => PresenceState {
                 user: user.clone(),
+                username: found.connections.first().map(|(connection, _)| connection.identity.load().name().clone()),
                 status: found.status,
                 connections: u32::try_from(found.connections.len()).unwrap_or(u32::MAX),
                 since: found.since,

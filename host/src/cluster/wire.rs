@@ -73,6 +73,8 @@ struct PresenceEvent<'a> {
 #[serde(rename_all = "camelCase")]
 struct PlainState<'a> {
     user_id: &'a UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
     status: Status,
     connections: u32,
     since: u64,
@@ -202,7 +204,13 @@ pub fn history_reply(page: &Page) -> Bytes {
 }
 
 fn plain(state: &PresenceState) -> PlainState<'_> {
-    PlainState { user_id: &state.user, status: state.status, connections: state.connections, since: state.since }
+    PlainState {
+        user_id: &state.user,
+        username: state.username.as_deref(),
+        status: state.status,
+        connections: state.connections,
+        since: state.since,
+    }
 }
 
 /// The acknowledgement of `get-presence`.

@@ -257,6 +257,7 @@ mod tests {
 
     fn limits() -> ClientLimits {
         ClientLimits {
+            packet: 1024,
             event_name: 128,
             room_id: 128,
             content: 16,

@@ -116,7 +116,10 @@ impl Session {
             return;
         }
         let bytes = queue.bytes.saturating_add(packet.len());
-        let refusal = if self.services.draining.load(Ordering::Relaxed) {
+        let refusal = if packet.len() > limits.packet {
+            let (got, max) = (packet.len(), limits.packet);
+            Some(EventError::new(Code::TooLarge, format!("the packet has {got} bytes; at most {max} are allowed")))
+        } else if self.services.draining.load(Ordering::Relaxed) {
             Some(EventError::new(Code::Unavailable, "the server is shutting down; reconnect and try again"))
         } else if queue.work.len() >= limits.queue_events || bytes > limits.queue_bytes {
             self.services.metrics.queue_full.inc();

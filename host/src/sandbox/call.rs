@@ -152,7 +152,6 @@ fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
 fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
     let kind = match (error.downcast_ref::<Stopped>(), error.downcast_ref::<wasmtime::Trap>()) {
         (Some(Stopped::GuestTime), _) => TrapKind::GuestTime,
-        (Some(Stopped::Memory), _) => TrapKind::Memory,
         (Some(Stopped::HostCalls), _) => TrapKind::HostCalls,
         (Some(Stopped::NoEvent), _) => TrapKind::Guest,
         (None, Some(wasmtime::Trap::StackOverflow)) => TrapKind::Stack,

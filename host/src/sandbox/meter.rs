@@ -41,8 +41,6 @@ const TABLE_ELEMENTS: usize = 20_000;
 pub(super) enum Stopped {
     #[error("it used up its processor time")]
     GuestTime,
-    #[error("it asked for more memory than it is allowed")]
-    Memory,
     #[error("it called the host too often")]
     HostCalls,
     #[error("it called the host while it was being instantiated")]

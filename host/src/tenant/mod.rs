@@ -41,6 +41,8 @@ impl Routes {
 /// What clients of one tenant are held to before a handler sees the event; `[limits]` in the config.
 #[derive(Debug, Clone)]
 pub struct ClientLimits {
+    /// Bytes of a packet.
+    pub packet: usize,
     /// Bytes of an event name.
     pub event_name: usize,
     /// Bytes of a room id.

@@ -1,0 +1,55 @@
+//! Which component handles what, from the configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+
+use crate::capability::HandlerInfo;
+use crate::config::{Component, Handlers};
+use crate::sandbox::{Handler, Interface, Sandbox};
+use crate::tenant::Routes;
+
+include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
+
+/// Loads every handler of the configuration.
+///
+/// # Errors
+/// The first component that is not there or is no handler for what it is to handle.
+pub fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes> {
+    let mut routes = Routes::default();
+    for (name, handler) in handlers.iter() {
+        let Some(interface) = Interface::ALL.into_iter().find(|interface| interface.name() == name) else {
+            bail!("handlers.{name}: there is no such event");
+        };
+        let info = HandlerInfo { name: name.into(), settings: handler.settings.clone() };
+        let loaded = match &handler.component {
+            Component::Absent => continue,
+            Component::Shipped => shipped(sandbox, name, info)?,
+            Component::File(path) => load_component(sandbox, path, info)
+                .with_context(|| format!("handlers.{name}.component = {:?}", path.display().to_string()))?,
+        };
+        if !loaded.handles(interface) {
+            bail!("handlers.{name}: the component does not export parlance:chat/on-{name}; see `parlance inspect`");
+        }
+        routes = routes.with(interface, Arc::new(loaded));
+    }
+    Ok(routes)
+}
+
+fn shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result<Handler> {
+    let (_, bytes) = SHIPPED
+        .iter()
+        .find(|(shipped, _)| *shipped == name)
+        .with_context(|| format!("handlers.{name}: no handler for this is shipped; name a component"))?;
+    sandbox.load(Arc::new(info), bytes).with_context(|| format!("the shipped {name} handler"))
+}
+
+/// Loads a component from a file.
+///
+/// # Errors
+/// When the file cannot be read or is no handler.
+pub fn load_component(sandbox: &Arc<Sandbox>, path: &Path, info: HandlerInfo) -> Result<Handler> {
+    let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(sandbox.load(Arc::new(info), &bytes)?)
+}

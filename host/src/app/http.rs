@@ -1,0 +1,135 @@
+//! What is served besides Socket.IO: health, metrics, and in development the page.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State as Shared;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::dev::{PAGE, PageMinter};
+use crate::config::Config;
+use crate::dispatch::Services;
+use crate::metrics::Metrics;
+use crate::store::Store;
+use crate::tenant::Tenant;
+
+/// Bytes of a request for a development token.
+const TOKEN_REQUEST: usize = 4096;
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub(super) struct State {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) services: Arc<Services>,
+    pub(super) tenant: Arc<Tenant>,
+    pub(super) minter: Option<Arc<PageMinter>>,
+}
+
+pub(super) fn router(state: State) -> Router {
+    let mut router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics));
+    if state.minter.is_some() {
+        router = router.route("/dev/token", post(token).layer(axum::extract::DefaultBodyLimit::max(TOKEN_REQUEST)));
+        for (path, kind, bytes) in PAGE {
+            let page = move || async move { page(kind, bytes) };
+            router = router.route(&format!("/{path}"), get(page));
+            if *path == "index.html" {
+                router = router.route("/", get(page));
+            }
+        }
+    }
+    router.with_state(state)
+}
+
+/// Pages of these origins may connect; none unless configured, which leaves the page of the server's own origin.
+pub(super) fn cors(config: &Config) -> Result<CorsLayer> {
+    let origins = &config.server.cors_origins;
+    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers([header::CONTENT_TYPE]);
+    if origins.iter().any(|origin| origin == "*") {
+        return Ok(layer.allow_origin(AllowOrigin::any()));
+    }
+    let origins = origins
+        .iter()
+        .map(|origin| HeaderValue::from_str(origin).with_context(|| format!("the origin {origin:?}")))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(layer.allow_origin(origins).allow_credentials(true))
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    store: &'static str,
+    handlers: Vec<&'static str>,
+    draining: bool,
+}
+
+/// Whether clients may be sent here.
+async fn ready(Shared(state): Shared<State>) -> Response {
+    let store = state.store.ping().await;
+    if let Err(error) = &store {
+        tracing::warn!(%error, "not ready: the store cannot serve");
+    }
+    let draining = state.services.draining.load(std::sync::atomic::Ordering::Relaxed);
+    let handlers: Vec<_> = state.tenant.routes().iter().map(|(interface, _)| interface.name()).collect();
+    let ready = store.is_ok() && !draining && !handlers.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let store = if store.is_ok() { "ok" } else { "unavailable" };
+    (status, axum::Json(Readiness { ready, store, handlers, draining })).into_response()
+}
+
+async fn metrics(Shared(state): Shared<State>) -> Response {
+    match state.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn page(kind: &'static str, bytes: &'static [u8]) -> Response {
+    let policy = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'";
+    let headers: [(HeaderName, &str); 4] = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, bytes).into_response()
+}
+
+#[derive(Deserialize)]
+struct TokenRequest {
+    user: String,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenAnswer {
+    token: String,
+    expires_at: u64,
+}
+
+/// A token for the page's user. Development mode only: whoever asks becomes whom they like.
+async fn token(Shared(state): Shared<State>, body: Bytes) -> Response {
+    let Some(minter) = state.minter else { return StatusCode::NOT_FOUND.into_response() };
+    let request: TokenRequest = match serde_json::from_slice(&body) {
+        Ok(request) => request,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("send {{user, name?}} as JSON: {error}\n")).into_response(),
+    };
+    match minter.mint(&request.user, request.name.as_deref()) {
+        Ok((token, expires_at)) => axum::Json(TokenAnswer { token, expires_at }).into_response(),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}

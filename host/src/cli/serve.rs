@@ -1,0 +1,83 @@
+//! `parlance serve` and `parlance dev`.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use super::{DevArgs, Failure, ServeArgs};
+use crate::app::{self, Development, PageMinter};
+use crate::auth::{Minter, dev_key};
+use crate::config::{Config, LogFormat, no_key_help};
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// A wrong configuration, or why the server could not start.
+pub fn serve(args: &ServeArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+    let config = Config::load(args.config.path.as_deref(), env)?;
+    if config.auth.keys.is_empty() {
+        return Err(Failure::Usage(no_key_help()));
+    }
+    run(config, None)
+}
+
+/// Runs the server with what development needs.
+///
+/// # Errors
+/// As [`serve`], or a development key that cannot be kept.
+pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+    let mut config = Config::load(args.config.path.as_deref(), env)?;
+    for path in &args.components {
+        if !path.is_file() {
+            return Err(Failure::Usage(format!("{} is not a file; name a component (.wasm)", path.display())));
+        }
+    }
+    let mut key_file = None;
+    if config.auth.keys.is_empty() {
+        let made = dev_key::load_or_create(Path::new(""))?;
+        key_file = Some(made.path);
+        config.auth.keys.push(made.key);
+    }
+    let key = config.auth.keys.iter().find(|key| key.algorithm().is_hmac()).ok_or_else(|| {
+        Failure::Usage("`parlance dev` makes tokens for its page and needs an HMAC key for that; add one to auth.keys, or configure none".to_owned())
+    })?;
+    let minter = Minter::new(key, &config.auth).context("the development tokens")?;
+    let development = Development {
+        minter: Arc::new(PageMinter(minter)),
+        key_file,
+        components: args.components.clone(),
+    };
+    run(config, Some(development))
+}
+
+fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
+    log_to_stderr(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the threads of the server could not be started")?;
+    let result = runtime.block_on(app::run(config, development));
+    // Reader threads and reloading may still hold something; the data is safe by now.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+fn log_to_stderr(config: &Config) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let set = match config.log.format {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            log.with_ansi(colours).with_target(false).try_init()
+        }
+    };
+    // A second subscriber in one process happens in tests only.
+    if let Err(error) = set {
+        let _ = writeln!(std::io::stderr(), "the log was set up before: {error}");
+    }
+    Ok(())
+}

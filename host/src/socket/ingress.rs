@@ -1,0 +1,42 @@
+//! Packets from one client, in the order in which they were read.
+//!
+//! socketioxide's own handlers each run in a task of their own, without order or bound. As a fallback handler this
+//! is called on the reader's task, in order, and only puts the packet into the session's queue.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use socketioxide::handler::MessageHandler;
+use socketioxide::socket::Socket;
+use socketioxide_core::Value;
+
+use super::adapter::Adapter;
+use super::namespace::{Key, Sessions};
+use crate::dispatch::{Packet, Session};
+
+/// Owned by the socket: when the socket is dropped, however that came about, the session ends.
+pub(super) struct Ingress {
+    pub(super) session: Arc<Session>,
+    pub(super) key: Key,
+    pub(super) sessions: Sessions,
+}
+
+/// Tells this handler from socketioxide's own.
+pub(super) enum InOrder {}
+
+impl MessageHandler<Adapter, InOrder> for Ingress {
+    fn call(&self, _: Arc<Socket<Adapter>>, value: Value, ack: Option<i64>) {
+        let (text, attachments) = match value {
+            Value::Str(text, attachments) => (Bytes::from(text), attachments.unwrap_or_default()),
+            // Only the msgpack parser, which is not in use, makes these.
+            Value::Bytes(_) => return,
+        };
+        self.session.receive(Packet::now(text, attachments.into(), ack));
+    }
+}
+
+impl Drop for Ingress {
+    fn drop(&mut self) {
+        self.sessions.remove(&self.key);
+    }
+}

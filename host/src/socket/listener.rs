@@ -1,0 +1,150 @@
+//! TCP: connections that do not wait with small packets, and that can be cut.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutWriter;
+
+/// Pause after a failed accept, which comes from a want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens for clients.
+pub struct Listener {
+    tcp: TcpListener,
+    write_stall: Duration,
+}
+
+impl Listener {
+    /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection.
+    #[must_use]
+    pub fn new(tcp: TcpListener, write_stall: Duration) -> Self {
+        Self { tcp, write_stall }
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Io;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Io, SocketAddr) {
+        loop {
+            match self.tcp.accept().await {
+                Ok((stream, address)) => return (Io::new(stream, self.write_stall), address),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+#[derive(Default)]
+struct Switch {
+    cut: AtomicBool,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+/// A handle on a connection's transport.
+#[derive(Clone)]
+pub struct Peer(Arc<Switch>);
+
+impl Peer {
+    /// Ends the transport: every read and write fails from now on.
+    pub fn cut(&self) {
+        self.0.cut.store(true, Ordering::Release);
+        self.0.reader.wake();
+        self.0.writer.wake();
+    }
+}
+
+impl Connected<IncomingStream<'_, Listener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
+        Self(stream.io().switch.clone())
+    }
+}
+
+/// A client's transport.
+pub struct Io {
+    /// A stalled writer holds a lock in engineioxide that closing needs, so it has to fail by itself.
+    stream: Pin<Box<TimeoutWriter<TcpStream>>>,
+    switch: Arc<Switch>,
+}
+
+impl Io {
+    fn new(stream: TcpStream, write_stall: Duration) -> Self {
+        // Neither option is vital: without them packets are late or a dead peer is noticed later.
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| set_user_timeout(&stream, write_stall)) {
+            tracing::debug!(%error, "a TCP option could not be set");
+        }
+        let mut stream = TimeoutWriter::new(stream);
+        stream.set_timeout(Some(write_stall));
+        Self { stream: Box::pin(stream), switch: Arc::default() }
+    }
+
+    fn check<T>(&self, waker: &AtomicWaker, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_pending() {
+            waker.register(cx.waker());
+        }
+        if self.switch.cut.load(Ordering::Acquire) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        poll
+    }
+}
+
+/// After this long without an acknowledgement from the peer's kernel the connection is dead (RFC 5482).
+fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
+}
+
+impl AsyncRead for Io {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let poll = self.stream.as_mut().poll_read(cx, buffer);
+        self.check(&self.switch.reader, cx, poll)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = self.stream.as_mut().poll_write(cx, bytes);
+        self.check(&self.switch.writer, cx, poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = self.stream.as_mut().poll_write_vectored(cx, bytes);
+        self.check(&self.switch.writer, cx, poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.get_ref().is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = self.stream.as_mut().poll_flush(cx);
+        self.check(&self.switch.writer, cx, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+}

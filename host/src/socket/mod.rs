@@ -1,0 +1,15 @@
+//! Socket.IO packet → event, and back. The only place that names socketioxide.
+//!
+//! What is worked around here from outside, because the crates stay as published: a client that stops reading
+//! (`outlet`, `listener`), handlers that run unordered (`ingress`), sockets that vanish while they connect
+//! (`namespace`).
+
+mod adapter;
+mod ingress;
+mod listener;
+mod namespace;
+mod outlet;
+mod server;
+
+pub use listener::{Listener, Peer};
+pub use server::{Server, ServerLimits};

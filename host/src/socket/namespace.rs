@@ -1,0 +1,173 @@
+//! A tenant's namespace: who may connect, and what a connection begins with.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+use socketioxide::SocketIo;
+use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::handler::ConnectHandler;
+use socketioxide_core::Str;
+use socketioxide_core::packet::Sid;
+
+use axum::extract::ConnectInfo;
+
+use super::adapter::{Adapter, Adapters};
+use super::ingress::Ingress;
+use super::listener::Peer;
+use super::outlet::{Outside, SocketOutlet};
+use super::server::ServerLimits;
+use crate::cluster::Connection;
+use crate::dispatch::{Services, Session, now_ms};
+use crate::id::{ConnectionId, TenantId};
+use crate::metrics::Metrics;
+use crate::tenant::Tenant;
+
+/// Which session: an Engine.IO connection may be in the namespaces of several tenants.
+pub(super) type Key = (Sid, TenantId);
+
+/// Every session of the server.
+#[derive(Clone)]
+pub(super) struct Sessions {
+    all: Arc<Mutex<HashMap<Key, Arc<Session>>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Sessions {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { all: Arc::default(), metrics }
+    }
+
+    fn add(&self, key: Key, session: Arc<Session>) {
+        self.all.lock().insert(key, session);
+        self.metrics.connections.inc();
+        self.metrics.connected.inc();
+    }
+
+    fn get(&self, key: &Key) -> Option<Arc<Session>> {
+        self.all.lock().get(key).cloned()
+    }
+
+    /// Ends a session, once.
+    pub(super) fn remove(&self, key: &Key) {
+        let session = self.all.lock().remove(key);
+        if let Some(session) = session {
+            self.metrics.connections.dec();
+            session.end();
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.lock().len()
+    }
+
+    pub(super) fn list(&self) -> Vec<Arc<Session>> {
+        self.all.lock().values().cloned().collect()
+    }
+}
+
+/// What the handshake carries.
+#[derive(Deserialize)]
+struct Handshake {
+    #[serde(default)]
+    token: String,
+}
+
+/// Why a connection is refused; the text is the `connect_error`'s message.
+#[derive(Debug, Clone)]
+struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What it takes to let somebody in.
+struct Door {
+    tenant: Arc<Tenant>,
+    services: Arc<Services>,
+    sessions: Sessions,
+    outside: Arc<Outside>,
+    connections: usize,
+}
+
+/// Opens the tenant's namespace.
+pub(super) fn register(
+    io: &SocketIo<Adapter>,
+    adapters: &Adapters,
+    tenant: Arc<Tenant>,
+    services: Arc<Services>,
+    sessions: Sessions,
+    limits: &ServerLimits,
+) {
+    let path = tenant.id().namespace();
+    // The adapter exists once the namespace does, the door only once the adapter does.
+    let door: Arc<std::sync::OnceLock<Door>> = Arc::default();
+    let middleware = {
+        let door = door.clone();
+        move |socket: SocketRef<Adapter>, TryData(handshake): TryData<Handshake>| {
+            let door = door.clone();
+            async move {
+                let door = door.get().ok_or_else(|| Refused("the server is starting".to_owned()))?;
+                door.enter(&socket, handshake.ok())
+            }
+        }
+    };
+    let connected = {
+        let (sessions, tenant) = (sessions.clone(), tenant.id().clone());
+        move |socket: SocketRef<Adapter>| async move {
+            // The connect packet is out: from here on the client may hear of others.
+            if let Some(session) = sessions.get(&(socket.id, tenant)) {
+                session.start();
+            }
+        }
+    };
+    io.ns(path.clone(), connected.with(middleware));
+    let Some(adapter) = adapters.lock().get(&path).cloned() else {
+        tracing::error!(path, "the namespace has no adapter; nobody can connect to it");
+        return;
+    };
+    let outside = Arc::new(Outside {
+        adapter,
+        namespace: Str::from(path),
+        spill_bytes: limits.outbound_bytes,
+        stall: limits.write_stall,
+        too_slow: services.metrics.too_slow.clone(),
+    });
+    let _ = door.set(Door { tenant, services, sessions, outside, connections: limits.connections });
+}
+
+impl Door {
+    /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
+    /// what the client sends then must find its handlers in place.
+    fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
+        let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
+        let identity = self.tenant.authenticator.verify(&token, now_ms()).map_err(|error| {
+            self.services.metrics.refused.inc();
+            tracing::debug!(tenant = %self.tenant.id(), code = error.code(), "a connection was refused");
+            Refused(error.to_string())
+        })?;
+        if self.sessions.len() >= self.connections {
+            self.services.metrics.refused.inc();
+            return Err(Refused("the server has no room for another connection; try again later".to_owned()));
+        }
+        let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
+        let outlet = SocketOutlet::new(socket.id, self.outside.clone(), peer);
+        let id = ConnectionId::from_bits(self.services.chance.bits());
+        tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), "connected");
+        let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(outlet)));
+        let session = Session::new(self.tenant.clone(), connection, self.services.clone());
+        let key = (socket.id, self.tenant.id().clone());
+        self.sessions.add(key.clone(), session.clone());
+        let gone = {
+            let (key, sessions) = (key.clone(), self.sessions.clone());
+            move || async move { sessions.remove(&key) }
+        };
+        socket.on_disconnect(gone);
+        socket.on_fallback(Ingress { session, key, sessions: self.sessions.clone() });
+        Ok(())
+    }
+}

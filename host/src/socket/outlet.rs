@@ -1,0 +1,182 @@
+//! The way to one client. Sending never waits; who does not read is closed.
+//!
+//! socketioxide keeps a short queue of packets for each socket and drops what does not fit. A burst that a healthy
+//! client takes a moment to read must not count as slowness, so what does not fit spills over here, up to a bound
+//! in bytes and in time, and follows in order as the client reads.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use socketioxide_core::adapter::BroadcastOptions;
+use socketioxide_core::adapter::errors::SocketError;
+use socketioxide_core::packet::{Packet, Sid};
+use socketioxide_core::{Str, Value};
+use tokio::time::Instant;
+
+use super::adapter::Adapter;
+use super::listener::Peer;
+use crate::cluster::{Outgoing, Outlet, SendFailed};
+
+/// How long to wait before looking whether a client has read.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// What all outlets of a namespace share.
+pub(super) struct Outside {
+    pub(super) adapter: Arc<Adapter>,
+    pub(super) namespace: Str,
+    /// Bytes that may spill for one client.
+    pub(super) spill_bytes: usize,
+    /// How long a client may read nothing while something has spilled.
+    pub(super) stall: Duration,
+    pub(super) too_slow: IntCounter,
+}
+
+struct Spill {
+    waiting: VecDeque<Outgoing>,
+    bytes: usize,
+}
+
+enum State {
+    /// Everything fits the socket's own queue.
+    Flowing,
+    /// Something waits; whatever comes goes behind it.
+    Spilling(Spill),
+    Closed,
+}
+
+struct Inner {
+    sid: Sid,
+    outside: Arc<Outside>,
+    /// The transport, to cut it; for a client that upgraded from polling, its first request's.
+    peer: Option<Peer>,
+    state: Mutex<State>,
+}
+
+/// The way to one client.
+pub(super) struct SocketOutlet(Arc<Inner>);
+
+impl SocketOutlet {
+    pub(super) fn new(sid: Sid, outside: Arc<Outside>, peer: Option<Peer>) -> Self {
+        Self(Arc::new(Inner { sid, outside, peer, state: Mutex::new(State::Flowing) }))
+    }
+}
+
+impl Outlet for SocketOutlet {
+    fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
+        let mut state = self.0.state.lock();
+        match &mut *state {
+            State::Closed => Err(SendFailed),
+            State::Flowing => match self.0.try_send(&outgoing) {
+                Ok(()) => Ok(()),
+                Err(SocketError::InternalChannelFull) => {
+                    let bytes = outgoing.len();
+                    *state = State::Spilling(Spill { waiting: VecDeque::from([outgoing]), bytes });
+                    tokio::spawn(self.0.clone().follow());
+                    Ok(())
+                }
+                Err(SocketError::Closed) => {
+                    *state = State::Closed;
+                    Err(SendFailed)
+                }
+            },
+            State::Spilling(spill) => {
+                spill.bytes = spill.bytes.saturating_add(outgoing.len());
+                spill.waiting.push_back(outgoing);
+                if spill.bytes <= self.0.outside.spill_bytes {
+                    return Ok(());
+                }
+                *state = State::Closed;
+                drop(state);
+                self.0.cut();
+                Err(SendFailed)
+            }
+        }
+    }
+
+    fn disconnect(&self) {
+        *self.0.state.lock() = State::Closed;
+        let options = BroadcastOptions::new(self.0.sid);
+        if self.0.outside.adapter.local.disconnect_socket(options).is_err() {
+            self.0.cut();
+        }
+    }
+}
+
+impl Inner {
+    fn try_send(&self, outgoing: &Outgoing) -> Result<(), SocketError> {
+        let namespace = self.outside.namespace.clone();
+        let packet = match outgoing {
+            Outgoing::Event(packet) => {
+                let attachments =
+                    (!packet.attachments.is_empty()).then(|| packet.attachments.iter().cloned().collect());
+                Packet::event(namespace, Value::Str(text(&packet.text), attachments))
+            }
+            Outgoing::Acknowledgement { id, text: json } => {
+                Packet::ack(namespace, Value::Str(text(json), None), *id)
+            }
+        };
+        let sent = self.outside.adapter.local.broadcast(packet, BroadcastOptions::new(self.sid));
+        sent.map_err(|errors| errors.into_iter().next().unwrap_or(SocketError::Closed))
+    }
+
+    /// Sends on what has spilled as the client reads. One such task for a client at most; it ends when all is sent,
+    /// or the client has read nothing for too long.
+    async fn follow(self: Arc<Self>) {
+        let mut progress = Instant::now();
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            let mut state = self.state.lock();
+            let State::Spilling(spill) = &mut *state else { return };
+            let mut closed = false;
+            while let Some(next) = spill.waiting.front() {
+                match self.try_send(next) {
+                    Ok(()) => {
+                        spill.bytes = spill.bytes.saturating_sub(next.len());
+                        spill.waiting.pop_front();
+                        progress = Instant::now();
+                    }
+                    Err(SocketError::InternalChannelFull) => break,
+                    Err(SocketError::Closed) => {
+                        closed = true;
+                        break;
+                    }
+                }
+            }
+            if closed {
+                *state = State::Closed;
+                return;
+            }
+            if spill.waiting.is_empty() {
+                *state = State::Flowing;
+                return;
+            }
+            if progress.elapsed() > self.outside.stall {
+                *state = State::Closed;
+                drop(state);
+                self.cut();
+                return;
+            }
+        }
+    }
+
+    /// Ends the transport: the client is beyond being told.
+    fn cut(&self) {
+        self.outside.too_slow.inc();
+        match &self.peer {
+            Some(peer) => peer.cut(),
+            // Polling, or no transport of ours: it ends with its heartbeat.
+            None => {
+                let _ = self.outside.adapter.local.disconnect_socket(BroadcastOptions::new(self.sid));
+            }
+        }
+    }
+}
+
+/// The crate's string has no way in from shared bytes but a copy.
+fn text(bytes: &Bytes) -> Str {
+    Str::copy_from_slice(std::str::from_utf8(bytes).unwrap_or_default())
+}

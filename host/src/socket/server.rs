@@ -1,0 +1,104 @@
+//! The Socket.IO server as a layer for the HTTP router, and its shutdown.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use socketioxide::{ParserConfig, SocketIo};
+use tokio::time::Instant;
+
+use super::adapter::{Adapter, Adapters};
+use super::namespace::{Sessions, register};
+use crate::dispatch::Services;
+use crate::tenant::Tenant;
+
+/// Packets up to this many times `limits.packet` are read and answered `too-large`; a larger one ends the
+/// connection, since nothing can be told of it without reading it.
+const ANSWERED_PACKETS: usize = 32;
+/// Attachments of one packet.
+const ATTACHMENTS: usize = 10;
+/// Bytes read at once from a WebSocket. Counts for each connection; larger messages take more reads.
+const READ_BUFFER: usize = 512;
+/// Clients that are told to go in one step of a shutdown.
+const FAREWELLS: usize = 200;
+/// Time between two steps, and between two looks at what is left.
+const STEP: Duration = Duration::from_millis(10);
+
+/// What connections are held to; `[limits]` in the config.
+#[derive(Debug, Clone)]
+pub struct ServerLimits {
+    /// Bytes of one packet.
+    pub packet: usize,
+    /// Packets in a socket's own queue.
+    pub outbound_packets: usize,
+    /// Bytes that may wait for one client beyond that queue.
+    pub outbound_bytes: usize,
+    /// How long a client may read nothing while something waits for it.
+    pub write_stall: Duration,
+    /// Connections.
+    pub connections: usize,
+    /// How often clients are asked for a sign of life.
+    pub ping_interval: Duration,
+    /// How long they may take to give one.
+    pub ping_timeout: Duration,
+    /// How long a transport may take to connect to a namespace.
+    pub connect_timeout: Duration,
+}
+
+/// The Socket.IO server.
+pub struct Server {
+    io: SocketIo<Adapter>,
+    adapters: Adapters,
+    sessions: Sessions,
+    services: Arc<Services>,
+    limits: ServerLimits,
+}
+
+impl Server {
+    /// Sets the server up, without a namespace yet, and lets the router serve `/socket.io/`.
+    #[must_use]
+    pub fn attach(router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
+        let adapters = Adapters::default();
+        let answered = limits.packet.saturating_mul(ANSWERED_PACKETS);
+        let (layer, io) = SocketIo::builder()
+            .max_payload(answered as u64)
+            .ws_max_message_size(answered)
+            .ws_max_frame_size(answered)
+            .ws_read_buffer_size(READ_BUFFER)
+            .max_buffer_size(limits.outbound_packets)
+            .ping_interval(limits.ping_interval)
+            .ping_timeout(limits.ping_timeout)
+            .connect_timeout(limits.connect_timeout)
+            .with_parser(
+                ParserConfig::common().max_incoming_binaries(ATTACHMENTS).max_incoming_binary_buf_size(answered),
+            )
+            .with_adapter::<Adapter>(adapters.clone())
+            .build_layer();
+        let sessions = Sessions::new(services.metrics.clone());
+        (router.layer(layer), Self { io, adapters, sessions, services, limits })
+    }
+
+    /// Opens the tenant's namespace.
+    pub fn open(&self, tenant: Arc<Tenant>) {
+        register(&self.io, &self.adapters, tenant, self.services.clone(), self.sessions.clone(), &self.limits);
+    }
+
+    /// Refuses new events, finishes those that came before, and tells every client. Call it once nothing is accepted
+    /// any more. Gives how many connections were left when time was up.
+    pub async fn shut_down(&self, time: Duration) -> usize {
+        let deadline = Instant::now() + time;
+        self.services.draining.store(true, Ordering::Relaxed);
+        while Instant::now() < deadline && !self.sessions.list().iter().all(|session| session.is_idle()) {
+            tokio::time::sleep(STEP).await;
+        }
+        for some in self.sessions.list().chunks(FAREWELLS) {
+            some.iter().for_each(|session| session.connection.outlet.disconnect());
+            tokio::time::sleep(STEP).await;
+        }
+        while Instant::now() < deadline && self.sessions.len() > 0 {
+            tokio::time::sleep(STEP).await;
+        }
+        self.sessions.len()
+    }
+}
