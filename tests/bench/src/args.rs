@@ -89,7 +89,11 @@ pub(crate) struct Timing {
 impl Args {
     /// The scenarios to run, in order.
     pub(crate) fn scenarios(&self) -> &[Scenario] {
-        if self.scenario.is_empty() { Scenario::value_variants() } else { &self.scenario }
+        if self.scenario.is_empty() {
+            Scenario::value_variants()
+        } else {
+            &self.scenario
+        }
     }
 
     /// The lengths of warm-up and window.

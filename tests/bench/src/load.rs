@@ -93,7 +93,10 @@ impl Shared {
     /// Records the latencies of all messages that are meant to leave from now on.
     pub(crate) fn record_latency(&self) -> Result<()> {
         let histogram = Histogram::new_with_max(LONGEST, 3)?;
-        *self.latency.borrow_mut() = Some(Latency { since: self.began.elapsed(), histogram });
+        *self.latency.borrow_mut() = Some(Latency {
+            since: self.began.elapsed(),
+            histogram,
+        });
         Ok(())
     }
 
@@ -105,7 +108,11 @@ impl Shared {
 
 impl Room {
     pub(crate) fn new(name: String, members: u64) -> Self {
-        Self { name, members, sent: Cell::default() }
+        Self {
+            name,
+            members,
+            sent: Cell::default(),
+        }
     }
 }
 
@@ -129,7 +136,16 @@ impl Client {
         orders: UnboundedReceiver<Send>,
     ) -> Self {
         let received = Tally::default();
-        Self { socket, number, room, shared, orders, next_ack: 1, last_stamp: 0, received }
+        Self {
+            socket,
+            number,
+            room,
+            shared,
+            orders,
+            next_ack: 1,
+            last_stamp: 0,
+            received,
+        }
     }
 
     /// Runs until nobody is left to give orders, then checks what came and closes.
@@ -142,7 +158,9 @@ impl Client {
         if sent != received {
             bail!(
                 "client {} got {} messages of the {} in its room, or not the same ones",
-                self.number, received.count, sent.count,
+                self.number,
+                received.count,
+                sent.count,
             );
         }
         // The measurement is over; a server that hangs up first is no error.
@@ -228,7 +246,8 @@ impl Latency {
         let intended = Duration::from_nanos(stamp & ((1 << TIME_BITS) - 1));
         if intended >= self.since {
             let latency = now.saturating_sub(intended).as_micros();
-            self.histogram.saturating_record(u64::try_from(latency).unwrap_or(LONGEST));
+            self.histogram
+                .saturating_record(u64::try_from(latency).unwrap_or(LONGEST));
         }
     }
 }

@@ -59,13 +59,20 @@ impl Machine {
 fn choose_cores() -> Result<Option<Cores>> {
     let allowed = sched_getaffinity(None).context("the allowed cores are unknown")?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
-    Ok(cores.next().zip(cores.next()).map(|(server, load)| Cores { server, load }))
+    Ok(cores
+        .next()
+        .zip(cores.next())
+        .map(|(server, load)| Cores { server, load }))
 }
 
 /// Raises the limit on open files to what the largest scenario takes, for this process and the
 /// servers it starts.
 pub(crate) fn raise_open_files(scenarios: &[Scenario]) -> Result<()> {
-    let clients = scenarios.iter().map(|s| u64::from(s.layout().clients)).max().unwrap_or(0);
+    let clients = scenarios
+        .iter()
+        .map(|s| u64::from(s.layout().clients))
+        .max()
+        .unwrap_or(0);
     let wanted = clients + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
@@ -77,8 +84,14 @@ pub(crate) fn raise_open_files(scenarios: &[Scenario]) -> Result<()> {
          or leave out the scenario `idle`",
         limit.maximum.unwrap_or(0),
     );
-    setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })
-        .with_context(|| format!("the limit on open files could not be raised to {wanted}"))
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        },
+    )
+    .with_context(|| format!("the limit on open files could not be raised to {wanted}"))
 }
 
 /// The type of the file system that holds `path`, such as `ext4`: a durable server on `tmpfs` would
@@ -86,7 +99,10 @@ pub(crate) fn raise_open_files(scenarios: &[Scenario]) -> Result<()> {
 pub(crate) fn file_system(path: &Path) -> Result<String> {
     let path = path.canonicalize()?;
     let mounts = Process::myself()?.mountinfo()?;
-    let holding = mounts.0.into_iter().filter(|mount| path.starts_with(&mount.mount_point));
+    let holding = mounts
+        .0
+        .into_iter()
+        .filter(|mount| path.starts_with(&mount.mount_point));
     // The last of the longest is the one on top.
     let nearest = holding.max_by_key(|mount| mount.mount_point.components().count());
     Ok(nearest.map_or_else(|| "unknown".to_owned(), |mount| mount.fs_type))

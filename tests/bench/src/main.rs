@@ -66,7 +66,9 @@ fn run(args: &Args) -> Result<bool> {
     }
 
     println!("\n{}", report.table());
-    let file = report.write(launcher.out_dir()).context("the report could not be written")?;
+    let file = report
+        .write(launcher.out_dir())
+        .context("the report could not be written")?;
     println!("Written to {}", file.display());
     Ok(report.all_well())
 }
@@ -81,12 +83,7 @@ fn order(subjects: &[Subject], round: u32) -> Vec<Subject> {
 }
 
 /// One scenario against one server: start, load, measure, stop.
-fn one(
-    launcher: &Launcher,
-    args: &Args,
-    scenario: Scenario,
-    subject: Subject,
-) -> Result<measure::Metrics> {
+fn one(launcher: &Launcher, args: &Args, scenario: Scenario, subject: Subject) -> Result<measure::Metrics> {
     let server = launcher.start(subject)?;
     let outcome = measure_on(server.target(), args, scenario);
     match server.stop() {

@@ -64,11 +64,7 @@ pub(crate) type Metrics = BTreeMap<Metric, f64>;
 ///
 /// # Errors
 /// The server refused, lost or doubled something, closed a connection, or did not answer in time.
-pub(crate) async fn measure(
-    target: &Target,
-    scenario: Scenario,
-    timing: Timing,
-) -> Result<Metrics> {
+pub(crate) async fn measure(target: &Target, scenario: Scenario, timing: Timing) -> Result<Metrics> {
     let layout = scenario.layout();
     let before = resident_bytes(target.pid)?;
     let (sockets, connects_per_second) = connect_all(target, layout).await?;
@@ -140,8 +136,11 @@ impl Crowd {
             let (sender, orders) = unbounded_channel();
             let client = Client::new(socket, number, room, Rc::clone(&crowd.shared), orders);
             crowd.tasks.spawn_local(client.run());
-            let group =
-                if number < layout.senders { &mut crowd.senders } else { &mut crowd.listeners };
+            let group = if number < layout.senders {
+                &mut crowd.senders
+            } else {
+                &mut crowd.listeners
+            };
             group.push(sender);
         }
         Ok(crowd)
@@ -153,7 +152,9 @@ impl Crowd {
         for sender in &self.senders {
             for _ in 0..in_flight {
                 // A client that has ended is reported by its task.
-                let _ = sender.send(Send { intended: Instant::now() });
+                let _ = sender.send(Send {
+                    intended: Instant::now(),
+                });
             }
         }
     }
@@ -182,12 +183,7 @@ impl Crowd {
     }
 
     /// The same on a fixed schedule, with the latency of each delivery.
-    async fn window_at_pace(
-        &mut self,
-        pid: u32,
-        timing: Timing,
-        per_second: u32,
-    ) -> Result<Metrics> {
+    async fn window_at_pace(&mut self, pid: u32, timing: Timing, per_second: u32) -> Result<Metrics> {
         let shared = Rc::clone(&self.shared);
         let senders = self.senders.clone();
         let lag = Cell::new(Duration::ZERO);
@@ -209,9 +205,8 @@ impl Crowd {
         // The last messages' deliveries belong to the window too.
         self.drain().await?;
         let latency = self.shared.latency.borrow_mut().take().context("no latency recorded")?;
-        let milliseconds = |quantile| {
-            Duration::from_micros(latency.histogram.value_at_quantile(quantile)).as_secs_f64() * 1e3
-        };
+        let milliseconds =
+            |quantile| Duration::from_micros(latency.histogram.value_at_quantile(quantile)).as_secs_f64() * 1e3;
         metrics.extend([
             (Metric::LatencyP50Milliseconds, milliseconds(0.5)),
             (Metric::LatencyP99Milliseconds, milliseconds(0.99)),
@@ -234,11 +229,20 @@ impl Crowd {
         };
         let drained = timeout(DRAIN, self.attend(settled)).await;
         drained.unwrap_or_else(|_| {
-            let Shared { sent, accepted, due, delivered, .. } = &*self.shared;
+            let Shared {
+                sent,
+                accepted,
+                due,
+                delivered,
+                ..
+            } = &*self.shared;
             bail!(
                 "{DRAIN:?} after the end, {} of {} messages were acknowledged and {} of {} \
                  deliveries received",
-                accepted.get(), sent.get(), delivered.get(), due.get(),
+                accepted.get(),
+                sent.get(),
+                delivered.get(),
+                due.get(),
             )
         })
     }

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rustix::io::{Errno, read};
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedSender;
@@ -27,7 +26,8 @@ pub(crate) async fn keep(
     lag: &Cell<Duration>,
 ) -> Result<Infallible> {
     let period = Duration::from_secs(1) / per_second;
-    let timer = AsyncFd::register(periodic(period)?)?;
+    #[expect(deprecated, reason = "what is wrong with `new` cannot happen to an `OwnedFd`")]
+    let timer = AsyncFd::new(periodic(period)?)?;
     let began = Instant::now();
     let mut turn = senders.iter().cycle();
     let mut ticks = 0_u32;
@@ -58,8 +58,14 @@ pub(crate) async fn keep(
 fn periodic(period: Duration) -> Result<OwnedFd> {
     let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
     let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    let period = Timespec { tv_sec: 0, tv_nsec: i64::from(period.subsec_nanos()) };
-    let schedule = Itimerspec { it_interval: period, it_value: period };
+    let period = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(period.subsec_nanos()),
+    };
+    let schedule = Itimerspec {
+        it_interval: period,
+        it_value: period,
+    };
     timerfd_settime(&timer, TimerfdTimerFlags::empty(), &schedule)?;
     Ok(timer)
 }

@@ -6,11 +6,11 @@
 use memchr::memmem;
 
 /// What the content of every message begins with; the stamp follows in 16 hexadecimal digits.
-const MARK: &[u8] = b"bench:";
+const MARK: &str = "bench:";
 /// Digits of a stamp.
 const DIGITS: usize = 16;
 /// The rest of the content, which brings it to 64 bytes: a line of chat.
-const LINE: &str = " shall we meet at the usual place at six?";
+const LINE: &str = " shall we meet at the usual place at nine?";
 
 /// What the server sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,19 +38,29 @@ pub(crate) fn read(packet: &str) -> Incoming<'_> {
     }
     if bytes.starts_with(b"43") {
         let ok = memmem::find(bytes, br#""ok":true"#).is_some();
-        return if ok { Incoming::Accepted } else { Incoming::Refused(packet) };
+        return if ok {
+            Incoming::Accepted
+        } else {
+            Incoming::Refused(packet)
+        };
     }
     if bytes == b"2" {
         return Incoming::Ping;
     }
     // Leaving a namespace, a refused connection, an event that failed.
-    let wrong = ["41", "44", r#"42["error-event""#].iter().any(|p| packet.starts_with(p));
-    if wrong { Incoming::Refused(packet) } else { Incoming::Other }
+    let wrong = ["41", "44", r#"42["error-event""#]
+        .iter()
+        .any(|p| packet.starts_with(p));
+    if wrong {
+        Incoming::Refused(packet)
+    } else {
+        Incoming::Other
+    }
 }
 
 /// The stamp in the content of a delivery.
 fn stamp(delivery: &[u8]) -> Option<u64> {
-    let start = memmem::find(delivery, MARK)? + MARK.len();
+    let start = memmem::find(delivery, MARK.as_bytes())? + MARK.len();
     let digits = delivery.get(start..start + DIGITS)?;
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
@@ -67,10 +77,7 @@ pub(crate) fn join(room: &str) -> String {
 
 /// Sends a message of 64 bytes whose content carries `stamp`; acknowledged with number `ack`.
 pub(crate) fn send_message(ack: u32, room: &str, stamp: u64) -> String {
-    format!(
-        r#"42{ack}["send-message",{{"roomId":"{room}","content":"{mark}{stamp:016x}{LINE}"}}]"#,
-        mark = "bench:",
-    )
+    format!(r#"42{ack}["send-message",{{"roomId":"{room}","content":"{MARK}{stamp:016x}{LINE}"}}]"#)
 }
 
 #[cfg(test)]
@@ -102,7 +109,11 @@ mod tests {
 
     #[test]
     fn failures_are_not_taken_for_chatter() {
-        for packet in [r#"44{"message":"Authentication error"}"#, "41", r#"42["error-event",{}]"#] {
+        for packet in [
+            r#"44{"message":"Authentication error"}"#,
+            "41",
+            r#"42["error-event",{}]"#,
+        ] {
             assert_eq!(read(packet), Incoming::Refused(packet));
         }
         assert_eq!(read(r#"42["presence",{"userId":"u"}]"#), Incoming::Other);

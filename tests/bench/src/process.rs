@@ -8,17 +8,22 @@ use procfs::process::Process;
 /// CPU time of all threads of the process since it began, in user and kernel mode. The kernel gives
 /// it in ticks of 10 ms.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
-    let stat = open(pid)?.stat().with_context(|| format!("CPU time of process {pid}"))?;
+    let stat = open(pid)?
+        .stat()
+        .with_context(|| format!("CPU time of process {pid}"))?;
     let ticks = stat.utime + stat.stime;
     Ok(Duration::from_secs(ticks) / u32::try_from(procfs::ticks_per_second())?)
 }
 
 /// Resident memory of the process, in bytes.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
-    let rollup = open(pid)?.smaps_rollup().with_context(|| format!("memory of process {pid}"))?;
-    let fields = rollup.memory_map_rollup.into_iter().filter_map(|map| {
-        map.extension.map.get("Rss").copied()
-    });
+    let rollup = open(pid)?
+        .smaps_rollup()
+        .with_context(|| format!("memory of process {pid}"))?;
+    let fields = rollup
+        .memory_map_rollup
+        .into_iter()
+        .filter_map(|map| map.extension.map.get("Rss").copied());
     Ok(fields.sum())
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Report<'a> {
     machine: &'a Machine,
     /// The file system of Parlance's database.
     file_system: String,
+    /// What `node --version` says, when Node is measured.
+    node: Option<String>,
     timing: Timing,
     rounds: u32,
     scenarios: BTreeMap<Scenario, BTreeMap<Subject, Results>>,
@@ -46,6 +48,7 @@ impl<'a> Report<'a> {
             began_unix_seconds: now.as_secs(),
             machine,
             file_system: launcher.file_system().unwrap_or_else(|_| "unknown".to_owned()),
+            node: launcher.node_version(),
             timing: args.timing(),
             rounds: args.rounds,
             scenarios: BTreeMap::new(),
@@ -54,15 +57,27 @@ impl<'a> Report<'a> {
 
     /// What to know before reading the figures.
     pub(crate) fn preface(&self) -> String {
-        let Machine { processor, kernel, cores, load_average } = self.machine;
+        let Machine {
+            processor,
+            kernel,
+            cores,
+            load_average,
+        } = self.machine;
         let mut text = format!("{processor}, Linux {kernel}, database on {}", self.file_system);
+        if let Some(node) = &self.node {
+            let _ = write!(text, ", Node {node}");
+        }
         if let Some(cores) = cores {
             let _ = write!(text, "\nserver on core {}, load on core {}", cores.server, cores.load);
         } else {
             text.push_str("\nONE CORE: server and load share it, the figures say little");
         }
         let Timing { warm_up, window } = self.timing;
-        let _ = write!(text, "; {warm_up:?} warm-up, {window:?} measured, {} rounds", self.rounds);
+        let _ = write!(
+            text,
+            "; {warm_up:?} warm-up, {window:?} measured, {} rounds",
+            self.rounds
+        );
         if *load_average > BUSY {
             let _ = write!(text, "\nBUSY: load average {load_average}; trust ratios, not figures");
         }
@@ -84,30 +99,36 @@ impl<'a> Report<'a> {
 
     /// Whether no round failed.
     pub(crate) fn all_well(&self) -> bool {
-        self.scenarios.values().flat_map(BTreeMap::values).all(|r| r.failures.is_empty())
+        self.scenarios
+            .values()
+            .flat_map(BTreeMap::values)
+            .all(|r| r.failures.is_empty())
     }
 
     /// One line for each scenario and figure, servers side by side.
     pub(crate) fn table(&self) -> String {
+        let given = self
+            .scenarios
+            .values()
+            .any(|subjects| subjects.contains_key(&Subject::Given));
+        let other = if given { Subject::Given } else { Subject::Parlance };
         let mut text = format!(
-            "{:<9}{:<26}{:>10}{:>10}{:>8}   {}\n",
-            "scenario", "", "Node", "Parlance", "ratio", "CPU µs/message   load's core",
+            "{:<9}{:<26}{:>10}{other:>10}{:>8}   {}\n",
+            "scenario", "", "Node", "ratio", "CPU µs/message   load's core",
         );
         for (&scenario, subjects) in &self.scenarios {
             let of = |subject: Subject| subjects.get(&subject);
             let first = of(Subject::Node);
-            let second = of(Subject::Parlance).or(of(Subject::Given));
+            let second = of(other);
             let mut usage = usage(first, second);
             for (metric, label) in rows(scenario) {
-                let value = |results: Option<&Results>| {
-                    results.and_then(|results| results.median.get(&metric)).copied()
-                };
-                let (node, other) = (value(first), value(second));
-                let ratio = node.zip(other).map(|(node, other)| format!("{:.2}", other / node));
+                let value = |results: Option<&Results>| results.and_then(|results| results.median.get(metric)).copied();
+                let (left, right) = (value(first), value(second));
+                let ratio = left.zip(right).map(|(left, right)| format!("{:.2}", right / left));
                 let line = format!(
                     "{scenario:<9}{label:<26}{:>10}{:>10}{:>8}   {}",
-                    cell(node),
-                    cell(other),
+                    cell(left),
+                    cell(right),
                     ratio.unwrap_or_default(),
                     std::mem::take(&mut usage),
                 );
@@ -119,7 +140,7 @@ impl<'a> Report<'a> {
                 }
             }
         }
-        text.push_str("ratio: Parlance to Node; CPU and load: Node | Parlance");
+        text.push_str("ratio: second server to the first; CPU and load: first | second");
         text
     }
 
@@ -134,10 +155,15 @@ impl<'a> Report<'a> {
 /// One round in one line, for whoever watches.
 pub(crate) fn one_line(scenario: Scenario, metrics: &Metrics) -> String {
     let figures = rows(scenario).iter().filter_map(|(metric, label)| {
-        metrics.get(metric).map(|&value| format!("{} {label}", cell(Some(value))))
+        metrics
+            .get(metric)
+            .map(|&value| format!("{} {label}", cell(Some(value))))
     });
     let mut text = figures.collect::<Vec<_>>().join(", ");
-    if metrics.get(&Metric::LoadCpuShare).is_some_and(|&share| share > LOAD_BOUND) {
+    if metrics
+        .get(&Metric::LoadCpuShare)
+        .is_some_and(|&share| share > LOAD_BOUND)
+    {
         text.push_str(" (the load's core is full: a floor, not the server's limit)");
     }
     text
@@ -190,7 +216,10 @@ fn medians(rounds: &[Metrics]) -> Metrics {
     for (&metric, &value) in rounds.iter().flatten() {
         values.entry(metric).or_default().push(value);
     }
-    values.into_iter().filter_map(|(metric, values)| Some((metric, median(values)?))).collect()
+    values
+        .into_iter()
+        .filter_map(|(metric, values)| Some((metric, median(values)?)))
+        .collect()
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {

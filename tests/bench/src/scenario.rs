@@ -52,16 +52,36 @@ impl Scenario {
     pub(crate) fn layout(self) -> Layout {
         let two = Pace::Closed { in_flight: 2 };
         match self {
-            Self::Fan10 => Layout { clients: 200, rooms: 20, senders: 200, pace: two },
-            Self::Fan200 => Layout { clients: 200, rooms: 1, senders: 4, pace: two },
-            Self::Nofan => Layout { clients: 100, rooms: 100, senders: 100, pace: two },
+            Self::Fan10 => Layout {
+                clients: 200,
+                rooms: 20,
+                senders: 200,
+                pace: two,
+            },
+            Self::Fan200 => Layout {
+                clients: 200,
+                rooms: 1,
+                senders: 4,
+                pace: two,
+            },
+            Self::Nofan => Layout {
+                clients: 100,
+                rooms: 100,
+                senders: 100,
+                pace: two,
+            },
             Self::Open1k => Layout {
                 clients: 200,
                 rooms: 20,
                 senders: 200,
                 pace: Pace::Open { per_second: 1_000 },
             },
-            Self::Idle => Layout { clients: 5_000, rooms: 500, senders: 0, pace: Pace::Silent },
+            Self::Idle => Layout {
+                clients: 5_000,
+                rooms: 500,
+                senders: 0,
+                pace: Pace::Silent,
+            },
         }
     }
 }

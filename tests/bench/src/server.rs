@@ -90,6 +90,15 @@ impl Launcher {
         }
     }
 
+    /// What `node --version` says; nothing when Node is not measured.
+    pub(crate) fn node_version(&self) -> Option<String> {
+        if !self.subjects().contains(&Subject::Node) {
+            return None;
+        }
+        let output = Command::new("node").arg("--version").output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// Where databases, logs and the report go.
     pub(crate) fn out_dir(&self) -> &Path {
         &self.out_dir
@@ -103,7 +112,11 @@ impl Launcher {
     /// Starts a server on a free port and waits until it is ready.
     pub(crate) fn start(&self, subject: Subject) -> Result<Server> {
         if let Some(target) = &self.given {
-            return Ok(Server { target: target.clone(), child: None, _data: None });
+            return Ok(Server {
+                target: target.clone(),
+                child: None,
+                _data: None,
+            });
         }
         let data = tempfile::Builder::new().prefix("data-").tempdir_in(&self.out_dir)?;
         let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
@@ -113,7 +126,10 @@ impl Launcher {
             .current_dir(data.path())
             .env("PORT", "0")
             .env("JWT_SECRET", &self.secret)
-            .env("DATABASE_URL", format!("sqlite:{}", data.path().join("bench.db").display()))
+            .env(
+                "DATABASE_URL",
+                format!("sqlite:{}", data.path().join("bench.db").display()),
+            )
             // Whatever the shell has set for a server must not change what is measured.
             .env_remove("REDIS_URL")
             .env_remove("FRONTEND_URL")
@@ -123,7 +139,9 @@ impl Launcher {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        let child = command.spawn().with_context(|| format!("{subject} could not be started"))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("{subject} could not be started"))?;
         // The command holds the writing ends; the pipe must end with the server.
         drop(command);
         let mut server = Server {
@@ -138,7 +156,9 @@ impl Launcher {
         let port = follow(reader, File::create(&log)?).recv_timeout(START);
         let port = port.map_err(|_| anyhow!("{subject} does not listen, see {}", log.display()))?;
         server.target.address.set_port(port);
-        server.wait_until_ready().with_context(|| format!("see {}", log.display()))?;
+        server
+            .wait_until_ready()
+            .with_context(|| format!("see {}", log.display()))?;
         Ok(server)
     }
 
@@ -180,7 +200,9 @@ impl Server {
     /// # Errors
     /// It had ended before, ended badly, or did not end in time.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let Some(child) = self.child.as_mut() else { return Ok(()) };
+        let Some(child) = self.child.as_mut() else {
+            return Ok(());
+        };
         if let Some(status) = child.try_wait()? {
             bail!("the server ended by itself: {status}");
         }
@@ -252,7 +274,11 @@ fn given(args: &Args) -> Result<Option<Target>> {
         return Ok(None);
     };
     process::open(pid)?;
-    Ok(Some(Target { address: loopback(url)?, pid, secret: secret.clone() }))
+    Ok(Some(Target {
+        address: loopback(url)?,
+        pid,
+        secret: secret.clone(),
+    }))
 }
 
 /// The address of `url`, which must be one of this machine's own: the load is an attack on any
@@ -267,9 +293,15 @@ fn loopback(url: &str) -> Result<SocketAddr> {
         .collect();
     let strange = addresses.iter().find(|address| !address.ip().is_loopback());
     if let Some(strange) = strange {
-        bail!("{} is not a loopback address: only servers of this machine are loaded", strange.ip());
+        bail!(
+            "{} is not a loopback address: only servers of this machine are loaded",
+            strange.ip()
+        );
     }
-    addresses.first().copied().with_context(|| format!("`{host}` has no address"))
+    addresses
+        .first()
+        .copied()
+        .with_context(|| format!("`{host}` has no address"))
 }
 
 /// A secret of 32 random bytes in hexadecimal, for this run alone.
@@ -287,8 +319,14 @@ mod tests {
     #[test]
     fn the_port_is_found_in_plain_and_structured_lines() {
         assert_eq!(port_in("listening on http://127.0.0.1:4100"), Some(4100));
-        assert_eq!(port_in("INFO parlance: listening on http://[::]:4101, tenant x"), Some(4101));
-        assert_eq!(port_in(r#"{"message":"listening on http://0.0.0.0:4102","n":1}"#), Some(4102));
+        assert_eq!(
+            port_in("INFO parlance: listening on http://[::]:4101, tenant x"),
+            Some(4101)
+        );
+        assert_eq!(
+            port_in(r#"{"message":"listening on http://0.0.0.0:4102","n":1}"#),
+            Some(4102)
+        );
         assert_eq!(port_in("connected to redis:6379"), None);
     }
 
