@@ -27,7 +27,7 @@ use crate::store::sqlite::SqliteStore;
 use crate::tenant::{ClientLimits, Tenant};
 
 pub use dev::{Development, PageMinter};
-pub use handlers::{load_component, load_routes};
+pub use handlers::{load_component, load_routes, shipped};
 
 /// Runs the server until it is told to stop. `development` adds the page and tokens for it.
 ///
@@ -61,6 +61,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let state = http::State { store, metrics, services: services.clone(), tenant: tenant.clone(), minter };
     let (router, server) = Server::attach(http::router(state), services.clone(), server_limits(&config));
     server.open(tenant.clone());
+    let expiry = server.enforce_expiry();
     let router = router.layer(http::cors(&config)?);
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -80,7 +81,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let _ = stop.send(());
     let _ = serving.await;
     let left = server.shut_down(config.server.shutdown_timeout.mul_f32(0.8)).await;
-    drop((server, reloading, tenant, services));
+    drop((server, expiry, reloading, tenant, services));
     shutdown::finish(committing, sqlite, config.server.shutdown_timeout.mul_f32(0.2), left).await;
     Ok(())
 }

@@ -25,7 +25,7 @@ pub fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes
         let info = HandlerInfo { name: name.into(), settings: handler.settings.clone() };
         let loaded = match &handler.component {
             Component::Absent => continue,
-            Component::Shipped => shipped(sandbox, name, info)?,
+            Component::Shipped => load_shipped(sandbox, name, info)?,
             Component::File(path) => load_component(sandbox, path, info)
                 .with_context(|| format!("handlers.{name}.component = {:?}", path.display().to_string()))?,
         };
@@ -37,10 +37,14 @@ pub fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes
     Ok(routes)
 }
 
-fn shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result<Handler> {
-    let (_, bytes) = SHIPPED
-        .iter()
-        .find(|(shipped, _)| *shipped == name)
+/// The shipped handler of that name, as a component; `None` when there is none.
+#[must_use]
+pub fn shipped(name: &str) -> Option<&'static [u8]> {
+    SHIPPED.iter().find(|(shipped, _)| *shipped == name).map(|(_, bytes)| *bytes)
+}
+
+fn load_shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result<Handler> {
+    let bytes = shipped(name)
         .with_context(|| format!("handlers.{name}: no handler for this is shipped; name a component"))?;
     sandbox.load(Arc::new(info), bytes).with_context(|| format!("the shipped {name} handler"))
 }

@@ -61,6 +61,12 @@ impl Authenticator {
         &self.tenant
     }
 
+    /// Whether the identity's token has expired, by the same leeway that applied when it was verified.
+    #[must_use]
+    pub fn has_expired(&self, identity: &Identity, now_ms: u64) -> bool {
+        identity.expires_at_ms().saturating_add(self.leeway_ms) <= now_ms
+    }
+
     /// Verifies a token. `now_ms` is the time in milliseconds since the Unix epoch.
     ///
     /// # Errors

@@ -55,6 +55,13 @@ impl Call {
         if !self.joined(room) {
             return Err(Fault::Denied);
         }
-        Ok(self.surroundings.members(&id, limit.min(MEMBERS_MAX) as usize).await)
+        let limit = limit.min(MEMBERS_MAX) as usize;
+        let mut members = self.surroundings.members(&id, limit).await;
+        // Whoever joins in this very event counts; the join itself happens only after it.
+        let own = self.identity.user();
+        if !members.contains(own) && members.len() < limit {
+            members.push(own.clone());
+        }
+        Ok(members)
     }
 }

@@ -1,6 +1,5 @@
 //! One tenant's hall: the task that makes visible what has been committed.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -102,7 +101,7 @@ impl Hall {
     }
 
     /// Ends the waiting of a join that was held: `first` goes out, then what was held without messages up to
-    /// `from_seq`.
+    /// `from_seq`. Counts as unsettled until then.
     ///
     /// # Errors
     /// When the hall is gone.
@@ -113,7 +112,14 @@ impl Hall {
         from_seq: u64,
         first: Option<Outgoing>,
     ) -> Result<(), HallGone> {
-        self.post(Mail::Release { connection, room, from_seq, first }).await
+        // What comes next on this connection must not overtake the acknowledgement.
+        connection.begin();
+        let mail = Mail::Release { connection: connection.clone(), room, from_seq, first };
+        let posted = self.post(mail).await;
+        if posted.is_err() {
+            connection.settle();
+        }
+        posted
     }
 
     /// Takes back a join that cannot be completed.
@@ -164,6 +170,7 @@ impl State {
                 }
                 Mail::Release { connection, room, from_seq, first } => {
                     self.rooms.release(&room, &connection, from_seq, first);
+                    connection.settle();
                 }
                 Mail::Leave { connection, room } => self.rooms.leave(&room, &connection),
                 Mail::Members { room, limit, reply } => {
@@ -277,9 +284,6 @@ impl State {
         let Some(Changed { status, since, rooms }) = changed else { return };
         let identity = connection.identity.load();
         let outgoing = wire::presence(identity.user(), identity.name(), status, since);
-        let rooms: HashSet<RoomId> = rooms;
-        for room in &rooms {
-            self.rooms.send(room, None, None, &outgoing);
-        }
+        self.rooms.send_across(&rooms, &outgoing);
     }
 }

@@ -1,6 +1,6 @@
 //! Who is in which room on this node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::connection::{Connection, Outgoing};
@@ -14,6 +14,21 @@ pub(super) struct Member {
     /// While the acknowledgement of its join is being prepared, what the room gets waits here, so that the client
     /// sees the past before the present. Lives for one read of the store.
     held: Option<Vec<(Option<u64>, Outgoing)>>,
+}
+
+impl Member {
+    /// Sends, or holds; `seq` when it is a message.
+    fn send(&mut self, seq: Option<u64>, outgoing: &Outgoing) {
+        match &mut self.held {
+            Some(held) if held.len() < HELD_MAX => held.push((seq, outgoing.clone())),
+            Some(_) => self.connection.outlet.disconnect(),
+            None if seq.is_some_and(|seq| seq <= self.from_seq) => {}
+            // A connection that does not keep up is closed by its outlet; the others are not concerned.
+            None => {
+                let _ = self.connection.outlet.send(outgoing.clone());
+            }
+        }
+    }
 }
 
 /// Packets held for one joining connection; a busier room makes the joiner's connection too slow.
@@ -55,7 +70,8 @@ impl Rooms {
             .get_mut(room)
             .and_then(|members| members.iter_mut().find(|member| Arc::ptr_eq(&member.connection, connection)));
         let Some(member) = member else { return };
-        member.from_seq = from_seq;
+        member.from_seq = member.from_seq.max(from_seq);
+        let from_seq = member.from_seq;
         for (seq, outgoing) in member.held.take().unwrap_or_default() {
             if seq.is_none_or(|seq| seq > from_seq) {
                 let _ = member.connection.outlet.send(outgoing);
@@ -88,13 +104,18 @@ impl Rooms {
             if except.is_some_and(|except| Arc::ptr_eq(except, &member.connection)) {
                 continue;
             }
-            match &mut member.held {
-                Some(held) if held.len() < HELD_MAX => held.push((seq, outgoing.clone())),
-                Some(_) => member.connection.outlet.disconnect(),
-                None if seq.is_some_and(|seq| seq <= member.from_seq) => {}
-                // A connection that does not keep up is closed by its outlet; the others are not concerned.
-                None => {
-                    let _ = member.connection.outlet.send(outgoing.clone());
+            member.send(seq, outgoing);
+        }
+    }
+
+    /// Sends once to everybody who is in any of the rooms.
+    pub(super) fn send_across(&mut self, rooms: &HashSet<RoomId>, outgoing: &Outgoing) {
+        let mut told: HashSet<*const Connection> = HashSet::new();
+        for room in rooms {
+            let members = self.rooms.get_mut(room).map(Vec::as_mut_slice).unwrap_or_default();
+            for member in members {
+                if told.insert(Arc::as_ptr(&member.connection)) {
+                    member.send(None, outgoing);
                 }
             }
         }
@@ -102,7 +123,7 @@ impl Rooms {
 
     /// Users in the room, each once.
     pub(super) fn users(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let members = self.rooms.get(room).map(Vec::as_slice).unwrap_or_default();
         members
             .iter()

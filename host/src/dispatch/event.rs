@@ -49,10 +49,31 @@ struct HistoryRequest {
     limit: Option<u32>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct JoinOptions {
     #[serde(default)]
     after: Option<u64>,
+}
+
+/// A JSON object and nothing else: serde would take an array of the fields as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Fields<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(serde::de::value::MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+        reader.deserialize_map(Fields(std::marker::PhantomData))
+    }
 }
 
 /// Keeps a JSON value as its text; `null` is none.
@@ -79,8 +100,10 @@ impl Event {
                 return Err(failure.unwrap_or_else(|| invalid(format!("{}: {}", shape(name(text)), plain(&error)))));
             }
         };
-        if let Self::Custom { attachments: own, .. } = &mut event {
-            *own = attachments;
+        match &mut event {
+            Self::Custom { attachments: own, .. } => *own = attachments,
+            _ if attachments.is_empty() => {}
+            _ => return Err(invalid(format!("{}: it takes no binary data", shape(name(text))))),
         }
         event.check(limits)?;
         Ok(event)
@@ -134,7 +157,7 @@ impl<'de> Visitor<'de> for &Reading<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Event, A::Error> {
         let name: std::borrow::Cow<'de, str> = argument(&mut items, "its name")?;
         let event = match &*name {
-            "send-message" => Event::Message(argument(&mut items, "an object")?),
+            "send-message" => Event::Message(argument::<_, Object<_>>(&mut items, "an object")?.0),
             "typing" => Event::Typing {
                 room: argument(&mut items, "the room")?,
                 typing: items.next_element::<Option<bool>>()?.flatten().unwrap_or(true),
@@ -142,7 +165,7 @@ impl<'de> Visitor<'de> for &Reading<'_> {
             "read-message" => Event::Read { message: argument(&mut items, "the message id")? },
             "join-room" => Event::Join {
                 room: argument(&mut items, "the room")?,
-                after: items.next_element::<Option<JoinOptions>>()?.flatten().unwrap_or_default().after,
+                after: items.next_element::<Option<Object<JoinOptions>>>()?.flatten().and_then(|options| options.0.after),
             },
             "leave-room" => Event::Leave { room: argument(&mut items, "the room")? },
             "set-presence" => match argument::<_, Status>(&mut items, "the status")? {
@@ -151,7 +174,7 @@ impl<'de> Visitor<'de> for &Reading<'_> {
             },
             "get-presence" => Event::GetPresence(argument(&mut items, "the users")?),
             "history" => {
-                let HistoryRequest { room, before, limit } = argument(&mut items, "an object")?;
+                let Object(HistoryRequest { room, before, limit }) = argument(&mut items, "an object")?;
                 Event::History { room, before, limit }
             }
             "refresh-token" => Event::RefreshToken(argument(&mut items, "the token")?),
@@ -313,6 +336,7 @@ mod tests {
             (Code::Invalid, "send-message takes {roomId, content, metadata?, clientId?}: missing field `content`".into())
         );
         assert!(told(r#"["send-message"]"#).1.ends_with("an object is missing"));
+        assert!(told(r#"["send-message",["r","c"]]"#).1.contains("expected an object"));
         assert!(told(r#"["send-message",5]"#).1.contains("invalid type: integer `5`"));
         assert!(told(r#"["typing","r","yes"]"#).1.starts_with("typing takes"));
         assert!(told(r#"["set-presence","offline"]"#).1.contains("have gone"));

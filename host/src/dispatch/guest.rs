@@ -87,8 +87,8 @@ async fn release(
         Ok((last_seq, page)) => {
             let text = join_reply(last_seq, &page, data.as_deref());
             let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
-            // One who was in already has what was delivered until now, and nothing is held for them.
-            let from_seq = if already { 0 } else { last_seq };
+            // One who was in already and did not ask for the past still gets what is on its way.
+            let from_seq = if already && after.is_none() { 0 } else { last_seq };
             hall.release(connection.clone(), room, from_seq, first).await
         }
         Err(error) => {

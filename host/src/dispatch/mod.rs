@@ -49,7 +49,7 @@ async fn event(session: &Arc<Session>, packet: Packet) {
         Ok(event) => event,
         Err(error) => return fail(session, arrival, error).await,
     };
-    if session.connection.identity.load().expires_at_ms() <= at_ms && !matches!(event, Event::RefreshToken(_)) {
+    if session.has_expired(at_ms) && !matches!(event, Event::RefreshToken(_)) {
         let error = EventError::new(Code::Denied, "the token has expired; send a new one with refresh-token");
         return fail(session, arrival, error).await;
     }

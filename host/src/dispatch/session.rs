@@ -149,6 +149,12 @@ impl Session {
         }
     }
 
+    /// Whether the connection's token has expired.
+    #[must_use]
+    pub fn has_expired(&self, now_ms: u64) -> bool {
+        self.tenant.authenticator.has_expired(&self.connection.identity.load(), now_ms)
+    }
+
     /// Whether nothing waits and nothing is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {

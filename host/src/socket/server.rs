@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::adapter::{Adapter, Adapters};
 use super::namespace::{Sessions, register};
-use crate::dispatch::Services;
+use crate::dispatch::{Services, now_ms};
 use crate::tenant::Tenant;
 
 /// Packets up to this many times `limits.packet` are read and answered `too-large`; a larger one ends the
@@ -22,6 +22,8 @@ const ATTACHMENTS: usize = 10;
 const READ_BUFFER: usize = 512;
 /// Clients that are told to go in one step of a shutdown.
 const FAREWELLS: usize = 200;
+/// How often expired tokens are looked for: so long may a connection outlive its token.
+const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 /// Time between two steps, and between two looks at what is left.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -44,6 +46,15 @@ pub struct ServerLimits {
     pub ping_timeout: Duration,
     /// How long a transport may take to connect to a namespace.
     pub connect_timeout: Duration,
+}
+
+/// A task that ends when this is dropped.
+pub struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The Socket.IO server.
@@ -82,6 +93,21 @@ impl Server {
     /// Opens the tenant's namespace.
     pub fn open(&self, tenant: Arc<Tenant>) {
         register(&self.io, &self.adapters, tenant, self.services.clone(), self.sessions.clone(), &self.limits);
+    }
+
+    /// Disconnects clients whose token has expired and who have not sent a newer one, while the task lives.
+    pub fn enforce_expiry(&self) -> AbortOnDrop {
+        let sessions = self.sessions.clone();
+        AbortOnDrop(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(EXPIRY_LOOK).await;
+                let now = now_ms();
+                for session in sessions.list().into_iter().filter(|session| session.has_expired(now)) {
+                    tracing::debug!(connection = %session.connection.id, "disconnected: the token has expired");
+                    session.connection.outlet.disconnect();
+                }
+            }
+        }))
     }
 
     /// Refuses new events, finishes those that came before, and tells every client. Call it once nothing is accepted
