@@ -43,7 +43,7 @@ const FRAMES = {
   'an unknown packet type': '49',
   'an unknown engine packet': 'x',
   'an empty frame': '',
-  'a hundred thousand brackets': `421["of-nobody",${'['.repeat(30_000)}${']'.repeat(30_000)}]`,
+  'thirty thousand brackets': `421["of-nobody",${'['.repeat(30_000)}${']'.repeat(30_000)}]`,
   'a megabyte of content': `421["send-message",{"roomId":"r","content":"${'x'.repeat(1024 * 1024)}"}]`,
   'a second connect': `40${JSON.stringify({ token: token('eve') })}`,
 };

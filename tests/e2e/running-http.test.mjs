@@ -43,10 +43,11 @@ test('/metrics counts events, their latency, guest time and commit batches', asy
   await ann.join(room);
   for (let i = 0; i < 20; i += 1) await ann.post(room, `${i}`);
   const risen = async (pattern) => sum(await metrics(), pattern) - sum(before, pattern);
-  await eventually(async () => (await risen(/^parlance_events_total.*send-message/)) === 20, '20 events counted');
-  assert.ok((await risen(/^parlance_\w*latency\w*_count/)) >= 20, 'latency from packet to delivery');
-  assert.ok((await risen(/^parlance_guest\w*_count/)) >= 21, 'guest time');
-  assert.ok((await risen(/^parlance_commit\w*_count/)) >= 1, 'commit batches');
+  await eventually(async () => (await risen(/^parlance_events_total.*"message"/)) === 20, '20 events counted');
+  assert.ok((await risen(/^parlance_event_seconds_count/)) >= 21, 'latency from packet to delivery');
+  assert.ok((await risen(/^parlance_guest_seconds_count/)) >= 21, 'guest time');
+  assert.equal(await risen(/^parlance_commit_batch_events_sum/), 20, 'commit batches');
+  assert.equal(await risen(/^parlance_messages_total/), 20);
 });
 
 test('/metrics counts refusals and failures by code', async () => {
@@ -54,10 +55,11 @@ test('/metrics counts refusals and failures by code', async () => {
   const before = await metrics();
   await ann.ask('typing', freshRoom());
   await refused(server, { auth: {} });
+  const oneMore = [/^parlance_event_failures_total.*"denied"/, /^parlance_refused_total/];
   await eventually(async () => {
     const now = await metrics();
-    return sum(now, /^parlance_events_total.*denied/) === sum(before, /^parlance_events_total.*denied/) + 1;
-  }, 'one more denied event');
+    return oneMore.every((pattern) => sum(now, pattern) === sum(before, pattern) + 1);
+  }, 'one more of each');
 });
 
 test('labels come from the server, never from a client', async () => {

@@ -56,8 +56,7 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
 test('SIGINT, as from a terminal, ends it as well', async () => {
   const server = await startServer();
   const ann = await connect(server, 'ann', { reconnection: false });
-  process.kill(server.pid, 'SIGINT');
-  await ann.until(() => ann.disconnects.length > 0, 'a disconnect');
-  const { code } = await server.stop();
+  const { code } = await server.stop('SIGINT');
   assert.equal(code, 0);
+  await ann.until(() => ann.disconnects.length > 0, 'a disconnect');
 });

@@ -67,8 +67,14 @@ export class Client {
     return this.connected(times);
   }
 
+  /** Sends; a function as the last argument gets the acknowledgement. */
   emit(event, ...args) {
-    this.socket.emit(event, ...args);
+    const told = typeof args.at(-1) === 'function' ? args.pop() : null;
+    if (!told) return void this.socket.emit(event, ...args);
+    this.socket.emit(event, ...args, (answer) => {
+      told(answer);
+      this.#conditions.changed();
+    });
   }
 
   /** Sends and waits for the acknowledgement. */

@@ -164,9 +164,9 @@ class Server {
   }
 
   /** Asks it to end, as an orchestrator does: `{code, signal, ms}`. */
-  async stop() {
+  async stop(signal = 'SIGTERM') {
     const begun = performance.now();
-    this.#process.signal('SIGTERM');
+    this.#process.signal(signal);
     const exit = await this.#process.end(20_000);
     return { ...exit, ms: performance.now() - begun };
   }

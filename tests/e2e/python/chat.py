@@ -37,11 +37,11 @@ class User:
         check(answer["ok"] is True, (event, answer))
         return answer
 
-    def hears(self, event: str) -> dict:
-        """The next event of that name; others before it are passed over."""
+    def hears(self, event: str, **wanted) -> dict:
+        """The next event of that name with these fields; others before it are passed over."""
         while True:
             name, *args = self.inbox.get(timeout=PATIENCE_S)
-            if name == event:
+            if name == event and wanted.items() <= args[0].items():
                 return args[0]
 
 
@@ -56,8 +56,7 @@ ann, bob = User(os.environ["ANN_TOKEN"]).connect(), User(os.environ["BOB_TOKEN"]
 joined = ann.ask("join-room", ROOM)
 check(joined["lastSeq"] == 0 and joined["complete"] is True, joined)
 bob.ask("join-room", ROOM)
-seen = ann.hears("presence")
-check(seen["userId"] == "bob" and seen["status"] == "online", seen)
+ann.hears("presence", userId="bob", status="online")
 
 bob.ask("typing", ROOM, True)
 typing = ann.hears("user-typing")
@@ -83,8 +82,7 @@ refusal = ann.client.call("send-message", {"roomId": ROOM, "content": b"bytes"},
 check(refusal["ok"] is False and refusal["error"]["code"] == "invalid", refusal)
 
 bob.client.disconnect()
-gone = ann.hears("presence")
-check(gone["userId"] == "bob" and gone["status"] == "offline", gone)
+ann.hears("presence", userId="bob", status="offline")
 ann.client.disconnect()
 
 stranger = User("garbage")
