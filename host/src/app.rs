@@ -66,6 +66,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let listener = Listener::new(listener, config.limits.write_stall);
+    let transports = listener.transports();
     let service = router.into_make_service_with_connect_info::<Peer>();
     let serving = tokio::spawn(async move {
         // Dropping this future closes the listening socket; connections live on in tasks of their own.
@@ -80,7 +81,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     tracing::info!("stopping: no new connections; finishing what is in flight");
     let _ = stop.send(());
     let _ = serving.await;
-    let left = server.shut_down(config.server.shutdown_timeout.mul_f32(0.8)).await;
+    let left = server.shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports).await;
     drop((server, expiry, reloading, tenant, services));
     shutdown::finish(committing, sqlite, config.server.shutdown_timeout.mul_f32(0.2), left).await;
     Ok(())

@@ -11,5 +11,5 @@ mod namespace;
 mod outlet;
 mod server;
 
-pub use listener::{Listener, Peer};
+pub use listener::{Listener, Peer, Transports};
 pub use server::{Server, ServerLimits};

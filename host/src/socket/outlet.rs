@@ -35,9 +35,12 @@ pub(super) struct Outside {
     pub(super) too_slow: IntCounter,
 }
 
+#[derive(Default)]
 struct Spill {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
+    /// The client is to be disconnected once all of it is sent; nothing is added any more.
+    last: bool,
 }
 
 enum State {
@@ -74,7 +77,7 @@ impl Outlet for SocketOutlet {
                 Ok(()) => Ok(()),
                 Err(SocketError::InternalChannelFull) => {
                     let bytes = outgoing.len();
-                    *state = State::Spilling(Spill { waiting: VecDeque::from([outgoing]), bytes });
+                    *state = State::Spilling(Spill { waiting: VecDeque::from([outgoing]), bytes, last: false });
                     tokio::spawn(self.0.clone().follow());
                     Ok(())
                 }
@@ -83,6 +86,7 @@ impl Outlet for SocketOutlet {
                     Err(SendFailed)
                 }
             },
+            State::Spilling(spill) if spill.last => Err(SendFailed),
             State::Spilling(spill) => {
                 spill.bytes = spill.bytes.saturating_add(outgoing.len());
                 spill.waiting.push_back(outgoing);
@@ -98,10 +102,19 @@ impl Outlet for SocketOutlet {
     }
 
     fn disconnect(&self) {
-        *self.0.state.lock() = State::Closed;
-        let options = BroadcastOptions::new(self.0.sid);
-        if self.0.outside.adapter.local.disconnect_socket(options).is_err() {
-            self.0.cut();
+        let mut state = self.0.state.lock();
+        match &mut *state {
+            State::Closed => {}
+            // What was sent before comes first.
+            State::Spilling(spill) => spill.last = true,
+            State::Flowing => {
+                if self.0.try_disconnect() {
+                    *state = State::Closed;
+                } else {
+                    *state = State::Spilling(Spill { last: true, ..Spill::default() });
+                    tokio::spawn(self.0.clone().follow());
+                }
+            }
         }
     }
 }
@@ -121,6 +134,11 @@ impl Inner {
         };
         let sent = self.outside.adapter.local.broadcast(packet, BroadcastOptions::new(self.sid));
         sent.map_err(|errors| errors.into_iter().next().unwrap_or(SocketError::Closed))
+    }
+
+    /// Tells the client that it is disconnected; not, when its queue is full.
+    fn try_disconnect(&self) -> bool {
+        self.outside.adapter.local.disconnect_socket(BroadcastOptions::new(self.sid)).is_ok()
     }
 
     /// Sends on what has spilled as the client reads. One such task for a client at most; it ends when all is sent,
@@ -151,8 +169,14 @@ impl Inner {
                 return;
             }
             if spill.waiting.is_empty() {
-                *state = State::Flowing;
-                return;
+                if !spill.last {
+                    *state = State::Flowing;
+                    return;
+                }
+                if self.try_disconnect() {
+                    *state = State::Closed;
+                    return;
+                }
             }
             if progress.elapsed() > self.outside.stall {
                 *state = State::Closed;
@@ -170,7 +194,7 @@ impl Inner {
             Some(peer) => peer.cut(),
             // Polling, or no transport of ours: it ends with its heartbeat.
             None => {
-                let _ = self.outside.adapter.local.disconnect_socket(BroadcastOptions::new(self.sid));
+                self.try_disconnect();
             }
         }
     }

@@ -9,6 +9,7 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio::time::Instant;
 
 use super::adapter::{Adapter, Adapters};
+use super::listener::Transports;
 use super::namespace::{Sessions, register};
 use crate::dispatch::{Services, now_ms};
 use crate::tenant::Tenant;
@@ -22,6 +23,8 @@ const ATTACHMENTS: usize = 10;
 const READ_BUFFER: usize = 512;
 /// Clients that are told to go in one step of a shutdown.
 const FAREWELLS: usize = 200;
+/// How long transports may take to close once every client is told.
+const FLUSH: Duration = Duration::from_millis(1500);
 /// How often expired tokens are looked for: so long may a connection outlive its token.
 const EXPIRY_LOOK: Duration = Duration::from_secs(1);
 /// Time between two steps, and between two looks at what is left.
@@ -112,7 +115,7 @@ impl Server {
 
     /// Refuses new events, finishes those that came before, and tells every client. Call it once nothing is accepted
     /// any more. Gives how many connections were left when time was up.
-    pub async fn shut_down(&self, time: Duration) -> usize {
+    pub async fn shut_down(&self, time: Duration, transports: &Transports) -> usize {
         let deadline = Instant::now() + time;
         self.services.draining.store(true, Ordering::Relaxed);
         while Instant::now() < deadline && !self.sessions.list().iter().all(|session| session.is_idle()) {
@@ -123,6 +126,11 @@ impl Server {
             tokio::time::sleep(STEP).await;
         }
         while Instant::now() < deadline && self.sessions.len() > 0 {
+            tokio::time::sleep(STEP).await;
+        }
+        // A client that reads its farewell closes the transport; leaving before that would look like a crash to it.
+        let flushed = deadline.min(Instant::now() + FLUSH);
+        while Instant::now() < flushed && transports.open() > 0 {
             tokio::time::sleep(STEP).await;
         }
         self.sessions.len()
