@@ -62,7 +62,8 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let (router, server) = Server::attach(http::router(state), services.clone(), server_limits(&config));
     server.open(tenant.clone());
     let expiry = server.enforce_expiry();
-    let router = router.layer(http::cors(&config)?);
+    let refuse = axum::middleware::from_fn_with_state(services.clone(), http::refuse_when_draining);
+    let router = router.layer(refuse).layer(http::cors(&config)?);
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let listener = Listener::new(listener, config.limits.write_stall);
@@ -79,9 +80,9 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     announce(&config, address, &tenant, development.as_ref());
     shutdown::signal().await?;
     tracing::info!("stopping: no new connections; finishing what is in flight");
+    let left = server.shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports).await;
     let _ = stop.send(());
     let _ = serving.await;
-    let left = server.shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports).await;
     drop((server, expiry, reloading, tenant, services));
     shutdown::finish(committing, sqlite, config.server.shutdown_timeout.mul_f32(0.2), left).await;
     Ok(())

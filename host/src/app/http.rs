@@ -5,8 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State as Shared;
+use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,16 @@ pub(super) fn cors(config: &Config) -> Result<CorsLayer> {
         .map(|origin| HeaderValue::from_str(origin).with_context(|| format!("the origin {origin:?}")))
         .collect::<Result<Vec<_>>>()?;
     Ok(layer.allow_origin(origins).allow_credentials(true))
+}
+
+/// Refuses new Socket.IO handshakes while the server is shutting down; requests of sessions that exist go on.
+pub(super) async fn refuse_when_draining(Shared(services): Shared<Arc<Services>>, request: Request, next: Next) -> Response {
+    let handshake = request.uri().path().starts_with("/socket.io")
+        && !request.uri().query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="));
+    if handshake && services.draining.load(std::sync::atomic::Ordering::Relaxed) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n").into_response();
+    }
+    next.run(request).await
 }
 
 #[derive(Serialize)]

@@ -55,8 +55,11 @@ pub trait Outlet: Send + Sync {
     /// When the client does not keep up; the connection is then closed by the outlet itself.
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed>;
 
-    /// Tells the client that it is disconnected and closes.
+    /// Tells the client that it is disconnected, after what was sent before.
     fn disconnect(&self);
+
+    /// Whether nothing waits for a slow client.
+    fn is_flushed(&self) -> bool;
 }
 
 /// One connection. Shared by its socket, its events and the hall; lives until the last of them lets go.

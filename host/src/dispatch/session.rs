@@ -155,11 +155,11 @@ impl Session {
         self.tenant.authenticator.has_expired(&self.connection.identity.load(), now_ms)
     }
 
-    /// Whether nothing waits and nothing is under way.
+    /// Whether nothing waits and nothing is under way, in either direction.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let queue = self.queue.lock();
-        !queue.running && queue.work.is_empty() && self.connection.is_settled()
+        !queue.running && queue.work.is_empty() && self.connection.is_settled() && self.connection.outlet.is_flushed()
     }
 
     fn run_if_idle(self: &Arc<Self>, queue: &mut Queue) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -57,6 +58,13 @@ impl Sessions {
             self.metrics.connections.dec();
             session.end();
         }
+    }
+
+    /// All of them, and none are left.
+    pub(super) fn take(&self) -> Vec<Arc<Session>> {
+        let sessions: Vec<_> = std::mem::take(&mut *self.all.lock()).into_values().collect();
+        sessions.iter().for_each(|_| self.metrics.connections.dec());
+        sessions
     }
 
     pub(super) fn len(&self) -> usize {
@@ -144,6 +152,14 @@ impl Door {
     /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
     /// what the client sends then must find its handlers in place.
     fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
+        let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
+        if self.services.draining.load(Ordering::Relaxed) {
+            // A client that is refused does not try again; one whose transport ends does.
+            if let Some(peer) = &peer {
+                peer.cut();
+            }
+            return Err(Refused("the server is shutting down".to_owned()));
+        }
         let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
         let identity = self.tenant.authenticator.verify(&token, now_ms()).map_err(|error| {
             self.services.metrics.refused.inc();
@@ -154,7 +170,6 @@ impl Door {
             self.services.metrics.refused.inc();
             return Err(Refused("the server has no room for another connection; try again later".to_owned()));
         }
-        let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
         let outlet = SocketOutlet::new(socket.id, self.outside.clone(), peer);
         let id = ConnectionId::from_bits(self.services.chance.bits());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), "connected");

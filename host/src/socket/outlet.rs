@@ -117,6 +117,10 @@ impl Outlet for SocketOutlet {
             }
         }
     }
+
+    fn is_flushed(&self) -> bool {
+        !matches!(*self.0.state.lock(), State::Spilling(_))
+    }
 }
 
 impl Inner {

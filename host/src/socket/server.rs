@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::adapter::{Adapter, Adapters};
 use super::listener::Transports;
 use super::namespace::{Sessions, register};
-use crate::dispatch::{Services, now_ms};
+use crate::dispatch::{Services, Session, now_ms};
 use crate::tenant::Tenant;
 
 /// Packets up to this many times `limits.packet` are read and answered `too-large`; a larger one ends the
@@ -21,13 +21,13 @@ const ANSWERED_PACKETS: usize = 32;
 const ATTACHMENTS: usize = 10;
 /// Bytes read at once from a WebSocket. Counts for each connection; larger messages take more reads.
 const READ_BUFFER: usize = 512;
-/// Clients that are told to go in one step of a shutdown.
-const FAREWELLS: usize = 200;
-/// How long transports may take to close once every client is told.
-const FLUSH: Duration = Duration::from_millis(1500);
+/// Time for what was sent last to leave the sockets' own queues, which cannot be looked into.
+const FLUSH: Duration = Duration::from_millis(100);
+/// How long transports may take to close once they are told to.
+const GOODBYE: Duration = Duration::from_millis(1500);
 /// How often expired tokens are looked for: so long may a connection outlive its token.
 const EXPIRY_LOOK: Duration = Duration::from_secs(1);
-/// Time between two steps, and between two looks at what is left.
+/// Time between two looks at what is left.
 const STEP: Duration = Duration::from_millis(10);
 
 /// What connections are held to; `[limits]` in the config.
@@ -113,26 +113,28 @@ impl Server {
         }))
     }
 
-    /// Refuses new events, finishes those that came before, and tells every client. Call it once nothing is accepted
-    /// any more. Gives how many connections were left when time was up.
+    /// Refuses new events, finishes those that came before, and closes every transport: clients see the same as when
+    /// a usual Socket.IO server closes, and reconnect by themselves. Gives how many were left when time was up.
+    ///
+    /// The listener still accepts meanwhile, since a polling client needs new requests to hear of its end; the HTTP
+    /// side refuses new handshakes while `draining` is set.
     pub async fn shut_down(&self, time: Duration, transports: &Transports) -> usize {
         let deadline = Instant::now() + time;
         self.services.draining.store(true, Ordering::Relaxed);
-        while Instant::now() < deadline && !self.sessions.list().iter().all(|session| session.is_idle()) {
-            tokio::time::sleep(STEP).await;
-        }
-        for some in self.sessions.list().chunks(FAREWELLS) {
-            some.iter().for_each(|session| session.connection.outlet.disconnect());
-            tokio::time::sleep(STEP).await;
-        }
-        while Instant::now() < deadline && self.sessions.len() > 0 {
-            tokio::time::sleep(STEP).await;
-        }
-        // A client that reads its farewell closes the transport; leaving before that would look like a crash to it.
-        let flushed = deadline.min(Instant::now() + FLUSH);
-        while Instant::now() < flushed && transports.open() > 0 {
-            tokio::time::sleep(STEP).await;
-        }
-        self.sessions.len()
+        wait_until(deadline, || self.sessions.list().iter().all(|session| session.is_idle())).await;
+        tokio::time::sleep(FLUSH).await;
+        let sessions = self.sessions.take();
+        sessions.iter().for_each(Session::end);
+        wait_until(deadline, || sessions.iter().all(|session| session.is_idle())).await;
+        // It waits for every transport, a stalled one too.
+        let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
+        wait_until(deadline.min(Instant::now() + GOODBYE), || transports.open() == 0).await;
+        transports.open()
+    }
+}
+
+async fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
+    while Instant::now() < deadline && !done() {
+        tokio::time::sleep(STEP).await;
     }
 }
