@@ -1,9 +1,16 @@
 #!/bin/sh
 # `make bench`: Parlance beside the usual Node server. Arguments go to the load generator; try --help.
-# Needs a release build of `parlance`, Node 18 or later with npm, and `taskset` of util-linux.
+# Needs release builds of `parlance` and `parlance-bench`, Node 18 or later with npm, and `taskset`
+# of util-linux.
 set -eu
 cd "$(dirname "$0")/../.."
 
+# Run as it was built: `cargo run` for this one package may choose other features and build anew.
+bench="${CARGO_TARGET_DIR:-target}/release/parlance-bench"
+[ -x "$bench" ] || {
+    echo "bench: $bench is missing: cargo build --release -p parlance -p parlance-bench" >&2
+    exit 1
+}
 for tool in node npm taskset; do
     command -v "$tool" >/dev/null || { echo "bench: $tool is not installed" >&2; exit 1; }
 done
@@ -12,4 +19,4 @@ if ! [ tests/bench/node/node_modules/.package-lock.json -nt tests/bench/node/pac
     echo "bench: installing the packages of the Node server" >&2
     npm ci --prefix tests/bench/node --no-audit --no-fund --silent
 fi
-exec cargo run --release --quiet --package parlance-bench -- "$@"
+exec "$bench" "$@"

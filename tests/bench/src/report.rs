@@ -79,7 +79,11 @@ impl<'a> Report<'a> {
             self.rounds
         );
         if *load_average > BUSY {
-            let _ = write!(text, "\nBUSY: load average {load_average}; trust ratios, not figures");
+            // A core is shared among threads, so a server with more of them gets more of it.
+            let _ = write!(
+                text,
+                "\nBUSY: load average {load_average}; only CPU per message compares fairly"
+            );
         }
         if self.file_system == "tmpfs" {
             text.push_str("\nNO DISK: on tmpfs a durable commit costs nothing");
