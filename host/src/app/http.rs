@@ -87,7 +87,7 @@ struct Readiness {
 async fn ready(Shared(state): Shared<State>) -> Response {
     let store = state.store.ping().await;
     if let Err(error) = &store {
-        tracing::warn!(%error, "not ready: the store cannot serve");
+        tracing::warn!(error = format!("{error:#}"), "not ready: the store cannot serve");
     }
     let draining = state.services.draining.load(std::sync::atomic::Ordering::Relaxed);
     let handlers: Vec<_> = state.tenant.routes().iter().map(|(interface, _)| interface.name()).collect();

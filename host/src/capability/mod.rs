@@ -161,6 +161,6 @@ fn user_id(text: &str) -> Result<UserId, Fault> {
 
 /// A read that failed: the handler learns that it may try later, the log learns why.
 fn unavailable(error: &crate::store::StoreError) -> Fault {
-    tracing::warn!(%error, "a handler's read failed");
+    tracing::warn!(error = format!("{error:#}"), "a handler's read failed");
     Fault::Unavailable("the store cannot serve now".to_owned())
 }

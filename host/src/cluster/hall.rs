@@ -30,8 +30,8 @@ pub struct Delivery {
     pub reply: Reply,
     /// How to answer.
     pub responder: Responder,
-    /// Joins of this event wait for [`Hall::release`].
-    pub hold_joins: bool,
+    /// A join of this room waits for [`Hall::release`].
+    pub held_room: Option<RoomId>,
     /// Told what became of the event once it is visible.
     pub done: Option<oneshot::Sender<Result<(), EventError>>>,
     /// When the packet came.
@@ -186,14 +186,14 @@ impl State {
     }
 
     fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { connection, effects, written, reply, responder, hold_joins, done, received, at_ms } = delivery;
+        let Delivery { connection, effects, written, reply, responder, held_room, done, received, at_ms } = delivery;
         let result = match written {
             Ok(written) => {
                 let mut written = written.into_iter();
                 let mut first_post = None;
                 for effect in effects {
                     let written = if effect.is_durable() { written.next() } else { None };
-                    self.apply(&connection, effect, written, hold_joins, at_ms, &mut first_post);
+                    self.apply(&connection, effect, written, held_room.as_ref(), at_ms, &mut first_post);
                 }
                 responder.succeed(&connection, &reply, first_post.as_ref());
                 Ok(())
@@ -217,7 +217,7 @@ impl State {
         connection: &Arc<Connection>,
         effect: Effect,
         written: Option<Written>,
-        hold_joins: bool,
+        held_room: Option<&RoomId>,
         at_ms: u64,
         first_post: &mut Option<Receipt>,
     ) {
@@ -245,7 +245,7 @@ impl State {
                     }
                 }
             }
-            (Effect::Join(room), _) => self.join(&room, connection, hold_joins),
+            (Effect::Join(room), _) => self.join(&room, connection, held_room == Some(&room)),
             (Effect::Leave(room), _) => self.rooms.leave(&room, connection),
             (Effect::SetPresence(status), _) => {
                 let changed = self.users.set(connection, status, at_ms);

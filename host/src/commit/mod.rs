@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::capability::Effect;
 use crate::cluster::{Connection, Delivery, Hall, Reply, Responder};
 use crate::error::{Code, EventError};
-use crate::id::TenantId;
+use crate::id::{RoomId, TenantId};
 use crate::metrics::Metrics;
 use crate::store::{Refusal, Store, StoreError, Unit, Write, Written};
 
@@ -34,8 +34,8 @@ pub struct Job {
     pub reply: Reply,
     /// How to answer.
     pub responder: Responder,
-    /// Joins of this event wait for [`Hall::release`].
-    pub hold_joins: bool,
+    /// A join of this room waits for [`Hall::release`].
+    pub held_room: Option<RoomId>,
     /// Told what became of the event once it is visible.
     pub done: Option<oneshot::Sender<Result<(), EventError>>>,
     /// When the packet came.
@@ -96,7 +96,7 @@ async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
         Ok(_) => metrics.committed(events, began.elapsed()),
         Err(error) => {
             metrics.commit_failures.inc();
-            tracing::error!(%error, events, "a transaction failed; its events are refused");
+            tracing::error!(error = format!("{error:#}"), events, "a transaction failed; its events are refused");
         }
     }
     results
@@ -136,7 +136,7 @@ fn deliveries(
     let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
     for job in jobs {
         let durable = is_durable(&job);
-        let Job { hall, connection, effects, failure, reply, responder, hold_joins, done, received, at_ms } = job;
+        let Job { hall, connection, effects, failure, reply, responder, held_room, done, received, at_ms } = job;
         let written = match failure {
             Some(error) => Err(error),
             None if !durable => Ok(Vec::new()),
@@ -158,7 +158,7 @@ fn deliveries(
             written,
             reply,
             responder,
-            hold_joins,
+            held_room,
             done,
             received,
             at_ms,

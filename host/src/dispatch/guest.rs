@@ -44,7 +44,7 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
         }
     };
     match decide(session, &arrival, input).await {
-        Ok((effects, data)) => settle(session, arrival, effects, None, reply(data), false).await,
+        Ok((effects, data)) => settle(session, arrival, effects, None, reply(data)).await,
         Err(error) => fail(session, arrival, error).await,
     }
 }
@@ -61,10 +61,10 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
     let id = RoomId::new(&room).ok().filter(|_| joins || already);
     let Some(id) = id else {
         // The handler said yes and did not let the user in: what it returned is all there is to say.
-        return settle(session, arrival, effects, None, Reply::Ok { data }, false).await;
+        return settle(session, arrival, effects, None, Reply::Ok { data }).await;
     };
     let responder = arrival.responder.clone();
-    let wait = submit(session, arrival, effects, None, Reply::Silent, true, true).await;
+    let wait = submit(session, arrival, effects, None, Reply::Silent, Some(id.clone()), true).await;
     if let Some(wait) = wait
         && let Ok(Err(error)) = wait.await
     {
@@ -92,7 +92,7 @@ async fn release(
             hall.release(connection.clone(), room, from_seq, first).await
         }
         Err(error) => {
-            tracing::error!(%error, connection = %connection.id, "what a joining client has missed cannot be read");
+            tracing::error!(error = format!("{error:#}"), connection = %connection.id, "what a joining client has missed cannot be read");
             session.services.metrics.failed(Code::Unavailable);
             responder.fail(connection, &EventError::new(Code::Unavailable, "history cannot be read now; try again"));
             if already { Ok(()) } else { hall.leave(connection.clone(), room).await }
@@ -129,7 +129,7 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
         return;
     }
     match decide(session, &arrival, Input::Presence(change)).await {
-        Ok((effects, _)) => settle(session, arrival, effects, None, Reply::Silent, false).await,
+        Ok((effects, _)) => settle(session, arrival, effects, None, Reply::Silent).await,
         Err(error) => fail(session, arrival, error).await,
     }
 }

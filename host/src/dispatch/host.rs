@@ -61,7 +61,7 @@ pub(super) async fn history(
     match session.services.store.history(session.tenant.id(), &id, range).await {
         Ok(page) => answer(session, &arrival, history_reply(&page)),
         Err(error) => {
-            tracing::error!(%error, connection = %session.connection.id, event = arrival.number, "history cannot be read");
+            tracing::error!(error = format!("{error:#}"), connection = %session.connection.id, event = arrival.number, "history cannot be read");
             let error = EventError::new(Code::Unavailable, "history cannot be read now; try again");
             fail(session, arrival, error).await;
         }

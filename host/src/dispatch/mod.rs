@@ -16,6 +16,7 @@ use crate::capability::Effect;
 use crate::cluster::{Delivery, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
+use crate::id::RoomId;
 use event::Event;
 use session::Work;
 
@@ -64,34 +65,33 @@ async fn event(session: &Arc<Session>, packet: Packet) {
 
 /// Tells the client, in its turn, that the event failed.
 async fn fail(session: &Session, arrival: Arrival, error: EventError) {
-    settle(session, arrival, Vec::new(), Some(error), Reply::Ok { data: None }, false).await;
+    settle(session, arrival, Vec::new(), Some(error), Reply::Ok { data: None }).await;
 }
 
-/// Hands over what an event did, or that it failed. With `hold_joins` its joins wait to be released. Gives word of
-/// the end when something after it depends on it.
+/// Hands over what an event did, or that it failed.
 async fn settle(
     session: &Session,
     arrival: Arrival,
     effects: Vec<Effect>,
     failure: Option<EventError>,
     reply: Reply,
-    hold_joins: bool,
 ) {
     // Whether the connection is in a room decides about its next event.
     let moves = effects.iter().any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
-    let wait = submit(session, arrival, effects, failure, reply, hold_joins, moves).await;
+    let wait = submit(session, arrival, effects, failure, reply, None, moves).await;
     if let Some(wait) = wait {
         let _ = wait.await;
     }
 }
 
+/// The same; a join of `held_room` waits to be released, and with `waits` there is word of the end.
 async fn submit(
     session: &Session,
     arrival: Arrival,
     effects: Vec<Effect>,
     failure: Option<EventError>,
     reply: Reply,
-    hold_joins: bool,
+    held_room: Option<RoomId>,
     waits: bool,
 ) -> Option<oneshot::Receiver<Result<(), EventError>>> {
     let Arrival { received, at_ms, responder, .. } = arrival;
@@ -110,14 +110,14 @@ async fn submit(
         let written = failure.map_or_else(|| Ok(Vec::new()), Err);
         connection.begin();
         let delivery =
-            Delivery { connection, effects, written, reply, responder, hold_joins, done, received, at_ms };
+            Delivery { connection, effects, written, reply, responder, held_room, done, received, at_ms };
         if session.tenant.hall.deliver(vec![delivery]).await.is_err() {
             session.connection.settle();
         }
         return wait;
     }
     let hall = session.tenant.hall.clone();
-    let job = Job { hall, connection, effects, failure, reply, responder, hold_joins, done, received, at_ms };
+    let job = Job { hall, connection, effects, failure, reply, responder, held_room, done, received, at_ms };
     session.services.committer.submit(job).await;
     wait
 }

@@ -1,0 +1,35 @@
+//! Chance that is the same in each run.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use parlance::capability::Chance;
+
+/// The numbers given, then 1, 2, 3 …, so that no two ids made of it are the same.
+#[derive(Default)]
+pub(crate) struct Sequence {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    given: VecDeque<u64>,
+    count: u64,
+}
+
+impl Sequence {
+    pub(crate) fn give(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.state.lock().given.extend(numbers);
+    }
+}
+
+impl Chance for Sequence {
+    fn bits(&self) -> u64 {
+        let mut state = self.state.lock();
+        if let Some(number) = state.given.pop_front() {
+            return number;
+        }
+        state.count += 1;
+        state.count
+    }
+}

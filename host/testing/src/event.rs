@@ -1,0 +1,175 @@
+//! What a test lets happen.
+
+use parlance::capability::Status;
+use parlance::cluster::Reply;
+use parlance::sandbox::{Change, Input, Interface};
+use serde_json::Value;
+
+/// Who causes an event when the test does not say.
+const SOMEBODY: &str = "alice";
+
+/// An event, caused by alice unless it is [by](Self::by) somebody else.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub(crate) user: String,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Message { room: String, content: String, metadata: Option<String>, client_id: Option<String> },
+    Typing { room: String, typing: bool },
+    Receipt { message: String },
+    Connected,
+    Disconnected,
+    SetPresence(Status),
+    Join { room: String },
+    Leave { room: String },
+    Custom { name: String, arguments: String, attachments: Vec<Vec<u8>> },
+}
+
+impl Event {
+    fn new(kind: Kind) -> Self {
+        Self { user: SOMEBODY.to_owned(), kind }
+    }
+
+    /// `send-message`
+    pub fn message(room: impl Into<String>, content: impl Into<String>) -> Self {
+        Self::new(Kind::Message { room: room.into(), content: content.into(), metadata: None, client_id: None })
+    }
+
+    /// `typing`
+    pub fn typing(room: impl Into<String>, typing: bool) -> Self {
+        Self::new(Kind::Typing { room: room.into(), typing })
+    }
+
+    /// `read-message`
+    pub fn read(message: impl Into<String>) -> Self {
+        Self::new(Kind::Receipt { message: message.into() })
+    }
+
+    /// A connection opens. The user's first event, as every other one connects them.
+    #[must_use]
+    pub fn connect() -> Self {
+        Self::new(Kind::Connected)
+    }
+
+    /// The connection closes. Whatever the handler does, the user is gone afterwards.
+    #[must_use]
+    pub fn disconnect() -> Self {
+        Self::new(Kind::Disconnected)
+    }
+
+    /// `set-presence`
+    #[must_use]
+    pub fn set_presence(status: Status) -> Self {
+        Self::new(Kind::SetPresence(status))
+    }
+
+    /// `join-room`
+    pub fn join(room: impl Into<String>) -> Self {
+        Self::new(Kind::Join { room: room.into() })
+    }
+
+    /// `leave-room`
+    pub fn leave(room: impl Into<String>) -> Self {
+        Self::new(Kind::Leave { room: room.into() })
+    }
+
+    /// An event with a name of the tenant's own. The arguments are a JSON array, such as `json!(["red", 3])`.
+    pub fn custom(name: impl Into<String>, arguments: &Value) -> Self {
+        Self::new(Kind::Custom { name: name.into(), arguments: arguments.to_string(), attachments: Vec::new() })
+    }
+
+    /// Lets another user cause it.
+    #[must_use]
+    pub fn by(mut self, user: impl Into<String>) -> Self {
+        self.user = user.into();
+        self
+    }
+
+    /// Adds metadata to a message.
+    ///
+    /// # Panics
+    /// When the event is not a message.
+    #[must_use]
+    #[track_caller]
+    pub fn metadata(mut self, json: &Value) -> Self {
+        match &mut self.kind {
+            Kind::Message { metadata, .. } => *metadata = Some(json.to_string()),
+            other => panic!("only a message has metadata; this is {other:?}"),
+        }
+        self
+    }
+
+    /// Adds the sender's own id to a message.
+    ///
+    /// # Panics
+    /// When the event is not a message.
+    #[must_use]
+    #[track_caller]
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        match &mut self.kind {
+            Kind::Message { client_id, .. } => *client_id = Some(id.into()),
+            other => panic!("only a message has a client id; this is {other:?}"),
+        }
+        self
+    }
+
+    /// Adds a binary argument to an event of the tenant's own; the N-th belongs where the arguments have
+    /// `{"_placeholder": true, "num": N}`.
+    ///
+    /// # Panics
+    /// When the event is not the tenant's own.
+    #[must_use]
+    #[track_caller]
+    pub fn attachment(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        match &mut self.kind {
+            Kind::Custom { attachments, .. } => attachments.push(bytes.into()),
+            other => panic!("only an event of the tenant's own has attachments; this is {other:?}"),
+        }
+        self
+    }
+}
+
+impl Kind {
+    /// As the sandbox takes it; `attachments` are this event's own, borrowed.
+    pub(crate) fn input<'a>(&'a self, attachments: &'a [&'a [u8]]) -> Input<'a> {
+        match self {
+            Self::Message { room, content, metadata, client_id } => Input::Message {
+                room,
+                content,
+                metadata: metadata.as_ref(),
+                client_id: client_id.as_deref(),
+            },
+            Self::Typing { room, typing } => Input::Typing { room, typing: *typing },
+            Self::Receipt { message } => Input::Receipt { message },
+            Self::Connected => Input::Presence(Change::Connected),
+            Self::Disconnected => Input::Presence(Change::Disconnected),
+            Self::SetPresence(status) => Input::Presence(Change::Set((*status).into())),
+            Self::Join { room } => Input::Join { room },
+            Self::Leave { room } => Input::Leave { room },
+            Self::Custom { name, arguments, .. } => Input::Event { name, arguments, attachments },
+        }
+    }
+
+    pub(crate) fn attachments(&self) -> Vec<&[u8]> {
+        match self {
+            Self::Custom { attachments, .. } => attachments.iter().map(Vec::as_slice).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn interface(&self) -> Interface {
+        self.input(&[]).interface()
+    }
+
+    /// How the server answers it.
+    pub(crate) fn reply(&self, data: Option<String>) -> Reply {
+        match self {
+            Self::Message { .. } => Reply::Message { data },
+            Self::Custom { .. } => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
+            _ => Reply::Ok { data },
+        }
+    }
+}

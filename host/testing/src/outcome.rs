@@ -1,0 +1,126 @@
+//! What became of an event.
+
+use std::time::Duration;
+
+use parlance::capability::{Audience, Effect, LogLine};
+use parlance::error::Code;
+use parlance::sandbox::{Rejection, Trap, TrapKind};
+use parlance::store::Draft;
+use serde_json::Value;
+
+use crate::user::json;
+
+/// What became of an event.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The acknowledgement, as the client gets it: `{"ok": true, …}` or
+    /// `{"ok": false, "error": {"code", "message", "retryable"}}`.
+    pub reply: Value,
+    /// The handler's refusal, if it refused.
+    pub rejection: Option<Rejection>,
+    /// How the handler was stopped, if it was.
+    pub trap: Option<Trap>,
+    /// What happened, in the order in which the handler asked for it. Empty when the event failed.
+    pub effects: Vec<Effect>,
+    /// What the handler logged, also when it failed.
+    pub logs: Vec<LogLine>,
+    /// Whether lines were lost because the handler logged more than it may.
+    pub logs_cut: bool,
+    /// Calls of the host.
+    pub host_calls: u32,
+    /// The most memory the instance had, in bytes.
+    pub peak_memory: usize,
+    /// From the making of the instance to its last step.
+    pub guest_time: Duration,
+}
+
+/// An event that the handler sent to clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Emitted {
+    /// To whom.
+    pub to: Audience,
+    /// Its name.
+    pub event: String,
+    /// Its arguments.
+    pub arguments: Vec<Value>,
+    /// What the placeholders in the arguments stand for.
+    pub attachments: Vec<Vec<u8>>,
+}
+
+impl Outcome {
+    /// Whether the event succeeded.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.reply.get("error").is_none() && self.trap.is_none() && self.rejection.is_none()
+    }
+
+    /// The messages posted.
+    pub fn posts(&self) -> impl Iterator<Item = &Draft> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Post(draft) => Some(&**draft),
+            _ => None,
+        })
+    }
+
+    /// The events sent to clients.
+    pub fn emits(&self) -> impl Iterator<Item = Emitted> {
+        self.effects.iter().filter_map(|effect| match effect {
+            Effect::Emit { to, packet } => {
+                let mut arguments = json(&packet.text).into_iter();
+                let event = arguments.next().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+                let attachments = packet.attachments.iter().map(|bytes| bytes.to_vec()).collect();
+                Some(Emitted { to: to.clone(), event, arguments: arguments.collect(), attachments })
+            }
+            _ => None,
+        })
+    }
+
+    /// The event succeeded.
+    ///
+    /// # Panics
+    /// When it did not; the message says why and has the handler's log.
+    #[track_caller]
+    pub fn assert_ok(&self) -> &Self {
+        assert!(self.is_ok(), "the event failed: {self}");
+        self
+    }
+
+    /// The handler refused the event, with this code.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[track_caller]
+    pub fn assert_rejected(&self, code: Code) -> &Self {
+        match &self.rejection {
+            Some(rejection) => assert_eq!(rejection.code, code, "{self}"),
+            None => panic!("the handler did not refuse the event: {self}"),
+        }
+        self
+    }
+
+    /// The handler was stopped, in this way.
+    ///
+    /// # Panics
+    /// When it was not.
+    #[track_caller]
+    pub fn assert_trapped(&self, kind: TrapKind) -> &Self {
+        match &self.trap {
+            Some(trap) => assert_eq!(trap.kind, kind, "{self}"),
+            None => panic!("the handler was not stopped: {self}"),
+        }
+        self
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.reply)?;
+        if let Some(trap) = &self.trap {
+            write!(f, "\nstopped ({}): {}", trap.kind.name(), trap.detail)?;
+        }
+        for line in &self.logs {
+            write!(f, "\nlogged ({:?}): {}", line.level, line.text)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Users, and what their clients get.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use parlance::cluster::{Outgoing, Outlet, SendFailed};
+use serde_json::{Map, Value};
+
+/// A user, as their token tells. A `&str` is a user with that id and no more.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub(crate) id: String,
+    pub(crate) claims: Map<String, Value>,
+}
+
+impl User {
+    /// A user with this id: the claim `sub`.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), claims: Map::new() }
+    }
+
+    /// Sets the name to show: the claim `name`.
+    #[must_use]
+    pub fn name(self, name: &str) -> Self {
+        self.claim("name", name)
+    }
+
+    /// Sets a claim.
+    #[must_use]
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.claims.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+impl From<&str> for User {
+    fn from(id: &str) -> Self {
+        Self::new(id)
+    }
+}
+
+/// An event that a client got.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Received {
+    /// Its name.
+    pub event: String,
+    /// Its arguments.
+    pub arguments: Vec<Value>,
+    /// What the placeholders in the arguments stand for.
+    pub attachments: Vec<Vec<u8>>,
+}
+
+/// What has gone out to one client and was not looked at yet, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Inbox(Arc<Mutex<Vec<Outgoing>>>);
+
+impl Outlet for Inbox {
+    fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
+        self.0.lock().push(outgoing);
+        Ok(())
+    }
+
+    fn disconnect(&self) {}
+}
+
+impl Inbox {
+    /// Takes the acknowledgement out: its only argument.
+    pub(crate) fn acknowledgement(&self) -> Option<Value> {
+        let mut all = self.0.lock();
+        let at = all.iter().position(|one| matches!(one, Outgoing::Acknowledgement { .. }))?;
+        match all.remove(at) {
+            Outgoing::Acknowledgement { text, .. } => json(&text).into_iter().next(),
+            Outgoing::Event(_) => None,
+        }
+    }
+
+    /// Takes the events out.
+    pub(crate) fn events(&self) -> Vec<Received> {
+        let taken = std::mem::take(&mut *self.0.lock());
+        let events = taken.into_iter().filter_map(|one| match one {
+            Outgoing::Event(packet) => Some(packet),
+            Outgoing::Acknowledgement { .. } => None,
+        });
+        events
+            .map(|packet| {
+                let mut arguments = json(&packet.text).into_iter();
+                let event = arguments.next().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+                let attachments = packet.attachments.iter().map(|bytes| bytes.to_vec()).collect();
+                Received { event, arguments: arguments.collect(), attachments }
+            })
+            .collect()
+    }
+}
+
+/// The elements of an array that the server wrote.
+pub(crate) fn json(text: &[u8]) -> Vec<Value> {
+    match serde_json::from_slice(text) {
+        Ok(Value::Array(elements)) => elements,
+        other => panic!("the server wrote what is no JSON array: {other:?}"),
+    }
+}

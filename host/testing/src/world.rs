@@ -1,0 +1,271 @@
+//! The server's own parts around one component, in memory.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow, bail};
+use parking_lot::Mutex;
+use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
+use parlance::capability::{
+    Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, PresenceState, Surroundings,
+};
+use parlance::cluster::{Connection, Hall, Reply, Responder, join_reply};
+use parlance::commit::{Committer, Job};
+use parlance::error::EventError;
+use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
+use parlance::metrics::Metrics;
+use parlance::sandbox::{Failure, GuestLimits, Handler};
+use parlance::store::memory::MemoryStore;
+use parlance::store::{Page, Store};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::chance::Sequence;
+use crate::event::{Event, Kind};
+use crate::outcome::Outcome;
+use crate::user::{Inbox, User, json as elements};
+
+/// Signs the tokens of the test's users. Nothing outside the test's process sees it.
+const SECRET: &[u8] = b"a secret that is none, for tests in memory";
+/// The number of every acknowledgement: there is one at a time.
+const ACKNOWLEDGEMENT: i64 = 0;
+
+/// What an event meets that a test may change between two of them.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) handler: Arc<HandlerInfo>,
+    pub(crate) now_ms: u64,
+    pub(crate) guest_limits: GuestLimits,
+    pub(crate) call_limits: Arc<CallLimits>,
+}
+
+pub(crate) struct World {
+    pub(crate) handler: Handler,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) chance: Arc<Sequence>,
+    hall: Hall,
+    committer: Committer,
+    authenticator: Authenticator,
+    /// By user id; each has one connection.
+    people: Mutex<BTreeMap<String, Person>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Person {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) inbox: Inbox,
+}
+
+impl World {
+    /// Call it inside a runtime: the committer and the hall are tasks.
+    pub(crate) fn new(handler: Handler) -> Result<Self> {
+        let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
+        let store = Arc::new(MemoryStore::new());
+        let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1);
+        let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
+        let authenticator = Authenticator::new(DEFAULT_TENANT, &Policy { keys, ..Policy::default() })?;
+        Ok(Self {
+            handler,
+            store,
+            chance: Arc::default(),
+            hall: Hall::open(metrics),
+            committer,
+            authenticator,
+            people: Mutex::default(),
+        })
+    }
+
+    fn identity(&self, user: &User, now_ms: u64) -> Result<Identity> {
+        let mut claims = user.claims.clone();
+        claims.entry("sub").or_insert_with(|| user.id.clone().into());
+        claims.entry("exp").or_insert_with(|| json!(now_ms / 1000 + 1_000_000_000));
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
+        let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key)?;
+        self.authenticator
+            .verify(&token, now_ms)
+            .with_context(|| format!("the server would refuse the token of the user {:?}", user.id))
+    }
+
+    /// The user's connection, opened now if they have none. `shown`: they are online at once.
+    pub(crate) async fn person(&self, user: &User, setup: &Setup, shown: bool) -> Result<Person> {
+        let found = self.people.lock().get(&user.id).cloned();
+        if let Some(person) = found {
+            return Ok(person);
+        }
+        let identity = Arc::new(self.identity(user, setup.now_ms)?);
+        let inbox = Inbox::default();
+        let id = ConnectionId::from_bits(self.people.lock().len() as u64 + 1);
+        let connection = Arc::new(Connection::new(id, identity, Box::new(inbox.clone())));
+        let person = Person { connection, inbox };
+        self.hall.arrive(person.connection.clone(), setup.now_ms).await?;
+        self.people.lock().insert(user.id.clone(), person.clone());
+        if shown {
+            let online = Effect::SetPresence(parlance::capability::Status::Online);
+            self.settle(&person, setup, Ok(vec![online]), Reply::Silent).await?.map_err(|error| told(&error))?;
+        }
+        Ok(person)
+    }
+
+    /// The user's connection, if they have one.
+    pub(crate) fn connected(&self, user: &str) -> Option<Person> {
+        self.people.lock().get(user).cloned()
+    }
+
+    /// Lets something happen on a user's behalf without a handler.
+    pub(crate) async fn arrange(&self, user: &str, setup: &Setup, effects: Vec<Effect>) -> Result<()> {
+        let person = self.person(&user.into(), setup, true).await?;
+        self.settle(&person, setup, Ok(effects), Reply::Silent).await?.map_err(|error| told(&error))
+    }
+
+    pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {
+        let states = self.hall.presence(UserId::new(asker)?, vec![UserId::new(user)?]).await?;
+        states.into_iter().next().context("the hall did not answer")
+    }
+
+    pub(crate) async fn members(&self, room: &str) -> Result<Vec<UserId>> {
+        Ok(self.hall.members(RoomId::new(room)?, usize::MAX).await?)
+    }
+
+    /// Commits and delivers, or tells that the event failed; returns when that is done, with what became of it.
+    async fn settle(
+        &self,
+        person: &Person,
+        setup: &Setup,
+        decided: Result<Vec<Effect>, EventError>,
+        reply: Reply,
+    ) -> Result<Result<(), EventError>> {
+        let (done, wait) = oneshot::channel();
+        let (effects, failure) = decided.map_or_else(|error| (Vec::new(), Some(error)), |effects| (effects, None));
+        let job = Job {
+            hall: self.hall.clone(),
+            connection: person.connection.clone(),
+            effects,
+            failure,
+            reply,
+            responder: Responder { ack: Some(ACKNOWLEDGEMENT), event: "".into() },
+            hold_joins: false,
+            done: Some(done),
+            received: Instant::now(),
+            at_ms: setup.now_ms,
+        };
+        self.committer.submit(job).await;
+        wait.await.map_err(|_| anyhow!("the committer has ended"))
+    }
+
+    /// Lets the handler decide about an event, and does what it asks for.
+    pub(crate) async fn dispatch(&self, setup: &Setup, event: &Event) -> Result<Outcome> {
+        let interface = event.kind.interface();
+        if !self.handler.handles(interface) {
+            let handled: Vec<_> = self.handler.interfaces().map(|interface| format!("on-{interface}")).collect();
+            bail!("the component does not export on-{interface}; it exports {}", handled.join(", "));
+        }
+        let connects = matches!(event.kind, Kind::Connected);
+        if connects && self.connected(&event.user).is_some() {
+            bail!("{} is connected already: whoever causes an event or is made a member is", event.user);
+        }
+        let person = self.person(&User::new(&event.user), setup, !connects).await?;
+        let outcome = self.handle(&person, setup, &event.kind).await;
+        if matches!(event.kind, Kind::Disconnected) {
+            self.hall.depart(person.connection.clone(), setup.now_ms).await?;
+            self.people.lock().remove(&event.user);
+        }
+        outcome
+    }
+
+    async fn handle(&self, person: &Person, setup: &Setup, kind: &Kind) -> Result<Outcome> {
+        let chance: Arc<dyn Chance> = self.chance.clone();
+        let limits = &setup.call_limits;
+        let call = Call {
+            identity: person.connection.identity.load_full(),
+            connection: person.connection.id.clone(),
+            handler: setup.handler.clone(),
+            now_ms: setup.now_ms,
+            chance,
+            store: self.store.clone(),
+            surroundings: Arc::new(Standing { hall: self.hall.clone(), connection: person.connection.clone() }),
+            limits: limits.clone(),
+            effects: Effects::with_allowance(limits.effects, limits.output),
+            logs: Logs::with_allowance(limits.log_bytes),
+        };
+        let ran = self.handler.call(kind.input(&kind.attachments()), call, &setup.guest_limits).await;
+        let (mut rejection, mut trap, mut data) = (None, None, None);
+        let decided = match ran.result {
+            Ok(reply) => {
+                data = reply;
+                Ok(ran.effects.into_vec())
+            }
+            Err(Failure::Rejected(refusal)) => {
+                let error = EventError::new(refusal.code, refusal.message.clone());
+                rejection = Some(refusal);
+                Err(error)
+            }
+            Err(Failure::Trapped(stop)) => {
+                let error = EventError::new(stop.kind.code(), format!("the handler {}", stop.kind.plainly()));
+                trap = Some(stop);
+                Err(error)
+            }
+        };
+        let effects = decided.clone().unwrap_or_default();
+        let settled = self.settle(person, setup, decided, kind.reply(data.clone())).await?;
+        let mut reply = person.inbox.acknowledgement().context("the event was not acknowledged")?;
+        if let (Kind::Join { room }, Ok(())) = (kind, &settled)
+            && person.connection.is_in(room)
+        {
+            reply = self.joined(person, room, data.as_deref()).await?;
+        }
+        Ok(Outcome {
+            reply,
+            rejection,
+            trap,
+            effects: if settled.is_ok() { effects } else { Vec::new() },
+            logs: ran.logs.lines().to_vec(),
+            logs_cut: ran.logs.was_cut(),
+            host_calls: ran.usage.host_calls,
+            peak_memory: ran.usage.peak_memory,
+            guest_time: ran.usage.guest_time,
+        })
+    }
+
+    /// The acknowledgement of a join, as one gets it who asks for nothing of the past.
+    async fn joined(&self, person: &Person, room: &str, data: Option<&str>) -> Result<Value> {
+        let identity = person.connection.identity.load_full();
+        let last_seq = self.store.last_seq(identity.tenant(), &RoomId::new(room)?).await?;
+        let nothing = Page { messages: Vec::new(), complete: true };
+        elements(&join_reply(last_seq, &nothing, data)).into_iter().next().context("the join was not acknowledged")
+    }
+}
+
+fn told(error: &EventError) -> anyhow::Error {
+    anyhow!("{}: {}", error.code.as_str(), error.message)
+}
+
+/// What the hall and the connection know.
+struct Standing {
+    hall: Hall,
+    connection: Arc<Connection>,
+}
+
+#[async_trait::async_trait]
+impl Surroundings for Standing {
+    fn joined(&self, room: &str) -> bool {
+        self.connection.is_in(room)
+    }
+
+    fn room_count(&self) -> usize {
+        self.connection.room_count()
+    }
+
+    async fn settled(&self) {
+        self.connection.settled().await;
+    }
+
+    async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
+        self.hall.members(room.clone(), limit).await.unwrap_or_default()
+    }
+
+    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
+        let asker = self.connection.identity.load().user().clone();
+        self.hall.presence(asker, users.to_vec()).await.unwrap_or_default()
+    }
+}
