@@ -32,6 +32,7 @@ lint: setup-guests ## check formatting, clippy and the documentation, with warni
 	cargo fmt --all --check
 	cd guest-handlers && cargo fmt --all --check
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
+	cd guest-handlers && cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)
 
 setup: setup-guests ## install what building and testing need, where it is missing

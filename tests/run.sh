@@ -15,6 +15,8 @@ readonly LOGS=$TARGET/test-logs
 readonly FILE_TIMEOUT=600000
 mkdir -p "$LOGS"
 rm -f "$LOGS/summary"
+: >"$LOGS/rust.log"
+: >"$LOGS/e2e.tap"
 
 LOCKED=()
 if [ -n "${CI:-}" ]; then
