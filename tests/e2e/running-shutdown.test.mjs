@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
+import { rawConnect } from './lib/raw.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 
@@ -53,6 +54,25 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
   for (const { id } of acked) assert.ok(ids.has(id), 'an acknowledged message is lost');
   for (const client of clients) {
     for (const { id } of client.all('new-message')) assert.ok(ids.has(id), 'a delivered message is lost');
+  }
+});
+
+test('a client is told that the server goes, and comes back by itself when there is one again', async () => {
+  const server = await startServer();
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  const over = await connect(server, 'bob', { transports: ['polling'] });
+  const raw = await rawConnect(server, 'raw');
+  for (const client of [ann, over]) await client.join(room);
+  const before = await ann.post(room, 'before');
+  await server.stop();
+  await raw.until(() => raw.closeCode !== null, 'the close of the WebSocket');
+  assert.notEqual(raw.closeCode, 1006, 'cut without a word');
+  await server.start();
+  for (const client of [ann, over]) {
+    await client.connected(2);
+    const { messages } = await client.join(room, { after: 0 });
+    assert.deepEqual(messages.map((message) => message.id), [before.id]);
   }
 });
 

@@ -1,10 +1,6 @@
 // What answers must look like.
 import assert from 'node:assert/strict';
 
-/** The stable error codes of the contract. */
-export const CODES = ['invalid', 'denied', 'not-found', 'conflict', 'too-large', 'rate-limited', 'quota-exceeded',
-  'timeout', 'handler-failed', 'unhandled', 'unavailable'];
-
 /** A failed acknowledgement in its full shape, with `code`. */
 export function assertFailed(answer, code) {
   assert.equal(answer?.ok, false, `expected ${code}, got ${JSON.stringify(answer)?.slice(0, 500)}`);

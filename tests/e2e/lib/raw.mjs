@@ -9,6 +9,8 @@ export class Raw {
   /** Text frames received, pings left out. */
   frames = [];
   closed = false;
+  /** The WebSocket's close code: 1006 when the connection was cut without a word. */
+  closeCode = null;
 
   constructor(server) {
     const address = `${server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`;
@@ -19,8 +21,9 @@ export class Raw {
       else this.frames.push(text);
       this.#conditions.changed();
     });
-    const end = () => {
+    const end = (code) => {
       this.closed = true;
+      if (typeof code === 'number') this.closeCode = code;
       this.#conditions.changed();
     };
     this.ws.on('close', end).on('error', end);
