@@ -11,7 +11,7 @@ use crate::capability::{Call, Effect, Effects, Level, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
-use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap, TrapKind};
+use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap};
 use crate::store::Range;
 
 /// Lets the handler decide, and does what it asks for.
@@ -161,32 +161,17 @@ async fn decide(
     session.services.metrics.handled(interface, outcome.usage.guest_time);
     log_lines(session, arrival, &handler, &outcome);
     match outcome.result {
-        Ok(Some(reply)) if reply.len() > limits.output => Err(stopped(
-            session,
-            arrival,
-            &handler,
-            &Trap { kind: TrapKind::Transfer, detail: format!("its reply has {} bytes", reply.len()) },
-        )),
-        Ok(reply) if reply.as_deref().is_some_and(is_no_json) => Err(stopped(
-            session,
-            arrival,
-            &handler,
-            &Trap { kind: TrapKind::Guest, detail: "its reply is not JSON".to_owned() },
-        )),
         Ok(reply) => Ok((outcome.effects.into_vec(), reply)),
         Err(Failure::Rejected(rejection)) => {
             tracing::debug!(
-                connection = %session.connection.id, event = arrival.number, handler = %handler.info().name,
-                code = rejection.code.as_str(), message = rejection.message, "a handler refused an event"
+                connection = %session.connection.id, event = arrival.number, name = &*arrival.responder.event,
+                handler = %handler.info().name, code = rejection.code.as_str(), message = rejection.message,
+                "a handler refused an event"
             );
             Err(EventError::new(rejection.code, rejection.message))
         }
         Err(Failure::Trapped(trap)) => Err(stopped(session, arrival, &handler, &trap)),
     }
-}
-
-fn is_no_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_err()
 }
 
 /// The log has the cause; the client has a code and the event's number to ask about.
@@ -198,16 +183,8 @@ fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap)
         handler = %handler.info().name, sha256 = handler.sha256(), kind = trap.kind.name(),
         "a handler was stopped: {}", trap.detail
     );
-    let (code, what) = match trap.kind {
-        TrapKind::GuestTime | TrapKind::WallTime => (Code::Timeout, "did not finish in time"),
-        TrapKind::Guest
-        | TrapKind::Memory
-        | TrapKind::Stack
-        | TrapKind::HostCalls
-        | TrapKind::Transfer
-        | TrapKind::Host => (Code::HandlerFailed, "failed"),
-    };
-    EventError::new(code, format!("the handler {what} (event {connection}-{})", arrival.number))
+    let (code, what) = trap.kind.told();
+    EventError::new(code, format!("{what} (event {connection}-{})", arrival.number))
 }
 
 fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &Outcome) {

@@ -65,6 +65,7 @@ impl Handler {
         let Ok(_place) = self.sandbox.places.acquire().await else {
             return self.not_run(call, "the sandbox is shutting down", began.elapsed());
         };
+        let _running = self.sandbox.ticker.count();
         let meter = Meter::new(limits, self.sandbox.limits.tick);
         let mut store = Store::new(&self.sandbox.engine, CallState { call, meter, begun: false });
         store.limiter(|state| &mut state.meter);
@@ -85,6 +86,10 @@ impl Handler {
         let guest_time = started.elapsed();
         let CallState { call, meter, .. } = store.into_data();
         let usage = Usage { host_calls: meter.host_calls, peak_memory: meter.peak_memory(), guest_time };
+        let handled = handled.and_then(|handled| match handled {
+            Ok(reply) => checked(reply, call.limits.output).map(Ok),
+            rejected => Ok(rejected),
+        });
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), call.effects),
             Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),
@@ -146,6 +151,19 @@ impl Handler {
 
 fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
     indices.as_ref().ok_or_else(|| wasmtime::Error::msg("the component does not export this interface"))
+}
+
+/// A reply goes to the client as it is: too large or no JSON, and it is as if the handler had failed.
+fn checked(reply: Option<String>, max: usize) -> Result<Option<String>, Trap> {
+    let Some(text) = &reply else { return Ok(reply) };
+    if text.len() > max {
+        let detail = format!("its reply has {} bytes; at most {max} are allowed (sandbox.output)", text.len());
+        return Err(Trap { kind: TrapKind::Transfer, detail });
+    }
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Ok(_) => Ok(reply),
+        Err(error) => Err(Trap { kind: TrapKind::Guest, detail: format!("its reply is not JSON: {error}") }),
+    }
 }
 
 /// What kind of end it was, and all that is known of it for the log.

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::capability::{Effects, Logs};
+use crate::error::Code;
 
 /// The handler's refusal, in words for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The stable code, such as `denied`.
-    pub code: crate::error::Code,
+    pub code: Code,
     /// The handler's words.
     pub message: String,
 }
@@ -60,6 +61,17 @@ impl TrapKind {
             Self::HostCalls => "host-calls",
             Self::Transfer => "transfer",
             Self::Host => "host",
+        }
+    }
+
+    /// What a client is told of it: a code, and words without the cause.
+    #[must_use]
+    pub fn told(self) -> (Code, &'static str) {
+        match self {
+            Self::GuestTime | Self::WallTime => (Code::Timeout, "the handler did not finish in time"),
+            Self::Guest | Self::Memory | Self::Stack | Self::HostCalls | Self::Transfer | Self::Host => {
+                (Code::HandlerFailed, "the handler failed")
+            }
         }
     }
 }

@@ -61,6 +61,10 @@ impl Outlet for Inbox {
     }
 
     fn disconnect(&self) {}
+
+    fn is_flushed(&self) -> bool {
+        true
+    }
 }
 
 impl Inbox {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
@@ -64,7 +64,8 @@ impl World {
         let store = Arc::new(MemoryStore::new());
         let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1);
         let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
-        let authenticator = Authenticator::new(DEFAULT_TENANT, &Policy { keys, ..Policy::default() })?;
+        let policy = Policy { keys, audience: Vec::new(), issuer: Vec::new(), leeway: Duration::ZERO };
+        let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;
         Ok(Self {
             handler,
             store,
@@ -144,7 +145,7 @@ impl World {
             failure,
             reply,
             responder: Responder { ack: Some(ACKNOWLEDGEMENT), event: "".into() },
-            hold_joins: false,
+            held_room: None,
             done: Some(done),
             received: Instant::now(),
             at_ms: setup.now_ms,
@@ -201,7 +202,8 @@ impl World {
                 Err(error)
             }
             Err(Failure::Trapped(stop)) => {
-                let error = EventError::new(stop.kind.code(), format!("the handler {}", stop.kind.plainly()));
+                let (code, words) = stop.kind.told();
+                let error = EventError::new(code, words);
                 trap = Some(stop);
                 Err(error)
             }
