@@ -1,19 +1,49 @@
 //! Parlance: a server for real-time chat in which every event handler is a sandboxed WebAssembly component.
 //!
-//! The modules in the order in which an event passes through them.
+//! The modules stand below in the order in which an event passes through them; a module uses only modules further
+//! down, which a test holds (`tests/tidy`). `ARCHITECTURE.md` follows one event from file to file.
 
-pub mod app;
-pub mod auth;
-pub mod capability;
+// What can be typed: the commands, and what each prints.
 pub mod cli;
-pub mod cluster;
-pub mod commit;
+
+// From a checked configuration to a running server. The only place that knows all concrete types.
+pub mod app;
+
+// What the operator wants: a TOML file with the environment over it, checked whole.
 pub mod config;
-pub mod dispatch;
-pub mod error;
-pub mod id;
-pub mod metrics;
-pub mod sandbox;
+
+// Socket.IO packet → event, and back. The only place that names socketioxide.
 pub mod socket;
-pub mod store;
+
+// The spine: what becomes of an event, step by step, one at a time for each connection.
+pub mod dispatch;
+
+// Whose event it is: the tenant's keys, limits and handlers.
 pub mod tenant;
+
+// Effects → one transaction for many events → the hall.
+pub mod commit;
+
+// Who is connected, who is in which room, who gets what.
+pub mod cluster;
+
+// What the server counts.
+pub mod metrics;
+
+// Event → WebAssembly call → outcome and effects. The only place that names wasmtime.
+pub mod sandbox;
+
+// What a handler may call: reads are answered, writes become effects.
+pub mod capability;
+
+// The truth: messages, receipts and key-value data, behind one trait.
+pub mod store;
+
+// Token → identity, and the only way to get one.
+pub mod auth;
+
+// What a client is told when an event fails.
+pub mod error;
+
+// The names of tenants, users, rooms, messages and connections, as types.
+pub mod id;

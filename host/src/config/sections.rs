@@ -136,9 +136,9 @@ section! {
     queue_events: usize = 2048, Count(1, 65_536);
     /// Bytes of the events of one connection that wait for their turn.
     queue_bytes: usize = "4MiB", Size(KIB, GIB);
-    /// Packets that wait for one client to read them; a client that is further behind is disconnected.
+    /// Packets that one client's own queue holds; what does not fit waits beside it, up to `outbound_bytes`.
     outbound_packets: usize = 128, Count(8, 65_536);
-    /// Bytes that wait for one client to read them.
+    /// Bytes that wait for one client beside its queue; a client that is further behind is disconnected.
     outbound_bytes: usize = "2MiB", Size(KIB, GIB);
     /// How long a client may read nothing while bytes wait for it.
     write_stall: Duration = "30s", Time(secs(1), secs(600));
@@ -173,7 +173,7 @@ section! {
     output: usize = "1MiB", Size(KIB, 64 * MIB);
     /// Bytes of log text; what is longer is cut.
     log_bytes: usize = "8KiB", Size(0, MIB);
-    /// Bytes that the handler passes to the host, in all calls together.
+    /// Bytes that the handler passes to the host in one call.
     transfer: usize = "2MiB", Size(64 * KIB, 256 * MIB);
     /// Instances at once, in the whole server. Further events wait.
     instances: usize = 256, Count(1, 10_000);

@@ -9,6 +9,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use super::bindings;
 use super::call::CallState;
+use super::ticker::Ticker;
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;
@@ -65,6 +66,7 @@ pub struct Sandbox {
     pub(super) limits: EngineLimits,
     /// Instances that may be made now. The pool errs when it is full; this waits.
     pub(super) places: Arc<Semaphore>,
+    pub(super) ticker: Ticker,
 }
 
 impl Sandbox {
@@ -86,9 +88,9 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         bindings::Handler::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut CallState| state)
             .map_err(|error| EngineError::Setup(format!("{error:#}")))?;
-        start_ticker(&engine, limits.tick)?;
+        let ticker = Ticker::start(&engine, limits.tick)?;
         let places = Arc::new(Semaphore::new(limits.instances as usize));
-        Ok(Self { engine, linker, limits, places })
+        Ok(Self { engine, linker, limits, places, ticker })
     }
 
     /// Identifies the compiler and its settings, for caches of compiled code.
@@ -96,19 +98,6 @@ impl Sandbox {
     pub fn limits(&self) -> &EngineLimits {
         &self.limits
     }
-}
-
-/// Every engine has one thread that moves its epoch on; it ends with the engine.
-fn start_ticker(engine: &Engine, tick: Duration) -> Result<(), std::io::Error> {
-    let engine = engine.weak();
-    std::thread::Builder::new().name("guest-ticker".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(tick);
-        }
-    })?;
-    Ok(())
 }
 
 fn config(pool: Option<&EngineLimits>) -> Config {

@@ -13,6 +13,7 @@ mod inspect;
 mod load;
 mod meter;
 mod outcome;
+mod ticker;
 
 pub use call::Input;
 pub use engine::{EngineError, EngineLimits, Sandbox};

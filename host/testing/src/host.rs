@@ -138,7 +138,7 @@ impl TestHost {
     /// Sets a key of the handler's key-value space.
     ///
     /// # Panics
-    /// Never, as the store is in memory.
+    /// When the store is down.
     #[must_use]
     #[track_caller]
     pub fn kv(self, key: &str, value: impl Into<Vec<u8>>) -> Self {
@@ -174,6 +174,11 @@ impl TestHost {
     pub fn call_limits(mut self, limits: CallLimits) -> Self {
         self.call_limits = limits;
         self
+    }
+
+    /// Takes the store down, or brings it back: while it is down, reads and commits fail, as a real one's may.
+    pub fn store_down(&mut self, down: bool) {
+        self.world.store.set_down(down);
     }
 
     /// Moves the clock on.
@@ -231,7 +236,7 @@ impl TestHost {
     /// All messages of a room.
     ///
     /// # Panics
-    /// When the id is none.
+    /// When the id is none, or the store is down.
     #[must_use]
     #[track_caller]
     pub fn history(&self, room: &str) -> Vec<Message> {
@@ -245,7 +250,7 @@ impl TestHost {
     /// The value at a key of the handler's key-value space.
     ///
     /// # Panics
-    /// Never, as the store is in memory.
+    /// When the store is down.
     #[must_use]
     #[track_caller]
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {

@@ -36,6 +36,7 @@ mod chance;
 mod event;
 mod host;
 mod outcome;
+mod store;
 mod user;
 mod world;
 

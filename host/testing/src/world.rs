@@ -16,7 +16,6 @@ use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
 use parlance::metrics::Metrics;
 use parlance::sandbox::{Failure, GuestLimits, Handler};
-use parlance::store::memory::MemoryStore;
 use parlance::store::{Page, Store};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -24,6 +23,7 @@ use tokio::sync::oneshot;
 use crate::chance::Sequence;
 use crate::event::{Event, Kind};
 use crate::outcome::Outcome;
+use crate::store::TestStore;
 use crate::user::{Inbox, User, json as elements};
 
 /// Signs the tokens of the test's users. Nothing outside the test's process sees it.
@@ -42,7 +42,7 @@ pub(crate) struct Setup {
 
 pub(crate) struct World {
     pub(crate) handler: Handler,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) store: Arc<TestStore>,
     pub(crate) chance: Arc<Sequence>,
     hall: Hall,
     committer: Committer,
@@ -61,7 +61,7 @@ impl World {
     /// Call it inside a runtime: the committer and the hall are tasks.
     pub(crate) fn new(handler: Handler) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(TestStore::default());
         let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1);
         let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
         let policy = Policy { keys, audience: Vec::new(), issuer: Vec::new(), leeway: Duration::ZERO };

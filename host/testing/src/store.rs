@@ -1,0 +1,54 @@
+//! The store in memory, which a test may take down.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::anyhow;
+use parlance::id::{MessageId, RoomId, TenantId};
+use parlance::store::memory::MemoryStore;
+use parlance::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Written};
+
+#[derive(Default)]
+pub(crate) struct TestStore {
+    inner: MemoryStore,
+    down: AtomicBool,
+}
+
+impl TestStore {
+    pub(crate) fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
+    }
+
+    fn up(&self) -> Result<&MemoryStore, StoreError> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable(anyhow!("the test has taken the store down")));
+        }
+        Ok(&self.inner)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for TestStore {
+    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
+        self.up()?.commit(units).await
+    }
+
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
+        self.up()?.message(tenant, id).await
+    }
+
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
+        self.up()?.history(tenant, room, range).await
+    }
+
+    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
+        self.up()?.last_seq(tenant, room).await
+    }
+
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.up()?.kv_get(tenant, key, now).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.up()?.ping().await
+    }
+}

@@ -1,0 +1,56 @@
+//! Components that are built for these tests, and what is in a component.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use parlance_build::{Options, build};
+use parlance_testing::TestHost;
+use wasmparser::{Parser, Payload};
+
+const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+/// A WebAssembly page, in bytes.
+const PAGE: u64 = 64 * 1024;
+
+/// Builds the guests of a directory of the repository. Where they are built already, that takes no time.
+fn guests(workspace: &str) -> PathBuf {
+    let (repository, target) = (Path::new(REPOSITORY), Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap());
+    let out_dir = target.join("test-guests");
+    build(&Options {
+        workspace: repository.join(workspace),
+        root: Some(repository.to_owned()),
+        packages: Vec::new(),
+        target_dir: target.join("guests"),
+        out_dir: out_dir.clone(),
+    })
+    .unwrap();
+    out_dir
+}
+
+/// The handler that misbehaves.
+pub(crate) fn hostile() -> TestHost {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| guests("tests/guests"));
+    TestHost::load(directory.join("hostile.wasm")).unwrap().named("hostile")
+}
+
+/// The example.
+pub(crate) fn moderation() -> TestHost {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| guests("examples/moderation"));
+    TestHost::load(directory.join("moderation.wasm")).unwrap().named("moderation")
+}
+
+/// The bytes of memory that a shipped handler's instance begins with.
+pub(crate) fn initial_memory(shipped: &str) -> usize {
+    let bytes = parlance::app::shipped(shipped).unwrap();
+    let pages: u64 = Parser::new(0)
+        .parse_all(bytes)
+        .filter_map(|payload| match payload.unwrap() {
+            Payload::MemorySection(memories) => Some(memories),
+            _ => None,
+        })
+        .flatten()
+        .map(|memory| memory.unwrap().initial)
+        .sum();
+    usize::try_from(pages * PAGE).unwrap()
+}

@@ -1,0 +1,82 @@
+//! What the capabilities refuse, at the edges.
+
+use parlance_testing::{CallLimits, Event, Outcome, TestHost};
+use serde_json::json;
+
+use crate::built::hostile;
+
+fn host() -> TestHost {
+    hostile().member("alice", "general")
+}
+
+/// Tries something `count` times, or of that size: the fault it gets, as the code of its rejection. `conflict`: none.
+fn fault(host: &mut TestHost, what: &str, count: usize) -> String {
+    let deed = json!([{"message": what, "count": count, "key": "key", "roomId": "general"}]);
+    let outcome = host.dispatch(Event::custom("fault", &deed));
+    assert!(outcome.effects.is_empty());
+    outcome.reply["error"]["code"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_event_has_so_many_effects() {
+    let limit = CallLimits::default().effects;
+    assert_eq!(fault(&mut host(), "effects", limit), "conflict");
+    assert_eq!(fault(&mut host(), "effects", limit + 1), "quota-exceeded");
+}
+
+#[test]
+fn an_event_has_so_much_output() {
+    // 16 KiB and the key's three bytes each.
+    let count = CallLimits::default().output / (16 * 1024 + 3);
+    assert_eq!(fault(&mut host(), "output", count), "conflict");
+    assert_eq!(fault(&mut host(), "output", count + 1), "quota-exceeded");
+}
+
+#[test]
+fn keys_and_values_have_their_sizes() {
+    assert_eq!(fault(&mut host(), "value", 64 * 1024), "conflict");
+    assert_eq!(fault(&mut host(), "value", 64 * 1024 + 1), "too-large");
+    assert_eq!(fault(&mut host(), "key", 256), "conflict");
+    assert_eq!(fault(&mut host(), "key", 257), "invalid");
+    assert_eq!(fault(&mut host(), "key", 0), "invalid");
+}
+
+#[test]
+fn content_has_its_size() {
+    assert_eq!(fault(&mut host(), "content", 16 * 1024), "conflict");
+    assert_eq!(fault(&mut host(), "content", 16 * 1024 + 1), "too-large");
+    assert_eq!(fault(&mut host(), "content", 0), "invalid");
+}
+
+#[test]
+fn a_connection_is_in_so_many_rooms() {
+    let mut host = host().call_limits(CallLimits { rooms_per_connection: 5, ..CallLimits::default() });
+    assert_eq!(fault(&mut host, "joins", 4), "conflict", "and one the user is in");
+    assert_eq!(fault(&mut host, "joins", 5), "quota-exceeded");
+}
+
+#[test]
+fn members_are_for_members() {
+    assert_eq!(fault(&mut host(), "members", 1), "conflict");
+    assert_eq!(fault(&mut hostile(), "members", 1), "denied");
+}
+
+#[test]
+fn a_sum_that_does_not_fit_is_refused() {
+    let mut host = host().kv("key", i64::MAX.to_string());
+    assert_eq!(fault(&mut host, "increment", 0), "invalid");
+    let mut host = host.kv("key", (i64::MAX - 1).to_string());
+    assert_eq!(fault(&mut host, "increment", 0), "conflict");
+}
+
+#[test]
+fn logs_are_cut_and_said_to_be() {
+    let mut host = host();
+    let mut log = |text: &str| -> Outcome { host.dispatch(Event::custom("log", &json!([{"message": text}]))) };
+    let fits = log(&"x".repeat(8 * 1024 - 16));
+    assert_eq!((fits.logs[0].text.len(), fits.logs_cut), (8 * 1024 - 16, false));
+    let cut = log(&"x".repeat(8 * 1024));
+    assert_eq!((cut.logs[0].text.len(), cut.logs_cut), (8 * 1024 - 16, true));
+    let garbled = log("a\u{1b}[2Jb\nc");
+    assert_eq!(garbled.logs[0].text, "a\\u{1b}[2Jb\\nc");
+}

@@ -1,0 +1,18 @@
+//! Components under the server's own linker, limits and effects: the shipped handlers, the example, and one that
+//! misbehaves.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy.toml exempts test functions, and not their helpers")]
+
+mod built;
+
+mod message;
+mod presence;
+mod receipt;
+mod room;
+mod typing;
+
+mod moderation;
+
+mod effects;
+mod limits;
+mod traps;
+mod world;

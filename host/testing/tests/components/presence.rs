@@ -1,0 +1,76 @@
+//! The shipped presence handler.
+
+use std::time::Duration;
+
+use parlance_testing::{CallLimits, Code, Effect, Event, START_MS, Status, TestHost};
+use serde_json::json;
+
+use crate::built::initial_memory;
+
+fn host() -> TestHost {
+    TestHost::shipped("presence").unwrap().member("alice", "general").member("bob", "general")
+}
+
+#[test]
+fn a_connection_that_opens_is_online() {
+    let mut host = TestHost::shipped("presence").unwrap();
+    let outcome = host.dispatch(Event::connect());
+    assert_eq!(outcome.assert_ok().effects, [Effect::SetPresence(Status::Online)]);
+    let host = host.member("alice", "general").member("bob", "general");
+    let state = host.presence("bob", "alice");
+    assert_eq!((state.status, state.connections, state.since), (Status::Online, 1, START_MS));
+}
+
+#[test]
+fn the_rooms_of_the_user_learn_of_a_change_and_only_of_a_change() {
+    let mut host = host().member("carol", "other");
+    for user in ["alice", "bob", "carol"] {
+        drop(host.received(user));
+    }
+    host.advance(Duration::from_secs(1));
+    let outcome = host.dispatch(Event::set_presence(Status::Away));
+    assert_eq!(outcome.assert_ok().effects, [Effect::SetPresence(Status::Away)]);
+    assert_eq!(outcome.reply, json!({"ok": true}));
+    let body = json!({"userId": "alice", "username": "alice", "status": "away", "since": START_MS + 1000});
+    let received = host.received("bob");
+    assert_eq!(received.len(), 1);
+    assert_eq!((received[0].event.as_str(), &received[0].arguments[0]), ("presence", &body));
+    assert!(host.received("carol").is_empty(), "who shares no room");
+
+    host.dispatch(Event::set_presence(Status::Away)).assert_ok();
+    assert!(host.received("bob").is_empty(), "the same again");
+    host.dispatch(Event::set_presence(Status::Online)).assert_ok();
+    assert_eq!(host.received("bob")[0].arguments[0]["status"], "online");
+}
+
+#[test]
+fn a_connection_that_closes_is_offline_and_in_no_room() {
+    let mut host = host();
+    drop(host.received("bob"));
+    let outcome = host.dispatch(Event::disconnect());
+    assert_eq!(outcome.assert_ok().effects, [Effect::SetPresence(Status::Offline)]);
+    let received = host.received("bob");
+    assert_eq!(received.len(), 1, "told once: {received:?}");
+    assert_eq!(received[0].arguments[0]["status"], "offline");
+    assert_eq!(host.members("general"), ["bob"]);
+    assert_eq!(host.presence("bob", "alice").status, Status::Offline);
+}
+
+#[test]
+fn a_handler_that_fails_does_not_keep_anybody_online() {
+    let mut host = host().call_limits(CallLimits { effects: 0, ..CallLimits::default() });
+    drop(host.received("bob"));
+    host.dispatch(Event::set_presence(Status::Away)).assert_rejected(Code::QuotaExceeded);
+    assert!(host.received("bob").is_empty());
+    host.dispatch(Event::disconnect()).assert_rejected(Code::QuotaExceeded);
+    assert_eq!(host.members("general"), ["bob"]);
+    assert_eq!(host.received("bob")[0].arguments[0]["status"], "offline");
+}
+
+#[test]
+fn it_needs_no_store_and_no_more_memory() {
+    let mut host = host();
+    host.store_down(true);
+    let outcome = host.dispatch(Event::set_presence(Status::Away));
+    assert_eq!((outcome.assert_ok().host_calls, outcome.peak_memory), (1, initial_memory("presence")));
+}

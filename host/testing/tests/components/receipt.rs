@@ -1,0 +1,94 @@
+//! The shipped receipt handler.
+
+use std::time::Duration;
+
+use parlance_testing::{CallLimits, Code, Effect, Event, START_MS, TestHost};
+use serde_json::json;
+
+use crate::built::initial_memory;
+
+/// A host and the id of a message from bob in the room that alice and he are in.
+fn host() -> (TestHost, String) {
+    let mut host = TestHost::shipped("receipt").unwrap().member("alice", "general").member("bob", "general");
+    let id = host.post("bob", "general", "hello");
+    drop((host.received("alice"), host.received("bob")));
+    (host, id)
+}
+
+#[test]
+fn the_room_learns_that_a_message_was_read() {
+    let (mut host, id) = host();
+    host.advance(Duration::from_millis(7));
+    let outcome = host.dispatch(Event::read(&id));
+    outcome.assert_ok();
+    let [Effect::MarkRead { id: marked, room }] = outcome.effects.as_slice() else {
+        panic!("one receipt and nothing else: {:?}", outcome.effects);
+    };
+    assert_eq!((marked.to_string(), room.as_str()), (id.clone(), "general"));
+    assert_eq!(outcome.reply, json!({"ok": true}));
+    let body = json!({"messageId": id, "roomId": "general", "userId": "alice", "readAt": START_MS + 7});
+    for user in ["alice", "bob"] {
+        let received = host.received(user);
+        assert_eq!(received.len(), 1);
+        assert_eq!((received[0].event.as_str(), &received[0].arguments[0]), ("message-read", &body));
+    }
+}
+
+#[test]
+fn the_second_time_nobody_is_told() {
+    let (mut host, id) = host();
+    host.dispatch(Event::read(&id)).assert_ok();
+    drop(host.received("bob"));
+    host.dispatch(Event::read(&id)).assert_ok();
+    assert!(host.received("bob").is_empty());
+    // Another reader is another receipt.
+    host.dispatch(Event::read(&id).by("bob")).assert_ok();
+    assert_eq!(host.received("bob").len(), 1);
+}
+
+#[test]
+fn what_is_not_there_and_what_is_not_for_the_user_read_the_same() {
+    let (mut host, id) = host();
+    let elsewhere = host.post("bob", "general", "second");
+    let mut host = host.member("carol", "other");
+    let absent = "0".repeat(26);
+    let cases = [
+        (Event::read(&absent), "no such message"),
+        (Event::read("nonsense"), "no id at all"),
+        (Event::read(""), "empty"),
+        (Event::read(&id).by("carol"), "in a room the user is not in"),
+        (Event::read(&elsewhere).by("mallory"), "by a user who is in no room"),
+    ];
+    drop(host.received("bob"));
+    for (event, why) in cases {
+        let outcome = host.dispatch(event);
+        outcome.assert_rejected(Code::NotFound);
+        assert_eq!(outcome.reply["error"]["message"], "there is no such message in a room you are in", "{why}");
+        assert!(outcome.effects.is_empty(), "{why}");
+    }
+    assert!(host.received("bob").is_empty());
+}
+
+#[test]
+fn a_store_that_is_down_is_told() {
+    let (mut host, id) = host();
+    host.store_down(true);
+    let outcome = host.dispatch(Event::read(&id));
+    outcome.assert_rejected(Code::Unavailable);
+    assert_eq!(outcome.reply["error"]["retryable"], true);
+}
+
+#[test]
+fn an_allowance_that_is_used_up_is_told() {
+    let (host, id) = host();
+    let mut host = host.call_limits(CallLimits { effects: 0, ..CallLimits::default() });
+    host.dispatch(Event::read(&id)).assert_rejected(Code::QuotaExceeded);
+    assert!(host.received("bob").is_empty());
+}
+
+#[test]
+fn it_asks_for_one_thing_and_no_more_memory() {
+    let (mut host, id) = host();
+    let outcome = host.dispatch(Event::read(&id));
+    assert_eq!((outcome.host_calls, outcome.peak_memory), (1, initial_memory("receipt")));
+}

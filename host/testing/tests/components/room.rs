@@ -1,0 +1,97 @@
+//! The shipped room handler.
+
+use parlance_testing::{CallLimits, Code, Effect, Event, TestHost};
+use serde_json::json;
+
+use crate::built::initial_memory;
+
+fn host() -> TestHost {
+    TestHost::shipped("room").unwrap().member("bob", "general")
+}
+
+#[test]
+fn anybody_may_join_and_learns_who_is_there() {
+    let mut host = host();
+    host.post("bob", "general", "welcome");
+    drop(host.received("bob"));
+    let outcome = host.dispatch(Event::join("general"));
+    outcome.assert_ok();
+    assert!(matches!(outcome.effects.as_slice(), [Effect::Join(room)] if room.as_str() == "general"));
+    let mut reply = outcome.reply.clone();
+    let members = reply["data"]["members"].as_array_mut().unwrap();
+    members.sort_by_key(ToString::to_string);
+    assert_eq!(
+        reply,
+        json!({"ok": true, "lastSeq": 1, "messages": [], "complete": true, "data": {"members": ["alice", "bob"]}})
+    );
+    assert_eq!(host.members("general"), ["alice", "bob"]);
+    let received = host.received("bob");
+    assert_eq!((received.len(), received[0].event.as_str()), (1, "presence"));
+    assert_eq!(received[0].arguments[0]["userId"], "alice");
+}
+
+#[test]
+fn joining_twice_is_fine_and_changes_nothing() {
+    let mut host = host();
+    host.dispatch(Event::join("general")).assert_ok();
+    drop(host.received("bob"));
+    let again = host.dispatch(Event::join("general"));
+    assert!(again.assert_ok().effects.is_empty());
+    assert_eq!(host.members("general"), ["alice", "bob"]);
+    assert!(host.received("bob").is_empty());
+}
+
+#[test]
+fn one_who_is_in_the_room_may_leave_it() {
+    let mut host = host();
+    let outcome = host.dispatch(Event::leave("general").by("bob"));
+    assert!(matches!(outcome.assert_ok().effects.as_slice(), [Effect::Leave(room)] if room.as_str() == "general"));
+    assert_eq!(outcome.reply, json!({"ok": true}));
+    assert!(host.members("general").is_empty());
+}
+
+#[test]
+fn leaving_where_one_is_not_is_fine() {
+    let mut host = host();
+    let outcome = host.dispatch(Event::leave("general"));
+    assert!(outcome.assert_ok().effects.is_empty());
+    assert_eq!(host.members("general"), ["bob"]);
+}
+
+#[test]
+fn what_is_no_room_id_is_invalid() {
+    let mut host = host();
+    for room in ["", &"r".repeat(129), "bell\u{7}"] {
+        host.dispatch(Event::join(room)).assert_rejected(Code::Invalid);
+        host.dispatch(Event::leave(room)).assert_rejected(Code::Invalid);
+    }
+    host.dispatch(Event::join("r".repeat(128))).assert_ok();
+}
+
+#[test]
+fn the_number_of_rooms_is_limited() {
+    let mut host = host().call_limits(CallLimits { rooms_per_connection: 2, ..CallLimits::default() });
+    host.dispatch(Event::join("one")).assert_ok();
+    host.dispatch(Event::join("two")).assert_ok();
+    host.dispatch(Event::join("three")).assert_rejected(Code::QuotaExceeded);
+    host.dispatch(Event::join("two")).assert_ok();
+    assert!(host.members("three").is_empty());
+    host.dispatch(Event::leave("one")).assert_ok();
+    host.dispatch(Event::join("three")).assert_ok();
+}
+
+#[test]
+fn a_joiner_of_a_large_room_is_told_of_a_hundred_users() {
+    let mut host = host();
+    for n in 0..120 {
+        host = host.member(&format!("user-{n}"), "crowd");
+    }
+    let outcome = host.dispatch(Event::join("crowd"));
+    assert_eq!(outcome.reply["data"]["members"].as_array().unwrap().len(), 100);
+}
+
+#[test]
+fn it_needs_no_more_memory() {
+    let outcome = host().dispatch(Event::join("general"));
+    assert_eq!((outcome.assert_ok().host_calls, outcome.peak_memory), (2, initial_memory("room")));
+}

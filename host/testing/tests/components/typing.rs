@@ -1,0 +1,72 @@
+//! The shipped typing handler.
+
+use parlance_testing::{Audience, CallLimits, Code, Emitted, Event, TestHost, User};
+use serde_json::json;
+
+use crate::built::initial_memory;
+
+fn host() -> TestHost {
+    TestHost::shipped("typing")
+        .unwrap()
+        .user(User::new("alice").name("Alice Liddell"))
+        .member("alice", "general")
+        .member("bob", "general")
+}
+
+#[test]
+fn the_rest_of_the_room_is_told() {
+    let mut host = host();
+    for typing in [true, false] {
+        drop((host.received("alice"), host.received("bob")));
+        let outcome = host.dispatch(Event::typing("general", typing));
+        outcome.assert_ok();
+        let body = json!({"roomId": "general", "userId": "alice", "username": "Alice Liddell", "typing": typing});
+        let emits: Vec<_> = outcome.emits().collect();
+        let [Emitted { to: Audience::OthersInRoom(room), event, arguments, attachments }] = emits.as_slice() else {
+            panic!("one event to the others: {emits:?}");
+        };
+        assert_eq!((room.as_str(), event.as_str(), arguments), ("general", "user-typing", &vec![body.clone()]));
+        assert!(attachments.is_empty());
+        assert_eq!(outcome.effects.len(), 1, "an event and nothing else");
+        assert_eq!(outcome.reply, json!({"ok": true}));
+
+        assert!(host.received("alice").is_empty(), "not the one who types");
+        let received = host.received("bob");
+        assert_eq!(received.len(), 1);
+        assert_eq!((received[0].event.as_str(), &received[0].arguments), ("user-typing", &vec![body]));
+    }
+}
+
+#[test]
+fn a_user_without_a_name_goes_by_their_id() {
+    let outcome = host().dispatch(Event::typing("general", true).by("bob"));
+    assert_eq!(outcome.emits().next().unwrap().arguments[0]["username"], "bob");
+}
+
+#[test]
+fn one_who_is_not_in_the_room_is_denied() {
+    let mut host = host();
+    drop(host.received("bob"));
+    let outcome = host.dispatch(Event::typing("general", true).by("mallory"));
+    outcome.assert_rejected(Code::Denied);
+    assert_eq!(outcome.reply["error"]["message"], "join the room before typing in it");
+    assert!(outcome.effects.is_empty());
+    assert!(host.received("bob").is_empty());
+    // What is no room id is a room that nobody is in.
+    host.dispatch(Event::typing("", true)).assert_rejected(Code::Denied);
+}
+
+#[test]
+fn an_allowance_that_is_used_up_is_told() {
+    let mut host = host().call_limits(CallLimits { effects: 0, ..CallLimits::default() });
+    host.dispatch(Event::typing("general", true)).assert_rejected(Code::QuotaExceeded);
+}
+
+#[test]
+fn it_needs_no_store_and_no_more_memory() {
+    let mut host = host();
+    host.store_down(true);
+    let outcome = host.dispatch(Event::typing("general", true));
+    assert_eq!(outcome.assert_ok().peak_memory, initial_memory("typing"));
+    assert_eq!(outcome.host_calls, 3, "joined, username, emit");
+}
