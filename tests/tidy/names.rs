@@ -1,0 +1,131 @@
+//! Who may name what.
+
+use crate::hold;
+use crate::source::{self, Source, Token};
+
+/// A library of the host, by the names of its crates, and the only places that name them.
+const LIBRARIES: [(&[&str], &[&str]); 8] = [
+    (
+        &["socketioxide", "socketioxide_core", "engineioxide"],
+        &["host/src/socket/"],
+    ),
+    (&["wasmtime"], &["host/src/sandbox/"]),
+    (&["rusqlite", "refinery"], &["host/src/store/sqlite"]),
+    // Tests of handlers sign tokens, to have them verified as any other.
+    (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
+    (&["toml"], &["host/src/config/"]),
+    (&["clap"], &["host/src/cli/", "host/src/main.rs"]),
+    (&["axum", "tower_http"], &["host/src/app", "host/src/socket/"]),
+    (&["tracing_subscriber"], &["host/src/cli/", "host/src/config/"]),
+];
+
+/// What is told apart by a name alone: a function or a type, the only places that may name it outside tests, and why.
+const GUARDED: [(&str, &[&str], &str); 4] = [
+    (
+        "assume_verified",
+        &["host/src/id.rs", "host/src/auth/"],
+        "only `auth` makes a tenant's id",
+    ),
+    (
+        "for_tests",
+        &["host/src/auth/identity.rs", "host/testing/"],
+        "an identity nobody verified is for tests",
+    ),
+    (
+        "SqliteStore",
+        &["host/src/store/sqlite", "host/src/app"],
+        "only `app` knows which store it is",
+    ),
+    (
+        "SocketOutlet",
+        &["host/src/socket/"],
+        "the rest knows the trait `Outlet`",
+    ),
+];
+
+fn is_at(path: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| path.starts_with(place))
+}
+
+#[test]
+fn each_library_is_named_in_one_place() {
+    let sources = source::below(&["host/"]);
+    let mut broken = Vec::new();
+    for (crates, places) in LIBRARIES {
+        let mut at_home = 0;
+        for source in &sources {
+            let found = source
+                .tokens
+                .iter()
+                .filter(|token| crates.contains(&token.text.as_str()));
+            if is_at(&source.path, places) {
+                at_home += found.count();
+            } else {
+                broken.extend(found.map(|token| format!("{}:{}: {}", source.path, token.line, token.text)));
+            }
+        }
+        if at_home == 0 {
+            broken.push(format!(
+                "nothing in {places:?} names any of {crates:?}: strike the rule"
+            ));
+        }
+    }
+    hold("A library is named only in the part that wraps it.", &broken);
+}
+
+#[test]
+fn each_guarded_name_stays_where_it_belongs() {
+    let sources = source::below(&["host/"]);
+    let mut broken = Vec::new();
+    for (name, places, why) in GUARDED {
+        let named = |tokens: &[Token]| source::places(tokens, &[name]);
+        let at_home = |source: &&Source| is_at(&source.path, places) && !named(&source.tokens).is_empty();
+        if !sources.iter().any(|source| at_home(&source)) {
+            broken.push(format!("nothing in {places:?} is called {name}: strike the rule"));
+        }
+        for source in sources.iter().filter(|source| !is_at(&source.path, places)) {
+            let lines = named(&source.product);
+            broken.extend(
+                lines
+                    .iter()
+                    .map(|line| format!("{}:{line}: {name}; {why}", source.path)),
+            );
+        }
+    }
+    hold("What must not be made elsewhere is not named elsewhere.", &broken);
+}
+
+#[test]
+fn the_environment_is_read_in_main_alone() {
+    let mut broken = Vec::new();
+    let mut in_main = 0;
+    for source in source::below(&["host/src/"]) {
+        for name in ["var", "var_os", "vars", "vars_os"] {
+            let lines = source::places(&source.product, &["env", ":", ":", name]);
+            if source.path == "host/src/main.rs" {
+                in_main += lines.len();
+            } else {
+                broken.extend(lines.iter().map(|line| format!("{}:{line}: env::{name}", source.path)));
+            }
+        }
+    }
+    assert_eq!(in_main, 1, "host/src/main.rs reads the environment in one place");
+    hold(
+        "The environment is read once, in main.rs, and passed on as a function.",
+        &broken,
+    );
+}
+
+#[test]
+fn there_are_no_globals() {
+    let mut broken = Vec::new();
+    for source in source::below(&["host/src/", "host/testing/src/"]) {
+        for (at, token) in source.product.iter().enumerate() {
+            let lifetime = at > 0 && source.product[at - 1].text == "'";
+            if (token.text == "static" && !lifetime) || token.text == "thread_local" {
+                broken.push(format!("{}:{}: {}", source.path, token.line, token.text));
+            }
+        }
+    }
+    hold("The host has no global state: one function wires everything.", &broken);
+}

@@ -1,0 +1,183 @@
+//! What every file keeps to.
+
+use std::collections::BTreeSet;
+
+use crate::files::{self, File};
+use crate::hold;
+
+/// The longest a file may be, in lines.
+const LINES: usize = 500;
+
+/// What may lie at the top: the fixed layout, and what tools look for there. Names that begin with a dot may, too.
+const TOP: [&str; 16] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "Makefile",
+    "README.md",
+    "clippy.toml",
+    "examples",
+    "guest-handlers",
+    "host",
+    "rust-toolchain.toml",
+    "rustfmt.toml",
+    "tests",
+    "wit",
+];
+
+/// Written by a tool, or by a lawyer.
+fn is_given(file: &File) -> bool {
+    ["Cargo.lock", "package-lock.json"].contains(&file.name()) || file.path.starts_with("LICENSE-")
+}
+
+#[test]
+fn files_are_small() {
+    let files = files::all();
+    let lines = |file: &File| file.text.lines().count();
+    let long = files.iter().filter(|file| !is_given(file) && lines(file) > LINES);
+    let broken: Vec<_> = long
+        .map(|file| format!("{}: {} lines", file.path, lines(file)))
+        .collect();
+    hold("A file of more than 500 lines asks to be two.", &broken);
+}
+
+#[test]
+fn the_top_level_is_fixed() {
+    let paths = files::paths();
+    let top: BTreeSet<&str> = paths.iter().filter_map(|path| path.split('/').next()).collect();
+    let stray = top.iter().filter(|name| !name.starts_with('.') && !TOP.contains(name));
+    hold(
+        "The top level is fixed.",
+        &stray.map(|name| (*name).to_owned()).collect::<Vec<_>>(),
+    );
+    assert!(top.contains("README.md") && top.contains("host"), "{top:?}");
+}
+
+#[test]
+fn no_registry_is_named() {
+    // In pieces, so that this file does not name them.
+    let hosts = [
+        concat!("crates", ".io"),
+        concat!("npm", "js."),
+        concat!("pypi", ".org"),
+        concat!("python", "hosted"),
+        concat!("registry", ".npm"),
+        concat!("registry", ".yarnpkg"),
+        concat!("deb.", "debian.org"),
+        concat!("archive.", "ubuntu.com"),
+        concat!("static.", "rust-lang.org"),
+    ];
+    let mut broken = Vec::new();
+    for file in files::all() {
+        // Cargo writes the name of its index into its lock files, whichever mirror is in use.
+        let index = concat!("\"registry+https://github.com/rust-lang/crates", ".io-index\"");
+        let text = if file.name() == "Cargo.lock" {
+            file.text.replace(index, "")
+        } else {
+            file.text
+        };
+        for host in hosts {
+            let lines = text.lines().zip(1..).filter(|(line, _)| line.contains(host));
+            broken.extend(lines.map(|(_, number)| format!("{}:{number}: {host}", file.path)));
+        }
+    }
+    hold("Which registry or mirror is used is the machine's business.", &broken);
+}
+
+#[test]
+fn npm_lock_files_name_no_place() {
+    let locks: Vec<File> = files::all()
+        .into_iter()
+        .filter(|file| file.name() == "package-lock.json")
+        .collect();
+    assert!(locks.len() > 1, "the lock files are gone");
+    let named = locks.iter().filter(|file| file.text.contains("\"resolved\""));
+    hold(
+        "npm's lock files are written with omit-lockfile-registry-resolved.",
+        &named.map(|file| file.path.clone()).collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn no_path_of_a_machine_is_named() {
+    // In pieces, so that this file does not name them.
+    let homes = [
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/wo", "rk/"),
+        concat!("/Us", "ers/"),
+    ];
+    let mut broken = Vec::new();
+    for file in files::all() {
+        for (line, number) in file.text.lines().zip(1..) {
+            for home in homes {
+                // `https://host/home/` and `a/work/b` are no paths of a machine.
+                let begins = |at: usize| {
+                    let before = line.get(..at).unwrap_or_default().chars().next_back();
+                    before.is_none_or(|before| {
+                        !before.is_alphanumeric() && !['.', '-', '_', '}', ')', '*'].contains(&before)
+                    })
+                };
+                if line.match_indices(home).any(|(at, _)| begins(at)) {
+                    broken.push(format!("{}:{number}: {home}", file.path));
+                }
+            }
+        }
+    }
+    hold("A file works wherever it lies.", &broken);
+}
+
+#[test]
+fn what_the_pages_point_at_is_there() {
+    let (mut broken, mut checked) = (Vec::new(), 0);
+    for file in files::all().iter().filter(|file| file.is("md")) {
+        let directory = file.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+        for (line, number) in file.text.lines().zip(1..) {
+            for (target, from) in links(line)
+                .map(|link| (link, directory))
+                .chain(named(line).map(|path| (path, "")))
+            {
+                checked += 1;
+                if !files::root().join(from).join(&target).exists() {
+                    broken.push(format!("{}:{number}: {target}", file.path));
+                }
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} pointers in all pages");
+    hold("A page points only at files that are there.", &broken);
+}
+
+/// Relative links, without what follows `#`.
+fn links(line: &str) -> impl Iterator<Item = String> {
+    let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let sources = line.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let relative = targets
+        .chain(sources)
+        .filter(|target| !target.contains("://") && !target.starts_with('#'));
+    relative.map(|target| target.split('#').next().unwrap_or_default().to_owned())
+}
+
+/// Paths from the top of the repository that stand in backticks by themselves.
+fn named(line: &str) -> impl Iterator<Item = String> {
+    let quoted = line.split('`').skip(1).step_by(2);
+    let is_path = |text: &&str| {
+        let first = text.split('/').next().unwrap_or_default();
+        text.contains('/') && TOP.contains(&first) && !text.contains([' ', '*', '<', '…'])
+    };
+    quoted.filter(is_path).map(str::to_owned)
+}
+
+#[test]
+fn the_handler_in_the_readme_is_the_example() {
+    let example = files::one("examples/moderation/src/lib.rs");
+    let code: Vec<&str> = example.lines().filter(|line| !line.starts_with("//!")).collect();
+    let code = code.join("\n");
+    assert!(
+        files::one("README.md").contains(code.trim()),
+        "README.md does not show examples/moderation/src/lib.rs as it is"
+    );
+}
