@@ -1,6 +1,10 @@
 //! What one event costs in its sandbox: a fresh instance of a shipped handler, its work, and the instance's end.
 //! Nothing is committed or delivered. `cargo bench -p parlance --bench sandbox`
-#![allow(missing_docs, clippy::expect_used, reason = "a benchmark may fail loudly; criterion's macros have no docs")]
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    reason = "a benchmark may fail loudly; criterion's macros have no docs"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +12,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use parlance::app::shipped;
 use parlance::auth::Identity;
-use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, Logs, PresenceState, Surroundings, SystemChance,
-};
+use parlance::capability::{Call, CallLimits, Effects, HandlerInfo, Logs, PresenceState, Surroundings, SystemChance};
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Sandbox};
 use parlance::store::memory::MemoryStore;
@@ -47,8 +49,13 @@ struct Bench {
 
 impl Bench {
     fn new(sandbox: &Arc<Sandbox>, name: &str) -> Self {
-        let info = Arc::new(HandlerInfo { name: name.into(), settings: BTreeMap::new() });
-        let handler = sandbox.load(info.clone(), shipped(name).expect("it is shipped")).expect("it loads");
+        let info = Arc::new(HandlerInfo {
+            name: name.into(),
+            settings: BTreeMap::new(),
+        });
+        let handler = sandbox
+            .load(info.clone(), shipped(name).expect("it is shipped"))
+            .expect("it loads");
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
         let limits = Arc::new(CallLimits::default());
         let (store, surroundings) = (Arc::new(MemoryStore::new()), Arc::new(Everywhere));
@@ -65,11 +72,18 @@ impl Bench {
             logs: Logs::with_allowance(limits.log_bytes),
             limits: limits.clone(),
         });
-        Self { handler, call, limits: GuestLimits::default() }
+        Self {
+            handler,
+            call,
+            limits: GuestLimits::default(),
+        }
     }
 
     fn run(&self, criterion: &mut Criterion, name: &str, input: Input<'_>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         // What is measured must be what happens in the server: a handler that accepts, with one effect.
         let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits));
         assert_eq!((outcome.result, outcome.effects.len()), (Ok(None), 1));
@@ -86,9 +100,21 @@ impl Bench {
 fn fresh(criterion: &mut Criterion) {
     let sandbox = Arc::new(Sandbox::new(EngineLimits::default()).expect("an engine"));
     let (room, content) = ("general".to_owned(), "x".repeat(100));
-    let message = Input::Message { room: &room, content: &content, metadata: None, client_id: None };
+    let message = Input::Message {
+        room: &room,
+        content: &content,
+        metadata: None,
+        client_id: None,
+    };
     Bench::new(&sandbox, "message").run(criterion, "fresh/message", message);
-    Bench::new(&sandbox, "typing").run(criterion, "fresh/typing", Input::Typing { room: &room, typing: true });
+    Bench::new(&sandbox, "typing").run(
+        criterion,
+        "fresh/typing",
+        Input::Typing {
+            room: &room,
+            typing: true,
+        },
+    );
 }
 
 criterion_group!(benches, fresh);

@@ -58,7 +58,13 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         reloading = Some(development.watch(&config, &sandbox, &tenant));
     }
     let minter = development.as_ref().map(|development| development.minter.clone());
-    let state = http::State { store, metrics, services: services.clone(), tenant: tenant.clone(), minter };
+    let state = http::State {
+        store,
+        metrics,
+        services: services.clone(),
+        tenant: tenant.clone(),
+        minter,
+    };
     let (router, server) = Server::attach(http::router(state), services.clone(), server_limits(&config));
     server.open(tenant.clone());
     let expiry = server.enforce_expiry();
@@ -80,7 +86,9 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     announce(&config, address, &tenant, development.as_ref());
     shutdown::signal().await?;
     tracing::info!("stopping: no new connections; finishing what is in flight");
-    let left = server.shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports).await;
+    let left = server
+        .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports)
+        .await;
     let _ = stop.send(());
     let _ = serving.await;
     drop((server, expiry, reloading, tenant, services));
@@ -197,8 +205,17 @@ fn announce(config: &Config, address: SocketAddr, tenant: &Tenant, development: 
         tracing::warn!("{warning}");
     }
     let StoreUrl::Sqlite(path) = &config.store.url;
-    tracing::info!("data in {}", std::path::absolute(path).unwrap_or_else(|_| path.clone()).display());
-    let keys = config.auth.keys.iter().map(|key: &Key| key.algorithm().name()).collect::<Vec<_>>().join(", ");
+    tracing::info!(
+        "data in {}",
+        std::path::absolute(path).unwrap_or_else(|_| path.clone()).display()
+    );
+    let keys = config
+        .auth
+        .keys
+        .iter()
+        .map(|key: &Key| key.algorithm().name())
+        .collect::<Vec<_>>()
+        .join(", ");
     tracing::info!("tokens are verified with: {keys}");
     for (interface, handler) in tenant.routes().iter() {
         let sha256 = handler.sha256();

@@ -85,6 +85,9 @@ pub struct EventError {
 impl EventError {
     /// Makes one.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }

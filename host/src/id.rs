@@ -51,7 +51,11 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
         return Err(InvalidId::Empty(what));
     }
     if text.len() > max {
-        return Err(InvalidId::TooLong { what, got: text.len(), max });
+        return Err(InvalidId::TooLong {
+            what,
+            got: text.len(),
+            max,
+        });
     }
     if text.chars().any(char::is_control) {
         return Err(InvalidId::Control(what));
@@ -69,7 +73,9 @@ impl TenantId {
     /// For `auth` alone; the tidy test holds that.
     pub(crate) fn assume_verified(name: &str) -> Result<Self, InvalidId> {
         check("tenant", name, MAX_TENANT_BYTES)?;
-        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let plain = name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if !plain || name.starts_with('-') {
             return Err(InvalidId::Alphabet {
                 what: "tenant",
@@ -88,7 +94,11 @@ impl TenantId {
     /// The Socket.IO namespace of this tenant: `/` for the default one, else `/name`.
     #[must_use]
     pub fn namespace(&self) -> String {
-        if &*self.0 == DEFAULT_TENANT { "/".to_owned() } else { format!("/{}", self.0) }
+        if &*self.0 == DEFAULT_TENANT {
+            "/".to_owned()
+        } else {
+            format!("/{}", self.0)
+        }
     }
 }
 
@@ -268,7 +278,11 @@ mod tests {
 
     #[test]
     fn a_message_id_reads_back_as_written() {
-        for id in [MessageId(0), MessageId(u128::MAX), MessageId::from_time(1_790_000_000_000, u128::MAX / 3)] {
+        for id in [
+            MessageId(0),
+            MessageId(u128::MAX),
+            MessageId::from_time(1_790_000_000_000, u128::MAX / 3),
+        ] {
             assert_eq!(MessageId::parse(&id.to_string()), Some(id));
             assert_eq!(MessageId::from_bytes(id.to_bytes()), id);
         }
@@ -289,7 +303,10 @@ mod tests {
     #[test]
     fn ids_have_edges() {
         assert!(RoomId::new(&"r".repeat(MAX_ROOM_BYTES)).is_ok());
-        assert!(matches!(RoomId::new(&"r".repeat(MAX_ROOM_BYTES + 1)), Err(InvalidId::TooLong { .. })));
+        assert!(matches!(
+            RoomId::new(&"r".repeat(MAX_ROOM_BYTES + 1)),
+            Err(InvalidId::TooLong { .. })
+        ));
         assert_eq!(RoomId::new(""), Err(InvalidId::Empty("room id")));
         assert_eq!(RoomId::new("a\u{7}b"), Err(InvalidId::Control("room id")));
         assert!(TenantId::assume_verified("-acme").is_err());

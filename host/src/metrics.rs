@@ -5,19 +5,19 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::error::Code;
 use crate::sandbox::{Interface, TrapKind};
 
 /// Seconds, from 50 microseconds to 5 seconds.
-const LATENCY: [f64; 15] =
-    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+const LATENCY: [f64; 15] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
 /// Seconds, from 5 microseconds to 100 milliseconds.
-const GUEST_TIME: [f64; 12] =
-    [0.000_005, 0.000_01, 0.000_015, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1];
+const GUEST_TIME: [f64; 12] = [
+    0.000_005, 0.000_01, 0.000_015, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1,
+];
 /// Events in one transaction.
 const BATCH: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
@@ -71,7 +71,9 @@ impl Maker {
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
-        self.add(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+        self.add(Histogram::with_opts(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+        ))
     }
 
     fn counters(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
@@ -85,22 +87,33 @@ impl Metrics {
     /// # Errors
     /// Only when two of the names below are the same.
     pub fn new() -> prometheus::Result<Self> {
-        let make = Maker { registry: Registry::new() };
+        let make = Maker {
+            registry: Registry::new(),
+        };
         let events = make.counters("parlance_events_total", "Events handled, by handler", "handler")?;
         let failures = make.counters("parlance_event_failures_total", "Events that failed, by code", "code")?;
         let traps = make.counters("parlance_traps_total", "Handlers that were stopped, by cause", "kind")?;
         let guest_time = make.add(prometheus::HistogramVec::new(
-            HistogramOpts::new("parlance_guest_seconds", "Time in the handler, waiting included, by handler")
-                .buckets(GUEST_TIME.to_vec()),
+            HistogramOpts::new(
+                "parlance_guest_seconds",
+                "Time in the handler, waiting included, by handler",
+            )
+            .buckets(GUEST_TIME.to_vec()),
             &["handler"],
         ))?;
         Ok(Self {
             connections: make.gauge("parlance_connections", "Open connections")?,
             connected: make.counter("parlance_connected_total", "Connections accepted")?,
             refused: make.counter("parlance_refused_total", "Connections refused for their token")?,
-            too_slow: make.counter("parlance_too_slow_total", "Connections closed because the client did not read")?,
+            too_slow: make.counter(
+                "parlance_too_slow_total",
+                "Connections closed because the client did not read",
+            )?,
             rooms: make.gauge("parlance_rooms", "Rooms with somebody in them on this node")?,
-            queue_full: make.counter("parlance_queue_full_total", "Events refused because too many were waiting")?,
+            queue_full: make.counter(
+                "parlance_queue_full_total",
+                "Events refused because too many were waiting",
+            )?,
             messages: make.counter("parlance_messages_total", "Messages appended to history")?,
             commits: make.counter("parlance_commits_total", "Transactions")?,
             commit_failures: make.counter("parlance_commit_failures_total", "Transactions that failed")?,
@@ -115,7 +128,11 @@ impl Metrics {
                 .into_iter()
                 .map(|interface| {
                     let label = [interface.name()];
-                    (interface, events.with_label_values(&label), guest_time.with_label_values(&label))
+                    (
+                        interface,
+                        events.with_label_values(&label),
+                        guest_time.with_label_values(&label),
+                    )
                 })
                 .collect(),
             host_handled: events.with_label_values(&["host"]),
@@ -123,7 +140,10 @@ impl Metrics {
                 .into_iter()
                 .map(|code| (code, failures.with_label_values(&[code.as_str()])))
                 .collect(),
-            traps: TrapKind::ALL.into_iter().map(|kind| (kind, traps.with_label_values(&[kind.name()]))).collect(),
+            traps: TrapKind::ALL
+                .into_iter()
+                .map(|kind| (kind, traps.with_label_values(&[kind.name()])))
+                .collect(),
             registry: make.registry,
         })
     }

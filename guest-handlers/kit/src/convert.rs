@@ -24,7 +24,8 @@ impl Arguments {
     /// # Errors
     /// `invalid`, with what does not fit and where.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
-        serde_json::from_str(&self.json).map_err(|error| Rejection::Invalid(format!("the arguments do not fit: {error}")))
+        serde_json::from_str(&self.json)
+            .map_err(|error| Rejection::Invalid(format!("the arguments do not fit: {error}")))
     }
 
     /// The JSON array as it came, with a `{"_placeholder":true,"num":N}` where the N-th attachment belongs.

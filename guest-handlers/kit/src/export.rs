@@ -21,9 +21,12 @@ macro_rules! __export {
             use $crate::bindings::message as world;
             struct Export;
             impl world::exports::parlance::chat::on_message::Guest for Export {
-                fn handle(context: $crate::Context, message: $crate::Incoming) -> Result<Option<String>, $crate::Rejection> {
+                fn handle(
+                    context: $crate::Context,
+                    message: $crate::Incoming,
+                ) -> Result<Option<String>, $crate::Rejection> {
                     $crate::install_panic_log();
-                    $crate::reply(<$handler as $crate::MessageHandler>::handle(&context, message))
+            $crate::reply(<$handler as $crate::MessageHandler>::handle(&context, message))
                 }
             }
             world::export_on_message!(Export with_types_in world);
@@ -39,7 +42,7 @@ macro_rules! __export {
                     <$handler as $crate::TypingHandler>::handle(&context, room, typing)
                 }
             }
-            world::export_on_typing!(Export with_types_in world);
+    world::export_on_typing!(Export with_types_in world);
         };
     };
     (receipt, $handler:ty) => {
@@ -52,7 +55,7 @@ macro_rules! __export {
                     <$handler as $crate::ReceiptHandler>::handle(&context, message)
                 }
             }
-            world::export_on_receipt!(Export with_types_in world);
+    world::export_on_receipt!(Export with_types_in world);
         };
     };
     (presence, $handler:ty) => {
@@ -65,7 +68,7 @@ macro_rules! __export {
                     <$handler as $crate::PresenceHandler>::handle(&context, change)
                 }
             }
-            world::export_on_presence!(Export with_types_in world);
+    world::export_on_presence!(Export with_types_in world);
         };
     };
     (room, $handler:ty) => {
@@ -73,9 +76,12 @@ macro_rules! __export {
             use $crate::bindings::room as world;
             struct Export;
             impl world::exports::parlance::chat::on_room::Guest for Export {
-                fn handle(context: $crate::Context, request: $crate::Request) -> Result<Option<String>, $crate::Rejection> {
+                fn handle(
+                    context: $crate::Context,
+                    request: $crate::Request,
+                ) -> Result<Option<String>, $crate::Rejection> {
                     $crate::install_panic_log();
-                    $crate::reply(<$handler as $crate::RoomHandler>::handle(&context, request))
+            $crate::reply(<$handler as $crate::RoomHandler>::handle(&context, request))
                 }
             }
             world::export_on_room!(Export with_types_in world);
@@ -94,8 +100,10 @@ macro_rules! __export {
                 ) -> Result<Option<String>, $crate::Rejection> {
                     $crate::install_panic_log();
                     let arguments = $crate::Arguments::new(arguments, attachments);
-                    $crate::reply(<$handler as $crate::EventHandler>::handle(&context, &name, arguments))
-                }
+                    $crate::reply(<$handler as $crate::EventHandler>::handle(
+                        &context, &name, arguments,
+                    ))
+        }
             }
             world::export_on_event!(Export with_types_in world);
         };

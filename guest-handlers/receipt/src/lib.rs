@@ -8,7 +8,9 @@ impl ReceiptHandler for Note {
     fn handle(_: &Context, message: String) -> Result<(), Rejection> {
         match messages::mark_read(&message) {
             Ok(()) => Ok(()),
-            Err(Fault::NotFound) => Err(Rejection::NotFound("there is no such message in a room you are in".into())),
+            Err(Fault::NotFound) => Err(Rejection::NotFound(
+                "there is no such message in a room you are in".into(),
+            )),
             Err(other) => Err(other.into()),
         }
     }

@@ -17,7 +17,9 @@ impl RoomHandler for Open {
         match request {
             Request::Join(room) => {
                 rooms::join(&room)?;
-                Ok(Some(Joined { members: rooms::members(&room, MEMBERS_SHOWN)? }))
+                Ok(Some(Joined {
+                    members: rooms::members(&room, MEMBERS_SHOWN)?,
+                }))
             }
             Request::Leave(room) => {
                 rooms::leave(&room)?;

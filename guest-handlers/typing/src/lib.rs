@@ -20,7 +20,12 @@ impl TypingHandler for Tell {
             return Err(Rejection::Denied("join the room before typing in it".into()));
         }
         let username = identity::username();
-        let event = UserTyping { room_id: &room, user_id: &context.user, username: &username, typing };
+        let event = UserTyping {
+            room_id: &room,
+            user_id: &context.user,
+            username: &username,
+            typing,
+        };
         emit(&Audience::OthersInRoom(room.clone()), "user-typing", &[event])?;
         Ok(())
     }

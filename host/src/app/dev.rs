@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 
-use super::handlers::{load_component, load_routes};
+use super::handlers::load_component;
 use crate::auth::{MintError, Minter};
 use crate::capability::HandlerInfo;
-use crate::config::Config;
+use crate::config::{Config, Handlers};
 use crate::dispatch::now_ms;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Interface, Sandbox};
 use crate::tenant::{Routes, Tenant};
 
 include!(concat!(env!("OUT_DIR"), "/page.rs"));
@@ -49,16 +49,21 @@ pub struct Development {
 impl Development {
     /// Loads the components, and again whenever one of their files changes, while the task lives.
     pub(super) fn watch(&self, config: &Config, sandbox: &Arc<Sandbox>, tenant: &Arc<Tenant>) -> Reloading {
-        let base = load_routes(sandbox, &config.handlers).unwrap_or_default();
-        let (sandbox, tenant, components) = (sandbox.clone(), tenant.clone(), self.components.clone());
+        let base = Routes::clone(&tenant.routes());
+        let overlay = Overlay {
+            sandbox: sandbox.clone(),
+            handlers: config.handlers.clone(),
+            base,
+        };
+        let (tenant, components) = (tenant.clone(), self.components.clone());
         Reloading(tokio::spawn(async move {
             let mut seen = Vec::new();
             loop {
                 let stamps: Vec<Option<SystemTime>> = components.iter().map(|path| changed(path)).collect();
                 if stamps != seen {
-                    let (sandbox, base, components) = (sandbox.clone(), base.clone(), components.clone());
+                    let (overlay, components) = (overlay.clone(), components.clone());
                     // Compiling takes a while: not on a thread that serves sockets.
-                    let routes = tokio::task::spawn_blocking(move || overlay(&sandbox, base, &components)).await;
+                    let routes = tokio::task::spawn_blocking(move || overlay.routes(&components)).await;
                     if let Ok(Some(routes)) = routes {
                         tenant.set_routes(routes);
                     }
@@ -71,7 +76,10 @@ impl Development {
 
     pub(super) fn announce(&self, address: SocketAddr) {
         if let Some(path) = &self.key_file {
-            tracing::info!("no key is configured: tokens are signed with the development key in {}", path.display());
+            tracing::info!(
+                "no key is configured: tokens are signed with the development key in {}",
+                path.display()
+            );
         }
         if PAGE.iter().any(|(path, ..)| path.ends_with("socket.io.esm.min.js")) {
             tracing::info!("open http://localhost:{}/ in two tabs to chat", address.port());
@@ -95,25 +103,50 @@ fn changed(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
 
-/// The routes with the components over them; nothing, and a word in the log, when one does not load: then what
-/// runs stays.
-fn overlay(sandbox: &Arc<Sandbox>, mut routes: Routes, components: &[PathBuf]) -> Option<Routes> {
-    for path in components {
-        let name = path.file_stem().map_or_else(|| "component".into(), |stem| stem.to_string_lossy());
-        let info = HandlerInfo { name: (&*name).into(), settings: BTreeMap::new() };
-        match load_component(sandbox, path, info) {
-            Ok(handler) => {
-                let handler = Arc::new(handler);
-                for interface in handler.interfaces() {
-                    tracing::info!("{interface} events: now handled by {}", path.display());
-                    routes = routes.with(interface, handler.clone());
+/// The configured routes, to be laid under the components.
+#[derive(Clone)]
+struct Overlay {
+    sandbox: Arc<Sandbox>,
+    handlers: Handlers,
+    base: Routes,
+}
+
+impl Overlay {
+    /// The routes with the components over them; nothing, and a word in the log, when one does not load: then what
+    /// runs stays.
+    fn routes(&self, components: &[PathBuf]) -> Option<Routes> {
+        let mut routes = self.base.clone();
+        for path in components {
+            let info = HandlerInfo {
+                name: "dev".into(),
+                settings: BTreeMap::new(),
+            };
+            match load_component(&self.sandbox, path, info) {
+                Ok(handler) => {
+                    for interface in handler.interfaces() {
+                        tracing::info!("{interface} events: now handled by {}", path.display());
+                        routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface))));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!("{} is not taken, what ran before goes on: {error:#}", path.display());
+                    return None;
                 }
             }
-            Err(error) => {
-                tracing::error!("{} is not taken, what ran before goes on: {error:#}", path.display());
-                return None;
-            }
         }
+        Some(routes)
     }
-    Some(routes)
+
+    /// The name and the settings that the configuration gives the interface's handler: it keeps its key-value space
+    /// whichever component is tried.
+    fn info(&self, interface: Interface) -> Arc<HandlerInfo> {
+        let configured = self.handlers.iter().find(|(name, _)| *name == interface.name());
+        let settings = configured
+            .map(|(_, handler)| handler.settings.clone())
+            .unwrap_or_default();
+        Arc::new(HandlerInfo {
+            name: interface.name().into(),
+            settings,
+        })
+    }
 }

@@ -22,7 +22,10 @@ pub fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes
         let Some(interface) = Interface::ALL.into_iter().find(|interface| interface.name() == name) else {
             bail!("handlers.{name}: there is no such event");
         };
-        let info = HandlerInfo { name: name.into(), settings: handler.settings.clone() };
+        let info = HandlerInfo {
+            name: name.into(),
+            settings: handler.settings.clone(),
+        };
         let loaded = match &handler.component {
             Component::Absent => continue,
             Component::Shipped => load_shipped(sandbox, name, info)?,
@@ -40,13 +43,18 @@ pub fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes
 /// The shipped handler of that name, as a component; `None` when there is none.
 #[must_use]
 pub fn shipped(name: &str) -> Option<&'static [u8]> {
-    SHIPPED.iter().find(|(shipped, _)| *shipped == name).map(|(_, bytes)| *bytes)
+    SHIPPED
+        .iter()
+        .find(|(shipped, _)| *shipped == name)
+        .map(|(_, bytes)| *bytes)
 }
 
 fn load_shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result<Handler> {
-    let bytes = shipped(name)
-        .with_context(|| format!("handlers.{name}: no handler for this is shipped; name a component"))?;
-    sandbox.load(Arc::new(info), bytes).with_context(|| format!("the shipped {name} handler"))
+    let bytes =
+        shipped(name).with_context(|| format!("handlers.{name}: no handler for this is shipped; name a component"))?;
+    sandbox
+        .load(Arc::new(info), bytes)
+        .with_context(|| format!("the shipped {name} handler"))
 }
 
 /// Loads a component from a file.

@@ -39,7 +39,10 @@ pub(super) fn router(state: State) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics));
     if state.minter.is_some() {
-        router = router.route("/dev/token", post(token).layer(axum::extract::DefaultBodyLimit::max(TOKEN_REQUEST)));
+        router = router.route(
+            "/dev/token",
+            post(token).layer(axum::extract::DefaultBodyLimit::max(TOKEN_REQUEST)),
+        );
         for (path, kind, bytes) in PAGE {
             let page = move || async move { page(kind, bytes) };
             router = router.route(&format!("/{path}"), get(page));
@@ -54,7 +57,9 @@ pub(super) fn router(state: State) -> Router {
 /// Pages of these origins may connect; none unless configured, which leaves the page of the server's own origin.
 pub(super) fn cors(config: &Config) -> Result<CorsLayer> {
     let origins = &config.server.cors_origins;
-    let layer = CorsLayer::new().allow_methods([Method::GET, Method::POST]).allow_headers([header::CONTENT_TYPE]);
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE]);
     if origins.iter().any(|origin| origin == "*") {
         return Ok(layer.allow_origin(AllowOrigin::any()));
     }
@@ -66,9 +71,18 @@ pub(super) fn cors(config: &Config) -> Result<CorsLayer> {
 }
 
 /// Refuses new Socket.IO handshakes while the server is shutting down; requests of sessions that exist go on.
-pub(super) async fn refuse_when_draining(Shared(services): Shared<Arc<Services>>, request: Request, next: Next) -> Response {
+pub(super) async fn refuse_when_draining(
+    Shared(services): Shared<Arc<Services>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let handshake = request.uri().path().starts_with("/socket.io")
-        && !request.uri().query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="));
+        && !request
+            .uri()
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .any(|pair| pair.starts_with("sid="));
     if handshake && services.draining.load(std::sync::atomic::Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n").into_response();
     }
@@ -90,16 +104,38 @@ async fn ready(Shared(state): Shared<State>) -> Response {
         tracing::warn!(error = format!("{error:#}"), "not ready: the store cannot serve");
     }
     let draining = state.services.draining.load(std::sync::atomic::Ordering::Relaxed);
-    let handlers: Vec<_> = state.tenant.routes().iter().map(|(interface, _)| interface.name()).collect();
+    let handlers: Vec<_> = state
+        .tenant
+        .routes()
+        .iter()
+        .map(|(interface, _)| interface.name())
+        .collect();
     let ready = store.is_ok() && !draining && !handlers.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let store = if store.is_ok() { "ok" } else { "unavailable" };
-    (status, axum::Json(Readiness { ready, store, handlers, draining })).into_response()
+    (
+        status,
+        axum::Json(Readiness {
+            ready,
+            store,
+            handlers,
+            draining,
+        }),
+    )
+        .into_response()
 }
 
 async fn metrics(Shared(state): Shared<State>) -> Response {
     match state.metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Ok(text) => (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            text,
+        )
+            .into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -134,10 +170,18 @@ struct TokenAnswer {
 
 /// A token for the page's user. Development mode only: whoever asks becomes whom they like.
 async fn token(Shared(state): Shared<State>, body: Bytes) -> Response {
-    let Some(minter) = state.minter else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(minter) = state.minter else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
     let request: TokenRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("send {{user, name?}} as JSON: {error}\n")).into_response(),
+        Err(error) => {
+            return (
+                StatusCode::BAD_REQUEST,
+                format!("send {{user, name?}} as JSON: {error}\n"),
+            )
+                .into_response();
+        }
     };
     match minter.mint(&request.user, request.name.as_deref()) {
         Ok((token, expires_at)) => axum::Json(TokenAnswer { token, expires_at }).into_response(),

@@ -8,8 +8,14 @@ use super::{Audience, Call, Effect, Fault, Packet, room_id, user_id};
 /// Most attachments of one event.
 const ATTACHMENTS_MAX: usize = 10;
 /// Names that Socket.IO's clients and servers use themselves and refuse to emit.
-const RESERVED: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+const RESERVED: [&str; 6] = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
 
 /// Who gets an event, as the handler wrote it.
 #[derive(Debug)]
@@ -43,19 +49,30 @@ impl Call {
             AudienceRequest::Sender => Audience::Sender,
         };
         if event.is_empty() || event.len() > self.limits.event_name {
-            return Err(Fault::Invalid(format!("an event name has 1 to {} bytes", self.limits.event_name)));
+            return Err(Fault::Invalid(format!(
+                "an event name has 1 to {} bytes",
+                self.limits.event_name
+            )));
         }
         if RESERVED.contains(&event) {
             return Err(Fault::Invalid(format!("{event:?} is Socket.IO's own event")));
         }
         if attachments.len() > ATTACHMENTS_MAX {
-            return Err(Fault::Invalid(format!("an event has at most {ATTACHMENTS_MAX} attachments")));
+            return Err(Fault::Invalid(format!(
+                "an event has at most {ATTACHMENTS_MAX} attachments"
+            )));
         }
         check_arguments(arguments, attachments.len())?;
         let text = packet_text(event, arguments)?;
         let bytes = text.len() + attachments.iter().map(Vec::len).sum::<usize>();
         let attachments = attachments.into_iter().map(Bytes::from).collect();
-        self.add(Effect::Emit { to, packet: Packet { text, attachments } }, bytes)
+        self.add(
+            Effect::Emit {
+                to,
+                packet: Packet { text, attachments },
+            },
+            bytes,
+        )
     }
 }
 
@@ -87,7 +104,9 @@ fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
     } else {
         Placeholders { attachments }.deserialize(&mut reader)
     };
-    checked.and_then(|()| reader.end()).map_err(|error| Fault::Invalid(format!("the arguments are not sound: {error}")))
+    checked
+        .and_then(|()| reader.end())
+        .map_err(|error| Fault::Invalid(format!("the arguments are not sound: {error}")))
 }
 
 #[derive(Clone, Copy)]
@@ -181,7 +200,10 @@ mod tests {
         for bad in ["", "{", "[1", "[1] [2]", "[1]]", "nonsense"] {
             assert!(check_arguments(bad, 0).is_err(), "{bad}");
         }
-        assert!(check_arguments(r#"[{"_placeholder":true,"num":99}]"#, 0).is_ok(), "text like any other");
+        assert!(
+            check_arguments(r#"[{"_placeholder":true,"num":99}]"#, 0).is_ok(),
+            "text like any other"
+        );
     }
 
     #[test]

@@ -121,7 +121,12 @@ impl Effects {
     /// None yet; at most `max_count`, with at most `max_bytes` in their texts and values together.
     #[must_use]
     pub fn with_allowance(max_count: usize, max_bytes: usize) -> Self {
-        Self { list: Vec::new(), bytes: 0, max_count, max_bytes }
+        Self {
+            list: Vec::new(),
+            bytes: 0,
+            max_count,
+            max_bytes,
+        }
     }
 
     /// Adds one that carries `bytes` bytes.

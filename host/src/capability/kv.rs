@@ -11,9 +11,15 @@ const VALUE_MAX: usize = 64 * 1024;
 impl Call {
     fn kv_key(&self, key: String) -> Result<KvKey, Fault> {
         if key.is_empty() || key.len() > KEY_MAX {
-            return Err(Fault::Invalid(format!("a key has 1 to {KEY_MAX} bytes; this one has {}", key.len())));
+            return Err(Fault::Invalid(format!(
+                "a key has 1 to {KEY_MAX} bytes; this one has {}",
+                key.len()
+            )));
         }
-        Ok(KvKey { handler: self.handler.name.clone(), key })
+        Ok(KvKey {
+            handler: self.handler.name.clone(),
+            key,
+        })
     }
 
     /// The value at a key, this event's own writes included.
@@ -34,7 +40,11 @@ impl Call {
             match effect {
                 Effect::KvIncrement { key: at, by } if at == key => sum = Some(sum.unwrap_or(0).saturating_add(*by)),
                 // A value that has expired already when it is set is as good as none.
-                Effect::KvSet { key: at, value, expires_at } if at == key => {
+                Effect::KvSet {
+                    key: at,
+                    value,
+                    expires_at,
+                } if at == key => {
                     let live = expires_at.is_none_or(|at| at > self.now_ms);
                     base = Some(live.then_some(value.as_slice()));
                     break;
@@ -76,7 +86,9 @@ impl Call {
         }
         let bytes = key.key.len() + value.len();
         // Stores count milliseconds in 63 bits; what would never expire within them never expires.
-        let expires_at = ttl_ms.and_then(|ttl| self.now_ms.checked_add(ttl)).filter(|at| i64::try_from(*at).is_ok());
+        let expires_at = ttl_ms
+            .and_then(|ttl| self.now_ms.checked_add(ttl))
+            .filter(|at| i64::try_from(*at).is_ok());
         self.add(Effect::KvSet { key, value, expires_at }, bytes)
     }
 
@@ -111,5 +123,7 @@ fn add(value: Option<&[u8]>, by: i64) -> Result<i64, Fault> {
             .and_then(|text| text.parse::<i64>().ok())
             .ok_or_else(|| Fault::Invalid("the value at this key is not a 64-bit decimal integer".to_owned()))?,
     };
-    number.checked_add(by).ok_or_else(|| Fault::Invalid("the sum does not fit a 64-bit integer".to_owned()))
+    number
+        .checked_add(by)
+        .ok_or_else(|| Fault::Invalid("the sum does not fit a 64-bit integer".to_owned()))
 }

@@ -41,7 +41,11 @@ impl Logs {
     /// None yet; at most `bytes` in all.
     #[must_use]
     pub fn with_allowance(bytes: usize) -> Self {
-        Self { lines: Vec::new(), left: bytes, cut: false }
+        Self {
+            lines: Vec::new(),
+            left: bytes,
+            cut: false,
+        }
     }
 
     /// The lines, in order.
@@ -65,7 +69,11 @@ impl Logs {
         let kept = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
         self.cut |= kept.len() < text.len();
         self.left = room - kept.len();
-        let text = if kept.chars().any(char::is_control) { kept.escape_debug().to_string() } else { kept.to_owned() };
+        let text = if kept.chars().any(char::is_control) {
+            kept.escape_debug().to_string()
+        } else {
+            kept.to_owned()
+        };
         self.lines.push(LogLine { level, text });
     }
 }

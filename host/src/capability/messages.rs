@@ -66,9 +66,10 @@ impl Call {
                 .map_err(|error| Fault::Invalid(format!("the metadata is not JSON: {error}")))?;
         }
         match &draft.client_id {
-            Some(id) if id.is_empty() || id.len() > self.limits.client_id => {
-                Err(Fault::Invalid(format!("a client id has 1 to {} bytes", self.limits.client_id)))
-            }
+            Some(id) if id.is_empty() || id.len() > self.limits.client_id => Err(Fault::Invalid(format!(
+                "a client id has 1 to {} bytes",
+                self.limits.client_id
+            ))),
             _ => Ok(()),
         }
     }
@@ -80,9 +81,14 @@ impl Call {
     pub async fn message(&self, id: &str) -> Result<Message, Fault> {
         let id = MessageId::parse(id).ok_or(Fault::NotFound)?;
         self.surroundings.settled().await;
-        let found =
-            self.store.message(self.identity.tenant(), id).await.map_err(|error| unavailable(&error))?;
-        found.filter(|message| self.joined(message.room.as_str())).ok_or(Fault::NotFound)
+        let found = self
+            .store
+            .message(self.identity.tenant(), id)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        found
+            .filter(|message| self.joined(message.room.as_str()))
+            .ok_or(Fault::NotFound)
     }
 
     /// The newest messages before a place in the room.
@@ -95,7 +101,11 @@ impl Call {
             return Err(Fault::Denied);
         }
         self.surroundings.settled().await;
-        let range = Range { after: 0, before, limit: limit.min(self.limits.history_page_max) };
+        let range = Range {
+            after: 0,
+            before,
+            limit: limit.min(self.limits.history_page_max),
+        };
         let page = self
             .store
             .history(self.identity.tenant(), &id, range)
@@ -110,6 +120,12 @@ impl Call {
     /// Not found, the store cannot serve, or the allowance is used up.
     pub async fn mark_read(&mut self, id: &str) -> Result<(), Fault> {
         let message = self.message(id).await?;
-        self.add(Effect::MarkRead { id: message.id, room: message.room }, id.len())
+        self.add(
+            Effect::MarkRead {
+                id: message.id,
+                room: message.room,
+            },
+            id.len(),
+        )
     }
 }

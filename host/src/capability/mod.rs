@@ -147,7 +147,9 @@ pub struct Call {
 
 impl Call {
     fn add(&mut self, effect: Effect, bytes: usize) -> Result<(), Fault> {
-        self.effects.push(effect, bytes).map_err(|effects::AllowanceUsedUp| Fault::QuotaExceeded)
+        self.effects
+            .push(effect, bytes)
+            .map_err(|effects::AllowanceUsedUp| Fault::QuotaExceeded)
     }
 }
 

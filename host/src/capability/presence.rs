@@ -22,7 +22,13 @@ impl PresenceState {
     /// What is said of a user who is not there, or whom the asker may not know of.
     #[must_use]
     pub fn unseen(user: UserId) -> Self {
-        Self { user, username: None, status: Status::Offline, connections: 0, since: 0 }
+        Self {
+            user,
+            username: None,
+            status: Status::Offline,
+            connections: 0,
+            since: 0,
+        }
     }
 }
 

@@ -16,7 +16,11 @@ impl Call {
         if self.joined(room) {
             return Ok(());
         }
-        let pending = self.effects.iter().filter(|effect| matches!(effect, Effect::Join(_))).count();
+        let pending = self
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Join(_)))
+            .count();
         if self.surroundings.room_count() + pending >= self.limits.rooms_per_connection {
             return Err(Fault::QuotaExceeded);
         }

@@ -16,13 +16,18 @@ pub fn run(args: &InspectArgs, out: &mut impl Write) -> Result<(), Failure> {
     let path = args.file.display();
     let bytes = std::fs::read(&args.file).with_context(|| format!("{path} cannot be read"))?;
     // A pool would reserve the address space of a server for one look.
-    let limits = EngineLimits { instances: 1, ..EngineLimits::default() };
+    let limits = EngineLimits {
+        instances: 1,
+        ..EngineLimits::default()
+    };
     let sandbox = Arc::new(Sandbox::new(limits).context("the sandbox")?);
     let inspection = inspect(&sandbox, &bytes).with_context(|| format!("{path}"))?;
     print(&inspection, out).context("standard output")?;
     match inspection.handles {
         Ok(_) => Ok(()),
-        Err(error) => Err(anyhow::Error::from(error).context(format!("{path} would not be taken")).into()),
+        Err(error) => Err(anyhow::Error::from(error)
+            .context(format!("{path} would not be taken"))
+            .into()),
     }
 }
 
@@ -36,7 +41,10 @@ fn print(inspection: &Inspection, out: &mut impl Write) -> std::io::Result<()> {
     if let Ok(interfaces) = &inspection.handles {
         let names: Vec<_> = interfaces.iter().map(|interface| interface.name()).collect();
         writeln!(out, "handles  {}", names.join(", "))?;
-        writeln!(out, "allowed  all of parlance:chat/*@0.1 within [limits] and [sandbox]; no files, no network, no clock of its own")?;
+        writeln!(
+            out,
+            "allowed  all of parlance:chat/*@0.1 within [limits] and [sandbox]; no files, no network, no clock of its own"
+        )?;
     }
     Ok(())
 }

@@ -4,11 +4,11 @@
 //! configuration is wrong.
 
 pub mod check_config;
-pub mod inspect;
 mod failure;
+pub mod inspect;
+pub mod serve;
 #[cfg(test)]
 mod tests;
-pub mod serve;
 pub mod token;
 
 use std::path::PathBuf;

@@ -32,7 +32,10 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
     let mut config = Config::load(args.config.path.as_deref(), env)?;
     for path in &args.components {
         if !path.is_file() {
-            return Err(Failure::Usage(format!("{} is not a file; name a component (.wasm)", path.display())));
+            return Err(Failure::Usage(format!(
+                "{} is not a file; name a component (.wasm)",
+                path.display()
+            )));
         }
     }
     let mut key_file = None;
@@ -67,7 +70,9 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
 
 fn log_to_stderr(config: &Config) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let set = match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
         LogFormat::Text => {

@@ -42,12 +42,35 @@ pub struct Delivery {
 
 enum Mail {
     Deliver(Vec<Delivery>),
-    Arrive { connection: Arc<Connection>, now: u64 },
-    Depart { connection: Arc<Connection>, now: u64, done: oneshot::Sender<()> },
-    Release { connection: Arc<Connection>, room: RoomId, from_seq: u64, first: Option<Outgoing> },
-    Leave { connection: Arc<Connection>, room: RoomId },
-    Members { room: RoomId, limit: usize, reply: oneshot::Sender<Vec<UserId>> },
-    Presence { asker: UserId, users: Vec<UserId>, reply: oneshot::Sender<Vec<PresenceState>> },
+    Arrive {
+        connection: Arc<Connection>,
+        now: u64,
+    },
+    Depart {
+        connection: Arc<Connection>,
+        now: u64,
+        done: oneshot::Sender<()>,
+    },
+    Release {
+        connection: Arc<Connection>,
+        room: RoomId,
+        from_seq: u64,
+        first: Option<Outgoing>,
+    },
+    Leave {
+        connection: Arc<Connection>,
+        room: RoomId,
+    },
+    Members {
+        room: RoomId,
+        limit: usize,
+        reply: oneshot::Sender<Vec<UserId>>,
+    },
+    Presence {
+        asker: UserId,
+        users: Vec<UserId>,
+        reply: oneshot::Sender<Vec<PresenceState>>,
+    },
 }
 
 /// The server is shutting down.
@@ -66,7 +89,14 @@ impl Hall {
     #[must_use]
     pub fn open(metrics: Arc<Metrics>) -> Self {
         let (mailbox, mail) = mpsc::channel(MAILBOX);
-        tokio::spawn(State { rooms: Rooms::default(), users: Users::default(), metrics }.run(mail));
+        tokio::spawn(
+            State {
+                rooms: Rooms::default(),
+                users: Users::default(),
+                metrics,
+            }
+            .run(mail),
+        );
         Self { mailbox }
     }
 
@@ -114,7 +144,12 @@ impl Hall {
     ) -> Result<(), HallGone> {
         // What comes next on this connection must not overtake the acknowledgement.
         connection.begin();
-        let mail = Mail::Release { connection: connection.clone(), room, from_seq, first };
+        let mail = Mail::Release {
+            connection: connection.clone(),
+            room,
+            from_seq,
+            first,
+        };
         let posted = self.post(mail).await;
         if posted.is_err() {
             connection.settle();
@@ -168,7 +203,12 @@ impl State {
                     // The one who asked may have ceased to wait.
                     let _ = done.send(());
                 }
-                Mail::Release { connection, room, from_seq, first } => {
+                Mail::Release {
+                    connection,
+                    room,
+                    from_seq,
+                    first,
+                } => {
                     self.rooms.release(&room, &connection, from_seq, first);
                     connection.settle();
                 }
@@ -181,12 +221,24 @@ impl State {
                     let _ = reply.send(users.iter().map(|user| self.users.state(user, &rooms)).collect());
                 }
             }
-            self.metrics.rooms.set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
+            self.metrics
+                .rooms
+                .set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
         }
     }
 
     fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { connection, effects, written, reply, responder, held_room, done, received, at_ms } = delivery;
+        let Delivery {
+            connection,
+            effects,
+            written,
+            reply,
+            responder,
+            held_room,
+            done,
+            received,
+            at_ms,
+        } = delivery;
         let result = match written {
             Ok(written) => {
                 let mut written = written.into_iter();
@@ -222,15 +274,28 @@ impl State {
         first_post: &mut Option<Receipt>,
     ) {
         match (effect, written) {
-            (Effect::Post(draft), Some(Written::Appended { seq, sent_at, duplicate })) => {
-                first_post.get_or_insert(Receipt { id: draft.id, seq, sent_at });
+            (
+                Effect::Post(draft),
+                Some(Written::Appended {
+                    seq,
+                    sent_at,
+                    duplicate,
+                }),
+            ) => {
+                first_post.get_or_insert(Receipt {
+                    id: draft.id,
+                    seq,
+                    sent_at,
+                });
                 if !duplicate {
-                    self.rooms.send(&draft.room, Some(seq), None, &wire::new_message(&draft, seq));
+                    self.rooms
+                        .send(&draft.room, Some(seq), None, &wire::new_message(&draft, seq));
                 }
             }
             (Effect::MarkRead { id, room }, Some(Written::Read { at, first: true })) => {
                 let identity = connection.identity.load();
-                self.rooms.send(&room, None, None, &wire::message_read(id, &room, identity.user(), at));
+                self.rooms
+                    .send(&room, None, None, &wire::message_read(id, &room, identity.user(), at));
             }
             (Effect::Emit { to, packet }, _) => {
                 let outgoing = Outgoing::Event(packet);
@@ -264,7 +329,9 @@ impl State {
     }
 
     fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) {
-        let Some(first) = self.rooms.join(room, connection, held) else { return };
+        let Some(first) = self.rooms.join(room, connection, held) else {
+            return;
+        };
         let identity = connection.identity.load();
         if first && let Some((status, since)) = self.users.visible(identity.user()) {
             let outgoing = wire::presence(identity.user(), identity.name(), status, since);
@@ -281,7 +348,9 @@ impl State {
     }
 
     fn announce(&mut self, connection: &Arc<Connection>, changed: Option<Changed>) {
-        let Some(Changed { status, since, rooms }) = changed else { return };
+        let Some(Changed { status, since, rooms }) = changed else {
+            return;
+        };
         let identity = connection.identity.load();
         let outgoing = wire::presence(identity.user(), identity.name(), status, since);
         self.rooms.send_across(&rooms, &outgoing);

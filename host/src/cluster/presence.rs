@@ -53,7 +53,10 @@ impl Users {
     pub(super) fn set(&mut self, connection: &Arc<Connection>, status: Status, now: u64) -> Option<Changed> {
         let identity = connection.identity.load();
         let user = self.users.get_mut(identity.user())?;
-        let own = user.connections.iter_mut().find(|(other, _)| Arc::ptr_eq(other, connection))?;
+        let own = user
+            .connections
+            .iter_mut()
+            .find(|(other, _)| Arc::ptr_eq(other, connection))?;
         own.1 = status;
         Self::update(user, now)
     }
@@ -62,7 +65,10 @@ impl Users {
     pub(super) fn depart(&mut self, connection: &Arc<Connection>, now: u64) -> Option<Changed> {
         let identity = connection.identity.load();
         let user = self.users.get_mut(identity.user())?;
-        let at = user.connections.iter().position(|(other, _)| Arc::ptr_eq(other, connection))?;
+        let at = user
+            .connections
+            .iter()
+            .position(|(other, _)| Arc::ptr_eq(other, connection))?;
         let (gone, _) = user.connections.swap_remove(at);
         let mut changed = Self::update(user, now);
         if let Some(changed) = &mut changed {
@@ -81,24 +87,41 @@ impl Users {
         }
         user.status = status;
         user.since = now;
-        let rooms = user.connections.iter().flat_map(|(connection, _)| connection.rooms()).collect();
-        Some(Changed { status, since: now, rooms })
+        let rooms = user
+            .connections
+            .iter()
+            .flat_map(|(connection, _)| connection.rooms())
+            .collect();
+        Some(Changed {
+            status,
+            since: now,
+            rooms,
+        })
     }
 
     /// A user's status and since when, when it is to be seen.
     pub(super) fn visible(&self, user: &UserId) -> Option<(Status, u64)> {
-        self.users.get(user).filter(|user| user.status != Status::Offline).map(|user| (user.status, user.since))
+        self.users
+            .get(user)
+            .filter(|user| user.status != Status::Offline)
+            .map(|user| (user.status, user.since))
     }
 
     /// The state of a user as somebody who is in `rooms` may see it.
     pub(super) fn state(&self, user: &UserId, rooms: &HashSet<RoomId>) -> PresenceState {
         let shares = |found: &&User| {
-            found.connections.iter().any(|(connection, _)| connection.rooms().iter().any(|room| rooms.contains(room)))
+            found
+                .connections
+                .iter()
+                .any(|(connection, _)| connection.rooms().iter().any(|room| rooms.contains(room)))
         };
         match self.users.get(user).filter(shares) {
             Some(found) => PresenceState {
                 user: user.clone(),
-                username: found.connections.first().map(|(connection, _)| connection.identity.load().name().clone()),
+                username: found
+                    .connections
+                    .first()
+                    .map(|(connection, _)| connection.identity.load().name().clone()),
                 status: found.status,
                 connections: u32::try_from(found.connections.len()).unwrap_or(u32::MAX),
                 since: found.since,
@@ -109,13 +132,24 @@ impl Users {
 
     /// The rooms of all of a user's connections.
     pub(super) fn rooms_of(&self, user: &UserId) -> HashSet<RoomId> {
-        let connections = self.users.get(user).map(|user| user.connections.as_slice()).unwrap_or_default();
-        connections.iter().flat_map(|(connection, _)| connection.rooms()).collect()
+        let connections = self
+            .users
+            .get(user)
+            .map(|user| user.connections.as_slice())
+            .unwrap_or_default();
+        connections
+            .iter()
+            .flat_map(|(connection, _)| connection.rooms())
+            .collect()
     }
 
     /// All of a user's connections.
     pub(super) fn connections(&self, user: &UserId) -> impl Iterator<Item = &Arc<Connection>> {
-        let connections = self.users.get(user).map(|user| user.connections.as_slice()).unwrap_or_default();
+        let connections = self
+            .users
+            .get(user)
+            .map(|user| user.connections.as_slice())
+            .unwrap_or_default();
         connections.iter().map(|(connection, _)| connection)
     }
 }

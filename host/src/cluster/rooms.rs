@@ -48,8 +48,14 @@ impl Rooms {
             return None;
         }
         let identity = connection.identity.load();
-        let first = !members.iter().any(|member| member.connection.identity.load().user() == identity.user());
-        members.push(Member { connection: connection.clone(), from_seq: 0, held: held.then(Vec::new) });
+        let first = !members
+            .iter()
+            .any(|member| member.connection.identity.load().user() == identity.user());
+        members.push(Member {
+            connection: connection.clone(),
+            from_seq: 0,
+            held: held.then(Vec::new),
+        });
         connection.enter(room.clone());
         Some(first)
     }
@@ -65,10 +71,11 @@ impl Rooms {
         if let Some(first) = first {
             let _ = connection.outlet.send(first);
         }
-        let member = self
-            .rooms
-            .get_mut(room)
-            .and_then(|members| members.iter_mut().find(|member| Arc::ptr_eq(&member.connection, connection)));
+        let member = self.rooms.get_mut(room).and_then(|members| {
+            members
+                .iter_mut()
+                .find(|member| Arc::ptr_eq(&member.connection, connection))
+        });
         let Some(member) = member else { return };
         member.from_seq = member.from_seq.max(from_seq);
         let from_seq = member.from_seq;
@@ -81,7 +88,10 @@ impl Rooms {
 
     pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
         if let Some(members) = self.rooms.get_mut(room) {
-            if let Some(at) = members.iter().position(|member| Arc::ptr_eq(&member.connection, connection)) {
+            if let Some(at) = members
+                .iter()
+                .position(|member| Arc::ptr_eq(&member.connection, connection))
+            {
                 members.swap_remove(at);
             }
             if members.is_empty() {
@@ -99,7 +109,9 @@ impl Rooms {
         except: Option<&Arc<Connection>>,
         outgoing: &Outgoing,
     ) {
-        let Some(members) = self.rooms.get_mut(room) else { return };
+        let Some(members) = self.rooms.get_mut(room) else {
+            return;
+        };
         for member in members {
             if except.is_some_and(|except| Arc::ptr_eq(except, &member.connection)) {
                 continue;

@@ -151,7 +151,10 @@ fn raw(json: Option<&str>) -> Option<&RawValue> {
 }
 
 fn event<T: Serialize>(name: &'static str, body: &T, capacity: usize) -> Outgoing {
-    Outgoing::Event(Packet { text: write(&(name, body), capacity), attachments: Vec::new() })
+    Outgoing::Event(Packet {
+        text: write(&(name, body), capacity),
+        attachments: Vec::new(),
+    })
 }
 
 pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
@@ -170,11 +173,29 @@ pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
 }
 
 pub(super) fn message_read(id: MessageId, room: &RoomId, user: &UserId, read_at: u64) -> Outgoing {
-    event("message-read", &Read { message_id: id, room_id: room, user_id: user, read_at }, 192)
+    event(
+        "message-read",
+        &Read {
+            message_id: id,
+            room_id: room,
+            user_id: user,
+            read_at,
+        },
+        192,
+    )
 }
 
 pub(super) fn presence(user: &UserId, username: &str, status: Status, since: u64) -> Outgoing {
-    event("presence", &PresenceEvent { user_id: user, username, status, since }, 160)
+    event(
+        "presence",
+        &PresenceEvent {
+            user_id: user,
+            username,
+            status,
+            since,
+        },
+        160,
+    )
 }
 
 fn posted(message: &Message) -> Posted<'_> {
@@ -193,14 +214,30 @@ fn posted(message: &Message) -> Posted<'_> {
 #[must_use]
 pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>) -> Bytes {
     let messages = page.messages.iter().map(posted).collect();
-    write(&[JoinBody { ok: true, last_seq, messages, complete: page.complete, data: raw(data) }], 256)
+    write(
+        &[JoinBody {
+            ok: true,
+            last_seq,
+            messages,
+            complete: page.complete,
+            data: raw(data),
+        }],
+        256,
+    )
 }
 
 /// The acknowledgement of `history`.
 #[must_use]
 pub fn history_reply(page: &Page) -> Bytes {
     let messages = page.messages.iter().map(posted).collect();
-    write(&[HistoryBody { ok: true, messages, complete: page.complete }], 256)
+    write(
+        &[HistoryBody {
+            ok: true,
+            messages,
+            complete: page.complete,
+        }],
+        256,
+    )
 }
 
 fn plain(state: &PresenceState) -> PlainState<'_> {
@@ -226,10 +263,22 @@ impl Responder {
         let Some(id) = self.ack else { return };
         let text = match reply {
             Reply::Silent => return,
-            Reply::Message { data } => {
-                write(&[OkBody { ok: true, message: first_post, data: raw(data.as_deref()) }], 128)
-            }
-            Reply::Ok { data } => write(&[OkBody { ok: true, message: None, data: raw(data.as_deref()) }], 64),
+            Reply::Message { data } => write(
+                &[OkBody {
+                    ok: true,
+                    message: first_post,
+                    data: raw(data.as_deref()),
+                }],
+                128,
+            ),
+            Reply::Ok { data } => write(
+                &[OkBody {
+                    ok: true,
+                    message: None,
+                    data: raw(data.as_deref()),
+                }],
+                64,
+            ),
             Reply::AsIs(json) => match raw(Some(json)) {
                 Some(json) => write(&[json], json.get().len() + 2),
                 None => {
@@ -247,10 +296,27 @@ impl Responder {
         let (code, message) = (error.code.as_str(), &*error.message);
         let outgoing = match self.ack {
             Some(id) => {
-                let body = ErrorBody { event: None, code, message, retryable };
-                Outgoing::Acknowledgement { id, text: write(&[Failed { ok: false, error: body }], 160) }
+                let body = ErrorBody {
+                    event: None,
+                    code,
+                    message,
+                    retryable,
+                };
+                Outgoing::Acknowledgement {
+                    id,
+                    text: write(&[Failed { ok: false, error: body }], 160),
+                }
             }
-            None => event("error-event", &ErrorBody { event: Some(&self.event), code, message, retryable }, 192),
+            None => event(
+                "error-event",
+                &ErrorBody {
+                    event: Some(&self.event),
+                    code,
+                    message,
+                    retryable,
+                },
+                192,
+            ),
         };
         let _ = connection.outlet.send(outgoing);
     }

@@ -117,7 +117,11 @@ async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
         Ok(_) => metrics.committed(events, began.elapsed()),
         Err(error) => {
             metrics.commit_failures.inc();
-            tracing::error!(error = format!("{error:#}"), events, "a transaction failed; its events are refused");
+            tracing::error!(
+                error = format!("{error:#}"),
+                events,
+                "a transaction failed; its events are refused"
+            );
         }
     }
     results
@@ -131,17 +135,28 @@ fn unit(job: &Job) -> Unit {
     let identity = job.connection.identity.load();
     let writes = job.effects.iter().filter_map(|effect| match effect {
         Effect::Post(draft) => Some(Write::Append(draft.clone())),
-        Effect::MarkRead { id, .. } => {
-            Some(Write::MarkRead { id: *id, user: identity.user().clone(), at: job.at_ms })
-        }
-        Effect::KvSet { key, value, expires_at } => {
-            Some(Write::KvSet { key: key.clone(), value: value.clone(), expires_at: *expires_at })
-        }
+        Effect::MarkRead { id, .. } => Some(Write::MarkRead {
+            id: *id,
+            user: identity.user().clone(),
+            at: job.at_ms,
+        }),
+        Effect::KvSet { key, value, expires_at } => Some(Write::KvSet {
+            key: key.clone(),
+            value: value.clone(),
+            expires_at: *expires_at,
+        }),
         Effect::KvDelete { key } => Some(Write::KvDelete { key: key.clone() }),
-        Effect::KvIncrement { key, by } => Some(Write::KvIncrement { key: key.clone(), by: *by, at: job.at_ms }),
+        Effect::KvIncrement { key, by } => Some(Write::KvIncrement {
+            key: key.clone(),
+            by: *by,
+            at: job.at_ms,
+        }),
         Effect::Emit { .. } | Effect::Join(_) | Effect::Leave(_) | Effect::SetPresence(_) => None,
     });
-    Unit { tenant: identity.tenant().clone(), writes: writes.collect() }
+    Unit {
+        tenant: identity.tenant().clone(),
+        writes: writes.collect(),
+    }
 }
 
 /// Pairs jobs with what became of them, gathered by tenant, in order.
@@ -157,11 +172,25 @@ fn deliveries(
     let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
     for job in jobs {
         let durable = is_durable(&job);
-        let Job { hall, connection, effects, failure, reply, responder, held_room, done, received, at_ms } = job;
+        let Job {
+            hall,
+            connection,
+            effects,
+            failure,
+            reply,
+            responder,
+            held_room,
+            done,
+            received,
+            at_ms,
+        } = job;
         let written = match failure {
             Some(error) => Err(error),
             None if !durable => Ok(Vec::new()),
-            None if down => Err(EventError::new(Code::Unavailable, "the message store cannot serve now; try again")),
+            None if down => Err(EventError::new(
+                Code::Unavailable,
+                "the message store cannot serve now; try again",
+            )),
             None => results.next().unwrap_or(Ok(Vec::new())).map_err(refused),
         };
         match &written {

@@ -15,16 +15,34 @@ use crate::tenant::ClientLimits;
 /// What a client asks for.
 #[derive(Debug)]
 pub(super) enum Event {
-    Join { room: String, after: Option<u64> },
-    Leave { room: String },
+    Join {
+        room: String,
+        after: Option<u64>,
+    },
+    Leave {
+        room: String,
+    },
     Message(SendMessage),
-    Typing { room: String, typing: bool },
-    Read { message: String },
+    Typing {
+        room: String,
+        typing: bool,
+    },
+    Read {
+        message: String,
+    },
     SetPresence(Status),
     GetPresence(Vec<String>),
-    History { room: String, before: Option<u64>, limit: Option<u32> },
+    History {
+        room: String,
+        before: Option<u64>,
+        limit: Option<u32>,
+    },
     RefreshToken(String),
-    Custom { name: String, arguments: String, attachments: Vec<Bytes> },
+    Custom {
+        name: String,
+        arguments: String,
+        attachments: Vec<Bytes>,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -79,20 +97,27 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 /// Keeps a JSON value as its text; `null` is none.
 fn json<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<String>, D::Error> {
     let value = Option::<Box<RawValue>>::deserialize(reader)?;
-    Ok(value.map(|value| String::from(Box::<str>::from(value))).filter(|text| text != "null"))
+    Ok(value
+        .map(|value| String::from(Box::<str>::from(value)))
+        .filter(|text| text != "null"))
 }
 
 /// The name of an event, without the rest: for answers to what cannot be read.
 pub(super) fn name(text: &str) -> &str {
     let rest = text.trim_start().strip_prefix('[').unwrap_or_default().trim_start();
-    rest.strip_prefix('"').and_then(|rest| rest.split_once('"')).map_or("", |(name, _)| name)
+    rest.strip_prefix('"')
+        .and_then(|rest| rest.split_once('"'))
+        .map_or("", |(name, _)| name)
 }
 
 impl Event {
     /// Reads the text `["name", argument, …]` and holds it to the limits.
     pub(super) fn parse(text: &str, attachments: Vec<Bytes>, limits: &ClientLimits) -> Result<Self, EventError> {
         let mut reader = serde_json::Deserializer::from_str(text);
-        let reading = Reading { limits, failure: std::cell::RefCell::new(None) };
+        let reading = Reading {
+            limits,
+            failure: std::cell::RefCell::new(None),
+        };
         let mut event = match serde::Deserializer::deserialize_seq(&mut reader, &reading) {
             Ok(event) => event,
             Err(error) => {
@@ -133,7 +158,11 @@ impl Event {
             | Self::History { room: id, .. } => room(id, limits),
             Self::GetPresence(users) if users.len() > limits.presence_users => Err(EventError::new(
                 Code::TooLarge,
-                format!("get-presence takes at most {} users; these are {}", limits.presence_users, users.len()),
+                format!(
+                    "get-presence takes at most {} users; these are {}",
+                    limits.presence_users,
+                    users.len()
+                ),
             )),
             Self::Custom { arguments, .. } => depth("the arguments", arguments, limits.json_depth),
             Self::Read { .. } | Self::SetPresence(_) | Self::GetPresence(_) | Self::RefreshToken(_) => Ok(()),
@@ -162,12 +191,19 @@ impl<'de> Visitor<'de> for &Reading<'_> {
                 room: argument(&mut items, "the room")?,
                 typing: items.next_element::<Option<bool>>()?.flatten().unwrap_or(true),
             },
-            "read-message" => Event::Read { message: argument(&mut items, "the message id")? },
+            "read-message" => Event::Read {
+                message: argument(&mut items, "the message id")?,
+            },
             "join-room" => Event::Join {
                 room: argument(&mut items, "the room")?,
-                after: items.next_element::<Option<Object<JoinOptions>>>()?.flatten().and_then(|options| options.0.after),
+                after: items
+                    .next_element::<Option<Object<JoinOptions>>>()?
+                    .flatten()
+                    .and_then(|options| options.0.after),
             },
-            "leave-room" => Event::Leave { room: argument(&mut items, "the room")? },
+            "leave-room" => Event::Leave {
+                room: argument(&mut items, "the room")?,
+            },
             "set-presence" => match argument::<_, Status>(&mut items, "the status")? {
                 Status::Offline => return Err(A::Error::custom("`offline` is for connections that have gone")),
                 status => Event::SetPresence(status),
@@ -189,7 +225,11 @@ impl<'de> Visitor<'de> for &Reading<'_> {
 impl Reading<'_> {
     fn custom<'de, A: SeqAccess<'de>>(&self, name: &str, items: &mut A) -> Result<Event, A::Error> {
         if name.is_empty() || name.len() > self.limits.event_name {
-            let allowed = format!("an event name has 1 to {} bytes; this one has {}", self.limits.event_name, name.len());
+            let allowed = format!(
+                "an event name has 1 to {} bytes; this one has {}",
+                self.limits.event_name,
+                name.len()
+            );
             *self.failure.borrow_mut() = Some(invalid(allowed));
             return Err(A::Error::custom("name"));
         }
@@ -201,12 +241,18 @@ impl Reading<'_> {
             arguments.push_str(argument.get());
         }
         arguments.push(']');
-        Ok(Event::Custom { name: name.to_owned(), arguments, attachments: Vec::new() })
+        Ok(Event::Custom {
+            name: name.to_owned(),
+            arguments,
+            attachments: Vec::new(),
+        })
     }
 }
 
 fn argument<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(items: &mut A, what: &str) -> Result<T, A::Error> {
-    items.next_element()?.ok_or_else(|| A::Error::custom(format_args!("{what} is missing")))
+    items
+        .next_element()?
+        .ok_or_else(|| A::Error::custom(format_args!("{what} is missing")))
 }
 
 /// What each event wants, for the message of its failure.
@@ -241,14 +287,21 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> EventError {
 fn room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
     RoomId::new(id).map_err(|error| invalid(error.to_string()))?;
     if id.len() > limits.room_id {
-        return Err(invalid(format!("room id has {} bytes; at most {} are allowed", id.len(), limits.room_id)));
+        return Err(invalid(format!(
+            "room id has {} bytes; at most {} are allowed",
+            id.len(),
+            limits.room_id
+        )));
     }
     Ok(())
 }
 
 fn size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
     if got > max {
-        return Err(EventError::new(Code::TooLarge, format!("{what} has {got} bytes; at most {max} are allowed")));
+        return Err(EventError::new(
+            Code::TooLarge,
+            format!("{what} has {got} bytes; at most {max} are allowed"),
+        ));
     }
     Ok(())
 }
@@ -301,16 +354,37 @@ mod tests {
 
     #[test]
     fn every_event_of_the_table_is_read() {
-        assert!(matches!(parse(r#"["join-room","r",{"after":3}]"#), Ok(Event::Join { after: Some(3), .. })));
-        assert!(matches!(parse(r#"["join-room","r"]"#), Ok(Event::Join { after: None, .. })));
-        assert!(matches!(parse(r#"["join-room","r",null]"#), Ok(Event::Join { after: None, .. })));
+        assert!(matches!(
+            parse(r#"["join-room","r",{"after":3}]"#),
+            Ok(Event::Join { after: Some(3), .. })
+        ));
+        assert!(matches!(
+            parse(r#"["join-room","r"]"#),
+            Ok(Event::Join { after: None, .. })
+        ));
+        assert!(matches!(
+            parse(r#"["join-room","r",null]"#),
+            Ok(Event::Join { after: None, .. })
+        ));
         assert!(matches!(parse(r#"["leave-room","r"]"#), Ok(Event::Leave { .. })));
-        assert!(matches!(parse(r#"["typing","r"]"#), Ok(Event::Typing { typing: true, .. })));
-        assert!(matches!(parse(r#"["typing","r",false]"#), Ok(Event::Typing { typing: false, .. })));
+        assert!(matches!(
+            parse(r#"["typing","r"]"#),
+            Ok(Event::Typing { typing: true, .. })
+        ));
+        assert!(matches!(
+            parse(r#"["typing","r",false]"#),
+            Ok(Event::Typing { typing: false, .. })
+        ));
         assert!(matches!(parse(r#"["read-message","m"]"#), Ok(Event::Read { .. })));
-        assert!(matches!(parse(r#"["set-presence","away"]"#), Ok(Event::SetPresence(Status::Away))));
+        assert!(matches!(
+            parse(r#"["set-presence","away"]"#),
+            Ok(Event::SetPresence(Status::Away))
+        ));
         assert!(matches!(parse(r#"["get-presence",["a","b"]]"#), Ok(Event::GetPresence(users)) if users.len() == 2));
-        assert!(matches!(parse(r#"["history",{"roomId":"r"}]"#), Ok(Event::History { limit: None, .. })));
+        assert!(matches!(
+            parse(r#"["history",{"roomId":"r"}]"#),
+            Ok(Event::History { limit: None, .. })
+        ));
         assert!(matches!(parse(r#"["refresh-token","t"]"#), Ok(Event::RefreshToken(_))));
         let Ok(Event::Message(message)) =
             parse(r#"["send-message",{"roomId":"r","content":"c","metadata":{"a": 1},"clientId":"x","more":1}]"#)
@@ -333,7 +407,10 @@ mod tests {
         };
         assert_eq!(
             told(r#"["send-message",{"roomId":"r"}]"#),
-            (Code::Invalid, "send-message takes {roomId, content, metadata?, clientId?}: missing field `content`".into())
+            (
+                Code::Invalid,
+                "send-message takes {roomId, content, metadata?, clientId?}: missing field `content`".into()
+            )
         );
         assert!(told(r#"["send-message"]"#).1.ends_with("an object is missing"));
         assert!(told(r#"["send-message",["r","c"]]"#).1.contains("expected an object"));
@@ -343,8 +420,14 @@ mod tests {
         assert_eq!(told(r#"["join-room",""]"#).1, "room id must not be empty");
         let long = format!(r#"["{}"]"#, "n".repeat(129));
         assert_eq!(told(&long).1, "an event name has 1 to 128 bytes; this one has 129");
-        assert_eq!(told(r#"["send-message",{"roomId":"r","content":"12345678901234567"}]"#).0, Code::TooLarge);
-        assert_eq!(told(r#"["send-message",{"roomId":"r","content":""}]"#).1, "content must not be empty");
+        assert_eq!(
+            told(r#"["send-message",{"roomId":"r","content":"12345678901234567"}]"#).0,
+            Code::TooLarge
+        );
+        assert_eq!(
+            told(r#"["send-message",{"roomId":"r","content":""}]"#).1,
+            "content must not be empty"
+        );
         assert_eq!(told(r#"["get-presence",["a","b","c"]]"#).0, Code::TooLarge);
     }
 

@@ -34,13 +34,26 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
         Event::Read { message } => Input::Receipt { message },
         Event::SetPresence(status) => Input::Presence(Change::Set((*status).into())),
         Event::Leave { room } => Input::Leave { room },
-        Event::Custom { name, arguments, attachments: own } => {
+        Event::Custom {
+            name,
+            arguments,
+            attachments: own,
+        } => {
             attachments = own.clone();
             slices = attachments.iter().map(|bytes| &**bytes).collect();
-            Input::Event { name, arguments, attachments: &slices }
+            Input::Event {
+                name,
+                arguments,
+                attachments: &slices,
+            }
         }
         Event::Join { .. } | Event::GetPresence(_) | Event::History { .. } | Event::RefreshToken(_) => {
-            return fail(session, arrival, EventError::new(Code::Unhandled, "nothing handles this event")).await;
+            return fail(
+                session,
+                arrival,
+                EventError::new(Code::Unhandled, "nothing handles this event"),
+            )
+            .await;
         }
     };
     match decide(session, &arrival, input).await {
@@ -56,7 +69,9 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
         Ok(decided) => decided,
         Err(error) => return fail(session, arrival, error).await,
     };
-    let joins = effects.iter().any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
+    let joins = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
     let already = session.connection.is_in(&room);
     let id = RoomId::new(&room).ok().filter(|_| joins || already);
     let Some(id) = id else {
@@ -94,8 +109,15 @@ async fn release(
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), connection = %connection.id, "what a joining client has missed cannot be read");
             session.services.metrics.failed(Code::Unavailable);
-            responder.fail(connection, &EventError::new(Code::Unavailable, "history cannot be read now; try again"));
-            if already { Ok(()) } else { hall.leave(connection.clone(), room).await }
+            responder.fail(
+                connection,
+                &EventError::new(Code::Unavailable, "history cannot be read now; try again"),
+            );
+            if already {
+                Ok(())
+            } else {
+                hall.leave(connection.clone(), room).await
+            }
         }
     };
     if let Err(gone) = done {
@@ -118,7 +140,10 @@ async fn missed(
             let before = last_seq.checked_add(1);
             store.history(tenant, room, Range { after, before, limit }).await?
         }
-        _ => crate::store::Page { messages: Vec::new(), complete: true },
+        _ => crate::store::Page {
+            messages: Vec::new(),
+            complete: true,
+        },
     };
     Ok((last_seq, page))
 }
@@ -142,7 +167,10 @@ async fn decide(
 ) -> Result<(Vec<Effect>, Option<String>), EventError> {
     let interface = input.interface();
     let Some(handler) = session.tenant.route(interface) else {
-        return Err(EventError::new(Code::Unhandled, "no handler is installed for this event"));
+        return Err(EventError::new(
+            Code::Unhandled,
+            "no handler is installed for this event",
+        ));
     };
     let limits = &session.tenant.call_limits;
     let call = Call {

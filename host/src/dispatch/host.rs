@@ -57,7 +57,11 @@ pub(super) async fn history(
         Err(error) => return fail(session, arrival, EventError::new(Code::Invalid, error.to_string())).await,
     };
     let limit = limit.unwrap_or(limits.history_page).clamp(1, limits.history_page_max);
-    let range = Range { after: 0, before, limit };
+    let range = Range {
+        after: 0,
+        before,
+        limit,
+    };
     match session.services.store.history(session.tenant.id(), &id, range).await {
         Ok(page) => answer(session, &arrival, history_reply(&page)),
         Err(error) => {
@@ -89,14 +93,23 @@ fn arrival(session: &Session, event: &'static str) -> Arrival {
         number: session.next_event(),
         received: Instant::now(),
         at_ms: now_ms(),
-        responder: Responder { ack: None, event: event.into() },
+        responder: Responder {
+            ack: None,
+            event: event.into(),
+        },
     }
 }
 
 /// The connection is open.
 pub(super) async fn arrive(session: &Arc<Session>) {
     let arrival = arrival(session, "connect");
-    if session.tenant.hall.arrive(session.connection.clone(), arrival.at_ms).await.is_ok() {
+    if session
+        .tenant
+        .hall
+        .arrive(session.connection.clone(), arrival.at_ms)
+        .await
+        .is_ok()
+    {
         guest::presence(session, arrival, Change::Connected).await;
     }
 }
@@ -105,7 +118,13 @@ pub(super) async fn arrive(session: &Arc<Session>) {
 pub(super) async fn depart(session: &Arc<Session>) {
     guest::presence(session, arrival(session, "disconnect"), Change::Disconnected).await;
     session.connection.settled().await;
-    if session.tenant.hall.depart(session.connection.clone(), now_ms()).await.is_err() {
+    if session
+        .tenant
+        .hall
+        .depart(session.connection.clone(), now_ms())
+        .await
+        .is_err()
+    {
         tracing::debug!(connection = %session.connection.id, "the hall was gone before the connection");
     }
     tracing::debug!(tenant = %session.tenant.id(), connection = %session.connection.id, "disconnected");

@@ -21,7 +21,7 @@ use event::Event;
 use session::Work;
 
 /// What is known of an event besides what it says.
-pub(self) struct Arrival {
+struct Arrival {
     /// Numbers the connection's events, for the log.
     number: u64,
     received: Instant,
@@ -40,11 +40,25 @@ async fn handle(session: &Arc<Session>, work: Work) {
 }
 
 async fn event(session: &Arc<Session>, packet: Packet) {
-    let Packet { text, attachments, ack, received, at_ms } = packet;
+    let Packet {
+        text,
+        attachments,
+        ack,
+        received,
+        at_ms,
+    } = packet;
     // socketioxide hands over text that it has checked to be UTF-8.
     let text = std::str::from_utf8(&text).unwrap_or_default();
-    let responder = Responder { ack, event: event::name(text).to_owned().into() };
-    let arrival = Arrival { number: session.next_event(), received, at_ms, responder };
+    let responder = Responder {
+        ack,
+        event: event::name(text).to_owned().into(),
+    };
+    let arrival = Arrival {
+        number: session.next_event(),
+        received,
+        at_ms,
+        responder,
+    };
 
     let event = match Event::parse(text, attachments, &session.tenant.client_limits) {
         Ok(event) => event,
@@ -69,15 +83,11 @@ async fn fail(session: &Session, arrival: Arrival, error: EventError) {
 }
 
 /// Hands over what an event did, or that it failed.
-async fn settle(
-    session: &Session,
-    arrival: Arrival,
-    effects: Vec<Effect>,
-    failure: Option<EventError>,
-    reply: Reply,
-) {
+async fn settle(session: &Session, arrival: Arrival, effects: Vec<Effect>, failure: Option<EventError>, reply: Reply) {
     // Whether the connection is in a room decides about its next event.
-    let moves = effects.iter().any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
+    let moves = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
     let wait = submit(session, arrival, effects, failure, reply, None, moves).await;
     if let Some(wait) = wait {
         let _ = wait.await;
@@ -94,7 +104,12 @@ async fn submit(
     held_room: Option<RoomId>,
     waits: bool,
 ) -> Option<oneshot::Receiver<Result<(), EventError>>> {
-    let Arrival { received, at_ms, responder, .. } = arrival;
+    let Arrival {
+        received,
+        at_ms,
+        responder,
+        ..
+    } = arrival;
     let connection = session.connection.clone();
     let (done, wait) = if waits {
         let (done, wait) = oneshot::channel();
@@ -109,15 +124,35 @@ async fn submit(
         }
         let written = failure.map_or_else(|| Ok(Vec::new()), Err);
         connection.begin();
-        let delivery =
-            Delivery { connection, effects, written, reply, responder, held_room, done, received, at_ms };
+        let delivery = Delivery {
+            connection,
+            effects,
+            written,
+            reply,
+            responder,
+            held_room,
+            done,
+            received,
+            at_ms,
+        };
         if session.tenant.hall.deliver(vec![delivery]).await.is_err() {
             session.connection.settle();
         }
         return wait;
     }
     let hall = session.tenant.hall.clone();
-    let job = Job { hall, connection, effects, failure, reply, responder, held_room, done, received, at_ms };
+    let job = Job {
+        hall,
+        connection,
+        effects,
+        failure,
+        reply,
+        responder,
+        held_room,
+        done,
+        received,
+        at_ms,
+    };
     session.services.committer.submit(job).await;
     wait
 }

@@ -52,7 +52,13 @@ impl Packet {
     /// A packet that has just come.
     #[must_use]
     pub fn now(text: Bytes, attachments: Vec<Bytes>, ack: Option<i64>) -> Self {
-        Self { text, attachments, ack, received: Instant::now(), at_ms: now_ms() }
+        Self {
+            text,
+            attachments,
+            ack,
+            received: Instant::now(),
+            at_ms: now_ms(),
+        }
     }
 
     fn len(&self) -> usize {
@@ -99,8 +105,17 @@ impl Session {
     /// sets it going.
     #[must_use]
     pub fn new(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>) -> Arc<Self> {
-        let queue = Queue { work: VecDeque::from([Work::Connected]), ..Queue::default() };
-        Arc::new(Self { tenant, connection, services, queue: Mutex::new(queue), events: AtomicU64::new(0) })
+        let queue = Queue {
+            work: VecDeque::from([Work::Connected]),
+            ..Queue::default()
+        };
+        Arc::new(Self {
+            tenant,
+            connection,
+            services,
+            queue: Mutex::new(queue),
+            events: AtomicU64::new(0),
+        })
     }
 
     /// The client is connected.
@@ -118,20 +133,36 @@ impl Session {
         let bytes = queue.bytes.saturating_add(packet.len());
         let refusal = if packet.len() > limits.packet {
             let (got, max) = (packet.len(), limits.packet);
-            Some(EventError::new(Code::TooLarge, format!("the packet has {got} bytes; at most {max} are allowed")))
+            Some(EventError::new(
+                Code::TooLarge,
+                format!("the packet has {got} bytes; at most {max} are allowed"),
+            ))
         } else if self.services.draining.load(Ordering::Relaxed) {
-            Some(EventError::new(Code::Unavailable, "the server is shutting down; reconnect and try again"))
+            Some(EventError::new(
+                Code::Unavailable,
+                "the server is shutting down; reconnect and try again",
+            ))
         } else if queue.work.len() >= limits.queue_events || bytes > limits.queue_bytes {
             self.services.metrics.queue_full.inc();
-            Some(EventError::new(Code::RateLimited, "too many events are waiting; slow down"))
+            Some(EventError::new(
+                Code::RateLimited,
+                "too many events are waiting; slow down",
+            ))
         } else {
             None
         };
         if let Some(error) = refusal {
             drop(queue);
-            let name = std::str::from_utf8(&packet.text).map(super::event::name).unwrap_or_default().to_owned();
+            let name = std::str::from_utf8(&packet.text)
+                .map(super::event::name)
+                .unwrap_or_default()
+                .to_owned();
             self.services.metrics.failed(error.code);
-            Responder { ack: packet.ack, event: name.into() }.fail(&self.connection, &error);
+            Responder {
+                ack: packet.ack,
+                event: name.into(),
+            }
+            .fail(&self.connection, &error);
             return;
         }
         queue.bytes = bytes;
@@ -152,7 +183,9 @@ impl Session {
     /// Whether the connection's token has expired.
     #[must_use]
     pub fn has_expired(&self, now_ms: u64) -> bool {
-        self.tenant.authenticator.has_expired(&self.connection.identity.load(), now_ms)
+        self.tenant
+            .authenticator
+            .has_expired(&self.connection.identity.load(), now_ms)
     }
 
     /// Whether nothing waits and nothing is under way, in either direction.
@@ -218,6 +251,10 @@ impl Surroundings for Session {
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
         self.connection.settled().await;
         let asker = self.connection.identity.load().user().clone();
-        self.tenant.hall.presence(asker, users.to_vec()).await.unwrap_or_default()
+        self.tenant
+            .hall
+            .presence(asker, users.to_vec())
+            .await
+            .unwrap_or_default()
     }
 }

@@ -25,7 +25,12 @@ pub(super) struct CallState {
 #[allow(missing_docs, reason = "the fields are those of the WIT functions")]
 pub enum Input<'a> {
     /// `on-message.handle`
-    Message { room: &'a String, content: &'a str, metadata: Option<&'a String>, client_id: Option<&'a str> },
+    Message {
+        room: &'a String,
+        content: &'a str,
+        metadata: Option<&'a String>,
+        client_id: Option<&'a str>,
+    },
     /// `on-typing.handle`
     Typing { room: &'a String, typing: bool },
     /// `on-receipt.handle`
@@ -37,7 +42,11 @@ pub enum Input<'a> {
     /// `on-room.handle` with `leave`
     Leave { room: &'a String },
     /// `on-event.handle`
-    Event { name: &'a str, arguments: &'a String, attachments: &'a [&'a [u8]] },
+    Event {
+        name: &'a str,
+        arguments: &'a String,
+        attachments: &'a [&'a [u8]],
+    },
 }
 
 impl Input<'_> {
@@ -67,7 +76,14 @@ impl Handler {
         };
         let _running = self.sandbox.ticker.count();
         let meter = Meter::new(limits, self.sandbox.limits.tick);
-        let mut store = Store::new(&self.sandbox.engine, CallState { call, meter, begun: false });
+        let mut store = Store::new(
+            &self.sandbox.engine,
+            CallState {
+                call,
+                meter,
+                begun: false,
+            },
+        );
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.transfer);
         store.epoch_deadline_callback(tick);
@@ -85,7 +101,11 @@ impl Handler {
         };
         let guest_time = started.elapsed();
         let CallState { call, meter, .. } = store.into_data();
-        let usage = Usage { host_calls: meter.host_calls, peak_memory: meter.peak_memory(), guest_time };
+        let usage = Usage {
+            host_calls: meter.host_calls,
+            peak_memory: meter.peak_memory(),
+            guest_time,
+        };
         let handled = handled.and_then(|handled| match handled {
             Ok(reply) => checked(reply, call.limits.output).map(Ok),
             rejected => Ok(rejected),
@@ -95,20 +115,44 @@ impl Handler {
             Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),
             Err(trap) => (Err(Failure::Trapped(trap)), Effects::default()),
         };
-        Outcome { result, effects, logs: call.logs, usage }
+        Outcome {
+            result,
+            effects,
+            logs: call.logs,
+            usage,
+        }
     }
 
     async fn run(&self, store: &mut Store<CallState>, input: Input<'_>) -> wasmtime::Result<Handled> {
         let instance = self.pre.instantiate_async(&mut *store).await?;
         store.data_mut().begun = true;
-        let Call { identity, connection, now_ms, .. } = &store.data().call;
+        let Call {
+            identity,
+            connection,
+            now_ms,
+            ..
+        } = &store.data().call;
         // wit aliases of `string` lower from `&String`, not from `&str`.
         let (user, connection, received_at) = (identity.user().to_string(), connection.clone(), *now_ms);
-        let context = types::Context { user: &user, connection: connection.as_str(), received_at };
+        let context = types::Context {
+            user: &user,
+            connection: connection.as_str(),
+            received_at,
+        };
         match input {
-            Input::Message { room, content, metadata, client_id } => {
+            Input::Message {
+                room,
+                content,
+                metadata,
+                client_id,
+            } => {
                 let guest = present(&self.exports.message)?.load(&mut *store, &instance)?;
-                let message = exports::on_message::Incoming { room, content, metadata, client_id };
+                let message = exports::on_message::Incoming {
+                    room,
+                    content,
+                    metadata,
+                    client_id,
+                };
                 guest.call_handle(store, context, message).await
             }
             Input::Typing { room, typing } => {
@@ -125,13 +169,21 @@ impl Handler {
             }
             Input::Join { room } => {
                 let guest = present(&self.exports.room)?.load(&mut *store, &instance)?;
-                guest.call_handle(store, context, exports::on_room::Request::Join(room)).await
+                guest
+                    .call_handle(store, context, exports::on_room::Request::Join(room))
+                    .await
             }
             Input::Leave { room } => {
                 let guest = present(&self.exports.room)?.load(&mut *store, &instance)?;
-                guest.call_handle(store, context, exports::on_room::Request::Leave(room)).await
+                guest
+                    .call_handle(store, context, exports::on_room::Request::Leave(room))
+                    .await
             }
-            Input::Event { name, arguments, attachments } => {
+            Input::Event {
+                name,
+                arguments,
+                attachments,
+            } => {
                 let guest = present(&self.exports.event)?.load(&mut *store, &instance)?;
                 guest.call_handle(store, context, name, arguments, attachments).await
             }
@@ -139,30 +191,47 @@ impl Handler {
     }
 
     fn not_run(&self, call: Call, why: &str, guest_time: Duration) -> Outcome {
-        let trap = Trap { kind: TrapKind::Host, detail: why.to_owned() };
+        let trap = Trap {
+            kind: TrapKind::Host,
+            detail: why.to_owned(),
+        };
         Outcome {
             result: Err(Failure::Trapped(trap)),
             effects: Effects::default(),
             logs: call.logs,
-            usage: Usage { guest_time, ..Usage::default() },
+            usage: Usage {
+                guest_time,
+                ..Usage::default()
+            },
         }
     }
 }
 
 fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
-    indices.as_ref().ok_or_else(|| wasmtime::Error::msg("the component does not export this interface"))
+    indices
+        .as_ref()
+        .ok_or_else(|| wasmtime::Error::msg("the component does not export this interface"))
 }
 
 /// A reply goes to the client as it is: too large or no JSON, and it is as if the handler had failed.
 fn checked(reply: Option<String>, max: usize) -> Result<Option<String>, Trap> {
     let Some(text) = &reply else { return Ok(reply) };
     if text.len() > max {
-        let detail = format!("its reply has {} bytes; at most {max} are allowed (sandbox.output)", text.len());
-        return Err(Trap { kind: TrapKind::Transfer, detail });
+        let detail = format!(
+            "its reply has {} bytes; at most {max} are allowed (sandbox.output)",
+            text.len()
+        );
+        return Err(Trap {
+            kind: TrapKind::Transfer,
+            detail,
+        });
     }
     match serde_json::from_str::<serde::de::IgnoredAny>(text) {
         Ok(_) => Ok(reply),
-        Err(error) => Err(Trap { kind: TrapKind::Guest, detail: format!("its reply is not JSON: {error}") }),
+        Err(error) => Err(Trap {
+            kind: TrapKind::Guest,
+            detail: format!("its reply is not JSON: {error}"),
+        }),
     }
 }
 
@@ -178,7 +247,10 @@ fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
         (None, Some(_)) => TrapKind::Guest,
         (None, None) => TrapKind::Transfer,
     };
-    Trap { kind, detail: format!("{error:?}") }
+    Trap {
+        kind,
+        detail: format!("{error:?}"),
+    }
 }
 
 impl From<types::Rejection> for Rejection {

@@ -90,7 +90,13 @@ impl Sandbox {
             .map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine, limits.tick)?;
         let places = Arc::new(Semaphore::new(limits.instances as usize));
-        Ok(Self { engine, linker, limits, places, ticker })
+        Ok(Self {
+            engine,
+            linker,
+            limits,
+            places,
+            ticker,
+        })
     }
 
     /// Identifies the compiler and its settings, for caches of compiled code.

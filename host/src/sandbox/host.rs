@@ -28,8 +28,18 @@ impl wit::types::Host for CallState {}
 
 impl wit::messages::Host for CallState {
     fn post(&mut self, draft: wit::messages::Draft) -> Answer<String> {
-        let wit::messages::Draft { room, content, metadata, client_id } = draft;
-        let posted = self.enter()?.post(DraftRequest { room, content, metadata, client_id });
+        let wit::messages::Draft {
+            room,
+            content,
+            metadata,
+            client_id,
+        } = draft;
+        let posted = self.enter()?.post(DraftRequest {
+            room,
+            content,
+            metadata,
+            client_id,
+        });
         Ok(posted.map(|id| id.to_string()).map_err(Into::into))
     }
 
@@ -40,7 +50,9 @@ impl wit::messages::Host for CallState {
 
     async fn history(&mut self, room: String, before: Option<u64>, limit: u32) -> Answer<Vec<wit::types::Message>> {
         let page = self.enter()?.history(&room, before, limit).await;
-        Ok(page.map(|messages| messages.into_iter().map(Into::into).collect()).map_err(Into::into))
+        Ok(page
+            .map(|messages| messages.into_iter().map(Into::into).collect())
+            .map_err(Into::into))
     }
 
     async fn mark_read(&mut self, id: String) -> Answer<()> {
@@ -80,7 +92,10 @@ impl wit::broadcast::Host for CallState {
             wit::broadcast::Audience::User(user) => AudienceRequest::User(user),
             wit::broadcast::Audience::Sender => AudienceRequest::Sender,
         };
-        Ok(self.enter()?.emit(to, &event, &arguments, attachments).map_err(Into::into))
+        Ok(self
+            .enter()?
+            .emit(to, &event, &arguments, attachments)
+            .map_err(Into::into))
     }
 }
 
@@ -99,14 +114,18 @@ impl wit::rooms::Host for CallState {
 
     async fn members(&mut self, room: String, limit: u32) -> Answer<Vec<String>> {
         let members = self.enter()?.members(&room, limit).await;
-        Ok(members.map(|users| users.iter().map(ToString::to_string).collect()).map_err(Into::into))
+        Ok(members
+            .map(|users| users.iter().map(ToString::to_string).collect())
+            .map_err(Into::into))
     }
 }
 
 impl wit::presence::Host for CallState {
     async fn get(&mut self, users: Vec<String>) -> Answer<Vec<wit::presence::State>> {
         let states = self.enter()?.presence(&users).await;
-        Ok(states.map(|states| states.into_iter().map(Into::into).collect()).map_err(Into::into))
+        Ok(states
+            .map(|states| states.into_iter().map(Into::into).collect())
+            .map_err(Into::into))
     }
 
     fn set(&mut self, status: wit::presence::Status) -> Answer<()> {

@@ -28,7 +28,10 @@ pub struct Inspection {
 /// # Errors
 /// When it is none, or does not compile.
 pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadError> {
-    let info = Arc::new(HandlerInfo { name: "inspected".into(), settings: std::collections::BTreeMap::new() });
+    let info = Arc::new(HandlerInfo {
+        name: "inspected".into(),
+        settings: std::collections::BTreeMap::new(),
+    });
     let loaded = sandbox.load(info, bytes);
     if let Err(error @ (LoadError::TooLarge { .. } | LoadError::NotAComponent(_) | LoadError::Compile(_))) = loaded {
         return Err(error);
@@ -43,8 +46,14 @@ pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadE
     Ok(Inspection {
         size: bytes.len(),
         sha256: loaded.as_ref().ok().map(super::Handler::sha256),
-        imports: kind.imports(&sandbox.engine).map(|(at, item)| name(at, &item.ty)).collect(),
-        exports: kind.exports(&sandbox.engine).map(|(at, item)| name(at, &item.ty)).collect(),
+        imports: kind
+            .imports(&sandbox.engine)
+            .map(|(at, item)| name(at, &item.ty))
+            .collect(),
+        exports: kind
+            .exports(&sandbox.engine)
+            .map(|(at, item)| name(at, &item.ty))
+            .collect(),
         handles: loaded.map(|handler| handler.interfaces().collect()),
     })
 }

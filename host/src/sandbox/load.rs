@@ -31,8 +31,14 @@ pub enum Interface {
 
 impl Interface {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Message, Self::Typing, Self::Receipt, Self::Presence, Self::Room, Self::Event];
+    pub const ALL: [Self; 6] = [
+        Self::Message,
+        Self::Typing,
+        Self::Receipt,
+        Self::Presence,
+        Self::Room,
+        Self::Event,
+    ];
 
     /// The name in configuration, logs and metrics.
     #[must_use]
@@ -75,7 +81,9 @@ pub enum LoadError {
     #[error("the component imports what the host does not offer: {0}")]
     Imports(String),
     /// It offers nothing.
-    #[error("the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1")]
+    #[error(
+        "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1"
+    )]
     NoExports,
     /// It offers it with other types.
     #[error("the component's export {interface} is not that of parlance:chat@0.1.0: {why}")]
@@ -90,6 +98,7 @@ pub enum LoadError {
     Instantiate(String),
 }
 
+#[derive(Clone)]
 pub(super) struct Exports {
     pub(super) message: Option<exports::on_message::GuestIndices>,
     pub(super) typing: Option<exports::on_typing::GuestIndices>,
@@ -126,6 +135,19 @@ impl Handler {
         })
     }
 
+    /// The same version under another name and with other settings.
+    #[must_use]
+    pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
+        Self {
+            pre: self.pre.clone(),
+            exports: self.exports.clone(),
+            sandbox: self.sandbox.clone(),
+            info,
+            sha256: self.sha256,
+            interfaces: self.interfaces.clone(),
+        }
+    }
+
     /// What it handles.
     #[must_use]
     pub fn handles(&self, interface: Interface) -> bool {
@@ -146,7 +168,10 @@ impl Sandbox {
     /// What is wrong with the component.
     pub fn load(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
         if bytes.len() > self.limits.component_size {
-            return Err(LoadError::TooLarge { got: bytes.len(), max: self.limits.component_size });
+            return Err(LoadError::TooLarge {
+                got: bytes.len(),
+                max: self.limits.component_size,
+            });
         }
         check_header(bytes)?;
         // `from_binary` takes neither text nor precompiled code, which would be run as it is.
@@ -164,13 +189,22 @@ impl Sandbox {
             room: exports::on_room::GuestIndices::new(&pre).ok(),
             event: exports::on_event::GuestIndices::new(&pre).ok(),
         };
-        let interfaces: BTreeSet<Interface> =
-            Interface::ALL.into_iter().filter(|interface| exports.has(*interface)).collect();
+        let interfaces: BTreeSet<Interface> = Interface::ALL
+            .into_iter()
+            .filter(|interface| exports.has(*interface))
+            .collect();
         if interfaces.is_empty() {
             return Err(LoadError::NoExports);
         }
         let sha256 = Sha256::digest(bytes).into();
-        Ok(Handler { pre, exports, sandbox: self.clone(), info, sha256, interfaces })
+        Ok(Handler {
+            pre,
+            exports,
+            sandbox: self.clone(),
+            info,
+            sha256,
+            interfaces,
+        })
     }
 }
 

@@ -83,7 +83,11 @@ impl Meter {
     /// Counts a call of the host.
     pub(super) fn host_call(&mut self) -> Result<(), Stopped> {
         self.host_calls = self.host_calls.saturating_add(1);
-        if self.host_calls > self.host_calls_max { Err(Stopped::HostCalls) } else { Ok(()) }
+        if self.host_calls > self.host_calls_max {
+            Err(Stopped::HostCalls)
+        } else {
+            Ok(())
+        }
     }
 }
 

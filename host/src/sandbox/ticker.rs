@@ -31,8 +31,13 @@ impl Ticker {
     pub(super) fn start(engine: &Engine, tick: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let (own, engine) = (shared.clone(), engine.clone());
-        let thread = thread::Builder::new().name("guest-ticker".to_owned()).spawn(move || run(&own, &engine, tick))?;
-        Ok(Self { shared, thread: thread.thread().clone() })
+        let thread = thread::Builder::new()
+            .name("guest-ticker".to_owned())
+            .spawn(move || run(&own, &engine, tick))?;
+        Ok(Self {
+            shared,
+            thread: thread.thread().clone(),
+        })
     }
 
     /// Call before a guest begins; it has ended when what this gives is dropped.
@@ -64,7 +69,11 @@ fn run(shared: &Shared, engine: &Engine, tick: Duration) {
     while !shared.ended.load(Ordering::SeqCst) {
         thread::sleep(tick);
         engine.increment_epoch();
-        quiet = if shared.running.load(Ordering::SeqCst) == 0 { quiet + 1 } else { 0 };
+        quiet = if shared.running.load(Ordering::SeqCst) == 0 {
+            quiet + 1
+        } else {
+            0
+        };
         if quiet > REST_AFTER {
             shared.resting.store(true, Ordering::SeqCst);
             while shared.running.load(Ordering::SeqCst) == 0 && !shared.ended.load(Ordering::SeqCst) {

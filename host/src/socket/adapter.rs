@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use socketioxide::adapter::Emitter;
-use socketioxide_core::adapter::{
-    BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter,
-};
+use socketioxide_core::adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter};
 use socketioxide_core::packet::Packet;
 
 /// Namespaces' adapters by path. Filled when a namespace is registered; lives as long as the server.
@@ -28,7 +26,10 @@ impl CoreAdapter<Emitter> for Adapter {
     type InitRes = ();
 
     fn new(adapters: &Adapters, local: CoreLocalAdapter<Emitter>) -> Self {
-        Self { local, adapters: adapters.clone() }
+        Self {
+            local,
+            adapters: adapters.clone(),
+        }
     }
 
     fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,14 +27,27 @@ pub struct Listener {
 
 /// How many transports are open.
 #[derive(Clone, Default)]
-pub struct Transports(Arc<()>);
+pub struct Transports(Arc<AtomicUsize>);
 
 impl Transports {
     /// The number, HTTP connections that are kept alive included.
     #[must_use]
     pub fn open(&self) -> usize {
-        // One clone is the listener's or this one; each transport holds another.
-        Arc::strong_count(&self.0).saturating_sub(1)
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn opened(&self) -> Open {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Open(self.clone())
+    }
+}
+
+/// Counts a transport while it is there.
+struct Open(Transports);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -42,10 +55,14 @@ impl Listener {
     /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection.
     #[must_use]
     pub fn new(tcp: TcpListener, write_stall: Duration) -> Self {
-        Self { tcp, write_stall, transports: Transports::default() }
+        Self {
+            tcp,
+            write_stall,
+            transports: Transports::default(),
+        }
     }
 
-    /// Counts the transports that are open. Taken before the listener is handed over; right once it is dropped.
+    /// Counts the transports that are open.
     #[must_use]
     pub fn transports(&self) -> Transports {
         self.transports.clone()
@@ -59,7 +76,7 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (Io, SocketAddr) {
         loop {
             match self.tcp.accept().await {
-                Ok((stream, address)) => return (Io::new(stream, self.write_stall, self.transports.clone()), address),
+                Ok((stream, address)) => return (Io::new(stream, self.write_stall, self.transports.opened()), address),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -104,18 +121,25 @@ pub struct Io {
     /// A stalled writer holds a lock in engineioxide that closing needs, so it has to fail by itself.
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
     switch: Arc<Switch>,
-    _open: Transports,
+    _open: Open,
 }
 
 impl Io {
-    fn new(stream: TcpStream, write_stall: Duration, open: Transports) -> Self {
+    fn new(stream: TcpStream, write_stall: Duration, open: Open) -> Self {
         // Neither option is vital: without them packets are late or a dead peer is noticed later.
-        if let Err(error) = stream.set_nodelay(true).and_then(|()| set_user_timeout(&stream, write_stall)) {
+        if let Err(error) = stream
+            .set_nodelay(true)
+            .and_then(|()| set_user_timeout(&stream, write_stall))
+        {
             tracing::debug!(%error, "a TCP option could not be set");
         }
         let mut stream = TimeoutWriter::new(stream);
         stream.set_timeout(Some(write_stall));
-        Self { stream: Box::pin(stream), switch: Arc::default(), _open: open }
+        Self {
+            stream: Box::pin(stream),
+            switch: Arc::default(),
+            _open: open,
+        }
     }
 
     fn check<T>(&self, waker: &AtomicWaker, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {

@@ -38,7 +38,10 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { all: Arc::default(), metrics }
+        Self {
+            all: Arc::default(),
+            metrics,
+        }
     }
 
     fn add(&self, key: Key, session: Arc<Session>) {
@@ -145,14 +148,24 @@ pub(super) fn register(
         stall: limits.write_stall,
         too_slow: services.metrics.too_slow.clone(),
     });
-    let _ = door.set(Door { tenant, services, sessions, outside, connections: limits.connections });
+    let _ = door.set(Door {
+        tenant,
+        services,
+        sessions,
+        outside,
+        connections: limits.connections,
+    });
 }
 
 impl Door {
     /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
     /// what the client sends then must find its handlers in place.
     fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
-        let peer = socket.req_parts().extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.clone());
+        let peer = socket
+            .req_parts()
+            .extensions
+            .get::<ConnectInfo<Peer>>()
+            .map(|ConnectInfo(peer)| peer.clone());
         if self.services.draining.load(Ordering::Relaxed) {
             // A client that is refused does not try again; one whose transport ends does.
             if let Some(peer) = &peer {
@@ -168,7 +181,9 @@ impl Door {
         })?;
         if self.sessions.len() >= self.connections {
             self.services.metrics.refused.inc();
-            return Err(Refused("the server has no room for another connection; try again later".to_owned()));
+            return Err(Refused(
+                "the server has no room for another connection; try again later".to_owned(),
+            ));
         }
         let outlet = SocketOutlet::new(socket.id, self.outside.clone(), peer);
         let id = ConnectionId::from_bits(self.services.chance.bits());
@@ -182,7 +197,11 @@ impl Door {
             move || async move { sessions.remove(&key) }
         };
         socket.on_disconnect(gone);
-        socket.on_fallback(Ingress { session, key, sessions: self.sessions.clone() });
+        socket.on_fallback(Ingress {
+            session,
+            key,
+            sessions: self.sessions.clone(),
+        });
         Ok(())
     }
 }

@@ -64,7 +64,12 @@ pub(super) struct SocketOutlet(Arc<Inner>);
 
 impl SocketOutlet {
     pub(super) fn new(sid: Sid, outside: Arc<Outside>, peer: Option<Peer>) -> Self {
-        Self(Arc::new(Inner { sid, outside, peer, state: Mutex::new(State::Flowing) }))
+        Self(Arc::new(Inner {
+            sid,
+            outside,
+            peer,
+            state: Mutex::new(State::Flowing),
+        }))
     }
 }
 
@@ -77,7 +82,11 @@ impl Outlet for SocketOutlet {
                 Ok(()) => Ok(()),
                 Err(SocketError::InternalChannelFull) => {
                     let bytes = outgoing.len();
-                    *state = State::Spilling(Spill { waiting: VecDeque::from([outgoing]), bytes, last: false });
+                    *state = State::Spilling(Spill {
+                        waiting: VecDeque::from([outgoing]),
+                        bytes,
+                        last: false,
+                    });
                     tokio::spawn(self.0.clone().follow());
                     Ok(())
                 }
@@ -111,7 +120,10 @@ impl Outlet for SocketOutlet {
                 if self.0.try_disconnect() {
                     *state = State::Closed;
                 } else {
-                    *state = State::Spilling(Spill { last: true, ..Spill::default() });
+                    *state = State::Spilling(Spill {
+                        last: true,
+                        ..Spill::default()
+                    });
                     tokio::spawn(self.0.clone().follow());
                 }
             }
@@ -132,17 +144,23 @@ impl Inner {
                     (!packet.attachments.is_empty()).then(|| packet.attachments.iter().cloned().collect());
                 Packet::event(namespace, Value::Str(text(&packet.text), attachments))
             }
-            Outgoing::Acknowledgement { id, text: json } => {
-                Packet::ack(namespace, Value::Str(text(json), None), *id)
-            }
+            Outgoing::Acknowledgement { id, text: json } => Packet::ack(namespace, Value::Str(text(json), None), *id),
         };
-        let sent = self.outside.adapter.local.broadcast(packet, BroadcastOptions::new(self.sid));
+        let sent = self
+            .outside
+            .adapter
+            .local
+            .broadcast(packet, BroadcastOptions::new(self.sid));
         sent.map_err(|errors| errors.into_iter().next().unwrap_or(SocketError::Closed))
     }
 
     /// Tells the client that it is disconnected; not, when its queue is full.
     fn try_disconnect(&self) -> bool {
-        self.outside.adapter.local.disconnect_socket(BroadcastOptions::new(self.sid)).is_ok()
+        self.outside
+            .adapter
+            .local
+            .disconnect_socket(BroadcastOptions::new(self.sid))
+            .is_ok()
     }
 
     /// Sends on what has spilled as the client reads. One such task for a client at most; it ends when all is sent,

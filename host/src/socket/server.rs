@@ -71,7 +71,6 @@ pub struct Server {
 
 impl Server {
     /// Sets the server up, without a namespace yet, and lets the router serve `/socket.io/`.
-    #[must_use]
     pub fn attach(router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
         let adapters = Adapters::default();
         let answered = limits.packet.saturating_mul(ANSWERED_PACKETS);
@@ -85,17 +84,35 @@ impl Server {
             .ping_timeout(limits.ping_timeout)
             .connect_timeout(limits.connect_timeout)
             .with_parser(
-                ParserConfig::common().max_incoming_binaries(ATTACHMENTS).max_incoming_binary_buf_size(answered),
+                ParserConfig::common()
+                    .max_incoming_binaries(ATTACHMENTS)
+                    .max_incoming_binary_buf_size(answered),
             )
             .with_adapter::<Adapter>(adapters.clone())
             .build_layer();
         let sessions = Sessions::new(services.metrics.clone());
-        (router.layer(layer), Self { io, adapters, sessions, services, limits })
+        (
+            router.layer(layer),
+            Self {
+                io,
+                adapters,
+                sessions,
+                services,
+                limits,
+            },
+        )
     }
 
     /// Opens the tenant's namespace.
     pub fn open(&self, tenant: Arc<Tenant>) {
-        register(&self.io, &self.adapters, tenant, self.services.clone(), self.sessions.clone(), &self.limits);
+        register(
+            &self.io,
+            &self.adapters,
+            tenant,
+            self.services.clone(),
+            self.sessions.clone(),
+            &self.limits,
+        );
     }
 
     /// Disconnects clients whose token has expired and who have not sent a newer one, while the task lives.
@@ -121,7 +138,10 @@ impl Server {
     pub async fn shut_down(&self, time: Duration, transports: &Transports) -> usize {
         let deadline = Instant::now() + time;
         self.services.draining.store(true, Ordering::Relaxed);
-        wait_until(deadline, || self.sessions.list().iter().all(|session| session.is_idle())).await;
+        wait_until(deadline, || {
+            self.sessions.list().iter().all(|session| session.is_idle())
+        })
+        .await;
         tokio::time::sleep(FLUSH).await;
         let sessions = self.sessions.take();
         sessions.iter().for_each(Session::end);

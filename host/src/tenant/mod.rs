@@ -34,7 +34,9 @@ impl Routes {
 
     /// Everything that is handled, and by whom.
     pub fn iter(&self) -> impl Iterator<Item = (Interface, &Arc<Handler>)> {
-        Interface::ALL.into_iter().filter_map(|interface| Some((interface, self.get(interface)?)))
+        Interface::ALL
+            .into_iter()
+            .filter_map(|interface| Some((interface, self.get(interface)?)))
     }
 }
 

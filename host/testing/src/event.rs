@@ -17,35 +17,66 @@ pub struct Event {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
-    Message { room: String, content: String, metadata: Option<String>, client_id: Option<String> },
-    Typing { room: String, typing: bool },
-    Receipt { message: String },
+    Message {
+        room: String,
+        content: String,
+        metadata: Option<String>,
+        client_id: Option<String>,
+    },
+    Typing {
+        room: String,
+        typing: bool,
+    },
+    Receipt {
+        message: String,
+    },
     Connected,
     Disconnected,
     SetPresence(Status),
-    Join { room: String },
-    Leave { room: String },
-    Custom { name: String, arguments: String, attachments: Vec<Vec<u8>> },
+    Join {
+        room: String,
+    },
+    Leave {
+        room: String,
+    },
+    Custom {
+        name: String,
+        arguments: String,
+        attachments: Vec<Vec<u8>>,
+    },
 }
 
 impl Event {
     fn new(kind: Kind) -> Self {
-        Self { user: SOMEBODY.to_owned(), kind }
+        Self {
+            user: SOMEBODY.to_owned(),
+            kind,
+        }
     }
 
     /// `send-message`
     pub fn message(room: impl Into<String>, content: impl Into<String>) -> Self {
-        Self::new(Kind::Message { room: room.into(), content: content.into(), metadata: None, client_id: None })
+        Self::new(Kind::Message {
+            room: room.into(),
+            content: content.into(),
+            metadata: None,
+            client_id: None,
+        })
     }
 
     /// `typing`
     pub fn typing(room: impl Into<String>, typing: bool) -> Self {
-        Self::new(Kind::Typing { room: room.into(), typing })
+        Self::new(Kind::Typing {
+            room: room.into(),
+            typing,
+        })
     }
 
     /// `read-message`
     pub fn read(message: impl Into<String>) -> Self {
-        Self::new(Kind::Receipt { message: message.into() })
+        Self::new(Kind::Receipt {
+            message: message.into(),
+        })
     }
 
     /// A connection opens. The user's first event, as every other one connects them.
@@ -78,7 +109,11 @@ impl Event {
 
     /// An event with a name of the tenant's own. The arguments are a JSON array, such as `json!(["red", 3])`.
     pub fn custom(name: impl Into<String>, arguments: &Value) -> Self {
-        Self::new(Kind::Custom { name: name.into(), arguments: arguments.to_string(), attachments: Vec::new() })
+        Self::new(Kind::Custom {
+            name: name.into(),
+            arguments: arguments.to_string(),
+            attachments: Vec::new(),
+        })
     }
 
     /// Lets another user cause it.
@@ -136,7 +171,12 @@ impl Kind {
     /// As the sandbox takes it; `attachments` are this event's own, borrowed.
     pub(crate) fn input<'a>(&'a self, attachments: &'a [&'a [u8]]) -> Input<'a> {
         match self {
-            Self::Message { room, content, metadata, client_id } => Input::Message {
+            Self::Message {
+                room,
+                content,
+                metadata,
+                client_id,
+            } => Input::Message {
                 room,
                 content,
                 metadata: metadata.as_ref(),
@@ -149,7 +189,11 @@ impl Kind {
             Self::SetPresence(status) => Input::Presence(Change::Set((*status).into())),
             Self::Join { room } => Input::Join { room },
             Self::Leave { room } => Input::Leave { room },
-            Self::Custom { name, arguments, .. } => Input::Event { name, arguments, attachments },
+            Self::Custom { name, arguments, .. } => Input::Event {
+                name,
+                arguments,
+                attachments,
+            },
         }
     }
 

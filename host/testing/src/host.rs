@@ -66,9 +66,17 @@ impl TestHost {
     /// When they are no handler.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         // One event at a time: a pool for a server's load would only take address space.
-        let sandbox = Arc::new(Sandbox::new(EngineLimits { instances: 4, ..EngineLimits::default() })?);
-        let info = Arc::new(HandlerInfo { name: "handler".into(), settings: BTreeMap::new() });
-        let handler = sandbox.load(info, bytes).map_err(|error: LoadError| anyhow::Error::new(error))?;
+        let sandbox = Arc::new(Sandbox::new(EngineLimits {
+            instances: 4,
+            ..EngineLimits::default()
+        })?);
+        let info = Arc::new(HandlerInfo {
+            name: "handler".into(),
+            settings: BTreeMap::new(),
+        });
+        let handler = sandbox
+            .load(info, bytes)
+            .map_err(|error: LoadError| anyhow::Error::new(error))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("parlance-testing")
@@ -79,7 +87,10 @@ impl TestHost {
             let _inside = runtime.enter();
             Arc::new(World::new(handler)?)
         };
-        let tenant = Identity::for_tests(DEFAULT_TENANT, "anybody").context("no identity")?.tenant().clone();
+        let tenant = Identity::for_tests(DEFAULT_TENANT, "anybody")
+            .context("no identity")?
+            .tenant()
+            .clone();
         Ok(Self {
             world,
             name: "handler".to_owned(),
@@ -142,8 +153,18 @@ impl TestHost {
     #[must_use]
     #[track_caller]
     pub fn kv(self, key: &str, value: impl Into<Vec<u8>>) -> Self {
-        let write = Write::KvSet { key: self.kv_key(key), value: value.into(), expires_at: None };
-        let (world, unit) = (self.world.clone(), Unit { tenant: self.tenant.clone(), writes: vec![write] });
+        let write = Write::KvSet {
+            key: self.kv_key(key),
+            value: value.into(),
+            expires_at: None,
+        };
+        let (world, unit) = (
+            self.world.clone(),
+            Unit {
+                tenant: self.tenant.clone(),
+                writes: vec![write],
+            },
+        );
         fine(self.run(async move { world.store.commit(vec![unit]).await.map(drop).map_err(Into::into) }));
         self
     }
@@ -183,7 +204,9 @@ impl TestHost {
 
     /// Moves the clock on.
     pub fn advance(&mut self, by: Duration) {
-        self.now_ms = self.now_ms.saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+        self.now_ms = self
+            .now_ms
+            .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
     }
 
     /// Lets an event happen: the handler decides, and when it accepts, what it asked for happens. The next event sees
@@ -203,7 +226,9 @@ impl TestHost {
     /// As [`dispatch`](Self::dispatch).
     pub async fn dispatch_async(&mut self, event: Event) -> Outcome {
         let (world, setup) = (self.world.clone(), self.setup());
-        let handled = self.runtime().spawn(async move { world.dispatch(&setup, &event).await });
+        let handled = self
+            .runtime()
+            .spawn(async move { world.dispatch(&setup, &event).await });
         fine(handled.await.map_err(Into::into).and_then(|outcome| outcome))
     }
 
@@ -230,7 +255,10 @@ impl TestHost {
     /// What a user's client got since this was last asked, in order, without acknowledgements.
     #[must_use]
     pub fn received(&self, user: &str) -> Vec<Received> {
-        self.world.connected(user).map(|person| person.inbox.events()).unwrap_or_default()
+        self.world
+            .connected(user)
+            .map(|person| person.inbox.events())
+            .unwrap_or_default()
     }
 
     /// All messages of a room.
@@ -242,7 +270,11 @@ impl TestHost {
     pub fn history(&self, room: &str) -> Vec<Message> {
         let (world, tenant) = (self.world.clone(), self.tenant.clone());
         let room = fine(RoomId::new(room).map_err(Into::into));
-        let all = Range { after: 0, before: None, limit: u32::MAX };
+        let all = Range {
+            after: 0,
+            before: None,
+            limit: u32::MAX,
+        };
         let read = async move { world.store.history(&tenant, &room, all).await.map_err(Into::into) };
         fine(self.run(read)).messages
     }
@@ -266,8 +298,10 @@ impl TestHost {
     #[track_caller]
     pub fn members(&self, room: &str) -> Vec<String> {
         let (world, room) = (self.world.clone(), room.to_owned());
-        let mut members: Vec<_> =
-            fine(self.run(async move { world.members(&room).await })).iter().map(ToString::to_string).collect();
+        let mut members: Vec<_> = fine(self.run(async move { world.members(&room).await }))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         members.sort();
         members
     }
@@ -290,12 +324,18 @@ impl TestHost {
     }
 
     fn kv_key(&self, key: &str) -> KvKey {
-        KvKey { handler: self.name.as_str().into(), key: key.to_owned() }
+        KvKey {
+            handler: self.name.as_str().into(),
+            key: key.to_owned(),
+        }
     }
 
     fn setup(&self) -> Setup {
         Setup {
-            handler: Arc::new(HandlerInfo { name: self.name.as_str().into(), settings: self.settings.clone() }),
+            handler: Arc::new(HandlerInfo {
+                name: self.name.as_str().into(),
+                settings: self.settings.clone(),
+            }),
             now_ms: self.now_ms,
             guest_limits: self.guest_limits.clone(),
             call_limits: Arc::new(self.call_limits.clone()),
@@ -304,7 +344,9 @@ impl TestHost {
 
     #[track_caller]
     fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().unwrap_or_else(|| panic!("the test host is being dropped"))
+        self.runtime
+            .as_ref()
+            .unwrap_or_else(|| panic!("the test host is being dropped"))
     }
 
     /// Runs it on the host's own thread and waits. Unlike `block_on`, that works inside another runtime.
@@ -330,5 +372,8 @@ impl Drop for TestHost {
 
 #[track_caller]
 fn fine<T>(result: Result<T>) -> T {
-    result.unwrap_or_else(|error| panic!("{error:#}"))
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error:#}"),
+    }
 }

@@ -30,7 +30,10 @@
 //!
 //! The server holds clients to limits before a handler sees an event: sizes, the nesting of JSON, the rate. That is
 //! not repeated here; an event goes to the handler as the test words it.
-#![allow(clippy::panic, reason = "what a test words wrongly is to fail that test, at its own line")]
+#![allow(
+    clippy::panic,
+    reason = "what a test words wrongly is to fail that test, at its own line"
+)]
 
 mod chance;
 mod event;

@@ -67,9 +67,19 @@ impl Outcome {
         self.effects.iter().filter_map(|effect| match effect {
             Effect::Emit { to, packet } => {
                 let mut arguments = json(&packet.text).into_iter();
-                let event = arguments.next().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+                let event = arguments
+                    .next()
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned();
                 let attachments = packet.attachments.iter().map(|bytes| bytes.to_vec()).collect();
-                Some(Emitted { to: to.clone(), event, arguments: arguments.collect(), attachments })
+                Some(Emitted {
+                    to: to.clone(),
+                    event,
+                    arguments: arguments.collect(),
+                    attachments,
+                })
             }
             _ => None,
         })

@@ -16,7 +16,10 @@ pub struct User {
 impl User {
     /// A user with this id: the claim `sub`.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), claims: Map::new() }
+        Self {
+            id: id.into(),
+            claims: Map::new(),
+        }
     }
 
     /// Sets the name to show: the claim `name`.
@@ -71,7 +74,9 @@ impl Inbox {
     /// Takes the acknowledgement out: its only argument.
     pub(crate) fn acknowledgement(&self) -> Option<Value> {
         let mut all = self.0.lock();
-        let at = all.iter().position(|one| matches!(one, Outgoing::Acknowledgement { .. }))?;
+        let at = all
+            .iter()
+            .position(|one| matches!(one, Outgoing::Acknowledgement { .. }))?;
         match all.remove(at) {
             Outgoing::Acknowledgement { text, .. } => json(&text).into_iter().next(),
             Outgoing::Event(_) => None,
@@ -88,9 +93,18 @@ impl Inbox {
         events
             .map(|packet| {
                 let mut arguments = json(&packet.text).into_iter();
-                let event = arguments.next().as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+                let event = arguments
+                    .next()
+                    .as_ref()
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned();
                 let attachments = packet.attachments.iter().map(|bytes| bytes.to_vec()).collect();
-                Received { event, arguments: arguments.collect(), attachments }
+                Received {
+                    event,
+                    arguments: arguments.collect(),
+                    attachments,
+                }
             })
             .collect()
     }

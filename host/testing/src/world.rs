@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
-use parlance::capability::{
-    Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, PresenceState, Surroundings,
-};
+use parlance::capability::{Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, PresenceState, Surroundings};
 use parlance::cluster::{Connection, Hall, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
@@ -64,7 +62,12 @@ impl World {
         let store = Arc::new(TestStore::default());
         let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1);
         let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
-        let policy = Policy { keys, audience: Vec::new(), issuer: Vec::new(), leeway: Duration::ZERO };
+        let policy = Policy {
+            keys,
+            audience: Vec::new(),
+            issuer: Vec::new(),
+            leeway: Duration::ZERO,
+        };
         let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;
         Ok(Self {
             handler,
@@ -80,7 +83,9 @@ impl World {
     fn identity(&self, user: &User, now_ms: u64) -> Result<Identity> {
         let mut claims = user.claims.clone();
         claims.entry("sub").or_insert_with(|| user.id.clone().into());
-        claims.entry("exp").or_insert_with(|| json!(now_ms / 1000 + 1_000_000_000));
+        claims
+            .entry("exp")
+            .or_insert_with(|| json!(now_ms / 1000 + 1_000_000_000));
         let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
         let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key)?;
         self.authenticator
@@ -103,7 +108,9 @@ impl World {
         self.people.lock().insert(user.id.clone(), person.clone());
         if shown {
             let online = Effect::SetPresence(parlance::capability::Status::Online);
-            self.settle(&person, setup, Ok(vec![online]), Reply::Silent).await?.map_err(|error| told(&error))?;
+            self.settle(&person, setup, Ok(vec![online]), Reply::Silent)
+                .await?
+                .map_err(|error| told(&error))?;
         }
         Ok(person)
     }
@@ -116,11 +123,16 @@ impl World {
     /// Lets something happen on a user's behalf without a handler.
     pub(crate) async fn arrange(&self, user: &str, setup: &Setup, effects: Vec<Effect>) -> Result<()> {
         let person = self.person(&user.into(), setup, true).await?;
-        self.settle(&person, setup, Ok(effects), Reply::Silent).await?.map_err(|error| told(&error))
+        self.settle(&person, setup, Ok(effects), Reply::Silent)
+            .await?
+            .map_err(|error| told(&error))
     }
 
     pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {
-        let states = self.hall.presence(UserId::new(asker)?, vec![UserId::new(user)?]).await?;
+        let states = self
+            .hall
+            .presence(UserId::new(asker)?, vec![UserId::new(user)?])
+            .await?;
         states.into_iter().next().context("the hall did not answer")
     }
 
@@ -144,7 +156,10 @@ impl World {
             effects,
             failure,
             reply,
-            responder: Responder { ack: Some(ACKNOWLEDGEMENT), event: "".into() },
+            responder: Responder {
+                ack: Some(ACKNOWLEDGEMENT),
+                event: "".into(),
+            },
             held_room: None,
             done: Some(done),
             received: Instant::now(),
@@ -158,12 +173,22 @@ impl World {
     pub(crate) async fn dispatch(&self, setup: &Setup, event: &Event) -> Result<Outcome> {
         let interface = event.kind.interface();
         if !self.handler.handles(interface) {
-            let handled: Vec<_> = self.handler.interfaces().map(|interface| format!("on-{interface}")).collect();
-            bail!("the component does not export on-{interface}; it exports {}", handled.join(", "));
+            let handled: Vec<_> = self
+                .handler
+                .interfaces()
+                .map(|interface| format!("on-{interface}"))
+                .collect();
+            bail!(
+                "the component does not export on-{interface}; it exports {}",
+                handled.join(", ")
+            );
         }
         let connects = matches!(event.kind, Kind::Connected);
         if connects && self.connected(&event.user).is_some() {
-            bail!("{} is connected already: whoever causes an event or is made a member is", event.user);
+            bail!(
+                "{} is connected already: whoever causes an event or is made a member is",
+                event.user
+            );
         }
         let person = self.person(&User::new(&event.user), setup, !connects).await?;
         let outcome = self.handle(&person, setup, &event.kind).await;
@@ -184,12 +209,18 @@ impl World {
             now_ms: setup.now_ms,
             chance,
             store: self.store.clone(),
-            surroundings: Arc::new(Standing { hall: self.hall.clone(), connection: person.connection.clone() }),
+            surroundings: Arc::new(Standing {
+                hall: self.hall.clone(),
+                connection: person.connection.clone(),
+            }),
             limits: limits.clone(),
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),
         };
-        let ran = self.handler.call(kind.input(&kind.attachments()), call, &setup.guest_limits).await;
+        let ran = self
+            .handler
+            .call(kind.input(&kind.attachments()), call, &setup.guest_limits)
+            .await;
         let (mut rejection, mut trap, mut data) = (None, None, None);
         let decided = match ran.result {
             Ok(reply) => {
@@ -210,7 +241,10 @@ impl World {
         };
         let effects = decided.clone().unwrap_or_default();
         let settled = self.settle(person, setup, decided, kind.reply(data.clone())).await?;
-        let mut reply = person.inbox.acknowledgement().context("the event was not acknowledged")?;
+        let mut reply = person
+            .inbox
+            .acknowledgement()
+            .context("the event was not acknowledged")?;
         if let (Kind::Join { room }, Ok(())) = (kind, &settled)
             && person.connection.is_in(room)
         {
@@ -233,8 +267,14 @@ impl World {
     async fn joined(&self, person: &Person, room: &str, data: Option<&str>) -> Result<Value> {
         let identity = person.connection.identity.load_full();
         let last_seq = self.store.last_seq(identity.tenant(), &RoomId::new(room)?).await?;
-        let nothing = Page { messages: Vec::new(), complete: true };
-        elements(&join_reply(last_seq, &nothing, data)).into_iter().next().context("the join was not acknowledged")
+        let nothing = Page {
+            messages: Vec::new(),
+            complete: true,
+        };
+        elements(&join_reply(last_seq, &nothing, data))
+            .into_iter()
+            .next()
+            .context("the join was not acknowledged")
     }
 }
 

@@ -13,7 +13,10 @@ const PAGE: u64 = 64 * 1024;
 
 /// Builds the guests of a directory of the repository. Where they are built already, that takes no time.
 fn guests(workspace: &str) -> PathBuf {
-    let (repository, target) = (Path::new(REPOSITORY), Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap());
+    let (repository, target) = (
+        Path::new(REPOSITORY),
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap(),
+    );
     let out_dir = target.join("test-guests");
     build(&Options {
         workspace: repository.join(workspace),
@@ -37,7 +40,9 @@ pub(crate) fn hostile() -> TestHost {
 pub(crate) fn moderation() -> TestHost {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| guests("examples/moderation"));
-    TestHost::load(directory.join("moderation.wasm")).unwrap().named("moderation")
+    TestHost::load(directory.join("moderation.wasm"))
+        .unwrap()
+        .named("moderation")
 }
 
 /// The bytes of memory that a shipped handler's instance begins with.

@@ -51,8 +51,17 @@ impl Scene {
     }
 }
 
-const EFFECTS: [&str; 9] =
-    ["post", "kv-set", "kv-delete", "kv-increment", "emit", "join", "leave", "presence", "mark-read"];
+const EFFECTS: [&str; 9] = [
+    "post",
+    "kv-set",
+    "kv-delete",
+    "kv-increment",
+    "emit",
+    "join",
+    "leave",
+    "presence",
+    "mark-read",
+];
 
 #[test]
 fn promise_1_all_or_nothing_accepted() {
@@ -62,7 +71,9 @@ fn promise_1_all_or_nothing_accepted() {
         let outcome = scene.event(effect, "ok");
         outcome.assert_ok();
         assert_eq!(outcome.reply, json!({"ok": true}));
-        let [happened] = outcome.effects.as_slice() else { panic!("{effect}: {:?}", outcome.effects) };
+        let [happened] = outcome.effects.as_slice() else {
+            panic!("{effect}: {:?}", outcome.effects)
+        };
         assert_eq!(name(happened), effect);
         assert_ne!(scene.visible(), before, "{effect} is to be seen");
     }
@@ -84,7 +95,6 @@ fn promise_1_all_or_nothing_refused() {
 
 #[test]
 fn promise_1_all_or_nothing_not_committed() {
-    // The sum would be right at the time of the call and is not at the time of the commit; and with the store down.
     for effect in EFFECTS {
         let mut scene = Scene::new();
         let before = scene.visible();
@@ -92,7 +102,7 @@ fn promise_1_all_or_nothing_not_committed() {
         let outcome = scene.event(effect, "ok");
         scene.host.store_down(false);
         match effect {
-            // These write nothing.
+            // These write nothing, so they do not need the store.
             "emit" | "join" | "leave" | "presence" => drop(outcome.assert_ok()),
             _ => {
                 assert_eq!(outcome.reply["error"]["code"], "unavailable", "{effect}");
@@ -107,7 +117,11 @@ fn promise_1_all_or_nothing_not_committed() {
 fn the_next_event_sees_what_this_one_did() {
     let mut scene = Scene::new();
     let value = |scene: &mut Scene| -> Value {
-        scene.host.dispatch(Event::custom("kv-get", &json!([{"key": "key"}]))).reply["value"].clone()
+        scene
+            .host
+            .dispatch(Event::custom("kv-get", &json!([{"key": "key"}])))
+            .reply["value"]
+            .clone()
     };
     assert_eq!(value(&mut scene), "1");
     scene.event("kv-increment", "ok").assert_ok();

@@ -50,7 +50,10 @@ fn content_has_its_size() {
 
 #[test]
 fn a_connection_is_in_so_many_rooms() {
-    let mut host = host().call_limits(CallLimits { rooms_per_connection: 5, ..CallLimits::default() });
+    let mut host = host().call_limits(CallLimits {
+        rooms_per_connection: 5,
+        ..CallLimits::default()
+    });
     assert_eq!(fault(&mut host, "joins", 4), "conflict", "and one the user is in");
     assert_eq!(fault(&mut host, "joins", 5), "quota-exceeded");
 }

@@ -1,6 +1,10 @@
 //! Components under the server's own linker, limits and effects: the shipped handlers, the example, and one that
 //! misbehaves.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "clippy.toml exempts test functions, and not their helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml exempts test functions, and not their helpers"
+)]
 
 mod built;
 

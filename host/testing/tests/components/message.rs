@@ -6,7 +6,10 @@ use serde_json::json;
 use crate::built::initial_memory;
 
 fn host() -> TestHost {
-    TestHost::shipped("message").unwrap().member("alice", "general").member("bob", "general")
+    TestHost::shipped("message")
+        .unwrap()
+        .member("alice", "general")
+        .member("bob", "general")
 }
 
 #[test]
@@ -17,13 +20,24 @@ fn a_member_posts_and_everybody_in_the_room_gets_it() {
     outcome.assert_ok();
 
     let drafts: Vec<_> = outcome.posts().cloned().collect();
-    let [draft] = drafts.as_slice() else { panic!("one post: {:?}", outcome.effects) };
+    let [draft] = drafts.as_slice() else {
+        panic!("one post: {:?}", outcome.effects)
+    };
     assert_eq!(outcome.effects.len(), 1, "a post and nothing else");
-    assert_eq!((draft.room.as_str(), draft.sender.as_str(), &*draft.content), ("general", "alice", "hello"));
-    assert_eq!((draft.metadata.as_deref(), draft.sent_at), (Some(r#"{"mood":"good"}"#), START_MS));
+    assert_eq!(
+        (draft.room.as_str(), draft.sender.as_str(), &*draft.content),
+        ("general", "alice", "hello")
+    );
+    assert_eq!(
+        (draft.metadata.as_deref(), draft.sent_at),
+        (Some(r#"{"mood":"good"}"#), START_MS)
+    );
 
     let id = draft.id.to_string();
-    assert_eq!(outcome.reply, json!({"ok": true, "message": {"id": id, "seq": 1, "sentAt": START_MS}}));
+    assert_eq!(
+        outcome.reply,
+        json!({"ok": true, "message": {"id": id, "seq": 1, "sentAt": START_MS}})
+    );
     let body = json!({
         "id": id, "seq": 1, "roomId": "general", "userId": "alice", "content": "hello",
         "metadata": {"mood": "good"}, "sentAt": START_MS,
@@ -31,7 +45,10 @@ fn a_member_posts_and_everybody_in_the_room_gets_it() {
     for user in ["alice", "bob"] {
         let received = host.received(user);
         assert_eq!(received.len(), 1);
-        assert_eq!((received[0].event.as_str(), &received[0].arguments[0]), ("new-message", &body));
+        assert_eq!(
+            (received[0].event.as_str(), &received[0].arguments[0]),
+            ("new-message", &body)
+        );
     }
     assert_eq!(outcome.host_calls, 1);
     assert!(outcome.logs.is_empty());
@@ -41,7 +58,10 @@ fn a_member_posts_and_everybody_in_the_room_gets_it() {
 fn messages_are_numbered_in_their_room() {
     let mut host = host().member("alice", "other");
     let mut seq = |room: &str| host.dispatch(Event::message(room, "x")).reply["message"]["seq"].clone();
-    assert_eq!([seq("general"), seq("other"), seq("general")], [json!(1), json!(1), json!(2)]);
+    assert_eq!(
+        [seq("general"), seq("other"), seq("general")],
+        [json!(1), json!(1), json!(2)]
+    );
 }
 
 #[test]
@@ -105,8 +125,12 @@ fn a_room_id_of_the_greatest_length_works() {
 
 #[test]
 fn an_allowance_that_is_used_up_is_told() {
-    let mut host = host().call_limits(CallLimits { output: 10, ..CallLimits::default() });
-    host.dispatch(Event::message("general", "too much")).assert_rejected(Code::QuotaExceeded);
+    let mut host = host().call_limits(CallLimits {
+        output: 10,
+        ..CallLimits::default()
+    });
+    host.dispatch(Event::message("general", "too much"))
+        .assert_rejected(Code::QuotaExceeded);
 }
 
 #[test]
@@ -127,11 +151,19 @@ fn neither_a_small_message_nor_the_greatest_needs_more_memory() {
     let mut host = host();
     let small = host.dispatch(Event::message("general", "x".repeat(100)));
     let greatest = host.dispatch(
-        Event::message("general", "x".repeat(16 * 1024)).metadata(&json!("m".repeat(4094))).client_id("c".repeat(128)),
+        Event::message("general", "x".repeat(16 * 1024))
+            .metadata(&json!("m".repeat(4094)))
+            .client_id("c".repeat(128)),
     );
     let initial = initial_memory("message");
-    assert_eq!((small.peak_memory, greatest.assert_ok().peak_memory), (initial, initial));
-    assert!(initial <= 192 * 1024, "what an instance begins with stays small: {initial} bytes");
+    assert_eq!(
+        (small.peak_memory, greatest.assert_ok().peak_memory),
+        (initial, initial)
+    );
+    assert!(
+        initial <= 192 * 1024,
+        "what an instance begins with stays small: {initial} bytes"
+    );
 }
 
 #[test]

@@ -24,7 +24,8 @@ fn everything_else_is_posted() {
     let mut host = host();
     host.dispatch(Event::message("general", "good morning")).assert_ok();
     assert_eq!(host.history("general")[0].content, "good morning");
-    host.dispatch(Event::message("other", "good morning")).assert_rejected(Code::Denied);
+    host.dispatch(Event::message("other", "good morning"))
+        .assert_rejected(Code::Denied);
 }
 
 #[test]

@@ -8,7 +8,10 @@ use serde_json::json;
 use crate::built::initial_memory;
 
 fn host() -> TestHost {
-    TestHost::shipped("presence").unwrap().member("alice", "general").member("bob", "general")
+    TestHost::shipped("presence")
+        .unwrap()
+        .member("alice", "general")
+        .member("bob", "general")
 }
 
 #[test]
@@ -18,7 +21,10 @@ fn a_connection_that_opens_is_online() {
     assert_eq!(outcome.assert_ok().effects, [Effect::SetPresence(Status::Online)]);
     let host = host.member("alice", "general").member("bob", "general");
     let state = host.presence("bob", "alice");
-    assert_eq!((state.status, state.connections, state.since), (Status::Online, 1, START_MS));
+    assert_eq!(
+        (state.status, state.connections, state.since),
+        (Status::Online, 1, START_MS)
+    );
 }
 
 #[test]
@@ -34,7 +40,10 @@ fn the_rooms_of_the_user_learn_of_a_change_and_only_of_a_change() {
     let body = json!({"userId": "alice", "username": "alice", "status": "away", "since": START_MS + 1000});
     let received = host.received("bob");
     assert_eq!(received.len(), 1);
-    assert_eq!((received[0].event.as_str(), &received[0].arguments[0]), ("presence", &body));
+    assert_eq!(
+        (received[0].event.as_str(), &received[0].arguments[0]),
+        ("presence", &body)
+    );
     assert!(host.received("carol").is_empty(), "who shares no room");
 
     host.dispatch(Event::set_presence(Status::Away)).assert_ok();
@@ -58,9 +67,13 @@ fn a_connection_that_closes_is_offline_and_in_no_room() {
 
 #[test]
 fn a_handler_that_fails_does_not_keep_anybody_online() {
-    let mut host = host().call_limits(CallLimits { effects: 0, ..CallLimits::default() });
+    let mut host = host().call_limits(CallLimits {
+        effects: 0,
+        ..CallLimits::default()
+    });
     drop(host.received("bob"));
-    host.dispatch(Event::set_presence(Status::Away)).assert_rejected(Code::QuotaExceeded);
+    host.dispatch(Event::set_presence(Status::Away))
+        .assert_rejected(Code::QuotaExceeded);
     assert!(host.received("bob").is_empty());
     host.dispatch(Event::disconnect()).assert_rejected(Code::QuotaExceeded);
     assert_eq!(host.members("general"), ["bob"]);
@@ -72,5 +85,8 @@ fn it_needs_no_store_and_no_more_memory() {
     let mut host = host();
     host.store_down(true);
     let outcome = host.dispatch(Event::set_presence(Status::Away));
-    assert_eq!((outcome.assert_ok().host_calls, outcome.peak_memory), (1, initial_memory("presence")));
+    assert_eq!(
+        (outcome.assert_ok().host_calls, outcome.peak_memory),
+        (1, initial_memory("presence"))
+    );
 }

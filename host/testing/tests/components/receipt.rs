@@ -9,7 +9,10 @@ use crate::built::initial_memory;
 
 /// A host and the id of a message from bob in the room that alice and he are in.
 fn host() -> (TestHost, String) {
-    let mut host = TestHost::shipped("receipt").unwrap().member("alice", "general").member("bob", "general");
+    let mut host = TestHost::shipped("receipt")
+        .unwrap()
+        .member("alice", "general")
+        .member("bob", "general");
     let id = host.post("bob", "general", "hello");
     drop((host.received("alice"), host.received("bob")));
     (host, id)
@@ -30,7 +33,10 @@ fn the_room_learns_that_a_message_was_read() {
     for user in ["alice", "bob"] {
         let received = host.received(user);
         assert_eq!(received.len(), 1);
-        assert_eq!((received[0].event.as_str(), &received[0].arguments[0]), ("message-read", &body));
+        assert_eq!(
+            (received[0].event.as_str(), &received[0].arguments[0]),
+            ("message-read", &body)
+        );
     }
 }
 
@@ -63,7 +69,10 @@ fn what_is_not_there_and_what_is_not_for_the_user_read_the_same() {
     for (event, why) in cases {
         let outcome = host.dispatch(event);
         outcome.assert_rejected(Code::NotFound);
-        assert_eq!(outcome.reply["error"]["message"], "there is no such message in a room you are in", "{why}");
+        assert_eq!(
+            outcome.reply["error"]["message"], "there is no such message in a room you are in",
+            "{why}"
+        );
         assert!(outcome.effects.is_empty(), "{why}");
     }
     assert!(host.received("bob").is_empty());
@@ -81,7 +90,10 @@ fn a_store_that_is_down_is_told() {
 #[test]
 fn an_allowance_that_is_used_up_is_told() {
     let (host, id) = host();
-    let mut host = host.call_limits(CallLimits { effects: 0, ..CallLimits::default() });
+    let mut host = host.call_limits(CallLimits {
+        effects: 0,
+        ..CallLimits::default()
+    });
     host.dispatch(Event::read(&id)).assert_rejected(Code::QuotaExceeded);
     assert!(host.received("bob").is_empty());
 }
@@ -90,5 +102,8 @@ fn an_allowance_that_is_used_up_is_told() {
 fn it_asks_for_one_thing_and_no_more_memory() {
     let (mut host, id) = host();
     let outcome = host.dispatch(Event::read(&id));
-    assert_eq!((outcome.host_calls, outcome.peak_memory), (1, initial_memory("receipt")));
+    assert_eq!(
+        (outcome.host_calls, outcome.peak_memory),
+        (1, initial_memory("receipt"))
+    );
 }

@@ -70,7 +70,10 @@ fn what_is_no_room_id_is_invalid() {
 
 #[test]
 fn the_number_of_rooms_is_limited() {
-    let mut host = host().call_limits(CallLimits { rooms_per_connection: 2, ..CallLimits::default() });
+    let mut host = host().call_limits(CallLimits {
+        rooms_per_connection: 2,
+        ..CallLimits::default()
+    });
     host.dispatch(Event::join("one")).assert_ok();
     host.dispatch(Event::join("two")).assert_ok();
     host.dispatch(Event::join("three")).assert_rejected(Code::QuotaExceeded);
@@ -93,5 +96,8 @@ fn a_joiner_of_a_large_room_is_told_of_a_hundred_users() {
 #[test]
 fn it_needs_no_more_memory() {
     let outcome = host().dispatch(Event::join("general"));
-    assert_eq!((outcome.assert_ok().host_calls, outcome.peak_memory), (2, initial_memory("room")));
+    assert_eq!(
+        (outcome.assert_ok().host_calls, outcome.peak_memory),
+        (2, initial_memory("room"))
+    );
 }

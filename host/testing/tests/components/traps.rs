@@ -49,15 +49,24 @@ fn a_panic_is_a_line_in_the_log() {
     let mut host = host();
     let outcome = post_then(&mut host, "trap", 0);
     outcome.assert_trapped(TrapKind::Guest);
-    let [line] = outcome.logs.as_slice() else { panic!("one line: {:?}", outcome.logs) };
+    let [line] = outcome.logs.as_slice() else {
+        panic!("one line: {:?}", outcome.logs)
+    };
     assert_eq!(line.level, Level::Error);
-    assert!(line.text.contains("as told") && line.text.contains("ends.rs"), "the message and the place: {}", line.text);
+    assert!(
+        line.text.contains("as told") && line.text.contains("ends.rs"),
+        "the message and the place: {}",
+        line.text
+    );
     nothing_is_left(&mut host, &outcome, "handler-failed");
 }
 
 #[test]
 fn a_loop_ends_when_its_time_is_up() {
-    let mut host = host().guest_limits(GuestLimits { guest_time: Duration::from_millis(5), ..GuestLimits::default() });
+    let mut host = host().guest_limits(GuestLimits {
+        guest_time: Duration::from_millis(5),
+        ..GuestLimits::default()
+    });
     stopped(&mut host, "loop", 0, TrapKind::GuestTime);
 }
 
@@ -77,7 +86,11 @@ fn memory_past_the_limit_is_refused() {
     let outcome = post_then(&mut host, "memory", 0);
     outcome.assert_trapped(TrapKind::Memory);
     let max = GuestLimits::default().memory;
-    assert!(outcome.peak_memory <= max && outcome.peak_memory > max / 2, "{} of {max}", outcome.peak_memory);
+    assert!(
+        outcome.peak_memory <= max && outcome.peak_memory > max / 2,
+        "{} of {max}",
+        outcome.peak_memory
+    );
     nothing_is_left(&mut host, &outcome, "handler-failed");
 }
 
@@ -90,7 +103,10 @@ fn neither_stack_can_be_overrun() {
 
 #[test]
 fn calls_of_the_host_are_counted() {
-    let mut host = host().guest_limits(GuestLimits { host_calls: 10, ..GuestLimits::default() });
+    let mut host = host().guest_limits(GuestLimits {
+        host_calls: 10,
+        ..GuestLimits::default()
+    });
     // One of them is the post.
     let outcome = post_then(&mut host, "host-calls", 9);
     assert_eq!(outcome.assert_ok().host_calls, 10);
@@ -127,7 +143,11 @@ fn a_guest_that_needs_more_than_its_arena_grows_and_works() {
     let none = grow(0).assert_ok().peak_memory;
     let outcome = grow(100);
     outcome.assert_ok();
-    assert_eq!(outcome.reply["bytes"], 100 * 64 * 1024, "every block keeps what is written to it");
+    assert_eq!(
+        outcome.reply["bytes"],
+        100 * 64 * 1024,
+        "every block keeps what is written to it"
+    );
     assert!(outcome.peak_memory > none + 99 * 64 * 1024 && outcome.peak_memory < none + 120 * 64 * 1024);
     assert_eq!(grow(0).peak_memory, none, "the next event begins afresh");
 }
@@ -149,7 +169,10 @@ fn every_rejection_reaches_the_client_with_its_code() {
         let outcome = host.dispatch(Event::custom("reject", &json!([{"message": code.as_str()}])));
         outcome.assert_rejected(code);
         let error: &Value = &outcome.reply["error"];
-        assert_eq!(*error, json!({"code": code.as_str(), "message": "as told", "retryable": retryable}));
+        assert_eq!(
+            *error,
+            json!({"code": code.as_str(), "message": "as told", "retryable": retryable})
+        );
     }
 }
 

@@ -22,10 +22,21 @@ fn the_rest_of_the_room_is_told() {
         outcome.assert_ok();
         let body = json!({"roomId": "general", "userId": "alice", "username": "Alice Liddell", "typing": typing});
         let emits: Vec<_> = outcome.emits().collect();
-        let [Emitted { to: Audience::OthersInRoom(room), event, arguments, attachments }] = emits.as_slice() else {
+        let [
+            Emitted {
+                to: Audience::OthersInRoom(room),
+                event,
+                arguments,
+                attachments,
+            },
+        ] = emits.as_slice()
+        else {
             panic!("one event to the others: {emits:?}");
         };
-        assert_eq!((room.as_str(), event.as_str(), arguments), ("general", "user-typing", &vec![body.clone()]));
+        assert_eq!(
+            (room.as_str(), event.as_str(), arguments),
+            ("general", "user-typing", &vec![body.clone()])
+        );
         assert!(attachments.is_empty());
         assert_eq!(outcome.effects.len(), 1, "an event and nothing else");
         assert_eq!(outcome.reply, json!({"ok": true}));
@@ -33,7 +44,10 @@ fn the_rest_of_the_room_is_told() {
         assert!(host.received("alice").is_empty(), "not the one who types");
         let received = host.received("bob");
         assert_eq!(received.len(), 1);
-        assert_eq!((received[0].event.as_str(), &received[0].arguments), ("user-typing", &vec![body]));
+        assert_eq!(
+            (received[0].event.as_str(), &received[0].arguments),
+            ("user-typing", &vec![body])
+        );
     }
 }
 
@@ -58,8 +72,12 @@ fn one_who_is_not_in_the_room_is_denied() {
 
 #[test]
 fn an_allowance_that_is_used_up_is_told() {
-    let mut host = host().call_limits(CallLimits { effects: 0, ..CallLimits::default() });
-    host.dispatch(Event::typing("general", true)).assert_rejected(Code::QuotaExceeded);
+    let mut host = host().call_limits(CallLimits {
+        effects: 0,
+        ..CallLimits::default()
+    });
+    host.dispatch(Event::typing("general", true))
+        .assert_rejected(Code::QuotaExceeded);
 }
 
 #[test]
