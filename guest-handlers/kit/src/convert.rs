@@ -4,7 +4,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::broadcast::{self, Audience};
-use crate::{Fault, Rejection};
+use crate::messages::Draft;
+use crate::{Fault, Incoming, Rejection};
 
 /// The arguments of an event with a name of the tenant's own.
 pub struct Arguments {
@@ -56,6 +57,24 @@ pub fn reply<T: Serialize>(result: Result<T, Rejection>) -> Result<Option<String
     let json = serde_json::to_string(&result?)
         .map_err(|error| Rejection::Invalid(format!("the handler's reply cannot be written as JSON: {error}")))?;
     Ok((json != "null").then_some(json))
+}
+
+/// The message as it came, to be posted.
+impl From<Incoming> for Draft {
+    fn from(message: Incoming) -> Self {
+        let Incoming {
+            room,
+            content,
+            metadata,
+            client_id,
+        } = message;
+        Self {
+            room,
+            content,
+            metadata,
+            client_id,
+        }
+    }
 }
 
 /// A fault that the handler has no better words for.

@@ -3,8 +3,7 @@
 //! A handler is a type that implements one or more of the traits below, exported with [`export!`]:
 //!
 //! ```ignore
-//! use parlance_guest::messages::{self, Draft};
-//! use parlance_guest::{Context, Incoming, MessageHandler, Rejection, Serialize};
+//! use parlance_guest::{Context, Incoming, MessageHandler, Rejection, Serialize, messages};
 //!
 //! struct Polite;
 //!
@@ -13,12 +12,7 @@
 //!         if message.content.contains("darn") {
 //!             return Err(Rejection::Denied("mind your language".into()));
 //!         }
-//!         messages::post(&Draft {
-//!             room: message.room,
-//!             content: message.content,
-//!             metadata: message.metadata,
-//!             client_id: message.client_id,
-//!         })?;
+//!         messages::post(&message.into())?;
 //!         Ok(())
 //!     }
 //! }

@@ -1,19 +1,12 @@
 //! The shipped message handler: whoever is in the room may post.
 
-use parlance_guest::messages::{self, Draft};
-use parlance_guest::{Context, Fault, Incoming, MessageHandler, Rejection, Serialize};
+use parlance_guest::{Context, Fault, Incoming, MessageHandler, Rejection, Serialize, messages};
 
 struct Post;
 
 impl MessageHandler for Post {
     fn handle(_: &Context, message: Incoming) -> Result<impl Serialize, Rejection> {
-        let draft = Draft {
-            room: message.room,
-            content: message.content,
-            metadata: message.metadata,
-            client_id: message.client_id,
-        };
-        match messages::post(&draft) {
+        match messages::post(&message.into()) {
             Ok(_) => Ok(()),
             Err(Fault::Denied) => Err(Rejection::Denied("join the room before posting to it".into())),
             Err(other) => Err(other.into()),

@@ -252,7 +252,8 @@ impl TestHost {
         id
     }
 
-    /// What a user's client got since this was last asked, in order, without acknowledgements.
+    /// What a user's client got of the events since this was last asked, in order, without acknowledgements. What
+    /// comes of setting the scene ([`member`](Self::member), [`post`](Self::post)) is not in it.
     #[must_use]
     pub fn received(&self, user: &str) -> Vec<Received> {
         self.world

@@ -71,6 +71,14 @@ impl Outlet for Inbox {
 }
 
 impl Inbox {
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    pub(crate) fn truncate(&self, len: usize) {
+        self.0.lock().truncate(len);
+    }
+
     /// Takes the acknowledgement out: its only argument.
     pub(crate) fn acknowledgement(&self) -> Option<Value> {
         let mut all = self.0.lock();

@@ -120,12 +120,16 @@ impl World {
         self.people.lock().get(user).cloned()
     }
 
-    /// Lets something happen on a user's behalf without a handler.
+    /// Lets something happen on a user's behalf without a handler. Clients have read what comes of it.
     pub(crate) async fn arrange(&self, user: &str, setup: &Setup, effects: Vec<Effect>) -> Result<()> {
         let person = self.person(&user.into(), setup, true).await?;
-        self.settle(&person, setup, Ok(effects), Reply::Silent)
-            .await?
-            .map_err(|error| told(&error))
+        let people: Vec<_> = self.people.lock().values().cloned().collect();
+        let unread: Vec<_> = people.iter().map(|person| person.inbox.len()).collect();
+        let settled = self.settle(&person, setup, Ok(effects), Reply::Silent).await?;
+        for (person, unread) in people.iter().zip(unread) {
+            person.inbox.truncate(unread);
+        }
+        settled.map_err(|error| told(&error))
     }
 
     pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {

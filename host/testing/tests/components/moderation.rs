@@ -5,7 +5,7 @@ use parlance_testing::{Code, Event, TestHost};
 use crate::built::moderation;
 
 fn host() -> TestHost {
-    moderation().setting("words", "darn, heck ,").member("alice", "general")
+    moderation().setting("words", "darn heck").member("alice", "general")
 }
 
 #[test]
@@ -32,4 +32,16 @@ fn everything_else_is_posted() {
 fn without_the_setting_nothing_is_refused() {
     let mut host = moderation().member("alice", "general");
     host.dispatch(Event::message("general", "darn, heck")).assert_ok();
+}
+
+#[test]
+fn the_readme_shows_the_example() {
+    let repository = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let read = |file: &str| std::fs::read_to_string(format!("{repository}/{file}")).unwrap();
+    let example = read("examples/moderation/src/lib.rs");
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(
+        read("README.md").contains(&format!("```rust\n{code}```")),
+        "README.md shows another one:\n{code}"
+    );
 }

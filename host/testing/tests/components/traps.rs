@@ -26,9 +26,7 @@ fn nothing_is_left(host: &mut TestHost, outcome: &Outcome, code: &str) {
 }
 
 fn host() -> TestHost {
-    let host = hostile().member("alice", "general").member("bob", "general");
-    drop(host.received("bob"));
-    host
+    hostile().member("alice", "general").member("bob", "general")
 }
 
 #[track_caller]

@@ -10,7 +10,7 @@ use crate::built::hostile;
 #[test]
 fn the_clock_stands_still_until_it_is_moved() {
     let mut host = TestHost::shipped("message").unwrap().member("alice", "general");
-    let mut sent_at =
+    let sent_at =
         |host: &mut TestHost| host.dispatch(Event::message("general", "x")).reply["message"]["sentAt"].clone();
     assert_eq!([sent_at(&mut host), sent_at(&mut host)], [START_MS, START_MS]);
     host.advance(Duration::from_secs(60));
