@@ -64,6 +64,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         services: services.clone(),
         tenant: tenant.clone(),
         minter,
+        asked: Arc::default(),
     };
     let (router, server) = Server::attach(http::router(state), services.clone(), server_limits(&config));
     server.open(tenant.clone());
@@ -72,7 +73,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let router = router.layer(refuse).layer(http::cors(&config)?);
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let listener = Listener::new(listener, config.limits.write_stall);
+    let listener = Listener::new(listener, config.limits.write_stall, config.limits.connections);
     let transports = listener.transports();
     let service = router.into_make_service_with_connect_info::<Peer>();
     let serving = tokio::spawn(async move {

@@ -47,3 +47,6 @@ pub mod error;
 
 // The names of tenants, users, rooms, messages and connections, as types.
 pub mod id;
+
+// Tasks without which the server is no server.
+pub mod vital;

@@ -1,6 +1,7 @@
 //! What is served besides Socket.IO: health, metrics, and in development the page.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -31,6 +32,29 @@ pub(super) struct State {
     pub(super) services: Arc<Services>,
     pub(super) tenant: Arc<Tenant>,
     pub(super) minter: Option<Arc<PageMinter>>,
+    /// When the store was last asked, and whether it could serve.
+    pub(super) asked: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
+}
+
+/// How long an answer of the store stands: asking it takes a transaction, and anybody may ask us.
+const ANSWER_STANDS: Duration = Duration::from_secs(1);
+
+impl State {
+    /// Whether the store can serve. One asks it, the others wait for the same answer.
+    async fn store_serves(&self) -> bool {
+        let mut asked = self.asked.lock().await;
+        if let Some((when, serves)) = *asked
+            && when.elapsed() < ANSWER_STANDS
+        {
+            return serves;
+        }
+        let answer = self.store.ping().await;
+        if let Err(error) = &answer {
+            tracing::warn!(error = format!("{error:#}"), "not ready: the store cannot serve");
+        }
+        *asked = Some((Instant::now(), answer.is_ok()));
+        answer.is_ok()
+    }
 }
 
 pub(super) fn router(state: State) -> Router {
@@ -99,10 +123,7 @@ struct Readiness {
 
 /// Whether clients may be sent here.
 async fn ready(Shared(state): Shared<State>) -> Response {
-    let store = state.store.ping().await;
-    if let Err(error) = &store {
-        tracing::warn!(error = format!("{error:#}"), "not ready: the store cannot serve");
-    }
+    let serves = state.store_serves().await;
     let draining = state.services.draining.load(std::sync::atomic::Ordering::Relaxed);
     let handlers: Vec<_> = state
         .tenant
@@ -110,13 +131,13 @@ async fn ready(Shared(state): Shared<State>) -> Response {
         .iter()
         .map(|(interface, _)| interface.name())
         .collect();
-    let ready = store.is_ok() && !draining && !handlers.is_empty();
+    let ready = serves && !draining && !handlers.is_empty();
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let store = if store.is_ok() { "ok" } else { "unavailable" };
+    let store = if serves { "ok" } else { "unavailable" };
     (
         status,
         axum::Json(Readiness {

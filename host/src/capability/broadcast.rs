@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::{Audience, Call, Effect, Fault, Packet, room_id, user_id};
 
@@ -114,6 +115,13 @@ struct Placeholders {
     attachments: usize,
 }
 
+impl Placeholders {
+    fn inside<E: serde::de::Error>(self, value: &RawValue) -> Result<(), E> {
+        let mut reader = serde_json::Deserializer::from_str(value.get());
+        self.deserialize(&mut reader).map_err(E::custom)
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for Placeholders {
     type Value = ();
 
@@ -163,11 +171,17 @@ impl<'de> Visitor<'de> for Placeholders {
         let mut number = None;
         while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
             match &*key {
+                // Either may hide another placeholder, which clients look for in every value.
                 "_placeholder" => {
-                    entries.next_value::<IgnoredAny>()?;
-                    placeholder = true;
+                    let value = entries.next_value::<Box<RawValue>>()?;
+                    placeholder = value.get() == "true";
+                    self.inside(&value)?;
                 }
-                "num" => number = Some(entries.next_value::<Box<serde_json::value::RawValue>>()?),
+                "num" => {
+                    let value = entries.next_value::<Box<RawValue>>()?;
+                    self.inside(&value)?;
+                    number = Some(value);
+                }
                 _ => entries.next_value_seed(self)?,
             }
         }
@@ -212,5 +226,12 @@ mod tests {
         assert!(check_arguments(r#"[{"a":[{"_placeholder":true,"num":2}]}]"#, 2).is_err());
         assert!(check_arguments(r#"[{"_placeholder":true}]"#, 1).is_err());
         assert!(check_arguments(r#"[{"_placeholder":true,"num":-1}]"#, 1).is_err());
+        assert!(check_arguments(r#"[{"num":{"_placeholder":true,"num":9}}]"#, 1).is_err());
+        let nested = r#"[{"_placeholder":{"_placeholder":true,"num":9},"num":0}]"#;
+        assert!(check_arguments(nested, 1).is_err());
+        assert!(
+            check_arguments(r#"[{"_placeholder":false,"num":9}]"#, 1).is_ok(),
+            "no placeholder"
+        );
     }
 }

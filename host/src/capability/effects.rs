@@ -154,6 +154,12 @@ impl Effects {
         self.list.len()
     }
 
+    /// Bytes they carry together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether the event asks for nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -34,11 +34,11 @@ impl Call {
     /// What the event's own writes leave at the key. Only the last `set` or `delete` and the increments after it
     /// count; without one, the store's value is under them.
     async fn kv_read(&self, key: &KvKey) -> Result<Option<Vec<u8>>, Fault> {
-        let mut sum: Option<i64> = None;
+        let mut sum: Option<i128> = None;
         let mut base: Option<Option<&[u8]>> = None;
         for effect in self.effects.iter().rev() {
             match effect {
-                Effect::KvIncrement { key: at, by } if at == key => sum = Some(sum.unwrap_or(0).saturating_add(*by)),
+                Effect::KvIncrement { key: at, by } if at == key => sum = Some(sum.unwrap_or(0) + i128::from(*by)),
                 // A value that has expired already when it is set is as good as none.
                 Effect::KvSet {
                     key: at,
@@ -108,14 +108,14 @@ impl Call {
     /// A bad key, no integer, the store cannot serve, or the allowance is used up.
     pub async fn kv_increment(&mut self, key: String, by: i64) -> Result<i64, Fault> {
         let key = self.kv_key(key)?;
-        let sum = add(self.kv_read(&key).await?.as_deref(), by)?;
+        let sum = add(self.kv_read(&key).await?.as_deref(), by.into())?;
         let bytes = key.key.len();
         self.add(Effect::KvIncrement { key, by }, bytes)?;
         Ok(sum)
     }
 }
 
-fn add(value: Option<&[u8]>, by: i64) -> Result<i64, Fault> {
+fn add(value: Option<&[u8]>, by: i128) -> Result<i64, Fault> {
     let number = match value {
         None => 0,
         Some(bytes) => std::str::from_utf8(bytes)
@@ -123,7 +123,6 @@ fn add(value: Option<&[u8]>, by: i64) -> Result<i64, Fault> {
             .and_then(|text| text.parse::<i64>().ok())
             .ok_or_else(|| Fault::Invalid("the value at this key is not a 64-bit decimal integer".to_owned()))?,
     };
-    number
-        .checked_add(by)
-        .ok_or_else(|| Fault::Invalid("the sum does not fit a 64-bit integer".to_owned()))
+    i64::try_from(i128::from(number) + by)
+        .map_err(|_| Fault::Invalid("the sum does not fit a 64-bit integer".to_owned()))
 }

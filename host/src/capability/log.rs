@@ -66,14 +66,17 @@ impl Logs {
             return;
         }
         let room = self.left - LINE_BYTES;
-        let kept = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
-        self.cut |= kept.len() < text.len();
-        self.left = room - kept.len();
-        let text = if kept.chars().any(char::is_control) {
-            kept.escape_debug().to_string()
+        let cut = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
+        self.cut |= cut.len() < text.len();
+        let mut text = if cut.chars().any(char::is_control) {
+            cut.escape_debug().to_string()
         } else {
-            kept.to_owned()
+            cut.to_owned()
         };
+        // Escaping lengthens, and it is the escaped text that fills the log.
+        self.cut |= text.len() > room;
+        text.truncate(text.floor_char_boundary(room));
+        self.left = room - text.len();
         self.lines.push(LogLine { level, text });
     }
 }
@@ -99,6 +102,14 @@ mod tests {
         }
         assert!(logs.was_cut());
         assert!(logs.lines().iter().map(|line| line.text.len()).sum::<usize>() <= 100);
+    }
+
+    #[test]
+    fn an_escaped_line_counts_as_it_is_written() {
+        let mut logs = Logs::with_allowance(100);
+        logs.write(Level::Info, &"\u{1b}".repeat(80));
+        assert!(logs.was_cut());
+        assert!(logs.lines()[0].text.len() <= 100 - LINE_BYTES);
     }
 
     #[test]

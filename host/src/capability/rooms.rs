@@ -16,12 +16,12 @@ impl Call {
         if self.joined(room) {
             return Ok(());
         }
-        let pending = self
-            .effects
-            .iter()
-            .filter(|effect| matches!(effect, Effect::Join(_)))
-            .count();
-        if self.surroundings.room_count() + pending >= self.limits.rooms_per_connection {
+        let count = |wanted: fn(&&Effect) -> bool| self.effects.iter().filter(wanted).count();
+        let (joins, leaves) = (
+            count(|effect| matches!(effect, Effect::Join(_))),
+            count(|effect| matches!(effect, Effect::Leave(_))),
+        );
+        if self.surroundings.room_count() + joins >= self.limits.rooms_per_connection + leaves {
             return Err(Fault::QuotaExceeded);
         }
         self.add(Effect::Join(id), room.len())
@@ -30,7 +30,7 @@ impl Call {
     /// Takes the connection out of the room.
     ///
     /// # Errors
-    /// A bad id.
+    /// A bad id, or the allowance is used up.
     pub fn leave(&mut self, room: &str) -> Result<(), Fault> {
         let id = room_id(room)?;
         if !self.joined(room) {

@@ -58,6 +58,9 @@ pub trait Outlet: Send + Sync {
     /// Tells the client that it is disconnected, after what was sent before.
     fn disconnect(&self);
 
+    /// Sends nothing any more; the client has gone.
+    fn close(&self);
+
     /// Whether nothing waits for a slow client.
     fn is_flushed(&self) -> bool;
 }

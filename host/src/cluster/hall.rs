@@ -57,7 +57,7 @@ enum Mail {
         from_seq: u64,
         first: Option<Outgoing>,
     },
-    Leave {
+    Hold {
         connection: Arc<Connection>,
         room: RoomId,
     },
@@ -89,7 +89,8 @@ impl Hall {
     #[must_use]
     pub fn open(metrics: Arc<Metrics>) -> Self {
         let (mailbox, mail) = mpsc::channel(MAILBOX);
-        tokio::spawn(
+        crate::vital::spawn(
+            "hall",
             State {
                 rooms: Rooms::default(),
                 users: Users::default(),
@@ -157,12 +158,12 @@ impl Hall {
         posted
     }
 
-    /// Takes back a join that cannot be completed.
+    /// Holds back what the room gets from a connection that is in it, until it is released.
     ///
     /// # Errors
     /// When the hall is gone.
-    pub async fn leave(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
-        self.post(Mail::Leave { connection, room }).await
+    pub async fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
+        self.post(Mail::Hold { connection, room }).await
     }
 
     /// Users in a room, each once.
@@ -212,7 +213,7 @@ impl State {
                     self.rooms.release(&room, &connection, from_seq, first);
                     connection.settle();
                 }
-                Mail::Leave { connection, room } => self.rooms.leave(&room, &connection),
+                Mail::Hold { connection, room } => self.rooms.hold(&room, &connection),
                 Mail::Members { room, limit, reply } => {
                     let _ = reply.send(self.rooms.users(&room, limit));
                 }

@@ -60,6 +60,20 @@ impl Rooms {
         Some(first)
     }
 
+    /// Holds back what the room gets from a connection that is in it.
+    pub(super) fn hold(&mut self, room: &RoomId, connection: &Arc<Connection>) {
+        if let Some(member) = self.member(room, connection) {
+            member.held.get_or_insert_default();
+        }
+    }
+
+    fn member(&mut self, room: &RoomId, connection: &Arc<Connection>) -> Option<&mut Member> {
+        let members = self.rooms.get_mut(room)?;
+        members
+            .iter_mut()
+            .find(|member| Arc::ptr_eq(&member.connection, connection))
+    }
+
     /// Lets what was held go, after `first`, which goes out before it, and without messages up to `from_seq`.
     pub(super) fn release(
         &mut self,
@@ -71,12 +85,9 @@ impl Rooms {
         if let Some(first) = first {
             let _ = connection.outlet.send(first);
         }
-        let member = self.rooms.get_mut(room).and_then(|members| {
-            members
-                .iter_mut()
-                .find(|member| Arc::ptr_eq(&member.connection, connection))
-        });
-        let Some(member) = member else { return };
+        let Some(member) = self.member(room, connection) else {
+            return;
+        };
         member.from_seq = member.from_seq.max(from_seq);
         let from_seq = member.from_seq;
         for (seq, outgoing) in member.held.take().unwrap_or_default() {

@@ -58,7 +58,7 @@ impl Committer {
     #[must_use]
     pub fn start(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize) -> (Self, tokio::task::JoinHandle<()>) {
         let (jobs, waiting) = mpsc::channel(WAITING);
-        let task = tokio::spawn(run(store, metrics, batch, waiting));
+        let task = crate::vital::spawn("committer", run(store, metrics, batch, waiting));
         (Self { jobs }, task)
     }
 

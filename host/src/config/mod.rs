@@ -181,5 +181,17 @@ fn check_together(config: &Config, errors: &mut Errors) {
         "sandbox.wall_time",
         sandbox.guest_time <= sandbox.wall_time,
     );
+    // A message of the greatest size has to get through the handler.
+    let message = limits.content + limits.metadata + limits.room_id + limits.client_id;
+    at_most(
+        "limits.content with limits.metadata and the ids",
+        "sandbox.output",
+        message <= sandbox.output,
+    );
+    at_most(
+        "limits.content with limits.metadata and the ids",
+        "sandbox.transfer",
+        message <= sandbox.transfer,
+    );
     at_most("sandbox.tick", "sandbox.guest_time", sandbox.tick <= sandbox.guest_time);
 }

@@ -163,12 +163,12 @@ section! {
     guest_time: Duration = "50ms", Time(millis(1), secs(10));
     /// Time from the start of the handler to its end, waiting for the host included.
     wall_time: Duration = "2s", Time(millis(1), secs(60));
-    /// Bytes of the handler's memory. The whole pool, `instances` times this, is reserved as addresses.
-    memory: usize = "16MiB", Size(64 * KIB, GIB);
+    /// Bytes of the handler's memory. Addresses are reserved for `instances` of them, 4 GiB for each.
+    memory: usize = "16MiB", Size(256 * KIB, GIB);
     /// Calls to the host.
-    host_calls: usize = 1000, Count(0, 1_000_000);
+    host_calls: usize = 1000, Count(8, 1_000_000);
     /// Effects: messages, writes, emits and the like.
-    effects: usize = 256, Count(0, 10_000);
+    effects: usize = 256, Count(1, 10_000);
     /// Bytes of all effects and the reply.
     output: usize = "1MiB", Size(KIB, 64 * MIB);
     /// Bytes of log text; what is longer is cut.

@@ -179,8 +179,8 @@ fn every_range_has_edges() {
             "\"5m 1ms\"",
         ),
         ("limits", "outbound_packets", "7", "8", "65536", "65537"),
-        ("sandbox", "memory", "65535", "65536", "\"1GiB\"", "\"2GiB\""),
-        ("sandbox", "host_calls", "-1", "0", "1000000", "1000001"),
+        ("sandbox", "memory", "262143", "262144", "\"1GiB\"", "\"2GiB\""),
+        ("sandbox", "host_calls", "7", "8", "1000000", "1000001"),
         (
             "sandbox",
             "component_size",
@@ -452,4 +452,17 @@ fn a_file_that_cannot_be_read_is_named_with_its_place() {
 fn a_long_value_is_shown_in_part() {
     let error = only_error(&format!("[limits]\npacket = \"{}\"\n", "é".repeat(500)));
     assert_eq!(error.value.unwrap().chars().count(), 81);
+}
+
+#[test]
+fn a_message_of_the_greatest_size_has_to_fit_the_sandbox() {
+    let errors = file("[sandbox]\noutput = \"20KiB\"\ntransfer = \"64KiB\"\n")
+        .load()
+        .unwrap_err();
+    let text = errors.to_string();
+    assert!(
+        text.contains("limits.content") && text.contains("sandbox.output"),
+        "{text}"
+    );
+    assert!(!text.contains("sandbox.transfer"), "64 KiB are enough: {text}");
 }

@@ -12,7 +12,7 @@ use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap};
-use crate::store::Range;
+use crate::store::{Page, Range, StoreError};
 
 /// Lets the handler decide, and does what it asks for.
 pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Event) {
@@ -80,12 +80,19 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
     };
     let responder = arrival.responder.clone();
     let wait = submit(session, arrival, effects, None, Reply::Silent, Some(id.clone()), true).await;
-    if let Some(wait) = wait
-        && let Ok(Err(error)) = wait.await
-    {
-        return responder.fail(&session.connection, &error);
+    let done = match wait {
+        Some(wait) => wait.await.unwrap_or_else(|_| {
+            Err(EventError::new(
+                Code::Unavailable,
+                "the server is shutting down; reconnect and try again",
+            ))
+        }),
+        None => Ok(()),
+    };
+    match done {
+        Ok(()) => release(session, &responder, id, after, data, already).await,
+        Err(error) => responder.fail(&session.connection, &error),
     }
-    release(session, &responder, id, after, data, already).await;
 }
 
 async fn release(
@@ -97,40 +104,38 @@ async fn release(
     already: bool,
 ) {
     let (hall, connection) = (&session.tenant.hall, &session.connection);
-    let read = missed(session, &room, after).await;
-    let done = match read {
-        Ok((last_seq, page)) => {
-            let text = join_reply(last_seq, &page, data.as_deref());
-            let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
-            // One who was in already and did not ask for the past still gets what is on its way.
-            let from_seq = if already && after.is_none() { 0 } else { last_seq };
-            hall.release(connection.clone(), room, from_seq, first).await
-        }
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), connection = %connection.id, "what a joining client has missed cannot be read");
-            session.services.metrics.failed(Code::Unavailable);
-            responder.fail(
-                connection,
-                &EventError::new(Code::Unavailable, "history cannot be read now; try again"),
-            );
-            if already {
-                Ok(())
-            } else {
-                hall.leave(connection.clone(), room).await
-            }
-        }
+    if already && let Err(gone) = hall.hold(connection.clone(), room.clone()).await {
+        tracing::debug!(%gone, "a join was not completed");
+        return;
+    }
+    let (last_seq, page) = missed(session, &room, after).await.unwrap_or_else(|error| {
+        // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
+        tracing::error!(
+            error = format!("{error:#}"), connection = %connection.id,
+            "what a joining client has missed cannot be read"
+        );
+        (after.unwrap_or(0), Page::default())
+    });
+    let text = join_reply(last_seq, &page, data.as_deref());
+    let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
+    // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
+    // cannot be read.
+    let from_seq = if (already && after.is_none()) || !page.complete && page.messages.is_empty() {
+        0
+    } else {
+        last_seq
     };
-    if let Err(gone) = done {
+    if let Err(gone) = hall.release(connection.clone(), room, from_seq, first).await {
         tracing::debug!(%gone, "a join was not completed");
     }
 }
 
+/// Bytes of the messages on one page, as they are kept: what a client does not read has to be kept for it, and there
+/// may be many pages of it.
+pub(super) const PAGE_BYTES: usize = 256 * 1024;
+
 /// The room's last message, and what came after `after`.
-async fn missed(
-    session: &Session,
-    room: &RoomId,
-    after: Option<u64>,
-) -> Result<(u64, crate::store::Page), crate::store::StoreError> {
+async fn missed(session: &Session, room: &RoomId, after: Option<u64>) -> Result<(u64, Page), StoreError> {
     let (store, tenant) = (&session.services.store, session.tenant.id());
     let last_seq = store.last_seq(tenant, room).await?;
     let page = match after {
@@ -138,9 +143,12 @@ async fn missed(
             let limit = session.tenant.client_limits.history_page_max;
             // Up to the last message as of now: what comes later is delivered.
             let before = last_seq.checked_add(1);
-            store.history(tenant, room, Range { after, before, limit }).await?
+            store
+                .history(tenant, room, Range { after, before, limit })
+                .await?
+                .cut(PAGE_BYTES)
         }
-        _ => crate::store::Page {
+        _ => Page {
             messages: Vec::new(),
             complete: true,
         },

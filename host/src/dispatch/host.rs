@@ -63,7 +63,7 @@ pub(super) async fn history(
         limit,
     };
     match session.services.store.history(session.tenant.id(), &id, range).await {
-        Ok(page) => answer(session, &arrival, history_reply(&page)),
+        Ok(page) => answer(session, &arrival, history_reply(&page.cut(guest::PAGE_BYTES))),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), connection = %session.connection.id, event = arrival.number, "history cannot be read");
             let error = EventError::new(Code::Unavailable, "history cannot be read now; try again");

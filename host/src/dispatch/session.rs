@@ -203,6 +203,7 @@ impl Session {
     }
 
     async fn run(self: Arc<Self>) {
+        let _resume = Resume(self.clone());
         while let Some(work) = self.next() {
             super::handle(&self, work).await;
         }
@@ -226,6 +227,19 @@ impl Session {
     /// Numbers this connection's events, for the log.
     pub(super) fn next_event(&self) -> u64 {
         self.events.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// An event that panics ends its task; the connection's other events, its farewell among them, go on in another.
+struct Resume(Arc<Session>);
+
+impl Drop for Resume {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = self.0.queue.lock();
+            queue.running = false;
+            self.0.run_if_idle(&mut queue);
+        }
     }
 }
 

@@ -7,17 +7,16 @@ use wasmtime::Store;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::load::{Handler, Interface};
-use super::meter::{GuestLimits, Meter, Stopped, tick};
+use super::meter::{GuestLimits, Meter, Stopped};
 use super::outcome::{Failure, Outcome, Rejection, Trap, TrapKind, Usage};
-use crate::capability::{Call, Effects};
+use crate::capability::{Call, Effects, Logs};
 use crate::error::Code;
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {
-    pub(super) call: Call,
-    pub(super) meter: Meter,
     /// Set once the instance is made: before that there is no event on whose behalf to call the host.
-    pub(super) begun: bool,
+    pub(super) call: Option<Call>,
+    pub(super) meter: Meter,
 }
 
 /// The event, as the interface wants it.
@@ -72,25 +71,14 @@ impl Handler {
     pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits) -> Outcome {
         let began = Instant::now();
         let Ok(_place) = self.sandbox.places.acquire().await else {
-            return self.not_run(call, "the sandbox is shutting down", began.elapsed());
+            return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed());
         };
         let _running = self.sandbox.ticker.count();
-        let meter = Meter::new(limits, self.sandbox.limits.tick);
-        let mut store = Store::new(
-            &self.sandbox.engine,
-            CallState {
-                call,
-                meter,
-                begun: false,
-            },
-        );
-        store.limiter(|state| &mut state.meter);
-        store.set_hostcall_fuel(limits.transfer);
-        store.epoch_deadline_callback(tick);
-        store.set_epoch_deadline(1);
+        let output = call.limits.output;
+        let mut store = self.sandbox.store(limits);
 
         let started = Instant::now();
-        let run = self.run(&mut store, input);
+        let run = self.run(&mut store, input, call);
         // The guest's own time is bounded by ticks; this bounds the waiting.
         let handled = match tokio::time::timeout(limits.wall_time, run).await {
             Ok(handled) => handled.map_err(|error| trap(&error, store.data())),
@@ -100,40 +88,35 @@ impl Handler {
             }),
         };
         let guest_time = started.elapsed();
-        let CallState { call, meter, .. } = store.into_data();
+        let CallState { call, meter } = store.into_data();
+        let (asked, logs) = call.map(|call| (call.effects, call.logs)).unwrap_or_default();
         let usage = Usage {
             host_calls: meter.host_calls,
             peak_memory: meter.peak_memory(),
             guest_time,
         };
         let handled = handled.and_then(|handled| match handled {
-            Ok(reply) => checked(reply, call.limits.output).map(Ok),
+            Ok(reply) => checked(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
         let (result, effects) = match handled {
-            Ok(Ok(reply)) => (Ok(reply), call.effects),
+            Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),
             Err(trap) => (Err(Failure::Trapped(trap)), Effects::default()),
         };
         Outcome {
             result,
             effects,
-            logs: call.logs,
+            logs,
             usage,
         }
     }
 
-    async fn run(&self, store: &mut Store<CallState>, input: Input<'_>) -> wasmtime::Result<Handled> {
-        let instance = self.pre.instantiate_async(&mut *store).await?;
-        store.data_mut().begun = true;
-        let Call {
-            identity,
-            connection,
-            now_ms,
-            ..
-        } = &store.data().call;
+    async fn run(&self, store: &mut Store<CallState>, input: Input<'_>, call: Call) -> wasmtime::Result<Handled> {
         // wit aliases of `string` lower from `&String`, not from `&str`.
-        let (user, connection, received_at) = (identity.user().to_string(), connection.clone(), *now_ms);
+        let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        store.data_mut().call = Some(call);
         let context = types::Context {
             user: &user,
             connection: connection.as_str(),
@@ -190,7 +173,7 @@ impl Handler {
         }
     }
 
-    fn not_run(&self, call: Call, why: &str, guest_time: Duration) -> Outcome {
+    fn not_run(&self, logs: Logs, why: &str, guest_time: Duration) -> Outcome {
         let trap = Trap {
             kind: TrapKind::Host,
             detail: why.to_owned(),
@@ -198,7 +181,7 @@ impl Handler {
         Outcome {
             result: Err(Failure::Trapped(trap)),
             effects: Effects::default(),
-            logs: call.logs,
+            logs,
             usage: Usage {
                 guest_time,
                 ..Usage::default()
@@ -241,6 +224,7 @@ fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
         (Some(Stopped::GuestTime), _) => TrapKind::GuestTime,
         (Some(Stopped::HostCalls), _) => TrapKind::HostCalls,
         (Some(Stopped::NoEvent), _) => TrapKind::Guest,
+        (None, _) if error.is::<wasmtime::PoolConcurrencyLimitError>() => TrapKind::Host,
         (None, Some(wasmtime::Trap::StackOverflow)) => TrapKind::Stack,
         // An allocator that is refused memory panics or aborts.
         (None, _) if state.meter.memory_refused => TrapKind::Memory,
@@ -249,9 +233,39 @@ fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
     };
     Trap {
         kind,
-        detail: format!("{error:?}"),
+        detail: detail(error),
     }
 }
+
+/// The cause and the guest's backtrace. Names are the guest's own choice, so they are cut and escaped, and never
+/// demangled: what a mangled name stands for can be larger than any memory.
+pub(super) fn detail(error: &wasmtime::Error) -> String {
+    let mut text = shown(&error.root_cause().to_string(), DETAIL_MAX);
+    let frames = error
+        .downcast_ref::<wasmtime::WasmBacktrace>()
+        .map(wasmtime::WasmBacktrace::frames);
+    for frame in frames.unwrap_or_default().iter().take(FRAMES_MAX) {
+        let name = frame.func_name().map_or_else(
+            || format!("function {}", frame.func_index()),
+            |name| shown(name, NAME_MAX),
+        );
+        text.push_str(" < ");
+        text.push_str(&name);
+    }
+    text
+}
+
+fn shown(text: &str, max: usize) -> String {
+    let cut = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
+    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Bytes of a cause in the log.
+const DETAIL_MAX: usize = 1024;
+/// Frames of a backtrace in the log.
+const FRAMES_MAX: usize = 20;
+/// Bytes of a function's name in the log.
+const NAME_MAX: usize = 100;
 
 impl From<types::Rejection> for Rejection {
     fn from(rejection: types::Rejection) -> Self {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 
 use super::bindings;
 use super::call::CallState;
+use super::meter::{GuestLimits, Meter, tick};
 use super::ticker::Ticker;
 
 /// Bytes of stack for WebAssembly code of one instance.
@@ -16,11 +17,13 @@ const WASM_STACK: usize = 256 * 1024;
 /// Bytes of the whole stack of one instance; what is left over is for the host's functions.
 const ASYNC_STACK: usize = 1024 * 1024;
 /// Core instances a component may be made of: its own and the shims that adapt it.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 16;
+const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Linear memories a component may have.
-const MEMORIES_PER_COMPONENT: u32 = 4;
+const MEMORIES_PER_COMPONENT: u32 = 2;
 /// Tables a component may have.
-const TABLES_PER_COMPONENT: u32 = 16;
+const TABLES_PER_COMPONENT: u32 = 8;
+/// Handles an instance may hold; no interface gives out any yet.
+const HANDLES: usize = 1000;
 /// Bytes of each memory that stay mapped between two uses: a small handler's whole memory.
 const KEEP_RESIDENT: usize = 256 * 1024;
 
@@ -99,7 +102,19 @@ impl Sandbox {
         })
     }
 
-    /// Identifies the compiler and its settings, for caches of compiled code.
+    /// A store for one instance, with its limits armed and no event yet.
+    pub(super) fn store(&self, limits: &GuestLimits) -> Store<CallState> {
+        let meter = Meter::new(limits, self.limits.tick);
+        let mut store = Store::new(&self.engine, CallState { call: None, meter });
+        store.limiter(|state| &mut state.meter);
+        store.set_hostcall_fuel(limits.transfer);
+        store.set_max_component_handles(HANDLES);
+        store.epoch_deadline_callback(tick);
+        store.set_epoch_deadline(1);
+        store
+    }
+
+    /// What was fixed when the engine was set up.
     #[must_use]
     pub fn limits(&self) -> &EngineLimits {
         &self.limits
@@ -125,11 +140,12 @@ fn config(pool: Option<&EngineLimits>) -> Config {
 fn pooling(limits: &EngineLimits) -> PoolingAllocationConfig {
     // An instance that is being taken down still has its slot while the next one may begin.
     let slots = limits.instances.saturating_add(limits.instances / 4).saturating_add(4);
+    // So many of everything that whoever has a slot finds what a component may need.
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        .total_core_instances(slots.saturating_mul(4))
-        .total_memories(slots)
-        .total_tables(slots.saturating_mul(2))
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(slots.saturating_mul(MEMORIES_PER_COMPONENT))
+        .total_tables(slots.saturating_mul(TABLES_PER_COMPONENT))
         .total_stacks(slots)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(MEMORIES_PER_COMPONENT)

@@ -17,10 +17,7 @@ type Answer<T> = Host<Result<T, wit::types::Fault>>;
 impl CallState {
     fn enter(&mut self) -> Host<&mut Call> {
         self.meter.host_call()?;
-        if !self.begun {
-            return Err(Stopped::NoEvent.into());
-        }
-        Ok(&mut self.call)
+        Ok(self.call.as_mut().ok_or(Stopped::NoEvent)?)
     }
 }
 

@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, InstancePre};
+use wasmtime::Store;
+use wasmtime::component::{Component, Instance, InstancePre};
 
 use super::bindings::exports::parlance::chat as exports;
-use super::call::CallState;
+use super::call::{CallState, detail};
 use super::engine::Sandbox;
+use super::meter::GuestLimits;
 use crate::capability::HandlerInfo;
 
 /// The interfaces that a component may export.
@@ -196,6 +198,7 @@ impl Sandbox {
         if interfaces.is_empty() {
             return Err(LoadError::NoExports);
         }
+        try_out(self, &pre, &exports)?;
         let sha256 = Sha256::digest(bytes).into();
         Ok(Handler {
             pre,
@@ -209,6 +212,27 @@ impl Sandbox {
 }
 
 impl Exports {
+    fn check_types(&self, store: &mut Store<CallState>, instance: &Instance) -> Result<(), LoadError> {
+        macro_rules! check {
+            ($($field:ident, $name:literal;)+) => {$(
+                if let Some(indices) = &self.$field {
+                    indices
+                        .load(&mut *store, instance)
+                        .map_err(|error| LoadError::Export { interface: $name, why: detail(&error) })?;
+                }
+            )+};
+        }
+        check! {
+            message, "on-message";
+            typing, "on-typing";
+            receipt, "on-receipt";
+            presence, "on-presence";
+            room, "on-room";
+            event, "on-event";
+        }
+        Ok(())
+    }
+
     fn has(&self, interface: Interface) -> bool {
         match interface {
             Interface::Message => self.message.is_some(),
@@ -218,6 +242,39 @@ impl Exports {
             Interface::Room => self.room.is_some(),
             Interface::Event => self.event.is_some(),
         }
+    }
+}
+
+/// Instantiates once under the default limits, and compares the exports' types: what would fail every event is
+/// refused here.
+fn try_out(sandbox: &Arc<Sandbox>, pre: &InstancePre<CallState>, exports: &Exports) -> Result<(), LoadError> {
+    let limits = GuestLimits {
+        memory: sandbox.limits.memory,
+        ..GuestLimits::default()
+    };
+    let instantiate = async {
+        let _running = sandbox.ticker.count();
+        let mut store = sandbox.store(&limits);
+        let instance = pre
+            .instantiate_async(&mut store)
+            .await
+            .map_err(|error| LoadError::Instantiate(detail(&error)))?;
+        exports.check_types(&mut store, &instance)
+    };
+    // The caller may be inside a runtime, where another one cannot be waited for.
+    let tried = std::thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                Ok(tokio::runtime::Builder::new_current_thread()
+                    .build()?
+                    .block_on(instantiate))
+            })
+            .join()
+    });
+    match tried {
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => Err(LoadError::Instantiate(std::io::Error::to_string(&error))),
+        Err(_) => Err(LoadError::Instantiate("the engine failed".to_owned())),
     }
 }
 

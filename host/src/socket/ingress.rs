@@ -37,6 +37,7 @@ impl MessageHandler<Adapter, InOrder> for Ingress {
 
 impl Drop for Ingress {
     fn drop(&mut self) {
-        self.sessions.remove(&self.key);
+        self.sessions.remove(&self.key, &self.session);
+        self.session.end();
     }
 }

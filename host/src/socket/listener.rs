@@ -22,8 +22,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     tcp: TcpListener,
     write_stall: Duration,
+    max: usize,
     transports: Transports,
 }
+
+/// Transports beyond the number of connections: health checks, polling requests, clients on their way in.
+const SPARE_TRANSPORTS: usize = 1024;
 
 /// How many transports are open.
 #[derive(Clone, Default)]
@@ -52,12 +56,14 @@ impl Drop for Open {
 }
 
 impl Listener {
-    /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection.
+    /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection. More
+    /// transports than `connections` and a few are closed as they come.
     #[must_use]
-    pub fn new(tcp: TcpListener, write_stall: Duration) -> Self {
+    pub fn new(tcp: TcpListener, write_stall: Duration, connections: usize) -> Self {
         Self {
             tcp,
             write_stall,
+            max: connections.saturating_add(SPARE_TRANSPORTS),
             transports: Transports::default(),
         }
     }
@@ -76,6 +82,9 @@ impl axum::serve::Listener for Listener {
     async fn accept(&mut self) -> (Io, SocketAddr) {
         loop {
             match self.tcp.accept().await {
+                Ok(_) if self.transports.open() >= self.max => {
+                    tracing::warn!("a connection was closed: there are too many")
+                }
                 Ok((stream, address)) => return (Io::new(stream, self.write_stall, self.transports.opened()), address),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

@@ -44,23 +44,36 @@ impl Sessions {
         }
     }
 
+    /// Adds a session. One that is still there under the same key ends: its client left the namespace and has come
+    /// back over the same transport before that was noticed.
     fn add(&self, key: Key, session: Arc<Session>) {
-        self.all.lock().insert(key, session);
+        let replaced = self.all.lock().insert(key, session);
         self.metrics.connections.inc();
         self.metrics.connected.inc();
+        if let Some(replaced) = replaced {
+            self.ended(&replaced);
+        }
     }
 
     fn get(&self, key: &Key) -> Option<Arc<Session>> {
         self.all.lock().get(key).cloned()
     }
 
-    /// Ends a session, once.
-    pub(super) fn remove(&self, key: &Key) {
-        let session = self.all.lock().remove(key);
-        if let Some(session) = session {
-            self.metrics.connections.dec();
-            session.end();
+    /// Ends this session, once; not another one that has taken its key.
+    pub(super) fn remove(&self, key: &Key, session: &Arc<Session>) {
+        let mut all = self.all.lock();
+        if all.get(key).is_some_and(|found| Arc::ptr_eq(found, session)) {
+            all.remove(key);
+            drop(all);
+            self.ended(session);
         }
+    }
+
+    fn ended(&self, session: &Arc<Session>) {
+        self.metrics.connections.dec();
+        // The socket's id may be in use again: nothing of this session may reach the next.
+        session.connection.outlet.close();
+        session.end();
     }
 
     /// All of them, and none are left.
@@ -161,11 +174,7 @@ impl Door {
     /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
     /// what the client sends then must find its handlers in place.
     fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
-        let peer = socket
-            .req_parts()
-            .extensions
-            .get::<ConnectInfo<Peer>>()
-            .map(|ConnectInfo(peer)| peer.clone());
+        let peer = transport(socket.req_parts());
         if self.services.draining.load(Ordering::Relaxed) {
             // A client that is refused does not try again; one whose transport ends does.
             if let Some(peer) = &peer {
@@ -193,8 +202,8 @@ impl Door {
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());
         let gone = {
-            let (key, sessions) = (key.clone(), self.sessions.clone());
-            move || async move { sessions.remove(&key) }
+            let (key, session, sessions) = (key.clone(), session.clone(), self.sessions.clone());
+            move || async move { sessions.remove(&key, &session) }
         };
         socket.on_disconnect(gone);
         socket.on_fallback(Ingress {
@@ -204,4 +213,16 @@ impl Door {
         });
         Ok(())
     }
+}
+
+/// The transport of a connection that began as a WebSocket. One that began with polling has had other transports
+/// since, and the first one may serve other clients by now.
+fn transport(request: &axum::http::request::Parts) -> Option<Peer> {
+    let query = request.uri.query().unwrap_or_default();
+    let websocket = query.split('&').any(|pair| pair == "transport=websocket");
+    let peer = request
+        .extensions
+        .get::<ConnectInfo<Peer>>()
+        .map(|ConnectInfo(peer)| peer.clone());
+    peer.filter(|_| websocket)
 }

@@ -82,6 +82,10 @@ impl Outlet for SocketOutlet {
                 Ok(()) => Ok(()),
                 Err(SocketError::InternalChannelFull) => {
                     let bytes = outgoing.len();
+                    if bytes > self.0.outside.spill_bytes {
+                        *state = self.0.clone().doom();
+                        return Err(SendFailed);
+                    }
                     *state = State::Spilling(Spill {
                         waiting: VecDeque::from([outgoing]),
                         bytes,
@@ -102,8 +106,11 @@ impl Outlet for SocketOutlet {
                 if spill.bytes <= self.0.outside.spill_bytes {
                     return Ok(());
                 }
-                *state = State::Closed;
-                drop(state);
+                // What waits is given up; a task of this client follows already.
+                *spill = Spill {
+                    last: true,
+                    ..Spill::default()
+                };
                 self.0.cut();
                 Err(SendFailed)
             }
@@ -128,6 +135,10 @@ impl Outlet for SocketOutlet {
                 }
             }
         }
+    }
+
+    fn close(&self) {
+        *self.0.state.lock() = State::Closed;
     }
 
     fn is_flushed(&self) -> bool {
@@ -209,15 +220,21 @@ impl Inner {
         }
     }
 
-    /// Ends the transport: the client is beyond being told.
+    /// Gives the client up: cuts its transport, or tells it to go as soon as there is room for that.
+    fn doom(self: Arc<Self>) -> State {
+        self.cut();
+        tokio::spawn(self.follow());
+        State::Spilling(Spill {
+            last: true,
+            ..Spill::default()
+        })
+    }
+
+    /// Ends the transport, where it is known.
     fn cut(&self) {
         self.outside.too_slow.inc();
-        match &self.peer {
-            Some(peer) => peer.cut(),
-            // Polling, or no transport of ours: it ends with its heartbeat.
-            None => {
-                self.try_disconnect();
-            }
+        if let Some(peer) = &self.peer {
+            peer.cut();
         }
     }
 }

@@ -157,6 +157,32 @@ pub struct Page {
     pub complete: bool,
 }
 
+impl Page {
+    /// Keeps the newest messages that fit `bytes`, at least one.
+    #[must_use]
+    pub fn cut(mut self, bytes: usize) -> Self {
+        let mut left = bytes;
+        let mut fits = |message: &Message| {
+            let size = message.content.len() + message.metadata.as_ref().map_or(0, String::len);
+            let fits = left >= size;
+            left = left.saturating_sub(size);
+            fits
+        };
+        let kept = self
+            .messages
+            .iter()
+            .rev()
+            .take_while(|message| fits(message))
+            .count()
+            .max(1);
+        if let Some(gone) = self.messages.len().checked_sub(kept).filter(|gone| *gone > 0) {
+            self.messages.drain(..gone);
+            self.complete = false;
+        }
+        self
+    }
+}
+
 /// Which part of a room's history: the newest messages with `after < seq < before`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {

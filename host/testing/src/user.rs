@@ -65,6 +65,8 @@ impl Outlet for Inbox {
 
     fn disconnect(&self) {}
 
+    fn close(&self) {}
+
     fn is_flushed(&self) -> bool {
         true
     }
