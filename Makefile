@@ -30,7 +30,7 @@ bench: setup ## measure Parlance beside the usual Node server
 
 lint: setup-guests ## check formatting, clippy and the documentation, with warnings denied
 	cargo fmt --all --check
-	cd guest-handlers && cargo fmt --all --check
+	for guests in guest-handlers tests/guests examples/moderation; do (cd $$guests && cargo fmt --all --check) || exit 1; done
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 	cd guest-handlers && cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)

@@ -15,18 +15,17 @@ macro_rules! export {
 
 #[doc(hidden)]
 #[macro_export]
+// rustfmt indents it differently each time.
+#[rustfmt::skip]
 macro_rules! __export {
     (message, $handler:ty) => {
         const _: () = {
             use $crate::bindings::message as world;
             struct Export;
             impl world::exports::parlance::chat::on_message::Guest for Export {
-                fn handle(
-                    context: $crate::Context,
-                    message: $crate::Incoming,
-                ) -> Result<Option<String>, $crate::Rejection> {
+                fn handle(context: $crate::Context, message: $crate::Incoming) -> Result<Option<String>, $crate::Rejection> {
                     $crate::install_panic_log();
-            $crate::reply(<$handler as $crate::MessageHandler>::handle(&context, message))
+                    $crate::reply(<$handler as $crate::MessageHandler>::handle(&context, message))
                 }
             }
             world::export_on_message!(Export with_types_in world);
@@ -42,7 +41,7 @@ macro_rules! __export {
                     <$handler as $crate::TypingHandler>::handle(&context, room, typing)
                 }
             }
-    world::export_on_typing!(Export with_types_in world);
+            world::export_on_typing!(Export with_types_in world);
         };
     };
     (receipt, $handler:ty) => {
@@ -55,7 +54,7 @@ macro_rules! __export {
                     <$handler as $crate::ReceiptHandler>::handle(&context, message)
                 }
             }
-    world::export_on_receipt!(Export with_types_in world);
+            world::export_on_receipt!(Export with_types_in world);
         };
     };
     (presence, $handler:ty) => {
@@ -68,7 +67,7 @@ macro_rules! __export {
                     <$handler as $crate::PresenceHandler>::handle(&context, change)
                 }
             }
-    world::export_on_presence!(Export with_types_in world);
+            world::export_on_presence!(Export with_types_in world);
         };
     };
     (room, $handler:ty) => {
@@ -76,12 +75,9 @@ macro_rules! __export {
             use $crate::bindings::room as world;
             struct Export;
             impl world::exports::parlance::chat::on_room::Guest for Export {
-                fn handle(
-                    context: $crate::Context,
-                    request: $crate::Request,
-                ) -> Result<Option<String>, $crate::Rejection> {
+                fn handle(context: $crate::Context, request: $crate::Request) -> Result<Option<String>, $crate::Rejection> {
                     $crate::install_panic_log();
-            $crate::reply(<$handler as $crate::RoomHandler>::handle(&context, request))
+                    $crate::reply(<$handler as $crate::RoomHandler>::handle(&context, request))
                 }
             }
             world::export_on_room!(Export with_types_in world);
@@ -100,10 +96,8 @@ macro_rules! __export {
                 ) -> Result<Option<String>, $crate::Rejection> {
                     $crate::install_panic_log();
                     let arguments = $crate::Arguments::new(arguments, attachments);
-                    $crate::reply(<$handler as $crate::EventHandler>::handle(
-                        &context, &name, arguments,
-                    ))
-        }
+                    $crate::reply(<$handler as $crate::EventHandler>::handle(&context, &name, arguments))
+                }
             }
             world::export_on_event!(Export with_types_in world);
         };
