@@ -38,10 +38,12 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
   assert.ok(ms < LIMIT_MS, `${ms} ms`);
   for (const client of clients) {
     await client.until(() => client.disconnects.length > 0, 'a disconnect');
-    // Reasons on which clients reconnect by themselves. engineioxide answers a waiting poll of a closed session
-    // with an error, which such a client reports as it is.
+    // Reasons on which clients reconnect by themselves. engineioxide may answer the poll of a session that it has
+    // closed with an error, which such a client reports as it is.
     const polling = clients.indexOf(client) < 3;
-    assert.deepEqual(client.disconnects, [polling ? 'transport error' : 'transport close'], `${client.user} was told`);
+    const reasons = polling ? ['transport close', 'transport error'] : ['transport close'];
+    assert.equal(client.disconnects.length, 1, `${client.user} was told once`);
+    assert.ok(reasons.includes(client.disconnects[0]), `${client.user}: ${client.disconnects}`);
   }
   for (const { error } of failed) assert.deepEqual([error.code, error.retryable], ['unavailable', true]);
 
