@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +57,8 @@ struct Inner {
     outside: Arc<Outside>,
     /// The transport, to cut it; for a client that upgraded from polling, its first request's.
     peer: Option<Peer>,
+    /// The client has gone. Not part of the state: what tells us may be a socket that is dropped while we hold it.
+    gone: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -68,6 +71,7 @@ impl SocketOutlet {
             sid,
             outside,
             peer,
+            gone: AtomicBool::new(false),
             state: Mutex::new(State::Flowing),
         }))
     }
@@ -75,6 +79,9 @@ impl SocketOutlet {
 
 impl Outlet for SocketOutlet {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
+        if self.0.gone.load(Ordering::Acquire) {
+            return Err(SendFailed);
+        }
         let mut state = self.0.state.lock();
         match &mut *state {
             State::Closed => Err(SendFailed),
@@ -138,11 +145,11 @@ impl Outlet for SocketOutlet {
     }
 
     fn close(&self) {
-        *self.0.state.lock() = State::Closed;
+        self.0.gone.store(true, Ordering::Release);
     }
 
     fn is_flushed(&self) -> bool {
-        !matches!(*self.0.state.lock(), State::Spilling(_))
+        self.0.gone.load(Ordering::Acquire) || !matches!(*self.0.state.lock(), State::Spilling(_))
     }
 }
 
@@ -181,6 +188,9 @@ impl Inner {
         loop {
             tokio::time::sleep(PAUSE).await;
             let mut state = self.state.lock();
+            if self.gone.load(Ordering::Acquire) {
+                *state = State::Closed;
+            }
             let State::Spilling(spill) = &mut *state else { return };
             let mut closed = false;
             while let Some(next) = spill.waiting.front() {
