@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::capability::Effect;
-use crate::cluster::{Connection, Delivery, Hall, Reply, Responder};
+use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
-use crate::id::{RoomId, TenantId};
+use crate::id::TenantId;
 use crate::metrics::Metrics;
 use crate::store::{Refusal, Store, StoreError, Unit, Write, Written};
 
@@ -23,28 +23,13 @@ const WAITING: usize = 4096;
 /// How often a batch lets others run before it goes off.
 const ROUNDS: usize = 8;
 
-/// What an event asks for, and whom to tell.
+/// An event that is to become visible in a hall, once its writes are durable.
 pub struct Job {
     /// Where it becomes visible.
     pub hall: Hall,
-    /// Who caused it.
-    pub connection: Arc<Connection>,
-    /// What is to happen; nothing, when the event failed.
-    pub effects: Vec<Effect>,
-    /// Why it failed already, if it did: told in its turn.
-    pub failure: Option<EventError>,
-    /// What to answer.
-    pub reply: Reply,
-    /// How to answer.
-    pub responder: Responder,
-    /// A join of this room waits for [`Hall::release`].
-    pub held_room: Option<RoomId>,
-    /// Told what became of the event once it is visible.
-    pub done: Option<oneshot::Sender<Result<(), EventError>>>,
-    /// When the packet came.
-    pub received: Instant,
-    /// The same, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
+    /// What is to happen. `written` is empty until the store has answered; an event that has failed already says so
+    /// there, has no effects, and is told in its turn.
+    pub delivery: Delivery,
 }
 
 /// The way to the committer. Cheap to clone; the committer ends when the last clone is gone and all is delivered.
@@ -65,10 +50,10 @@ impl Committer {
     /// Hands an event over, after all that were handed over before. Counts as unsettled on its connection until it
     /// is visible.
     pub async fn submit(&self, job: Job) {
-        job.connection.begin();
+        job.delivery.connection.begin();
         if let Err(mpsc::error::SendError(job)) = self.jobs.send(job).await {
             // Only at the very end of a shutdown, when nobody is connected any more.
-            job.connection.settle();
+            job.delivery.connection.settle();
         }
     }
 }
@@ -107,7 +92,12 @@ async fn gather(waiting: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, batch: u
 type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
 
 async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
-    let units: Vec<Unit> = jobs.iter().filter(|job| is_durable(job)).map(unit).collect();
+    let units: Vec<Unit> = jobs
+        .iter()
+        .map(|job| &job.delivery)
+        .filter(|event| is_durable(event))
+        .map(unit)
+        .collect();
     if units.is_empty() {
         return Ok(Vec::new());
     }
@@ -127,18 +117,18 @@ async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
     results
 }
 
-fn is_durable(job: &Job) -> bool {
-    job.effects.iter().any(Effect::is_durable)
+fn is_durable(event: &Delivery) -> bool {
+    event.effects.iter().any(Effect::is_durable)
 }
 
-fn unit(job: &Job) -> Unit {
-    let identity = job.connection.identity.load();
-    let writes = job.effects.iter().filter_map(|effect| match effect {
+fn unit(event: &Delivery) -> Unit {
+    let identity = event.connection.identity.load();
+    let writes = event.effects.iter().filter_map(|effect| match effect {
         Effect::Post(draft) => Some(Write::Append(draft.clone())),
         Effect::MarkRead { id, .. } => Some(Write::MarkRead {
             id: *id,
             user: identity.user().clone(),
-            at: job.at_ms,
+            at: event.at_ms,
         }),
         Effect::KvSet { key, value, expires_at } => Some(Write::KvSet {
             key: key.clone(),
@@ -149,7 +139,7 @@ fn unit(job: &Job) -> Unit {
         Effect::KvIncrement { key, by } => Some(Write::KvIncrement {
             key: key.clone(),
             by: *by,
-            at: job.at_ms,
+            at: event.at_ms,
         }),
         Effect::Emit { .. } | Effect::Join(_) | Effect::Leave(_) | Effect::SetPresence(_) => None,
     });
@@ -170,49 +160,27 @@ fn deliveries(
         Err(_) => (Vec::new().into_iter(), true),
     };
     let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
-    for job in jobs {
-        let durable = is_durable(&job);
-        let Job {
-            hall,
-            connection,
-            effects,
-            failure,
-            reply,
-            responder,
-            held_room,
-            done,
-            received,
-            at_ms,
-        } = job;
-        let written = match failure {
-            Some(error) => Err(error),
-            None if !durable => Ok(Vec::new()),
-            None if down => Err(EventError::new(
-                Code::Unavailable,
-                "the message store cannot serve now; try again",
-            )),
-            None => results.next().unwrap_or(Ok(Vec::new())).map_err(refused),
-        };
-        match &written {
+    for Job { hall, mut delivery } in jobs {
+        if is_durable(&delivery) {
+            delivery.written = if down {
+                Err(EventError::new(
+                    Code::Unavailable,
+                    "the message store cannot serve now; try again",
+                ))
+            } else {
+                results.next().unwrap_or(Ok(Vec::new())).map_err(refused)
+            };
+        }
+        match &delivery.written {
             Ok(written) => {
                 let fresh = |one: &&Written| matches!(one, Written::Appended { duplicate: false, .. });
                 metrics.messages.inc_by(written.iter().filter(fresh).count() as u64);
             }
             Err(error) => metrics.failed(error.code),
         }
-        let tenant = connection.identity.load().tenant().clone();
+        let tenant = delivery.connection.identity.load().tenant().clone();
         let (_, list) = halls.entry(tenant).or_insert_with(|| (hall, Vec::new()));
-        list.push(Delivery {
-            connection,
-            effects,
-            written,
-            reply,
-            responder,
-            held_room,
-            done,
-            received,
-            at_ms,
-        });
+        list.push(delivery);
     }
     halls.into_values()
 }

@@ -117,35 +117,10 @@ async fn submit(
     } else {
         (None, None)
     };
-    // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
-    if !effects.iter().any(Effect::is_durable) && connection.is_settled() {
-        if let Some(error) = &failure {
-            session.services.metrics.failed(error.code);
-        }
-        let written = failure.map_or_else(|| Ok(Vec::new()), Err);
-        connection.begin();
-        let delivery = Delivery {
-            connection,
-            effects,
-            written,
-            reply,
-            responder,
-            held_room,
-            done,
-            received,
-            at_ms,
-        };
-        if session.tenant.hall.deliver(vec![delivery]).await.is_err() {
-            session.connection.settle();
-        }
-        return wait;
-    }
-    let hall = session.tenant.hall.clone();
-    let job = Job {
-        hall,
-        connection,
+    let delivery = Delivery {
+        connection: connection.clone(),
         effects,
-        failure,
+        written: failure.map_or_else(|| Ok(Vec::new()), Err),
         reply,
         responder,
         held_room,
@@ -153,6 +128,18 @@ async fn submit(
         received,
         at_ms,
     };
-    session.services.committer.submit(job).await;
+    let hall = session.tenant.hall.clone();
+    // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
+    if delivery.effects.iter().any(Effect::is_durable) || !connection.is_settled() {
+        session.services.committer.submit(Job { hall, delivery }).await;
+        return wait;
+    }
+    if let Err(error) = &delivery.written {
+        session.services.metrics.failed(error.code);
+    }
+    connection.begin();
+    if hall.deliver(vec![delivery]).await.is_err() {
+        connection.settle();
+    }
     wait
 }

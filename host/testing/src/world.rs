@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, PresenceState, Surroundings};
-use parlance::cluster::{Connection, Hall, Reply, Responder, join_reply};
+use parlance::cluster::{Connection, Delivery, Hall, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
@@ -153,12 +153,12 @@ impl World {
         reply: Reply,
     ) -> Result<Result<(), EventError>> {
         let (done, wait) = oneshot::channel();
-        let (effects, failure) = decided.map_or_else(|error| (Vec::new(), Some(error)), |effects| (effects, None));
-        let job = Job {
-            hall: self.hall.clone(),
+        let (effects, written) =
+            decided.map_or_else(|error| (Vec::new(), Err(error)), |effects| (effects, Ok(Vec::new())));
+        let delivery = Delivery {
             connection: person.connection.clone(),
             effects,
-            failure,
+            written,
             reply,
             responder: Responder {
                 ack: Some(ACKNOWLEDGEMENT),
@@ -168,6 +168,10 @@ impl World {
             done: Some(done),
             received: Instant::now(),
             at_ms: setup.now_ms,
+        };
+        let job = Job {
+            hall: self.hall.clone(),
+            delivery,
         };
         self.committer.submit(job).await;
         wait.await.map_err(|_| anyhow!("the committer has ended"))
