@@ -15,7 +15,7 @@ use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
-use crate::store::{Refusal, Store, StoreError, Unit, Write, Written};
+use crate::store::{Refusal, StorageQuota, Store, StoreError, Unit, Write, Written};
 
 /// Jobs waiting for the committer; handlers' tasks wait when it is full.
 const WAITING: usize = 4096;
@@ -146,6 +146,7 @@ fn unit(event: &Delivery) -> Unit {
     Unit {
         tenant: identity.tenant().clone(),
         writes: writes.collect(),
+        quota: StorageQuota::UNLIMITED,
     }
 }
 
@@ -189,5 +190,6 @@ fn refused(refusal: Refusal) -> EventError {
     match refusal {
         Refusal::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
         Refusal::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
+        Refusal::QuotaExceeded(_) => EventError::new(Code::QuotaExceeded, refusal.to_string()),
     }
 }

@@ -9,7 +9,7 @@ pub(crate) mod messages;
 
 use std::sync::Arc;
 
-use super::{Draft, KvKey, Message, Page, Range, Refusal, Store, Unit, Write, Written};
+use super::{Draft, KvKey, Message, Page, Range, Refusal, StorageQuota, Store, Unit, Write, Written};
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
 /// Makes each rule a test. The argument is an async function that gives an empty store and whatever must live as
@@ -145,6 +145,7 @@ fn unit(of: &str, writes: Vec<Write>) -> Unit {
     Unit {
         tenant: tenant(of),
         writes,
+        quota: StorageQuota::UNLIMITED,
     }
 }
 

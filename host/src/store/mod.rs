@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
+pub mod catalog;
 pub mod memory;
 pub mod sqlite;
 
@@ -22,6 +23,43 @@ pub struct Unit {
     pub tenant: TenantId,
     /// The writes, in the order the handler asked for them.
     pub writes: Vec<Write>,
+    /// What the tenant may have in all; a write that would take it past that refuses the unit with
+    /// [`Refusal::QuotaExceeded`].
+    pub quota: StorageQuota,
+}
+
+/// What a tenant may keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StorageQuota {
+    /// Bytes of messages: content, metadata, and [`MESSAGE_OVERHEAD`] for each.
+    pub message_bytes: u64,
+    /// Bytes of key-value data: keys and values.
+    pub kv_bytes: u64,
+    /// Rooms with a message.
+    pub rooms: u64,
+}
+
+/// Bytes that a message counts for besides its texts.
+pub const MESSAGE_OVERHEAD: u64 = 128;
+
+impl StorageQuota {
+    /// As much as there is room for.
+    pub const UNLIMITED: Self = Self {
+        message_bytes: u64::MAX,
+        kv_bytes: u64::MAX,
+        rooms: u64::MAX,
+    };
+}
+
+/// What a tenant keeps, counted as its [`StorageQuota`] is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of messages.
+    pub message_bytes: u64,
+    /// Bytes of key-value data. Expired keys count until they are removed.
+    pub kv_bytes: u64,
+    /// Rooms with a message.
+    pub rooms: u64,
 }
 
 /// One write.
@@ -127,6 +165,30 @@ pub enum Refusal {
     /// Incremented, but not an integer before or after.
     #[error("the value is not a 64-bit decimal integer")]
     NotANumber,
+    /// The tenant would keep more than it may.
+    #[error("the tenant's allowance of {0} is used up")]
+    QuotaExceeded(Kept),
+}
+
+/// What there is an allowance of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// [`StorageQuota::message_bytes`]
+    MessageBytes,
+    /// [`StorageQuota::kv_bytes`]
+    KvBytes,
+    /// [`StorageQuota::rooms`]
+    Rooms,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::MessageBytes => "stored messages",
+            Self::KvBytes => "key-value data",
+            Self::Rooms => "rooms",
+        })
+    }
 }
 
 /// A message as it is kept.
@@ -233,6 +295,34 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot serve.
     async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError>;
+
+    /// The same for many rooms of a tenant at once, in the order asked.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        let mut seqs = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            seqs.push(self.last_seq(tenant, room).await?);
+        }
+        Ok(seqs)
+    }
+
+    /// What the tenant keeps.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn usage(&self, _tenant: &TenantId) -> Result<Usage, StoreError> {
+        Ok(Usage::default())
+    }
+
+    /// Removes all messages, receipts and key-value data of the tenant. May take long; others are served meanwhile.
+    ///
+    /// # Errors
+    /// When the store cannot serve; part of the data may be gone then, and asking again removes the rest.
+    async fn delete_data(&self, _tenant: &TenantId) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The value at a key that has not expired at `now`, in milliseconds since the Unix epoch.
     ///

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::super::{Draft, Write};
+use super::super::{Draft, StorageQuota, Write};
 use super::*;
 use crate::id::UserId;
 
@@ -51,6 +51,7 @@ fn append(n: u128, content: &str) -> Unit {
     Unit {
         tenant: acme(),
         writes: vec![Write::Append(Arc::new(draft))],
+        quota: StorageQuota::UNLIMITED,
     }
 }
 
