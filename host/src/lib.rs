@@ -9,6 +9,9 @@ pub mod cli;
 // From a checked configuration to a running server. The only place that knows all concrete types.
 pub mod app;
 
+// What operators decide while the server runs: tenants, handler versions, revoked tokens.
+pub mod control;
+
 // What the operator wants: a TOML file with the environment over it, checked whole.
 pub mod config;
 
