@@ -67,6 +67,7 @@ fn set(name: &str, expires_at: Option<u64>) -> Unit {
             value: b"v".to_vec(),
             expires_at,
         }],
+        quota: StorageQuota::UNLIMITED,
     }
 }
 
