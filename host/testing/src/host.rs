@@ -163,6 +163,7 @@ impl TestHost {
             Unit {
                 tenant: self.tenant.clone(),
                 writes: vec![write],
+                quota: parlance::store::StorageQuota::UNLIMITED,
             },
         );
         fine(self.run(async move { world.store.commit(vec![unit]).await.map(drop).map_err(Into::into) }));
