@@ -46,6 +46,36 @@ pub enum InvalidId {
     },
 }
 
+/// Checks the name of a tenant: 1 to 63 bytes of `a-z`, `0-9` and `-`, beginning with a letter or a digit.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_tenant_name(name: &str) -> Result<(), InvalidId> {
+    check_name("tenant", name)
+}
+
+/// Checks the name of a deployed handler, by the same rule.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_handler_name(name: &str) -> Result<(), InvalidId> {
+    check_name("handler", name)
+}
+
+fn check_name(what: &'static str, name: &str) -> Result<(), InvalidId> {
+    check(what, name, MAX_TENANT_BYTES)?;
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !plain || name.starts_with('-') {
+        return Err(InvalidId::Alphabet {
+            what,
+            allowed: "lower-case letters, digits and '-', beginning with a letter or a digit",
+        });
+    }
+    Ok(())
+}
+
 fn check(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
     if text.is_empty() {
         return Err(InvalidId::Empty(what));
@@ -72,16 +102,7 @@ impl TenantId {
     /// Checks and makes one: 1 to 63 bytes of `a-z`, `0-9` and `-`, beginning with a letter or a digit.
     /// For `auth` alone; the tidy test holds that.
     pub(crate) fn assume_verified(name: &str) -> Result<Self, InvalidId> {
-        check("tenant", name, MAX_TENANT_BYTES)?;
-        let plain = name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if !plain || name.starts_with('-') {
-            return Err(InvalidId::Alphabet {
-                what: "tenant",
-                allowed: "lower-case letters, digits and '-', beginning with a letter or a digit",
-            });
-        }
+        check_tenant_name(name)?;
         Ok(Self(name.into()))
     }
 

@@ -5,7 +5,20 @@ use std::fmt::Write;
 use super::auth::KEYS_EXAMPLE;
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
-use super::sections::{Auth, Commit, Limits, Log, Sandbox, Section, Server, Setting, Store};
+use super::tenants;
+use super::sections::{Auth, Commit, Deploy, Limits, Log, Quota, Sandbox, Section, Server, Setting, Store};
+
+/// How tenants look in the file.
+const TENANTS_EXAMPLE: &str = "\
+# Further tenants. Each has the tables auth, limits, sandbox, quota and handlers with the keys above; what one does not
+# set is as above, but for auth and handlers, which each has of its own. Clients of this one use the namespace /acme.
+# [[tenants.acme.auth.keys]]
+# algorithm = \"HS256\"
+# secret_file = \"acme-secret\"
+# [tenants.acme.quota]
+# connections = 500
+# [tenants.acme.handlers.message]
+# component = \"acme-moderation.wasm\"";
 
 /// A section as data.
 struct Described {
@@ -23,7 +36,7 @@ fn described<S: Section>() -> Described {
 }
 
 /// All sections but the handlers, in the order of the printed defaults.
-fn sections() -> [Described; 7] {
+fn sections() -> [Described; 9] {
     [
         described::<Server>(),
         described::<Store>(),
@@ -31,6 +44,8 @@ fn sections() -> [Described; 7] {
         described::<Auth>(),
         described::<Limits>(),
         described::<Sandbox>(),
+        described::<Quota>(),
+        described::<Deploy>(),
         described::<Commit>(),
     ]
 }
@@ -40,7 +55,7 @@ pub(super) fn tables() -> Vec<&'static str> {
     sections()
         .iter()
         .map(|section| section.table)
-        .chain([handlers::TABLE])
+        .chain([handlers::TABLE, tenants::TABLE])
         .collect()
 }
 
@@ -102,6 +117,7 @@ fn write_all(out: &mut String) -> std::fmt::Result {
             "# settings = {{ name = \"text\" }}   # what the component can read"
         )?;
     }
+    writeln!(out, "\n{TENANTS_EXAMPLE}")?;
     Ok(())
 }
 

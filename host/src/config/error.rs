@@ -91,6 +91,18 @@ impl Errors {
         self.0.push(error);
     }
 
+    /// Takes over errors of a table inside, which were read as if it were the top.
+    pub(super) fn extend_below(&mut self, path: &str, errors: Self) {
+        self.0.extend(errors.0.into_iter().map(|mut error| {
+            error.key = if error.key.is_empty() {
+                path.to_owned()
+            } else {
+                format!("{path}.{}", error.key)
+            };
+            error
+        }));
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

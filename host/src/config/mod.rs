@@ -12,6 +12,7 @@ mod handlers;
 mod kinds;
 mod reader;
 mod sections;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +27,8 @@ pub use environment::{VARIABLES, Variable};
 pub use error::{ConfigError, ConfigErrors};
 pub use handlers::{Component, Handler, Handlers};
 pub use kinds::{LogFormat, StoreUrl, format_size};
-pub use sections::{Commit, Limits, Log, Sandbox, Server, Store};
+pub use sections::{Commit, Deploy, Limits, Log, Quota, Sandbox, Server, Store};
+pub use tenants::{TenantConfig, TenantDefaults};
 
 use crate::auth::Policy;
 use error::Errors;
@@ -48,15 +50,36 @@ pub struct Config {
     pub limits: Limits,
     /// What one event may cost inside a handler.
     pub sandbox: Sandbox,
+    /// What a tenant may cost in all.
+    pub quota: Quota,
+    /// When a new version goes back by itself.
+    pub deploy: Deploy,
     /// How effects are written.
     pub commit: Commit,
     /// Which component handles what.
     pub handlers: Handlers,
+    /// The tenants beside the default one.
+    pub tenants: Vec<TenantConfig>,
+    /// What a tenant has that does not say otherwise.
+    pub tenant_defaults: TenantDefaults,
     /// What is allowed and had better be changed, one sentence each, for the log.
     pub warnings: Vec<String>,
 }
 
 impl Config {
+    /// The tenant that the file's own tables describe.
+    #[must_use]
+    pub fn default_tenant(&self) -> TenantConfig {
+        TenantConfig {
+            name: crate::id::DEFAULT_TENANT.to_owned(),
+            auth: self.auth.clone(),
+            limits: self.limits.clone(),
+            sandbox: self.sandbox.clone(),
+            quota: self.quota.clone(),
+            handlers: self.handlers.clone(),
+        }
+    }
+
     /// Reads the file, if one is named, and lays the environment over it. `env` gives the value of a variable; an
     /// empty one counts as unset. Paths in the file are relative to its directory, those in the environment to
     /// the current one.
@@ -125,8 +148,12 @@ fn resolve(
     let auth = auth::read(&source, env("JWT_SECRET"), errors, &mut warnings);
     let limits = section(&source, errors);
     let sandbox = section(&source, errors);
+    let quota = section(&source, errors);
+    let deploy = section(&source, errors);
     let commit = section(&source, errors);
     let handlers = handlers::read(&source, errors);
+    let tenant_defaults = TenantDefaults::of(&source);
+    let tenants = tenants::read(&source, &tenant_defaults, errors);
     source.report_unknown_tables(errors);
 
     let config = Config {
@@ -136,11 +163,15 @@ fn resolve(
         auth: auth?,
         limits: limits?,
         sandbox: sandbox?,
+        quota: quota?,
+        deploy: deploy?,
         commit: commit?,
         handlers: handlers?,
+        tenants: tenants?,
+        tenant_defaults,
         warnings,
     };
-    check_together(&config, errors);
+    check_together(&config.limits, &config.sandbox, errors);
     Some(config)
 }
 
@@ -152,8 +183,7 @@ fn section<S: Section>(source: &Source, errors: &mut Errors) -> Option<S> {
 }
 
 /// Settings that are right one by one and make no sense together.
-fn check_together(config: &Config, errors: &mut Errors) {
-    let (limits, sandbox) = (&config.limits, &config.sandbox);
+fn check_together(limits: &Limits, sandbox: &Sandbox, errors: &mut Errors) {
     let mut at_most = |small: &str, large: &str, holds: bool| {
         if !holds {
             errors.push(ConfigError::new(small, format!("must not be larger than {large}")));
@@ -165,6 +195,11 @@ fn check_together(config: &Config, errors: &mut Errors) {
         "limits.packet",
         "limits.queue_bytes",
         limits.packet <= limits.queue_bytes,
+    );
+    at_most(
+        "limits.packet",
+        "limits.byte_burst",
+        limits.packet <= limits.byte_burst,
     );
     at_most(
         "limits.packet",

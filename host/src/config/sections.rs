@@ -134,6 +134,14 @@ section! {
     history_page_max: usize = 200, Count(1, 1000);
     /// Events of one connection that wait for their turn; a further one is refused.
     queue_events: usize = 2048, Count(1, 65_536);
+    /// Events of one connection in a second, on average; a further one is refused with the time to wait.
+    events_per_second: usize = 200, Count(1, 1_000_000);
+    /// Events that one connection may send at once.
+    event_burst: usize = 1000, Count(1, 1_000_000);
+    /// Bytes of the events of one connection in a second, on average.
+    bytes_per_second: usize = "1MiB", Size(KIB, GIB);
+    /// Bytes of events that one connection may send at once.
+    byte_burst: usize = "8MiB", Size(KIB, GIB);
     /// Bytes of the events of one connection that wait for their turn.
     queue_bytes: usize = "4MiB", Size(KIB, GIB);
     /// Packets that one client's own queue holds; what does not fit waits beside it, up to `outbound_bytes`.
@@ -181,6 +189,44 @@ section! {
     component_size: usize = "32MiB", Size(64 * KIB, 512 * MIB);
     /// How often running handlers are looked at, hence how exactly times are kept.
     tick: Duration = "1ms", Time(millis(1), millis(100));
+}
+
+section! {
+    /// What a tenant may cost in all, on this node. Each tenant has the whole of it.
+    pub Quota = "quota"
+    /// Connections.
+    connections: usize = 10_000, Count(1, 10_000_000);
+    /// Connections of one user.
+    connections_per_user: usize = 100, Count(1, 1_000_000);
+    /// Events in a second, on average.
+    events_per_second: usize = 5000, Count(1, 10_000_000);
+    /// Events at once.
+    event_burst: usize = 10_000, Count(1, 10_000_000);
+    /// Processor time of its handlers in a second: more than 1s is more than one processor.
+    guest_cpu: Duration = "500ms", Time(millis(1), secs(1000));
+    /// Handlers that run at once; further events wait.
+    instances: usize = 32, Count(1, 10_000);
+    /// Bytes of stored messages.
+    message_bytes: usize = "10GiB", Size(KIB, 1024 * 1024 * GIB);
+    /// Bytes of key-value data.
+    kv_bytes: usize = "256MiB", Size(KIB, 1024 * GIB);
+    /// Rooms with a message.
+    rooms: usize = 100_000, Count(1, 1_000_000_000);
+    /// Deployed handlers.
+    handlers: usize = 16, Count(1, 1000);
+    /// Versions of a deployed handler that are kept, ready to go back to.
+    versions: usize = 5, Count(2, 100);
+}
+
+section! {
+    /// When a new version of a handler goes back by itself.
+    pub Deploy = "deploy"
+    /// The share of its events that may end with a trap or run out of time, in percent.
+    failure_percent: usize = 2, Count(1, 100);
+    /// Fewer failed events than this never count.
+    failures: usize = 5, Count(1, 1_000_000);
+    /// The time over which events are counted.
+    window: Duration = "10s", Time(secs(1), secs(600));
 }
 
 section! {

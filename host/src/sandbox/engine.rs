@@ -9,7 +9,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use super::bindings;
 use super::call::CallState;
-use super::meter::{GuestLimits, Meter, tick};
+use super::meter::{GuestLimits, Meter, SlowLane, tick};
 use super::ticker::Ticker;
 
 /// Bytes of stack for WebAssembly code of one instance.
@@ -69,6 +69,7 @@ pub struct Sandbox {
     pub(super) limits: EngineLimits,
     /// Instances that may be made now. The pool errs when it is full; this waits.
     pub(super) places: Arc<Semaphore>,
+    pub(super) slow_lane: SlowLane,
     pub(super) ticker: Ticker,
 }
 
@@ -98,13 +99,14 @@ impl Sandbox {
             linker,
             limits,
             places,
+            slow_lane: Arc::new(Semaphore::new(slow_lane_width())),
             ticker,
         })
     }
 
     /// A store for one instance, with its limits armed and no event yet.
     pub(super) fn store(&self, limits: &GuestLimits) -> Store<CallState> {
-        let meter = Meter::new(limits, self.limits.tick);
+        let meter = Meter::new(limits, self.limits.tick, self.slow_lane.clone());
         let mut store = Store::new(&self.engine, CallState { call: None, meter });
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.transfer);
@@ -119,6 +121,12 @@ impl Sandbox {
     pub fn limits(&self) -> &EngineLimits {
         &self.limits
     }
+}
+
+/// Guests that run at once past their first tick: half of the machine's threads, so that the others are always there
+/// for guests that finish quickly.
+fn slow_lane_width() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))
 }
 
 fn config(pool: Option<&EngineLimits>) -> Config {

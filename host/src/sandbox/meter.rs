@@ -1,7 +1,10 @@
 //! What one event may spend in its instance, and what it has spent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::call::CallState;
@@ -47,6 +50,13 @@ pub(super) enum Stopped {
     NoEvent,
 }
 
+/// The lane in which guests go on that did not finish within their first tick, a few at a time and each for a tick,
+/// in the order in which they came: however many guests loop, the other threads serve the quick ones.
+pub(super) type SlowLane = Arc<Semaphore>;
+
+/// A guest's place in the slow lane, while it has one.
+type Turn = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
+
 /// What has been spent.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -59,10 +69,13 @@ pub(super) struct Meter {
     host_calls_max: u32,
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
     pub(super) memory_refused: bool,
+    slow_lane: SlowLane,
+    /// Made at the first tick.
+    turn: Option<Turn>,
 }
 
 impl Meter {
-    pub(super) fn new(limits: &GuestLimits, tick: Duration) -> Self {
+    pub(super) fn new(limits: &GuestLimits, tick: Duration, slow_lane: SlowLane) -> Self {
         let ticks = limits.guest_time.as_nanos().div_ceil(tick.as_nanos().max(1));
         Self {
             ticks_left: u64::try_from(ticks).unwrap_or(u64::MAX),
@@ -73,6 +86,8 @@ impl Meter {
             host_calls: 0,
             host_calls_max: limits.host_calls,
             memory_refused: false,
+            slow_lane,
+            turn: None,
         }
     }
 
@@ -82,6 +97,10 @@ impl Meter {
 
     /// Counts a call of the host.
     pub(super) fn host_call(&mut self) -> Result<(), Stopped> {
+        // The call may wait, and nobody should wait for that.
+        if let Some(turn) = &self.turn {
+            turn.lock().take();
+        }
         self.host_calls = self.host_calls.saturating_add(1);
         if self.host_calls > self.host_calls_max {
             Err(Stopped::HostCalls)
@@ -94,13 +113,22 @@ impl Meter {
 /// A tick has passed while the guest ran: let others run too, and stop it when its time is up.
 pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
     let meter = &mut store.data_mut().meter;
-    match meter.ticks_left.checked_sub(1) {
-        Some(left) => {
-            meter.ticks_left = left;
-            Ok(UpdateDeadline::Yield(1))
+    let Some(left) = meter.ticks_left.checked_sub(1) else {
+        return Err(Stopped::GuestTime.into());
+    };
+    meter.ticks_left = left;
+    let lane = meter.slow_lane.clone();
+    let turn = meter.turn.get_or_insert_default().clone();
+    let next_turn = async move {
+        // Given back before it is asked for again, or nobody else would ever get it.
+        turn.lock().take();
+        tokio::task::yield_now().await;
+        // The lane is never closed; without a place the guest would merely not be held back.
+        if let Ok(place) = lane.acquire_owned().await {
+            *turn.lock() = Some(place);
         }
-        None => Err(Stopped::GuestTime.into()),
-    }
+    };
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(next_turn)))
 }
 
 impl ResourceLimiter for Meter {
