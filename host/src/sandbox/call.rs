@@ -119,7 +119,7 @@ impl Handler {
     async fn run(&self, store: &mut Store<CallState>, input: Input<'_>, call: Call) -> wasmtime::Result<Handled> {
         // wit aliases of `string` lower from `&String`, not from `&str`.
         let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
-        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let instance = self.compiled.pre.instantiate_async(&mut *store).await?;
         store.data_mut().call = Some(call);
         let context = types::Context {
             user: &user,
@@ -133,7 +133,7 @@ impl Handler {
                 metadata,
                 client_id,
             } => {
-                let guest = present(&self.exports.message)?.load(&mut *store, &instance)?;
+                let guest = present(&self.compiled.exports.message)?.load(&mut *store, &instance)?;
                 let message = exports::on_message::Incoming {
                     room,
                     content,
@@ -143,25 +143,25 @@ impl Handler {
                 guest.call_handle(store, context, message).await
             }
             Input::Typing { room, typing } => {
-                let guest = present(&self.exports.typing)?.load(&mut *store, &instance)?;
+                let guest = present(&self.compiled.exports.typing)?.load(&mut *store, &instance)?;
                 Ok(guest.call_handle(store, context, room, typing).await?.map(|()| None))
             }
             Input::Receipt { message } => {
-                let guest = present(&self.exports.receipt)?.load(&mut *store, &instance)?;
+                let guest = present(&self.compiled.exports.receipt)?.load(&mut *store, &instance)?;
                 Ok(guest.call_handle(store, context, message).await?.map(|()| None))
             }
             Input::Presence(change) => {
-                let guest = present(&self.exports.presence)?.load(&mut *store, &instance)?;
+                let guest = present(&self.compiled.exports.presence)?.load(&mut *store, &instance)?;
                 Ok(guest.call_handle(store, context, change).await?.map(|()| None))
             }
             Input::Join { room } => {
-                let guest = present(&self.exports.room)?.load(&mut *store, &instance)?;
+                let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
                 guest
                     .call_handle(store, context, exports::on_room::Request::Join(room))
                     .await
             }
             Input::Leave { room } => {
-                let guest = present(&self.exports.room)?.load(&mut *store, &instance)?;
+                let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
                 guest
                     .call_handle(store, context, exports::on_room::Request::Leave(room))
                     .await
@@ -171,7 +171,7 @@ impl Handler {
                 arguments,
                 attachments,
             } => {
-                let guest = present(&self.exports.event)?.load(&mut *store, &instance)?;
+                let guest = present(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
                 guest.call_handle(store, context, name, arguments, attachments).await
             }
         }

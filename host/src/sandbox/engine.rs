@@ -1,14 +1,17 @@
 //! The engine: settings, the pool of instances, the ticker, and the linker with every capability.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 
 use super::bindings;
 use super::call::CallState;
+use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, SlowLane, tick};
 use super::ticker::Ticker;
 
@@ -70,6 +73,8 @@ pub struct Sandbox {
     /// Instances that may be made now. The pool errs when it is full; this waits.
     pub(super) places: Arc<Semaphore>,
     pub(super) slow_lane: SlowLane,
+    /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
+    pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
     pub(super) ticker: Ticker,
 }
 
@@ -99,6 +104,7 @@ impl Sandbox {
             linker,
             limits,
             places,
+            compiled: Mutex::default(),
             slow_lane: Arc::new(Semaphore::new(slow_lane_width())),
             ticker,
         })

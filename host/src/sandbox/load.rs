@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
@@ -100,7 +101,6 @@ pub enum LoadError {
     Instantiate(String),
 }
 
-#[derive(Clone)]
 pub(super) struct Exports {
     pub(super) message: Option<exports::on_message::GuestIndices>,
     pub(super) typing: Option<exports::on_typing::GuestIndices>,
@@ -110,17 +110,58 @@ pub(super) struct Exports {
     pub(super) event: Option<exports::on_event::GuestIndices>,
 }
 
-/// One version of a handler: compiled, linked and checked. Calls share it.
-pub struct Handler {
+/// A component, compiled, linked and checked. Shared by all handlers that are made of the same bytes.
+pub(super) struct Compiled {
     pub(super) pre: InstancePre<CallState>,
     pub(super) exports: Exports,
-    pub(super) sandbox: Arc<Sandbox>,
-    info: Arc<HandlerInfo>,
     sha256: [u8; 32],
     interfaces: BTreeSet<Interface>,
 }
 
+/// How a version has fared on this node.
+#[derive(Debug, Default)]
+pub struct Record {
+    handled: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Record {
+    /// Counts an event; `failed` when the handler trapped or ran out of time.
+    pub fn count(&self, failed: bool) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events handled, and those of them that failed.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        // In this order, so that there are never more failed ones than handled ones.
+        let failed = self.failed.load(Ordering::Relaxed);
+        (self.handled.load(Ordering::Relaxed).max(failed), failed)
+    }
+}
+
+/// One version of a handler of one tenant. Calls share it.
+pub struct Handler {
+    pub(super) compiled: Arc<Compiled>,
+    pub(super) sandbox: Arc<Sandbox>,
+    info: Arc<HandlerInfo>,
+    /// How it has fared.
+    pub record: Record,
+}
+
 impl Handler {
+    fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, info: Arc<HandlerInfo>) -> Self {
+        Self {
+            compiled,
+            sandbox: sandbox.clone(),
+            info,
+            record: Record::default(),
+        }
+    }
+
     /// Name and settings.
     #[must_use]
     pub fn info(&self) -> &Arc<HandlerInfo> {
@@ -130,36 +171,37 @@ impl Handler {
     /// Of the component's bytes, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> String {
-        self.sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
-            use fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&self.compiled.sha256)
     }
 
-    /// The same version under another name and with other settings.
+    /// The same component under another name and with other settings.
     #[must_use]
     pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
-        Self {
-            pre: self.pre.clone(),
-            exports: self.exports.clone(),
-            sandbox: self.sandbox.clone(),
-            info,
-            sha256: self.sha256,
-            interfaces: self.interfaces.clone(),
-        }
+        Self::new(&self.sandbox, self.compiled.clone(), info)
     }
 
     /// What it handles.
     #[must_use]
     pub fn handles(&self, interface: Interface) -> bool {
-        self.interfaces.contains(&interface)
+        self.compiled.interfaces.contains(&interface)
     }
 
     /// Everything it handles.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
-        self.interfaces.iter().copied()
+        self.compiled.interfaces.iter().copied()
     }
+}
+
+/// Bytes in hexadecimal.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            use fmt::Write as _;
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 impl Sandbox {
@@ -175,6 +217,22 @@ impl Sandbox {
                 max: self.limits.component_size,
             });
         }
+        let sha256 = Sha256::digest(bytes).into();
+        let known = self.compiled.lock().get(&sha256).and_then(Weak::upgrade);
+        let compiled = match known {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = Arc::new(self.compile(bytes, sha256)?);
+                let mut all = self.compiled.lock();
+                all.retain(|_, other| other.strong_count() > 0);
+                all.insert(sha256, Arc::downgrade(&compiled));
+                compiled
+            }
+        };
+        Ok(Handler::new(self, compiled, info))
+    }
+
+    fn compile(self: &Arc<Self>, bytes: &[u8], sha256: [u8; 32]) -> Result<Compiled, LoadError> {
         check_header(bytes)?;
         // `from_binary` takes neither text nor precompiled code, which would be run as it is.
         let component =
@@ -199,12 +257,9 @@ impl Sandbox {
             return Err(LoadError::NoExports);
         }
         try_out(self, &pre, &exports)?;
-        let sha256 = Sha256::digest(bytes).into();
-        Ok(Handler {
+        Ok(Compiled {
             pre,
             exports,
-            sandbox: self.clone(),
-            info,
             sha256,
             interfaces,
         })
