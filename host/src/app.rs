@@ -1,7 +1,6 @@
 //! The wiring: from a checked configuration to a running server. The only place that knows all concrete types.
 
 mod dev;
-mod handlers;
 mod http;
 mod shutdown;
 
@@ -12,22 +11,21 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
-use crate::auth::{Authenticator, Key};
-use crate::capability::{CallLimits, SystemChance};
-use crate::cluster::Hall;
+use crate::auth::Key;
+use crate::capability::SystemChance;
 use crate::commit::Committer;
 use crate::config::{Config, StoreUrl};
+use crate::control::{Control, Parts};
 use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::metrics::Metrics;
-use crate::sandbox::{EngineLimits, GuestLimits, Sandbox};
+use crate::sandbox::{EngineLimits, Sandbox};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
-use crate::tenant::{ClientLimits, Tenant};
 
+pub use crate::control::{guest_limits, load_component, shipped};
 pub use dev::{Development, PageMinter};
-pub use handlers::{load_component, load_routes, shipped};
 
 /// Runs the server until it is told to stop. `development` adds the page and tokens for it.
 ///
@@ -49,26 +47,44 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         chance: Arc::new(SystemChance),
         draining: AtomicBool::new(false),
     });
-
     let sandbox = Arc::new(Sandbox::new(engine_limits(&config))?);
-    let tenant = Arc::new(tenant(&config, &sandbox, &metrics)?);
 
-    let mut reloading = None;
-    if let Some(development) = &development {
-        reloading = Some(development.watch(&config, &sandbox, &tenant));
-    }
     let minter = development.as_ref().map(|development| development.minter.clone());
+    let control_cell = Arc::new(std::sync::OnceLock::new());
     let state = http::State {
-        store,
-        metrics,
+        store: store.clone(),
+        metrics: metrics.clone(),
         services: services.clone(),
-        tenant: tenant.clone(),
+        control: control_cell.clone(),
         minter,
         asked: Arc::default(),
     };
     let (router, server) = Server::attach(http::router(state), services.clone(), server_limits(&config));
-    server.open(tenant.clone());
-    let expiry = server.enforce_expiry();
+    let server = Arc::new(server);
+    let control = Control::new(Parts {
+        catalog: sqlite.clone(),
+        store,
+        sandbox: sandbox.clone(),
+        server: server.clone(),
+        metrics,
+        defaults: config.tenant_defaults.clone(),
+        deploy: config.deploy.clone(),
+    });
+    for tenant in std::iter::once(config.default_tenant()).chain(config.tenants.iter().cloned()) {
+        let name = tenant.name.clone();
+        control
+            .open(tenant)
+            .await
+            .with_context(|| format!("the tenant {name}"))?;
+    }
+    control.sync().await.context("what operators decided cannot be read")?;
+    let _ = control_cell.set(control.clone());
+    let following = control.follow();
+    let reloading = match &development {
+        Some(development) => Some(development.watch(&config, &sandbox, &control).await),
+        None => None,
+    };
+    let expiry = server.enforce_tokens();
     let refuse = axum::middleware::from_fn_with_state(services.clone(), http::refuse_when_draining);
     let router = router.layer(refuse).layer(http::cors(&config)?);
 
@@ -84,7 +100,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         }
     });
 
-    announce(&config, address, &tenant, development.as_ref());
+    announce(&config, address, &control, development.as_ref()).await;
     shutdown::signal().await?;
     tracing::info!("stopping: no new connections; finishing what is in flight");
     let left = server
@@ -92,7 +108,8 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         .await;
     let _ = stop.send(());
     let _ = serving.await;
-    drop((server, expiry, reloading, tenant, services));
+    following.abort();
+    drop((server, expiry, reloading, control, control_cell, services));
     shutdown::finish(committing, sqlite, config.server.shutdown_timeout.mul_f32(0.2), left).await;
     Ok(())
 }
@@ -116,19 +133,6 @@ fn open_store(config: &Config) -> Result<SqliteStore> {
     }
 }
 
-fn tenant(config: &Config, sandbox: &Arc<Sandbox>, metrics: &Arc<Metrics>) -> Result<Tenant> {
-    let authenticator = Authenticator::new(DEFAULT_TENANT, &config.auth)?;
-    let routes = load_routes(sandbox, &config.handlers)?;
-    Ok(Tenant::new(
-        authenticator,
-        Hall::open(metrics.clone()),
-        client_limits(config),
-        call_limits(config),
-        guest_limits(config),
-        routes,
-    ))
-}
-
 fn engine_limits(config: &Config) -> EngineLimits {
     EngineLimits {
         instances: u32::try_from(config.sandbox.instances).unwrap_or(u32::MAX),
@@ -149,59 +153,12 @@ fn server_limits(config: &Config) -> ServerLimits {
         ping_interval: limits.ping_interval,
         ping_timeout: limits.ping_timeout,
         connect_timeout: limits.connect_timeout,
-    }
-}
-
-fn client_limits(config: &Config) -> ClientLimits {
-    let limits = &config.limits;
-    let page = |messages: usize| u32::try_from(messages).unwrap_or(u32::MAX);
-    ClientLimits {
-        packet: limits.packet,
-        event_name: limits.event_name,
-        room_id: limits.room_id,
-        content: limits.content,
-        metadata: limits.metadata,
-        client_id: limits.client_id,
-        json_depth: limits.json_depth,
-        history_page: page(limits.history_page),
-        history_page_max: page(limits.history_page_max),
-        presence_users: limits.presence_users,
-        queue_events: limits.queue_events,
-        queue_bytes: limits.queue_bytes,
-    }
-}
-
-fn call_limits(config: &Config) -> CallLimits {
-    let (limits, sandbox) = (&config.limits, &config.sandbox);
-    CallLimits {
-        content: limits.content,
-        metadata: limits.metadata,
-        client_id: limits.client_id,
-        event_name: limits.event_name,
-        history_page_max: u32::try_from(limits.history_page_max).unwrap_or(u32::MAX),
-        presence_users: limits.presence_users,
-        rooms_per_connection: limits.rooms_per_connection,
-        effects: sandbox.effects,
-        output: sandbox.output,
-        log_bytes: sandbox.log_bytes,
-    }
-}
-
-/// What the sandbox holds a handler to.
-#[must_use]
-pub fn guest_limits(config: &Config) -> GuestLimits {
-    let sandbox = &config.sandbox;
-    GuestLimits {
-        guest_time: sandbox.guest_time,
-        wall_time: sandbox.wall_time,
-        memory: sandbox.memory,
-        host_calls: u32::try_from(sandbox.host_calls).unwrap_or(u32::MAX),
-        transfer: sandbox.transfer,
+        expiring_notice: config.auth.expiring_notice,
     }
 }
 
 /// What an operator wants to see at start: where to connect, where the data is, who handles what.
-fn announce(config: &Config, address: SocketAddr, tenant: &Tenant, development: Option<&Development>) {
+async fn announce(config: &Config, address: SocketAddr, control: &Control, development: Option<&Development>) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -218,10 +175,16 @@ fn announce(config: &Config, address: SocketAddr, tenant: &Tenant, development: 
         .collect::<Vec<_>>()
         .join(", ");
     tracing::info!("tokens are verified with: {keys}");
-    for (interface, handler) in tenant.routes().iter() {
-        let sha256 = handler.sha256();
-        let short = sha256.get(..12).unwrap_or_default();
-        tracing::info!("{interface} events: handler {} (sha256 {short}…)", handler.info().name);
+    for tenant in control.served().await {
+        if tenant.id().as_str() != DEFAULT_TENANT {
+            tracing::info!("tenant {} on the namespace {}", tenant.id(), tenant.id().namespace());
+            continue;
+        }
+        for (interface, handler) in tenant.routes().iter() {
+            let sha256 = handler.sha256();
+            let short = sha256.get(..12).unwrap_or_default();
+            tracing::info!("{interface} events: handler {} (sha256 {short}…)", handler.info().name);
+        }
     }
     tracing::info!("listening on http://{address}");
     if let Some(development) = development {

@@ -1,6 +1,7 @@
 //! What a client is told when an event fails: a stable code, words for people, and whether to try again.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -80,14 +81,43 @@ pub struct EventError {
     pub code: Code,
     /// Words for people. Never the inner cause.
     pub message: Cow<'static, str>,
+    /// When it is a limit that was hit: after how long trying again makes sense.
+    pub retry_after: Option<Duration>,
 }
 
 impl EventError {
+    /// A limit was hit; trying again makes sense after a while.
+    pub fn limited(code: Code, message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+
+    /// Whether the same event may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.code.is_retryable() || self.retry_after.is_some()
+    }
+
+    /// After how many milliseconds, rounded up, trying again makes sense; at least 1.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        let after = self.retry_after?;
+        Some(
+            u64::try_from(after.as_micros().div_ceil(1000))
+                .unwrap_or(u64::MAX)
+                .max(1),
+        )
+    }
+
     /// Makes one.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             message: message.into(),
+            retry_after: None,
         }
     }
 }

@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
 
 use crate::error::Code;
 use crate::sandbox::{Interface, TrapKind};
@@ -49,6 +52,64 @@ pub struct Metrics {
     host_handled: IntCounter,
     failures: Vec<(Code, IntCounter)>,
     traps: Vec<(TrapKind, IntCounter)>,
+    tenants: TenantVectors,
+}
+
+/// What is counted for each tenant, by its name.
+#[derive(Clone)]
+struct TenantVectors {
+    connections: IntGaugeVec,
+    events: IntCounterVec,
+    refused: IntCounterVec,
+    cpu: CounterVec,
+    limits: GaugeVec,
+}
+
+/// What one tenant uses. Its series end when this is dropped.
+pub struct TenantMetrics {
+    name: String,
+    vectors: TenantVectors,
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Events that were let in.
+    pub events: IntCounter,
+    /// Events that were refused because a limit was hit.
+    pub refused: IntCounter,
+    cpu: Counter,
+}
+
+/// The names under which a tenant's limits are shown beside what it uses.
+const TENANT_LIMITS: [&str; 3] = ["connections", "events_per_second", "guest_cpu_seconds_per_second"];
+
+impl TenantMetrics {
+    /// Threads were busy with its handlers for so long.
+    pub fn spent(&self, cpu: Duration) {
+        self.cpu.inc_by(cpu.as_secs_f64());
+    }
+
+    /// Shows its limits, in the order of the label: connections, events and seconds of processor time in a second.
+    pub fn limits(&self, limits: [f64; 3]) {
+        for (name, limit) in TENANT_LIMITS.into_iter().zip(limits) {
+            self.vectors
+                .limits
+                .with_label_values(&[self.name.as_str(), name])
+                .set(limit);
+        }
+    }
+}
+
+impl Drop for TenantMetrics {
+    fn drop(&mut self) {
+        let name = [self.name.as_str()];
+        // One that is not there has been removed already.
+        let _ = self.vectors.connections.remove_label_values(&name);
+        let _ = self.vectors.events.remove_label_values(&name);
+        let _ = self.vectors.refused.remove_label_values(&name);
+        let _ = self.vectors.cpu.remove_label_values(&name);
+        for limit in TENANT_LIMITS {
+            let _ = self.vectors.limits.remove_label_values(&[self.name.as_str(), limit]);
+        }
+    }
 }
 
 struct Maker {
@@ -101,7 +162,32 @@ impl Metrics {
             .buckets(GUEST_TIME.to_vec()),
             &["handler"],
         ))?;
+        let tenant = ["tenant"];
+        let tenants = TenantVectors {
+            connections: make.add(IntGaugeVec::new(
+                Opts::new("parlance_tenant_connections", "Open connections, by tenant"),
+                &tenant,
+            ))?,
+            events: make.counters("parlance_tenant_events_total", "Events let in, by tenant", "tenant")?,
+            refused: make.counters(
+                "parlance_tenant_limited_total",
+                "Events refused because a limit was hit, by tenant",
+                "tenant",
+            )?,
+            cpu: make.add(CounterVec::new(
+                Opts::new(
+                    "parlance_tenant_guest_cpu_seconds_total",
+                    "Processor time of handlers, by tenant",
+                ),
+                &tenant,
+            ))?,
+            limits: make.add(GaugeVec::new(
+                Opts::new("parlance_tenant_limit", "What a tenant may use, by tenant and limit"),
+                &["tenant", "limit"],
+            ))?,
+        };
         Ok(Self {
+            tenants,
             connections: make.gauge("parlance_connections", "Open connections")?,
             connected: make.counter("parlance_connected_total", "Connections accepted")?,
             refused: make.counter("parlance_refused_total", "Connections refused for their token")?,
@@ -146,6 +232,20 @@ impl Metrics {
                 .collect(),
             registry: make.registry,
         })
+    }
+
+    /// Counts for one tenant.
+    #[must_use]
+    pub fn tenant(&self, name: &str) -> TenantMetrics {
+        let label = [name];
+        TenantMetrics {
+            name: name.to_owned(),
+            connections: self.tenants.connections.with_label_values(&label),
+            events: self.tenants.events.with_label_values(&label),
+            refused: self.tenants.refused.with_label_values(&label),
+            cpu: self.tenants.cpu.with_label_values(&label),
+            vectors: self.tenants.clone(),
+        }
     }
 
     /// A handler has run.

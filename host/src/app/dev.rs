@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 
-use super::handlers::load_component;
 use crate::auth::{MintError, Minter};
 use crate::capability::HandlerInfo;
 use crate::config::{Config, Handlers};
+use crate::control::{Control, load_component};
 use crate::dispatch::now_ms;
+use crate::id::DEFAULT_TENANT;
 use crate::sandbox::{Interface, Sandbox};
-use crate::tenant::{Routes, Tenant};
+use crate::tenant::Routes;
 
 include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
@@ -47,14 +48,14 @@ pub struct Development {
 
 impl Development {
     /// Loads the components, and again whenever one of their files changes, while the task lives.
-    pub(super) fn watch(&self, config: &Config, sandbox: &Arc<Sandbox>, tenant: &Arc<Tenant>) -> Reloading {
-        let base = Routes::clone(&tenant.routes());
+    pub(super) async fn watch(&self, config: &Config, sandbox: &Arc<Sandbox>, control: &Arc<Control>) -> Reloading {
+        let base = control.base(DEFAULT_TENANT).await;
         let overlay = Overlay {
             sandbox: sandbox.clone(),
             handlers: config.handlers.clone(),
             base,
         };
-        let (tenant, components) = (tenant.clone(), self.components.clone());
+        let (control, components) = (control.clone(), self.components.clone());
         Reloading(tokio::spawn(async move {
             let mut seen = Vec::new();
             loop {
@@ -64,7 +65,7 @@ impl Development {
                     // Compiling takes a while: not on a thread that serves sockets.
                     let routes = tokio::task::spawn_blocking(move || overlay.routes(&components)).await;
                     if let Ok(Some(routes)) = routes {
-                        tenant.set_routes(routes);
+                        control.set_base(DEFAULT_TENANT, routes).await;
                     }
                     seen = stamps;
                 }

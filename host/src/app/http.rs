@@ -1,6 +1,6 @@
 //! What is served besides Socket.IO: health, metrics, and in development the page.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -16,10 +16,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::dev::{PAGE, PageMinter};
 use crate::config::Config;
+use crate::control::Control;
 use crate::dispatch::Services;
+use crate::id::DEFAULT_TENANT;
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::tenant::Tenant;
 
 /// Bytes of a request for a development token.
 const TOKEN_REQUEST: usize = 4096;
@@ -30,7 +31,8 @@ pub(super) struct State {
     pub(super) store: Arc<dyn Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) services: Arc<Services>,
-    pub(super) tenant: Arc<Tenant>,
+    /// Set once all is set up.
+    pub(super) control: Arc<OnceLock<Arc<Control>>>,
     pub(super) minter: Option<Arc<PageMinter>>,
     /// When the store was last asked, and whether it could serve.
     pub(super) asked: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
@@ -125,12 +127,16 @@ struct Readiness {
 async fn ready(Shared(state): Shared<State>) -> Response {
     let serves = state.store_serves().await;
     let draining = state.services.draining.load(std::sync::atomic::Ordering::Relaxed);
-    let handlers: Vec<_> = state
-        .tenant
-        .routes()
-        .iter()
-        .map(|(interface, _)| interface.name())
-        .collect();
+    let default = match state.control.get() {
+        Some(control) => control
+            .served()
+            .await
+            .into_iter()
+            .find(|tenant| tenant.id().as_str() == DEFAULT_TENANT),
+        None => None,
+    };
+    let routes = default.map(|tenant| tenant.routes()).unwrap_or_default();
+    let handlers: Vec<_> = routes.iter().map(|(interface, _)| interface.name()).collect();
     let ready = serves && !draining && !handlers.is_empty();
     let status = if ready {
         StatusCode::OK

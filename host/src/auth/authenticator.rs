@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use super::error::AuthError;
 use super::identity::{Identity, Verified};
 use super::key::Key;
+use super::revocation::{Revocation, Revocations};
 use crate::id::{InvalidId, TenantId, UserId};
 
 /// Longest token, in bytes. A longer one is refused before anything looks into it.
@@ -27,6 +29,8 @@ pub struct Policy {
     pub issuer: Vec<String>,
     /// How far the clocks of issuer and server may be apart, when `exp` and `nbf` are judged.
     pub leeway: Duration,
+    /// How long before its token expires a client is told.
+    pub expiring_notice: Duration,
 }
 
 /// Verifies tokens for one tenant.
@@ -34,6 +38,7 @@ pub struct Authenticator {
     tenant: TenantId,
     keys: Vec<(Key, Validation)>,
     leeway_ms: u64,
+    revocations: ArcSwap<Revocations>,
 }
 
 impl Authenticator {
@@ -52,7 +57,19 @@ impl Authenticator {
             tenant: TenantId::assume_verified(tenant)?,
             keys,
             leeway_ms,
+            revocations: ArcSwap::default(),
         })
+    }
+
+    /// Replaces what is revoked.
+    pub fn set_revocations<'a>(&self, entries: impl IntoIterator<Item = &'a Revocation>) {
+        self.revocations.store(Arc::new(Revocations::of(entries)));
+    }
+
+    /// Whether the identity's token has been revoked.
+    #[must_use]
+    pub fn is_revoked(&self, identity: &Identity) -> bool {
+        self.revocations.load().concern(identity)
     }
 
     /// The tenant for which identities are made.
@@ -105,7 +122,11 @@ impl Authenticator {
             issued_at_ms: fields.get("iat").and_then(time_ms),
             token_id: text("jti").map(Arc::from),
         };
-        Ok(Identity::verified(self.tenant.clone(), token))
+        let identity = Identity::verified(self.tenant.clone(), token);
+        if self.is_revoked(&identity) {
+            return Err(AuthError::Revoked);
+        }
+        Ok(identity)
     }
 
     /// The claims as signed, once a key has verified them and audience and issuer are right.

@@ -32,6 +32,9 @@ pub enum AuthError {
     /// An issuer is configured and `iss` is absent or another.
     #[error("Authentication error: the token is from another issuer")]
     WrongIssuer,
+    /// The tenant's operator has revoked it.
+    #[error("Authentication error: the token has been revoked")]
+    Revoked,
     /// Neither `sub` nor `id` is a user id: 1 to 128 bytes without control characters, or an integer.
     #[error("Authentication error: the token names no valid user (claim `sub` or `id`)")]
     NoUser,
@@ -51,6 +54,7 @@ impl AuthError {
             Self::NotYetValid => "token-not-yet-valid",
             Self::WrongAudience => "token-wrong-audience",
             Self::WrongIssuer => "token-wrong-issuer",
+            Self::Revoked => "token-revoked",
             Self::NoUser => "token-no-user",
         }
     }

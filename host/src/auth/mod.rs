@@ -13,6 +13,7 @@ mod error;
 mod identity;
 mod key;
 mod mint;
+mod revocation;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +22,4 @@ pub use error::AuthError;
 pub use identity::{Identity, MAX_NAME_BYTES};
 pub use key::{Algorithm, Key, KeyError, MIN_SECRET_BYTES};
 pub use mint::{MintError, Minter};
+pub use revocation::Revocation;

@@ -12,4 +12,4 @@ mod wire;
 
 pub use connection::{Connection, Outgoing, Outlet, SendFailed};
 pub use hall::{Delivery, Hall, HallGone};
-pub use wire::{Reply, Responder, history_reply, join_reply, presence_reply};
+pub use wire::{Reply, Responder, history_reply, join_reply, presence_reply, token_expiring};

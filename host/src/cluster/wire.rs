@@ -98,12 +98,15 @@ struct OkBody<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ErrorBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<&'a str>,
     code: &'static str,
     message: &'a str,
     retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -210,6 +213,18 @@ fn posted(message: &Message) -> Posted<'_> {
     }
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Expiring {
+    expires_at: u64,
+}
+
+/// `token-expiring`: when the client's token expires, in milliseconds since the Unix epoch.
+#[must_use]
+pub fn token_expiring(expires_at: u64) -> Outgoing {
+    event("token-expiring", &Expiring { expires_at }, 64)
+}
+
 /// The acknowledgement of `join-room`.
 #[must_use]
 pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>) -> Bytes {
@@ -292,7 +307,7 @@ impl Responder {
 
     /// Answers an event that failed: by the acknowledgement, else by `error-event`.
     pub fn fail(&self, connection: &Connection, error: &EventError) {
-        let retryable = error.code.is_retryable();
+        let (retryable, retry_after_ms) = (error.is_retryable(), error.retry_after_ms());
         let (code, message) = (error.code.as_str(), &*error.message);
         let outgoing = match self.ack {
             Some(id) => {
@@ -301,6 +316,7 @@ impl Responder {
                     code,
                     message,
                     retryable,
+                    retry_after_ms,
                 };
                 Outgoing::Acknowledgement {
                     id,
@@ -314,6 +330,7 @@ impl Responder {
                     code,
                     message,
                     retryable,
+                    retry_after_ms,
                 },
                 192,
             ),

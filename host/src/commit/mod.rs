@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -20,6 +20,9 @@ use crate::store::{Refusal, StorageQuota, Store, StoreError, Unit, Write, Writte
 /// Jobs waiting for the committer; handlers' tasks wait when it is full.
 const WAITING: usize = 4096;
 
+/// After how long an event that found no room in the store may be tried again: somebody has to make room first.
+const QUOTA_RETRY: Duration = Duration::from_secs(60);
+
 /// How often a batch lets others run before it goes off.
 const ROUNDS: usize = 8;
 
@@ -27,6 +30,8 @@ const ROUNDS: usize = 8;
 pub struct Job {
     /// Where it becomes visible.
     pub hall: Hall,
+    /// What the tenant may keep.
+    pub quota: StorageQuota,
     /// What is to happen. `written` is empty until the store has answered; an event that has failed already says so
     /// there, has no effects, and is told in its turn.
     pub delivery: Delivery,
@@ -94,9 +99,8 @@ type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
 async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
     let units: Vec<Unit> = jobs
         .iter()
-        .map(|job| &job.delivery)
-        .filter(|event| is_durable(event))
-        .map(unit)
+        .filter(|job| is_durable(&job.delivery))
+        .map(|job| unit(&job.delivery, job.quota))
         .collect();
     if units.is_empty() {
         return Ok(Vec::new());
@@ -121,7 +125,7 @@ fn is_durable(event: &Delivery) -> bool {
     event.effects.iter().any(Effect::is_durable)
 }
 
-fn unit(event: &Delivery) -> Unit {
+fn unit(event: &Delivery, quota: StorageQuota) -> Unit {
     let identity = event.connection.identity.load();
     let writes = event.effects.iter().filter_map(|effect| match effect {
         Effect::Post(draft) => Some(Write::Append(draft.clone())),
@@ -146,7 +150,7 @@ fn unit(event: &Delivery) -> Unit {
     Unit {
         tenant: identity.tenant().clone(),
         writes: writes.collect(),
-        quota: StorageQuota::UNLIMITED,
+        quota,
     }
 }
 
@@ -161,7 +165,7 @@ fn deliveries(
         Err(_) => (Vec::new().into_iter(), true),
     };
     let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
-    for Job { hall, mut delivery } in jobs {
+    for Job { hall, mut delivery, .. } in jobs {
         if is_durable(&delivery) {
             delivery.written = if down {
                 Err(EventError::new(
@@ -190,6 +194,6 @@ fn refused(refusal: Refusal) -> EventError {
     match refusal {
         Refusal::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
         Refusal::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
-        Refusal::QuotaExceeded(_) => EventError::new(Code::QuotaExceeded, refusal.to_string()),
+        Refusal::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, refusal.to_string(), QUOTA_RETRY),
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn read(
         audience: auth.audience,
         issuer: auth.issuer,
         leeway: auth.leeway,
+        expiring_notice: auth.expiring_notice,
     })
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use super::auth::KEYS_EXAMPLE;
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
-use super::tenants;
 use super::sections::{Auth, Commit, Deploy, Limits, Log, Quota, Sandbox, Section, Server, Setting, Store};
+use super::tenants;
 
 /// How tenants look in the file.
 const TENANTS_EXAMPLE: &str = "\

@@ -196,11 +196,7 @@ fn check_together(limits: &Limits, sandbox: &Sandbox, errors: &mut Errors) {
         "limits.queue_bytes",
         limits.packet <= limits.queue_bytes,
     );
-    at_most(
-        "limits.packet",
-        "limits.byte_burst",
-        limits.packet <= limits.byte_burst,
-    );
+    at_most("limits.packet", "limits.byte_burst", limits.packet <= limits.byte_burst);
     at_most(
         "limits.packet",
         "limits.outbound_bytes",

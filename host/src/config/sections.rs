@@ -105,6 +105,8 @@ section! {
     pub(super) Auth = "auth"
     /// How far the clocks of the token's issuer and of this server may be apart.
     leeway: Duration = "5s", Time(Duration::ZERO, secs(300));
+    /// How long before its token expires a client is told with `token-expiring`. Of the file's own table, for all tenants.
+    expiring_notice: Duration = "60s", Time(secs(1), secs(86_400));
     /// When not empty, a token's `aud` must have one of these.
     audience: Vec<String> = [], Texts;
     /// When not empty, a token's `iss` must be one of these.

@@ -20,7 +20,13 @@ use crate::id::{DEFAULT_TENANT, check_tenant_name};
 pub(super) const TABLE: &str = "tenants";
 
 /// What a tenant's tables may hold.
-const TABLES: [&str; 5] = [Auth::TABLE, Limits::TABLE, Sandbox::TABLE, Quota::TABLE, handlers::TABLE];
+const TABLES: [&str; 5] = [
+    Auth::TABLE,
+    Limits::TABLE,
+    Sandbox::TABLE,
+    Quota::TABLE,
+    handlers::TABLE,
+];
 /// Those whose keys default to the file's own.
 const INHERITED: [&str; 3] = [Limits::TABLE, Sandbox::TABLE, Quota::TABLE];
 /// Settings that the tenants share, hence none has its own.
@@ -103,7 +109,11 @@ impl TenantDefaults {
             errors.push(ConfigError::new(key, "is unknown").help(format!("known here: {}", TABLES.join(", "))));
         }
         for (table, shared) in SHARED {
-            let keys = own.get(table).and_then(Value::as_table).into_iter().flat_map(Table::keys);
+            let keys = own
+                .get(table)
+                .and_then(Value::as_table)
+                .into_iter()
+                .flat_map(Table::keys);
             for key in keys.filter(|key| shared.contains(&key.as_str())) {
                 let error = ConfigError::new(format!("{table}.{key}"), "is the same for all tenants");
                 errors.push(error.help(format!("set it in [{table}] of the file")));
@@ -186,11 +196,13 @@ fn no_files(path: &str, table: &Table, errors: &mut Errors) {
         };
         let names_file = key == "file" || key.ends_with("_file") || (key == "component" && is_path(value));
         if names_file && path != "handlers" && !at.contains(".settings.") {
-            errors.push(ConfigError::new(&at, "names a file of the server").help(if key == "component" {
-                "use \"shipped\" or \"none\", and deploy components with `parlance deploy`"
-            } else {
-                "send the key itself"
-            }));
+            errors.push(
+                ConfigError::new(&at, "names a file of the server").help(if key == "component" {
+                    "use \"shipped\" or \"none\", and deploy components with `parlance deploy`"
+                } else {
+                    "send the key itself"
+                }),
+            );
         }
         match value {
             Value::Table(inner) => no_files(&at, inner, errors),

@@ -1,108 +1,151 @@
 //! What operators decide, made durable in the catalog and effective on this node: tenants, handler versions,
 //! revoked tokens.
 //!
-//! Every decision is one change of the catalog; every node, this one included, follows the catalog. So there is one
-//! way from a decision to its effect, whoever made it and wherever.
+//! Every decision is one change of the catalog; every node, this one included, follows the catalog
+//! ([`Control::follow`]). So there is one way from a decision to its effect, whoever made it and wherever.
 
+mod document;
 mod error;
+mod handlers;
+mod live;
+mod revoked;
+mod settings;
+mod sync;
+mod tenants;
+mod versions;
 pub mod view;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 pub use error::ControlError;
-use view::{AuditView, DeployStep, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
+pub use handlers::{load_component, shipped};
+pub use settings::guest_limits;
+pub use versions::Deployment;
+
+use crate::config::{Deploy, TenantDefaults};
+use crate::metrics::Metrics;
+use crate::sandbox::Sandbox;
+use crate::socket::Server;
+use crate::store::Store;
+use crate::store::catalog::{AuditEntry, Catalog};
+use crate::tenant::{Routes, Tenant};
+use live::Live;
+use view::AuditView;
 
 /// Who decides: the name of an admin token, for the audit log.
 #[derive(Debug, Clone)]
 pub struct Actor(pub Arc<str>);
 
-/// A component to be put into service.
-#[derive(Debug, Clone)]
-pub struct Deployment {
-    /// The handler's name: 1 to 63 of lower-case letters, digits and `-`.
-    pub handler: String,
-    /// The component's bytes.
-    pub component: Bytes,
-    /// The share of rooms to begin with, 1 to 99; all when not given.
-    pub canary: Option<u8>,
-    /// What there is to say of it.
-    pub note: Option<String>,
-    /// What the component can read; those of the version before when not given.
-    pub settings: Option<BTreeMap<String, String>>,
+impl Actor {
+    /// What happens by itself.
+    #[must_use]
+    pub fn server() -> Self {
+        Self("server".into())
+    }
 }
 
-/// See the [module](self).
-pub struct Control {}
+/// What decisions are carried out with.
+pub struct Parts {
+    /// Keeps the decisions.
+    pub catalog: Arc<dyn Catalog>,
+    /// Keeps the tenants' data.
+    pub store: Arc<dyn Store>,
+    /// Loads components.
+    pub sandbox: Arc<Sandbox>,
+    /// Opens and closes namespaces.
+    pub server: Arc<Server>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// What a tenant has that does not say otherwise.
+    pub defaults: TenantDefaults,
+    /// When a new version goes back by itself.
+    pub deploy: Deploy,
+}
+
+/// See the [module](self). Shared by the admin API and the tasks that follow the catalog and watch versions.
+pub struct Control {
+    parts: Parts,
+    /// Changed only while following the catalog.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The last change of the catalog that is effective here.
+    revision: u64,
+    tenants: BTreeMap<String, Live>,
+}
 
 type Answer<T> = Result<T, ControlError>;
 
-#[allow(unused_variables, clippy::unused_async, missing_docs, clippy::missing_errors_doc, reason = "signatures first")]
+impl State {
+    fn live(&self, tenant: &str) -> Answer<&Live> {
+        self.tenants
+            .get(tenant)
+            .ok_or_else(|| ControlError::NotFound(format!("there is no tenant {tenant:?}")))
+    }
+}
+
 impl Control {
-    pub async fn tenants(&self) -> Answer<Vec<TenantView>> {
-        Err(ControlError::invalid("not yet"))
+    /// Nothing is served yet; see [`open`](Self::open) and [`sync`](Self::sync).
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            state: Mutex::default(),
+        })
     }
-    pub async fn tenant(&self, name: &str) -> Answer<TenantView> {
-        Err(ControlError::invalid("not yet"))
+
+    /// The tenants that are served, suspended ones included.
+    pub async fn served(&self) -> Vec<Arc<Tenant>> {
+        let state = self.state.lock().await;
+        state.tenants.values().map(|live| live.tenant.clone()).collect()
     }
-    pub async fn create_tenant(&self, actor: &Actor, name: &str, configuration: Value) -> Answer<TenantView> {
-        Err(ControlError::invalid("not yet"))
+
+    /// What is configured for a tenant, below what is deployed.
+    pub async fn base(&self, tenant: &str) -> Routes {
+        let state = self.state.lock().await;
+        state.live(tenant).map(|live| live.base.clone()).unwrap_or_default()
     }
-    pub async fn replace_tenant(
-        &self,
-        actor: &Actor,
-        name: &str,
-        configuration: Value,
-        expect: Option<u64>,
-    ) -> Answer<TenantView> {
-        Err(ControlError::invalid("not yet"))
+
+    /// Replaces what is configured for a tenant, below what is deployed; for development.
+    pub async fn set_base(&self, tenant: &str, base: Routes) {
+        if let Some(live) = self.state.lock().await.tenants.get_mut(tenant) {
+            live.base = base;
+            live.route();
+        }
     }
-    pub async fn set_suspended(&self, actor: &Actor, name: &str, suspended: bool) -> Answer<TenantView> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn delete_tenant(&self, actor: &Actor, name: &str, with_data: bool) -> Answer<()> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn usage(&self, name: &str) -> Answer<UsageView> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn handlers(&self, tenant: &str) -> Answer<Vec<HandlerView>> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn deploy(
-        &self,
-        actor: &Actor,
-        tenant: &str,
-        deployment: Deployment,
-        progress: &(dyn Fn(DeployStep) + Send + Sync),
-    ) -> Answer<HandlerView> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn set_canary(&self, actor: &Actor, tenant: &str, handler: &str, percent: u8) -> Answer<HandlerView> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn promote(&self, actor: &Actor, tenant: &str, handler: &str) -> Answer<HandlerView> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn rollback(&self, actor: &Actor, tenant: &str, handler: &str, to: Option<u64>) -> Answer<HandlerView> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn remove_handler(&self, actor: &Actor, tenant: &str, handler: &str) -> Answer<()> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn revocations(&self, tenant: &str) -> Answer<Vec<RevocationView>> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn revoke(&self, actor: &Actor, tenant: &str, request: RevokeRequest) -> Answer<RevocationView> {
-        Err(ControlError::invalid("not yet"))
-    }
-    pub async fn unrevoke(&self, actor: &Actor, tenant: &str, id: &str) -> Answer<()> {
-        Err(ControlError::invalid("not yet"))
-    }
+
+    /// Entries of the audit log, newest first; see [`Catalog::audit`].
+    ///
+    /// # Errors
+    /// When the store cannot serve.
     pub async fn audit(&self, tenant: Option<&str>, before: Option<u64>, limit: u32) -> Answer<Vec<AuditView>> {
-        Err(ControlError::invalid("not yet"))
+        let entries = self.parts.catalog.audit(tenant, before, limit).await?;
+        let view = |entry: AuditEntry| AuditView {
+            id: entry.id,
+            at: entry.at_ms,
+            actor: entry.actor,
+            tenant: entry.tenant,
+            action: entry.action,
+            detail: serde_json::from_str(&entry.detail).unwrap_or(Value::Null),
+        };
+        Ok(entries.into_iter().map(view).collect())
+    }
+}
+
+fn entry(actor: &Actor, tenant: &str, action: &str, detail: &Value) -> AuditEntry {
+    AuditEntry {
+        id: 0,
+        at_ms: crate::dispatch::now_ms(),
+        actor: actor.0.to_string(),
+        tenant: tenant.to_owned(),
+        action: action.to_owned(),
+        detail: detail.to_string(),
     }
 }

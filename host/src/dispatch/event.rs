@@ -345,6 +345,10 @@ mod tests {
             presence_users: 2,
             queue_events: 1,
             queue_bytes: 1,
+            events_per_second: 1,
+            event_burst: 1,
+            bytes_per_second: 1,
+            byte_burst: 1,
         }
     }
 

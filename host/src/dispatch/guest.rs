@@ -11,8 +11,9 @@ use crate::capability::{Call, Effect, Effects, Level, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
-use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap};
+use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap, TrapKind};
 use crate::store::{Page, Range, StoreError};
+use crate::tenant::Place;
 
 /// Lets the handler decide, and does what it asks for.
 pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Event) {
@@ -140,7 +141,7 @@ async fn missed(session: &Session, room: &RoomId, after: Option<u64>) -> Result<
     let last_seq = store.last_seq(tenant, room).await?;
     let page = match after {
         Some(after) if after < last_seq => {
-            let limit = session.tenant.client_limits.history_page_max;
+            let limit = session.tenant.settings().client_limits.history_page_max;
             // Up to the last message as of now: what comes later is delivered.
             let before = last_seq.checked_add(1);
             store
@@ -158,7 +159,12 @@ async fn missed(session: &Session, room: &RoomId, after: Option<u64>) -> Result<
 
 /// A connection's coming and going, as the presence handler decides. No handler: nothing is shown.
 pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: Change) {
-    if session.tenant.route(Interface::Presence).is_none() {
+    let user = session.connection.identity.load().user().clone();
+    if session
+        .tenant
+        .route(Interface::Presence, Place::User(user.as_str()))
+        .is_none()
+    {
         return;
     }
     match decide(session, &arrival, Input::Presence(change)).await {
@@ -174,15 +180,20 @@ async fn decide(
     input: Input<'_>,
 ) -> Result<(Vec<Effect>, Option<String>), EventError> {
     let interface = input.interface();
-    let Some(handler) = session.tenant.route(interface) else {
+    let identity = session.connection.identity.load_full();
+    let place = input.room().map_or(Place::User(identity.user().as_str()), Place::Room);
+    let Some(handler) = session.tenant.route(interface, place) else {
         return Err(EventError::new(
             Code::Unhandled,
             "no handler is installed for this event",
         ));
     };
-    let limits = &session.tenant.call_limits;
+    let settings = session.tenant.settings();
+    // Closed never: then it is as if there were no such limit.
+    let _instance = settings.instances.acquire().await;
+    let limits = &settings.call_limits;
     let call = Call {
-        identity: session.connection.identity.load_full(),
+        identity,
         connection: session.connection.id.clone(),
         handler: handler.info().clone(),
         now_ms: arrival.at_ms,
@@ -193,7 +204,9 @@ async fn decide(
         effects: Effects::with_allowance(limits.effects, limits.output),
         logs: Logs::with_allowance(limits.log_bytes),
     };
-    let outcome = handler.call(input, call, &session.tenant.guest_limits).await;
+    let outcome = handler.call(input, call, &settings.guest_limits).await;
+    session.tenant.spend(outcome.usage.cpu);
+    handler.record.count(failed(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
     log_lines(session, arrival, &handler, &outcome);
     match outcome.result {
@@ -210,13 +223,18 @@ async fn decide(
     }
 }
 
+/// Whether the version is to blame: not for its refusals, and not when the host could not run it.
+fn failed(outcome: &Outcome) -> bool {
+    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind != TrapKind::Host)
+}
+
 /// The log has the cause; the client has a code and the event's number to ask about.
 fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap) -> EventError {
     session.services.metrics.trapped(trap.kind);
     let connection = &session.connection.id;
     tracing::warn!(
         tenant = %session.tenant.id(), %connection, event = arrival.number, name = &*arrival.responder.event,
-        handler = %handler.info().name, sha256 = handler.sha256(), kind = trap.kind.name(),
+        handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
         "a handler was stopped: {}", trap.detail
     );
     let (code, what) = trap.kind.told();

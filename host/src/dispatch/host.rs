@@ -47,7 +47,8 @@ pub(super) async fn history(
     limit: Option<u32>,
 ) {
     in_turn(session).await;
-    let limits = &session.tenant.client_limits;
+    let settings = session.tenant.settings();
+    let limits = &settings.client_limits;
     let id = match RoomId::new(room) {
         Ok(id) if session.connection.is_in(room) => id,
         Ok(_) => {
@@ -75,7 +76,7 @@ pub(super) async fn history(
 /// `refresh-token`: a newer token of the same user of the same tenant.
 pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, token: &str) {
     in_turn(session).await;
-    let error = match session.tenant.authenticator.verify(token, arrival.at_ms) {
+    let error = match session.tenant.settings().authenticator.verify(token, arrival.at_ms) {
         Ok(identity) if identity.user() == session.connection.identity.load().user() => {
             let expires_at = identity.expires_at_ms();
             session.connection.identity.store(Arc::new(identity));

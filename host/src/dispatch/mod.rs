@@ -60,7 +60,7 @@ async fn event(session: &Arc<Session>, packet: Packet) {
         responder,
     };
 
-    let event = match Event::parse(text, attachments, &session.tenant.client_limits) {
+    let event = match Event::parse(text, attachments, &session.tenant.settings().client_limits) {
         Ok(event) => event,
         Err(error) => return fail(session, arrival, error).await,
     };
@@ -131,7 +131,15 @@ async fn submit(
     let hall = session.tenant.hall.clone();
     // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
     if delivery.effects.iter().any(Effect::is_durable) || !connection.is_settled() {
-        session.services.committer.submit(Job { hall, delivery }).await;
+        session
+            .services
+            .committer
+            .submit(Job {
+                hall,
+                quota: session.tenant.settings().quota.storage,
+                delivery,
+            })
+            .await;
         return wait;
     }
     if let Err(error) = &delivery.written {

@@ -5,19 +5,23 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::capability::{Chance, PresenceState, Surroundings};
-use crate::cluster::{Connection, Responder};
+use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::tenant::Tenant;
+use crate::tenant::{Rate, Seat, Settings, Tenant};
+
+/// After how long a client whose queue was full may try again: a guess, as it depends on its own events.
+const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
 
 /// What all sessions use.
 pub struct Services {
@@ -98,13 +102,37 @@ pub struct Session {
     pub(super) services: Arc<Services>,
     queue: Mutex<Queue>,
     events: AtomicU64,
+    rates: ArcSwap<Rates>,
+    /// The expiry of the token that the client was told of last, in milliseconds since the Unix epoch; 0 for none.
+    told_expiry: AtomicU64,
+    /// Given back when the connection ends, which may be before the last of its events has.
+    seat: Mutex<Option<Seat>>,
+}
+
+/// What the connection may send in what time, by the settings that it was made from.
+struct Rates {
+    settings: Arc<Settings>,
+    events: Rate,
+    bytes: Rate,
+}
+
+impl Rates {
+    fn of(settings: Arc<Settings>) -> Self {
+        let limits = &settings.client_limits;
+        Self {
+            events: Rate::new(limits.events_per_second, limits.event_burst),
+            bytes: Rate::new(limits.bytes_per_second, limits.byte_burst),
+            settings,
+        }
+    }
 }
 
 impl Session {
     /// A session that will begin with the connection's arrival, once [`start`](Self::start) or the first event
     /// sets it going.
     #[must_use]
-    pub fn new(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>) -> Arc<Self> {
+    pub fn new(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>, seat: Seat) -> Arc<Self> {
+        let rates = Rates::of(tenant.settings());
         let queue = Queue {
             work: VecDeque::from([Work::Connected]),
             ..Queue::default()
@@ -115,6 +143,9 @@ impl Session {
             services,
             queue: Mutex::new(queue),
             events: AtomicU64::new(0),
+            rates: ArcSwap::from_pointee(rates),
+            told_expiry: AtomicU64::new(0),
+            seat: Mutex::new(Some(seat)),
         })
     }
 
@@ -125,7 +156,8 @@ impl Session {
 
     /// The client sends an event. Never waits: a full queue refuses it.
     pub fn receive(self: &Arc<Self>, packet: Packet) {
-        let limits = &self.tenant.client_limits;
+        let settings = self.tenant.settings();
+        let limits = &settings.client_limits;
         let mut queue = self.queue.lock();
         if queue.closed {
             return;
@@ -144,15 +176,19 @@ impl Session {
             ))
         } else if queue.work.len() >= limits.queue_events || bytes > limits.queue_bytes {
             self.services.metrics.queue_full.inc();
-            Some(EventError::new(
+            Some(EventError::limited(
                 Code::RateLimited,
                 "too many events are waiting; slow down",
+                QUEUE_FULL_RETRY,
             ))
         } else {
-            None
+            self.admit(&settings, packet.len()).err()
         };
         if let Some(error) = refusal {
             drop(queue);
+            if error.retry_after.is_some() {
+                self.tenant.metrics.refused.inc();
+            }
             let name = std::str::from_utf8(&packet.text)
                 .map(super::event::name)
                 .unwrap_or_default()
@@ -165,9 +201,29 @@ impl Session {
             .fail(&self.connection, &error);
             return;
         }
+        self.tenant.metrics.events.inc();
         queue.bytes = bytes;
         queue.work.push_back(Work::Event(packet));
         self.run_if_idle(&mut queue);
+    }
+
+    /// Whether the connection's rates and the tenant's budgets let one more event in.
+    fn admit(&self, settings: &Arc<Settings>, bytes: usize) -> Result<(), EventError> {
+        let mut rates = self.rates.load();
+        if !Arc::ptr_eq(&rates.settings, settings) {
+            self.rates.store(Arc::new(Rates::of(settings.clone())));
+            rates = self.rates.load();
+        }
+        let limited = |what: &'static str, wait| EventError::limited(Code::RateLimited, what, wait);
+        rates
+            .events
+            .take(1)
+            .map_err(|wait| limited("too many events from this connection; slow down", wait))?;
+        rates
+            .bytes
+            .take(bytes)
+            .map_err(|wait| limited("too many bytes from this connection; slow down", wait))?;
+        self.tenant.admit()
     }
 
     /// The client has gone. What it sent before is still handled.
@@ -175,15 +231,50 @@ impl Session {
         let mut queue = self.queue.lock();
         if !queue.closed {
             queue.closed = true;
+            self.seat.lock().take();
             queue.work.push_back(Work::Disconnected);
             self.run_if_idle(&mut queue);
         }
+    }
+
+    /// Disconnects the client, telling it why.
+    pub fn dismiss(&self, what: &'static str, error: EventError) {
+        Responder {
+            ack: None,
+            event: what.into(),
+        }
+        .fail(&self.connection, &error);
+        self.connection.outlet.disconnect();
+    }
+
+    /// Tells the client, once for each token, that its token expires within `notice`; disconnects it when the token
+    /// has expired or has been revoked.
+    pub fn check_token(&self, now_ms: u64, notice: Duration) {
+        let identity = self.connection.identity.load();
+        let settings = self.tenant.settings();
+        let why = if settings.authenticator.has_expired(&identity, now_ms) {
+            "the token has expired"
+        } else if settings.authenticator.is_revoked(&identity) {
+            "the token has been revoked"
+        } else {
+            let expires_at = identity.expires_at_ms();
+            let notice = u64::try_from(notice.as_millis()).unwrap_or(u64::MAX);
+            let near = expires_at.saturating_sub(notice) <= now_ms;
+            if near && self.told_expiry.swap(expires_at, Ordering::Relaxed) != expires_at {
+                // A client that does not keep up is closed by its outlet.
+                let _ = self.connection.outlet.send(token_expiring(expires_at));
+            }
+            return;
+        };
+        tracing::debug!(connection = %self.connection.id, "disconnected: {why}");
+        self.dismiss("token", EventError::new(Code::Denied, why));
     }
 
     /// Whether the connection's token has expired.
     #[must_use]
     pub fn has_expired(&self, now_ms: u64) -> bool {
         self.tenant
+            .settings()
             .authenticator
             .has_expired(&self.connection.identity.load(), now_ms)
     }

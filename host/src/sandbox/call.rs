@@ -51,6 +51,17 @@ pub enum Input<'a> {
 }
 
 impl Input<'_> {
+    /// The room that the event names.
+    #[must_use]
+    pub fn room(&self) -> Option<&str> {
+        match self {
+            Self::Message { room, .. } | Self::Typing { room, .. } | Self::Join { room } | Self::Leave { room } => {
+                Some(room)
+            }
+            Self::Receipt { .. } | Self::Presence(_) | Self::Event { .. } => None,
+        }
+    }
+
     /// Which interface handles it.
     #[must_use]
     pub fn interface(&self) -> Interface {

@@ -18,7 +18,7 @@ mod ticker;
 pub use call::Input;
 pub use engine::{EngineError, EngineLimits, Sandbox};
 pub use inspect::{Inspection, inspect};
-pub use load::{Record, hex, Handler, Interface, LoadError};
+pub use load::{Handler, Interface, LoadError, Record, hex};
 pub use meter::GuestLimits;
 pub use outcome::{Failure, Outcome, Rejection, Trap, TrapKind, Usage};
 

@@ -182,23 +182,36 @@ impl Door {
             }
             return Err(Refused("the server is shutting down".to_owned()));
         }
+        if self.tenant.is_suspended() {
+            return Err(Refused("the tenant is suspended".to_owned()));
+        }
         let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
-        let identity = self.tenant.authenticator.verify(&token, now_ms()).map_err(|error| {
-            self.services.metrics.refused.inc();
-            tracing::debug!(tenant = %self.tenant.id(), code = error.code(), "a connection was refused");
-            Refused(error.to_string())
-        })?;
+        let identity = self
+            .tenant
+            .settings()
+            .authenticator
+            .verify(&token, now_ms())
+            .map_err(|error| {
+                self.services.metrics.refused.inc();
+                tracing::debug!(tenant = %self.tenant.id(), code = error.code(), "a connection was refused");
+                Refused(error.to_string())
+            })?;
         if self.sessions.len() >= self.connections {
             self.services.metrics.refused.inc();
             return Err(Refused(
                 "the server has no room for another connection; try again later".to_owned(),
             ));
         }
+        let seat = self.tenant.seat(identity.user()).map_err(|error| {
+            self.services.metrics.refused.inc();
+            let wait = error.retry_after_ms().unwrap_or_default();
+            Refused(format!("{}; try again in {wait} ms", error.message))
+        })?;
         let outlet = SocketOutlet::new(socket.id, self.outside.clone(), peer);
         let id = ConnectionId::from_bits(self.services.chance.bits());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), "connected");
         let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(outlet)));
-        let session = Session::new(self.tenant.clone(), connection, self.services.clone());
+        let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());
         let gone = {

@@ -12,6 +12,7 @@ use super::adapter::{Adapter, Adapters};
 use super::listener::Transports;
 use super::namespace::{Sessions, register};
 use crate::dispatch::{Services, Session, now_ms};
+use crate::error::{Code, EventError};
 use crate::tenant::Tenant;
 
 /// Packets up to this many times `limits.packet` are read and answered `too-large`; a larger one ends the
@@ -25,8 +26,8 @@ const READ_BUFFER: usize = 512;
 const FLUSH: Duration = Duration::from_millis(100);
 /// How long transports may take to close once they are told to.
 const GOODBYE: Duration = Duration::from_millis(1500);
-/// How often expired tokens are looked for: so long may a connection outlive its token.
-const EXPIRY_LOOK: Duration = Duration::from_secs(1);
+/// How often tokens are looked at: so long may a connection outlive its token.
+const TOKEN_LOOK: Duration = Duration::from_secs(1);
 /// Time between two looks at what is left.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -47,6 +48,8 @@ pub struct ServerLimits {
     pub ping_interval: Duration,
     /// How long they may take to give one.
     pub ping_timeout: Duration,
+    /// How long before its token expires a client is told.
+    pub expiring_notice: Duration,
     /// How long a transport may take to connect to a namespace.
     pub connect_timeout: Duration,
 }
@@ -115,16 +118,51 @@ impl Server {
         );
     }
 
-    /// Disconnects clients whose token has expired and who have not sent a newer one, while the task lives.
-    pub fn enforce_expiry(&self) -> AbortOnDrop {
-        let sessions = self.sessions.clone();
+    /// Disconnects the tenant's clients, telling them why.
+    pub fn disconnect(&self, tenant: &Tenant, why: &'static str) {
+        for session in self.sessions.list() {
+            if session.tenant.id() == tenant.id() {
+                session.dismiss("tenant", EventError::new(Code::Denied, why));
+            }
+        }
+    }
+
+    /// Closes the tenant's namespace: its clients are disconnected with a reason, and nobody connects any more.
+    pub fn close(&self, tenant: &Tenant, why: &'static str) {
+        tenant.set_suspended(true);
+        self.disconnect(tenant, why);
+        let path = tenant.id().namespace();
+        let (io, adapters, sessions) = (self.io.clone(), self.adapters.clone(), self.sessions.clone());
+        let id = tenant.id().clone();
+        tokio::spawn(async move {
+            // What was sent last still has to leave, and the namespace would take it along.
+            let deadline = Instant::now() + GOODBYE;
+            wait_until(deadline, || {
+                let gone =
+                    |session: &Arc<Session>| session.tenant.id() != &id || session.connection.outlet.is_flushed();
+                sessions.list().iter().all(gone)
+            })
+            .await;
+            tokio::time::sleep(FLUSH).await;
+            adapters.lock().remove(&path);
+            io.delete_ns(path);
+        });
+    }
+
+    /// Tells clients whose token is about to expire, and disconnects those whose token has expired or was revoked and
+    /// who have not sent a newer one, while the task lives. It looks at every connection once a second, which for a
+    /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
+    pub fn enforce_tokens(&self) -> AbortOnDrop {
+        let (sessions, notice) = (self.sessions.clone(), self.limits.expiring_notice);
         AbortOnDrop(tokio::spawn(async move {
             loop {
-                tokio::time::sleep(EXPIRY_LOOK).await;
+                tokio::time::sleep(TOKEN_LOOK).await;
                 let now = now_ms();
-                for session in sessions.list().into_iter().filter(|session| session.has_expired(now)) {
-                    tracing::debug!(connection = %session.connection.id, "disconnected: the token has expired");
-                    session.connection.outlet.disconnect();
+                for (n, session) in sessions.list().into_iter().enumerate() {
+                    session.check_token(now, notice);
+                    if n % 1000 == 999 {
+                        tokio::task::yield_now().await;
+                    }
                 }
             }
         }))

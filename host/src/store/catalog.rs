@@ -60,7 +60,7 @@ pub struct Put {
     pub key: RecordKey,
     /// A JSON text, or `None` to remove.
     pub document: Option<String>,
-    /// When given, the revision that the document must have now; 0: it must not be there.
+    /// When given, the revision that the document must have now; 0: it must not be there, or have been removed.
     pub expect: Option<u64>,
 }
 

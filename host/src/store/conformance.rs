@@ -6,6 +6,7 @@
 pub(crate) mod history;
 pub(crate) mod kv;
 pub(crate) mod messages;
+pub(crate) mod quota;
 
 use std::sync::Arc;
 
@@ -60,6 +61,9 @@ macro_rules! tests_of {
             kv::an_increment_of_what_is_no_number_is_refused,
             kv::an_increment_beyond_64_bits_is_refused,
             kv::writes_of_a_refused_unit_are_taken_back_in_order,
+            quota::usage_follows_what_is_written_and_removed,
+            quota::what_reaches_the_quota_is_taken_and_what_passes_it_is_refused,
+            quota::a_tenants_data_is_removed_and_nobody_elses,
         }
     };
     ($make:path => $($part:ident::$rule:ident),* $(,)?) => {$(

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 
-use super::{Draft, KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Write, Written, counter};
+use super::{
+    Draft, Kept, KvKey, MESSAGE_OVERHEAD, Message, Page, Range, Refusal, StorageQuota, Store, StoreError, Unit, Usage,
+    Write, Written, counter,
+};
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
 /// See the [module](self).
@@ -55,7 +58,10 @@ impl Store for MemoryStore {
         let mut tenants = self.tenants.lock();
         Ok(units
             .into_iter()
-            .map(|unit| tenants.entry(unit.tenant).or_default().write(unit.writes))
+            .map(|unit| {
+                let tenant = tenants.entry(unit.tenant).or_default();
+                tenant.write(unit.writes, unit.quota)
+            })
             .collect())
     }
 
@@ -78,6 +84,23 @@ impl Store for MemoryStore {
             tenant.rooms.get(room).and_then(|messages| messages.last().cloned())
         });
         Ok(last.map_or(0, |message| message.seq))
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        let mut seqs = Vec::with_capacity(rooms.len());
+        for room in rooms {
+            seqs.push(self.last_seq(tenant, room).await?);
+        }
+        Ok(seqs)
+    }
+
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
+        Ok(self.with(tenant, |tenant| Some(tenant.usage())).unwrap_or_default())
+    }
+
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        self.tenants.lock().remove(tenant);
+        Ok(())
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
@@ -104,15 +127,52 @@ fn page(messages: &[Message], range: Range) -> Page {
 }
 
 impl Tenant {
-    fn write(&mut self, writes: Vec<Write>) -> Result<Vec<Written>, Refusal> {
+    /// Counted anew each time: there is little here.
+    fn usage(&self) -> Usage {
+        let texts = |message: &Message| message.content.len() + message.metadata.as_ref().map_or(0, String::len);
+        let messages = self.rooms.values().flatten();
+        Usage {
+            message_bytes: messages.map(|message| texts(message) as u64 + MESSAGE_OVERHEAD).sum(),
+            kv_bytes: self
+                .kv
+                .iter()
+                .map(|(key, value)| (key.key.len() + value.bytes.len()) as u64)
+                .sum(),
+            rooms: self.rooms.values().filter(|messages| !messages.is_empty()).count() as u64,
+        }
+    }
+
+    /// What the tenant would have too much of by now, compared with what it had.
+    fn over(&self, before: Usage, quota: StorageQuota) -> Option<Kept> {
+        let now = self.usage();
+        let over = |before: u64, now: u64, limit: u64| now > before && now > limit;
+        if over(before.message_bytes, now.message_bytes, quota.message_bytes) {
+            Some(Kept::MessageBytes)
+        } else if over(before.kv_bytes, now.kv_bytes, quota.kv_bytes) {
+            Some(Kept::KvBytes)
+        } else if over(before.rooms, now.rooms, quota.rooms) {
+            Some(Kept::Rooms)
+        } else {
+            None
+        }
+    }
+
+    fn write(&mut self, writes: Vec<Write>, quota: StorageQuota) -> Result<Vec<Written>, Refusal> {
+        let bounded = quota != StorageQuota::UNLIMITED;
         let mut written = Vec::with_capacity(writes.len());
         let mut undo = Vec::with_capacity(writes.len());
         for write in writes {
-            match self.apply(write) {
-                Ok((one, back)) => {
-                    written.push(one);
-                    undo.push(back);
+            let before = if bounded { self.usage() } else { Usage::default() };
+            let applied = self.apply(write).and_then(|(one, back)| {
+                written.push(one);
+                undo.push(back);
+                match bounded.then(|| self.over(before, quota)).flatten() {
+                    Some(kept) => Err(Refusal::QuotaExceeded(kept)),
+                    None => Ok(()),
                 }
+            });
+            match applied {
+                Ok(()) => {}
                 Err(refusal) => {
                     undo.into_iter().rev().for_each(|back| self.take_back(back));
                     return Err(refusal);

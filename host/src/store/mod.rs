@@ -300,29 +300,19 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        let mut seqs = Vec::with_capacity(rooms.len());
-        for room in rooms {
-            seqs.push(self.last_seq(tenant, room).await?);
-        }
-        Ok(seqs)
-    }
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError>;
 
     /// What the tenant keeps.
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn usage(&self, _tenant: &TenantId) -> Result<Usage, StoreError> {
-        Ok(Usage::default())
-    }
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError>;
 
     /// Removes all messages, receipts and key-value data of the tenant. May take long; others are served meanwhile.
     ///
     /// # Errors
     /// When the store cannot serve; part of the data may be gone then, and asking again removes the rest.
-    async fn delete_data(&self, _tenant: &TenantId) -> Result<(), StoreError> {
-        Ok(())
-    }
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError>;
 
     /// The value at a key that has not expired at `now`, in milliseconds since the Unix epoch.
     ///

@@ -26,15 +26,18 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Written};
+use super::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
 use crate::id::{MessageId, RoomId, TenantId};
 
+mod catalog;
 mod fault;
 mod open;
 mod places;
 mod reader;
+mod removal;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod writer;
 
 pub use open::OpenError;
@@ -165,6 +168,30 @@ impl Store for SqliteStore {
     async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
         let (tenant, room) = (tenant.clone(), room.clone());
         self.read(move |db| reader::last_seq(db, &tenant, &room)).await
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        let (tenant, rooms) = (tenant.clone(), rooms.to_vec());
+        self.read(move |db| rooms.iter().map(|room| reader::last_seq(db, &tenant, room)).collect())
+            .await
+    }
+
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
+        let tenant = tenant.clone();
+        self.run(move |writer| match writer.places.known_tenant(&writer.db, &tenant)? {
+            Some(row) => usage::read(&writer.db, row),
+            None => Ok(Usage::default()),
+        })
+        .await
+    }
+
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        loop {
+            let tenant = tenant.clone();
+            if !self.run(move |writer| removal::step(writer, &tenant)).await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {

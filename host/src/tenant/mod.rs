@@ -1,109 +1,65 @@
-//! Identity → tenant: its limits, its handlers.
+//! Identity → tenant: its keys, limits, budgets and handlers.
 
+mod rate;
+mod routes;
+mod settings;
+
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 
-use crate::auth::Authenticator;
-use crate::capability::CallLimits;
 use crate::cluster::Hall;
-use crate::id::TenantId;
-use crate::sandbox::{GuestLimits, Handler, Interface};
+use crate::error::{Code, EventError};
+use crate::id::{TenantId, UserId};
+use crate::metrics::TenantMetrics;
+use crate::sandbox::{Handler, Interface};
 
-/// Which handler version handles what. Replaced as a whole, so that an event sees one or the other.
-#[derive(Clone, Default)]
-pub struct Routes {
-    handlers: [Option<Arc<Handler>>; Interface::ALL.len()],
-}
+pub use rate::{CpuBudget, Rate};
+pub use routes::{Canary, Place, Route, Routes};
+pub use settings::{ClientLimits, Settings, TenantQuota};
 
-impl Routes {
-    /// Lets the handler handle the interface.
-    #[must_use]
-    pub fn with(mut self, interface: Interface, handler: Arc<Handler>) -> Self {
-        if let Some(slot) = self.handlers.get_mut(interface as usize) {
-            *slot = Some(handler);
-        }
-        self
-    }
-
-    /// Who handles the interface.
-    #[must_use]
-    pub fn get(&self, interface: Interface) -> Option<&Arc<Handler>> {
-        self.handlers.get(interface as usize).and_then(Option::as_ref)
-    }
-
-    /// Everything that is handled, and by whom.
-    pub fn iter(&self) -> impl Iterator<Item = (Interface, &Arc<Handler>)> {
-        Interface::ALL
-            .into_iter()
-            .filter_map(|interface| Some((interface, self.get(interface)?)))
-    }
-}
-
-/// What clients of one tenant are held to before a handler sees the event; `[limits]` in the config.
-#[derive(Debug, Clone)]
-pub struct ClientLimits {
-    /// Bytes of a packet.
-    pub packet: usize,
-    /// Bytes of an event name.
-    pub event_name: usize,
-    /// Bytes of a room id.
-    pub room_id: usize,
-    /// Bytes of a message's content.
-    pub content: usize,
-    /// Bytes of a message's metadata.
-    pub metadata: usize,
-    /// Bytes of a client id.
-    pub client_id: usize,
-    /// Nesting of JSON.
-    pub json_depth: usize,
-    /// Messages of a history page when the client does not say.
-    pub history_page: u32,
-    /// Messages of a history page at most.
-    pub history_page_max: u32,
-    /// User ids in one `get-presence`.
-    pub presence_users: usize,
-    /// Waiting events of one connection.
-    pub queue_events: usize,
-    /// Bytes of the waiting events of one connection.
-    pub queue_bytes: usize,
-}
+/// After how long somebody who met a full tenant may try again.
+const FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// A tenant on this node. Its connections share it.
 pub struct Tenant {
     id: TenantId,
-    /// Verifies its tokens.
-    pub authenticator: Authenticator,
     /// Makes visible what its events did.
     pub hall: Hall,
-    /// What its clients are held to.
-    pub client_limits: ClientLimits,
-    /// What its handlers are held to, by the capabilities.
-    pub call_limits: Arc<CallLimits>,
-    /// What its handlers are held to, by the sandbox.
-    pub guest_limits: GuestLimits,
+    /// What it uses.
+    pub metrics: TenantMetrics,
+    settings: ArcSwap<Settings>,
     routes: ArcSwap<Routes>,
+    suspended: AtomicBool,
+    connections: AtomicUsize,
+    /// Connections of each user that has one.
+    users: Mutex<HashMap<UserId, usize>>,
+}
+
+/// A connection's place among its tenant's. Given back when it is dropped.
+pub struct Seat {
+    tenant: Arc<Tenant>,
+    user: UserId,
 }
 
 impl Tenant {
     /// Puts a tenant together.
     #[must_use]
-    pub fn new(
-        authenticator: Authenticator,
-        hall: Hall,
-        client_limits: ClientLimits,
-        call_limits: CallLimits,
-        guest_limits: GuestLimits,
-        routes: Routes,
-    ) -> Self {
+    pub fn new(settings: Settings, hall: Hall, metrics: TenantMetrics, routes: Routes) -> Self {
+        metrics.limits(settings.quota.shown());
         Self {
-            id: authenticator.tenant().clone(),
-            authenticator,
+            id: settings.authenticator.tenant().clone(),
             hall,
-            client_limits,
-            call_limits: Arc::new(call_limits),
-            guest_limits,
+            metrics,
+            settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
+            suspended: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+            users: Mutex::default(),
         }
     }
 
@@ -113,10 +69,33 @@ impl Tenant {
         &self.id
     }
 
-    /// Who handles the interface now. An event keeps what it gets here until its end.
+    /// Its keys and limits as they are now.
     #[must_use]
-    pub fn route(&self, interface: Interface) -> Option<Arc<Handler>> {
-        self.routes.load().get(interface).cloned()
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Replaces its keys and limits: what begins from now on sees the new ones. Budgets begin anew.
+    pub fn set_settings(&self, settings: Settings) {
+        self.metrics.limits(settings.quota.shown());
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Lets nobody in, or lets clients in again.
+    pub fn set_suspended(&self, suspended: bool) {
+        self.suspended.store(suspended, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is let in.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Relaxed)
+    }
+
+    /// Who handles the interface at this place now. An event keeps what it gets here until its end.
+    #[must_use]
+    pub fn route(&self, interface: Interface, place: Place<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().route(interface)?.get(place).cloned()
     }
 
     /// Replaces all routes: events that begin from now on see the new ones.
@@ -128,5 +107,73 @@ impl Tenant {
     #[must_use]
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.load_full()
+    }
+
+    /// Whether the tenant's budgets let one more event in.
+    ///
+    /// # Errors
+    /// What the client is told, with the time to wait.
+    pub fn admit(&self) -> Result<(), EventError> {
+        let settings = self.settings.load();
+        let limited = |what: &'static str, wait| EventError::limited(Code::RateLimited, what, wait);
+        settings
+            .events
+            .take(1)
+            .map_err(|wait| limited("the tenant's events per second are used up", wait))?;
+        settings
+            .cpu
+            .admit()
+            .map_err(|wait| limited("the tenant's processor time is used up", wait))
+    }
+
+    /// Charges the tenant for what a handler has used.
+    pub fn spend(&self, cpu: Duration) {
+        self.settings.load().cpu.spend(cpu);
+        self.metrics.spent(cpu);
+    }
+
+    /// Open connections on this node.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Lets a connection of the user in, as long as it keeps the seat.
+    ///
+    /// # Errors
+    /// When the tenant or the user has as many as allowed.
+    pub fn seat(self: &Arc<Self>, user: &UserId) -> Result<Seat, EventError> {
+        let settings = self.settings.load();
+        let quota = &settings.quota;
+        let full = |what| EventError::limited(Code::QuotaExceeded, what, FULL_RETRY);
+        let mut users = self.users.lock();
+        if self.connections.load(Ordering::Relaxed) >= quota.connections {
+            return Err(full("the tenant has no room for another connection"));
+        }
+        let own = users.entry(user.clone()).or_default();
+        if *own >= quota.connections_per_user {
+            return Err(full("the user has no room for another connection"));
+        }
+        *own += 1;
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections.inc();
+        Ok(Seat {
+            tenant: self.clone(),
+            user: user.clone(),
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut users = self.tenant.users.lock();
+        if let Some(own) = users.get_mut(&self.user) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                users.remove(&self.user);
+            }
+        }
+        self.tenant.connections.fetch_sub(1, Ordering::Relaxed);
+        self.tenant.metrics.connections.dec();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance::id::{MessageId, RoomId, TenantId};
 use parlance::store::memory::MemoryStore;
-use parlance::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Written};
+use parlance::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
 
 #[derive(Default)]
 pub(crate) struct TestStore {
@@ -42,6 +42,18 @@ impl Store for TestStore {
 
     async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
         self.up()?.last_seq(tenant, room).await
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        self.up()?.last_seqs(tenant, rooms).await
+    }
+
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
+        self.up()?.usage(tenant).await
+    }
+
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        self.up()?.delete_data(tenant).await
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{Draft, KvKey, Refusal, StoreError, Unit, Write, Written, counter};
+use super::super::{Draft, KvKey, Refusal, StoreError, Unit, Usage, Write, Written, counter};
 use super::fault::classify;
 use super::open::Lock;
 use super::places::Places;
 use super::reader::live;
-use crate::id::{MessageId, TenantId, UserId};
+use super::usage::{Usages, message_bytes};
+use crate::id::{MessageId, UserId};
 
 /// How often expired keys are removed, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -33,6 +34,8 @@ pub(super) enum Job {
     Close {
         reply: oneshot::Sender<()>,
     },
+    /// Something else that writes; it sends its own answer.
+    Run(Box<dyn FnOnce(&mut Writer) + Send>),
     #[cfg(test)]
     Inspect(super::reader::Question),
 }
@@ -60,8 +63,9 @@ impl From<Refusal> for Stop {
 
 /// The only one that writes. Owned by its thread.
 pub(super) struct Writer {
-    db: Connection,
-    places: Places,
+    pub(super) db: Connection,
+    pub(super) places: Places,
+    pub(super) usages: Usages,
     swept: Option<Instant>,
     /// Held until the connection is closed; fields are dropped in this order.
     _lock: Arc<Lock>,
@@ -72,6 +76,7 @@ impl Writer {
         Self {
             db,
             places: Places::default(),
+            usages: Usages::default(),
             swept: None,
             _lock: lock,
         }
@@ -94,6 +99,7 @@ impl Writer {
                     let _ = reply.send(());
                     return;
                 }
+                Job::Run(job) => job(&mut self),
                 #[cfg(test)]
                 Job::Inspect(question) => question(&self.db),
             }
@@ -104,6 +110,7 @@ impl Writer {
         let outcomes = self.transact(units);
         if outcomes.is_err() {
             self.places.forget();
+            self.usages.forget();
         }
         outcomes
     }
@@ -113,13 +120,14 @@ impl Writer {
         // so after an error nothing more may be executed; `?` sees to it.
         let batch = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-            sweep(&batch)?;
+            sweep(&batch, &mut self.usages)?;
             self.swept = Some(Instant::now());
         }
         let mut outcomes = Vec::with_capacity(units.len());
         for unit in units {
-            outcomes.push(write_unit(&batch, &mut self.places, unit)?);
+            outcomes.push(write_unit(&batch, &mut self.places, &mut self.usages, unit)?);
         }
+        self.usages.write(&batch)?;
         batch.commit()?;
         Ok(outcomes)
     }
@@ -141,22 +149,37 @@ impl Writer {
     }
 }
 
-fn write_unit(db: &Connection, places: &mut Places, unit: &Unit) -> rusqlite::Result<Outcome> {
+fn write_unit(db: &Connection, places: &mut Places, usages: &mut Usages, unit: &Unit) -> rusqlite::Result<Outcome> {
+    // What a tenant kept before; one that is new keeps nothing.
+    let (tight, before) = match places.known_tenant(db, &unit.tenant)? {
+        Some(row) => (
+            usages.is_tight(db, row, &unit.writes, unit.quota)?,
+            Some((row, usages.of(db, row)?)),
+        ),
+        None => (true, None),
+    };
     // Rolling back needs a savepoint only if something can have been written before a write refuses the unit.
-    let guarded = unit.writes.iter().skip(1).any(can_refuse);
+    let guarded = tight || unit.writes.iter().skip(1).any(can_refuse);
     if guarded {
         db.prepare_cached("SAVEPOINT unit")?.execute([])?;
     }
     let mut written = Vec::with_capacity(unit.writes.len());
     for write in &unit.writes {
-        match apply(db, places, &unit.tenant, write) {
+        match apply(db, places, usages, unit, write) {
             Ok(one) => written.push(one),
             Err(Stop::Failed(error)) => return Err(error),
             Err(Stop::Refused(refusal)) => {
                 if guarded {
+                    let made = places.known_tenant(db, &unit.tenant)?;
                     db.prepare_cached("ROLLBACK TO unit")?.execute([])?;
                     db.prepare_cached("RELEASE unit")?.execute([])?;
                     places.forget_tenant(&unit.tenant);
+                    match (before, made) {
+                        (Some((row, usage)), _) => usages.restore(row, usage),
+                        // Its row is gone again and may become another's.
+                        (None, Some(row)) => usages.forget_new(row),
+                        (None, None) => {}
+                    }
                 }
                 return Ok(Err(refusal));
             }
@@ -172,35 +195,50 @@ fn can_refuse(write: &Write) -> bool {
     matches!(write, Write::MarkRead { .. } | Write::KvIncrement { .. })
 }
 
-fn apply(db: &Connection, places: &mut Places, tenant: &TenantId, write: &Write) -> Result<Written, Stop> {
+fn apply(
+    db: &Connection,
+    places: &mut Places,
+    usages: &mut Usages,
+    unit: &Unit,
+    write: &Write,
+) -> Result<Written, Stop> {
+    let tenant = &unit.tenant;
     match write {
-        Write::Append(draft) => Ok(append(db, places, tenant, draft)?),
+        Write::Append(draft) => append(db, places, usages, unit, draft),
         Write::MarkRead { id, user, at } => match places.known_tenant(db, tenant)? {
             Some(row) => mark_read(db, row, *id, user, *at),
             None => Err(Refusal::NotFound.into()),
         },
         Write::KvSet { key, value, expires_at } => {
             let row = places.tenant(db, tenant)?;
-            kv_set(db, row, key, value, expires_at.map(u64::cast_signed))?;
+            kv_replace(db, usages, row, unit, key, value, expires_at.map(u64::cast_signed))?;
             Ok(Written::Done)
         }
         Write::KvDelete { key } => {
             if let Some(row) = places.known_tenant(db, tenant)? {
+                let size = kv_size(db, row, key)?;
                 db.prepare_cached("DELETE FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
                     .execute(params![row, &*key.handler, key.key])?;
+                usages.remove_kv(db, row, size)?;
             }
             Ok(Written::Done)
         }
         Write::KvIncrement { key, by, at } => {
             // Only a value that is there can refuse, and then the tenant is there already.
             let row = places.tenant(db, tenant)?;
-            kv_increment(db, row, key, *by, *at)
+            kv_increment(db, usages, row, unit, key, *by, *at)
         }
     }
 }
 
-fn append(db: &Connection, places: &mut Places, tenant: &TenantId, draft: &Draft) -> rusqlite::Result<Written> {
-    let place = places.of(db, tenant, &draft.room)?;
+fn append(
+    db: &Connection,
+    places: &mut Places,
+    usages: &mut Usages,
+    unit: &Unit,
+    draft: &Draft,
+) -> Result<Written, Stop> {
+    let place = places.of(db, &unit.tenant, &draft.room)?;
     let seq = place.last_seq + 1;
     let id = draft.id.to_bytes();
     let appended = db
@@ -220,13 +258,20 @@ fn append(db: &Connection, places: &mut Places, tenant: &TenantId, draft: &Draft
         ])?;
     if appended == 1 {
         place.last_seq = seq;
+        let more = Usage {
+            message_bytes: message_bytes(draft),
+            rooms: u64::from(seq == 1),
+            ..Usage::default()
+        };
+        usages.add(db, place.tenant, more, unit.quota)??;
         return Ok(Written::Appended {
             seq: seq.cast_unsigned(),
             sent_at: draft.sent_at,
             duplicate: false,
         });
     }
-    db.prepare_cached("SELECT seq, sent_at FROM messages WHERE tenant_id = ?1 AND id = ?2")?
+    let duplicate = db
+        .prepare_cached("SELECT seq, sent_at FROM messages WHERE tenant_id = ?1 AND id = ?2")?
         .query_row(params![place.tenant, id], |row| {
             let (seq, sent_at): (i64, i64) = (row.get(0)?, row.get(1)?);
             Ok(Written::Appended {
@@ -234,7 +279,8 @@ fn append(db: &Connection, places: &mut Places, tenant: &TenantId, draft: &Draft
                 sent_at: sent_at.cast_unsigned(),
                 duplicate: true,
             })
-        })
+        })?;
+    Ok(duplicate)
 }
 
 fn mark_read(db: &Connection, tenant: i64, id: MessageId, user: &UserId, at: u64) -> Result<Written, Stop> {
@@ -269,7 +315,48 @@ fn kv_set(db: &Connection, tenant: i64, key: &KvKey, value: &[u8], expires_at: O
     Ok(())
 }
 
-fn kv_increment(db: &Connection, tenant: i64, key: &KvKey, by: i64, at: u64) -> Result<Written, Stop> {
+/// Bytes that a key counts for; 0 when it is not there.
+fn kv_size(db: &Connection, tenant: i64, key: &KvKey) -> rusqlite::Result<u64> {
+    let value: Option<i64> = db
+        .prepare_cached("SELECT octet_length(value) FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
+        .query_row(params![tenant, &*key.handler, key.key], |row| row.get(0))
+        .optional()?;
+    Ok(value.map_or(0, |bytes| bytes.cast_unsigned() + key.key.len() as u64))
+}
+
+/// Sets a key and counts the difference.
+fn kv_replace(
+    db: &Connection,
+    usages: &mut Usages,
+    tenant: i64,
+    unit: &Unit,
+    key: &KvKey,
+    value: &[u8],
+    expires_at: Option<i64>,
+) -> Result<(), Stop> {
+    let (before, after) = (kv_size(db, tenant, key)?, (key.key.len() + value.len()) as u64);
+    match after.checked_sub(before) {
+        Some(more) => {
+            let more = Usage {
+                kv_bytes: more,
+                ..Usage::default()
+            };
+            usages.add(db, tenant, more, unit.quota)??;
+        }
+        None => usages.remove_kv(db, tenant, before - after)?,
+    }
+    Ok(kv_set(db, tenant, key, value, expires_at)?)
+}
+
+fn kv_increment(
+    db: &Connection,
+    usages: &mut Usages,
+    tenant: i64,
+    unit: &Unit,
+    key: &KvKey,
+    by: i64,
+    at: u64,
+) -> Result<Written, Stop> {
     let current: Option<(Vec<u8>, Option<i64>)> = db
         .prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
         .query_row(params![tenant, &*key.handler, key.key], |row| {
@@ -279,19 +366,25 @@ fn kv_increment(db: &Connection, tenant: i64, key: &KvKey, by: i64, at: u64) -> 
     let current = current.filter(|(_, expires_at)| live(*expires_at, at));
     let sum = counter::add(current.as_ref().map(|(value, _)| value.as_slice()), by)?;
     let expires_at = current.and_then(|(_, expires_at)| expires_at);
-    kv_set(db, tenant, key, sum.to_string().as_bytes(), expires_at)?;
+    kv_replace(db, usages, tenant, unit, key, sum.to_string().as_bytes(), expires_at)?;
     Ok(Written::Done)
 }
 
 /// Removes some of the keys that have expired a while ago by the machine's clock.
-fn sweep(db: &Connection) -> rusqlite::Result<()> {
+fn sweep(db: &Connection, usages: &mut Usages) -> rusqlite::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
     // From 0, because what lies beyond 2^63 is kept as negative and is not over for a long time.
-    db.prepare_cached(
-        "DELETE FROM kv WHERE (tenant_id, handler, key) IN
-         (SELECT tenant_id, handler, key FROM kv WHERE expires_at BETWEEN 0 AND ?1 LIMIT ?2)",
-    )?
-    .execute([until, SWEEP_KEYS])?;
+    let removed: Vec<(i64, i64)> = db
+        .prepare_cached(
+            "DELETE FROM kv WHERE (tenant_id, handler, key) IN
+             (SELECT tenant_id, handler, key FROM kv WHERE expires_at BETWEEN 0 AND ?1 LIMIT ?2)
+             RETURNING tenant_id, octet_length(key) + octet_length(value)",
+        )?
+        .query_map([until, SWEEP_KEYS], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (tenant, bytes) in removed {
+        usages.remove_kv(db, tenant, bytes.cast_unsigned())?;
+    }
     Ok(())
 }

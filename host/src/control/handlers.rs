@@ -16,7 +16,7 @@ include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 ///
 /// # Errors
 /// The first component that is not there or is no handler for what it is to handle.
-pub fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes> {
+pub(super) fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes> {
     let mut routes = Routes::default();
     for (name, handler) in handlers.iter() {
         let Some(interface) = Interface::ALL.into_iter().find(|interface| interface.name() == name) else {

@@ -1,0 +1,82 @@
+//! Tokens that count no more, although their signature and their times are right.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+
+/// One decision, as it is kept. All times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum Revocation {
+    /// The token with this id (claim `jti`).
+    Token {
+        /// The id.
+        id: String,
+        /// When it has expired anyway.
+        expires_at: u64,
+    },
+    /// Every token of a user that was issued (claim `iat`) before a moment; one that does not say when counts as
+    /// issued before all moments.
+    User {
+        /// The user.
+        user: String,
+        /// The moment.
+        before: u64,
+        /// When all of them have expired anyway.
+        expires_at: u64,
+    },
+    /// The same for every user.
+    All {
+        /// The moment.
+        before: u64,
+        /// When all of them have expired anyway.
+        expires_at: u64,
+    },
+}
+
+impl Revocation {
+    /// When the decision can be forgotten.
+    #[must_use]
+    pub fn expires_at(&self) -> u64 {
+        match self {
+            Self::Token { expires_at, .. } | Self::User { expires_at, .. } | Self::All { expires_at, .. } => {
+                *expires_at
+            }
+        }
+    }
+}
+
+/// All decisions of a tenant, ready to be asked.
+#[derive(Debug, Default)]
+pub(super) struct Revocations {
+    tokens: HashSet<String>,
+    users: HashMap<String, u64>,
+    all: u64,
+}
+
+impl Revocations {
+    pub(super) fn of<'a>(entries: impl IntoIterator<Item = &'a Revocation>) -> Self {
+        let mut all = Self::default();
+        for entry in entries {
+            match entry {
+                Revocation::Token { id, .. } => {
+                    all.tokens.insert(id.clone());
+                }
+                Revocation::User { user, before, .. } => {
+                    let known = all.users.entry(user.clone()).or_default();
+                    *known = (*known).max(*before);
+                }
+                Revocation::All { before, .. } => all.all = all.all.max(*before),
+            }
+        }
+        all
+    }
+
+    pub(super) fn concern(&self, identity: &Identity) -> bool {
+        let issued_at = identity.issued_at_ms().unwrap_or(0);
+        let of_user = self.users.get(identity.user().as_str()).copied().unwrap_or(0);
+        issued_at < self.all.max(of_user) || identity.token_id().is_some_and(|id| self.tokens.contains(&**id))
+    }
+}

@@ -1,0 +1,92 @@
+//! From a tenant as configured to a tenant ready for use.
+
+use crate::auth::Authenticator;
+use crate::capability::CallLimits;
+use crate::config::{Limits, Sandbox, TenantConfig};
+use crate::id::InvalidId;
+use crate::sandbox::GuestLimits;
+use crate::store::StorageQuota;
+use crate::tenant::{ClientLimits, Settings, TenantQuota};
+
+/// Everything of a tenant but its handlers.
+///
+/// # Errors
+/// When the name is no tenant's name.
+pub(super) fn settings(config: &TenantConfig) -> Result<Settings, InvalidId> {
+    Ok(Settings::new(
+        Authenticator::new(&config.name, &config.auth)?,
+        client_limits(&config.limits),
+        call_limits(&config.limits, &config.sandbox),
+        guest_limits(&config.sandbox),
+        quota(config),
+    ))
+}
+
+fn client_limits(limits: &Limits) -> ClientLimits {
+    let page = |messages: usize| u32::try_from(messages).unwrap_or(u32::MAX);
+    ClientLimits {
+        packet: limits.packet,
+        event_name: limits.event_name,
+        room_id: limits.room_id,
+        content: limits.content,
+        metadata: limits.metadata,
+        client_id: limits.client_id,
+        json_depth: limits.json_depth,
+        history_page: page(limits.history_page),
+        history_page_max: page(limits.history_page_max),
+        presence_users: limits.presence_users,
+        queue_events: limits.queue_events,
+        queue_bytes: limits.queue_bytes,
+        events_per_second: limits.events_per_second,
+        event_burst: limits.event_burst,
+        bytes_per_second: limits.bytes_per_second,
+        byte_burst: limits.byte_burst,
+    }
+}
+
+fn call_limits(limits: &Limits, sandbox: &Sandbox) -> CallLimits {
+    CallLimits {
+        content: limits.content,
+        metadata: limits.metadata,
+        client_id: limits.client_id,
+        event_name: limits.event_name,
+        history_page_max: u32::try_from(limits.history_page_max).unwrap_or(u32::MAX),
+        presence_users: limits.presence_users,
+        rooms_per_connection: limits.rooms_per_connection,
+        effects: sandbox.effects,
+        output: sandbox.output,
+        log_bytes: sandbox.log_bytes,
+    }
+}
+
+/// What the sandbox holds a handler to.
+#[must_use]
+pub fn guest_limits(sandbox: &Sandbox) -> GuestLimits {
+    GuestLimits {
+        guest_time: sandbox.guest_time,
+        wall_time: sandbox.wall_time,
+        memory: sandbox.memory,
+        host_calls: u32::try_from(sandbox.host_calls).unwrap_or(u32::MAX),
+        transfer: sandbox.transfer,
+    }
+}
+
+fn quota(config: &TenantConfig) -> TenantQuota {
+    let quota = &config.quota;
+    TenantQuota {
+        connections: quota.connections,
+        connections_per_user: quota.connections_per_user,
+        events_per_second: quota.events_per_second,
+        event_burst: quota.event_burst,
+        guest_cpu: quota.guest_cpu,
+        instances: quota.instances,
+        storage: StorageQuota {
+            message_bytes: quota.message_bytes as u64,
+            kv_bytes: quota.kv_bytes as u64,
+            rooms: quota.rooms as u64,
+        },
+        handlers: quota.handlers,
+        versions: quota.versions,
+        component_size: config.sandbox.component_size,
+    }
+}

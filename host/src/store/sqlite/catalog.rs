@@ -1,0 +1,178 @@
+//! The catalog in the same file: what operators have decided.
+
+use rusqlite::types::FromSqlError;
+use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, TransactionBehavior, params};
+
+use super::super::StoreError;
+use super::super::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
+use super::{SqliteStore, fault};
+
+fn revision(db: &Connection) -> Result<u64> {
+    db.prepare_cached("SELECT coalesce(max(revision), 0) FROM catalog")?
+        .query_row([], |row| row.get::<_, i64>(0).map(i64::cast_unsigned))
+}
+
+fn record(row: &Row<'_>) -> Result<Record> {
+    let kind: String = row.get(0)?;
+    let kind = RecordKind::ALL
+        .into_iter()
+        .find(|known| known.as_str() == kind)
+        .ok_or(FromSqlError::InvalidType)?;
+    Ok(Record {
+        key: RecordKey {
+            kind,
+            tenant: row.get(1)?,
+            name: row.get(2)?,
+        },
+        document: row.get(3)?,
+        revision: row.get::<_, i64>(4)?.cast_unsigned(),
+    })
+}
+
+fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::result::Result<u64, Conflict>> {
+    let batch = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let mut last = revision(&batch)?;
+    for Put { key, document, expect } in puts {
+        let (kind, tenant, name) = (key.kind.as_str(), &key.tenant, &key.name);
+        let known: Option<(i64, bool)> = batch
+            .prepare_cached(
+                "SELECT revision, document IS NOT NULL FROM catalog WHERE kind = ?1 AND tenant = ?2 AND name = ?3",
+            )?
+            .query_row(params![kind, tenant, name], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let now = known.map_or(0, |(revision, _)| revision.cast_unsigned());
+        let there = known.is_some_and(|(_, there)| there);
+        let as_expected = match expect {
+            None => true,
+            Some(0) => !there,
+            Some(expected) => there && now == *expected,
+        };
+        if !as_expected {
+            return Ok(Err(Conflict { key: key.clone() }));
+        }
+        last += 1;
+        batch
+            .prepare_cached(
+                "INSERT INTO catalog (kind, tenant, name, document, revision) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (kind, tenant, name) DO UPDATE SET document = excluded.document,
+                 revision = excluded.revision",
+            )?
+            .execute(params![kind, tenant, name, document, last.cast_signed()])?;
+    }
+    for entry in audit {
+        batch
+            .prepare_cached("INSERT INTO audit (at_ms, actor, tenant, action, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                entry.at_ms.cast_signed(),
+                entry.actor,
+                entry.tenant,
+                entry.action,
+                entry.detail
+            ])?;
+    }
+    batch.commit()?;
+    Ok(Ok(last))
+}
+
+fn audit(db: &Connection, tenant: Option<&str>, before: Option<u64>, limit: u32) -> Result<Vec<AuditEntry>> {
+    let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+    db.prepare_cached(
+        "SELECT id, at_ms, actor, tenant, action, detail FROM audit
+         WHERE id < ?1 AND (?2 IS NULL OR tenant = ?2) ORDER BY id DESC LIMIT ?3",
+    )?
+    .query_map(params![before, tenant, limit], |row| {
+        Ok(AuditEntry {
+            id: row.get::<_, i64>(0)?.cast_unsigned(),
+            at_ms: row.get::<_, i64>(1)?.cast_unsigned(),
+            actor: row.get(2)?,
+            tenant: row.get(3)?,
+            action: row.get(4)?,
+            detail: row.get(5)?,
+        })
+    })?
+    .collect()
+}
+
+#[async_trait::async_trait]
+impl Catalog for SqliteStore {
+    async fn revision(&self) -> Result<u64, StoreError> {
+        self.read(revision).await
+    }
+
+    async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
+        let changes = move |db: &Connection| {
+            db.prepare_cached(
+                "SELECT kind, tenant, name, document, revision FROM catalog WHERE revision > ?1 ORDER BY revision",
+            )?
+            .query_map([after.cast_signed()], record)?
+            .collect()
+        };
+        self.read(changes).await
+    }
+
+    async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
+        self.run(move |writer| put(&writer.db, &puts, &audit)).await
+    }
+
+    async fn put_component(&self, tenant: &str, sha256: [u8; 32], bytes: Vec<u8>) -> Result<(), StoreError> {
+        let tenant = tenant.to_owned();
+        self.run(move |writer| {
+            writer
+                .db
+                .prepare_cached(
+                    "INSERT INTO components (tenant, sha256, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![tenant, sha256, bytes])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        let tenant = tenant.to_owned();
+        self.read(move |db| {
+            db.prepare_cached("SELECT bytes FROM components WHERE tenant = ?1 AND sha256 = ?2")?
+                .query_row(params![tenant, sha256], |row| row.get(0))
+                .optional()
+        })
+        .await
+    }
+
+    async fn remove_component(&self, tenant: &str, sha256: [u8; 32]) -> Result<(), StoreError> {
+        let tenant = tenant.to_owned();
+        self.run(move |writer| {
+            writer
+                .db
+                .prepare_cached("DELETE FROM components WHERE tenant = ?1 AND sha256 = ?2")?
+                .execute(params![tenant, sha256])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn audit(
+        &self,
+        tenant: Option<&str>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let tenant = tenant.map(str::to_owned);
+        self.read(move |db| audit(db, tenant.as_deref(), before, limit)).await
+    }
+}
+
+impl SqliteStore {
+    /// Does something on the writer's thread.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut super::writer::Writer) -> Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write(|reply| {
+            super::writer::Job::Run(Box::new(move |writer| {
+                // Whoever asked may have given up; what was asked is done all the same.
+                let _ = reply.send(job(writer).map_err(fault::classify));
+            }))
+        })
+        .await
+    }
+}

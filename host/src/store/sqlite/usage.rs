@@ -1,0 +1,174 @@
+//! What each tenant keeps, as the writer knows it: read once, counted in memory, written with each transaction.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Result, params};
+
+use super::super::{Draft, Kept, MESSAGE_OVERHEAD, Refusal, StorageQuota, Usage, Write};
+
+/// Tenants remembered before the memory starts afresh.
+const MAX_TENANTS: usize = 65_536;
+
+#[derive(Default)]
+pub(super) struct Usages {
+    known: HashMap<i64, Counted>,
+}
+
+#[derive(Clone, Copy)]
+struct Counted {
+    usage: Usage,
+    changed: bool,
+}
+
+/// Bytes that a message counts for.
+pub(super) fn message_bytes(draft: &Draft) -> u64 {
+    (draft.content.len() + draft.metadata.as_ref().map_or(0, String::len)) as u64 + MESSAGE_OVERHEAD
+}
+
+/// At most what a unit can add.
+fn bound(writes: &[Write]) -> Usage {
+    let mut bound = Usage::default();
+    for write in writes {
+        match write {
+            Write::Append(draft) => {
+                bound.message_bytes += message_bytes(draft);
+                bound.rooms += 1;
+            }
+            Write::KvSet { key, value, .. } => bound.kv_bytes += (key.key.len() + value.len()) as u64,
+            // A number of 64 bits has at most 20 characters.
+            Write::KvIncrement { key, .. } => bound.kv_bytes += key.key.len() as u64 + 20,
+            Write::MarkRead { .. } | Write::KvDelete { .. } => {}
+        }
+    }
+    bound
+}
+
+fn over(usage: Usage, more: Usage, quota: StorageQuota) -> Option<Kept> {
+    let over = |used: u64, more: u64, limit: u64| more > 0 && used.saturating_add(more) > limit;
+    if over(usage.message_bytes, more.message_bytes, quota.message_bytes) {
+        Some(Kept::MessageBytes)
+    } else if over(usage.kv_bytes, more.kv_bytes, quota.kv_bytes) {
+        Some(Kept::KvBytes)
+    } else if over(usage.rooms, more.rooms, quota.rooms) {
+        Some(Kept::Rooms)
+    } else {
+        None
+    }
+}
+
+impl Usages {
+    fn counted(&mut self, db: &Connection, tenant: i64) -> Result<&mut Counted> {
+        if !self.known.contains_key(&tenant) {
+            let usage = read(db, tenant)?;
+            self.known.insert(tenant, Counted { usage, changed: false });
+        }
+        // It is there by now.
+        Ok(self.known.entry(tenant).or_insert(Counted {
+            usage: Usage::default(),
+            changed: false,
+        }))
+    }
+
+    pub(super) fn of(&mut self, db: &Connection, tenant: i64) -> Result<Usage> {
+        Ok(self.counted(db, tenant)?.usage)
+    }
+
+    /// Whether some write of the unit may meet the quota, so that the unit may have to be taken back.
+    pub(super) fn is_tight(
+        &mut self,
+        db: &Connection,
+        tenant: i64,
+        writes: &[Write],
+        quota: StorageQuota,
+    ) -> Result<bool> {
+        Ok(over(self.of(db, tenant)?, bound(writes), quota).is_some())
+    }
+
+    /// Counts what a write adds, if there is room for it.
+    pub(super) fn add(
+        &mut self,
+        db: &Connection,
+        tenant: i64,
+        more: Usage,
+        quota: StorageQuota,
+    ) -> Result<std::result::Result<(), Refusal>> {
+        let counted = self.counted(db, tenant)?;
+        if let Some(kept) = over(counted.usage, more, quota) {
+            return Ok(Err(Refusal::QuotaExceeded(kept)));
+        }
+        let usage = &mut counted.usage;
+        usage.message_bytes += more.message_bytes;
+        usage.kv_bytes += more.kv_bytes;
+        usage.rooms += more.rooms;
+        counted.changed = true;
+        Ok(Ok(()))
+    }
+
+    /// Counts what is there no more.
+    pub(super) fn remove_kv(&mut self, db: &Connection, tenant: i64, bytes: u64) -> Result<()> {
+        let counted = self.counted(db, tenant)?;
+        counted.usage.kv_bytes = counted.usage.kv_bytes.saturating_sub(bytes);
+        counted.changed = true;
+        Ok(())
+    }
+
+    /// As it was before a unit that was taken back.
+    pub(super) fn restore(&mut self, tenant: i64, usage: Usage) {
+        if let Some(counted) = self.known.get_mut(&tenant) {
+            counted.usage = usage;
+        }
+    }
+
+    /// Writes what has changed; for the end of a transaction.
+    pub(super) fn write(&mut self, db: &Connection) -> Result<()> {
+        for (tenant, counted) in self.known.iter_mut().filter(|(_, counted)| counted.changed) {
+            let Usage {
+                message_bytes,
+                kv_bytes,
+                rooms,
+            } = counted.usage;
+            db.prepare_cached(
+                "INSERT INTO usage (tenant_id, message_bytes, kv_bytes, rooms) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET message_bytes = excluded.message_bytes, kv_bytes = excluded.kv_bytes,
+                 rooms = excluded.rooms",
+            )?
+            .execute(params![
+                tenant,
+                message_bytes.cast_signed(),
+                kv_bytes.cast_signed(),
+                rooms.cast_signed()
+            ])?;
+            counted.changed = false;
+        }
+        if self.known.len() > MAX_TENANTS {
+            self.known.clear();
+        }
+        Ok(())
+    }
+
+    /// Forgets what no transaction has written yet, for a tenant that was never there.
+    pub(super) fn forget_new(&mut self, tenant: i64) {
+        self.known.remove(&tenant);
+    }
+
+    /// Forgets everything: a transaction failed.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+    }
+}
+
+/// As of the last transaction.
+pub(super) fn read(db: &Connection, tenant: i64) -> Result<Usage> {
+    let usage = db
+        .prepare_cached("SELECT message_bytes, kv_bytes, rooms FROM usage WHERE tenant_id = ?1")?
+        .query_row([tenant], |row| {
+            let number = |at| row.get::<_, i64>(at).map(i64::cast_unsigned);
+            Ok(Usage {
+                message_bytes: number(0)?,
+                kv_bytes: number(1)?,
+                rooms: number(2)?,
+            })
+        })
+        .optional()?;
+    Ok(usage.unwrap_or_default())
+}

@@ -1,0 +1,129 @@
+//! What a tenant's operator decides of it, ready for use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::rate::{CpuBudget, Rate};
+use crate::auth::Authenticator;
+use crate::capability::CallLimits;
+use crate::sandbox::GuestLimits;
+use crate::store::StorageQuota;
+
+/// What clients of one tenant are held to before a handler sees the event; `[limits]` in the config.
+#[derive(Debug, Clone)]
+pub struct ClientLimits {
+    /// Bytes of a packet.
+    pub packet: usize,
+    /// Bytes of an event name.
+    pub event_name: usize,
+    /// Bytes of a room id.
+    pub room_id: usize,
+    /// Bytes of a message's content.
+    pub content: usize,
+    /// Bytes of a message's metadata.
+    pub metadata: usize,
+    /// Bytes of a client id.
+    pub client_id: usize,
+    /// Nesting of JSON.
+    pub json_depth: usize,
+    /// Messages of a history page when the client does not say.
+    pub history_page: u32,
+    /// Messages of a history page at most.
+    pub history_page_max: u32,
+    /// User ids in one `get-presence`.
+    pub presence_users: usize,
+    /// Waiting events of one connection.
+    pub queue_events: usize,
+    /// Bytes of the waiting events of one connection.
+    pub queue_bytes: usize,
+    /// Events of one connection in a second.
+    pub events_per_second: usize,
+    /// Events of one connection at once.
+    pub event_burst: usize,
+    /// Bytes of events of one connection in a second.
+    pub bytes_per_second: usize,
+    /// Bytes of events of one connection at once.
+    pub byte_burst: usize,
+}
+
+/// What a tenant may cost in all; `[quota]` in the config.
+#[derive(Debug, Clone)]
+pub struct TenantQuota {
+    /// Connections to this node.
+    pub connections: usize,
+    /// Connections of one user to this node.
+    pub connections_per_user: usize,
+    /// Events in a second.
+    pub events_per_second: usize,
+    /// Events at once.
+    pub event_burst: usize,
+    /// Processor time of handlers in a second.
+    pub guest_cpu: Duration,
+    /// Handlers that run at once.
+    pub instances: usize,
+    /// What it may keep.
+    pub storage: StorageQuota,
+    /// Deployed handlers.
+    pub handlers: usize,
+    /// Versions of each that are kept.
+    pub versions: usize,
+    /// Bytes of a component.
+    pub component_size: usize,
+}
+
+impl TenantQuota {
+    /// The limits that `/metrics` shows, in its order.
+    #[allow(clippy::cast_precision_loss, reason = "nobody reads that many digits")]
+    pub(super) fn shown(&self) -> [f64; 3] {
+        [
+            self.connections as f64,
+            self.events_per_second as f64,
+            self.guest_cpu.as_secs_f64(),
+        ]
+    }
+}
+
+/// A tenant's keys, limits and budgets. Replaced as a whole.
+pub struct Settings {
+    /// Verifies its tokens.
+    pub authenticator: Authenticator,
+    /// What its clients are held to.
+    pub client_limits: ClientLimits,
+    /// What its handlers are held to, by the capabilities.
+    pub call_limits: Arc<CallLimits>,
+    /// What its handlers are held to, by the sandbox.
+    pub guest_limits: GuestLimits,
+    /// What it may cost in all.
+    pub quota: TenantQuota,
+    /// The budget of events.
+    pub(super) events: Rate,
+    /// The budget of processor time.
+    pub(super) cpu: CpuBudget,
+    /// Handlers that may begin now.
+    pub instances: Arc<Semaphore>,
+}
+
+impl Settings {
+    /// Puts them together, with full budgets.
+    #[must_use]
+    pub fn new(
+        authenticator: Authenticator,
+        client_limits: ClientLimits,
+        call_limits: CallLimits,
+        guest_limits: GuestLimits,
+        quota: TenantQuota,
+    ) -> Self {
+        Self {
+            authenticator,
+            client_limits,
+            call_limits: Arc::new(call_limits),
+            guest_limits,
+            events: Rate::new(quota.events_per_second, quota.event_burst),
+            cpu: CpuBudget::new(quota.guest_cpu),
+            instances: Arc::new(Semaphore::new(quota.instances)),
+            quota,
+        }
+    }
+}
