@@ -172,6 +172,7 @@ impl World {
         };
         let job = Job {
             hall: self.hall.clone(),
+            quota: parlance::store::StorageQuota::UNLIMITED,
             delivery,
         };
         self.committer.submit(job).await;
