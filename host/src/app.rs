@@ -11,13 +11,15 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 
+use crate::admin::{Admin, AdminToken, Role};
 use crate::auth::Key;
 use crate::capability::SystemChance;
 use crate::commit::Committer;
-use crate::config::{Config, StoreUrl};
+use crate::config::{AdminTokenConfig, Config, StoreUrl};
 use crate::control::{Control, Parts};
 use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
+use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{EngineLimits, Sandbox};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
@@ -44,6 +46,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         committer,
         store: store.clone(),
         metrics: metrics.clone(),
+        logs: LogHub::default(),
         chance: Arc::new(SystemChance),
         draining: AtomicBool::new(false),
     });
@@ -59,7 +62,12 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         minter,
         asked: Arc::default(),
     };
-    let (router, server) = Server::attach(http::router(state), services.clone(), server_limits(&config));
+    let mut routes = http::router(state);
+    if !config.admin.is_empty() {
+        let admin = Admin::new(admin_tokens(&config), control_cell.clone(), services.logs.clone());
+        routes = routes.merge(admin.router(config.sandbox.component_size));
+    }
+    let (router, server) = Server::attach(routes, services.clone(), server_limits(&config));
     let server = Arc::new(server);
     let control = Control::new(Parts {
         catalog: sqlite.clone(),
@@ -131,6 +139,15 @@ fn open_store(config: &Config) -> Result<SqliteStore> {
     match &config.store.url {
         StoreUrl::Sqlite(path) => Ok(SqliteStore::open(path)?),
     }
+}
+
+fn admin_tokens(config: &Config) -> Vec<AdminToken> {
+    let token = |token: &AdminTokenConfig| AdminToken {
+        name: token.name.as_str().into(),
+        sha256: token.sha256,
+        role: token.tenant.clone().map_or(Role::Operator, Role::Tenant),
+    };
+    config.admin.iter().map(token).collect()
 }
 
 fn engine_limits(config: &Config) -> EngineLimits {

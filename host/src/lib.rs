@@ -9,6 +9,9 @@ pub mod cli;
 // From a checked configuration to a running server. The only place that knows all concrete types.
 pub mod app;
 
+// What operators do over HTTP.
+pub mod admin;
+
 // What operators decide while the server runs: tenants, handler versions, revoked tokens.
 pub mod control;
 
@@ -29,6 +32,9 @@ pub mod commit;
 
 // Who is connected, who is in which room, who gets what.
 pub mod cluster;
+
+// What handlers log, as it happens.
+pub mod logs;
 
 // What the server counts.
 pub mod metrics;

@@ -37,6 +37,20 @@ pub struct Logs {
 /// What a line costs besides its text, so that empty lines are not free.
 const LINE_BYTES: usize = 16;
 
+impl Level {
+    /// The name in logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 impl Logs {
     /// None yet; at most `bytes` in all.
     #[must_use]

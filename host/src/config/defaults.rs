@@ -6,7 +6,7 @@ use super::auth::KEYS_EXAMPLE;
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
 use super::sections::{Auth, Commit, Deploy, Limits, Log, Quota, Sandbox, Section, Server, Setting, Store};
-use super::tenants;
+use super::{admin, tenants};
 
 /// How tenants look in the file.
 const TENANTS_EXAMPLE: &str = "\
@@ -55,7 +55,7 @@ pub(super) fn tables() -> Vec<&'static str> {
     sections()
         .iter()
         .map(|section| section.table)
-        .chain([handlers::TABLE, tenants::TABLE])
+        .chain([handlers::TABLE, tenants::TABLE, admin::TABLE])
         .collect()
 }
 
@@ -117,6 +117,7 @@ fn write_all(out: &mut String) -> std::fmt::Result {
             "# settings = {{ name = \"text\" }}   # what the component can read"
         )?;
     }
+    writeln!(out, "\n{}", admin::TOKENS_EXAMPLE)?;
     writeln!(out, "\n{TENANTS_EXAMPLE}")?;
     Ok(())
 }

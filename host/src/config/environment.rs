@@ -16,7 +16,7 @@ pub struct Variable {
 }
 
 /// Every variable the server reads. One that is empty counts as unset.
-pub const VARIABLES: [Variable; 6] = [
+pub const VARIABLES: [Variable; 7] = [
     Variable {
         name: "PORT",
         doc: "server.port: the TCP port",
@@ -36,6 +36,10 @@ pub const VARIABLES: [Variable; 6] = [
     Variable {
         name: "RUST_LOG",
         doc: "log.level: what to log, such as info,parlance=debug",
+    },
+    Variable {
+        name: "PARLANCE_ADMIN_TOKEN",
+        doc: "an operator's token for the admin API, at least 16 bytes",
     },
     Variable {
         name: "REDIS_URL",

@@ -4,6 +4,7 @@
 //! file, the messages about it and the commented defaults ([`defaults_toml`]) all come from there. Nothing is
 //! clamped: a value out of its range is an error, and all errors are reported at once ([`ConfigErrors`]).
 
+mod admin;
 mod auth;
 mod defaults;
 mod environment;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+pub use admin::{AdminTokenConfig, MIN_ADMIN_TOKEN_BYTES};
 pub use auth::{MIN_ENVIRONMENT_SECRET_BYTES, no_key_help};
 pub use defaults::defaults_toml;
 pub use environment::{VARIABLES, Variable};
@@ -58,6 +60,8 @@ pub struct Config {
     pub commit: Commit,
     /// Which component handles what.
     pub handlers: Handlers,
+    /// Who may use the admin API; nobody: there is none.
+    pub admin: Vec<AdminTokenConfig>,
     /// The tenants beside the default one.
     pub tenants: Vec<TenantConfig>,
     /// What a tenant has that does not say otherwise.
@@ -152,6 +156,7 @@ fn resolve(
     let deploy = section(&source, errors);
     let commit = section(&source, errors);
     let handlers = handlers::read(&source, errors);
+    let admin = admin::read(&source, env("PARLANCE_ADMIN_TOKEN"), errors);
     let tenant_defaults = TenantDefaults::of(&source);
     let tenants = tenants::read(&source, &tenant_defaults, errors);
     source.report_unknown_tables(errors);
@@ -167,6 +172,7 @@ fn resolve(
         deploy: deploy?,
         commit: commit?,
         handlers: handlers?,
+        admin: admin?,
         tenants: tenants?,
         tenant_defaults,
         warnings,

@@ -11,6 +11,7 @@ use crate::capability::{Call, Effect, Effects, Level, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
+use crate::logs::LogLine;
 use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap, TrapKind};
 use crate::store::{Page, Range, StoreError};
 use crate::tenant::Place;
@@ -237,13 +238,34 @@ fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap)
         handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
         "a handler was stopped: {}", trap.detail
     );
+    show(
+        session,
+        arrival,
+        handler,
+        "trap",
+        &format!("{}: {}", trap.kind.name(), trap.detail),
+    );
     let (code, what) = trap.kind.told();
     EventError::new(code, format!("{what} (event {connection}-{})", arrival.number))
+}
+
+/// To whoever watches.
+fn show(session: &Session, arrival: &Arrival, handler: &Handler, level: &str, text: &str) {
+    session.services.logs.publish(|| LogLine {
+        at: arrival.at_ms,
+        tenant: session.tenant.id().to_string(),
+        handler: handler.info().name.to_string(),
+        version: handler.info().version,
+        event: format!("{}-{}", session.connection.id, arrival.number),
+        level: level.to_owned(),
+        text: text.to_owned(),
+    });
 }
 
 fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &Outcome) {
     for line in outcome.logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, arrival.number);
+        show(session, arrival, handler, line.level.name(), &line.text);
         let (handler, text) = (&handler.info().name, &line.text);
         match line.level {
             Level::Trace => tracing::trace!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),

@@ -16,6 +16,7 @@ use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
+use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
@@ -31,6 +32,8 @@ pub struct Services {
     pub store: Arc<dyn Store>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Shows what handlers log.
+    pub logs: LogHub,
     /// Where chance comes from.
     pub chance: Arc<dyn Chance>,
     /// Set when the server shuts down: what comes from then on is refused.

@@ -1,0 +1,105 @@
+//! The admin API, `/admin/v1`: what operators do over HTTP, and the description of it, made from the same code.
+//!
+//! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`; a token is an operator's, or
+//! one tenant's, which then sees and changes that tenant only and cannot create, change or delete tenants.
+
+mod access;
+mod problem;
+mod routes;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use access::{AdminToken, Role};
+
+use crate::control::Control;
+use crate::logs::LogHub;
+use access::Access;
+
+/// Bytes of a request that carries no component.
+const BODY_MAX: usize = 256 * 1024;
+
+/// What requests are answered with.
+#[derive(Clone)]
+pub struct Admin {
+    pub(crate) control: Arc<std::sync::OnceLock<Arc<Control>>>,
+    pub(crate) logs: LogHub,
+    pub(crate) access: Arc<Access>,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Parlance admin API",
+        description = "Tenants, handler versions, revoked tokens, the audit log. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
+    ),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Document;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        openapi
+            .components
+            .get_or_insert_default()
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
+
+impl Admin {
+    /// The API for whoever has one of the tokens. `control` is set once the server has started.
+    #[must_use]
+    pub fn new(tokens: Vec<AdminToken>, control: Arc<std::sync::OnceLock<Arc<Control>>>, logs: LogHub) -> Self {
+        Self {
+            control,
+            logs,
+            access: Arc::new(Access::new(tokens)),
+        }
+    }
+
+    /// The routes, to be merged into the server's. `component_size` is the most bytes of a component.
+    pub fn router(self, component_size: usize) -> Router {
+        let large = OpenApiRouter::new()
+            .routes(routes!(routes::deploy))
+            .layer(DefaultBodyLimit::max(component_size));
+        let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
+            .routes(routes!(routes::tenants, routes::create_tenant))
+            .routes(routes!(routes::tenant, routes::replace_tenant, routes::delete_tenant))
+            .routes(routes!(routes::suspend))
+            .routes(routes!(routes::resume))
+            .routes(routes!(routes::usage))
+            .routes(routes!(routes::handlers))
+            .routes(routes!(routes::remove_handler))
+            .routes(routes!(routes::promote))
+            .routes(routes!(routes::rollback))
+            .routes(routes!(routes::canary))
+            .routes(routes!(routes::revocations, routes::revoke))
+            .routes(routes!(routes::unrevoke))
+            .routes(routes!(routes::audit))
+            .routes(routes!(stream::logs))
+            .layer(DefaultBodyLimit::max(BODY_MAX))
+            .merge(large)
+            .split_for_parts();
+        let text: Arc<str> = document.to_json().unwrap_or_default().into();
+        let document = move || {
+            let text = text.to_string();
+            async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], text) }
+        };
+        router
+            .route("/admin/v1/openapi.json", get(document))
+            .route("/admin/v1/{*rest}", axum::routing::any(problem::no_route))
+            .with_state(self)
+    }
+}

@@ -1,0 +1,86 @@
+//! How a request is told that it failed: `application/problem+json` (RFC 9457).
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::control::ControlError;
+
+/// Why a request failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// A stable name for programs.
+    pub(super) code: &'static str,
+    /// What is wrong, in words.
+    pub(super) title: String,
+    /// Everything that is wrong with what was sent, each with its key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) problems: Vec<String>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
+        Self {
+            status: status.as_u16(),
+            code,
+            title: title.into(),
+            problems: Vec::new(),
+        }
+    }
+
+    pub(super) fn invalid(title: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", title)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<ControlError> for Problem {
+    fn from(error: ControlError) -> Self {
+        let status = match &error {
+            ControlError::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            ControlError::NotFound(_) => StatusCode::NOT_FOUND,
+            ControlError::Conflict(_) => StatusCode::CONFLICT,
+            ControlError::Changed(_) => StatusCode::PRECONDITION_FAILED,
+            ControlError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        if let ControlError::Unavailable(cause) = &error {
+            tracing::error!(error = format!("{cause:#}"), "an admin request failed");
+        }
+        let code = error.code();
+        match error {
+            ControlError::Invalid(problems) if problems.len() > 1 => Self {
+                problems,
+                ..Self::new(status, code, "several things are wrong with what was sent")
+            },
+            error => Self::new(status, code, error.to_string()),
+        }
+    }
+}
+
+/// There is nothing at this address.
+pub(super) async fn no_route() -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "there is nothing here; /admin/v1/openapi.json lists what there is",
+    )
+}

@@ -1,0 +1,359 @@
+//! One function for each operation.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::{Caller, Role};
+use super::problem::Problem;
+use super::stream::ndjson;
+use crate::control::Deployment;
+use crate::control::view::{AuditView, DeployStep, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
+
+type Answer<T> = Result<Json<T>, Problem>;
+type Sent<T> = Result<Json<T>, JsonRejection>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
+    match body {
+        Ok(Json(value)) => Ok(value),
+        Err(error) => Err(Problem::invalid(error.body_text())),
+    }
+}
+
+fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
+    match query {
+        Ok(Query(value)) => Ok(value),
+        Err(error) => Err(Problem::invalid(error.body_text())),
+    }
+}
+
+/// A new tenant.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTenant {
+    /// 1 to 63 of lower-case letters, digits and `-`.
+    name: String,
+    /// With the keys of `[tenants.NAME]` in the configuration file; files cannot be named.
+    #[schema(value_type = Object)]
+    configuration: Value,
+}
+
+/// List the tenants; with a tenant's token, that one.
+#[utoipa::path(get, path = "/admin/v1/tenants", responses((status = 200, body = Vec<TenantView>), (status = "default", body = Problem)))]
+pub(super) async fn tenants(caller: Caller) -> Answer<Vec<TenantView>> {
+    let mut all = caller.control.tenants().await?;
+    if let Role::Tenant(own) = &caller.role {
+        all.retain(|tenant| tenant.name == *own);
+    }
+    Ok(Json(all))
+}
+
+/// Create a tenant. It is served at once.
+#[utoipa::path(post, path = "/admin/v1/tenants", request_body = NewTenant, responses((status = 201, body = TenantView), (status = "default", body = Problem)))]
+pub(super) async fn create_tenant(
+    caller: Caller,
+    body: Sent<NewTenant>,
+) -> Result<(StatusCode, Json<TenantView>), Problem> {
+    caller.operator()?;
+    let NewTenant { name, configuration } = sent(body)?;
+    let made = caller
+        .control
+        .create_tenant(&caller.actor, &name, configuration)
+        .await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Show a tenant.
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+pub(super) async fn tenant(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
+    caller.of(&tenant)?;
+    Ok(Json(caller.control.tenant(&tenant).await?))
+}
+
+/// Replace a tenant's configuration. `If-Match` with the revision refuses when somebody else was first.
+#[utoipa::path(put, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), ("If-Match" = Option<String>, Header, description = "the revision, in quotes")), request_body = Object, responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+pub(super) async fn replace_tenant(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    body: Sent<Value>,
+) -> Answer<TenantView> {
+    caller.operator()?;
+    let expect = match headers.get(header::IF_MATCH) {
+        None => None,
+        Some(value) => {
+            let number = value
+                .to_str()
+                .ok()
+                .and_then(|text| text.trim().trim_matches('"').parse().ok());
+            Some(number.ok_or_else(|| Problem::invalid("If-Match must be a revision, such as \"7\""))?)
+        }
+    };
+    let changed = caller
+        .control
+        .replace_tenant(&caller.actor, &tenant, sent(body)?, expect)
+        .await?;
+    Ok(Json(changed))
+}
+
+/// What is to become of a deleted tenant's data.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Removal {
+    /// Also remove its messages and key-value data.
+    #[serde(default)]
+    data: bool,
+}
+
+/// Delete a tenant. Its clients are disconnected with a reason.
+#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), Removal), responses((status = 204), (status = "default", body = Problem)))]
+pub(super) async fn delete_tenant(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    query: Asked<Removal>,
+) -> Result<StatusCode, Problem> {
+    caller.operator()?;
+    let Removal { data } = asked(query)?;
+    caller.control.delete_tenant(&caller.actor, &tenant, data).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Suspend a tenant: its clients are disconnected, and nobody is let in.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/suspend", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+pub(super) async fn suspend(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
+    caller.operator()?;
+    Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, true).await?))
+}
+
+/// Let a suspended tenant's clients in again.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/resume", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+pub(super) async fn resume(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
+    caller.operator()?;
+    Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, false).await?))
+}
+
+/// What a tenant uses and may use.
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/usage", params(("tenant" = String, Path)), responses((status = 200, body = UsageView), (status = "default", body = Problem)))]
+pub(super) async fn usage(caller: Caller, Path(tenant): Path<String>) -> Answer<UsageView> {
+    caller.of(&tenant)?;
+    Ok(Json(caller.control.usage(&tenant).await?))
+}
+
+/// List a tenant's deployed handlers with their versions.
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/handlers", params(("tenant" = String, Path)), responses((status = 200, body = Vec<HandlerView>), (status = "default", body = Problem)))]
+pub(super) async fn handlers(caller: Caller, Path(tenant): Path<String>) -> Answer<Vec<HandlerView>> {
+    caller.of(&tenant)?;
+    Ok(Json(caller.control.handlers(&tenant).await?))
+}
+
+/// How a component is to be deployed.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Deploying {
+    /// The share of rooms to begin with, 1 to 99 percent; all when not given.
+    #[serde(default)]
+    canary: Option<u8>,
+    /// What there is to say of it.
+    #[serde(default)]
+    note: Option<String>,
+}
+
+/// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
+/// step, then `{"handler": …}` or `{"problem": …}`.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), Deploying), request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = "default", body = Problem)))]
+pub(super) async fn deploy(
+    caller: Caller,
+    Path((tenant, handler)): Path<(String, String)>,
+    query: Asked<Deploying>,
+    headers: HeaderMap,
+    component: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Problem> {
+    caller.of(&tenant)?;
+    let Deploying { canary, note } = asked(query)?;
+    let component =
+        component.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", error.body_text()))?;
+    let deployment = Deployment {
+        handler,
+        component,
+        canary,
+        note,
+        settings: None,
+    };
+    let steps = headers.get(header::ACCEPT).is_some_and(|accept| {
+        accept
+            .to_str()
+            .is_ok_and(|accept| accept.contains("application/x-ndjson"))
+    });
+    if !steps {
+        let Caller { actor, control, .. } = &caller;
+        let view = control.deploy(actor, &tenant, deployment, &|_| {}).await?;
+        return Ok((StatusCode::CREATED, Json(view)).into_response());
+    }
+    // As many as there are steps, and the end.
+    let (lines, waiting) = tokio::sync::mpsc::channel::<Bytes>(16);
+    tokio::spawn(async move {
+        let Caller { actor, control, .. } = caller;
+        let progress = |step: DeployStep| {
+            // Whoever asked may have gone; what was asked is done all the same.
+            let _ = lines.try_send(ndjson(&step));
+        };
+        let done = control.deploy(&actor, &tenant, deployment, &progress).await;
+        let last = match done {
+            Ok(view) => ndjson(&serde_json::json!({ "handler": view })),
+            Err(error) => ndjson(&serde_json::json!({ "problem": Problem::from(error) })),
+        };
+        let _ = lines.send(last).await;
+    });
+    let body = futures_util::stream::unfold(waiting, |mut waiting| async move {
+        let line = waiting.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), waiting))
+    });
+    Ok((
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(body),
+    )
+        .into_response())
+}
+
+/// Remove a deployed handler with its versions; the configured handlers take over.
+#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}/handlers/{handler}", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 204), (status = "default", body = Problem)))]
+pub(super) async fn remove_handler(
+    caller: Caller,
+    Path((tenant, handler)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    caller.of(&tenant)?;
+    caller.control.remove_handler(&caller.actor, &tenant, &handler).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Put the canary into service for everything.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/promote", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 200, body = HandlerView), (status = "default", body = Problem)))]
+pub(super) async fn promote(caller: Caller, Path((tenant, handler)): Path<(String, String)>) -> Answer<HandlerView> {
+    caller.of(&tenant)?;
+    Ok(Json(caller.control.promote(&caller.actor, &tenant, &handler).await?))
+}
+
+/// Where to go back to.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    /// A version that is kept.
+    #[serde(default)]
+    to: Option<u64>,
+}
+
+/// Take the canary out of service; without one, go back to the version before, or to version `to`.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/rollback", params(("tenant" = String, Path), ("handler" = String, Path)), request_body = Target, responses((status = 200, body = HandlerView), (status = "default", body = Problem)))]
+pub(super) async fn rollback(
+    caller: Caller,
+    Path((tenant, handler)): Path<(String, String)>,
+    body: Sent<Target>,
+) -> Answer<HandlerView> {
+    caller.of(&tenant)?;
+    let Target { to } = sent(body)?;
+    Ok(Json(
+        caller.control.rollback(&caller.actor, &tenant, &handler, to).await?,
+    ))
+}
+
+/// A canary's share.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Share {
+    /// Percent of the rooms, 1 to 99.
+    percent: u8,
+}
+
+/// Change the canary's share of the rooms.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/canary", params(("tenant" = String, Path), ("handler" = String, Path)), request_body = Share, responses((status = 200, body = HandlerView), (status = "default", body = Problem)))]
+pub(super) async fn canary(
+    caller: Caller,
+    Path((tenant, handler)): Path<(String, String)>,
+    body: Sent<Share>,
+) -> Answer<HandlerView> {
+    caller.of(&tenant)?;
+    let Share { percent } = sent(body)?;
+    Ok(Json(
+        caller
+            .control
+            .set_canary(&caller.actor, &tenant, &handler, percent)
+            .await?,
+    ))
+}
+
+/// List what is revoked.
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), responses((status = 200, body = Vec<RevocationView>), (status = "default", body = Problem)))]
+pub(super) async fn revocations(caller: Caller, Path(tenant): Path<String>) -> Answer<Vec<RevocationView>> {
+    caller.of(&tenant)?;
+    Ok(Json(caller.control.revocations(&tenant).await?))
+}
+
+/// Revoke tokens. Whoever is connected with one is disconnected within a second.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), request_body = RevokeRequest, responses((status = 201, body = RevocationView), (status = "default", body = Problem)))]
+pub(super) async fn revoke(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    body: Sent<RevokeRequest>,
+) -> Result<(StatusCode, Json<RevocationView>), Problem> {
+    caller.of(&tenant)?;
+    let made = caller.control.revoke(&caller.actor, &tenant, sent(body)?).await?;
+    Ok((StatusCode::CREATED, Json(made)))
+}
+
+/// Take a revocation back.
+#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}/revocations/{id}", params(("tenant" = String, Path), ("id" = String, Path)), responses((status = 204), (status = "default", body = Problem)))]
+pub(super) async fn unrevoke(
+    caller: Caller,
+    Path((tenant, id)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    caller.of(&tenant)?;
+    caller.control.unrevoke(&caller.actor, &tenant, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which entries of the audit log.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    /// Of this tenant; with a tenant's token always that one.
+    #[serde(default)]
+    tenant: Option<String>,
+    /// Older than the entry with this id.
+    #[serde(default)]
+    before: Option<u64>,
+    /// At most so many, 1 to 500; 50 when not given.
+    #[serde(default)]
+    limit: Option<u32>,
+}
+
+/// Entries on a page of the audit log: when not said, and at most.
+const AUDIT_PAGE: (u32, u32) = (50, 500);
+
+/// The audit log, newest first.
+#[utoipa::path(get, path = "/admin/v1/audit", params(Page), responses((status = 200, body = Vec<AuditView>), (status = "default", body = Problem)))]
+pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<AuditView>> {
+    let Page { tenant, before, limit } = asked(query)?;
+    let tenant = match &caller.role {
+        Role::Operator => tenant,
+        Role::Tenant(own) => Some(own.clone()),
+    };
+    let limit = limit.unwrap_or(AUDIT_PAGE.0).clamp(1, AUDIT_PAGE.1);
+    Ok(Json(caller.control.audit(tenant.as_deref(), before, limit).await?))
+}
+
+/// Shared by the stream of log lines.
+pub(super) fn only(caller: &Caller, tenant: Option<String>) -> Option<Arc<str>> {
+    match &caller.role {
+        Role::Operator => tenant.map(Into::into),
+        Role::Tenant(own) => Some(own.as_str().into()),
+    }
+}

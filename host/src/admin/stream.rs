@@ -1,0 +1,84 @@
+//! Log lines as they happen.
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
+
+use super::Admin;
+use super::access::Caller;
+use super::problem::Problem;
+use super::routes::only;
+use crate::logs::LogLine;
+
+/// One JSON text and the end of its line.
+pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {
+    let mut text = serde_json::to_vec(value).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+/// Which lines.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Of this tenant; with a tenant's token always that one.
+    #[serde(default)]
+    tenant: Option<String>,
+    /// Of this handler.
+    #[serde(default)]
+    handler: Option<String>,
+    /// At least this level: trace, debug, info, warn, error or trap; info when not given.
+    #[serde(default)]
+    level: Option<String>,
+}
+
+const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "trap"];
+
+#[derive(Serialize)]
+struct Missed {
+    missed: u64,
+}
+
+/// What handlers log from now on, and how they are stopped: a JSON object a line, until the client goes. A client that
+/// reads too slowly gets `{"missed": n}` for what it has lost.
+#[utoipa::path(get, path = "/admin/v1/logs", params(Filter), responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = "default", body = Problem)))]
+pub(super) async fn logs(
+    caller: Caller,
+    State(admin): State<Admin>,
+    query: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(Filter { tenant, handler, level }) = query.map_err(|error| Problem::invalid(error.body_text()))?;
+    let rank = |name: &str| LEVELS.iter().position(|level| *level == name);
+    let least = level.as_deref().unwrap_or("info");
+    let least = rank(least).ok_or_else(|| Problem::invalid(format!("level: must be one of {}", LEVELS.join(", "))))?;
+    let tenant = only(&caller, tenant);
+    let wanted = move |line: &LogLine| {
+        tenant.as_ref().is_none_or(|tenant| **tenant == *line.tenant)
+            && handler.as_ref().is_none_or(|handler| *handler == line.handler)
+            && rank(&line.level).is_some_and(|rank| rank >= least)
+    };
+    let lines = futures_util::stream::unfold((admin.logs.watch(), wanted), |(mut watch, wanted)| async move {
+        loop {
+            let text = match watch.recv().await {
+                Ok(line) if wanted(&line) => ndjson(&*line),
+                Ok(_) => continue,
+                Err(RecvError::Lagged(missed)) => ndjson(&Missed { missed }),
+                Err(RecvError::Closed) => return None,
+            };
+            return Some((Ok::<_, std::convert::Infallible>(text), (watch, wanted)));
+        }
+    });
+    Ok((
+        [
+            (header::CONTENT_TYPE, "application/x-ndjson"),
+            (header::CACHE_CONTROL, "no-store"),
+        ],
+        Body::from_stream(lines),
+    )
+        .into_response())
+}
