@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use parlance::cli::operate::Terminal;
 use parlance::cli::{self, Cli, Command, Failure};
 use parlance::dispatch::now_ms;
 
@@ -12,17 +13,53 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let env = |name: &str| std::env::var(name).ok();
     let (out, notes) = (&mut std::io::stdout(), &mut std::io::stderr());
+    if let Some(result) = operate(&cli.command, &env) {
+        return result.map_or_else(|failure| report(&failure), |()| ExitCode::SUCCESS);
+    }
     let result = match &cli.command {
         Command::Serve(args) => cli::serve::serve(args, &env),
         Command::Dev(args) => cli::serve::dev(args, &env),
         Command::Token(args) => cli::token::run(args, &env, Path::new(""), now_ms(), out, notes),
         Command::CheckConfig(args) => cli::check_config::run(args, &env, out, notes),
         Command::Inspect(args) => cli::inspect::run(args, out),
+        // Done above.
+        _ => Ok(()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),
     }
+}
+
+/// The commands that speak to a running server; nothing for the others.
+fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<Result<(), Failure>> {
+    if matches!(
+        command,
+        Command::Serve(_) | Command::Dev(_) | Command::Token(_) | Command::CheckConfig(_) | Command::Inspect(_)
+    ) {
+        return None;
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Some(Err(anyhow::Error::from(error).into())),
+    };
+    let (out, notes) = (&mut std::io::stdout(), &mut std::io::stderr());
+    let mut terminal = Terminal { env, out, notes };
+    Some(runtime.block_on(async {
+        match command {
+            Command::Deploy(args) => terminal.deploy(args).await,
+            Command::Promote(args) => terminal.promote(args).await,
+            Command::Rollback(args) => terminal.rollback(args).await,
+            Command::Versions(args) => terminal.versions(args).await,
+            Command::Logs(args) => terminal.logs(args).await,
+            Command::Tenants(args) => terminal.tenants(args).await,
+            Command::Revoke(args) => terminal.revoke(args).await,
+            Command::Audit(args) => terminal.audit(args).await,
+            Command::Serve(_) | Command::Dev(_) | Command::Token(_) | Command::CheckConfig(_) | Command::Inspect(_) => {
+                Ok(())
+            }
+        }
+    }))
 }
 
 fn report(failure: &Failure) -> ExitCode {

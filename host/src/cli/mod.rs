@@ -6,7 +6,11 @@
 pub mod check_config;
 mod failure;
 pub mod inspect;
+pub mod operate;
+pub mod operate_args;
+pub mod remote;
 pub mod serve;
+mod table;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -48,6 +52,22 @@ pub enum Command {
     Token(TokenArgs),
     /// Check the configuration and report every error at once.
     CheckConfig(CheckConfigArgs),
+    /// Put a component into service on a running server, for everything or for a share of the rooms.
+    Deploy(operate_args::DeployArgs),
+    /// Put the canary into service for everything.
+    Promote(operate_args::PromoteArgs),
+    /// Take the canary out of service, or go back to the version before.
+    Rollback(operate_args::RollbackArgs),
+    /// List the deployed handlers with their versions.
+    Versions(operate_args::VersionsArgs),
+    /// Print what handlers log, as it happens.
+    Logs(operate_args::LogsArgs),
+    /// List, create, change, suspend and delete tenants.
+    Tenants(operate_args::TenantsArgs),
+    /// Revoke tokens.
+    Revoke(operate_args::RevokeArgs),
+    /// Show who changed what.
+    Audit(operate_args::AuditArgs),
     /// Show what a component imports and exports, its size and what it would be allowed.
     Inspect(InspectArgs),
 }

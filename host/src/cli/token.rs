@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::{Failure, TokenArgs};
 use crate::auth::dev_key::{self, DEV_SECRET_PATH};
-use crate::auth::{Key, MAX_NAME_BYTES, Minter};
+use crate::auth::{Key, MAX_NAME_BYTES, Minter, Policy};
 use crate::config::Config;
 use crate::id::{DEFAULT_TENANT, UserId};
 
@@ -31,8 +31,13 @@ pub fn run(
 ) -> Result<(), Failure> {
     check(args)?;
     let config = Config::load(args.config.path.as_deref(), env)?;
-    let (key, origin) = signing_key(&config, directory)?;
-    let minter = Minter::new(&key, &config.auth).context("cannot sign with this key")?;
+    let policy = policy(&config, &args.tenant)?;
+    let (key, origin) = if args.tenant == DEFAULT_TENANT {
+        signing_key(policy, directory)?
+    } else {
+        tenant_key(policy, &args.tenant)?
+    };
+    let minter = Minter::new(&key, policy).context("cannot sign with this key")?;
     let token = minter
         .mint(&args.user, args.name.as_deref(), args.ttl, now_ms)
         .context("cannot make a token")?;
@@ -57,27 +62,47 @@ fn check(args: &TokenArgs) -> Result<(), Failure> {
     {
         return Err(Failure::Usage(format!("--name: must have 1 to {MAX_NAME_BYTES} bytes")));
     }
-    if args.tenant != DEFAULT_TENANT {
-        let problem = format!(
-            "--tenant: there is no tenant {:?}; known: {DEFAULT_TENANT}",
-            args.tenant
-        );
-        return Err(Failure::Usage(problem));
-    }
     if args.ttl < MIN_TTL || args.ttl > MAX_TTL {
         return Err(Failure::Usage("--ttl: must be from 1s to 3650days".to_owned()));
     }
     Ok(())
 }
 
+/// What the tenant accepts.
+fn policy<'c>(config: &'c Config, tenant: &str) -> Result<&'c Policy, Failure> {
+    if tenant == DEFAULT_TENANT {
+        return Ok(&config.auth);
+    }
+    let known = config.tenants.iter().find(|known| known.name == tenant);
+    known.map(|known| &known.auth).ok_or_else(|| {
+        let mut names = vec![DEFAULT_TENANT];
+        names.extend(config.tenants.iter().map(|known| known.name.as_str()));
+        Failure::Usage(format!(
+            "--tenant: there is no tenant {tenant:?} in the configuration; known: {}",
+            names.join(", ")
+        ))
+    })
+}
+
+/// A tenant's own key; there is no development key for these.
+fn tenant_key(policy: &Policy, tenant: &str) -> Result<(Key, String), Failure> {
+    let key = policy.keys.iter().find(|key| key.algorithm().is_hmac());
+    let key = key.ok_or_else(|| {
+        Failure::Usage(format!(
+            "the tenant {tenant} has no HMAC key in the configuration, and only with such a key a token can be signed"
+        ))
+    })?;
+    Ok((key.clone(), format!("signed with the key of {tenant}")))
+}
+
 /// The key that a server started with the same configuration in the same directory would accept, and where it
 /// comes from in words.
-fn signing_key(config: &Config, directory: &Path) -> Result<(Key, String), Failure> {
-    if let Some(key) = config.auth.keys.iter().find(|key| key.algorithm().is_hmac()) {
+fn signing_key(policy: &Policy, directory: &Path) -> Result<(Key, String), Failure> {
+    if let Some(key) = policy.keys.iter().find(|key| key.algorithm().is_hmac()) {
         return Ok((key.clone(), "signed with the configured key".to_owned()));
     }
     // `dev` uses its own key only when none is configured.
-    if !config.auth.keys.is_empty() {
+    if !policy.keys.is_empty() {
         return Err(Failure::Usage(
             "the configured keys are public keys, which verify and cannot sign; \
              get a token from whoever holds the private key"

@@ -102,6 +102,17 @@ impl Config {
     }
 }
 
+/// A TOML text as JSON, with the keys as they are: a tenant's file for the admin API.
+///
+/// # Errors
+/// Where the text is no TOML. The message does not quote it.
+pub fn to_json(text: &str) -> Result<serde_json::Value, String> {
+    let table: Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| error.message().replace('\n', ", "))?;
+    serde_json::to_value(table).map_err(|error| error.to_string())
+}
+
 /// The table of the file; an empty one after reporting why it has none.
 fn read_file(path: &Path, errors: &mut Errors) -> Table {
     let text = match fs::read_to_string(path) {

@@ -1,0 +1,128 @@
+//! The way to a running server's admin API.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow};
+use clap::Args;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::Failure;
+
+/// The server that a command without `--server` speaks to.
+const DEFAULT_SERVER: &str = "http://localhost:3000";
+
+/// Which server, and as whom; alike for every command that needs it.
+#[derive(Debug, Clone, Args)]
+#[group(skip)]
+pub struct ServerArgs {
+    /// The server's address.
+    #[arg(long, value_name = "URL", env = "PARLANCE_SERVER", default_value = DEFAULT_SERVER)]
+    pub server: String,
+    /// A file with the admin token [default: PARLANCE_ADMIN_TOKEN of the environment].
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Print what the server answers, as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Speaks to the admin API.
+pub(super) struct Remote {
+    http: reqwest::Client,
+    server: String,
+    token: String,
+}
+
+/// What the API answers when it refuses.
+#[derive(Deserialize)]
+struct Problem {
+    title: String,
+    #[serde(default)]
+    problems: Vec<String>,
+}
+
+impl Remote {
+    pub(super) fn new(args: &ServerArgs, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let token = match &args.token_file {
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
+            }
+            None => env("PARLANCE_ADMIN_TOKEN").ok_or_else(|| {
+                Failure::Usage(
+                    "there is no admin token: set PARLANCE_ADMIN_TOKEN to the one the server was started with, or name \
+                     a file that holds one with --token-file"
+                        .to_owned(),
+                )
+            })?,
+        };
+        let http = reqwest::Client::builder()
+            .build()
+            .context("the HTTP client could not be set up")?;
+        Ok(Self {
+            http,
+            server: args.server.trim_end_matches('/').to_owned(),
+            token: token.trim().to_owned(),
+        })
+    }
+
+    /// A request below `/admin/v1`; each part of the path is one segment.
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, Failure> {
+        let mut url =
+            reqwest::Url::parse(&self.server).map_err(|error| Failure::Usage(format!("--server: {error}")))?;
+        match url.path_segments_mut() {
+            Ok(mut segments) => {
+                segments.pop_if_empty().extend(["admin", "v1"]).extend(path);
+            }
+            Err(()) => {
+                return Err(Failure::Usage(
+                    "--server: must be like http://localhost:3000".to_owned(),
+                ));
+            }
+        }
+        Ok(self.http.request(method, url).bearer_auth(&self.token))
+    }
+
+    /// Sends it; what is no success becomes words.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request.send().await.map_err(|error| {
+            let why = if error.is_connect() {
+                "is it running, and is --server right?"
+            } else {
+                "the answer did not come"
+            };
+            anyhow!("the server {} cannot be reached: {why}", self.server)
+        })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let text = response.text().await.unwrap_or_default();
+        Err(match serde_json::from_str::<Problem>(&text) {
+            Ok(problem) => said(&problem.title, &problem.problems),
+            Err(_) if status.as_u16() == 404 => anyhow!(
+                "the server has no admin API: start it with PARLANCE_ADMIN_TOKEN, or with [[admin.tokens]] in its file"
+            ),
+            Err(_) => anyhow!("the server answered {status}"),
+        }
+        .into())
+    }
+
+    /// Sends it and reads the answer.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
+        let text = self
+            .send(request)
+            .await?
+            .text()
+            .await
+            .context("the answer was cut off")?;
+        Ok(serde_json::from_str(&text).context("the server's answer cannot be read; is it another release?")?)
+    }
+}
+
+/// What the server says is wrong, one thing a line.
+pub(super) fn said(title: &str, problems: &[String]) -> anyhow::Error {
+    let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    anyhow!("{title}{lines}")
+}

@@ -1,0 +1,46 @@
+//! Tables for terminals.
+
+use std::fmt;
+use std::time::Duration;
+
+use comfy_table::presets::NOTHING;
+
+use crate::dispatch::now_ms;
+
+/// Columns without lines, as wide as what is in them.
+pub(super) struct Table(comfy_table::Table);
+
+impl Table {
+    pub(super) fn new(headings: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING).set_header(headings.to_vec());
+        Self(table)
+    }
+
+    pub(super) fn row(&mut self, cells: &[&str]) {
+        // What others wrote must not move the cursor about.
+        let plain = |text: &&str| {
+            text.chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect::<String>()
+        };
+        self.0.add_row(cells.iter().map(plain).collect::<Vec<_>>());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.0.lines() {
+            writeln!(f, "{}", line.trim())?;
+        }
+        Ok(())
+    }
+}
+
+/// How long ago a moment in milliseconds since the Unix epoch was, in its largest units.
+pub(super) fn ago(at_ms: u64) -> String {
+    let seconds = now_ms().saturating_sub(at_ms) / 1000;
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    let largest: Vec<&str> = text.split(' ').take(2).collect();
+    format!("{} ago", largest.join(" "))
+}
