@@ -1,0 +1,270 @@
+// The admin API: who may use it, and what each operation does to clients that are connected.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { ADMIN_TOKEN, admin, at, configurationOf, secretOf } from './lib/admin.mjs';
+import { connect, freshRoom, refused } from './lib/client.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+import { seconds, token } from './lib/token.mjs';
+
+const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+const api = admin(server);
+const audit = async () => (await api.must('GET', '/audit?limit=500')).map((entry) => `${entry.tenant}:${entry.action}`);
+
+let tenants = 0;
+async function freshTenant(more) {
+  tenants += 1;
+  const name = `tenant-${tenants}`;
+  await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
+  return name;
+}
+
+test('without a token there is no admin API, and with a wrong one no answer', async () => {
+  const bare = await startServer();
+  assert.equal((await admin(bare).request('GET', '/tenants')).status, 404);
+  for (const bearer of ['', 'wrong', `${ADMIN_TOKEN}x`]) {
+    const answer = await admin(server, bearer).request('GET', '/tenants');
+    assert.equal(answer.status, 401);
+    assert.equal(answer.json.code, 'unauthorized');
+    assert.equal(answer.type, 'application/problem+json');
+  }
+  assert.ok(!server.log.includes(ADMIN_TOKEN), 'the token is in no log');
+});
+
+test('a tenant is served as soon as it is made, and after a restart', async () => {
+  const name = await freshTenant();
+  const ann = await connect(server, 'ann', at(name, 'ann'));
+  const room = freshRoom();
+  await ann.join(room);
+  await ann.post(room, 'hello');
+  const view = await api.must('GET', `/tenants/${name}`);
+  assert.deepEqual([view.namespace, view.source, view.suspended, view.connections], [`/${name}`, 'store', false, 1]);
+  assert.ok(!JSON.stringify(view).includes(secretOf(name)), 'secrets are not shown');
+  const usage = await api.must('GET', `/tenants/${name}/usage`);
+  assert.equal(usage.rooms.used, 1);
+  assert.equal(usage.messageBytes.used, 'hello'.length + 128);
+
+  await server.restart();
+  await ann.connected(2);
+  assert.deepEqual((await ann.join(room, { after: 0 })).messages.map((message) => message.content), ['hello']);
+});
+
+test('a change of the limits counts for clients that are connected', async () => {
+  const name = await freshTenant();
+  const ann = await connect(server, 'ann', at(name, 'ann'));
+  const room = freshRoom();
+  await ann.join(room);
+  await ann.post(room, 'x'.repeat(100));
+  const view = await api.must('PUT', `/tenants/${name}`, {
+    body: configurationOf(name, { limits: { content: 10, events_per_second: 1, event_burst: 2 } }),
+  });
+  assert.ok(view.revision > 0);
+  assert.equal((await ann.ask('send-message', { roomId: room, content: 'x'.repeat(100) })).error.code, 'too-large');
+  await ann.ask('get-presence', []);
+  const limited = await ann.ask('get-presence', []);
+  assert.equal(limited.error.code, 'rate-limited');
+  assert.ok(limited.error.retryAfterMs > 0 && limited.error.retryAfterMs <= 1000, JSON.stringify(limited));
+  const stale = await api.request('PUT', `/tenants/${name}`, {
+    body: configurationOf(name),
+    headers: { 'if-match': `"${view.revision - 1}"` },
+  });
+  assert.equal(stale.status, 412);
+  assert.deepEqual(ann.disconnects, []);
+});
+
+test('a suspended tenant’s clients are told why and let in again later', async () => {
+  const name = await freshTenant();
+  const ann = await connect(server, 'ann', at(name, 'ann'));
+  await api.must('POST', `/tenants/${name}/suspend`);
+  await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
+  assert.equal(ann.all('error-event')[0].message, 'the tenant is suspended');
+  assert.match((await refused(server, at(name, 'ann'))).message, /suspended/);
+  await api.must('POST', `/tenants/${name}/resume`);
+  await ann.back();
+});
+
+test('deleting a tenant ends its sockets with a reason and, when asked, its data', async () => {
+  const name = await freshTenant();
+  const room = freshRoom();
+  for (const [query, left] of [['', 1], ['?data=true', 0]]) {
+    const ann = await connect(server, 'ann', at(name, 'ann'));
+    await ann.join(room);
+    if (query === '') await ann.post(room, 'hello');
+    await api.must('DELETE', `/tenants/${name}${query}`);
+    await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
+    assert.equal(ann.all('error-event').at(-1).message, 'the tenant was deleted');
+    assert.equal((await api.request('GET', `/tenants/${name}`)).status, 404);
+    await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+    const again = await connect(server, 'bob', at(name, 'bob'));
+    assert.equal((await again.join(room, { after: 0 })).lastSeq, left, `after delete${query}`);
+    again.close();
+  }
+});
+
+test('what is wrong with a tenant is said at once, each with its key, and nothing changes', async () => {
+  const before = (await audit()).length;
+  const wrong = await api.request('POST', '/tenants', {
+    body: {
+      name: 'Wrong Name',
+      configuration: {
+        auth: { keys: [{ algorithm: 'HS256', secret_file: '/etc/passwd' }] },
+        limits: { content: 'much', connections: 5 },
+        handlers: { message: { component: '/etc/passwd' } },
+        quotas: {},
+      },
+    },
+  });
+  assert.equal(wrong.status, 422);
+  const text = wrong.json.problems.join('\n');
+  for (const key of ['name', 'auth.keys[0].secret_file', 'limits.content', 'limits.connections', 'handlers.message.component', 'quotas']) {
+    assert.ok(text.includes(key), `${key} in:\n${text}`);
+  }
+  for (const [method, path, options, status] of [
+    ['POST', '/tenants', { raw: '{', headers: { 'content-type': 'application/json' } }, 400],
+    ['POST', '/tenants', { body: { name: 'default', configuration: configurationOf('default') } }, 409],
+    ['PUT', '/tenants/default', { body: configurationOf('default') }, 409],
+    ['DELETE', '/tenants/nobody', {}, 404],
+    ['GET', '/nothing', {}, 404],
+    ['POST', '/tenants/default/handlers/x/promote', {}, 404],
+    ['POST', '/tenants/default/handlers/Bad_Name/versions', { raw: 'x' }, 422],
+    ['POST', '/tenants/default/revocations', { body: {} }, 422],
+  ]) {
+    const answer = await api.request(method, path, options);
+    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
+    assert.equal(answer.type, 'application/problem+json');
+  }
+  assert.equal((await audit()).length, before, 'what is refused leaves no entry');
+});
+
+test('what is no handler is refused with the reason, and what runs goes on', async () => {
+  const good = readFileSync(guest('stamped'));
+  const cases = [
+    [Buffer.alloc(0), /empty/],
+    [Buffer.from('(component)'), /text/],
+    [Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]), /core module/],
+    [Buffer.from('\x7fELF and so on'), /never accepted/],
+    [good.subarray(0, good.length / 2), /does not compile/],
+    [Buffer.from('hello'), /not a WebAssembly component/],
+    [Buffer.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]), /exports none/],
+  ];
+  for (const [raw, reason] of cases) {
+    const answer = await api.request('POST', '/tenants/default/handlers/bad/versions', { raw });
+    assert.equal(answer.status, 422, answer.text);
+    assert.match(answer.json.title, reason);
+  }
+  assert.equal(await api.handler('default', 'bad'), undefined);
+  const large = await api.request('POST', '/tenants/default/handlers/bad/versions', { raw: Buffer.alloc(33 * 1024 * 1024) });
+  assert.equal(large.status, 413);
+});
+
+test('two deployed handlers cannot handle the same events, and each keeps a few versions', async () => {
+  const name = await freshTenant({ quota: { versions: 2 } });
+  await api.deploy(name, 'one', guest('stamped'));
+  const conflict = await api.request('POST', `/tenants/${name}/handlers/two/versions`, { raw: readFileSync(guest('stamped')) });
+  assert.equal(conflict.status, 409, conflict.text);
+  for (let n = 0; n < 3; n += 1) await api.deploy(name, 'one', guest('stamped'), `?note=${n}`);
+  const view = await api.handler(name, 'one');
+  assert.deepEqual(view.versions.map((version) => [version.version, version.state]), [[4, 'active'], [3, 'kept']]);
+  const gone = await api.request('POST', `/tenants/${name}/handlers/one/rollback`, { body: { to: 1 } });
+  assert.equal(gone.status, 404);
+  await server.restart();
+  assert.equal((await api.handler(name, 'one')).active, 4, 'after a restart');
+});
+
+test('a revoked token is refused, and whoever is connected with it is told and disconnected', async () => {
+  const name = await freshTenant();
+  const connected = (user, claims) => connect(server, user, { ...at(name, user, claims), reconnection: false });
+  const one = await connected('ann', { jti: 'token-1' });
+  const other = await connected('ann', { jti: 'token-2' });
+  const bob = await connected('bob', {});
+  const made = await api.must('POST', `/tenants/${name}/revocations`, { body: { tokenId: 'token-1' } });
+  await one.until(() => one.disconnects.length > 0, 'the disconnect');
+  assert.deepEqual(one.all('error-event').map((event) => [event.event, event.code, event.message]), [
+    ['token', 'denied', 'the token has been revoked'],
+  ]);
+  assert.match((await refused(server, at(name, 'ann', { jti: 'token-1' }))).message, /revoked/);
+  assert.deepEqual(other.disconnects, []);
+
+  await api.must('POST', `/tenants/${name}/revocations`, { body: { user: 'ann' } });
+  await other.until(() => other.disconnects.length > 0, 'the disconnect');
+  assert.deepEqual(bob.disconnects, []);
+  await connected('ann', { iat: seconds(5) });
+
+  await api.must('POST', `/tenants/${name}/revocations`, { body: { issuedBefore: Date.now() + 60_000 } });
+  await bob.until(() => bob.disconnects.length > 0, 'the disconnect');
+  assert.equal((await api.must('GET', `/tenants/${name}/revocations`)).length, 3);
+  await server.restart();
+  assert.match((await refused(server, at(name, 'bob'))).message, /revoked/, 'after a restart');
+  await api.must('DELETE', `/tenants/${name}/revocations/all`);
+  await connected('bob', {});
+  assert.equal((await refused(server, at(name, 'ann', { jti: 'token-1' }))).message.includes('revoked'), true, made.id);
+});
+
+test('a token’s end is announced once, a newer token postpones it, and then the client is told and disconnected', async () => {
+  const other = await startServer({ config: { auth: { expiring_notice: '3s', leeway: '0s' } } });
+  const ann = await connect(other, 'ann', { auth: { token: token('ann', { exp: seconds(4) }) }, reconnection: false });
+  const { expiresAt } = await ann.next('token-expiring');
+  assert.ok(expiresAt > Date.now());
+  const longer = await ann.must('refresh-token', token('ann', { exp: seconds(6) }));
+  await ann.next('token-expiring', (event) => event.expiresAt === longer.expiresAt);
+  await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
+  assert.ok(Date.now() >= longer.expiresAt, 'not before');
+  assert.equal(ann.all('token-expiring').length, 2);
+  assert.equal(ann.all('error-event').at(-1).message, 'the token has expired');
+});
+
+test('log lines and traps are seen as they happen', async () => {
+  const name = await freshTenant();
+  const stop = new AbortController();
+  owned({ close: () => stop.abort() });
+  const stream = await fetch(`${server.url}/admin/v1/logs?tenant=${name}&level=trap`, {
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    signal: stop.signal,
+  });
+  assert.equal(stream.headers.get('content-type'), 'application/x-ndjson');
+  await api.deploy(name, 'hostile', guest('hostile'));
+  const ann = await connect(server, 'ann', at(name, 'ann'));
+  const answer = await ann.ask('kv-set-then-trap', { key: 'k' });
+  const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
+  const line = JSON.parse((await reader.read()).value.split('\n')[0]);
+  assert.deepEqual([line.tenant, line.handler, line.version, line.level], [name, 'hostile', 1, 'trap']);
+  assert.ok(answer.error.message.includes(line.event), 'the client can name the event');
+  assert.ok(!answer.error.message.includes(line.text), 'and is told nothing of the inside');
+});
+
+test('the OpenAPI document lists what there is, and each operation was called here', async () => {
+  const document = JSON.parse((await api.request('GET', '/openapi.json')).text);
+  assert.match(document.openapi, /^3\.1/);
+  const operations = Object.entries(document.paths).flatMap(([path, item]) =>
+    Object.keys(item).map((method) => `${method.toUpperCase()} ${path}`));
+  assert.ok(operations.length >= 18, operations.join('\n'));
+  for (const operation of operations) {
+    const [method, path] = operation.split(' ');
+    const answer = await fetch(server.url + path.replace(/\{\w+\}/g, 'nothing'), { method });
+    assert.equal(answer.status, 401, `${operation} is there and asks for a token`);
+  }
+  for (const reference of JSON.stringify(document).match(/#\/components\/schemas\/\w+/g)) {
+    assert.ok(document.components.schemas[reference.split('/').at(-1)], reference);
+  }
+});
+
+test('every change is in the audit log, once', async () => {
+  const name = await freshTenant();
+  await api.deploy(name, 'h', guest('stamped'));
+  await api.deploy(name, 'h', guest('stamped'), '?canary=10');
+  await api.must('POST', `/tenants/${name}/handlers/h/canary`, { body: { percent: 20 } });
+  await api.must('POST', `/tenants/${name}/handlers/h/promote`);
+  await api.must('POST', `/tenants/${name}/handlers/h/rollback`, { body: {} });
+  await api.must('DELETE', `/tenants/${name}/handlers/h`);
+  await api.must('POST', `/tenants/${name}/revocations`, { body: { tokenId: 't' } });
+  await api.must('DELETE', `/tenants/${name}/revocations/token:t`);
+  await api.must('PUT', `/tenants/${name}`, { body: configurationOf(name) });
+  await api.must('POST', `/tenants/${name}/suspend`);
+  await api.must('POST', `/tenants/${name}/resume`);
+  await api.must('DELETE', `/tenants/${name}`);
+  const own = (await audit()).filter((entry) => entry.startsWith(`${name}:`)).map((entry) => entry.split(':')[1]);
+  assert.deepEqual(own.reverse(), [
+    'tenant.create', 'handler.deploy', 'handler.deploy', 'handler.canary', 'handler.promote', 'handler.rollback',
+    'handler.remove', 'token.revoke', 'token.unrevoke', 'tenant.replace', 'tenant.suspend', 'tenant.resume', 'tenant.delete',
+  ]);
+});

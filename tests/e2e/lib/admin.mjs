@@ -1,0 +1,58 @@
+// The admin API as an operator's program would use it.
+import { readFileSync } from 'node:fs';
+import { run } from './server.mjs';
+import { token } from './token.mjs';
+
+/** An operator's token, for the environment of a test's server. */
+export const ADMIN_TOKEN = 'an admin token for tests only';
+/** A key of a tenant's own. */
+export const secretOf = (tenant) => `a secret of ${tenant} only, longer than 32 bytes`;
+
+/** A tenant's configuration with a key of its own; `more` are further tables. */
+export function configurationOf(tenant, more = {}) {
+  return { auth: { keys: [{ algorithm: 'HS256', secret: secretOf(tenant) }] }, ...more };
+}
+
+/** What `connect` needs to be a user of the tenant. */
+export function at(tenant, user, claims = {}) {
+  return { namespace: `/${tenant}`, auth: { token: token(user, claims, { secret: secretOf(tenant) }) } };
+}
+
+/** Requests to the admin API of a server. */
+export function admin(server, bearer = ADMIN_TOKEN) {
+  const request = async (method, path, { body, headers = {}, raw } = {}) => {
+    const response = await fetch(`${server.url}/admin/v1${path}`, {
+      method,
+      headers: {
+        ...(bearer ? { authorization: `Bearer ${bearer}` } : {}),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      body: raw ?? (body === undefined ? undefined : JSON.stringify(body)),
+    });
+    const text = await response.text();
+    const json = (response.headers.get('content-type') ?? '').includes('json') && text ? JSON.parse(text) : null;
+    return { status: response.status, json, text, type: response.headers.get('content-type') };
+  };
+  const must = async (...args) => {
+    const answer = await request(...args);
+    if (answer.status >= 300) throw new Error(`${args[0]} ${args[1]}: ${answer.status} ${answer.text}`);
+    return answer.json;
+  };
+  return {
+    request,
+    must,
+    /** Deploys a component: the handler's view. */
+    deploy: (tenant, handler, file, query = '') =>
+      must('POST', `/tenants/${tenant}/handlers/${handler}/versions${query}`, {
+        raw: readFileSync(file),
+        headers: { 'content-type': 'application/wasm' },
+      }),
+    handler: async (tenant, name) => (await must('GET', `/tenants/${tenant}/handlers`)).find((each) => each.name === name),
+  };
+}
+
+/** Runs an operators' command against a server. */
+export function operate(server, args, env = {}) {
+  return run(args, { env: { PARLANCE_SERVER: server.url, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, ...env } });
+}

@@ -1,0 +1,104 @@
+// Promise 6. A tenant that attacks wastes its own budget; the tenant beside it is served.
+import assert from 'node:assert/strict';
+import { at, configurationOf } from './lib/admin.mjs';
+import { Client, connect, freshRoom, refused } from './lib/client.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const ATTACKERS = 8;
+const server = await startServer({
+  config: {
+    tenants: {
+      attacker: configurationOf('attacker', {
+        handlers: { event: { component: guest('hostile') } },
+        quota: { guest_cpu: '50ms', connections: ATTACKERS + 1, connections_per_user: 2, message_bytes: '1KiB', rooms: 3 },
+        limits: { events_per_second: 20, event_burst: 40 },
+      }),
+      victim: configurationOf('victim'),
+    },
+  },
+});
+
+const assertLimited = (answer, code) => {
+  assert.equal(answer.ok, false, JSON.stringify(answer));
+  assert.equal(answer.error.code, code, JSON.stringify(answer));
+  assert.equal(answer.error.retryable, true);
+  assert.ok(Number.isInteger(answer.error.retryAfterMs) && answer.error.retryAfterMs > 0, JSON.stringify(answer));
+};
+
+test('6. Contained: while one tenant loops, grows and traps, every event of another is handled', async () => {
+  const attackers = [];
+  for (let n = 0; n < ATTACKERS; n += 1) attackers.push(await connect(server, `m-${n}`, at('attacker', `m-${n}`)));
+  const victim = await connect(server, 'victim', at('victim', 'victim'));
+  const room = freshRoom();
+  await victim.join(room);
+  let attacking = true;
+  const codes = {};
+  const attacks = attackers.map(async (client, n) => {
+    const deeds = ['kv-set-then-loop', 'kv-set-then-memory', 'kv-set-then-trap'];
+    for (let i = 0; attacking; i += 1) {
+      const answer = await client.ask(deeds[(n + i) % deeds.length], { key: 'k' });
+      codes[answer.error?.code ?? 'ok'] = (codes[answer.error?.code ?? 'ok'] ?? 0) + 1;
+    }
+  });
+  for (let n = 0; n < 200; n += 1) assert.equal((await victim.post(room, `message ${n}`)).seq, n + 1);
+  attacking = false;
+  await Promise.all(attacks);
+  assert.ok(codes['rate-limited'] > 0, `the attacker ran into its budget: ${JSON.stringify(codes)}`);
+  assert.ok(codes.timeout > 0 || codes['handler-failed'] > 0, JSON.stringify(codes));
+  assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  const value = (name) => Number(metrics.match(new RegExp(`^${name} (.*)$`, 'm'))?.[1]);
+  assert.ok(value('parlance_tenant_limited_total\\{tenant="attacker"\\}') > 0);
+  assert.equal(value('parlance_tenant_limited_total\\{tenant="victim"\\}'), 0);
+  assert.equal(value('parlance_tenant_limit\\{limit="guest_cpu_seconds_per_second",tenant="attacker"\\}'), 0.05);
+  for (const client of attackers) client.close();
+});
+
+test('6. Contained: processor time is charged, refused with the time to wait, and then granted again', async () => {
+  const client = await connect(server, 'burner', at('attacker', 'burner'));
+  let limited;
+  for (let n = 0; n < 20 && !limited; n += 1) {
+    const answer = await client.ask('kv-set-then-loop', { key: 'k' });
+    if (answer.error.code === 'rate-limited') limited = answer;
+  }
+  assertLimited(limited, 'rate-limited');
+  assert.match(limited.error.message, /processor time/);
+  let answer;
+  const deadline = Date.now() + 20_000;
+  do {
+    answer = await client.ask('kv-get', { key: 'k' });
+  } while (!answer.ok && Date.now() < deadline);
+  assert.equal(answer.ok, true, JSON.stringify(answer));
+  client.close();
+});
+
+test('6. Contained: connections of a tenant and of a user are limited, and a seat that is left can be taken', async () => {
+  const two = [await connect(server, 'u', at('attacker', 'u')), await connect(server, 'u', at('attacker', 'u'))];
+  assert.match((await refused(server, at('attacker', 'u'))).message, /the user has no room for another connection; try again in \d+ ms/);
+  for (let n = 2; n < ATTACKERS + 1; n += 1) await connect(server, `c-${n}`, at('attacker', `c-${n}`));
+  assert.match((await refused(server, at('attacker', 'late'))).message, /the tenant has no room/);
+  await connect(server, 'other', at('victim', 'other'));
+  two[0].close();
+  // The seat is given back once the server has noticed.
+  await eventually(async () => {
+    const again = owned(new Client(server.url, 'u', { ...at('attacker', 'u'), reconnection: false }));
+    await again.until(() => again.connects + again.refusals.length > 0, 'an answer');
+    if (again.connects === 0) again.close();
+    return again.connects > 0;
+  }, 'the seat that was left');
+});
+
+test('6. Contained: stored bytes and rooms are limited', async () => {
+  const other = await startServer({
+    config: { quota: { message_bytes: '1KiB', rooms: 2 } },
+  });
+  const client = await connect(other, 'ann');
+  for (const room of ['a', 'b', 'c']) await client.join(room);
+  await client.post('a', 'x');
+  await client.post('b', 'x');
+  assertLimited(await client.ask('send-message', { roomId: 'c', content: 'x' }), 'quota-exceeded');
+  assertLimited(await client.ask('send-message', { roomId: 'a', content: 'x'.repeat(1000) }), 'quota-exceeded');
+  assert.equal((await client.post('a', 'y')).seq, 2, 'what was refused left no gap');
+});

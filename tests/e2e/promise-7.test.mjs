@@ -1,0 +1,144 @@
+// Promise 7. Versions change under clients that go on posting.
+import assert from 'node:assert/strict';
+import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
+import { assertGapless } from './lib/assert.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const POSTERS = 4;
+const server = await startServer({
+  env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+  config: {
+    limits: { events_per_second: 100000, event_burst: 100000 },
+    quota: { guest_cpu: '100s', events_per_second: 1000000, event_burst: 1000000 },
+    deploy: { failure_percent: 2, failures: 5, window: '10s' },
+  },
+});
+const api = admin(server);
+
+/** Clients that post to one room until they are told to stop. */
+async function posting(room) {
+  const clients = await Promise.all(Array.from({ length: POSTERS }, (_, n) => connect(server, `${room}-${n}`)));
+  for (const client of clients) await client.join(room);
+  let going = true;
+  const answers = [];
+  const loops = clients.map(async (client, n) => {
+    for (let i = 0; going; i += 1) {
+      answers.push({ content: `${n}:${i}`, ...(await client.ask('send-message', { roomId: room, content: `${n}:${i}` })) });
+    }
+  });
+  return {
+    clients,
+    answers,
+    stop: async () => {
+      going = false;
+      await Promise.all(loops);
+    },
+  };
+}
+
+/** Everything acknowledged is there once, in order, for everybody; nobody was disconnected. */
+async function check(room, { clients, answers }) {
+  const posted = answers.filter((answer) => answer.ok);
+  const last = Math.max(...posted.map((answer) => answer.message.seq));
+  for (const client of clients) {
+    await client.until(() => client.messages(room).length >= last, `${last} messages`);
+    assertGapless(client.messages(room), last);
+    assert.deepEqual(client.disconnects, []);
+  }
+  const contents = clients[0].messages(room).map((message) => message.content);
+  assert.deepEqual([...contents].sort(), posted.map((answer) => answer.content).sort(), 'none lost, none doubled');
+  for (let n = 0; n < clients.length; n += 1) {
+    const own = contents.filter((content) => content.startsWith(`${n}:`)).map((content) => Number(content.split(':')[1]));
+    assert.deepEqual(own, [...own].sort((a, b) => a - b), 'in the order sent');
+  }
+  return clients[0].messages(room);
+}
+
+test('7. Swap without a seam: versions change under load and no event is lost, doubled or reordered', async () => {
+  const room = freshRoom();
+  const load = await posting(room);
+  await api.deploy('default', 'swapped', guest('stamped'));
+  for (let n = 0; n < 10; n += 1) {
+    await api.deploy('default', 'swapped', guest('stamped'), `?note=${n}`);
+    const seen = load.answers.length;
+    await eventually(async () => load.answers.length > seen + 10, 'events between two swaps');
+    await api.must('POST', '/tenants/default/handlers/swapped/rollback', { body: {} });
+  }
+  await api.must('DELETE', '/tenants/default/handlers/swapped');
+  await load.stop();
+  assert.ok(load.answers.every((answer) => answer.ok), JSON.stringify(load.answers.find((answer) => !answer.ok)));
+  const messages = await check(room, load);
+  assert.ok(messages.some((message) => message.metadata?.by === 'stamped'), 'the deployed version handled events');
+  assert.equal(messages[0].metadata, undefined, 'and so did the one before');
+});
+
+test('7. Swap without a seam: a canary handles its rooms and no others', async () => {
+  const rooms = Array.from({ length: 40 }, () => freshRoom('canary'));
+  const client = await connect(server, 'canary');
+  for (const room of rooms) await client.join(room);
+  await api.deploy('default', 'tried', guest('stamped'), '?canary=50');
+  const chosen = async () => {
+    for (const room of rooms) await client.post(room, 'x');
+    await client.until(() => client.messages(rooms.at(-1)).length > 0, 'the messages');
+    const by = new Map();
+    for (const room of rooms) {
+      const versions = new Set(client.messages(room).map((message) => message.metadata?.by ?? 'shipped'));
+      assert.equal(versions.size, 1, `${room} mixes versions`);
+      by.set(room, [...versions][0]);
+    }
+    return [...by.values()].filter((version) => version === 'stamped').length;
+  };
+  const first = await chosen();
+  assert.ok(first > 5 && first < 35, `${first} of 40 rooms`);
+  assert.equal(await chosen(), first, 'the same rooms again');
+  const view = await api.must('POST', '/tenants/default/handlers/tried/promote');
+  assert.equal(view.active, 1);
+  assert.equal(view.canary, null);
+  assert.equal((await client.ask('send-message', { roomId: rooms[0], content: 'y' })).ok, true);
+  await api.must('DELETE', '/tenants/default/handlers/tried');
+});
+
+test('7. Swap without a seam: a version that fails too often goes back by itself', async () => {
+  const room = freshRoom();
+  await api.deploy('default', 'risky', guest('stamped'));
+  const load = await posting(room);
+  const view = await api.deploy('default', 'risky', guest('flaky'));
+  assert.equal(view.active, 2);
+  const back = await eventually(async () => {
+    const now = await api.handler('default', 'risky');
+    return now.active === 1 && now;
+  }, 'the version before is active again');
+  await load.stop();
+  const failed = back.versions.find((version) => version.version === 2);
+  assert.equal(failed.state, 'failed');
+  assert.match(failed.failed, /events within 10s ended with a trap/);
+  const [entry] = await api.must('GET', '/audit?limit=1');
+  assert.deepEqual([entry.actor, entry.action, entry.detail.from, entry.detail.to], ['server', 'handler.rollback', 2, 1]);
+  const codes = new Set(load.answers.filter((answer) => !answer.ok).map((answer) => answer.error.code));
+  assert.deepEqual([...codes], ['handler-failed']);
+  await check(room, load);
+  await api.must('DELETE', '/tenants/default/handlers/risky');
+});
+
+test('7. Swap without a seam: a healthy version never goes back', async () => {
+  const room = freshRoom();
+  await api.deploy('default', 'healthy', guest('stamped'));
+  await api.deploy('default', 'healthy', guest('stamped'));
+  const load = await posting(room);
+  // Refusals are the handler's good right and count for nothing.
+  const stranger = await connect(server, 'stranger');
+  await eventually(async () => {
+    await Promise.all(Array.from({ length: 20 }, () => stranger.ask('send-message', { roomId: room, content: 'no' })));
+    return load.answers.length > 1000;
+  }, 'a thousand events', 60_000);
+  await load.stop();
+  const view = await api.handler('default', 'healthy');
+  assert.equal(view.active, 2);
+  assert.equal(view.versions[0].eventsFailed, 0);
+  assert.ok(view.versions[0].eventsHandled > 1000);
+  await check(room, load);
+  await api.must('DELETE', '/tenants/default/handlers/healthy');
+});
