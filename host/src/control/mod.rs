@@ -40,7 +40,13 @@ pub struct Control {}
 
 type Answer<T> = Result<T, ControlError>;
 
-#[allow(unused_variables, clippy::unused_async, missing_docs, clippy::missing_errors_doc, reason = "signatures first")]
+#[allow(
+    unused_variables,
+    clippy::unused_async,
+    missing_docs,
+    clippy::missing_errors_doc,
+    reason = "signatures first"
+)]
 impl Control {
     pub async fn tenants(&self) -> Answer<Vec<TenantView>> {
         Err(ControlError::invalid("not yet"))
