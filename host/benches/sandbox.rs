@@ -6,7 +6,6 @@
     reason = "a benchmark may fail loudly; criterion's macros have no docs"
 )]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
@@ -51,7 +50,7 @@ impl Bench {
     fn new(sandbox: &Arc<Sandbox>, name: &str) -> Self {
         let info = Arc::new(HandlerInfo {
             name: name.into(),
-            settings: BTreeMap::new(),
+            ..HandlerInfo::default()
         });
         let handler = sandbox
             .load(info.clone(), shipped(name).expect("it is shipped"))

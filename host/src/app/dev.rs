@@ -1,6 +1,5 @@
 //! Development mode: the page, tokens for it, and components that are swapped when their file changes.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -119,7 +118,7 @@ impl Overlay {
         for path in components {
             let info = HandlerInfo {
                 name: "dev".into(),
-                settings: BTreeMap::new(),
+                ..HandlerInfo::default()
             };
             match load_component(&self.sandbox, path, info) {
                 Ok(handler) => {
@@ -147,6 +146,7 @@ impl Overlay {
         Arc::new(HandlerInfo {
             name: interface.name().into(),
             settings,
+            ..HandlerInfo::default()
         })
     }
 }

@@ -25,6 +25,7 @@ pub fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes
         let info = HandlerInfo {
             name: name.into(),
             settings: handler.settings.clone(),
+            ..HandlerInfo::default()
         };
         let loaded = match &handler.component {
             Component::Absent => continue,

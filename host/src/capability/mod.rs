@@ -115,12 +115,14 @@ pub trait Surroundings: Send + Sync {
 }
 
 /// Which handler runs, with what its operator gave it. Made once for a version, shared by its calls.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct HandlerInfo {
     /// Names the handler in logs and owns its key-value space.
     pub name: Arc<str>,
     /// The operator's settings.
     pub settings: BTreeMap<String, String>,
+    /// What it may reach outside.
+    pub grants: Arc<Grants>,
 }
 
 /// One event's view of the host. Lives as long as the instance that handles the event.

@@ -30,7 +30,7 @@ pub struct Inspection {
 pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadError> {
     let info = Arc::new(HandlerInfo {
         name: "inspected".into(),
-        settings: std::collections::BTreeMap::new(),
+        ..HandlerInfo::default()
     });
     let loaded = sandbox.load(info, bytes);
     if let Err(error @ (LoadError::TooLarge { .. } | LoadError::NotAComponent(_) | LoadError::Compile(_))) = loaded {

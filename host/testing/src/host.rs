@@ -72,7 +72,7 @@ impl TestHost {
         })?);
         let info = Arc::new(HandlerInfo {
             name: "handler".into(),
-            settings: BTreeMap::new(),
+            ..HandlerInfo::default()
         });
         let handler = sandbox
             .load(info, bytes)
@@ -337,6 +337,7 @@ impl TestHost {
             handler: Arc::new(HandlerInfo {
                 name: self.name.as_str().into(),
                 settings: self.settings.clone(),
+                ..HandlerInfo::default()
             }),
             now_ms: self.now_ms,
             guest_limits: self.guest_limits.clone(),
