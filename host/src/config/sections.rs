@@ -175,6 +175,10 @@ section! {
     log_bytes: usize = "8KiB", Size(0, MIB);
     /// Bytes that the handler passes to the host in one call.
     transfer: usize = "2MiB", Size(64 * KIB, 256 * MIB);
+    /// HTTP requests, where a grant lets the handler send any.
+    http_requests: usize = 8, Count(1, 1000);
+    /// Bytes of the bodies of all its HTTP requests and responses.
+    http_bytes: usize = "1MiB", Size(KIB, 256 * MIB);
     /// Instances at once, in the whole server. Further events wait.
     instances: usize = 256, Count(1, 10_000);
     /// Bytes of a component's file.

@@ -1,6 +1,6 @@
 //! The engine: settings, the pool of instances, the ticker, and the linker with every capability.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -9,8 +9,10 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use super::bindings;
 use super::call::CallState;
+use super::http::HttpClient;
 use super::meter::{GuestLimits, Meter, tick};
 use super::ticker::Ticker;
+use super::wasi;
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;
@@ -66,6 +68,10 @@ pub enum EngineError {
 pub struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Linker<CallState>,
+    /// The same with WASI, for components that import some of it.
+    pub(super) wasi_linker: Linker<CallState>,
+    /// Set when the first component with a grant for it is loaded.
+    pub(super) http: OnceLock<HttpClient>,
     pub(super) limits: EngineLimits,
     /// Instances that may be made now. The pool errs when it is full; this waits.
     pub(super) places: Arc<Semaphore>,
@@ -91,11 +97,15 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         bindings::Handler::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut CallState| state)
             .map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        let mut wasi_linker = linker.clone();
+        wasi::add_to_linker(&mut wasi_linker).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine, limits.tick)?;
         let places = Arc::new(Semaphore::new(limits.instances as usize));
         Ok(Self {
             engine,
             linker,
+            wasi_linker,
+            http: OnceLock::new(),
             limits,
             places,
             ticker,
@@ -105,7 +115,7 @@ impl Sandbox {
     /// A store for one instance, with its limits armed and no event yet.
     pub(super) fn store(&self, limits: &GuestLimits) -> Store<CallState> {
         let meter = Meter::new(limits, self.limits.tick);
-        let mut store = Store::new(&self.engine, CallState { call: None, meter });
+        let mut store = Store::new(&self.engine, CallState::new(meter));
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.transfer);
         store.set_max_component_handles(HANDLES);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
-use wasmtime::component::{Component, Instance, InstancePre};
+use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
 use super::bindings::exports::parlance::chat as exports;
 use super::call::{CallState, detail};
 use super::engine::Sandbox;
+use super::http::HttpClient;
 use super::meter::GuestLimits;
 use crate::capability::HandlerInfo;
 
@@ -82,6 +83,15 @@ pub enum LoadError {
     /// It wants what the host does not offer.
     #[error("the component imports what the host does not offer: {0}")]
     Imports(String),
+    /// It wants what the operator has not granted.
+    #[error(
+        "the component imports wasi:http, and no server is granted to it: list those it may send requests to, such as \
+         grants.http = [\"api.example.org\"], or build it without"
+    )]
+    NotGranted,
+    /// The host cannot give it what it was granted.
+    #[error("outgoing HTTP, which the component was granted, cannot be set up: {0}")]
+    Http(String),
     /// It offers nothing.
     #[error(
         "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1"
@@ -115,6 +125,8 @@ pub struct Handler {
     pub(super) pre: InstancePre<CallState>,
     pub(super) exports: Exports,
     pub(super) sandbox: Arc<Sandbox>,
+    /// Present when the component imports outgoing HTTP and has a grant.
+    pub(super) http: Option<HttpClient>,
     info: Arc<HandlerInfo>,
     sha256: [u8; 32],
     interfaces: BTreeSet<Interface>,
@@ -144,6 +156,7 @@ impl Handler {
             pre: self.pre.clone(),
             exports: self.exports.clone(),
             sandbox: self.sandbox.clone(),
+            http: self.http.clone(),
             info,
             sha256: self.sha256,
             interfaces: self.interfaces.clone(),
@@ -179,8 +192,8 @@ impl Sandbox {
         // `from_binary` takes neither text nor precompiled code, which would be run as it is.
         let component =
             Component::from_binary(&self.engine, bytes).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let pre = self
-            .linker
+        let (linker, http) = self.linker_for(&component, &info)?;
+        let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
         let exports = Exports {
@@ -204,10 +217,40 @@ impl Sandbox {
             pre,
             exports,
             sandbox: self.clone(),
+            http,
             info,
             sha256,
             interfaces,
         })
+    }
+}
+
+impl Sandbox {
+    /// The linker with what the component imports, and what sends its requests when it is granted any.
+    fn linker_for(
+        &self,
+        component: &Component,
+        info: &HandlerInfo,
+    ) -> Result<(&Linker<CallState>, Option<HttpClient>), LoadError> {
+        let kind = component.component_type();
+        let imports = |prefix| kind.imports(&self.engine).any(|(name, _)| name.starts_with(prefix));
+        if !imports("wasi:") {
+            return Ok((&self.linker, None));
+        }
+        if !imports("wasi:http/") {
+            return Ok((&self.wasi_linker, None));
+        }
+        if info.grants.http.is_empty() {
+            return Err(LoadError::NotGranted);
+        }
+        let client = match self.http.get() {
+            Some(client) => client.clone(),
+            None => {
+                let client = HttpClient::new().map_err(LoadError::Http)?;
+                self.http.get_or_init(|| client).clone()
+            }
+        };
+        Ok((&self.wasi_linker, Some(client)))
     }
 }
 
@@ -261,11 +304,17 @@ fn try_out(sandbox: &Arc<Sandbox>, pre: &InstancePre<CallState>, exports: &Expor
             .map_err(|error| LoadError::Instantiate(detail(&error)))?;
         exports.check_types(&mut store, &instance)
     };
+    let instantiate = async {
+        let instantiated = tokio::time::timeout(limits.wall_time, instantiate).await;
+        instantiated.unwrap_or_else(|_| Err(LoadError::Instantiate("it took too long".to_owned())))
+    };
     // The caller may be inside a runtime, where another one cannot be waited for.
     let tried = std::thread::scope(|scope| {
         scope
             .spawn(|| {
                 Ok(tokio::runtime::Builder::new_current_thread()
+                    // A component with WASI may wait for a clock even here.
+                    .enable_time()
                     .build()?
                     .block_on(instantiate))
             })
