@@ -114,6 +114,17 @@ pub trait Surroundings: Send + Sync {
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState>;
 }
 
+/// What of an instance outlives the event that it was made for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// Nothing: each event has an instance of its own.
+    #[default]
+    Fresh,
+    /// Its memory: events of one tenant and one version use it one after another, until something goes wrong in it or
+    /// it has served its time.
+    Warm,
+}
+
 /// Which handler runs, with what its operator gave it. Made once for a version, shared by its calls.
 #[derive(Debug, Default)]
 pub struct HandlerInfo {
@@ -123,6 +134,10 @@ pub struct HandlerInfo {
     pub settings: BTreeMap<String, String>,
     /// What it may reach outside.
     pub grants: Arc<Grants>,
+    /// Whether its instances are used again.
+    pub isolation: Isolation,
+    /// The version's number among those that were deployed under this name; 0 for one that was not deployed.
+    pub version: u64,
 }
 
 /// One event's view of the host. Lives as long as the instance that handles the event.

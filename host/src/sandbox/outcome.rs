@@ -101,8 +101,10 @@ pub struct Usage {
     pub host_calls: u32,
     /// The most memory it had, in bytes.
     pub peak_memory: usize,
-    /// From the first step to the last.
+    /// From the first step to the last, waiting included.
     pub guest_time: Duration,
+    /// Of that, the time in which a thread was busy with it: the instance, the guest, and what it asked the host.
+    pub cpu: Duration,
 }
 
 /// What became of one event.
