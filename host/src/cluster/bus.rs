@@ -8,10 +8,33 @@
 //! Nothing here is the truth. What is said while a connection is down is lost, and [`Inbound::Up`] says so: the
 //! hall then reads from the store what it has missed, and the bus tells it anew what the other nodes have.
 
+mod ask;
+mod channels;
+mod codec;
+mod gossip;
+mod halls;
+mod link;
+mod packet;
+mod peers;
+mod queue;
+mod redis;
+mod request;
+mod serve;
+mod session;
+mod settings;
+mod status;
+mod watch;
+mod write;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub use ask::{Acknowledged, Gathered};
+pub use redis::{BusError, RedisBus};
+pub use settings::RedisSettings;
+pub use status::BusStatus;
 
 use crate::capability::Packet;
 use crate::id::{RoomId, TenantId, UserId};
@@ -200,6 +223,15 @@ pub enum Inbound {
         /// The node.
         node: NodeId,
     },
+}
+
+/// What a tenant carries on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Open connections.
+    pub connections: u64,
+    /// Events in the last second.
+    pub events_per_second: u64,
 }
 
 /// A notice from another node.

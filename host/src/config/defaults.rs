@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::auth::KEYS_EXAMPLE;
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
-use super::sections::{Auth, Commit, Limits, Log, Sandbox, Section, Server, Setting, Store};
+use super::sections::{Auth, Commit, Limits, Log, Redis, Sandbox, Section, Server, Setting, Store};
 
 /// A section as data.
 struct Described {
@@ -23,7 +23,7 @@ fn described<S: Section>() -> Described {
 }
 
 /// All sections but the handlers, in the order of the printed defaults.
-fn sections() -> [Described; 7] {
+fn sections() -> [Described; 8] {
     [
         described::<Server>(),
         described::<Store>(),
@@ -32,6 +32,7 @@ fn sections() -> [Described; 7] {
         described::<Limits>(),
         described::<Sandbox>(),
         described::<Commit>(),
+        described::<Redis>(),
     ]
 }
 

@@ -25,8 +25,8 @@ pub use defaults::defaults_toml;
 pub use environment::{VARIABLES, Variable};
 pub use error::{ConfigError, ConfigErrors};
 pub use handlers::{Component, Handler, Handlers};
-pub use kinds::{LogFormat, StoreUrl, format_size};
-pub use sections::{Commit, Limits, Log, Sandbox, Server, Store};
+pub use kinds::{LogFormat, RedisUrls, StoreUrl, format_size};
+pub use sections::{Commit, Limits, Log, Redis, Sandbox, Server, Store};
 
 use crate::auth::Policy;
 use error::Errors;
@@ -50,6 +50,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// How effects are written.
     pub commit: Commit,
+    /// The way to other nodes.
+    pub redis: Redis,
     /// Which component handles what.
     pub handlers: Handlers,
     /// What is allowed and had better be changed, one sentence each, for the log.
@@ -112,7 +114,7 @@ fn resolve(
 ) -> Option<Config> {
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
     let mut warnings = Vec::new();
-    let from_environment = environment::lay_over(&mut table, &env, errors);
+    let from_environment = environment::lay_over(&mut table, &env);
     let source = Source {
         table,
         base,
@@ -126,6 +128,7 @@ fn resolve(
     let limits = section(&source, errors);
     let sandbox = section(&source, errors);
     let commit = section(&source, errors);
+    let redis = section(&source, errors);
     let handlers = handlers::read(&source, errors);
     source.report_unknown_tables(errors);
 
@@ -137,6 +140,7 @@ fn resolve(
         limits: limits?,
         sandbox: sandbox?,
         commit: commit?,
+        redis: redis?,
         handlers: handlers?,
         warnings,
     };
@@ -192,6 +196,16 @@ fn check_together(config: &Config, errors: &mut Errors) {
         "limits.content with limits.metadata and the ids",
         "sandbox.transfer",
         message <= sandbox.transfer,
+    );
+    at_most(
+        "redis.heartbeat",
+        "a third of redis.lease",
+        config.redis.heartbeat * 3 <= config.redis.lease,
+    );
+    at_most(
+        "limits.packet",
+        "redis.message_bytes",
+        limits.packet <= config.redis.message_bytes,
     );
     at_most("sandbox.tick", "sandbox.guest_time", sandbox.tick <= sandbox.guest_time);
 }

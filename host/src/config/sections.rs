@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::kinds::{Count, Host, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation, StoreUrl};
-use super::kinds::{GIB, KIB, MIB, Size, Texts, Time};
+use super::kinds::{GIB, KIB, MIB, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
 use super::reader::Reader;
 
 /// One setting, as messages and the commented defaults show it.
@@ -192,6 +192,35 @@ section! {
     pub Commit = "commit"
     /// Events that share one transaction.
     batch: usize = 512, Count(1, 10_000);
+}
+
+section! {
+    /// The way to other nodes, over Redis or Valkey.
+    pub Redis = "redis"
+    /// The servers; none means that this node is alone. Environment: REDIS_URL.
+    url: RedisUrls = "", RedisLocation;
+    /// Whether they are a Redis Cluster. Several URLs always are.
+    cluster: bool = false, Switch;
+    /// What channels and keys begin with: the `key` of Node's adapter.
+    key: String = "socket.io", Prefix;
+    /// How often this node says that it is alive.
+    heartbeat: Duration = "2s", Time(millis(100), secs(60));
+    /// How long it counts as alive without having said so; its users are offline after that.
+    lease: Duration = "8s", Time(millis(500), secs(600));
+    /// Messages that wait to be published; further ones are dropped, and other nodes fetch what they miss.
+    queue_messages: usize = 10_000, Count(16, 1_000_000);
+    /// Bytes of the messages that wait to be published.
+    queue_bytes: usize = "32MiB", Size(MIB, GIB);
+    /// Bytes of the largest message that is sent or read.
+    message_bytes: usize = "8MiB", Size(64 * KIB, 256 * MIB);
+    /// How long connecting may take.
+    connect_timeout: Duration = "3s", Time(millis(100), secs(60));
+    /// How long Redis may take to answer; after that the connection counts as lost.
+    response_timeout: Duration = "5s", Time(millis(100), secs(60));
+    /// The longest pause between two attempts to connect.
+    reconnect_pause: Duration = "2s", Time(millis(100), secs(60));
+    /// How long other nodes may take to answer a request.
+    request_timeout: Duration = "5s", Time(millis(100), secs(60));
 }
 
 const fn millis(n: u64) -> Duration {
