@@ -1,6 +1,18 @@
-// A handler as a JavaScript tool chain makes it: with WASI for its console and its clock.
-import { write } from 'parlance:chat/log@0.1.0';
+// A handler as a JavaScript tool chain makes it: with WASI for its clock, its engine's panics and what it prints.
 import { nowMs } from 'parlance:chat/ambient@0.1.0';
+import { write } from 'parlance:chat/log@0.1.0';
+import { getStderr } from 'wasi:cli/stderr@0.2.0';
+import { getStdout } from 'wasi:cli/stdout@0.2.0';
+
+/** What other engines have. The texts here are ASCII. */
+function print(stream, text) {
+  stream.blockingWriteAndFlush(Uint8Array.from(`${text}\n`, (character) => character.charCodeAt(0)));
+  stream[Symbol.dispose]();
+}
+const console = {
+  log: (text) => print(getStdout(), text),
+  error: (text) => print(getStderr(), text),
+};
 
 const deeds = {
   /** Prints in several ways, and logs between them. */
@@ -18,9 +30,9 @@ const deeds = {
   clock() {
     return { clock: Date.now(), ambient: Number(nowMs()) };
   },
-  /** Two draws. */
-  chance() {
-    return { draws: [Math.random(), Math.random()] };
+  /** An error nobody expects. */
+  fail() {
+    undefined.property;
   },
 };
 
