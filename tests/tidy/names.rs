@@ -9,7 +9,10 @@ const LIBRARIES: [(&[&str], &[&str]); 8] = [
         &["socketioxide", "socketioxide_core", "engineioxide"],
         &["host/src/socket/"],
     ),
-    (&["wasmtime"], &["host/src/sandbox/"]),
+    (
+        &["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"],
+        &["host/src/sandbox/"],
+    ),
     (&["rusqlite", "refinery"], &["host/src/store/sqlite"]),
     // Tests of handlers sign tokens, to have them verified as any other.
     (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
