@@ -14,15 +14,17 @@ mod codec;
 mod gossip;
 mod halls;
 mod link;
+mod over_redis;
 mod packet;
 mod peers;
 mod queue;
-mod redis;
 mod request;
 mod serve;
 mod session;
 mod settings;
 mod status;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod write;
 
@@ -32,7 +34,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use ask::{Acknowledged, Gathered};
-pub use redis::{BusError, RedisBus};
+pub use over_redis::{BusError, RedisBus};
 pub use settings::RedisSettings;
 pub use status::BusStatus;
 

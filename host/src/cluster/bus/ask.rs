@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::channels::{self, room_name};
+use super::over_redis::{RedisBus, random_id};
 use super::packet::{self, Message};
-use super::redis::{RedisBus, random_id};
 use super::request::{self, Answer, Asked, Places, Said};
 use super::{Broadcast, Inbound, RemoteSocket, Selection};
 use crate::capability::Packet;

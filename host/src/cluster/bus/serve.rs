@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
+use super::over_redis::Shared;
 use super::packet::{self, Message, Received};
-use super::redis::Shared;
 use super::request::{self, Answered, Request};
 use super::status::count;
 use super::{Inbound, RemoteSocket, Selection, channels};

@@ -7,7 +7,7 @@ use redis::{ErrorKind, RedisError, RedisResult};
 
 use super::Notice;
 use super::link::{Clients, Link};
-use super::redis::Shared;
+use super::over_redis::Shared;
 use super::status::add;
 use super::watch::Watch;
 

@@ -7,8 +7,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::gossip::{self, Change, Gossip};
 use super::link::Commands;
+use super::over_redis::Shared;
 use super::queue::Item;
-use super::redis::Shared;
 use super::status::add;
 
 /// Stands between a namespace and a user in a field of a node's hash. Neither has control characters.
