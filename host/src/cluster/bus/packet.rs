@@ -308,3 +308,6 @@ fn read_message_place(input: &mut Input) -> Result<Option<(RoomId, u64)>, CodecE
     }
     Ok(room.zip(seq))
 }
+
+#[cfg(test)]
+mod tests;
