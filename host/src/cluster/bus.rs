@@ -192,7 +192,7 @@ pub enum Inbound {
     ServerSideEmit {
         /// A JSON array: the event's name, then its arguments.
         arguments: String,
-        /// When an answer is wanted: a JSON array.
+        /// When an answer is wanted: a JSON value.
         reply: Option<oneshot::Sender<String>>,
     },
     /// An event whose acknowledgements somebody wants.
@@ -201,7 +201,8 @@ pub enum Inbound {
         broadcast: Broadcast,
         /// How many clients here have got it. First of all.
         clients: oneshot::Sender<u64>,
-        /// What each has answered: the JSON array of its arguments, with attachments.
+        /// What each has answered: the first argument of its acknowledgement, a JSON value with attachments. Node
+        /// servers pass on no more than that either.
         answers: mpsc::Sender<Packet>,
     },
     /// What another node says of a user has changed.

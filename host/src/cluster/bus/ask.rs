@@ -34,7 +34,8 @@ pub struct Gathered<T> {
 pub struct Acknowledged {
     /// How many clients have got the event.
     pub clients: u64,
-    /// The arguments of those that have acknowledged it in time, a JSON array with attachments for each.
+    /// What those have answered that have acknowledged it in time: the first argument of each, a JSON value with
+    /// attachments.
     pub answers: Vec<Packet>,
     /// Whether every node has said how many clients it has, and every client has acknowledged.
     pub complete: bool,

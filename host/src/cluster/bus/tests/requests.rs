@@ -41,7 +41,7 @@ async fn serve(mut mail: mpsc::Receiver<Inbound>, name: &'static str) {
                 assert_eq!(broadcast.packet.text, r#"["e"]"#);
                 clients.send(2).unwrap();
                 for _ in 0..2 {
-                    let text = Bytes::from(format!("[{name:?}]"));
+                    let text = Bytes::from(format!("{name:?}"));
                     let attachments = Vec::new();
                     answers.send(Packet { text, attachments }).await.unwrap();
                 }
@@ -81,7 +81,7 @@ async fn questions_are_answered_by_every_node() {
     assert_eq!(got.clients, 4);
     let mut texts: Vec<Bytes> = got.answers.into_iter().map(|answer| answer.text).collect();
     texts.sort();
-    assert_eq!(texts, [r#"["one"]"#, r#"["one"]"#, r#"["two"]"#, r#"["two"]"#]);
+    assert_eq!(texts, ["\"one\"", "\"one\"", "\"two\"", "\"two\""]);
 }
 
 #[tokio::test]
