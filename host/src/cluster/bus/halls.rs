@@ -71,10 +71,14 @@ impl Halls {
     /// Tells those who have lost something and have room again. Gives whether there were any.
     pub(super) fn tell_losses(&self) -> bool {
         let mut halls = self.halls.lock();
+        // Every one of them, not only up to the first.
         halls
             .values_mut()
-            .filter(|hall| hall.up)
-            .fold(false, |told, hall| hall.tell_loss() || told)
+            .filter(|hall| hall.up && hall.lost)
+            .map(Hall::tell_loss)
+            .filter(|told| *told)
+            .count()
+            > 0
     }
 
     /// The connection has come, or the hall has. Gives whether the hall is told just now.

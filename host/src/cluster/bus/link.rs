@@ -16,6 +16,9 @@ const SCAN_COUNT: usize = 1000;
 /// Most entries that are read of one node, whatever it has written.
 const ENTRIES_MAX: usize = 2_000_000;
 
+/// Fields of a hash and their values.
+pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Clients for the configured servers.
 pub(super) struct Clients {
     nodes: Vec<Client>,
@@ -149,12 +152,12 @@ impl Commands {
     }
 
     /// A whole hash, piece by piece. A field that is changed meanwhile may come twice, or not.
-    pub(super) async fn hash(&mut self, key: &str) -> RedisResult<Vec<(Vec<u8>, Vec<u8>)>> {
+    pub(super) async fn hash(&mut self, key: &str) -> RedisResult<Fields> {
         let (mut cursor, mut fields) = (0u64, Vec::new());
         loop {
             let mut scan = redis::cmd("HSCAN");
             scan.arg(key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
-            let (next, part): (u64, Vec<(Vec<u8>, Vec<u8>)>) = self.ask(&scan).await?;
+            let (next, part): (u64, Fields) = self.ask(&scan).await?;
             fields.extend(part);
             if next == 0 || fields.len() > ENTRIES_MAX {
                 return Ok(fields);

@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::channels::Channel;
 use super::gossip::{self, Change, Gossip};
-use super::link::{Commands, Link};
+use super::link::{Commands, Fields, Link};
 use super::over_redis::{Shared, read_notice};
 use super::peers::{Peers, Todo};
 use super::status::count;
@@ -24,7 +24,7 @@ use crate::id::UserId;
 
 /// What is learned of another node by asking Redis.
 enum Learned {
-    Entries(RedisResult<Vec<(Vec<u8>, Vec<u8>)>>),
+    Entries(RedisResult<Fields>),
     Lease(RedisResult<bool>),
 }
 
@@ -266,7 +266,7 @@ impl Watch {
     }
 
     /// Tells every hall what the node has of its users, be it nothing.
-    fn tell(&self, node: &NodeId, fields: Vec<(Vec<u8>, Vec<u8>)>) {
+    fn tell(&self, node: &NodeId, fields: Fields) {
         let mut told: HashMap<String, Vec<(UserId, Bytes)>> = HashMap::new();
         for (field, entry) in fields {
             if let Some((namespace, user)) = read_field(&field) {

@@ -154,13 +154,9 @@ async fn a_cluster_carries_events_entries_and_requests() {
     };
     let own = async {
         let reply = loop {
-            match tokio::time::timeout(DEADLINE, asker.mail.recv())
-                .await
-                .unwrap()
-                .unwrap()
-            {
-                Inbound::AllRooms { reply } => break reply,
-                _ => {}
+            let inbound = tokio::time::timeout(DEADLINE, asker.mail.recv()).await.unwrap();
+            if let Inbound::AllRooms { reply } = inbound.unwrap() {
+                break reply;
             }
         };
         reply.send(vec!["own".to_owned()]).unwrap();

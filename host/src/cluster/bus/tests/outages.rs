@@ -87,3 +87,27 @@ async fn leaving_sends_what_is_queued() {
         assert_eq!(two.broadcast().await.packet.text, format!(r#"["e",{at}]"#));
     }
 }
+
+#[tokio::test]
+async fn a_server_without_tls_is_an_error_and_no_connection() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("rediss://{}", listener.local_addr().unwrap());
+    let bus = RedisBus::start(settings(&url)).unwrap();
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut hello = [0; 3];
+    tokio::io::AsyncReadExt::read_exact(&mut stream, &mut hello)
+        .await
+        .unwrap();
+    assert_eq!(hello, [0x16, 3, 1], "a TLS handshake");
+    drop((stream, listener));
+    eventually("an error", || bus.status().error.is_some()).await;
+    assert!(!bus.status().connected);
+}
+
+#[tokio::test]
+async fn a_url_that_makes_no_sense_is_refused_without_being_shown() {
+    let Err(error) = RedisBus::start(settings("redis://user:swordfish@host:port")) else {
+        panic!("it was taken");
+    };
+    assert!(!error.to_string().contains("swordfish"), "{error}");
+}
