@@ -118,7 +118,7 @@ fn open_store(config: &Config) -> Result<SqliteStore> {
 
 fn tenant(config: &Config, sandbox: &Arc<Sandbox>, metrics: &Arc<Metrics>) -> Result<Tenant> {
     let authenticator = Authenticator::new(DEFAULT_TENANT, &config.auth)?;
-    let routes = load_routes(sandbox, &config.handlers)?;
+    let routes = load_routes(sandbox, &config.handlers, &config.grants)?;
     Ok(Tenant::new(
         authenticator,
         Hall::open(metrics.clone()),

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::handlers::load_component;
 use crate::auth::{MintError, Minter};
-use crate::capability::HandlerInfo;
+use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Config, Handlers};
 use crate::dispatch::now_ms;
 use crate::sandbox::{Interface, Sandbox};
@@ -52,6 +52,7 @@ impl Development {
         let overlay = Overlay {
             sandbox: sandbox.clone(),
             handlers: config.handlers.clone(),
+            grants: config.grants.clone(),
             base,
         };
         let (tenant, components) = (tenant.clone(), self.components.clone());
@@ -107,6 +108,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 struct Overlay {
     sandbox: Arc<Sandbox>,
     handlers: Handlers,
+    grants: Arc<Grants>,
     base: Routes,
 }
 
@@ -118,6 +120,7 @@ impl Overlay {
         for path in components {
             let info = HandlerInfo {
                 name: "dev".into(),
+                grants: self.grants.clone(),
                 ..HandlerInfo::default()
             };
             match load_component(&self.sandbox, path, info) {
@@ -146,6 +149,7 @@ impl Overlay {
         Arc::new(HandlerInfo {
             name: interface.name().into(),
             settings,
+            grants: self.grants.clone(),
             ..HandlerInfo::default()
         })
     }

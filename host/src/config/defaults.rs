@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::auth::KEYS_EXAMPLE;
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
-use super::sections::{Auth, Commit, Limits, Log, Redis, Sandbox, Section, Server, Setting, Store};
+use super::sections::{Auth, Commit, Granted, Limits, Log, Redis, Sandbox, Section, Server, Setting, Store};
 
 /// A section as data.
 struct Described {
@@ -23,7 +23,7 @@ fn described<S: Section>() -> Described {
 }
 
 /// All sections but the handlers, in the order of the printed defaults.
-fn sections() -> [Described; 8] {
+fn sections() -> [Described; 9] {
     [
         described::<Server>(),
         described::<Store>(),
@@ -31,6 +31,7 @@ fn sections() -> [Described; 8] {
         described::<Auth>(),
         described::<Limits>(),
         described::<Sandbox>(),
+        described::<Granted>(),
         described::<Commit>(),
         described::<Redis>(),
     ]

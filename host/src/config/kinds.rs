@@ -6,6 +6,8 @@ use std::time::Duration;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
+use crate::capability::HostPattern;
+
 /// 1024 bytes.
 pub(super) const KIB: usize = 1024;
 /// 1024 KiB.
@@ -184,6 +186,25 @@ impl Kind for Texts {
         texts
             .collect::<Option<_>>()
             .ok_or_else(|| "has something that is not a text".to_owned())
+    }
+}
+
+/// A list of servers, in the words of a [`HostPattern`].
+pub(super) struct Hosts;
+
+impl Kind for Hosts {
+    type Value = Vec<HostPattern>;
+
+    fn allowed(&self) -> String {
+        "a list of [http://]HOST[:PORT], such as [\"api.example.org\", \"*.example.org:8443\"]; https unless http is \
+         written"
+            .to_owned()
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<Vec<HostPattern>, String> {
+        let items = Texts.parse(value, base)?;
+        let pattern = |item: &String| item.parse().map_err(|error| format!("is no list of servers: {error}"));
+        items.iter().map(pattern).collect()
     }
 }
 

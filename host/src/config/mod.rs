@@ -17,6 +17,7 @@ mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Table;
 
@@ -29,9 +30,10 @@ pub use kinds::{LogFormat, RedisUrls, StoreUrl, format_size};
 pub use sections::{Commit, Limits, Log, Redis, Sandbox, Server, Store};
 
 use crate::auth::Policy;
+use crate::capability::Grants;
 use error::Errors;
 use reader::{Reader, Source};
-use sections::Section;
+use sections::{Granted, Section};
 
 /// Everything the operator can decide, checked.
 #[derive(Debug, Clone)]
@@ -48,6 +50,8 @@ pub struct Config {
     pub limits: Limits,
     /// What one event may cost inside a handler.
     pub sandbox: Sandbox,
+    /// What handlers may reach outside.
+    pub grants: Arc<Grants>,
     /// How effects are written.
     pub commit: Commit,
     /// The way to other nodes.
@@ -127,6 +131,7 @@ fn resolve(
     let auth = auth::read(&source, env("JWT_SECRET"), errors, &mut warnings);
     let limits = section(&source, errors);
     let sandbox = section(&source, errors);
+    let grants = section(&source, errors).map(|Granted { http }| Grants { http });
     let commit = section(&source, errors);
     let redis = section(&source, errors);
     let handlers = handlers::read(&source, errors);
@@ -139,6 +144,7 @@ fn resolve(
         auth: auth?,
         limits: limits?,
         sandbox: sandbox?,
+        grants: grants?.into(),
         commit: commit?,
         redis: redis?,
         handlers: handlers?,

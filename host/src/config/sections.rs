@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::kinds::{Count, Host, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation, StoreUrl};
+use super::kinds::{
+    Count, Host, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation, StoreUrl,
+};
 use super::kinds::{GIB, KIB, MIB, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
 use super::reader::Reader;
+use crate::capability::HostPattern;
 
 /// One setting, as messages and the commented defaults show it.
 #[derive(Debug, Clone)]
@@ -185,6 +188,14 @@ section! {
     component_size: usize = "32MiB", Size(64 * KIB, 512 * MIB);
     /// How often running handlers are looked at, hence how exactly times are kept.
     tick: Duration = "1ms", Time(millis(1), millis(100));
+}
+
+section! {
+    /// What handlers may reach outside of this server.
+    pub(super) Granted = "grants"
+    /// Servers that they may send HTTP requests to, through `wasi:http`. A name must lead to public addresses; an
+    /// address that is not public is reached only when it is itself written here.
+    http: Vec<HostPattern> = [], Hosts;
 }
 
 section! {

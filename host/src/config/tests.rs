@@ -363,6 +363,18 @@ fn a_store_is_a_file() {
 }
 
 #[test]
+fn grants_are_servers() {
+    let config = file("[grants]\nhttp = [\"api.example.org\", \"http://127.0.0.1:8080\"]")
+        .load()
+        .unwrap();
+    let granted: Vec<String> = config.grants.http.iter().map(ToString::to_string).collect();
+    assert_eq!(granted, ["https://api.example.org", "http://127.0.0.1:8080"]);
+    let error = only_error("[grants]\nhttp = [\"*\"]");
+    assert_eq!(error.key, "grants.http");
+    assert!(error.to_string().contains("too wide"), "{error}");
+}
+
+#[test]
 fn hosts_and_origins_are_checked() {
     for host in ["::", "127.0.0.1", "localhost", "chat.example.org"] {
         assert!(file(&format!("[server]\nhost = \"{host}\"\n")).load().is_ok(), "{host}");
