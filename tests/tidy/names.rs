@@ -4,16 +4,20 @@ use crate::hold;
 use crate::source::{self, Source, Token};
 
 /// A library of the host, by the names of its crates, and the only places that name them.
-const LIBRARIES: [(&[&str], &[&str]); 8] = [
+const LIBRARIES: [(&[&str], &[&str]); 9] = [
     (
         &["socketioxide", "socketioxide_core", "engineioxide"],
         &["host/src/socket/"],
     ),
-    (&["wasmtime"], &["host/src/sandbox/"]),
+    (
+        &["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"],
+        &["host/src/sandbox/"],
+    ),
     (&["rusqlite", "refinery"], &["host/src/store/sqlite"]),
     // Tests of handlers sign tokens, to have them verified as any other.
     (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
     (&["toml"], &["host/src/config/"]),
+    (&["rmp"], &["host/src/cluster/bus"]),
     (&["clap"], &["host/src/cli/", "host/src/main.rs"]),
     (&["axum", "tower_http"], &["host/src/app", "host/src/socket/"]),
     (&["tracing_subscriber"], &["host/src/cli/", "host/src/config/"]),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 
 use crate::auth::{MintError, Minter};
-use crate::capability::HandlerInfo;
+use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Config, Handlers};
 use crate::control::{Control, load_component};
 use crate::dispatch::now_ms;
@@ -53,6 +53,7 @@ impl Development {
         let overlay = Overlay {
             sandbox: sandbox.clone(),
             handlers: config.handlers.clone(),
+            grants: config.grants.clone(),
             base,
         };
         let (control, components) = (control.clone(), self.components.clone());
@@ -108,6 +109,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 struct Overlay {
     sandbox: Arc<Sandbox>,
     handlers: Handlers,
+    grants: Arc<Grants>,
     base: Routes,
 }
 
@@ -119,6 +121,7 @@ impl Overlay {
         for path in components {
             let info = HandlerInfo {
                 name: "dev".into(),
+                grants: self.grants.clone(),
                 ..HandlerInfo::default()
             };
             match load_component(&self.sandbox, path, info) {
@@ -147,6 +150,7 @@ impl Overlay {
         Arc::new(HandlerInfo {
             name: interface.name().into(),
             settings,
+            grants: self.grants.clone(),
             ..HandlerInfo::default()
         })
     }

@@ -74,6 +74,11 @@ impl Logs {
         self.cut
     }
 
+    /// Notes that something was left out before it came here.
+    pub fn mark_cut(&mut self) {
+        self.cut = true;
+    }
+
     fn write(&mut self, level: Level, text: &str) {
         if self.left <= LINE_BYTES {
             self.cut = true;

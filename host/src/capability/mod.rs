@@ -13,6 +13,7 @@ use crate::store::Store;
 mod ambient;
 mod broadcast;
 pub mod effects;
+mod grants;
 mod identity;
 mod kv;
 mod log;
@@ -24,6 +25,7 @@ mod settings;
 pub use ambient::{Chance, SystemChance};
 pub use broadcast::AudienceRequest;
 pub use effects::{Audience, Effect, Effects, Packet, Status};
+pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use log::{Level, LogLine, Logs};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
@@ -124,12 +126,14 @@ pub enum Isolation {
 }
 
 /// Which handler runs, with what its operator gave it. Made once for a version, shared by its calls.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct HandlerInfo {
     /// Names the handler in logs and owns its key-value space.
     pub name: Arc<str>,
     /// The operator's settings.
     pub settings: BTreeMap<String, String>,
+    /// What it may reach outside.
+    pub grants: Arc<Grants>,
     /// Whether its instances are used again.
     pub isolation: Isolation,
     /// The version's number among those that were deployed under this name; 0 for one that was not deployed.

@@ -4,6 +4,7 @@
 //! mailbox, so that everything that others see of a tenant happens in one order and no lock is held while packets
 //! go out.
 
+pub mod bus;
 mod connection;
 mod hall;
 mod presence;

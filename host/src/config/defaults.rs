@@ -5,13 +5,15 @@ use std::fmt::Write;
 use super::auth::KEYS_EXAMPLE;
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
-use super::sections::{Auth, Commit, Deploy, Limits, Log, Quota, Sandbox, Section, Server, Setting, Store};
+use super::sections::{
+    Auth, Commit, Deploy, Granted, Limits, Log, Quota, Redis, Sandbox, Section, Server, Setting, Store,
+};
 use super::{admin, tenants};
 
 /// How tenants look in the file.
 const TENANTS_EXAMPLE: &str = "\
-# Further tenants. Each has the tables auth, limits, sandbox, quota and handlers with the keys above; what one does not
-# set is as above, but for auth and handlers, which each has of its own. Clients of this one use the namespace /acme.
+# Further tenants. Each has the tables auth, limits, sandbox, quota, grants and handlers with the keys above. What
+# one does not set of limits, sandbox and quota is as above; auth, grants and handlers are its own. Clients of this one use the namespace /acme.
 # [[tenants.acme.auth.keys]]
 # algorithm = \"HS256\"
 # secret_file = \"acme-secret\"
@@ -36,7 +38,7 @@ fn described<S: Section>() -> Described {
 }
 
 /// All sections but the handlers, in the order of the printed defaults.
-fn sections() -> [Described; 9] {
+fn sections() -> [Described; 11] {
     [
         described::<Server>(),
         described::<Store>(),
@@ -44,9 +46,11 @@ fn sections() -> [Described; 9] {
         described::<Auth>(),
         described::<Limits>(),
         described::<Sandbox>(),
+        described::<Granted>(),
         described::<Quota>(),
         described::<Deploy>(),
         described::<Commit>(),
+        described::<Redis>(),
     ]
 }
 

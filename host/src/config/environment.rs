@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::error::{ConfigError, Errors};
-
 /// A variable that the server reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Variable {
@@ -43,7 +41,7 @@ pub const VARIABLES: [Variable; 7] = [
     },
     Variable {
         name: "REDIS_URL",
-        doc: "not supported yet: must be unset",
+        doc: "redis.url: must be unset, as several nodes are not supported yet",
     },
 ];
 
@@ -52,15 +50,7 @@ pub const VARIABLES: [Variable; 7] = [
 pub(super) fn lay_over(
     table: &mut Table,
     env: &impl Fn(&str) -> Option<String>,
-    errors: &mut Errors,
 ) -> BTreeMap<&'static str, &'static str> {
-    if env("REDIS_URL").is_some() {
-        let error = ConfigError::new(
-            "REDIS_URL",
-            "is set, and running several nodes over Redis is not supported yet",
-        );
-        errors.push(error.help("unset it to run one node"));
-    }
     let mut set = BTreeMap::new();
     let mut over = |key: &'static str, variable: &'static str, parse: fn(String) -> Value| {
         let (Some(text), Some((section, name))) = (env(variable), key.split_once('.')) else {
@@ -81,6 +71,7 @@ pub(super) fn lay_over(
         Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
     });
     over("store.url", "DATABASE_URL", Value::String);
+    over("redis.url", "REDIS_URL", Value::String);
     over("log.level", "RUST_LOG", Value::String);
     set
 }

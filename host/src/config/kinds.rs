@@ -6,6 +6,8 @@ use std::time::Duration;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
+use crate::capability::HostPattern;
+
 /// 1024 bytes.
 pub(super) const KIB: usize = 1024;
 /// 1024 KiB.
@@ -25,6 +27,11 @@ pub(super) trait Kind {
     /// # Errors
     /// The problem, in words that follow the value.
     fn parse(&self, value: &Value, base: &Path) -> Result<Self::Value, String>;
+
+    /// Whether a value may hold a password, and is hence never shown.
+    fn is_secret(&self) -> bool {
+        false
+    }
 }
 
 fn in_range<T: PartialOrd>(value: T, min: &T, max: &T) -> Result<T, String> {
@@ -182,6 +189,25 @@ impl Kind for Texts {
     }
 }
 
+/// A list of servers, in the words of a [`HostPattern`].
+pub(super) struct Hosts;
+
+impl Kind for Hosts {
+    type Value = Vec<HostPattern>;
+
+    fn allowed(&self) -> String {
+        "a list of [http://]HOST[:PORT], such as [\"api.example.org\", \"*.example.org:8443\"]; https unless http is \
+         written"
+            .to_owned()
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<Vec<HostPattern>, String> {
+        let items = Texts.parse(value, base)?;
+        let pattern = |item: &String| item.parse().map_err(|error| format!("is no list of servers: {error}"));
+        items.iter().map(pattern).collect()
+    }
+}
+
 /// A list of origins as browsers send them (RFC 6454, section 6.2), or `*`.
 pub(super) struct Origins;
 
@@ -250,6 +276,97 @@ impl Kind for StoreLocation {
             return Err("has parameters after '?', which are not supported".to_owned());
         }
         Ok(StoreUrl::Sqlite(base.join(path)))
+    }
+}
+
+/// Where Redis is: no URL, one, or some nodes of a cluster.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RedisUrls(Vec<String>);
+
+impl RedisUrls {
+    /// The URLs; they may hold passwords.
+    #[must_use]
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for RedisUrls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} URLs of Redis", self.0.len())
+    }
+}
+
+/// URLs of Redis, comma-separated, or nothing.
+pub(super) struct RedisLocation;
+
+/// What a URL of Redis or Valkey begins with, as the `redis` crate reads them.
+const REDIS_SCHEMES: [&str; 7] = [
+    "redis://",
+    "rediss://",
+    "valkey://",
+    "valkeys://",
+    "unix://",
+    "redis+unix://",
+    "valkey+unix://",
+];
+
+impl Kind for RedisLocation {
+    type Value = RedisUrls;
+
+    fn allowed(&self) -> String {
+        "redis://, rediss:// (TLS) or unix:// URLs, comma-separated; \"\" for one node".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<RedisUrls, String> {
+        let urls = text(value)?.split(',').map(str::trim).filter(|url| !url.is_empty());
+        let known = |url: &str| {
+            let rest = REDIS_SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace))
+        };
+        urls.map(|url| known(url).then(|| url.to_owned()))
+            .collect::<Option<_>>()
+            .map(RedisUrls)
+            .ok_or_else(|| "is not a URL of Redis".to_owned())
+    }
+
+    fn is_secret(&self) -> bool {
+        true
+    }
+}
+
+/// `true` or `false`.
+pub(super) struct Switch;
+
+impl Kind for Switch {
+    type Value = bool;
+
+    fn allowed(&self) -> String {
+        "true or false".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<bool, String> {
+        value.as_bool().ok_or_else(|| "is neither true nor false".to_owned())
+    }
+}
+
+/// What channels and keys begin with: characters that mean nothing to Redis.
+pub(super) struct Prefix;
+
+impl Kind for Prefix {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        "1 to 64 letters, digits, '.', '-', '_' and ':'".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
+        let prefix = text(value)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+        if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(plain) {
+            return Err("is no prefix".to_owned());
+        }
+        Ok(prefix.to_owned())
     }
 }
 

@@ -19,6 +19,7 @@ mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Table;
 
@@ -28,14 +29,15 @@ pub use defaults::defaults_toml;
 pub use environment::{VARIABLES, Variable};
 pub use error::{ConfigError, ConfigErrors};
 pub use handlers::{Component, Handler, Handlers};
-pub use kinds::{LogFormat, StoreUrl, format_size};
-pub use sections::{Commit, Deploy, Limits, Log, Quota, Sandbox, Server, Store};
+pub use kinds::{LogFormat, RedisUrls, StoreUrl, format_size};
+pub use sections::{Commit, Deploy, Limits, Log, Quota, Redis, Sandbox, Server, Store};
 pub use tenants::{TenantConfig, TenantDefaults};
 
 use crate::auth::Policy;
+use crate::capability::Grants;
 use error::Errors;
 use reader::{Reader, Source};
-use sections::Section;
+use sections::{Granted, Section};
 
 /// Everything the operator can decide, checked.
 #[derive(Debug, Clone)]
@@ -52,12 +54,16 @@ pub struct Config {
     pub limits: Limits,
     /// What one event may cost inside a handler.
     pub sandbox: Sandbox,
+    /// What handlers may reach outside.
+    pub grants: Arc<Grants>,
     /// What a tenant may cost in all.
     pub quota: Quota,
     /// When a new version goes back by itself.
     pub deploy: Deploy,
     /// How effects are written.
     pub commit: Commit,
+    /// The way to other nodes.
+    pub redis: Redis,
     /// Which component handles what.
     pub handlers: Handlers,
     /// Who may use the admin API; nobody: there is none.
@@ -80,6 +86,7 @@ impl Config {
             limits: self.limits.clone(),
             sandbox: self.sandbox.clone(),
             quota: self.quota.clone(),
+            grants: self.grants.clone(),
             handlers: self.handlers.clone(),
         }
     }
@@ -150,7 +157,7 @@ fn resolve(
 ) -> Option<Config> {
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
     let mut warnings = Vec::new();
-    let from_environment = environment::lay_over(&mut table, &env, errors);
+    let from_environment = environment::lay_over(&mut table, &env);
     let source = Source {
         table,
         base,
@@ -163,9 +170,11 @@ fn resolve(
     let auth = auth::read(&source, env("JWT_SECRET"), errors, &mut warnings);
     let limits = section(&source, errors);
     let sandbox = section(&source, errors);
+    let grants = section(&source, errors).map(|Granted { http }| Grants { http });
     let quota = section(&source, errors);
     let deploy = section(&source, errors);
     let commit = section(&source, errors);
+    let redis = section(&source, errors);
     let handlers = handlers::read(&source, errors);
     let admin = admin::read(&source, env("PARLANCE_ADMIN_TOKEN"), errors);
     let tenant_defaults = TenantDefaults::of(&source);
@@ -179,9 +188,11 @@ fn resolve(
         auth: auth?,
         limits: limits?,
         sandbox: sandbox?,
+        grants: grants?.into(),
         quota: quota?,
         deploy: deploy?,
         commit: commit?,
+        redis: redis?,
         handlers: handlers?,
         admin: admin?,
         tenants: tenants?,
@@ -189,6 +200,7 @@ fn resolve(
         warnings,
     };
     check_together(&config.limits, &config.sandbox, errors);
+    check_redis(&config, errors);
     Some(config)
 }
 
@@ -197,6 +209,34 @@ fn section<S: Section>(source: &Source, errors: &mut Errors) -> Option<S> {
     let section = S::read(&mut reader);
     reader.report_unknown_keys();
     section
+}
+
+/// What concerns the way to other nodes.
+fn check_redis(config: &Config, errors: &mut Errors) {
+    let redis = &config.redis;
+    let mut at_most = |small: &str, large: &str, holds: bool| {
+        if !holds {
+            errors.push(ConfigError::new(small, format!("must not be larger than {large}")));
+        }
+    };
+    at_most(
+        "redis.heartbeat",
+        "a third of redis.lease",
+        redis.heartbeat * 3 <= redis.lease,
+    );
+    at_most(
+        "limits.packet",
+        "redis.message_bytes",
+        config.limits.packet <= redis.message_bytes,
+    );
+    // The halls do not speak over the bus yet, and a server that is believed to share its rooms must not run alone.
+    if !redis.url.as_slice().is_empty() {
+        let error = ConfigError::new(
+            "redis.url",
+            "is set, and running several nodes over Redis is not supported yet",
+        );
+        errors.push(error.help("unset it (REDIS_URL too) to run one node"));
+    }
 }
 
 /// Settings that are right one by one and make no sense together.

@@ -115,12 +115,12 @@ impl<'s, 'e> Reader<'s, 'e> {
         };
         match kind.parse(value, base) {
             Ok(value) => Some(value),
-            Err(problem) => self.refuse(
-                ConfigError::new(key, problem)
-                    .value(value)
+            Err(problem) => {
+                let error = ConfigError::new(key, problem)
                     .variable(variable)
-                    .allowed(kind.allowed()),
-            ),
+                    .allowed(kind.allowed());
+                self.refuse(if kind.is_secret() { error } else { error.value(value) })
+            }
         }
     }
 

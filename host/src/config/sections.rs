@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::kinds::{Count, Host, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation, StoreUrl};
-use super::kinds::{GIB, KIB, MIB, Size, Texts, Time};
+use super::kinds::{
+    Count, Host, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation, StoreUrl,
+};
+use super::kinds::{GIB, KIB, MIB, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
 use super::reader::Reader;
+use crate::capability::HostPattern;
 
 /// One setting, as messages and the commented defaults show it.
 #[derive(Debug, Clone)]
@@ -185,6 +188,10 @@ section! {
     log_bytes: usize = "8KiB", Size(0, MIB);
     /// Bytes that the handler passes to the host in one call.
     transfer: usize = "2MiB", Size(64 * KIB, 256 * MIB);
+    /// HTTP requests, where a grant lets the handler send any.
+    http_requests: usize = 8, Count(1, 1000);
+    /// Bytes of the bodies of all its HTTP requests and responses.
+    http_bytes: usize = "1MiB", Size(KIB, 256 * MIB);
     /// Instances at once, in the whole server. Further events wait.
     instances: usize = 256, Count(1, 10_000);
     /// Bytes of a component's file.
@@ -232,10 +239,47 @@ section! {
 }
 
 section! {
+    /// What handlers may reach outside of this server.
+    pub(super) Granted = "grants"
+    /// Servers that they may send HTTP requests to, through `wasi:http`. A name must lead to public addresses; an
+    /// address that is not public is reached only when it is itself written here.
+    http: Vec<HostPattern> = [], Hosts;
+}
+
+section! {
     /// How effects are written.
     pub Commit = "commit"
     /// Events that share one transaction.
     batch: usize = 512, Count(1, 10_000);
+}
+
+section! {
+    /// The way to other nodes, over Redis or Valkey.
+    pub Redis = "redis"
+    /// The servers; none means that this node is alone, which is all that is supported yet. Environment: REDIS_URL.
+    url: RedisUrls = "", RedisLocation;
+    /// Whether they are a Redis Cluster. Several URLs always are.
+    cluster: bool = false, Switch;
+    /// What channels and keys begin with: the `key` of Node's adapter.
+    key: String = "socket.io", Prefix;
+    /// How often this node says that it is alive.
+    heartbeat: Duration = "2s", Time(millis(100), secs(60));
+    /// How long it counts as alive without having said so; its users are offline after that.
+    lease: Duration = "8s", Time(millis(500), secs(600));
+    /// Messages that wait to be published; further ones are dropped, and other nodes fetch what they miss.
+    queue_messages: usize = 10_000, Count(16, 1_000_000);
+    /// Bytes of the messages that wait to be published.
+    queue_bytes: usize = "32MiB", Size(MIB, GIB);
+    /// Bytes of the largest message that is sent or read.
+    message_bytes: usize = "8MiB", Size(64 * KIB, 256 * MIB);
+    /// How long connecting may take.
+    connect_timeout: Duration = "3s", Time(millis(100), secs(60));
+    /// How long Redis may take to answer; after that the connection counts as lost.
+    response_timeout: Duration = "5s", Time(millis(100), secs(60));
+    /// The longest pause between two attempts to connect.
+    reconnect_pause: Duration = "2s", Time(millis(100), secs(60));
+    /// How long other nodes may take to answer a request.
+    request_timeout: Duration = "5s", Time(millis(100), secs(60));
 }
 
 const fn millis(n: u64) -> Duration {

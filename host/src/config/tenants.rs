@@ -4,6 +4,7 @@
 //! file and the admin API, where a tenant comes as a document with the same keys.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use toml::{Table, Value};
 
@@ -11,9 +12,10 @@ use super::auth;
 use super::error::{ConfigError, ConfigErrors, Errors};
 use super::handlers::{self, Handlers};
 use super::reader::{Reader, Source};
-use super::sections::{Auth, Limits, Quota, Sandbox, Section};
+use super::sections::{Auth, Granted, Limits, Quota, Sandbox, Section};
 use super::{check_together, section};
 use crate::auth::Policy;
+use crate::capability::Grants;
 use crate::id::{DEFAULT_TENANT, check_tenant_name};
 
 /// The table that holds them.
@@ -59,6 +61,8 @@ pub struct TenantConfig {
     pub sandbox: Sandbox,
     /// What all of it may cost.
     pub quota: Quota,
+    /// What handlers may reach outside. A tenant has what is granted to it, and nothing of the file's own grants.
+    pub grants: Arc<Grants>,
     /// Which component handles what.
     pub handlers: Handlers,
 }
@@ -140,6 +144,7 @@ impl TenantDefaults {
         let limits = section(&source, errors);
         let sandbox = section(&source, errors);
         let quota = section(&source, errors);
+        let grants = section(&source, errors).map(|Granted { http }| Grants { http });
         let handlers = handlers::read(&source, errors);
         let tenant = TenantConfig {
             name: name.to_owned(),
@@ -147,6 +152,7 @@ impl TenantDefaults {
             limits: limits?,
             sandbox: sandbox?,
             quota: quota?,
+            grants: grants?.into(),
             handlers: handlers?,
         };
         check_together(&tenant.limits, &tenant.sandbox, errors);

@@ -287,7 +287,7 @@ fn wrong_variables_are_named_all_at_once() {
         ("JWT_SECRET", "hush"),
         ("FRONTEND_URL", "localhost:5173"),
         ("DATABASE_URL", "postgres://localhost/chat"),
-        ("REDIS_URL", "redis://localhost"),
+        ("REDIS_URL", "http://user:swordfish@localhost"),
         ("RUST_LOG", "a=b=c"),
     ])
     .unwrap_err();
@@ -297,14 +297,14 @@ fn wrong_variables_are_named_all_at_once() {
         "server.port = \"http\" (from PORT): is not a whole number",
         "server.cors_origins = [\"localhost:5173\"] (from FRONTEND_URL): has \"localhost:5173\", which is no origin",
         "store.url = \"postgres://localhost/chat\" (from DATABASE_URL): is PostgreSQL, which is not supported yet",
-        "REDIS_URL: is set, and running several nodes over Redis is not supported yet",
+        "redis.url (from REDIS_URL): is not a URL of Redis",
         "log.level = \"a=b=c\" (from RUST_LOG): is no log filter",
         "JWT_SECRET: has 4 bytes, which can be guessed",
         "openssl rand -hex 32",
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
     }
-    assert!(!text.contains("hush"));
+    assert!(!text.contains("hush") && !text.contains("swordfish"));
 }
 
 #[test]
@@ -360,6 +360,18 @@ fn a_store_is_a_file() {
     ] {
         assert!(url(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn grants_are_servers() {
+    let config = file("[grants]\nhttp = [\"api.example.org\", \"http://127.0.0.1:8080\"]")
+        .load()
+        .unwrap();
+    let granted: Vec<String> = config.grants.http.iter().map(ToString::to_string).collect();
+    assert_eq!(granted, ["https://api.example.org", "http://127.0.0.1:8080"]);
+    let error = only_error("[grants]\nhttp = [\"*\"]");
+    assert_eq!(error.key, "grants.http");
+    assert!(error.to_string().contains("too wide"), "{error}");
 }
 
 #[test]

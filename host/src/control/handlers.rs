@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
-use crate::capability::HandlerInfo;
+use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Component, Handlers};
 use crate::sandbox::{Handler, Interface, Sandbox};
 use crate::tenant::Routes;
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
-/// Loads every handler of the configuration.
+/// Loads every handler of the configuration, with what it may reach outside.
 ///
 /// # Errors
 /// The first component that is not there or is no handler for what it is to handle.
-pub(super) fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result<Routes> {
+pub(super) fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers, grants: &Arc<Grants>) -> Result<Routes> {
     let mut routes = Routes::default();
     for (name, handler) in handlers.iter() {
         let Some(interface) = Interface::ALL.into_iter().find(|interface| interface.name() == name) else {
@@ -25,6 +25,7 @@ pub(super) fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers) -> Result
         let info = HandlerInfo {
             name: name.into(),
             settings: handler.settings.clone(),
+            grants: grants.clone(),
             ..HandlerInfo::default()
         };
         let loaded = match &handler.component {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::document::{HandlerDocument, TenantDocument};
 use super::view::Source;
 use crate::auth::Revocation;
+use crate::capability::Grants;
 use crate::sandbox::{Handler, Interface};
 use crate::tenant::{Canary, Route, Routes, Tenant};
 
@@ -17,6 +18,8 @@ pub(super) struct Live {
     pub(super) revision: u64,
     /// What is configured, below what is deployed.
     pub(super) base: Routes,
+    /// What its components may reach outside.
+    pub(super) grants: Arc<Grants>,
     pub(super) handlers: BTreeMap<String, Deployed>,
     pub(super) revocations: BTreeMap<String, Revocation>,
 }

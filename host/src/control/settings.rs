@@ -68,6 +68,8 @@ pub fn guest_limits(sandbox: &Sandbox) -> GuestLimits {
         memory: sandbox.memory,
         host_calls: u32::try_from(sandbox.host_calls).unwrap_or(u32::MAX),
         transfer: sandbox.transfer,
+        http_requests: u32::try_from(sandbox.http_requests).unwrap_or(u32::MAX),
+        http_bytes: sandbox.http_bytes,
     }
 }
 

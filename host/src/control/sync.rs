@@ -11,7 +11,7 @@ use super::live::{Deployed, Live};
 use super::settings::settings;
 use super::view::Source;
 use super::{Answer, Control, State};
-use crate::capability::HandlerInfo;
+use crate::capability::{Grants, HandlerInfo};
 use crate::cluster::Hall;
 use crate::config::TenantConfig;
 use crate::sandbox::Handler;
@@ -35,9 +35,13 @@ impl Control {
     }
 
     async fn base_routes(&self, config: &TenantConfig) -> anyhow::Result<Routes> {
-        let (sandbox, handlers) = (self.parts.sandbox.clone(), config.handlers.clone());
+        let (sandbox, handlers, grants) = (
+            self.parts.sandbox.clone(),
+            config.handlers.clone(),
+            config.grants.clone(),
+        );
         // Compiling takes a while: not on a thread that serves sockets.
-        tokio::task::spawn_blocking(move || load_routes(&sandbox, &handlers))
+        tokio::task::spawn_blocking(move || load_routes(&sandbox, &handlers, &grants))
             .await
             .context("the handlers could not be loaded")?
     }
@@ -65,6 +69,7 @@ impl Control {
             document,
             revision,
             base,
+            grants: config.grants.clone(),
             handlers: std::collections::BTreeMap::new(),
             revocations: std::collections::BTreeMap::new(),
         })
@@ -175,6 +180,17 @@ impl Control {
                 live.document = document;
                 live.revision = record.revision;
                 live.base = base;
+                live.grants = config.grants.clone();
+                // What was loaded with other grants is loaded anew.
+                for deployed in live.handlers.values_mut() {
+                    for handler in deployed.loaded.values_mut() {
+                        let info = HandlerInfo {
+                            grants: config.grants.clone(),
+                            ..HandlerInfo::clone(handler.info())
+                        };
+                        *handler = Arc::new(handler.with_info(info.into()));
+                    }
+                }
                 live.tenant.set_settings(settings(&config)?);
                 live.revoke();
                 live.route();
@@ -210,7 +226,10 @@ impl Control {
         for version in &document.versions {
             let loaded = match known.loaded.get(&version.version) {
                 Some(handler) => Ok(handler.clone()),
-                None => self.load_version(&record.key.tenant, &name, version).await,
+                None => {
+                    self.load_version(&record.key.tenant, &name, version, &live.grants)
+                        .await
+                }
             };
             match loaded {
                 Ok(handler) => {
@@ -246,6 +265,7 @@ impl Control {
         tenant: &str,
         name: &str,
         version: &super::document::VersionDocument,
+        grants: &Arc<Grants>,
     ) -> anyhow::Result<Arc<Handler>> {
         let sha256 = super::versions::hash_from(&version.sha256).context("the hash in the document")?;
         let bytes = self
@@ -258,6 +278,7 @@ impl Control {
             name: name.into(),
             settings: version.settings.clone(),
             version: version.version,
+            grants: grants.clone(),
             ..HandlerInfo::default()
         });
         let sandbox = self.parts.sandbox.clone();

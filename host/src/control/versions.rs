@@ -83,7 +83,7 @@ impl Control {
             settings,
         } = deployment;
         check_wish(&handler, canary, note.as_deref(), settings.as_ref())?;
-        let (quota, known) = {
+        let (quota, known, grants) = {
             let state = self.state.lock().await;
             let live = state.live(tenant)?;
             let known = live.handlers.get(&handler).map(|deployed| deployed.document.clone());
@@ -93,7 +93,8 @@ impl Control {
                     live.handlers.len()
                 )));
             }
-            (live.tenant.settings().quota.clone(), known.unwrap_or_default())
+            let quota = live.tenant.settings().quota.clone();
+            (quota, known.unwrap_or_default(), live.grants.clone())
         };
         if component.len() > quota.component_size {
             return Err(ControlError::TooLarge(format!(
@@ -122,6 +123,7 @@ impl Control {
         let info = Arc::new(HandlerInfo {
             name: handler.as_str().into(),
             settings: settings.clone(),
+            grants,
             ..HandlerInfo::default()
         });
         let (sandbox, bytes) = (self.parts.sandbox.clone(), component.clone());

@@ -5,12 +5,15 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use wasmtime::Store;
+use wasmtime_wasi::I32Exit;
 
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
+use super::http::Outgoing;
 use super::load::{Handler, Interface};
 use super::meter::{GuestLimits, Meter, Stopped};
 use super::outcome::{Failure, Outcome, Rejection, Trap, TrapKind, Usage};
+use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs};
 use crate::error::Code;
 
@@ -19,6 +22,45 @@ pub(super) struct CallState {
     /// Set once the instance is made: before that there is no event on whose behalf to call the host.
     pub(super) call: Option<Call>,
     pub(super) meter: Meter,
+    /// When the event arrived, in milliseconds since the Unix epoch.
+    pub(super) now_ms: u64,
+    /// Made when the component first calls WASI.
+    pub(super) wasi: Option<Box<Wasi>>,
+    /// What the event may send; `None` is nothing.
+    pub(super) outgoing: Option<Box<Outgoing>>,
+}
+
+impl CallState {
+    pub(super) fn new(meter: Meter) -> Self {
+        Self {
+            call: None,
+            meter,
+            now_ms: 0,
+            wasi: None,
+            outgoing: None,
+        }
+    }
+
+    /// The event begins: from here on the guest may call the host on its behalf.
+    fn begin(&mut self, call: Call, outgoing: Option<Box<Outgoing>>) {
+        self.now_ms = call.now_ms;
+        if let Some(wasi) = &self.wasi {
+            wasi.set_time(call.now_ms);
+        }
+        self.call = Some(call);
+        self.outgoing = outgoing;
+    }
+
+    /// The event has ended: what it asked for and what it logged.
+    fn end(&mut self) -> (Effects, Logs) {
+        let Some(mut call) = self.call.take() else {
+            return Default::default();
+        };
+        if let Some(wasi) = &self.wasi {
+            wasi.log_all(&mut call);
+        }
+        (call.effects, call.logs)
+    }
 }
 
 /// The event, as the interface wants it.
@@ -92,7 +134,8 @@ impl Handler {
 
         let started = Instant::now();
         let mut cpu = Duration::ZERO;
-        let run = polled(self.run(&mut store, input, call), &mut cpu);
+        let outgoing = self.outgoing(&call, limits);
+        let run = polled(self.run(&mut store, input, call, outgoing), &mut cpu);
         // The guest's own time is bounded by ticks; this bounds the waiting.
         let handled = match tokio::time::timeout(limits.wall_time, run).await {
             Ok(handled) => handled.map_err(|error| trap(&error, store.data())),
@@ -102,8 +145,9 @@ impl Handler {
             }),
         };
         let guest_time = started.elapsed();
-        let CallState { call, meter } = store.into_data();
-        let (asked, logs) = call.map(|call| (call.effects, call.logs)).unwrap_or_default();
+        let mut state = store.into_data();
+        let (asked, logs) = state.end();
+        let meter = state.meter;
         let usage = Usage {
             host_calls: meter.host_calls,
             peak_memory: meter.peak_memory(),
@@ -127,11 +171,18 @@ impl Handler {
         }
     }
 
-    async fn run(&self, store: &mut Store<CallState>, input: Input<'_>, call: Call) -> wasmtime::Result<Handled> {
+    async fn run(
+        &self,
+        store: &mut Store<CallState>,
+        input: Input<'_>,
+        call: Call,
+        outgoing: Option<Box<Outgoing>>,
+    ) -> wasmtime::Result<Handled> {
         // wit aliases of `string` lower from `&String`, not from `&str`.
         let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
+        store.data_mut().now_ms = call.now_ms;
         let instance = self.compiled.pre.instantiate_async(&mut *store).await?;
-        store.data_mut().call = Some(call);
+        store.data_mut().begin(call, outgoing);
         let context = types::Context {
             user: &user,
             connection: connection.as_str(),
@@ -186,6 +237,12 @@ impl Handler {
                 guest.call_handle(store, context, name, arguments, attachments).await
             }
         }
+    }
+
+    /// What the event may send, for a component that asks for it.
+    fn outgoing(&self, call: &Call, limits: &GuestLimits) -> Option<Box<Outgoing>> {
+        let client = self.http.as_ref()?;
+        Some(Box::new(Outgoing::granted(client, &call.handler.grants, limits)))
     }
 
     fn not_run(&self, logs: Logs, why: &str, guest_time: Duration) -> Outcome {
@@ -257,6 +314,7 @@ fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
         // An allocator that is refused memory panics or aborts.
         (None, _) if state.meter.memory_refused => TrapKind::Memory,
         (None, Some(_)) => TrapKind::Guest,
+        (None, None) if error.is::<I32Exit>() => TrapKind::Guest,
         (None, None) => TrapKind::Transfer,
     };
     Trap {

@@ -1,7 +1,7 @@
 //! The engine: settings, the pool of instances, the ticker, and the linker with every capability.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -11,9 +11,11 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 
 use super::bindings;
 use super::call::CallState;
+use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, SlowLane, tick};
 use super::ticker::Ticker;
+use super::wasi;
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;
@@ -69,6 +71,10 @@ pub enum EngineError {
 pub struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Linker<CallState>,
+    /// The same with WASI, for components that import some of it.
+    pub(super) wasi_linker: Linker<CallState>,
+    /// Set when the first component with a grant for it is loaded.
+    pub(super) http: OnceLock<HttpClient>,
     pub(super) limits: EngineLimits,
     /// Instances that may be made now. The pool errs when it is full; this waits.
     pub(super) places: Arc<Semaphore>,
@@ -97,11 +103,15 @@ impl Sandbox {
         let mut linker = Linker::new(&engine);
         bindings::Handler::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut CallState| state)
             .map_err(|error| EngineError::Setup(format!("{error:#}")))?;
+        let mut wasi_linker = linker.clone();
+        wasi::add_to_linker(&mut wasi_linker).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine, limits.tick)?;
         let places = Arc::new(Semaphore::new(limits.instances as usize));
         Ok(Self {
             engine,
             linker,
+            wasi_linker,
+            http: OnceLock::new(),
             limits,
             places,
             compiled: Mutex::default(),
@@ -113,7 +123,7 @@ impl Sandbox {
     /// A store for one instance, with its limits armed and no event yet.
     pub(super) fn store(&self, limits: &GuestLimits) -> Store<CallState> {
         let meter = Meter::new(limits, self.limits.tick, self.slow_lane.clone());
-        let mut store = Store::new(&self.engine, CallState { call: None, meter });
+        let mut store = Store::new(&self.engine, CallState::new(meter));
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.transfer);
         store.set_max_component_handles(HANDLES);

@@ -17,7 +17,12 @@ type Answer<T> = Host<Result<T, wit::types::Fault>>;
 impl CallState {
     fn enter(&mut self) -> Host<&mut Call> {
         self.meter.host_call()?;
-        Ok(self.call.as_mut().ok_or(Stopped::NoEvent)?)
+        let call = self.call.as_mut().ok_or(Stopped::NoEvent)?;
+        if let Some(wasi) = &self.wasi {
+            // What it printed before comes before what it logs now.
+            wasi.log(call);
+        }
+        Ok(call)
     }
 }
 

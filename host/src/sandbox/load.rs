@@ -7,11 +7,12 @@ use std::sync::{Arc, Weak};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
-use wasmtime::component::{Component, Instance, InstancePre};
+use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
 use super::bindings::exports::parlance::chat as exports;
 use super::call::{CallState, detail};
 use super::engine::Sandbox;
+use super::http::HttpClient;
 use super::meter::GuestLimits;
 use crate::capability::HandlerInfo;
 
@@ -83,6 +84,15 @@ pub enum LoadError {
     /// It wants what the host does not offer.
     #[error("the component imports what the host does not offer: {0}")]
     Imports(String),
+    /// It wants what the operator has not granted.
+    #[error(
+        "the component imports wasi:http, and no server is granted to it: list those it may send requests to, such as \
+         grants.http = [\"api.example.org\"], or build it without"
+    )]
+    NotGranted,
+    /// The host cannot give it what it was granted.
+    #[error("outgoing HTTP, which the component was granted, cannot be set up: {0}")]
+    Http(String),
     /// It offers nothing.
     #[error(
         "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1"
@@ -114,6 +124,8 @@ pub(super) struct Exports {
 pub(super) struct Compiled {
     pub(super) pre: InstancePre<CallState>,
     pub(super) exports: Exports,
+    /// It imports outgoing HTTP.
+    sends_http: bool,
     sha256: [u8; 32],
     interfaces: BTreeSet<Interface>,
 }
@@ -147,16 +159,19 @@ impl Record {
 pub struct Handler {
     pub(super) compiled: Arc<Compiled>,
     pub(super) sandbox: Arc<Sandbox>,
+    /// Present when the component imports outgoing HTTP and has a grant.
+    pub(super) http: Option<HttpClient>,
     info: Arc<HandlerInfo>,
     /// How it has fared.
     pub record: Record,
 }
 
 impl Handler {
-    fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, info: Arc<HandlerInfo>) -> Self {
+    fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, http: Option<HttpClient>, info: Arc<HandlerInfo>) -> Self {
         Self {
             compiled,
             sandbox: sandbox.clone(),
+            http,
             info,
             record: Record::default(),
         }
@@ -174,10 +189,11 @@ impl Handler {
         hex(&self.compiled.sha256)
     }
 
-    /// The same component under another name and with other settings.
+    /// The same component under another name and with other settings. Without a grant for HTTP it sends nothing.
     #[must_use]
     pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
-        Self::new(&self.sandbox, self.compiled.clone(), info)
+        let http = self.http.clone().filter(|_| !info.grants.http.is_empty());
+        Self::new(&self.sandbox, self.compiled.clone(), http, info)
     }
 
     /// What it handles.
@@ -229,7 +245,13 @@ impl Sandbox {
                 compiled
             }
         };
-        Ok(Handler::new(self, compiled, info))
+        // The code is shared between tenants, the grant is not.
+        let http = match compiled.sends_http {
+            false => None,
+            true if info.grants.http.is_empty() => return Err(LoadError::NotGranted),
+            true => Some(self.http_client()?),
+        };
+        Ok(Handler::new(self, compiled, http, info))
     }
 
     fn compile(self: &Arc<Self>, bytes: &[u8], sha256: [u8; 32]) -> Result<Compiled, LoadError> {
@@ -237,8 +259,8 @@ impl Sandbox {
         // `from_binary` takes neither text nor precompiled code, which would be run as it is.
         let component =
             Component::from_binary(&self.engine, bytes).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let pre = self
-            .linker
+        let (linker, sends_http) = self.linker_for(&component);
+        let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
         let exports = Exports {
@@ -260,9 +282,32 @@ impl Sandbox {
         Ok(Compiled {
             pre,
             exports,
+            sends_http,
             sha256,
             interfaces,
         })
+    }
+}
+
+impl Sandbox {
+    /// The linker with what the component imports, and whether that includes outgoing HTTP.
+    fn linker_for(&self, component: &Component) -> (&Linker<CallState>, bool) {
+        let kind = component.component_type();
+        let imports = |prefix| kind.imports(&self.engine).any(|(name, _)| name.starts_with(prefix));
+        if imports("wasi:") {
+            (&self.wasi_linker, imports("wasi:http/"))
+        } else {
+            (&self.linker, false)
+        }
+    }
+
+    /// What sends requests, made when it is first needed.
+    fn http_client(&self) -> Result<HttpClient, LoadError> {
+        if let Some(client) = self.http.get() {
+            return Ok(client.clone());
+        }
+        let client = HttpClient::new().map_err(LoadError::Http)?;
+        Ok(self.http.get_or_init(|| client).clone())
     }
 }
 
@@ -316,11 +361,17 @@ fn try_out(sandbox: &Arc<Sandbox>, pre: &InstancePre<CallState>, exports: &Expor
             .map_err(|error| LoadError::Instantiate(detail(&error)))?;
         exports.check_types(&mut store, &instance)
     };
+    let instantiate = async {
+        let instantiated = tokio::time::timeout(limits.wall_time, instantiate).await;
+        instantiated.unwrap_or_else(|_| Err(LoadError::Instantiate("it took too long".to_owned())))
+    };
     // The caller may be inside a runtime, where another one cannot be waited for.
     let tried = std::thread::scope(|scope| {
         scope
             .spawn(|| {
                 Ok(tokio::runtime::Builder::new_current_thread()
+                    // A component with WASI may wait for a clock even here.
+                    .enable_time()
                     .build()?
                     .block_on(instantiate))
             })

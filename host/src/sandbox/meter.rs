@@ -22,6 +22,10 @@ pub struct GuestLimits {
     pub host_calls: u32,
     /// Bytes lifted out of the guest, in one call of the host at most.
     pub transfer: usize,
+    /// HTTP requests, where the operator grants any.
+    pub http_requests: u32,
+    /// Bytes of the bodies of all its HTTP requests and responses together.
+    pub http_bytes: usize,
 }
 
 impl Default for GuestLimits {
@@ -32,6 +36,8 @@ impl Default for GuestLimits {
             memory: 16 * 1024 * 1024,
             host_calls: 1000,
             transfer: 2 * 1024 * 1024,
+            http_requests: 8,
+            http_bytes: 1024 * 1024,
         }
     }
 }
@@ -101,18 +107,30 @@ impl Meter {
         if let Some(turn) = &self.turn {
             turn.lock().take();
         }
-        self.host_calls = self.host_calls.saturating_add(1);
-        if self.host_calls > self.host_calls_max {
+        self.count_host_call();
+        if self.has_called_too_often() {
             Err(Stopped::HostCalls)
         } else {
             Ok(())
         }
+    }
+
+    /// Counts a call of the host that cannot be refused; [`tick`] stops the guest when it was one too many.
+    pub(super) fn count_host_call(&mut self) {
+        self.host_calls = self.host_calls.saturating_add(1);
+    }
+
+    fn has_called_too_often(&self) -> bool {
+        self.host_calls > self.host_calls_max
     }
 }
 
 /// A tick has passed while the guest ran: let others run too, and stop it when its time is up.
 pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
     let meter = &mut store.data_mut().meter;
+    if meter.has_called_too_often() {
+        return Err(Stopped::HostCalls.into());
+    }
     let Some(left) = meter.ticks_left.checked_sub(1) else {
         return Err(Stopped::GuestTime.into());
     };

@@ -9,11 +9,14 @@ mod bindings;
 mod call;
 mod engine;
 mod host;
+mod http;
 mod inspect;
 mod load;
 mod meter;
 mod outcome;
+mod stdio;
 mod ticker;
+mod wasi;
 
 pub use call::Input;
 pub use engine::{EngineError, EngineLimits, Sandbox};

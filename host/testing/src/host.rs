@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parlance::app;
 use parlance::auth::Identity;
-use parlance::capability::{CallLimits, Chance as _, Effect, HandlerInfo, PresenceState};
+use parlance::capability::{CallLimits, Chance as _, Effect, Grants, HandlerInfo, PresenceState};
 use parlance::id::{DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
 use parlance::store::{Draft, KvKey, Message, Range, Store as _, Unit, Write};
@@ -31,6 +31,7 @@ pub struct TestHost {
     world: Arc<World>,
     name: String,
     settings: BTreeMap<String, String>,
+    grants: Arc<Grants>,
     now_ms: u64,
     guest_limits: GuestLimits,
     call_limits: CallLimits,
@@ -65,6 +66,26 @@ impl TestHost {
     /// # Errors
     /// When they are no handler.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::granted(bytes, Grants::default())
+    }
+
+    /// Loads a component from its bytes, with what an operator grants it.
+    ///
+    /// ```no_run
+    /// use parlance_testing::{Grants, TestHost};
+    ///
+    /// # fn main() -> anyhow::Result<()> {
+    /// # let bytes: &[u8] = &[];
+    /// let grants = Grants { http: vec!["http://127.0.0.1:8080".parse()?] };
+    /// let host = TestHost::granted(bytes, grants)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When they are no handler, or ask for what is not granted.
+    pub fn granted(bytes: &[u8], grants: Grants) -> Result<Self> {
+        let grants = Arc::new(grants);
         // One event at a time: a pool for a server's load would only take address space.
         let sandbox = Arc::new(Sandbox::new(EngineLimits {
             instances: 4,
@@ -72,6 +93,7 @@ impl TestHost {
         })?);
         let info = Arc::new(HandlerInfo {
             name: "handler".into(),
+            grants: grants.clone(),
             ..HandlerInfo::default()
         });
         let handler = sandbox
@@ -80,7 +102,7 @@ impl TestHost {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("parlance-testing")
-            .enable_time()
+            .enable_all()
             .build()
             .context("no runtime")?;
         let world = {
@@ -95,6 +117,7 @@ impl TestHost {
             world,
             name: "handler".to_owned(),
             settings: BTreeMap::new(),
+            grants,
             now_ms: START_MS,
             guest_limits: GuestLimits::default(),
             call_limits: CallLimits::default(),
@@ -337,6 +360,7 @@ impl TestHost {
             handler: Arc::new(HandlerInfo {
                 name: self.name.as_str().into(),
                 settings: self.settings.clone(),
+                grants: self.grants.clone(),
                 ..HandlerInfo::default()
             }),
             now_ms: self.now_ms,

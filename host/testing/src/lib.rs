@@ -48,7 +48,9 @@ pub use host::{START_MS, TestHost};
 pub use outcome::{Emitted, Outcome};
 pub use user::{Received, User};
 
-pub use parlance::capability::{Audience, CallLimits, Effect, Level, LogLine, PresenceState, Status};
+pub use parlance::capability::{
+    Audience, CallLimits, Effect, Grants, HostPattern, Level, LogLine, PresenceState, Status,
+};
 pub use parlance::error::Code;
 pub use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
 pub use parlance::store::{Draft, KvKey, Message};

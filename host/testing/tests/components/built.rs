@@ -29,11 +29,26 @@ fn guests(workspace: &str) -> PathBuf {
     out_dir
 }
 
-/// The handler that misbehaves.
-pub(crate) fn hostile() -> TestHost {
+/// A guest of `tests/guests`.
+fn guest(name: &str) -> PathBuf {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| guests("tests/guests"));
-    TestHost::load(directory.join("hostile.wasm")).unwrap().named("hostile")
+    directory.join(format!("{name}.wasm"))
+}
+
+/// The handler that misbehaves.
+pub(crate) fn hostile() -> TestHost {
+    TestHost::load(guest("hostile")).unwrap().named("hostile")
+}
+
+/// The handler that calls WASI.
+pub(crate) fn wasi() -> TestHost {
+    TestHost::load(guest("wasi")).unwrap()
+}
+
+/// The handler that sends HTTP requests, as bytes.
+pub(crate) fn web() -> Vec<u8> {
+    std::fs::read(guest("web")).unwrap()
 }
 
 /// The example.

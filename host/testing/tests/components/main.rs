@@ -17,6 +17,10 @@ mod typing;
 
 mod moderation;
 
+mod attacks;
+mod wasi;
+mod web;
+
 mod effects;
 mod limits;
 mod traps;

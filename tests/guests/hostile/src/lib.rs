@@ -16,6 +16,7 @@ struct Hostile;
 #[serde(default, rename_all = "camelCase")]
 struct Deed {
     room_id: String,
+    user_id: String,
     message_id: String,
     key: String,
     message: String,
@@ -28,6 +29,8 @@ struct Answer {
     ok: bool,
     value: Option<String>,
     bytes: usize,
+    /// What `spy` saw.
+    seen: Vec<String>,
 }
 
 impl EventHandler for Hostile {
@@ -39,6 +42,13 @@ impl EventHandler for Hostile {
                 return Ok(Some(Answer {
                     ok: true,
                     value,
+                    ..Answer::default()
+                }));
+            }
+            "spy" => {
+                return Ok(Some(Answer {
+                    ok: true,
+                    seen: spy(&deed),
                     ..Answer::default()
                 }));
             }
@@ -81,6 +91,7 @@ fn ask_for(effect: &str, deed: &Deed) -> Result<(), Rejection> {
         "kv-delete" => kv::delete(&deed.key)?,
         "kv-increment" => drop(kv::increment(&deed.key, 1)?),
         "emit" => emit(&Audience::Room(deed.room_id.clone()), "deed", &["a deed"])?,
+        "emit-user" => emit(&Audience::User(deed.user_id.clone()), "deed", &["a deed"])?,
         "join" => rooms::join(&deed.room_id)?,
         "leave" => rooms::leave(&deed.room_id)?,
         "presence" => presence::set(Status::Away)?,
@@ -97,6 +108,22 @@ fn draft(deed: &Deed, content: &str) -> Draft {
         metadata: None,
         client_id: None,
     }
+}
+
+/// All that can be read of a room, a message and a user that may be somebody else's, in words.
+fn spy(deed: &Deed) -> Vec<String> {
+    let history = messages::history(&deed.room_id, None, 100).map(|messages| messages.len());
+    let message = messages::get(&deed.message_id).map(|message| message.content);
+    let members = rooms::members(&deed.room_id, 100).map(|members| members.len());
+    let presence = presence::get(std::slice::from_ref(&deed.user_id)).map(|states| states[0].status);
+    let joined = rooms::joined(&deed.room_id);
+    vec![
+        format!("history: {history:?}"),
+        format!("message: {message:?}"),
+        format!("members: {members:?}"),
+        format!("presence: {presence:?}"),
+        format!("joined: {joined}"),
+    ]
 }
 
 /// A rejection with each code.

@@ -1,0 +1,333 @@
+//! What an operator lets handlers reach beyond the host's own capabilities: nothing, unless it is written here.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What a tenant's operator grants its components. The default grants nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Grants {
+    /// Servers that a component may send HTTP requests to, through `wasi:http/outgoing-handler`.
+    pub http: Vec<HostPattern>,
+}
+
+impl Grants {
+    /// The grant that lets a request to this server through, if one does. `host` is as in a URL: a name, an IPv4
+    /// address, or an IPv6 address in brackets.
+    #[must_use]
+    pub fn http_to(&self, scheme: HttpScheme, host: &str, port: u16) -> Option<&HostPattern> {
+        let host = ExactHost::parse(host).ok()?;
+        self.http.iter().find(|pattern| pattern.covers(scheme, &host, port))
+    }
+}
+
+/// How a request travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HttpScheme {
+    /// Without TLS.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+impl HttpScheme {
+    /// The port when none is written (RFC 9110, section 4.2).
+    #[must_use]
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+        }
+    }
+}
+
+/// Which servers a grant speaks of, as text `[https://|http://]HOST[:PORT]`: `api.example.org`, `*.example.org:8443`,
+/// `http://127.0.0.1:8080`.
+///
+/// The scheme is https unless http is written, and the port is the scheme's own unless another is. `*.example.org`
+/// covers every name below `example.org`, and not `example.org` itself. A name covers only public addresses; an
+/// address that is not public is reached only by a grant that names this address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostPattern {
+    scheme: HttpScheme,
+    host: Host,
+    port: u16,
+}
+
+/// The host of a pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Host {
+    Exact(ExactHost),
+    /// Every name that ends with this, which begins with a dot.
+    Below(String),
+}
+
+/// One host, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum ExactHost {
+    Name(String),
+    Address(IpAddr),
+}
+
+/// Why a text is no [`HostPattern`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostPatternError {
+    /// Something after the host, or another scheme.
+    #[error(
+        "{0:?} is not a host: write [http://]HOST[:PORT], without a path, a user or other schemes than http and https"
+    )]
+    Shape(String),
+    /// No name that DNS knows.
+    #[error("{0:?} is not a host name or an address; names from other scripts are written in their xn-- form")]
+    Host(String),
+    /// `*` at another place than for the first label, or over a whole top-level domain.
+    #[error("{0:?} is too wide: `*.` may stand before a name of at least two parts, such as *.example.org")]
+    Wildcard(String),
+    /// Not 1 to 65535.
+    #[error("{0:?} is not a port from 1 to 65535")]
+    Port(String),
+}
+
+/// Bytes of a host name (RFC 1035, section 2.3.4).
+const NAME_MAX: usize = 253;
+/// Bytes of one part of it.
+const LABEL_MAX: usize = 63;
+
+impl HostPattern {
+    /// Whether the grant names one address, which is then reached whether it is public or not.
+    #[must_use]
+    pub fn names_an_address(&self) -> bool {
+        matches!(self.host, Host::Exact(ExactHost::Address(_)))
+    }
+
+    fn covers(&self, scheme: HttpScheme, host: &ExactHost, port: u16) -> bool {
+        let host = match (&self.host, host) {
+            (Host::Exact(granted), asked) => granted == asked,
+            // The suffix begins with a dot, so something must stand before it.
+            (Host::Below(suffix), ExactHost::Name(name)) => name.len() > suffix.len() && name.ends_with(suffix),
+            (Host::Below(_), ExactHost::Address(_)) => false,
+        };
+        host && self.scheme == scheme && self.port == port
+    }
+}
+
+impl ExactHost {
+    fn parse(text: &str) -> Result<Self, HostPatternError> {
+        let wrong = || HostPatternError::Host(text.to_owned());
+        if let Some(inner) = text.strip_prefix('[') {
+            let address = inner.strip_suffix(']').ok_or_else(wrong)?;
+            return Ok(Self::Address(IpAddr::V6(address.parse().map_err(|_| wrong())?)));
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(IpAddr::V4(address)));
+        }
+        let name = text.to_ascii_lowercase();
+        // What ends in a number is an address to some parsers and a name to others: `127.1`, `0x7f000001`.
+        let last = name.rsplit('.').next().unwrap_or_default();
+        let numeric = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
+        if numeric || name.len() > NAME_MAX || !name.split('.').all(is_label) {
+            return Err(wrong());
+        }
+        Ok(Self::Name(name))
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !label.is_empty() && label.len() <= LABEL_MAX && !label.starts_with('-') && label.bytes().all(plain)
+}
+
+impl FromStr for HostPattern {
+    type Err = HostPatternError;
+
+    fn from_str(text: &str) -> Result<Self, HostPatternError> {
+        let (scheme, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (HttpScheme::Http, rest),
+            (_, Some(rest)) => (HttpScheme::Https, rest),
+            (None, None) => (HttpScheme::Https, text),
+        };
+        if rest.is_empty() || rest.contains(['/', '@', '?', '#']) {
+            return Err(HostPatternError::Shape(text.to_owned()));
+        }
+        // The colons of an IPv6 address are within its brackets.
+        let after_address = rest.find(']').unwrap_or(0);
+        let (host, port) = match rest.get(after_address..).and_then(|end| end.find(':')) {
+            Some(colon) => rest.split_at(after_address + colon),
+            None => (rest, ""),
+        };
+        let port = match port.strip_prefix(':') {
+            None => scheme.default_port(),
+            Some(digits) => number(digits).ok_or_else(|| HostPatternError::Port(digits.to_owned()))?,
+        };
+        let host = match host.strip_prefix("*.") {
+            Some(parent) => match ExactHost::parse(parent)? {
+                ExactHost::Name(name) if name.contains('.') => Host::Below(format!(".{name}")),
+                _ => return Err(HostPatternError::Wildcard(host.to_owned())),
+            },
+            None if host.contains('*') => return Err(HostPatternError::Wildcard(host.to_owned())),
+            None => Host::Exact(ExactHost::parse(host)?),
+        };
+        Ok(Self { scheme, host, port })
+    }
+}
+
+/// A port as people write it: digits alone, which `parse` does not insist on.
+fn number(digits: &str) -> Option<u16> {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|port| plain && *port != 0)
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.scheme.prefix())?;
+        match &self.host {
+            Host::Exact(ExactHost::Name(name)) => f.write_str(name)?,
+            Host::Exact(ExactHost::Address(IpAddr::V4(address))) => write!(f, "{address}")?,
+            Host::Exact(ExactHost::Address(IpAddr::V6(address))) => write!(f, "[{address}]")?,
+            Host::Below(suffix) => write!(f, "*{suffix}")?,
+        }
+        if self.port == self.scheme.default_port() {
+            Ok(())
+        } else {
+            write!(f, ":{}", self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = HostPatternError;
+
+    fn try_from(text: String) -> Result<Self, HostPatternError> {
+        text.parse()
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(pattern: &str, scheme: HttpScheme, host: &str, port: u16) -> bool {
+        let http = vec![pattern.parse().unwrap()];
+        Grants { http }.http_to(scheme, host, port).is_some()
+    }
+
+    #[test]
+    fn nothing_is_granted_unless_it_is_written() {
+        let none = Grants::default();
+        assert!(none.http_to(HttpScheme::Https, "api.example.org", 443).is_none());
+    }
+
+    #[test]
+    fn a_name_covers_itself_with_its_scheme_and_port() {
+        use HttpScheme::{Http, Https};
+        assert!(granted("api.example.org", Https, "API.example.org", 443));
+        assert!(!granted("api.example.org", Http, "api.example.org", 443));
+        assert!(!granted("api.example.org", Http, "api.example.org", 80));
+        assert!(!granted("api.example.org", Https, "api.example.org", 8443));
+        assert!(!granted("api.example.org", Https, "x.api.example.org", 443));
+        assert!(granted("http://api.example.org", Http, "api.example.org", 80));
+        assert!(!granted("http://api.example.org", Https, "api.example.org", 443));
+        assert!(granted("api.example.org:8443", Https, "api.example.org", 8443));
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_is_below_and_nothing_beside() {
+        let https = |host| granted("*.example.org", HttpScheme::Https, host, 443);
+        assert!(https("a.example.org"));
+        assert!(https("a.b.example.org"));
+        assert!(!https("example.org"));
+        assert!(!https("evil-example.org"));
+        assert!(!https("a.example.org.evil.net"));
+        assert!(!https(".example.org"), "an empty part is no name");
+    }
+
+    #[test]
+    fn an_address_is_covered_by_itself_only() {
+        use HttpScheme::Http;
+        assert!(granted("http://127.0.0.1:8080", Http, "127.0.0.1", 8080));
+        assert!(!granted("http://127.0.0.1:8080", Http, "127.0.0.2", 8080));
+        assert!(!granted("http://127.0.0.1:8080", Http, "localhost", 8080));
+        assert!(granted("http://[::1]:8080", Http, "[0:0::1]", 8080));
+        assert!(!granted("http://[::1]:8080", Http, "[::ffff:127.0.0.1]", 8080));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        use HostPatternError::{Host, Port, Shape, Wildcard};
+        let error = |text: &str| text.parse::<HostPattern>().unwrap_err();
+        for text in [
+            "",
+            "https://",
+            "example.org/path",
+            "user@example.org",
+            "ftp://example.org",
+            "a.org?b",
+            "a.org#b",
+        ] {
+            assert!(matches!(error(text), Shape(_)), "{text}: {}", error(text));
+        }
+        for text in [
+            "a..org",
+            "example.org.",
+            "ex ample.org",
+            "münchen.de",
+            "-a.org",
+            "127.1",
+            "0x7f.0x1",
+            "[v]",
+        ] {
+            assert!(matches!(error(text), Host(_)), "{text}: {}", error(text));
+        }
+        assert!(matches!(error(&format!("{}.org", "a".repeat(64))), Host(_)));
+        for text in ["*.org", "a.*.org", "*example.org", "*.127.0.0.1", "*.[::1]"] {
+            assert!(matches!(error(text), Wildcard(_)), "{text}: {}", error(text));
+        }
+        assert!(matches!(error("*"), Wildcard(_)));
+        for text in [
+            "example.org:0",
+            "example.org:65536",
+            "example.org:",
+            "example.org:+80",
+            "[::1]:x",
+        ] {
+            assert!(matches!(error(text), Port(_)), "{text}: {}", error(text));
+        }
+    }
+
+    #[test]
+    fn it_is_written_as_it_is_read() {
+        for text in [
+            "https://api.example.org",
+            "http://*.example.org:8080",
+            "https://10.0.0.1",
+            "http://[::1]:81",
+        ] {
+            assert_eq!(text.parse::<HostPattern>().unwrap().to_string(), text);
+        }
+        let grants: Grants = serde_json::from_str(r#"{"http": ["api.example.org"]}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&grants).unwrap(),
+            r#"{"http":["https://api.example.org"]}"#
+        );
+        let error = serde_json::from_str::<Grants>(r#"{"http": ["*"]}"#).unwrap_err();
+        assert!(error.to_string().contains("too wide"), "{error}");
+        assert!(serde_json::from_str::<Grants>(r#"{"htp": []}"#).is_err());
+    }
+}

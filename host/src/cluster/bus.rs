@@ -1,0 +1,247 @@
+//! The way between nodes: what one node says so that the others' halls and clients learn of it.
+//!
+//! A [`Bus`] carries three things. **Events** for clients elsewhere, in the wire format of Node's
+//! `@socket.io/redis-adapter`, so that Node servers and back ends with an emitter can be part of the fleet.
+//! **Entries**: what each node says of its users, kept beside a lease, so that the others know it after any gap and
+//! forget it when the node dies. **Notices**: a few bytes from node to node.
+//!
+//! Nothing here is the truth. What is said while a connection is down is lost, and [`Inbound::Up`] says so: the
+//! hall then reads from the store what it has missed, and the bus tells it anew what the other nodes have.
+
+mod ask;
+mod channels;
+mod codec;
+mod gossip;
+mod halls;
+mod link;
+mod over_redis;
+mod packet;
+mod peers;
+mod queue;
+mod request;
+mod serve;
+mod session;
+mod settings;
+mod status;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+pub use ask::{Acknowledged, Gathered};
+pub use over_redis::{BusError, RedisBus};
+pub use settings::RedisSettings;
+pub use status::BusStatus;
+
+use crate::capability::Packet;
+use crate::id::{RoomId, TenantId, UserId};
+
+/// The way to the other nodes. No method waits: what cannot be sent is dropped and counted.
+pub trait Bus: Send + Sync {
+    /// This node's id.
+    fn node(&self) -> &NodeId;
+
+    /// From now on the tenant's hall hears what other nodes say, through `inbox`. What does not fit in it is lost,
+    /// and the hall is told so with another [`Inbound::Up`] as soon as there is room.
+    fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>);
+
+    /// The tenant's hall hears nothing any more, and this node's entries for its users are withdrawn.
+    fn close(&self, tenant: &TenantId);
+
+    /// Has the other nodes send an event to their clients. A [`Target::Places`] without places is sent to nobody.
+    fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast);
+
+    /// What this node says of a user from now on; `None` when it has nothing to say any more. The other nodes' halls
+    /// get it as [`Inbound::Entry`], those that come later or have missed it as a part of [`Inbound::Node`].
+    fn entry(&self, tenant: &TenantId, user: &UserId, entry: Option<Bytes>);
+
+    /// Sends a few bytes to all other nodes, whatever tenants they have.
+    fn notice(&self, notice: Bytes);
+
+    /// The notices of other nodes, from now on. [`Notice::Missed`] stands for those that were lost.
+    fn notices(&self) -> broadcast::Receiver<Notice>;
+}
+
+/// A node's id: six letters and digits, chosen anew at each start. The Node adapter calls it `uid`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where clients are found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In a room. Node servers also have a room for each socket, named as the socket: a connection's id is a place
+    /// too.
+    Room(Arc<str>),
+    /// All connections of a user. On the wire it is the room [`USER_ROOM`] with the user's id, which no client can
+    /// join.
+    User(UserId),
+}
+
+/// What stands before a user's id in the name of the room that stands for the user on the wire. Room ids have no
+/// control characters.
+pub const USER_ROOM: &str = "\u{0}user:";
+
+/// Who gets an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Whoever is in any of these places, once.
+    Places(Vec<Place>),
+    /// Every client of the tenant. A Node server or an emitter may ask for it; nothing of Parlance does.
+    Everybody,
+}
+
+/// An event for clients on other nodes.
+#[derive(Debug, Clone)]
+pub struct Broadcast {
+    /// The event.
+    pub packet: Packet,
+    /// Who gets it.
+    pub to: Target,
+    /// Who does not get it all the same.
+    pub except: Vec<Place>,
+    /// When it is a room's message: the room and its `seq` there. Node servers overlook it.
+    pub message: Option<(RoomId, u64)>,
+}
+
+/// The clients that a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Who.
+    pub to: Target,
+    /// Who not.
+    pub except: Vec<Place>,
+}
+
+/// A connection as `fetchSockets` of a Node server sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSocket {
+    /// Its id: a connection's, or that of a Node server's socket.
+    pub id: String,
+    /// The rooms it is in.
+    pub rooms: Vec<String>,
+    /// Its handshake, a JSON object.
+    pub handshake: String,
+    /// What its server keeps with it, a JSON value.
+    pub data: String,
+}
+
+/// What other nodes say to a tenant's hall. Whoever does not answer a request lets the sender fall.
+#[derive(Debug)]
+pub enum Inbound {
+    /// The connection has come, or has come back, or this hall's inbox was full: whatever was said before is lost.
+    /// Each other node's entries follow as [`Inbound::Node`]; who does not come is announced by
+    /// [`Inbound::NodeGone`] once its lease has run out.
+    Up,
+    /// The connection is lost. Nobody is declared gone until it is back.
+    Down,
+    /// An event for clients here.
+    Broadcast(Broadcast),
+    /// These clients are to join rooms.
+    Join {
+        /// Which.
+        clients: Selection,
+        /// The rooms' names, unchecked.
+        rooms: Vec<String>,
+    },
+    /// These clients are to leave rooms.
+    Leave {
+        /// Which.
+        clients: Selection,
+        /// The rooms' names, unchecked.
+        rooms: Vec<String>,
+    },
+    /// These clients are to be disconnected.
+    Disconnect {
+        /// Which.
+        clients: Selection,
+        /// Whether to close the transport too, not only the namespace.
+        close: bool,
+    },
+    /// Somebody asks which of these clients are here.
+    FetchSockets {
+        /// Which.
+        clients: Selection,
+        /// Those that are here.
+        reply: oneshot::Sender<Vec<RemoteSocket>>,
+    },
+    /// Somebody asks for all rooms that have members here.
+    AllRooms {
+        /// Their names.
+        reply: oneshot::Sender<Vec<String>>,
+    },
+    /// A server-side event.
+    ServerSideEmit {
+        /// A JSON array: the event's name, then its arguments.
+        arguments: String,
+        /// When an answer is wanted: a JSON value.
+        reply: Option<oneshot::Sender<String>>,
+    },
+    /// An event whose acknowledgements somebody wants.
+    BroadcastWithAck {
+        /// The event.
+        broadcast: Broadcast,
+        /// How many clients here have got it. First of all.
+        clients: oneshot::Sender<u64>,
+        /// What each has answered: the first argument of its acknowledgement, a JSON value with attachments. Node
+        /// servers pass on no more than that either.
+        answers: mpsc::Sender<Packet>,
+    },
+    /// What another node says of a user has changed.
+    Entry {
+        /// The node.
+        node: NodeId,
+        /// The user.
+        user: UserId,
+        /// `None`: it has nothing to say of the user any more.
+        entry: Option<Bytes>,
+    },
+    /// All that another node says of the tenant's users, in place of whatever it has said before.
+    Node {
+        /// The node.
+        node: NodeId,
+        /// Its entries.
+        entries: Vec<(UserId, Bytes)>,
+    },
+    /// A node has left or died: what it has said holds no more.
+    NodeGone {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// What a tenant carries on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Load {
+    /// Open connections.
+    pub connections: u64,
+    /// Events in the last second.
+    pub events_per_second: u64,
+}
+
+/// A notice from another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// These bytes.
+    Bytes(Bytes),
+    /// The connection has come, or has come back: there may have been any.
+    Missed,
+}

@@ -1,0 +1,137 @@
+use bytes::Bytes;
+
+use super::*;
+
+const MAX: usize = 1 << 20;
+
+fn there_and_back(text: &str, attachments: &[&'static [u8]]) -> (String, Vec<Bytes>) {
+    let attachments: Vec<Bytes> = attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect();
+    let mut out = Vec::new();
+    write_data(&mut out, text.as_bytes(), &attachments, MAX).unwrap();
+    let mut input = Input::new(out.into());
+    let packet = read_data(&mut input).unwrap();
+    assert!(input.is_empty());
+    (String::from_utf8(packet.text.into()).unwrap(), packet.attachments)
+}
+
+#[test]
+fn json_comes_back_as_it_was() {
+    for text in [
+        r#"["e"]"#,
+        r#"["e",null,true,false,0,-1,127,128,-128,255,65536,4294967296,18446744073709551615,-9223372036854775808]"#,
+        r#"["e",0.5,-1.25,"é \" \\ \u0001 😀",{"a":{"b":[{}]},"":[]}]"#,
+        r#"["e",{"_placeholder":true,"num":0}]"#,
+    ] {
+        assert_eq!(there_and_back(text, &[]), (text.to_owned(), Vec::new()));
+    }
+}
+
+#[test]
+fn attachments_go_inside_and_come_out() {
+    let text = r#"["e",{"_placeholder":true,"num":0},[{"a":{"num":1,"_placeholder":true}}]]"#;
+    let (back, attachments) = there_and_back(text, &[b"one", b""]);
+    assert_eq!(
+        back,
+        r#"["e",{"_placeholder":true,"num":0},[{"a":{"_placeholder":true,"num":1}}]]"#
+    );
+    assert_eq!(attachments, [Bytes::from_static(b"one"), Bytes::new()]);
+}
+
+#[test]
+fn what_cannot_be_written_is_refused() {
+    let attachments = [Bytes::from_static(&[0; 1000])];
+    let mut out = Vec::new();
+    let mut refused = |text: &str, max| write_data(&mut out, text.as_bytes(), &attachments, max).is_err();
+    assert!(refused(r#"["e",{"_placeholder":true,"num":1}]"#, MAX));
+    assert!(refused(r#"["e",{"_placeholder":true}]"#, MAX));
+    assert!(refused("[", MAX));
+    assert!(refused("[] []", MAX));
+    assert!(refused(&("[".repeat(200) + &"]".repeat(200)), MAX));
+    // A small text that names a large attachment often.
+    let often = format!("[{}]", vec![r#"{"_placeholder":true,"num":0}"#; 100].join(","));
+    assert!(refused(&often, 50_000));
+}
+
+#[test]
+fn what_javascript_writes_is_read_as_json_stringify_would_write_it() {
+    let cases: [(&[u8], &str); 14] = [
+        (&[0x91, 0xc0], "[null]"),
+        (&[0xd4, 0, 0], "null"),
+        (&[0xd6, 0xff, 0, 0, 0, 1], "\"1970-01-01T00:00:01.000Z\""),
+        (&[0xd7, 0, 0, 0, 0, 0, 0, 0, 0x03, 0xe8], "\"1970-01-01T00:00:01.000Z\""),
+        (&[0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0], "null"),
+        (&[0xcb, 0x3f, 0xe0, 0, 0, 0, 0, 0, 0], "0.5"),
+        (&[0xca, 0x3f, 0, 0, 0], "0.5"),
+        (&[0xd0, 0x80], "-128"),
+        (&[0xd1, 0xff, 0x7f], "-129"),
+        (&[0xd2, 0x80, 0, 0, 0], "-2147483648"),
+        (&[0xd3, 0x80, 0, 0, 0, 0, 0, 0, 0], "-9223372036854775808"),
+        (&[0xe0], "-32"),
+        (&[0x81, 1, 2], "{\"1\":2}"),
+        (&[0xa2, 0xc3, 0x28], "\"\u{fffd}(\""),
+    ];
+    for (bytes, text) in cases {
+        let packet = read_data(&mut Input::new(Bytes::from_static(bytes))).unwrap();
+        assert_eq!(packet.text, text, "{bytes:02x?}");
+    }
+    let packet = read_data(&mut Input::new(Bytes::from_static(&[0xc7, 3, 0, 7, 8, 9]))).unwrap();
+    assert_eq!(packet.text, r#"{"_placeholder":true,"num":0}"#);
+    assert_eq!(packet.attachments, [Bytes::from_static(&[7, 8, 9])]);
+}
+
+#[test]
+fn lengths_are_not_believed() {
+    for bytes in [
+        &[0xdd, 0xff, 0xff, 0xff, 0xff][..],
+        &[0xdf, 0xff, 0xff, 0xff, 0xff],
+        &[0xdb, 0xff, 0xff, 0xff, 0xff, b'a'],
+        &[0xc6, 0xff, 0xff, 0xff, 0xff],
+        &[0xc9, 0xff, 0xff, 0xff, 0xff, 0],
+        &[0x9f],
+        &[0xc1],
+        &[],
+        &[0xcf, 1],
+    ] {
+        let bytes = Bytes::copy_from_slice(bytes);
+        assert!(read_data(&mut Input::new(bytes.clone())).is_err());
+        assert!(Input::new(bytes).skip().is_err());
+    }
+}
+
+#[test]
+fn depth_has_a_bound() {
+    let nested = |depth: usize| Bytes::from([vec![0x91; depth - 1], vec![0xc0]].concat());
+    assert!(read_data(&mut Input::new(nested(DEPTH_MAX))).is_ok());
+    assert!(Input::new(nested(DEPTH_MAX)).skip().is_ok());
+    assert!(read_data(&mut Input::new(nested(DEPTH_MAX + 1))).is_err());
+    assert!(Input::new(nested(1_000_000)).skip().is_err());
+}
+
+#[test]
+fn a_placeholder_beside_attachments_is_refused() {
+    let mut bytes = vec![0x92, 0xc4, 1, 7, 0x81, 0xac];
+    bytes.extend(b"_placeholder");
+    bytes.push(0xc3);
+    assert!(read_data(&mut Input::new(bytes.into())).is_err());
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    for _ in 0..200_000 {
+        let bytes: Vec<u8> = (0..24)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 32) as u8
+            })
+            .collect();
+        let mut input = Input::new(bytes.into());
+        let _ = input.clone().skip();
+        if let Ok(packet) = read_data(&mut input) {
+            let text: serde_json::Value = serde_json::from_slice(&packet.text).unwrap();
+            drop(text);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! MessagePack to JSON, binary values to attachments.
+
+use bytes::Bytes;
+
+use super::read::{Head, Input};
+use super::{ATTACHMENTS_MAX, CodecError, DEPTH_MAX, date};
+use crate::capability::Packet;
+
+/// The extension of MessagePack's timestamps.
+const TIMESTAMP: i8 = -1;
+/// The extension of older versions of `notepack.io`: one byte is undefined, eight are a date, else an `ArrayBuffer`.
+const LEGACY: i8 = 0;
+
+/// Reads one value as what a client gets: JSON as `JSON.stringify` would write it, with a placeholder for each
+/// attachment.
+pub(in super::super) fn read_data(input: &mut Input) -> Result<Packet, CodecError> {
+    let mut reader = Reader {
+        out: Vec::new(),
+        attachments: Vec::new(),
+        looks_like_placeholder: false,
+    };
+    reader.value(input, DEPTH_MAX)?;
+    // Clients would take it for one of the attachments.
+    if reader.looks_like_placeholder && !reader.attachments.is_empty() {
+        return Err(CodecError::Malformed("a placeholder beside attachments"));
+    }
+    Ok(Packet {
+        text: reader.out.into(),
+        attachments: reader.attachments,
+    })
+}
+
+struct Reader {
+    out: Vec<u8>,
+    attachments: Vec<Bytes>,
+    looks_like_placeholder: bool,
+}
+
+impl Reader {
+    fn value(&mut self, input: &mut Input, depth: usize) -> Result<(), CodecError> {
+        let depth = depth.checked_sub(1).ok_or(CodecError::Malformed("too deep"))?;
+        match input.head()? {
+            Head::Nil => self.raw("null"),
+            Head::Bool(true) => self.raw("true"),
+            Head::Bool(false) => self.raw("false"),
+            Head::Unsigned(number) => self.raw(&number.to_string()),
+            Head::Signed(number) => self.raw(&number.to_string()),
+            // What is not finite becomes null, as in JavaScript.
+            Head::Float(number) => self.json(&number)?,
+            Head::Text(bytes) => self.json(&String::from_utf8_lossy(&bytes))?,
+            Head::Binary(bytes) => self.attach(bytes)?,
+            Head::Array(count) => {
+                self.raw("[");
+                for at in 0..count {
+                    if at > 0 {
+                        self.raw(",");
+                    }
+                    self.value(input, depth)?;
+                }
+                self.raw("]");
+            }
+            Head::Map(count) => {
+                self.raw("{");
+                for at in 0..count {
+                    if at > 0 {
+                        self.raw(",");
+                    }
+                    let key = key(input)?;
+                    self.looks_like_placeholder |= key == "_placeholder";
+                    self.json(&key)?;
+                    self.raw(":");
+                    self.value(input, depth)?;
+                }
+                self.raw("}");
+            }
+            Head::Extension(kind, bytes) => self.extension(kind, bytes)?,
+        }
+        Ok(())
+    }
+
+    fn extension(&mut self, kind: i8, bytes: Bytes) -> Result<(), CodecError> {
+        match (kind, bytes.len()) {
+            (TIMESTAMP, _) => {
+                let ms = date::from_timestamp(&bytes).ok_or(CodecError::Malformed("a timestamp"))?;
+                self.date(ms)?;
+            }
+            (LEGACY, 1) => self.raw("null"),
+            (LEGACY, 8) => {
+                let ms = bytes.iter().fold(0, |number, byte| (number << 8) | i64::from(*byte));
+                self.date(ms)?;
+            }
+            (LEGACY, _) => self.attach(bytes)?,
+            // As Node reads it.
+            (kind, _) => {
+                self.raw(&format!("[{kind},"));
+                self.attach(bytes)?;
+                self.raw("]");
+            }
+        }
+        Ok(())
+    }
+
+    fn date(&mut self, ms: i64) -> Result<(), CodecError> {
+        match date::to_iso(ms) {
+            Some(text) => self.json(&text)?,
+            // An invalid date, as `JSON.stringify` writes it.
+            None => self.raw("null"),
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, bytes: Bytes) -> Result<(), CodecError> {
+        if self.attachments.len() >= ATTACHMENTS_MAX {
+            return Err(CodecError::TooLarge);
+        }
+        self.raw(&format!("{{\"_placeholder\":true,\"num\":{}}}", self.attachments.len()));
+        self.attachments.push(bytes);
+        Ok(())
+    }
+
+    fn raw(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        serde_json::to_writer(&mut self.out, value).map_err(|_| CodecError::Malformed("a value without JSON"))
+    }
+}
+
+/// A key of a map. JavaScript's are texts; other writers may use numbers.
+fn key(input: &mut Input) -> Result<String, CodecError> {
+    match input.head()? {
+        Head::Text(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Head::Unsigned(number) => Ok(number.to_string()),
+        Head::Signed(number) => Ok(number.to_string()),
+        _ => Err(CodecError::Malformed("a key that is no text")),
+    }
+}

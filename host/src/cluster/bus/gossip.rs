@@ -1,0 +1,174 @@
+//! What nodes say of themselves: `[version, node, kind, n, content]` in MessagePack.
+//!
+//! `n` counts the changes of a node's entries, so that whoever misses one notices.
+
+use bytes::Bytes;
+
+use super::codec::{CodecError, Input, write_name};
+use super::{Load, NodeId};
+use crate::id::UserId;
+
+/// The version of this format. Nodes of another one are overlooked.
+const VERSION: u64 = 1;
+/// Most items of one message.
+const ITEMS_MAX: u32 = 1_000_000;
+
+const HELLO: u64 = 0;
+const ALIVE: u64 = 1;
+const CHANGED: u64 = 2;
+const RESET: u64 = 3;
+const BYE: u64 = 4;
+
+/// What a node says of a user of a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) namespace: String,
+    pub(super) user: UserId,
+    pub(super) entry: Option<Bytes>,
+}
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Gossip {
+    /// It has come and asks the others to say that they are alive.
+    Hello,
+    /// It is alive, and carries this much, by namespace.
+    Alive(Vec<(String, Load)>),
+    /// These entries have changed. The number is that of the last change.
+    Changed(Vec<Change>),
+    /// Its hash was written anew.
+    Reset,
+    /// It leaves.
+    Bye,
+}
+
+// Writing to memory cannot fail.
+fn number(out: &mut Vec<u8>, number: u64) {
+    let _ = rmp::encode::write_uint(out, number);
+}
+
+fn array(out: &mut Vec<u8>, count: usize) {
+    let _ = rmp::encode::write_array_len(out, u32::try_from(count).unwrap_or(u32::MAX));
+}
+
+/// Writes it.
+pub(super) fn write(node: &NodeId, n: u64, gossip: &Gossip) -> Bytes {
+    let mut out = Vec::new();
+    array(&mut out, 5);
+    number(&mut out, VERSION);
+    write_name(&mut out, node.as_str());
+    number(
+        &mut out,
+        match gossip {
+            Gossip::Hello => HELLO,
+            Gossip::Alive(_) => ALIVE,
+            Gossip::Changed(_) => CHANGED,
+            Gossip::Reset => RESET,
+            Gossip::Bye => BYE,
+        },
+    );
+    number(&mut out, n);
+    match gossip {
+        Gossip::Hello | Gossip::Reset | Gossip::Bye => array(&mut out, 0),
+        Gossip::Alive(loads) => {
+            array(&mut out, loads.len());
+            for (namespace, load) in loads {
+                array(&mut out, 3);
+                write_name(&mut out, namespace);
+                number(&mut out, load.connections);
+                number(&mut out, load.events_per_second);
+            }
+        }
+        Gossip::Changed(changes) => {
+            array(&mut out, changes.len());
+            for change in changes {
+                array(&mut out, 3);
+                write_name(&mut out, &change.namespace);
+                write_name(&mut out, change.user.as_str());
+                let _ = match &change.entry {
+                    Some(entry) => rmp::encode::write_bin(&mut out, entry).ok(),
+                    None => rmp::encode::write_nil(&mut out).ok(),
+                };
+            }
+        }
+    }
+    out.into()
+}
+
+/// Reads it: who, at which change, what. `None` from another version.
+pub(super) fn read(bytes: Bytes) -> Result<Option<(NodeId, u64, Gossip)>, CodecError> {
+    let mut input = Input::new(bytes);
+    if input.array()? < 5 {
+        return Err(CodecError::Malformed("gossip of too few parts"));
+    }
+    if input.unsigned()? != VERSION {
+        return Ok(None);
+    }
+    let node = NodeId(input.name()?.into());
+    let (kind, n, count) = (input.unsigned()?, input.unsigned()?, input.array()?);
+    if count > ITEMS_MAX {
+        return Err(CodecError::TooLarge);
+    }
+    let gossip = match kind {
+        HELLO => Gossip::Hello,
+        ALIVE => {
+            let load = |_| {
+                input.array()?;
+                let namespace = input.name()?;
+                let load = Load {
+                    connections: input.unsigned()?,
+                    events_per_second: input.unsigned()?,
+                };
+                Ok((namespace, load))
+            };
+            Gossip::Alive((0..count).map(load).collect::<Result<_, CodecError>>()?)
+        }
+        CHANGED => {
+            let change = |_| {
+                input.array()?;
+                Ok(Change {
+                    namespace: input.name()?,
+                    user: UserId::new(&input.name()?).map_err(|_| CodecError::Malformed("a user id"))?,
+                    entry: input.binary()?,
+                })
+            };
+            Gossip::Changed((0..count).map(change).collect::<Result<_, CodecError>>()?)
+        }
+        RESET => Gossip::Reset,
+        BYE => Gossip::Bye,
+        _ => return Ok(None),
+    };
+    Ok(Some((node, n, gossip)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gossip_reads_back_as_written() {
+        let node = NodeId("abcdef".into());
+        let change = |entry| Change {
+            namespace: "/acme".into(),
+            user: UserId::new("ann").unwrap(),
+            entry,
+        };
+        let load = Load {
+            connections: 3,
+            events_per_second: 70_000,
+        };
+        for gossip in [
+            Gossip::Hello,
+            Gossip::Alive(vec![("/".into(), load)]),
+            Gossip::Changed(vec![change(Some(Bytes::from_static(b"here"))), change(None)]),
+            Gossip::Reset,
+            Gossip::Bye,
+        ] {
+            let bytes = write(&node, 300, &gossip);
+            assert_eq!(read(bytes.clone()).unwrap(), Some((node.clone(), 300, gossip)));
+            for cut in 0..bytes.len() {
+                assert!(read(bytes.slice(..cut)).is_err(), "cut at {cut}");
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The connections to Redis: one for commands, one for subscriptions, and with a cluster one that finds each key's
+//! node. They live and die together.
+
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
+
+use super::settings::RedisSettings;
+
+/// Fields of a hash that are asked for at once.
+const SCAN_COUNT: usize = 1000;
+/// Most entries that are read of one node, whatever it has written.
+const ENTRIES_MAX: usize = 2_000_000;
+
+/// Fields of a hash and their values.
+pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Clients for the configured servers.
+pub(super) struct Clients {
+    nodes: Vec<Client>,
+    cluster: Option<ClusterClient>,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+/// Commands. Cheap to clone; all clones share the connections.
+#[derive(Clone)]
+pub(super) struct Commands {
+    /// Publishes, and without a cluster does everything else too.
+    node: MultiplexedConnection,
+    cluster: Option<ClusterConnection>,
+}
+
+/// All connections.
+pub(super) struct Link {
+    pub(super) commands: Commands,
+    pub(super) subscribe: PubSubSink,
+    pub(super) messages: PubSubStream,
+}
+
+fn timed_out(what: &'static str) -> RedisError {
+    (ErrorKind::Io, what).into()
+}
+
+impl Clients {
+    /// Reads the URLs; connects nowhere.
+    pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
+        let nodes: Vec<Client> = settings
+            .urls
+            .iter()
+            .map(|url| Client::open(url.as_str()))
+            .collect::<RedisResult<_>>()?;
+        let cluster = if settings.cluster {
+            let urls: Vec<&str> = settings.urls.iter().map(String::as_str).collect();
+            let client = ClusterClient::builder(urls)
+                .connection_timeout(settings.connect_timeout)
+                .response_timeout(settings.response_timeout)
+                .retries(3)
+                .build()?;
+            Some(client)
+        } else {
+            None
+        };
+        Ok(Self {
+            nodes,
+            cluster,
+            connect_timeout: settings.connect_timeout,
+            response_timeout: settings.response_timeout,
+        })
+    }
+
+    /// Connects to the first node that answers; `attempt` decides which is tried first.
+    pub(super) async fn connect(&self, attempt: usize) -> RedisResult<Link> {
+        let mut error = timed_out("no server is configured");
+        for turn in 0..self.nodes.len() {
+            let Some(client) = self.nodes.get((attempt + turn) % self.nodes.len()) else {
+                continue;
+            };
+            let connecting = self.connect_to(client);
+            match tokio::time::timeout(self.connect_timeout * 2, connecting).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(failure)) => error = failure,
+                Err(_) => error = timed_out("connecting took too long"),
+            }
+        }
+        Err(error)
+    }
+
+    async fn connect_to(&self, client: &Client) -> RedisResult<Link> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.response_timeout));
+        let node = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let (subscribe, messages) = client.get_async_pubsub().await?.split();
+        let cluster = match &self.cluster {
+            Some(cluster) => Some(cluster.get_async_connection().await?),
+            None => None,
+        };
+        Ok(Link {
+            commands: Commands { node, cluster },
+            subscribe,
+            messages,
+        })
+    }
+}
+
+impl Commands {
+    /// Writes to keys, then publishes: whoever hears of a change finds it.
+    pub(super) async fn write(&mut self, keys: Pipeline, publish: Pipeline) -> RedisResult<()> {
+        let Some(cluster) = &mut self.cluster else {
+            let mut both = keys;
+            for command in publish.cmd_iter() {
+                both.add_command(command.clone()).ignore();
+            }
+            return if both.is_empty() {
+                Ok(())
+            } else {
+                both.exec_async(&mut self.node).await
+            };
+        };
+        if !keys.is_empty() {
+            keys.exec_async(cluster).await?;
+        }
+        if publish.is_empty() {
+            return Ok(());
+        }
+        publish.exec_async(&mut self.node).await
+    }
+
+    async fn ask<T: redis::FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match &mut self.cluster {
+            Some(cluster) => command.query_async(cluster).await,
+            None => command.query_async(&mut self.node).await,
+        }
+    }
+
+    /// Prolongs the life of a hash; `false` when it, or the field in it, is not there.
+    pub(super) async fn prolong(&mut self, key: &str, field: &[u8], life: Duration) -> RedisResult<bool> {
+        let ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        let there: bool = self.ask(redis::cmd("HEXISTS").arg(key).arg(field)).await?;
+        let kept: bool = self.ask(redis::cmd("PEXPIRE").arg(key).arg(ms)).await?;
+        Ok(there && kept)
+    }
+
+    /// Whether the key is there.
+    pub(super) async fn exists(&mut self, key: &str) -> RedisResult<bool> {
+        self.ask(redis::cmd("EXISTS").arg(key)).await
+    }
+
+    /// A whole hash, piece by piece. A field that is changed meanwhile may come twice, or not.
+    pub(super) async fn hash(&mut self, key: &str) -> RedisResult<Fields> {
+        let (mut cursor, mut fields) = (0u64, Vec::new());
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
+            let (next, part): (u64, Fields) = self.ask(&scan).await?;
+            fields.extend(part);
+            if next == 0 || fields.len() > ENTRIES_MAX {
+                return Ok(fields);
+            }
+            cursor = next;
+        }
+    }
+
+    /// How many servers listen to a channel, in the whole cluster.
+    pub(super) async fn listeners(&mut self, channel: &str) -> RedisResult<u64> {
+        let mut command = redis::cmd("PUBSUB");
+        command.arg("NUMSUB").arg(channel);
+        let Some(cluster) = &mut self.cluster else {
+            let (_, count): (String, u64) = command.query_async(&mut self.node).await?;
+            return Ok(count);
+        };
+        let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllNodes, None));
+        let answers = cluster.route_command(command, everywhere).await?;
+        let Value::Map(answers) = answers else {
+            return Err((ErrorKind::UnexpectedReturnType, "the nodes' answers are no map").into());
+        };
+        answers.into_iter().try_fold(0, |sum, (_, answer)| {
+            let (_, count): (String, u64) = redis::from_redis_value(answer)?;
+            Ok(sum + count)
+        })
+    }
+}

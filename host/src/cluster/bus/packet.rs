@@ -1,0 +1,313 @@
+//! Broadcasts on the wire: `[uid, {type, data, nsp}, {rooms, except, flags}]`, and with `parlance` what the nodes of
+//! Parlance need besides. Node servers overlook keys that they do not know.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Broadcast;
+use super::channels::{self, place, room_name};
+use super::codec::{self, CodecError, Input};
+use crate::capability::Packet;
+use crate::id::{RoomId, TenantId};
+
+/// The packet type of an event (Socket.IO protocol, "Packet types"); with attachments it may also be 5.
+const EVENT: u64 = 2;
+const BINARY_EVENT: u64 = 5;
+/// Most rooms that one packet may name.
+const ROOMS_MAX: u32 = 65_536;
+/// Keys of a map that is read; whoever writes more is not a Socket.IO server.
+const KEYS_MAX: u32 = 64;
+
+/// Writes a broadcast; `None` when nobody is to get it.
+pub(super) fn write(
+    uid: &str,
+    tenant: &TenantId,
+    broadcast: &Broadcast,
+    max: usize,
+) -> Result<Option<Bytes>, CodecError> {
+    let Some(rooms) = channels::rooms(&broadcast.to) else {
+        return Ok(None);
+    };
+    let mut out = Vec::with_capacity(broadcast.packet.text.len() + 128);
+    array(&mut out, 3);
+    codec::write_name(&mut out, uid);
+    write_packet(&mut out, tenant, &broadcast.packet, max)?;
+    write_options(&mut out, &rooms, broadcast);
+    Ok(Some(out.into()))
+}
+
+/// Writes a request for a broadcast with acknowledgement.
+pub(super) fn write_request(
+    uid: &str,
+    request: &str,
+    tenant: &TenantId,
+    broadcast: &Broadcast,
+    max: usize,
+) -> Result<Option<Bytes>, CodecError> {
+    let Some(rooms) = channels::rooms(&broadcast.to) else {
+        return Ok(None);
+    };
+    let mut out = Vec::new();
+    map(&mut out, 5);
+    codec::write_name(&mut out, "uid");
+    codec::write_name(&mut out, uid);
+    codec::write_name(&mut out, "requestId");
+    codec::write_name(&mut out, request);
+    codec::write_name(&mut out, "type");
+    number(&mut out, 7);
+    codec::write_name(&mut out, "packet");
+    write_packet(&mut out, tenant, &broadcast.packet, max)?;
+    codec::write_name(&mut out, "opts");
+    write_options(&mut out, &rooms, broadcast);
+    Ok(Some(out.into()))
+}
+
+/// Writes what a client has acknowledged.
+pub(super) fn write_answer(request: &str, answer: &Packet, max: usize) -> Result<Bytes, CodecError> {
+    let mut out = Vec::new();
+    map(&mut out, 3);
+    codec::write_name(&mut out, "type");
+    number(&mut out, 9);
+    codec::write_name(&mut out, "requestId");
+    codec::write_name(&mut out, request);
+    codec::write_name(&mut out, "packet");
+    codec::write_data(&mut out, &answer.text, &answer.attachments, max)?;
+    Ok(out.into())
+}
+
+fn write_packet(out: &mut Vec<u8>, tenant: &TenantId, packet: &Packet, max: usize) -> Result<(), CodecError> {
+    map(out, 3);
+    codec::write_name(out, "type");
+    number(out, EVENT);
+    codec::write_name(out, "data");
+    codec::write_data(out, &packet.text, &packet.attachments, max)?;
+    codec::write_name(out, "nsp");
+    codec::write_name(out, &tenant.namespace());
+    Ok(())
+}
+
+fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast) {
+    map(out, if broadcast.message.is_some() { 4 } else { 3 });
+    codec::write_name(out, "rooms");
+    names(out, rooms.iter().map(String::as_str));
+    codec::write_name(out, "except");
+    let except: Vec<String> = broadcast.except.iter().map(room_name).collect();
+    names(out, except.iter().map(String::as_str));
+    codec::write_name(out, "flags");
+    map(out, 0);
+    if let Some((room, seq)) = &broadcast.message {
+        codec::write_name(out, "parlance");
+        map(out, 2);
+        codec::write_name(out, "room");
+        codec::write_name(out, room.as_str());
+        codec::write_name(out, "seq");
+        number(out, *seq);
+    }
+}
+
+fn names<'n>(out: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'n str>) {
+    array(out, u32::try_from(names.len()).unwrap_or(u32::MAX));
+    names.for_each(|name| codec::write_name(out, name));
+}
+
+// Writing to memory cannot fail.
+fn array(out: &mut Vec<u8>, count: u32) {
+    let _ = rmp::encode::write_array_len(out, count);
+}
+
+fn map(out: &mut Vec<u8>, count: u32) {
+    let _ = rmp::encode::write_map_len(out, count);
+}
+
+fn number(out: &mut Vec<u8>, number: u64) {
+    let _ = rmp::encode::write_uint(out, number);
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Received {
+    /// Who has sent it.
+    pub(super) uid: String,
+    /// To which namespace.
+    pub(super) namespace: String,
+    /// What.
+    pub(super) broadcast: Broadcast,
+    /// How long the sender waits for acknowledgements, when it wants any.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Reads a broadcast. `own` is what is passed over, its own sender's echo.
+pub(super) fn read(bytes: Bytes, own: &str) -> Result<Option<Received>, CodecError> {
+    let mut input = Input::new(bytes);
+    if input.array()? != 3 {
+        return Err(CodecError::Malformed("not a packet with its options"));
+    }
+    let uid = input.name()?;
+    if uid == own {
+        return Ok(None);
+    }
+    let (namespace, packet) = read_packet(&mut input)?;
+    let options = read_options(&mut input)?;
+    if !input.is_empty() {
+        return Err(CodecError::Malformed("more than a packet"));
+    }
+    Ok(Some(Received {
+        uid,
+        namespace,
+        timeout: options.timeout,
+        broadcast: options.broadcast(packet),
+    }))
+}
+
+/// A request or an answer that is MessagePack and not JSON.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A broadcast with acknowledgement, and its request's id.
+    Request(String, Box<Received>),
+    /// What a client has acknowledged, and the request's id.
+    Answer(String, Packet),
+}
+
+/// Reads one.
+pub(super) fn read_message(bytes: Bytes) -> Result<Message, CodecError> {
+    let mut input = Input::new(bytes);
+    let (mut kind, mut uid, mut request, mut packet, mut options) = (0, String::new(), None, None, None);
+    for _ in 0..keys(&mut input)? {
+        match input.name()?.as_str() {
+            "type" => kind = input.unsigned()?,
+            "uid" => uid = input.name()?,
+            "requestId" => request = Some(input.name()?),
+            "packet" => {
+                // What it is depends on the type, which may come later.
+                packet = Some(input.clone());
+                input.skip()?;
+            }
+            "opts" => options = Some(read_options(&mut input)?),
+            _ => input.skip()?,
+        }
+    }
+    let (Some(request), Some(mut packet)) = (request, packet) else {
+        return Err(CodecError::Malformed("a request without an id or a packet"));
+    };
+    match (kind, options) {
+        (7, Some(options)) => {
+            let (namespace, packet) = read_packet(&mut packet)?;
+            let received = Received {
+                uid,
+                namespace,
+                timeout: options.timeout,
+                broadcast: options.broadcast(packet),
+            };
+            Ok(Message::Request(request, Box::new(received)))
+        }
+        (9, _) => Ok(Message::Answer(request, codec::read_data(&mut packet)?)),
+        _ => Err(CodecError::Malformed("a request of an unknown type")),
+    }
+}
+
+fn keys(input: &mut Input) -> Result<u32, CodecError> {
+    let keys = input.map()?;
+    if keys > KEYS_MAX {
+        return Err(CodecError::TooLarge);
+    }
+    Ok(keys)
+}
+
+fn read_packet(input: &mut Input) -> Result<(String, Packet), CodecError> {
+    let (mut kind, mut data, mut namespace) = (None, None, None);
+    for _ in 0..keys(input)? {
+        match input.name()?.as_str() {
+            "type" => kind = Some(input.unsigned()?),
+            "data" => data = Some(codec::read_data(input)?),
+            "nsp" => namespace = Some(input.name()?),
+            _ => input.skip()?,
+        }
+    }
+    let (Some(EVENT | BINARY_EVENT), Some(packet)) = (kind, data) else {
+        return Err(CodecError::Malformed("a packet that is no event"));
+    };
+    // Clients end the connection when an event has no name.
+    if !packet.text.starts_with(b"[\"") {
+        return Err(CodecError::Malformed("an event without a name"));
+    }
+    Ok((namespace.unwrap_or_else(|| "/".to_owned()), packet))
+}
+
+#[derive(Default)]
+struct Options {
+    rooms: Vec<String>,
+    except: Vec<String>,
+    timeout: Option<Duration>,
+    message: Option<(RoomId, u64)>,
+}
+
+impl Options {
+    fn broadcast(self, packet: Packet) -> Broadcast {
+        Broadcast {
+            packet,
+            to: channels::target(&self.rooms),
+            except: self.except.iter().map(|room| place(room)).collect(),
+            message: self.message,
+        }
+    }
+}
+
+fn read_options(input: &mut Input) -> Result<Options, CodecError> {
+    let mut options = Options::default();
+    let mut has_rooms = false;
+    for _ in 0..keys(input)? {
+        match input.name()?.as_str() {
+            "rooms" => {
+                options.rooms = read_names(input)?;
+                has_rooms = true;
+            }
+            "except" => options.except = read_names(input)?,
+            "flags" => options.timeout = read_timeout(input)?,
+            "parlance" => options.message = read_message_place(input)?,
+            _ => input.skip()?,
+        }
+    }
+    // No list is not an empty list, which would be everybody.
+    if !has_rooms {
+        return Err(CodecError::Malformed("a packet without rooms"));
+    }
+    Ok(options)
+}
+
+fn read_names(input: &mut Input) -> Result<Vec<String>, CodecError> {
+    let count = input.array()?;
+    if count > ROOMS_MAX {
+        return Err(CodecError::TooLarge);
+    }
+    (0..count).map(|_| input.name()).collect()
+}
+
+fn read_timeout(input: &mut Input) -> Result<Option<Duration>, CodecError> {
+    let mut flags = input.clone();
+    input.skip()?;
+    // It may be nil.
+    let Ok(count) = keys(&mut flags) else { return Ok(None) };
+    for _ in 0..count {
+        if flags.name()? == "timeout" {
+            return Ok(flags.unsigned().ok().map(Duration::from_millis));
+        }
+        flags.skip()?;
+    }
+    Ok(None)
+}
+
+fn read_message_place(input: &mut Input) -> Result<Option<(RoomId, u64)>, CodecError> {
+    let (mut room, mut seq) = (None, None);
+    for _ in 0..keys(input)? {
+        match input.name()?.as_str() {
+            "room" => room = RoomId::new(&input.name()?).ok(),
+            "seq" => seq = Some(input.unsigned()?),
+            _ => input.skip()?,
+        }
+    }
+    Ok(room.zip(seq))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The packets in hexadecimal were made by `@socket.io/redis-emitter` 5.1.0 and `@socket.io/redis-adapter` 8.3.0.
+
+use super::super::Place;
+use super::super::Target;
+use super::*;
+use crate::id::UserId;
+
+const MAX: usize = 1 << 20;
+
+fn bytes(hex: &str) -> Bytes {
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect::<Vec<u8>>().into()
+}
+
+fn room(name: &str) -> Place {
+    Place::Room(name.into())
+}
+
+/// Reads a packet, and reads again what is written of it.
+fn read_twice(hex: &str) -> Received {
+    let received = read(bytes(hex), "nobody").unwrap().unwrap();
+    let name = received.namespace.trim_start_matches('/');
+    let tenant = TenantId::assume_verified(if name.is_empty() { "default" } else { name }).unwrap();
+    let written = write(&received.uid, &tenant, &received.broadcast, MAX)
+        .unwrap()
+        .unwrap();
+    let again = read(written, "nobody").unwrap().unwrap();
+    assert_eq!(again.uid, received.uid);
+    assert_eq!(again.namespace, received.namespace);
+    assert_eq!(again.broadcast.packet.text, received.broadcast.packet.text);
+    assert_eq!(
+        again.broadcast.packet.attachments,
+        received.broadcast.packet.attachments
+    );
+    assert_eq!(again.broadcast.to, received.broadcast.to);
+    assert_eq!(again.broadcast.except, received.broadcast.except);
+    received
+}
+
+#[test]
+fn an_emitters_event_with_a_date_bytes_and_undefined() {
+    // emitter.to("room").emit("news", "text", { when: new Date(1790000000123), bytes: Buffer.from([0, 255]),
+    //   none: undefined, list: [undefined, null] })
+    let received = read_twice(
+        "93a7656d697474657283a47479706502a46461746193a46e657773a47465787483a47768656ed7ff1d5353006ab13b80a562797465\
+         73c40200ffa46c69737492c0c0a36e7370a12f83a5726f6f6d7391a4726f6f6da5666c61677380a665786365707490",
+    );
+    assert_eq!((received.uid.as_str(), received.namespace.as_str()), ("emitter", "/"));
+    assert_eq!(
+        received.broadcast.packet.text,
+        r#"["news","text",{"when":"2026-09-21T14:13:20.123Z","bytes":{"_placeholder":true,"num":0},"list":[null,null]}]"#
+    );
+    assert_eq!(received.broadcast.packet.attachments, [Bytes::from_static(&[0, 255])]);
+    assert_eq!(received.broadcast.to, Target::Places(vec![room("room")]));
+    assert_eq!(received.broadcast.message, None);
+}
+
+#[test]
+fn an_emitters_numbers_for_another_namespace() {
+    // emitter.of("/acme").to(["a", "b"]).except("c").emit("numbers", 0, -1, 1.5, 2 ** 53, -(2 ** 40), NaN)
+    let received = read_twice(
+        "93a7656d697474657283a47479706502a46461746197a76e756d6265727300ffcb3ff8000000000000cf0020000000000000d3ffff\
+         ff0000000000cb7ff8000000000000a36e7370a52f61636d6583a5726f6f6d7392a161a162a5666c61677380a665786365707491a1\
+         63",
+    );
+    assert_eq!(received.namespace, "/acme");
+    assert_eq!(
+        received.broadcast.packet.text,
+        r#"["numbers",0,-1,1.5,9007199254740992,-1099511627776,null]"#
+    );
+    assert_eq!(received.broadcast.to, Target::Places(vec![room("a"), room("b")]));
+    assert_eq!(received.broadcast.except, [room("c")]);
+}
+
+#[test]
+fn an_emitters_event_for_everybody() {
+    // emitter.emit("all")
+    let received = read_twice(
+        "93a7656d697474657283a47479706502a46461746191a3616c6ca36e7370a12f83a5726f6f6d7390a5666c61677380a66578636570\
+         7490",
+    );
+    assert_eq!(received.broadcast.to, Target::Everybody);
+}
+
+#[test]
+fn an_emitters_typed_array_early_date_and_emoji() {
+    // emitter.to("room").except("x").volatile.compress(false)
+    //   .emit("view", new Uint8Array([1, 2, 3]), new Date(-1), "é😀")
+    let received = read_twice(
+        "93a7656d697474657283a47479706502a46461746194a476696577c403010203c70cff3b8b87c0ffffffffffffffffa6c3a9f09f98\
+         80a36e7370a12f83a5726f6f6d7391a4726f6f6da5666c61677382a8766f6c6174696c65c3a8636f6d7072657373c2a66578636570\
+         7491a178",
+    );
+    assert_eq!(
+        received.broadcast.packet.text,
+        r#"["view",{"_placeholder":true,"num":0},"1969-12-31T23:59:59.999Z","é😀"]"#
+    );
+}
+
+#[test]
+fn a_servers_request_for_acknowledgements() {
+    // io.to("room").timeout(3000).emit("ack-me", "please", () => {})
+    let message = read_message(bytes(
+        "85a3756964a6756964756964a9726571756573744964a66c3477467971a47479706507a67061636b657483a47479706502a4646174\
+         6192a661636b2d6d65a6706c65617365a36e7370a12fa46f70747383a5726f6f6d7391a4726f6f6da665786365707490a5666c6167\
+         7381a774696d656f7574cd0bb8",
+    ));
+    let Message::Request(id, received) = message.unwrap() else {
+        panic!("no request")
+    };
+    assert_eq!((id.as_str(), received.uid.as_str()), ("l4wFyq", "uiduid"));
+    assert_eq!(received.timeout, Some(Duration::from_secs(3)));
+    assert_eq!(received.broadcast.packet.text, r#"["ack-me","please"]"#);
+}
+
+#[test]
+fn what_only_nodes_of_parlance_know_comes_through() {
+    let tenant = TenantId::assume_verified("acme").unwrap();
+    let sent = Broadcast {
+        packet: Packet {
+            text: Bytes::from_static(br#"["new-message",{"seq":7}]"#),
+            attachments: Vec::new(),
+        },
+        to: Target::Places(vec![room("r"), Place::User(UserId::new("ann").unwrap())]),
+        except: vec![Place::User(UserId::new("bob").unwrap())],
+        message: Some((RoomId::new("r").unwrap(), 7)),
+    };
+    let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
+    assert!(read(written.clone(), "abcdef").unwrap().is_none(), "its own echo");
+    let got = read(written.clone(), "ghijkl").unwrap().unwrap().broadcast;
+    assert_eq!(
+        (got.to, got.except, got.message),
+        (sent.to.clone(), sent.except.clone(), sent.message.clone())
+    );
+    for cut in 0..written.len() {
+        let cut = read(written.slice(..cut), "ghijkl");
+        assert!(cut.is_err(), "half a packet");
+    }
+    assert!(write("abcdef", &tenant, &sent, 10).is_err(), "too large");
+}
+
+#[test]
+fn a_packet_without_a_list_of_rooms_is_for_nobody() {
+    // ["emitter", {type: 2, data: ["all"], nsp: "/"}, {except: []}]
+    let hex = "93a7656d697474657283a47479706502a46461746191a3616c6ca36e7370a12f81a665786365707490";
+    assert!(read(bytes(hex), "nobody").is_err());
+}
+
+#[test]
+fn a_packet_that_is_no_event_is_refused() {
+    for packet in [
+        // {type: 1, data: ["all"], nsp: "/"}: a disconnect.
+        "83a47479706501a46461746191a3616c6ca36e7370a12f",
+        // {type: 2, data: [7], nsp: "/"}: an event without a name.
+        "83a47479706502a46461746191 07a36e7370a12f",
+        // {type: 2, nsp: "/"}
+        "82a47479706502a36e7370a12f",
+    ] {
+        let hex = format!("93a7656d6974746572{}81a5726f6f6d7390", packet.replace(' ', ""));
+        assert!(read(bytes(&hex), "nobody").is_err());
+    }
+}

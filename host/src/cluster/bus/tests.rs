@@ -1,0 +1,122 @@
+//! The bus against a real Redis, which each test starts for itself.
+
+mod entries;
+mod events;
+mod outages;
+mod requests;
+mod server;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::*;
+use server::Server;
+
+/// How long anything may take that is waited for.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn settings(url: &str) -> RedisSettings {
+    RedisSettings {
+        urls: url.split(',').map(str::to_owned).collect(),
+        cluster: url.contains(','),
+        key: "socket.io".to_owned(),
+        heartbeat: Duration::from_millis(200),
+        lease: Duration::from_secs(2),
+        queue_messages: 1000,
+        queue_bytes: 1 << 24,
+        message_bytes: 1 << 20,
+        connect_timeout: Duration::from_secs(2),
+        response_timeout: Duration::from_secs(2),
+        reconnect_pause: Duration::from_millis(200),
+        request_timeout: Duration::from_secs(10),
+    }
+}
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::assume_verified(name).unwrap()
+}
+
+fn user(name: &str) -> UserId {
+    UserId::new(name).unwrap()
+}
+
+fn room(name: &str) -> Place {
+    Place::Room(name.into())
+}
+
+fn event(text: &str, to: Target) -> Broadcast {
+    Broadcast {
+        packet: Packet {
+            text: Bytes::copy_from_slice(text.as_bytes()),
+            attachments: Vec::new(),
+        },
+        to,
+        except: Vec::new(),
+        message: None,
+    }
+}
+
+/// A node with one tenant's hall.
+struct Node {
+    bus: RedisBus,
+    tenant: TenantId,
+    mail: mpsc::Receiver<Inbound>,
+}
+
+impl Node {
+    /// Starts one and waits until it is connected.
+    async fn start(url: &str, name: &str) -> Self {
+        let mut node = Self::starting(url, name);
+        node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+        node
+    }
+
+    fn starting(url: &str, name: &str) -> Self {
+        let bus = RedisBus::start(settings(url)).unwrap();
+        let tenant = tenant(name);
+        let (inbox, mail) = mpsc::channel(1024);
+        bus.open(&tenant, inbox);
+        Self { bus, tenant, mail }
+    }
+
+    async fn next(&mut self) -> Inbound {
+        tokio::time::timeout(DEADLINE, self.mail.recv())
+            .await
+            .expect("nothing came")
+            .expect("the bus let the inbox fall")
+    }
+
+    /// What comes until one is as wanted.
+    async fn until<T>(&mut self, mut wanted: impl FnMut(Inbound) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = wanted(self.next().await) {
+                return found;
+            }
+        }
+    }
+
+    async fn broadcast(&mut self) -> Broadcast {
+        self.until(|inbound| match inbound {
+            Inbound::Broadcast(broadcast) => Some(broadcast),
+            _ => None,
+        })
+        .await
+    }
+
+    fn send(&self, text: &str) {
+        let to = Target::Places(vec![room("r")]);
+        self.bus.broadcast(&self.tenant, event(text, to));
+    }
+}
+
+/// Waits until it is so.
+async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.expect(what);
+}

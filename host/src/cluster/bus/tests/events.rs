@@ -1,0 +1,167 @@
+use super::server::Cluster;
+use super::*;
+
+#[tokio::test]
+async fn an_event_reaches_the_other_node_and_not_its_sender() {
+    let server = Server::start();
+    let mut one = Node::start(&server.url(), "acme").await;
+    let mut two = Node::start(&server.url(), "acme").await;
+    let mut elsewhere = Node::start(&server.url(), "default").await;
+    let sent = Broadcast {
+        packet: Packet {
+            text: Bytes::from_static(br#"["e",{"_placeholder":true,"num":0}]"#),
+            attachments: vec![Bytes::from_static(b"\x00\xff")],
+        },
+        to: Target::Places(vec![room("r"), Place::User(user("ann"))]),
+        except: vec![room("x")],
+        message: Some((RoomId::new("r").unwrap(), 42)),
+    };
+    one.bus.broadcast(&one.tenant, sent.clone());
+    let got = two.broadcast().await;
+    assert_eq!(got.packet.text, sent.packet.text);
+    assert_eq!(got.packet.attachments, sent.packet.attachments);
+    assert_eq!((got.to, got.except, got.message), (sent.to, sent.except, sent.message));
+    two.send(r#"["back"]"#);
+    assert_eq!(one.broadcast().await.packet.text, r#"["back"]"#, "not its own event");
+    elsewhere.send(r#"["mine"]"#);
+    one.bus
+        .broadcast(&tenant("default"), event(r#"["theirs"]"#, Target::Everybody));
+    let got = elsewhere.broadcast().await;
+    assert_eq!(got.packet.text, r#"["theirs"]"#, "nothing of another tenant");
+    assert_eq!(got.to, Target::Everybody);
+    eventually("counted as unknown", || one.bus.status().unknown_namespaces > 0).await;
+}
+
+#[tokio::test]
+async fn nobody_is_not_everybody() {
+    let server = Server::start();
+    let one = Node::start(&server.url(), "default").await;
+    let mut two = Node::start(&server.url(), "default").await;
+    one.bus
+        .broadcast(&one.tenant, event(r#"["nobody"]"#, Target::Places(Vec::new())));
+    one.send(r#"["room"]"#);
+    assert_eq!(two.broadcast().await.packet.text, r#"["room"]"#);
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_counted_and_harms_nobody() {
+    let server = Server::start();
+    let one = Node::start(&server.url(), "default").await;
+    let mut two = Node::start(&server.url(), "default").await;
+    let channels = [
+        "socket.io#/#",
+        "socket.io-request#/#",
+        "socket.io-response#/#",
+        "socket.io-parlance#nodes",
+    ];
+    for channel in channels {
+        for payload in ["", "\u{1}", "{", "{}", "[]", "\u{7f}nonsense"] {
+            server.command(&["PUBLISH", channel, payload]);
+        }
+    }
+    let large = "x".repeat(2 << 20);
+    server.command(&["PUBLISH", "socket.io#/#", &large]);
+    one.send(r#"["after"]"#);
+    assert_eq!(two.broadcast().await.packet.text, r#"["after"]"#);
+    assert_eq!(two.bus.status().malformed, 25);
+}
+
+#[tokio::test]
+async fn notices_and_loads_reach_the_others() {
+    let server = Server::start();
+    let one = Node::start(&server.url(), "default").await;
+    let two = Node::start(&server.url(), "default").await;
+    let mut notices = two.bus.notices();
+    let mut own = one.bus.notices();
+    one.bus.notice(Bytes::from_static(b"changed"));
+    let got = tokio::time::timeout(DEADLINE, notices.recv()).await.unwrap().unwrap();
+    assert_eq!(got, Notice::Bytes(Bytes::from_static(b"changed")));
+    let load = Load {
+        connections: 3,
+        events_per_second: 7,
+    };
+    one.bus.set_load(&one.tenant, load);
+    eventually("the load", || two.bus.load_elsewhere(&two.tenant) == load).await;
+    assert_eq!(one.bus.load_elsewhere(&one.tenant), Load::default());
+    one.bus.leave(DEADLINE).await;
+    eventually("no load", || two.bus.load_elsewhere(&two.tenant) == Load::default()).await;
+    assert!(own.try_recv().is_err(), "not its own notice");
+}
+
+#[tokio::test]
+async fn a_full_inbox_is_told_of_its_loss() {
+    let server = Server::start();
+    let one = Node::start(&server.url(), "default").await;
+    let bus = RedisBus::start(settings(&server.url())).unwrap();
+    let (inbox, mail) = mpsc::channel(2);
+    bus.open(&one.tenant, inbox);
+    let mut two = Node {
+        bus,
+        tenant: one.tenant.clone(),
+        mail,
+    };
+    two.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    eventually("a loss", || {
+        one.send(r#"["e"]"#);
+        two.bus.status().overflowed > 0
+    })
+    .await;
+    two.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    let other = one.bus.node().clone();
+    two.until(|inbound| matches!(inbound, Inbound::Node { node, .. } if node == other).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn a_cluster_carries_events_entries_and_requests() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let mut nodes = Vec::new();
+    for at in 0..3 {
+        // Each is connected to another server of the cluster.
+        let mut urls: Vec<&str> = cluster.urls.split(',').collect();
+        urls.rotate_left(at);
+        nodes.push(Node::start(&urls.join(","), "default").await);
+    }
+    nodes[0].send(r#"["e"]"#);
+    for node in &mut nodes[1..] {
+        assert_eq!(node.broadcast().await.packet.text, r#"["e"]"#);
+    }
+    let entry = Bytes::from_static(b"here");
+    nodes[1]
+        .bus
+        .entry(&tenant("default"), &user("ann"), Some(entry.clone()));
+    let got = nodes[2]
+        .until(|inbound| match inbound {
+            Inbound::Entry { user, entry, .. } => Some((user, entry)),
+            Inbound::Node { entries, .. } => entries.into_iter().next().map(|(user, entry)| (user, Some(entry))),
+            _ => None,
+        })
+        .await;
+    assert_eq!(got, (user("ann"), Some(entry)));
+    let (asker, others) = nodes.split_first_mut().unwrap();
+    let tenant = asker.tenant.clone();
+    let asked = asker.bus.all_rooms(&tenant);
+    let answering = async {
+        for (at, node) in others.iter_mut().enumerate() {
+            let reply = node
+                .until(|inbound| match inbound {
+                    Inbound::AllRooms { reply } => Some(reply),
+                    _ => None,
+                })
+                .await;
+            reply.send(vec![format!("room {at}")]).unwrap();
+        }
+    };
+    let own = async {
+        let reply = loop {
+            let inbound = tokio::time::timeout(DEADLINE, asker.mail.recv()).await.unwrap();
+            if let Inbound::AllRooms { reply } = inbound.unwrap() {
+                break reply;
+            }
+        };
+        reply.send(vec!["own".to_owned()]).unwrap();
+    };
+    let (gathered, (), ()) = tokio::join!(asked, answering, own);
+    assert!(gathered.complete);
+    assert_eq!(gathered.items, ["own", "room 0", "room 1"]);
+}

@@ -1,0 +1,183 @@
+//! What this node writes to Redis: messages, its entries, and that it is alive.
+
+use std::sync::atomic::Ordering;
+
+use redis::{Pipeline, RedisResult};
+use tokio::time::MissedTickBehavior;
+
+use super::gossip::{self, Change, Gossip};
+use super::link::Commands;
+use super::over_redis::Shared;
+use super::queue::Item;
+use super::status::add;
+
+/// Stands between a namespace and a user in a field of a node's hash. Neither has control characters.
+pub(super) const FIELD_END: u8 = 0;
+/// The field that every node's hash has. A hash without it has lost others too and is not to be believed.
+pub(super) const META_FIELD: &[u8] = b"";
+/// Messages that go to Redis at once.
+const BATCH_ITEMS: usize = 1024;
+/// Bytes that go to Redis at once, unless one message has more.
+const BATCH_BYTES: usize = 1 << 20;
+/// Entries that are written at once when all are.
+const ENTRIES_AT_ONCE: usize = 1000;
+
+fn field(namespace: &str, user: &str) -> Vec<u8> {
+    let mut field = Vec::with_capacity(namespace.len() + user.len() + 1);
+    field.extend_from_slice(namespace.as_bytes());
+    field.push(FIELD_END);
+    field.extend_from_slice(user.as_bytes());
+    field
+}
+
+impl Shared {
+    fn own_key(&self) -> String {
+        self.channels.node_key(self.node.as_str())
+    }
+
+    fn lease_ms(&self) -> i64 {
+        i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn say(&self, publish: &mut Pipeline, n: u64, gossip: &Gossip) {
+        let payload = gossip::write(&self.node, n, gossip);
+        publish.publish(self.channels.nodes(), payload.as_ref()).ignore();
+    }
+
+    /// Writes what is queued and says that this node is alive, until the connection fails, or until the bus is told
+    /// to stop: then it writes what is left, and says farewell.
+    pub(super) async fn keep_writing(&self, mut commands: Commands) -> RedisResult<()> {
+        let mut tick = tokio::time::interval(self.settings.heartbeat);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.greet(&mut commands).await?;
+        loop {
+            // A batch is never left half-way: what was taken from the queue is written or counted as dropped.
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                items = self.queue.take(BATCH_ITEMS, BATCH_BYTES) => self.write_batch(&mut commands, items).await?,
+                _ = tick.tick() => self.beat(&mut commands).await?,
+                () = self.beat.notified() => self.beat(&mut commands).await?,
+            }
+        }
+        self.farewell(&mut commands).await
+    }
+
+    async fn write_batch(&self, commands: &mut Commands, items: Vec<Item>) -> RedisResult<()> {
+        let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
+        let (mut changes, mut messages): (Vec<Change>, usize) = (Vec::new(), 0);
+        for item in items {
+            match item {
+                Item::Publish { channel, payload } => {
+                    publish.publish(channel, payload.as_ref()).ignore();
+                    messages += 1;
+                }
+                Item::Change(change) => {
+                    let field = field(&change.namespace, change.user.as_str());
+                    match &change.entry {
+                        Some(entry) => keys.hset(self.own_key(), field, entry.as_ref()).ignore(),
+                        None => keys.hdel(self.own_key(), field).ignore(),
+                    };
+                    changes.push(change);
+                }
+            }
+        }
+        if !changes.is_empty() {
+            // The key may have run out just now, and must not stay for ever because it was made anew.
+            keys.pexpire(self.own_key(), self.lease_ms()).ignore();
+            let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
+            self.say(&mut publish, n, &Gossip::Changed(changes));
+        }
+        let written = commands.write(keys, publish).await;
+        let counter = if written.is_ok() {
+            &self.counts.published
+        } else {
+            &self.counts.dropped
+        };
+        add(counter, messages);
+        written
+    }
+
+    /// Prolongs the lease, or takes it anew, and says that this node is alive.
+    async fn beat(&self, commands: &mut Commands) -> RedisResult<()> {
+        let kept = commands
+            .prolong(&self.own_key(), META_FIELD, self.settings.lease)
+            .await?;
+        let dirty = self.entries.lock().dirty;
+        if !kept || dirty {
+            self.write_entries(commands).await?;
+        }
+        let loads: Vec<_> = {
+            let own = self.own_load.lock();
+            own.iter().map(|(namespace, load)| (namespace.clone(), *load)).collect()
+        };
+        let mut publish = Pipeline::new();
+        let n = self.changes.load(Ordering::Relaxed);
+        self.say(&mut publish, n, &Gossip::Alive(loads));
+        commands.write(Pipeline::new(), publish).await
+    }
+
+    /// Writes all entries in place of what is there, and has the others read them.
+    pub(super) async fn write_entries(&self, commands: &mut Commands) -> RedisResult<()> {
+        let fields: Vec<(Vec<u8>, bytes::Bytes)> = {
+            let mut entries = self.entries.lock();
+            entries.dirty = false;
+            // They are in the entries already, and older than those that were not queued.
+            self.queue.forget_changes();
+            let users = entries.by_namespace.iter().flat_map(|(namespace, users)| {
+                let field = |user: &crate::id::UserId| field(namespace, user.as_str());
+                users.iter().map(move |(user, entry)| (field(user), entry.clone()))
+            });
+            users.collect()
+        };
+        let written = self.write_fields(commands, &fields).await;
+        if written.is_err() {
+            self.entries.lock().dirty = true;
+        }
+        written
+    }
+
+    async fn write_fields(&self, commands: &mut Commands, fields: &[(Vec<u8>, bytes::Bytes)]) -> RedisResult<()> {
+        let key = self.own_key();
+        let mut first = Pipeline::new();
+        first.del(&key).ignore();
+        commands.write(first, Pipeline::new()).await?;
+        for some in fields.chunks(ENTRIES_AT_ONCE) {
+            let mut keys = Pipeline::new();
+            for (field, entry) in some {
+                keys.hset(&key, field.as_slice(), entry.as_ref()).ignore();
+            }
+            keys.pexpire(&key, self.lease_ms()).ignore();
+            commands.write(keys, Pipeline::new()).await?;
+        }
+        // Last: a hash with it is whole.
+        let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
+        keys.hset(&key, META_FIELD, "1").ignore();
+        keys.pexpire(&key, self.lease_ms()).ignore();
+        let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
+        self.say(&mut publish, n, &Gossip::Reset);
+        commands.write(keys, publish).await
+    }
+
+    /// Asks the others to say that they are alive.
+    async fn greet(&self, commands: &mut Commands) -> RedisResult<()> {
+        let mut publish = Pipeline::new();
+        let n = self.changes.load(Ordering::Relaxed);
+        self.say(&mut publish, n, &Gossip::Hello);
+        commands.write(Pipeline::new(), publish).await
+    }
+
+    async fn farewell(&self, commands: &mut Commands) -> RedisResult<()> {
+        loop {
+            let left = self.queue.take_now(BATCH_ITEMS, BATCH_BYTES);
+            if left.is_empty() {
+                break;
+            }
+            self.write_batch(commands, left).await?;
+        }
+        let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
+        keys.del(self.own_key()).ignore();
+        let n = self.changes.load(Ordering::Relaxed);
+        self.say(&mut publish, n, &Gossip::Bye);
+        commands.write(keys, publish).await
+    }
+}

@@ -1,0 +1,251 @@
+//! `wasi:http/outgoing-handler`: requests of a component to the servers that its operator granted.
+//!
+//! A request goes out only when a [`Grants`](crate::capability::Grants) pattern covers its scheme, host and port. A
+//! name must lead to public addresses, and the connection goes to the very address that was checked. Redirects are
+//! the guest's to follow, and then checked again; there is no proxy, TLS is verified, and no connection serves two
+//! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies are counted for each event.
+
+mod address;
+mod body;
+mod failure;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::CONTENT_LENGTH;
+use hyper::{Method, Request, Response};
+use reqwest::Url;
+use reqwest::redirect::Policy;
+use tokio::time::{Instant, timeout_at};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::meter::GuestLimits;
+use crate::capability::{Grants, HttpScheme};
+use body::Allowance;
+use failure::failure;
+
+/// Bytes of a request's body that a guest may hand over at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Sends for all components of a server. Made when the first one with a grant is loaded.
+#[derive(Debug, Clone)]
+pub(super) struct HttpClient {
+    inner: reqwest::Client,
+}
+
+impl HttpClient {
+    /// # Errors
+    /// When the system's certificates cannot be read.
+    pub(super) fn new() -> Result<Self, String> {
+        let inner = reqwest::Client::builder()
+            .dns_resolver(Arc::new(address::PublicOnly::new()))
+            .redirect(Policy::none())
+            .no_proxy()
+            .referer(false)
+            .retry(reqwest::retry::never())
+            // A connection that is kept would be shared between tenants.
+            .pool_max_idle_per_host(0)
+            .http1_only()
+            .build()
+            .map_err(|error| failure::in_full(&error))?;
+        Ok(Self { inner })
+    }
+}
+
+type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+/// What one event may still send.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    allowed: Option<Allowed>,
+    /// Requests that were let out.
+    pub(super) requests: u32,
+}
+
+#[derive(Debug)]
+struct Allowed {
+    client: HttpClient,
+    grants: Arc<Grants>,
+    requests_max: u32,
+    bytes: Allowance,
+    /// When the event ends at the latest.
+    end: Instant,
+}
+
+impl Outgoing {
+    /// Nothing: no grant, or no event.
+    pub(super) fn denied() -> Self {
+        Self {
+            allowed: None,
+            requests: 0,
+        }
+    }
+
+    /// What an event that begins now may send.
+    pub(super) fn granted(client: &HttpClient, grants: &Arc<Grants>, limits: &GuestLimits) -> Self {
+        Self {
+            allowed: Some(Allowed {
+                client: client.clone(),
+                grants: grants.clone(),
+                requests_max: limits.http_requests,
+                bytes: Allowance::new(limits.http_bytes),
+                end: Instant::now() + limits.wall_time,
+            }),
+            requests: 0,
+        }
+    }
+
+    /// The request when it may go out, with what it is held to.
+    fn admit(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<impl Future<Output = Sent> + Send + use<>, Error> {
+        let allowed = self.allowed.as_ref().ok_or(Error::HttpRequestDenied)?;
+        let (parts, body) = request.into_parts();
+        if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+            return Err(Error::HttpRequestMethodInvalid);
+        }
+        // What is checked is what the client reads: other parsers may find another host in the same text.
+        let url = Url::parse(&parts.uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        if !is_granted(&allowed.grants, &url) {
+            tracing::info!(
+                host = url.host_str(),
+                "a handler's HTTP request was denied: no grant covers it"
+            );
+            return Err(Error::HttpRequestDenied);
+        }
+        if self.requests >= allowed.requests_max {
+            return Err(Error::ConnectionLimitReached);
+        }
+        self.requests += 1;
+        let mut headers = parts.headers;
+        // It is known better when the body has been read.
+        headers.remove(CONTENT_LENGTH);
+        let (client, bytes, end) = (allowed.client.inner.clone(), allowed.bytes.clone(), allowed.end);
+        let builder = client.request(parts.method, url).headers(headers);
+        Ok(send(builder, body, bytes, Timeouts::new(options, end)))
+    }
+}
+
+/// Whether a grant covers the request's server.
+fn is_granted(grants: &Grants, url: &Url) -> bool {
+    let scheme = match url.scheme() {
+        "http" => HttpScheme::Http,
+        "https" => HttpScheme::Https,
+        _ => return false,
+    };
+    let plain = url.username().is_empty() && url.password().is_none();
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return false;
+    };
+    plain && grants.http_to(scheme, host, port).is_some()
+}
+
+/// The guest's wishes, where they are shorter than what is left of the event.
+#[derive(Debug, Clone, Copy)]
+struct Timeouts {
+    /// When the response must have begun.
+    first_byte: Instant,
+    between_bytes: Duration,
+    end: Instant,
+}
+
+impl Timeouts {
+    fn new(options: Option<RequestOptions>, end: Instant) -> Self {
+        let options = options.unwrap_or_default();
+        let now = Instant::now();
+        let left = end.saturating_duration_since(now);
+        let connect = options.connect_timeout.unwrap_or(left);
+        let first_byte = connect.saturating_add(options.first_byte_timeout.unwrap_or(left));
+        Self {
+            first_byte: now + first_byte.min(left),
+            between_bytes: options.between_bytes_timeout.unwrap_or(left).min(left),
+            end,
+        }
+    }
+}
+
+async fn send(builder: reqwest::RequestBuilder, body: WasiBody, bytes: Allowance, timeouts: Timeouts) -> Sent {
+    let body = timeout_at(timeouts.end, body::request(body, &bytes))
+        .await
+        .map_err(|_| Error::ConnectionWriteTimeout)??;
+    let builder = if body.is_empty() { builder } else { builder.body(body) };
+    let response = timeout_at(timeouts.first_byte, builder.send())
+        .await
+        .map_err(|_| Error::HttpResponseTimeout)?
+        .map_err(|error| {
+            tracing::debug!(error = failure::in_full(&error), "a handler's HTTP request failed");
+            failure(&error)
+        })?;
+    let announced = response.content_length();
+    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes.left())) {
+        return Err(Error::HttpResponseBodySize(announced));
+    }
+    let mut answer = Response::new(());
+    *answer.status_mut() = response.status();
+    *answer.headers_mut() = response.headers().clone();
+    let body = body::response(response, bytes, timeouts.between_bytes, timeouts.end);
+    Ok((answer.map(|()| body), Box::new(async { Ok(()) })))
+}
+
+impl WasiHttpHooks for Outgoing {
+    /// The host is told from the URL that was checked, never from the guest's own words.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        match self.admit(request, options) {
+            Ok(sending) => Box::new(sending),
+            Err(error) => Box::new(async { Err(error) }),
+        }
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(pattern: &str, url: &str) -> bool {
+        let http = vec![pattern.parse().unwrap()];
+        Url::parse(url).is_ok_and(|url| is_granted(&Grants { http }, &url))
+    }
+
+    #[test]
+    fn a_url_is_read_as_the_client_reads_it() {
+        assert!(granted("api.example.org", "https://api.example.org/path?query"));
+        assert!(granted("api.example.org", "https://API.example.org:443/"));
+        assert!(!granted("api.example.org", "http://api.example.org/"));
+        assert!(!granted("api.example.org", "https://api.example.org:8443/"));
+        assert!(!granted("api.example.org", "https://api.example.org@evil.example/"));
+        assert!(!granted("api.example.org", "https://user@api.example.org/"));
+        assert!(!granted("api.example.org", "https://evil.example/#api.example.org"));
+        assert!(!granted("api.example.org", "https://evil.example\\@api.example.org/"));
+        assert!(!granted("api.example.org", "https://api.example.org./"));
+    }
+
+    #[test]
+    fn other_ways_of_writing_an_address_are_that_address() {
+        for url in [
+            "http://127.0.0.1/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+        ] {
+            assert!(granted("http://127.0.0.1", url), "{url}");
+            assert!(!granted("http://10.0.0.1", url), "{url}");
+        }
+        assert!(granted("http://[::1]", "http://[0:0:0:0:0:0:0:1]/"));
+    }
+}

@@ -1,0 +1,71 @@
+//! Bodies, counted against the event's allowance of bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::time::{Instant, timeout, timeout_at};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+use super::failure::failure;
+
+/// What is left of the bytes that an event may send and receive, in all bodies together.
+#[derive(Debug, Clone)]
+pub(super) struct Allowance(Arc<AtomicUsize>);
+
+impl Allowance {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    pub(super) fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Takes so many; false when they are not there.
+    fn take(&self, bytes: usize) -> bool {
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        taken.is_ok()
+    }
+}
+
+/// The whole body of a request. It is sent when the guest has finished it.
+pub(super) async fn request(mut body: WasiBody, allowance: &Allowance) -> Result<Bytes, Error> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Trailers are left out.
+        if let Ok(data) = frame?.into_data() {
+            if !allowance.take(data.len()) {
+                return Err(Error::HttpRequestBodySize(None));
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole.freeze())
+}
+
+/// The body of a response, as it comes: until the allowance is used up, a pause is longer than `pause`, or `end` has
+/// come.
+pub(super) fn response(response: reqwest::Response, allowance: Allowance, pause: Duration, end: Instant) -> WasiBody {
+    let bytes = response.bytes_stream().boxed();
+    let limited = stream::try_unfold((bytes, allowance), move |(mut bytes, allowance)| async move {
+        let next = timeout_at(end, timeout(pause, bytes.next()))
+            .await
+            .map_err(|_| Error::HttpResponseTimeout)?
+            .map_err(|_| Error::ConnectionReadTimeout)?;
+        let Some(chunk) = next else { return Ok(None) };
+        let chunk = chunk.map_err(|error| failure(&error))?;
+        if allowance.take(chunk.len()) {
+            Ok(Some((chunk, (bytes, allowance))))
+        } else {
+            Err(Error::HttpResponseBodySize(None))
+        }
+    });
+    BodyExt::boxed_unsync(StreamBody::new(limited.map_ok(Frame::data)))
+}

@@ -1,0 +1,202 @@
+//! What a component writes to its standard output and error: lines of the handler's log.
+
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::capability::{Call, Level};
+
+/// Bytes that wait to become lines of the log, of both streams together. The log's own limit is
+/// `sandbox.log_bytes`; this one is for what is written while no event is there to log for.
+const PENDING_MAX: usize = 64 * 1024;
+/// What a line costs besides its text, so that empty lines are not free.
+const LINE_BYTES: usize = 16;
+/// Bytes of a line; a longer one becomes several.
+const LINE_MAX: usize = 4096;
+/// Bytes that a stream takes at once.
+const CHUNK: usize = 16 * 1024;
+
+/// What was written and is not in the log yet.
+#[derive(Debug, Default)]
+struct Pending {
+    lines: Vec<(Level, String)>,
+    /// The unfinished line of each stream.
+    output: Vec<u8>,
+    error: Vec<u8>,
+    bytes: usize,
+    cut: bool,
+}
+
+impl Pending {
+    fn write(&mut self, level: Level, bytes: &[u8]) {
+        let left = PENDING_MAX.saturating_sub(self.bytes);
+        self.cut |= bytes.len() > left;
+        let bytes = bytes.get(..left).unwrap_or(bytes);
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line(level).extend_from_slice(part);
+            if part.ends_with(b"\n") || self.line(level).len() >= LINE_MAX {
+                self.end_line(level);
+            }
+        }
+    }
+
+    fn line(&mut self, level: Level) -> &mut Vec<u8> {
+        match level {
+            Level::Info => &mut self.output,
+            _ => &mut self.error,
+        }
+    }
+
+    fn end_line(&mut self, level: Level) {
+        let line = mem::take(self.line(level));
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        self.bytes = self.bytes.saturating_add(LINE_BYTES);
+        self.lines.push((level, String::from_utf8_lossy(text).into_owned()));
+    }
+}
+
+/// Both streams of an instance.
+#[derive(Debug, Default)]
+pub(super) struct Stdio {
+    pending: Arc<Mutex<Pending>>,
+}
+
+impl Stdio {
+    /// Standard output, which is logged as `info`.
+    pub(super) fn output(&self) -> Pipe {
+        Pipe {
+            level: Level::Info,
+            pending: self.pending.clone(),
+        }
+    }
+
+    /// Standard error, which is logged as `warn`.
+    pub(super) fn error(&self) -> Pipe {
+        Pipe {
+            level: Level::Warn,
+            pending: self.pending.clone(),
+        }
+    }
+
+    /// Moves the lines that are complete into the log: before anything else is logged, so that the order stays.
+    pub(super) fn log(&self, call: &mut Call) {
+        let mut pending = self.pending.lock();
+        let lines = mem::take(&mut pending.lines);
+        pending.bytes = pending.output.len().saturating_add(pending.error.len());
+        let cut = mem::take(&mut pending.cut);
+        drop(pending);
+        for (level, text) in lines {
+            call.log(level, &text);
+        }
+        if cut {
+            call.logs.mark_cut();
+        }
+    }
+
+    /// Moves everything into the log, lines without an end too.
+    pub(super) fn log_all(&self, call: &mut Call) {
+        {
+            let mut pending = self.pending.lock();
+            for level in [Level::Info, Level::Warn] {
+                if !pending.line(level).is_empty() {
+                    pending.end_line(level);
+                }
+            }
+        }
+        self.log(call);
+    }
+}
+
+/// One stream, or one of several handles of it.
+#[derive(Debug, Clone)]
+pub(super) struct Pipe {
+    level: Level,
+    pending: Arc<Mutex<Pending>>,
+}
+
+impl IsTerminal for Pipe {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Pipe {
+    // Asked for by WASI 0.3 only, which is not linked.
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl Pollable for Pipe {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Pipe {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.pending.lock().write(self.level, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    /// A flood is taken and left out of the log: a program must not wait for room that never comes.
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(CHUNK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(pending: &Pending) -> Vec<(Level, &str)> {
+        pending
+            .lines
+            .iter()
+            .map(|(level, text)| (*level, text.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn the_streams_are_cut_into_lines_each_for_itself() {
+        let mut pending = Pending::default();
+        pending.write(Level::Info, b"one\r\ntw");
+        pending.write(Level::Warn, b"odd\n");
+        pending.write(Level::Info, b"o\n\nthr");
+        let expected = [
+            (Level::Info, "one"),
+            (Level::Warn, "odd"),
+            (Level::Info, "two"),
+            (Level::Info, ""),
+        ];
+        assert_eq!(texts(&pending), expected);
+        assert_eq!(pending.output, b"thr");
+    }
+
+    #[test]
+    fn a_flood_is_bounded() {
+        let mut pending = Pending::default();
+        for _ in 0..100 {
+            pending.write(Level::Info, &[b'x'; CHUNK]);
+            pending.write(Level::Warn, &[b'\n'; CHUNK]);
+        }
+        assert!(pending.cut);
+        let kept: usize = pending.lines.iter().map(|(_, text)| text.len()).sum();
+        assert!(kept + pending.output.len() + pending.error.len() <= PENDING_MAX);
+        assert!(pending.lines.len() <= CHUNK + PENDING_MAX / LINE_BYTES);
+        assert!(pending.lines.iter().all(|(_, text)| text.len() <= CHUNK));
+    }
+}

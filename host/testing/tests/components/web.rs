@@ -1,0 +1,282 @@
+//! A component that sends HTTP requests: what is let out, and what it is held to. The server is of this process.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use parlance_testing::{Event, Grants, GuestLimits, LoadError, Outcome, TestHost};
+use serde_json::{Value, json};
+
+use crate::built::web;
+
+/// A web server that answers as the path says and keeps the request lines.
+struct Web {
+    authority: String,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Web {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = seen.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let kept = kept.clone();
+                thread::spawn(move || answer(stream, &kept));
+            }
+        });
+        Self { authority, seen }
+    }
+
+    /// A host with a grant for this server.
+    fn host(&self) -> TestHost {
+        granted(&format!("http://{}", self.authority))
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().clone()
+    }
+}
+
+/// A client that goes away is no failure of the server's.
+fn answer(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let (mut request, mut length) = (String::new(), 0);
+    reader.read_line(&mut request).ok()?;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let path = request.split(' ').nth(1)?.to_owned();
+    seen.lock().push(format!("{} {length}", request.trim()));
+    let (path, number) = path.split_once('?').unwrap_or((&path, "0"));
+    let number: usize = number.parse().ok()?;
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
+    match path {
+        "/bytes" => write!(stream, "{head}content-length: {number}\r\n\r\n{}", "y".repeat(number)).ok()?,
+        "/unannounced" => write!(stream, "{head}\r\n{}", "y".repeat(number)).ok()?,
+        "/redirect" => write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nlocation: /bytes?1\r\ncontent-length: 0\r\n\r\n"
+        )
+        .ok()?,
+        "/silent" => thread::sleep(Duration::from_secs(3600)),
+        "/stalls" => {
+            write!(stream, "{head}content-length: 10\r\n\r\nyyy").ok()?;
+            thread::sleep(Duration::from_secs(3600));
+        }
+        "/endless" => {
+            write!(stream, "{head}\r\n").ok()?;
+            while stream.write_all(&[b'y'; 1024]).is_ok() {}
+        }
+        _ => write!(
+            stream,
+            "{head}content-length: {}\r\n\r\nhello {length}",
+            6 + length.to_string().len()
+        )
+        .ok()?,
+    }
+    Some(())
+}
+
+fn granted(pattern: &str) -> TestHost {
+    let grants = Grants {
+        http: vec![pattern.parse().unwrap()],
+    };
+    TestHost::granted(&web(), grants).unwrap()
+}
+
+fn fetch(host: &mut TestHost, deeds: &Value) -> Outcome {
+    host.dispatch(Event::custom("fetch", &json!([deeds])))
+}
+
+/// The answers, which are what the handler returned.
+fn answers(outcome: &Outcome) -> Vec<Value> {
+    outcome.assert_ok().reply.as_array().unwrap().clone()
+}
+
+fn one(host: &mut TestHost, authority: &str, path: &str) -> Value {
+    answers(&fetch(host, &json!([{"authority": authority, "path": path}]))).remove(0)
+}
+
+#[test]
+fn without_a_grant_it_is_not_loaded() {
+    let error = TestHost::from_bytes(&web()).err().unwrap();
+    assert!(matches!(error.downcast_ref(), Some(LoadError::NotGranted)), "{error:#}");
+    assert!(
+        error.to_string().contains("grants.http"),
+        "the error names the grant: {error}"
+    );
+}
+
+#[test]
+fn with_a_grant_it_asks_and_is_answered() {
+    let web = Web::start();
+    let mut host = web.host();
+    let answer = one(&mut host, &web.authority, "/bytes?1000");
+    assert_eq!(
+        (&answer["status"], &answer["length"]),
+        (&json!(200), &json!(1000)),
+        "{answer}"
+    );
+    let posted = fetch(
+        &mut host,
+        &json!([{"authority": web.authority, "path": "/", "body": 10_000}]),
+    );
+    assert_eq!(answers(&posted)[0]["text"], "hello 10000");
+    assert_eq!(web.seen(), ["GET /bytes?1000 HTTP/1.1 0", "POST / HTTP/1.1 10000"]);
+}
+
+#[test]
+fn what_no_grant_covers_stays_inside() {
+    let (web, other) = (Web::start(), Web::start());
+    let mut host = web.host();
+    let port = web.authority.rsplit(':').next().unwrap();
+    let others = [
+        other.authority.clone(),
+        format!("localhost:{port}"),
+        format!("127.0.0.2:{port}"),
+        format!("[::1]:{port}"),
+        format!("[::ffff:127.0.0.1]:{port}"),
+        format!("user@{}", web.authority),
+        "169.254.169.254".to_owned(),
+    ];
+    for authority in others {
+        let answer = one(&mut host, &authority, "/");
+        assert_eq!(answer["error"], "HttpRequestDenied", "{authority}: {answer}");
+    }
+    let tls = fetch(&mut host, &json!([{"authority": web.authority, "tls": true}]));
+    assert_eq!(answers(&tls)[0]["error"], "HttpRequestDenied", "the grant is for http");
+    assert_eq!((web.seen().len(), other.seen().len()), (0, 0));
+}
+
+#[test]
+fn a_name_that_leads_inside_is_refused_though_granted() {
+    let web = Web::start();
+    let port = web.authority.rsplit(':').next().unwrap();
+    let mut host = granted(&format!("http://localhost:{port}"));
+    let answer = one(&mut host, &format!("localhost:{port}"), "/");
+    assert_eq!(answer["error"], "DestinationIpProhibited", "{answer}");
+    assert!(web.seen().is_empty());
+}
+
+#[test]
+fn a_redirect_is_the_guests_to_follow() {
+    let web = Web::start();
+    let answer = one(&mut web.host(), &web.authority, "/redirect");
+    assert_eq!(answer["status"], 302);
+    assert_eq!(web.seen().len(), 1);
+}
+
+#[test]
+fn a_certificate_nobody_vouches_for_is_refused() {
+    let web = Web::start();
+    let mut host = granted(&format!("https://{}", web.authority));
+    let answer = fetch(&mut host, &json!([{"authority": web.authority, "tls": true}]));
+    let answer = &answers(&answer)[0];
+    assert!(
+        answer["error"]
+            .as_str()
+            .is_some_and(|error| error != "" && error != "HttpRequestDenied"),
+        "{answer}"
+    );
+    assert!(
+        web.seen().iter().all(|line| !line.contains("HTTP/1.1")),
+        "no request in the clear"
+    );
+}
+
+#[test]
+fn methods_that_make_tunnels_are_refused() {
+    let web = Web::start();
+    let mut host = web.host();
+    for method in ["CONNECT", "TRACE"] {
+        let outcome = fetch(&mut host, &json!([{"authority": web.authority, "method": method}]));
+        assert_eq!(answers(&outcome)[0]["error"], "HttpRequestMethodInvalid", "{method}");
+    }
+    assert!(web.seen().is_empty());
+}
+
+#[test]
+fn an_event_sends_so_many_requests() {
+    let web = Web::start();
+    let mut host = web.host();
+    let deed = json!({"authority": web.authority, "path": "/bytes?1"});
+    for _ in 0..2 {
+        let answers = answers(&fetch(&mut host, &Value::from(vec![deed.clone(); 9])));
+        let errors: Vec<_> = answers.iter().map(|answer| answer["error"].as_str().unwrap()).collect();
+        assert_eq!(errors[..8], [""; 8]);
+        assert_eq!(errors[8], "ConnectionLimitReached");
+    }
+    assert_eq!(web.seen().len(), 16, "the next event begins afresh");
+}
+
+#[test]
+fn an_event_moves_so_many_bytes() {
+    let web = Web::start();
+    let mut host = web.host().guest_limits(GuestLimits {
+        http_bytes: 10_000,
+        ..GuestLimits::default()
+    });
+    assert_eq!(one(&mut host, &web.authority, "/bytes?10000")["length"], 10_000);
+    let over = one(&mut host, &web.authority, "/bytes?10001");
+    assert_eq!(over["error"], "HttpResponseBodySize", "it is announced: {over}");
+    let over = one(&mut host, &web.authority, "/unannounced?10001");
+    assert_eq!(over["error"], "cut", "{over}");
+    let over = one(&mut host, &web.authority, "/endless");
+    assert!(
+        over["error"] == "cut" && over["length"].as_u64().unwrap() <= 10_000,
+        "{over}"
+    );
+    let over = fetch(
+        &mut host,
+        &json!([{"authority": web.authority, "path": "/", "body": 10_001}]),
+    );
+    assert_eq!(answers(&over)[0]["error"], "HttpRequestBodySize");
+    // Both directions and all requests count together.
+    let both = json!([
+        {"authority": web.authority, "path": "/", "body": 6000},
+        {"authority": web.authority, "path": "/", "body": 6000},
+    ]);
+    let errors: Vec<_> = answers(&fetch(&mut host, &both))
+        .iter()
+        .map(|answer| answer["error"].clone())
+        .collect();
+    assert!(errors.contains(&json!("HttpRequestBodySize")), "{errors:?}");
+}
+
+#[test]
+fn a_server_that_does_not_answer_costs_the_event_only() {
+    let web = Web::start();
+    let mut host = web.host().guest_limits(GuestLimits {
+        wall_time: Duration::from_millis(200),
+        ..GuestLimits::default()
+    });
+    for path in ["/silent", "/stalls"] {
+        let outcome = fetch(&mut host, &json!([{"authority": web.authority, "path": path}]));
+        // Whichever ends first: the request, which the guest may tell of, or the event.
+        let timed_out = outcome.trap.is_some()
+            || outcome.reply.to_string().contains("Timeout")
+            || outcome.reply.to_string().contains("cut");
+        assert!(timed_out, "{path}: {outcome}");
+    }
+    let abandoned = fetch(
+        &mut host,
+        &json!([{"authority": web.authority, "path": "/silent", "abandon": true}]),
+    );
+    abandoned.assert_ok();
+    assert_eq!(one(&mut host, &web.authority, "/bytes?1")["length"], 1);
+}

@@ -1,0 +1,61 @@
+// A component from a JavaScript tool chain, with the WASI that it brings along.
+import assert from 'node:assert/strict';
+import { assertFailed } from './lib/assert.mjs';
+import { connect } from './lib/client.mjs';
+import { javascriptGuest } from './lib/javascript.mjs';
+import { test } from './lib/scope.mjs';
+import { run, startServer } from './lib/server.mjs';
+
+const component = await javascriptGuest('wasi');
+const server = await startServer({ handlers: { event: component } });
+
+test('wasi: parlance inspect takes the component and lists what it imports', async () => {
+  const { code, output } = await run(['inspect', component]);
+  assert.equal(code, 0, output);
+  assert.match(output, /imports.*\bwasi:/s);
+  assert.match(output, /handles\s+event/);
+});
+
+test('wasi: what the component prints is in the log, in order, each line for itself', async () => {
+  const client = await connect(server, 'printer');
+  await client.must('print');
+  const printed = ['printed first', 'logged second', 'printed third,', 'in two lines'];
+  await server.sees(/in two lines/);
+  const at = printed.map((text) => server.log.split('\n').findIndex((line) => line.includes(text)));
+  assert.ok(at.every((line) => line >= 0), server.log);
+  assert.deepEqual(at, [...at].sort((a, b) => a - b), 'in the order printed');
+  assert.equal(new Set(at).size, printed.length, 'each on a line of its own');
+  await server.sees(/printed as an error/);
+});
+
+test('wasi: a flood of prints is cut, and the event is answered', async () => {
+  const client = await connect(server, 'flooder');
+  const before = server.log.length;
+  await client.must('flood', { count: 60 });
+  await client.must('clock');
+  await server.sees(/line 0 x/);
+  assert.ok(server.log.length - before < 32 * 1024, `${server.log.length - before} bytes of log`);
+  assert.doesNotMatch(server.log, /line 59 /);
+});
+
+test('wasi: the clock is that of the event', async () => {
+  const client = await connect(server, 'watcher');
+  const { clock, ambient } = await client.must('clock');
+  assert.ok(clock >= ambient && clock - ambient < 10_000, `${clock} and ${ambient}`);
+  assert.ok(Math.abs(Date.now() - clock) < 60_000);
+});
+
+test('wasi: what the engine says of an error is in the log, and the client learns nothing of it', async () => {
+  const client = await connect(server, 'unlucky');
+  const answer = await client.ask('fail');
+  assertFailed(answer, 'handler-failed');
+  assert.doesNotMatch(JSON.stringify(answer), /property|undefined|wasm/);
+  await server.sees(/cannot read property 'property' of undefined/);
+  await client.must('clock');
+});
+
+test('wasi: a rejection is a rejection, and the next event is handled', async () => {
+  const client = await connect(server, 'stranger');
+  assertFailed(await client.ask('no-such-deed', {}), 'invalid');
+  await client.must('clock');
+});

@@ -1,0 +1,71 @@
+// A handler that asks a web server, with a grant and without.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { connect } from './lib/client.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+
+/** A web server of this process: its authority, and what it was asked. */
+async function webServer() {
+  const asked = [];
+  const http = createServer((request, response) => {
+    asked.push(`${request.method} ${request.url} ${request.headers.host}`);
+    if (request.url === '/silent') return;
+    if (request.url === '/away') return void response.writeHead(302, { location: '/elsewhere' }).end();
+    let size = 0;
+    request.on('data', (chunk) => (size += chunk.length));
+    request.on('end', () => response.end(`asked with ${size} bytes`));
+  });
+  await new Promise((done) => http.listen(0, '127.0.0.1', done));
+  owned({
+    close: () => {
+      http.closeAllConnections();
+      http.close();
+    },
+  });
+  return { authority: `127.0.0.1:${http.address().port}`, asked };
+}
+
+const [web, other] = [await webServer(), await webServer()];
+const server = await startServer({
+  config: { grants: { http: [`http://${web.authority}`] }, sandbox: { wall_time: '500ms' } },
+  handlers: { event: guest('web') },
+});
+
+test('web: a granted server is asked and answers', async () => {
+  const client = await connect(server, 'asker');
+  const [got, posted] = await client.ask('fetch', [
+    { authority: web.authority, path: '/one' },
+    { authority: web.authority, path: '/two', body: 20_000 },
+  ]);
+  assert.deepEqual([got.status, got.text], [200, 'asked with 0 bytes'], JSON.stringify(got));
+  assert.deepEqual([posted.status, posted.text], [200, 'asked with 20000 bytes'], JSON.stringify(posted));
+  assert.deepEqual(web.asked.splice(0).sort(), [`GET /one ${web.authority}`, `POST /two ${web.authority}`]);
+});
+
+test('web: a redirect is not followed', async () => {
+  const client = await connect(server, 'wanderer');
+  const [answer] = await client.ask('fetch', [{ authority: web.authority, path: '/away' }]);
+  assert.equal(answer.status, 302);
+  assert.equal(web.asked.splice(0).length, 1);
+});
+
+test('web: a server that is not granted is not asked, nor this one itself', async () => {
+  const client = await connect(server, 'burglar');
+  const own = `127.0.0.1:${server.port}`;
+  const deeds = [other.authority, own, '169.254.169.254', web.authority.replace('127.0.0.1', 'localhost')];
+  const answers = await client.ask('fetch', deeds.map((authority) => ({ authority, path: '/metrics' })));
+  assert.deepEqual(answers.map((answer) => answer.error), deeds.map(() => 'HttpRequestDenied'));
+  assert.deepEqual([...web.asked, ...other.asked], []);
+});
+
+test('web: one that does not answer fails its own event, and others are handled meanwhile', async () => {
+  const [patient, busy] = [await connect(server, 'patient'), await connect(server, 'busy')];
+  const silent = patient.ask('fetch', [{ authority: web.authority, path: '/silent' }]);
+  for (let n = 0; n < 20; n += 1) {
+    const [answer] = await busy.ask('fetch', [{ authority: web.authority, path: '/' }]);
+    assert.equal(answer.status, 200, JSON.stringify(answer));
+  }
+  const answer = await silent;
+  assert.ok(answer.ok === false ? answer.error.code === 'timeout' : /Timeout/.test(answer[0].error), JSON.stringify(answer));
+});
