@@ -15,6 +15,8 @@ mod load;
 mod meter;
 mod outcome;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod ticker;
 mod wasi;
 

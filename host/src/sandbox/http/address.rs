@@ -42,7 +42,7 @@ impl Resolve for PublicOnly {
                 let _place = place;
                 (name.as_str(), 0).to_socket_addrs()
             });
-            Ok(public(found.await??)?)
+            public(found.await??)
         })
     }
 }

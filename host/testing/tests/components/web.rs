@@ -190,7 +190,7 @@ fn a_certificate_nobody_vouches_for_is_refused() {
     assert!(
         answer["error"]
             .as_str()
-            .is_some_and(|error| error != "" && error != "HttpRequestDenied"),
+            .is_some_and(|error| !error.is_empty() && error != "HttpRequestDenied"),
         "{answer}"
     );
     assert!(

@@ -9,8 +9,10 @@ use super::text::{component, usual};
 
 #[track_caller]
 fn refused(bytes: &[u8]) -> LoadError {
-    let error = TestHost::from_bytes(bytes).err().expect("it is refused");
-    error.downcast().expect("the component is what is wrong")
+    let Err(error) = TestHost::from_bytes(bytes) else {
+        panic!("it is loaded")
+    };
+    error.downcast().unwrap()
 }
 
 fn text(component: &str) -> Vec<u8> {

@@ -30,7 +30,9 @@ fn ends(module: &str, kind: TrapKind) {
 
 #[track_caller]
 fn not_loaded(module: &str) -> String {
-    let error = TestHost::from_bytes(&component(module)).err().expect("it is refused");
+    let Err(error) = TestHost::from_bytes(&component(module)) else {
+        panic!("it is loaded")
+    };
     assert!(error.is::<LoadError>(), "{error:#}");
     error.to_string()
 }

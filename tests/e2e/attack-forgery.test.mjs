@@ -1,0 +1,100 @@
+// A handler of one tenant that speaks of another tenant's rooms, messages, users and keys by their ids.
+import assert from 'node:assert/strict';
+import { assertFailed } from './lib/assert.mjs';
+import { connect, freshRoom, refused } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { member, startTenants } from './lib/tenants.mjs';
+import { token } from './lib/token.mjs';
+
+const server = await startTenants();
+
+/** The same ids in both tenants: a user, a room with a message and a key in `good`, and an attacker in `evil`. */
+async function scene() {
+  const room = freshRoom();
+  const victim = await member(server, 'good', `victim-${room}`);
+  await victim.join(room);
+  const message = await victim.post(room, 'a secret');
+  const attacker = await member(server, 'evil', `attacker-${room}`);
+  return { room, victim, attacker, messageId: message.id, key: `key-${room}` };
+}
+
+/** Nothing arrived at the victim but what it did itself: a mark that it posts is the next thing it hears. */
+async function heardNothing({ victim, room }) {
+  const before = victim.received.length;
+  const mark = await victim.post(room, 'a mark');
+  await victim.next('new-message', (each) => each.id === mark.id);
+  const heard = victim.received.slice(before).filter(({ args }) => args[0]?.id !== mark.id);
+  assert.deepEqual(heard, []);
+}
+
+test('attack: a forged room: nothing is read of it and nothing reaches it', async () => {
+  const at = await scene();
+  const deed = { roomId: at.room, messageId: at.messageId, userId: at.victim.user };
+  const { seen } = await at.attacker.must('spy', deed);
+  assert.deepEqual(seen, [
+    'history: Err(Fault::Denied)',
+    'message: Err(Fault::NotFound)',
+    'members: Err(Fault::Denied)',
+    'presence: Ok(Status::Offline)',
+    'joined: false',
+  ]);
+  // Of the same name, and another room: in it, the attacker is alone.
+  await at.attacker.join(at.room);
+  const inside = (await at.attacker.must('spy', deed)).seen;
+  assert.deepEqual(inside, [
+    'history: Ok(0)',
+    'message: Err(Fault::NotFound)',
+    'members: Ok(1)',
+    'presence: Ok(Status::Offline)',
+    'joined: true',
+  ]);
+  for (const event of ['emit-then-ok', 'post-then-ok']) await at.attacker.must(event, deed);
+  await heardNothing(at);
+  assert.deepEqual((await at.victim.history(at.room)).map((each) => each.content), ['a secret', 'a mark']);
+});
+
+test('attack: a forged user: no event reaches the one of that name', async () => {
+  const at = await scene();
+  const twin = await member(server, 'evil', at.victim.user);
+  await at.attacker.must('emit-user-then-ok', { userId: at.victim.user });
+  await twin.next('deed');
+  await heardNothing(at);
+  assert.deepEqual(at.victim.all('deed'), []);
+});
+
+test('attack: a forged message: it cannot be marked as read', async () => {
+  const at = await scene();
+  assertFailed(await at.attacker.ask('mark-read-then-ok', { messageId: at.messageId }), 'not-found');
+  await heardNothing(at);
+});
+
+test('attack: a forged key: each tenant has its own of that name', async () => {
+  const at = await scene();
+  await at.victim.must('kv-set-then-ok', { key: at.key });
+  assert.equal((await at.attacker.must('kv-get', { key: at.key })).value, null);
+  await at.attacker.must('kv-delete-then-ok', { key: at.key });
+  assert.equal((await at.victim.must('kv-get', { key: at.key })).value, 'a deed');
+  // `a:b` and `c`, `a` and `b:c`: whatever a key begins with, it is the key.
+  for (const prefix of ['good', 'good:event', 'event', '/good', 'tenant:good', '..', '../good']) {
+    for (const between of [':', '/', '\u0001', '.']) {
+      const key = `${prefix}${between}${at.key}`;
+      assert.equal((await at.attacker.must('kv-get', { key })).value, null, JSON.stringify(key));
+    }
+  }
+});
+
+test('attack: a token of one tenant is none of the other, whatever it claims', async () => {
+  const evil = (claims) => token('mallory', claims, { secret: 'the secret of evil, longer than 32 bytes' });
+  for (const claims of [{}, { tenant: 'good' }, { tenant: 'good', tid: 'good', namespace: '/good' }]) {
+    const error = await refused(server, { namespace: '/good', auth: { token: evil(claims) } });
+    assert.match(error.message, /^Authentication error/);
+  }
+  await connect(server, 'mallory', { namespace: '/evil', auth: { token: evil({ tenant: 'good' }) } });
+});
+
+test('attack: a namespace of no tenant is refused', async () => {
+  for (const namespace of ['/nobody', '/good/', '/GOOD', '/good%2f', '/evil/../good']) {
+    const error = await refused(server, { namespace, auth: { token: token('mallory') } });
+    assert.ok(error.message.length > 0, namespace);
+  }
+});

@@ -1,0 +1,77 @@
+// Handlers of one tenant that run wild: their own events fail, the server stays, its memory comes back, and the other
+// tenant's events are all answered.
+import assert from 'node:assert/strict';
+import { assertGapless } from './lib/assert.mjs';
+import { freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { member, residentBytes, startTenants, Steady } from './lib/tenants.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const MIB = 1024 * 1024;
+/** What the server may hold more after each attack than before all: three handlers' memories. */
+const MEMORY_BOUND = 48 * MIB;
+/** Events of each attack, and how many of them at once. */
+const EVENTS = 60;
+const AT_ONCE = 20;
+
+// Each: the event, what it takes, and the codes that its answers may have.
+const ATTACKS = {
+  'a loop': ['nothing-then-loop', {}, ['timeout']],
+  'a memory bomb': ['nothing-then-memory', {}, ['handler-failed', 'timeout']],
+  'deep recursion': ['nothing-then-stack', {}, ['handler-failed']],
+  'a million calls of the host': ['nothing-then-host-calls', { count: 1_000_000 }, ['handler-failed']],
+  'a huge call': ['nothing-then-transfer', { count: 8 * MIB }, ['handler-failed', 'timeout']],
+  'a huge return': ['reply', { count: 4 * MIB }, ['handler-failed', 'timeout']],
+  'a panic': ['nothing-then-trap', {}, ['handler-failed']],
+  'a flood of the log': ['log', { message: 'x'.repeat(30_000) }, ['ok']],
+  'a flood of effects': ['fault', { message: 'effects', count: 900 }, ['quota-exceeded']],
+};
+// The budget of a tenant would end the attack early; here each event is to meet the limits of an event.
+const server = await startTenants({
+  evil: { quota: { guest_cpu: '1000s' } },
+  good: { quota: { guest_cpu: '1000s' } },
+  config: { limits: { events_per_second: 10_000, event_burst: 10_000 } },
+});
+const victim = await member(server, 'good', 'victim');
+const attackers = [];
+for (let n = 0; n < AT_ONCE; n += 1) attackers.push(await member(server, 'evil', `attacker-${n}`));
+
+/** All events of an attack: how often each code was answered. */
+async function attack(name) {
+  const [event, deed] = ATTACKS[name];
+  const codes = {};
+  await Promise.all(attackers.map(async (attacker) => {
+    for (let n = 0; n < EVENTS / AT_ONCE; n += 1) {
+      const answer = await attacker.ask(event, deed);
+      const code = answer.ok === false ? answer.error.code : 'ok';
+      codes[code] = (codes[code] ?? 0) + 1;
+    }
+  }));
+  return codes;
+}
+
+const warm = freshRoom('warm');
+await victim.join(warm);
+for (let n = 0; n < 200; n += 1) await victim.post(warm, 'warm');
+const before = residentBytes(server);
+
+for (const [name, [, , expected]] of Object.entries(ATTACKS)) {
+  test(`attack: ${name}: only its own events fail`, async () => {
+    const room = freshRoom();
+    await victim.join(room);
+    const steady = new Steady(victim, room);
+    await eventually(() => steady.answered > 0, 'a first message of the other tenant');
+
+    const codes = await attack(name);
+
+    const answered = await steady.stop();
+    assertGapless(await victim.history(room), answered);
+    assert.equal(Object.values(codes).reduce((sum, count) => sum + count, 0), EVENTS, 'each event is answered');
+    assert.deepEqual(Object.keys(codes).filter((code) => !expected.includes(code)), [], JSON.stringify(codes));
+    assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
+    await eventually(() => residentBytes(server) < before + MEMORY_BOUND,
+      `the memory to come back to ${(before + MEMORY_BOUND) / MIB} MiB`);
+    assert.equal(victim.connects, 1, 'no connection was lost');
+    assert.ok(attackers.every((attacker) => attacker.connects === 1));
+  });
+}

@@ -1,0 +1,58 @@
+// Two tenants on one server: `evil`, whose handler of events is the guest `hostile`, and `good`, with the shipped ones.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { connect } from './client.mjs';
+import { guest, startServer } from './server.mjs';
+import { token } from './token.mjs';
+
+const secretOf = (tenant) => `the secret of ${tenant}, longer than 32 bytes`;
+
+/** Starts it. `evil` and `good` are further tables of the tenants, `config` of the server. */
+export function startTenants({ evil = {}, good = {}, config = {} } = {}) {
+  const tenant = (name, tables) => ({ auth: { keys: [{ algorithm: 'HS256', secret: secretOf(name) }] }, ...tables });
+  const handlers = { event: { component: guest('hostile') } };
+  return startServer({
+    config: {
+      ...config,
+      tenants: { evil: tenant('evil', { handlers, ...evil }), good: tenant('good', { handlers, ...good }) },
+    },
+  });
+}
+
+/** A client of one of the tenants. */
+export function member(server, tenant, user) {
+  return connect(server, user, { namespace: `/${tenant}`, auth: { token: token(user, {}, { secret: secretOf(tenant) }) } });
+}
+
+/** The memory that the server's process holds, in bytes. */
+export function residentBytes(server) {
+  const [, kilobytes] = readFileSync(`/proc/${server.pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+) kB$/m);
+  return Number(kilobytes) * 1024;
+}
+
+/** Posts one message after the other until told to stop. */
+export class Steady {
+  #going = true;
+  #done;
+  answered = 0;
+  failures = [];
+
+  constructor(client, room) {
+    this.#done = (async () => {
+      while (this.#going) {
+        const answer = await client.ask('send-message', { roomId: room, content: `message ${this.answered}` });
+        if (answer.ok) this.answered += 1;
+        else this.failures.push(answer);
+      }
+    })();
+  }
+
+  /** Stops; every message must have been answered ok. */
+  async stop() {
+    this.#going = false;
+    await this.#done;
+    assert.deepEqual(this.failures, []);
+    assert.ok(this.answered > 0);
+    return this.answered;
+  }
+}
