@@ -4,7 +4,11 @@ import assert from 'node:assert/strict';
 /** A failed acknowledgement in its full shape, with `code`. */
 export function assertFailed(answer, code) {
   assert.equal(answer?.ok, false, `expected ${code}, got ${JSON.stringify(answer)?.slice(0, 500)}`);
-  assert.deepEqual(Object.keys(answer.error).sort(), ['code', 'message', 'retryable'], JSON.stringify(answer));
+  const { retryAfterMs, ...error } = answer.error;
+  assert.deepEqual(Object.keys(error).sort(), ['code', 'message', 'retryable'], JSON.stringify(answer));
+  if (retryAfterMs !== undefined) {
+    assert.ok(Number.isInteger(retryAfterMs) && retryAfterMs > 0 && error.retryable, JSON.stringify(answer));
+  }
   assert.equal(answer.error.code, code, JSON.stringify(answer));
   assert.equal(typeof answer.error.message, 'string');
   assert.ok(answer.error.message.length > 0, 'an error says something');
