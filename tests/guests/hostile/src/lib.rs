@@ -30,6 +30,7 @@ struct Answer {
     value: Option<String>,
     bytes: usize,
     /// What `spy` saw.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     seen: Vec<String>,
 }
 
