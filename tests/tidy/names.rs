@@ -19,7 +19,10 @@ const LIBRARIES: [(&[&str], &[&str]); 9] = [
     (&["toml"], &["host/src/config/"]),
     (&["rmp"], &["host/src/cluster/bus"]),
     (&["clap"], &["host/src/cli/", "host/src/main.rs"]),
-    (&["axum", "tower_http"], &["host/src/admin/", "host/src/app", "host/src/socket/"]),
+    (
+        &["axum", "tower_http"],
+        &["host/src/admin/", "host/src/app", "host/src/socket/"],
+    ),
     (&["tracing_subscriber"], &["host/src/cli/", "host/src/config/"]),
 ];
 

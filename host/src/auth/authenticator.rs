@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::error::AuthError;
 use super::identity::{Identity, Verified};
+use super::jwks::{JwksSource, KeyRing};
 use super::key::Key;
 use super::revocation::{Revocation, Revocations};
 use crate::id::{InvalidId, TenantId, UserId};
@@ -23,6 +24,8 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 pub struct Policy {
     /// The keys, tried in this order.
     pub keys: Vec<Key>,
+    /// Where further keys are published.
+    pub jwks: Vec<JwksSource>,
     /// When not empty, a token's `aud` must have one of these.
     pub audience: Vec<String>,
     /// When not empty, a token's `iss` must be one of these.
@@ -36,26 +39,26 @@ pub struct Policy {
 /// Verifies tokens for one tenant.
 pub struct Authenticator {
     tenant: TenantId,
-    keys: Vec<(Key, Validation)>,
+    keys: Vec<Key>,
+    rings: Vec<KeyRing>,
+    policy: Policy,
     leeway_ms: u64,
     revocations: ArcSwap<Revocations>,
 }
 
 impl Authenticator {
     /// Takes the tenant's name from the configuration and what it accepts. Without keys every token is refused.
+    /// Begins to read published key sets, if there are any, for which it needs a runtime.
     ///
     /// # Errors
     /// When the name is no tenant's name.
     pub fn new(tenant: &str, policy: &Policy) -> Result<Self, InvalidId> {
-        let keys = policy
-            .keys
-            .iter()
-            .map(|key| (key.clone(), validation(key, policy)))
-            .collect();
         let leeway_ms = u64::try_from(policy.leeway.as_millis()).unwrap_or(u64::MAX);
         Ok(Self {
             tenant: TenantId::assume_verified(tenant)?,
-            keys,
+            keys: policy.keys.clone(),
+            rings: policy.jwks.iter().cloned().map(KeyRing::open).collect(),
+            policy: policy.clone(),
             leeway_ms,
             revocations: ArcSwap::default(),
         })
@@ -82,6 +85,35 @@ impl Authenticator {
     #[must_use]
     pub fn has_expired(&self, identity: &Identity, now_ms: u64) -> bool {
         identity.expires_at_ms().saturating_add(self.leeway_ms) <= now_ms
+    }
+
+    /// The same as [`verify`](Self::verify), but a token that names a key which is not known waits for another look at
+    /// the published key sets, which all such tokens share.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub async fn verify_fresh(&self, token: &str, now_ms: u64) -> Result<Identity, AuthError> {
+        let verified = self.verify(token, now_ms);
+        if !matches!(verified, Err(AuthError::Unverified)) || !self.names_unknown_key(token) {
+            return verified;
+        }
+        futures_util::future::join_all(self.rings.iter().map(KeyRing::look_again)).await;
+        self.verify(token, now_ms)
+    }
+
+    fn names_unknown_key(&self, token: &str) -> bool {
+        let kid = decode_header(token).ok().and_then(|header| header.kid);
+        !self.rings.is_empty()
+            && !self
+                .all_keys()
+                .iter()
+                .any(|key| key.id().is_some() && key.id() == kid.as_deref())
+    }
+
+    /// The tenant's own keys, then the published ones.
+    fn all_keys(&self) -> Vec<Key> {
+        let published = self.rings.iter().flat_map(|ring| ring.keys().to_vec());
+        self.keys.iter().cloned().chain(published).collect()
     }
 
     /// Verifies a token. `now_ms` is the time in milliseconds since the Unix epoch.
@@ -136,11 +168,12 @@ impl Authenticator {
         if header.crit.is_some() {
             return Err(AuthError::Malformed);
         }
-        for (key, validation) in self.candidates(header.kid.as_deref()) {
+        let keys = self.all_keys();
+        for key in candidates(&keys, header.kid.as_deref()) {
             if key.algorithm().to_library() != header.alg {
                 continue;
             }
-            match decode::<Box<RawValue>>(token, &key.decoding, validation) {
+            match decode::<Box<RawValue>>(token, &key.decoding, &validation(key, &self.policy)) {
                 Ok(data) => return Ok(data.claims),
                 Err(error) => match refusal(error.kind()) {
                     AuthError::Unverified => {}
@@ -150,17 +183,17 @@ impl Authenticator {
         }
         Err(AuthError::Unverified)
     }
+}
 
-    /// The keys a token may be verified with. A `kid` that some key has selects those keys. One that none has says
-    /// nothing about keys without an id, such as a single JWT_SECRET.
-    fn candidates<'a>(&'a self, kid: Option<&'a str>) -> impl Iterator<Item = &'a (Key, Validation)> {
-        let known = self.keys.iter().any(|(key, _)| key.id() == kid);
-        self.keys.iter().filter(move |(key, _)| match kid {
-            None => true,
-            Some(_) if known => key.id() == kid,
-            Some(_) => key.id().is_none(),
-        })
-    }
+/// The keys a token may be verified with. A `kid` that some key has selects those keys. One that none has says
+/// nothing about keys without an id, such as a single JWT_SECRET.
+fn candidates<'a>(keys: &'a [Key], kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
+    let known = keys.iter().any(|key| key.id() == kid);
+    keys.iter().filter(move |key| match kid {
+        None => true,
+        Some(_) if known => key.id() == kid,
+        Some(_) => key.id().is_none(),
+    })
 }
 
 /// What the library checks for a key. It would judge times by the system's clock, so those are left to

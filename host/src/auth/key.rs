@@ -175,6 +175,17 @@ impl Key {
         })
     }
 
+    /// From a member of a key set that has been looked at.
+    pub(super) fn from_jwk(algorithm: Algorithm, jwk: &jsonwebtoken::jwk::Jwk) -> Result<Self, KeyError> {
+        let decoding = DecodingKey::from_jwk(jwk).map_err(|_| KeyError::NotThisKind(algorithm))?;
+        Ok(Self {
+            algorithm,
+            id: None,
+            decoding,
+            encoding: None,
+        })
+    }
+
     /// Gives the key an id, which tokens may name in their header (`kid`).
     #[must_use]
     pub fn with_id(mut self, id: &str) -> Self {

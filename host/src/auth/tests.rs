@@ -67,6 +67,7 @@ fn policy(keys: Vec<Key>) -> Policy {
         audience: Vec::new(),
         issuer: Vec::new(),
         leeway: Duration::from_millis(LEEWAY_MS),
+        jwks: Vec::new(),
         expiring_notice: std::time::Duration::from_secs(60),
     }
 }

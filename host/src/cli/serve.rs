@@ -18,7 +18,7 @@ use crate::config::{Config, LogFormat, no_key_help};
 /// A wrong configuration, or why the server could not start.
 pub fn serve(args: &ServeArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
-    if config.auth.keys.is_empty() {
+    if config.auth.keys.is_empty() && config.auth.jwks.is_empty() {
         return Err(Failure::Usage(no_key_help()));
     }
     run(config, None)

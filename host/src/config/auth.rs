@@ -2,18 +2,21 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use toml::Value;
 
 use super::error::{ConfigError, Errors};
-use super::kinds::Kind;
+use super::kinds::{Kind, Switch, Time};
 use super::reader::{Reader, Source};
 use super::sections::{Auth, Section};
-use crate::auth::{Algorithm, Key, MIN_SECRET_BYTES, Policy};
+use crate::auth::{Algorithm, JwksLocation, JwksSource, Key, MIN_SECRET_BYTES, Policy};
 
 /// Fewest bytes of `JWT_SECRET`. Fewer than [`MIN_SECRET_BYTES`] are a warning only, since a server that is to
 /// replace another one has to take the secret that is there.
 pub const MIN_ENVIRONMENT_SECRET_BYTES: usize = 16;
+/// The longest time between two looks at a published key set.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MAKE_SECRET: &str = "make one with: openssl rand -hex 32";
 
 /// What `serve` says when no key is configured.
@@ -38,6 +41,11 @@ secret_file = \"jwt-secret\"         # or secret = \"...\"
 algorithm = \"RS256\"                # also PS256, ES256, EdDSA
 kid = \"2026-01\"                    # the key that tokens name in their header; optional
 public_key_file = \"issuer.pem\"     # or public_key = \"-----BEGIN PUBLIC KEY-----...\"
+
+[[auth.jwks]]                        # a published key set (RFC 7517)
+url = \"https://issuer.example.org/.well-known/jwks.json\"   # or file = \"jwks.json\"
+refresh = \"10m\"                    # how often it is read
+unknown_key_refresh = \"30s\"        # at most as often as this for tokens with a key that is not known
 ";
 
 /// Reads `[auth]`; the secret of the environment, if there is one, takes the place of the file's keys.
@@ -50,6 +58,10 @@ pub(super) fn read(
     let mut reader = Reader::of(source, Auth::TABLE, errors);
     let auth = Auth::read(&mut reader);
     let file_keys = reader.take("keys");
+    let jwks = match reader.take("jwks") {
+        None => Some(Vec::new()),
+        Some(value) => jwks(&mut reader, value),
+    };
     let keys = match environment_secret {
         Some(secret) => {
             if file_keys.is_some() {
@@ -60,9 +72,10 @@ pub(super) fn read(
         None => file_keys.map_or(Some(Vec::new()), |value| keys(&mut reader, value)),
     };
     reader.report_unknown_keys();
-    let (auth, keys) = (auth?, keys?);
+    let (auth, keys, jwks) = (auth?, keys?, jwks?);
     Some(Policy {
         keys,
+        jwks,
         audience: auth.audience,
         issuer: auth.issuer,
         leeway: auth.leeway,
@@ -106,6 +119,51 @@ fn keys(reader: &mut Reader<'_, '_>, value: &Value) -> Option<Vec<Key>> {
         .map(|(at, item)| key(reader.inside(Some(item), format!("auth.keys[{at}]")), &source.base))
         .collect();
     keys.into_iter().collect()
+}
+
+fn jwks(reader: &mut Reader<'_, '_>, value: &Value) -> Option<Vec<JwksSource>> {
+    let source = reader.source();
+    let items = source.table.get(Auth::TABLE).and_then(|auth| auth.get("jwks"));
+    let Some(items) = items.and_then(Value::as_array) else {
+        let error = ConfigError::new("auth.jwks", "is not a list of tables").help("write each source as [[auth.jwks]]");
+        return reader.refuse(error.value(value));
+    };
+    let sources: Vec<_> = items
+        .iter()
+        .enumerate()
+        .map(|(at, item)| jwks_source(reader.inside(Some(item), format!("auth.jwks[{at}]")), &source.base))
+        .collect();
+    sources.into_iter().collect()
+}
+
+fn jwks_source(mut reader: Reader<'_, '_>, base: &Path) -> Option<JwksSource> {
+    if !reader.is_table() {
+        return None;
+    }
+    let (file, url) = (reader.optional("file", &Line), reader.optional("url", &Line));
+    let allow_http = reader.setting("allow_http", "false", &Switch);
+    let refresh = reader.setting("refresh", "\"10m\"", &Time(Duration::from_secs(1), DAY));
+    let unknown = reader.setting("unknown_key_refresh", "\"30s\"", &Time(Duration::from_secs(1), DAY));
+    let location = match (file?, url?) {
+        (Some(file), None) => Some(JwksLocation::File(base.join(file))),
+        (None, Some(url)) if url.starts_with("https://") || (allow_http? && url.starts_with("http://")) => {
+            Some(JwksLocation::Url(url))
+        }
+        (None, Some(_)) => {
+            let error = ConfigError::new(reader.path_of("url"), "is no address of https");
+            reader.refuse(error.help("http:// needs allow_http = true: whoever is on the way could name any key"))
+        }
+        _ => {
+            let error = ConfigError::new(reader.path_of("url"), "is the set, or file is");
+            reader.refuse(error.allowed("exactly one of url, file"))
+        }
+    };
+    reader.report_unknown_keys();
+    Some(JwksSource {
+        location: location?,
+        refresh: refresh?,
+        unknown_key_refresh: unknown?,
+    })
 }
 
 /// Where a key's bytes come from.

@@ -249,11 +249,12 @@ impl Control {
             .document
             .active
             .is_some_and(|active| !deployed.loaded.contains_key(&active));
-        if missing && let Some(before) = known.document.active {
-            if let Some(handler) = known.loaded.get(&before) {
-                deployed.loaded.insert(before, handler.clone());
-                deployed.document.active = Some(before);
-            }
+        if missing
+            && let Some(before) = known.document.active
+            && let Some(handler) = known.loaded.get(&before)
+        {
+            deployed.loaded.insert(before, handler.clone());
+            deployed.document.active = Some(before);
         }
         live.handlers.insert(name, deployed);
         live.route();

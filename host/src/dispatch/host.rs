@@ -76,7 +76,13 @@ pub(super) async fn history(
 /// `refresh-token`: a newer token of the same user of the same tenant.
 pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, token: &str) {
     in_turn(session).await;
-    let error = match session.tenant.settings().authenticator.verify(token, arrival.at_ms) {
+    let error = match session
+        .tenant
+        .settings()
+        .authenticator
+        .verify_fresh(token, arrival.at_ms)
+        .await
+    {
         Ok(identity) if identity.user() == session.connection.identity.load().user() => {
             let expires_at = identity.expires_at_ms();
             session.connection.identity.store(Arc::new(identity));

@@ -136,7 +136,7 @@ pub(super) fn register(
             let door = door.clone();
             async move {
                 let door = door.get().ok_or_else(|| Refused("the server is starting".to_owned()))?;
-                door.enter(&socket, handshake.ok())
+                door.enter(&socket, handshake.ok()).await
             }
         }
     };
@@ -173,7 +173,7 @@ pub(super) fn register(
 impl Door {
     /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
     /// what the client sends then must find its handlers in place.
-    fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
+    async fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
         let peer = transport(socket.req_parts());
         if self.services.draining.load(Ordering::Relaxed) {
             // A client that is refused does not try again; one whose transport ends does.

@@ -67,6 +67,7 @@ impl World {
             audience: Vec::new(),
             issuer: Vec::new(),
             leeway: Duration::ZERO,
+            jwks: Vec::new(),
             expiring_notice: std::time::Duration::from_secs(60),
         };
         let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;

@@ -119,6 +119,8 @@ impl Launcher {
             });
         }
         let data = tempfile::Builder::new().prefix("data-").tempdir_in(&self.out_dir)?;
+        // What one connection or tenant may do is not what is measured.
+        std::fs::write(data.path().join("bench.toml"), LIMITS)?;
         let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
         let (reader, writer) = std::io::pipe()?;
         let mut command = self.command(subject);
@@ -177,9 +179,28 @@ impl Launcher {
             None => Command::new(program),
         };
         command.arg(argument);
+        if subject != Subject::Node {
+            command.args(["--config", "bench.toml"]);
+        }
         command
     }
 }
+
+/// Parlance's configuration.
+const LIMITS: &str = "\
+[limits]
+events_per_second = 1000000
+event_burst = 1000000
+bytes_per_second = \"1GiB\"
+byte_burst = \"1GiB\"
+[quota]
+connections = 10000000
+connections_per_user = 1000000
+events_per_second = 10000000
+event_burst = 10000000
+guest_cpu = \"1000s\"
+instances = 10000
+";
 
 /// A running server. Dropping it kills the process, unless somebody else started it.
 pub(crate) struct Server {

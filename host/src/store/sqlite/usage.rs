@@ -1,6 +1,7 @@
 //! What each tenant keeps, as the writer knows it: read once, counted in memory, written with each transaction.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
@@ -58,15 +59,13 @@ fn over(usage: Usage, more: Usage, quota: StorageQuota) -> Option<Kept> {
 
 impl Usages {
     fn counted(&mut self, db: &Connection, tenant: i64) -> Result<&mut Counted> {
-        if !self.known.contains_key(&tenant) {
-            let usage = read(db, tenant)?;
-            self.known.insert(tenant, Counted { usage, changed: false });
+        match self.known.entry(tenant) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => Ok(unknown.insert(Counted {
+                usage: read(db, tenant)?,
+                changed: false,
+            })),
         }
-        // It is there by now.
-        Ok(self.known.entry(tenant).or_insert(Counted {
-            usage: Usage::default(),
-            changed: false,
-        }))
     }
 
     pub(super) fn of(&mut self, db: &Connection, tenant: i64) -> Result<Usage> {

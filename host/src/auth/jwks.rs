@@ -1,0 +1,211 @@
+//! Keys that somebody else publishes as a JSON Web Key Set (RFC 7517), in a file or at a URL.
+//!
+//! One task for each source reads the set at intervals, and sooner when a token names a key that is not known, though
+//! not more often than at a bounded rate. A set that cannot be read, or has no key that we can use, changes nothing:
+//! the last good one stays.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::key::{Algorithm, Key};
+
+/// Where a set comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum JwksLocation {
+    /// A file, which is read again at each interval.
+    File(PathBuf),
+    /// An address, of `https` unless the operator says otherwise.
+    Url(String),
+}
+
+/// A source of keys; `[[auth.jwks]]` in the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwksSource {
+    /// Where the set comes from.
+    pub location: JwksLocation,
+    /// Time between two looks.
+    pub refresh: Duration,
+    /// Fewest time between two looks that tokens with an unknown key cause.
+    pub unknown_key_refresh: Duration,
+}
+
+/// How long a look may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a token with an unknown key waits for a look.
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Bytes of a set.
+const SET_BYTES: usize = 256 * 1024;
+/// Keys of a set that are used; further ones are left out.
+const SET_KEYS: usize = 100;
+/// Characters of base64url in an RSA modulus of 2048 bits, the fewest that count as strong.
+const RSA_MODULUS_CHARS: usize = 342;
+
+/// The keys of one source, kept up to date while this lives.
+pub(super) struct KeyRing {
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+struct Shared {
+    source: JwksSource,
+    keys: ArcSwap<Vec<Key>>,
+    /// Somebody has a token with an unknown key.
+    wanted: Notify,
+    /// How many looks have ended.
+    looks: watch::Sender<u64>,
+}
+
+impl Drop for KeyRing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl KeyRing {
+    /// Begins to look. Needs a runtime.
+    pub(super) fn open(source: JwksSource) -> Self {
+        let shared = Arc::new(Shared {
+            source,
+            keys: ArcSwap::default(),
+            wanted: Notify::new(),
+            looks: watch::Sender::new(0),
+        });
+        let task = tokio::spawn(shared.clone().run());
+        Self { shared, task }
+    }
+
+    /// The last good set.
+    pub(super) fn keys(&self) -> Arc<Vec<Key>> {
+        self.shared.keys.load_full()
+    }
+
+    /// Asks for a look and waits until one has ended, or patience has.
+    pub(super) async fn look_again(&self) {
+        let mut looks = self.shared.looks.subscribe();
+        looks.borrow_and_update();
+        self.shared.wanted.notify_one();
+        // Whether it has changed is seen by looking at the keys.
+        let _ = tokio::time::timeout(PATIENCE, looks.changed()).await;
+    }
+}
+
+impl Shared {
+    async fn run(self: Arc<Self>) {
+        let mut failing = false;
+        loop {
+            let began = Instant::now();
+            match tokio::time::timeout(TIMEOUT, read(&self.source.location)).await {
+                Ok(Ok(keys)) => {
+                    if failing {
+                        tracing::info!(source = %self.source.location, keys = keys.len(), "the key set can be read again");
+                    }
+                    failing = false;
+                    self.keys.store(Arc::new(keys));
+                }
+                failed => {
+                    let why = match failed {
+                        Ok(Err(error)) => format!("{error:#}"),
+                        _ => "it took too long".to_owned(),
+                    };
+                    if !failing {
+                        tracing::warn!(source = %self.source.location, "the key set cannot be read, the last one stays: {why}");
+                    }
+                    failing = true;
+                }
+            }
+            self.looks.send_modify(|looks| *looks += 1);
+            // No source is asked more often than this, however many tokens name keys that nobody knows.
+            tokio::time::sleep_until(began + self.source.unknown_key_refresh).await;
+            let wait = if failing {
+                self.source.unknown_key_refresh
+            } else {
+                self.source.refresh
+            };
+            let _ = tokio::time::timeout_at(
+                began + wait.max(self.source.unknown_key_refresh),
+                self.wanted.notified(),
+            )
+            .await;
+        }
+    }
+}
+
+impl std::fmt::Display for JwksLocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+async fn read(location: &JwksLocation) -> anyhow::Result<Vec<Key>> {
+    let text = match location {
+        JwksLocation::File(path) => {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || std::fs::read(path)).await??
+        }
+        JwksLocation::Url(url) => fetch(url).await?,
+    };
+    anyhow::ensure!(text.len() <= SET_BYTES, "it has more than {SET_BYTES} bytes");
+    let set: JwkSet = serde_json::from_slice(&text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
+    let keys: Vec<Key> = set.keys.iter().take(SET_KEYS).filter_map(usable).collect();
+    anyhow::ensure!(!keys.is_empty(), "it has no key that can be used here");
+    Ok(keys)
+}
+
+/// No redirects: who may say which keys count is the address that the operator wrote.
+async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .build()?;
+    let mut response = client.get(url).header("accept", "application/json").send().await?;
+    anyhow::ensure!(response.status().is_success(), "the answer was {}", response.status());
+    let mut text = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        anyhow::ensure!(
+            text.len() + chunk.len() <= SET_BYTES,
+            "it has more than {SET_BYTES} bytes"
+        );
+        text.extend_from_slice(&chunk);
+    }
+    Ok(text)
+}
+
+/// The key, if it is public, strong, for signatures, and of an algorithm that we know. A secret that somebody
+/// publishes is none.
+fn usable(jwk: &Jwk) -> Option<Key> {
+    if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
+        return None;
+    }
+    let algorithm = match (&jwk.algorithm, jwk.common.key_algorithm) {
+        (AlgorithmParameters::RSA(rsa), alg) if rsa.n.len() >= RSA_MODULUS_CHARS => match alg {
+            None | Some(KeyAlgorithm::RS256) => Algorithm::Rs256,
+            Some(KeyAlgorithm::PS256) => Algorithm::Ps256,
+            Some(_) => return None,
+        },
+        (AlgorithmParameters::EllipticCurve(ec), None | Some(KeyAlgorithm::ES256))
+            if ec.curve == EllipticCurve::P256 =>
+        {
+            Algorithm::Es256
+        }
+        (AlgorithmParameters::OctetKeyPair(pair), None | Some(KeyAlgorithm::EdDSA))
+            if pair.curve == EllipticCurve::Ed25519 =>
+        {
+            Algorithm::EdDsa
+        }
+        _ => return None,
+    };
+    let key = Key::from_jwk(algorithm, jwk).ok()?;
+    Some(match &jwk.common.key_id {
+        Some(id) => key.with_id(id),
+        None => key,
+    })
+}
