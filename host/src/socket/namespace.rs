@@ -186,16 +186,13 @@ impl Door {
             return Err(Refused("the tenant is suspended".to_owned()));
         }
         let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
-        let identity = self
-            .tenant
-            .settings()
-            .authenticator
-            .verify(&token, now_ms())
-            .map_err(|error| {
-                self.services.metrics.refused.inc();
-                tracing::debug!(tenant = %self.tenant.id(), code = error.code(), "a connection was refused");
-                Refused(error.to_string())
-            })?;
+        let settings = self.tenant.settings();
+        let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;
+        let identity = verified.map_err(|error| {
+            self.services.metrics.refused.inc();
+            tracing::debug!(tenant = %self.tenant.id(), code = error.code(), "a connection was refused");
+            Refused(error.to_string())
+        })?;
         if self.sessions.len() >= self.connections {
             self.services.metrics.refused.inc();
             return Err(Refused(
