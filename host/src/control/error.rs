@@ -3,7 +3,7 @@
 use crate::store::StoreError;
 use crate::store::catalog::Conflict;
 
-/// See the [module](self).
+/// Why an operator's wish was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// What was sent is wrong; every problem, each with the key it concerns.
