@@ -46,8 +46,12 @@ pub struct DeployArgs {
     pub server: ServerArgs,
 }
 
-/// `parlance promote` and, with `--to`, `parlance rollback`.
+/// `parlance promote`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  parlance promote --tenant acme
+  parlance promote moderation --tenant acme")]
 pub struct PromoteArgs {
     /// The handler's name; may be left out when the tenant has only one.
     #[arg(value_name = "HANDLER")]
@@ -79,6 +83,10 @@ pub struct RollbackArgs {
 
 /// `parlance versions`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  parlance versions --tenant acme
+  parlance versions --json")]
 pub struct VersionsArgs {
     /// Whose handlers.
     #[command(flatten)]
@@ -200,6 +208,9 @@ pub struct RevokeArgs {
 
 /// `parlance audit`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  parlance audit --tenant acme --limit 20")]
 pub struct AuditArgs {
     /// Only this tenant's entries.
     #[arg(long, value_name = "TENANT")]

@@ -49,13 +49,15 @@ impl Remote {
             Some(path) => {
                 std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?
             }
-            None => env("PARLANCE_ADMIN_TOKEN").ok_or_else(|| {
-                Failure::Usage(
+            None => env("PARLANCE_ADMIN_TOKEN")
+                .filter(|token| !token.is_empty())
+                .ok_or_else(|| {
+                    Failure::Usage(
                     "there is no admin token: set PARLANCE_ADMIN_TOKEN to the one the server was started with, or name \
                      a file that holds one with --token-file"
                         .to_owned(),
                 )
-            })?,
+                })?,
         };
         let http = reqwest::Client::builder()
             .build()

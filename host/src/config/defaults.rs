@@ -13,7 +13,8 @@ use super::{admin, tenants};
 /// How tenants look in the file.
 const TENANTS_EXAMPLE: &str = "\
 # Further tenants. Each has the tables auth, limits, sandbox, quota, grants and handlers with the keys above. What
-# one does not set of limits, sandbox and quota is as above; auth, grants and handlers are its own. Clients of this one use the namespace /acme.
+# one does not set of limits, sandbox and quota is as above; auth, grants and handlers are its own. Clients of this
+# one use the namespace /acme.
 # [[tenants.acme.auth.keys]]
 # algorithm = \"HS256\"
 # secret_file = \"acme-secret\"

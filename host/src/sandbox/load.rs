@@ -238,7 +238,7 @@ impl Sandbox {
         let compiled = match known {
             Some(compiled) => compiled,
             None => {
-                let compiled = Arc::new(self.compile(bytes, sha256)?);
+                let compiled = Arc::new(self.compile(&info, bytes, sha256)?);
                 let mut all = self.compiled.lock();
                 all.retain(|_, other| other.strong_count() > 0);
                 all.insert(sha256, Arc::downgrade(&compiled));
@@ -254,12 +254,16 @@ impl Sandbox {
         Ok(Handler::new(self, compiled, http, info))
     }
 
-    fn compile(self: &Arc<Self>, bytes: &[u8], sha256: [u8; 32]) -> Result<Compiled, LoadError> {
+    fn compile(self: &Arc<Self>, info: &HandlerInfo, bytes: &[u8], sha256: [u8; 32]) -> Result<Compiled, LoadError> {
         check_header(bytes)?;
         // `from_binary` takes neither text nor precompiled code, which would be run as it is.
         let component =
             Component::from_binary(&self.engine, bytes).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
         let (linker, sends_http) = self.linker_for(&component);
+        // Said first: what else is wrong with it does not matter before that.
+        if sends_http && info.grants.http.is_empty() {
+            return Err(LoadError::NotGranted);
+        }
         let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
