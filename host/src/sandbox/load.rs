@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
 use super::bindings::exports::parlance::chat as exports;
+use super::cache::{Cache, Key};
 use super::call::{CallState, detail};
+use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::http::HttpClient;
 use super::meter::GuestLimits;
@@ -81,6 +84,30 @@ pub enum LoadError {
     /// It does not compile.
     #[error("the component does not compile: {0}")]
     Compile(String),
+    /// It takes longer to compile than `sandbox.compile_time`.
+    #[error(
+        "the component takes longer than {} to compile (sandbox.compile_time)",
+        humantime::format_duration(*max)
+    )]
+    CompileTime {
+        /// The limit.
+        max: Duration,
+    },
+    /// It needs more memory to compile than `sandbox.compile_memory`.
+    #[error("the component needs more than {max} bytes of memory to compile (sandbox.compile_memory)")]
+    CompileMemory {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Its code is out of all proportion.
+    #[error("the component's compiled code has more than {max} bytes, eight times sandbox.component_size")]
+    CompiledTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The process that compiles could not be run, or died.
+    #[error("the process that compiles components failed: {0}")]
+    Compiler(String),
     /// It wants what the host does not offer.
     #[error("the component imports what the host does not offer: {0}")]
     Imports(String),
@@ -227,24 +254,31 @@ impl Sandbox {
     /// # Errors
     /// What is wrong with the component.
     pub fn load(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
+        self.load_by(&self.compiler, info, bytes)
+    }
+
+    /// The same for a component that came with the server: it is compiled in this process.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_trusted(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
+        self.load_by(&Compiler::InProcess, info, bytes)
+    }
+
+    fn load_by(
+        self: &Arc<Self>,
+        compiler: &Compiler,
+        info: Arc<HandlerInfo>,
+        bytes: &[u8],
+    ) -> Result<Handler, LoadError> {
         if bytes.len() > self.limits.component_size {
             return Err(LoadError::TooLarge {
                 got: bytes.len(),
                 max: self.limits.component_size,
             });
         }
-        let sha256 = Sha256::digest(bytes).into();
-        let known = self.compiled.lock().get(&sha256).and_then(Weak::upgrade);
-        let compiled = match known {
-            Some(compiled) => compiled,
-            None => {
-                let compiled = Arc::new(self.compile(bytes, sha256)?);
-                let mut all = self.compiled.lock();
-                all.retain(|_, other| other.strong_count() > 0);
-                all.insert(sha256, Arc::downgrade(&compiled));
-                compiled
-            }
-        };
+        check_header(bytes)?;
+        let compiled = self.compiled(compiler, bytes)?;
         // The code is shared between tenants, the grant is not.
         let http = match compiled.sends_http {
             false => None,
@@ -254,14 +288,76 @@ impl Sandbox {
         Ok(Handler::new(self, compiled, http, info))
     }
 
-    fn compile(self: &Arc<Self>, bytes: &[u8], sha256: [u8; 32]) -> Result<Compiled, LoadError> {
-        check_header(bytes)?;
-        // `from_binary` takes neither text nor precompiled code, which would be run as it is.
-        let component =
-            Component::from_binary(&self.engine, bytes).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let (linker, sends_http) = self.linker_for(&component);
+    /// What all handlers with these bytes share: in use already, from the cache, or compiled now.
+    fn compiled(self: &Arc<Self>, compiler: &Compiler, bytes: &[u8]) -> Result<Arc<Compiled>, LoadError> {
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        if let Some(known) = self.in_use(&sha256) {
+            return Ok(known);
+        }
+        let cache = self.cache.as_ref();
+        let cache = cache.map(|cache| (cache, Key::of(&self.engine, &self.limits, &sha256)));
+        if let Some((cache, key)) = &cache
+            && let Some(compiled) = self.cached(cache, key, sha256)
+        {
+            return Ok(self.share(compiled));
+        }
+        let _one = self.compiling.lock();
+        // While this waited, another may have compiled the same.
+        if let Some(known) = self.in_use(&sha256) {
+            return Ok(known);
+        }
+        let code = compile(&self.engine, compiler, &self.limits, bytes)?;
+        let component = code
+            .load(&self.engine)
+            .map_err(|error| LoadError::Compiler(detail(&error)))?;
+        let compiled = self.link(&component, sha256)?;
+        if compiled.interfaces.is_empty() {
+            return Err(LoadError::NoExports);
+        }
+        try_out(self, &compiled.pre, &compiled.exports)?;
+        // Only what was tried out is kept: what comes from the cache is not tried again.
+        if let Some((cache, key)) = &cache {
+            cache.put(key, &code);
+        }
+        Ok(self.share(compiled))
+    }
+
+    fn in_use(&self, sha256: &[u8; 32]) -> Option<Arc<Compiled>> {
+        self.compiled.lock().get(sha256).and_then(Weak::upgrade)
+    }
+
+    fn share(&self, compiled: Compiled) -> Arc<Compiled> {
+        let mut all = self.compiled.lock();
+        if let Some(same) = all.get(&compiled.sha256).and_then(Weak::upgrade) {
+            return same;
+        }
+        let compiled = Arc::new(compiled);
+        all.retain(|_, other| other.strong_count() > 0);
+        all.insert(compiled.sha256, Arc::downgrade(&compiled));
+        compiled
+    }
+
+    fn cached(&self, cache: &Cache, key: &Key, sha256: [u8; 32]) -> Option<Compiled> {
+        let code = cache.get(key)?;
+        let linked = code
+            .load(&self.engine)
+            .map_err(|error| detail(&error))
+            .and_then(|component| self.link(&component, sha256).map_err(|error| error.to_string()));
+        match linked {
+            Ok(compiled) => Some(compiled),
+            Err(why) => {
+                tracing::warn!(why, "what the cache of compiled components holds is of no use; compiling anew");
+                cache.forget(key);
+                None
+            }
+        }
+    }
+
+    /// Links a component with what it may import.
+    fn link(&self, component: &Component, sha256: [u8; 32]) -> Result<Compiled, LoadError> {
+        let (linker, sends_http) = self.linker_for(component);
         let pre = linker
-            .instantiate_pre(&component)
+            .instantiate_pre(component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
         let exports = Exports {
             message: exports::on_message::GuestIndices::new(&pre).ok(),
@@ -275,10 +371,6 @@ impl Sandbox {
             .into_iter()
             .filter(|interface| exports.has(*interface))
             .collect();
-        if interfaces.is_empty() {
-            return Err(LoadError::NoExports);
-        }
-        try_out(self, &pre, &exports)?;
         Ok(Compiled {
             pre,
             exports,
