@@ -5,6 +5,7 @@ mod http;
 mod shutdown;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,7 +22,7 @@ use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
-use crate::sandbox::{EngineLimits, Sandbox};
+use crate::sandbox::{CompileLimits, Compiler, EngineLimits, Sandbox};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
@@ -50,7 +51,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         chance: Arc::new(SystemChance),
         draining: AtomicBool::new(false),
     });
-    let sandbox = Arc::new(Sandbox::new(engine_limits(&config))?);
+    let sandbox = Arc::new(sandbox(&config)?);
 
     let minter = development.as_ref().map(|development| development.minter.clone());
     let control_cell = Arc::new(std::sync::OnceLock::new());
@@ -150,12 +151,33 @@ fn admin_tokens(config: &Config) -> Vec<AdminToken> {
     config.admin.iter().map(token).collect()
 }
 
+/// The sandbox of a server: components are compiled by a child of this program and kept on disk.
+fn sandbox(config: &Config) -> Result<Sandbox> {
+    // On Linux this is the running program, even when its file was replaced meanwhile.
+    let program = PathBuf::from("/proc/self/exe");
+    let program = if program.exists() {
+        program
+    } else {
+        std::env::current_exe().context("the path of this program, which compiles components, is not known")?
+    };
+    let sandbox = Sandbox::new(engine_limits(config))?.compiled_by(Compiler::Child(program));
+    match &config.sandbox.cache {
+        Some(directory) => Ok(sandbox.cached_in(directory)?),
+        None => Ok(sandbox),
+    }
+}
+
 fn engine_limits(config: &Config) -> EngineLimits {
     EngineLimits {
         instances: u32::try_from(config.sandbox.instances).unwrap_or(u32::MAX),
         memory: config.sandbox.memory,
         tick: config.sandbox.tick,
         component_size: config.sandbox.component_size,
+        compile: CompileLimits {
+            time: config.sandbox.compile_time,
+            memory: config.sandbox.compile_memory,
+        },
+        cache_size: config.sandbox.cache_size,
     }
 }
 

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Token(args) => cli::token::run(args, &env, Path::new(""), now_ms(), out, notes),
         Command::CheckConfig(args) => cli::check_config::run(args, &env, out, notes),
         Command::Inspect(args) => cli::inspect::run(args, out),
+        Command::CompileComponent(args) => cli::compile_component::run(args, std::io::stdin().lock(), out),
         // Done above.
         _ => Ok(()),
     };
@@ -35,7 +36,12 @@ fn main() -> ExitCode {
 fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<Result<(), Failure>> {
     if matches!(
         command,
-        Command::Serve(_) | Command::Dev(_) | Command::Token(_) | Command::CheckConfig(_) | Command::Inspect(_)
+        Command::Serve(_)
+            | Command::Dev(_)
+            | Command::Token(_)
+            | Command::CheckConfig(_)
+            | Command::CompileComponent(_)
+            | Command::Inspect(_)
     ) {
         return None;
     }
@@ -55,9 +61,12 @@ fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<R
             Command::Tenants(args) => terminal.tenants(args).await,
             Command::Revoke(args) => terminal.revoke(args).await,
             Command::Audit(args) => terminal.audit(args).await,
-            Command::Serve(_) | Command::Dev(_) | Command::Token(_) | Command::CheckConfig(_) | Command::Inspect(_) => {
-                Ok(())
-            }
+            Command::Serve(_)
+            | Command::Dev(_)
+            | Command::Token(_)
+            | Command::CheckConfig(_)
+            | Command::CompileComponent(_)
+            | Command::Inspect(_) => Ok(()),
         }
     }))
 }

@@ -4,6 +4,7 @@
 //! configuration is wrong.
 
 pub mod check_config;
+pub mod compile_component;
 mod failure;
 pub mod inspect;
 pub mod operate;
@@ -68,6 +69,9 @@ pub enum Command {
     Revoke(operate_args::RevokeArgs),
     /// Show who changed what.
     Audit(operate_args::AuditArgs),
+    /// What the server starts to compile a component: from standard input to standard output, within limits.
+    #[command(hide = true)]
+    CompileComponent(CompileArgs),
     /// Show what a component imports and exports, its size and what it would be allowed.
     Inspect(InspectArgs),
 }
@@ -148,6 +152,17 @@ pub struct CheckConfigArgs {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArg,
+}
+
+/// `parlance compile-component`.
+#[derive(Debug, Args)]
+pub struct CompileArgs {
+    /// Bytes of this process's address space.
+    #[arg(long, value_name = "BYTES")]
+    pub memory: u64,
+    /// Seconds of processor time.
+    #[arg(long, value_name = "SECONDS")]
+    pub seconds: u64,
 }
 
 /// `parlance inspect`.

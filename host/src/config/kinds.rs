@@ -145,6 +145,25 @@ impl Kind for Time {
     }
 }
 
+/// A directory, or `none`.
+pub(super) struct DirectoryOrNone;
+
+impl Kind for DirectoryOrNone {
+    type Value = Option<PathBuf>;
+
+    fn allowed(&self) -> String {
+        "a path, or \"none\"".to_owned()
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<Option<PathBuf>, String> {
+        match text(value)? {
+            "" => Err("is empty".to_owned()),
+            "none" => Ok(None),
+            path => Ok(Some(base.join(path))),
+        }
+    }
+}
+
 /// An IP address or a host name.
 pub(super) struct Host;
 

@@ -1,9 +1,11 @@
 //! Every setting: its type, default, range and description, in this one place.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::kinds::{
-    Count, Host, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation, StoreUrl,
+    Count, DirectoryOrNone, Host, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation,
+    StoreUrl,
 };
 use super::kinds::{GIB, KIB, MIB, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
 use super::reader::Reader;
@@ -196,6 +198,14 @@ section! {
     instances: usize = 256, Count(1, 10_000);
     /// Bytes of a component's file.
     component_size: usize = "32MiB", Size(64 * KIB, 512 * MIB);
+    /// Time that compiling a component may take, of the clock and of the processor.
+    compile_time: Duration = "60s", Time(secs(1), secs(600));
+    /// Bytes of address space of the process that compiles.
+    compile_memory: usize = "4GiB", Size(256 * MIB, 64 * GIB);
+    /// The directory of compiled components, which is made when it is not there; "none" for no cache.
+    cache: Option<PathBuf> = ".parlance/cache", DirectoryOrNone;
+    /// Bytes of compiled components in it; those that were not used for longest go first.
+    cache_size: usize = "512MiB", Size(MIB, 64 * GIB);
     /// How often running handlers are looked at, hence how exactly times are kept.
     tick: Duration = "1ms", Time(millis(1), millis(100));
 }

@@ -45,7 +45,17 @@ const SHARED: [(&str, &[&str]); 2] = [
             "connect_timeout",
         ],
     ),
-    (Sandbox::TABLE, &["instances", "tick"]),
+    (
+        Sandbox::TABLE,
+        &[
+            "instances",
+            "tick",
+            "compile_time",
+            "compile_memory",
+            "cache",
+            "cache_size",
+        ],
+    ),
 ];
 
 /// One tenant as configured, checked.

@@ -341,7 +341,7 @@ pub(super) fn detail(error: &wasmtime::Error) -> String {
     text
 }
 
-fn shown(text: &str, max: usize) -> String {
+pub(super) fn shown(text: &str, max: usize) -> String {
     let cut = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
     cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,6 +1,7 @@
 //! The engine: settings, the pool of instances, the ticker, and the linker with every capability.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 
 use super::bindings;
+use super::cache::{Cache, CacheError};
 use super::call::CallState;
+use super::compile::{CompileLimits, Compiler, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, SlowLane, tick};
@@ -43,6 +46,10 @@ pub struct EngineLimits {
     pub tick: Duration,
     /// Bytes of a component's file.
     pub component_size: usize,
+    /// What compiling one component may cost.
+    pub compile: CompileLimits,
+    /// Bytes of compiled components on disk.
+    pub cache_size: usize,
 }
 
 impl Default for EngineLimits {
@@ -52,6 +59,8 @@ impl Default for EngineLimits {
             memory: 16 * 1024 * 1024,
             tick: Duration::from_millis(1),
             component_size: 32 * 1024 * 1024,
+            compile: CompileLimits::default(),
+            cache_size: 512 * 1024 * 1024,
         }
     }
 }
@@ -82,6 +91,10 @@ pub struct Sandbox {
     /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
     pub(super) ticker: Ticker,
+    pub(super) compiler: Compiler,
+    pub(super) cache: Option<Cache>,
+    /// Held while a component is compiled: one at a time.
+    pub(super) compiling: Mutex<()>,
 }
 
 impl Sandbox {
@@ -117,7 +130,27 @@ impl Sandbox {
             compiled: Mutex::default(),
             slow_lane: Arc::new(Semaphore::new(slow_lane_width())),
             ticker,
+            compiler: Compiler::default(),
+            cache: None,
+            compiling: Mutex::default(),
         })
+    }
+
+    /// Leaves compiling to another than this process.
+    #[must_use]
+    pub fn compiled_by(mut self, compiler: Compiler) -> Self {
+        self.compiler = compiler;
+        self
+    }
+
+    /// Keeps compiled components in a directory, which is made with its key when it is not there.
+    ///
+    /// # Errors
+    /// When the directory or what is in it is not ours alone.
+    pub fn cached_in(mut self, directory: &Path) -> Result<Self, CacheError> {
+        let max = compiled_max(&self.limits);
+        self.cache = Some(Cache::open(directory, self.limits.cache_size, max)?);
+        Ok(self)
     }
 
     /// A store for one instance, with its limits armed and no event yet.
@@ -143,6 +176,11 @@ impl Sandbox {
 /// for guests that finish quickly.
 fn slow_lane_width() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))
+}
+
+/// An engine that makes code for the sandbox's and runs none.
+pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
+    Engine::new(&config(None))
 }
 
 fn config(pool: Option<&EngineLimits>) -> Config {

@@ -1,5 +1,8 @@
 //! From a component's bytes to a [`Handler`]: what can be done once for a version.
 
+mod check;
+mod error;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +13,14 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
 use super::bindings::exports::parlance::chat as exports;
+use super::cache::{Cache, Key};
 use super::call::{CallState, detail};
+use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::http::HttpClient;
-use super::meter::GuestLimits;
 use crate::capability::HandlerInfo;
+use check::{check_header, try_out};
+pub use error::LoadError;
 
 /// The interfaces that a component may export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,53 +68,6 @@ impl fmt::Display for Interface {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// Why a file is no handler.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Larger than `sandbox.component_size`.
-    #[error("the component has {got} bytes; at most {max} are allowed (sandbox.component_size)")]
-    TooLarge {
-        /// Its size in bytes.
-        got: usize,
-        /// The limit in bytes.
-        max: usize,
-    },
-    /// Not a component at all.
-    #[error("{0}")]
-    NotAComponent(&'static str),
-    /// It does not compile.
-    #[error("the component does not compile: {0}")]
-    Compile(String),
-    /// It wants what the host does not offer.
-    #[error("the component imports what the host does not offer: {0}")]
-    Imports(String),
-    /// It wants what the operator has not granted.
-    #[error(
-        "the component imports wasi:http, and no server is granted to it: list those it may send requests to, such as \
-         grants.http = [\"api.example.org\"], or build it without"
-    )]
-    NotGranted,
-    /// The host cannot give it what it was granted.
-    #[error("outgoing HTTP, which the component was granted, cannot be set up: {0}")]
-    Http(String),
-    /// It offers nothing.
-    #[error(
-        "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1"
-    )]
-    NoExports,
-    /// It offers it with other types.
-    #[error("the component's export {interface} is not that of parlance:chat@0.1.0: {why}")]
-    Export {
-        /// Which.
-        interface: &'static str,
-        /// wasmtime's words.
-        why: String,
-    },
-    /// It cannot be instantiated.
-    #[error("the component fails while it is instantiated: {0}")]
-    Instantiate(String),
 }
 
 pub(super) struct Exports {
@@ -227,45 +186,126 @@ impl Sandbox {
     /// # Errors
     /// What is wrong with the component.
     pub fn load(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
+        self.load_by(&self.compiler, info, bytes)
+    }
+
+    /// The same for a component that came with the server: it is compiled in this process.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_trusted(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
+        self.load_by(&Compiler::InProcess, info, bytes)
+    }
+
+    fn load_by(
+        self: &Arc<Self>,
+        compiler: &Compiler,
+        info: Arc<HandlerInfo>,
+        bytes: &[u8],
+    ) -> Result<Handler, LoadError> {
         if bytes.len() > self.limits.component_size {
             return Err(LoadError::TooLarge {
                 got: bytes.len(),
                 max: self.limits.component_size,
             });
         }
-        let sha256 = Sha256::digest(bytes).into();
-        let known = self.compiled.lock().get(&sha256).and_then(Weak::upgrade);
-        let compiled = match known {
-            Some(compiled) => compiled,
-            None => {
-                let compiled = Arc::new(self.compile(&info, bytes, sha256)?);
-                let mut all = self.compiled.lock();
-                all.retain(|_, other| other.strong_count() > 0);
-                all.insert(sha256, Arc::downgrade(&compiled));
-                compiled
-            }
-        };
+        check_header(bytes)?;
+        let may_send = !info.grants.http.is_empty();
+        let compiled = self.compiled(compiler, bytes, may_send)?;
         // The code is shared between tenants, the grant is not.
         let http = match compiled.sends_http {
             false => None,
-            true if info.grants.http.is_empty() => return Err(LoadError::NotGranted),
+            true if !may_send => return Err(LoadError::NotGranted),
             true => Some(self.http_client()?),
         };
         Ok(Handler::new(self, compiled, http, info))
     }
 
-    fn compile(self: &Arc<Self>, info: &HandlerInfo, bytes: &[u8], sha256: [u8; 32]) -> Result<Compiled, LoadError> {
-        check_header(bytes)?;
-        // `from_binary` takes neither text nor precompiled code, which would be run as it is.
-        let component =
-            Component::from_binary(&self.engine, bytes).map_err(|error| LoadError::Compile(format!("{error:#}")))?;
-        let (linker, sends_http) = self.linker_for(&component);
+    /// What all handlers with these bytes share: in use already, from the cache, or compiled now.
+    fn compiled(
+        self: &Arc<Self>,
+        compiler: &Compiler,
+        bytes: &[u8],
+        may_send: bool,
+    ) -> Result<Arc<Compiled>, LoadError> {
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        if let Some(known) = self.in_use(&sha256) {
+            return Ok(known);
+        }
+        let cache = self.cache.as_ref();
+        let cache = cache.map(|cache| (cache, Key::of(&self.engine, &self.limits, &sha256)));
+        if let Some((cache, key)) = &cache
+            && let Some(compiled) = self.cached(cache, key, sha256, may_send)?
+        {
+            return Ok(self.share(compiled));
+        }
+        let _one = self.compiling.lock();
+        // While this waited, another may have compiled the same.
+        if let Some(known) = self.in_use(&sha256) {
+            return Ok(known);
+        }
+        let code = compile(&self.engine, compiler, &self.limits, bytes)?;
+        let component = code
+            .load(&self.engine)
+            .map_err(|error| LoadError::Compiler(detail(&error)))?;
+        let compiled = self.link(&component, sha256, may_send)?;
+        if compiled.interfaces.is_empty() {
+            return Err(LoadError::NoExports);
+        }
+        try_out(self, &compiled.pre, &compiled.exports)?;
+        // Only what was tried out is kept: what comes from the cache is not tried again.
+        if let Some((cache, key)) = &cache {
+            cache.put(key, &code);
+        }
+        Ok(self.share(compiled))
+    }
+
+    fn in_use(&self, sha256: &[u8; 32]) -> Option<Arc<Compiled>> {
+        self.compiled.lock().get(sha256).and_then(Weak::upgrade)
+    }
+
+    fn share(&self, compiled: Compiled) -> Arc<Compiled> {
+        let mut all = self.compiled.lock();
+        if let Some(same) = all.get(&compiled.sha256).and_then(Weak::upgrade) {
+            return same;
+        }
+        let compiled = Arc::new(compiled);
+        all.retain(|_, other| other.strong_count() > 0);
+        all.insert(compiled.sha256, Arc::downgrade(&compiled));
+        compiled
+    }
+
+    fn cached(
+        &self,
+        cache: &Cache,
+        key: &Key,
+        sha256: [u8; 32],
+        may_send: bool,
+    ) -> Result<Option<Compiled>, LoadError> {
+        let Some(code) = cache.get(key) else { return Ok(None) };
+        match code.load(&self.engine) {
+            Ok(component) => self.link(&component, sha256, may_send).map(Some),
+            Err(error) => {
+                let why = detail(&error);
+                tracing::warn!(
+                    why,
+                    "what the cache of compiled components holds is of no use; compiling anew"
+                );
+                cache.forget(key);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Links a component with what it may import.
+    fn link(&self, component: &Component, sha256: [u8; 32], may_send: bool) -> Result<Compiled, LoadError> {
+        let (linker, sends_http) = self.linker_for(component);
         // Said first: what else is wrong with it does not matter before that.
-        if sends_http && info.grants.http.is_empty() {
+        if sends_http && !may_send {
             return Err(LoadError::NotGranted);
         }
         let pre = linker
-            .instantiate_pre(&component)
+            .instantiate_pre(component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
         let exports = Exports {
             message: exports::on_message::GuestIndices::new(&pre).ok(),
@@ -279,10 +319,6 @@ impl Sandbox {
             .into_iter()
             .filter(|interface| exports.has(*interface))
             .collect();
-        if interfaces.is_empty() {
-            return Err(LoadError::NoExports);
-        }
-        try_out(self, &pre, &exports)?;
         Ok(Compiled {
             pre,
             exports,
@@ -347,61 +383,4 @@ impl Exports {
             Interface::Event => self.event.is_some(),
         }
     }
-}
-
-/// Instantiates once under the default limits, and compares the exports' types: what would fail every event is
-/// refused here.
-fn try_out(sandbox: &Arc<Sandbox>, pre: &InstancePre<CallState>, exports: &Exports) -> Result<(), LoadError> {
-    let limits = GuestLimits {
-        memory: sandbox.limits.memory,
-        ..GuestLimits::default()
-    };
-    let instantiate = async {
-        let _running = sandbox.ticker.count();
-        let mut store = sandbox.store(&limits);
-        let instance = pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(|error| LoadError::Instantiate(detail(&error)))?;
-        exports.check_types(&mut store, &instance)
-    };
-    let instantiate = async {
-        let instantiated = tokio::time::timeout(limits.wall_time, instantiate).await;
-        instantiated.unwrap_or_else(|_| Err(LoadError::Instantiate("it took too long".to_owned())))
-    };
-    // The caller may be inside a runtime, where another one cannot be waited for.
-    let tried = std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                Ok(tokio::runtime::Builder::new_current_thread()
-                    // A component with WASI may wait for a clock even here.
-                    .enable_time()
-                    .build()?
-                    .block_on(instantiate))
-            })
-            .join()
-    });
-    match tried {
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => Err(LoadError::Instantiate(std::io::Error::to_string(&error))),
-        Err(_) => Err(LoadError::Instantiate("the engine failed".to_owned())),
-    }
-}
-
-/// Says what a file is when it is not a component. The header is `\0asm`, then the version and the layer: 13 and 1
-/// for a component, 1 and 0 for a core module (Component Model, Binary.md).
-fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
-    let why = match bytes {
-        [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
-        [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
-            "this is a core module, not a component; wrap it with `parlance-build` or `wasm-tools component new`"
-        }
-        [0x7f, b'E', b'L', b'F', ..] => "this is precompiled or native code, which is never accepted",
-        [] => "the file is empty",
-        _ if bytes.trim_ascii_start().starts_with(b"(") => {
-            "this is WebAssembly text; convert it with `wasm-tools parse` first"
-        }
-        _ => "this is not a WebAssembly component",
-    };
-    Err(LoadError::NotAComponent(why))
 }

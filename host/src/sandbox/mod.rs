@@ -6,7 +6,10 @@
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod bindings;
+mod cache;
 mod call;
+mod code;
+mod compile;
 mod engine;
 mod host;
 mod http;
@@ -18,9 +21,12 @@ mod stdio;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod wait;
 mod wasi;
 
+pub use cache::CacheError;
 pub use call::Input;
+pub use compile::{ChildError, CompileLimits, Compiler, compile_component};
 pub use engine::{EngineError, EngineLimits, Sandbox};
 pub use inspect::{Inspection, inspect};
 pub use load::{Handler, Interface, LoadError, Record, hex};

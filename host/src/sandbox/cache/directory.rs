@@ -1,0 +1,141 @@
+//! The cache's directory: who may see it, its key, how much is in it.
+
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Bytes of the key.
+const KEY: usize = 32;
+/// Its file.
+const KEY_FILE: &str = "key";
+
+/// Why there is no cache.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Others could put code there.
+    #[error(
+        "{path} {why}, and what lies there is run: give it to the user of this server with mode 0700 (its files: 0600), \
+         or name another with sandbox.cache, or switch the cache off with sandbox.cache = \"none\""
+    )]
+    NotOurs {
+        /// The directory or the file in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// It cannot be made or read.
+    #[error("{path} cannot be used for compiled components (sandbox.cache): {error}")]
+    Unusable {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// Checks the directory, makes what is not there, and reads the key.
+pub(super) fn open(directory: &Path) -> Result<[u8; KEY], CacheError> {
+    let unusable = |error| CacheError::Unusable {
+        path: directory.to_owned(),
+        error,
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(unusable)?;
+    let meta = fs::symlink_metadata(directory).map_err(unusable)?;
+    if !meta.is_dir() {
+        return Err(not_ours(directory, "is no directory but a link"));
+    }
+    // Whom a new file belongs to is who we are.
+    let probe = tempfile::tempfile_in(directory).map_err(unusable)?;
+    let us = probe.metadata().map_err(unusable)?.uid();
+    ours_alone(directory, &meta, us)?;
+    let path = directory.join(KEY_FILE);
+    if !path.exists() {
+        make_key(directory, &path).map_err(unusable)?;
+    }
+    let meta = fs::symlink_metadata(&path).map_err(unusable)?;
+    if !meta.is_file() {
+        return Err(not_ours(&path, "is no file"));
+    }
+    ours_alone(&path, &meta, us)?;
+    let mut key = [0; KEY];
+    let mut file = File::open(&path).map_err(unusable)?;
+    if meta.len() != KEY as u64 || file.read_exact(&mut key).is_err() {
+        return Err(not_ours(&path, "is damaged"));
+    }
+    Ok(key)
+}
+
+fn ours_alone(path: &Path, meta: &Metadata, us: u32) -> Result<(), CacheError> {
+    if meta.uid() != us {
+        return Err(not_ours(path, "belongs to another user"));
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        return Err(not_ours(path, "is open to others"));
+    }
+    Ok(())
+}
+
+fn not_ours(path: &Path, why: &'static str) -> CacheError {
+    CacheError::NotOurs {
+        path: path.to_owned(),
+        why,
+    }
+}
+
+/// Makes the key whole or not at all. When another process was faster, its key is the key.
+fn make_key(directory: &Path, path: &Path) -> io::Result<()> {
+    let mut key = [0; KEY];
+    getrandom::fill(&mut key).map_err(io::Error::from)?;
+    // Temporary files have mode 0600.
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    file.write_all(&key)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+        _ => Ok(()),
+    }
+}
+
+/// The whole of a file; `None` when it is not there. One that is no file or larger than `max` is an error.
+pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let meta = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        meta => meta?,
+    };
+    if !meta.is_file() || meta.len() > max {
+        return Err(io::Error::other("it is no file, or too large"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// Drops the files with this ending that were not used for longest, until those that are left have `max` bytes.
+pub(super) fn shrink(directory: &Path, ending: &str, max: u64) -> io::Result<()> {
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|found| found == ending)
+            // One that another process drops meanwhile is of no interest.
+            && let Ok(meta) = fs::symlink_metadata(&path)
+        {
+            files.push((meta.modified()?, meta.len(), path));
+        }
+    }
+    files.sort();
+    let mut bytes: u64 = files.iter().map(|(_, len, _)| len).sum();
+    for (_, len, path) in files {
+        if bytes <= max {
+            break;
+        }
+        let _ = fs::remove_file(path);
+        bytes = bytes.saturating_sub(len);
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! What lies in the directory is run, so whatever is not ours is refused or made anew.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use super::super::engine::compiling_engine;
+use super::*;
+
+const MIB: usize = 1024 * 1024;
+
+fn key(n: u8) -> Key {
+    Key::of(&compiling_engine().unwrap(), &EngineLimits::default(), &[n; 32])
+}
+
+fn code(bytes: &[u8]) -> OwnCode {
+    OwnCode::vouched_for(bytes.to_vec())
+}
+
+/// A cache with one entry, and the entry's file.
+fn filled(home: &tempfile::TempDir) -> (Cache, PathBuf) {
+    let cache = Cache::open(&home.path().join("cache"), MIB, MIB).unwrap();
+    cache.put(&key(1), &code(b"compiled"));
+    let path = cache.path(&key(1));
+    assert!(path.exists());
+    (cache, path)
+}
+
+#[test]
+fn what_was_put_is_got_also_by_the_next_server() {
+    let home = tempfile::tempdir().unwrap();
+    let (cache, _) = filled(&home);
+    assert_eq!(cache.get(&key(1)).unwrap().bytes(), b"compiled");
+    assert!(cache.get(&key(2)).is_none());
+    let next = Cache::open(&home.path().join("cache"), MIB, MIB).unwrap();
+    assert_eq!(next.get(&key(1)).unwrap().bytes(), b"compiled");
+}
+
+#[test]
+fn an_entry_that_was_changed_cut_or_moved_is_dropped() {
+    type Damage = fn(Vec<u8>) -> Vec<u8>;
+    let damages: [Damage; 4] = [
+        |mut bytes| {
+            *bytes.last_mut().unwrap() ^= 1;
+            bytes
+        },
+        |mut bytes| {
+            *bytes.first_mut().unwrap() ^= 1;
+            bytes
+        },
+        |mut bytes| {
+            bytes.truncate(20);
+            bytes
+        },
+        |_| Vec::new(),
+    ];
+    for damage in damages {
+        let home = tempfile::tempdir().unwrap();
+        let (cache, path) = filled(&home);
+        fs::write(&path, damage(fs::read(&path).unwrap())).unwrap();
+        assert!(cache.get(&key(1)).is_none());
+        assert!(!path.exists(), "it is dropped");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let (cache, path) = filled(&home);
+    fs::rename(&path, cache.path(&key(2))).unwrap();
+    assert!(cache.get(&key(2)).is_none(), "another component's code under this name");
+}
+
+#[test]
+fn code_of_another_key_is_not_ours() {
+    let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (cache, path) = filled(&home);
+    let (_, foreign) = filled(&other);
+    fs::copy(foreign, &path).unwrap();
+    assert!(cache.get(&key(1)).is_none());
+}
+
+#[test]
+fn a_directory_or_key_that_others_may_see_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let (_, path) = filled(&home);
+    let directory = path.parent().unwrap().to_owned();
+    let open = |mode, path: &PathBuf| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        Cache::open(&directory, MIB, MIB)
+    };
+    for mode in [0o750, 0o705, 0o777] {
+        let error = open(mode, &directory).err().unwrap();
+        assert!(error.to_string().contains("is open to others"), "{error}");
+    }
+    assert!(open(0o700, &directory).is_ok());
+    assert!(open(0o640, &directory.join("key")).is_err());
+    assert!(open(0o600, &directory.join("key")).is_ok());
+    fs::write(directory.join("key"), b"short").unwrap();
+    assert!(Cache::open(&directory, MIB, MIB).is_err());
+    let link = home.path().join("link");
+    std::os::unix::fs::symlink(&directory, &link).unwrap();
+    assert!(Cache::open(&link, MIB, MIB).is_err());
+}
+
+#[test]
+fn what_was_not_used_for_longest_goes_first() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = Cache::open(&home.path().join("cache"), 3 * (TAG + 100), MIB).unwrap();
+    let old = |n: u8, seconds| {
+        let file = fs::File::open(cache.path(&key(n))).unwrap();
+        file.set_modified(SystemTime::now() - std::time::Duration::from_secs(seconds))
+            .unwrap();
+    };
+    for n in 1..=3 {
+        cache.put(&key(n), &code(&[n; 100]));
+        old(n, 100 - u64::from(n));
+    }
+    assert!(cache.get(&key(1)).is_some(), "used just now");
+    cache.put(&key(4), &code(&[4; 100]));
+    let left: Vec<bool> = (1..=4).map(|n| cache.path(&key(n)).exists()).collect();
+    assert_eq!(left, [true, false, true, true]);
+}

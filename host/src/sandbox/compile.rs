@@ -1,0 +1,84 @@
+//! Compiling components: in this process, or in a child that may fail.
+//!
+//! A component can be made to cost its compiler any time and any memory, and compilers have bugs. So what comes from
+//! tenants is compiled by a child process, this same program as `parlance compile-component`, which limits itself
+//! before it reads and is killed when its time is up.
+
+mod child;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use wasmtime::Engine;
+
+pub use child::{ChildError, compile_component};
+
+use super::call::shown;
+use super::code::OwnCode;
+use super::engine::EngineLimits;
+use super::load::LoadError;
+
+/// Bytes of compiled code for each byte that a component may have.
+const COMPILED_PER_BYTE: usize = 8;
+/// Bytes of a compiler's message.
+const MESSAGE_MAX: usize = 1024;
+
+/// Who compiles.
+#[derive(Debug, Clone, Default)]
+pub enum Compiler {
+    /// This process, without limits: for components that one trusts, and for tools.
+    #[default]
+    InProcess,
+    /// A child process of this program, the `parlance` binary.
+    Child(PathBuf),
+}
+
+/// What compiling one component may cost.
+#[derive(Debug, Clone)]
+pub struct CompileLimits {
+    /// Time, of the clock and of the processor each.
+    pub time: Duration,
+    /// Bytes of the compiler's address space.
+    pub memory: usize,
+}
+
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(60),
+            memory: 2 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Compiles a component whose header was checked.
+///
+/// # Errors
+/// When it does not compile, or not within the limits.
+pub(super) fn compile(
+    engine: &Engine,
+    compiler: &Compiler,
+    limits: &EngineLimits,
+    bytes: &[u8],
+) -> Result<OwnCode, LoadError> {
+    let code = match compiler {
+        Compiler::InProcess => engine
+            .precompile_component(bytes)
+            .map_err(|error| LoadError::Compile(message(&format!("{error:#}"))))?,
+        Compiler::Child(program) => {
+            let compiled = child::compile(program, limits, compiled_max(limits), bytes);
+            super::wait::wait(compiled).map_err(LoadError::Compiler)??
+        }
+    };
+    Ok(OwnCode::vouched_for(code))
+}
+
+/// Bytes of compiled code at most.
+pub(super) fn compiled_max(limits: &EngineLimits) -> usize {
+    limits.component_size.saturating_mul(COMPILED_PER_BYTE)
+}
+
+/// A compiler's words, which may have names of the component's in them.
+fn message(text: &str) -> String {
+    shown(text.trim(), MESSAGE_MAX)
+}

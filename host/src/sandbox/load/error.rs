@@ -1,0 +1,74 @@
+//! Why a file is no handler.
+
+use std::time::Duration;
+
+/// Why a file is no handler.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Larger than `sandbox.component_size`.
+    #[error("the component has {got} bytes; at most {max} are allowed (sandbox.component_size)")]
+    TooLarge {
+        /// Its size in bytes.
+        got: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Not a component at all.
+    #[error("{0}")]
+    NotAComponent(&'static str),
+    /// It does not compile.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// It takes longer to compile than `sandbox.compile_time`.
+    #[error(
+        "the component takes longer than {} to compile (sandbox.compile_time)",
+        humantime::format_duration(*max)
+    )]
+    CompileTime {
+        /// The limit.
+        max: Duration,
+    },
+    /// It needs more memory to compile than `sandbox.compile_memory`.
+    #[error("the component needs more than {max} bytes of memory to compile (sandbox.compile_memory)")]
+    CompileMemory {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// Its code is out of all proportion.
+    #[error("the component's compiled code has more than {max} bytes, eight times sandbox.component_size")]
+    CompiledTooLarge {
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// The process that compiles could not be run, or died.
+    #[error("the process that compiles components failed: {0}")]
+    Compiler(String),
+    /// It wants what the host does not offer.
+    #[error("the component imports what the host does not offer: {0}")]
+    Imports(String),
+    /// It wants what the operator has not granted.
+    #[error(
+        "the component imports wasi:http, and no server is granted to it: list those it may send requests to, such as \
+         grants.http = [\"api.example.org\"], or build it without"
+    )]
+    NotGranted,
+    /// The host cannot give it what it was granted.
+    #[error("outgoing HTTP, which the component was granted, cannot be set up: {0}")]
+    Http(String),
+    /// It offers nothing.
+    #[error(
+        "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1"
+    )]
+    NoExports,
+    /// It offers it with other types.
+    #[error("the component's export {interface} is not that of parlance:chat@0.1.0: {why}")]
+    Export {
+        /// Which.
+        interface: &'static str,
+        /// wasmtime's words.
+        why: String,
+    },
+    /// It cannot be instantiated.
+    #[error("the component fails while it is instantiated: {0}")]
+    Instantiate(String),
+}
