@@ -22,7 +22,7 @@ use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
-use crate::sandbox::{CompileLimits, Compiler, EngineLimits, Sandbox};
+use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
 use crate::store::Store;
 use crate::store::sqlite::SqliteStore;
@@ -160,11 +160,17 @@ fn sandbox(config: &Config) -> Result<Sandbox> {
     } else {
         std::env::current_exe().context("the path of this program, which compiles components, is not known")?
     };
-    let sandbox = Sandbox::new(engine_limits(config))?.compiled_by(Compiler::Child(program));
-    match &config.sandbox.cache {
-        Some(directory) => Ok(sandbox.cached_in(directory)?),
-        None => Ok(sandbox),
+    let mut sandbox = Sandbox::new(engine_limits(config))?.compiled_by(Compiler::Child(program));
+    if let Some(directory) = &config.sandbox.cache {
+        match sandbox.cache_in(directory) {
+            // A server without a disk to write to can do without.
+            Err(error @ CacheError::Unusable { .. }) => {
+                tracing::warn!("{error}; components are compiled at each start")
+            }
+            opened => opened?,
+        }
     }
+    Ok(sandbox)
 }
 
 fn engine_limits(config: &Config) -> EngineLimits {

@@ -147,10 +147,10 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the directory or what is in it is not ours alone.
-    pub fn cached_in(mut self, directory: &Path) -> Result<Self, CacheError> {
+    pub fn cache_in(&mut self, directory: &Path) -> Result<(), CacheError> {
         let max = compiled_max(&self.limits);
         self.cache = Some(Cache::open(directory, self.limits.cache_size, max)?);
-        Ok(self)
+        Ok(())
     }
 
     /// A store for one instance, with its limits armed and no event yet.

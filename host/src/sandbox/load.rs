@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
@@ -244,6 +245,7 @@ impl Sandbox {
         if let Some(known) = self.in_use(&sha256) {
             return Ok(known);
         }
+        let begun = Instant::now();
         let code = compile(&self.engine, compiler, &self.limits, bytes)?;
         let component = code
             .load(&self.engine)
@@ -253,6 +255,13 @@ impl Sandbox {
             return Err(LoadError::NoExports);
         }
         try_out(self, &compiled.pre, &compiled.exports)?;
+        tracing::info!(
+            sha256 = hex(&sha256),
+            component_bytes = bytes.len(),
+            code_bytes = code.bytes().len(),
+            took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "component compiled"
+        );
         // Only what was tried out is kept: what comes from the cache is not tried again.
         if let Some((cache, key)) = &cache {
             cache.put(key, &code);

@@ -1,0 +1,42 @@
+// Components that are small and valid, and cost whoever compiles them far more than they should.
+
+/** A number as LEB128 has it. */
+function leb(number) {
+  const bytes = [];
+  do {
+    const low = number & 0x7f;
+    number >>>= 7;
+    bytes.push(number ? low | 0x80 : low);
+  } while (number);
+  return bytes;
+}
+
+const section = (id, content) => Buffer.concat([Buffer.from([id, ...leb(content.length)]), content]);
+
+/** A component around a core module with functions of no parameters, each with these bytes as its body. */
+function component(bodies) {
+  const count = Buffer.from(leb(bodies.length));
+  const code = bodies.map((body) => Buffer.concat([Buffer.from(leb(body.length)), body]));
+  const module = Buffer.concat([
+    Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]),
+    section(1, Buffer.from([1, 0x60, 0, 0])),
+    section(3, Buffer.concat([count, Buffer.alloc(bodies.length)])),
+    section(10, Buffer.concat([count, ...code])),
+  ]);
+  return Buffer.concat([Buffer.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]), section(1, module)]);
+}
+
+/**
+ * Functions of many locals that each of many loops changes: the compiler has every local to join at the head of each
+ * loop. `functions` of them take `functions` times the time of one, and hardly more memory.
+ */
+export function bomb({ functions, locals = 1000, loops = 1000 }) {
+  // (loop (local.set N (i32.add (local.get N) (local.get N + 1))) (br_if 0 (local.get N)))
+  const loop = (n) => {
+    const [one, next] = [leb(n % locals), leb((n + 1) % locals)];
+    return [0x03, 0x40, 0x20, ...one, 0x20, ...next, 0x6a, 0x21, ...one, 0x20, ...one, 0x0d, 0, 0x0b];
+  };
+  const code = Array.from({ length: loops }, (_, n) => loop(n)).flat();
+  const body = Buffer.from([1, ...leb(locals), 0x7f, ...code, 0x0b]);
+  return component(Array.from({ length: functions }, () => body));
+}
