@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page run test bench lint clean
+.PHONY: help setup setup-guests setup-page run test bench measure lint clean
 
 help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +27,10 @@ test: setup ## run every test: Rust, and end to end over sockets and in a browse
 bench: setup ## measure Parlance beside the usual Node server
 	cargo build --release --package parlance --package parlance-bench $(LOCKED)
 	tests/bench/run.sh
+
+measure: setup ## measure swaps under load, attacks, and the start of many tenants
+	cargo build --release --package parlance --package parlance-build --package parlance-bench $(LOCKED)
+	tests/measure.sh
 
 lint: setup-guests ## check formatting, clippy and the documentation, with warnings denied
 	cargo fmt --all --check

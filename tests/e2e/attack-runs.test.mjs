@@ -2,6 +2,7 @@
 // tenant's events are all answered.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
+import { ATTACKS, attack } from './lib/attacks.mjs';
 import { freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { member, residentBytes, startTenants, Steady } from './lib/tenants.mjs';
@@ -14,18 +15,6 @@ const MEMORY_BOUND = 48 * MIB;
 const EVENTS = 60;
 const AT_ONCE = 20;
 
-// Each: the event, what it takes, and the codes that its answers may have.
-const ATTACKS = {
-  'a loop': ['nothing-then-loop', {}, ['timeout']],
-  'a memory bomb': ['nothing-then-memory', {}, ['handler-failed', 'timeout']],
-  'deep recursion': ['nothing-then-stack', {}, ['handler-failed']],
-  'a million calls of the host': ['nothing-then-host-calls', { count: 1_000_000 }, ['handler-failed']],
-  'a huge call': ['nothing-then-transfer', { count: 8 * MIB }, ['handler-failed', 'timeout']],
-  'a huge return': ['reply', { count: 4 * MIB }, ['handler-failed', 'timeout']],
-  'a panic': ['nothing-then-trap', {}, ['handler-failed']],
-  'a flood of the log': ['log', { message: 'x'.repeat(30_000) }, ['ok']],
-  'a flood of effects': ['fault', { message: 'effects', count: 900 }, ['quota-exceeded']],
-};
 // The budget of a tenant would end the attack early; here each event is to meet the limits of an event.
 const server = await startTenants({
   evil: { quota: { guest_cpu: '1000s' } },
@@ -35,20 +24,6 @@ const server = await startTenants({
 const victim = await member(server, 'good', 'victim');
 const attackers = [];
 for (let n = 0; n < AT_ONCE; n += 1) attackers.push(await member(server, 'evil', `attacker-${n}`));
-
-/** All events of an attack: how often each code was answered. */
-async function attack(name) {
-  const [event, deed] = ATTACKS[name];
-  const codes = {};
-  await Promise.all(attackers.map(async (attacker) => {
-    for (let n = 0; n < EVENTS / AT_ONCE; n += 1) {
-      const answer = await attacker.ask(event, deed);
-      const code = answer.ok === false ? answer.error.code : 'ok';
-      codes[code] = (codes[code] ?? 0) + 1;
-    }
-  }));
-  return codes;
-}
 
 const warm = freshRoom('warm');
 await victim.join(warm);
@@ -62,7 +37,7 @@ for (const [name, [, , expected]] of Object.entries(ATTACKS)) {
     const steady = new Steady(victim, room);
     await eventually(() => steady.answered > 0, 'a first message of the other tenant');
 
-    const codes = await attack(name);
+    const codes = await attack(attackers, name, EVENTS / AT_ONCE);
 
     const answered = await steady.stop();
     assertGapless(await victim.history(room), answered);

@@ -21,7 +21,12 @@ export function startTenants({ evil = {}, good = {}, config = {} } = {}) {
 
 /** A client of one of the tenants. */
 export function member(server, tenant, user) {
-  return connect(server, user, { namespace: `/${tenant}`, auth: { token: token(user, {}, { secret: secretOf(tenant) }) } });
+  return connect(server, user, at(tenant, user));
+}
+
+/** What `connect` needs to be a user of the tenant. */
+export function at(tenant, user) {
+  return { namespace: `/${tenant}`, auth: { token: token(user, {}, { secret: secretOf(tenant) }) } };
 }
 
 /** The memory that the server's process holds, in bytes. */
