@@ -50,6 +50,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         logs: LogHub::default(),
         chance: Arc::new(SystemChance),
         draining: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
     });
     let sandbox = Arc::new(sandbox(&config)?);
 
@@ -111,6 +112,12 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
 
     announce(&config, address, &control, development.as_ref()).await;
     shutdown::signal().await?;
+    if !config.server.drain_time.is_zero() {
+        let time = config.server.drain_time;
+        tracing::info!("leaving: no new connections; clients are sent to other nodes within {time:?}");
+        let left = server.drain(time).await;
+        tracing::info!(connections = left, "left");
+    }
     tracing::info!("stopping: no new connections; finishing what is in flight");
     let left = server
         .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports)

@@ -5,6 +5,7 @@ import { connect, freshRoom } from './lib/client.mjs';
 import { rawConnect } from './lib/raw.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const LIMIT_MS = 10_000;
 
@@ -84,4 +85,47 @@ test('SIGINT, as from a terminal, ends it as well', async () => {
   const { code } = await server.stop('SIGINT');
   assert.equal(code, 0);
   await ann.until(() => ann.disconnects.length > 0, 'a disconnect');
+});
+
+test('a node of a fleet sends its clients away one after the other, and serves those that are left', async () => {
+  const server = await startServer({ config: { server: { drain_time: '4s' } } });
+  const room = freshRoom();
+  const transports = [['websocket'], ['polling', 'websocket'], ['polling']];
+  const clients = await Promise.all(Array.from({ length: 12 }, (_, i) =>
+    connect(server, `user-${i}`, { transports: transports[i % 3], reconnection: i % 2 === 0 })));
+  for (const client of clients) await client.join(room);
+  const left = () => clients.filter((client) => client.disconnects.length === 0);
+  const stopped = server.stop();
+
+  await eventually(async () => (await fetch(`${server.url}/readyz`)).status === 503, '/readyz to say that it leaves');
+  const handshake = await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`);
+  assert.equal(handshake.status, 503);
+  await eventually(() => left().length < clients.length, 'a first client that goes');
+  // Whoever is still connected and was not told to go is answered; the others hear that they should try again.
+  const answered = [];
+  await eventually(async () => {
+    const answers = await Promise.all(left().map((client) => Promise.race([
+      client.ask('send-message', { roomId: room, content: client.user }),
+      client.until(() => client.disconnects.length > 0, 'an end'),
+    ])));
+    for (const answer of answers) {
+      if (answer.ok) answered.push(answer.message);
+      else if (answer.error) assert.deepEqual([answer.error.code, answer.error.retryable], ['unavailable', true]);
+    }
+    return left().length < 4;
+  }, 'most of the clients to have gone', 20_000);
+  assert.ok(answered.length > 0, 'those that were left were served');
+  const { code, ms } = await stopped;
+  assert.equal(code, 0);
+  assert.ok(ms < 15_000, `${ms} ms`);
+  for (const client of clients) {
+    assert.ok(['transport close', 'transport error'].includes(client.disconnects[0]), `${client.user}: ${client.disconnects}`);
+  }
+
+  await server.start();
+  for (const client of clients.filter((_, i) => i % 2 === 0)) await client.connected(2);
+  const reader = await connect(server, 'reader');
+  await reader.join(room);
+  const ids = new Set((await reader.history(room)).map((message) => message.id));
+  for (const { id } of answered) assert.ok(ids.has(id), 'an acknowledged message is lost');
 });

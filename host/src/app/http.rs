@@ -96,6 +96,11 @@ pub(super) fn cors(config: &Config) -> Result<CorsLayer> {
     Ok(layer.allow_origin(origins).allow_credentials(true))
 }
 
+fn is_leaving(services: &Services) -> bool {
+    let set = |flag: &std::sync::atomic::AtomicBool| flag.load(std::sync::atomic::Ordering::Relaxed);
+    set(&services.leaving) || set(&services.draining)
+}
+
 /// Refuses new Socket.IO handshakes while the server is shutting down; requests of sessions that exist go on.
 pub(super) async fn refuse_when_draining(
     Shared(services): Shared<Arc<Services>>,
@@ -109,7 +114,7 @@ pub(super) async fn refuse_when_draining(
             .unwrap_or_default()
             .split('&')
             .any(|pair| pair.starts_with("sid="));
-    if handshake && services.draining.load(std::sync::atomic::Ordering::Relaxed) {
+    if handshake && is_leaving(&services) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down\n").into_response();
     }
     next.run(request).await
@@ -126,7 +131,7 @@ struct Readiness {
 /// Whether clients may be sent here.
 async fn ready(Shared(state): Shared<State>) -> Response {
     let serves = state.store_serves().await;
-    let draining = state.services.draining.load(std::sync::atomic::Ordering::Relaxed);
+    let draining = is_leaving(&state.services);
     let default = match state.control.get() {
         Some(control) => control
             .served()

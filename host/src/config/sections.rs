@@ -85,6 +85,9 @@ section! {
     port: u16 = 3000, Port;
     /// Origins of pages on other hosts that may connect; "*" is any. Environment: FRONTEND_URL, comma-separated.
     cors_origins: Vec<String> = [], Origins;
+    /// How long a node of a fleet takes, when it is told to stop, to send its clients to other nodes, evenly spread.
+    /// Nobody connects meanwhile, and who is connected is served. "0s": all at once, as there is nowhere to go.
+    drain_time: Duration = "0s", Time(secs(0), secs(3600));
     /// How long a stopping server waits for what is in flight.
     shutdown_timeout: Duration = "10s", Time(secs(1), secs(60));
 }

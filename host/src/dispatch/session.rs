@@ -38,6 +38,8 @@ pub struct Services {
     pub chance: Arc<dyn Chance>,
     /// Set when the server shuts down: what comes from then on is refused.
     pub draining: AtomicBool,
+    /// The node sends its clients to other nodes: nobody connects any more, who is connected is served.
+    pub leaving: AtomicBool,
 }
 
 /// An event as it came from the socket.
@@ -108,6 +110,8 @@ pub struct Session {
     rates: ArcSwap<Rates>,
     /// The expiry of the token that the client was told of last, in milliseconds since the Unix epoch; 0 for none.
     told_expiry: AtomicU64,
+    /// It is about to be hung up.
+    leaving: AtomicBool,
     /// Given back when the connection ends, which may be before the last of its events has.
     seat: Mutex<Option<Seat>>,
 }
@@ -148,6 +152,7 @@ impl Session {
             events: AtomicU64::new(0),
             rates: ArcSwap::from_pointee(rates),
             told_expiry: AtomicU64::new(0),
+            leaving: AtomicBool::new(false),
             seat: Mutex::new(Some(seat)),
         })
     }
@@ -172,7 +177,7 @@ impl Session {
                 Code::TooLarge,
                 format!("the packet has {got} bytes; at most {max} are allowed"),
             ))
-        } else if self.services.draining.load(Ordering::Relaxed) {
+        } else if self.services.draining.load(Ordering::Relaxed) || self.leaving.load(Ordering::Relaxed) {
             Some(EventError::new(
                 Code::Unavailable,
                 "the server is shutting down; reconnect and try again",
@@ -238,6 +243,12 @@ impl Session {
             queue.work.push_back(Work::Disconnected);
             self.run_if_idle(&mut queue);
         }
+    }
+
+    /// Refuses what the client sends from now on, so that the connection becomes idle and can be hung up without
+    /// anything being lost. `false` when it has been told so before.
+    pub fn leave(&self) -> bool {
+        !self.leaving.swap(true, Ordering::Relaxed)
     }
 
     /// Disconnects the client, telling it why.

@@ -11,9 +11,13 @@ use std::time::Duration;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use socketioxide_core::packet::Sid;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_io_timeout::TimeoutWriter;
+
+use super::carriers::Carriers;
 
 /// Pause after a failed accept, which comes from a want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -24,6 +28,7 @@ pub struct Listener {
     write_stall: Duration,
     max: usize,
     transports: Transports,
+    carriers: Carriers,
 }
 
 /// Transports beyond the number of connections: health checks, polling requests, clients on their way in.
@@ -65,6 +70,7 @@ impl Listener {
             write_stall,
             max: connections.saturating_add(SPARE_TRANSPORTS),
             transports: Transports::default(),
+            carriers: Carriers::default(),
         }
     }
 
@@ -85,7 +91,17 @@ impl axum::serve::Listener for Listener {
                 Ok(_) if self.transports.open() >= self.max => {
                     tracing::warn!("a connection was closed: there are too many")
                 }
-                Ok((stream, address)) => return (Io::new(stream, self.write_stall, self.transports.opened()), address),
+                Ok((stream, address)) => {
+                    return (
+                        Io::new(
+                            stream,
+                            self.write_stall,
+                            self.transports.opened(),
+                            self.carriers.clone(),
+                        ),
+                        address,
+                    );
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -100,15 +116,18 @@ impl axum::serve::Listener for Listener {
 }
 
 #[derive(Default)]
-struct Switch {
+pub(super) struct Switch {
     cut: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
+    carriers: Carriers,
+    /// The session that it carries now, or carried last.
+    pub(super) carried: Mutex<Option<Sid>>,
 }
 
 /// A handle on a connection's transport.
 #[derive(Clone)]
-pub struct Peer(Arc<Switch>);
+pub struct Peer(pub(super) Arc<Switch>);
 
 impl Peer {
     /// Ends the transport: every read and write fails from now on.
@@ -116,6 +135,22 @@ impl Peer {
         self.0.cut.store(true, Ordering::Release);
         self.0.reader.wake();
         self.0.writer.wake();
+    }
+
+    /// It carries this session from now on.
+    pub(super) fn carries(&self, sid: Sid, websocket: bool) {
+        self.0.carriers.carry(&self.0, sid, websocket);
+    }
+
+    /// Those that share the listener.
+    pub(super) fn carriers(&self) -> &Carriers {
+        &self.0.carriers
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.switch.carriers.forget(&self.switch);
     }
 }
 
@@ -134,7 +169,7 @@ pub struct Io {
 }
 
 impl Io {
-    fn new(stream: TcpStream, write_stall: Duration, open: Open) -> Self {
+    fn new(stream: TcpStream, write_stall: Duration, open: Open, carriers: Carriers) -> Self {
         // Neither option is vital: without them packets are late or a dead peer is noticed later.
         if let Err(error) = stream
             .set_nodelay(true)
@@ -146,7 +181,10 @@ impl Io {
         stream.set_timeout(Some(write_stall));
         Self {
             stream: Box::pin(stream),
-            switch: Arc::default(),
+            switch: Arc::new(Switch {
+                carriers,
+                ..Switch::default()
+            }),
             _open: open,
         }
     }

@@ -5,6 +5,7 @@
 //! (`namespace`).
 
 mod adapter;
+mod carriers;
 mod ingress;
 mod listener;
 mod namespace;

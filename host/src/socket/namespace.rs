@@ -175,9 +175,9 @@ impl Door {
     /// what the client sends then must find its handlers in place.
     async fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
         let peer = transport(socket.req_parts());
-        if self.services.draining.load(Ordering::Relaxed) {
+        if self.services.draining.load(Ordering::Relaxed) || self.services.leaving.load(Ordering::Relaxed) {
             // A client that is refused does not try again; one whose transport ends does.
-            if let Some(peer) = &peer {
+            if let Some((peer, true)) = &peer {
                 peer.cut();
             }
             return Err(Refused("the server is shutting down".to_owned()));
@@ -204,7 +204,12 @@ impl Door {
             let wait = error.retry_after_ms().unwrap_or_default();
             Refused(format!("{}; try again in {wait} ms", error.message))
         })?;
-        let outlet = SocketOutlet::new(socket.id, self.outside.clone(), peer);
+        // The later requests of a session that began with polling say which transport they are.
+        if let Some((peer, true)) = &peer {
+            peer.carries(socket.id, true);
+        }
+        let carriers = peer.map(|(peer, _)| peer.carriers().clone());
+        let outlet = SocketOutlet::new(socket.id, self.outside.clone(), carriers);
         let id = ConnectionId::from_bits(self.services.chance.bits());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), "connected");
         let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(outlet)));
@@ -225,14 +230,10 @@ impl Door {
     }
 }
 
-/// The transport of a connection that began as a WebSocket. One that began with polling has had other transports
-/// since, and the first one may serve other clients by now.
-fn transport(request: &axum::http::request::Parts) -> Option<Peer> {
+/// The transport of the request that a connection began with, and whether it is a WebSocket.
+fn transport(request: &axum::http::request::Parts) -> Option<(Peer, bool)> {
     let query = request.uri.query().unwrap_or_default();
     let websocket = query.split('&').any(|pair| pair == "transport=websocket");
-    let peer = request
-        .extensions
-        .get::<ConnectInfo<Peer>>()
-        .map(|ConnectInfo(peer)| peer.clone());
-    peer.filter(|_| websocket)
+    let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<Peer>>()?;
+    Some((peer.clone(), websocket))
 }

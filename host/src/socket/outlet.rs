@@ -19,6 +19,7 @@ use socketioxide_core::{Str, Value};
 use tokio::time::Instant;
 
 use super::adapter::Adapter;
+use super::carriers::Carriers;
 use super::listener::Peer;
 use crate::cluster::{Outgoing, Outlet, SendFailed};
 
@@ -55,8 +56,8 @@ enum State {
 struct Inner {
     sid: Sid,
     outside: Arc<Outside>,
-    /// The transport, to cut it; for a client that upgraded from polling, its first request's.
-    peer: Option<Peer>,
+    /// Where its transport is found, to cut it.
+    carriers: Option<Carriers>,
     /// The client has gone. Not part of the state: what tells us may be a socket that is dropped while we hold it.
     gone: AtomicBool,
     state: Mutex<State>,
@@ -66,11 +67,11 @@ struct Inner {
 pub(super) struct SocketOutlet(Arc<Inner>);
 
 impl SocketOutlet {
-    pub(super) fn new(sid: Sid, outside: Arc<Outside>, peer: Option<Peer>) -> Self {
+    pub(super) fn new(sid: Sid, outside: Arc<Outside>, carriers: Option<Carriers>) -> Self {
         Self(Arc::new(Inner {
             sid,
             outside,
-            peer,
+            carriers,
             gone: AtomicBool::new(false),
             state: Mutex::new(State::Flowing),
         }))
@@ -142,6 +143,10 @@ impl Outlet for SocketOutlet {
                 }
             }
         }
+    }
+
+    fn hang_up(&self) -> bool {
+        self.0.end_transport()
     }
 
     fn close(&self) {
@@ -243,9 +248,12 @@ impl Inner {
     /// Ends the transport, where it is known.
     fn cut(&self) {
         self.outside.too_slow.inc();
-        if let Some(peer) = &self.peer {
-            peer.cut();
-        }
+        self.end_transport();
+    }
+
+    fn end_transport(&self) -> bool {
+        let peer = self.carriers.as_ref().and_then(|carriers| carriers.of(self.sid));
+        peer.inspect(Peer::cut).is_some()
     }
 }
 

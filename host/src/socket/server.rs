@@ -28,6 +28,8 @@ const FLUSH: Duration = Duration::from_millis(100);
 const GOODBYE: Duration = Duration::from_millis(1500);
 /// How often tokens are looked at: so long may a connection outlive its token.
 const TOKEN_LOOK: Duration = Duration::from_secs(1);
+/// Time between two steps of sending clients away.
+const DRAIN_STEP: Duration = Duration::from_millis(100);
 /// Time between two looks at what is left.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -95,7 +97,9 @@ impl Server {
             .build_layer();
         let sessions = Sessions::new(services.metrics.clone());
         (
-            router.layer(layer),
+            router
+                .layer(layer)
+                .layer(axum::middleware::from_fn(super::carriers::note)),
             Self {
                 io,
                 adapters,
@@ -166,6 +170,40 @@ impl Server {
                 }
             }
         }))
+    }
+
+    /// Sends the clients to other nodes, evenly spread over `time`, so that those are not run over: in each step some
+    /// sessions are told to finish, and those that have are hung up, on which clients connect again by themselves. Gives
+    /// how many connections are left.
+    ///
+    /// New handshakes are refused from the beginning, and `/readyz` says that the node is leaving.
+    pub async fn drain(&self, time: Duration) -> usize {
+        self.services.leaving.store(true, Ordering::Relaxed);
+        let deadline = Instant::now() + time;
+        let mut finishing: Vec<(Instant, Arc<Session>)> = Vec::new();
+        loop {
+            let now = Instant::now();
+            finishing.retain(|(since, session)| {
+                // Time for the last answer to leave the socket's own queue.
+                let ready = now >= *since + FLUSH && session.is_idle() || now >= *since + GOODBYE;
+                let gone = ready && session.connection.outlet.hang_up();
+                !gone && now < *since + 2 * GOODBYE
+            });
+            let steps = deadline.saturating_duration_since(now).as_millis() / DRAIN_STEP.as_millis();
+            if steps == 0 && finishing.is_empty() {
+                return self.sessions.len();
+            }
+            let sessions = self.sessions.list();
+            let share = sessions
+                .len()
+                .div_ceil(usize::try_from(steps).unwrap_or(usize::MAX).max(1));
+            let chosen = sessions.into_iter().filter(|session| session.leave()).take(share);
+            finishing.extend(chosen.map(|session| (now, session)));
+            if self.sessions.len() == 0 {
+                return 0;
+            }
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
     }
 
     /// Refuses new events, finishes those that came before, and closes every transport: clients see the same as when

@@ -65,6 +65,10 @@ impl Outlet for Inbox {
 
     fn disconnect(&self) {}
 
+    fn hang_up(&self) -> bool {
+        true
+    }
+
     fn close(&self) {}
 
     fn is_flushed(&self) -> bool {
