@@ -18,7 +18,7 @@ use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
 
-pub use rate::{CpuBudget, Rate};
+pub use rate::{Budget, Rate};
 pub use routes::{Canary, Place, Route, Routes};
 pub use settings::{ClientLimits, Settings, TenantQuota};
 
@@ -36,6 +36,8 @@ pub struct Tenant {
     routes: ArcSwap<Routes>,
     suspended: AtomicBool,
     connections: AtomicUsize,
+    /// Connections to other nodes, as far as is known.
+    elsewhere: AtomicUsize,
     /// Connections of each user that has one.
     users: Mutex<HashMap<UserId, usize>>,
 }
@@ -59,6 +61,7 @@ impl Tenant {
             routes: ArcSwap::from_pointee(routes),
             suspended: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
             users: Mutex::default(),
         }
     }
@@ -128,8 +131,25 @@ impl Tenant {
 
     /// Charges the tenant for what a handler has used.
     pub fn spend(&self, cpu: Duration) {
-        self.settings.load().cpu.spend(cpu);
+        self.settings.load().cpu.spend_time(cpu);
         self.metrics.spent(cpu);
+    }
+
+    /// What the tenant does on other nodes, so that its limits count there too: its connections, and the events that
+    /// were let in there in the time since the last call.
+    ///
+    /// Every node charges itself what the others let in, but leaves itself the share that it would have if all `nodes`
+    /// were equally busy. So the nodes together let in no more than the limit, but for what they learn too late: at
+    /// most, the burst of each node and what is let in between two heartbeats.
+    pub fn set_elsewhere(&self, nodes: u32, connections: u64, events: u64) {
+        self.elsewhere
+            .store(usize::try_from(connections).unwrap_or(usize::MAX), Ordering::Relaxed);
+        if events > 0 && nodes > 1 {
+            let settings = self.settings.load();
+            let rate = settings.quota.events_per_second as u64;
+            let others = rate - rate / u64::from(nodes);
+            settings.events.spend(events.min(others));
+        }
     }
 
     /// Open connections on this node.
@@ -147,7 +167,8 @@ impl Tenant {
         let quota = &settings.quota;
         let full = |what| EventError::limited(Code::QuotaExceeded, what, FULL_RETRY);
         let mut users = self.users.lock();
-        if self.connections.load(Ordering::Relaxed) >= quota.connections {
+        let everywhere = self.connections.load(Ordering::Relaxed) + self.elsewhere.load(Ordering::Relaxed);
+        if everywhere >= quota.connections {
             return Err(full("the tenant has no room for another connection"));
         }
         let own = users.entry(user.clone()).or_default();

@@ -46,30 +46,40 @@ impl Rate {
     }
 }
 
-/// A budget of processor time: spent first and known only afterwards, so that it can be overdrawn, and nothing more is
-/// admitted until it is made up for.
-pub struct CpuBudget {
-    /// In microseconds.
+/// A bucket from which something is also taken that is known only afterwards, such as processor time, or what other
+/// nodes have let in: it can be overdrawn, and gives nothing more until that is made up for.
+pub struct Budget {
     rate: Rate,
-    /// Microseconds that were spent and not taken from the bucket yet.
+    /// Spent, and not taken from the bucket yet.
     owed: AtomicU64,
+    /// What is owed at most: beyond it, time is forgiven rather than nothing given for a long while.
+    most: u64,
 }
 
-impl CpuBudget {
-    /// `per_second` of processor time in each second, of which two seconds' worth can be saved up.
+impl Budget {
+    /// Fills with `per_second`, up to `burst`, and can be overdrawn by as much.
     #[must_use]
-    pub fn new(per_second: Duration) -> Self {
-        let micros = usize::try_from(per_second.as_micros()).unwrap_or(usize::MAX);
+    pub fn new(per_second: usize, burst: usize) -> Self {
+        let rate = Rate::new(per_second, burst);
+        let most = u64::from(rate.full);
         Self {
-            rate: Rate::new(micros, micros.saturating_mul(2)),
+            rate,
             owed: AtomicU64::new(0),
+            most,
         }
     }
 
-    /// Whether something may run.
+    /// Of processor time, in microseconds, `per_second` in each second, of which two seconds' worth can be saved up.
+    #[must_use]
+    pub fn of_time(per_second: Duration) -> Self {
+        let micros = usize::try_from(per_second.as_micros()).unwrap_or(usize::MAX);
+        Self::new(micros, micros.saturating_mul(2))
+    }
+
+    /// Whether nothing is owed.
     ///
     /// # Errors
-    /// When the budget is overdrawn: after how long it may.
+    /// When it is overdrawn: after how long it is not, if nobody spends more.
     pub fn admit(&self) -> Result<(), Duration> {
         let owed = self.owed.swap(0, Ordering::Relaxed);
         if owed == 0 {
@@ -77,15 +87,30 @@ impl CpuBudget {
         }
         let taken = self.rate.take(usize::try_from(owed).unwrap_or(usize::MAX));
         if taken.is_err() {
-            self.owed.fetch_add(owed, Ordering::Relaxed);
+            self.spend(owed);
         }
         taken
     }
 
+    /// Takes `n` when nothing is owed.
+    ///
+    /// # Errors
+    /// When there is not enough: after how long there will be, if nobody else takes it.
+    pub fn take(&self, n: usize) -> Result<(), Duration> {
+        self.admit()?;
+        self.rate.take(n)
+    }
+
     /// So much was spent.
-    pub fn spend(&self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.owed.fetch_add(micros, Ordering::Relaxed);
+    pub fn spend(&self, n: u64) {
+        let add = |owed: u64| Some(owed.saturating_add(n).min(self.most));
+        // It never fails: there is always something to write.
+        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    /// So much time was spent.
+    pub fn spend_time(&self, time: Duration) {
+        self.spend(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 }
 
@@ -111,11 +136,24 @@ mod tests {
 
     #[test]
     fn an_overdrawn_budget_admits_nothing_until_it_is_made_up_for() {
-        let budget = CpuBudget::new(Duration::from_millis(1));
-        budget.spend(Duration::from_millis(2));
+        let budget = Budget::of_time(Duration::from_millis(1));
+        budget.spend_time(Duration::from_millis(2));
         assert_eq!(budget.admit(), Ok(()), "so much was saved up");
-        budget.spend(Duration::from_micros(500));
+        budget.spend_time(Duration::from_micros(500));
         assert!(budget.admit().is_err());
         assert!(budget.admit().is_err(), "asking does not make up for it");
+    }
+
+    #[test]
+    fn what_was_spent_elsewhere_is_missing_here_and_is_forgiven_beyond_a_burst() {
+        let budget = Budget::new(1, 10);
+        budget.spend(4);
+        assert_eq!(budget.take(6), Ok(()));
+        assert!(budget.take(1).is_err());
+        let budget = Budget::new(1000, 10);
+        budget.spend(1_000_000);
+        assert_eq!(budget.admit(), Ok(()));
+        let wait = budget.take(1).unwrap_err();
+        assert!(wait <= Duration::from_millis(1), "{wait:?}");
     }
 }

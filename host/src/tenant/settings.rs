@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::rate::{CpuBudget, Rate};
+use super::rate::Budget;
 use crate::auth::Authenticator;
 use crate::capability::CallLimits;
 use crate::sandbox::GuestLimits;
@@ -51,15 +51,15 @@ pub struct ClientLimits {
 /// What a tenant may cost in all; `[quota]` in the config.
 #[derive(Debug, Clone)]
 pub struct TenantQuota {
-    /// Connections to this node.
+    /// Connections, to all nodes together.
     pub connections: usize,
     /// Connections of one user to this node.
     pub connections_per_user: usize,
-    /// Events in a second.
+    /// Events in a second, on all nodes together.
     pub events_per_second: usize,
-    /// Events at once.
+    /// Events at once, on each node.
     pub event_burst: usize,
-    /// Processor time of handlers in a second.
+    /// Processor time of handlers in a second, on each node.
     pub guest_cpu: Duration,
     /// Handlers that run at once.
     pub instances: usize,
@@ -98,9 +98,9 @@ pub struct Settings {
     /// What it may cost in all.
     pub quota: TenantQuota,
     /// The budget of events.
-    pub(super) events: Rate,
+    pub(super) events: Budget,
     /// The budget of processor time.
-    pub(super) cpu: CpuBudget,
+    pub(super) cpu: Budget,
     /// Handlers that may begin now.
     pub instances: Arc<Semaphore>,
 }
@@ -120,8 +120,8 @@ impl Settings {
             client_limits,
             call_limits: Arc::new(call_limits),
             guest_limits,
-            events: Rate::new(quota.events_per_second, quota.event_burst),
-            cpu: CpuBudget::new(quota.guest_cpu),
+            events: Budget::new(quota.events_per_second, quota.event_burst),
+            cpu: Budget::of_time(quota.guest_cpu),
             instances: Arc::new(Semaphore::new(quota.instances)),
             quota,
         }
