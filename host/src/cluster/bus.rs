@@ -60,6 +60,12 @@ pub trait Bus: Send + Sync {
     /// get it as [`Inbound::Entry`], those that come later or have missed it as a part of [`Inbound::Node`].
     fn entry(&self, tenant: &TenantId, user: &UserId, entry: Option<Bytes>);
 
+    /// What a tenant carries on this node from now on. The other nodes learn it with the next heartbeat.
+    fn set_load(&self, tenant: &TenantId, load: Load);
+
+    /// What a tenant carries on all other nodes together, as of their last heartbeats.
+    fn elsewhere(&self, tenant: &TenantId) -> Elsewhere;
+
     /// Sends a few bytes to all other nodes, whatever tenants they have.
     fn notice(&self, notice: Bytes);
 
@@ -235,6 +241,15 @@ pub struct Load {
     pub connections: u64,
     /// Events in the last second.
     pub events_per_second: u64,
+}
+
+/// What a tenant carries on other nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Elsewhere {
+    /// On how many it carries anything.
+    pub nodes: u32,
+    /// All of it.
+    pub load: Load,
 }
 
 /// A notice from another node.

@@ -6,6 +6,7 @@
 
 mod document;
 mod error;
+mod fleet;
 mod handlers;
 mod live;
 mod revoked;
@@ -17,7 +18,7 @@ pub mod view;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -27,6 +28,7 @@ pub use handlers::{load_component, shipped};
 pub use settings::guest_limits;
 pub use versions::Deployment;
 
+use crate::cluster::bus::Bus;
 use crate::config::{Deploy, TenantDefaults};
 use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
@@ -72,6 +74,8 @@ pub struct Control {
     parts: Parts,
     /// Changed only while following the catalog.
     state: Mutex<State>,
+    /// The way to the other nodes, where there are any.
+    bus: OnceLock<Arc<dyn Bus>>,
 }
 
 #[derive(Default)]
@@ -98,6 +102,7 @@ impl Control {
         Arc::new(Self {
             parts,
             state: Mutex::default(),
+            bus: OnceLock::new(),
         })
     }
 

@@ -132,7 +132,7 @@ impl Control {
         });
         let audit = entry(actor, tenant, "token.revoke", &json!({ "id": id }));
         self.parts.catalog.put(puts, vec![audit]).await??;
-        self.sync().await?;
+        self.decided().await?;
         Ok(view(&id, &revocation))
     }
 
@@ -151,6 +151,6 @@ impl Control {
         };
         let audit = entry(actor, tenant, "token.unrevoke", &json!({ "id": id }));
         self.parts.catalog.put(vec![put], vec![audit]).await??;
-        self.sync().await
+        self.decided().await
     }
 }

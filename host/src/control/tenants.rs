@@ -173,7 +173,7 @@ impl Control {
         }));
         let audit = entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
         self.parts.catalog.put(puts, vec![audit]).await??;
-        self.sync().await?;
+        self.decided().await?;
         if with_data {
             self.parts.store.delete_data(&id).await?;
         }
@@ -226,6 +226,6 @@ impl Control {
         let configuration = document.map(|document| without_secrets(&document.configuration));
         let audit = entry(actor, name, action, &json!({ "configuration": configuration }));
         self.parts.catalog.put(vec![put], vec![audit]).await??;
-        self.sync().await
+        self.decided().await
     }
 }

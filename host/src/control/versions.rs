@@ -298,7 +298,7 @@ impl Control {
         };
         let audit = entry(actor, tenant, "handler.remove", &json!({ "handler": handler }));
         self.parts.catalog.put(vec![put], vec![audit]).await??;
-        self.sync().await?;
+        self.decided().await?;
         self.forget(tenant, &hashes).await;
         Ok(())
     }
@@ -340,7 +340,7 @@ impl Control {
         let audit = entry(actor, tenant, action, &detail);
         self.parts.catalog.put(vec![put], vec![audit]).await??;
         tracing::info!(tenant, handler, actor = &*actor.0, %detail, "{action}");
-        self.sync().await?;
+        self.decided().await?;
         self.forget(tenant, &gone).await;
         let state = self.state.lock().await;
         let deployed = state.live(tenant)?.handlers.get(handler);

@@ -23,7 +23,7 @@ use super::link::{Clients, Commands};
 use super::queue::{Item, Queue};
 use super::settings::RedisSettings;
 use super::status::{BusStatus, Counts, count};
-use super::{Broadcast, Bus, Inbound, Load, NodeId, Notice, packet, session};
+use super::{Broadcast, Bus, Elsewhere, Inbound, Load, NodeId, Notice, packet, session};
 use crate::id::{TenantId, UserId};
 
 /// Letters and digits of a node's id, as the Node adapter has them.
@@ -72,7 +72,7 @@ pub(super) struct Shared {
     /// What the tenants of this node carry.
     pub(super) own_load: Mutex<HashMap<String, Load>>,
     /// What they carry on all others together.
-    pub(super) load_elsewhere: ArcSwap<HashMap<String, Load>>,
+    pub(super) elsewhere: ArcSwap<HashMap<String, Elsewhere>>,
     /// Tenants have come or gone, or a hall has lost something.
     pub(super) reconcile: Notify,
     /// A hall has lost something: tell it all entries anew.
@@ -139,7 +139,7 @@ impl RedisBus {
             pending: Pending::default(),
             answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
             own_load: Mutex::default(),
-            load_elsewhere: ArcSwap::default(),
+            elsewhere: ArcSwap::default(),
             reconcile: Notify::new(),
             retell: AtomicBool::new(false),
             beat: Notify::new(),
@@ -169,23 +169,6 @@ impl RedisBus {
         {
             tracing::warn!("Redis did not take this node's farewell in time; its users count until the lease ends");
         }
-    }
-
-    /// What a tenant carries on this node from now on. The other nodes learn it with the next heartbeat.
-    pub fn set_load(&self, tenant: &TenantId, load: Load) {
-        let mut own = self.shared.own_load.lock();
-        if load == Load::default() {
-            own.remove(&tenant.namespace());
-        } else {
-            own.insert(tenant.namespace(), load);
-        }
-    }
-
-    /// What a tenant carries on all other nodes together, as of their last heartbeats.
-    #[must_use]
-    pub fn load_elsewhere(&self, tenant: &TenantId) -> Load {
-        let elsewhere = self.shared.load_elsewhere.load();
-        elsewhere.get(&tenant.namespace()).copied().unwrap_or_default()
     }
 }
 
@@ -256,6 +239,20 @@ impl Bus for RedisBus {
         if !self.shared.queue.push(change) {
             entries.dirty = true;
         }
+    }
+
+    fn set_load(&self, tenant: &TenantId, load: Load) {
+        let mut own = self.shared.own_load.lock();
+        if load == Load::default() {
+            own.remove(&tenant.namespace());
+        } else {
+            own.insert(tenant.namespace(), load);
+        }
+    }
+
+    fn elsewhere(&self, tenant: &TenantId) -> Elsewhere {
+        let elsewhere = self.shared.elsewhere.load();
+        elsewhere.get(&tenant.namespace()).copied().unwrap_or_default()
     }
 
     fn notice(&self, notice: Bytes) {

@@ -19,7 +19,7 @@ use super::over_redis::{Shared, read_notice};
 use super::peers::{Peers, Todo};
 use super::status::count;
 use super::write::{FIELD_END, META_FIELD};
-use super::{Inbound, Load, NodeId, Notice, packet};
+use super::{Elsewhere, Inbound, Load, NodeId, Notice, packet};
 use crate::id::UserId;
 
 /// What is learned of another node by asking Redis.
@@ -222,13 +222,15 @@ impl Watch {
     }
 
     fn sum_loads(&self) {
-        let mut sums: HashMap<String, Load> = HashMap::new();
+        let mut sums: HashMap<String, Elsewhere> = HashMap::new();
         for (namespace, load) in self.loads.values().flatten() {
-            let sum = sums.entry(namespace.clone()).or_default();
+            let elsewhere = sums.entry(namespace.clone()).or_default();
+            elsewhere.nodes = elsewhere.nodes.saturating_add(1);
+            let sum = &mut elsewhere.load;
             sum.connections = sum.connections.saturating_add(load.connections);
             sum.events_per_second = sum.events_per_second.saturating_add(load.events_per_second);
         }
-        self.shared.load_elsewhere.store(Arc::new(sums));
+        self.shared.elsewhere.store(Arc::new(sums));
     }
 
     fn read(&self, session: &Session, node: NodeId) {

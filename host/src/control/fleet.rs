@@ -1,0 +1,90 @@
+//! What nodes tell each other of the tenants: that the catalog has changed, and how much a tenant does where.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Control;
+use crate::cluster::bus::{Bus, Load, Notice};
+
+/// The notice that the catalog has changed. What has changed is read from the catalog.
+const CATALOG: &[u8] = b"catalog";
+/// How often the loads are told and asked for.
+const EXCHANGE: Duration = Duration::from_secs(1);
+
+impl Control {
+    /// Makes this node one of a fleet: it hears at once of what operators decide elsewhere, which it would otherwise
+    /// learn within a second or so, and the limits of tenants count what other nodes let in.
+    pub fn join_fleet(self: &Arc<Self>, bus: Arc<dyn Bus>) -> tokio::task::JoinHandle<()> {
+        let control = self.clone();
+        // It is set once, by the wiring.
+        let _ = control.bus.set(bus.clone());
+        crate::vital::spawn("fleet", async move {
+            let mut notices = bus.notices();
+            let mut tick = tokio::time::interval(EXCHANGE);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut exchange = Exchange::default();
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => control.exchange(&*bus, &mut exchange).await,
+                    notice = notices.recv() => match notice {
+                        Ok(Notice::Bytes(bytes)) if bytes != CATALOG => {}
+                        Ok(_) | Err(RecvError::Lagged(_)) => {
+                            if let Err(error) = control.sync().await {
+                                // It is asked again within a second, and that is where the log says what is wrong.
+                                tracing::debug!(%error, "a decision made elsewhere cannot be read now");
+                            }
+                        }
+                        Err(RecvError::Closed) => return,
+                    },
+                }
+            }
+        })
+    }
+
+    /// Makes effective here what was decided here, and tells the other nodes.
+    pub(super) async fn decided(&self) -> super::Answer<()> {
+        if let Some(bus) = self.bus.get() {
+            bus.notice(bytes::Bytes::from_static(CATALOG));
+        }
+        self.sync().await
+    }
+
+    async fn exchange(&self, bus: &dyn Bus, exchange: &mut Exchange) {
+        let now = Instant::now();
+        let since = exchange.at.replace(now).map(|at| now - at).unwrap_or(EXCHANGE);
+        let mut counted = HashMap::new();
+        for tenant in self.served().await {
+            let events = tenant.metrics.events.get();
+            let before = exchange.counted.get(tenant.id().as_str()).copied().unwrap_or(events);
+            let load = Load {
+                connections: tenant.connections() as u64,
+                events_per_second: per_second(events.saturating_sub(before), since),
+            };
+            bus.set_load(tenant.id(), load);
+            let elsewhere = bus.elsewhere(tenant.id());
+            let others = elsewhere.load.events_per_second.saturating_mul(millis(since)) / 1000;
+            tenant.set_elsewhere(elsewhere.nodes.saturating_add(1), elsewhere.load.connections, others);
+            counted.insert(tenant.id().as_str().to_owned(), events);
+        }
+        exchange.counted = counted;
+    }
+}
+
+/// What was counted at the last exchange, and when that was.
+#[derive(Default)]
+struct Exchange {
+    at: Option<Instant>,
+    counted: HashMap<String, u64>,
+}
+
+fn per_second(count: u64, since: Duration) -> u64 {
+    count.saturating_mul(1000) / millis(since).max(1)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
