@@ -63,6 +63,7 @@ struct TenantVectors {
     refused: IntCounterVec,
     cpu: CounterVec,
     limits: GaugeVec,
+    stored: GaugeVec,
 }
 
 /// What one tenant uses. Its series end when this is dropped.
@@ -79,7 +80,16 @@ pub struct TenantMetrics {
 }
 
 /// The names under which a tenant's limits are shown beside what it uses.
-const TENANT_LIMITS: [&str; 3] = ["connections", "events_per_second", "guest_cpu_seconds_per_second"];
+const TENANT_LIMITS: [&str; 6] = [
+    "connections",
+    "events_per_second",
+    "guest_cpu_seconds_per_second",
+    "message_bytes",
+    "kv_bytes",
+    "rooms",
+];
+/// Of those, what is kept in the store.
+const STORED: [&str; 3] = ["message_bytes", "kv_bytes", "rooms"];
 
 impl TenantMetrics {
     /// Threads were busy with its handlers for so long.
@@ -87,8 +97,16 @@ impl TenantMetrics {
         self.cpu.inc_by(cpu.as_secs_f64());
     }
 
-    /// Shows its limits, in the order of the label: connections, events and seconds of processor time in a second.
-    pub fn limits(&self, limits: [f64; 3]) {
+    /// Shows what it keeps: bytes of messages, bytes of key-value data, rooms.
+    pub fn stored(&self, stored: [f64; 3]) {
+        for (name, value) in STORED.into_iter().zip(stored) {
+            self.vectors.stored.with_label_values(&[self.name.as_str(), name]).set(value);
+        }
+    }
+
+    /// Shows its limits: connections, events and seconds of processor time in a second, then those of
+    /// [`stored`](Self::stored).
+    pub fn limits(&self, limits: [f64; 6]) {
         for (name, limit) in TENANT_LIMITS.into_iter().zip(limits) {
             self.vectors
                 .limits
@@ -108,6 +126,9 @@ impl Drop for TenantMetrics {
         let _ = self.vectors.cpu.remove_label_values(&name);
         for limit in TENANT_LIMITS {
             let _ = self.vectors.limits.remove_label_values(&[self.name.as_str(), limit]);
+        }
+        for stored in STORED {
+            let _ = self.vectors.stored.remove_label_values(&[self.name.as_str(), stored]);
         }
     }
 }
@@ -183,6 +204,10 @@ impl Metrics {
             ))?,
             limits: make.add(GaugeVec::new(
                 Opts::new("parlance_tenant_limit", "What a tenant may use, by tenant and limit"),
+                &["tenant", "limit"],
+            ))?,
+            stored: make.add(GaugeVec::new(
+                Opts::new("parlance_tenant_stored", "What a tenant keeps in the store, by tenant and limit"),
                 &["tenant", "limit"],
             ))?,
         };

@@ -8,6 +8,7 @@ mod document;
 mod error;
 mod fleet;
 mod handlers;
+mod headroom;
 mod live;
 mod revoked;
 mod settings;

@@ -109,9 +109,14 @@ impl Control {
             let mut watch = super::watch::Watch::default();
             let mut asked = tokio::time::Instant::now();
             let mut down = false;
+            let mut measured: Option<tokio::time::Instant> = None;
             loop {
                 tokio::time::sleep(super::watch::LOOK).await;
                 control.look(&mut watch).await;
+                if measured.is_none_or(|at| at.elapsed() >= super::headroom::LOOK) {
+                    measured = Some(tokio::time::Instant::now());
+                    control.measure_storage().await;
+                }
                 if asked.elapsed() < LOOK {
                     continue;
                 }

@@ -1,0 +1,22 @@
+//! What tenants keep in the store, for the metrics; what else they use is counted where they use it.
+
+use std::time::Duration;
+
+use super::Control;
+
+/// How old the figures may be.
+pub(super) const LOOK: Duration = Duration::from_secs(15);
+
+impl Control {
+    /// Asks the store for every tenant's usage. A store that cannot serve leaves the figures as they are: `/readyz` and
+    /// the log say so already.
+    #[allow(clippy::cast_precision_loss, reason = "nobody reads that many digits")]
+    pub(super) async fn measure_storage(&self) {
+        for tenant in self.served().await {
+            if let Ok(usage) = self.parts.store.usage(tenant.id()).await {
+                let figures = [usage.message_bytes as f64, usage.kv_bytes as f64, usage.rooms as f64];
+                tenant.metrics.stored(figures);
+            }
+        }
+    }
+}
