@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+pub(crate) mod catalog;
 pub(crate) mod history;
 pub(crate) mod kv;
 pub(crate) mod messages;
@@ -76,6 +77,26 @@ macro_rules! tests_of {
     )*};
 }
 pub(crate) use tests_of;
+
+/// The same for a catalog: `async fn make() -> (Arc<dyn Catalog>, Guard)`.
+macro_rules! catalog_tests_of {
+    ($make:path) => {
+        $crate::store::conformance::tests_of! {
+            $make =>
+            catalog::an_empty_catalog_has_no_revision,
+            catalog::a_document_is_read_back_as_it_was_put,
+            catalog::a_put_expects_what_it_says,
+            catalog::a_removed_document_leaves_a_mark,
+            catalog::changes_of_one_put_are_all_made_or_none,
+            catalog::revisions_only_grow_when_puts_race,
+            catalog::of_rivals_with_one_expectation_one_wins,
+            catalog::parts_of_a_key_do_not_run_together,
+            catalog::components_are_kept_by_tenant_and_hash,
+            catalog::the_audit_log_is_read_from_its_end,
+        }
+    };
+}
+pub(crate) use catalog_tests_of;
 
 type Subject = Arc<dyn Store>;
 

@@ -10,8 +10,10 @@ use crate::id::{MessageId, RoomId, TenantId, UserId};
 
 pub mod catalog;
 pub mod memory;
+pub mod postgres;
 pub mod sqlite;
 
+mod allowance;
 #[cfg(test)]
 mod conformance;
 mod counter;

@@ -31,6 +31,13 @@ async fn empty() -> (Arc<dyn Store>, TempDir) {
 
 super::super::conformance::tests_of!(empty);
 
+async fn empty_catalog() -> (Arc<dyn super::super::catalog::Catalog>, TempDir) {
+    let (dir, path) = home();
+    (Arc::new(SqliteStore::open(&path).unwrap()), dir)
+}
+
+super::super::conformance::catalog_tests_of!(empty_catalog);
+
 fn acme() -> TenantId {
     TenantId::assume_verified("acme").unwrap()
 }

@@ -5,7 +5,8 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
-use super::super::{Draft, Kept, MESSAGE_OVERHEAD, Refusal, StorageQuota, Usage, Write};
+use super::super::allowance::{message_bytes, over};
+use super::super::{Refusal, StorageQuota, Usage, Write};
 
 /// Tenants remembered before the memory starts afresh.
 const MAX_TENANTS: usize = 65_536;
@@ -19,11 +20,6 @@ pub(super) struct Usages {
 struct Counted {
     usage: Usage,
     changed: bool,
-}
-
-/// Bytes that a message counts for.
-pub(super) fn message_bytes(draft: &Draft) -> u64 {
-    (draft.content.len() + draft.metadata.as_ref().map_or(0, String::len)) as u64 + MESSAGE_OVERHEAD
 }
 
 /// At most what a unit can add.
@@ -42,19 +38,6 @@ fn bound(writes: &[Write]) -> Usage {
         }
     }
     bound
-}
-
-fn over(usage: Usage, more: Usage, quota: StorageQuota) -> Option<Kept> {
-    let over = |used: u64, more: u64, limit: u64| more > 0 && used.saturating_add(more) > limit;
-    if over(usage.message_bytes, more.message_bytes, quota.message_bytes) {
-        Some(Kept::MessageBytes)
-    } else if over(usage.kv_bytes, more.kv_bytes, quota.kv_bytes) {
-        Some(Kept::KvBytes)
-    } else if over(usage.rooms, more.rooms, quota.rooms) {
-        Some(Kept::Rooms)
-    } else {
-        None
-    }
 }
 
 impl Usages {

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::super::allowance::message_bytes;
 use super::super::{Draft, KvKey, Refusal, StoreError, Unit, Usage, Write, Written, counter};
 use super::fault::classify;
 use super::open::Lock;
 use super::places::Places;
 use super::reader::live;
-use super::usage::{Usages, message_bytes};
+use super::usage::Usages;
 use crate::id::{MessageId, UserId};
 
 /// How often expired keys are removed, at most.

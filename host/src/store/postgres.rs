@@ -1,0 +1,254 @@
+//! The store in PostgreSQL 13 or later, for any number of nodes.
+//!
+//! # One batch
+//! A batch is one transaction in **two round trips**, however many events it has: the first flight begins it, locks
+//! the rooms and keys that it touches and loads what it has to know; the batch is then worked out in memory, with
+//! every unit taken back that is refused; the second flight writes what has changed, one statement for each table,
+//! and commits. A batch that makes rooms takes one more, a tenant's first one two more. Statements are prepared once
+//! on each connection; nothing is sent event by event.
+//!
+//! # Many nodes
+//! A room's row is locked from the first flight to the commit, so that two nodes which write to one room at once take
+//! turns, and the room's `seq` has no gaps. `batch` says in which order locks are taken. What conflicts all the same
+//! is tried again, a bounded number of times.
+//!
+//! What a tenant keeps is counted with each commit, by each node in a row of its own; a quota is compared with the
+//! sum as it was when the batch began. Several nodes that write for one tenant at the same moment can thus take it
+//! past its quota by what the batches of the others hold, once.
+//!
+//! # A lost connection
+//! What becomes of a transaction whose connection is lost while it commits is found out as soon as the server is back
+//! (`once` says how), within `statement_time`. An event is answered with `unavailable` when nothing of it was
+//! written, or when that time has passed; a client that sends it again under the same id gets one message.
+//!
+//! # Who may open it
+//! Any number of nodes. The schema is brought up to date by one of them, under an advisory lock.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use super::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
+use crate::id::{MessageId, RoomId, TenantId};
+
+mod batch;
+mod catalog;
+mod fault;
+mod ledger;
+mod once;
+mod open;
+mod pool;
+mod reader;
+mod record;
+mod removal;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod url;
+mod write;
+
+pub use open::OpenError;
+
+use fault::Fault;
+use pool::Link;
+
+/// Tenants whose numbers are remembered before the memory starts afresh; one takes about 150 bytes.
+const MAX_TENANTS: usize = 65_536;
+/// Over so many parts the usage of a tenant is spread. Two nodes that have drawn the same one wait for each other's
+/// commits.
+const PARTS: u8 = 64;
+
+/// How the database is used.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Connections at most, at least 2.
+    pub connections: usize,
+    /// How long connecting may take, and waiting for a connection.
+    pub connect_time: Duration,
+    /// How long one statement may take, and waiting for a lock.
+    pub statement_time: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connections: 8,
+            connect_time: Duration::from_secs(3),
+            statement_time: Duration::from_secs(5),
+        }
+    }
+}
+
+/// See the [module](self). Cheap to ask from any number of tasks; share it in an [`Arc`](std::sync::Arc).
+pub struct PostgresStore {
+    link: Link,
+    /// Which part of each tenant's usage is added to.
+    part: i16,
+    /// The numbers of tenants; they never change, and no tenant's row is ever removed.
+    tenants: Mutex<HashMap<TenantId, i64>>,
+    sweeping: JoinHandle<()>,
+    place: String,
+}
+
+impl PostgresStore {
+    /// Opens the database at a `postgres://` URL and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Each says what is wrong with which database and what to do about it.
+    pub async fn open(url: &str, settings: Settings) -> Result<Self, OpenError> {
+        let location = url::read(url, &settings)?;
+        let place = url::shown(&location.config);
+        let tls = tls::connector(location.trust, location.roots.as_deref()).map_err(|error| OpenError::Url {
+            problem: format!("{error:#}"),
+        })?;
+        let warnings = open::open(&location.config, tls.clone(), &place, settings.connect_time).await?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let unfit = |error: String| OpenError::Unfit {
+            server: place.clone(),
+            problem: error,
+        };
+        let link = Link::new(location.config, tls, settings).map_err(|fault| unfit(fault.to_string()))?;
+        let mut chance = [0];
+        getrandom::fill(&mut chance).map_err(|error| unfit(error.to_string()))?;
+        let part = i16::from(chance[0] % PARTS);
+        let sweeping = tokio::spawn(removal::sweep(link.clone(), part));
+        Ok(Self {
+            link,
+            part,
+            tenants: Mutex::default(),
+            sweeping,
+            place,
+        })
+    }
+
+    /// Where the data is, without the password.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Ends the connections that are idle, and others as soon as they are. What is asked afterwards is
+    /// [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        self.sweeping.abort();
+        self.link.close();
+    }
+
+    /// Does a transaction, also when whoever asked goes away meanwhile.
+    async fn carried_out<W: once::Work + 'static>(&self, work: W) -> Result<W::Output, StoreError> {
+        let link = self.link.clone();
+        let task = tokio::spawn(async move { once::once(&link, work).await });
+        task.await.map_err(|error| {
+            StoreError::Unavailable(anyhow::Error::new(error).context("the database cannot serve now"))
+        })?
+    }
+
+    /// The numbers of tenants, made for those that are new.
+    async fn numbers(&self, units: &[Unit]) -> Result<HashMap<TenantId, i64>, Fault> {
+        let mut numbers = HashMap::with_capacity(1);
+        let mut unknown: Vec<&TenantId> = Vec::new();
+        {
+            let known = self.tenants.lock();
+            for unit in units {
+                match known.get(&unit.tenant) {
+                    Some(number) => drop(numbers.insert(unit.tenant.clone(), *number)),
+                    None => unknown.push(&unit.tenant),
+                }
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(numbers);
+        }
+        unknown.sort_unstable();
+        unknown.dedup();
+        let names: Vec<&str> = unknown.iter().map(|tenant| tenant.as_str()).collect();
+        reader::make_tenants(&self.link, &names).await?;
+        let found = reader::tenants(&self.link, &names).await?;
+        let mut known = self.tenants.lock();
+        if known.len() + found.len() > MAX_TENANTS {
+            known.clear();
+        }
+        for tenant in unknown {
+            let number = found
+                .get(tenant.as_str())
+                .ok_or_else(|| record::wrong("a tenant that is gone"))?;
+            known.insert(tenant.clone(), *number);
+            numbers.insert(tenant.clone(), *number);
+        }
+        Ok(numbers)
+    }
+
+    /// The number of a tenant that is there.
+    async fn number(&self, tenant: &TenantId) -> Result<Option<i64>, Fault> {
+        let name = tenant.as_str();
+        Ok(reader::tenants(&self.link, &[name]).await?.get(name).copied())
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.sweeping.abort();
+    }
+}
+
+/// A [`commit`](Store::commit) whose caller goes away is carried out all the same.
+#[async_trait::async_trait]
+impl Store for PostgresStore {
+    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
+        if units.is_empty() {
+            return Ok(Vec::new());
+        }
+        let tenants = self.numbers(&units).await?;
+        let batch = batch::Batch {
+            units: units.into(),
+            tenants,
+            part: self.part,
+        };
+        self.carried_out(batch).await
+    }
+
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
+        Ok(reader::message(&self.link, tenant, id).await?)
+    }
+
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
+        Ok(reader::history(&self.link, tenant, room, range).await?)
+    }
+
+    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
+        let seqs = reader::last_seqs(&self.link, tenant, std::slice::from_ref(room)).await?;
+        Ok(seqs.first().copied().unwrap_or(0))
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        Ok(reader::last_seqs(&self.link, tenant, rooms).await?)
+    }
+
+    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
+        match self.number(tenant).await? {
+            Some(number) => Ok(reader::usage(&self.link, number).await?),
+            None => Ok(Usage::default()),
+        }
+    }
+
+    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
+        match self.number(tenant).await? {
+            Some(number) => removal::all_of(&self.link, number, self.part).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(reader::kv_get(&self.link, tenant, key, now).await?)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let number = once::Number::new()?;
+        self.link.query(once::INSERT_NUMBER, &[&number.bytes()]).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! One batch, one transaction: what it touches is locked and loaded in one flight, worked out in memory, and written
+//! in another.
+//!
+//! Locks are taken in the same order by every node, so that batches wait for each other and do not meet head-on: the
+//! rooms by tenant and name, then the keys by tenant, handler and key. What is new has no row to lock: two nodes that
+//! make the same room, key, receipt or message at once meet in a unique index, and one of them starts over, which
+//! then finds what the other has made.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+
+use super::super::{Unit, Usage, Write};
+use super::fault::Fault;
+use super::ledger::{Held, KeyAt, Ledger, Outcome, Place, ReceiptAt, Room, RoomAt};
+use super::once::{Number, Stopped, Work, begin};
+use super::pool::{Session, Step};
+use super::{record, write};
+use crate::id::{MessageId, TenantId};
+
+const LOCK_ROOMS: &str = "SELECT w.n, r.id, r.last_seq
+    FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, name, n)
+    JOIN rooms r ON r.tenant_id = w.tenant_id AND r.name = w.name
+    ORDER BY w.n FOR UPDATE OF r";
+
+/// Makes rooms, or locks those that somebody has made just before.
+const MAKE_ROOMS: &str = "INSERT INTO rooms (tenant_id, name, last_seq)
+    SELECT w.tenant_id, w.name, 0
+    FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, name, n) ORDER BY w.n
+    ON CONFLICT (tenant_id, name) DO UPDATE SET last_seq = rooms.last_seq
+    RETURNING tenant_id, name, id, last_seq";
+
+const LOCK_KEYS: &str = "SELECT w.n, octet_length(k.value)::bigint, CASE WHEN w.whole THEN k.value END, k.expires_at
+    FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::boolean[])
+         WITH ORDINALITY AS w (tenant_id, handler, key, whole, n)
+    JOIN kv k ON k.tenant_id = w.tenant_id AND k.handler = w.handler AND k.key = w.key
+    ORDER BY w.n FOR UPDATE OF k";
+
+const FIND_MESSAGES: &str = "SELECT w.n, m.room_id, m.seq, m.sent_at
+    FROM unnest($1::bigint[], $2::bytea[]) WITH ORDINALITY AS w (tenant_id, id, n)
+    JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id";
+
+const FIND_RECEIPTS: &str = "SELECT w.n, r.read_at
+    FROM unnest($1::bigint[], $2::bytea[], $3::text[]) WITH ORDINALITY AS w (tenant_id, id, reader, n)
+    JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id
+    JOIN receipts r ON r.room_id = m.room_id AND r.seq = m.seq AND r.reader = w.reader";
+
+pub(super) const USAGE: &str = "SELECT tenant_id, sum(message_bytes)::bigint, sum(kv_bytes)::bigint, sum(rooms)::bigint
+    FROM usage WHERE tenant_id = ANY ($1::bigint[]) GROUP BY tenant_id";
+
+/// The units of one batch.
+pub(super) struct Batch {
+    pub(super) units: Arc<[Unit]>,
+    /// The number of each of their tenants.
+    pub(super) tenants: HashMap<TenantId, i64>,
+    /// Which part of each tenant's usage this node adds to.
+    pub(super) part: i16,
+}
+
+/// What a batch touches, in the order in which it is locked.
+#[derive(Default)]
+struct Touched<'a> {
+    rooms: BTreeSet<RoomAt<'a>>,
+    /// With whether the value itself is needed.
+    keys: BTreeMap<KeyAt<'a>, bool>,
+    messages: BTreeSet<(i64, MessageId)>,
+    receipts: BTreeSet<ReceiptAt<'a>>,
+}
+
+impl<'a> Touched<'a> {
+    fn by(units: &'a [Unit], tenants: &HashMap<TenantId, i64>) -> Self {
+        let mut touched = Self::default();
+        for unit in units {
+            let tenant = tenants.get(&unit.tenant).copied().unwrap_or_default();
+            for write in &unit.writes {
+                match write {
+                    Write::Append(draft) => {
+                        touched.rooms.insert((tenant, &draft.room));
+                        touched.messages.insert((tenant, draft.id));
+                    }
+                    Write::MarkRead { id, user, .. } => {
+                        touched.messages.insert((tenant, *id));
+                        touched.receipts.insert((tenant, *id, user));
+                    }
+                    Write::KvSet { key, .. } | Write::KvDelete { key } => {
+                        touched.keys.entry((tenant, key)).or_insert(false);
+                    }
+                    Write::KvIncrement { key, .. } => {
+                        touched.keys.insert((tenant, key), true);
+                    }
+                }
+            }
+        }
+        touched
+    }
+}
+
+#[async_trait::async_trait]
+impl Work for Batch {
+    type Output = Vec<Outcome>;
+
+    async fn run(&mut self, session: &Session, number: &Number) -> Result<Vec<Outcome>, Stopped<Vec<Outcome>>> {
+        let units = Arc::clone(&self.units);
+        let touched = Touched::by(&units, &self.tenants);
+        let tenants: Vec<i64> = self.tenants.values().copied().collect();
+        let mut ledger = load(session, number, &touched, &tenants).await?;
+        make_rooms(session, &touched, &mut ledger).await?;
+        let loaded = ledger.usage.clone();
+        let outcomes: Vec<Outcome> = units
+            .iter()
+            .map(|unit| ledger.apply(self.tenants.get(&unit.tenant).copied().unwrap_or_default(), unit))
+            .collect();
+        match write::flight(session, &ledger, &loaded, self.part).await {
+            Ok(()) => Ok(outcomes),
+            Err(fault) => Err(Stopped {
+                fault,
+                decided: Some(outcomes),
+            }),
+        }
+    }
+}
+
+/// The first flight: begins, locks and loads.
+async fn load<'a>(
+    session: &Session,
+    number: &Number,
+    touched: &Touched<'a>,
+    tenants: &[i64],
+) -> Result<Ledger<'a>, Fault> {
+    let rooms: Vec<RoomAt<'a>> = touched.rooms.iter().copied().collect();
+    let room_tenants: Vec<i64> = rooms.iter().map(|at| at.0).collect();
+    let room_names: Vec<&str> = rooms.iter().map(|at| at.1.as_str()).collect();
+    let keys: Vec<KeyAt<'a>> = touched.keys.keys().copied().collect();
+    let key_tenants: Vec<i64> = keys.iter().map(|at| at.0).collect();
+    let key_handlers: Vec<&str> = keys.iter().map(|at| &*at.1.handler).collect();
+    let key_names: Vec<&[u8]> = keys.iter().map(|at| at.1.key.as_bytes()).collect();
+    let key_whole: Vec<bool> = touched.keys.values().copied().collect();
+    let messages: Vec<(i64, MessageId)> = touched.messages.iter().copied().collect();
+    let message_tenants: Vec<i64> = messages.iter().map(|at| at.0).collect();
+    let message_bytes: Vec<[u8; 16]> = messages.iter().map(|at| at.1.to_bytes()).collect();
+    let message_ids: Vec<&[u8]> = message_bytes.iter().map(|id| &id[..]).collect();
+    let receipts: Vec<ReceiptAt<'a>> = touched.receipts.iter().copied().collect();
+    let receipt_tenants: Vec<i64> = receipts.iter().map(|at| at.0).collect();
+    let receipt_bytes: Vec<[u8; 16]> = receipts.iter().map(|at| at.1.to_bytes()).collect();
+    let receipt_ids: Vec<&[u8]> = receipt_bytes.iter().map(|id| &id[..]).collect();
+    let receipt_users: Vec<&str> = receipts.iter().map(|at| at.2.as_str()).collect();
+
+    let number = number.bytes();
+    let mut steps = begin(&number);
+    steps.push(Step::Run(USAGE, vec![&tenants]));
+    if !rooms.is_empty() {
+        steps.push(Step::Run(LOCK_ROOMS, vec![&room_tenants, &room_names]));
+    }
+    if !keys.is_empty() {
+        let parameters = vec![&key_tenants as _, &key_handlers as _, &key_names as _, &key_whole as _];
+        steps.push(Step::Run(LOCK_KEYS, parameters));
+    }
+    // After the locks, so that what the last holder of a room has appended to it is seen.
+    if !messages.is_empty() {
+        steps.push(Step::Run(FIND_MESSAGES, vec![&message_tenants, &message_ids]));
+    }
+    if !receipts.is_empty() {
+        steps.push(Step::Run(
+            FIND_RECEIPTS,
+            vec![&receipt_tenants, &receipt_ids, &receipt_users],
+        ));
+    }
+    let mut answers = session.flight(steps).await?.into_iter().skip(2);
+    let mut next = |asked: bool| if asked { answers.next() } else { None }.unwrap_or_default();
+
+    let mut ledger = Ledger::default();
+    for row in next(true) {
+        let usage = Usage {
+            message_bytes: kept(&row, 1)?,
+            kv_bytes: kept(&row, 2)?,
+            rooms: kept(&row, 3)?,
+        };
+        ledger.usage.insert(record::get(&row, 0)?, usage);
+    }
+    for row in next(!rooms.is_empty()) {
+        let (row_id, last_seq) = (record::get(&row, 1)?, record::get(&row, 2)?);
+        ledger.rooms.insert(*nth(&rooms, &row)?, room(row_id, last_seq));
+    }
+    for row in next(!keys.is_empty()) {
+        let value: Option<Vec<u8>> = record::get(&row, 2)?;
+        let held = Held {
+            bytes: record::get::<i64>(&row, 1)?.cast_unsigned(),
+            value: value.map(Cow::Owned),
+            expires_at: record::get(&row, 3)?,
+            fresh: false,
+        };
+        let at = *nth(&keys, &row)?;
+        ledger.stored.insert(at);
+        ledger.keys.insert(at, held);
+    }
+    for row in next(!messages.is_empty()) {
+        let place = Place {
+            room: record::get(&row, 1)?,
+            seq: record::get(&row, 2)?,
+            sent_at: record::get(&row, 3)?,
+        };
+        ledger.messages.insert(*nth(&messages, &row)?, place);
+    }
+    for row in next(!receipts.is_empty()) {
+        ledger.receipts.insert(*nth(&receipts, &row)?, record::get(&row, 1)?);
+    }
+    Ok(ledger)
+}
+
+/// Makes the rooms that are not there; those that stay empty are removed again with the last flight.
+async fn make_rooms<'a>(session: &Session, touched: &Touched<'a>, ledger: &mut Ledger<'a>) -> Result<(), Fault> {
+    let missing = touched.rooms.iter().filter(|at| !ledger.rooms.contains_key(*at));
+    let missing: Vec<RoomAt<'a>> = missing.copied().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let tenants: Vec<i64> = missing.iter().map(|at| at.0).collect();
+    let names: Vec<&str> = missing.iter().map(|at| at.1.as_str()).collect();
+    let answers = session
+        .flight(vec![Step::Run(MAKE_ROOMS, vec![&tenants, &names])])
+        .await?;
+    let by_name: HashMap<(i64, &str), RoomAt<'a>> = missing.iter().map(|at| ((at.0, at.1.as_str()), *at)).collect();
+    for row in answers.into_iter().flatten() {
+        let (tenant, name): (i64, &str) = (record::get(&row, 0)?, record::get(&row, 1)?);
+        let at = by_name
+            .get(&(tenant, name))
+            .ok_or_else(|| record::wrong("a room that nobody named"))?;
+        ledger
+            .rooms
+            .insert(*at, room(record::get(&row, 2)?, record::get(&row, 3)?));
+    }
+    Ok(())
+}
+
+fn room(row: i64, last_seq: i64) -> Room {
+    Room {
+        row,
+        last_seq,
+        loaded: last_seq,
+    }
+}
+
+/// What the row is about, by its first column, which counts from 1.
+fn nth<'l, T>(list: &'l [T], row: &Row) -> Result<&'l T, Fault> {
+    let n: i64 = record::get(row, 0)?;
+    let found = usize::try_from(n - 1).ok().and_then(|n| list.get(n));
+    found.ok_or_else(|| record::wrong("an answer to what was not asked"))
+}
+
+/// A sum of the usage. Parts are added to by several nodes and may stand below 0 for themselves, never together.
+pub(super) fn kept(row: &Row, column: usize) -> Result<u64, Fault> {
+    Ok(u64::try_from(record::get::<i64>(row, column)?).unwrap_or(0))
+}

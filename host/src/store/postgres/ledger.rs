@@ -1,0 +1,276 @@
+//! What a batch comes to, worked out in memory: what it touches was loaded and locked before, what has changed is
+//! written afterwards, and a unit that is refused is taken back as if it had never been.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::super::allowance::{message_bytes, over};
+use super::super::{Draft, KvKey, Refusal, StorageQuota, Unit, Usage, Write, Written, counter};
+use crate::id::{MessageId, RoomId, UserId};
+
+/// What became of one unit.
+pub(super) type Outcome = Result<Vec<Written>, Refusal>;
+
+pub(super) type RoomAt<'a> = (i64, &'a RoomId);
+pub(super) type KeyAt<'a> = (i64, &'a KvKey);
+pub(super) type ReceiptAt<'a> = (i64, MessageId, &'a UserId);
+
+/// A room, locked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    pub(super) row: i64,
+    pub(super) last_seq: i64,
+    /// `last_seq` as it was loaded.
+    pub(super) loaded: i64,
+}
+
+/// Where a message is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) room: i64,
+    pub(super) seq: i64,
+    pub(super) sent_at: i64,
+}
+
+/// A key that is there.
+#[derive(Debug, Clone)]
+pub(super) struct Held<'a> {
+    /// Of the value.
+    pub(super) bytes: u64,
+    /// Absent when it was not asked for.
+    pub(super) value: Option<Cow<'a, [u8]>>,
+    pub(super) expires_at: Option<i64>,
+    /// Set by this batch.
+    pub(super) fresh: bool,
+}
+
+/// A message that is new.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Posted<'a> {
+    pub(super) tenant: i64,
+    pub(super) room: i64,
+    pub(super) seq: i64,
+    pub(super) draft: &'a Draft,
+}
+
+/// A receipt that is new.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marked<'a> {
+    pub(super) room: i64,
+    pub(super) seq: i64,
+    pub(super) user: &'a UserId,
+    pub(super) at: i64,
+}
+
+/// How to take back one step of a unit.
+enum Undo<'a> {
+    Append(RoomAt<'a>, i64, MessageId),
+    Receipt(ReceiptAt<'a>),
+    Key(KeyAt<'a>, Option<Held<'a>>),
+}
+
+/// See the [module](self). Everything that the units touch must be loaded before they are applied.
+#[derive(Default)]
+pub(super) struct Ledger<'a> {
+    pub(super) rooms: BTreeMap<RoomAt<'a>, Room>,
+    pub(super) messages: HashMap<(i64, MessageId), Place>,
+    pub(super) receipts: HashMap<ReceiptAt<'a>, i64>,
+    pub(super) keys: BTreeMap<KeyAt<'a>, Held<'a>>,
+    /// The keys that are in the database.
+    pub(super) stored: HashSet<KeyAt<'a>>,
+    pub(super) usage: HashMap<i64, Usage>,
+    pub(super) posted: Vec<Posted<'a>>,
+    pub(super) marked: Vec<Marked<'a>>,
+    undo: Vec<Undo<'a>>,
+}
+
+impl<'a> Ledger<'a> {
+    /// Applies a unit of the tenant with this number, or takes all of it back.
+    pub(super) fn apply(&mut self, tenant: i64, unit: &'a Unit) -> Outcome {
+        self.undo.clear();
+        let before = self.usage.get(&tenant).copied();
+        let (posted, marked) = (self.posted.len(), self.marked.len());
+        let mut written = Vec::with_capacity(unit.writes.len());
+        for write in &unit.writes {
+            match self.write(tenant, write, unit.quota) {
+                Ok(one) => written.push(one),
+                Err(refusal) => {
+                    while let Some(step) = self.undo.pop() {
+                        self.take_back(step);
+                    }
+                    self.posted.truncate(posted);
+                    self.marked.truncate(marked);
+                    match before {
+                        Some(usage) => self.usage.insert(tenant, usage),
+                        None => self.usage.remove(&tenant),
+                    };
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    fn write(&mut self, tenant: i64, write: &'a Write, quota: StorageQuota) -> Result<Written, Refusal> {
+        match write {
+            Write::Append(draft) => self.append(tenant, draft, quota),
+            Write::MarkRead { id, user, at } => self.mark_read(tenant, *id, user, *at),
+            Write::KvSet { key, value, expires_at } => {
+                let value = Cow::Borrowed(value.as_slice());
+                self.set((tenant, key), value, expires_at.map(u64::cast_signed), quota)?;
+                Ok(Written::Done)
+            }
+            Write::KvDelete { key } => {
+                let at = (tenant, key);
+                if let Some(old) = self.keys.remove(&at) {
+                    let usage = self.usage.entry(tenant).or_default();
+                    usage.kv_bytes = usage.kv_bytes.saturating_sub(size(key, &old));
+                    self.undo.push(Undo::Key(at, Some(old)));
+                }
+                Ok(Written::Done)
+            }
+            Write::KvIncrement { key, by, at } => {
+                let old = self.keys.get(&(tenant, key)).filter(|held| live(held.expires_at, *at));
+                let value = old.map(|held| held.value.as_deref().unwrap_or_default());
+                let sum = counter::add(value, *by)?;
+                let expires_at = old.and_then(|held| held.expires_at);
+                self.set(
+                    (tenant, key),
+                    Cow::Owned(sum.to_string().into_bytes()),
+                    expires_at,
+                    quota,
+                )?;
+                Ok(Written::Done)
+            }
+        }
+    }
+
+    fn append(&mut self, tenant: i64, draft: &'a Draft, quota: StorageQuota) -> Result<Written, Refusal> {
+        if let Some(first) = self.messages.get(&(tenant, draft.id)) {
+            return Ok(Written::Appended {
+                seq: first.seq.cast_unsigned(),
+                sent_at: first.sent_at.cast_unsigned(),
+                duplicate: true,
+            });
+        }
+        let at = (tenant, &draft.room);
+        let Some(room) = self.rooms.get(&at).copied() else {
+            // Every room of the batch was loaded or made.
+            return Err(Refusal::NotFound);
+        };
+        let seq = room.last_seq + 1;
+        let more = Usage {
+            message_bytes: message_bytes(draft),
+            rooms: u64::from(seq == 1),
+            ..Usage::default()
+        };
+        self.add(tenant, more, quota)?;
+        self.rooms.insert(at, Room { last_seq: seq, ..room });
+        let place = Place {
+            room: room.row,
+            seq,
+            sent_at: draft.sent_at.cast_signed(),
+        };
+        self.messages.insert((tenant, draft.id), place);
+        self.posted.push(Posted {
+            tenant,
+            room: room.row,
+            seq,
+            draft,
+        });
+        self.undo.push(Undo::Append(at, room.last_seq, draft.id));
+        Ok(Written::Appended {
+            seq: seq.cast_unsigned(),
+            sent_at: draft.sent_at,
+            duplicate: false,
+        })
+    }
+
+    fn mark_read(&mut self, tenant: i64, id: MessageId, user: &'a UserId, at: u64) -> Result<Written, Refusal> {
+        let place = self.messages.get(&(tenant, id)).copied().ok_or(Refusal::NotFound)?;
+        let receipt = (tenant, id, user);
+        if let Some(first) = self.receipts.get(&receipt) {
+            return Ok(Written::Read {
+                at: first.cast_unsigned(),
+                first: false,
+            });
+        }
+        self.receipts.insert(receipt, at.cast_signed());
+        self.marked.push(Marked {
+            room: place.room,
+            seq: place.seq,
+            user,
+            at: at.cast_signed(),
+        });
+        self.undo.push(Undo::Receipt(receipt));
+        Ok(Written::Read { at, first: true })
+    }
+
+    /// Sets a key and counts the difference.
+    fn set(
+        &mut self,
+        at: KeyAt<'a>,
+        value: Cow<'a, [u8]>,
+        expires_at: Option<i64>,
+        quota: StorageQuota,
+    ) -> Result<(), Refusal> {
+        let before = self.keys.get(&at).map_or(0, |held| size(at.1, held));
+        let new = Held {
+            bytes: value.len() as u64,
+            value: Some(value),
+            expires_at,
+            fresh: true,
+        };
+        match size(at.1, &new).checked_sub(before) {
+            Some(kv_bytes) => {
+                let more = Usage {
+                    kv_bytes,
+                    ..Usage::default()
+                };
+                self.add(at.0, more, quota)?;
+            }
+            None => {
+                let usage = self.usage.entry(at.0).or_default();
+                usage.kv_bytes = usage.kv_bytes.saturating_sub(before - size(at.1, &new));
+            }
+        }
+        let old = self.keys.insert(at, new);
+        self.undo.push(Undo::Key(at, old));
+        Ok(())
+    }
+
+    fn add(&mut self, tenant: i64, more: Usage, quota: StorageQuota) -> Result<(), Refusal> {
+        let usage = self.usage.entry(tenant).or_default();
+        if let Some(kept) = over(*usage, more, quota) {
+            return Err(Refusal::QuotaExceeded(kept));
+        }
+        usage.message_bytes += more.message_bytes;
+        usage.kv_bytes += more.kv_bytes;
+        usage.rooms += more.rooms;
+        Ok(())
+    }
+
+    fn take_back(&mut self, step: Undo<'a>) {
+        match step {
+            Undo::Append(at, last_seq, id) => {
+                if let Some(room) = self.rooms.get_mut(&at) {
+                    room.last_seq = last_seq;
+                }
+                self.messages.remove(&(at.0, id));
+            }
+            Undo::Receipt(at) => drop(self.receipts.remove(&at)),
+            Undo::Key(at, Some(old)) => drop(self.keys.insert(at, old)),
+            Undo::Key(at, None) => drop(self.keys.remove(&at)),
+        }
+    }
+}
+
+/// Bytes that a key counts for.
+fn size(key: &KvKey, held: &Held<'_>) -> u64 {
+    key.key.len() as u64 + held.bytes
+}
+
+/// Whether a key with this `expires_at` column is there at `now`.
+pub(super) fn live(expires_at: Option<i64>, now: u64) -> bool {
+    expires_at.is_none_or(|at| at.cast_unsigned() > now)
+}

@@ -1,0 +1,289 @@
+//! From a URL to a database that is ours and up to date.
+
+use std::time::Duration;
+
+use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::{Client, Config};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+mod embedded {
+    refinery::embed_migrations!("src/store/migrations/postgres");
+}
+
+/// The table that says how far the schema is.
+const HISTORY: &str = "parlance_schema_history";
+/// The oldest server that knows all we ask of it.
+const OLDEST_SERVER: i32 = 130_000;
+/// Whoever holds this advisory lock brings the schema up to date: `Parlance`.
+const MIGRATING: i64 = 0x5061_726c_616e_6365;
+/// How long a node waits for another one that does.
+const MIGRATION_WAIT: Duration = Duration::from_secs(120);
+
+/// Why the database could not be opened, for the operator: what, where, and what to do. The password is in none.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL or a file that it names cannot be used.
+    #[error("the PostgreSQL URL (store.url, DATABASE_URL) cannot be used: {problem}")]
+    Url {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nobody answers there.
+    #[error(
+        "PostgreSQL at {server} cannot be reached: {problem}; is it running, and is it reachable from here? \
+         (store.url, DATABASE_URL)"
+    )]
+    Unreachable {
+        /// Where and which database.
+        server: String,
+        /// What the system or the TLS library says.
+        problem: String,
+    },
+    /// The server does not let us in.
+    #[error(
+        "PostgreSQL at {server} refuses the login: {problem}; check user and password in the URL, and the server's \
+         pg_hba.conf"
+    )]
+    Login {
+        /// Where and which database.
+        server: String,
+        /// What the server says.
+        problem: String,
+    },
+    /// There is no such database.
+    #[error("there is no such database: {server}; create it with `createdb`, or name another one in the URL")]
+    NoDatabase {
+        /// Where and which database.
+        server: String,
+    },
+    /// The server cannot do what we need, or does not want to.
+    #[error("the database {server} cannot be used: {problem}")]
+    Unfit {
+        /// Where and which database.
+        server: String,
+        /// What, and what to do about it.
+        problem: String,
+    },
+    /// A newer release has changed the schema.
+    #[error(
+        "the database {server} was made by a newer Parlance (schema {found}, this one knows {known}); run that release, \
+         or restore a backup from before it"
+    )]
+    Newer {
+        /// Where and which database.
+        server: String,
+        /// The schema's version there.
+        found: i32,
+        /// The newest version known here.
+        known: i32,
+    },
+    /// The schema could not be brought up to date; the database is as it was.
+    #[error("the schema of {server} could not be brought up to date; it is as it was: {problem}")]
+    Migration {
+        /// Where and which database.
+        server: String,
+        /// What failed, and what to do about it.
+        problem: String,
+    },
+}
+
+impl OpenError {
+    pub(super) fn unreadable(error: tokio_postgres::Error) -> Self {
+        Self::Url {
+            problem: in_words(&error),
+        }
+    }
+}
+
+/// An error with its causes. The driver's never hold the password.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}
+
+/// Connects, looks at what is there, and brings the schema up to date. Gives warnings.
+pub(super) async fn open(
+    config: &Config,
+    tls: MakeRustlsConnect,
+    server: &str,
+    time: Duration,
+) -> Result<Vec<String>, OpenError> {
+    let unreachable = |problem: String| OpenError::Unreachable {
+        server: server.to_owned(),
+        problem,
+    };
+    let connecting = tokio::time::timeout(time, config.connect(tls)).await;
+    let (mut client, connection) = connecting
+        .map_err(|_| unreachable(format!("no answer within {time:?}")))?
+        .map_err(|error| refused(server, &error))?;
+    // Ends with the client.
+    let driving = tokio::spawn(connection);
+    let checked = async {
+        let warnings = check(&client, server).await?;
+        migrate(&mut client, server).await?;
+        Ok(warnings)
+    }
+    .await;
+    drop(client);
+    let _ = driving.await;
+    checked
+}
+
+fn refused(server: &str, error: &tokio_postgres::Error) -> OpenError {
+    let server = server.to_owned();
+    let Some(db) = error.as_db_error() else {
+        return OpenError::Unreachable {
+            server,
+            problem: in_words(error),
+        };
+    };
+    let problem = db.message().to_owned();
+    match *db.code() {
+        SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+            OpenError::Login { server, problem }
+        }
+        SqlState::INVALID_CATALOG_NAME => OpenError::NoDatabase { server },
+        SqlState::TOO_MANY_CONNECTIONS => OpenError::Unfit {
+            server,
+            problem: format!("{problem}; raise max_connections there, or lower store.connections of the nodes"),
+        },
+        _ => OpenError::Unreachable { server, problem },
+    }
+}
+
+async fn check(client: &Client, server: &str) -> Result<Vec<String>, OpenError> {
+    let unfit = |problem: String| OpenError::Unfit {
+        server: server.to_owned(),
+        problem,
+    };
+    let failed = |error: tokio_postgres::Error| unfit(in_words(&error));
+    let row = client
+        .query_one(
+            "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+                    current_setting('server_encoding'), pg_is_in_recovery(),
+                    current_setting('transaction_read_only'), current_setting('fsync')",
+            &[],
+        )
+        .await
+        .map_err(failed)?;
+    let text = |column: usize| row.try_get::<_, String>(column).map_err(failed);
+    if row.try_get::<_, i32>(0).map_err(failed)? < OLDEST_SERVER {
+        return Err(unfit(format!(
+            "it is PostgreSQL {}; version 13 or later is needed",
+            text(1)?
+        )));
+    }
+    if text(2)? != "UTF8" {
+        let problem = format!(
+            "its encoding is {}, and any text must fit in; create it with `createdb --encoding=UTF8 --template=template0`",
+            text(2)?
+        );
+        return Err(unfit(problem));
+    }
+    if row.try_get(3).map_err(failed)? || text(4)? == "on" {
+        let problem = "it takes no writes; name the primary in the URL, or name all servers, comma-separated";
+        return Err(unfit(problem.to_owned()));
+    }
+    let mut warnings = Vec::new();
+    if text(5)? == "off" {
+        warnings.push(format!(
+            "the database {server} runs with fsync=off: what it has acknowledged is lost when its machine fails"
+        ));
+    }
+    Ok(warnings)
+}
+
+/// Brings the schema up to date, one node at a time; the others wait for it.
+async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
+    let migration = |problem: String| OpenError::Migration {
+        server: server.to_owned(),
+        problem,
+    };
+    let plain = |error: tokio_postgres::Error| {
+        let why = in_words(&error);
+        migration(match error.code() {
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                format!("another node has been at it for {MIGRATION_WAIT:?}; look there, then start this one again")
+            }
+            _ => why,
+        })
+    };
+    let wait = MIGRATION_WAIT.as_millis();
+    // Bringing up to date may take as long as it takes, whatever the server's own limit is.
+    client
+        .batch_execute(&format!(
+            "SET statement_timeout = 0; SET lock_timeout = {wait}; SELECT pg_advisory_lock({MIGRATING})"
+        ))
+        .await
+        .map_err(plain)?;
+    let known = known_version();
+    let found = version(client).await.map_err(plain)?;
+    if found > known {
+        return Err(OpenError::Newer {
+            server: server.to_owned(),
+            found,
+            known,
+        });
+    }
+    if found < known {
+        embedded::migrations::runner()
+            .set_grouped(true)
+            .set_migration_table_name(HISTORY)
+            .run_async(client)
+            .await
+            .map_err(|error| migration(advice(&error)))?;
+    }
+    // The lock ends with the connection, should this fail.
+    client
+        .batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATING})"))
+        .await
+        .map_err(plain)
+}
+
+/// How far the schema is; 0 for a database without ours.
+async fn version(client: &Client) -> Result<i32, tokio_postgres::Error> {
+    let there = client
+        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY])
+        .await?;
+    if !there.try_get::<_, bool>(0)? {
+        return Ok(0);
+    }
+    let sql = format!("SELECT coalesce(max(version), 0) FROM {HISTORY}");
+    client.query_one(sql.as_str(), &[]).await?.try_get(0)
+}
+
+fn known_version() -> i32 {
+    let runner = embedded::migrations::runner();
+    let versions = runner.get_migrations().iter().map(refinery::Migration::version);
+    versions
+        .max()
+        .and_then(|version| i32::try_from(version).ok())
+        .unwrap_or(0)
+}
+
+/// What a failed migration says, with what to do about it.
+fn advice(error: &refinery::Error) -> String {
+    let words = in_words(error);
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let db = error
+            .downcast_ref::<tokio_postgres::Error>()
+            .and_then(tokio_postgres::Error::as_db_error)
+            .or_else(|| error.downcast_ref::<DbError>());
+        match db.map(DbError::code) {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                return format!("{words}; let the user create tables, best by making it the database's owner");
+            }
+            Some(&(SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT)) => {
+                return format!("{words}; there are another program's tables: give Parlance a database of its own");
+            }
+            _ => cause = error.source(),
+        }
+    }
+    words
+}

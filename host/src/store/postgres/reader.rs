@@ -1,0 +1,109 @@
+//! Questions: one statement each, on any connection, waiting for no writer.
+
+use std::collections::HashMap;
+
+use super::super::{KvKey, Message, Page, Range, Usage};
+use super::batch::{USAGE, kept};
+use super::fault::Fault;
+use super::ledger::live;
+use super::pool::Link;
+use super::record::{self, get};
+use crate::id::{MessageId, RoomId, TenantId};
+
+const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
+const MAKE_TENANTS: &str = "INSERT INTO tenants (name)
+    SELECT w.name FROM unnest($1::text[]) WITH ORDINALITY AS w (name, n) ORDER BY w.n ON CONFLICT DO NOTHING";
+const MESSAGE: &str = "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, r.name
+    FROM messages m JOIN rooms r ON r.id = m.room_id
+    WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND m.id = $2";
+const HISTORY: &str = "SELECT seq, id, sender, content, metadata, sent_at FROM messages
+    WHERE room_id = (SELECT id FROM rooms
+                     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND name = $2)
+    AND seq > $3 AND seq < $4 ORDER BY seq DESC LIMIT $5";
+const LAST_SEQS: &str = "SELECT w.n, r.last_seq
+    FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n)
+    JOIN rooms r ON r.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND r.name = w.name";
+const KEY: &str = "SELECT value, expires_at FROM kv
+    WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key = $3";
+
+/// The numbers of tenants that are there.
+pub(super) async fn tenants(link: &Link, names: &[&str]) -> Result<HashMap<TenantIdText, i64>, Fault> {
+    let rows = link.query(TENANTS, &[&names]).await?;
+    rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
+}
+
+/// A tenant's name, as a row has it.
+pub(super) type TenantIdText = String;
+
+/// Makes tenants; those that are there stay.
+pub(super) async fn make_tenants(link: &Link, names: &[&str]) -> Result<(), Fault> {
+    link.query(MAKE_TENANTS, &[&names]).await.map(drop)
+}
+
+pub(super) async fn message(link: &Link, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, Fault> {
+    let id = id.to_bytes();
+    let rows = link.query(MESSAGE, &[&tenant.as_str(), &&id[..]]).await?;
+    let message = |row| {
+        let room = RoomId::new(get(row, 6)?).map_err(|error| Fault::Corrupt(error.into()))?;
+        record::message(row, room)
+    };
+    rows.first().map(message).transpose()
+}
+
+pub(super) async fn history(link: &Link, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, Fault> {
+    // No seq is beyond what a column can hold, so clamping the bounds changes no answer.
+    let clamp = |bound: u64| i64::try_from(bound).unwrap_or(i64::MAX);
+    let (after, before) = (clamp(range.after), range.before.map_or(i64::MAX, clamp));
+    // With a limit of 0 one is read all the same, to know whether it is missing.
+    let limit = i64::from(range.limit.max(1));
+    let rows = link
+        .query(HISTORY, &[&tenant.as_str(), &room.as_str(), &after, &before, &limit])
+        .await?;
+    let messages = rows.iter().rev().map(|row| record::message(row, room.clone()));
+    let mut messages = messages.collect::<Result<Vec<_>, _>>()?;
+    // A room has no gaps: the oldest one there is, is the one right after `after`.
+    let complete = messages
+        .first()
+        .is_none_or(|oldest| range.limit > 0 && oldest.seq == range.after.saturating_add(1));
+    if range.limit == 0 {
+        messages.clear();
+    }
+    Ok(Page { messages, complete })
+}
+
+pub(super) async fn last_seqs(link: &Link, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, Fault> {
+    let names: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
+    let mut seqs = vec![0; rooms.len()];
+    for row in link.query(LAST_SEQS, &[&tenant.as_str(), &names]).await? {
+        let (n, seq): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
+        let place = usize::try_from(n - 1).ok().and_then(|n| seqs.get_mut(n));
+        *place.ok_or_else(|| record::wrong("an answer to what was not asked"))? = seq.cast_unsigned();
+    }
+    Ok(seqs)
+}
+
+pub(super) async fn usage(link: &Link, tenant: i64) -> Result<Usage, Fault> {
+    let rows = link.query(USAGE, &[&vec![tenant]]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(Usage::default());
+    };
+    Ok(Usage {
+        message_bytes: kept(row, 1)?,
+        kv_bytes: kept(row, 2)?,
+        rooms: kept(row, 3)?,
+    })
+}
+
+pub(super) async fn kv_get(link: &Link, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, Fault> {
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
+        [&tenant.as_str(), &&*key.handler, &key.key.as_bytes()];
+    let rows = link.query(KEY, &parameters).await?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    Ok(if live(get(row, 1)?, now) {
+        Some(get(row, 0)?)
+    } else {
+        None
+    })
+}

@@ -1,0 +1,141 @@
+//! Removing: all that a tenant keeps, and what has had its time.
+
+use std::time::Duration;
+
+use super::fault::{Fault, Remedy};
+use super::once::{Number, Stopped, Work, begin, once};
+use super::pool::{Link, Session, Step};
+use super::record::get;
+use super::write::ADD_USAGE;
+use crate::store::StoreError;
+
+/// Messages or keys that one transaction removes.
+const STEP: i64 = 500;
+/// Rooms that one transaction locks to remove them.
+const ROOMS: i64 = 20;
+/// How often what has expired is removed.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// How many expired keys one statement removes, at most, so that no batch waits long for it.
+const SWEEP_KEYS: i64 = 500;
+/// How long a key outlives its expiry in the table. Reads judge expiry by the event's time; this keeps a sweep, which
+/// judges by the machine's clock, from removing what an event still in flight may see.
+const SWEEP_GRACE: Duration = Duration::from_secs(60);
+
+/// The rooms are locked like those of a batch, so that nothing is appended to them meanwhile.
+const LOCK_ROOMS: &str = "SELECT id, last_seq FROM rooms WHERE tenant_id = $1 ORDER BY name LIMIT $2 FOR UPDATE";
+const REMOVE_RECEIPTS: &str = "DELETE FROM receipts r USING
+    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
+    WHERE r.room_id = m.room_id AND r.seq = m.seq";
+const REMOVE_MESSAGES: &str = "DELETE FROM messages d USING
+    (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
+    WHERE d.room_id = m.room_id AND d.seq = m.seq
+    RETURNING (128 + octet_length(d.content) + coalesce(octet_length(d.metadata), 0))::bigint";
+const REMOVE_ROOMS: &str = "DELETE FROM rooms WHERE id = ANY ($1::bigint[])";
+const REMOVE_KEYS: &str = "DELETE FROM kv d USING
+    (SELECT tenant_id, handler, key FROM kv WHERE tenant_id = $1 ORDER BY handler, key LIMIT $2 FOR UPDATE) k
+    WHERE d.tenant_id = k.tenant_id AND d.handler = k.handler AND d.key = k.key
+    RETURNING (octet_length(d.key) + octet_length(d.value))::bigint";
+
+/// Negative times are beyond 2^63 and not over for a long time. Keys that somebody has locked are left for later.
+const SWEEP: &str = "WITH old AS (
+        SELECT tenant_id, handler, key FROM kv WHERE expires_at BETWEEN 0 AND $1
+        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
+    gone AS (
+        DELETE FROM kv k USING old
+        WHERE k.tenant_id = old.tenant_id AND k.handler = old.handler AND k.key = old.key
+        RETURNING k.tenant_id, octet_length(k.key) + octet_length(k.value) AS bytes)
+    INSERT INTO usage (tenant_id, part, message_bytes, kv_bytes, rooms)
+    SELECT tenant_id, $3::smallint, 0, -sum(bytes), 0 FROM gone GROUP BY tenant_id ORDER BY tenant_id
+    ON CONFLICT (tenant_id, part) DO UPDATE SET kv_bytes = usage.kv_bytes + excluded.kv_bytes";
+
+/// Long after anybody can still ask what became of it. By the server's clock alone.
+const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
+
+/// One transaction of a removal.
+struct Removal {
+    tenant: i64,
+    part: i16,
+}
+
+/// Removes all that a tenant keeps, a little at a time, so that the others are served in between.
+pub(super) async fn all_of(link: &Link, tenant: i64, part: i16) -> Result<(), StoreError> {
+    while once(link, Removal { tenant, part }).await? {}
+    Ok(())
+}
+
+#[async_trait::async_trait]
+impl Work for Removal {
+    /// Whether something may be left.
+    type Output = bool;
+
+    async fn run(&mut self, session: &Session, number: &Number) -> Result<bool, Stopped<bool>> {
+        let number = number.bytes();
+        let mut steps = begin(&number);
+        steps.push(Step::Run(LOCK_ROOMS, vec![&self.tenant, &ROOMS]));
+        let rooms = session.flight(steps).await?.pop().unwrap_or_default();
+        let ids: Vec<i64> = rooms.iter().map(|row| get(row, 0)).collect::<Result<_, Fault>>()?;
+        let answers = session
+            .flight(vec![
+                Step::Run(REMOVE_RECEIPTS, vec![&ids, &STEP]),
+                Step::Run(REMOVE_MESSAGES, vec![&ids, &STEP]),
+                Step::Run(REMOVE_KEYS, vec![&self.tenant, &STEP]),
+            ])
+            .await?;
+        let mut removed = answers.into_iter().skip(1);
+        let mut next = || removed.next().unwrap_or_default();
+        let (messages, keys) = (next(), next());
+        let sum = |rows: &[tokio_postgres::Row]| rows.iter().map(|row| get::<i64>(row, 0)).sum::<Result<i64, Fault>>();
+        let (tenants, message_bytes, kv_bytes) = (vec![self.tenant], vec![-sum(&messages)?], vec![-sum(&keys)?]);
+        // These rooms are empty now.
+        let done = i64::try_from(messages.len()).unwrap_or(i64::MAX) < STEP;
+        let gone = if done {
+            i64::try_from(ids.len()).unwrap_or(i64::MAX)
+        } else {
+            0
+        };
+        let gone = vec![-gone];
+        let mut steps = Vec::new();
+        if done {
+            steps.push(Step::Run(REMOVE_ROOMS, vec![&ids]));
+        }
+        steps.push(Step::Run(
+            ADD_USAGE,
+            vec![&tenants, &self.part, &message_bytes, &kv_bytes, &gone],
+        ));
+        steps.push(Step::Plain("COMMIT"));
+        let left = !(messages.is_empty() && keys.is_empty() && ids.is_empty());
+        match session.flight(steps).await {
+            Ok(_) => Ok(left),
+            Err(fault) => Err(Stopped {
+                fault,
+                decided: Some(left),
+            }),
+        }
+    }
+}
+
+/// Removes expired keys and the marks of old commits, for as long as the task lives.
+pub(super) async fn sweep(link: Link, part: i16) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(fault) = sweep_once(&link, part).await
+            && fault.remedy() == Remedy::GiveUp
+        {
+            // What is down is reported by those who need it.
+            let error = StoreError::from(fault);
+            tracing::warn!(error = format!("{error:#}"), "what has expired could not be removed");
+        }
+    }
+}
+
+pub(super) async fn sweep_once(link: &Link, part: i16) -> Result<(), Fault> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
+    link.query(SWEEP, &[&until, &SWEEP_KEYS, &part]).await?;
+    link.query(FORGET_COMMITS, &[]).await?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::Arc;
+
+use super::super::catalog::Catalog;
+use super::super::{Draft, StorageQuota, Store, Unit, Write, Written};
+use super::*;
+use crate::id::UserId;
+
+pub(crate) mod cluster;
+mod opening;
+mod outages;
+mod two_nodes;
+
+use cluster::Server;
+
+async fn open(url: &str) -> Arc<PostgresStore> {
+    Arc::new(PostgresStore::open(url, Settings::default()).await.unwrap())
+}
+
+async fn empty() -> (Arc<dyn Store>, ()) {
+    (open(&Server::shared().database()).await, ())
+}
+
+super::super::conformance::tests_of!(empty);
+
+async fn empty_catalog() -> (Arc<dyn Catalog>, ()) {
+    (open(&Server::shared().database()).await, ())
+}
+
+super::super::conformance::catalog_tests_of!(empty_catalog);
+
+fn acme() -> TenantId {
+    TenantId::assume_verified("acme").unwrap()
+}
+
+fn room(name: &str) -> RoomId {
+    RoomId::new(name).unwrap()
+}
+
+fn id(n: u128) -> MessageId {
+    MessageId::from_bytes(n.to_be_bytes())
+}
+
+fn append(n: u128, to: &str) -> Write {
+    Write::Append(Arc::new(Draft {
+        id: id(n),
+        room: room(to),
+        sender: UserId::new("ann").unwrap(),
+        content: format!("message {n}"),
+        metadata: None,
+        sent_at: 1,
+    }))
+}
+
+fn key(name: &str) -> KvKey {
+    KvKey {
+        handler: "h".into(),
+        key: name.to_owned(),
+    }
+}
+
+fn increment(name: &str) -> Write {
+    Write::KvIncrement {
+        key: key(name),
+        by: 1,
+        at: 1,
+    }
+}
+
+fn unit(writes: Vec<Write>) -> Unit {
+    Unit {
+        tenant: acme(),
+        writes,
+        quota: StorageQuota::UNLIMITED,
+    }
+}
+
+const ALL: Range = Range {
+    after: 0,
+    before: None,
+    limit: u32::MAX,
+};
+
+/// The ids of a room's messages in order, after checking that its numbers are 1, 2, 3 …
+async fn ids(store: &PostgresStore, name: &str) -> Vec<MessageId> {
+    let page = store.history(&acme(), &room(name), ALL).await.unwrap();
+    let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq).collect();
+    assert_eq!(seqs, (1..=page.messages.len() as u64).collect::<Vec<_>>());
+    page.messages.into_iter().map(|message| message.id).collect()
+}
+
+#[tokio::test]
+async fn keys_that_expired_long_ago_are_removed_and_counted() {
+    let url = Server::shared().database();
+    let store = open(&url).await;
+    let set = |name: String, expires_at| Write::KvSet {
+        key: key(&name),
+        value: b"v".to_vec(),
+        expires_at,
+    };
+    let mut writes: Vec<Write> = (0..600).map(|n| set(format!("old {n:03}"), Some(1))).collect();
+    writes.extend([set("good".into(), None), set("late".into(), Some(u64::MAX))]);
+    store.commit(vec![unit(writes)]).await.unwrap();
+    // The store's own sweeps may come in between; none leaves anything uncounted.
+    removal::sweep_once(&store.link, store.part).await.unwrap();
+    removal::sweep_once(&store.link, store.part).await.unwrap();
+    assert_eq!(
+        Server::shared().psql(cluster::name_in(&url), "SELECT count(*) FROM kv"),
+        "2"
+    );
+    assert_eq!(store.usage(&acme()).await.unwrap().kv_bytes, 10);
+}
+
+#[tokio::test]
+async fn a_refused_unit_leaves_no_room_behind() {
+    let url = Server::shared().database();
+    let store = open(&url).await;
+    let none = StorageQuota {
+        rooms: 0,
+        ..StorageQuota::UNLIMITED
+    };
+    let refused = Unit {
+        quota: none,
+        ..unit(vec![append(1, "a")])
+    };
+    let outcomes = store.commit(vec![refused, unit(vec![append(2, "b")])]).await.unwrap();
+    assert!(outcomes[0].is_err() && outcomes[1].is_ok(), "{outcomes:?}");
+    assert_eq!(
+        Server::shared().psql(cluster::name_in(&url), "SELECT string_agg(name, ',') FROM rooms"),
+        "b"
+    );
+}
+
+#[tokio::test]
+async fn a_commit_whose_caller_has_gone_is_carried_out() {
+    let store = open(&Server::shared().database()).await;
+    store.commit(vec![unit(vec![append(1, "lobby")])]).await.unwrap();
+    // Polled once, which sends the batch off, and dropped.
+    assert!(futures_util::FutureExt::now_or_never(store.commit(vec![unit(vec![append(2, "lobby")])])).is_none());
+    let begin = std::time::Instant::now();
+    while store.last_seq(&acme(), &room("lobby")).await.unwrap() < 2 {
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_takes_two_round_trips_however_many_events_it_has() {
+    let store = open(&Server::shared().database()).await;
+    // Only batches are to be counted.
+    store.sweeping.abort();
+    while !store.sweeping.is_finished() {
+        tokio::task::yield_now().await;
+    }
+    let batch = |from: u128| {
+        let units = (from..from + 300).map(|n| unit(vec![append(n, "lobby"), increment("count")]));
+        units.collect::<Vec<_>>()
+    };
+    // The first one makes the tenant and the room.
+    store.commit(batch(0)).await.unwrap();
+    let before = store.link.flights();
+    store.commit(batch(300)).await.unwrap();
+    assert_eq!(store.link.flights() - before, 2);
+    assert_eq!(ids(&store, "lobby").await.len(), 600);
+}

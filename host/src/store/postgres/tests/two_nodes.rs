@@ -1,0 +1,173 @@
+//! Several stores on one database, as several nodes have them.
+
+use super::*;
+
+async fn nodes(count: usize) -> Vec<Arc<PostgresStore>> {
+    let url = Server::shared().database();
+    let mut nodes = Vec::new();
+    for _ in 0..count {
+        nodes.push(open(&url).await);
+    }
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_write_to_one_room_give_one_order_without_gaps() {
+    let nodes = nodes(3).await;
+    let writers: Vec<_> = (0..6u128)
+        .map(|writer| {
+            let store = nodes[writer as usize % 3].clone();
+            tokio::spawn(async move {
+                let mut given = Vec::new();
+                for batch in 0..20u128 {
+                    let units = (0..5).map(|n| unit(vec![append(writer * 1_000 + batch * 10 + n, "lobby")]));
+                    for outcome in store.commit(units.collect()).await.unwrap() {
+                        match outcome.unwrap()[..] {
+                            [
+                                Written::Appended {
+                                    seq, duplicate: false, ..
+                                },
+                            ] => given.push(seq),
+                            ref other => panic!("{other:?}"),
+                        }
+                    }
+                }
+                assert!(given.is_sorted(), "what one node posts first comes first");
+                given
+            })
+        })
+        .collect();
+    let mut given = Vec::new();
+    for writer in writers {
+        given.extend(writer.await.unwrap());
+    }
+    given.sort_unstable();
+    assert_eq!(given, (1..=600).collect::<Vec<_>>());
+    for node in &nodes {
+        assert_eq!(ids(node, "lobby").await.len(), 600);
+    }
+    assert_eq!(nodes[0].usage(&acme()).await.unwrap().rooms, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_id_sent_to_two_nodes_is_one_message() {
+    let nodes = nodes(2).await;
+    let mut fresh = 0;
+    for n in 0..40u128 {
+        // Into the same room, and into two.
+        let other = if n % 2 == 0 { "lobby" } else { "elsewhere" };
+        let one = nodes[0].commit(vec![unit(vec![append(n, "lobby")])]);
+        let two = nodes[1].commit(vec![unit(vec![append(n, other)])]);
+        let (one, two) = tokio::join!(one, two);
+        let mut seqs = Vec::new();
+        for outcome in [one, two] {
+            let [Ok(written)] = &outcome.unwrap()[..] else {
+                panic!("refused")
+            };
+            let [Written::Appended { seq, duplicate, .. }] = written[..] else {
+                panic!("{written:?}")
+            };
+            seqs.push(seq);
+            fresh += u128::from(!duplicate);
+        }
+        assert_eq!(seqs[0], seqs[1], "both are told of the same message");
+        assert_eq!(fresh, n + 1, "and one of them that it is new");
+    }
+    let there = ids(&nodes[0], "lobby").await.len() + ids(&nodes[0], "elsewhere").await.len();
+    assert_eq!(there, 40);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_touch_the_same_things_in_opposite_order_all_succeed() {
+    let nodes = nodes(2).await;
+    let names: Vec<String> = (0..12).map(|n| format!("{n:02}")).collect();
+    let writers: Vec<_> = (0..4u128)
+        .map(|writer| {
+            let store = nodes[writer as usize % 2].clone();
+            let mut names = names.clone();
+            if writer % 2 == 1 {
+                names.reverse();
+            }
+            tokio::spawn(async move {
+                for round in 0..15u128 {
+                    let units = names.iter().zip(0..).map(|(name, n)| {
+                        let message = append(writer * 100_000 + round * 100 + n, name);
+                        unit(vec![increment(name), message, increment("all")])
+                    });
+                    for outcome in store.commit(units.collect()).await.unwrap() {
+                        outcome.unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let value = async |name: &str| {
+        let bytes = nodes[0].kv_get(&acme(), &key(name), 1).await.unwrap().unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    for name in &names {
+        assert_eq!(ids(&nodes[0], name).await.len(), 60);
+        assert_eq!(value(name).await, "60");
+    }
+    assert_eq!(value("all").await, "720");
+    let usage = nodes[1].usage(&acme()).await.unwrap();
+    assert_eq!((usage.rooms, usage.kv_bytes), (12, 12 * 4 + 6), "each counted once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_receipt_counts_on_whichever_node() {
+    let nodes = nodes(2).await;
+    let messages = (0..20).map(|n| append(n, "lobby")).collect();
+    nodes[0].commit(vec![unit(messages)]).await.unwrap();
+    for n in 0..20 {
+        let read = |at| {
+            unit(vec![Write::MarkRead {
+                id: id(n),
+                user: UserId::new("bob").unwrap(),
+                at,
+            }])
+        };
+        let (one, two) = tokio::join!(nodes[0].commit(vec![read(1)]), nodes[1].commit(vec![read(2)]));
+        let written = [one, two].map(|outcome| outcome.unwrap().remove(0).unwrap().remove(0));
+        let [Written::Read { at, first }, Written::Read { at: other, first: too }] = written else {
+            panic!("{written:?}")
+        };
+        assert_eq!(at, other, "both are told the same time");
+        assert!(first != too, "and one of them that it was the first");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_removed_on_one_node_begins_anew_on_another() {
+    let nodes = nodes(2).await;
+    let many = (0..1_200).map(|n| unit(vec![append(n, "lobby"), append(n + 5_000, &format!("r{n}"))]));
+    nodes[0].commit(many.collect()).await.unwrap();
+    // While it is removed the other one goes on writing.
+    let writing = tokio::spawn({
+        let store = nodes[1].clone();
+        async move {
+            for n in 10_000..10_100 {
+                store.commit(vec![unit(vec![append(n, "lobby")])]).await.unwrap();
+            }
+        }
+    });
+    nodes[0].delete_data(&acme()).await.unwrap();
+    writing.await.unwrap();
+    nodes[0].delete_data(&acme()).await.unwrap();
+    assert_eq!(nodes[1].usage(&acme()).await.unwrap(), Usage::default());
+    let again = nodes[1].commit(vec![unit(vec![append(1, "lobby")])]).await.unwrap();
+    assert!(
+        matches!(
+            again[0].as_deref(),
+            Ok([Written::Appended {
+                seq: 1,
+                duplicate: false,
+                ..
+            }])
+        ),
+        "{again:?}"
+    );
+}
