@@ -1,5 +1,6 @@
 //! The wiring: from a checked configuration to a running server. The only place that knows all concrete types.
 
+mod database;
 mod dev;
 mod http;
 mod shutdown;
@@ -16,7 +17,7 @@ use crate::admin::{Admin, AdminToken, Role};
 use crate::auth::Key;
 use crate::capability::SystemChance;
 use crate::commit::Committer;
-use crate::config::{AdminTokenConfig, Config, StoreUrl};
+use crate::config::{AdminTokenConfig, Config};
 use crate::control::{Control, Parts};
 use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
@@ -24,8 +25,8 @@ use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
-use crate::store::Store;
-use crate::store::sqlite::SqliteStore;
+
+use database::Database;
 
 pub use crate::control::{guest_limits, load_component, shipped};
 pub use dev::{Development, PageMinter};
@@ -40,8 +41,8 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let listener = bind(&config).await?;
     let address = listener.local_addr().context("the listening socket has no address")?;
 
-    let sqlite = Arc::new(open_store(&config)?);
-    let store: Arc<dyn Store> = sqlite.clone();
+    let database = Database::open(&config.store).await?;
+    let store = database.store();
     let (committer, committing) = Committer::start(store.clone(), metrics.clone(), config.commit.batch);
     let services = Arc::new(Services {
         committer,
@@ -72,7 +73,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let (router, server) = Server::attach(routes, services.clone(), server_limits(&config));
     let server = Arc::new(server);
     let control = Control::new(Parts {
-        catalog: sqlite.clone(),
+        catalog: database.catalog(),
         store,
         sandbox: sandbox.clone(),
         server: server.clone(),
@@ -126,7 +127,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let _ = serving.await;
     following.abort();
     drop((server, expiry, reloading, control, control_cell, services));
-    shutdown::finish(committing, sqlite, config.server.shutdown_timeout.mul_f32(0.2), left).await;
+    shutdown::finish(committing, &database, config.server.shutdown_timeout.mul_f32(0.2), left).await;
     Ok(())
 }
 
@@ -141,12 +142,6 @@ async fn bind(config: &Config) -> Result<TcpListener> {
         ),
         _ => anyhow::anyhow!("cannot listen on {host}:{port} (server.host, server.port): {error}"),
     })
-}
-
-fn open_store(config: &Config) -> Result<SqliteStore> {
-    match &config.store.url {
-        StoreUrl::Sqlite(path) => Ok(SqliteStore::open(path)?),
-    }
 }
 
 fn admin_tokens(config: &Config) -> Vec<AdminToken> {
@@ -214,11 +209,6 @@ async fn announce(config: &Config, address: SocketAddr, control: &Control, devel
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let StoreUrl::Sqlite(path) = &config.store.url;
-    tracing::info!(
-        "data in {}",
-        std::path::absolute(path).unwrap_or_else(|_| path.clone()).display()
-    );
     let keys = config
         .auth
         .keys

@@ -4,7 +4,7 @@ use crate::hold;
 use crate::source::{self, Source, Token};
 
 /// A library of the host, by the names of its crates, and the only places that name them.
-const LIBRARIES: [(&[&str], &[&str]); 9] = [
+const LIBRARIES: [(&[&str], &[&str]); 11] = [
     (
         &["socketioxide", "socketioxide_core", "engineioxide"],
         &["host/src/socket/"],
@@ -13,7 +13,12 @@ const LIBRARIES: [(&[&str], &[&str]); 9] = [
         &["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"],
         &["host/src/sandbox/"],
     ),
-    (&["rusqlite", "refinery"], &["host/src/store/sqlite"]),
+    (&["rusqlite"], &["host/src/store/sqlite"]),
+    (
+        &["tokio_postgres", "deadpool_postgres", "tokio_postgres_rustls"],
+        &["host/src/store/postgres"],
+    ),
+    (&["refinery"], &["host/src/store/sqlite", "host/src/store/postgres"]),
     // Tests of handlers sign tokens, to have them verified as any other.
     (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
     (&["toml"], &["host/src/config/"]),
@@ -27,7 +32,7 @@ const LIBRARIES: [(&[&str], &[&str]); 9] = [
 ];
 
 /// What is told apart by a name alone: a function or a type, the only places that may name it outside tests, and why.
-const GUARDED: [(&str, &[&str], &str); 4] = [
+const GUARDED: [(&str, &[&str], &str); 5] = [
     (
         "assume_verified",
         &["host/src/id.rs", "host/src/auth/"],
@@ -41,6 +46,11 @@ const GUARDED: [(&str, &[&str], &str); 4] = [
     (
         "SqliteStore",
         &["host/src/store/sqlite", "host/src/app"],
+        "only `app` knows which store it is",
+    ),
+    (
+        "PostgresStore",
+        &["host/src/store/postgres", "host/src/app"],
         "only `app` knows which store it is",
     ),
     (

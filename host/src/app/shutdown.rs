@@ -1,13 +1,12 @@
 //! When to stop, and the last steps.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal as unix_signal};
 use tokio::task::JoinHandle;
 
-use crate::store::sqlite::SqliteStore;
+use super::database::Database;
 
 /// Waits for SIGTERM or SIGINT. A second one ends the process at once.
 pub(super) async fn signal() -> Result<()> {
@@ -29,7 +28,7 @@ pub(super) async fn signal() -> Result<()> {
 }
 
 /// Waits for the committer's last batch and closes the store.
-pub(super) async fn finish(committing: JoinHandle<()>, store: Arc<SqliteStore>, time: Duration, left: usize) {
+pub(super) async fn finish(committing: JoinHandle<()>, database: &Database, time: Duration, left: usize) {
     if left > 0 {
         tracing::warn!(connections = left, "some clients did not go in time and are cut off");
     }
@@ -37,6 +36,6 @@ pub(super) async fn finish(committing: JoinHandle<()>, store: Arc<SqliteStore>, 
     if tokio::time::timeout(time, committing).await.is_err() {
         tracing::warn!("not everything in flight was finished in time; it was not acknowledged either");
     }
-    store.close().await;
+    database.close().await;
     tracing::info!("stopped");
 }

@@ -29,7 +29,7 @@ pub const VARIABLES: [Variable; 7] = [
     },
     Variable {
         name: "DATABASE_URL",
-        doc: "store.url: sqlite:PATH",
+        doc: "store.url: sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
     },
     Variable {
         name: "RUST_LOG",

@@ -264,22 +264,49 @@ fn origin(text: &str) -> Option<String> {
 pub enum StoreUrl {
     /// An SQLite database in this file.
     Sqlite(PathBuf),
+    /// A PostgreSQL database.
+    Postgres(PostgresUrl),
 }
 
-/// `sqlite:PATH`.
+/// Where PostgreSQL is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PostgresUrl(String);
+
+impl PostgresUrl {
+    /// The URL; it may hold a password.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for PostgresUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a URL of PostgreSQL")
+    }
+}
+
+/// What a URL of PostgreSQL begins with.
+const POSTGRES_SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// `sqlite:PATH` or `postgres://…`.
 pub(super) struct StoreLocation;
 
 impl Kind for StoreLocation {
     type Value = StoreUrl;
 
     fn allowed(&self) -> String {
-        "sqlite:PATH".to_owned()
+        "sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned()
     }
 
     fn parse(&self, value: &Value, base: &Path) -> Result<StoreUrl, String> {
         let url = text(value)?;
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            return Err("is PostgreSQL, which is not supported yet".to_owned());
+        if let Some(rest) = POSTGRES_SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme)) {
+            // The rest of it is checked when the database is opened, by what reads it then.
+            if rest.is_empty() || rest.contains(char::is_whitespace) {
+                return Err("is no URL of PostgreSQL: it needs a host and has no spaces".to_owned());
+            }
+            return Ok(StoreUrl::Postgres(PostgresUrl(url.to_owned())));
         }
         let path = url
             .strip_prefix("sqlite:")
@@ -295,6 +322,10 @@ impl Kind for StoreLocation {
             return Err("has parameters after '?', which are not supported".to_owned());
         }
         Ok(StoreUrl::Sqlite(base.join(path)))
+    }
+
+    fn is_secret(&self) -> bool {
+        true
     }
 }
 

@@ -95,8 +95,14 @@ section! {
 section! {
     /// Where the data lives.
     pub Store = "store"
-    /// The database. Environment: DATABASE_URL.
+    /// The database: one SQLite file for one node, or PostgreSQL for any number. Environment: DATABASE_URL.
     url: StoreUrl = "sqlite:parlance.db", StoreLocation;
+    /// Connections to PostgreSQL, of this node.
+    connections: usize = 8, Count(2, 1000);
+    /// How long connecting to PostgreSQL may take, and waiting for one of its connections.
+    connect_time: Duration = "3s", Time(millis(100), secs(60));
+    /// How long one statement may take in PostgreSQL, waiting for other nodes included.
+    statement_time: Duration = "5s", Time(millis(100), secs(600));
 }
 
 section! {

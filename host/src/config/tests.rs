@@ -286,7 +286,7 @@ fn wrong_variables_are_named_all_at_once() {
         ("PORT", "http"),
         ("JWT_SECRET", "hush"),
         ("FRONTEND_URL", "localhost:5173"),
-        ("DATABASE_URL", "postgres://localhost/chat"),
+        ("DATABASE_URL", "postgres://user:swordfish@local host/chat"),
         ("REDIS_URL", "http://user:swordfish@localhost"),
         ("RUST_LOG", "a=b=c"),
     ])
@@ -296,7 +296,7 @@ fn wrong_variables_are_named_all_at_once() {
     for part in [
         "server.port = \"http\" (from PORT): is not a whole number",
         "server.cors_origins = [\"localhost:5173\"] (from FRONTEND_URL): has \"localhost:5173\", which is no origin",
-        "store.url = \"postgres://localhost/chat\" (from DATABASE_URL): is PostgreSQL, which is not supported yet",
+        "store.url (from DATABASE_URL): is no URL of PostgreSQL",
         "redis.url (from REDIS_URL): is not a URL of Redis",
         "log.level = \"a=b=c\" (from RUST_LOG): is no log filter",
         "JWT_SECRET: has 4 bytes, which can be guessed",
@@ -341,7 +341,7 @@ fn settings_that_make_no_sense_together_are_refused() {
 }
 
 #[test]
-fn a_store_is_a_file() {
+fn a_store_is_a_file_or_postgresql() {
     let url = |url: &str| load_environment(&[("DATABASE_URL", url)]).map(|config| config.store.url);
     for (text, path) in [
         ("sqlite:a.db", "a.db"),
@@ -350,8 +350,17 @@ fn a_store_is_a_file() {
     ] {
         assert_eq!(url(text).unwrap(), StoreUrl::Sqlite(path.into()), "{text}");
     }
+    for text in ["postgres://u:swordfish@h/d", "postgresql://h:5433/d?sslmode=require"] {
+        let StoreUrl::Postgres(found) = url(text).unwrap() else {
+            panic!("{text}")
+        };
+        assert_eq!(found.as_str(), text);
+        assert!(!format!("{found:?}").contains("swordfish"));
+    }
     for text in [
         "a.db",
+        "postgres:",
+        "postgres://",
         "sqlite:",
         "sqlite://",
         "sqlite::memory:",
