@@ -2,6 +2,7 @@
 
 mod database;
 mod dev;
+mod fleet;
 mod http;
 mod shutdown;
 
@@ -54,6 +55,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         leaving: AtomicBool::new(false),
     });
     let sandbox = Arc::new(sandbox(&config)?);
+    let bus = fleet::bus(&config)?;
 
     let minter = development.as_ref().map(|development| development.minter.clone());
     let control_cell = Arc::new(std::sync::OnceLock::new());
@@ -63,6 +65,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         services: services.clone(),
         control: control_cell.clone(),
         minter,
+        bus: bus.clone(),
         asked: Arc::default(),
     };
     let mut routes = http::router(state);
@@ -74,6 +77,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let server = Arc::new(server);
     let control = Control::new(Parts {
         catalog: database.catalog(),
+        fleet: fleet::fleet(&config, bus.as_ref(), &store),
         store,
         sandbox: sandbox.clone(),
         server: server.clone(),
@@ -91,6 +95,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     control.sync().await.context("what operators decided cannot be read")?;
     let _ = control_cell.set(control.clone());
     let following = control.follow();
+    let talking = bus.clone().map(|bus| control.join_fleet(bus));
     let reloading = match &development {
         Some(development) => Some(development.watch(&config, &sandbox, &control).await),
         None => None,
@@ -126,7 +131,11 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let _ = stop.send(());
     let _ = serving.await;
     following.abort();
+    if let Some(talking) = talking {
+        talking.abort();
+    }
     drop((server, expiry, reloading, control, control_cell, services));
+    fleet::leave(bus).await;
     shutdown::finish(committing, &database, config.server.shutdown_timeout.mul_f32(0.2), left).await;
     Ok(())
 }

@@ -53,6 +53,55 @@ pub struct Metrics {
     failures: Vec<(Code, IntCounter)>,
     traps: Vec<(TrapKind, IntCounter)>,
     tenants: TenantVectors,
+    /// The way to other nodes; all 0 where there is none.
+    pub redis: RedisMetrics,
+}
+
+/// How the way to other nodes is doing.
+pub struct RedisMetrics {
+    connected: IntGauge,
+    nodes: IntGauge,
+    queued: IntGauge,
+    published: IntCounter,
+    received: IntCounter,
+    dropped: IntCounter,
+    malformed: IntCounter,
+}
+
+/// The same, as read. Counts are since the start.
+#[derive(Debug, Clone, Copy)]
+pub struct RedisFigures {
+    /// Whether messages get through.
+    pub connected: bool,
+    /// Other nodes that are alive.
+    pub nodes: i64,
+    /// Messages that wait to be published.
+    pub queued: i64,
+    /// Messages given to Redis.
+    pub published: u64,
+    /// Messages from other nodes.
+    pub received: u64,
+    /// Messages that were dropped; what they said is caught up with from the store.
+    pub dropped: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+}
+
+impl RedisMetrics {
+    /// Shows them.
+    pub fn show(&self, figures: &RedisFigures) {
+        self.connected.set(figures.connected.into());
+        self.nodes.set(figures.nodes);
+        self.queued.set(figures.queued);
+        for (counter, count) in [
+            (&self.published, figures.published),
+            (&self.received, figures.received),
+            (&self.dropped, figures.dropped),
+            (&self.malformed, figures.malformed),
+        ] {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
 }
 
 /// What is counted for each tenant, by its name.
@@ -100,7 +149,10 @@ impl TenantMetrics {
     /// Shows what it keeps: bytes of messages, bytes of key-value data, rooms.
     pub fn stored(&self, stored: [f64; 3]) {
         for (name, value) in STORED.into_iter().zip(stored) {
-            self.vectors.stored.with_label_values(&[self.name.as_str(), name]).set(value);
+            self.vectors
+                .stored
+                .with_label_values(&[self.name.as_str(), name])
+                .set(value);
         }
     }
 
@@ -207,7 +259,10 @@ impl Metrics {
                 &["tenant", "limit"],
             ))?,
             stored: make.add(GaugeVec::new(
-                Opts::new("parlance_tenant_stored", "What a tenant keeps in the store, by tenant and limit"),
+                Opts::new(
+                    "parlance_tenant_stored",
+                    "What a tenant keeps in the store, by tenant and limit",
+                ),
                 &["tenant", "limit"],
             ))?,
         };
@@ -225,6 +280,21 @@ impl Metrics {
                 "parlance_queue_full_total",
                 "Events refused because too many were waiting",
             )?,
+            redis: RedisMetrics {
+                connected: make.gauge(
+                    "parlance_redis_connected",
+                    "1 while Redis carries messages between nodes",
+                )?,
+                nodes: make.gauge("parlance_redis_nodes", "Other nodes that are alive")?,
+                queued: make.gauge("parlance_redis_queued", "Messages that wait to be published")?,
+                published: make.counter("parlance_redis_published_total", "Messages given to Redis")?,
+                received: make.counter("parlance_redis_received_total", "Messages from other nodes")?,
+                dropped: make.counter(
+                    "parlance_redis_dropped_total",
+                    "Messages dropped on the way to or from other nodes, and caught up with from the store",
+                )?,
+                malformed: make.counter("parlance_redis_malformed_total", "Messages that could not be read")?,
+            },
             messages: make.counter("parlance_messages_total", "Messages appended to history")?,
             commits: make.counter("parlance_commits_total", "Transactions")?,
             commit_failures: make.counter("parlance_commit_failures_total", "Transactions that failed")?,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::dev::{PAGE, PageMinter};
+use crate::cluster::bus::RedisBus;
 use crate::config::Config;
 use crate::control::Control;
 use crate::dispatch::Services;
@@ -34,6 +35,8 @@ pub(super) struct State {
     /// Set once all is set up.
     pub(super) control: Arc<OnceLock<Arc<Control>>>,
     pub(super) minter: Option<Arc<PageMinter>>,
+    /// The way to other nodes, where there may be any.
+    pub(super) bus: Option<Arc<RedisBus>>,
     /// When the store was last asked, and whether it could serve.
     pub(super) asked: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
 }
@@ -124,6 +127,9 @@ pub(super) async fn refuse_when_draining(
 struct Readiness {
     ready: bool,
     store: &'static str,
+    /// Not a condition: a node that cannot reach Redis serves, and hears of the others through the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<&'static str>,
     handlers: Vec<&'static str>,
     draining: bool,
 }
@@ -154,6 +160,10 @@ async fn ready(Shared(state): Shared<State>) -> Response {
         axum::Json(Readiness {
             ready,
             store,
+            redis: state
+                .bus
+                .as_ref()
+                .map(|bus| if bus.status().connected { "ok" } else { "unavailable" }),
             handlers,
             draining,
         }),
@@ -162,6 +172,9 @@ async fn ready(Shared(state): Shared<State>) -> Response {
 }
 
 async fn metrics(Shared(state): Shared<State>) -> Response {
+    if let Some(bus) = &state.bus {
+        super::fleet::show(&state.metrics, &bus.status());
+    }
     match state.metrics.render() {
         Ok(text) => (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

@@ -50,7 +50,8 @@ pub trait Bus: Send + Sync {
     /// and the hall is told so with another [`Inbound::Up`] as soon as there is room.
     fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>);
 
-    /// The tenant's hall hears nothing any more, and this node's entries for its users are withdrawn.
+    /// The tenant's hall, whose inbox is shut, hears nothing any more, and this node's entries for its users are
+    /// withdrawn. One whose inbox is open has been opened since by another hall, and stays.
     fn close(&self, tenant: &TenantId);
 
     /// Has the other nodes send an event to their clients. A [`Target::Places`] without places is sent to nobody.

@@ -1,19 +1,27 @@
-//! One tenant's hall: the task that makes visible what has been committed.
+//! One tenant's hall: the task that makes visible what has been committed, here and on other nodes.
+
+mod catch_up;
+mod elsewhere;
+mod fleet;
+mod serve;
+mod state;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::bus::Bus;
 use super::connection::{Connection, Outgoing};
-use super::presence::{Changed, Users};
-use super::rooms::Rooms;
-use super::wire::{self, Receipt, Reply, Responder};
-use crate::capability::{Audience, Effect, PresenceState};
+use super::wire::{Reply, Responder};
+use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
-use crate::id::{RoomId, UserId};
+use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
-use crate::store::Written;
+use crate::store::{Store, Written};
+use state::State;
+
+pub use fleet::FleetLimits;
 
 /// Deliveries waiting for the hall; the committer waits when it is full.
 const MAILBOX: usize = 1024;
@@ -32,6 +40,9 @@ pub struct Delivery {
     pub responder: Responder,
     /// A join of this room waits for [`Hall::release`].
     pub held_room: Option<RoomId>,
+    /// Rooms that it joins without being told of their past, and the last message that each had before: what comes
+    /// later is delivered. Only where there are other nodes.
+    pub floors: Vec<(RoomId, u64)>,
     /// Told what became of the event once it is visible.
     pub done: Option<oneshot::Sender<Result<(), EventError>>>,
     /// When the packet came.
@@ -55,6 +66,7 @@ enum Mail {
         connection: Arc<Connection>,
         room: RoomId,
         from_seq: u64,
+        last_seq: Option<u64>,
         first: Option<Outgoing>,
     },
     Hold {
@@ -78,27 +90,44 @@ enum Mail {
 #[error("the server is shutting down")]
 pub struct HallGone;
 
+/// What a hall that is one of several says and hears.
+#[derive(Clone)]
+pub struct Fleet {
+    /// The way to the other nodes.
+    pub bus: Arc<dyn Bus>,
+    /// Where what is missed is read.
+    pub store: Arc<dyn Store>,
+    /// How often and how much.
+    pub limits: FleetLimits,
+}
+
 /// The way to a tenant's hall. Cheap to clone; the hall ends with the last clone.
 #[derive(Clone)]
 pub struct Hall {
     mailbox: mpsc::Sender<Mail>,
+    in_fleet: bool,
 }
 
 impl Hall {
-    /// Opens a hall.
+    /// Opens a hall; without `fleet` that of the only node.
     #[must_use]
-    pub fn open(metrics: Arc<Metrics>) -> Self {
+    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>) -> Self {
         let (mailbox, mail) = mpsc::channel(MAILBOX);
-        crate::vital::spawn(
-            "hall",
-            State {
-                rooms: Rooms::default(),
-                users: Users::default(),
-                metrics,
+        let in_fleet = fleet.is_some();
+        let task = async move {
+            match fleet {
+                None => State::alone(metrics).run(mail).await,
+                Some(fleet) => fleet::run(tenant, metrics, fleet, mail).await,
             }
-            .run(mail),
-        );
-        Self { mailbox }
+        };
+        crate::vital::spawn("hall", task);
+        Self { mailbox, in_fleet }
+    }
+
+    /// Whether there may be other nodes.
+    #[must_use]
+    pub fn is_in_fleet(&self) -> bool {
+        self.in_fleet
     }
 
     async fn post(&self, mail: Mail) -> Result<(), HallGone> {
@@ -132,7 +161,8 @@ impl Hall {
     }
 
     /// Ends the waiting of a join that was held: `first` goes out, then what was held without messages up to
-    /// `from_seq`. Counts as unsettled until then.
+    /// `from_seq`. `last_seq` is the room's last message as the answer says; `None` when it could not be read. Counts as
+    /// unsettled until then.
     ///
     /// # Errors
     /// When the hall is gone.
@@ -141,6 +171,7 @@ impl Hall {
         connection: Arc<Connection>,
         room: RoomId,
         from_seq: u64,
+        last_seq: Option<u64>,
         first: Option<Outgoing>,
     ) -> Result<(), HallGone> {
         // What comes next on this connection must not overtake the acknowledgement.
@@ -149,6 +180,7 @@ impl Hall {
             connection: connection.clone(),
             room,
             from_seq,
+            last_seq,
             first,
         };
         let posted = self.post(mail).await;
@@ -184,176 +216,5 @@ impl Hall {
         let (reply, wait) = oneshot::channel();
         self.post(Mail::Presence { asker, users, reply }).await?;
         wait.await.map_err(|_| HallGone)
-    }
-}
-
-struct State {
-    rooms: Rooms,
-    users: Users,
-    metrics: Arc<Metrics>,
-}
-
-impl State {
-    async fn run(mut self, mut mail: mpsc::Receiver<Mail>) {
-        while let Some(mail) = mail.recv().await {
-            match mail {
-                Mail::Deliver(deliveries) => deliveries.into_iter().for_each(|delivery| self.deliver(delivery)),
-                Mail::Arrive { connection, now } => self.users.arrive(&connection, now),
-                Mail::Depart { connection, now, done } => {
-                    self.depart(&connection, now);
-                    // The one who asked may have ceased to wait.
-                    let _ = done.send(());
-                }
-                Mail::Release {
-                    connection,
-                    room,
-                    from_seq,
-                    first,
-                } => {
-                    self.rooms.release(&room, &connection, from_seq, first);
-                    connection.settle();
-                }
-                Mail::Hold { connection, room } => self.rooms.hold(&room, &connection),
-                Mail::Members { room, limit, reply } => {
-                    let _ = reply.send(self.rooms.users(&room, limit));
-                }
-                Mail::Presence { asker, users, reply } => {
-                    let rooms = self.users.rooms_of(&asker);
-                    let _ = reply.send(users.iter().map(|user| self.users.state(user, &rooms)).collect());
-                }
-            }
-            self.metrics
-                .rooms
-                .set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
-        }
-    }
-
-    fn deliver(&mut self, delivery: Delivery) {
-        let Delivery {
-            connection,
-            effects,
-            written,
-            reply,
-            responder,
-            held_room,
-            done,
-            received,
-            at_ms,
-        } = delivery;
-        let result = match written {
-            Ok(written) => {
-                let mut written = written.into_iter();
-                let mut first_post = None;
-                for effect in effects {
-                    let written = if effect.is_durable() { written.next() } else { None };
-                    self.apply(&connection, effect, written, held_room.as_ref(), at_ms, &mut first_post);
-                }
-                responder.succeed(&connection, &reply, first_post.as_ref());
-                Ok(())
-            }
-            Err(error) => {
-                if !matches!(reply, Reply::Silent) {
-                    responder.fail(&connection, &error);
-                }
-                Err(error)
-            }
-        };
-        self.metrics.delivered(received.elapsed());
-        if let Some(done) = done {
-            let _ = done.send(result);
-        }
-        connection.settle();
-    }
-
-    fn apply(
-        &mut self,
-        connection: &Arc<Connection>,
-        effect: Effect,
-        written: Option<Written>,
-        held_room: Option<&RoomId>,
-        at_ms: u64,
-        first_post: &mut Option<Receipt>,
-    ) {
-        match (effect, written) {
-            (
-                Effect::Post(draft),
-                Some(Written::Appended {
-                    seq,
-                    sent_at,
-                    duplicate,
-                }),
-            ) => {
-                first_post.get_or_insert(Receipt {
-                    id: draft.id,
-                    seq,
-                    sent_at,
-                });
-                if !duplicate {
-                    self.rooms
-                        .send(&draft.room, Some(seq), None, &wire::new_message(&draft, seq));
-                }
-            }
-            (Effect::MarkRead { id, room }, Some(Written::Read { at, first: true })) => {
-                let identity = connection.identity.load();
-                self.rooms
-                    .send(&room, None, None, &wire::message_read(id, &room, identity.user(), at));
-            }
-            (Effect::Emit { to, packet }, _) => {
-                let outgoing = Outgoing::Event(packet);
-                match to {
-                    Audience::Room(room) => self.rooms.send(&room, None, None, &outgoing),
-                    Audience::OthersInRoom(room) => self.rooms.send(&room, None, Some(connection), &outgoing),
-                    Audience::User(user) => self.users.connections(&user).for_each(|connection| {
-                        let _ = connection.outlet.send(outgoing.clone());
-                    }),
-                    Audience::Sender => {
-                        let _ = connection.outlet.send(outgoing);
-                    }
-                }
-            }
-            (Effect::Join(room), _) => self.join(&room, connection, held_room == Some(&room)),
-            (Effect::Leave(room), _) => self.rooms.leave(&room, connection),
-            (Effect::SetPresence(status), _) => {
-                let changed = self.users.set(connection, status, at_ms);
-                self.announce(connection, changed);
-            }
-            // A receipt that was there already, and key-value writes: nobody is told.
-            (
-                Effect::Post(_)
-                | Effect::MarkRead { .. }
-                | Effect::KvSet { .. }
-                | Effect::KvDelete { .. }
-                | Effect::KvIncrement { .. },
-                _,
-            ) => {}
-        }
-    }
-
-    fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) {
-        let Some(first) = self.rooms.join(room, connection, held) else {
-            return;
-        };
-        let identity = connection.identity.load();
-        if first && let Some((status, since)) = self.users.visible(identity.user()) {
-            let outgoing = wire::presence(identity.user(), identity.name(), status, since);
-            self.rooms.send(room, None, None, &outgoing);
-        }
-    }
-
-    fn depart(&mut self, connection: &Arc<Connection>, now: u64) {
-        let changed = self.users.depart(connection, now);
-        for room in connection.rooms() {
-            self.rooms.leave(&room, connection);
-        }
-        self.announce(connection, changed);
-    }
-
-    fn announce(&mut self, connection: &Arc<Connection>, changed: Option<Changed>) {
-        let Some(Changed { status, since, rooms }) = changed else {
-            return;
-        };
-        let identity = connection.identity.load();
-        let outgoing = wire::presence(identity.user(), identity.name(), status, since);
-        self.rooms.send_across(&rooms, &outgoing);
     }
 }

@@ -7,10 +7,11 @@
 pub mod bus;
 mod connection;
 mod hall;
+mod order;
 mod presence;
 mod rooms;
 mod wire;
 
 pub use connection::{Connection, Outgoing, Outlet, SendFailed};
-pub use hall::{Delivery, Hall, HallGone};
+pub use hall::{Delivery, Fleet, FleetLimits, Hall, HallGone};
 pub use wire::{Reply, Responder, history_reply, join_reply, presence_reply, token_expiring};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::connection::Connection;
 use crate::capability::{PresenceState, Status};
-use crate::id::{RoomId, UserId};
+use crate::id::{ConnectionId, RoomId, UserId};
 
 struct User {
     connections: Vec<(Arc<Connection>, Status)>,
@@ -35,6 +35,7 @@ pub(super) struct Changed {
 #[derive(Default)]
 pub(super) struct Users {
     users: HashMap<UserId, User>,
+    by_id: HashMap<ConnectionId, Arc<Connection>>,
 }
 
 impl Users {
@@ -47,6 +48,7 @@ impl Users {
             since: now,
         });
         user.connections.push((connection.clone(), Status::Offline));
+        self.by_id.insert(connection.id.clone(), connection.clone());
     }
 
     /// A connection's status is set.
@@ -63,6 +65,7 @@ impl Users {
 
     /// A connection has gone; call it while the connection still knows its rooms.
     pub(super) fn depart(&mut self, connection: &Arc<Connection>, now: u64) -> Option<Changed> {
+        self.by_id.remove(&connection.id);
         let identity = connection.identity.load();
         let user = self.users.get_mut(identity.user())?;
         let at = user
@@ -141,6 +144,30 @@ impl Users {
             .iter()
             .flat_map(|(connection, _)| connection.rooms())
             .collect()
+    }
+
+    /// How many connections a user has here, the most attending status, since when, and what to call them.
+    pub(super) fn summary(&self, user: &UserId) -> Option<(u32, Status, u64, Arc<str>)> {
+        let found = self.users.get(user)?;
+        let connections = u32::try_from(found.connections.len()).unwrap_or(u32::MAX);
+        Some((connections, found.status, found.since, self.name(user)?))
+    }
+
+    /// What to call a user who is here.
+    pub(super) fn name(&self, user: &UserId) -> Option<Arc<str>> {
+        let (connection, _) = self.users.get(user)?.connections.first()?;
+        Some(connection.identity.load().name().clone())
+    }
+
+    /// Every connection.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        let connections = self.users.values().flat_map(|user| &user.connections);
+        connections.map(|(connection, _)| connection)
+    }
+
+    /// The connection with this public id.
+    pub(super) fn with_id(&self, id: &str) -> Option<&Arc<Connection>> {
+        self.by_id.get(id)
     }
 
     /// All of a user's connections.

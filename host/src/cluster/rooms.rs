@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::connection::{Connection, Outgoing};
+use super::order::{Due, Order};
 use crate::id::{RoomId, UserId};
 
 /// A connection in a room.
@@ -35,15 +36,31 @@ impl Member {
 const HELD_MAX: usize = 4096;
 
 #[derive(Default)]
+struct Room {
+    members: Vec<Member>,
+    /// Of no use while there are no other nodes: what is committed here comes in order.
+    order: Order,
+}
+
+#[derive(Default)]
 pub(super) struct Rooms {
-    rooms: HashMap<RoomId, Vec<Member>>,
+    rooms: HashMap<RoomId, Room>,
+}
+
+/// What a room still waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// Nothing.
+    None,
+    /// Messages that come before others that are here.
+    Missing,
 }
 
 impl Rooms {
     /// Puts the connection in, held or live. Gives whether its user was not in the room before; `None` when the
     /// connection was in already.
     pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) -> Option<bool> {
-        let members = self.rooms.entry(room.clone()).or_default();
+        let members = &mut self.rooms.entry(room.clone()).or_default().members;
         if members.iter().any(|member| Arc::ptr_eq(&member.connection, connection)) {
             return None;
         }
@@ -68,7 +85,7 @@ impl Rooms {
     }
 
     fn member(&mut self, room: &RoomId, connection: &Arc<Connection>) -> Option<&mut Member> {
-        let members = self.rooms.get_mut(room)?;
+        let members = &mut self.rooms.get_mut(room)?.members;
         members
             .iter_mut()
             .find(|member| Arc::ptr_eq(&member.connection, connection))
@@ -98,7 +115,7 @@ impl Rooms {
     }
 
     pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
-        if let Some(members) = self.rooms.get_mut(room) {
+        if let Some(Room { members, .. }) = self.rooms.get_mut(room) {
             if let Some(at) = members
                 .iter()
                 .position(|member| Arc::ptr_eq(&member.connection, connection))
@@ -112,7 +129,7 @@ impl Rooms {
         connection.exit(room);
     }
 
-    /// Sends to everybody in the room but `except`; `seq` when it is a message.
+    /// Sends to everybody in the room but `except`; `seq` when it is a message. For a node that is alone.
     pub(super) fn send(
         &mut self,
         room: &RoomId,
@@ -120,22 +137,78 @@ impl Rooms {
         except: Option<&Arc<Connection>>,
         outgoing: &Outgoing,
     ) {
-        let Some(members) = self.rooms.get_mut(room) else {
-            return;
-        };
-        for member in members {
-            if except.is_some_and(|except| Arc::ptr_eq(except, &member.connection)) {
-                continue;
-            }
-            member.send(seq, outgoing);
+        if let Some(room) = self.rooms.get_mut(room) {
+            send(&mut room.members, &Due { seq, except, outgoing });
         }
+    }
+
+    /// A message of a room, from wherever: the members get it when it is its turn.
+    pub(super) fn offer(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) -> Gap {
+        let Some(room) = self.rooms.get_mut(room) else {
+            return Gap::None;
+        };
+        let Room { members, order } = room;
+        order.offer(seq, outgoing, &mut |due| send(members, &due));
+        gap(order)
+    }
+
+    /// Another packet of a room: it does not overtake the messages before it.
+    pub(super) fn follow(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+        if let Some(Room { members, order }) = self.rooms.get_mut(room) {
+            order.follow(except, outgoing, &mut |due| send(members, &due));
+        }
+    }
+
+    /// The room's first members have everything up to `last`.
+    pub(super) fn begin(&mut self, room: &RoomId, last: u64) -> Gap {
+        let Some(Room { members, order }) = self.rooms.get_mut(room) else {
+            return Gap::None;
+        };
+        order.begin(last, &mut |due| send(members, &due));
+        gap(order)
+    }
+
+    /// The room has a message with this number, as the store says. Where nobody knows where the first member came in,
+    /// it is here and now; while a join is being answered, that answer decides.
+    pub(super) fn heard_of(&mut self, room: &RoomId, last: u64) -> Gap {
+        let Some(Room { members, order }) = self.rooms.get_mut(room) else {
+            return Gap::None;
+        };
+        if order.has_begun() {
+            order.heard_of(last);
+        } else if members.iter().all(|member| member.held.is_none()) {
+            // What has arrived before this answer is new to the members too.
+            let last = order
+                .first_pending()
+                .map_or(last, |first| last.min(first.saturating_sub(1)));
+            order.begin(last, &mut |due| send(members, &due));
+        }
+        gap(order)
+    }
+
+    /// The room's order, when anybody is in it.
+    pub(super) fn order(&mut self, room: &RoomId) -> Option<&mut Order> {
+        self.rooms.get_mut(room).map(|room| &mut room.order)
+    }
+
+    /// The rooms with members on this node.
+    pub(super) fn ids(&self) -> Vec<RoomId> {
+        self.rooms.keys().cloned().collect()
+    }
+
+    /// The connections in a room.
+    pub(super) fn connections(&self, room: &RoomId) -> impl Iterator<Item = &Arc<Connection>> {
+        let members = self.rooms.get(room).map(|room| room.members.as_slice());
+        members.unwrap_or_default().iter().map(|member| &member.connection)
     }
 
     /// Sends once to everybody who is in any of the rooms.
     pub(super) fn send_across(&mut self, rooms: &HashSet<RoomId>, outgoing: &Outgoing) {
         let mut told: HashSet<*const Connection> = HashSet::new();
         for room in rooms {
-            let members = self.rooms.get_mut(room).map(Vec::as_mut_slice).unwrap_or_default();
+            let Some(Room { members, .. }) = self.rooms.get_mut(room) else {
+                continue;
+            };
             for member in members {
                 if told.insert(Arc::as_ptr(&member.connection)) {
                     member.send(None, outgoing);
@@ -147,10 +220,8 @@ impl Rooms {
     /// Users in the room, each once.
     pub(super) fn users(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
         let mut seen = HashSet::new();
-        let members = self.rooms.get(room).map(Vec::as_slice).unwrap_or_default();
-        members
-            .iter()
-            .map(|member| member.connection.identity.load().user().clone())
+        self.connections(room)
+            .map(|connection| connection.identity.load().user().clone())
             .filter(|user| seen.insert(user.clone()))
             .take(limit)
             .collect()
@@ -159,5 +230,21 @@ impl Rooms {
     /// Rooms with a member on this node.
     pub(super) fn len(&self) -> usize {
         self.rooms.len()
+    }
+}
+
+fn send(members: &mut [Member], due: &Due<'_>) {
+    for member in members {
+        if due.except.is_some_and(|except| Arc::ptr_eq(except, &member.connection)) {
+            continue;
+        }
+        member.send(due.seq, due.outgoing);
+    }
+}
+
+fn gap(order: &Order) -> Gap {
+    match order.missing() {
+        Some(_) => Gap::Missing,
+        None => Gap::None,
     }
 }

@@ -175,6 +175,11 @@ pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
     event("new-message", &body, capacity)
 }
 
+/// `new-message` of one that was read from the store.
+pub(super) fn stored_message(message: &Message) -> Outgoing {
+    event("new-message", &posted(message), 192 + message.content.len())
+}
+
 pub(super) fn message_read(id: MessageId, room: &RoomId, user: &UserId, read_at: u64) -> Outgoing {
     event(
         "message-read",

@@ -229,14 +229,6 @@ fn check_redis(config: &Config, errors: &mut Errors) {
         "redis.message_bytes",
         config.limits.packet <= redis.message_bytes,
     );
-    // The halls do not speak over the bus yet, and a server that is believed to share its rooms must not run alone.
-    if !redis.url.as_slice().is_empty() {
-        let error = ConfigError::new(
-            "redis.url",
-            "is set, and running several nodes over Redis is not supported yet",
-        );
-        errors.push(error.help("unset it (REDIS_URL too) to run one node"));
-    }
 }
 
 /// Settings that are right one by one and make no sense together.

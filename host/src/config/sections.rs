@@ -275,7 +275,7 @@ section! {
 section! {
     /// The way to other nodes, over Redis or Valkey.
     pub Redis = "redis"
-    /// The servers; none means that this node is alone, which is all that is supported yet. Environment: REDIS_URL.
+    /// The servers; none means that this node is alone. Environment: REDIS_URL.
     url: RedisUrls = "", RedisLocation;
     /// Whether they are a Redis Cluster. Several URLs always are.
     cluster: bool = false, Switch;
@@ -297,6 +297,10 @@ section! {
     response_timeout: Duration = "5s", Time(millis(100), secs(60));
     /// The longest pause between two attempts to connect.
     reconnect_pause: Duration = "2s", Time(millis(100), secs(60));
+    /// How often the store is asked for messages that Redis has lost without a sign; so late may one be then.
+    sweep: Duration = "5s", Time(millis(100), secs(600));
+    /// The same while Redis is away, which is how rooms go on meanwhile.
+    poll: Duration = "1s", Time(millis(50), secs(60));
     /// How long other nodes may take to answer a request.
     request_timeout: Duration = "5s", Time(millis(100), secs(60));
 }

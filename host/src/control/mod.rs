@@ -29,6 +29,7 @@ pub use handlers::{load_component, shipped};
 pub use settings::guest_limits;
 pub use versions::Deployment;
 
+use crate::cluster::Fleet;
 use crate::cluster::bus::Bus;
 use crate::config::{Deploy, TenantDefaults};
 use crate::metrics::Metrics;
@@ -64,6 +65,8 @@ pub struct Parts {
     pub server: Arc<Server>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// The other nodes, where there may be any.
+    pub fleet: Option<Fleet>,
     /// What a tenant has that does not say otherwise.
     pub defaults: TenantDefaults,
     /// When a new version goes back by itself.

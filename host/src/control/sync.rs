@@ -55,9 +55,15 @@ impl Control {
         base: Routes,
     ) -> anyhow::Result<Live> {
         let parts = &self.parts;
+        let settings = settings(config)?;
+        let hall = Hall::open(
+            settings.authenticator.tenant().clone(),
+            parts.metrics.clone(),
+            parts.fleet.clone(),
+        );
         let tenant = Arc::new(Tenant::new(
-            settings(config)?,
-            Hall::open(parts.metrics.clone()),
+            settings,
+            hall,
             parts.metrics.tenant(&config.name),
             base.clone(),
         ));

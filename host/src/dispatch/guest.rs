@@ -110,7 +110,9 @@ async fn release(
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
-    let (last_seq, page) = missed(session, &room, after).await.unwrap_or_else(|error| {
+    let missed = missed(session, &room, after).await;
+    let known = missed.as_ref().ok().map(|(last_seq, _)| *last_seq);
+    let (last_seq, page) = missed.unwrap_or_else(|error| {
         // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
         tracing::error!(
             error = format!("{error:#}"), connection = %connection.id,
@@ -127,7 +129,7 @@ async fn release(
     } else {
         last_seq
     };
-    if let Err(gone) = hall.release(connection.clone(), room, from_seq, first).await {
+    if let Err(gone) = hall.release(connection.clone(), room, from_seq, known, first).await {
         tracing::debug!(%gone, "a join was not completed");
     }
 }

@@ -94,6 +94,27 @@ async fn settle(session: &Session, arrival: Arrival, effects: Vec<Effect>, failu
     }
 }
 
+/// Where a handler lets the client into rooms other than the one the client asked for, nobody tells the client of their
+/// past: it gets what comes after the last message of now. Where all messages come from this node that is clear anyway.
+async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, u64)> {
+    let mut floors = Vec::new();
+    if !session.tenant.hall.is_in_fleet() {
+        return floors;
+    }
+    for effect in effects {
+        if let Effect::Join(room) = effect
+            && Some(room) != held_room
+        {
+            match session.services.store.last_seq(session.tenant.id(), room).await {
+                Ok(last) => floors.push((room.clone(), last)),
+                // The hall finds it out when the store serves again.
+                Err(error) => tracing::debug!(%error, "a room's last message cannot be read"),
+            }
+        }
+    }
+    floors
+}
+
 /// The same; a join of `held_room` waits to be released, and with `waits` there is word of the end.
 async fn submit(
     session: &Session,
@@ -111,6 +132,7 @@ async fn submit(
         ..
     } = arrival;
     let connection = session.connection.clone();
+    let floors = floors(session, &effects, held_room.as_ref()).await;
     let (done, wait) = if waits {
         let (done, wait) = oneshot::channel();
         (Some(done), Some(wait))
@@ -124,6 +146,7 @@ async fn submit(
         reply,
         responder,
         held_room,
+        floors,
         done,
         received,
         at_ms,

@@ -71,11 +71,12 @@ impl World {
             expiring_notice: std::time::Duration::from_secs(60),
         };
         let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;
+        let tenant = authenticator.tenant().clone();
         Ok(Self {
             handler,
             store,
             chance: Arc::default(),
-            hall: Hall::open(metrics),
+            hall: Hall::open(tenant, metrics, None),
             committer,
             authenticator,
             people: Mutex::default(),
@@ -167,6 +168,7 @@ impl World {
                 event: "".into(),
             },
             held_room: None,
+            floors: Vec::new(),
             done: Some(done),
             received: Instant::now(),
             at_ms: setup.now_ms,

@@ -33,8 +33,11 @@ impl Halls {
         self.halls.lock().insert(namespace, hall);
     }
 
-    pub(super) fn close(&self, namespace: &str) {
-        self.halls.lock().remove(namespace);
+    /// Gives whether the hall was there and shut.
+    pub(super) fn close(&self, namespace: &str) -> bool {
+        let mut halls = self.halls.lock();
+        let shut = halls.get(namespace).is_some_and(|hall| hall.inbox.is_closed());
+        shut && halls.remove(namespace).is_some()
     }
 
     pub(super) fn namespaces(&self) -> Vec<String> {

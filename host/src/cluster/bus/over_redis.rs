@@ -190,7 +190,9 @@ impl Bus for RedisBus {
 
     fn close(&self, tenant: &TenantId) {
         let namespace = tenant.namespace();
-        self.shared.halls.close(&namespace);
+        if !self.shared.halls.close(&namespace) {
+            return;
+        }
         let mut entries = self.shared.entries.lock();
         if entries.by_namespace.remove(&namespace).is_some() {
             entries.dirty = true;

@@ -1,0 +1,80 @@
+//! The way to other nodes, as configured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::cluster::bus::{Bus, BusStatus, RedisBus, RedisSettings};
+use crate::cluster::{Fleet, FleetLimits};
+use crate::config::{Config, StoreUrl};
+use crate::metrics::{Metrics, RedisFigures};
+use crate::store::Store;
+
+/// How long Redis may take to hear that this node leaves.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The bus; `None` for the only node.
+pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
+    let redis = &config.redis;
+    if redis.url.as_slice().is_empty() {
+        return Ok(None);
+    }
+    if matches!(config.store.url, StoreUrl::Sqlite(_)) {
+        tracing::warn!(
+            "the data is in SQLite, which no other node can share: this is to be the only node of Parlance on its Redis \
+             (Node servers may be there); several nodes need PostgreSQL (DATABASE_URL)"
+        );
+    }
+    let settings = RedisSettings {
+        urls: redis.url.as_slice().to_vec(),
+        cluster: redis.cluster,
+        key: redis.key.clone(),
+        heartbeat: redis.heartbeat,
+        lease: redis.lease,
+        queue_messages: redis.queue_messages,
+        queue_bytes: redis.queue_bytes,
+        message_bytes: redis.message_bytes,
+        connect_timeout: redis.connect_timeout,
+        response_timeout: redis.response_timeout,
+        reconnect_pause: redis.reconnect_pause,
+        request_timeout: redis.request_timeout,
+    };
+    let bus = RedisBus::start(settings).context("redis.url (REDIS_URL)")?;
+    tracing::info!(node = %bus.node(), "one of a fleet, over Redis");
+    Ok(Some(Arc::new(bus)))
+}
+
+/// What halls need of it.
+pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Store>) -> Option<Fleet> {
+    Some(Fleet {
+        bus: bus?.clone(),
+        store: store.clone(),
+        limits: FleetLimits {
+            sweep: config.redis.sweep,
+            poll: config.redis.poll,
+            rooms_per_connection: config.limits.rooms_per_connection,
+        },
+    })
+}
+
+/// Says farewell.
+pub(super) async fn leave(bus: Option<Arc<RedisBus>>) {
+    if let Some(bus) = bus {
+        bus.leave(FAREWELL).await;
+    }
+}
+
+/// Shows how the bus is doing.
+pub(super) fn show(metrics: &Metrics, status: &BusStatus) {
+    let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    metrics.redis.show(&RedisFigures {
+        connected: status.connected,
+        nodes: number(status.nodes),
+        queued: number(status.queued),
+        published: status.published,
+        received: status.received,
+        dropped: status.dropped + status.overflowed,
+        malformed: status.malformed,
+    });
+}

@@ -1,0 +1,245 @@
+//! Getting from the store what did not come from the other nodes: a gap in a room, what was said while Redis was away,
+//! and, looked for at intervals, what was lost without a sign.
+//!
+//! What is under way is bounded: some reads of one page each for a hall, one for a room, one sweep.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::state::State;
+use crate::cluster::rooms::Gap;
+use crate::cluster::wire;
+use crate::id::RoomId;
+use crate::store::{Page, Range, StoreError};
+
+/// How long a message may be late before it is read from the store: what two nodes publish at once may cross.
+const GRACE: Duration = Duration::from_millis(20);
+/// The longest pause after reads that did not bring what is missing; it doubles from [`GRACE`] up to there.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Messages of one read.
+const PAGE: u32 = 100;
+/// Reads at once.
+const FETCHES: usize = 4;
+/// Rooms whose last message is asked for at once.
+const SWEPT_ROOMS: usize = 500;
+
+/// What a task of the hall has found out.
+pub(super) enum Learned {
+    /// Messages that were missing.
+    Messages {
+        room: RoomId,
+        page: Result<Page, StoreError>,
+    },
+    /// The last messages of some rooms.
+    Last(Vec<(RoomId, u64)>),
+    /// That was the last of them; whether it went well.
+    Swept(Result<(), StoreError>),
+}
+
+impl State {
+    /// When there is something to be looked at next.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        let others = self.others.as_ref()?;
+        let watched = others.watched.first_key_value().map(|((at, _), _)| *at);
+        let sweep = (!others.sweeping).then_some(others.sweep_at);
+        [watched, sweep, others.tell_at].into_iter().flatten().min()
+    }
+
+    /// Looks at whatever it is time for.
+    pub(super) fn look(&mut self, now: Instant) {
+        loop {
+            let Some(others) = &mut self.others else { return };
+            let Some(entry) = others.watched.first_entry().filter(|entry| entry.key().0 <= now) else {
+                break;
+            };
+            let room = entry.remove();
+            let Some(order) = self.rooms.order(&room) else { continue };
+            order.watched = false;
+            if order.missing().is_some() {
+                self.fetch(room);
+            }
+        }
+        let Some(others) = &self.others else { return };
+        let (tell, sweep) = (
+            others.tell_at.is_some_and(|at| at <= now),
+            !others.sweeping && others.sweep_at <= now,
+        );
+        if tell {
+            self.tell_entries();
+        }
+        if sweep {
+            self.sweep();
+        }
+    }
+
+    /// A room misses something: if it does not come soon, it is fetched.
+    pub(super) fn watch(&mut self, room: &RoomId) {
+        self.watch_after(room, GRACE);
+    }
+
+    fn watch_after(&mut self, room: &RoomId, pause: Duration) {
+        let Some(others) = &mut self.others else { return };
+        if let Some(order) = self.rooms.order(room).filter(|order| !order.watched && !order.fetching) {
+            order.watched = true;
+            others.count += 1;
+            others
+                .watched
+                .insert((Instant::now() + pause, others.count), room.clone());
+        }
+    }
+
+    /// Members of a room have everything up to `last`, as one of them was told. `None`: the store did not say, and is
+    /// asked again.
+    pub(super) fn begin(&mut self, room: &RoomId, last: Option<u64>) {
+        let Some(others) = &mut self.others else { return };
+        match last {
+            Some(last) => {
+                if self.rooms.begin(room, last) == Gap::Missing {
+                    self.watch(room);
+                }
+            }
+            None => others.sweep_at = Instant::now(),
+        }
+    }
+
+    /// The room has a message with this number.
+    pub(super) fn hint(&mut self, room: &RoomId, seq: u64) {
+        if self.others.is_none() {
+            return;
+        }
+        let Some(order) = self.rooms.order(room).filter(|order| order.has_begun()) else {
+            return;
+        };
+        order.heard_of(seq);
+        if order.missing().is_some() {
+            self.watch(room);
+        }
+    }
+
+    /// Reads what is missing, or puts the room in the queue for it.
+    fn fetch(&mut self, room: RoomId) {
+        let Some(others) = &mut self.others else { return };
+        let Some(order) = self.rooms.order(&room) else { return };
+        let Some(from) = order.missing().filter(|_| !order.fetching) else {
+            return;
+        };
+        order.fetching = true;
+        if others.fetches >= FETCHES {
+            others.queue.push_back(room);
+            return;
+        }
+        others.fetches += 1;
+        let (store, tenant, learned) = (others.store.clone(), others.tenant.clone(), others.learned.clone());
+        let range = Range {
+            after: from - 1,
+            before: from.checked_add(u64::from(PAGE)),
+            limit: PAGE,
+        };
+        tokio::spawn(async move {
+            let page = store.history(&tenant, &room, range).await;
+            // The hall may have ended.
+            let _ = learned.send(Learned::Messages { room, page }).await;
+        });
+    }
+
+    /// Asks for the last message of every room with members here.
+    fn sweep(&mut self) {
+        let Some(others) = &mut self.others else { return };
+        others.sweeping = true;
+        let (store, tenant, learned) = (others.store.clone(), others.tenant.clone(), others.learned.clone());
+        let rooms = self.rooms.ids();
+        tokio::spawn(async move {
+            let mut swept = Ok(());
+            for rooms in rooms.chunks(SWEPT_ROOMS) {
+                match store.last_seqs(&tenant, rooms).await {
+                    Ok(last) => {
+                        let last = rooms.iter().cloned().zip(last).collect();
+                        let _ = learned.send(Learned::Last(last)).await;
+                    }
+                    Err(error) => {
+                        swept = Err(error);
+                        break;
+                    }
+                }
+            }
+            let _ = learned.send(Learned::Swept(swept)).await;
+        });
+    }
+
+    /// A task has found something out.
+    pub(super) fn learn(&mut self, learned: Learned) {
+        match learned {
+            Learned::Messages { room, page } => {
+                self.fetched(&room, page);
+                let Some(others) = &mut self.others else { return };
+                others.fetches = others.fetches.saturating_sub(1);
+                while let Some(next) = others.queue.pop_front() {
+                    // The last member may have left meanwhile.
+                    if let Some(order) = self.rooms.order(&next) {
+                        order.fetching = false;
+                        self.fetch(next);
+                        return;
+                    }
+                }
+            }
+            Learned::Last(last) => {
+                for (room, last) in last {
+                    if self.rooms.heard_of(&room, last) == Gap::Missing {
+                        // What was committed just now is probably on its way.
+                        self.watch(&room);
+                    }
+                }
+            }
+            Learned::Swept(swept) => {
+                let Some(others) = &mut self.others else { return };
+                let pause = if others.down || swept.is_err() {
+                    others.limits.poll
+                } else {
+                    others.limits.sweep
+                };
+                others.sweeping = false;
+                others.sweep_at = Instant::now() + pause;
+                if let Err(error) = swept {
+                    let tenant = others.tenant.as_str();
+                    tracing::debug!(
+                        tenant,
+                        error = format!("{error:#}"),
+                        "the rooms' last messages cannot be read"
+                    );
+                }
+            }
+        }
+    }
+
+    fn fetched(&mut self, room: &RoomId, page: Result<Page, StoreError>) {
+        let Some(order) = self.rooms.order(room) else { return };
+        let before = order.missing();
+        order.fetching = false;
+        match page {
+            Ok(page) => {
+                for message in &page.messages {
+                    self.rooms.offer(room, message.seq, &wire::stored_message(message));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "missing messages cannot be read; trying again"
+                );
+            }
+        }
+        let Some(order) = self.rooms.order(room) else { return };
+        let missing = order.missing();
+        if missing.is_none() {
+            order.vain = 0;
+        } else if missing != before {
+            order.vain = 0;
+            self.fetch(room.clone());
+        } else {
+            order.vain = order.vain.saturating_add(1);
+            let pause = GRACE.saturating_mul(1 << order.vain.min(10)).min(PAUSE_MAX);
+            self.watch_after(room, pause);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Users on other nodes, as those say.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::capability::Status;
+use crate::cluster::bus::NodeId;
+use crate::id::{RoomId, UserId};
+
+/// Rooms of a user that a node tells the others of. Of further ones they do not know that the user is in there.
+const ROOMS_MAX: usize = 1024;
+/// Bytes of an entry that is read: so many rooms with the longest names, and some more.
+const ENTRY_MAX: usize = 256 * 1024;
+/// The version of what is written. A node that reads another one shows the user as not there.
+const VERSION: u8 = 1;
+
+/// What one node says of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Open connections there, whatever their status.
+    pub(super) connections: u32,
+    /// The most attending of them.
+    pub(super) status: Status,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub(super) since: u64,
+    /// What to call the user.
+    pub(super) name: Arc<str>,
+    /// Where they are.
+    pub(super) rooms: Vec<RoomId>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    #[serde(rename = "v")]
+    version: u8,
+    #[serde(rename = "c")]
+    connections: u32,
+    #[serde(rename = "s")]
+    status: Status,
+    #[serde(rename = "t")]
+    since: u64,
+    #[serde(rename = "n")]
+    name: std::borrow::Cow<'a, str>,
+    #[serde(rename = "r")]
+    rooms: Vec<std::borrow::Cow<'a, str>>,
+}
+
+impl Entry {
+    pub(super) fn encode(&self) -> Bytes {
+        let wire = Wire {
+            version: VERSION,
+            connections: self.connections,
+            status: self.status,
+            since: self.since,
+            name: (&*self.name).into(),
+            rooms: self
+                .rooms
+                .iter()
+                .take(ROOMS_MAX)
+                .map(|room| room.as_str().into())
+                .collect(),
+        };
+        // Numbers and strings can always be written.
+        serde_json::to_vec(&wire).unwrap_or_default().into()
+    }
+
+    /// `None` for what no node of this version says.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() > ENTRY_MAX {
+            return None;
+        }
+        let wire: Wire<'_> = serde_json::from_slice(bytes).ok()?;
+        if wire.version != VERSION || wire.connections == 0 {
+            return None;
+        }
+        let rooms = wire
+            .rooms
+            .iter()
+            .take(ROOMS_MAX)
+            .filter_map(|room| RoomId::new(room).ok());
+        Some(Self {
+            connections: wire.connections,
+            status: wire.status,
+            since: wire.since,
+            name: wire.name.into(),
+            rooms: rooms.collect(),
+        })
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Elsewhere {
+    users: HashMap<UserId, Vec<(NodeId, Entry)>>,
+    nodes: HashMap<NodeId, HashSet<UserId>>,
+    /// In which rooms who is, and on how many nodes.
+    rooms: HashMap<RoomId, HashMap<UserId, u32>>,
+}
+
+impl Elsewhere {
+    /// What the node says of the user from now on.
+    pub(super) fn put(&mut self, node: &NodeId, user: &UserId, entry: Option<Entry>) {
+        self.forget(node, user);
+        let Some(entry) = entry else { return };
+        for room in &entry.rooms {
+            *self
+                .rooms
+                .entry(room.clone())
+                .or_default()
+                .entry(user.clone())
+                .or_default() += 1;
+        }
+        self.nodes.entry(node.clone()).or_default().insert(user.clone());
+        self.users.entry(user.clone()).or_default().push((node.clone(), entry));
+    }
+
+    fn forget(&mut self, node: &NodeId, user: &UserId) {
+        let Some(entries) = self.users.get_mut(user) else {
+            return;
+        };
+        let Some(at) = entries.iter().position(|(own, _)| own == node) else {
+            return;
+        };
+        let (_, entry) = entries.swap_remove(at);
+        if entries.is_empty() {
+            self.users.remove(user);
+        }
+        for room in &entry.rooms {
+            let Some(users) = self.rooms.get_mut(room) else {
+                continue;
+            };
+            if let Some(nodes) = users.get_mut(user) {
+                *nodes = nodes.saturating_sub(1);
+                if *nodes == 0 {
+                    users.remove(user);
+                }
+            }
+            if users.is_empty() {
+                self.rooms.remove(room);
+            }
+        }
+        if let Some(users) = self.nodes.get_mut(node) {
+            users.remove(user);
+            if users.is_empty() {
+                self.nodes.remove(node);
+            }
+        }
+    }
+
+    /// Of whom the node says anything.
+    pub(super) fn users_of(&self, node: &NodeId) -> Vec<UserId> {
+        self.nodes.get(node).into_iter().flatten().cloned().collect()
+    }
+
+    /// What is said of a user.
+    pub(super) fn entries(&self, user: &UserId) -> impl Iterator<Item = &Entry> {
+        self.users.get(user).into_iter().flatten().map(|(_, entry)| entry)
+    }
+
+    /// The rooms that a user is in on other nodes; one may come more than once.
+    pub(super) fn rooms_of(&self, user: &UserId) -> impl Iterator<Item = &RoomId> {
+        self.entries(user).flat_map(|entry| &entry.rooms)
+    }
+
+    pub(super) fn is_in(&self, room: &RoomId, user: &UserId) -> bool {
+        self.rooms.get(room).is_some_and(|users| users.contains_key(user))
+    }
+
+    /// Who is in a room on other nodes, each once.
+    pub(super) fn in_room(&self, room: &RoomId) -> impl Iterator<Item = &UserId> {
+        self.rooms.get(room).into_iter().flat_map(HashMap::keys)
+    }
+}

@@ -1,0 +1,203 @@
+//! What other nodes say, and ask.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::elsewhere::Entry;
+use super::state::State;
+use crate::cluster::bus::{Broadcast, Inbound, NodeId, Place, RemoteSocket, Selection, Target};
+use crate::cluster::connection::{Connection, Outgoing};
+use crate::cluster::rooms::Gap;
+use crate::id::{RoomId, UserId};
+
+impl State {
+    /// Another node, or the way to them.
+    pub(super) fn hear(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Up | Inbound::Down => self.link(matches!(inbound, Inbound::Up)),
+            Inbound::Broadcast(broadcast) => self.broadcast(&broadcast),
+            Inbound::Entry { node, user, entry } => {
+                let entry = entry.and_then(|entry| Entry::decode(&entry));
+                self.entry(&node, &user, entry);
+            }
+            Inbound::Node { node, entries } => self.node(&node, entries),
+            Inbound::NodeGone { node } => self.node(&node, Vec::new()),
+            Inbound::Join { clients, rooms } => self.remote_join(&clients, &rooms),
+            Inbound::Leave { clients, rooms } => self.remote_leave(&clients, &rooms),
+            Inbound::Disconnect { clients, close } => {
+                for connection in self.select(&clients) {
+                    if !close || !connection.outlet.hang_up() {
+                        connection.outlet.disconnect();
+                    }
+                }
+            }
+            // Whoever asked may have ceased to wait, here and below.
+            Inbound::FetchSockets { clients, reply } => {
+                let sockets = self
+                    .select(&clients)
+                    .iter()
+                    .map(|connection| socket(connection))
+                    .collect();
+                let _ = reply.send(sockets);
+            }
+            Inbound::AllRooms { reply } => {
+                let rooms = self.rooms.ids().iter().map(|room| room.as_str().to_owned()).collect();
+                let _ = reply.send(rooms);
+            }
+            Inbound::ServerSideEmit { arguments, reply } => {
+                tracing::debug!(bytes = arguments.len(), "an event for servers came; nothing handles it");
+                if let Some(reply) = reply {
+                    let _ = reply.send("null".to_owned());
+                }
+            }
+            Inbound::BroadcastWithAck { broadcast, clients, .. } => {
+                // The event is delivered; nobody is counted as one who will answer.
+                self.broadcast(&broadcast);
+                let _ = clients.send(0);
+            }
+        }
+    }
+
+    fn link(&mut self, up: bool) {
+        let Some(others) = &mut self.others else { return };
+        others.down = !up;
+        others.sweep_at = Instant::now() + if up { Duration::ZERO } else { others.limits.poll };
+    }
+
+    fn broadcast(&mut self, broadcast: &Broadcast) {
+        let outgoing = Outgoing::Event(broadcast.packet.clone());
+        if let Some((room, seq)) = &broadcast.message {
+            if self.rooms.offer(room, *seq, &outgoing) == Gap::Missing {
+                self.watch(room);
+            }
+            return;
+        }
+        // What a room gets keeps its place among the room's messages. Whoever is excepted is hardly ever here.
+        if let Target::Places(places) = &broadcast.to
+            && let [Place::Room(name)] = places.as_slice()
+            && let Ok(room) = RoomId::new(name)
+            && self.rooms.order(&room).is_some()
+            && self.places(&broadcast.except).is_empty()
+        {
+            return self.rooms.follow(&room, None, &outgoing);
+        }
+        let selection = Selection {
+            to: broadcast.to.clone(),
+            except: broadcast.except.clone(),
+        };
+        for connection in self.select(&selection) {
+            let _ = connection.outlet.send(outgoing.clone());
+        }
+    }
+
+    /// The connections here that are in any of the places, each once.
+    fn places(&self, places: &[Place]) -> Vec<Arc<Connection>> {
+        let mut seen: HashSet<*const Connection> = HashSet::new();
+        let mut found = Vec::new();
+        let mut add = |connection: &Arc<Connection>| {
+            if seen.insert(Arc::as_ptr(connection)) {
+                found.push(connection.clone());
+            }
+        };
+        for place in places {
+            match place {
+                Place::User(user) => self.users.connections(user).for_each(&mut add),
+                Place::Room(name) => {
+                    if let Ok(room) = RoomId::new(name) {
+                        self.rooms.connections(&room).for_each(&mut add);
+                    }
+                    self.users.with_id(name).into_iter().for_each(&mut add);
+                }
+            }
+        }
+        found
+    }
+
+    fn select(&self, selection: &Selection) -> Vec<Arc<Connection>> {
+        let mut found = match &selection.to {
+            Target::Places(places) => self.places(places),
+            Target::Everybody => self.users.everybody().cloned().collect(),
+        };
+        if !selection.except.is_empty() {
+            let except: HashSet<*const Connection> = self.places(&selection.except).iter().map(Arc::as_ptr).collect();
+            found.retain(|connection| !except.contains(&Arc::as_ptr(connection)));
+        }
+        found
+    }
+
+    fn remote_join(&mut self, clients: &Selection, rooms: &[String]) {
+        let most = self
+            .others
+            .as_ref()
+            .map_or(0, |others| others.limits.rooms_per_connection);
+        let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
+        for connection in self.select(clients) {
+            for room in &rooms {
+                if connection.room_count() < most {
+                    self.join(room, &connection, false);
+                }
+            }
+        }
+        // Where they came in is asked of the store.
+        self.begin_unknown();
+    }
+
+    fn begin_unknown(&mut self) {
+        if let Some(others) = &mut self.others {
+            others.sweep_at = Instant::now();
+        }
+    }
+
+    fn remote_leave(&mut self, clients: &Selection, rooms: &[String]) {
+        let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
+        for connection in self.select(clients) {
+            for room in &rooms {
+                self.rooms.leave(room, &connection);
+            }
+            self.touch(connection.identity.load().user());
+        }
+    }
+
+    fn entry(&mut self, node: &NodeId, user: &UserId, entry: Option<Entry>) {
+        let before = self.sight(user);
+        if let Some(others) = &mut self.others {
+            others.users.put(node, user, entry);
+        }
+        self.compare(user, before, now_ms());
+    }
+
+    /// All that a node says, in place of what it has said.
+    fn node(&mut self, node: &NodeId, entries: Vec<(UserId, bytes::Bytes)>) {
+        let Some(others) = &self.others else { return };
+        let mut gone: HashSet<UserId> = others.users.users_of(node).into_iter().collect();
+        for (user, entry) in entries {
+            gone.remove(&user);
+            self.entry(node, &user, Entry::decode(&entry));
+        }
+        for user in gone {
+            self.entry(node, &user, None);
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A connection as a Node server sees it. Nothing of its handshake is passed on: there is a token in it.
+fn socket(connection: &Connection) -> RemoteSocket {
+    let identity = connection.identity.load();
+    let mut rooms = vec![connection.id.as_str().to_owned()];
+    rooms.extend(connection.rooms().iter().map(|room| room.as_str().to_owned()));
+    RemoteSocket {
+        id: connection.id.as_str().to_owned(),
+        rooms,
+        handshake: r#"{"headers":{},"query":{},"auth":{}}"#.to_owned(),
+        data: serde_json::json!({ "userId": identity.user().as_str(), "username": &**identity.name() }).to_string(),
+    }
+}

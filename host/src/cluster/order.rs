@@ -1,0 +1,267 @@
+//! One room's order on one node: messages come from here, from other nodes and from the store, in whatever order, and
+//! leave by `seq`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::connection::{Connection, Outgoing};
+
+/// Messages of a room that wait for one before them. What is beyond comes from the store, in its turn.
+const PENDING_MAX: usize = 512;
+/// Other packets of a room that wait behind messages. Further ones do not wait.
+const FOLLOWERS_MAX: usize = 1024;
+
+/// Something that is to go to the members now.
+pub(super) struct Due<'a> {
+    /// Its place, when it is a message.
+    pub(super) seq: Option<u64>,
+    /// Who does not get it.
+    pub(super) except: Option<&'a Arc<Connection>>,
+    /// The packet.
+    pub(super) outgoing: &'a Outgoing,
+}
+
+type Follower = (Option<Arc<Connection>>, Outgoing);
+
+#[derive(Default)]
+struct Waiting {
+    message: Option<Outgoing>,
+    /// What came after it and before the next.
+    followers: Vec<Follower>,
+}
+
+/// See the [module](self). Nothing is delivered twice, nothing out of turn; what waits is bounded, and what is beyond
+/// the bound is known by its number alone.
+#[derive(Default)]
+pub(super) struct Order {
+    /// The next to be delivered. `None` until it is known where the first member came in.
+    next: Option<u64>,
+    /// Never the next one.
+    pending: BTreeMap<u64, Waiting>,
+    followers: usize,
+    /// There is such a message, here or not.
+    last: u64,
+    /// Somebody reads from the store what is missing.
+    pub(super) fetching: bool,
+    /// It is to be looked at soon.
+    pub(super) watched: bool,
+    /// Reads in a row that did not bring what is missing.
+    pub(super) vain: u32,
+}
+
+impl Order {
+    /// A message. It is delivered when it is its turn, and with it whatever waited for it.
+    pub(super) fn offer(&mut self, seq: u64, outgoing: &Outgoing, deliver: &mut impl FnMut(Due<'_>)) {
+        self.last = self.last.max(seq);
+        match self.next {
+            Some(next) if seq < next => {}
+            Some(next) if seq == next => {
+                deliver(Due {
+                    seq: Some(seq),
+                    except: None,
+                    outgoing,
+                });
+                self.next = Some(next + 1);
+                self.drain(deliver);
+            }
+            _ => {
+                if self.pending.len() < PENDING_MAX {
+                    self.pending.entry(seq).or_default().message = Some(outgoing.clone());
+                }
+            }
+        }
+    }
+
+    /// A packet that is no message: it does not overtake the messages that came before it.
+    pub(super) fn follow(
+        &mut self,
+        except: Option<&Arc<Connection>>,
+        outgoing: &Outgoing,
+        deliver: &mut impl FnMut(Due<'_>),
+    ) {
+        // Until the beginning is known, nobody is there who could see what is pending.
+        if self.next.is_some()
+            && self.followers < FOLLOWERS_MAX
+            && let Some(mut last) = self.pending.last_entry()
+        {
+            self.followers += 1;
+            last.get_mut().followers.push((except.cloned(), outgoing.clone()));
+            return;
+        }
+        deliver(Due {
+            seq: None,
+            except,
+            outgoing,
+        });
+    }
+
+    /// Members have everything up to `last`: what comes after it is delivered. Counts only the first time.
+    pub(super) fn begin(&mut self, last: u64, deliver: &mut impl FnMut(Due<'_>)) {
+        self.last = self.last.max(last);
+        if self.next.is_none() {
+            self.next = Some(last + 1);
+            while let Some(first) = self.pending.first_entry()
+                && *first.key() <= last
+            {
+                let followers = first.remove().followers;
+                self.release(followers, deliver);
+            }
+            self.drain(deliver);
+        }
+    }
+
+    /// There is a message with this number.
+    pub(super) fn heard_of(&mut self, seq: u64) {
+        self.last = self.last.max(seq);
+    }
+
+    /// Whether it is known where the first member came in.
+    pub(super) fn has_begun(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// The first message that waits, while it is not known where the first member came in.
+    pub(super) fn first_pending(&self) -> Option<u64> {
+        self.pending.first_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// The first message that is missing though there is a later one.
+    pub(super) fn missing(&self) -> Option<u64> {
+        self.next.filter(|next| *next <= self.last)
+    }
+
+    fn drain(&mut self, deliver: &mut impl FnMut(Due<'_>)) {
+        while let Some(next) = self.next
+            && let Some(waiting) = self.pending.remove(&next)
+        {
+            let Some(outgoing) = &waiting.message else {
+                // Cannot be: followers wait behind a message.
+                self.release(waiting.followers, deliver);
+                return;
+            };
+            deliver(Due {
+                seq: Some(next),
+                except: None,
+                outgoing,
+            });
+            self.next = Some(next + 1);
+            self.release(waiting.followers, deliver);
+        }
+    }
+
+    fn release(&mut self, followers: Vec<Follower>, deliver: &mut impl FnMut(Due<'_>)) {
+        self.followers = self.followers.saturating_sub(followers.len());
+        for (except, outgoing) in &followers {
+            deliver(Due {
+                seq: None,
+                except: except.as_ref(),
+                outgoing,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capability::Packet;
+
+    fn packet(text: String) -> Outgoing {
+        Outgoing::Event(Packet {
+            text: text.into(),
+            attachments: Vec::new(),
+        })
+    }
+
+    /// What left, as text.
+    fn text(due: &Due<'_>) -> String {
+        match due.outgoing {
+            Outgoing::Event(packet) => String::from_utf8_lossy(&packet.text).into_owned(),
+            Outgoing::Acknowledgement { .. } => String::new(),
+        }
+    }
+
+    fn offer(order: &mut Order, left: &mut Vec<String>, seq: u64) {
+        order.offer(seq, &packet(seq.to_string()), &mut |due| left.push(text(&due)));
+    }
+
+    fn numbers(from: u64, to: u64) -> Vec<String> {
+        (from..=to).map(|n| n.to_string()).collect()
+    }
+
+    #[test]
+    fn what_comes_in_any_order_and_often_leaves_by_number_and_once() {
+        for seed in 0..2000_u64 {
+            // An xorshift generator: the failing seed can be run again.
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut random = move |below: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % below
+            };
+            let count = 1 + random(40);
+            let mut arrivals: Vec<u64> = (1..=count).chain((0..random(20)).map(|_| 1 + random(count))).collect();
+            for n in (1..arrivals.len()).rev() {
+                arrivals.swap(n, usize::try_from(random(n as u64 + 1)).unwrap());
+            }
+            let (mut order, mut left) = (Order::default(), Vec::new());
+            let begins = usize::try_from(random(5)).unwrap();
+            let from = random(3).min(count);
+            for (n, seq) in arrivals.iter().enumerate() {
+                if n == begins {
+                    order.begin(from, &mut |due| left.push(text(&due)));
+                }
+                offer(&mut order, &mut left, *seq);
+            }
+            order.begin(from, &mut |due| left.push(text(&due)));
+            assert_eq!(left, numbers(from + 1, count), "seed {seed}");
+            assert_eq!(order.missing(), None, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_known_and_what_comes_from_the_store_fills_it() {
+        let (mut order, mut left) = (Order::default(), Vec::new());
+        order.begin(0, &mut |_| {});
+        offer(&mut order, &mut left, 1);
+        offer(&mut order, &mut left, 4);
+        assert_eq!(order.missing(), Some(2));
+        offer(&mut order, &mut left, 2);
+        offer(&mut order, &mut left, 3);
+        assert_eq!(left, numbers(1, 4));
+        assert_eq!(order.missing(), None);
+        order.heard_of(6);
+        assert_eq!(order.missing(), Some(5));
+    }
+
+    #[test]
+    fn what_follows_a_message_does_not_overtake_it() {
+        let (mut order, mut left) = (Order::default(), Vec::new());
+        order.begin(0, &mut |_| {});
+        offer(&mut order, &mut left, 2);
+        order.follow(None, &packet("read 2".into()), &mut |due| left.push(text(&due)));
+        assert_eq!(left, Vec::<String>::new());
+        offer(&mut order, &mut left, 1);
+        order.follow(None, &packet("typing".into()), &mut |due| left.push(text(&due)));
+        assert_eq!(left, ["1", "2", "read 2", "typing"]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_nothing_of_it_is_forgotten() {
+        let (mut order, mut left) = (Order::default(), Vec::new());
+        order.begin(0, &mut |_| {});
+        let last = PENDING_MAX as u64 + 100;
+        for seq in 2..=last {
+            offer(&mut order, &mut left, seq);
+        }
+        assert_eq!(order.pending.len(), PENDING_MAX);
+        offer(&mut order, &mut left, 1);
+        assert_eq!(left.len(), PENDING_MAX + 1);
+        assert_eq!(order.missing(), Some(PENDING_MAX as u64 + 2));
+        for seq in PENDING_MAX as u64 + 2..=last {
+            offer(&mut order, &mut left, seq);
+        }
+        assert_eq!(left, numbers(1, last));
+    }
+}
