@@ -72,7 +72,7 @@ pub(super) trait Work: Send {
 /// may not have been, and the error says so in the log.
 pub(super) async fn once<W: Work>(link: &Link, mut work: W) -> Result<W::Output, StoreError> {
     let number = Number::new()?;
-    let (mut conflicts, mut reconnects) = (0, 0);
+    let (mut conflicts, mut reconnects, mut questions) = (0, 0, 0);
     // What the last attempt decided whose outcome nobody knows, and until when it is worth finding out.
     let mut unknown: Option<(W::Output, Instant)> = None;
     loop {
@@ -97,7 +97,10 @@ pub(super) async fn once<W: Work>(link: &Link, mut work: W) -> Result<W::Output,
                     unknown = Some((output, until));
                 }
                 match &unknown {
-                    Some((_, until)) if Instant::now() < *until => pause(u32::MAX).await,
+                    Some((_, until)) if Instant::now() < *until => {
+                        questions += 1;
+                        pause(questions).await;
+                    }
                     Some(_) => {
                         tracing::warn!("the database went away during a commit; what became of it is not known");
                         return Err(fault.into());

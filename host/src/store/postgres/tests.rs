@@ -16,6 +16,7 @@ use crate::id::UserId;
 pub(crate) mod cluster;
 mod opening;
 mod outages;
+mod proxy;
 mod two_nodes;
 
 use cluster::Server;

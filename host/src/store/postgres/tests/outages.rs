@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::super::catalog::{Put, RecordKey, RecordKind};
 use super::*;
 
 /// Posts one message after another to a room through its own ids, each again until it is acknowledged, until told to
@@ -120,6 +121,51 @@ async fn increments_that_were_acknowledged_are_counted_once_when_connections_are
     let (acknowledged, failed): (u64, u64) = counting.await.unwrap();
     assert_eq!(failed, 0, "the server was there all the time, so each was seen through");
     assert_eq!(count().await, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
+    use proxy::Fate::{AnswerLost, Answered, Late, Lost};
+    let server = Server::shared();
+    let url = server.database();
+    // Making the schema is not what is tried here.
+    open(&url).await.close().await;
+    let proxy = proxy::Proxy::start(server.port, &[Answered, AnswerLost, Lost, Late, Lost, AnswerLost]).await;
+    let store = open(&url.replace(&server.port.to_string(), &proxy.port.to_string())).await;
+    let sent = 12;
+    for n in 0..sent {
+        let writes = vec![append(n, "lobby"), increment("count")];
+        let outcomes = store.commit(vec![unit(writes)]).await.unwrap();
+        let [Ok(written)] = &outcomes[..] else {
+            panic!("{outcomes:?}")
+        };
+        let new = Written::Appended {
+            seq: n as u64 + 1,
+            sent_at: 1,
+            duplicate: false,
+        };
+        assert_eq!(
+            written[0], new,
+            "its sender is told of a new message, and so is the room"
+        );
+    }
+    assert!(proxy.commits() > sent as usize, "some were tried again");
+    assert_eq!(ids(&store, "lobby").await, (0..sent).map(id).collect::<Vec<_>>());
+    let count = store.kv_get(&acme(), &key("count"), 1).await.unwrap();
+    assert_eq!(count.as_deref(), Some(sent.to_string().as_bytes()));
+    // The catalog the same: no change is made twice, and none is told as a conflict with itself.
+    let record = |n: u64| Put {
+        key: RecordKey {
+            kind: RecordKind::Tenant,
+            tenant: "acme".to_owned(),
+            name: String::new(),
+        },
+        document: Some("{}".to_owned()),
+        expect: Some(n),
+    };
+    for n in 0..8 {
+        assert_eq!(store.put(vec![record(n)], vec![]).await.unwrap(), Ok(n + 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

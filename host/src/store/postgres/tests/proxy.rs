@@ -1,0 +1,99 @@
+//! A way to the server that loses connections just when it hurts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What happens to a `COMMIT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It gets through, and so does the answer.
+    Answered,
+    /// The connection is lost before the server has seen it.
+    Lost,
+    /// The server does it, and the answer is lost with the connection.
+    AnswerLost,
+    /// The client loses the connection; the server gets the `COMMIT` a while later.
+    Late,
+}
+
+/// How long a late `COMMIT` is under way.
+const DELAY: Duration = Duration::from_millis(300);
+const COMMIT: &[u8] = b"COMMIT\0";
+
+pub(super) struct Proxy {
+    pub(super) port: u16,
+    commits: Arc<AtomicUsize>,
+}
+
+impl Proxy {
+    /// Before the server at this port. The n-th `COMMIT` has the n-th fate, over and over.
+    pub(super) async fn start(server: u16, fates: &'static [Fate]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let commits = Arc::new(AtomicUsize::new(0));
+        let count = commits.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                tokio::spawn(carry(client, server, fates, count.clone()));
+            }
+        });
+        Self { port, commits }
+    }
+
+    /// How many commits there were, whatever became of them.
+    pub(super) fn commits(&self) -> usize {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+async fn carry(client: TcpStream, server: TcpStream, fates: &'static [Fate], commits: Arc<AtomicUsize>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let answers = tokio::spawn(async move {
+        let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
+        from_server
+    });
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let bytes = match from_client.read(&mut buffer).await {
+            Ok(0) | Err(_) => break,
+            Ok(read) => &buffer[..read],
+        };
+        // The flights of these tests are small, and each is written at once.
+        let found = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+        let fate = if found {
+            fates[commits.fetch_add(1, Ordering::Relaxed) % fates.len()]
+        } else {
+            Fate::Answered
+        };
+        match fate {
+            Fate::Answered => to_server.write_all(bytes).await.unwrap(),
+            Fate::Lost => {
+                answers.abort();
+                return;
+            }
+            Fate::AnswerLost | Fate::Late => {
+                // Aborting drops the client's half and stops reading: the client sees the end at once.
+                answers.abort();
+                let answering = answers.await;
+                drop(from_client);
+                if fate == Fate::Late {
+                    tokio::time::sleep(DELAY).await;
+                }
+                to_server.write_all(bytes).await.unwrap();
+                // The server finds the end only after what was sent before it.
+                to_server.shutdown().await.unwrap();
+                // Closing earlier could reset the connection before the server has read it all.
+                tokio::time::sleep(DELAY).await;
+                drop((answering, to_server));
+                return;
+            }
+        }
+    }
+    answers.abort();
+}
