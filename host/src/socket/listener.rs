@@ -189,12 +189,25 @@ impl Io {
         }
     }
 
-    fn check<T>(&self, waker: &AtomicWaker, cx: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if poll.is_pending() {
-            waker.register(cx.waker());
-        }
-        if self.switch.cut.load(Ordering::Acquire) {
+    /// Reads or writes, unless the transport is cut. That comes first: what was written and reported as failed would be
+    /// written again by whoever closes the WebSocket, and the client would see it twice.
+    fn unless_cut<T>(
+        self: Pin<&mut Self>,
+        waker: impl Fn(&Switch) -> &AtomicWaker,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(Pin<&mut TimeoutWriter<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let this = self.get_mut();
+        if this.switch.cut.load(Ordering::Acquire) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let poll = act(this.stream.as_mut(), cx);
+        if poll.is_pending() {
+            waker(&this.switch).register(cx.waker());
+            // It may have been cut before there was anybody to wake.
+            if this.switch.cut.load(Ordering::Acquire) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
         }
         poll
     }
@@ -206,34 +219,34 @@ fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let poll = self.stream.as_mut().poll_read(cx, buffer);
-        self.check(&self.switch.reader, cx, poll)
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.unless_cut(|switch| &switch.reader, cx, |stream, cx| stream.poll_read(cx, buffer))
     }
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let poll = self.stream.as_mut().poll_write(cx, bytes);
-        self.check(&self.switch.writer, cx, poll)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.unless_cut(|switch| &switch.writer, cx, |stream, cx| stream.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = self.stream.as_mut().poll_write_vectored(cx, bytes);
-        self.check(&self.switch.writer, cx, poll)
+        self.unless_cut(
+            |switch| &switch.writer,
+            cx,
+            |stream, cx| stream.poll_write_vectored(cx, bytes),
+        )
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.get_ref().is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let poll = self.stream.as_mut().poll_flush(cx);
-        self.check(&self.switch.writer, cx, poll)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.unless_cut(|switch| &switch.writer, cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,0 +1,69 @@
+// Promise 3 on a fleet while things break: three nodes, 500 messages a second, and a check of what every client has
+// seen against what is stored.
+import assert from 'node:assert/strict';
+import { Crowd } from './lib/crowd.mjs';
+import { startFleet } from './lib/fleet.mjs';
+import { test } from './lib/scope.mjs';
+
+const seconds = (count) => new Promise((done) => setTimeout(done, count * 1000));
+/** Messages that are to be acknowledged before, during and after: whatever breaks, it is in the middle of traffic. */
+const SOME = 500;
+
+// Each: what is broken, and mended again; the codes that refusals may have besides those of a connection that ends.
+const CHAOS = {
+  'kill -9 of a node': async ({ nodes: [node] }) => {
+    await node.kill();
+    await seconds(3);
+    await node.start();
+  },
+  'Redis stopped for ten seconds': async ({ redis }) => {
+    await redis.stop();
+    await seconds(10);
+    await redis.start();
+  },
+  'Redis restarted, empty': async ({ redis }) => {
+    await redis.stop();
+    await redis.start();
+  },
+  'Redis half a second slow': async ({ nodes }) => {
+    for (const { toRedis } of nodes) toRedis.delay = 250;
+    await seconds(5);
+    for (const { toRedis } of nodes) toRedis.delay = 0;
+  },
+  'a node that cannot reach Redis': async ({ nodes: [node] }) => {
+    node.toRedis.cut();
+    await seconds(6);
+    node.toRedis.heal();
+  },
+  'a node that cannot reach PostgreSQL': async ({ nodes: [node] }) => {
+    node.toPostgres.cut();
+    await seconds(5);
+    node.toPostgres.heal();
+  },
+  'PostgreSQL restarted': async ({ postgres }) => postgres.restart(),
+  'PostgreSQL stopped for ten seconds': async ({ postgres }, crowd) => {
+    await postgres.stop();
+    await seconds(10);
+    await postgres.start();
+    assert.ok(crowd.refusals.unavailable > 0, `events were refused meanwhile: ${JSON.stringify(crowd.refusals)}`);
+  },
+  'a rolling restart of all nodes': async ({ nodes }, crowd) => {
+    for (const node of nodes) {
+      const { code } = await node.stop();
+      assert.equal(code, 0);
+      await node.start();
+      await crowd.progress(SOME / 5, 'between two restarts');
+    }
+  },
+};
+
+for (const [what, breaks] of Object.entries(CHAOS)) {
+  test(`3. One order: ${what}`, async () => {
+    const fleet = await startFleet({ nodes: 3, config: { server: { drain_time: '2s' } } });
+    const crowd = new Crowd(fleet);
+    await crowd.progress(SOME, 'before');
+    await breaks(fleet, crowd);
+    await crowd.progress(SOME, 'after');
+    await crowd.check();
+  });
+}

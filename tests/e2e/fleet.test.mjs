@@ -1,0 +1,130 @@
+// Two nodes over Redis and PostgreSQL are one server to their clients.
+import assert from 'node:assert/strict';
+import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
+import { assertGapless } from './lib/assert.mjs';
+import { Client, connect, freshRoom } from './lib/client.mjs';
+import { startFleet } from './lib/fleet.mjs';
+import { test } from './lib/scope.mjs';
+import { guest } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const { nodes } = await startFleet({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+const [one, two] = nodes;
+
+test('what is posted on one node is seen on the other, with everything else of a room', async () => {
+  const room = freshRoom();
+  const ann = await connect(one, 'ann');
+  const bob = await connect(two, 'bob');
+  await ann.join(room);
+  await bob.join(room);
+  const { id, seq } = await ann.post(room, 'hello', { metadata: { n: 1 } });
+  const seen = await bob.next('new-message', (message) => message.id === id);
+  assert.deepEqual([seen.seq, seen.content, seen.metadata, seen.userId], [seq, 'hello', { n: 1 }, 'ann']);
+  await bob.must('typing', room, true);
+  assert.equal((await ann.next('user-typing')).userId, 'bob');
+  await bob.must('read-message', id);
+  assert.equal((await ann.next('message-read')).messageId, id);
+});
+
+test('posters on both nodes make one order, the same for all members', async () => {
+  const room = freshRoom();
+  const clients = [];
+  for (let n = 0; n < 8; n += 1) clients.push(await connect(nodes[n % 2], `poster-${n}`));
+  for (const client of clients) await client.join(room);
+  const EACH = 50;
+  await Promise.all(clients.map(async (client) => {
+    for (let n = 0; n < EACH; n += 1) await client.post(room, `${client.user}:${n}`);
+  }));
+  const total = EACH * clients.length;
+  for (const client of clients) {
+    await client.until(() => client.messages(room).length >= total, `${total} messages`);
+    assertGapless(client.messages(room), total);
+    assert.deepEqual(client.messages(room).map(({ id }) => id), clients[0].messages(room).map(({ id }) => id));
+  }
+});
+
+test('who joins while others post has every message once: the past from the answer, the rest live', async () => {
+  const room = freshRoom();
+  const poster = await connect(one, 'poster');
+  await poster.join(room);
+  let going = true;
+  const posting = (async () => {
+    for (let n = 0; going; n += 1) await poster.post(room, String(n));
+  })();
+  for (let n = 0; n < 10; n += 1) {
+    const late = await connect(two, `late-${n}`);
+    const { messages, lastSeq, complete } = await late.join(room, { after: 0 });
+    assert.ok(complete || messages.length > 0);
+    await late.until(() => late.messages(room).length > 20, 'live messages');
+    const live = late.messages(room).map(({ seq }) => seq);
+    assert.deepEqual(live, live.map((_, i) => lastSeq + 1 + i), 'live messages begin where the answer ends');
+    late.close();
+  }
+  going = false;
+  await posting;
+});
+
+test('a user with a connection on each node has two', async () => {
+  const first = await connect(one, 'carol');
+  const second = await connect(two, 'carol');
+  const states = async (client) => (await client.must('get-presence', ['carol'])).states[0];
+  const room = freshRoom();
+  await first.join(room);
+  await second.join(room);
+  await eventually(async () => (await states(first)).connections === 2 && (await states(second)).connections === 2,
+    'both nodes to count both');
+});
+
+test('online and offline are said once, whatever the nodes of the devices', async () => {
+  const room = freshRoom();
+  const watchers = [await connect(one, 'w1'), await connect(two, 'w2')];
+  for (const watcher of watchers) await watcher.join(room);
+  const seen = (watcher) => watcher.all('presence').filter(({ userId }) => userId === 'dave').map(({ status }) => status);
+
+  const phone = await connect(one, 'dave');
+  await phone.join(room);
+  for (const watcher of watchers) await watcher.until(() => seen(watcher).length === 1, 'online');
+  const laptop = await connect(two, 'dave');
+  await laptop.join(room);
+  const states = async (client) => (await client.must('get-presence', ['dave'])).states[0];
+  for (const watcher of watchers) await eventually(async () => (await states(watcher)).connections === 2, 'two devices');
+  phone.close();
+  for (const watcher of watchers) await eventually(async () => (await states(watcher)).connections === 1, 'one device');
+  assert.ok(watchers.every((watcher) => seen(watcher).join() === 'online'), 'still the one word');
+  laptop.close();
+  for (const watcher of watchers) {
+    await watcher.until(() => seen(watcher).length === 2, 'offline');
+    assert.deepEqual(seen(watcher), ['online', 'offline']);
+    assert.equal((await states(watcher)).connections, 0);
+  }
+});
+
+test('a version that is deployed on one node is in service on the other', async () => {
+  const room = freshRoom();
+  const api = [admin(one), admin(two)];
+  await api[0].deploy('default', 'stamper', guest('stamped'));
+  const bob = await connect(two, 'bob2');
+  await bob.join(room);
+  const begun = performance.now();
+  await eventually(async () => {
+    const { id } = await bob.post(room, 'x');
+    return (await bob.next('new-message', (message) => message.id === id)).metadata?.by === 'stamped';
+  }, 'the version on the other node');
+  assert.ok(performance.now() - begun < 2000, 'within two seconds');
+  await api[1].must('DELETE', '/tenants/default/handlers/stamper');
+  await eventually(async () => (await api[0].must('GET', '/tenants/default/handlers')).length === 0, 'the removal');
+});
+
+test('the limits of a tenant count connections on all nodes', async () => {
+  const configuration = configurationOf('small', { quota: { connections: 3 } });
+  await admin(one).must('POST', '/tenants', { body: { name: 'small', configuration } });
+  await eventually(async () => (await admin(two).request('GET', '/tenants/small')).status === 200, 'the tenant on the other node');
+  for (const user of ['a', 'b', 'c']) await connect(one, user, at('small', user));
+  // The other node hears of them with the next heartbeat.
+  await eventually(async () => {
+    const client = new Client(two.url, 'd', { reconnection: false, ...at('small', 'd') });
+    await client.until(() => client.refusals.length > 0 || client.connects > 0, 'an answer');
+    client.close();
+    return client.refusals.some((error) => /no room for another connection/.test(error.message));
+  }, 'the fourth to be refused', 20_000);
+});
