@@ -1,0 +1,164 @@
+// A PostgreSQL server of the test's own, from the installed programs: a directory, a port and a socket of its own.
+import { execFileSync, spawn } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { owned } from './scope.mjs';
+import { eventually, within } from './wait.mjs';
+
+const USER = 'parlance';
+const PASSWORD = 'swordfish';
+const START_MS = 60_000;
+/** Debian keeps the programs off the search path, each version in a directory of its own. */
+const DEBIAN = '/usr/lib/postgresql';
+
+function programs() {
+  const versions = existsSync(DEBIAN) ? readdirSync(DEBIAN).sort((a, b) => b - a) : [];
+  const places = [...versions.map((version) => join(DEBIAN, version, 'bin')), ...(process.env.PATH ?? '').split(':')];
+  const found = places.find((place) => existsSync(join(place, 'initdb')));
+  if (!found) throw new Error("PostgreSQL's programs are needed for this test; `make setup` installs them (the package postgresql)");
+  return found;
+}
+
+function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer().on('error', reject).listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Who runs the server: PostgreSQL refuses to be root, and its own package has made a user for it. */
+function account() {
+  if (process.getuid() !== 0) return { ids: null, prefix: [] };
+  const id = (flag) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+  return { ids: [id('-u'), id('-g')], prefix: ['--reuid=postgres', '--regid=postgres', '--clear-groups'] };
+}
+
+class Postgres {
+  #programs = programs();
+  #account = account();
+  #settings;
+  #child = null;
+
+  constructor(settings) {
+    this.#settings = settings;
+    this.dir = mkdtempSync(join(tmpdir(), 'parlance-pg-'));
+    chmodSync(this.dir, 0o755);
+    if (this.#account.ids) chownSync(this.dir, ...this.#account.ids);
+  }
+
+  /** The command line that runs one of the programs; whatever ends this process, `kill -9` included, ends it too. */
+  #command(program, args) {
+    return ['setpriv', ['--pdeathsig', 'KILL', ...this.#account.prefix, '--', join(this.#programs, program), ...args]];
+  }
+
+  async create() {
+    const password = join(this.dir, 'password');
+    writeFileSync(password, PASSWORD, { mode: 0o644 });
+    const args = ['--no-sync', '--encoding=UTF8', '--locale=C', '--auth-local=trust', '--auth-host=scram-sha-256'];
+    const [command, words] = this.#command('initdb', [...args, `--username=${USER}`, `--pwfile=${password}`, '-D', join(this.dir, 'data')]);
+    execFileSync(command, words, { cwd: this.dir, stdio: 'pipe' });
+    this.port = await freePort();
+    await this.start();
+    this.query('CREATE DATABASE chat', 'postgres');
+    return this;
+  }
+
+  /** What `DATABASE_URL` is to be. */
+  get url() {
+    return `postgres://${USER}:${PASSWORD}@127.0.0.1:${this.port}/chat`;
+  }
+
+  get password() {
+    return PASSWORD;
+  }
+
+  /** Starts it on its data and port, and waits until it serves. */
+  async start() {
+    const settings = ['listen_addresses=127.0.0.1', 'max_connections=100', ...this.#settings];
+    const args = ['-D', join(this.dir, 'data'), '-p', String(this.port), '-k', this.dir, ...settings.flatMap((each) => ['-c', each])];
+    const launch = () => {
+      const [command, words] = this.#command('postgres', args);
+      this.#child = spawn(command, words, { cwd: this.dir, stdio: ['ignore', 'ignore', 'pipe'] });
+      this.log = '';
+      this.#child.stderr.setEncoding('utf8').on('data', (text) => (this.log += text));
+      this.ended = new Promise((done) => this.#child.on('close', done));
+    };
+    launch();
+    await eventually(() => {
+      // After a kill, processes of the old one may still hold its memory; the new one then gives up at once.
+      if (this.#child.exitCode !== null) launch();
+      try {
+        return this.query('SELECT 1', 'postgres') === '1';
+      } catch {
+        return false;
+      }
+    }, `PostgreSQL to serve: ${this.log}`, START_MS);
+  }
+
+  /** Ends it as an administrator does: connections are cut, what was committed is safe. */
+  async stop() {
+    this.#child.kill('SIGINT');
+    await within(this.ended, () => `PostgreSQL to stop: ${this.log}`, START_MS);
+  }
+
+  /** Ends it as a crash does. */
+  async kill() {
+    this.#child.kill('SIGKILL');
+    await within(this.ended, 'PostgreSQL to die');
+  }
+
+  async restart() {
+    await this.stop();
+    await this.start();
+  }
+
+  /** Halts every process of it, so that connections stay and nobody answers; `resume` lets them go on. */
+  halt() {
+    this.#signalAll('STOP');
+  }
+
+  resume() {
+    this.#signalAll('CONT');
+  }
+
+  #signalAll(signal) {
+    const main = readFileSync(join(this.dir, 'data/postmaster.pid'), 'utf8').split('\n')[0];
+    const children = readFileSync(`/proc/${main}/task/${main}/children`, 'utf8').split(' ');
+    for (const pid of [main, ...children].map(Number).filter(Boolean)) {
+      try {
+        process.kill(pid, `SIG${signal}`);
+      } catch (error) {
+        // It has just ended by itself.
+        if (error.code !== 'ESRCH') throw error;
+      }
+    }
+  }
+
+  /** What a statement gives, as an administrator. */
+  query(sql, database = 'chat') {
+    const args = ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-U', USER, '-h', this.dir, '-p', String(this.port), '-d', database, '-c', sql];
+    return execFileSync(join(this.#programs, 'psql'), args, { encoding: 'utf8', stdio: 'pipe' }).trim();
+  }
+
+  async close() {
+    if (this.#child?.exitCode === null && this.#child.signalCode === null) {
+      this.resume();
+      await this.kill();
+    }
+    // Its other processes end when they see that it is gone.
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  }
+
+  diagnosis() {
+    return `log of PostgreSQL:\n${this.log.split('\n').slice(-40).join('\n')}`;
+  }
+}
+
+/** Starts a server with an empty database. `settings` such as `fsync=on`; without it nothing is written through. */
+export async function startPostgres(settings = ['fsync=off']) {
+  return owned(new Postgres(settings)).create();
+}
