@@ -1,7 +1,9 @@
 //! One connection, as everything below the socket sees it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -47,6 +49,9 @@ impl Outgoing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendFailed;
 
+/// What a client will answer.
+pub type Answer = Pin<Box<dyn Future<Output = Option<Packet>> + Send>>;
+
 /// The way to the client. Sending never waits.
 pub trait Outlet: Send + Sync {
     /// Sends, in order.
@@ -54,6 +59,13 @@ pub trait Outlet: Send + Sync {
     /// # Errors
     /// When the client does not keep up; the connection is then closed by the outlet itself.
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed>;
+
+    /// Sends an event that the client is to acknowledge within `time`; `None` when it cannot be sent now. Gives the
+    /// first argument of the acknowledgement, or nothing when none comes.
+    fn ask(&self, packet: Packet, time: Duration) -> Option<Answer> {
+        let _ = (packet, time);
+        None
+    }
 
     /// Tells the client that it is disconnected, after what was sent before.
     fn disconnect(&self);

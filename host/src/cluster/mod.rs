@@ -12,6 +12,6 @@ mod presence;
 mod rooms;
 mod wire;
 
-pub use connection::{Connection, Outgoing, Outlet, SendFailed};
+pub use connection::{Answer, Connection, Outgoing, Outlet, SendFailed};
 pub use hall::{Delivery, Fleet, FleetLimits, Hall, HallGone};
 pub use wire::{Reply, Responder, history_reply, join_reply, presence_reply, token_expiring};

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use socketioxide_core::adapter::BroadcastOptions;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use super::adapter::Adapter;
 use super::carriers::Carriers;
 use super::listener::Peer;
-use crate::cluster::{Outgoing, Outlet, SendFailed};
+use crate::cluster::{Answer, Outgoing, Outlet, SendFailed};
 
 /// How long to wait before looking whether a client has read.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -125,6 +126,26 @@ impl Outlet for SocketOutlet {
         }
     }
 
+    fn ask(&self, packet: crate::capability::Packet, time: Duration) -> Option<Answer> {
+        // Behind what waits nothing can be asked: it would overtake it.
+        if self.0.gone.load(Ordering::Acquire) || !matches!(*self.0.state.lock(), State::Flowing) {
+            return None;
+        }
+        let packet = self.0.event(&packet);
+        let options = BroadcastOptions::new(self.0.sid);
+        let local = &self.0.outside.adapter.local;
+        let (answers, asked) = local.broadcast_with_ack(packet, options, Some(time));
+        (asked > 0).then(|| -> Answer {
+            Box::pin(async move {
+                let (_, answer) = std::pin::pin!(answers).next().await?;
+                match answer.ok()? {
+                    Value::Str(text, attachments) => first_argument(&text, attachments.into_iter().flatten().collect()),
+                    Value::Bytes(_) => None,
+                }
+            })
+        })
+    }
+
     fn disconnect(&self) {
         let mut state = self.0.state.lock();
         match &mut *state {
@@ -159,15 +180,20 @@ impl Outlet for SocketOutlet {
 }
 
 impl Inner {
+    fn event(&self, packet: &crate::capability::Packet) -> Packet {
+        let attachments = (!packet.attachments.is_empty()).then(|| packet.attachments.iter().cloned().collect());
+        Packet::event(
+            self.outside.namespace.clone(),
+            Value::Str(text(&packet.text), attachments),
+        )
+    }
+
     fn try_send(&self, outgoing: &Outgoing) -> Result<(), SocketError> {
-        let namespace = self.outside.namespace.clone();
         let packet = match outgoing {
-            Outgoing::Event(packet) => {
-                let attachments =
-                    (!packet.attachments.is_empty()).then(|| packet.attachments.iter().cloned().collect());
-                Packet::event(namespace, Value::Str(text(&packet.text), attachments))
+            Outgoing::Event(packet) => self.event(packet),
+            Outgoing::Acknowledgement { id, text: json } => {
+                Packet::ack(self.outside.namespace.clone(), Value::Str(text(json), None), *id)
             }
-            Outgoing::Acknowledgement { id, text: json } => Packet::ack(namespace, Value::Str(text(json), None), *id),
         };
         let sent = self
             .outside
@@ -255,6 +281,16 @@ impl Inner {
         let peer = self.carriers.as_ref().and_then(|carriers| carriers.of(self.sid));
         peer.inspect(Peer::cut).is_some()
     }
+}
+
+/// The first argument of an acknowledgement, `null` when it has none.
+fn first_argument(text: &str, attachments: Vec<Bytes>) -> Option<crate::capability::Packet> {
+    let arguments: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).ok()?;
+    let first = arguments.first().map_or("null", |first| first.get());
+    Some(crate::capability::Packet {
+        text: Bytes::copy_from_slice(first.as_bytes()),
+        attachments,
+    })
 }
 
 /// The crate's string has no way in from shared bytes but a copy.

@@ -4,14 +4,19 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::elsewhere::Entry;
 use super::state::State;
+use crate::capability::Packet;
 use crate::cluster::bus::{Broadcast, Inbound, NodeId, Place, RemoteSocket, Selection, Target};
 use crate::cluster::connection::{Connection, Outgoing};
 use crate::cluster::rooms::Gap;
 use crate::id::{RoomId, UserId};
+
+/// How long a client may take to acknowledge what a Node server asks it; servers that wait for longer hear nothing.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 impl State {
     /// Another node, or the way to them.
@@ -53,11 +58,11 @@ impl State {
                     let _ = reply.send("null".to_owned());
                 }
             }
-            Inbound::BroadcastWithAck { broadcast, clients, .. } => {
-                // The event is delivered; nobody is counted as one who will answer.
-                self.broadcast(&broadcast);
-                let _ = clients.send(0);
-            }
+            Inbound::BroadcastWithAck {
+                broadcast,
+                clients,
+                answers,
+            } => self.ask(broadcast, clients, &answers),
         }
     }
 
@@ -90,6 +95,26 @@ impl State {
         };
         for connection in self.select(&selection) {
             let _ = connection.outlet.send(outgoing.clone());
+        }
+    }
+
+    /// Has clients here acknowledge an event, and passes on what they answer. One that is behind in reading is not
+    /// asked, and gets nothing: the event would overtake what waits for it.
+    fn ask(&self, broadcast: Broadcast, clients: oneshot::Sender<u64>, answers: &mpsc::Sender<Packet>) {
+        let Broadcast { packet, to, except, .. } = broadcast;
+        let asked: Vec<_> = self
+            .select(&Selection { to, except })
+            .iter()
+            .filter_map(|connection| connection.outlet.ask(packet.clone(), ANSWER_TIME))
+            .collect();
+        let _ = clients.send(asked.len() as u64);
+        for answer in asked {
+            let answers = answers.clone();
+            tokio::spawn(async move {
+                if let Some(answer) = answer.await {
+                    let _ = answers.send(answer).await;
+                }
+            });
         }
     }
 
