@@ -1,0 +1,109 @@
+// A Node Socket.IO server and an emitter in one fleet with a node of Parlance, as a gradual migration has them.
+import assert from 'node:assert/strict';
+import { Client, connect, freshRoom } from './lib/client.mjs';
+import { startPeer } from './lib/peer.mjs';
+import { startRedis } from './lib/redis.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const redis = await startRedis();
+const server = await startServer({ env: { REDIS_URL: redis.url } });
+const peer = await startPeer(redis.url);
+// Both hear each other once a server of the other kind answers.
+await eventually(async () => {
+  const ready = await (await fetch(`${server.url}/readyz`)).json();
+  return ready.redis === 'ok' && (await peer.io.fetchSockets()).length === 0;
+}, 'Parlance to be connected to Redis');
+
+/** A client of the Node server in these rooms. */
+function atPeer(user, ...rooms) {
+  return owned(new Client(peer.url, user, { auth: { rooms } })).connected();
+}
+
+/** A client of Parlance in this room. */
+async function atParlance(user, room) {
+  const client = await connect(server, user);
+  await client.join(room);
+  return client;
+}
+
+/** The arguments of the first such event, past or to come. */
+const got = async (client, name) =>
+  (await client.until(() => client.received.find(({ event }) => event === name), name)).args;
+
+const names = (client, ...among) => client.received.map(({ event }) => event).filter((name) => among.includes(name));
+
+test('messages and typing of Parlance reach the clients of a Node server in the room, and nobody else there', async () => {
+  const room = freshRoom();
+  const inside = await atPeer('inside', room);
+  const outside = await atPeer('outside', freshRoom());
+  const ann = await atParlance('ann', room);
+  const { id, seq } = await ann.post(room, 'hello');
+  const seen = await inside.next('new-message', (message) => message.id === id);
+  assert.deepEqual([seen.seq, seen.content, seen.userId, seen.roomId], [seq, 'hello', 'ann', room]);
+  await ann.must('typing', room, true);
+  assert.equal((await inside.next('user-typing')).userId, 'ann');
+  peer.io.local.emit('end');
+  await got(outside, 'end');
+  assert.deepEqual(names(outside, 'new-message', 'user-typing'), []);
+});
+
+test('a Node server and an emitter reach clients of Parlance: rooms, all but some rooms, everybody, binary', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const ann = await atParlance('ann', room);
+  const bob = await atParlance('bob', room);
+  const eve = await atParlance('eve', other);
+  await bob.join(other);
+  peer.io.to(room).emit('to-room', { n: 1 }, Buffer.from([1, 2, 255]));
+  const [object, bytes] = await got(ann, 'to-room');
+  assert.deepEqual(object, { n: 1 });
+  assert.deepEqual([...bytes], [1, 2, 255]);
+  peer.io.to(room).except(other).emit('to-some');
+  await got(ann, 'to-some');
+  peer.emitter.to([room, other]).emit('of-emitter');
+  peer.io.emit('to-all');
+  for (const client of [ann, bob, eve]) await got(client, 'to-all');
+  const all = ['to-room', 'to-some', 'of-emitter', 'to-all'];
+  assert.deepEqual(names(ann, ...all), all);
+  assert.deepEqual(names(bob, ...all), ['to-room', 'of-emitter', 'to-all']);
+  assert.deepEqual(names(eve, ...all), ['of-emitter', 'to-all']);
+});
+
+test('a Node server sees the sockets of Parlance, moves them and disconnects them', async () => {
+  const room = freshRoom();
+  const ann = await atParlance('ann', room);
+  const bob = await atParlance('bob', room);
+  const found = await peer.io.in(room).fetchSockets();
+  assert.deepEqual(found.map(({ data }) => data.userId).sort(), ['ann', 'bob']);
+  assert.ok(found.every((socket) => socket.rooms.has(room) && socket.rooms.has(socket.id)));
+  assert.ok((await peer.io.of('/').adapter.allRooms()).has(room));
+  const ofAnn = found.find(({ data }) => data.userId === 'ann');
+  const more = freshRoom();
+  peer.io.in(ofAnn.id).socketsJoin(more);
+  await eventually(async () => (await peer.io.in(more).fetchSockets()).length === 1, 'the socket to have joined');
+  peer.io.to(more).emit('to-more');
+  await got(ann, 'to-more');
+  peer.emitter.in(ofAnn.id).socketsLeave(more);
+  await eventually(async () => (await peer.io.in(more).fetchSockets()).length === 0, 'the socket to have left');
+  peer.io.in(ofAnn.id).disconnectSockets();
+  await ann.until(() => ann.disconnects.length === 1, 'being disconnected');
+  assert.deepEqual((await peer.io.in(room).fetchSockets()).map(({ data }) => data.userId), ['bob']);
+  assert.deepEqual([names(bob, 'to-more'), bob.disconnects], [[], []]);
+});
+
+test('clients of Parlance acknowledge what a Node server asks, and a server-side event is answered', async () => {
+  const room = freshRoom();
+  const local = await atPeer('local', room);
+  local.socket.on('ask', (question, answer) => answer(`local:${question}`));
+  const ann = await atParlance('ann', room);
+  ann.socket.on('ask', (question, answer) => answer(`ann:${question}`));
+  const bob = await atParlance('bob', room);
+  bob.socket.on('ask', (_, answer) => answer(Buffer.from([7])));
+  const answers = await peer.io.to(room).timeout(10_000).emitWithAck('ask', 'why');
+  const texts = answers.map((answer) => (typeof answer === 'string' ? answer : [...answer].join()));
+  assert.deepEqual(texts.sort(), ['7', 'ann:why', 'local:why']);
+  // Handlers do not get such events; whoever asks does not have to wait for a timeout.
+  const served = await new Promise((done) => peer.io.serverSideEmit('question', 1, (error, all) => done([error, all])));
+  assert.deepEqual(served, [null, [null]]);
+});

@@ -1,0 +1,47 @@
+// A Node Socket.IO server in the fleet, in the test's own process, and a back end with an emitter.
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { createAdapter } from '@socket.io/redis-adapter';
+import { Emitter } from '@socket.io/redis-emitter';
+import { createClient } from 'redis';
+import { Server } from 'socket.io';
+import { owned } from './scope.mjs';
+
+class Peer {
+  #clients = [];
+
+  constructor(url) {
+    this.redis = url;
+  }
+
+  async start() {
+    const client = async () => {
+      const made = createClient({ url: this.redis });
+      // It connects again by itself, and says so here.
+      made.on('error', () => {});
+      await made.connect();
+      this.#clients.push(made);
+      return made;
+    };
+    this.http = createServer();
+    const commands = await client();
+    this.io = new Server(this.http, { adapter: createAdapter(commands, await client(), { requestsTimeout: 10_000 }) });
+    // Its clients say which rooms they want.
+    this.io.on('connection', (socket) => socket.join(socket.handshake.auth.rooms ?? []));
+    this.emitter = new Emitter(commands);
+    this.http.listen(0, '127.0.0.1');
+    await once(this.http, 'listening');
+    this.url = `http://127.0.0.1:${this.http.address().port}`;
+    return this;
+  }
+
+  async close() {
+    await this.io.close();
+    for (const client of this.#clients) client.destroy();
+  }
+}
+
+/** Starts one over the Redis at `url`: `{url, io, emitter}`. */
+export function startPeer(url) {
+  return owned(new Peer(url)).start();
+}
