@@ -8,6 +8,8 @@ use super::connection::{Connection, Outgoing};
 
 /// Messages of a room that wait for one before them. What is beyond comes from the store, in its turn.
 const PENDING_MAX: usize = 512;
+/// Bytes of those messages.
+const PENDING_BYTES: usize = 4 * 1024 * 1024;
 /// Other packets of a room that wait behind messages. Further ones do not wait.
 const FOLLOWERS_MAX: usize = 1024;
 
@@ -25,6 +27,7 @@ type Follower = (Option<Arc<Connection>>, Outgoing);
 
 #[derive(Default)]
 struct Waiting {
+    /// `None` when only its number is known.
     message: Option<Outgoing>,
     /// What came after it and before the next.
     followers: Vec<Follower>,
@@ -38,7 +41,9 @@ pub(super) struct Order {
     next: Option<u64>,
     /// Never the next one.
     pending: BTreeMap<u64, Waiting>,
+    /// Packets behind those, and bytes of those, in all.
     followers: usize,
+    bytes: usize,
     /// There is such a message, here or not.
     last: u64,
     /// Somebody reads from the store what is missing.
@@ -62,11 +67,21 @@ impl Order {
                     outgoing,
                 });
                 self.next = Some(next + 1);
+                if let Some(own) = self.pending.remove(&seq) {
+                    self.release(own, deliver);
+                }
                 self.drain(deliver);
             }
             _ => {
-                if self.pending.len() < PENDING_MAX {
-                    self.pending.entry(seq).or_default().message = Some(outgoing.clone());
+                let room = self.pending.len() < PENDING_MAX && self.bytes < PENDING_BYTES;
+                let waiting = match self.pending.get_mut(&seq) {
+                    Some(waiting) => waiting,
+                    None if room => self.pending.entry(seq).or_default(),
+                    None => return,
+                };
+                if waiting.message.is_none() && room {
+                    self.bytes = self.bytes.saturating_add(outgoing.len());
+                    waiting.message = Some(outgoing.clone());
                 }
             }
         }
@@ -80,12 +95,10 @@ impl Order {
         deliver: &mut impl FnMut(Due<'_>),
     ) {
         // Until the beginning is known, nobody is there who could see what is pending.
-        if self.next.is_some()
-            && self.followers < FOLLOWERS_MAX
-            && let Some(mut last) = self.pending.last_entry()
-        {
+        if self.missing().is_some() && self.followers < FOLLOWERS_MAX {
             self.followers += 1;
-            last.get_mut().followers.push((except.cloned(), outgoing.clone()));
+            let last = self.pending.entry(self.last).or_default();
+            last.followers.push((except.cloned(), outgoing.clone()));
             return;
         }
         deliver(Due {
@@ -103,8 +116,8 @@ impl Order {
             while let Some(first) = self.pending.first_entry()
                 && *first.key() <= last
             {
-                let followers = first.remove().followers;
-                self.release(followers, deliver);
+                let waiting = first.remove();
+                self.release(waiting, deliver);
             }
             self.drain(deliver);
         }
@@ -132,26 +145,30 @@ impl Order {
 
     fn drain(&mut self, deliver: &mut impl FnMut(Due<'_>)) {
         while let Some(next) = self.next
-            && let Some(waiting) = self.pending.remove(&next)
+            && let Some(first) = self.pending.first_entry()
+            && *first.key() == next
+            && first.get().message.is_some()
         {
-            let Some(outgoing) = &waiting.message else {
-                // Cannot be: followers wait behind a message.
-                self.release(waiting.followers, deliver);
-                return;
-            };
-            deliver(Due {
-                seq: Some(next),
-                except: None,
-                outgoing,
-            });
+            let waiting = first.remove();
+            if let Some(outgoing) = &waiting.message {
+                deliver(Due {
+                    seq: Some(next),
+                    except: None,
+                    outgoing,
+                });
+            }
             self.next = Some(next + 1);
-            self.release(waiting.followers, deliver);
+            self.release(waiting, deliver);
         }
     }
 
-    fn release(&mut self, followers: Vec<Follower>, deliver: &mut impl FnMut(Due<'_>)) {
-        self.followers = self.followers.saturating_sub(followers.len());
-        for (except, outgoing) in &followers {
+    /// What was delivered, or is of no use any more, lets go what was behind it.
+    fn release(&mut self, waiting: Waiting, deliver: &mut impl FnMut(Due<'_>)) {
+        self.bytes = self
+            .bytes
+            .saturating_sub(waiting.message.as_ref().map_or(0, Outgoing::len));
+        self.followers = self.followers.saturating_sub(waiting.followers.len());
+        for (except, outgoing) in &waiting.followers {
             deliver(Due {
                 seq: None,
                 except: except.as_ref(),
@@ -245,6 +262,18 @@ mod tests {
         offer(&mut order, &mut left, 1);
         order.follow(None, &packet("typing".into()), &mut |due| left.push(text(&due)));
         assert_eq!(left, ["1", "2", "read 2", "typing"]);
+    }
+
+    #[test]
+    fn what_follows_a_message_that_is_known_by_its_number_alone_waits_too() {
+        let (mut order, mut left) = (Order::default(), Vec::new());
+        order.begin(0, &mut |_| {});
+        order.heard_of(2);
+        order.follow(None, &packet("read 2".into()), &mut |due| left.push(text(&due)));
+        offer(&mut order, &mut left, 1);
+        assert_eq!(left, ["1"]);
+        offer(&mut order, &mut left, 2);
+        assert_eq!(left, ["1", "2", "read 2"]);
     }
 
     #[test]

@@ -32,11 +32,11 @@ impl State {
             Inbound::NodeGone { node } => self.node(&node, Vec::new()),
             Inbound::Join { clients, rooms } => self.remote_join(&clients, &rooms),
             Inbound::Leave { clients, rooms } => self.remote_leave(&clients, &rooms),
-            Inbound::Disconnect { clients, close } => {
+            // With `close` a Node server would end the transport too, after this word. A transport that is cut says
+            // nothing, and its client would come back.
+            Inbound::Disconnect { clients, .. } => {
                 for connection in self.select(&clients) {
-                    if !close || !connection.outlet.hang_up() {
-                        connection.outlet.disconnect();
-                    }
+                    connection.outlet.disconnect();
                 }
             }
             // Whoever asked may have ceased to wait, here and below.
