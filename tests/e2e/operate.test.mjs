@@ -53,7 +53,7 @@ test('what goes wrong is said in words, with what to do, and a code', async () =
     [['versions', '--server', 'http://127.0.0.1:9'], {}, 1, /cannot be reached/],
     [['versions', '--server', 'nonsense'], {}, 2, /--server/],
     [['deploy', '/no/such/file'], {}, 1, /cannot be read/],
-    [['deploy', fileURLToPath(import.meta.url)], {}, 1, /not a WebAssembly component/],
+    [['deploy', fileURLToPath(new URL('package.json', import.meta.url))], {}, 1, /not a WebAssembly component/],
     [['deploy', 'x.wasm', '--canary', '100%'], {}, 2, /from 1% to 99%/],
     [['logs'], {}, 2, /logs -f/],
     [['rollback', 'nothing'], {}, 1, /no handler "nothing"/],
