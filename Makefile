@@ -28,7 +28,7 @@ bench: setup ## measure Parlance beside the usual Node server
 	cargo build --release --package parlance --package parlance-bench $(LOCKED)
 	tests/bench/run.sh
 
-measure: setup ## measure swaps under load, attacks, and the start of many tenants
+measure: setup ## measure swaps under load, attacks, the start of many tenants, and several nodes
 	cargo build --release --package parlance --package parlance-build --package parlance-bench $(LOCKED)
 	tests/measure.sh
 

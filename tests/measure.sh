@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make measure`: what swaps, attacks and many tenants cost, on the release build. Figures, no verdicts: a busy machine
+# `make measure`: what swaps, attacks, many tenants and further nodes cost, on the release build. Figures, no verdicts: a busy machine
 # shows in them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,9 +8,22 @@ export PATH="$PWD/tests/.venv/bin:$PATH"
 TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export PARLANCE_BIN=$TARGET/release/parlance PARLANCE_TEST_GUESTS=$TARGET/test-guests
 export PARLANCE_SHIPPED=$TARGET/components
+"$TARGET/release/parlance-build" --workspace guest-handlers --root . --target-dir "$TARGET/guests" \
+    --out "$PARLANCE_SHIPPED"
 "$TARGET/release/parlance-build" --workspace tests/guests --root . --target-dir "$TARGET/guests" \
     --out "$PARLANCE_TEST_GUESTS"
-for measurement in tenants swaps attacks; do
+# measure NAME [COMMAND…]: through that command, if there is one.
+measure() {
+    local name=$1
+    shift
     # The library of the tests reports to the test runner too, which has nothing to say here.
-    node --test-reporter=dot --test-reporter-destination=/dev/null "tests/e2e/measure/$measurement.mjs"
-done
+    "$@" node --test-reporter=dot --test-reporter-destination=/dev/null "tests/e2e/measure/$name.mjs"
+}
+measure tenants
+measure swaps
+measure attacks
+if [ "$(nproc)" -gt 1 ]; then
+    measure nodes taskset --cpu-list 1
+else
+    echo "measure: nodes needs two cores, one for the servers and one for all else" >&2
+fi

@@ -2,14 +2,14 @@
 // It answers the client events of Parlance as such a server is commonly written, with every library
 // at its defaults, so that `make bench` compares with what people would otherwise run.
 //
-// Environment: JWT_SECRET (required, HS256), PORT (default 3000; 0 lets the system choose).
+// Environment: JWT_SECRET (required, HS256), PORT (default 3000; 0 lets the system choose), REDIS_URL (absent: alone).
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import jwt from "jsonwebtoken";
 import { Server } from "socket.io";
 
-const { JWT_SECRET, PORT = "3000" } = process.env;
+const { JWT_SECRET, PORT = "3000", REDIS_URL } = process.env;
 if (!JWT_SECRET) {
   console.error("JWT_SECRET is not set");
   process.exit(1);
@@ -28,6 +28,13 @@ const http = createServer((request, response) => {
   response.end();
 });
 const io = new Server(http);
+
+if (REDIS_URL) {
+  const [{ createAdapter }, { createClient }] = await Promise.all([import("@socket.io/redis-adapter"), import("redis")]);
+  const [publisher, subscriber] = [createClient({ url: REDIS_URL }), createClient({ url: REDIS_URL })];
+  await Promise.all([publisher.connect(), subscriber.connect()]);
+  io.adapter(createAdapter(publisher, subscriber));
+}
 
 io.use((socket, next) => {
   try {
