@@ -1,4 +1,5 @@
-//! What one event costs in its sandbox: a fresh instance of a shipped handler, its work, and the instance's end.
+//! What one event costs in its sandbox: a fresh instance of a shipped handler, its work, and the instance's end; and the
+//! same in an instance that is used again.
 //! Nothing is committed or delivered. `cargo bench -p parlance --bench sandbox`
 #![allow(
     missing_docs,
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use parlance::app::shipped;
 use parlance::auth::Identity;
-use parlance::capability::{Call, CallLimits, Effects, HandlerInfo, Logs, PresenceState, Surroundings, SystemChance};
+use parlance::capability::{
+    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, PresenceState, Surroundings, SystemChance,
+};
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Sandbox};
 use parlance::store::memory::MemoryStore;
@@ -47,9 +50,10 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(sandbox: &Arc<Sandbox>, name: &str) -> Self {
+    fn new(sandbox: &Arc<Sandbox>, name: &str, isolation: Isolation) -> Self {
         let info = Arc::new(HandlerInfo {
             name: name.into(),
+            isolation,
             ..HandlerInfo::default()
         });
         let handler = sandbox
@@ -96,7 +100,7 @@ impl Bench {
     }
 }
 
-fn fresh(criterion: &mut Criterion) {
+fn events(criterion: &mut Criterion) {
     let sandbox = Arc::new(Sandbox::new(EngineLimits::default()).expect("an engine"));
     let (room, content) = ("general".to_owned(), "x".repeat(100));
     let message = Input::Message {
@@ -105,16 +109,17 @@ fn fresh(criterion: &mut Criterion) {
         metadata: None,
         client_id: None,
     };
-    Bench::new(&sandbox, "message").run(criterion, "fresh/message", message);
-    Bench::new(&sandbox, "typing").run(
-        criterion,
-        "fresh/typing",
-        Input::Typing {
-            room: &room,
-            typing: true,
-        },
-    );
+    let typing = Input::Typing {
+        room: &room,
+        typing: true,
+    };
+    for isolation in [Isolation::Fresh, Isolation::Warm] {
+        for (name, input) in [("message", message), ("typing", typing)] {
+            let label = format!("{}/{name}", isolation.name());
+            Bench::new(&sandbox, name, isolation).run(criterion, &label, input);
+        }
+    }
 }
 
-criterion_group!(benches, fresh);
+criterion_group!(benches, events);
 criterion_main!(benches);

@@ -24,7 +24,7 @@ use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
-use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox};
+use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
 
 use database::Database;
@@ -195,6 +195,12 @@ fn engine_limits(config: &Config) -> EngineLimits {
             memory: config.sandbox.compile_memory,
         },
         cache_size: config.sandbox.cache_size,
+        warm: WarmLimits {
+            instances: config.sandbox.warm_kept,
+            uses: u32::try_from(config.sandbox.warm_uses).unwrap_or(u32::MAX),
+            memory: config.sandbox.warm_memory,
+            idle: config.sandbox.warm_idle,
+        },
     }
 }
 

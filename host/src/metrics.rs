@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use crate::error::Code;
-use crate::sandbox::{Interface, TrapKind};
+use crate::sandbox::{Interface, Retired, TrapKind};
 
 /// Seconds, from 50 microseconds to 5 seconds.
 const LATENCY: [f64; 15] = [
@@ -52,6 +52,8 @@ pub struct Metrics {
     host_handled: IntCounter,
     failures: Vec<(Code, IntCounter)>,
     traps: Vec<(TrapKind, IntCounter)>,
+    warm: (IntCounter, IntCounter),
+    retired: Vec<(Retired, IntCounter)>,
     tenants: TenantVectors,
     /// The way to other nodes; all 0 where there is none.
     pub redis: RedisMetrics,
@@ -235,6 +237,16 @@ impl Metrics {
             .buckets(GUEST_TIME.to_vec()),
             &["handler"],
         ))?;
+        let warm = make.counters(
+            "parlance_warm_events_total",
+            "Events of handlers with warm instances, by instance",
+            "instance",
+        )?;
+        let retired = make.counters(
+            "parlance_warm_retired_total",
+            "Warm instances that are not used again, by reason",
+            "reason",
+        )?;
         let tenant = ["tenant"];
         let tenants = TenantVectors {
             connections: make.add(IntGaugeVec::new(
@@ -325,6 +337,11 @@ impl Metrics {
                 .into_iter()
                 .map(|kind| (kind, traps.with_label_values(&[kind.name()])))
                 .collect(),
+            warm: (warm.with_label_values(&["reused"]), warm.with_label_values(&["new"])),
+            retired: Retired::ALL
+                .into_iter()
+                .map(|why| (why, retired.with_label_values(&[why.name()])))
+                .collect(),
             registry: make.registry,
         })
     }
@@ -366,6 +383,19 @@ impl Metrics {
     /// A handler was stopped.
     pub fn trapped(&self, kind: TrapKind) {
         if let Some((_, counter)) = self.traps.iter().find(|(own, _)| *own == kind) {
+            counter.inc();
+        }
+    }
+
+    /// A handler with warm instances has run: in one that was used before or not, and why it is not used again.
+    pub fn warm(&self, reused: bool, retired: Option<Retired>) {
+        let (old, new) = &self.warm;
+        if reused {
+            old.inc()
+        } else {
+            new.inc()
+        }
+        if let Some((_, counter)) = self.retired.iter().find(|(own, _)| Some(*own) == retired) {
             counter.inc();
         }
     }

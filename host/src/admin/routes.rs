@@ -1,5 +1,6 @@
 //! One function for each operation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -165,6 +166,19 @@ pub(super) struct Deploying {
     /// What there is to say of it.
     #[serde(default)]
     note: Option<String>,
+    /// Whether its instances are used again: `fresh` or `warm`; as the version before when not given.
+    #[serde(default)]
+    isolation: Option<String>,
+    /// What the component can read: a JSON object of strings; as the version before when not given.
+    #[serde(default)]
+    settings: Option<String>,
+}
+
+fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        let title = format!("settings is no JSON object of strings: {error}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", title)
+    })
 }
 
 /// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
@@ -178,7 +192,12 @@ pub(super) async fn deploy(
     component: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Problem> {
     caller.of(&tenant)?;
-    let Deploying { canary, note } = asked(query)?;
+    let Deploying {
+        canary,
+        note,
+        isolation,
+        settings,
+    } = asked(query)?;
     let component =
         component.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", error.body_text()))?;
     let deployment = Deployment {
@@ -186,7 +205,8 @@ pub(super) async fn deploy(
         component,
         canary,
         note,
-        settings: None,
+        settings: settings.map(|text| settings_from(&text)).transpose()?,
+        isolation,
     };
     let steps = headers.get(header::ACCEPT).is_some_and(|accept| {
         accept

@@ -115,7 +115,8 @@ pub trait Surroundings: Send + Sync {
 }
 
 /// What of an instance outlives the event that it was made for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Isolation {
     /// Nothing: each event has an instance of its own.
     #[default]
@@ -123,6 +124,27 @@ pub enum Isolation {
     /// Its memory: events of one tenant and one version use it one after another, until something goes wrong in it or
     /// it has served its time.
     Warm,
+}
+
+impl Isolation {
+    /// The one of this name: `fresh` or `warm`.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "fresh" => Some(Self::Fresh),
+            "warm" => Some(Self::Warm),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Warm => "warm",
+        }
+    }
 }
 
 /// Which handler runs, with what its operator gave it. Made once for a version, shared by its calls.

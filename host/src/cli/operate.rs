@@ -1,5 +1,6 @@
 //! The operators' commands: `deploy`, `promote`, `rollback`, `versions`, `logs`, `tenants`, `revoke`, `audit`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -60,6 +61,11 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         let mut query: Vec<(&str, String)> = Vec::new();
         query.extend(args.canary.map(|percent| ("canary", percent.to_string())));
         query.extend(args.note.clone().map(|note| ("note", note)));
+        query.extend(args.isolation.clone().map(|mode| ("isolation", mode)));
+        if !args.settings.is_empty() {
+            let settings: BTreeMap<_, _> = args.settings.iter().cloned().collect();
+            query.push(("settings", serde_json::to_string(&settings).context("the settings")?));
+        }
         let path = ["tenants", &args.tenant.tenant, "handlers", &handler, "versions"];
         let request = remote
             .request(Method::POST, &path)?

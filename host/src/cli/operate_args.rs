@@ -41,6 +41,12 @@ pub struct DeployArgs {
     /// What there is to say of it.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
+    /// Whether an instance handles one event or many [default: as the version before, or fresh].
+    #[arg(long, value_name = "MODE", value_parser = ["fresh", "warm"])]
+    pub isolation: Option<String>,
+    /// What the component can read, as often as needed [default: as the version before].
+    #[arg(long = "setting", value_name = "NAME=TEXT", value_parser = setting)]
+    pub settings: Vec<(String, String)>,
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -221,6 +227,11 @@ pub struct AuditArgs {
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=TEXT")?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 fn percent(text: &str) -> Result<u8, String> {

@@ -41,7 +41,7 @@ pub const VARIABLES: [Variable; 7] = [
     },
     Variable {
         name: "REDIS_URL",
-        doc: "redis.url: must be unset, as several nodes are not supported yet",
+        doc: "redis.url: the way to other nodes, redis://HOST:PORT; unset, the node is alone",
     },
 ];
 

@@ -8,6 +8,7 @@ use toml::Value;
 use super::error::{ConfigError, Errors};
 use super::kinds::Kind;
 use super::reader::{Reader, Source};
+use crate::capability::Isolation;
 
 /// The table that holds them.
 pub(super) const TABLE: &str = "handlers";
@@ -28,6 +29,8 @@ pub enum Component {
 pub struct Handler {
     /// Its component.
     pub component: Component,
+    /// Whether its instances are used again.
+    pub isolation: Isolation,
     /// Settings that the component can read, as texts.
     pub settings: BTreeMap<String, String>,
 }
@@ -95,12 +98,14 @@ fn handler(reader: &mut Reader<'_, '_>, name: &'static str, default: &'static st
             shipped: default == r#""shipped""#,
         },
     );
+    let isolation = inner.setting("isolation", r#""fresh""#, &IsolationName);
     let settings = inner.take("settings");
     let path = inner.path_of("settings");
     let settings = texts(inner.inside(settings, path));
     inner.report_unknown_keys();
     Some(Handler {
         component: component?,
+        isolation: isolation?,
         settings: settings?,
     })
 }
@@ -121,6 +126,22 @@ fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
         }
     }
     texts
+}
+
+/// `fresh` or `warm`.
+struct IsolationName;
+
+impl Kind for IsolationName {
+    type Value = Isolation;
+
+    fn allowed(&self) -> String {
+        "\"fresh\" or \"warm\"".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<Isolation, String> {
+        let name = value.as_str().unwrap_or_default();
+        Isolation::from_name(name).ok_or_else(|| "is no isolation".to_owned())
+    }
 }
 
 /// `shipped`, `none`, or a path.

@@ -215,6 +215,14 @@ section! {
     cache: Option<PathBuf> = ".parlance/cache", DirectoryOrNone;
     /// Bytes of compiled components in it; those that were not used for longest go first.
     cache_size: usize = "512MiB", Size(MIB, 64 * GIB);
+    /// Instances of one handler with `isolation = "warm"` that wait for its next event. More run when more events do.
+    warm_kept: usize = 8, Count(1, 1024);
+    /// Events that such an instance handles at most.
+    warm_uses: usize = 10_000, Count(1, 1_000_000_000);
+    /// Bytes of memory past which it is not used again.
+    warm_memory: usize = "8MiB", Size(64 * KIB, GIB);
+    /// How long it waits for its next event.
+    warm_idle: Duration = "60s", Time(secs(1), secs(3600));
     /// How often running handlers are looked at, hence how exactly times are kept.
     tick: Duration = "1ms", Time(millis(1), millis(100));
 }

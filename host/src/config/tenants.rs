@@ -50,6 +50,10 @@ const SHARED: [(&str, &[&str]); 2] = [
         &[
             "instances",
             "tick",
+            "warm_kept",
+            "warm_uses",
+            "warm_memory",
+            "warm_idle",
             "compile_time",
             "compile_memory",
             "cache",

@@ -87,7 +87,11 @@ fn the_printed_defaults_are_the_defaults() {
     assert_eq!(read.server, defaults.server);
     assert_eq!(read.log, defaults.log);
     assert_eq!(read.limits, defaults.limits);
-    assert_eq!(read.sandbox, defaults.sandbox);
+    let relative = crate::config::Sandbox {
+        cache: defaults.sandbox.cache.clone(),
+        ..read.sandbox.clone()
+    };
+    assert_eq!(relative, defaults.sandbox);
     assert_eq!(read.commit, defaults.commit);
     assert_eq!(read.handlers, defaults.handlers);
     assert_eq!(read.auth.leeway, defaults.auth.leeway);
@@ -95,6 +99,10 @@ fn the_printed_defaults_are_the_defaults() {
     assert_eq!(
         read.store.url,
         StoreUrl::Sqlite(printed.directory.path().join("parlance.db"))
+    );
+    assert_eq!(
+        read.sandbox.cache,
+        Some(printed.directory.path().join(".parlance/cache"))
     );
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::capability::Isolation;
+
 use super::view::{CanaryView, HandlerView, VersionView};
 use crate::sandbox::Handler;
 
@@ -32,6 +34,8 @@ pub(super) struct VersionDocument {
     pub(super) failed: Option<String>,
     #[serde(default)]
     pub(super) settings: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) isolation: Isolation,
 }
 
 /// A version on trial.
@@ -144,6 +148,7 @@ impl HandlerDocument {
                 events_handled,
                 events_failed,
                 settings: version.settings.clone(),
+                isolation: version.isolation.name().to_owned(),
             }
         });
         HandlerView {
@@ -174,6 +179,7 @@ mod tests {
             note: None,
             failed: None,
             settings: BTreeMap::new(),
+            isolation: Isolation::Fresh,
         };
         HandlerDocument {
             versions: numbers.iter().map(version).collect(),

@@ -26,6 +26,7 @@ pub(super) fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers, grants: &
             name: name.into(),
             settings: handler.settings.clone(),
             grants: grants.clone(),
+            isolation: handler.isolation,
             ..HandlerInfo::default()
         };
         let loaded = match &handler.component {

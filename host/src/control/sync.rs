@@ -119,6 +119,7 @@ impl Control {
             loop {
                 tokio::time::sleep(super::watch::LOOK).await;
                 control.look(&mut watch).await;
+                control.parts.sandbox.retire_idle();
                 if measured.is_none_or(|at| at.elapsed() >= super::headroom::LOOK) {
                     measured = Some(tokio::time::Instant::now());
                     control.measure_storage().await;
@@ -289,6 +290,7 @@ impl Control {
         let info = Arc::new(HandlerInfo {
             name: name.into(),
             settings: version.settings.clone(),
+            isolation: version.isolation,
             version: version.version,
             grants: grants.clone(),
             ..HandlerInfo::default()

@@ -11,7 +11,7 @@ use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
 use super::live::{Deployed, Live};
 use super::view::{DeployStep, HandlerView};
 use super::{Actor, Answer, Control, ControlError, entry};
-use crate::capability::HandlerInfo;
+use crate::capability::{HandlerInfo, Isolation};
 use crate::id::check_handler_name;
 use crate::sandbox::hex;
 use crate::store::catalog::{Put, RecordKey, RecordKind};
@@ -35,6 +35,8 @@ pub struct Deployment {
     pub note: Option<String>,
     /// What the component can read; those of the version before when not given.
     pub settings: Option<BTreeMap<String, String>>,
+    /// Whether its instances are used again: `fresh` or `warm`; as the version before when not given.
+    pub isolation: Option<String>,
 }
 
 /// What is to change in a handler's document, and what the audit log is told of it.
@@ -81,8 +83,15 @@ impl Control {
             canary,
             note,
             settings,
+            isolation,
         } = deployment;
         check_wish(&handler, canary, note.as_deref(), settings.as_ref())?;
+        let wished = match isolation.as_deref() {
+            None => None,
+            Some(name) => Some(Isolation::from_name(name).ok_or_else(|| {
+                ControlError::invalid(format!("the isolation {name:?} is not known; it is fresh or warm"))
+            })?),
+        };
         let (quota, known, grants) = {
             let state = self.state.lock().await;
             let live = state.live(tenant)?;
@@ -119,6 +128,9 @@ impl Control {
         let before = known.versions.last();
         let settings = settings
             .or_else(|| before.map(|version| version.settings.clone()))
+            .unwrap_or_default();
+        let isolation = wished
+            .or_else(|| before.map(|version| version.isolation))
             .unwrap_or_default();
         let info = Arc::new(HandlerInfo {
             name: handler.as_str().into(),
@@ -170,6 +182,7 @@ impl Control {
                 note: note.clone(),
                 failed: None,
                 settings: settings.clone(),
+                isolation,
             });
             match canary {
                 Some(percent) => document.canary = Some(CanaryDocument { version, percent }),

@@ -111,6 +111,9 @@ pub struct VersionView {
     pub events_handled: u64,
     /// Those of them that ended with a trap or ran out of time.
     pub events_failed: u64,
+    /// Whether its instances are used again: `fresh` or `warm`.
+    #[serde(default)]
+    pub isolation: String,
     /// What the component can read with `settings.get`.
     pub settings: BTreeMap<String, String>,
 }

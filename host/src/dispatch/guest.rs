@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::event::Event;
 use super::session::Session;
 use super::{Arrival, fail, settle, submit};
-use crate::capability::{Call, Effect, Effects, Level, Logs};
+use crate::capability::{Call, Effect, Effects, Isolation, Level, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
@@ -211,6 +211,12 @@ async fn decide(
     session.tenant.spend(outcome.usage.cpu);
     handler.record.count(failed(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
+    if handler.info().isolation == Isolation::Warm {
+        session
+            .services
+            .metrics
+            .warm(outcome.usage.reused, outcome.usage.retired);
+    }
     log_lines(session, arrival, &handler, &outcome);
     match outcome.result {
         Ok(reply) => Ok((outcome.effects.into_vec(), reply)),

@@ -1,18 +1,21 @@
-//! One event in one fresh instance.
+//! One event in one instance: a fresh one, or for handlers that are isolated as `warm` one that has handled others.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
+use wasmtime::component::Instance;
 use wasmtime_wasi::I32Exit;
 
+use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::http::Outgoing;
 use super::load::{Handler, Interface};
 use super::meter::{GuestLimits, Meter, Stopped};
-use super::outcome::{Failure, Outcome, Rejection, Trap, TrapKind, Usage};
+use super::outcome::{Failure, Outcome, Rejection, Retired, Trap, TrapKind, Usage};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs};
 use crate::error::Code;
@@ -59,6 +62,8 @@ impl CallState {
         if let Some(wasi) = &self.wasi {
             wasi.log_all(&mut call);
         }
+        self.outgoing = None;
+        self.meter.rest();
         (call.effects, call.logs)
     }
 }
@@ -118,46 +123,107 @@ impl Input<'_> {
     }
 }
 
+/// An instance in its store. An event that goes wrong in it is its last.
+pub(super) struct Guest {
+    store: Store<CallState>,
+    /// Made by its first event.
+    instance: Option<Instance>,
+    uses: u32,
+}
+
+impl Guest {
+    fn new(store: Store<CallState>) -> Self {
+        Self {
+            store,
+            instance: None,
+            uses: 0,
+        }
+    }
+
+    /// Gives the next event the whole of every limit. What it is about comes with [`CallState::begin`].
+    fn renew(&mut self, limits: &GuestLimits) {
+        self.store.data_mut().meter.renew(limits);
+        self.store.set_hostcall_fuel(limits.transfer);
+        self.store.set_epoch_deadline(1);
+    }
+
+    /// Events that it has handled.
+    pub(super) fn uses(&self) -> u32 {
+        self.uses
+    }
+
+    /// Bytes of all its memories.
+    pub(super) fn memory(&self) -> usize {
+        self.store.data().meter.memory()
+    }
+}
+
+/// An instance and its place among all. The instance goes first: the pool must have room when somebody gets the place.
+pub(super) struct Seated {
+    pub(super) guest: Guest,
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
 type Handled = Result<Option<String>, types::Rejection>;
 
 impl Handler {
-    /// Runs one event in a fresh instance. Whatever the guest does, this returns within the limits and leaves
+    /// Runs one event. Whatever the guest does, this returns within the limits and leaves
     /// nothing behind but the outcome.
     pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits) -> Outcome {
         let began = Instant::now();
-        let Ok(_place) = self.sandbox.places.acquire().await else {
-            return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed());
+        let waiting = self.warm.as_ref().and_then(|pool| pool.take());
+        let reused = waiting.is_some();
+        let mut seated = match waiting {
+            Some(mut seated) => {
+                seated.guest.renew(limits);
+                seated
+            }
+            None => match self.sandbox.places.take().await {
+                Ok(place) => Seated {
+                    guest: Guest::new(self.sandbox.store(limits)),
+                    _place: place,
+                },
+                Err(_) => return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed()),
+            },
         };
-        let _running = self.sandbox.ticker.count();
+        let running = self.sandbox.ticker.count();
         let output = call.limits.output;
-        let mut store = self.sandbox.store(limits);
 
         let started = Instant::now();
         let mut cpu = Duration::ZERO;
         let outgoing = self.outgoing(&call, limits);
-        let run = polled(self.run(&mut store, input, call, outgoing), &mut cpu);
+        let run = polled(self.run(&mut seated.guest, input, call, outgoing), &mut cpu);
         // The guest's own time is bounded by ticks; this bounds the waiting.
         let handled = match tokio::time::timeout(limits.wall_time, run).await {
-            Ok(handled) => handled.map_err(|error| trap(&error, store.data())),
+            Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
             Err(_) => Err(Trap {
                 kind: TrapKind::WallTime,
                 detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
             }),
         };
         let guest_time = started.elapsed();
-        let mut state = store.into_data();
+        drop(running);
+        let state = seated.guest.store.data_mut();
         let (asked, logs) = state.end();
-        let meter = state.meter;
-        let usage = Usage {
-            host_calls: meter.host_calls,
-            peak_memory: meter.peak_memory(),
+        let mut usage = Usage {
+            host_calls: state.meter.host_calls,
+            peak_memory: state.meter.peak_memory(),
             guest_time,
             cpu,
+            reused,
+            retired: None,
         };
         let handled = handled.and_then(|handled| match handled {
             Ok(reply) => checked(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
+        if let Some(pool) = &self.warm {
+            // A refusal is an answer. Whatever else went wrong may have left anything behind.
+            usage.retired = match &handled {
+                Ok(_) => pool.keep(seated, &self.sandbox.limits.warm),
+                Err(_) => Some(Retired::Failed),
+            };
+        }
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),
@@ -173,15 +239,20 @@ impl Handler {
 
     async fn run(
         &self,
-        store: &mut Store<CallState>,
+        guest: &mut Guest,
         input: Input<'_>,
         call: Call,
         outgoing: Option<Box<Outgoing>>,
     ) -> wasmtime::Result<Handled> {
         // wit aliases of `string` lower from `&String`, not from `&str`.
         let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
+        let Guest { store, instance, uses } = guest;
         store.data_mut().now_ms = call.now_ms;
-        let instance = self.compiled.pre.instantiate_async(&mut *store).await?;
+        let instance = match instance {
+            Some(instance) => *instance,
+            None => *instance.insert(self.compiled.pre.instantiate_async(&mut *store).await?),
+        };
+        *uses = uses.saturating_add(1);
         store.data_mut().begin(call, outgoing);
         let context = types::Context {
             user: &user,
@@ -319,39 +390,9 @@ fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
     };
     Trap {
         kind,
-        detail: detail(error),
+        detail: backtrace::detail(error),
     }
 }
-
-/// The cause and the guest's backtrace. Names are the guest's own choice, so they are cut and escaped, and never
-/// demangled: what a mangled name stands for can be larger than any memory.
-pub(super) fn detail(error: &wasmtime::Error) -> String {
-    let mut text = shown(&error.root_cause().to_string(), DETAIL_MAX);
-    let frames = error
-        .downcast_ref::<wasmtime::WasmBacktrace>()
-        .map(wasmtime::WasmBacktrace::frames);
-    for frame in frames.unwrap_or_default().iter().take(FRAMES_MAX) {
-        let name = frame.func_name().map_or_else(
-            || format!("function {}", frame.func_index()),
-            |name| shown(name, NAME_MAX),
-        );
-        text.push_str(" < ");
-        text.push_str(&name);
-    }
-    text
-}
-
-pub(super) fn shown(text: &str, max: usize) -> String {
-    let cut = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
-    cut.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Bytes of a cause in the log.
-const DETAIL_MAX: usize = 1024;
-/// Frames of a backtrace in the log.
-const FRAMES_MAX: usize = 20;
-/// Bytes of a function's name in the log.
-const NAME_MAX: usize = 100;
 
 impl From<types::Rejection> for Rejection {
     fn from(rejection: types::Rejection) -> Self {

@@ -13,7 +13,7 @@ use wasmtime::Engine;
 
 pub use child::{ChildError, compile_component};
 
-use super::call::shown;
+use super::backtrace::shown;
 use super::code::OwnCode;
 use super::engine::EngineLimits;
 use super::load::LoadError;

@@ -18,6 +18,7 @@ use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, SlowLane, tick};
 use super::ticker::Ticker;
+use super::warm::{Places, WarmLimits};
 use super::wasi;
 
 /// Bytes of stack for WebAssembly code of one instance.
@@ -50,6 +51,8 @@ pub struct EngineLimits {
     pub compile: CompileLimits,
     /// Bytes of compiled components on disk.
     pub cache_size: usize,
+    /// Instances that are used again.
+    pub warm: WarmLimits,
 }
 
 impl Default for EngineLimits {
@@ -61,6 +64,7 @@ impl Default for EngineLimits {
             component_size: 32 * 1024 * 1024,
             compile: CompileLimits::default(),
             cache_size: 512 * 1024 * 1024,
+            warm: WarmLimits::default(),
         }
     }
 }
@@ -85,8 +89,8 @@ pub struct Sandbox {
     /// Set when the first component with a grant for it is loaded.
     pub(super) http: OnceLock<HttpClient>,
     pub(super) limits: EngineLimits,
-    /// Instances that may be made now. The pool errs when it is full; this waits.
-    pub(super) places: Arc<Semaphore>,
+    /// Instances that may be made now.
+    pub(super) places: Arc<Places>,
     pub(super) slow_lane: SlowLane,
     /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
@@ -119,7 +123,7 @@ impl Sandbox {
         let mut wasi_linker = linker.clone();
         wasi::add_to_linker(&mut wasi_linker).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine, limits.tick)?;
-        let places = Arc::new(Semaphore::new(limits.instances as usize));
+        let places = Places::new(limits.instances as usize);
         Ok(Self {
             engine,
             linker,
@@ -151,6 +155,17 @@ impl Sandbox {
         let max = compiled_max(&self.limits);
         self.cache = Some(Cache::open(directory, self.limits.cache_size, max)?);
         Ok(())
+    }
+
+    /// How many instances could be made now.
+    #[must_use]
+    pub fn free_places(&self) -> usize {
+        self.places.free()
+    }
+
+    /// Ends instances that have waited for longer than `sandbox.warm_idle`. Call it now and then.
+    pub fn retire_idle(&self) {
+        self.places.sweep(self.limits.warm.idle);
     }
 
     /// A store for one instance, with its limits armed and no event yet.

@@ -13,13 +13,15 @@ use sha2::{Digest, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
+use super::backtrace::detail;
 use super::bindings::exports::parlance::chat as exports;
 use super::cache::{Cache, Key};
-use super::call::{CallState, detail};
+use super::call::CallState;
 use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::http::HttpClient;
-use crate::capability::HandlerInfo;
+use super::warm::Pool;
+use crate::capability::{HandlerInfo, Isolation};
 use check::{check_header, try_out};
 pub use error::LoadError;
 
@@ -121,6 +123,8 @@ pub struct Handler {
     pub(super) sandbox: Arc<Sandbox>,
     /// Present when the component imports outgoing HTTP and has a grant.
     pub(super) http: Option<HttpClient>,
+    /// Present when its instances are used again.
+    pub(super) warm: Option<Arc<Pool>>,
     info: Arc<HandlerInfo>,
     /// How it has fared.
     pub record: Record,
@@ -132,6 +136,7 @@ impl Handler {
             compiled,
             sandbox: sandbox.clone(),
             http,
+            warm: (info.isolation == Isolation::Warm).then(|| Pool::open(&sandbox.places)),
             info,
             record: Record::default(),
         }

@@ -75,6 +75,7 @@ pub(super) struct Meter {
     host_calls_max: u32,
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
     pub(super) memory_refused: bool,
+    tick: Duration,
     slow_lane: SlowLane,
     /// Made at the first tick.
     turn: Option<Turn>,
@@ -82,9 +83,8 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(limits: &GuestLimits, tick: Duration, slow_lane: SlowLane) -> Self {
-        let ticks = limits.guest_time.as_nanos().div_ceil(tick.as_nanos().max(1));
         Self {
-            ticks_left: u64::try_from(ticks).unwrap_or(u64::MAX),
+            ticks_left: ticks(limits, tick),
             memory: 0,
             memory_max: limits.memory,
             peak_memory: 0,
@@ -92,9 +92,31 @@ impl Meter {
             host_calls: 0,
             host_calls_max: limits.host_calls,
             memory_refused: false,
+            tick,
             slow_lane,
             turn: None,
         }
+    }
+
+    /// For the next event in the same instance, which keeps its memories.
+    pub(super) fn renew(&mut self, limits: &GuestLimits) {
+        self.ticks_left = ticks(limits, self.tick);
+        self.memory_max = limits.memory;
+        self.peak_memory = self.memory;
+        self.host_calls = 0;
+        self.host_calls_max = limits.host_calls;
+        self.memory_refused = false;
+        self.rest();
+    }
+
+    /// The event has ended: its place in the slow lane is another's.
+    pub(super) fn rest(&mut self) {
+        self.turn = None;
+    }
+
+    /// Bytes of all memories now.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
     }
 
     pub(super) fn peak_memory(&self) -> usize {
@@ -123,6 +145,11 @@ impl Meter {
     fn has_called_too_often(&self) -> bool {
         self.host_calls > self.host_calls_max
     }
+}
+
+fn ticks(limits: &GuestLimits, tick: Duration) -> u64 {
+    let ticks = limits.guest_time.as_nanos().div_ceil(tick.as_nanos().max(1));
+    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
 /// A tick has passed while the guest ran: let others run too, and stop it when its time is up.

@@ -4,6 +4,7 @@
 //! [`Handler`] of a component: what can be done once for a version is done there. [`Handler::call`] runs one event
 //! in a fresh instance and gives an [`Outcome`], whatever the guest does.
 
+mod backtrace;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod bindings;
 mod cache;
@@ -22,6 +23,7 @@ mod stdio;
 mod tests;
 mod ticker;
 mod wait;
+mod warm;
 mod wasi;
 
 pub use cache::CacheError;
@@ -31,6 +33,7 @@ pub use engine::{EngineError, EngineLimits, Sandbox};
 pub use inspect::{Inspection, inspect};
 pub use load::{Handler, Interface, LoadError, Record, hex};
 pub use meter::GuestLimits;
-pub use outcome::{Failure, Outcome, Rejection, Trap, TrapKind, Usage};
+pub use outcome::{Failure, Outcome, Rejection, Retired, Trap, TrapKind, Usage};
+pub use warm::WarmLimits;
 
 pub use bindings::exports::parlance::chat::on_presence::Change;

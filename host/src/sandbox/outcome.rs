@@ -105,6 +105,39 @@ pub struct Usage {
     pub guest_time: Duration,
     /// Of that, the time in which a thread was busy with it: the instance, the guest, and what it asked the host.
     pub cpu: Duration,
+    /// Its instance had handled other events before.
+    pub reused: bool,
+    /// Why its instance is not used again, where it might have been.
+    pub retired: Option<Retired>,
+}
+
+/// Why an instance that could have handled further events was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Retired {
+    /// Its event was stopped.
+    Failed,
+    /// It had handled `sandbox.warm_uses` events.
+    Uses,
+    /// It had more than `sandbox.warm_memory`.
+    Memory,
+    /// So many of its kind are waiting already (`sandbox.warm_kept`).
+    Full,
+}
+
+impl Retired {
+    /// All of them, for metrics.
+    pub const ALL: [Self; 4] = [Self::Failed, Self::Uses, Self::Memory, Self::Full];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Uses => "uses",
+            Self::Memory => "memory",
+            Self::Full => "full",
+        }
+    }
 }
 
 /// What became of one event.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use wasmtime::component::InstancePre;
 
 use super::{Exports, LoadError};
-use crate::sandbox::call::{CallState, detail};
+use crate::sandbox::backtrace::detail;
+use crate::sandbox::call::CallState;
 use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::wait::wait;

@@ -36,9 +36,14 @@ fn guest(name: &str) -> PathBuf {
     directory.join(format!("{name}.wasm"))
 }
 
+/// The component that misbehaves.
+pub(crate) fn hostile_file() -> PathBuf {
+    guest("hostile")
+}
+
 /// The handler that misbehaves.
 pub(crate) fn hostile() -> TestHost {
-    TestHost::load(guest("hostile")).unwrap().named("hostile")
+    TestHost::load(hostile_file()).unwrap().named("hostile")
 }
 
 /// The handler that calls WASI.

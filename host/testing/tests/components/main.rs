@@ -8,6 +8,7 @@
 )]
 
 mod built;
+mod calls;
 
 mod message;
 mod presence;
@@ -24,4 +25,5 @@ mod web;
 mod effects;
 mod limits;
 mod traps;
+mod warm;
 mod world;

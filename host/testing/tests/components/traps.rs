@@ -56,6 +56,16 @@ fn a_panic_is_a_line_in_the_log() {
         "the message and the place: {}",
         line.text
     );
+    // The stack, innermost first, by the names in the component.
+    let detail = &outcome.trap.as_ref().unwrap().detail;
+    let (cause, frames) = detail.split_once("\n    0: ").unwrap();
+    assert!(cause.contains("unreachable"), "{detail}");
+    assert!(
+        frames.contains("panic_fmt at 0x") && frames.contains("parlance:chat/on-event@0.1.0#handle at 0x"),
+        "{detail}"
+    );
+    assert!(!frames.contains("_ZN") && !frames.contains("_RN"), "{detail}");
+    assert!(!outcome.reply.to_string().contains("panic_fmt"), "{}", outcome.reply);
     nothing_is_left(&mut host, &outcome, "handler-failed");
 }
 
@@ -94,6 +104,10 @@ fn memory_past_the_limit_is_refused() {
 
 #[test]
 fn neither_stack_can_be_overrun() {
+    let overrun = post_then(&mut host(), "stack", 0);
+    overrun.assert_trapped(TrapKind::Stack);
+    let detail = &overrun.trap.as_ref().unwrap().detail;
+    assert!(detail.contains("0: hostile::ends::descend at 0x") && detail.len() < 8192, "{detail}");
     stopped(&mut host(), "stack", 0, TrapKind::Stack);
     // The one in the guest's memory lies below everything else, so that what leaves it leaves the memory.
     stopped(&mut host(), "shadow-stack", 0, TrapKind::Guest);

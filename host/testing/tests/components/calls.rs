@@ -1,0 +1,96 @@
+//! A sandbox and a handler in it, without a host around them: for tests of how events share threads and instances.
+
+use std::sync::Arc;
+
+use parlance::auth::Identity;
+use parlance::capability::{
+    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, PresenceState, Surroundings, SystemChance,
+};
+use parlance::id::{ConnectionId, RoomId, UserId};
+use parlance::sandbox::{EngineLimits, Failure, GuestLimits, Handler, Input, Outcome, Sandbox, TrapKind};
+use parlance::store::memory::MemoryStore;
+
+use crate::built::hostile_file;
+
+/// A connection that is in every room, alone.
+struct Everywhere;
+
+#[async_trait::async_trait]
+impl Surroundings for Everywhere {
+    fn joined(&self, _: &str) -> bool {
+        true
+    }
+
+    fn room_count(&self) -> usize {
+        1
+    }
+
+    async fn settled(&self) {}
+
+    async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
+        Vec::new()
+    }
+
+    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
+        users.iter().cloned().map(PresenceState::unseen).collect()
+    }
+}
+
+/// The handler that misbehaves, in a sandbox of its own.
+pub(crate) struct Bare {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) handler: Arc<Handler>,
+}
+
+impl Bare {
+    pub(crate) fn new(limits: EngineLimits, isolation: Isolation) -> Self {
+        let sandbox = Arc::new(Sandbox::new(limits).unwrap());
+        let bytes = std::fs::read(hostile_file()).unwrap();
+        let handler = Arc::new(sandbox.load(info(isolation), &bytes).unwrap());
+        Self { sandbox, handler }
+    }
+
+    /// Runs an event of that name; `count` says how much, where that matters.
+    pub(crate) async fn run(&self, name: &str, count: u32, limits: &GuestLimits) -> Outcome {
+        run(&self.handler, name, count, limits).await
+    }
+}
+
+pub(crate) fn info(isolation: Isolation) -> Arc<HandlerInfo> {
+    Arc::new(HandlerInfo {
+        name: "hostile".into(),
+        isolation,
+        ..HandlerInfo::default()
+    })
+}
+
+pub(crate) async fn run(handler: &Handler, name: &str, count: u32, limits: &GuestLimits) -> Outcome {
+    let arguments = format!(r#"[{{"roomId":"general","count":{count}}}]"#);
+    let input = Input::Event {
+        name,
+        arguments: &arguments,
+        attachments: &[],
+    };
+    let allowed = CallLimits::default();
+    let call = Call {
+        identity: Arc::new(Identity::for_tests("default", "alice").unwrap()),
+        connection: ConnectionId::from_bits(1),
+        handler: handler.info().clone(),
+        now_ms: 1_790_000_000_000,
+        chance: Arc::new(SystemChance),
+        store: Arc::new(MemoryStore::new()),
+        surroundings: Arc::new(Everywhere),
+        effects: Effects::with_allowance(allowed.effects, allowed.output),
+        logs: Logs::with_allowance(allowed.log_bytes),
+        limits: Arc::new(allowed),
+    };
+    handler.call(input, call, limits).await
+}
+
+#[track_caller]
+pub(crate) fn assert_trapped(outcome: &Outcome, kind: TrapKind) {
+    match &outcome.result {
+        Err(Failure::Trapped(trap)) if trap.kind == kind => {}
+        other => panic!("not stopped as {kind:?}: {other:?}"),
+    }
+}

@@ -1,0 +1,199 @@
+//! Instances that are used again: what stays, and when they are not.
+//!
+//! Memory only grows, so that an instance which has grown and is used again still has what it grew by.
+
+use std::future::Future as _;
+use std::time::Duration;
+
+use parlance::capability::Isolation;
+use parlance::sandbox::{EngineLimits, GuestLimits, TrapKind, WarmLimits};
+
+use crate::calls::{Bare, assert_trapped, info, run};
+
+/// Blocks of 64 KiB that a handler cannot have without growing.
+const MUCH: u32 = 40;
+
+fn limits(warm: WarmLimits) -> EngineLimits {
+    EngineLimits {
+        instances: 4,
+        warm,
+        ..EngineLimits::default()
+    }
+}
+
+fn warm(limits_of: WarmLimits) -> Bare {
+    Bare::new(limits(limits_of), Isolation::Warm)
+}
+
+async fn ok(bare: &Bare, name: &str, count: u32) -> usize {
+    let outcome = bare.run(name, count, &GuestLimits::default()).await;
+    assert!(outcome.result.is_ok(), "{:?}", outcome.result);
+    outcome.usage.peak_memory
+}
+
+#[tokio::test]
+async fn a_fresh_handler_begins_anew_and_a_warm_one_goes_on() {
+    let fresh = Bare::new(limits(WarmLimits::default()), Isolation::Fresh);
+    let initial = ok(&fresh, "nothing-then-ok", 0).await;
+    assert!(ok(&fresh, "grow", MUCH).await > initial);
+    assert_eq!(ok(&fresh, "nothing-then-ok", 0).await, initial);
+    assert_eq!(fresh.sandbox.free_places(), 4);
+
+    let warm = warm(WarmLimits::default());
+    let grown = ok(&warm, "grow", MUCH).await;
+    assert_eq!(ok(&warm, "nothing-then-ok", 0).await, grown);
+    assert_eq!(warm.sandbox.free_places(), 3, "it keeps its place");
+}
+
+#[tokio::test]
+async fn each_event_has_its_whole_allowance() {
+    let bare = warm(WarmLimits::default());
+    let few = GuestLimits {
+        host_calls: 10,
+        ..GuestLimits::default()
+    };
+    for _ in 0..5 {
+        let outcome = bare.run("nothing-then-host-calls", 10, &few).await;
+        assert_eq!((outcome.result, outcome.usage.host_calls), (Ok(None), 10));
+    }
+    let grown = ok(&bare, "grow", MUCH).await;
+    // Time is counted anew too: each of these has the whole of it.
+    let short = GuestLimits {
+        guest_time: Duration::from_millis(5),
+        ..GuestLimits::default()
+    };
+    for _ in 0..20 {
+        let outcome = bare.run("nothing-then-ok", 0, &short).await;
+        assert_eq!((outcome.result, outcome.usage.peak_memory), (Ok(None), grown));
+    }
+}
+
+#[tokio::test]
+async fn after_any_error_the_instance_is_gone() {
+    let initial = ok(&warm(WarmLimits::default()), "nothing-then-ok", 0).await;
+    let short = GuestLimits {
+        guest_time: Duration::from_millis(5),
+        host_calls: 100,
+        ..GuestLimits::default()
+    };
+    let hurried = GuestLimits {
+        wall_time: Duration::from_millis(20),
+        guest_time: Duration::from_secs(60),
+        ..GuestLimits::default()
+    };
+    let ends = [
+        ("nothing-then-trap", 0, &short, TrapKind::Guest),
+        ("nothing-then-loop", 0, &short, TrapKind::GuestTime),
+        ("nothing-then-loop", 0, &hurried, TrapKind::WallTime),
+        ("nothing-then-host-calls", 101, &short, TrapKind::HostCalls),
+        ("nothing-then-memory", 0, &hurried, TrapKind::Memory),
+    ];
+    for (name, count, limits, kind) in ends {
+        let bare = warm(WarmLimits::default());
+        assert!(ok(&bare, "grow", MUCH).await > initial);
+        assert_trapped(&bare.run(name, count, limits).await, kind);
+        assert_eq!(bare.sandbox.free_places(), 4, "{name}");
+        assert_eq!(ok(&bare, "nothing-then-ok", 0).await, initial, "{name}");
+    }
+    // A rejection is an answer like any other.
+    let bare = warm(WarmLimits::default());
+    let grown = ok(&bare, "grow", MUCH).await;
+    assert!(bare.run("nothing-then-reject", 0, &short).await.result.is_err());
+    assert_eq!(ok(&bare, "nothing-then-ok", 0).await, grown);
+}
+
+#[tokio::test]
+async fn an_instance_is_worn_out_by_uses_by_memory_and_by_waiting() {
+    let bare = warm(WarmLimits {
+        uses: 2,
+        ..WarmLimits::default()
+    });
+    let grown = ok(&bare, "grow", MUCH).await;
+    assert_eq!(ok(&bare, "nothing-then-ok", 0).await, grown, "the second");
+    assert!(ok(&bare, "nothing-then-ok", 0).await < grown, "another instance");
+
+    let bare = warm(WarmLimits {
+        memory: 1024 * 1024,
+        ..WarmLimits::default()
+    });
+    ok(&bare, "nothing-then-ok", 0).await;
+    assert_eq!(bare.sandbox.free_places(), 3);
+    ok(&bare, "grow", MUCH).await;
+    assert_eq!(bare.sandbox.free_places(), 4, "past the mark");
+
+    let bare = warm(WarmLimits {
+        idle: Duration::from_millis(10),
+        ..WarmLimits::default()
+    });
+    ok(&bare, "nothing-then-ok", 0).await;
+    let gone = async {
+        while bare.sandbox.free_places() < 4 {
+            bare.sandbox.retire_idle();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn handlers_share_no_instance() {
+    let bare = warm(WarmLimits::default());
+    let other = bare.handler.with_info(info(Isolation::Warm));
+    let grown = ok(&bare, "grow", MUCH).await;
+    let outcome = run(&other, "nothing-then-ok", 0, &GuestLimits::default()).await;
+    assert!(outcome.usage.peak_memory < grown, "its own");
+    assert_eq!(bare.sandbox.free_places(), 2);
+    drop(other);
+    assert_eq!(
+        bare.sandbox.free_places(),
+        3,
+        "a handler that is replaced takes its instances along"
+    );
+}
+
+#[tokio::test]
+async fn idle_instances_give_way_when_places_are_short() {
+    let bare = warm(WarmLimits::default());
+    // Four places, each with an idle instance of a handler of its own.
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        let other = bare.handler.with_info(info(Isolation::Warm));
+        assert!(
+            run(&other, "nothing-then-ok", 0, &GuestLimits::default())
+                .await
+                .result
+                .is_ok()
+        );
+        others.push(other);
+    }
+    assert_eq!(bare.sandbox.free_places(), 0);
+    let fresh = bare.handler.with_info(info(Isolation::Fresh));
+    for _ in 0..10 {
+        let limits = GuestLimits::default();
+        let event = run(&fresh, "nothing-then-ok", 0, &limits);
+        let outcome = tokio::time::timeout(Duration::from_secs(60), event).await.unwrap();
+        assert!(outcome.result.is_ok());
+    }
+    assert_eq!(bare.sandbox.free_places(), 1, "one was enough");
+    // Many at once, of five handlers: each event gets its turn.
+    let events = (0..40).map(|at| {
+        let handler = others.get(at % 5).unwrap_or(&fresh);
+        async move { run(handler, "nothing-then-ok", 0, &GuestLimits::default()).await.result }
+    });
+    let mut tasks: Vec<_> = events.map(Box::pin).collect();
+    let all = std::future::poll_fn(|context| {
+        tasks.retain_mut(|task| match task.as_mut().poll(context) {
+            std::task::Poll::Ready(result) => {
+                assert!(result.is_ok());
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if tasks.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+}
