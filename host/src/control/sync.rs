@@ -293,7 +293,6 @@ impl Control {
             isolation: version.isolation,
             version: version.version,
             grants: grants.clone(),
-            ..HandlerInfo::default()
         });
         let sandbox = self.parts.sandbox.clone();
         let loaded = tokio::task::spawn_blocking(move || sandbox.load(info, &bytes)).await?;
