@@ -25,7 +25,7 @@ class Peer {
     };
     this.http = createServer();
     const commands = await client();
-    this.io = new Server(this.http, { adapter: createAdapter(commands, await client(), { requestsTimeout: 10_000 }) });
+    this.io = new Server(this.http, { adapter: createAdapter(commands, await client(), { requestsTimeout: 5_000 }) });
     // Its clients say which rooms they want.
     this.io.on('connection', (socket) => socket.join(socket.handshake.auth.rooms ?? []));
     this.emitter = new Emitter(commands);
@@ -37,7 +37,8 @@ class Peer {
 
   async close() {
     await this.io.close();
-    for (const client of this.#clients) client.destroy();
+    // The adapter unsubscribes in passing; cut off before that is answered, it would fail where nobody catches it.
+    for (const client of this.#clients) await client.close();
   }
 }
 
