@@ -42,7 +42,10 @@ test('6. Contained: while one tenant loops, grows and traps, every event of anot
       codes[answer.error?.code ?? 'ok'] = (codes[answer.error?.code ?? 'ok'] ?? 0) + 1;
     }
   });
-  for (let n = 0; n < 200; n += 1) assert.equal((await victim.post(room, `message ${n}`)).seq, n + 1);
+  // On a slow machine the attackers come to their budget later.
+  for (let n = 0; n < 200 || (!codes['rate-limited'] && n < 20_000); n += 1) {
+    assert.equal((await victim.post(room, `message ${n}`)).seq, n + 1);
+  }
   attacking = false;
   await Promise.all(attacks);
   assert.ok(codes['rate-limited'] > 0, `the attacker ran into its budget: ${JSON.stringify(codes)}`);

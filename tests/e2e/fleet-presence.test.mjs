@@ -1,0 +1,83 @@
+// Who is online, over nodes that die and a Redis that forgets: said once each, and no ghosts.
+import assert from 'node:assert/strict';
+import { connect, freshRoom } from './lib/client.mjs';
+import { startFleet } from './lib/fleet.mjs';
+import { test } from './lib/scope.mjs';
+import { eventually } from './lib/wait.mjs';
+
+/** What `startFleet` sets, with room for the lease to be looked at. */
+const OFFLINE_WITHIN_MS = 10_000;
+
+const statesOf = async (client, ...users) => (await client.must('get-presence', users)).states;
+const saidOf = (watcher, user) => watcher.all('presence').filter(({ userId }) => userId === user).map(({ status }) => status);
+
+test("a dead node's users are offline when its lease ends, once; who has a device elsewhere stays", async () => {
+  const { nodes: [one, two, three] } = await startFleet({ nodes: 3 });
+  const room = freshRoom();
+  const watchers = [await connect(one, 'w1'), await connect(two, 'w2')];
+  for (const watcher of watchers) await watcher.join(room);
+  const alone = await connect(three, 'alone', { reconnection: false });
+  const devices = [await connect(three, 'both', { reconnection: false }), await connect(one, 'both')];
+  for (const client of [alone, ...devices]) await client.join(room);
+  for (const watcher of watchers) {
+    await watcher.until(() => saidOf(watcher, 'alone').length === 1 && saidOf(watcher, 'both').length === 1, 'both online');
+    await eventually(async () => (await statesOf(watcher, 'both'))[0].connections === 2, 'two devices');
+  }
+
+  await three.kill();
+
+  for (const watcher of watchers) {
+    await watcher.until(() => saidOf(watcher, 'alone').length === 2, 'offline', OFFLINE_WITHIN_MS);
+    await eventually(async () => (await statesOf(watcher, 'both'))[0].connections === 1, 'one device');
+    const [gone, there] = await statesOf(watcher, 'alone', 'both');
+    assert.deepEqual([gone.status, gone.connections, there.status], ['offline', 0, 'online']);
+    assert.deepEqual([saidOf(watcher, 'alone'), saidOf(watcher, 'both')], [['online', 'offline'], ['online']]);
+  }
+  // The node comes back, as another one, and has nobody until somebody comes.
+  await three.start();
+  const again = await connect(three, 'alone');
+  await again.join(room);
+  for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'alone').length === 3, 'online again');
+  assert.equal((await statesOf(again, 'both'))[0].connections, 1);
+});
+
+test('a Redis that comes back empty has everybody again, and nobody who has left meanwhile', async () => {
+  const { nodes: [one, two], redis } = await startFleet({ nodes: 2 });
+  const room = freshRoom();
+  const here = await connect(one, 'here');
+  const there = await connect(two, 'there');
+  const leaver = await connect(two, 'leaver');
+  for (const client of [here, there, leaver]) await client.join(room);
+  await here.until(() => saidOf(here, 'leaver').length === 1 && saidOf(here, 'there').length === 1, 'both online');
+
+  await redis.stop();
+  leaver.close();
+  const comer = await connect(two, 'comer');
+  await comer.join(room);
+  await redis.start();
+
+  await here.until(() => saidOf(here, 'comer').length > 0 && saidOf(here, 'leaver').length > 1, 'who came and who left', OFFLINE_WITHIN_MS);
+  await eventually(async () => {
+    const seen = await Promise.all([here, there].map((client) => statesOf(client, 'here', 'there', 'leaver', 'comer')));
+    return seen.every((states) => states.map(({ connections }) => connections).join() === '1,1,0,1');
+  }, 'both nodes to agree', OFFLINE_WITHIN_MS);
+  assert.deepEqual(saidOf(here, 'leaver'), ['online', 'offline']);
+  assert.deepEqual(saidOf(here, 'comer'), ['online']);
+});
+
+test('a node that cannot reach Redis is taken for dead and is back with its users, without having lost one', async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2 });
+  const room = freshRoom();
+  const here = await connect(one, 'here');
+  const there = await connect(two, 'there');
+  for (const client of [here, there]) await client.join(room);
+  await here.until(() => saidOf(here, 'there').length === 1, 'online');
+
+  two.toRedis.cut();
+  await here.until(() => saidOf(here, 'there').length === 2, 'offline when the lease has ended', OFFLINE_WITHIN_MS);
+  two.toRedis.heal();
+
+  await here.until(() => saidOf(here, 'there').length === 3, 'online again', OFFLINE_WITHIN_MS);
+  assert.deepEqual(saidOf(here, 'there'), ['online', 'offline', 'online']);
+  assert.deepEqual([here.disconnects, there.disconnects], [[], []]);
+});

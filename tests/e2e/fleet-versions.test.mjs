@@ -1,0 +1,57 @@
+// Versions of handlers in a fleet: one choice for each room on every node, also on one that was away.
+import assert from 'node:assert/strict';
+import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { startFleet } from './lib/fleet.mjs';
+import { test } from './lib/scope.mjs';
+import { guest } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const ROOMS = 30;
+const stamped = (stamp, more = '') => `?settings=${encodeURIComponent(JSON.stringify({ stamp }))}${more}`;
+
+/** The stamp of the version that handles a message in the room, by a client of one node. */
+async function stampOf(client, room) {
+  const { id } = await client.post(room, 'which?');
+  return (await client.next('new-message', (message) => message.id === id)).metadata?.by;
+}
+
+/** Posts in every room on each node: `[[stamp…], [stamp…]]`. */
+async function choices(clients, rooms) {
+  return Promise.all(clients.map(async (client) => {
+    const stamps = [];
+    for (const room of rooms) stamps.push(await stampOf(client, room));
+    return stamps;
+  }));
+}
+
+test('a canary has the same rooms on every node, also on one that was away when it was deployed', async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const api = admin(one);
+  await api.deploy('default', 'stamper', guest('stamped'), stamped('old'));
+  const rooms = Array.from({ length: ROOMS }, () => freshRoom());
+  const client = async (node, user) => {
+    const connected = await connect(node, user);
+    for (const room of rooms) await connected.join(room);
+    return connected;
+  };
+  const clients = [await client(one, 'ann'), await client(two, 'bob')];
+  await eventually(async () => (await stampOf(clients[1], rooms[0])) === 'old', 'the first version on the other node');
+
+  await api.deploy('default', 'stamper', guest('stamped'), stamped('new', '&canary=50'));
+  await eventually(async () => (await choices([clients[1]], rooms))[0].includes('new'), 'the canary on the other node');
+  const [ann, bob] = await choices(clients, rooms);
+  assert.deepEqual(ann, bob, 'the same rooms');
+  assert.ok(ann.includes('old') && ann.includes('new'), `a part of them: ${ann}`);
+
+  await two.stop();
+  await api.must('POST', '/tenants/default/handlers/stamper/promote');
+  await api.deploy('default', 'stamper', guest('stamped'), stamped('newest', '&canary=50'));
+  await two.start();
+  await clients[1].connected(2);
+  for (const room of rooms) await clients[1].join(room);
+  const [here, back] = await choices(clients, rooms);
+  assert.deepEqual(here, back, 'the node that was away chooses alike from its first event on');
+  assert.ok(back.includes('new') && back.includes('newest') && !back.includes('old'), `${back}`);
+  assert.deepEqual(here.map((stamp) => stamp === 'newest'), ann.map((stamp) => stamp === 'new'), 'and canaries keep their rooms');
+});
