@@ -87,6 +87,7 @@ postgresql_is_there() {
 programs() {
     command -v redis-server >/dev/null || install_packages "Redis" redis-server
     postgresql_is_there || install_packages "PostgreSQL" postgresql
+    command -v haproxy >/dev/null || install_packages "HAProxy, for the example of a fleet" haproxy
     command -v chromium >/dev/null || install_packages "Chromium, for the tests of the page" chromium
     # Tests tie their servers to themselves with setpriv; the benchmark ties processes to cores with taskset.
     { command -v setpriv && command -v taskset; } >/dev/null || install_packages "setpriv and taskset" util-linux
