@@ -4,6 +4,8 @@
 //! to the store in batches: while one batch is being made durable the next one gathers. A batch then goes to the
 //! halls in that same order, so that what members of a room see follows `seq` (promise 3).
 
+mod outage;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
 use crate::store::{Refusal, StorageQuota, Store, StoreError, Unit, Write, Written};
+use outage::Outage;
 
 /// Jobs waiting for the committer; handlers' tasks wait when it is full.
 const WAITING: usize = 4096;
@@ -65,9 +68,10 @@ impl Committer {
 
 async fn run(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize, mut waiting: mpsc::Receiver<Job>) {
     let mut jobs = Vec::with_capacity(batch);
+    let mut outage = Outage::default();
     while waiting.recv_many(&mut jobs, batch).await > 0 {
         gather(&mut waiting, &mut jobs, batch).await;
-        let results = write(&*store, &metrics, &jobs).await;
+        let results = write(&*store, &metrics, &mut outage, &jobs).await;
         for (hall, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
             if hall.deliver(deliveries).await.is_err() {
                 tracing::error!("a tenant's hall is gone; its members are not told of what was committed");
@@ -96,7 +100,7 @@ async fn gather(waiting: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, batch: u
 /// What the store made of a batch: for each job that writes, in order.
 type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
 
-async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
+async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: &[Job]) -> Results {
     let units: Vec<Unit> = jobs
         .iter()
         .filter(|job| is_durable(&job.delivery))
@@ -108,14 +112,13 @@ async fn write(store: &dyn Store, metrics: &Metrics, jobs: &[Job]) -> Results {
     let (events, began) = (units.len(), Instant::now());
     let results = store.commit(units).await;
     match &results {
-        Ok(_) => metrics.committed(events, began.elapsed()),
+        Ok(_) => {
+            metrics.committed(events, began.elapsed());
+            outage.ended(Instant::now());
+        }
         Err(error) => {
             metrics.commit_failures.inc();
-            tracing::error!(
-                error = format!("{error:#}"),
-                events,
-                "a transaction failed; its events are refused"
-            );
+            outage.failed(error, events, Instant::now());
         }
     }
     results
