@@ -268,3 +268,34 @@ test('every change is in the audit log, once', async () => {
     'handler.remove', 'token.revoke', 'token.unrevoke', 'tenant.replace', 'tenant.suspend', 'tenant.resume', 'tenant.delete',
   ]);
 });
+
+test('events for clients: without other nodes too, in bounds, and within the tenant', async () => {
+  const room = freshRoom();
+  const client = await connect(server, 'reached');
+  await client.join(room);
+  const clients = '/tenants/default/clients';
+  const emit = (body) => api.request('POST', `${clients}/emit`, { body });
+  assert.equal((await emit({ event: 'hello', arguments: ['you'], to: { rooms: [room] } })).status, 204);
+  await client.until(() => client.received.some(({ event, args }) => event === 'hello' && args[0] === 'you'), 'the event');
+  const { sockets, complete } = await api.must('POST', `${clients}/find`, { body: { users: ['reached'] } });
+  assert.deepEqual([sockets.length, complete, sockets[0].rooms, sockets[0].data.userId], [1, true, [room], 'reached']);
+
+  for (const [body, status, words] of [
+    [{ event: 'x', to: {} }, 422, /say whom/],
+    [{ event: 'x', to: { rooms: ['a\u0000b'] } }, 422, /rooms:/],
+    [{ event: '', to: { rooms: [room] } }, 422, /event name/],
+    [{ event: 'disconnect', to: { rooms: [room] } }, 422, /own event/],
+    [{ event: 'x', to: { rooms: Array.from({ length: 101 }, (_, n) => `r${n}`) } }, 422, /at most 100/],
+    [{ event: 'x', to: { room } }, 400, /unknown field/],
+  ]) {
+    const answer = await emit(body);
+    assert.equal(answer.status, status, answer.text);
+    assert.match(answer.text, words);
+  }
+  const servers = await api.request('POST', '/tenants/default/servers/emit', { body: { event: 'x' } });
+  assert.equal(servers.status, 409, servers.text);
+  assert.match(servers.json.title, /redis\.url is not set/);
+
+  assert.equal((await api.request('POST', `${clients}/disconnect`, { body: { rooms: [room] } })).status, 204);
+  await client.until(() => client.disconnects.length === 1, 'being disconnected');
+});

@@ -1,12 +1,13 @@
 // A Node Socket.IO server and an emitter in one fleet with two nodes of Parlance, as a gradual migration has them.
 import assert from 'node:assert/strict';
+import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { Client, connect, freshRoom } from './lib/client.mjs';
 import { startFleet } from './lib/fleet.mjs';
 import { startPeer } from './lib/peer.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { eventually } from './lib/wait.mjs';
 
-const fleet = await startFleet({ nodes: 2 });
+const fleet = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
 const [FIRST, SECOND] = fleet.nodes;
 const peer = await startPeer(fleet.redis.url);
 await eventually(async () => Number(fleet.redis.command('PUBSUB', 'NUMSUB', 'socket.io-request#/#').split('\n')[1]) === 3,
@@ -102,4 +103,47 @@ test('clients of Parlance acknowledge what a Node server asks, and a server-side
   // Handlers do not get such events; whoever asks does not have to wait for a timeout.
   const served = await new Promise((done) => peer.io.serverSideEmit('question', 1, (error, all) => done([error, all])));
   assert.deepEqual(served, [null, [null, null]]);
+});
+
+test('through the admin API a back end finds, reaches and disconnects clients of all servers', async () => {
+  const room = freshRoom();
+  const [ann, bob] = [await at(FIRST, 'ann', room), await at(SECOND, 'bob', room)];
+  const local = await atPeer('local', room);
+  const clients = `/tenants/default/clients`;
+  const api = admin(FIRST);
+
+  const found = await api.must('POST', `${clients}/find`, { body: { rooms: [room] } });
+  assert.equal(found.complete, true);
+  assert.deepEqual(found.sockets.map(({ data }) => data.userId ?? 'at the Node server').sort(), ['ann', 'at the Node server', 'bob']);
+  assert.ok(found.sockets.every(({ rooms }) => rooms.includes(room)));
+
+  const emit = (event, to, except) => api.must('POST', `${clients}/emit`, { body: { event, arguments: [{ n: 1 }, 'two'], to, except } });
+  await emit('to-room', { rooms: [room] });
+  for (const client of [ann, bob, local]) assert.deepEqual(await got(client, 'to-room'), [{ n: 1 }, 'two']);
+  await emit('to-others', { rooms: [room] }, { users: ['bob'] });
+  await emit('to-user', { users: ['bob'] });
+  for (const client of [ann, local]) await got(client, 'to-others');
+  await got(bob, 'to-user');
+  const all = ['to-room', 'to-others', 'to-user'];
+  assert.deepEqual([ann, bob, local].map((client) => names(client, ...all)),
+    [['to-room', 'to-others'], ['to-room', 'to-user'], ['to-room', 'to-others']]);
+
+  await api.must('POST', `${clients}/disconnect`, { body: { users: ['bob'] } });
+  await bob.until(() => bob.disconnects.length === 1, 'being disconnected');
+  assert.deepEqual([ann.disconnects, local.disconnects], [[], []]);
+});
+
+test('through the admin API a back end emits to the servers, and has their answers', async () => {
+  const seen = [];
+  peer.io.on('reload', (what, answer) => {
+    seen.push(what);
+    answer?.('reloaded');
+  });
+  const api = admin(SECOND);
+  const emit = (body) => api.must('POST', '/tenants/default/servers/emit', { body: { event: 'reload', arguments: ['prices'], ...body } });
+  assert.deepEqual(await emit({}), { answers: [], complete: false });
+  await eventually(() => seen.length === 1, 'the event at the Node server');
+  const { answers, complete } = await emit({ answers: true });
+  assert.deepEqual([answers.toSorted(), complete], [[null, 'reloaded'].toSorted(), true]);
+  assert.deepEqual(seen, ['prices', 'prices']);
 });

@@ -4,6 +4,7 @@
 //! one tenant's, which then sees and changes that tenant only and cannot create, change or delete tenants.
 
 mod access;
+mod clients;
 mod problem;
 mod routes;
 mod stream;
@@ -39,7 +40,7 @@ pub struct Admin {
 #[openapi(
     info(
         title = "Parlance admin API",
-        description = "Tenants, handler versions, revoked tokens, the audit log. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
+        description = "Tenants, handler versions, revoked tokens, the audit log, and events for clients. Errors are `application/problem+json` (RFC 9457) with a stable `code`."
     ),
     modifiers(&Bearer),
     security(("bearer" = []))
@@ -89,6 +90,10 @@ impl Admin {
             .routes(routes!(routes::unrevoke))
             .routes(routes!(routes::audit))
             .routes(routes!(stream::logs))
+            .routes(routes!(clients::find))
+            .routes(routes!(clients::emit))
+            .routes(routes!(clients::disconnect))
+            .routes(routes!(clients::server_emit))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .merge(large)
             .split_for_parts();

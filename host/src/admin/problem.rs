@@ -60,6 +60,7 @@ impl From<ControlError> for Problem {
             ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::Changed(_) => StatusCode::PRECONDITION_FAILED,
             ControlError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            ControlError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         if let ControlError::Unavailable(cause) = &error {

@@ -19,11 +19,11 @@ use super::stream::ndjson;
 use crate::control::Deployment;
 use crate::control::view::{AuditView, DeployStep, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
 
-type Answer<T> = Result<Json<T>, Problem>;
-type Sent<T> = Result<Json<T>, JsonRejection>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Sent<T> = Result<Json<T>, JsonRejection>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
+pub(super) fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
     match body {
         Ok(Json(value)) => Ok(value),
         Err(error) => Err(Problem::invalid(error.body_text())),

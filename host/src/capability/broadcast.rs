@@ -49,11 +49,20 @@ impl Call {
             AudienceRequest::User(user) => Audience::User(user_id(&user)?),
             AudienceRequest::Sender => Audience::Sender,
         };
-        if event.is_empty() || event.len() > self.limits.event_name {
-            return Err(Fault::Invalid(format!(
-                "an event name has 1 to {} bytes",
-                self.limits.event_name
-            )));
+        let packet = Packet::new(event, arguments, attachments, self.limits.event_name)?;
+        let bytes = packet.text.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>();
+        self.add(Effect::Emit { to, packet }, bytes)
+    }
+}
+
+impl Packet {
+    /// An event from its name, of `name_max` bytes at most, and its arguments, a JSON array.
+    ///
+    /// # Errors
+    /// [`Fault::Invalid`] in words for whoever asked for it.
+    pub fn new(event: &str, arguments: &str, attachments: Vec<Vec<u8>>, name_max: usize) -> Result<Self, Fault> {
+        if event.is_empty() || event.len() > name_max {
+            return Err(Fault::Invalid(format!("an event name has 1 to {name_max} bytes")));
         }
         if RESERVED.contains(&event) {
             return Err(Fault::Invalid(format!("{event:?} is Socket.IO's own event")));
@@ -64,16 +73,10 @@ impl Call {
             )));
         }
         check_arguments(arguments, attachments.len())?;
-        let text = packet_text(event, arguments)?;
-        let bytes = text.len() + attachments.iter().map(Vec::len).sum::<usize>();
-        let attachments = attachments.into_iter().map(Bytes::from).collect();
-        self.add(
-            Effect::Emit {
-                to,
-                packet: Packet { text, attachments },
-            },
-            bytes,
-        )
+        Ok(Self {
+            text: packet_text(event, arguments)?,
+            attachments: attachments.into_iter().map(Bytes::from).collect(),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::bus::Bus;
+use super::bus::{Bus, Inbound};
 use super::connection::{Connection, Outgoing};
 use super::wire::{Reply, Responder};
 use crate::capability::{Effect, PresenceState};
@@ -73,6 +73,7 @@ enum Mail {
         connection: Arc<Connection>,
         room: RoomId,
     },
+    Hear(Inbound),
     Members {
         room: RoomId,
         limit: usize,
@@ -196,6 +197,14 @@ impl Hall {
     /// When the hall is gone.
     pub async fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
         self.post(Mail::Hold { connection, room }).await
+    }
+
+    /// Something that is said to every node, here by this one: an event, a question, an order.
+    ///
+    /// # Errors
+    /// When the hall is gone.
+    pub async fn hear(&self, inbound: Inbound) -> Result<(), HallGone> {
+        self.post(Mail::Hear(inbound)).await
     }
 
     /// Users in a room, each once.

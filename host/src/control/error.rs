@@ -21,6 +21,9 @@ pub enum ControlError {
     /// Larger than allowed.
     #[error("{0}")]
     TooLarge(String),
+    /// More than the tenant may send in a second.
+    #[error("{0}")]
+    TooMany(String),
     /// The store cannot serve now.
     #[error("the store cannot serve now; try again")]
     Unavailable(#[source] StoreError),
@@ -36,6 +39,7 @@ impl ControlError {
             Self::Conflict(_) => "conflict",
             Self::Changed(_) => "changed",
             Self::TooLarge(_) => "too-large",
+            Self::TooMany(_) => "rate-limited",
             Self::Unavailable(_) => "unavailable",
         }
     }

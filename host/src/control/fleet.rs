@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Control;
-use crate::cluster::bus::{Bus, Load, Notice};
+use crate::cluster::bus::{Bus, Load, Notice, RedisBus};
 
 /// The notice that the catalog has changed. What has changed is read from the catalog.
 const CATALOG: &[u8] = b"catalog";
@@ -18,7 +18,7 @@ const EXCHANGE: Duration = Duration::from_secs(1);
 impl Control {
     /// Makes this node one of a fleet: it hears at once of what operators decide elsewhere, which it would otherwise
     /// learn within a second or so, and the limits of tenants count what other nodes let in.
-    pub fn join_fleet(self: &Arc<Self>, bus: Arc<dyn Bus>) -> tokio::task::JoinHandle<()> {
+    pub fn join_fleet(self: &Arc<Self>, bus: Arc<RedisBus>) -> tokio::task::JoinHandle<()> {
         let control = self.clone();
         // It is set once, by the wiring.
         let _ = control.bus.set(bus.clone());

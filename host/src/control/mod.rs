@@ -4,6 +4,7 @@
 //! Every decision is one change of the catalog; every node, this one included, follows the catalog
 //! ([`Control::follow`]). So there is one way from a decision to its effect, whoever made it and wherever.
 
+mod clients;
 mod document;
 mod error;
 mod fleet;
@@ -30,7 +31,7 @@ pub use settings::guest_limits;
 pub use versions::Deployment;
 
 use crate::cluster::Fleet;
-use crate::cluster::bus::Bus;
+use crate::cluster::bus::RedisBus;
 use crate::config::{Deploy, TenantDefaults};
 use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
@@ -79,7 +80,7 @@ pub struct Control {
     /// Changed only while following the catalog.
     state: Mutex<State>,
     /// The way to the other nodes, where there are any.
-    bus: OnceLock<Arc<dyn Bus>>,
+    bus: OnceLock<Arc<RedisBus>>,
 }
 
 #[derive(Default)]

@@ -82,6 +82,7 @@ fn quota(config: &TenantConfig) -> TenantQuota {
         event_burst: quota.event_burst,
         guest_cpu: quota.guest_cpu,
         instances: quota.instances,
+        log_bytes_per_second: quota.log_bytes_per_second,
         storage: StorageQuota {
             message_bytes: quota.message_bytes as u64,
             kv_bytes: quota.kv_bytes as u64,

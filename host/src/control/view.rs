@@ -190,3 +190,78 @@ pub enum DeployStep {
         version: u64,
     },
 }
+
+/// Clients: whoever is in one of the rooms or is one of the users.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientsRequest {
+    /// Room ids.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// User ids.
+    #[serde(default)]
+    pub users: Vec<String>,
+}
+
+/// An event for clients.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmitRequest {
+    /// Its name.
+    pub event: String,
+    /// Its arguments, any JSON.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub arguments: Vec<serde_json::Value>,
+    /// Who gets it.
+    pub to: ClientsRequest,
+    /// Who of those does not.
+    #[serde(default)]
+    pub except: ClientsRequest,
+}
+
+/// An event for the other servers of the fleet.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerEmitRequest {
+    /// Its name.
+    pub event: String,
+    /// Its arguments, any JSON.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub arguments: Vec<serde_json::Value>,
+    /// Wait for what each of them answers.
+    #[serde(default)]
+    pub answers: bool,
+}
+
+/// What the other servers have answered.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct ServerAnswers {
+    /// One of each, in no order; `null` of those that handle no such events, as nodes of Parlance.
+    #[schema(value_type = Vec<Object>)]
+    pub answers: Vec<serde_json::Value>,
+    /// Whether every server has answered in time (`redis.request_timeout`). False when none was waited for.
+    pub complete: bool,
+}
+
+/// A connection, of whichever server.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SocketView {
+    /// Its id.
+    pub id: String,
+    /// The rooms it is in.
+    pub rooms: Vec<String>,
+    /// `userId` and `username` at a node of Parlance; at a Node server what that keeps with the socket.
+    #[schema(value_type = Object)]
+    pub data: serde_json::Value,
+}
+
+/// Connections.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SocketsView {
+    /// Those that were found.
+    pub sockets: Vec<SocketView>,
+    /// Whether every server has answered in time (`redis.request_timeout`).
+    pub complete: bool,
+}

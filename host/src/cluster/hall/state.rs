@@ -63,6 +63,7 @@ impl State {
                 connection.settle();
             }
             Mail::Hold { connection, room } => self.rooms.hold(&room, &connection),
+            Mail::Hear(inbound) => self.hear(inbound),
             Mail::Members { room, limit, reply } => {
                 let _ = reply.send(self.members(&room, limit));
             }

@@ -1,0 +1,57 @@
+//! Operations on clients, for back ends: find them, send to them, disconnect them; and talk to the other servers.
+
+use axum::Json;
+use axum::extract::Path;
+use axum::http::StatusCode;
+
+use super::access::Caller;
+use super::problem::Problem;
+use super::routes::{Answer, Sent, sent};
+use crate::control::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketsView};
+
+/// Find the connections of rooms and users, on all nodes and Node servers.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/find", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 200, body = SocketsView), (status = "default", body = Problem)))]
+pub(super) async fn find(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    body: Sent<ClientsRequest>,
+) -> Answer<SocketsView> {
+    caller.of(&tenant)?;
+    Ok(Json(caller.control.sockets(&tenant, &sent(body)?).await?))
+}
+
+/// Send an event to the clients of rooms and users, on all nodes and Node servers. It counts as one of the tenant's
+/// events and is not kept.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/emit", params(("tenant" = String, Path)), request_body = EmitRequest, responses((status = 204), (status = "default", body = Problem)))]
+pub(super) async fn emit(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    body: Sent<EmitRequest>,
+) -> Result<StatusCode, Problem> {
+    caller.of(&tenant)?;
+    caller.control.emit(&tenant, &sent(body)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Disconnect the clients of rooms and users, on all nodes and Node servers. They may come back; see revocations.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/disconnect", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 204), (status = "default", body = Problem)))]
+pub(super) async fn disconnect(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    body: Sent<ClientsRequest>,
+) -> Result<StatusCode, Problem> {
+    caller.of(&tenant)?;
+    caller.control.disconnect(&tenant, &sent(body)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Emit to the other servers of the fleet, which Node servers know as `serverSideEmit`.
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/servers/emit", params(("tenant" = String, Path)), request_body = ServerEmitRequest, responses((status = 200, body = ServerAnswers), (status = "default", body = Problem)))]
+pub(super) async fn server_emit(
+    caller: Caller,
+    Path(tenant): Path<String>,
+    body: Sent<ServerEmitRequest>,
+) -> Answer<ServerAnswers> {
+    caller.of(&tenant)?;
+    Ok(Json(caller.control.server_emit(&tenant, &sent(body)?).await?))
+}

@@ -1,0 +1,171 @@
+//! What back ends and operators do with a tenant's clients, on whichever node they are, those of Node servers too.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketView, SocketsView};
+use super::{Answer, Control, ControlError};
+use crate::capability::{Fault, Packet};
+use crate::cluster::bus::{Broadcast, Bus as _, Gathered, Inbound, Place, RemoteSocket, Selection, Target, USER_ROOM};
+use crate::id::{RoomId, UserId};
+use crate::tenant::Tenant;
+
+/// Most rooms and users that one request names.
+const PLACES_MAX: usize = 100;
+
+impl Control {
+    /// The connections of rooms and users, on all nodes.
+    ///
+    /// # Errors
+    /// Nobody is named, or what is named makes no sense.
+    pub async fn sockets(&self, tenant: &str, whose: &ClientsRequest) -> Answer<SocketsView> {
+        let clients = selection(whose, &ClientsRequest::default())?;
+        let tenant = self.serving(tenant).await?;
+        let Gathered { items, complete } = match self.bus.get() {
+            Some(bus) => bus.fetch_sockets(tenant.id(), clients).await,
+            None => {
+                let (reply, found) = oneshot::channel();
+                self.hear(&tenant, Inbound::FetchSockets { clients, reply }).await?;
+                let items = found.await.map_err(|_| stopping())?;
+                Gathered { items, complete: true }
+            }
+        };
+        Ok(SocketsView {
+            sockets: items.into_iter().map(socket).collect(),
+            complete,
+        })
+    }
+
+    /// Sends an event to the clients of rooms and users, on all nodes. It leaves no trace in history.
+    ///
+    /// # Errors
+    /// Nobody is named, what is named or sent makes no sense, or the tenant is over its events a second.
+    pub async fn emit(&self, tenant: &str, request: &EmitRequest) -> Answer<()> {
+        let Selection { to, except } = selection(&request.to, &request.except)?;
+        let tenant = self.serving(tenant).await?;
+        let packet = packet(&tenant, &request.event, &request.arguments)?;
+        let broadcast = Broadcast {
+            packet,
+            to,
+            except,
+            message: None,
+        };
+        if let Some(bus) = self.bus.get() {
+            bus.broadcast(tenant.id(), broadcast.clone());
+        }
+        self.hear(&tenant, Inbound::Broadcast(broadcast)).await
+    }
+
+    /// Disconnects the clients of rooms and users, on all nodes. They may connect again: revoke their tokens to keep
+    /// them out.
+    ///
+    /// # Errors
+    /// Nobody is named, or what is named makes no sense.
+    pub async fn disconnect(&self, tenant: &str, whose: &ClientsRequest) -> Answer<()> {
+        let clients = selection(whose, &ClientsRequest::default())?;
+        let tenant = self.serving(tenant).await?;
+        match self.bus.get() {
+            Some(bus) => {
+                bus.disconnect(tenant.id(), clients, true);
+                Ok(())
+            }
+            None => self.hear(&tenant, Inbound::Disconnect { clients, close: true }).await,
+        }
+    }
+
+    /// Emits to the other servers of the fleet, not to their clients: what Node servers know as `serverSideEmit`.
+    /// With `answers` each of them is waited for.
+    ///
+    /// # Errors
+    /// What is sent makes no sense, or there is no fleet.
+    pub async fn server_emit(&self, tenant: &str, request: &ServerEmitRequest) -> Answer<ServerAnswers> {
+        let bus = self
+            .bus
+            .get()
+            .ok_or_else(|| ControlError::Conflict("there are no other servers: redis.url is not set".to_owned()))?;
+        let tenant = self.serving(tenant).await?;
+        let packet = packet(&tenant, &request.event, &request.arguments)?;
+        let text = std::str::from_utf8(&packet.text).map_err(|error| ControlError::invalid(error.to_string()))?;
+        let arguments: &RawValue =
+            serde_json::from_str(text).map_err(|error| ControlError::invalid(error.to_string()))?;
+        if !request.answers {
+            bus.server_side_emit(tenant.id(), arguments);
+            return Ok(ServerAnswers::default());
+        }
+        let Gathered { items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
+        let answers = items.iter().map(|text| serde_json::from_str(text).unwrap_or_default());
+        Ok(ServerAnswers {
+            answers: answers.collect(),
+            complete,
+        })
+    }
+
+    async fn serving(&self, tenant: &str) -> Answer<std::sync::Arc<Tenant>> {
+        Ok(self.state.lock().await.live(tenant)?.tenant.clone())
+    }
+
+    async fn hear(&self, tenant: &Tenant, inbound: Inbound) -> Answer<()> {
+        tenant.hall.hear(inbound).await.map_err(|_| stopping())
+    }
+}
+
+fn stopping() -> ControlError {
+    ControlError::Conflict("the tenant is being closed".to_owned())
+}
+
+/// What a tenant's clients may send at once and in a second holds for its back ends together with them.
+fn packet(tenant: &Tenant, event: &str, arguments: &[Value]) -> Answer<Packet> {
+    tenant
+        .admit()
+        .map_err(|error| ControlError::TooMany(error.message.into_owned()))?;
+    let arguments = serde_json::to_string(arguments).map_err(|error| ControlError::invalid(error.to_string()))?;
+    let name_max = tenant.settings().call_limits.event_name;
+    Packet::new(event, &arguments, Vec::new(), name_max).map_err(|fault| match fault {
+        Fault::Invalid(why) => ControlError::invalid(why),
+        other => ControlError::invalid(other.to_string()),
+    })
+}
+
+fn selection(to: &ClientsRequest, except: &ClientsRequest) -> Answer<Selection> {
+    let to = places(to)?;
+    if to.is_empty() {
+        return Err(ControlError::invalid("say whom: rooms, users, or both"));
+    }
+    Ok(Selection {
+        to: Target::Places(to),
+        except: places(except)?,
+    })
+}
+
+fn places(named: &ClientsRequest) -> Answer<Vec<Place>> {
+    if named.rooms.len() + named.users.len() > PLACES_MAX {
+        return Err(ControlError::invalid(format!("at most {PLACES_MAX} rooms and users")));
+    }
+    let room = |text: &String| {
+        let room = RoomId::new(text).map_err(|error| ControlError::invalid(format!("rooms: {error}")))?;
+        Ok(Place::Room(room.as_str().into()))
+    };
+    let user = |text: &String| {
+        let user = UserId::new(text).map_err(|error| ControlError::invalid(format!("users: {error}")))?;
+        Ok(Place::User(user))
+    };
+    named
+        .rooms
+        .iter()
+        .map(room)
+        .chain(named.users.iter().map(user))
+        .collect()
+}
+
+fn socket(socket: RemoteSocket) -> SocketView {
+    let RemoteSocket { id, rooms, data, .. } = socket;
+    let mut rooms = rooms;
+    // Rooms that stand for the socket itself and for its user.
+    rooms.retain(|room| *room != id && !room.starts_with(USER_ROOM));
+    SocketView {
+        data: serde_json::from_str(&data).unwrap_or_default(),
+        id,
+        rooms,
+    }
+}
