@@ -44,7 +44,7 @@ impl Surroundings for Everywhere {
 }
 
 struct Bench {
-    handler: Handler,
+    handler: Arc<Handler>,
     call: Box<dyn Fn() -> Call>,
     limits: GuestLimits,
 }
@@ -76,7 +76,7 @@ impl Bench {
             limits: limits.clone(),
         });
         Self {
-            handler,
+            handler: Arc::new(handler),
             call,
             limits: GuestLimits::default(),
         }

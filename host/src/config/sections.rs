@@ -242,6 +242,9 @@ section! {
     guest_cpu: Duration = "500ms", Time(millis(1), secs(1000));
     /// Handlers that run at once; further events wait.
     instances: usize = 32, Count(1, 10_000);
+    /// Bytes of what its handlers log, and of the traces of those that are stopped, in a second; the rest is left out,
+    /// and how much that was is said.
+    log_bytes_per_second: usize = "64KiB", Size(KIB, GIB);
     /// Bytes of stored messages.
     message_bytes: usize = "10GiB", Size(KIB, 1024 * 1024 * GIB);
     /// Bytes of key-value data.

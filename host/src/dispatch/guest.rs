@@ -241,11 +241,13 @@ fn failed(outcome: &Outcome) -> bool {
 fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap) -> EventError {
     session.services.metrics.trapped(trap.kind);
     let connection = &session.connection.id;
-    tracing::warn!(
-        tenant = %session.tenant.id(), %connection, event = arrival.number, name = &*arrival.responder.event,
-        handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
-        "a handler was stopped: {}", trap.detail
-    );
+    if may_log(session, &trap.detail) {
+        tracing::warn!(
+            tenant = %session.tenant.id(), %connection, event = arrival.number, name = &*arrival.responder.event,
+            handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
+            "a handler was stopped: {}", trap.detail
+        );
+    }
     show(
         session,
         arrival,
@@ -255,6 +257,18 @@ fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap)
     );
     let (code, what) = trap.kind.told();
     EventError::new(code, format!("{what} (event {connection}-{})", arrival.number))
+}
+
+/// Whether the tenant may fill the log with this. Says, when it may, what was left out before.
+fn may_log(session: &Session, text: &str) -> bool {
+    let left_out = session.tenant.settings().log.take(text.len());
+    if let Some(lines @ 1..) = left_out {
+        tracing::warn!(
+            tenant = %session.tenant.id(), lines,
+            "the tenant's handlers logged more than quota.log_bytes_per_second; lines were left out"
+        );
+    }
+    left_out.is_some()
 }
 
 /// To whoever watches.
@@ -274,6 +288,9 @@ fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &
     for line in outcome.logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, arrival.number);
         show(session, arrival, handler, line.level.name(), &line.text);
+        if !may_log(session, &line.text) {
+            continue;
+        }
         let (handler, text) = (&handler.info().name, &line.text);
         match line.level {
             Level::Trace => tracing::trace!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),

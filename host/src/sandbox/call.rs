@@ -1,7 +1,6 @@
 //! One event in one instance: a fresh one, or for handlers that are isolated as `warm` one that has handled others.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,9 +12,11 @@ use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::http::Outgoing;
-use super::load::{Handler, Interface};
+use super::input::{Input, OwnedInput};
+use super::load::Handler;
 use super::meter::{GuestLimits, Meter, Stopped};
 use super::outcome::{Failure, Outcome, Rejection, Retired, Trap, TrapKind, Usage};
+use super::spending::{Spending, polled};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs};
 use crate::error::Code;
@@ -68,61 +69,6 @@ impl CallState {
     }
 }
 
-/// The event, as the interface wants it.
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs, reason = "the fields are those of the WIT functions")]
-pub enum Input<'a> {
-    /// `on-message.handle`
-    Message {
-        room: &'a String,
-        content: &'a str,
-        metadata: Option<&'a String>,
-        client_id: Option<&'a str>,
-    },
-    /// `on-typing.handle`
-    Typing { room: &'a String, typing: bool },
-    /// `on-receipt.handle`
-    Receipt { message: &'a String },
-    /// `on-presence.handle`
-    Presence(exports::on_presence::Change),
-    /// `on-room.handle` with `join`
-    Join { room: &'a String },
-    /// `on-room.handle` with `leave`
-    Leave { room: &'a String },
-    /// `on-event.handle`
-    Event {
-        name: &'a str,
-        arguments: &'a String,
-        attachments: &'a [&'a [u8]],
-    },
-}
-
-impl Input<'_> {
-    /// The room that the event names.
-    #[must_use]
-    pub fn room(&self) -> Option<&str> {
-        match self {
-            Self::Message { room, .. } | Self::Typing { room, .. } | Self::Join { room } | Self::Leave { room } => {
-                Some(room)
-            }
-            Self::Receipt { .. } | Self::Presence(_) | Self::Event { .. } => None,
-        }
-    }
-
-    /// Which interface handles it.
-    #[must_use]
-    pub fn interface(&self) -> Interface {
-        match self {
-            Self::Message { .. } => Interface::Message,
-            Self::Typing { .. } => Interface::Typing,
-            Self::Receipt { .. } => Interface::Receipt,
-            Self::Presence(_) => Interface::Presence,
-            Self::Join { .. } | Self::Leave { .. } => Interface::Room,
-            Self::Event { .. } => Interface::Event,
-        }
-    }
-}
-
 /// An instance in its store. An event that goes wrong in it is its last.
 pub(super) struct Guest {
     store: Store<CallState>,
@@ -169,7 +115,26 @@ type Handled = Result<Option<String>, types::Rejection>;
 impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
     /// nothing behind but the outcome.
-    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits) -> Outcome {
+    ///
+    /// It runs on the calling task, unless events of this version run long as a rule: those have threads of their own.
+    pub async fn call(self: &Arc<Self>, input: Input<'_>, call: Call, limits: &GuestLimits) -> Outcome {
+        if !self.record.habit.is_long() {
+            return self.call_here(input, call, limits, false).await;
+        }
+        let (handler, input, limits) = (self.clone(), OwnedInput::from(input), limits.clone());
+        let running = async move {
+            let attachments = input.attachments();
+            handler
+                .call_here(input.as_input(&attachments), call, &limits, true)
+                .await
+        };
+        match self.sandbox.slow.run(running).await {
+            Some(outcome) => outcome,
+            None => self.not_run(Logs::default(), "the sandbox is shutting down", Duration::ZERO),
+        }
+    }
+
+    async fn call_here(&self, input: Input<'_>, call: Call, limits: &GuestLimits, slow: bool) -> Outcome {
         let began = Instant::now();
         let waiting = self.warm.as_ref().and_then(|pool| pool.take());
         let reused = waiting.is_some();
@@ -186,13 +151,15 @@ impl Handler {
                 Err(_) => return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed()),
             },
         };
+        let spending = Arc::new(Spending::default());
+        let meter = &mut seated.guest.store.data_mut().meter;
+        meter.begin(limits, spending.clone(), self.record.habit.clone(), slow);
         let running = self.sandbox.ticker.count();
         let output = call.limits.output;
 
         let started = Instant::now();
-        let mut cpu = Duration::ZERO;
         let outgoing = self.outgoing(&call, limits);
-        let run = polled(self.run(&mut seated.guest, input, call, outgoing), &mut cpu);
+        let run = polled(self.run(&mut seated.guest, input, call, outgoing), &spending);
         // The guest's own time is bounded by ticks; this bounds the waiting.
         let handled = match tokio::time::timeout(limits.wall_time, run).await {
             Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
@@ -204,6 +171,10 @@ impl Handler {
         let guest_time = started.elapsed();
         drop(running);
         let state = seated.guest.store.data_mut();
+        // A place in the slow lane lasts until the instance's memory has been given back, which nothing can interrupt.
+        let turn = state.meter.turn();
+        let cpu = spending.so_far();
+        state.meter.note(cpu);
         let (asked, logs) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
@@ -217,13 +188,15 @@ impl Handler {
             Ok(reply) => checked(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
-        if let Some(pool) = &self.warm {
+        match (&self.warm, &handled) {
             // A refusal is an answer. Whatever else went wrong may have left anything behind.
-            usage.retired = match &handled {
-                Ok(_) => pool.keep(seated, &self.sandbox.limits.warm),
-                Err(_) => Some(Retired::Failed),
-            };
+            (Some(pool), Ok(_)) => usage.retired = pool.keep(seated, &self.sandbox.limits.warm),
+            (warm, _) => {
+                usage.retired = warm.as_ref().map(|_| Retired::Failed);
+                drop(seated);
+            }
         }
+        drop(turn);
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),
@@ -331,19 +304,6 @@ impl Handler {
             },
         }
     }
-}
-
-/// Adds to `cpu` the time that each poll of the future takes. Two looks at the clock for each: a thread's own clock
-/// would count more exactly, and each look at that one is a system call.
-async fn polled<F: Future>(future: F, cpu: &mut Duration) -> F::Output {
-    let mut future = pin!(future);
-    poll_fn(|context| {
-        let began = Instant::now();
-        let polled = future.as_mut().poll(context);
-        *cpu = cpu.saturating_add(began.elapsed());
-        polled
-    })
-    .await
 }
 
 fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {

@@ -17,6 +17,7 @@ use super::compile::{CompileLimits, Compiler, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, SlowLane, tick};
+use super::slow::SlowThreads;
 use super::ticker::Ticker;
 use super::warm::{Places, WarmLimits};
 use super::wasi;
@@ -76,7 +77,7 @@ pub enum EngineError {
     #[error("the WebAssembly engine could not be set up: {0}")]
     Setup(String),
     /// No thread.
-    #[error("the thread that counts the guests' time could not be started: {0}")]
+    #[error("a thread for the guests could not be started: {0}")]
     Ticker(#[from] std::io::Error),
 }
 
@@ -92,6 +93,7 @@ pub struct Sandbox {
     /// Instances that may be made now.
     pub(super) places: Arc<Places>,
     pub(super) slow_lane: SlowLane,
+    pub(super) slow: SlowThreads,
     /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
     pub(super) ticker: Ticker,
@@ -133,6 +135,7 @@ impl Sandbox {
             places,
             compiled: Mutex::default(),
             slow_lane: Arc::new(Semaphore::new(slow_lane_width())),
+            slow: SlowThreads::start(slow_lane_width())?,
             ticker,
             compiler: Compiler::default(),
             cache: None,
@@ -187,7 +190,7 @@ impl Sandbox {
     }
 }
 
-/// Guests that run at once past their first tick: half of the machine's threads, so that the others are always there
+/// Guests that run at once past their first ticks, and as many again of versions that run long as a rule: half of the machine's threads, so that the others are always there
 /// for guests that finish quickly.
 fn slow_lane_width() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))

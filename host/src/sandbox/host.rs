@@ -26,6 +26,14 @@ impl CallState {
     }
 }
 
+impl CallState {
+    /// For what may wait, for the store or for the hall.
+    fn enter_to_wait(&mut self) -> Host<&mut Call> {
+        self.meter.step_aside();
+        self.enter()
+    }
+}
+
 impl wit::types::Host for CallState {}
 
 impl wit::messages::Host for CallState {
@@ -46,25 +54,25 @@ impl wit::messages::Host for CallState {
     }
 
     async fn get(&mut self, id: String) -> Answer<wit::types::Message> {
-        let found = self.enter()?.message(&id).await;
+        let found = self.enter_to_wait()?.message(&id).await;
         Ok(found.map(Into::into).map_err(Into::into))
     }
 
     async fn history(&mut self, room: String, before: Option<u64>, limit: u32) -> Answer<Vec<wit::types::Message>> {
-        let page = self.enter()?.history(&room, before, limit).await;
+        let page = self.enter_to_wait()?.history(&room, before, limit).await;
         Ok(page
             .map(|messages| messages.into_iter().map(Into::into).collect())
             .map_err(Into::into))
     }
 
     async fn mark_read(&mut self, id: String) -> Answer<()> {
-        Ok(self.enter()?.mark_read(&id).await.map_err(Into::into))
+        Ok(self.enter_to_wait()?.mark_read(&id).await.map_err(Into::into))
     }
 }
 
 impl wit::kv::Host for CallState {
     async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
-        Ok(self.enter()?.kv_get(key).await.map_err(Into::into))
+        Ok(self.enter_to_wait()?.kv_get(key).await.map_err(Into::into))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<()> {
@@ -76,7 +84,7 @@ impl wit::kv::Host for CallState {
     }
 
     async fn increment(&mut self, key: String, by: i64) -> Answer<i64> {
-        Ok(self.enter()?.kv_increment(key, by).await.map_err(Into::into))
+        Ok(self.enter_to_wait()?.kv_increment(key, by).await.map_err(Into::into))
     }
 }
 
@@ -115,7 +123,7 @@ impl wit::rooms::Host for CallState {
     }
 
     async fn members(&mut self, room: String, limit: u32) -> Answer<Vec<String>> {
-        let members = self.enter()?.members(&room, limit).await;
+        let members = self.enter_to_wait()?.members(&room, limit).await;
         Ok(members
             .map(|users| users.iter().map(ToString::to_string).collect())
             .map_err(Into::into))
@@ -124,7 +132,7 @@ impl wit::rooms::Host for CallState {
 
 impl wit::presence::Host for CallState {
     async fn get(&mut self, users: Vec<String>) -> Answer<Vec<wit::presence::State>> {
-        let states = self.enter()?.presence(&users).await;
+        let states = self.enter_to_wait()?.presence(&users).await;
         Ok(states
             .map(|states| states.into_iter().map(Into::into).collect())
             .map_err(Into::into))

@@ -19,6 +19,7 @@ use super::cache::{Cache, Key};
 use super::call::CallState;
 use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
+use super::habit::Habit;
 use super::http::HttpClient;
 use super::warm::Pool;
 use crate::capability::{HandlerInfo, Isolation};
@@ -97,6 +98,7 @@ pub(super) struct Compiled {
 pub struct Record {
     handled: AtomicU64,
     failed: AtomicU64,
+    pub(super) habit: Arc<Habit>,
 }
 
 impl Record {

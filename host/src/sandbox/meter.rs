@@ -8,6 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::call::CallState;
+use super::habit::Habit;
+use super::spending::Spending;
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
@@ -42,6 +44,11 @@ impl Default for GuestLimits {
     }
 }
 
+/// Ticks that an event has before it goes on in the slow lane. The
+/// first falls anywhere within a tick, and a thread that the machine has put aside loses one or two in which its guest
+/// did not run: who is quick must not end up behind those that are slow.
+const FREE_TICKS: u32 = 3;
+
 /// Elements of all tables of an instance together.
 const TABLE_ELEMENTS: usize = 20_000;
 
@@ -56,7 +63,7 @@ pub(super) enum Stopped {
     NoEvent,
 }
 
-/// The lane in which guests go on that did not finish within their first tick, a few at a time and each for a tick,
+/// The lane in which guests go on that did not finish within their first ticks, a few at a time and each for a tick,
 /// in the order in which they came: however many guests loop, the other threads serve the quick ones.
 pub(super) type SlowLane = Arc<Semaphore>;
 
@@ -67,6 +74,15 @@ type Turn = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
 #[derive(Debug)]
 pub(super) struct Meter {
     ticks_left: u64,
+    free_ticks: u32,
+    guest_time: Duration,
+    /// What the event has used; without it ticks are counted.
+    spending: Option<Arc<Spending>>,
+    /// Told what the event uses, for the events to come.
+    habit: Option<Arc<Habit>>,
+    noted: Duration,
+    /// It has a thread for such as itself, and needs no lane.
+    slow: bool,
     memory: usize,
     memory_max: usize,
     peak_memory: usize,
@@ -77,7 +93,7 @@ pub(super) struct Meter {
     pub(super) memory_refused: bool,
     tick: Duration,
     slow_lane: SlowLane,
-    /// Made at the first tick.
+    /// Made after the free ticks.
     turn: Option<Turn>,
 }
 
@@ -85,6 +101,12 @@ impl Meter {
     pub(super) fn new(limits: &GuestLimits, tick: Duration, slow_lane: SlowLane) -> Self {
         Self {
             ticks_left: ticks(limits, tick),
+            free_ticks: FREE_TICKS,
+            guest_time: limits.guest_time,
+            spending: None,
+            habit: None,
+            noted: Duration::ZERO,
+            slow: false,
             memory: 0,
             memory_max: limits.memory,
             peak_memory: 0,
@@ -98,9 +120,43 @@ impl Meter {
         }
     }
 
+    /// An event begins, on a thread for `slow` ones or among all others.
+    pub(super) fn begin(&mut self, limits: &GuestLimits, spending: Arc<Spending>, habit: Arc<Habit>, slow: bool) {
+        self.guest_time = limits.guest_time;
+        self.spending = Some(spending);
+        self.habit = Some(habit);
+        self.noted = Duration::ZERO;
+        self.slow = slow;
+    }
+
+    /// The event has used so much by now.
+    pub(super) fn note(&mut self, used: Duration) {
+        if let Some(habit) = &self.habit {
+            habit.note(used.saturating_sub(self.noted));
+        }
+        self.noted = used;
+    }
+
+    /// Whether the event's processor time is used up; called once a tick.
+    fn is_out_of_time(&mut self) -> bool {
+        if let Some(spending) = &self.spending {
+            let used = spending.now();
+            self.note(used);
+            return used > self.guest_time;
+        }
+        match self.ticks_left.checked_sub(1) {
+            Some(left) => {
+                self.ticks_left = left;
+                false
+            }
+            None => true,
+        }
+    }
+
     /// For the next event in the same instance, which keeps its memories.
     pub(super) fn renew(&mut self, limits: &GuestLimits) {
         self.ticks_left = ticks(limits, self.tick);
+        self.free_ticks = FREE_TICKS;
         self.memory_max = limits.memory;
         self.peak_memory = self.memory;
         self.host_calls = 0;
@@ -109,9 +165,26 @@ impl Meter {
         self.rest();
     }
 
-    /// The event has ended: its place in the slow lane is another's.
+    /// The event has ended: its place in the slow lane is another's, once nobody else holds on to it.
     pub(super) fn rest(&mut self) {
         self.turn = None;
+    }
+
+    /// Where the guest's place in the slow lane is kept, if it has ever asked for one.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        self.turn.clone()
+    }
+
+    /// The same, and the lane.
+    fn lane(&mut self) -> (Turn, SlowLane) {
+        (self.turn.get_or_insert_default().clone(), self.slow_lane.clone())
+    }
+
+    /// The guest is about to wait for something: nobody should wait for that.
+    pub(super) fn step_aside(&mut self) {
+        if let Some(turn) = &self.turn {
+            turn.lock().take();
+        }
     }
 
     /// Bytes of all memories now.
@@ -125,10 +198,6 @@ impl Meter {
 
     /// Counts a call of the host.
     pub(super) fn host_call(&mut self) -> Result<(), Stopped> {
-        // The call may wait, and nobody should wait for that.
-        if let Some(turn) = &self.turn {
-            turn.lock().take();
-        }
         self.count_host_call();
         if self.has_called_too_often() {
             Err(Stopped::HostCalls)
@@ -158,22 +227,32 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
     if meter.has_called_too_often() {
         return Err(Stopped::HostCalls.into());
     }
-    let Some(left) = meter.ticks_left.checked_sub(1) else {
+    if meter.is_out_of_time() {
         return Err(Stopped::GuestTime.into());
-    };
-    meter.ticks_left = left;
-    let lane = meter.slow_lane.clone();
-    let turn = meter.turn.get_or_insert_default().clone();
+    }
+    if meter.slow {
+        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
+    }
+    if let Some(free) = meter.free_ticks.checked_sub(1) {
+        meter.free_ticks = free;
+        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
+    }
+    let (turn, lane) = meter.lane();
     let next_turn = async move {
         // Given back before it is asked for again, or nobody else would ever get it.
         turn.lock().take();
         tokio::task::yield_now().await;
-        // The lane is never closed; without a place the guest would merely not be held back.
-        if let Ok(place) = lane.acquire_owned().await {
-            *turn.lock() = Some(place);
-        }
+        take_turn(&turn, lane).await;
     };
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(next_turn)))
+}
+
+/// Waits for a place in the slow lane.
+async fn take_turn(turn: &Turn, lane: SlowLane) {
+    // The lane is never closed; without a place the guest would merely not be held back.
+    if let Ok(place) = lane.acquire_owned().await {
+        *turn.lock() = Some(place);
+    }
 }
 
 impl ResourceLimiter for Meter {

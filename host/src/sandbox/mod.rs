@@ -12,12 +12,16 @@ mod call;
 mod code;
 mod compile;
 mod engine;
+mod habit;
 mod host;
 mod http;
+mod input;
 mod inspect;
 mod load;
 mod meter;
 mod outcome;
+mod slow;
+mod spending;
 mod stdio;
 #[cfg(test)]
 mod tests;
@@ -27,9 +31,9 @@ mod warm;
 mod wasi;
 
 pub use cache::CacheError;
-pub use call::Input;
 pub use compile::{ChildError, CompileLimits, Compiler, compile_component};
 pub use engine::{EngineError, EngineLimits, Sandbox};
+pub use input::Input;
 pub use inspect::{Inspection, inspect};
 pub use load::{Handler, Interface, LoadError, Record, hex};
 pub use meter::GuestLimits;

@@ -1,5 +1,6 @@
 //! Identity → tenant: its keys, limits, budgets and handlers.
 
+mod log_budget;
 mod rate;
 mod routes;
 mod settings;
@@ -18,6 +19,7 @@ use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
 
+pub use log_budget::LogBudget;
 pub use rate::{Budget, Rate};
 pub use routes::{Canary, Place, Route, Routes};
 pub use settings::{ClientLimits, Settings, TenantQuota};

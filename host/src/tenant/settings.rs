@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::log_budget::LogBudget;
 use super::rate::Budget;
 use crate::auth::Authenticator;
 use crate::capability::CallLimits;
@@ -63,6 +64,8 @@ pub struct TenantQuota {
     pub guest_cpu: Duration,
     /// Handlers that run at once.
     pub instances: usize,
+    /// Bytes that its handlers log in a second, on each node.
+    pub log_bytes_per_second: usize,
     /// What it may keep.
     pub storage: StorageQuota,
     /// Deployed handlers.
@@ -106,6 +109,8 @@ pub struct Settings {
     pub(super) cpu: Budget,
     /// Handlers that may begin now.
     pub instances: Arc<Semaphore>,
+    /// What its handlers may still log.
+    pub log: LogBudget,
 }
 
 impl Settings {
@@ -126,6 +131,7 @@ impl Settings {
             events: Budget::new(quota.events_per_second, quota.event_burst),
             cpu: Budget::of_time(quota.guest_cpu),
             instances: Arc::new(Semaphore::new(quota.instances)),
+            log: LogBudget::new(quota.log_bytes_per_second),
             quota,
         }
     }

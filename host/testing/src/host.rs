@@ -107,7 +107,7 @@ impl TestHost {
             .context("no runtime")?;
         let world = {
             let _inside = runtime.enter();
-            Arc::new(World::new(handler)?)
+            Arc::new(World::new(Arc::new(handler))?)
         };
         let tenant = Identity::for_tests(DEFAULT_TENANT, "anybody")
             .context("no identity")?

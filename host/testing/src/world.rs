@@ -39,7 +39,7 @@ pub(crate) struct Setup {
 }
 
 pub(crate) struct World {
-    pub(crate) handler: Handler,
+    pub(crate) handler: Arc<Handler>,
     pub(crate) store: Arc<TestStore>,
     pub(crate) chance: Arc<Sequence>,
     hall: Hall,
@@ -57,7 +57,7 @@ pub(crate) struct Person {
 
 impl World {
     /// Call it inside a runtime: the committer and the hall are tasks.
-    pub(crate) fn new(handler: Handler) -> Result<Self> {
+    pub(crate) fn new(handler: Arc<Handler>) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
         let store = Arc::new(TestStore::default());
         let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1);

@@ -64,7 +64,7 @@ pub(crate) fn info(isolation: Isolation) -> Arc<HandlerInfo> {
     })
 }
 
-pub(crate) async fn run(handler: &Handler, name: &str, count: u32, limits: &GuestLimits) -> Outcome {
+pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: &GuestLimits) -> Outcome {
     let arguments = format!(r#"[{{"roomId":"general","count":{count}}}]"#);
     let input = Input::Event {
         name,

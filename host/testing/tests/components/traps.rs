@@ -107,7 +107,10 @@ fn neither_stack_can_be_overrun() {
     let overrun = post_then(&mut host(), "stack", 0);
     overrun.assert_trapped(TrapKind::Stack);
     let detail = &overrun.trap.as_ref().unwrap().detail;
-    assert!(detail.contains("0: hostile::ends::descend at 0x") && detail.len() < 8192, "{detail}");
+    assert!(
+        detail.contains("0: hostile::ends::descend at 0x") && detail.len() < 8192,
+        "{detail}"
+    );
     stopped(&mut host(), "stack", 0, TrapKind::Stack);
     // The one in the guest's memory lies below everything else, so that what leaves it leaves the memory.
     stopped(&mut host(), "shadow-stack", 0, TrapKind::Guest);

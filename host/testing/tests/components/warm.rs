@@ -3,6 +3,7 @@
 //! Memory only grows, so that an instance which has grown and is used again still has what it grew by.
 
 use std::future::Future as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parlance::capability::Isolation;
@@ -138,7 +139,7 @@ async fn an_instance_is_worn_out_by_uses_by_memory_and_by_waiting() {
 #[tokio::test]
 async fn handlers_share_no_instance() {
     let bare = warm(WarmLimits::default());
-    let other = bare.handler.with_info(info(Isolation::Warm));
+    let other = Arc::new(bare.handler.with_info(info(Isolation::Warm)));
     let grown = ok(&bare, "grow", MUCH).await;
     let outcome = run(&other, "nothing-then-ok", 0, &GuestLimits::default()).await;
     assert!(outcome.usage.peak_memory < grown, "its own");
@@ -157,7 +158,7 @@ async fn idle_instances_give_way_when_places_are_short() {
     // Four places, each with an idle instance of a handler of its own.
     let mut others = Vec::new();
     for _ in 0..4 {
-        let other = bare.handler.with_info(info(Isolation::Warm));
+        let other = Arc::new(bare.handler.with_info(info(Isolation::Warm)));
         assert!(
             run(&other, "nothing-then-ok", 0, &GuestLimits::default())
                 .await
@@ -167,7 +168,7 @@ async fn idle_instances_give_way_when_places_are_short() {
         others.push(other);
     }
     assert_eq!(bare.sandbox.free_places(), 0);
-    let fresh = bare.handler.with_info(info(Isolation::Fresh));
+    let fresh = Arc::new(bare.handler.with_info(info(Isolation::Fresh)));
     for _ in 0..10 {
         let limits = GuestLimits::default();
         let event = run(&fresh, "nothing-then-ok", 0, &limits);

@@ -1,0 +1,50 @@
+//! Threads for versions whose events run long: half as many as the machine has processors, and behind all others of the
+//! server when the machine is busy. So whatever guests compute, packets are read, quick events handled and batches
+//! written meanwhile.
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Steps below the server's own threads, of the 19 that there are.
+const NICENESS: i32 = 5;
+
+/// The threads. Their guests take turns at each tick.
+pub(super) struct SlowThreads(Option<Runtime>);
+
+impl SlowThreads {
+    /// Starts so many.
+    pub(super) fn start(threads: usize) -> io::Result<Self> {
+        let step_back = || {
+            // Not everywhere may a thread do that; then it is merely as important as the others.
+            let _ = rustix::process::nice(NICENESS);
+        };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("slow-guests")
+            .on_thread_start(step_back)
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// Runs the future there. `None` when the server stops; who ceases to wait ends it.
+    pub(super) async fn run<F>(&self, future: F) -> Option<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+    {
+        let task = self.0.as_ref()?.spawn(future);
+        AbortOnDropHandle::new(task).await.ok()
+    }
+}
+
+impl Drop for SlowThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // Whoever drops this may itself be inside a runtime, where nothing may wait.
+            runtime.shutdown_background();
+        }
+    }
+}
