@@ -85,7 +85,9 @@ test('polling with broken bodies is refused', async () => {
   const { sid } = JSON.parse(open.slice(1));
   const bodies = [Buffer.from([0x34, 0x32, 0xff, 0xfe]), 'x', '', '4'.repeat(1024 * 1024)];
   for (const body of bodies) {
-    const response = await fetch(`${base}&sid=${sid}`, { method: 'POST', body });
+    // What is too large is refused without being read: then the connection may end while it is still being sent.
+    const response = await fetch(`${base}&sid=${sid}`, { method: 'POST', body }).catch(({ cause }) => cause);
+    if (body.length > 1000 && ['EPIPE', 'ECONNRESET'].includes(response.code)) continue;
     assert.ok(response.status < 500, `${response.status}`);
     await response.arrayBuffer();
   }

@@ -245,7 +245,9 @@ fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap)
         tracing::warn!(
             tenant = %session.tenant.id(), %connection, event = arrival.number, name = &*arrival.responder.event,
             handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
-            "a handler was stopped: {}", trap.detail
+            // Last, since it has lines of its own.
+            trap = %trap.detail,
+            "a handler was stopped"
         );
     }
     show(
