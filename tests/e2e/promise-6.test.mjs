@@ -108,3 +108,20 @@ test('6. Contained: stored bytes and rooms are limited', async () => {
   assertLimited(await client.ask('send-message', { roomId: 'a', content: 'x'.repeat(1000) }), 'quota-exceeded');
   assert.equal((await client.post('a', 'y')).seq, 2, 'what was refused left no gap');
 });
+
+test('6. Contained: what handlers log is limited, and what is left out is counted', async () => {
+  const other = await startServer({
+    handlers: { event: guest('hostile') },
+    config: { quota: { log_bytes_per_second: '1KiB' }, sandbox: { log_bytes: '1KiB' } },
+  });
+  const client = await connect(other, 'talker');
+  const text = 'x'.repeat(1000);
+  for (let n = 0; n < 50; n += 1) assert.equal((await client.ask('log', { message: text })).ok, true);
+  const lines = () => other.log.split('\n').filter((line) => line.includes(text)).length;
+  // The burst is 8 KiB; a second or two may pass meanwhile.
+  assert.ok(lines() >= 8 && lines() < 20, `${lines()} lines`);
+  await eventually(async () => {
+    await client.ask('log', { message: 'once more' });
+    return /lines=\d+.*were left out|were left out.*lines=\d+/.test(other.log);
+  }, 'being told');
+});

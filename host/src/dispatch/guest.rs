@@ -261,6 +261,17 @@ fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap)
     EventError::new(code, format!("{what} (event {connection}-{})", arrival.number))
 }
 
+/// Whether what handlers log at this level goes into the log at all (`log.level`): what does not costs no budget.
+fn is_logged(level: Level) -> bool {
+    match level {
+        Level::Trace => tracing::enabled!(target: "parlance::guest", tracing::Level::TRACE),
+        Level::Debug => tracing::enabled!(target: "parlance::guest", tracing::Level::DEBUG),
+        Level::Info => tracing::enabled!(target: "parlance::guest", tracing::Level::INFO),
+        Level::Warn => tracing::enabled!(target: "parlance::guest", tracing::Level::WARN),
+        Level::Error => tracing::enabled!(target: "parlance::guest", tracing::Level::ERROR),
+    }
+}
+
 /// Whether the tenant may fill the log with this. Says, when it may, what was left out before.
 fn may_log(session: &Session, text: &str) -> bool {
     let left_out = session.tenant.settings().log.take(text.len());
@@ -290,7 +301,7 @@ fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &
     for line in outcome.logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, arrival.number);
         show(session, arrival, handler, line.level.name(), &line.text);
-        if !may_log(session, &line.text) {
+        if !is_logged(line.level) || !may_log(session, &line.text) {
             continue;
         }
         let (handler, text) = (&handler.info().name, &line.text);
