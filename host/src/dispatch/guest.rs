@@ -272,9 +272,16 @@ fn is_logged(level: Level) -> bool {
     }
 }
 
+/// Bytes of a line besides its text, about: when, whose, which event.
+const LINE_BYTES: usize = 256;
+
 /// Whether the tenant may fill the log with this. Says, when it may, what was left out before.
 fn may_log(session: &Session, text: &str) -> bool {
-    let left_out = session.tenant.settings().log.take(text.len());
+    let left_out = session
+        .tenant
+        .settings()
+        .log
+        .take(text.len().saturating_add(LINE_BYTES));
     if let Some(lines @ 1..) = left_out {
         tracing::warn!(
             tenant = %session.tenant.id(), lines,
@@ -297,6 +304,9 @@ fn show(session: &Session, arrival: &Arrival, handler: &Handler, level: &str, te
     });
 }
 
+/// What is said of it.
+const CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
+
 fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &Outcome) {
     for line in outcome.logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, arrival.number);
@@ -313,10 +323,10 @@ fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &
             Level::Error => tracing::error!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
         }
     }
-    if outcome.logs.was_cut() {
+    if outcome.logs.was_cut() && may_log(session, CUT) {
         tracing::warn!(
-            connection = %session.connection.id, event = arrival.number, handler = %handler.info().name,
-            "the handler logged more than sandbox.log_bytes; the rest was cut"
+            tenant = %session.tenant.id(), connection = %session.connection.id, event = arrival.number,
+            handler = %handler.info().name, "{CUT}"
         );
     }
 }
