@@ -30,19 +30,19 @@ await victim.join(warm);
 for (let n = 0; n < 200; n += 1) await victim.post(warm, 'warm');
 const before = residentBytes(server);
 
-for (const [name, [, , expected]] of Object.entries(ATTACKS)) {
-  test(`attack: ${name}: only its own events fail`, async () => {
+for (const one of ATTACKS) {
+  test(`attack: ${one.name}: only its own events fail`, async () => {
     const room = freshRoom();
     await victim.join(room);
     const steady = new Steady(victim, room);
     await eventually(() => steady.answered > 0, 'a first message of the other tenant');
 
-    const codes = await attack(attackers, name, EVENTS / AT_ONCE);
+    const codes = await attack(attackers, one, EVENTS / AT_ONCE);
 
     const answered = await steady.stop();
     assertGapless(await victim.history(room), answered);
     assert.equal(Object.values(codes).reduce((sum, count) => sum + count, 0), EVENTS, 'each event is answered');
-    assert.deepEqual(Object.keys(codes).filter((code) => !expected.includes(code)), [], JSON.stringify(codes));
+    assert.deepEqual(Object.keys(codes).filter((code) => !one.codes.includes(code)), [], JSON.stringify(codes));
     assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
     await eventually(() => residentBytes(server) < before + MEMORY_BOUND,
       `the memory to come back to ${(before + MEMORY_BOUND) / MIB} MiB`);

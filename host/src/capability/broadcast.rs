@@ -1,8 +1,7 @@
 //! `broadcast`: events to clients that leave no trace in history.
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use super::{Audience, Call, Effect, Fault, Packet, room_id, user_id};
 
@@ -99,100 +98,95 @@ fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
     Ok(text.into())
 }
 
-/// The arguments are a JSON array. With attachments, each placeholder in it points at one of them: clients drop the
-/// connection when one does not, and part of the text may come from another user.
+/// The arguments are a JSON array, nested no deeper than serde_json reads (128 levels): other nodes and clients read
+/// it too. With attachments, each placeholder in it points at one of them: clients drop the connection when one does
+/// not, and part of the text may come from another user.
 fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
     let mut reader = serde_json::Deserializer::from_str(arguments);
-    let checked = if attachments == 0 {
-        serde::Deserialize::deserialize(&mut reader).map(|IgnoredAny| ())
-    } else {
-        Placeholders { attachments }.deserialize(&mut reader)
-    };
-    checked
-        .and_then(|()| reader.end())
+    Placeholders { attachments }
+        .deserialize(&mut reader)
+        .and_then(|_| reader.end())
         .map_err(|error| Fault::Invalid(format!("the arguments are not sound: {error}")))
 }
 
+/// As much of a value as tells whether it is part of a placeholder.
+enum Seen {
+    True,
+    Number(u64),
+    Other,
+}
+
+/// Reads a value in one pass of one reader, whose bound on nesting therefore holds for all of it: the text is the
+/// guest's, and a stack that overflows ends the process.
 #[derive(Clone, Copy)]
 struct Placeholders {
     attachments: usize,
 }
 
-impl Placeholders {
-    fn inside<E: serde::de::Error>(self, value: &RawValue) -> Result<(), E> {
-        let mut reader = serde_json::Deserializer::from_str(value.get());
-        self.deserialize(&mut reader).map_err(E::custom)
-    }
-}
-
 impl<'de> DeserializeSeed<'de> for Placeholders {
-    type Value = ();
+    type Value = Seen;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<(), D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Seen, D::Error> {
         reader.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Placeholders {
-    type Value = ();
+    type Value = Seen;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, value: bool) -> Result<Seen, E> {
+        Ok(if value { Seen::True } else { Seen::Other })
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<Seen, E> {
+        Ok(Seen::Other)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, value: u64) -> Result<Seen, E> {
+        Ok(Seen::Number(value))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
+        Ok(Seen::Other)
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
+        Ok(Seen::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<Seen, E> {
+        Ok(Seen::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seen, A::Error> {
         while items.next_element_seed(self)?.is_some() {}
-        Ok(())
+        Ok(Seen::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Seen, A::Error> {
         let mut placeholder = false;
         let mut number = None;
         while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
+            // Any value may hide another placeholder: clients look for them everywhere.
+            let seen = entries.next_value_seed(self)?;
             match &*key {
-                // Either may hide another placeholder, which clients look for in every value.
-                "_placeholder" => {
-                    let value = entries.next_value::<Box<RawValue>>()?;
-                    placeholder = value.get() == "true";
-                    self.inside(&value)?;
-                }
+                "_placeholder" => placeholder = matches!(seen, Seen::True),
                 "num" => {
-                    let value = entries.next_value::<Box<RawValue>>()?;
-                    self.inside(&value)?;
-                    number = Some(value);
+                    number = match seen {
+                        Seen::Number(number) => usize::try_from(number).ok(),
+                        Seen::True | Seen::Other => None,
+                    }
                 }
-                _ => entries.next_value_seed(self)?,
+                _ => {}
             }
         }
-        if !placeholder {
-            return Ok(());
-        }
-        match number.and_then(|number| number.get().parse::<usize>().ok()) {
-            Some(number) if number < self.attachments => Ok(()),
+        match number {
+            _ if !placeholder || self.attachments == 0 => Ok(Seen::Other),
+            Some(number) if number < self.attachments => Ok(Seen::Other),
             _ => Err(serde::de::Error::custom(format!(
                 "a _placeholder needs a num below {}, the number of attachments",
                 self.attachments
@@ -236,5 +230,17 @@ mod tests {
             check_arguments(r#"[{"_placeholder":false,"num":9}]"#, 1).is_ok(),
             "no placeholder"
         );
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_refused_wherever_it_is_hidden() {
+        const DEEP: usize = 20_000;
+        for key in ["num", "_placeholder", "x"] {
+            let nested = format!("[{}1{}]", format!("{{\"{key}\":").repeat(DEEP), "}".repeat(DEEP));
+            assert!(check_arguments(&nested, 1).is_err(), "{key}");
+            assert!(check_arguments(&nested, 0).is_err(), "{key}");
+        }
+        let fits = format!("{}{}", "[".repeat(100), "]".repeat(100));
+        assert!(check_arguments(&fits, 0).is_ok());
     }
 }

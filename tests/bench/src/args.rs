@@ -10,9 +10,12 @@ use serde::Serialize;
 use crate::scenario::Scenario;
 
 /// Measures Parlance beside the usual Node chat server: servers on one core, load on another.
-#[derive(Debug, Parser)]
-#[command(version)]
+#[derive(Debug, Clone, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Scenarios to run, separated by commas [default: all].
     #[arg(long, value_enum, value_delimiter = ',')]
     scenario: Vec<Scenario>,
@@ -52,6 +55,45 @@ pub(crate) struct Args {
     /// The HS256 secret of the running server.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub(crate) jwt_secret: Option<String>,
+}
+
+/// What else can be measured.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Measures what one tenant notices of another whose handler attacks.
+    Attacks(AttacksArgs),
+}
+
+/// Measures one tenant's latency while another tenant's handler attacks, in turns with quiet windows.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct AttacksArgs {
+    /// Attacks to run, by their names in tests/attacks.json, separated by commas [default: all].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) attack: Vec<String>,
+
+    /// Length of each window, in seconds.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) seconds: u64,
+
+    /// Rounds of each attack; the table shows all of them together.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+
+    /// Connections of the attacker.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) attackers: u16,
+
+    /// Milliseconds from one event of an attacking connection to its next, which are sent by all at once.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) every_ms: u64,
+
+    /// Lets server and load share all cores, instead of one core for each.
+    #[arg(long)]
+    pub(crate) together: bool,
+
+    /// The attacking component.
+    #[arg(long, value_name = "FILE", default_value = "target/test-guests/hostile.wasm")]
+    pub(crate) hostile: PathBuf,
 }
 
 /// Which server is measured.

@@ -47,11 +47,11 @@ pub(crate) fn token(user: u16, secret: &str) -> Result<String> {
     jsonwebtoken::encode(&Header::default(), &claims, &key).context("a token could not be signed")
 }
 
-/// Connects over a WebSocket from the start and authenticates.
+/// Connects over a WebSocket from the start and authenticates on the namespace: `/`, or `/NAME` of another tenant.
 ///
 /// # Errors
 /// The server refuses, or takes more than half a minute over a step.
-pub(crate) async fn connect(address: SocketAddr, token: &str) -> Result<Socket> {
+pub(crate) async fn connect(address: SocketAddr, namespace: &str, token: &str) -> Result<Socket> {
     let tcp = timeout(STEP, TcpStream::connect(address)).await.context("connect")??;
     tcp.set_nodelay(true)?;
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
@@ -60,7 +60,7 @@ pub(crate) async fn connect(address: SocketAddr, token: &str) -> Result<Socket> 
     let (mut socket, _) = timeout(STEP, upgrade).await.context("WebSocket handshake")??;
     // Engine.IO's open packet comes first, the client's word about the namespace after it.
     expect(&mut socket, "0").await.context("Engine.IO handshake")?;
-    socket.send(Message::text(packet::connect(token))).await?;
+    socket.send(Message::text(packet::connect(namespace, token))).await?;
     expect(&mut socket, "40").await.context("Socket.IO handshake")?;
     Ok(socket)
 }

@@ -35,9 +35,9 @@ pub(crate) struct Cores {
 }
 
 impl Machine {
-    /// Looks the machine up and ties this process to the core of the load.
-    pub(crate) fn prepare() -> Result<Self> {
-        let cores = choose_cores()?;
+    /// Looks the machine up and, with `apart`, ties this process to the core of the load.
+    pub(crate) fn prepare(apart: bool) -> Result<Self> {
+        let cores = if apart { choose_cores()? } else { None };
         if let Some(cores) = cores {
             let mut set = CpuSet::new();
             set.set(cores.load);

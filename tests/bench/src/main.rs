@@ -6,6 +6,7 @@
 //! turns, several rounds each, so that a noisy moment hits both.
 
 mod args;
+mod attacks;
 mod scenario;
 
 mod machine;
@@ -25,15 +26,20 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
-use crate::args::{Args, Subject};
+use crate::args::{Args, Command, Subject};
 use crate::machine::Machine;
 use crate::measure::measure;
 use crate::report::Report;
 use crate::scenario::Scenario;
-use crate::server::{Launcher, Target};
+use crate::server::{LIFTED, Launcher, Target};
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    let well = match &args.command {
+        Some(Command::Attacks(attacks)) => attacks::run(&args, attacks),
+        None => run(&args),
+    };
+    match well {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -46,7 +52,7 @@ fn main() -> ExitCode {
 /// Runs what the arguments ask for; `false` when a scenario failed on some server.
 fn run(args: &Args) -> Result<bool> {
     machine::raise_open_files(args.scenarios())?;
-    let machine = Machine::prepare()?;
+    let machine = Machine::prepare(true)?;
     let launcher = Launcher::new(args, &machine)?;
     let mut report = Report::new(&machine, &launcher, args);
     println!("{}", report.preface());
@@ -84,7 +90,7 @@ fn order(subjects: &[Subject], round: u32) -> Vec<Subject> {
 
 /// One scenario against one server: start, load, measure, stop.
 fn one(launcher: &Launcher, args: &Args, scenario: Scenario, subject: Subject) -> Result<measure::Metrics> {
-    let server = launcher.start(subject)?;
+    let server = launcher.start(subject, LIFTED)?;
     let outcome = measure_on(server.target(), args, scenario);
     match server.stop() {
         Ok(()) => outcome,
@@ -95,11 +101,16 @@ fn one(launcher: &Launcher, args: &Args, scenario: Scenario, subject: Subject) -
 
 /// The load runs on this thread alone: its core is its own, and its CPU time is the process's.
 fn measure_on(target: &Target, args: &Args, scenario: Scenario) -> Result<measure::Metrics> {
+    on_this_thread(measure(target, scenario, args.timing()))
+}
+
+/// Runs the clients of a measurement.
+fn on_this_thread<T>(clients: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         // Sockets are looked at after this many task turns; the pace of `open1k` hangs on it.
         .event_interval(16)
         .build()?;
     let tasks = tokio::task::LocalSet::new();
-    runtime.block_on(tasks.run_until(measure(target, scenario, args.timing())))
+    runtime.block_on(tasks.run_until(clients))
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
@@ -88,12 +89,12 @@ pub(crate) async fn measure(target: &Target, scenario: Scenario, timing: Timing)
 }
 
 /// Opens all connections, in the order of their numbers, and tells how many a second.
-async fn connect_all(target: &Target, layout: Layout) -> Result<(Vec<Socket>, f64)> {
+pub(crate) async fn connect_all(target: &Target, layout: Layout) -> Result<(Vec<Socket>, f64)> {
     let tokens = (0..layout.clients).map(|number| client::token(number, &target.secret));
     let tokens = tokens.collect::<Result<Vec<_>>>()?;
     let began = Instant::now();
     let sockets: Vec<_> = stream::iter(&tokens)
-        .map(|token| client::connect(target.address, token))
+        .map(|token| client::connect(target.address, "/", token))
         .buffered(OPENING)
         .try_collect()
         .await?;
@@ -101,7 +102,7 @@ async fn connect_all(target: &Target, layout: Layout) -> Result<(Vec<Socket>, f6
 }
 
 /// All clients of a scenario, joined and running.
-struct Crowd {
+pub(crate) struct Crowd {
     shared: Rc<Shared>,
     tasks: JoinSet<Result<()>>,
     senders: Vec<UnboundedSender<Send>>,
@@ -111,7 +112,7 @@ struct Crowd {
 
 impl Crowd {
     /// Takes every client into its room.
-    async fn join(sockets: Vec<Socket>, layout: Layout) -> Result<Self> {
+    pub(crate) async fn join(sockets: Vec<Socket>, layout: Layout) -> Result<Self> {
         let members = u64::from(layout.clients / layout.rooms);
         let rooms: Vec<_> = (0..layout.rooms)
             .map(|number| Rc::new(Room::new(format!("bench-{number}"), members)))
@@ -184,6 +185,22 @@ impl Crowd {
 
     /// The same on a fixed schedule, with the latency of each delivery.
     async fn window_at_pace(&mut self, pid: u32, timing: Timing, per_second: u32) -> Result<Metrics> {
+        let Paced {
+            mut metrics,
+            latency,
+            lag,
+        } = self.paced(pid, timing, per_second).await?;
+        metrics.extend([
+            (Metric::LatencyP50Milliseconds, milliseconds(&latency, 0.5)),
+            (Metric::LatencyP99Milliseconds, milliseconds(&latency, 0.99)),
+            (Metric::LatencyMaxMilliseconds, milliseconds(&latency, 1.0)),
+            (Metric::LoadLagMaxMilliseconds, lag.as_secs_f64() * 1e3),
+        ]);
+        Ok(metrics)
+    }
+
+    /// The same, as it was recorded.
+    pub(crate) async fn paced(&mut self, pid: u32, timing: Timing, per_second: u32) -> Result<Paced> {
         let shared = Rc::clone(&self.shared);
         let senders = self.senders.clone();
         let lag = Cell::new(Duration::ZERO);
@@ -201,19 +218,15 @@ impl Crowd {
                 failed = pace::keep(&senders, per_second, &lag) => match failed? {},
             }
         };
-        let mut metrics = self.attend(paced).await?;
+        let metrics = self.attend(paced).await?;
         // The last messages' deliveries belong to the window too.
         self.drain().await?;
         let latency = self.shared.latency.borrow_mut().take().context("no latency recorded")?;
-        let milliseconds =
-            |quantile| Duration::from_micros(latency.histogram.value_at_quantile(quantile)).as_secs_f64() * 1e3;
-        metrics.extend([
-            (Metric::LatencyP50Milliseconds, milliseconds(0.5)),
-            (Metric::LatencyP99Milliseconds, milliseconds(0.99)),
-            (Metric::LatencyMaxMilliseconds, milliseconds(1.0)),
-            (Metric::LoadLagMaxMilliseconds, lag.get().as_secs_f64() * 1e3),
-        ]);
-        Ok(metrics)
+        Ok(Paced {
+            metrics,
+            latency: latency.histogram,
+            lag: lag.get(),
+        })
     }
 
     /// Stops sending and waits until everything sent is acknowledged and delivered.
@@ -248,7 +261,7 @@ impl Crowd {
     }
 
     /// Drains, lets every client check what it got, and closes the connections.
-    async fn leave(mut self) -> Result<()> {
+    pub(crate) async fn leave(mut self) -> Result<()> {
         self.drain().await?;
         self.senders.clear();
         self.listeners.clear();
@@ -257,6 +270,20 @@ impl Crowd {
         }
         Ok(())
     }
+}
+
+/// A window at a fixed pace.
+pub(crate) struct Paced {
+    pub(crate) metrics: Metrics,
+    /// In microseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// The longest that the load itself was late with a message; part of the latency.
+    pub(crate) lag: Duration,
+}
+
+/// A quantile of latencies that are kept in microseconds.
+pub(crate) fn milliseconds(latency: &Histogram<u64>, quantile: f64) -> f64 {
+    Duration::from_micros(latency.value_at_quantile(quantile)).as_secs_f64() * 1e3
 }
 
 /// All counters at one moment.

@@ -65,9 +65,13 @@ fn stamp(delivery: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Asks for the namespace `/` with a token.
-pub(crate) fn connect(token: &str) -> String {
-    format!(r#"40{{"token":"{token}"}}"#)
+/// Asks for the namespace with a token.
+pub(crate) fn connect(namespace: &str, token: &str) -> String {
+    // The main namespace is not named.
+    match namespace {
+        "/" => format!(r#"40{{"token":"{token}"}}"#),
+        other => format!(r#"40{other},{{"token":"{token}"}}"#),
+    }
 }
 
 /// Joins a room; acknowledged with number 0.

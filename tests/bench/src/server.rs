@@ -109,8 +109,8 @@ impl Launcher {
         machine::file_system(&self.out_dir)
     }
 
-    /// Starts a server on a free port and waits until it is ready.
-    pub(crate) fn start(&self, subject: Subject) -> Result<Server> {
+    /// Starts a server on a free port and waits until it is ready. `config` is Parlance's configuration.
+    pub(crate) fn start(&self, subject: Subject, config: &str) -> Result<Server> {
         if let Some(target) = &self.given {
             return Ok(Server {
                 target: target.clone(),
@@ -119,8 +119,7 @@ impl Launcher {
             });
         }
         let data = tempfile::Builder::new().prefix("data-").tempdir_in(&self.out_dir)?;
-        // What one connection or tenant may do is not what is measured.
-        std::fs::write(data.path().join("bench.toml"), LIMITS)?;
+        std::fs::write(data.path().join("bench.toml"), config)?;
         let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
         let (reader, writer) = std::io::pipe()?;
         let mut command = self.command(subject);
@@ -186,8 +185,8 @@ impl Launcher {
     }
 }
 
-/// Parlance's configuration.
-const LIMITS: &str = "\
+/// Parlance's configuration where what one connection or tenant may do is not what is measured.
+pub(crate) const LIFTED: &str = "\
 [limits]
 events_per_second = 1000000
 event_burst = 1000000

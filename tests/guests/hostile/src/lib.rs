@@ -68,7 +68,7 @@ impl EventHandler for Hostile {
                     ..Answer::default()
                 }));
             }
-            "log" => log::write(Level::Info, &deed.message),
+            "log" => log::write(Level::Info, &deed.message.repeat(deed.count.max(1) as usize)),
             "reject" => return Err(rejection(&deed.message)),
             "fault" => return Err(provoke(&deed)?.into()),
             _ => match name.split_once("-then-") {

@@ -1,0 +1,152 @@
+//! What a tenant notices of another that attacks: its latency during each attack beside that of quiet windows in between.
+//!
+//! The tenant `default` has ten clients in five rooms that post at a steady pace; all that they send must arrive, once
+//! and everywhere. The clients of `evil` send events to a handler that does what it is told. Limits are the defaults.
+
+mod attacker;
+mod report;
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::sleep;
+
+use crate::args::{Args, AttacksArgs, Subject, Timing};
+use crate::machine::{self, Machine};
+use crate::measure::{Crowd, Paced, connect_all};
+use crate::on_this_thread;
+use crate::scenario::{Layout, Pace, Scenario};
+use crate::server::{Launcher, Target};
+use attacker::Attackers;
+use report::Report;
+
+/// Messages of the tenant that is measured, in a second.
+const PER_SECOND: u32 = 200;
+/// Who posts them: in each room one who posts and one who reads.
+const LAYOUT: Layout = Layout {
+    clients: 10,
+    rooms: 5,
+    senders: 5,
+    pace: Pace::Open { per_second: PER_SECOND },
+};
+/// Messages before the first window.
+const WARM_UP: Duration = Duration::from_secs(4);
+/// After an attack, so that the next window does not begin with what is left of it.
+const REST: Duration = Duration::from_secs(1);
+
+/// An entry of `tests/attacks.json`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Attack {
+    /// What it is called.
+    pub(crate) name: String,
+    /// The event that the handler `hostile` gets.
+    pub(crate) event: String,
+    /// The event's one argument.
+    pub(crate) deed: Box<RawValue>,
+}
+
+/// Measures what the arguments ask for; always well when it comes to an end.
+///
+/// # Errors
+/// The server refused, lost or doubled something of the tenant that does not attack, or closed a connection.
+pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
+    let attacks = chosen(&args.attack)?;
+    ensure!(
+        args.hostile.exists(),
+        "{} is missing: `make test` or `make measure` builds it",
+        args.hostile.display()
+    );
+    machine::raise_open_files(&[Scenario::Fan10])?;
+    let machine = Machine::prepare(!args.together)?;
+    let mut only_parlance = all.clone();
+    only_parlance.only = Some(Subject::Parlance);
+    let launcher = Launcher::new(&only_parlance, &machine)?;
+    println!("{}", report::preface(&machine, &launcher, args));
+    let secret = "of the tenant that attacks, longer than 32 bytes";
+    let server = launcher.start(Subject::Parlance, &config(&args.hostile, secret)?)?;
+    let report = on_this_thread(measure(server.target(), args, secret, &attacks));
+    let stopped = server.stop();
+    println!("\n{}", report?);
+    stopped?;
+    Ok(true)
+}
+
+/// The attacks of these names, all when there are none.
+fn chosen(names: &[String]) -> Result<Vec<Rc<Attack>>> {
+    let all: Vec<Rc<Attack>> = serde_json::from_str::<Vec<Attack>>(include_str!("../../../attacks.json"))?
+        .into_iter()
+        .map(Rc::new)
+        .collect();
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let find = |name: &String| {
+        all.iter()
+            .find(|attack| attack.name == *name)
+            .cloned()
+            .with_context(|| {
+                let known = all.iter().map(|attack| attack.name.as_str()).collect::<Vec<_>>();
+                format!("there is no attack `{name}`; there are: {}", known.join(", "))
+            })
+    };
+    names.iter().map(find).collect()
+}
+
+fn config(hostile: &Path, secret: &str) -> Result<String> {
+    let hostile = std::path::absolute(hostile)?;
+    let mut text = String::new();
+    writeln!(
+        text,
+        "[[tenants.evil.auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret:?}"
+    )?;
+    writeln!(text, "[tenants.evil.handlers.event]\ncomponent = {hostile:?}")?;
+    Ok(text)
+}
+
+async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[Rc<Attack>]) -> Result<Report> {
+    let (sockets, _) = connect_all(target, LAYOUT).await?;
+    let mut crowd = Crowd::join(sockets, LAYOUT).await?;
+    let pace = Duration::from_millis(args.every_ms);
+    let attackers = Attackers::connect(target.address, secret, args.attackers, pace).await?;
+    let window = Timing {
+        warm_up: Duration::ZERO,
+        window: Duration::from_secs(args.seconds),
+    };
+    crowd
+        .paced(
+            target.pid,
+            Timing {
+                window: WARM_UP,
+                ..window
+            },
+            PER_SECOND,
+        )
+        .await?;
+    let mut report = Report::default();
+    for round in 1..=args.rounds {
+        for attack in attacks {
+            let quiet = crowd.paced(target.pid, window, PER_SECOND).await?;
+            report.quiet(quiet)?;
+            attackers.begin(attack);
+            let attacked = crowd.paced(target.pid, window, PER_SECOND).await;
+            let answers = attackers.end();
+            let attacked: Paced = attacked.with_context(|| format!("during {}", attack.name))?;
+            eprintln!(
+                "round {round} of {}: {}: {}",
+                args.rounds,
+                attack.name,
+                report::one_line(&attacked, &answers)
+            );
+            report.attacked(&attack.name, attacked, answers)?;
+            sleep(REST).await;
+        }
+    }
+    crowd.leave().await?;
+    attackers.leave().await?;
+    Ok(report)
+}

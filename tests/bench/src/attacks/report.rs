@@ -1,0 +1,160 @@
+//! What was measured, for a reader.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+
+use super::PER_SECOND;
+use super::attacker::Answers;
+use crate::args::AttacksArgs;
+use crate::machine::Machine;
+use crate::measure::{Metric, Paced, milliseconds};
+use crate::server::Launcher;
+
+/// Windows of one kind.
+#[derive(Default)]
+struct Windows {
+    /// Of all of them, in microseconds.
+    latency: Option<Histogram<u64>>,
+    /// Of each, in milliseconds.
+    p99: Vec<f64>,
+    /// The server's processor time in each, as a share of one core.
+    cpu: Vec<f64>,
+    answers: Answers,
+}
+
+/// All windows.
+#[derive(Default)]
+pub(crate) struct Report {
+    quiet: Windows,
+    /// In the order of `tests/attacks.json`.
+    attacks: Vec<(String, Windows)>,
+}
+
+impl Windows {
+    fn add(&mut self, paced: Paced, answers: Answers) -> Result<()> {
+        self.p99.push(milliseconds(&paced.latency, 0.99));
+        self.cpu.extend(paced.metrics.get(&Metric::ServerCpuShare));
+        match &mut self.latency {
+            Some(latency) => latency.add(paced.latency).context("latencies of two windows")?,
+            None => self.latency = Some(paced.latency),
+        }
+        for (code, count) in answers {
+            *self.answers.entry(code).or_default() += count;
+        }
+        Ok(())
+    }
+
+    fn quantile(&self, quantile: f64) -> f64 {
+        self.latency
+            .as_ref()
+            .map_or(f64::NAN, |latency| milliseconds(latency, quantile))
+    }
+
+    fn row(&self, name: &str, quiet: &Self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99) = (self.quantile(0.5), self.quantile(0.99));
+        let cpu = self.cpu.iter().sum::<f64>() / self.cpu.len() as f64 * 100.0;
+        let rounds = self
+            .p99
+            .iter()
+            .map(|p99| format!("{p99:.1}"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let ratio = p99 / quiet.quantile(0.99);
+        write!(
+            out,
+            "{name:<28}{p50:>8.2}{p99:>8.2}{ratio:>7.2}{cpu:>7.0} %  {}",
+            said(&self.answers)
+        )?;
+        writeln!(out, "{}({rounds})", if self.answers.is_empty() { "" } else { " " })
+    }
+}
+
+impl Report {
+    pub(crate) fn quiet(&mut self, paced: Paced) -> Result<()> {
+        self.quiet.add(paced, Answers::new())
+    }
+
+    pub(crate) fn attacked(&mut self, name: &str, paced: Paced, answers: Answers) -> Result<()> {
+        let at = self
+            .attacks
+            .iter()
+            .position(|(known, _)| known == name)
+            .unwrap_or_else(|| {
+                self.attacks.push((name.to_owned(), Windows::default()));
+                self.attacks.len() - 1
+            });
+        match self.attacks.get_mut(at) {
+            Some((_, windows)) => windows.add(paced, answers),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "{:<28}{:>8}{:>8}{:>7}{:>9}  answers to the attacker (p99 of each window)",
+            "", "p50, ms", "p99, ms", "ratio", "CPU"
+        )?;
+        self.quiet.row("quiet", &self.quiet, out)?;
+        for (name, windows) in &self.attacks {
+            windows.row(name, &self.quiet, out)?;
+        }
+        write!(
+            out,
+            "ratio: p99 to that of all quiet windows; none of the tenant's messages was lost, doubled or refused"
+        )
+    }
+}
+
+/// What to know before reading the figures.
+pub(crate) fn preface(machine: &Machine, launcher: &Launcher, args: &AttacksArgs) -> String {
+    let mut text = format!(
+        "{}, Linux {}, database on {}\n",
+        machine.processor,
+        machine.kernel,
+        launcher.file_system().unwrap_or_else(|_| "unknown".to_owned())
+    );
+    // Writing to text does not fail.
+    let _ = match machine.cores {
+        Some(cores) => write!(text, "server on core {}, load on core {}", cores.server, cores.load),
+        None => write!(text, "server and load share all cores"),
+    };
+    let AttacksArgs {
+        seconds,
+        rounds,
+        attackers,
+        every_ms,
+        ..
+    } = args;
+    let _ = write!(
+        text,
+        "; a tenant with {PER_SECOND} messages/s beside one whose {attackers} connections send an event every {every_ms} ms, \
+         all at once; {rounds} windows of {seconds} s each, with as many quiet ones"
+    );
+    text
+}
+
+/// One window in one line, for whoever watches.
+pub(crate) fn one_line(paced: &Paced, answers: &BTreeMap<String, u64>) -> String {
+    format!(
+        "p50 {:.2}, p99 {:.2}, max {:.2} ms; the load was late by {:.2} ms at most; {}",
+        milliseconds(&paced.latency, 0.5),
+        milliseconds(&paced.latency, 0.99),
+        milliseconds(&paced.latency, 1.0),
+        paced.lag.as_secs_f64() * 1e3,
+        said(answers)
+    )
+}
+
+fn said(answers: &Answers) -> String {
+    answers
+        .iter()
+        .map(|(code, count)| format!("{code} {count}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
