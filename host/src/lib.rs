@@ -59,3 +59,6 @@ pub mod id;
 
 // Tasks without which the server is no server.
 pub mod vital;
+
+// The tasks of one tenant take turns with those of the others.
+pub mod turns;

@@ -1,6 +1,7 @@
 //! Tasks without which the server is no server.
 
 use std::future::Future;
+use std::io::Write as _;
 
 use tokio::task::JoinHandle;
 
@@ -16,6 +17,8 @@ pub fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static
             && error.is_panic()
         {
             tracing::error!(name, "a vital task has failed; leaving");
+            // The log may not come to write it any more.
+            let _ = writeln!(std::io::stderr(), "parlance: a vital task has failed: {name}; leaving");
             std::process::exit(EXIT_SOFTWARE);
         }
     })

@@ -24,6 +24,8 @@ const server = await startTenants({
 const victim = await member(server, 'good', 'victim');
 const attackers = [];
 for (let n = 0; n < AT_ONCE; n += 1) attackers.push(await member(server, 'evil', `attacker-${n}`));
+// What they emit goes to all of them.
+for (const attacker of attackers) await attacker.join('evil');
 
 const warm = freshRoom('warm');
 await victim.join(warm);

@@ -41,6 +41,11 @@ pub struct Packet {
     pub attachments: Vec<Bytes>,
 }
 
+/// What a write weighs besides its bytes: a row and its places in indices.
+const WRITE: usize = 512;
+/// What any other effect weighs besides its bytes.
+const OTHER: usize = 64;
+
 /// One thing that is to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -90,6 +95,23 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// What it weighs on its way, in bytes, about: what it keeps or sends, and for each write what a row costs.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let own = match self {
+            Self::Post(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
+            Self::KvSet { value, .. } => value.len(),
+            Self::Emit { packet, .. } => packet.text.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>(),
+            Self::MarkRead { .. }
+            | Self::KvDelete { .. }
+            | Self::KvIncrement { .. }
+            | Self::Join(_)
+            | Self::Leave(_)
+            | Self::SetPresence(_) => 0,
+        };
+        own.saturating_add(if self.is_durable() { WRITE } else { OTHER })
+    }
+
     /// Whether the store has to be told before anybody may see it.
     #[must_use]
     pub fn is_durable(&self) -> bool {

@@ -3,8 +3,10 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::{DevArgs, Failure, ServeArgs};
@@ -57,22 +59,58 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
 }
 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
-    log_to_stderr(&config)?;
+    let log = log_to_stderr(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the threads of the server could not be started")?;
+    runtime.spawn(watch_log(log.lost));
     let result = runtime.block_on(app::run(config, development));
     // Reader threads and reloading may still hold something; the data is safe by now.
     runtime.shutdown_background();
+    // What was said last is written before the process says why it ends.
+    drop(log.writer);
     Ok(result?)
 }
 
-fn log_to_stderr(config: &Config) -> Result<(), Failure> {
+/// Lines of the log that wait to be written. Whoever has something to say never waits: what is too much is lost, and
+/// said so.
+const LOG_LINES: usize = 8192;
+/// How often is looked whether lines were lost.
+const LOG_LOOK: Duration = Duration::from_secs(5);
+
+/// The log as it is written by a thread of its own: a slow reader of standard error must hold up nobody.
+struct Log {
+    /// Writes what waits when it is dropped.
+    writer: WorkerGuard,
+    lost: ErrorCounter,
+}
+
+/// Says how many lines were lost, whenever there are more of them.
+async fn watch_log(lost: ErrorCounter) {
+    let mut said = 0;
+    loop {
+        tokio::time::sleep(LOG_LOOK).await;
+        let lines = lost.dropped_lines();
+        if lines > said {
+            tracing::warn!(
+                lines = lines.saturating_sub(said),
+                "lines of the log were lost: whoever reads standard error is too slow for them"
+            );
+            said = lines;
+        }
+    }
+}
+
+fn log_to_stderr(config: &Config) -> Result<Log, Failure> {
     let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let (lines, writer) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LOG_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let lost = lines.error_counter();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let set = match config.log.format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
         LogFormat::Text => {
@@ -84,5 +122,5 @@ fn log_to_stderr(config: &Config) -> Result<(), Failure> {
     if let Err(error) = set {
         let _ = writeln!(std::io::stderr(), "the log was set up before: {error}");
     }
-    Ok(())
+    Ok(Log { writer, lost })
 }

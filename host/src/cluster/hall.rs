@@ -7,9 +7,10 @@ mod serve;
 mod state;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::bus::{Bus, Inbound};
 use super::connection::{Connection, Outgoing};
@@ -19,12 +20,10 @@ use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
 use crate::store::{Store, Written};
+use crate::turns::metered;
 use state::State;
 
 pub use fleet::FleetLimits;
-
-/// Deliveries waiting for the hall; the committer waits when it is full.
-const MAILBOX: usize = 1024;
 
 /// An event whose writes, if any, are durable, or which has failed.
 pub struct Delivery {
@@ -45,10 +44,20 @@ pub struct Delivery {
     pub floors: Vec<(RoomId, u64)>,
     /// Told what became of the event once it is visible.
     pub done: Option<oneshot::Sender<Result<(), EventError>>>,
+    /// Its share of what the tenant may have on the way, given back when it is visible.
+    pub room: Option<OwnedSemaphorePermit>,
     /// When the packet came.
     pub received: Instant,
     /// The same, in milliseconds since the Unix epoch.
     pub at_ms: u64,
+}
+
+impl Delivery {
+    /// What its effects weigh, in bytes, about; at least 1.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add)
+    }
 }
 
 enum Mail {
@@ -102,10 +111,24 @@ pub struct Fleet {
     pub limits: FleetLimits,
 }
 
+/// What a hall has used and nobody has been charged for.
+#[derive(Debug, Default)]
+struct Used {
+    /// Nanoseconds of processor time.
+    cpu: AtomicU64,
+    /// Bytes for clients, each client's counted.
+    bytes: AtomicU64,
+}
+
 /// The way to a tenant's hall. Cheap to clone; the hall ends with the last clone.
+///
+/// Nobody waits for a hall to take something: what waits in it is bounded by what is let in. An event that others see
+/// holds a share of what its tenant may have on the way ([`Delivery::room`]), and a connection's task does nothing else
+/// until what it asks is answered.
 #[derive(Clone)]
 pub struct Hall {
-    mailbox: mpsc::Sender<Mail>,
+    mailbox: mpsc::UnboundedSender<Mail>,
+    used: Arc<Used>,
     in_fleet: bool,
 }
 
@@ -113,16 +136,26 @@ impl Hall {
     /// Opens a hall; without `fleet` that of the only node.
     #[must_use]
     pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>) -> Self {
-        let (mailbox, mail) = mpsc::channel(MAILBOX);
+        let (mailbox, mail) = mpsc::unbounded_channel();
         let in_fleet = fleet.is_some();
+        let used = Arc::new(Used::default());
+        let charged = used.clone();
         let task = async move {
-            match fleet {
-                None => State::alone(metrics).run(mail).await,
-                Some(fleet) => fleet::run(tenant, metrics, fleet, mail).await,
-            }
+            let bytes = charged.clone();
+            let life = async move {
+                match fleet {
+                    None => State::alone(metrics, bytes).run(mail).await,
+                    Some(fleet) => fleet::run(tenant, metrics, bytes, fleet, mail).await,
+                }
+            };
+            metered(life, &charged.cpu).await;
         };
         crate::vital::spawn("hall", task);
-        Self { mailbox, in_fleet }
+        Self {
+            mailbox,
+            used,
+            in_fleet,
+        }
     }
 
     /// Whether there may be other nodes.
@@ -131,24 +164,34 @@ impl Hall {
         self.in_fleet
     }
 
-    async fn post(&self, mail: Mail) -> Result<(), HallGone> {
-        self.mailbox.send(mail).await.map_err(|_| HallGone)
+    /// What the hall has used since this was asked last: processor time, and bytes for clients.
+    #[must_use]
+    pub fn take_used(&self) -> (Duration, u64) {
+        let take = |sum: &AtomicU64| match sum.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => sum.swap(0, Ordering::Relaxed),
+        };
+        (Duration::from_nanos(take(&self.used.cpu)), take(&self.used.bytes))
+    }
+
+    fn post(&self, mail: Mail) -> Result<(), HallGone> {
+        self.mailbox.send(mail).map_err(|_| HallGone)
     }
 
     /// Makes events visible, in order.
     ///
     /// # Errors
     /// When the hall is gone.
-    pub async fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), HallGone> {
-        self.post(Mail::Deliver(deliveries)).await
+    pub fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), HallGone> {
+        self.post(Mail::Deliver(deliveries))
     }
 
     /// A connection has come.
     ///
     /// # Errors
     /// When the hall is gone.
-    pub async fn arrive(&self, connection: Arc<Connection>, now: u64) -> Result<(), HallGone> {
-        self.post(Mail::Arrive { connection, now }).await
+    pub fn arrive(&self, connection: Arc<Connection>, now: u64) -> Result<(), HallGone> {
+        self.post(Mail::Arrive { connection, now })
     }
 
     /// A connection has gone: it leaves all rooms, and its user may be offline. Returns when that is done.
@@ -157,7 +200,7 @@ impl Hall {
     /// When the hall is gone.
     pub async fn depart(&self, connection: Arc<Connection>, now: u64) -> Result<(), HallGone> {
         let (done, wait) = oneshot::channel();
-        self.post(Mail::Depart { connection, now, done }).await?;
+        self.post(Mail::Depart { connection, now, done })?;
         wait.await.map_err(|_| HallGone)
     }
 
@@ -167,7 +210,7 @@ impl Hall {
     ///
     /// # Errors
     /// When the hall is gone.
-    pub async fn release(
+    pub fn release(
         &self,
         connection: Arc<Connection>,
         room: RoomId,
@@ -184,7 +227,7 @@ impl Hall {
             last_seq,
             first,
         };
-        let posted = self.post(mail).await;
+        let posted = self.post(mail);
         if posted.is_err() {
             connection.settle();
         }
@@ -195,16 +238,16 @@ impl Hall {
     ///
     /// # Errors
     /// When the hall is gone.
-    pub async fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
-        self.post(Mail::Hold { connection, room }).await
+    pub fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
+        self.post(Mail::Hold { connection, room })
     }
 
     /// Something that is said to every node, here by this one: an event, a question, an order.
     ///
     /// # Errors
     /// When the hall is gone.
-    pub async fn hear(&self, inbound: Inbound) -> Result<(), HallGone> {
-        self.post(Mail::Hear(inbound)).await
+    pub fn hear(&self, inbound: Inbound) -> Result<(), HallGone> {
+        self.post(Mail::Hear(inbound))
     }
 
     /// Users in a room, each once.
@@ -213,7 +256,7 @@ impl Hall {
     /// When the hall is gone.
     pub async fn members(&self, room: RoomId, limit: usize) -> Result<Vec<UserId>, HallGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Mail::Members { room, limit, reply }).await?;
+        self.post(Mail::Members { room, limit, reply })?;
         wait.await.map_err(|_| HallGone)
     }
 
@@ -223,7 +266,7 @@ impl Hall {
     /// When the hall is gone.
     pub async fn presence(&self, asker: UserId, users: Vec<UserId>) -> Result<Vec<PresenceState>, HallGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Mail::Presence { asker, users, reply }).await?;
+        self.post(Mail::Presence { asker, users, reply })?;
         wait.await.map_err(|_| HallGone)
     }
 }

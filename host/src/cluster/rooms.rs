@@ -45,7 +45,12 @@ struct Room {
 #[derive(Default)]
 pub(super) struct Rooms {
     rooms: HashMap<RoomId, Room>,
+    /// Bytes that were sent and not accounted for yet, each recipient's counted.
+    sent: u64,
 }
+
+/// What a packet costs besides its bytes, about: its place in a queue, its header, its frame.
+const PACKET_BYTES: usize = 64;
 
 /// What a room still waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,16 @@ pub(super) enum Gap {
 }
 
 impl Rooms {
+    /// So many clients were sent this.
+    pub(super) fn count_sent(&mut self, outgoing: &Outgoing, clients: usize) {
+        self.sent += weight(outgoing, clients);
+    }
+
+    /// Bytes that were sent since this was asked last.
+    pub(super) fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
+    }
+
     /// Puts the connection in, held or live. Gives whether its user was not in the room before; `None` when the
     /// connection was in already.
     pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) -> Option<bool> {
@@ -138,7 +153,7 @@ impl Rooms {
         outgoing: &Outgoing,
     ) {
         if let Some(room) = self.rooms.get_mut(room) {
-            send(&mut room.members, &Due { seq, except, outgoing });
+            self.sent += send(&mut room.members, &Due { seq, except, outgoing });
         }
     }
 
@@ -148,14 +163,16 @@ impl Rooms {
             return Gap::None;
         };
         let Room { members, order } = room;
-        order.offer(seq, outgoing, &mut |due| send(members, &due));
+        let sent = &mut self.sent;
+        order.offer(seq, outgoing, &mut |due| *sent += send(members, &due));
         gap(order)
     }
 
     /// Another packet of a room: it does not overtake the messages before it.
     pub(super) fn follow(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
         if let Some(Room { members, order }) = self.rooms.get_mut(room) {
-            order.follow(except, outgoing, &mut |due| send(members, &due));
+            let sent = &mut self.sent;
+            order.follow(except, outgoing, &mut |due| *sent += send(members, &due));
         }
     }
 
@@ -164,7 +181,8 @@ impl Rooms {
         let Some(Room { members, order }) = self.rooms.get_mut(room) else {
             return Gap::None;
         };
-        order.begin(last, &mut |due| send(members, &due));
+        let sent = &mut self.sent;
+        order.begin(last, &mut |due| *sent += send(members, &due));
         gap(order)
     }
 
@@ -181,7 +199,8 @@ impl Rooms {
             let last = order
                 .first_pending()
                 .map_or(last, |first| last.min(first.saturating_sub(1)));
-            order.begin(last, &mut |due| send(members, &due));
+            let sent = &mut self.sent;
+            order.begin(last, &mut |due| *sent += send(members, &due));
         }
         gap(order)
     }
@@ -215,6 +234,7 @@ impl Rooms {
                 }
             }
         }
+        self.sent += weight(outgoing, told.len());
     }
 
     /// Users in the room, each once.
@@ -233,13 +253,20 @@ impl Rooms {
     }
 }
 
-fn send(members: &mut [Member], due: &Due<'_>) {
-    for member in members {
+/// What it weighs for so many clients.
+fn weight(outgoing: &Outgoing, clients: usize) -> u64 {
+    (outgoing.len().saturating_add(PACKET_BYTES) as u64).saturating_mul(clients as u64)
+}
+
+/// Gives the bytes that were sent, each member's counted.
+fn send(members: &mut [Member], due: &Due<'_>) -> u64 {
+    for member in members.iter_mut() {
         if due.except.is_some_and(|except| Arc::ptr_eq(except, &member.connection)) {
             continue;
         }
         member.send(due.seq, due.outgoing);
     }
+    weight(due.outgoing, members.len())
 }
 
 fn gap(order: &Order) -> Gap {

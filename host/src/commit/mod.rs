@@ -1,10 +1,12 @@
 //! Effects → store → hall: nothing is visible before it is durable (promise 2).
 //!
-//! One task gathers what the handlers of all tenants asked for, in the order in which they finished, and gives it
-//! to the store in batches: while one batch is being made durable the next one gathers. A batch then goes to the
-//! halls in that same order, so that what members of a room see follows `seq` (promise 3).
+//! One task gathers what the handlers asked for, each tenant's in the order in which they finished, and gives it to the
+//! store in batches: while one batch is being made durable the next one gathers. A batch then goes to the halls in that
+//! same order, so that what members of a room see follows `seq` (promise 3). Tenants take turns for a place in a batch,
+//! and nobody here waits for a hall: no tenant can hold up what others commit.
 
 mod outage;
+mod waiting;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,9 +21,7 @@ use crate::id::TenantId;
 use crate::metrics::Metrics;
 use crate::store::{Refusal, StorageQuota, Store, StoreError, Unit, Write, Written};
 use outage::Outage;
-
-/// Jobs waiting for the committer; handlers' tasks wait when it is full.
-const WAITING: usize = 4096;
+use waiting::Waiting;
 
 /// After how long an event that found no room in the store may be tried again: somebody has to make room first.
 const QUOTA_RETRY: Duration = Duration::from_secs(60);
@@ -43,37 +43,45 @@ pub struct Job {
 /// The way to the committer. Cheap to clone; the committer ends when the last clone is gone and all is delivered.
 #[derive(Clone)]
 pub struct Committer {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
 }
 
 impl Committer {
     /// Starts the task. `batch` is the most events of one transaction.
     #[must_use]
     pub fn start(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize) -> (Self, tokio::task::JoinHandle<()>) {
-        let (jobs, waiting) = mpsc::channel(WAITING);
-        let task = crate::vital::spawn("committer", run(store, metrics, batch, waiting));
+        let (jobs, arrivals) = mpsc::unbounded_channel();
+        let task = crate::vital::spawn("committer", run(store, metrics, batch, arrivals));
         (Self { jobs }, task)
     }
 
-    /// Hands an event over, after all that were handed over before. Counts as unsettled on its connection until it
-    /// is visible.
-    pub async fn submit(&self, job: Job) {
+    /// Hands an event over, after all that its tenant handed over before. Counts as unsettled on its connection until
+    /// it is visible. Never waits: what a tenant may have on the way bounds what waits here.
+    pub fn submit(&self, job: Job) {
         job.delivery.connection.begin();
-        if let Err(mpsc::error::SendError(job)) = self.jobs.send(job).await {
+        if let Err(mpsc::error::SendError(job)) = self.jobs.send(job) {
             // Only at the very end of a shutdown, when nobody is connected any more.
             job.delivery.connection.settle();
         }
     }
 }
 
-async fn run(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize, mut waiting: mpsc::Receiver<Job>) {
+async fn run(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize, mut arrivals: mpsc::UnboundedReceiver<Job>) {
+    let mut waiting = Waiting::default();
     let mut jobs = Vec::with_capacity(batch);
     let mut outage = Outage::default();
-    while waiting.recv_many(&mut jobs, batch).await > 0 {
-        gather(&mut waiting, &mut jobs, batch).await;
+    loop {
+        if waiting.is_empty() {
+            match arrivals.recv().await {
+                Some(job) => waiting.push(job),
+                None => return,
+            }
+        }
+        gather(&mut arrivals, &mut waiting, batch).await;
+        waiting.fill(&mut jobs, batch);
         let results = write(&*store, &metrics, &mut outage, &jobs).await;
         for (hall, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
-            if hall.deliver(deliveries).await.is_err() {
+            if hall.deliver(deliveries).is_err() {
                 tracing::error!("a tenant's hall is gone; its members are not told of what was committed");
             }
         }
@@ -82,16 +90,14 @@ async fn run(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize, mut wai
 
 /// Lets everything that is ready to run hand its job over first, since a transaction costs much the same however
 /// much is in it. On a quiet server nothing is ready and this waits for nothing; on a busy one it bounds the cost.
-async fn gather(waiting: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, batch: usize) {
+async fn gather(arrivals: &mut mpsc::UnboundedReceiver<Job>, waiting: &mut Waiting, batch: usize) {
     for _ in 0..ROUNDS {
-        let before = jobs.len();
+        let before = waiting.len();
         tokio::task::yield_now().await;
-        while jobs.len() < batch
-            && let Ok(job) = waiting.try_recv()
-        {
-            jobs.push(job);
+        while let Ok(job) = arrivals.try_recv() {
+            waiting.push(job);
         }
-        if jobs.len() == before || jobs.len() >= batch {
+        if waiting.len() == before || waiting.len() >= batch {
             return;
         }
     }

@@ -238,13 +238,22 @@ section! {
     events_per_second: usize = 5000, Count(1, 10_000_000);
     /// Events at once.
     event_burst: usize = 10_000, Count(1, 10_000_000);
-    /// Processor time of its handlers in a second: more than 1s is more than one processor.
+    /// Processor time in a second, of its handlers and of sending what they have sent: more than 1s is more than one
+    /// processor.
     guest_cpu: Duration = "500ms", Time(millis(1), secs(1000));
     /// Handlers that run at once; further events wait.
     instances: usize = 32, Count(1, 10_000);
     /// Bytes of what its handlers log, and of the traces of those that are stopped, in a second; the rest is left out,
     /// and how much that was is said.
     log_bytes_per_second: usize = "64KiB", Size(KIB, GIB);
+    /// Bytes that its events write to the store in a second; each write counts as 512 bytes more.
+    write_bytes_per_second: usize = "8MiB", Size(KIB, GIB);
+    /// Bytes that go out to its clients in a second, each client's counted, and 64 bytes more for each packet.
+    outbound_bytes_per_second: usize = "32MiB", Size(KIB, GIB);
+    /// Bytes of its events that wait for their handlers.
+    queued_bytes: usize = "64MiB", Size(MIB, 64 * GIB);
+    /// Bytes of what its events do that are on the way to the store and to clients; further events wait.
+    in_flight_bytes: usize = "8MiB", Size(64 * KIB, GIB);
     /// Bytes of stored messages.
     message_bytes: usize = "10GiB", Size(KIB, 1024 * 1024 * GIB);
     /// Bytes of key-value data.

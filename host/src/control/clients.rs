@@ -106,7 +106,7 @@ impl Control {
     }
 
     async fn hear(&self, tenant: &Tenant, inbound: Inbound) -> Answer<()> {
-        tenant.hall.hear(inbound).await.map_err(|_| stopping())
+        tenant.hall.hear(inbound).map_err(|_| stopping())
     }
 }
 

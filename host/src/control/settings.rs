@@ -83,6 +83,10 @@ fn quota(config: &TenantConfig) -> TenantQuota {
         guest_cpu: quota.guest_cpu,
         instances: quota.instances,
         log_bytes_per_second: quota.log_bytes_per_second,
+        write_bytes_per_second: quota.write_bytes_per_second,
+        outbound_bytes_per_second: quota.outbound_bytes_per_second,
+        queued_bytes: quota.queued_bytes,
+        in_flight_bytes: quota.in_flight_bytes,
         storage: StorageQuota {
             message_bytes: quota.message_bytes as u64,
             kv_bytes: quota.kv_bytes as u64,

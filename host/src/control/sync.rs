@@ -16,7 +16,7 @@ use crate::cluster::Hall;
 use crate::config::TenantConfig;
 use crate::sandbox::Handler;
 use crate::store::catalog::{Record, RecordKind};
-use crate::tenant::{Routes, Tenant};
+use crate::tenant::{Routes, Runs, Tenant};
 
 /// How often the catalog is asked whether another node has changed it: so long may a decision take to get around.
 const LOOK: Duration = Duration::from_secs(1);
@@ -66,6 +66,10 @@ impl Control {
             hall,
             parts.metrics.tenant(&config.name),
             base.clone(),
+            Runs {
+                aside: parts.sandbox.aside(),
+                store: parts.store.clone(),
+            },
         ));
         tenant.set_suspended(document.suspended);
         parts.server.open(tenant.clone());

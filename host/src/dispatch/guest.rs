@@ -12,7 +12,7 @@ use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::logs::LogLine;
-use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap, TrapKind};
+use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap};
 use crate::store::{Page, Range, StoreError};
 use crate::tenant::Place;
 
@@ -106,7 +106,7 @@ async fn release(
     already: bool,
 ) {
     let (hall, connection) = (&session.tenant.hall, &session.connection);
-    if already && let Err(gone) = hall.hold(connection.clone(), room.clone()).await {
+    if already && let Err(gone) = hall.hold(connection.clone(), room.clone()) {
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
@@ -129,7 +129,7 @@ async fn release(
     } else {
         last_seq
     };
-    if let Err(gone) = hall.release(connection.clone(), room, from_seq, known, first).await {
+    if let Err(gone) = hall.release(connection.clone(), room, from_seq, known, first) {
         tracing::debug!(%gone, "a join was not completed");
     }
 }
@@ -140,7 +140,7 @@ pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
 /// The room's last message, and what came after `after`.
 async fn missed(session: &Session, room: &RoomId, after: Option<u64>) -> Result<(u64, Page), StoreError> {
-    let (store, tenant) = (&session.services.store, session.tenant.id());
+    let (store, tenant) = (&session.tenant.store, session.tenant.id());
     let last_seq = store.last_seq(tenant, room).await?;
     let page = match after {
         Some(after) if after < last_seq => {
@@ -194,6 +194,8 @@ async fn decide(
     let settings = session.tenant.settings();
     // Closed never: then it is as if there were no such limit.
     let _instance = settings.instances.acquire().await;
+    // What was let in while there was time left may find that others have used it up.
+    session.tenant.has_time()?;
     let limits = &settings.call_limits;
     let call = Call {
         identity,
@@ -201,13 +203,15 @@ async fn decide(
         handler: handler.info().clone(),
         now_ms: arrival.at_ms,
         chance: session.services.chance.clone(),
-        store: session.services.store.clone(),
+        store: session.tenant.store.clone(),
         surroundings: session.clone(),
         limits: limits.clone(),
         effects: Effects::with_allowance(limits.effects, limits.output),
         logs: Logs::with_allowance(limits.log_bytes),
     };
-    let outcome = handler.call(input, call, &settings.guest_limits).await;
+    let outcome = handler
+        .call(input, call, &settings.guest_limits, &session.tenant.aside)
+        .await;
     session.tenant.spend(outcome.usage.cpu);
     handler.record.count(failed(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
@@ -234,7 +238,7 @@ async fn decide(
 
 /// Whether the version is to blame: not for its refusals, and not when the host could not run it.
 fn failed(outcome: &Outcome) -> bool {
-    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind != TrapKind::Host)
+    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_the_versions())
 }
 
 /// The log has the cause; the client has a code and the event's number to ask about.

@@ -63,7 +63,7 @@ pub(super) async fn history(
         before,
         limit,
     };
-    match session.services.store.history(session.tenant.id(), &id, range).await {
+    match session.tenant.store.history(session.tenant.id(), &id, range).await {
         Ok(page) => answer(session, &arrival, history_reply(&page.cut(guest::PAGE_BYTES))),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), connection = %session.connection.id, event = arrival.number, "history cannot be read");
@@ -76,13 +76,14 @@ pub(super) async fn history(
 /// `refresh-token`: a newer token of the same user of the same tenant.
 pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, token: &str) {
     in_turn(session).await;
-    let error = match session
-        .tenant
-        .settings()
-        .authenticator
-        .verify_fresh(token, arrival.at_ms)
-        .await
-    {
+    let settings = session.tenant.settings();
+    let mut verified = settings.authenticator.verify_fresh(token, arrival.at_ms).await;
+    // Keys and revocations may be others after the wait for published keys.
+    let now = session.tenant.settings();
+    if !Arc::ptr_eq(&settings, &now) {
+        verified = now.authenticator.verify(token, arrival.at_ms);
+    }
+    let error = match verified {
         Ok(identity) if identity.user() == session.connection.identity.load().user() => {
             let expires_at = identity.expires_at_ms();
             session.connection.identity.store(Arc::new(identity));
@@ -110,13 +111,8 @@ fn arrival(session: &Session, event: &'static str) -> Arrival {
 /// The connection is open.
 pub(super) async fn arrive(session: &Arc<Session>) {
     let arrival = arrival(session, "connect");
-    if session
-        .tenant
-        .hall
-        .arrive(session.connection.clone(), arrival.at_ms)
-        .await
-        .is_ok()
-    {
+    let connection = session.connection.clone();
+    if session.tenant.hall.arrive(connection, arrival.at_ms).is_ok() {
         guest::presence(session, arrival, Change::Connected).await;
     }
 }

@@ -68,6 +68,10 @@ async fn event(session: &Arc<Session>, packet: Packet) {
         let error = EventError::new(Code::Denied, "the token has expired; send a new one with refresh-token");
         return fail(session, arrival, error).await;
     }
+    // What was sent before is no way around either.
+    if let Some(why) = session.barred() {
+        return fail(session, arrival, EventError::new(Code::Denied, why)).await;
+    }
     match event {
         Event::GetPresence(users) => host::get_presence(session, arrival, &users).await,
         Event::History { room, before, limit } => host::history(session, arrival, &room, before, limit).await,
@@ -105,7 +109,7 @@ async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId
         if let Effect::Join(room) = effect
             && Some(room) != held_room
         {
-            match session.services.store.last_seq(session.tenant.id(), room).await {
+            match session.tenant.store.last_seq(session.tenant.id(), room).await {
                 Ok(last) => floors.push((room.clone(), last)),
                 // The hall finds it out when the store serves again.
                 Err(error) => tracing::debug!(%error, "a room's last message cannot be read"),
@@ -139,7 +143,7 @@ async fn submit(
     } else {
         (None, None)
     };
-    let delivery = Delivery {
+    let mut delivery = Delivery {
         connection: connection.clone(),
         effects,
         written: failure.map_or_else(|| Ok(Vec::new()), Err),
@@ -148,28 +152,27 @@ async fn submit(
         held_room,
         floors,
         done,
+        room: None,
         received,
         at_ms,
     };
+    // Here the tenant's own events wait when it has too much on the way, and nobody else's.
+    delivery.room = session.tenant.room_for(&delivery).await;
     let hall = session.tenant.hall.clone();
     // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
     if delivery.effects.iter().any(Effect::is_durable) || !connection.is_settled() {
-        session
-            .services
-            .committer
-            .submit(Job {
-                hall,
-                quota: session.tenant.settings().quota.storage,
-                delivery,
-            })
-            .await;
+        session.services.committer.submit(Job {
+            hall,
+            quota: session.tenant.settings().quota.storage,
+            delivery,
+        });
         return wait;
     }
     if let Err(error) = &delivery.written {
         session.services.metrics.failed(error.code);
     }
     connection.begin();
-    if hall.deliver(vec![delivery]).await.is_err() {
+    if hall.deliver(vec![delivery]).is_err() {
         connection.settle();
     }
     wait

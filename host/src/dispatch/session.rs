@@ -1,6 +1,6 @@
 //! One connection's events, one at a time and in the order sent (promise 5).
 //!
-//! An idle connection has no task: the first event starts one, which ends when the queue is empty.
+//! An idle connection has no task: the first event starts one among its tenant's, which ends when the queue is empty.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::store::Store;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
+use crate::turns::Slice;
 
 /// After how long a client whose queue was full may try again: a guess, as it depends on its own events.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
@@ -170,7 +171,8 @@ impl Session {
         if queue.closed {
             return;
         }
-        let bytes = queue.bytes.saturating_add(packet.len());
+        let length = packet.len();
+        let bytes = queue.bytes.saturating_add(length);
         let refusal = if packet.len() > limits.packet {
             let (got, max) = (packet.len(), limits.packet);
             Some(EventError::new(
@@ -189,8 +191,16 @@ impl Session {
                 "too many events are waiting; slow down",
                 QUEUE_FULL_RETRY,
             ))
+        } else if !self.tenant.queue(length) {
+            Some(EventError::limited(
+                Code::RateLimited,
+                "too many bytes of this tenant's events are waiting; slow down",
+                QUEUE_FULL_RETRY,
+            ))
         } else {
-            self.admit(&settings, packet.len()).err()
+            self.admit(&settings, length)
+                .inspect_err(|_| self.tenant.unqueue(length))
+                .err()
         };
         if let Some(error) = refusal {
             drop(queue);
@@ -293,6 +303,16 @@ impl Session {
             .has_expired(&self.connection.identity.load(), now_ms)
     }
 
+    /// Why nothing is done for this client any more, although it has not been disconnected yet.
+    #[must_use]
+    pub fn barred(&self) -> Option<&'static str> {
+        let identity = self.connection.identity.load();
+        if self.tenant.settings().authenticator.is_revoked(&identity) {
+            return Some("the token has been revoked");
+        }
+        self.tenant.is_suspended().then_some("the tenant is suspended")
+    }
+
     /// Whether nothing waits and nothing is under way, in either direction.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -303,14 +323,15 @@ impl Session {
     fn run_if_idle(self: &Arc<Self>, queue: &mut Queue) {
         if !queue.running && !queue.work.is_empty() {
             queue.running = true;
-            tokio::spawn(self.clone().run());
+            self.tenant.turns.spawn(|slice| self.clone().run(slice));
         }
     }
 
-    async fn run(self: Arc<Self>) {
+    async fn run(self: Arc<Self>, slice: Slice) {
         let _resume = Resume(self.clone());
         while let Some(work) = self.next() {
             super::handle(&self, work).await;
+            slice.share().await;
         }
     }
 
@@ -318,7 +339,10 @@ impl Session {
         let mut queue = self.queue.lock();
         let work = queue.work.pop_front();
         match &work {
-            Some(Work::Event(packet)) => queue.bytes = queue.bytes.saturating_sub(packet.len()),
+            Some(Work::Event(packet)) => {
+                queue.bytes = queue.bytes.saturating_sub(packet.len());
+                self.tenant.unqueue(packet.len());
+            }
             Some(Work::Connected | Work::Disconnected) => {}
             None => {
                 queue.running = false;
@@ -332,6 +356,13 @@ impl Session {
     /// Numbers this connection's events, for the log.
     pub(super) fn next_event(&self) -> u64 {
         self.events.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What is never handled, as when the process ends.
+        self.tenant.unqueue(self.queue.get_mut().bytes);
     }
 }
 

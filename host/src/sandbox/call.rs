@@ -20,6 +20,7 @@ use super::spending::{Spending, polled};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs};
 use crate::error::Code;
+use crate::turns::Turns;
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {
@@ -116,8 +117,9 @@ impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
     /// nothing behind but the outcome.
     ///
-    /// It runs on the calling task, unless events of this version run long as a rule: those have threads of their own.
-    pub async fn call(self: &Arc<Self>, input: Input<'_>, call: Call, limits: &GuestLimits) -> Outcome {
+    /// It runs on the calling task, unless events of this version run long as a rule: those have threads of their own,
+    /// where the tenant's turns are `aside` ([`Sandbox::aside`](super::Sandbox::aside)).
+    pub async fn call(self: &Arc<Self>, input: Input<'_>, call: Call, limits: &GuestLimits, aside: &Turns) -> Outcome {
         if !self.record.habit.is_long() {
             return self.call_here(input, call, limits, false).await;
         }
@@ -128,7 +130,7 @@ impl Handler {
                 .call_here(input.as_input(&attachments), call, &limits, true)
                 .await
         };
-        match self.sandbox.slow.run(running).await {
+        match aside.run(running).await {
             Some(outcome) => outcome,
             None => self.not_run(Logs::default(), "the sandbox is shutting down", Duration::ZERO),
         }
@@ -164,7 +166,11 @@ impl Handler {
         let handled = match tokio::time::timeout(limits.wall_time, run).await {
             Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
             Err(_) => Err(Trap {
-                kind: TrapKind::WallTime,
+                kind: if seated.guest.store.data().meter.held_up {
+                    TrapKind::HostTime
+                } else {
+                    TrapKind::WallTime
+                },
                 detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
             }),
         };

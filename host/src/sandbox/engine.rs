@@ -21,6 +21,7 @@ use super::slow::SlowThreads;
 use super::ticker::Ticker;
 use super::warm::{Places, WarmLimits};
 use super::wasi;
+use crate::turns::Turns;
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;
@@ -169,6 +170,14 @@ impl Sandbox {
     /// Ends instances that have waited for longer than `sandbox.warm_idle`. Call it now and then.
     pub fn retire_idle(&self) {
         self.places.sweep(self.limits.warm.idle);
+    }
+
+    /// Where one tenant's events run that take long as a rule: see [`Handler::call`](super::Handler::call).
+    #[must_use]
+    pub fn aside(&self) -> Turns {
+        let threads = slow_lane_width();
+        // The threads end with the sandbox; nothing runs any more then.
+        self.slow.turns(threads).unwrap_or_else(|| Turns::new(threads))
     }
 
     /// A store for one instance, with its limits armed and no event yet.

@@ -89,6 +89,8 @@ pub(super) struct Meter {
     table_elements: usize,
     pub(super) host_calls: u32,
     host_calls_max: u32,
+    /// What it waits for is the host's: the store, the hall, its turn. So it is not to blame for the time.
+    pub(super) held_up: bool,
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
     pub(super) memory_refused: bool,
     tick: Duration,
@@ -113,6 +115,7 @@ impl Meter {
             table_elements: 0,
             host_calls: 0,
             host_calls_max: limits.host_calls,
+            held_up: false,
             memory_refused: false,
             tick,
             slow_lane,
@@ -161,6 +164,7 @@ impl Meter {
         self.peak_memory = self.memory;
         self.host_calls = 0;
         self.host_calls_max = limits.host_calls;
+        self.held_up = false;
         self.memory_refused = false;
         self.rest();
     }
@@ -209,6 +213,7 @@ impl Meter {
     /// Counts a call of the host that cannot be refused; [`tick`] stops the guest when it was one too many.
     pub(super) fn count_host_call(&mut self) {
         self.host_calls = self.host_calls.saturating_add(1);
+        self.held_up = false;
     }
 
     fn has_called_too_often(&self) -> bool {
@@ -230,6 +235,7 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
     if meter.is_out_of_time() {
         return Err(Stopped::GuestTime.into());
     }
+    meter.held_up = true;
     if meter.slow {
         return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
     }

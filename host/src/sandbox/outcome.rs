@@ -24,6 +24,8 @@ pub enum TrapKind {
     GuestTime,
     /// It took too long, waiting included.
     WallTime,
+    /// The same, while it waited for the host: for the store, for other clients' events, for its turn.
+    HostTime,
     /// It trapped after its wish for more memory was refused, or asked for more in the first place.
     Memory,
     /// It overflowed its stack.
@@ -38,10 +40,11 @@ pub enum TrapKind {
 
 impl TrapKind {
     /// All of them, for metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Guest,
         Self::GuestTime,
         Self::WallTime,
+        Self::HostTime,
         Self::Memory,
         Self::Stack,
         Self::HostCalls,
@@ -56,6 +59,7 @@ impl TrapKind {
             Self::Guest => "guest",
             Self::GuestTime => "guest-time",
             Self::WallTime => "wall-time",
+            Self::HostTime => "host-time",
             Self::Memory => "memory",
             Self::Stack => "stack",
             Self::HostCalls => "host-calls",
@@ -64,11 +68,17 @@ impl TrapKind {
         }
     }
 
+    /// Whether the version is to blame, and not the host that could not serve it.
+    #[must_use]
+    pub fn is_the_versions(self) -> bool {
+        !matches!(self, Self::Host | Self::HostTime)
+    }
+
     /// What a client is told of it: a code, and words without the cause.
     #[must_use]
     pub fn told(self) -> (Code, &'static str) {
         match self {
-            Self::GuestTime | Self::WallTime => (Code::Timeout, "the handler did not finish in time"),
+            Self::GuestTime | Self::WallTime | Self::HostTime => (Code::Timeout, "the handler did not finish in time"),
             Self::Guest | Self::Memory | Self::Stack | Self::HostCalls | Self::Transfer | Self::Host => {
                 (Code::HandlerFailed, "the handler failed")
             }

@@ -5,12 +5,13 @@
 use std::io;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio_util::task::AbortOnDropHandle;
+
+use crate::turns::Turns;
 
 /// Steps below the server's own threads, of the 19 that there are.
 const NICENESS: i32 = 5;
 
-/// The threads. Their guests take turns at each tick.
+/// The threads. Their guests take turns at each tick, by tenant.
 pub(super) struct SlowThreads(Option<Runtime>);
 
 impl SlowThreads {
@@ -29,14 +30,9 @@ impl SlowThreads {
         Ok(Self(Some(runtime)))
     }
 
-    /// Runs the future there. `None` when the server stops; who ceases to wait ends it.
-    pub(super) async fn run<F>(&self, future: F) -> Option<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send,
-    {
-        let task = self.0.as_ref()?.spawn(future);
-        AbortOnDropHandle::new(task).await.ok()
+    /// A tenant's turns there: however many of its guests run long, those of others come as often.
+    pub(super) fn turns(&self, threads: usize) -> Option<Turns> {
+        Some(Turns::on(self.0.as_ref()?.handle().clone(), threads))
     }
 }
 

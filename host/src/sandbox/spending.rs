@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use crate::turns::thread_nanos;
 
 /// Processor time of one event.
 #[derive(Debug, Default)]
@@ -43,16 +43,6 @@ pub(super) async fn polled<F: Future>(future: F, spending: &Spending) -> F::Outp
         polled
     })
     .await
-}
-
-/// Nanoseconds that the calling thread has run.
-fn thread_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds
-        .unwrap_or_default()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanos.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,22 +2,29 @@
 
 mod log_budget;
 mod rate;
+mod reads;
 mod routes;
 mod settings;
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::cluster::Hall;
+use crate::capability::Effect;
+use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
+use crate::store::Store;
+use crate::turns::Turns;
+use reads::Reads;
 
 pub use log_budget::LogBudget;
 pub use rate::{Budget, Rate};
@@ -34,6 +41,12 @@ pub struct Tenant {
     pub hall: Hall,
     /// What it uses.
     pub metrics: TenantMetrics,
+    /// Its connections' tasks.
+    pub turns: Turns,
+    /// Its events that take long as a rule.
+    pub aside: Turns,
+    /// What its events read.
+    pub store: Arc<dyn Store>,
     settings: ArcSwap<Settings>,
     routes: ArcSwap<Routes>,
     suspended: AtomicBool,
@@ -42,6 +55,20 @@ pub struct Tenant {
     elsewhere: AtomicUsize,
     /// Connections of each user that has one.
     users: Mutex<HashMap<UserId, usize>>,
+    /// Bytes of the events that wait in its connections' queues.
+    queued: AtomicUsize,
+}
+
+fn limited(what: &'static str, wait: Duration) -> EventError {
+    EventError::limited(Code::RateLimited, what, wait)
+}
+
+/// What a tenant's events run on.
+pub struct Runs {
+    /// Where those run that take long as a rule: [`Sandbox::aside`](crate::sandbox::Sandbox::aside).
+    pub aside: Turns,
+    /// What they read.
+    pub store: Arc<dyn Store>,
 }
 
 /// A connection's place among its tenant's. Given back when it is dropped.
@@ -53,18 +80,22 @@ pub struct Seat {
 impl Tenant {
     /// Puts a tenant together.
     #[must_use]
-    pub fn new(settings: Settings, hall: Hall, metrics: TenantMetrics, routes: Routes) -> Self {
+    pub fn new(settings: Settings, hall: Hall, metrics: TenantMetrics, routes: Routes, runs: Runs) -> Self {
         metrics.limits(settings.quota.shown());
         Self {
             id: settings.authenticator.tenant().clone(),
             hall,
             metrics,
+            turns: Turns::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
+            aside: runs.aside,
+            store: Arc::new(Reads::of(runs.store)),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
             suspended: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             elsewhere: AtomicUsize::new(0),
             users: Mutex::default(),
+            queued: AtomicUsize::new(0),
         }
     }
 
@@ -120,18 +151,66 @@ impl Tenant {
     /// What the client is told, with the time to wait.
     pub fn admit(&self) -> Result<(), EventError> {
         let settings = self.settings.load();
-        let limited = |what: &'static str, wait| EventError::limited(Code::RateLimited, what, wait);
         settings
             .events
             .take(1)
             .map_err(|wait| limited("the tenant's events per second are used up", wait))?;
+        self.has_time()?;
+        settings
+            .writes
+            .admit()
+            .map_err(|wait| limited("the tenant's bytes written per second are used up", wait))?;
+        settings
+            .outbound
+            .admit()
+            .map_err(|wait| limited("the tenant's bytes to clients per second are used up", wait))
+    }
+
+    /// Whether the tenant has processor time left.
+    ///
+    /// # Errors
+    /// What the client is told, with the time to wait.
+    pub fn has_time(&self) -> Result<(), EventError> {
+        let (cpu, bytes) = self.hall.take_used();
+        if !cpu.is_zero() {
+            self.spend(cpu);
+        }
+        let settings = self.settings.load();
+        if bytes > 0 {
+            settings.outbound.spend(bytes);
+        }
         settings
             .cpu
             .admit()
             .map_err(|wait| limited("the tenant's processor time is used up", wait))
     }
 
-    /// Charges the tenant for what a handler has used.
+    /// Takes bytes of an event into the queue of one of its connections, or `false` when too many wait already.
+    pub fn queue(&self, bytes: usize) -> bool {
+        let most = self.settings.load().quota.queued_bytes;
+        let fits = |queued: usize| queued.checked_add(bytes).filter(|queued| *queued <= most);
+        self.queued
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_ok()
+    }
+
+    /// They do not wait any more.
+    pub fn unqueue(&self, bytes: usize) {
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Waits until the tenant may have this on the way as well, and charges it for what is to be written.
+    pub async fn room_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
+        let settings = self.settings.load_full();
+        let weight = delivery.weight();
+        if delivery.effects.iter().any(Effect::is_durable) {
+            settings.writes.spend(weight as u64);
+        }
+        // The semaphore is never closed.
+        settings.in_flight(weight).await
+    }
+
+    /// Charges the tenant for processor time.
     pub fn spend(&self, cpu: Duration) {
         self.settings.load().cpu.spend_time(cpu);
         self.metrics.spent(cpu);

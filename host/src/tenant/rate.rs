@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
 
 /// A bucket that fills steadily and that many take from.
 pub struct Rate {
@@ -50,30 +51,52 @@ impl Rate {
 /// nodes have let in: it can be overdrawn, and gives nothing more until that is made up for.
 pub struct Budget {
     rate: Rate,
+    /// What it is filled with in a second.
+    per_second: u64,
     /// Spent, and not taken from the bucket yet.
     owed: AtomicU64,
-    /// What is owed at most: beyond it, time is forgiven rather than nothing given for a long while.
+    /// What is owed at most: beyond it, what was spent is forgiven rather than nothing given for a long while.
     most: u64,
+    /// Held by who makes up for what is owed.
+    paying: Mutex<()>,
 }
+
+/// For how many seconds nothing is given at most, however much was spent.
+const MAKING_UP: u64 = 60;
 
 impl Budget {
     /// Fills with `per_second`, up to `burst`, and can be overdrawn by as much.
     #[must_use]
     pub fn new(per_second: usize, burst: usize) -> Self {
-        let rate = Rate::new(per_second, burst);
-        let most = u64::from(rate.full);
-        Self {
-            rate,
-            owed: AtomicU64::new(0),
-            most,
-        }
+        Self::of(per_second, burst, burst as u64)
     }
 
     /// Of processor time, in microseconds, `per_second` in each second, of which two seconds' worth can be saved up.
+    /// What events use that were let in before is made up for, whatever it is.
     #[must_use]
     pub fn of_time(per_second: Duration) -> Self {
-        let micros = usize::try_from(per_second.as_micros()).unwrap_or(usize::MAX);
-        Self::new(micros, micros.saturating_mul(2))
+        Self::of_two_seconds(usize::try_from(per_second.as_micros()).unwrap_or(usize::MAX))
+    }
+
+    /// Of bytes, the same.
+    #[must_use]
+    pub fn of_bytes(per_second: usize) -> Self {
+        Self::of_two_seconds(per_second)
+    }
+
+    fn of_two_seconds(per_second: usize) -> Self {
+        let most = (per_second as u64).saturating_mul(MAKING_UP);
+        Self::of(per_second, per_second.saturating_mul(2), most)
+    }
+
+    fn of(per_second: usize, burst: usize, most: u64) -> Self {
+        Self {
+            rate: Rate::new(per_second, burst),
+            per_second: (per_second as u64).max(1),
+            owed: AtomicU64::new(0),
+            most,
+            paying: Mutex::new(()),
+        }
     }
 
     /// Whether nothing is owed.
@@ -81,15 +104,26 @@ impl Budget {
     /// # Errors
     /// When it is overdrawn: after how long it is not, if nobody spends more.
     pub fn admit(&self) -> Result<(), Duration> {
-        let owed = self.owed.swap(0, Ordering::Relaxed);
-        if owed == 0 {
+        if self.owed.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
-        let taken = self.rate.take(usize::try_from(owed).unwrap_or(usize::MAX));
-        if taken.is_err() {
-            self.spend(owed);
+        // One pays at a time, or two would pay for the same.
+        let _paying = self.paying.lock();
+        loop {
+            let owed = self.owed.load(Ordering::Relaxed);
+            // The bucket never gives more at once than it holds.
+            let part = owed.min(u64::from(self.rate.full));
+            if part == 0 {
+                return Ok(());
+            }
+            self.rate
+                .take(usize::try_from(part).unwrap_or(usize::MAX))
+                .map_err(|wait| {
+                    let rest = owed.saturating_sub(part) as f64 / self.per_second as f64;
+                    wait.saturating_add(Duration::from_secs_f64(rest))
+                })?;
+            self.owed.fetch_sub(part, Ordering::Relaxed);
         }
-        taken
     }
 
     /// Takes `n` when nothing is owed.
@@ -142,6 +176,21 @@ mod tests {
         budget.spend_time(Duration::from_micros(500));
         assert!(budget.admit().is_err());
         assert!(budget.admit().is_err(), "asking does not make up for it");
+    }
+
+    #[test]
+    fn what_was_spent_beyond_what_the_bucket_holds_is_made_up_for_too() {
+        let budget = Budget::of_time(Duration::from_millis(100));
+        budget.spend_time(Duration::from_secs(2));
+        let wait = budget.admit().unwrap_err();
+        // It held 200 ms; the rest comes at 100 ms in a second.
+        assert!(
+            wait > Duration::from_secs(17) && wait < Duration::from_secs(19),
+            "{wait:?}"
+        );
+        budget.spend_time(Duration::from_secs(1000));
+        let wait = budget.admit().unwrap_err();
+        assert!(wait <= Duration::from_secs(MAKING_UP), "{wait:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::log_budget::LogBudget;
 use super::rate::Budget;
@@ -66,6 +66,14 @@ pub struct TenantQuota {
     pub instances: usize,
     /// Bytes that its handlers log in a second, on each node.
     pub log_bytes_per_second: usize,
+    /// Bytes that its events write to the store in a second, on each node.
+    pub write_bytes_per_second: usize,
+    /// Bytes that go out to its clients in a second, on each node.
+    pub outbound_bytes_per_second: usize,
+    /// Bytes of its events that wait for their handlers, on each node.
+    pub queued_bytes: usize,
+    /// Bytes of what its events do that are on the way to the store and to clients, on each node.
+    pub in_flight_bytes: usize,
     /// What it may keep.
     pub storage: StorageQuota,
     /// Deployed handlers.
@@ -111,7 +119,17 @@ pub struct Settings {
     pub instances: Arc<Semaphore>,
     /// What its handlers may still log.
     pub log: LogBudget,
+    /// The budget of bytes written.
+    pub(super) writes: Budget,
+    /// The budget of bytes to clients.
+    pub(super) outbound: Budget,
+    /// What may be on the way, in units of [`IN_FLIGHT_UNIT`].
+    flight: Arc<Semaphore>,
+    flight_units: u32,
 }
+
+/// Bytes that are counted as one, so that a semaphore can count them.
+const IN_FLIGHT_UNIT: usize = 1024;
 
 impl Settings {
     /// Puts them together, with full budgets.
@@ -123,6 +141,9 @@ impl Settings {
         guest_limits: GuestLimits,
         quota: TenantQuota,
     ) -> Self {
+        let flight_units = u32::try_from(quota.in_flight_bytes / IN_FLIGHT_UNIT)
+            .unwrap_or(u32::MAX)
+            .max(1);
         Self {
             authenticator,
             client_limits,
@@ -132,7 +153,19 @@ impl Settings {
             cpu: Budget::of_time(quota.guest_cpu),
             instances: Arc::new(Semaphore::new(quota.instances)),
             log: LogBudget::new(quota.log_bytes_per_second),
+            writes: Budget::of_bytes(quota.write_bytes_per_second),
+            outbound: Budget::of_bytes(quota.outbound_bytes_per_second),
+            flight: Arc::new(Semaphore::new(flight_units as usize)),
+            flight_units,
             quota,
         }
+    }
+
+    /// Waits until so many bytes more may be on the way; what is more than may ever be takes all there is. `None`
+    /// never: the semaphore is not closed.
+    pub(super) async fn in_flight(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(IN_FLIGHT_UNIT)).unwrap_or(u32::MAX);
+        let units = units.min(self.flight_units);
+        self.flight.clone().acquire_many_owned(units).await.ok()
     }
 }

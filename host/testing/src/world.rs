@@ -15,6 +15,7 @@ use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
 use parlance::metrics::Metrics;
 use parlance::sandbox::{Failure, GuestLimits, Handler};
 use parlance::store::{Page, Store};
+use parlance::turns::Turns;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -46,6 +47,8 @@ pub(crate) struct World {
     committer: Committer,
     authenticator: Authenticator,
     /// By user id; each has one connection.
+    /// Where events run that take long as a rule.
+    aside: Turns,
     people: Mutex<BTreeMap<String, Person>>,
 }
 
@@ -79,6 +82,7 @@ impl World {
             hall: Hall::open(tenant, metrics, None),
             committer,
             authenticator,
+            aside: Turns::new(1),
             people: Mutex::default(),
         })
     }
@@ -107,7 +111,7 @@ impl World {
         let id = ConnectionId::from_bits(self.people.lock().len() as u64 + 1);
         let connection = Arc::new(Connection::new(id, identity, Box::new(inbox.clone())));
         let person = Person { connection, inbox };
-        self.hall.arrive(person.connection.clone(), setup.now_ms).await?;
+        self.hall.arrive(person.connection.clone(), setup.now_ms)?;
         self.people.lock().insert(user.id.clone(), person.clone());
         if shown {
             let online = Effect::SetPresence(parlance::capability::Status::Online);
@@ -170,6 +174,7 @@ impl World {
             held_room: None,
             floors: Vec::new(),
             done: Some(done),
+            room: None,
             received: Instant::now(),
             at_ms: setup.now_ms,
         };
@@ -178,7 +183,7 @@ impl World {
             quota: parlance::store::StorageQuota::UNLIMITED,
             delivery,
         };
-        self.committer.submit(job).await;
+        self.committer.submit(job);
         wait.await.map_err(|_| anyhow!("the committer has ended"))
     }
 
@@ -232,7 +237,7 @@ impl World {
         };
         let ran = self
             .handler
-            .call(kind.input(&kind.attachments()), call, &setup.guest_limits)
+            .call(kind.input(&kind.attachments()), call, &setup.guest_limits, &self.aside)
             .await;
         let (mut rejection, mut trap, mut data) = (None, None, None);
         let decided = match ran.result {

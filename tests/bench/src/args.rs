@@ -40,6 +40,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) parlance: Option<PathBuf>,
 
+    /// Where the databases are made [default: `bench` in cargo's target directory].
+    #[arg(long, value_name = "DIRECTORY", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
+
     /// Where the Node server is.
     #[arg(long, value_name = "DIRECTORY", default_value = "tests/bench/node")]
     pub(crate) node_dir: PathBuf,

@@ -66,9 +66,9 @@ pub(crate) async fn connect(address: SocketAddr, namespace: &str, token: &str) -
 }
 
 /// Joins a room and waits for the acknowledgement.
-pub(crate) async fn join(socket: &mut Socket, room: &str) -> Result<()> {
-    socket.send(Message::text(packet::join(room))).await?;
-    expect(socket, "430").await.with_context(|| format!("join-room {room}"))
+pub(crate) async fn join(socket: &mut Socket, namespace: &str, room: &str) -> Result<()> {
+    socket.send(Message::text(packet::join(namespace, room))).await?;
+    expect(socket, "43").await.with_context(|| format!("join-room {room}"))
 }
 
 /// Waits for a packet that begins with `prefix`, and answers heartbeats meanwhile.

@@ -120,7 +120,7 @@ impl Crowd {
         let placed = sockets.into_iter().zip(rooms.iter().cycle());
         let joined: Vec<_> = stream::iter(placed)
             .map(|(mut socket, room)| async move {
-                client::join(&mut socket, &room.name).await?;
+                client::join(&mut socket, "/", &room.name).await?;
                 anyhow::Ok((socket, Rc::clone(room)))
             })
             .buffered(OPENING)

@@ -75,8 +75,11 @@ pub(crate) fn connect(namespace: &str, token: &str) -> String {
 }
 
 /// Joins a room; acknowledged with number 0.
-pub(crate) fn join(room: &str) -> String {
-    format!(r#"420["join-room","{room}"]"#)
+pub(crate) fn join(namespace: &str, room: &str) -> String {
+    match namespace {
+        "/" => format!(r#"420["join-room","{room}"]"#),
+        other => format!(r#"42{other},0["join-room","{room}"]"#),
+    }
 }
 
 /// Sends a message of 64 bytes whose content carries `stamp`; acknowledged with number `ack`.

@@ -43,6 +43,7 @@ pub(crate) struct Launcher {
     parlance: PathBuf,
     node_dir: PathBuf,
     out_dir: PathBuf,
+    data_dir: PathBuf,
     core: Option<usize>,
     secret: String,
     given: Option<Target>,
@@ -64,6 +65,7 @@ impl Launcher {
             // Servers run in a directory of their own, so paths must be absolute.
             parlance: std::path::absolute(parlance)?,
             node_dir: std::path::absolute(&args.node_dir)?,
+            data_dir: args.data_dir.clone().unwrap_or_else(|| out_dir.clone()),
             out_dir,
             core: machine.cores.map(|cores| cores.server),
             secret: random_secret()?,
@@ -99,14 +101,14 @@ impl Launcher {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// Where databases, logs and the report go.
+    /// Where logs and the report go.
     pub(crate) fn out_dir(&self) -> &Path {
         &self.out_dir
     }
 
     /// The type of the file system that holds the databases.
     pub(crate) fn file_system(&self) -> Result<String> {
-        machine::file_system(&self.out_dir)
+        machine::file_system(&self.data_dir)
     }
 
     /// Starts a server on a free port and waits until it is ready. `config` is Parlance's configuration.
@@ -118,7 +120,7 @@ impl Launcher {
                 _data: None,
             });
         }
-        let data = tempfile::Builder::new().prefix("data-").tempdir_in(&self.out_dir)?;
+        let data = tempfile::Builder::new().prefix("data-").tempdir_in(&self.data_dir)?;
         std::fs::write(data.path().join("bench.toml"), config)?;
         let log = self.out_dir.join(format!("{subject}.log").to_lowercase());
         let (reader, writer) = std::io::pipe()?;

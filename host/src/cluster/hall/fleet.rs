@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::catch_up::Learned;
 use super::elsewhere::{Elsewhere, Entry};
 use super::state::State;
-use super::{Fleet, Mail};
+use super::{Fleet, Mail, Used};
 use crate::capability::{PresenceState, Status};
 use crate::cluster::bus::{Broadcast, Bus, Place, Target};
 use crate::cluster::connection::{Connection, Outgoing};
@@ -20,6 +20,7 @@ use crate::cluster::wire;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::turns::Slice;
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
 const INBOX: usize = 4096;
@@ -82,7 +83,13 @@ impl Others {
 }
 
 /// The hall's life.
-pub(super) async fn run(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, mut mail: mpsc::Receiver<Mail>) {
+pub(super) async fn run(
+    tenant: TenantId,
+    metrics: Arc<Metrics>,
+    used: Arc<Used>,
+    fleet: Fleet,
+    mut mail: mpsc::UnboundedReceiver<Mail>,
+) {
     let (learned, mut found) = mpsc::channel(64);
     let (inbox, mut heard) = mpsc::channel(INBOX);
     fleet.bus.open(&tenant, inbox);
@@ -108,6 +115,8 @@ pub(super) async fn run(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, m
             down: true,
             learned,
         }),
+        used,
+        slice: Slice::new(),
     };
     let mut timer = std::pin::pin!(sleep_until(Instant::now()));
     loop {
@@ -118,7 +127,7 @@ pub(super) async fn run(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, m
         }
         tokio::select! {
             mail = mail.recv() => match mail {
-                Some(mail) => state.take(mail),
+                Some(mail) => state.take(mail).await,
                 None => break,
             },
             Some(inbound) = heard.recv() => state.hear(inbound),

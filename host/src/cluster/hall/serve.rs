@@ -93,9 +93,11 @@ impl State {
             to: broadcast.to.clone(),
             except: broadcast.except.clone(),
         };
-        for connection in self.select(&selection) {
+        let clients = self.select(&selection);
+        for connection in &clients {
             let _ = connection.outlet.send(outgoing.clone());
         }
+        self.rooms.count_sent(&outgoing, clients.len());
     }
 
     /// Has clients here acknowledge an event, and passes on what they answer. One that is behind in reading is not

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
 use super::fleet::Others;
-use super::{Delivery, Mail};
+use super::{Delivery, Mail, Used};
 use crate::capability::{Audience, Effect};
 use crate::cluster::bus::{Broadcast, Place, Target};
 use crate::cluster::connection::{Connection, Outgoing};
@@ -16,6 +17,7 @@ use crate::cluster::wire::{self, Receipt, Reply};
 use crate::id::{RoomId, UserId};
 use crate::metrics::Metrics;
 use crate::store::Written;
+use crate::turns::Slice;
 
 /// Everything of a hall; its task owns it.
 pub(super) struct State {
@@ -24,27 +26,38 @@ pub(super) struct State {
     pub(super) metrics: Arc<Metrics>,
     /// Where there may be other nodes.
     pub(super) others: Option<Others>,
+    /// What it has used.
+    pub(super) used: Arc<Used>,
+    /// Until when it works before others have a turn.
+    pub(super) slice: Slice,
 }
 
 impl State {
-    pub(super) fn alone(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn alone(metrics: Arc<Metrics>, used: Arc<Used>) -> Self {
         Self {
             rooms: Rooms::default(),
             users: Users::default(),
             metrics,
             others: None,
+            used,
+            slice: Slice::new(),
         }
     }
 
-    pub(super) async fn run(mut self, mut mail: mpsc::Receiver<Mail>) {
+    pub(super) async fn run(mut self, mut mail: mpsc::UnboundedReceiver<Mail>) {
         while let Some(mail) = mail.recv().await {
-            self.take(mail);
+            self.take(mail).await;
         }
     }
 
-    pub(super) fn take(&mut self, mail: Mail) {
+    /// Does what the mail says. Between its parts others have a turn when it is much.
+    pub(super) async fn take(&mut self, mail: Mail) {
         match mail {
-            Mail::Deliver(deliveries) => deliveries.into_iter().for_each(|delivery| self.deliver(delivery)),
+            Mail::Deliver(deliveries) => {
+                for delivery in deliveries {
+                    self.deliver(delivery).await;
+                }
+            }
             Mail::Arrive { connection, now } => self.arrive(&connection, now),
             Mail::Depart { connection, now, done } => {
                 self.depart(&connection, now);
@@ -75,9 +88,19 @@ impl State {
         self.metrics
             .rooms
             .set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
+        self.charge();
+        self.slice.share().await;
     }
 
-    fn deliver(&mut self, delivery: Delivery) {
+    /// Notes what was sent.
+    fn charge(&mut self) {
+        let bytes = self.rooms.take_sent();
+        if bytes > 0 {
+            self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) {
         let Delivery {
             connection,
             effects,
@@ -87,6 +110,7 @@ impl State {
             held_room,
             floors,
             done,
+            room: _room,
             received,
             at_ms,
         } = delivery;
@@ -97,6 +121,7 @@ impl State {
                 for effect in effects {
                     let written = if effect.is_durable() { written.next() } else { None };
                     self.apply(&connection, effect, written, held_room.as_ref(), at_ms, &mut first_post);
+                    self.slice.share().await;
                 }
                 for (room, last) in floors {
                     self.begin(&room, Some(last));
@@ -160,6 +185,7 @@ impl State {
                     Audience::OthersInRoom(room) => self.tell(&room, Some(connection), &outgoing),
                     Audience::User(user) => self.tell_user(user, &outgoing),
                     Audience::Sender => {
+                        self.rooms.count_sent(&outgoing, 1);
                         let _ = connection.outlet.send(outgoing);
                     }
                 }
@@ -216,9 +242,12 @@ impl State {
     }
 
     fn tell_user(&mut self, user: UserId, outgoing: &Outgoing) {
+        let mut sent = 0;
         for connection in self.users.connections(&user) {
             let _ = connection.outlet.send(outgoing.clone());
+            sent += 1;
         }
+        self.rooms.count_sent(outgoing, sent);
         if let Some(others) = &self.others {
             others.say_to(Place::User(user), outgoing);
         }

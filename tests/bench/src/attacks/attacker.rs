@@ -21,6 +21,8 @@ use crate::packet;
 
 /// Their namespace.
 const NAMESPACE: &str = "/evil";
+/// The room that all of them are in, as the deeds in `tests/attacks.json` say.
+const ROOM: &str = "evil";
 
 /// How often each code was answered; `ok` is one.
 pub(crate) type Answers = BTreeMap<String, u64>;
@@ -40,8 +42,11 @@ impl Attackers {
         let mut tasks = JoinSet::new();
         let began = Instant::now();
         for number in 0..count {
+            let mut socket = client::connect(address, NAMESPACE, &client::token(number, secret)?).await?;
+            // What they emit goes to all of them.
+            client::join(&mut socket, NAMESPACE, ROOM).await?;
             let attacker = Attacker {
-                socket: client::connect(address, NAMESPACE, &client::token(number, secret)?).await?,
+                socket,
                 orders: orders.subscribe(),
                 answers: answers.clone(),
             };

@@ -1,0 +1,204 @@
+//! Jobs that wait for a transaction, by tenant: each tenant in its turn puts so many bytes into the next batch.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::Job;
+use crate::id::TenantId;
+
+/// Bytes of a batch, past which nothing more is put into it: a transaction that takes long holds up everybody.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Bytes that a tenant puts into a batch before it is somebody else's turn.
+const TURN_BYTES: usize = 64 * 1024;
+
+/// The jobs of each tenant that has any, in order.
+#[derive(Default)]
+pub(super) struct Waiting {
+    jobs: HashMap<TenantId, Queue>,
+    /// Whose turn is next.
+    turns: VecDeque<TenantId>,
+    len: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// By how much it has put in more than its turns allow.
+    owes: usize,
+}
+
+impl Waiting {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn push(&mut self, job: Job) {
+        let identity = job.delivery.connection.identity.load();
+        let tenant = identity.tenant();
+        self.len += 1;
+        if let Some(queue) = self.jobs.get_mut(tenant) {
+            return queue.jobs.push_back(job);
+        }
+        let tenant = tenant.clone();
+        drop(identity);
+        self.turns.push_back(tenant.clone());
+        self.jobs.entry(tenant).or_default().jobs.push_back(job);
+    }
+
+    /// Moves jobs into the batch, tenant by tenant, until it is full: at most `most`, and at least one when any waits.
+    pub(super) fn fill(&mut self, batch: &mut Vec<Job>, most: usize) {
+        let mut bytes = 0;
+        while batch.len() < most
+            && bytes < BATCH_BYTES
+            && let Some(tenant) = self.turns.pop_front()
+        {
+            let Some(queue) = self.jobs.get_mut(&tenant) else {
+                continue;
+            };
+            let mut left = TURN_BYTES.saturating_sub(queue.owes);
+            queue.owes = queue.owes.saturating_sub(TURN_BYTES);
+            while left > 0
+                && batch.len() < most
+                && bytes < BATCH_BYTES
+                && let Some(job) = queue.jobs.pop_front()
+            {
+                let size = job.delivery.weight();
+                bytes = bytes.saturating_add(size);
+                queue.owes = queue.owes.saturating_add(size.saturating_sub(left));
+                left = left.saturating_sub(size);
+                self.len = self.len.saturating_sub(1);
+                batch.push(job);
+            }
+            if queue.jobs.is_empty() {
+                self.jobs.remove(&tenant);
+            } else {
+                self.turns.push_back(tenant);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::auth::Identity;
+    use crate::capability::Effect;
+    use crate::cluster::{Connection, Delivery, Hall, Outgoing, Outlet, Reply, Responder, SendFailed};
+    use crate::id::ConnectionId;
+    use crate::metrics::Metrics;
+    use crate::store::{KvKey, StorageQuota};
+
+    struct Nowhere;
+
+    impl Outlet for Nowhere {
+        fn send(&self, _: Outgoing) -> Result<(), SendFailed> {
+            Err(SendFailed)
+        }
+        fn disconnect(&self) {}
+        fn hang_up(&self) -> bool {
+            false
+        }
+        fn close(&self) {}
+        fn is_flushed(&self) -> bool {
+            true
+        }
+    }
+
+    /// A tenant's job that sets a key to so many bytes; the key is the job's number.
+    fn job(tenant: &str, number: usize, bytes: usize) -> Job {
+        let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
+        let hall = Hall::open(identity.tenant().clone(), Arc::new(Metrics::new().unwrap()), None);
+        let key = KvKey {
+            handler: "h".into(),
+            key: number.to_string(),
+        };
+        Job {
+            hall,
+            quota: StorageQuota::UNLIMITED,
+            delivery: Delivery {
+                connection: Arc::new(Connection::new(ConnectionId::from_bits(1), identity, Box::new(Nowhere))),
+                effects: vec![Effect::KvSet {
+                    key,
+                    value: vec![0; bytes],
+                    expires_at: None,
+                }],
+                written: Ok(Vec::new()),
+                reply: Reply::Silent,
+                responder: Responder {
+                    ack: None,
+                    event: "e".into(),
+                },
+                held_room: None,
+                floors: Vec::new(),
+                done: None,
+                room: None,
+                received: Instant::now(),
+                at_ms: 0,
+            },
+        }
+    }
+
+    /// Whose jobs they are, with their numbers.
+    fn names(batch: &[Job]) -> Vec<(String, String)> {
+        let name = |job: &Job| {
+            let tenant = job.delivery.connection.identity.load().tenant().to_string();
+            match &job.delivery.effects[0] {
+                Effect::KvSet { key, .. } => (tenant, key.key.clone()),
+                other => panic!("{other:?}"),
+            }
+        };
+        batch.iter().map(name).collect()
+    }
+
+    fn of(tenant: &str, batch: &[Job]) -> Vec<usize> {
+        let own = names(batch).into_iter().filter(|(owner, _)| owner == tenant);
+        own.map(|(_, number)| number.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_tenant_with_a_thousand_jobs_does_not_come_before_one_with_a_single_one() {
+        let mut waiting = Waiting::default();
+        for number in 0..1000 {
+            waiting.push(job("many", number, 100));
+        }
+        waiting.push(job("few", 0, 100));
+        let mut batch = Vec::new();
+        waiting.fill(&mut batch, 512);
+        assert_eq!(batch.len(), 512);
+        assert_eq!(of("few", &batch), [0]);
+        assert_eq!(of("many", &batch), (0..511).collect::<Vec<_>>(), "in their order");
+        waiting.fill(&mut batch, 2000);
+        assert_eq!(of("many", &batch), (0..1000).collect::<Vec<_>>());
+        assert!(waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_in_bytes_and_large_jobs_are_made_up_for_with_turns() {
+        let mut waiting = Waiting::default();
+        for number in 0..10 {
+            waiting.push(job("large", number, BATCH_BYTES));
+        }
+        for number in 0..200 {
+            waiting.push(job("small", number, TURN_BYTES / 4));
+        }
+        let mut batch = Vec::new();
+        waiting.fill(&mut batch, 512);
+        assert_eq!(of("large", &batch), [0], "one is as much as a batch");
+        batch.clear();
+        waiting.fill(&mut batch, 40);
+        assert_eq!(of("large", &batch), [0_usize; 0], "its turns are used up meanwhile");
+        assert_eq!(of("small", &batch), (0..40).collect::<Vec<_>>());
+        // Alone, it waits for nobody.
+        while waiting.len() > 0 {
+            batch.clear();
+            waiting.fill(&mut batch, 512);
+            assert!(!batch.is_empty());
+        }
+    }
+}
