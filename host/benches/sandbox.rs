@@ -18,7 +18,7 @@ use parlance::capability::{
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Sandbox};
 use parlance::store::memory::MemoryStore;
-use parlance::turns::Turns;
+use parlance::turns::Slice;
 
 /// A connection that is in every room, alone.
 struct Everywhere;
@@ -88,14 +88,14 @@ impl Bench {
             .enable_all()
             .build()
             .expect("a runtime");
-        let aside = Turns::new(1);
+        let slice = Slice::new();
         // What is measured must be what happens in the server: a handler that accepts, with one effect.
-        let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &aside));
+        let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &slice));
         assert_eq!((outcome.result, outcome.effects.len()), (Ok(None), 1));
         criterion.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter_batched(
                 &self.call,
-                |call| self.handler.call(input, call, &self.limits, &aside),
+                |call| self.handler.call(input, call, &self.limits, &slice),
                 BatchSize::SmallInput,
             );
         });

@@ -8,7 +8,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,6 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 /// How long a crew works before others have a turn: long beside what taking turns costs, short beside what people notice.
 const SLICE: Duration = Duration::from_micros(200);
@@ -32,8 +31,9 @@ pub struct Turns {
 
 /// Tasks that the runtime sees as one.
 struct Crew {
-    slice: Slice,
     arrivals: Mutex<Arrivals>,
+    /// Where tasks go on that are in the way here.
+    aside: Option<Arc<Turns>>,
 }
 
 #[derive(Default)]
@@ -44,45 +44,83 @@ struct Arrivals {
     waker: Option<Waker>,
 }
 
-/// Until when a crew works now. Cheap to clone.
-#[derive(Clone)]
+/// Until when a task works now, and where. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Slice(Arc<Until>);
 
+#[derive(Debug)]
 struct Until {
     began: Instant,
     /// Nanoseconds after that.
     end: AtomicU64,
+    /// It wants to go on where it is in nobody's way.
+    wants_aside: AtomicBool,
+    is_aside: AtomicBool,
 }
 
 impl Slice {
     /// One that is over.
     #[must_use]
     pub fn new() -> Self {
-        let (began, end) = (Instant::now(), AtomicU64::new(0));
-        Self(Arc::new(Until { began, end }))
+        Self(Arc::new(Until {
+            began: Instant::now(),
+            end: AtomicU64::new(0),
+            wants_aside: AtomicBool::new(false),
+            is_aside: AtomicBool::new(false),
+        }))
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    /// Ends when the other does.
+    fn end_as(&self, other: &Self) {
+        let end = Duration::from_nanos(other.0.end.load(Ordering::Relaxed));
+        self.end_at(other.0.began.checked_add(end).unwrap_or(other.0.began));
     }
 
-    fn begin(&self) {
-        let length = u64::try_from(SLICE.as_nanos()).unwrap_or(u64::MAX);
-        self.0.end.store(self.now().saturating_add(length), Ordering::Relaxed);
+    fn end_at(&self, end: Instant) {
+        let end = end.saturating_duration_since(self.0.began).as_nanos();
+        self.0
+            .end
+            .store(u64::try_from(end).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Whether it is somebody else's turn.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.now() >= self.0.end.load(Ordering::Relaxed)
+        let now = u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        now >= self.0.end.load(Ordering::Relaxed)
     }
 
     /// Lets others have a turn when the slice is over, and begins the next one. For who does much without waiting.
     pub async fn share(&self) {
         if self.is_over() {
             tokio::task::yield_now().await;
-            self.begin();
+            self.end_at(Instant::now() + SLICE);
         }
+    }
+
+    /// The task goes on where its tenant's long ones do, if there is such a place, and stays there to its end. Others
+    /// have a turn in any case.
+    pub async fn step_aside(&self) {
+        if self.is_aside() {
+            return tokio::task::yield_now().await;
+        }
+        let mut asked = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut asked, true) {
+                return Poll::Ready(());
+            }
+            self.0.wants_aside.store(true, Ordering::Relaxed);
+            // Where nobody moves the task, this is a pause.
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether it is there.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.0.is_aside.load(Ordering::Relaxed)
     }
 }
 
@@ -94,23 +132,23 @@ impl Default for Slice {
 
 impl Turns {
     /// For tasks on the runtime on which [`spawn`](Self::spawn) is called, with so many crews: as many as it has threads
-    /// lets one tenant use all of them.
+    /// lets one tenant use all of them. Tasks that step aside go on in `aside`.
     #[must_use]
-    pub fn new(crews: usize) -> Self {
-        Self::of(None, crews)
+    pub fn new(crews: usize, aside: Option<Turns>) -> Self {
+        Self::of(None, crews, aside.map(Arc::new))
     }
 
-    /// The same on that runtime.
+    /// On that runtime, from which nobody steps aside.
     #[must_use]
     pub fn on(runtime: Handle, crews: usize) -> Self {
-        Self::of(Some(runtime), crews)
+        Self::of(Some(runtime), crews, None)
     }
 
-    fn of(runtime: Option<Handle>, crews: usize) -> Self {
+    fn of(runtime: Option<Handle>, crews: usize, aside: Option<Arc<Turns>>) -> Self {
         let crew = || {
             Arc::new(Crew {
-                slice: Slice::new(),
                 arrivals: Mutex::default(),
+                aside: aside.clone(),
             })
         };
         Self {
@@ -125,14 +163,17 @@ impl Turns {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let slice = Slice::new();
+        let task = AssertUnwindSafe(task(slice.clone())).catch_unwind().map(drop).boxed();
+        self.take(Turn {
+            task: Some(task),
+            slice,
+        });
+    }
+
+    fn take(&self, task: Turn) {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.crews.len().max(1);
         let Some(crew) = self.crews.get(at) else { return };
-        let slice = crew.slice.clone();
-        let task = AssertUnwindSafe(task(slice.clone())).catch_unwind().map(drop);
-        let task = Turn {
-            task: task.boxed(),
-            slice,
-        };
         let mut arrivals = crew.arrivals.lock();
         arrivals.tasks.push(task);
         if arrivals.works {
@@ -149,32 +190,23 @@ impl Turns {
             None => drop(tokio::spawn(work)),
         }
     }
-
-    /// Runs the future as one of the tasks. `None` when it panics or its runtime ends.
-    pub async fn run<F>(&self, future: F) -> Option<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send,
-    {
-        let (done, wait) = oneshot::channel();
-        self.spawn(|_| async move {
-            // Nobody waits any more when the connection's task has ended.
-            let _ = done.send(future.await);
-        });
-        wait.await.ok()
-    }
 }
 
 impl Crew {
     /// The crew's task; it ends when there is nothing to do, so that an idle tenant has none.
     async fn work(self: Arc<Self>) {
         let mut tasks = FuturesUnordered::new();
+        let slice = Slice::new();
         std::future::poll_fn(|context| {
-            self.slice.begin();
+            slice.end_at(Instant::now() + SLICE);
             loop {
                 {
                     let mut arrivals = self.arrivals.lock();
-                    tasks.extend(arrivals.tasks.drain(..));
+                    tasks.extend(arrivals.tasks.drain(..).map(|turn| Member {
+                        turn,
+                        crew: slice.clone(),
+                        may_leave: self.aside.is_some(),
+                    }));
                     if tasks.is_empty() {
                         arrivals.works = false;
                         arrivals.waker = None;
@@ -186,12 +218,17 @@ impl Crew {
                     }
                 }
                 match tasks.poll_next_unpin(context) {
-                    Poll::Ready(_) if self.slice.is_over() => {
-                        context.waker().wake_by_ref();
-                        return Poll::Pending;
+                    Poll::Ready(Some(Some(turn))) => {
+                        if let Some(aside) = &self.aside {
+                            aside.take(turn);
+                        }
                     }
                     Poll::Ready(_) => {}
                     Poll::Pending => return Poll::Pending,
+                }
+                if slice.is_over() {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
             }
         })
@@ -199,21 +236,46 @@ impl Crew {
     }
 }
 
-/// A task that waits for the next slice when this one is over: its crew would otherwise poll all that are ready.
+/// A task and the slice that it knows.
 struct Turn {
-    task: BoxFuture<'static, ()>,
+    /// Gone when it has ended or is elsewhere.
+    task: Option<BoxFuture<'static, ()>>,
     slice: Slice,
 }
 
-impl Future for Turn {
-    type Output = ();
+/// A task in a crew. It waits for the next slice when this one is over: its crew would otherwise poll all that are
+/// ready. It ends with itself when it steps aside.
+struct Member {
+    turn: Turn,
+    crew: Slice,
+    may_leave: bool,
+}
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.slice.is_over() {
+impl Future for Member {
+    type Output = Option<Turn>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Turn>> {
+        if self.crew.is_over() {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.task.as_mut().poll(context)
+        let Self { turn, crew, may_leave } = &mut *self;
+        let Some(task) = &mut turn.task else {
+            return Poll::Ready(None);
+        };
+        turn.slice.end_as(crew);
+        if task.as_mut().poll(context).is_ready() {
+            turn.task = None;
+            return Poll::Ready(None);
+        }
+        if *may_leave && turn.slice.0.wants_aside.swap(false, Ordering::Relaxed) {
+            turn.slice.0.is_aside.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Turn {
+                task: turn.task.take(),
+                slice: turn.slice.clone(),
+            }));
+        }
+        Poll::Pending
     }
 }
 
@@ -244,7 +306,8 @@ pub fn thread_nanos() -> u64 {
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
-    use std::sync::atomic::AtomicBool;
+
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -256,9 +319,23 @@ mod tests {
         }
     }
 
+    /// Runs the future as one of the tasks.
+    async fn run<F>(turns: &Turns, task: impl FnOnce(Slice) -> F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + std::fmt::Debug + 'static,
+    {
+        let (done, wait) = oneshot::channel();
+        turns.spawn(|slice| {
+            let task = task(slice);
+            async move { done.send(task.await).unwrap() }
+        });
+        wait.await.unwrap()
+    }
+
     #[tokio::test]
     async fn a_tenant_with_many_tasks_gets_no_more_turns_than_one_with_a_single_one() {
-        let (many, few) = (Turns::new(1), Turns::new(1));
+        let (many, few) = (Turns::new(1, None), Turns::new(1, None));
         let done = Arc::new(AtomicUsize::new(0));
         for _ in 0..1000 {
             let done = done.clone();
@@ -268,24 +345,22 @@ mod tests {
             });
         }
         // Ten steps, as an event has several, each behind whatever is ready.
-        few.run(async {
+        run(&few, |_| async {
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
         })
-        .await
-        .unwrap();
+        .await;
         let before = done.load(Ordering::Relaxed);
         assert!(before < 200, "{before} of the other tenant's tasks came first");
     }
 
     #[tokio::test]
     async fn who_works_without_waiting_shares_when_the_slice_is_over() {
-        let (busy, other) = (Turns::new(1), Turns::new(1));
+        let (busy, other) = (Turns::new(1, None), Turns::new(1, None));
         let served = Arc::new(AtomicBool::new(false));
         let seen = served.clone();
-        let working = busy.run(async move {
-            let slice = Slice::new();
+        let working = run(&busy, |slice| async move {
             for _ in 0..10_000 {
                 burn(SLICE / 10);
                 slice.share().await;
@@ -295,21 +370,56 @@ mod tests {
             }
             false
         });
-        let serve = other.run(async move { served.store(true, Ordering::Relaxed) });
-        let (seen, _) = tokio::join!(working, serve);
-        assert_eq!(seen, Some(true));
+        let serve = run(&other, |_| async move { served.store(true, Ordering::Relaxed) });
+        let (seen, ()) = tokio::join!(working, serve);
+        assert!(seen);
     }
 
     #[tokio::test]
     async fn a_task_that_panics_takes_no_other_along_and_an_idle_tenant_has_no_task() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, None);
         turns.spawn(|_| async { panic!("as told") });
-        assert_eq!(turns.run(async { 7 }).await, Some(7));
+        assert_eq!(run(&turns, |_| async { 7 }).await, 7);
         // The crew's task ends after its last one, and another begins with the next.
         while turns.crews[0].arrivals.lock().works {
             tokio::task::yield_now().await;
         }
-        assert_eq!(turns.run(async { 8 }).await, Some(8));
+        assert_eq!(run(&turns, |_| async { 8 }).await, 8);
+    }
+
+    #[test]
+    fn a_task_that_steps_aside_goes_on_on_the_other_runtime_to_its_end() {
+        let slow = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("aside")
+            .build()
+            .unwrap();
+        let here = || std::thread::current().name().map(str::to_owned);
+        let turns = Turns::new(1, Some(Turns::on(slow.handle().clone(), 1)));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let places = runtime.block_on(run(&turns, move |slice| async move {
+            let mut places = vec![here()];
+            for _ in 0..3 {
+                slice.step_aside().await;
+                assert!(slice.is_aside());
+                places.push(here());
+            }
+            tokio::task::yield_now().await;
+            places.push(here());
+            places
+        }));
+        assert_ne!(places[0].as_deref(), Some("aside"));
+        assert!(
+            places[1..].iter().all(|place| place.as_deref() == Some("aside")),
+            "{places:?}"
+        );
+        // Where there is no such place, it is a pause.
+        let stays = runtime.block_on(run(&Turns::new(1, None), |slice| async move {
+            slice.step_aside().await;
+            slice.is_aside()
+        }));
+        assert!(!stays);
+        slow.shutdown_background();
     }
 
     #[tokio::test]

@@ -209,9 +209,7 @@ async fn decide(
         effects: Effects::with_allowance(limits.effects, limits.output),
         logs: Logs::with_allowance(limits.log_bytes),
     };
-    let outcome = handler
-        .call(input, call, &settings.guest_limits, &session.tenant.aside)
-        .await;
+    let outcome = handler.call(input, call, &settings.guest_limits, &arrival.slice).await;
     session.tenant.spend(outcome.usage.cpu);
     handler.record.count(failed(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);

@@ -13,6 +13,7 @@ use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::sandbox::Change;
 use crate::store::Range;
+use crate::turns::Slice;
 
 /// Waits for what the connection's earlier events did, so that the answer knows of it and comes after theirs.
 async fn in_turn(session: &Session) {
@@ -96,8 +97,9 @@ pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, toke
     fail(session, arrival, error).await;
 }
 
-fn arrival(session: &Session, event: &'static str) -> Arrival {
+fn arrival(session: &Session, event: &'static str, slice: &Slice) -> Arrival {
     Arrival {
+        slice: slice.clone(),
         number: session.next_event(),
         received: Instant::now(),
         at_ms: now_ms(),
@@ -109,8 +111,8 @@ fn arrival(session: &Session, event: &'static str) -> Arrival {
 }
 
 /// The connection is open.
-pub(super) async fn arrive(session: &Arc<Session>) {
-    let arrival = arrival(session, "connect");
+pub(super) async fn arrive(session: &Arc<Session>, slice: &Slice) {
+    let arrival = arrival(session, "connect", slice);
     let connection = session.connection.clone();
     if session.tenant.hall.arrive(connection, arrival.at_ms).is_ok() {
         guest::presence(session, arrival, Change::Connected).await;
@@ -118,8 +120,8 @@ pub(super) async fn arrive(session: &Arc<Session>) {
 }
 
 /// The connection is gone: the handler hears of it, then the hall forgets it whatever the handler did.
-pub(super) async fn depart(session: &Arc<Session>) {
-    guest::presence(session, arrival(session, "disconnect"), Change::Disconnected).await;
+pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
+    guest::presence(session, arrival(session, "disconnect", slice), Change::Disconnected).await;
     session.connection.settled().await;
     if session
         .tenant

@@ -17,11 +17,14 @@ use crate::cluster::{Delivery, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
+use crate::turns::Slice;
 use event::Event;
 use session::Work;
 
 /// What is known of an event besides what it says.
 struct Arrival {
+    /// What the connection's task works in.
+    slice: Slice,
     /// Numbers the connection's events, for the log.
     number: u64,
     received: Instant,
@@ -31,15 +34,15 @@ struct Arrival {
 
 /// Handles one event to its end. The next event of the connection begins when this returns; what this one wrote
 /// may still be on its way to the store.
-async fn handle(session: &Arc<Session>, work: Work) {
+async fn handle(session: &Arc<Session>, work: Work, slice: &Slice) {
     match work {
-        Work::Event(packet) => event(session, packet).await,
-        Work::Connected => host::arrive(session).await,
-        Work::Disconnected => host::depart(session).await,
+        Work::Event(packet) => event(session, packet, slice).await,
+        Work::Connected => host::arrive(session, slice).await,
+        Work::Disconnected => host::depart(session, slice).await,
     }
 }
 
-async fn event(session: &Arc<Session>, packet: Packet) {
+async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
     let Packet {
         text,
         attachments,
@@ -54,6 +57,7 @@ async fn event(session: &Arc<Session>, packet: Packet) {
         event: event::name(text).to_owned().into(),
     };
     let arrival = Arrival {
+        slice: slice.clone(),
         number: session.next_event(),
         received,
         at_ms,

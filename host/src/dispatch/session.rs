@@ -330,7 +330,7 @@ impl Session {
     async fn run(self: Arc<Self>, slice: Slice) {
         let _resume = Resume(self.clone());
         while let Some(work) = self.next() {
-            super::handle(&self, work).await;
+            super::handle(&self, work, &slice).await;
             slice.share().await;
         }
     }

@@ -12,7 +12,7 @@ use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::http::Outgoing;
-use super::input::{Input, OwnedInput};
+use super::input::Input;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter, Stopped};
 use super::outcome::{Failure, Outcome, Rejection, Retired, Trap, TrapKind, Usage};
@@ -20,7 +20,7 @@ use super::spending::{Spending, polled};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs};
 use crate::error::Code;
-use crate::turns::Turns;
+use crate::turns::Slice;
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {
@@ -65,7 +65,6 @@ impl CallState {
             wasi.log_all(&mut call);
         }
         self.outgoing = None;
-        self.meter.rest();
         (call.effects, call.logs)
     }
 }
@@ -117,26 +116,12 @@ impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
     /// nothing behind but the outcome.
     ///
-    /// It runs on the calling task, unless events of this version run long as a rule: those have threads of their own,
-    /// where the tenant's turns are `aside` ([`Sandbox::aside`](super::Sandbox::aside)).
-    pub async fn call(self: &Arc<Self>, input: Input<'_>, call: Call, limits: &GuestLimits, aside: &Turns) -> Outcome {
-        if !self.record.habit.is_long() {
-            return self.call_here(input, call, limits, false).await;
+    /// It runs on the calling task, which steps aside ([`Slice::step_aside`]) when the event takes long, and before it
+    /// begins when this version's events do as a rule: packets, quick events and batches go first.
+    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits, slice: &Slice) -> Outcome {
+        if self.record.habit.is_long() && !slice.is_aside() {
+            slice.step_aside().await;
         }
-        let (handler, input, limits) = (self.clone(), OwnedInput::from(input), limits.clone());
-        let running = async move {
-            let attachments = input.attachments();
-            handler
-                .call_here(input.as_input(&attachments), call, &limits, true)
-                .await
-        };
-        match aside.run(running).await {
-            Some(outcome) => outcome,
-            None => self.not_run(Logs::default(), "the sandbox is shutting down", Duration::ZERO),
-        }
-    }
-
-    async fn call_here(&self, input: Input<'_>, call: Call, limits: &GuestLimits, slow: bool) -> Outcome {
         let began = Instant::now();
         let waiting = self.warm.as_ref().and_then(|pool| pool.take());
         let reused = waiting.is_some();
@@ -155,7 +140,7 @@ impl Handler {
         };
         let spending = Arc::new(Spending::default());
         let meter = &mut seated.guest.store.data_mut().meter;
-        meter.begin(limits, spending.clone(), self.record.habit.clone(), slow);
+        meter.begin(limits, spending.clone(), self.record.habit.clone(), slice.clone());
         let running = self.sandbox.ticker.count();
         let output = call.limits.output;
 
@@ -177,8 +162,6 @@ impl Handler {
         let guest_time = started.elapsed();
         drop(running);
         let state = seated.guest.store.data_mut();
-        // A place in the slow lane lasts until the instance's memory has been given back, which nothing can interrupt.
-        let turn = state.meter.turn();
         let cpu = spending.so_far();
         state.meter.note(cpu);
         let (asked, logs) = state.end();
@@ -202,7 +185,6 @@ impl Handler {
                 drop(seated);
             }
         }
-        drop(turn);
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 
@@ -16,7 +15,7 @@ use super::call::CallState;
 use super::compile::{CompileLimits, Compiler, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
-use super::meter::{GuestLimits, Meter, SlowLane, tick};
+use super::meter::{GuestLimits, Meter, tick};
 use super::slow::SlowThreads;
 use super::ticker::Ticker;
 use super::warm::{Places, WarmLimits};
@@ -93,7 +92,6 @@ pub struct Sandbox {
     pub(super) limits: EngineLimits,
     /// Instances that may be made now.
     pub(super) places: Arc<Places>,
-    pub(super) slow_lane: SlowLane,
     pub(super) slow: SlowThreads,
     /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
@@ -135,8 +133,7 @@ impl Sandbox {
             limits,
             places,
             compiled: Mutex::default(),
-            slow_lane: Arc::new(Semaphore::new(slow_lane_width())),
-            slow: SlowThreads::start(slow_lane_width())?,
+            slow: SlowThreads::start(slow_threads())?,
             ticker,
             compiler: Compiler::default(),
             cache: None,
@@ -172,17 +169,17 @@ impl Sandbox {
         self.places.sweep(self.limits.warm.idle);
     }
 
-    /// Where one tenant's events run that take long as a rule: see [`Handler::call`](super::Handler::call).
+    /// Where one tenant's events go on that take long.
     #[must_use]
     pub fn aside(&self) -> Turns {
-        let threads = slow_lane_width();
+        let threads = slow_threads();
         // The threads end with the sandbox; nothing runs any more then.
-        self.slow.turns(threads).unwrap_or_else(|| Turns::new(threads))
+        self.slow.turns(threads).unwrap_or_else(|| Turns::new(threads, None))
     }
 
     /// A store for one instance, with its limits armed and no event yet.
     pub(super) fn store(&self, limits: &GuestLimits) -> Store<CallState> {
-        let meter = Meter::new(limits, self.limits.tick, self.slow_lane.clone());
+        let meter = Meter::new(limits, self.limits.tick);
         let mut store = Store::new(&self.engine, CallState::new(meter));
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.transfer);
@@ -199,9 +196,9 @@ impl Sandbox {
     }
 }
 
-/// Guests that run at once past their first ticks, and as many again of versions that run long as a rule: half of the machine's threads, so that the others are always there
-/// for guests that finish quickly.
-fn slow_lane_width() -> usize {
+/// Threads for guests that run long: half of what the machine has, so that the others are always there for guests that
+/// finish quickly.
+fn slow_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))
 }
 

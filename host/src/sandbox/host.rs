@@ -29,7 +29,6 @@ impl CallState {
 impl CallState {
     /// For what may wait, for the store or for the hall.
     fn enter_to_wait(&mut self) -> Host<&mut Call> {
-        self.meter.step_aside();
         self.enter()?;
         self.meter.held_up = true;
         self.call.as_mut().ok_or_else(|| Stopped::NoEvent.into())

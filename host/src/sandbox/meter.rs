@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::call::CallState;
-use super::habit::Habit;
+use super::habit::{Habit, LONG};
 use super::spending::Spending;
+use crate::turns::Slice;
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
@@ -44,11 +43,6 @@ impl Default for GuestLimits {
     }
 }
 
-/// Ticks that an event has before it goes on in the slow lane. The
-/// first falls anywhere within a tick, and a thread that the machine has put aside loses one or two in which its guest
-/// did not run: who is quick must not end up behind those that are slow.
-const FREE_TICKS: u32 = 3;
-
 /// Elements of all tables of an instance together.
 const TABLE_ELEMENTS: usize = 20_000;
 
@@ -63,26 +57,18 @@ pub(super) enum Stopped {
     NoEvent,
 }
 
-/// The lane in which guests go on that did not finish within their first ticks, a few at a time and each for a tick,
-/// in the order in which they came: however many guests loop, the other threads serve the quick ones.
-pub(super) type SlowLane = Arc<Semaphore>;
-
-/// A guest's place in the slow lane, while it has one.
-type Turn = Arc<Mutex<Option<OwnedSemaphorePermit>>>;
-
 /// What has been spent.
 #[derive(Debug)]
 pub(super) struct Meter {
     ticks_left: u64,
-    free_ticks: u32,
     guest_time: Duration,
     /// What the event has used; without it ticks are counted.
     spending: Option<Arc<Spending>>,
     /// Told what the event uses, for the events to come.
     habit: Option<Arc<Habit>>,
     noted: Duration,
-    /// It has a thread for such as itself, and needs no lane.
-    slow: bool,
+    /// What the event's task works in.
+    slice: Option<Slice>,
     memory: usize,
     memory_max: usize,
     peak_memory: usize,
@@ -94,21 +80,17 @@ pub(super) struct Meter {
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
     pub(super) memory_refused: bool,
     tick: Duration,
-    slow_lane: SlowLane,
-    /// Made after the free ticks.
-    turn: Option<Turn>,
 }
 
 impl Meter {
-    pub(super) fn new(limits: &GuestLimits, tick: Duration, slow_lane: SlowLane) -> Self {
+    pub(super) fn new(limits: &GuestLimits, tick: Duration) -> Self {
         Self {
             ticks_left: ticks(limits, tick),
-            free_ticks: FREE_TICKS,
             guest_time: limits.guest_time,
             spending: None,
             habit: None,
             noted: Duration::ZERO,
-            slow: false,
+            slice: None,
             memory: 0,
             memory_max: limits.memory,
             peak_memory: 0,
@@ -118,18 +100,16 @@ impl Meter {
             held_up: false,
             memory_refused: false,
             tick,
-            slow_lane,
-            turn: None,
         }
     }
 
-    /// An event begins, on a thread for `slow` ones or among all others.
-    pub(super) fn begin(&mut self, limits: &GuestLimits, spending: Arc<Spending>, habit: Arc<Habit>, slow: bool) {
+    /// An event begins, in a task that works in this slice.
+    pub(super) fn begin(&mut self, limits: &GuestLimits, spending: Arc<Spending>, habit: Arc<Habit>, slice: Slice) {
         self.guest_time = limits.guest_time;
         self.spending = Some(spending);
         self.habit = Some(habit);
         self.noted = Duration::ZERO;
-        self.slow = slow;
+        self.slice = Some(slice);
     }
 
     /// The event has used so much by now.
@@ -159,36 +139,12 @@ impl Meter {
     /// For the next event in the same instance, which keeps its memories.
     pub(super) fn renew(&mut self, limits: &GuestLimits) {
         self.ticks_left = ticks(limits, self.tick);
-        self.free_ticks = FREE_TICKS;
         self.memory_max = limits.memory;
         self.peak_memory = self.memory;
         self.host_calls = 0;
         self.host_calls_max = limits.host_calls;
         self.held_up = false;
         self.memory_refused = false;
-        self.rest();
-    }
-
-    /// The event has ended: its place in the slow lane is another's, once nobody else holds on to it.
-    pub(super) fn rest(&mut self) {
-        self.turn = None;
-    }
-
-    /// Where the guest's place in the slow lane is kept, if it has ever asked for one.
-    pub(super) fn turn(&self) -> Option<Turn> {
-        self.turn.clone()
-    }
-
-    /// The same, and the lane.
-    fn lane(&mut self) -> (Turn, SlowLane) {
-        (self.turn.get_or_insert_default().clone(), self.slow_lane.clone())
-    }
-
-    /// The guest is about to wait for something: nobody should wait for that.
-    pub(super) fn step_aside(&mut self) {
-        if let Some(turn) = &self.turn {
-            turn.lock().take();
-        }
     }
 
     /// Bytes of all memories now.
@@ -236,29 +192,16 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
         return Err(Stopped::GuestTime.into());
     }
     meter.held_up = true;
-    if meter.slow {
-        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
-    }
-    if let Some(free) = meter.free_ticks.checked_sub(1) {
-        meter.free_ticks = free;
-        return Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())));
-    }
-    let (turn, lane) = meter.lane();
-    let next_turn = async move {
-        // Given back before it is asked for again, or nobody else would ever get it.
-        turn.lock().take();
-        tokio::task::yield_now().await;
-        take_turn(&turn, lane).await;
+    // A tick falls anywhere within an event, and while a machine puts a thread aside ticks pass in which its guest did
+    // not run: who is quick must not end up behind those that are not.
+    let slice = meter.slice.clone().filter(|_| meter.noted >= LONG);
+    let pause = async move {
+        match slice {
+            Some(slice) => slice.step_aside().await,
+            None => tokio::task::yield_now().await,
+        }
     };
-    Ok(UpdateDeadline::YieldCustom(1, Box::pin(next_turn)))
-}
-
-/// Waits for a place in the slow lane.
-async fn take_turn(turn: &Turn, lane: SlowLane) {
-    // The lane is never closed; without a place the guest would merely not be held back.
-    if let Ok(place) = lane.acquire_owned().await {
-        *turn.lock() = Some(place);
-    }
+    Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause)))
 }
 
 impl ResourceLimiter for Meter {

@@ -1,6 +1,5 @@
-//! Threads for versions whose events run long: half as many as the machine has processors, and behind all others of the
-//! server when the machine is busy. So whatever guests compute, packets are read, quick events handled and batches
-//! written meanwhile.
+//! Threads for events that run long: half as many as the machine has processors, and behind all others of the server when
+//! the machine is busy. So whatever guests compute, packets are read, quick events handled and batches written meanwhile.
 
 use std::io;
 

@@ -95,8 +95,6 @@ impl CallState {
     /// way to refuse from here, so a guest that calls too often is stopped at the next tick.
     fn wasi(&mut self) -> &mut Wasi {
         self.meter.count_host_call();
-        // Many of them wait.
-        self.meter.step_aside();
         self.wasi.get_or_insert_with(|| Box::new(Wasi::new(self.now_ms)))
     }
 }

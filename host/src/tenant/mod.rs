@@ -43,8 +43,6 @@ pub struct Tenant {
     pub metrics: TenantMetrics,
     /// Its connections' tasks.
     pub turns: Turns,
-    /// Its events that take long as a rule.
-    pub aside: Turns,
     /// What its events read.
     pub store: Arc<dyn Store>,
     settings: ArcSwap<Settings>,
@@ -65,7 +63,7 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
 
 /// What a tenant's events run on.
 pub struct Runs {
-    /// Where those run that take long as a rule: [`Sandbox::aside`](crate::sandbox::Sandbox::aside).
+    /// Where those go on that take long: [`Sandbox::aside`](crate::sandbox::Sandbox::aside).
     pub aside: Turns,
     /// What they read.
     pub store: Arc<dyn Store>,
@@ -86,8 +84,10 @@ impl Tenant {
             id: settings.authenticator.tenant().clone(),
             hall,
             metrics,
-            turns: Turns::new(std::thread::available_parallelism().map_or(1, NonZeroUsize::get)),
-            aside: runs.aside,
+            turns: Turns::new(
+                std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+                Some(runs.aside),
+            ),
             store: Arc::new(Reads::of(runs.store)),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),

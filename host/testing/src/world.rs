@@ -15,7 +15,7 @@ use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
 use parlance::metrics::Metrics;
 use parlance::sandbox::{Failure, GuestLimits, Handler};
 use parlance::store::{Page, Store};
-use parlance::turns::Turns;
+use parlance::turns::Slice;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -47,8 +47,8 @@ pub(crate) struct World {
     committer: Committer,
     authenticator: Authenticator,
     /// By user id; each has one connection.
-    /// Where events run that take long as a rule.
-    aside: Turns,
+    /// What events work in.
+    slice: Slice,
     people: Mutex<BTreeMap<String, Person>>,
 }
 
@@ -82,7 +82,7 @@ impl World {
             hall: Hall::open(tenant, metrics, None),
             committer,
             authenticator,
-            aside: Turns::new(1),
+            slice: Slice::new(),
             people: Mutex::default(),
         })
     }
@@ -237,7 +237,7 @@ impl World {
         };
         let ran = self
             .handler
-            .call(kind.input(&kind.attachments()), call, &setup.guest_limits, &self.aside)
+            .call(kind.input(&kind.attachments()), call, &setup.guest_limits, &self.slice)
             .await;
         let (mut rejection, mut trap, mut data) = (None, None, None);
         let decided = match ran.result {
