@@ -50,8 +50,6 @@ pub struct ServerLimits {
     pub ping_interval: Duration,
     /// How long they may take to give one.
     pub ping_timeout: Duration,
-    /// How long before its token expires a client is told.
-    pub expiring_notice: Duration,
     /// How long a transport may take to connect to a namespace.
     pub connect_timeout: Duration,
 }
@@ -153,17 +151,17 @@ impl Server {
         });
     }
 
-    /// Tells clients whose token is about to expire, and disconnects those whose token has expired or was revoked and
-    /// who have not sent a newer one, while the task lives. It looks at every connection once a second, which for a
+    /// Tells clients whose token is about to expire, and disconnects those who may no longer be here
+    /// ([`Session::check_token`]), while the task lives. It looks at every connection once a second, which for a
     /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
     pub fn enforce_tokens(&self) -> AbortOnDrop {
-        let (sessions, notice) = (self.sessions.clone(), self.limits.expiring_notice);
+        let sessions = self.sessions.clone();
         AbortOnDrop(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(TOKEN_LOOK).await;
                 let now = now_ms();
                 for (n, session) in sessions.list().into_iter().enumerate() {
-                    session.check_token(now, notice);
+                    session.check_token(now);
                     if n % 1000 == 999 {
                         tokio::task::yield_now().await;
                     }
