@@ -102,6 +102,20 @@ test('who leaves while the key is being fetched keeps no seat', async () => {
   await eventually(async () => (await metric(open)) === 2, 'the two others to be left');
 });
 
+test('a tenant that is deleted and made again at once can be connected to, then and later', async () => {
+  const name = await freshTenant(configurationOf(`tenant-${tenants + 1}`));
+  const ann = await connect(server, 'ann', { ...at(name, 'ann'), reconnection: false });
+  await api.must('DELETE', `/tenants/${name}`);
+  await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+  await ann.until(() => ann.disconnects.length > 0, 'the end of the old tenant');
+  // The old namespace goes a moment after its last client, two seconds later at the latest.
+  const end = performance.now() + 2500;
+  do {
+    const bob = await connect(server, 'bob', at(name, 'bob'));
+    bob.close();
+  } while (performance.now() < end);
+});
+
 test('a change of the tenant keeps the keys that were read, and asks the issuer no sooner', async () => {
   const good = key('good');
   const from = await issuer(good);

@@ -103,26 +103,6 @@ struct Handshake {
     token: String,
 }
 
-/// Ends a session once its socket is gone: after it was connected, or because it never was, as when the client leaves
-/// while its token is being verified.
-struct Departure {
-    key: Key,
-    session: Arc<Session>,
-    sessions: Sessions,
-}
-
-impl Departure {
-    fn happened(&self) {
-        self.sessions.remove(&self.key, &self.session);
-    }
-}
-
-impl Drop for Departure {
-    fn drop(&mut self) {
-        self.happened();
-    }
-}
-
 /// Why a connection is refused; the text is the `connect_error`'s message.
 #[derive(Debug, Clone)]
 struct Refused(String);
@@ -238,11 +218,6 @@ impl Door {
         let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(outlet)));
         let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
         let key = (socket.id, self.tenant.id().clone());
-        let departure = Arc::new(Departure {
-            key: key.clone(),
-            session: session.clone(),
-            sessions: self.sessions.clone(),
-        });
         self.sessions.add(key.clone(), session.clone());
         // What is decided from here on finds the session. What was decided while the token was being verified, which may
         // have waited for a key set, did not.
@@ -258,11 +233,15 @@ impl Door {
                 .map_err(|error| self.wrong_token(error.code(), &error))
         });
         if let Err(refused) = settled {
-            departure.happened();
+            self.sessions.remove(&key, &session);
             return Err(refused);
         }
         self.services.metrics.connected.inc();
-        socket.on_disconnect(move || async move { departure.happened() });
+        let gone = {
+            let (key, session, sessions) = (key.clone(), session.clone(), self.sessions.clone());
+            move || async move { sessions.remove(&key, &session) }
+        };
+        socket.on_disconnect(gone);
         socket.on_fallback(Ingress {
             session,
             key,

@@ -136,6 +136,7 @@ impl Server {
         let path = tenant.id().namespace();
         let (io, adapters, sessions) = (self.io.clone(), self.adapters.clone(), self.sessions.clone());
         let id = tenant.id().clone();
+        let closed = adapters.lock().get(&path).cloned();
         tokio::spawn(async move {
             // What was sent last still has to leave, and the namespace would take it along.
             let deadline = Instant::now() + GOODBYE;
@@ -146,8 +147,13 @@ impl Server {
             })
             .await;
             tokio::time::sleep(FLUSH).await;
-            adapters.lock().remove(&path);
-            io.delete_ns(path);
+            let mut adapters = adapters.lock();
+            // A tenant of the same name may have been made meanwhile: that one's namespace stays.
+            let ours = |(now, closed): (&Arc<Adapter>, &Arc<Adapter>)| Arc::ptr_eq(now, closed);
+            if adapters.get(&path).zip(closed.as_ref()).is_some_and(ours) {
+                adapters.remove(&path);
+                io.delete_ns(path);
+            }
         });
     }
 
