@@ -219,8 +219,8 @@ impl Door {
         let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());
-        // What is decided from here on finds the session. What was decided while the token was being verified, which may
-        // have waited for a key set, did not.
+        // What is decided from here on finds the session. What was decided while the token was being verified, which
+        // may have waited for a key set, did not.
         let settled = self.check_open(peer.as_ref()).and_then(|()| {
             let now = self.tenant.settings();
             let identity = session.connection.identity.load();
