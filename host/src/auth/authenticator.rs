@@ -62,7 +62,8 @@ impl Authenticator {
     }
 
     /// What the same tenant accepts from now on. What is revoked stays revoked. A published key set that was read
-    /// before keeps its keys, whether or not its issuer can be reached now; one that is read as before also keeps its pace.
+    /// before keeps its keys, whether or not its issuer can be reached now; one that is read as before also keeps its
+    /// pace.
     #[must_use]
     pub fn renewed(&self, policy: &Policy) -> Self {
         Self::with(self.tenant.clone(), policy, &self.rings, self.revocations.load_full())
