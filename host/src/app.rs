@@ -215,7 +215,6 @@ fn server_limits(config: &Config) -> ServerLimits {
         ping_interval: limits.ping_interval,
         ping_timeout: limits.ping_timeout,
         connect_timeout: limits.connect_timeout,
-        expiring_notice: config.auth.expiring_notice,
     }
 }
 

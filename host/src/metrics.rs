@@ -31,8 +31,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections that were accepted.
     pub connected: IntCounter,
-    /// Connections that were refused for their token.
-    pub refused: IntCounter,
+    /// Connections that were refused.
+    pub refused: RefusedMetrics,
     /// Connections that were closed because the client did not read.
     pub too_slow: IntCounter,
     /// Rooms with somebody in them on this node.
@@ -57,6 +57,18 @@ pub struct Metrics {
     tenants: TenantVectors,
     /// The way to other nodes; all 0 where there is none.
     pub redis: RedisMetrics,
+}
+
+/// Connections that were refused, by what for.
+pub struct RefusedMetrics {
+    /// The token, or that there was none.
+    pub token: IntCounter,
+    /// The tenant or the user has as many connections as allowed.
+    pub quota: IntCounter,
+    /// The server has.
+    pub server_full: IntCounter,
+    /// The tenant is suspended, or the server is about to stop.
+    pub closed: IntCounter,
 }
 
 /// How the way to other nodes is doing.
@@ -247,6 +259,7 @@ impl Metrics {
             "Warm instances that are not used again, by reason",
             "reason",
         )?;
+        let refused = make.counters("parlance_refused_total", "Connections refused, by reason", "reason")?;
         let tenant = ["tenant"];
         let tenants = TenantVectors {
             connections: make.add(IntGaugeVec::new(
@@ -282,7 +295,12 @@ impl Metrics {
             tenants,
             connections: make.gauge("parlance_connections", "Open connections")?,
             connected: make.counter("parlance_connected_total", "Connections accepted")?,
-            refused: make.counter("parlance_refused_total", "Connections refused for their token")?,
+            refused: RefusedMetrics {
+                token: refused.with_label_values(&["token"]),
+                quota: refused.with_label_values(&["quota"]),
+                server_full: refused.with_label_values(&["server-full"]),
+                closed: refused.with_label_values(&["closed"]),
+            },
             too_slow: make.counter(
                 "parlance_too_slow_total",
                 "Connections closed because the client did not read",

@@ -39,42 +39,53 @@ function forged(header, claims, sign = () => '') {
 
 const claims = (more = {}) => ({ sub: 'ann', name: 'Ann', exp: seconds(3600), ...more });
 
-async function assertRefused(server, auth) {
-  const error = await refused(server, { auth });
-  assert.match(error.message, /^Authentication error/);
-  assert.ok(!/secret|key material|panick/i.test(error.message), error.message);
-}
-
-/** Refuses each of `cases` (name to handshake), then lets the next in. */
+/** Refuses each of `cases`: by the reason that the client is told, names and handshakes. */
 function refuses(title, server, cases) {
   test(title, async (t) => {
-    for (const [name, auth] of Object.entries(cases)) {
-      await t.test(`refused: ${name}`, () => assertRefused(server, auth));
+    for (const [reason, handshakes] of Object.entries(cases)) {
+      for (const [name, auth] of Object.entries(handshakes)) {
+        await t.test(`refused: ${name}`, async () => {
+          const error = await refused(server, { auth });
+          assert.equal(error.message, `Authentication error: ${reason}`);
+        });
+      }
     }
   });
 }
 
 refuses('tokens that an HS256 server refuses', shared, {
-  'no auth at all': {},
-  'an empty token': { token: '' },
-  'a token that is a number': { token: 7 },
-  'a token that is an object': { token: { sub: 'ann' } },
-  'garbage': { token: 'garbage' },
-  'three parts of garbage': { token: 'a.b.c' },
-  '30,000 dots': { token: '.'.repeat(30_000) },
-  'alg none': { token: forged({ alg: 'none' }, claims()) },
-  'alg NONE with a signature': { token: forged({ alg: 'NONE' }, claims(), () => 'c2ln') },
-  'alg missing': { token: forged({}, claims()) },
-  'another secret': { token: token('ann', {}, { secret: 'another secret that is longer than 32 bytes' }) },
-  'another algorithm of the family': { token: token('ann', {}, { algorithm: 'HS512' }) },
-  'changed claims': { token: token('ann').replace(/\.[^.]+\./, `.${base64(claims({ sub: 'bob' }))}.`) },
-  'expired': { token: token('ann', { exp: seconds(-3600) }) },
-  'no expiry': { token: token('ann', {}, { expiresIn: null }) },
-  'not yet valid': { token: token('ann', { nbf: seconds(3600) }) },
-  'no user': { token: token(undefined, { name: 'nobody' }) },
-  'an empty user': { token: token(undefined, { sub: '' }) },
-  'a user of 10,000 characters': { token: token('x'.repeat(10_000)) },
-  'a user with a control character': { token: token('a\nb') },
+  'no token was sent': {
+    'no auth at all': {},
+    'an empty token': { token: '' },
+    'a token that is a number': { token: 7 },
+    'a token that is an object': { token: { sub: 'ann' } },
+  },
+  'the token is too long': {
+    '30,000 dots': { token: '.'.repeat(30_000) },
+    'a user of 10,000 characters': { token: token('x'.repeat(10_000)) },
+  },
+  'the token is malformed': {
+    'garbage': { token: 'garbage' },
+    'three parts of garbage': { token: 'a.b.c' },
+    'alg none': { token: forged({ alg: 'none' }, claims()) },
+    'alg NONE with a signature': { token: forged({ alg: 'NONE' }, claims(), () => 'c2ln') },
+    'alg missing': { token: forged({}, claims()) },
+  },
+  'the token\'s signature is not accepted here': {
+    'another secret': { token: token('ann', {}, { secret: 'another secret that is longer than 32 bytes' }) },
+    'another algorithm of the family': { token: token('ann', {}, { algorithm: 'HS512' }) },
+    'changed claims': { token: token('ann').replace(/\.[^.]+\./, `.${base64(claims({ sub: 'bob' }))}.`) },
+    'no signature': { token: token('ann').replace(/[^.]+$/, '') },
+  },
+  'the token has expired': { 'expired': { token: token('ann', { exp: seconds(-3600) }) } },
+  'the token has no expiry (claim `exp`)': { 'no expiry': { token: token('ann', {}, { expiresIn: null }) } },
+  'the token is not valid yet': { 'not yet valid': { token: token('ann', { nbf: seconds(3600) }) } },
+  'the token names no valid user (claim `sub` or `id`)': {
+    'no user': { token: token(undefined, { name: 'nobody' }) },
+    'an empty user': { token: token(undefined, { sub: '' }) },
+    'a user of 129 bytes': { token: token('x'.repeat(129)) },
+    'a user with a control character': { token: token('a\nb') },
+  },
 });
 
 test('the next client with a good token is let in', async () => {
@@ -83,7 +94,7 @@ test('the next client with a good token is let in', async () => {
 
 test('a namespace without a tenant is refused', async () => {
   const error = await refused(shared, { namespace: '/no-such-tenant', auth: { token: token('ann') } });
-  assert.ok(error.message.length > 0);
+  assert.equal(error.message, 'Invalid namespace');
 });
 
 const rs = (more = {}, algorithm = 'RS256') =>
@@ -93,14 +104,22 @@ const forgedWithKey = (secret) =>
   ({ token: forged({ alg: 'HS256' }, claims({ aud: AUDIENCE, iss: ISSUER }), hmacWith(secret)) });
 
 refuses('tokens that an RS256 server refuses', asymmetric, {
-  'HS256 with the public key as the secret': forgedWithKey(rsa.publicKey),
-  'HS256 with the trimmed public key as the secret': forgedWithKey(rsa.publicKey.trim()),
-  'alg none': { token: forged({ alg: 'none' }, claims({ aud: AUDIENCE, iss: ISSUER })) },
-  'the right key, another algorithm': rs({}, 'PS256'),
-  'wrong audience': rs({ aud: 'somebody else' }),
-  'no audience': { token: token('ann', { iss: ISSUER }, { secret: rsa.privateKey, algorithm: 'RS256' }) },
-  'wrong issuer': rs({ iss: 'somebody else' }),
-  'no issuer': { token: token('ann', { aud: AUDIENCE }, { secret: rsa.privateKey, algorithm: 'RS256' }) },
+  'the token\'s signature is not accepted here': {
+    'HS256 with the public key as the secret': forgedWithKey(rsa.publicKey),
+    'HS256 with the trimmed public key as the secret': forgedWithKey(rsa.publicKey.trim()),
+    'the right key, another algorithm': rs({}, 'PS256'),
+  },
+  'the token is malformed': {
+    'alg none': { token: forged({ alg: 'none' }, claims({ aud: AUDIENCE, iss: ISSUER })) },
+  },
+  'the token is for another audience': {
+    'wrong audience': rs({ aud: 'somebody else' }),
+    'no audience': { token: token('ann', { iss: ISSUER }, { secret: rsa.privateKey, algorithm: 'RS256' }) },
+  },
+  'the token is from another issuer': {
+    'wrong issuer': rs({ iss: 'somebody else' }),
+    'no issuer': { token: token('ann', { aud: AUDIENCE }, { secret: rsa.privateKey, algorithm: 'RS256' }) },
+  },
 });
 
 test('RS256 with the right key and audience is let in', async () => {

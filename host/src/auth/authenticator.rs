@@ -40,7 +40,7 @@ pub struct Policy {
 pub struct Authenticator {
     tenant: TenantId,
     keys: Vec<Key>,
-    rings: Vec<KeyRing>,
+    rings: Vec<Arc<KeyRing>>,
     policy: Policy,
     leeway_ms: u64,
     revocations: ArcSwap<Revocations>,
@@ -53,15 +53,31 @@ impl Authenticator {
     /// # Errors
     /// When the name is no tenant's name.
     pub fn new(tenant: &str, policy: &Policy) -> Result<Self, InvalidId> {
-        let leeway_ms = u64::try_from(policy.leeway.as_millis()).unwrap_or(u64::MAX);
-        Ok(Self {
-            tenant: TenantId::assume_verified(tenant)?,
+        Ok(Self::with(
+            TenantId::assume_verified(tenant)?,
+            policy,
+            &[],
+            Arc::default(),
+        ))
+    }
+
+    /// What the same tenant accepts from now on. What is revoked stays revoked. A published key set that was read
+    /// before keeps its keys, whether or not its issuer can be reached now; one that is read as before also keeps its
+    /// pace.
+    #[must_use]
+    pub fn renewed(&self, policy: &Policy) -> Self {
+        Self::with(self.tenant.clone(), policy, &self.rings, self.revocations.load_full())
+    }
+
+    fn with(tenant: TenantId, policy: &Policy, known: &[Arc<KeyRing>], revocations: Arc<Revocations>) -> Self {
+        Self {
+            tenant,
             keys: policy.keys.clone(),
-            rings: policy.jwks.iter().cloned().map(KeyRing::open).collect(),
+            rings: policy.jwks.iter().map(|source| KeyRing::of(source, known)).collect(),
             policy: policy.clone(),
-            leeway_ms,
-            revocations: ArcSwap::default(),
-        })
+            leeway_ms: u64::try_from(policy.leeway.as_millis()).unwrap_or(u64::MAX),
+            revocations: ArcSwap::new(revocations),
+        }
     }
 
     /// Replaces what is revoked.
@@ -81,6 +97,12 @@ impl Authenticator {
         &self.tenant
     }
 
+    /// How long before its token expires a client is told.
+    #[must_use]
+    pub fn expiring_notice(&self) -> Duration {
+        self.policy.expiring_notice
+    }
+
     /// Whether the identity's token has expired, by the same leeway that applied when it was verified.
     #[must_use]
     pub fn has_expired(&self, identity: &Identity, now_ms: u64) -> bool {
@@ -97,7 +119,7 @@ impl Authenticator {
         if !matches!(verified, Err(AuthError::Unverified)) || !self.names_unknown_key(token) {
             return verified;
         }
-        futures_util::future::join_all(self.rings.iter().map(KeyRing::look_again)).await;
+        futures_util::future::join_all(self.rings.iter().map(|ring| ring.look_again())).await;
         self.verify(token, now_ms)
     }
 

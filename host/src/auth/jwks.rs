@@ -4,12 +4,13 @@
 //! not more often than at a bounded rate. A set that cannot be read, or has no key that we can use, changes nothing:
 //! the last good one stays.
 
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -68,11 +69,21 @@ impl Drop for KeyRing {
 }
 
 impl KeyRing {
-    /// Begins to look. Needs a runtime.
-    pub(super) fn open(source: JwksSource) -> Self {
+    /// The one among `known` with the same source, or else a new one, which begins with the keys that were read from
+    /// the same place. Needs a runtime.
+    pub(super) fn of(source: &JwksSource, known: &[Arc<Self>]) -> Arc<Self> {
+        if let Some(same) = known.iter().find(|ring| ring.shared.source == *source) {
+            return same.clone();
+        }
+        let place = known.iter().find(|ring| ring.shared.source.location == source.location);
+        let keys = place.map(|ring| ring.keys()).unwrap_or_default();
+        Arc::new(Self::open(source.clone(), keys))
+    }
+
+    fn open(source: JwksSource, keys: Arc<Vec<Key>>) -> Self {
         let shared = Arc::new(Shared {
             source,
-            keys: ArcSwap::default(),
+            keys: ArcSwap::new(keys),
             wanted: Notify::new(),
             looks: watch::Sender::new(0),
         });
@@ -149,15 +160,41 @@ async fn read(location: &JwksLocation) -> anyhow::Result<Vec<Key>> {
     let text = match location {
         JwksLocation::File(path) => {
             let path = path.clone();
-            tokio::task::spawn_blocking(move || std::fs::read(path)).await??
+            tokio::task::spawn_blocking(move || read_file(&path)).await??
         }
         JwksLocation::Url(url) => fetch(url).await?,
     };
+    keys_of(&text)
+}
+
+/// At most one byte more than a set may have, however large the file is. A pipe would keep the thread for ever.
+pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    anyhow::ensure!(std::fs::metadata(path)?.is_file(), "it is no file");
+    let mut text = Vec::new();
+    std::fs::File::open(path)?
+        .take(SET_BYTES as u64 + 1)
+        .read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// The keys of a set that can be used here, in its order. Others are passed over, those of a kind that nobody knew when
+/// this was written among them (RFC 7517, section 5).
+fn keys_of(text: &[u8]) -> anyhow::Result<Vec<Key>> {
     anyhow::ensure!(text.len() <= SET_BYTES, "it has more than {SET_BYTES} bytes");
-    let set: JwkSet = serde_json::from_slice(&text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
-    let keys: Vec<Key> = set.keys.iter().take(SET_KEYS).filter_map(usable).collect();
+    let set: Set = serde_json::from_slice(text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
+    let keys: Vec<Key> = set
+        .keys
+        .into_iter()
+        .filter_map(|jwk| usable(&serde_json::from_value(jwk).ok()?))
+        .take(SET_KEYS)
+        .collect();
     anyhow::ensure!(!keys.is_empty(), "it has no key that can be used here");
     Ok(keys)
+}
+
+#[derive(serde::Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
 }
 
 /// No redirects: who may say which keys count is the address that the operator wrote.

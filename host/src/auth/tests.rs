@@ -1,5 +1,6 @@
 //! Tokens, good and bad.
 
+mod jwks;
 mod keys;
 
 use std::time::Duration;

@@ -8,13 +8,17 @@ use crate::sandbox::GuestLimits;
 use crate::store::StorageQuota;
 use crate::tenant::{ClientLimits, Settings, TenantQuota};
 
-/// Everything of a tenant but its handlers.
+/// Everything of a tenant but its handlers; `before` is what has verified its tokens so far.
 ///
 /// # Errors
 /// When the name is no tenant's name.
-pub(super) fn settings(config: &TenantConfig) -> Result<Settings, InvalidId> {
+pub(super) fn settings(config: &TenantConfig, before: Option<&Authenticator>) -> Result<Settings, InvalidId> {
+    let authenticator = match before {
+        Some(before) => before.renewed(&config.auth),
+        None => Authenticator::new(&config.name, &config.auth)?,
+    };
     Ok(Settings::new(
-        Authenticator::new(&config.name, &config.auth)?,
+        authenticator,
         client_limits(&config.limits),
         call_limits(&config.limits, &config.sandbox),
         guest_limits(&config.sandbox),

@@ -55,7 +55,7 @@ impl Control {
         base: Routes,
     ) -> anyhow::Result<Live> {
         let parts = &self.parts;
-        let settings = settings(config)?;
+        let settings = settings(config, None)?;
         let hall = Hall::open(
             settings.authenticator.tenant().clone(),
             parts.metrics.clone(),
@@ -207,8 +207,9 @@ impl Control {
                         *handler = Arc::new(handler.with_info(info.into()));
                     }
                 }
-                live.tenant.set_settings(settings(&config)?);
-                live.revoke();
+                let before = live.tenant.settings();
+                live.tenant
+                    .set_settings(settings(&config, Some(&before.authenticator))?);
                 live.route();
                 live.tenant.set_suspended(suspended);
                 if suspended {

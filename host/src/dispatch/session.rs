@@ -244,12 +244,16 @@ impl Session {
         self.tenant.admit()
     }
 
-    /// The client has gone. What it sent before is still handled.
+    /// The client has gone. What it sent before is still handled. One that was never set going leaves no trace.
     pub fn end(self: &Arc<Self>) {
         let mut queue = self.queue.lock();
         if !queue.closed {
             queue.closed = true;
             self.seat.lock().take();
+            if !queue.running && matches!(queue.work.front(), Some(Work::Connected)) {
+                queue.work = VecDeque::new();
+                return;
+            }
             queue.work.push_back(Work::Disconnected);
             self.run_if_idle(&mut queue);
         }
@@ -271,18 +275,23 @@ impl Session {
         self.connection.outlet.disconnect();
     }
 
-    /// Tells the client, once for each token, that its token expires within `notice`; disconnects it when the token
-    /// has expired or has been revoked.
-    pub fn check_token(&self, now_ms: u64, notice: Duration) {
+    /// Tells the client, once for each token, that its token is about to expire; disconnects it when the token has
+    /// expired or has been revoked, or the tenant is suspended.
+    pub fn check_token(&self, now_ms: u64) {
         let identity = self.connection.identity.load();
         let settings = self.tenant.settings();
+        if self.tenant.is_suspended() {
+            // Everybody has been disconnected, but for those who were still on their way in.
+            return self.dismiss("tenant", EventError::new(Code::Denied, "the tenant is suspended"));
+        }
         let why = if settings.authenticator.has_expired(&identity, now_ms) {
             "the token has expired"
         } else if settings.authenticator.is_revoked(&identity) {
             "the token has been revoked"
         } else {
             let expires_at = identity.expires_at_ms();
-            let notice = u64::try_from(notice.as_millis()).unwrap_or(u64::MAX);
+            let notice = settings.authenticator.expiring_notice().as_millis();
+            let notice = u64::try_from(notice).unwrap_or(u64::MAX);
             let near = expires_at.saturating_sub(notice) <= now_ms;
             if near && self.told_expiry.swap(expires_at, Ordering::Relaxed) != expires_at {
                 // A client that does not keep up is closed by its outlet.

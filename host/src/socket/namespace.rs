@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -22,9 +23,13 @@ use super::outlet::{Outside, SocketOutlet};
 use super::server::ServerLimits;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
+use crate::error::{Code, EventError};
 use crate::id::{ConnectionId, TenantId};
 use crate::metrics::Metrics;
 use crate::tenant::Tenant;
+
+/// After how long somebody who met a full server may try again.
+const FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// Which session: an Engine.IO connection may be in the namespaces of several tenants.
 pub(super) type Key = (Sid, TenantId);
@@ -49,7 +54,6 @@ impl Sessions {
     fn add(&self, key: Key, session: Arc<Session>) {
         let replaced = self.all.lock().insert(key, session);
         self.metrics.connections.inc();
-        self.metrics.connected.inc();
         if let Some(replaced) = replaced {
             self.ended(&replaced);
         }
@@ -103,6 +107,18 @@ struct Handshake {
 #[derive(Debug, Clone)]
 struct Refused(String);
 
+impl From<&EventError> for Refused {
+    /// `code: words`, and `; retryAfterMs=n` at the end where a limit was hit: clients get nothing but a text, so the
+    /// form is a promise (README, "Connect a client").
+    fn from(error: &EventError) -> Self {
+        let mut text = format!("{}: {}", error.code.as_str(), error.message);
+        if let Some(wait) = error.retry_after_ms() {
+            text.push_str(&format!("; retryAfterMs={wait}"));
+        }
+        Self(text)
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -135,7 +151,8 @@ pub(super) fn register(
         move |socket: SocketRef<Adapter>, TryData(handshake): TryData<Handshake>| {
             let door = door.clone();
             async move {
-                let door = door.get().ok_or_else(|| Refused("the server is starting".to_owned()))?;
+                let starting = || Refused::from(&EventError::new(Code::Unavailable, "the server is starting"));
+                let door = door.get().ok_or_else(starting)?;
                 door.enter(&socket, handshake.ok()).await
             }
         }
@@ -175,40 +192,26 @@ impl Door {
     /// what the client sends then must find its handlers in place.
     async fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
         let peer = transport(socket.req_parts());
-        if self.services.draining.load(Ordering::Relaxed) || self.services.leaving.load(Ordering::Relaxed) {
-            // A client that is refused does not try again; one whose transport ends does.
-            if let Some((peer, true)) = &peer {
-                peer.cut();
-            }
-            return Err(Refused("the server is shutting down".to_owned()));
-        }
-        if self.tenant.is_suspended() {
-            return Err(Refused("the tenant is suspended".to_owned()));
-        }
+        let refused = &self.services.metrics.refused;
+        self.check_open(peer.as_ref())?;
         let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
         let settings = self.tenant.settings();
         let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;
-        let identity = verified.map_err(|error| {
-            self.services.metrics.refused.inc();
-            tracing::debug!(tenant = %self.tenant.id(), code = error.code(), "a connection was refused");
-            Refused(error.to_string())
-        })?;
+        let identity = verified.map_err(|error| self.wrong_token(error.code(), &error))?;
         if self.sessions.len() >= self.connections {
-            self.services.metrics.refused.inc();
-            return Err(Refused(
-                "the server has no room for another connection; try again later".to_owned(),
-            ));
+            refused.server_full.inc();
+            let full = "the server has no room for another connection";
+            return Err((&EventError::limited(Code::Unavailable, full, FULL_RETRY)).into());
         }
         let seat = self.tenant.seat(identity.user()).map_err(|error| {
-            self.services.metrics.refused.inc();
-            let wait = error.retry_after_ms().unwrap_or_default();
-            Refused(format!("{}; try again in {wait} ms", error.message))
+            refused.quota.inc();
+            Refused::from(&error)
         })?;
         // The later requests of a session that began with polling say which transport they are.
         if let Some((peer, true)) = &peer {
             peer.carries(socket.id, true);
         }
-        let carriers = peer.map(|(peer, _)| peer.carriers().clone());
+        let carriers = peer.as_ref().map(|(peer, _)| peer.carriers().clone());
         let outlet = SocketOutlet::new(socket.id, self.outside.clone(), carriers);
         let id = ConnectionId::from_bits(self.services.chance.bits());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), "connected");
@@ -216,6 +219,24 @@ impl Door {
         let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());
+        // What is decided from here on finds the session. What was decided while the token was being verified, which
+        // may have waited for a key set, did not.
+        let settled = self.check_open(peer.as_ref()).and_then(|()| {
+            let now = self.tenant.settings();
+            let identity = session.connection.identity.load();
+            if Arc::ptr_eq(&now, &settings) && !now.authenticator.is_revoked(&identity) {
+                return Ok(());
+            }
+            let verified = now.authenticator.verify(&token, now_ms());
+            verified
+                .map(drop)
+                .map_err(|error| self.wrong_token(error.code(), &error))
+        });
+        if let Err(refused) = settled {
+            self.sessions.remove(&key, &session);
+            return Err(refused);
+        }
+        self.services.metrics.connected.inc();
         let gone = {
             let (key, session, sessions) = (key.clone(), session.clone(), self.sessions.clone());
             move || async move { sessions.remove(&key, &session) }
@@ -227,6 +248,31 @@ impl Door {
             sessions: self.sessions.clone(),
         });
         Ok(())
+    }
+
+    /// Whether anybody is let in now.
+    fn check_open(&self, peer: Option<&(Peer, bool)>) -> Result<(), Refused> {
+        let closed = |code, why: &'static str| {
+            self.services.metrics.refused.closed.inc();
+            Err((&EventError::new(code, why)).into())
+        };
+        if self.services.draining.load(Ordering::Relaxed) || self.services.leaving.load(Ordering::Relaxed) {
+            // A client that is refused does not try again; one whose transport ends does.
+            if let Some((peer, true)) = peer {
+                peer.cut();
+            }
+            return closed(Code::Unavailable, "the server is shutting down");
+        }
+        if self.tenant.is_suspended() {
+            return closed(Code::Denied, "the tenant is suspended");
+        }
+        Ok(())
+    }
+
+    fn wrong_token(&self, code: &'static str, why: &dyn fmt::Display) -> Refused {
+        self.services.metrics.refused.token.inc();
+        tracing::debug!(tenant = %self.tenant.id(), code, "a connection was refused");
+        Refused(why.to_string())
     }
 }
 

@@ -149,7 +149,12 @@ impl Outlet for SocketOutlet {
     fn disconnect(&self) {
         let mut state = self.0.state.lock();
         match &mut *state {
-            State::Closed => {}
+            // A socket that was still connecting was not there to be disconnected the last time.
+            State::Closed => {
+                if !self.0.gone.load(Ordering::Acquire) {
+                    self.0.try_disconnect();
+                }
+            }
             // What was sent before comes first.
             State::Spilling(spill) => spill.last = true,
             State::Flowing => {

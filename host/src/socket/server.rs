@@ -50,8 +50,6 @@ pub struct ServerLimits {
     pub ping_interval: Duration,
     /// How long they may take to give one.
     pub ping_timeout: Duration,
-    /// How long before its token expires a client is told.
-    pub expiring_notice: Duration,
     /// How long a transport may take to connect to a namespace.
     pub connect_timeout: Duration,
 }
@@ -138,6 +136,7 @@ impl Server {
         let path = tenant.id().namespace();
         let (io, adapters, sessions) = (self.io.clone(), self.adapters.clone(), self.sessions.clone());
         let id = tenant.id().clone();
+        let closed = adapters.lock().get(&path).cloned();
         tokio::spawn(async move {
             // What was sent last still has to leave, and the namespace would take it along.
             let deadline = Instant::now() + GOODBYE;
@@ -148,22 +147,27 @@ impl Server {
             })
             .await;
             tokio::time::sleep(FLUSH).await;
-            adapters.lock().remove(&path);
-            io.delete_ns(path);
+            let mut adapters = adapters.lock();
+            // A tenant of the same name may have been made meanwhile: that one's namespace stays.
+            let ours = |(now, closed): (&Arc<Adapter>, &Arc<Adapter>)| Arc::ptr_eq(now, closed);
+            if adapters.get(&path).zip(closed.as_ref()).is_some_and(ours) {
+                adapters.remove(&path);
+                io.delete_ns(path);
+            }
         });
     }
 
-    /// Tells clients whose token is about to expire, and disconnects those whose token has expired or was revoked and
-    /// who have not sent a newer one, while the task lives. It looks at every connection once a second, which for a
+    /// Tells clients whose token is about to expire, and disconnects those who may no longer be here
+    /// ([`Session::check_token`]), while the task lives. It looks at every connection once a second, which for a
     /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
     pub fn enforce_tokens(&self) -> AbortOnDrop {
-        let (sessions, notice) = (self.sessions.clone(), self.limits.expiring_notice);
+        let sessions = self.sessions.clone();
         AbortOnDrop(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(TOKEN_LOOK).await;
                 let now = now_ms();
                 for (n, session) in sessions.list().into_iter().enumerate() {
-                    session.check_token(now, notice);
+                    session.check_token(now);
                     if n % 1000 == 999 {
                         tokio::task::yield_now().await;
                     }

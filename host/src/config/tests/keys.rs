@@ -1,6 +1,7 @@
 //! The keys that verify tokens.
 
 use super::*;
+use crate::auth::{JwksLocation, JwksSource};
 
 #[test]
 fn a_short_secret_of_the_environment_is_a_warning_and_a_shorter_one_an_error() {
@@ -102,6 +103,62 @@ fn every_wrong_key_is_named() {
     assert_eq!(found, expected);
     assert_eq!(only_error("[auth]\nkeys = 1\n").key, "auth.keys");
     assert_eq!(only_error("[auth]\nkeys = [1]\n").key, "auth.keys[0]");
+}
+
+#[test]
+fn key_sets_come_from_a_file_beside_the_configuration_or_from_an_address() {
+    let config = file(
+        "[[auth.jwks]]\nfile = \"set.json\"\n\
+         [[auth.jwks]]\nurl = \"https://issuer.example/jwks\"\nrefresh = \"1h\"\nunknown_key_refresh = \"5s\"\n\
+         [[auth.jwks]]\nurl = \"http://127.0.0.1/jwks\"\nallow_http = true\n",
+    );
+    let beside = config.path.with_file_name("set.json");
+    let source = |location, refresh, unknown| JwksSource {
+        location,
+        refresh: Duration::from_secs(refresh),
+        unknown_key_refresh: Duration::from_secs(unknown),
+    };
+    let url = |url: &str| JwksLocation::Url(url.to_owned());
+    assert_eq!(
+        config.load().unwrap().auth.jwks,
+        [
+            source(JwksLocation::File(beside), 600, 30),
+            source(url("https://issuer.example/jwks"), 3600, 5),
+            source(url("http://127.0.0.1/jwks"), 600, 30),
+        ]
+    );
+}
+
+#[test]
+fn every_wrong_key_set_is_named() {
+    let wrong = |text: &str| {
+        let error = only_error(&format!("[[auth.jwks]]\n{text}\n"));
+        (error.key, error.problem)
+    };
+    let url = "url = \"https://issuer.example/jwks\"";
+    let one_of = ("auth.jwks[0].url".to_owned(), "is the set, or file is".to_owned());
+    assert_eq!(wrong(&format!("{url}\nfile = \"set.json\"")), one_of);
+    assert_eq!(wrong("refresh = \"10m\""), one_of);
+    let no_https = ("auth.jwks[0].url".to_owned(), "is no address of https".to_owned());
+    for plain in ["http://issuer.example/jwks", "file:///jwks", "issuer.example"] {
+        assert_eq!(wrong(&format!("url = \"{plain}\"")), no_https, "{plain}");
+    }
+    assert_eq!(wrong("url = \"ftp://issuer.example\"\nallow_http = true"), no_https);
+    assert_eq!(wrong("url = 1").0, "auth.jwks[0].url");
+    assert_eq!(wrong("file = \"\"").0, "auth.jwks[0].file");
+    for time in ["refresh", "unknown_key_refresh"] {
+        for edge in ["999ms", "86401s"] {
+            let key = format!("auth.jwks[0].{time}");
+            assert_eq!(wrong(&format!("{url}\n{time} = \"{edge}\"")).0, key, "{edge}");
+        }
+        for edge in ["1s", "24h"] {
+            let text = format!("[[auth.jwks]]\n{url}\n{time} = \"{edge}\"\n");
+            assert!(file(&text).load().is_ok(), "{time} {edge}");
+        }
+    }
+    assert_eq!(wrong(&format!("{url}\nrefesh = \"1s\"")).0, "auth.jwks[0].refesh");
+    assert_eq!(only_error("[auth]\njwks = 1\n").key, "auth.jwks");
+    assert_eq!(only_error("[auth]\njwks = [1]\n").key, "auth.jwks[0]");
 }
 
 const ED25519: &str = "\

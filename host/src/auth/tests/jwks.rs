@@ -1,0 +1,272 @@
+//! Published key sets, in files: what is taken from them, what is not, and what a change of policy keeps.
+
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::jwk::Jwk;
+
+use super::super::jwks::read_file;
+use super::*;
+
+/// Keys of a set that are used.
+const SET_KEYS: usize = 100;
+/// Bytes of a set.
+const SET_BYTES: usize = 256 * 1024;
+
+/// A pair whose public half is published.
+struct Published {
+    jwk: Value,
+    algorithm: jsonwebtoken::Algorithm,
+    private: EncodingKey,
+}
+
+impl Published {
+    fn new(kid: &str, algorithm: Algorithm, private: EncodingKey) -> Self {
+        let algorithm = algorithm.to_library();
+        let mut jwk = serde_json::to_value(Jwk::from_encoding_key(&private, algorithm).unwrap()).unwrap();
+        jwk["kid"] = json!(kid);
+        Self {
+            jwk,
+            algorithm,
+            private,
+        }
+    }
+
+    fn ed(kid: &str) -> Self {
+        let private = EncodingKey::from_ed_pem(ed().private.as_bytes()).unwrap();
+        Self::new(kid, Algorithm::EdDsa, private)
+    }
+
+    /// The same with another member.
+    fn saying(mut self, name: &str, value: &str) -> Self {
+        self.jwk[name] = json!(value);
+        self
+    }
+
+    fn token(&self) -> String {
+        let header = Header {
+            kid: self.jwk["kid"].as_str().map(str::to_owned),
+            ..Header::new(self.algorithm)
+        };
+        sign(&header, &claims(), &self.private)
+    }
+}
+
+/// A file with a set, and who reads it.
+struct Issuer {
+    authenticator: Authenticator,
+    file: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+fn reading(file: &Path) -> Policy {
+    let mut policy = policy(vec![]);
+    policy.jwks.push(JwksSource {
+        location: JwksLocation::File(file.to_owned()),
+        refresh: Duration::from_secs(3600),
+        unknown_key_refresh: Duration::from_millis(1),
+    });
+    policy
+}
+
+impl Issuer {
+    async fn of(jwks: &[Value]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("jwks.json");
+        std::fs::write(&file, set(jwks)).unwrap();
+        let issuer = Self {
+            authenticator: accepting(&reading(&file)),
+            file,
+            _directory: directory,
+        };
+        issuer.is_read_again().await;
+        issuer
+    }
+
+    /// Looks until one look has both begun and ended after this was called.
+    async fn is_read_again(&self) {
+        let unknown = Published::ed("a key that is never published").token();
+        // The first may meet the end of a look that had begun before.
+        for _ in 0..2 {
+            let refused = self.authenticator.verify_fresh(&unknown, NOW).await.unwrap_err();
+            assert_eq!(refused, AuthError::Unverified);
+        }
+    }
+
+    async fn publish(&self, text: impl AsRef<[u8]>) {
+        std::fs::write(&self.file, text).unwrap();
+        self.is_read_again().await;
+    }
+
+    fn accepts(&self, key: &Published) -> bool {
+        verdict(&self.authenticator, key)
+    }
+}
+
+fn verdict(authenticator: &Authenticator, key: &Published) -> bool {
+    match authenticator.verify(&key.token(), NOW) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error, AuthError::Unverified);
+            false
+        }
+    }
+}
+
+fn set(jwks: &[Value]) -> String {
+    json!({ "keys": jwks }).to_string()
+}
+
+#[tokio::test]
+async fn of_a_set_the_keys_are_used_that_can_be() {
+    let rsa = EncodingKey::from_rsa_pem(rsa().private.as_bytes()).unwrap();
+    let p256 = EncodingKey::from_ec_pem(ec(&ECDSA_P256_SHA256_FIXED_SIGNING).private.as_bytes()).unwrap();
+    let good = [
+        Published::new("rs", Algorithm::Rs256, rsa.clone()),
+        Published::new("ps", Algorithm::Ps256, rsa.clone()),
+        Published::new("es", Algorithm::Es256, p256.clone()),
+        Published::ed("ed"),
+    ];
+    let bad = [
+        Published::new("an RSA key for ES256", Algorithm::Rs256, rsa.clone()).saying("alg", "ES256"),
+        Published::new("an RSA key for HS256", Algorithm::Rs256, rsa.clone()).saying("alg", "HS256"),
+        Published::new("an RSA key for another RSA", Algorithm::Rs256, rsa.clone()).saying("alg", "PS256"),
+        Published::new("an EC key for RS256", Algorithm::Es256, p256.clone()).saying("alg", "RS256"),
+        Published::new("another curve", Algorithm::Es256, p256).saying("crv", "P-384"),
+        Published::ed("an Ed25519 key for ES256").saying("alg", "ES256"),
+        Published::ed("an algorithm of the future").saying("alg", "XS999"),
+        Published::ed("a kind of the future").saying("kty", "XYZ"),
+        Published::ed("for encryption").saying("use", "enc"),
+        Published::ed("not base64").saying("x", "*"),
+        Published::ed("too short").saying("x", "AAAA"),
+        Published::new("a secret", Algorithm::Hs256, EncodingKey::from_secret(SECRET)),
+    ];
+    // The bad ones come first: none may stand in the way of the others.
+    let jwks: Vec<Value> = bad.iter().chain(&good).map(|key| key.jwk.clone()).collect();
+    let issuer = Issuer::of(&jwks).await;
+    for key in &good {
+        assert!(issuer.accepts(key), "{}", key.jwk["kid"]);
+    }
+    for key in &bad {
+        assert!(!issuer.accepts(key), "{}", key.jwk["kid"]);
+    }
+    // The only key is of no use: the set counts as unreadable, and the last one stays.
+    issuer.publish(set(&[bad[0].jwk.clone()])).await;
+    assert!(issuer.accepts(&good[0]));
+}
+
+#[tokio::test]
+async fn of_a_set_so_many_keys_are_used() {
+    let keys: Vec<Published> = (0..=SET_KEYS).map(|n| Published::ed(&format!("key {n}"))).collect();
+    // What cannot be used does not count.
+    let secret = Published::new("a secret", Algorithm::Hs256, EncodingKey::from_secret(SECRET));
+    let jwks: Vec<Value> = std::iter::once(&secret)
+        .chain(&keys)
+        .map(|key| key.jwk.clone())
+        .collect();
+    let issuer = Issuer::of(&jwks).await;
+    assert!(issuer.accepts(&keys[SET_KEYS - 1]));
+    assert!(!issuer.accepts(&keys[SET_KEYS]));
+}
+
+#[tokio::test]
+async fn a_kid_may_be_given_twice_and_again() {
+    let [one, two, other] = ["same", "same", "other"].map(Published::ed);
+    let issuer = Issuer::of(&[one.jwk.clone(), two.jwk.clone(), other.jwk.clone()]).await;
+    assert!(issuer.accepts(&one) && issuer.accepts(&two), "two keys with one kid");
+    let mislabelled = Published {
+        jwk: Published::ed("same").jwk,
+        ..other
+    };
+    assert!(!issuer.accepts(&mislabelled), "the key of another kid");
+    // The kid is given to a new key: the old ones verify nothing any more.
+    let fresh = Published::ed("same");
+    issuer.publish(set(&[fresh.jwk.clone()])).await;
+    assert!(issuer.accepts(&fresh));
+    assert!(!issuer.accepts(&one) && !issuer.accepts(&two));
+}
+
+#[tokio::test]
+async fn a_file_has_a_largest_size_and_no_more_of_it_is_read() {
+    let [good, late] = ["good", "late"].map(Published::ed);
+    let issuer = Issuer::of(&[good.jwk.clone()]).await;
+    let text = set(&[late.jwk.clone()]);
+    let padded = |bytes: usize| text.clone() + &" ".repeat(bytes - text.len());
+    issuer.publish(padded(SET_BYTES + 1)).await;
+    assert!(issuer.accepts(&good) && !issuer.accepts(&late), "one byte more");
+    issuer.publish(padded(SET_BYTES)).await;
+    assert!(!issuer.accepts(&good) && issuer.accepts(&late), "the edge");
+    // More than any machine could keep in memory; on disk it takes no space.
+    std::fs::File::create(&issuer.file).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(read_file(&issuer.file).unwrap().len(), SET_BYTES + 1);
+}
+
+#[tokio::test]
+async fn what_is_no_file_or_not_there_changes_nothing() {
+    let good = Published::ed("good");
+    let issuer = Issuer::of(&[good.jwk.clone()]).await;
+    std::fs::remove_file(&issuer.file).unwrap();
+    issuer.is_read_again().await;
+    assert!(issuer.accepts(&good), "absent");
+    std::fs::create_dir(&issuer.file).unwrap();
+    issuer.is_read_again().await;
+    assert!(issuer.accepts(&good), "a directory");
+    #[cfg(unix)]
+    assert!(read_file(Path::new("/dev/null")).is_err(), "a device");
+}
+
+#[tokio::test]
+async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
+    let good = Published::ed("good");
+    let issuer = Issuer::of(&[good.jwk.clone()]).await;
+    std::fs::remove_file(&issuer.file).unwrap();
+    let same = reading(&issuer.file);
+    let mut slower = same.clone();
+    slower.jwks[0].refresh *= 2;
+    let mut elsewhere = same.clone();
+    elsewhere.jwks[0].location = JwksLocation::File(issuer.file.with_extension("other"));
+    let mut without = same.clone();
+    without.jwks.clear();
+    for (policy, kept) in [(&same, true), (&slower, true), (&elsewhere, false), (&without, false)] {
+        let renewed = issuer.authenticator.renewed(policy);
+        assert_eq!(verdict(&renewed, &good), kept, "{:?}", policy.jwks);
+        // And what has been kept is read again.
+        std::fs::write(&issuer.file, set(&[good.jwk.clone()])).unwrap();
+        assert_eq!(renewed.verify_fresh(&good.token(), NOW).await.is_ok(), kept);
+        std::fs::remove_file(&issuer.file).unwrap();
+    }
+    // The old authenticator goes with the old policy; the keys that the new one took over are still read.
+    let Issuer {
+        authenticator,
+        file,
+        _directory,
+    } = issuer;
+    let renewed = authenticator.renewed(&same);
+    drop(authenticator);
+    let fresh = Published::ed("fresh");
+    std::fs::write(&file, set(&[fresh.jwk.clone()])).unwrap();
+    let issuer = Issuer {
+        authenticator: renewed,
+        file,
+        _directory,
+    };
+    issuer.is_read_again().await;
+    assert!(issuer.accepts(&fresh));
+}
+
+#[test]
+fn another_policy_keeps_what_is_revoked() {
+    let mut policy = policy(vec![secret_key()]);
+    let authenticator = accepting(&policy);
+    let token = token(&with("jti", json!("lost")));
+    authenticator.set_revocations(&[Revocation::Token {
+        id: "lost".to_owned(),
+        expires_at: u64::MAX,
+    }]);
+    policy.expiring_notice *= 2;
+    let renewed = authenticator.renewed(&policy);
+    assert_eq!(renewed.expiring_notice(), policy.expiring_notice);
+    assert_eq!(renewed.verify(&token, NOW).unwrap_err(), AuthError::Revoked);
+    renewed.set_revocations(&[]);
+    assert!(renewed.verify(&token, NOW).is_ok());
+    assert_eq!(authenticator.verify(&token, NOW).unwrap_err(), AuthError::Revoked);
+}

@@ -1,0 +1,65 @@
+// Somebody who signs tokens and publishes the keys, as a JSON Web Key Set over HTTP.
+import { generateKeyPairSync, sign } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import jwt from 'jsonwebtoken';
+import { owned } from './scope.mjs';
+
+const KINDS = {
+  RS256: ['rsa', { modulusLength: 2048 }],
+  PS256: ['rsa', { modulusLength: 2048 }],
+  ES256: ['ec', { namedCurve: 'P-256' }],
+  EdDSA: ['ed25519', {}],
+};
+
+const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+/** A pair: the public half as it is published, and tokens that the other half signs. `more` are further members. */
+export function key(kid, algorithm = 'RS256', { options = {}, ...more } = {}) {
+  const [type, usual] = KINDS[algorithm];
+  const { publicKey, privateKey } = generateKeyPairSync(type, { ...usual, ...options });
+  const token = (user, claims = {}) => {
+    const all = { sub: user, exp: Math.floor(Date.now() / 1000) + 3600, ...claims };
+    if (algorithm !== 'EdDSA') return jwt.sign(all, privateKey, { algorithm, keyid: kid, allowInsecureKeySizes: true });
+    // The library has no EdDSA.
+    const body = `${base64({ typ: 'JWT', alg: algorithm, kid })}.${base64(all)}`;
+    return `${body}.${sign(null, Buffer.from(body), privateKey).toString('base64url')}`;
+  };
+  return { kid, jwk: { ...publicKey.export({ format: 'jwk' }), kid, use: 'sig', alg: algorithm, ...more }, token };
+}
+
+/** The set of these keys as text. */
+export const setOf = (...keys) => JSON.stringify({ keys: keys.map((each) => each.jwk ?? each) });
+
+/** An issuer whose answer can be changed; counts the requests. */
+export async function issuer(...keys) {
+  const state = { requests: 0 };
+  state.publish = (...published) => {
+    state.answer = (response) => response.end(setOf(...published));
+  };
+  /** Leaves requests without an answer until the function that this gives is called with one. */
+  state.hold = () => {
+    const waiting = [];
+    state.answer = (response) => waiting.push(response);
+    return (...published) => {
+      state.publish(...published);
+      for (const response of waiting) state.answer(response);
+    };
+  };
+  /** What `[[auth.jwks]]` needs to read it. */
+  state.source = (more = {}) =>
+    ({ url: state.url, allow_http: true, refresh: '1s', unknown_key_refresh: '1s', ...more });
+  state.publish(...keys);
+  const http = createServer((request, response) => {
+    state.requests += 1;
+    state.answer(response, request);
+  });
+  http.listen(0, '127.0.0.1');
+  await once(http, 'listening');
+  owned({ close: () => { http.closeAllConnections(); http.close(); } });
+  state.url = `http://127.0.0.1:${http.address().port}/jwks.json`;
+  return state;
+}
+
+/** What `connect` needs to be a user with a token of this key. */
+export const as = (key, user = 'ann', claims) => ({ auth: { token: key.token(user, claims) }, reconnection: false });
