@@ -21,6 +21,7 @@ use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::habit::Habit;
 use super::http::HttpClient;
+use super::meter::GuestLimits;
 use super::warm::Pool;
 use crate::capability::{HandlerInfo, Isolation};
 use check::{check_header, try_out};
@@ -133,7 +134,21 @@ pub struct Handler {
 }
 
 impl Handler {
-    fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, http: Option<HttpClient>, info: Arc<HandlerInfo>) -> Self {
+    /// # Errors
+    /// When it may send requests, and nothing can be set up to send them with.
+    fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, info: Arc<HandlerInfo>) -> Result<Self, LoadError> {
+        // The code is shared between tenants, the grant is not.
+        let sends = compiled.sends_http && !info.grants.http.is_empty();
+        let http = sends.then(|| sandbox.http_client()).transpose()?;
+        Ok(Self::with_client(sandbox, compiled, http, info))
+    }
+
+    fn with_client(
+        sandbox: &Arc<Sandbox>,
+        compiled: Arc<Compiled>,
+        http: Option<HttpClient>,
+        info: Arc<HandlerInfo>,
+    ) -> Self {
         Self {
             compiled,
             sandbox: sandbox.clone(),
@@ -156,11 +171,14 @@ impl Handler {
         hex(&self.compiled.sha256)
     }
 
-    /// The same component under another name and with other settings. Without a grant for HTTP it sends nothing.
+    /// The same component under another name, with other settings and other grants. Without a grant for HTTP it sends
+    /// nothing; with one it sends, whether or not it had one before.
     #[must_use]
     pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
-        let http = self.http.clone().filter(|_| !info.grants.http.is_empty());
-        Self::new(&self.sandbox, self.compiled.clone(), http, info)
+        Self::new(&self.sandbox, self.compiled.clone(), info.clone()).unwrap_or_else(|error| {
+            tracing::error!(handler = %info.name, "its requests will be denied: {error}");
+            Self::with_client(&self.sandbox, self.compiled.clone(), None, info)
+        })
     }
 
     /// What it handles.
@@ -188,19 +206,36 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 impl Sandbox {
-    /// Compiles, links and checks a component. Takes milliseconds to seconds of processor time: not for a thread
-    /// that serves sockets.
+    /// Compiles, links and checks a component, and tries whether an instance of it can be made within `limits`, those of
+    /// the tenant that is to have it: each time, also when its code is known from another tenant. Takes milliseconds to
+    /// seconds of processor time: not for a thread that serves sockets.
+    ///
+    /// # Errors
+    /// What is wrong with the component, or which limit it does not keep.
+    pub fn load(
+        self: &Arc<Self>,
+        info: Arc<HandlerInfo>,
+        bytes: &[u8],
+        limits: &GuestLimits,
+    ) -> Result<Handler, LoadError> {
+        let handler = self.load_by(&self.compiler, info, bytes)?;
+        try_out(self, &handler.compiled, limits)?;
+        Ok(handler)
+    }
+
+    /// The same for a component that passed when it was deployed. It is not tried again: were it refused because the
+    /// tenant's limits have changed, another handler would take its events, where now they fail and say why.
     ///
     /// # Errors
     /// What is wrong with the component.
-    pub fn load(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
+    pub fn load_deployed(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
         self.load_by(&self.compiler, info, bytes)
     }
 
-    /// The same for a component that came with the server: it is compiled in this process.
+    /// The same for a component that came with the server: it is compiled in this process, and not tried.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// As [`load_deployed`](Self::load_deployed).
     pub fn load_trusted(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
         self.load_by(&Compiler::InProcess, info, bytes)
     }
@@ -220,13 +255,10 @@ impl Sandbox {
         check_header(bytes)?;
         let may_send = !info.grants.http.is_empty();
         let compiled = self.compiled(compiler, bytes, may_send)?;
-        // The code is shared between tenants, the grant is not.
-        let http = match compiled.sends_http {
-            false => None,
-            true if !may_send => return Err(LoadError::NotGranted),
-            true => Some(self.http_client()?),
-        };
-        Ok(Handler::new(self, compiled, http, info))
+        if compiled.sends_http && !may_send {
+            return Err(LoadError::NotGranted);
+        }
+        Handler::new(self, compiled, info)
     }
 
     /// What all handlers with these bytes share: in use already, from the cache, or compiled now.
@@ -261,7 +293,6 @@ impl Sandbox {
         if compiled.interfaces.is_empty() {
             return Err(LoadError::NoExports);
         }
-        try_out(self, &compiled.pre, &compiled.exports)?;
         tracing::info!(
             sha256 = hex(&sha256),
             component_bytes = bytes.len(),
@@ -269,7 +300,6 @@ impl Sandbox {
             took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             "component compiled"
         );
-        // Only what was tried out is kept: what comes from the cache is not tried again.
         if let Some((cache, key)) = &cache {
             cache.put(key, &code);
         }
