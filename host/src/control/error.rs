@@ -22,8 +22,13 @@ pub enum ControlError {
     #[error("{0}")]
     TooLarge(String),
     /// More than the tenant may send in a second.
-    #[error("{0}")]
-    TooMany(String),
+    #[error("{why}")]
+    TooMany {
+        /// What there was too much of.
+        why: String,
+        /// After how many milliseconds trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// The store cannot serve now.
     #[error("the store cannot serve now; try again")]
     Unavailable(#[source] StoreError),
@@ -39,7 +44,7 @@ impl ControlError {
             Self::Conflict(_) => "conflict",
             Self::Changed(_) => "changed",
             Self::TooLarge(_) => "too-large",
-            Self::TooMany(_) => "rate-limited",
+            Self::TooMany { .. } => "rate-limited",
             Self::Unavailable(_) => "unavailable",
         }
     }
