@@ -1,6 +1,6 @@
 // The operators' commands, as an operator types them.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +17,24 @@ const must = async (...args) => {
   assert.equal(code, 0, `parlance ${args.join(' ')}:\n${output}`);
   return { output, stdout };
 };
+
+/** The component with an instance more of a core module that has a memory of 1 MiB and nothing else. */
+function withMoreMemory(component) {
+  let [at, modules] = [8, 0];
+  while (at < component.length) {
+    modules += component[at] === 1;
+    let [size, shift, byte] = [0, 0];
+    do {
+      at += 1;
+      byte = component[at];
+      size |= (byte & 0x7f) << shift;
+      shift += 7;
+    } while (byte & 0x80);
+    at += 1 + size;
+  }
+  const module = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 5, 3, 1, 0, 16];
+  return Buffer.concat([component, Buffer.from([1, module.length, ...module, 2, 4, 1, 0, modules, 0])]);
+}
 
 /** A server that answers every request with what `respond` writes: its address. */
 async function pretend(respond) {
@@ -62,6 +80,20 @@ test('a component is deployed, tried, promoted and taken back', async () => {
   assert.ok(!shown.stdout.includes('node') && /of the node that was asked/.test(shown.output), shown.output);
   assert.match((await must('remove', 'stamped')).stdout, /removed stamped/);
   assert.match((await must('versions')).stdout, /nothing is deployed/);
+});
+
+test('a component is tried under the limits of each tenant, known or not, and the refusal names the limit', async () => {
+  const api = admin(server);
+  const small = { sandbox: { memory: '256KiB' } };
+  await api.must('POST', '/tenants', { body: { name: 'roomy', configuration: configurationOf('roomy') } });
+  await api.must('POST', '/tenants', { body: { name: 'small', configuration: configurationOf('small', small) } });
+  const file = join(temporaryDirectory(), 'hungry.wasm');
+  writeFileSync(file, withMoreMemory(readFileSync(guest('stamped'))));
+  await must('deploy', file, '--tenant', 'roomy');
+  const { code, output } = await operate(server, ['deploy', file, '--tenant', 'small']);
+  assert.equal(code, 1, output);
+  assert.match(output, /more than 262144 bytes of memory to be instantiated \(sandbox\.memory of the tenant\)/);
+  await must('deploy', guest('stamped'), '--tenant', 'small');
 });
 
 test('a deployment that has to wait for the server says so', async () => {
