@@ -70,7 +70,7 @@ pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: 
 }
 
 /// The same with the arguments as JSON.
-pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &str, limits: &GuestLimits) -> Outcome {
+pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &String, limits: &GuestLimits) -> Outcome {
     let input = Input::Event {
         name,
         arguments,

@@ -75,7 +75,11 @@ fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
 #[test]
 fn what_never_ends_is_stopped_and_has_a_place_among_the_instances_until_then() {
     let (sandbox, endless) = (sandbox(1), starting("(loop $on (br $on))"));
-    let limits = limited(4 * PAGE, Duration::from_secs(1));
+    // However busy the machine is, the processor time is used up first.
+    let limits = GuestLimits {
+        wall_time: Duration::from_secs(60),
+        ..limited(4 * PAGE, Duration::from_millis(200))
+    };
     let loading = {
         let sandbox = sandbox.clone();
         thread::spawn(move || sandbox.load(Arc::default(), &endless, &limits).map(drop))
