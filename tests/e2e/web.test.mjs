@@ -89,6 +89,9 @@ test('web: a tenant has its own grants and not the server’s, and they come and
 
   await api.must('PUT', '/tenants/acme', { body: grants() });
   assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'taken away');
+  await server.restart();
+  await client.connected(2);
+  assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'it handles its events still');
   await api.must('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
   assert.equal((await ask(other.authority)).status, 200, 'given back');
   assert.equal(other.asked.splice(0).length, 2);

@@ -218,18 +218,20 @@ impl Sandbox {
         bytes: &[u8],
         limits: &GuestLimits,
     ) -> Result<Handler, LoadError> {
-        let handler = self.load_by(&self.compiler, info, bytes)?;
+        let granted = !info.grants.http.is_empty();
+        let handler = self.load_by(&self.compiler, info, bytes, granted)?;
         try_out(self, &handler.compiled, limits)?;
         Ok(handler)
     }
 
     /// The same for a component that passed when it was deployed. It is not tried again: were it refused because the
-    /// tenant's limits have changed, another handler would take its events, where now they fail and say why.
+    /// tenant's limits have changed, another handler would take its events, where now they fail and say why. Likewise
+    /// one whose grant was taken away is loaded, and its requests are denied.
     ///
     /// # Errors
     /// What is wrong with the component.
     pub fn load_deployed(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
-        self.load_by(&self.compiler, info, bytes)
+        self.load_by(&self.compiler, info, bytes, true)
     }
 
     /// The same for a component that came with the server: it is compiled in this process, and not tried.
@@ -237,7 +239,8 @@ impl Sandbox {
     /// # Errors
     /// As [`load_deployed`](Self::load_deployed).
     pub fn load_trusted(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
-        self.load_by(&Compiler::InProcess, info, bytes)
+        let granted = !info.grants.http.is_empty();
+        self.load_by(&Compiler::InProcess, info, bytes, granted)
     }
 
     fn load_by(
@@ -245,6 +248,7 @@ impl Sandbox {
         compiler: &Compiler,
         info: Arc<HandlerInfo>,
         bytes: &[u8],
+        may_import_http: bool,
     ) -> Result<Handler, LoadError> {
         if bytes.len() > self.limits.component_size {
             return Err(LoadError::TooLarge {
@@ -253,9 +257,8 @@ impl Sandbox {
             });
         }
         check_header(bytes)?;
-        let may_send = !info.grants.http.is_empty();
-        let compiled = self.compiled(compiler, bytes, may_send)?;
-        if compiled.sends_http && !may_send {
+        let compiled = self.compiled(compiler, bytes, may_import_http)?;
+        if compiled.sends_http && !may_import_http {
             return Err(LoadError::NotGranted);
         }
         Handler::new(self, compiled, info)
@@ -266,7 +269,7 @@ impl Sandbox {
         self: &Arc<Self>,
         compiler: &Compiler,
         bytes: &[u8],
-        may_send: bool,
+        may_import_http: bool,
     ) -> Result<Arc<Compiled>, LoadError> {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         if let Some(known) = self.in_use(&sha256) {
@@ -275,7 +278,7 @@ impl Sandbox {
         let cache = self.cache.as_ref();
         let cache = cache.map(|cache| (cache, Key::of(&self.engine, &self.limits, &sha256)));
         if let Some((cache, key)) = &cache
-            && let Some(compiled) = self.cached(cache, key, sha256, may_send)?
+            && let Some(compiled) = self.cached(cache, key, sha256, may_import_http)?
         {
             return Ok(self.share(compiled));
         }
@@ -289,7 +292,7 @@ impl Sandbox {
         let component = code
             .load(&self.engine)
             .map_err(|error| LoadError::Compiler(detail(&error)))?;
-        let compiled = self.link(&component, sha256, may_send)?;
+        let compiled = self.link(&component, sha256, may_import_http)?;
         if compiled.interfaces.is_empty() {
             return Err(LoadError::NoExports);
         }
@@ -326,11 +329,11 @@ impl Sandbox {
         cache: &Cache,
         key: &Key,
         sha256: [u8; 32],
-        may_send: bool,
+        may_import_http: bool,
     ) -> Result<Option<Compiled>, LoadError> {
         let Some(code) = cache.get(key) else { return Ok(None) };
         match code.load(&self.engine) {
-            Ok(component) => self.link(&component, sha256, may_send).map(Some),
+            Ok(component) => self.link(&component, sha256, may_import_http).map(Some),
             Err(error) => {
                 let why = detail(&error);
                 tracing::warn!(
@@ -344,10 +347,10 @@ impl Sandbox {
     }
 
     /// Links a component with what it may import.
-    fn link(&self, component: &Component, sha256: [u8; 32], may_send: bool) -> Result<Compiled, LoadError> {
+    fn link(&self, component: &Component, sha256: [u8; 32], may_import_http: bool) -> Result<Compiled, LoadError> {
         let (linker, sends_http) = self.linker_for(component);
         // Said first: what else is wrong with it does not matter before that.
-        if sends_http && !may_send {
+        if sends_http && !may_import_http {
             return Err(LoadError::NotGranted);
         }
         let pre = linker

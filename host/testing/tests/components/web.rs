@@ -212,13 +212,23 @@ async fn a_grant_that_is_taken_away_and_given_back_needs_nothing_loaded_again() 
         .unwrap();
     let without = first.with_info(info(&[]));
     let again = without.with_info(info(&grant));
+    // As it is after a start without the grant.
+    let restarted = sandbox.load_deployed(info(&[]), &self::web()).unwrap();
+    let restored = restarted.with_info(info(&grant));
     let arguments = json!([[{"authority": web.authority, "path": "/"}]]).to_string();
-    for (handler, error) in [(first, ""), (without, "HttpRequestDenied"), (again, "")] {
+    let denied = "HttpRequestDenied";
+    for (handler, error) in [
+        (first, ""),
+        (without, denied),
+        (again, ""),
+        (restarted, denied),
+        (restored, ""),
+    ] {
         let outcome = run_with(&Arc::new(handler), "fetch", &arguments, &GuestLimits::default()).await;
         let answers: Value = serde_json::from_str(&outcome.result.unwrap().unwrap()).unwrap();
         assert_eq!(answers[0]["error"], error, "{answers}");
     }
-    assert_eq!(web.seen().len(), 2);
+    assert_eq!(web.seen().len(), 3);
 }
 
 #[test]
