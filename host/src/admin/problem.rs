@@ -68,7 +68,7 @@ impl From<ControlError> for Problem {
             ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::Changed(_) => StatusCode::PRECONDITION_FAILED,
             ControlError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            ControlError::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            ControlError::TooMany(_) | ControlError::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         if let ControlError::Unavailable(cause) = &error {
@@ -80,7 +80,7 @@ impl From<ControlError> for Problem {
                 problems,
                 ..Self::new(status, code, "several things are wrong with what was sent")
             },
-            ControlError::TooMany { why, retry_after_ms } => Self {
+            ControlError::Limited { why, retry_after_ms } => Self {
                 retry_after_ms: Some(retry_after_ms),
                 ..Self::new(status, code, why)
             },

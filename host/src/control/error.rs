@@ -21,9 +21,12 @@ pub enum ControlError {
     /// Larger than allowed.
     #[error("{0}")]
     TooLarge(String),
+    /// Too much at once; when there will be room is not known.
+    #[error("{0}")]
+    TooMany(String),
     /// More than the tenant may send in a second.
     #[error("{why}")]
-    TooMany {
+    Limited {
         /// What there was too much of.
         why: String,
         /// After how many milliseconds trying again makes sense.
@@ -44,7 +47,7 @@ impl ControlError {
             Self::Conflict(_) => "conflict",
             Self::Changed(_) => "changed",
             Self::TooLarge(_) => "too-large",
-            Self::TooMany { .. } => "rate-limited",
+            Self::TooMany(_) | Self::Limited { .. } => "rate-limited",
             Self::Unavailable(_) => "unavailable",
         }
     }
