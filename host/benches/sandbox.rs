@@ -58,7 +58,7 @@ impl Bench {
             ..HandlerInfo::default()
         });
         let handler = sandbox
-            .load(info.clone(), shipped(name).expect("it is shipped"))
+            .load_trusted(info.clone(), shipped(name).expect("it is shipped"))
             .expect("it loads");
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
         let limits = Arc::new(CallLimits::default());

@@ -56,10 +56,14 @@ fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<R
             Command::Deploy(args) => terminal.deploy(args).await,
             Command::Promote(args) => terminal.promote(args).await,
             Command::Rollback(args) => terminal.rollback(args).await,
+            Command::Canary(args) => terminal.canary(args).await,
+            Command::Remove(args) => terminal.remove(args).await,
             Command::Versions(args) => terminal.versions(args).await,
             Command::Logs(args) => terminal.logs(args).await,
             Command::Tenants(args) => terminal.tenants(args).await,
             Command::Revoke(args) => terminal.revoke(args).await,
+            Command::Revocations(args) => terminal.revocations(args).await,
+            Command::Unrevoke(args) => terminal.unrevoke(args).await,
             Command::Audit(args) => terminal.audit(args).await,
             Command::Serve(_)
             | Command::Dev(_)

@@ -1,13 +1,15 @@
 // The operators' commands, as an operator types them.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'smol-toml';
-import { ADMIN_TOKEN, at, configurationOf, operate } from './lib/admin.mjs';
-import { connect } from './lib/client.mjs';
-import { test } from './lib/scope.mjs';
-import { guest, startServer, temporaryDirectory } from './lib/server.mjs';
+import { ADMIN_TOKEN, admin, at, configurationOf, operate } from './lib/admin.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { guest, Process, startServer, temporaryDirectory } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
 const must = async (...args) => {
@@ -15,6 +17,36 @@ const must = async (...args) => {
   assert.equal(code, 0, `parlance ${args.join(' ')}:\n${output}`);
   return { output, stdout };
 };
+
+/** The component with an instance more of a core module that has a memory of 1 MiB and nothing else. */
+function withMoreMemory(component) {
+  let [at, modules] = [8, 0];
+  while (at < component.length) {
+    modules += component[at] === 1;
+    let [size, shift, byte] = [0, 0];
+    do {
+      at += 1;
+      byte = component[at];
+      size |= (byte & 0x7f) << shift;
+      shift += 7;
+    } while (byte & 0x80);
+    at += 1 + size;
+  }
+  const module = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 5, 3, 1, 0, 16];
+  return Buffer.concat([component, Buffer.from([1, module.length, ...module, 2, 4, 1, 0, modules, 0])]);
+}
+
+/** A server that answers every request with what `respond` writes: its address. */
+async function pretend(respond) {
+  const http = createServer((request, response) => {
+    request.resume();
+    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+    respond(response);
+  });
+  await new Promise((done) => http.listen(0, '127.0.0.1', done));
+  owned({ close: () => http.close() });
+  return `http://127.0.0.1:${http.address().port}`;
+}
 
 test('a tenant is made from a file, shown, listed, suspended, resumed and deleted', async () => {
   const file = join(temporaryDirectory(), 'acme.toml');
@@ -33,16 +65,135 @@ test('a tenant is made from a file, shown, listed, suspended, resumed and delete
 
 test('a component is deployed, tried, promoted and taken back', async () => {
   const first = await must('deploy', guest('stamped'));
-  for (const step of ['received', 'compiling', 'storing', 'activating', 'version 1 is in service']) {
+  for (const step of ['sending', 'received', 'compiling', 'storing', 'activating', 'version 1 is in service']) {
     assert.ok(first.output.includes(step), first.output);
   }
   assert.match(first.stdout, /stamped\s+1\s+active\s+message/);
   assert.match((await must('deploy', guest('flaky'), '--handler', 'stamped', '--canary', '10%', '--note', 'a try')).stdout, /2\s+canary 10%[^]*a try/);
+  assert.match((await must('canary', '50%')).stdout, /2\s+canary 50%/);
   assert.match((await must('promote')).stdout, /2\s+active/);
   assert.match((await must('rollback', 'stamped')).stdout, /2\s+kept[^]*1\s+active/);
   const [view] = JSON.parse((await must('versions', '--json')).stdout);
   assert.equal(view.active, 1);
   assert.match((await must('rollback', '--to', '2')).stdout, /2\s+active/);
+  const shown = await must('versions');
+  assert.ok(!shown.stdout.includes('node') && /of the node that was asked/.test(shown.output), shown.output);
+  assert.match((await must('remove', 'stamped')).stdout, /removed stamped/);
+  assert.match((await must('versions')).stdout, /nothing is deployed/);
+});
+
+test('a component is tried under the limits of each tenant, known or not, and the refusal names the limit', async () => {
+  const api = admin(server);
+  const small = { sandbox: { memory: '256KiB' } };
+  await api.must('POST', '/tenants', { body: { name: 'roomy', configuration: configurationOf('roomy') } });
+  await api.must('POST', '/tenants', { body: { name: 'small', configuration: configurationOf('small', small) } });
+  const file = join(temporaryDirectory(), 'hungry.wasm');
+  writeFileSync(file, withMoreMemory(readFileSync(guest('stamped'))));
+  await must('deploy', file, '--tenant', 'roomy');
+  const { code, output } = await operate(server, ['deploy', file, '--tenant', 'small']);
+  assert.equal(code, 1, output);
+  assert.match(output, /more than 262144 bytes of memory to be instantiated \(sandbox\.memory of the tenant\)/);
+  await must('deploy', guest('stamped'), '--tenant', 'small');
+});
+
+test('a deployment that has to wait for the server says so', async () => {
+  let answer;
+  const url = await pretend((response) => {
+    response.write('{"step":"compiling"}\n');
+    answer = () => response.end('{"problem":{"title":"not today"}}\n');
+  });
+  const deploying = owned(new Process(['deploy', guest('stamped'), '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));
+  await deploying.sees(/still compiling and checking; the server compiles one component at a time \(\d+ s\)/);
+  answer();
+  assert.equal((await deploying.end()).code, 1);
+  assert.match(deploying.output, /not today/);
+});
+
+test('which server and which form can be said before a command of a command, and after it', async () => {
+  const file = join(temporaryDirectory(), 'after.toml');
+  writeFileSync(file, stringify(configurationOf('after')));
+  const nowhere = { PARLANCE_SERVER: 'http://127.0.0.1:9' };
+  for (const args of [
+    ['tenants', 'create', 'after', file, '--server', server.url, '--json'],
+    ['tenants', '--json', '--server', server.url, 'set', 'after', file],
+    ['tenants', '--server', server.url, 'resume', 'after', '--json'],
+  ]) {
+    const { code, output, stdout } = await operate(server, args, nowhere);
+    assert.equal(code, 0, output);
+    assert.equal(JSON.parse(stdout).name, 'after');
+  }
+  assert.ok(JSON.parse((await must('tenants', 'list', '--json')).stdout).some(({ name }) => name === 'after'));
+  assert.deepEqual(JSON.parse((await must('tenants', 'delete', 'after', '--json')).stdout), { deleted: 'after', data: false });
+});
+
+test('tokens are revoked by when they were issued, listed, and let in again', async () => {
+  const file = join(temporaryDirectory(), 'revoking.toml');
+  writeFileSync(file, stringify(configurationOf('revoking')));
+  await must('tenants', 'create', 'revoking', file);
+  const of = ['--tenant', 'revoking'];
+  assert.match((await must('revoke', '--issued-before', 'now', ...of)).stdout, /revoked all/);
+  assert.match((await must('revoke', '--issued-before', '2026-03-01 12:00:00', '--user', 'ann', ...of)).stdout, /revoked user:ann/);
+  const listed = (await must('revocations', ...of)).stdout;
+  assert.match(listed, /ID\s+ISSUED BEFORE[^]*all\s+20\d\d-[^]*user:ann\s+2026-03-01T12:00:00/);
+  await must('unrevoke', 'all', ...of);
+  assert.doesNotMatch((await must('revocations', ...of)).stdout, /^all/m);
+  await connect(server, 'bob', at('revoking', 'bob'));
+
+  const entries = JSON.parse((await must('audit', ...of, '--json')).stdout);
+  const second = entries[1].id;
+  assert.deepEqual(JSON.parse((await must('audit', ...of, '--before', String(second), '--json')).stdout), entries.slice(2));
+  assert.match((await must('audit', ...of, '--limit', '1')).output, new RegExp(`older ones: --before ${entries[0].id}`));
+});
+
+test('log lines are followed with their times', async () => {
+  const api = admin(server);
+  await api.must('POST', '/tenants', { body: { name: 'followed', configuration: configurationOf('followed') } });
+  await api.deploy('followed', 'hostile', guest('hostile'));
+  const following = owned(new Process(['logs', '-f', '--tenant', 'followed'], {
+    env: { PARLANCE_SERVER: server.url, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+  }));
+  await following.sees(/following the node at http/);
+  const ann = await connect(server, 'ann', at('followed', 'ann'));
+  await ann.must('log', { message: 'a word' });
+  await following.sees(/^\d{4}-\d\d-\d\dT[\d:.]+Z info +followed\/hostile@1 \S+: a word$/m);
+});
+
+test('that lines were missed is said in words', async () => {
+  const url = await pretend((response) => response.end('{"missed":7,"tenant":"acme"}\n'));
+  const following = owned(new Process(['logs', '-f', '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));
+  await following.sees(/^7 lines of acme were missed/m);
+});
+
+test('what is done to clients is in the audit log, without what was sent, and too much of it is told when to come back', async () => {
+  const api = admin(server);
+  const quota = { events_per_second: 1, event_burst: 2 };
+  await api.must('POST', '/tenants', { body: { name: 'reached', configuration: configurationOf('reached', { quota }) } });
+  const room = freshRoom();
+  const emit = () => fetch(`${server.url}/admin/v1/tenants/reached/clients/emit`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ event: 'price', arguments: ['a secret'], to: { rooms: [room] }, except: { users: ['bob'] } }),
+  });
+  assert.equal((await emit()).status, 204);
+  await api.must('POST', '/tenants/reached/clients/disconnect', { body: { users: ['mallory'] } });
+  const entries = (await api.must('GET', '/audit?tenant=reached')).filter(({ action }) => action.startsWith('clients.'));
+  assert.deepEqual(entries.map(({ actor, action, detail }) => [actor, action, detail]), [
+    ['environment', 'clients.disconnect', { whose: { rooms: [], users: ['mallory'] } }],
+    ['environment', 'clients.emit', {
+      event: 'price', to: { rooms: [room], users: [] }, except: { rooms: [], users: ['bob'] },
+    }],
+  ]);
+
+  let refused;
+  await eventually(async () => {
+    const answer = await emit();
+    refused = answer.status === 429 && answer;
+    return refused;
+  }, 'a refusal');
+  const { code, retryAfterMs } = await refused.json();
+  assert.equal(code, 'rate-limited');
+  assert.ok(retryAfterMs > 0 && retryAfterMs <= 1000, String(retryAfterMs));
+  assert.equal(refused.headers.get('retry-after'), '1');
 });
 
 test('what goes wrong is said in words, with what to do, and a code', async () => {

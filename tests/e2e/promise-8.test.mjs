@@ -3,38 +3,87 @@ import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf, secretOf } from './lib/admin.mjs';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom, refused } from './lib/client.mjs';
+import { startFleet } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const hostile = { handlers: { event: { component: guest('hostile') } } };
-const server = await startServer({
-  env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
-  config: { tenants: { acme: configurationOf('acme', hostile), globex: configurationOf('globex', hostile) } },
-});
+const env = { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN };
+const tenants = { acme: configurationOf('acme', hostile), globex: configurationOf('globex', hostile) };
+const server = await startServer({ env, config: { tenants } });
 
-test("8. Nobody else's: rooms, history, presence and key-value data of one tenant are not those of another", async () => {
+/**
+ * Two tenants with the same room, users, client ids and keys, each with a user at the first and one at the last of these
+ * nodes: whatever one of them does, the other has nothing of it.
+ */
+async function apart(nodes) {
   const room = freshRoom();
-  const [ann, bob] = [await connect(server, 'ann', at('acme', 'ann')), await connect(server, 'ann', at('globex', 'ann'))];
+  const users = async (tenant) => [
+    await connect(nodes[0], 'ann', at(tenant, 'ann')),
+    await connect(nodes.at(-1), 'eve', at(tenant, 'eve')),
+  ];
+  const acme = await users('acme');
+  const [ann, eve] = acme;
   await ann.join(room);
+  await eve.join(room);
+  const globex = await users('globex');
+  const [bob, bea] = globex;
   assert.deepEqual((await bob.join(room)).data.members, ['ann'], 'nobody but the own tenant’s user');
+  await bea.join(room);
+
   const message = await ann.post(room, 'for acme only', { clientId: 'c-1' });
   assert.equal((await bob.post(room, 'for globex only', { clientId: 'c-1' })).seq, 1, 'its own count and its own client ids');
-  await bob.next('new-message');
-  assert.deepEqual((await bob.history(room)).map((each) => each.content), ['for globex only']);
-  assert.deepEqual((await ann.history(room)).map((each) => each.content), ['for acme only']);
+  for (const client of acme) await client.next('new-message', ({ content }) => content === 'for acme only');
+  for (const client of globex) await client.next('new-message', ({ content }) => content === 'for globex only');
+  assert.deepEqual((await bea.history(room)).map((each) => each.content), ['for globex only']);
+  assert.deepEqual((await eve.history(room)).map((each) => each.content), ['for acme only']);
   assertFailed(await bob.ask('read-message', message.id), 'not-found');
+  await eve.must('read-message', message.id);
 
   await ann.must('set-presence', 'away');
-  const { states } = await bob.must('get-presence', ['ann']);
-  assert.equal(states[0].status, 'online', 'of the asker’s own tenant');
+  const shown = async (client) => (await client.must('get-presence', ['ann'])).states[0].status;
+  await eventually(async () => (await shown(eve)) === 'away', 'the own tenant to see it');
+  assert.equal(await shown(bea), 'online', 'of the asker’s own tenant');
 
-  await ann.ask('kv-set', { key: 'k', message: 'acme' });
-  assert.equal((await bob.ask('kv-get', { key: 'k' })).value ?? null, null);
-  for (const [client, other] of [[ann, 'globex'], [bob, 'acme']]) {
-    const heard = JSON.stringify(client.received);
-    assert.ok(!heard.includes(`for ${other} only`), heard);
+  const value = async (client, key) => (await client.must('kv-get', { key })).value ?? null;
+  await ann.must('kv-set-then-ok', { key: 'k' });
+  assert.equal(await value(eve, 'k'), 'a deed', 'the owner has it');
+  assert.equal(await value(bea, 'k'), null);
+  await bob.must('kv-delete-then-ok', { key: 'k' });
+  assert.equal(await value(ann, 'k'), 'a deed', 'what another deletes is another’s');
+  for (const client of [ann, eve, bob]) await client.must('kv-increment-then-ok', { key: 'n' });
+  assert.deepEqual([await value(ann, 'n'), await value(bea, 'n')], ['2', '1'], 'each counts its own');
+
+  // What back ends do to clients, by the same names.
+  const api = admin(nodes[0]);
+  await api.must('POST', '/tenants/acme/clients/emit', { body: { event: 'for-acme', to: { rooms: [room], users: ['ann'] } } });
+  await api.must('POST', '/tenants/globex/clients/emit', { body: { event: 'for-globex', to: { rooms: [room] } } });
+  for (const client of acme) await client.until(() => client.received.some(({ event }) => event === 'for-acme'), 'for-acme');
+  for (const client of globex) await client.until(() => client.received.some(({ event }) => event === 'for-globex'), 'for-globex');
+  await api.must('POST', '/tenants/acme/clients/disconnect', { body: { users: ['ann', 'eve'] } });
+  for (const client of acme) await client.until(() => client.disconnects.length > 0, 'the disconnect');
+  for (const client of globex) await client.must('get-presence', []);
+  assert.deepEqual(globex.map((client) => client.disconnects), [[], []]);
+
+  for (const [clients, other] of [[acme, 'globex'], [globex, 'acme']]) {
+    for (const client of clients) {
+      const heard = JSON.stringify(client.received);
+      assert.ok(!heard.includes(`for ${other} only`) && !heard.includes(`for-${other}`), heard);
+    }
   }
+}
+
+test("8. Nobody else's: rooms, history, presence and key-value data of one tenant are not those of another", () => apart([server]));
+
+test("8. Nobody else's: nor on nodes that share a Redis and a PostgreSQL", async () => {
+  const { nodes } = await startFleet({ config: { tenants }, env });
+  await apart(nodes);
+  const api = admin(nodes[1]);
+  await api.must('POST', '/tenants/acme/servers/emit', { body: { event: 'reload', arguments: ['a secret'] } });
+  const [entry] = await api.must('GET', '/audit?tenant=acme&limit=1');
+  assert.deepEqual([entry.action, entry.detail], ['servers.emit', { event: 'reload', answers: false }]);
 });
 
 test("8. Nobody else's: a token of one tenant opens no other namespace", async () => {

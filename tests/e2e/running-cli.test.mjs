@@ -61,7 +61,8 @@ test('token without a user, or with a lifetime that is none, says what is wrong'
 test('--help names every command, and each has a help of its own', async () => {
   const { code, output } = await run(['--help']);
   assert.equal(code, 0);
-  const commands = ['serve', 'dev', 'token', 'check-config', 'inspect'];
+  const commands = ['serve', 'dev', 'token', 'check-config', 'inspect', 'deploy', 'canary', 'promote', 'rollback', 'remove',
+    'versions', 'logs', 'tenants', 'revoke', 'revocations', 'unrevoke', 'audit'];
   for (const command of commands) assert.match(output, new RegExp(`^\\s+${command}\\s+\\S+`, 'm'));
   for (const command of commands) {
     const help = await run([command, '--help']);

@@ -1,6 +1,7 @@
 // A handler that asks a web server, with a grant and without.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
+import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
@@ -28,6 +29,7 @@ async function webServer() {
 
 const [web, other] = [await webServer(), await webServer()];
 const server = await startServer({
+  env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
   config: { grants: { http: [`http://${web.authority}`] }, sandbox: { wall_time: '500ms' } },
   handlers: { event: guest('web') },
 });
@@ -68,4 +70,40 @@ test('web: one that does not answer fails its own event, and others are handled 
   }
   const answer = await silent;
   assert.ok(answer.ok === false ? answer.error.code === 'timeout' : /Timeout/.test(answer[0].error), JSON.stringify(answer));
+});
+
+test('web: a tenant has its own grants and not the server’s, and they come and go without a restart', async () => {
+  const api = admin(server);
+  web.asked.splice(0);
+  const grants = (...servers) => configurationOf('acme', { grants: { http: servers } });
+  await api.must('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+  const deploy = () => api.deploy('acme', 'web', guest('web'));
+  await assert.rejects(deploy(), /grants\.http/, 'the grant of the file is for the tenant default');
+
+  await api.must('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
+  await deploy();
+  const client = await connect(server, 'ann', at('acme', 'ann'));
+  const ask = async (authority) => (await client.ask('fetch', [{ authority, path: '/acme' }]))[0];
+  assert.equal((await ask(other.authority)).status, 200);
+  assert.equal((await ask(web.authority)).error, 'HttpRequestDenied', 'what is granted to others');
+
+  await api.must('PUT', '/tenants/acme', { body: grants() });
+  assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'taken away');
+  await server.restart();
+  await client.connected(2);
+  assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'it handles its events still');
+  await api.must('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
+  assert.equal((await ask(other.authority)).status, 200, 'given back');
+  assert.equal(other.asked.splice(0).length, 2);
+  assert.deepEqual(web.asked, []);
+});
+
+test('web: what is denied is in the log as the handler’s, and bounded', async () => {
+  const client = await connect(server, 'prober');
+  const host = `${'x'.repeat(300)}.example`;
+  const answers = await client.ask('fetch', Array.from({ length: 9 }, () => ({ authority: host, path: '/' })));
+  assert.deepEqual(answers.map(({ error }) => error), [...Array(8).fill('HttpRequestDenied'), 'ConnectionLimitReached']);
+  const [line] = await server.sees(/.*no grant covers it.*x{100}.*|.*x{100}.*no grant covers it.*/);
+  assert.match(line, /connection=/, 'with the event it belongs to');
+  assert.ok(!server.log.includes('x'.repeat(254)), 'the host is cut');
 });

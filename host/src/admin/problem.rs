@@ -19,6 +19,9 @@ pub(super) struct Problem {
     /// Everything that is wrong with what was sent, each with its key.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) problems: Vec<String>,
+    /// For 429: after how many milliseconds trying again makes sense. The header `Retry-After` has it in seconds.
+    #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    pub(super) retry_after_ms: Option<u64>,
 }
 
 impl Problem {
@@ -28,6 +31,7 @@ impl Problem {
             code,
             title: title.into(),
             problems: Vec::new(),
+            retry_after_ms: None,
         }
     }
 
@@ -39,6 +43,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after_ms.map(|ms| ms.div_ceil(1000));
         let mut response = (status, axum::Json(self)).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -47,6 +52,9 @@ impl IntoResponse for Problem {
         );
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
         }
         response
     }
@@ -60,7 +68,7 @@ impl From<ControlError> for Problem {
             ControlError::Conflict(_) => StatusCode::CONFLICT,
             ControlError::Changed(_) => StatusCode::PRECONDITION_FAILED,
             ControlError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            ControlError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            ControlError::TooMany(_) | ControlError::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
             ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         if let ControlError::Unavailable(cause) = &error {
@@ -71,6 +79,10 @@ impl From<ControlError> for Problem {
             ControlError::Invalid(problems) if problems.len() > 1 => Self {
                 problems,
                 ..Self::new(status, code, "several things are wrong with what was sent")
+            },
+            ControlError::Limited { why, retry_after_ms } => Self {
+                retry_after_ms: Some(retry_after_ms),
+                ..Self::new(status, code, why)
             },
             error => Self::new(status, code, error.to_string()),
         }

@@ -6,14 +6,13 @@ use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 
 use super::Admin;
 use super::access::Caller;
 use super::problem::Problem;
 use super::routes::only;
-use crate::logs::LogLine;
+use crate::logs::{LogLine, Seen};
 
 /// One JSON text and the end of its line.
 pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {
@@ -39,13 +38,16 @@ pub(super) struct Filter {
 
 const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "trap"];
 
+/// Says that lines were lost.
 #[derive(Serialize)]
 struct Missed {
     missed: u64,
+    tenant: String,
 }
 
-/// What handlers log from now on, and how they are stopped: a JSON object a line, until the client goes. A client that
-/// reads too slowly gets `{"missed": n}` for what it has lost.
+/// What handlers log from now on at this node, and how they are stopped there: a JSON object a line, until the client
+/// goes. A client that reads too slowly gets `{"missed": n, "tenant": …}` for what it has lost; other nodes have streams
+/// of their own.
 #[utoipa::path(get, path = "/admin/v1/logs", params(Filter), responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = "default", body = Problem)))]
 pub(super) async fn logs(
     caller: Caller,
@@ -58,20 +60,16 @@ pub(super) async fn logs(
     let least = rank(least).ok_or_else(|| Problem::invalid(format!("level: must be one of {}", LEVELS.join(", "))))?;
     let tenant = only(&caller, tenant);
     let wanted = move |line: &LogLine| {
-        tenant.as_ref().is_none_or(|tenant| **tenant == *line.tenant)
-            && handler.as_ref().is_none_or(|handler| *handler == line.handler)
+        handler.as_ref().is_none_or(|handler| *handler == line.handler)
             && rank(&line.level).is_some_and(|rank| rank >= least)
     };
-    let lines = futures_util::stream::unfold((admin.logs.watch(), wanted), |(mut watch, wanted)| async move {
-        loop {
-            let text = match watch.recv().await {
-                Ok(line) if wanted(&line) => ndjson(&*line),
-                Ok(_) => continue,
-                Err(RecvError::Lagged(missed)) => ndjson(&Missed { missed }),
-                Err(RecvError::Closed) => return None,
-            };
-            return Some((Ok::<_, std::convert::Infallible>(text), (watch, wanted)));
-        }
+    let watch = admin.logs.watch(tenant, Box::new(wanted));
+    let lines = futures_util::stream::unfold(watch, |mut watch| async move {
+        let text = match watch.next().await {
+            Seen::Line(line) => ndjson(&*line),
+            Seen::Missed { tenant, lines } => ndjson(&Missed { missed: lines, tenant }),
+        };
+        Some((Ok::<_, std::convert::Infallible>(text), watch))
     });
     Ok((
         [

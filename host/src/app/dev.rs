@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use crate::auth::{MintError, Minter};
 use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Config, Handlers};
-use crate::control::{Control, load_component};
+use crate::control::{Control, guest_limits, load_component};
 use crate::dispatch::now_ms;
 use crate::id::DEFAULT_TENANT;
-use crate::sandbox::{Interface, Sandbox};
+use crate::sandbox::{GuestLimits, Interface, Sandbox};
 use crate::tenant::Routes;
 
 include!(concat!(env!("OUT_DIR"), "/page.rs"));
@@ -54,6 +54,7 @@ impl Development {
             sandbox: sandbox.clone(),
             handlers: config.handlers.clone(),
             grants: config.grants.clone(),
+            limits: guest_limits(&config.sandbox),
             base,
         };
         let (control, components) = (control.clone(), self.components.clone());
@@ -110,6 +111,7 @@ struct Overlay {
     sandbox: Arc<Sandbox>,
     handlers: Handlers,
     grants: Arc<Grants>,
+    limits: GuestLimits,
     base: Routes,
 }
 
@@ -124,7 +126,7 @@ impl Overlay {
                 grants: self.grants.clone(),
                 ..HandlerInfo::default()
             };
-            match load_component(&self.sandbox, path, info) {
+            match load_component(&self.sandbox, path, info, &self.limits) {
                 Ok(handler) => {
                     for interface in handler.interfaces() {
                         tracing::info!("{interface} events: now handled by {}", path.display());

@@ -59,6 +59,10 @@ pub enum Command {
     Promote(operate_args::PromoteArgs),
     /// Take the canary out of service, or go back to the version before.
     Rollback(operate_args::RollbackArgs),
+    /// Change the canary's share of the rooms.
+    Canary(operate_args::CanaryArgs),
+    /// Take a deployed handler out of service and forget its versions.
+    Remove(operate_args::RemoveArgs),
     /// List the deployed handlers with their versions.
     Versions(operate_args::VersionsArgs),
     /// Print what handlers log, as it happens.
@@ -67,6 +71,10 @@ pub enum Command {
     Tenants(operate_args::TenantsArgs),
     /// Revoke tokens.
     Revoke(operate_args::RevokeArgs),
+    /// List what is revoked.
+    Revocations(operate_args::RevocationsArgs),
+    /// Take a revocation back.
+    Unrevoke(operate_args::UnrevokeArgs),
     /// Show who changed what.
     Audit(operate_args::AuditArgs),
     /// What the server starts to compile a component: from standard input to standard output, within limits.

@@ -1,8 +1,12 @@
-//! The operators' commands: `deploy`, `promote`, `rollback`, `versions`, `logs`, `tenants`, `revoke`, `audit`.
+//! The operators' commands: those about handlers and tenants here, `logs` and those about tokens and the audit log below.
+
+mod logs;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use reqwest::Method;
@@ -11,12 +15,14 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::operate_args::{
-    AuditArgs, DeployArgs, LogsArgs, PromoteArgs, RevokeArgs, RollbackArgs, TenantsArgs, TenantsCommand, VersionsArgs,
+    CanaryArgs, DeployArgs, PromoteArgs, RemoveArgs, RollbackArgs, TenantsArgs, TenantsCommand, VersionsArgs,
 };
 use super::remote::{Remote, ServerArgs, said};
 use super::table::{Table, ago};
-use crate::control::view::{AuditView, DeployStep, HandlerView, RevocationView, TenantView, UsageView};
-use crate::logs::LogLine;
+use crate::control::view::{DeployStep, HandlerView, TenantView, UsageView};
+
+/// How often it is said what is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a command's output goes and where the environment comes from.
 pub struct Terminal<'a, E> {
@@ -67,14 +73,17 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             query.push(("settings", serde_json::to_string(&settings).context("the settings")?));
         }
         let path = ["tenants", &args.tenant.tenant, "handlers", &handler, "versions"];
+        self.note(format_args!("sending {} bytes to {}", bytes.len(), args.server.server));
         let request = remote
             .request(Method::POST, &path)?
             .query(&query)
             .header("content-type", "application/wasm")
             .header("accept", "application/x-ndjson")
             .body(bytes);
-        let mut answer = Lines::new(remote.send(request).await?);
-        while let Some(line) = answer.next().await? {
+        let mut doing = "sending";
+        let response = self.waiting(doing, remote.send(request)).await?;
+        let mut answer = Lines::new(response);
+        while let Some(line) = self.waiting(doing, answer.next()).await? {
             let value: Value = serde_json::from_str(&line).context("the server's answer cannot be read")?;
             if let Some(problem) = value.get("problem") {
                 let title = problem.get("title").and_then(Value::as_str).unwrap_or("it was refused");
@@ -91,9 +100,24 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             }
             if let Ok(step) = serde_json::from_value::<DeployStep>(value) {
                 self.note(words(&step));
+                doing = match step {
+                    DeployStep::Compiling => "compiling and checking; the server compiles one component at a time",
+                    _ => "waiting for the server",
+                };
             }
         }
         Err(anyhow::anyhow!("the server ended the answer before the deployment did; see `parlance versions`").into())
+    }
+
+    /// The outcome of some work, with a note now and then while it lasts.
+    async fn waiting<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> T {
+        let (began, mut work) = (Instant::now(), std::pin::pin!(work));
+        loop {
+            if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+                return done;
+            }
+            self.note(format_args!("still {doing} ({} s)", began.elapsed().as_secs()));
+        }
     }
 
     /// `parlance promote`
@@ -111,6 +135,32 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     pub async fn rollback(&mut self, args: &RollbackArgs) -> Result<(), Failure> {
         self.choose(&args.which, "rollback", Some(json!({ "to": args.to })))
             .await
+    }
+
+    /// `parlance canary`
+    ///
+    /// # Errors
+    /// Why the share was not changed.
+    pub async fn canary(&mut self, args: &CanaryArgs) -> Result<(), Failure> {
+        self.choose(&args.which, "canary", Some(json!({ "percent": args.percent })))
+            .await
+    }
+
+    /// `parlance remove`
+    ///
+    /// # Errors
+    /// Why nothing was removed.
+    pub async fn remove(&mut self, args: &RemoveArgs) -> Result<(), Failure> {
+        let remote = self.remote(&args.server)?;
+        let path = ["tenants", &args.tenant.tenant, "handlers", &args.handler];
+        remote.send(remote.request(Method::DELETE, &path)?).await?;
+        if args.server.json {
+            return self.json(&json!({ "removed": args.handler }));
+        }
+        self.line(format_args!(
+            "removed {} with its versions; the configured handlers handle its events",
+            args.handler
+        ))
     }
 
     async fn choose(&mut self, args: &PromoteArgs, verb: &str, body: Option<Value>) -> Result<(), Failure> {
@@ -190,52 +240,8 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 ]);
             }
         }
-        self.line(table)
-    }
-
-    /// `parlance logs`
-    ///
-    /// # Errors
-    /// Why they cannot be shown.
-    pub async fn logs(&mut self, args: &LogsArgs) -> Result<(), Failure> {
-        if !args.follow {
-            return Err(Failure::Usage(
-                "the server keeps no old lines: use `parlance logs -f`, or look into the server's own log".to_owned(),
-            ));
-        }
-        let remote = self.remote(&args.server)?;
-        let mut query = vec![("level", args.level.clone())];
-        query.extend(args.tenant.clone().map(|tenant| ("tenant", tenant)));
-        query.extend(args.handler.clone().map(|handler| ("handler", handler)));
-        let request = remote.request(Method::GET, &["logs"])?.query(&query);
-        let mut lines = Lines::new(remote.send(request).await?);
-        self.note("following; end with Ctrl-C");
-        while let Some(line) = lines.next().await? {
-            if args.server.json {
-                self.line(line)?;
-                continue;
-            }
-            match serde_json::from_str::<LogLine>(&line) {
-                Ok(line) => {
-                    let LogLine {
-                        tenant,
-                        handler,
-                        version,
-                        event,
-                        level,
-                        text,
-                        ..
-                    } = &line;
-                    let version = if *version == 0 {
-                        String::new()
-                    } else {
-                        format!("@{version}")
-                    };
-                    self.line(format_args!("{level:<5} {tenant}/{handler}{version} {event}: {text}"))?;
-                }
-                Err(_) => self.note(line),
-            }
-        }
+        self.line(table)?;
+        self.note("HANDLED and FAILED count the events of the node that was asked, since it loaded the version");
         Ok(())
     }
 
@@ -287,6 +293,9 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                     .request(Method::DELETE, &["tenants", name])?
                     .query(&[("data", data)]);
                 remote.send(request).await?;
+                if json {
+                    return self.json(&json!({ "deleted": name, "data": data }));
+                }
                 return self.line(format_args!(
                     "deleted {name}{}",
                     if *data { " with its data" } else { "" }
@@ -313,52 +322,6 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                     crate::control::view::Source::File => "file",
                     crate::control::view::Source::Store => "store",
                 },
-            ]);
-        }
-        self.line(table)
-    }
-
-    /// `parlance revoke`
-    ///
-    /// # Errors
-    /// Why nothing was revoked.
-    pub async fn revoke(&mut self, args: &RevokeArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
-        let body = match (&args.token_id, &args.user) {
-            (Some(id), _) => json!({ "tokenId": id }),
-            (None, user) => json!({ "user": user }),
-        };
-        let request = remote.request(Method::POST, &["tenants", &args.tenant.tenant, "revocations"])?;
-        let made: RevocationView = remote.ask(request.json(&body)).await?;
-        if args.server.json {
-            self.json(&made)
-        } else {
-            self.line(format_args!("revoked {}", made.id))
-        }
-    }
-
-    /// `parlance audit`
-    ///
-    /// # Errors
-    /// Why it cannot be shown.
-    pub async fn audit(&mut self, args: &AuditArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
-        let mut query = vec![("limit", args.limit.to_string())];
-        query.extend(args.tenant.clone().map(|tenant| ("tenant", tenant)));
-        let entries: Vec<AuditView> = remote
-            .ask(remote.request(Method::GET, &["audit"])?.query(&query))
-            .await?;
-        if args.server.json {
-            return self.json(&entries);
-        }
-        let mut table = Table::new(&["WHEN", "WHO", "TENANT", "WHAT", "PARTICULARS"]);
-        for entry in &entries {
-            table.row(&[
-                &ago(entry.at),
-                &entry.actor,
-                &entry.tenant,
-                &entry.action,
-                &entry.detail.to_string(),
             ]);
         }
         self.line(table)

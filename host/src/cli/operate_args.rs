@@ -1,10 +1,12 @@
 //! What can be typed after the operators' commands.
 
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use clap::{Args, Subcommand};
 
 use super::remote::ServerArgs;
+use crate::dispatch::now_ms;
 use crate::id::DEFAULT_TENANT;
 
 /// Which tenant's handlers, alike for every command about them.
@@ -87,9 +89,47 @@ pub struct RollbackArgs {
     pub which: PromoteArgs,
 }
 
+/// `parlance canary`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Changes the share of the rooms that are on the canary. `deploy --canary` begins one, `promote` and `rollback` end it.
+
+Examples:
+  parlance canary 50% --tenant acme
+  parlance canary 50% moderation --tenant acme")]
+pub struct CanaryArgs {
+    /// The share, such as 50%.
+    #[arg(value_name = "PERCENT", value_parser = percent)]
+    pub percent: u8,
+    /// Which handler.
+    #[command(flatten)]
+    pub which: PromoteArgs,
+}
+
+/// `parlance remove`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The configured handlers handle its events from then on. Its key-value data stays, for one that is deployed under its name.
+
+Example:
+  parlance remove moderation --tenant acme")]
+pub struct RemoveArgs {
+    /// The handler's name.
+    #[arg(value_name = "HANDLER")]
+    pub handler: String,
+    /// Whose handler.
+    #[command(flatten)]
+    pub tenant: TenantArg,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
 /// `parlance versions`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Events handled and failed are those of the node that is asked, since it loaded the version.
+
 Examples:
   parlance versions --tenant acme
   parlance versions --json")]
@@ -105,6 +145,9 @@ pub struct VersionsArgs {
 /// `parlance logs`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+One node is followed, that of --server: the others have lines of their own. Each tenant's lines wait on their own for a
+slow reader, at most 1,024 and 512 KiB; when some were missed, it is said how many.
+
 Example:
   parlance logs -f --tenant acme --level warn")]
 pub struct LogsArgs {
@@ -128,12 +171,13 @@ pub struct LogsArgs {
 /// `parlance tenants`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A tenant's file is TOML (or JSON) with the tables auth, limits, sandbox, quota and handlers, as under [tenants.NAME] of
-the configuration.
+A tenant's file is TOML (or JSON) with the tables auth, limits, sandbox, quota, grants and handlers, as under
+[tenants.NAME] of the configuration. It has the grants of its own file only.
 
 Examples:
   parlance tenants
   parlance tenants create acme acme.toml
+  parlance tenants list --json
   parlance tenants delete acme --data")]
 pub struct TenantsArgs {
     /// What to do [default: list].
@@ -195,15 +239,52 @@ Whoever is connected with a revoked token is disconnected within a second.
 
 Examples:
   parlance revoke --token-id 3f2a --tenant acme
-  parlance revoke --user mallory --tenant acme")]
+  parlance revoke --user mallory --tenant acme
+  parlance revoke --issued-before now --tenant acme
+  parlance revoke --issued-before '2026-03-01 12:00:00' --user mallory --tenant acme")]
 #[group(skip)]
 pub struct RevokeArgs {
     /// The token with this `jti`.
-    #[arg(long, value_name = "ID", conflicts_with = "user", required_unless_present = "user")]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "issued_before"],
+        required_unless_present_any = ["user", "issued_before"])]
     pub token_id: Option<String>,
-    /// Every token of this user that was issued until now.
+    /// Every token of this user that was issued until now, or before --issued-before.
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// Every token that was issued before this moment: `now`, or a date and time in UTC.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub issued_before: Option<u64>,
+    /// Whose tokens.
+    #[command(flatten)]
+    pub tenant: TenantArg,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `parlance revocations`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  parlance revocations --tenant acme")]
+pub struct RevocationsArgs {
+    /// Whose tokens.
+    #[command(flatten)]
+    pub tenant: TenantArg,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `parlance unrevoke`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  parlance unrevoke user:mallory --tenant acme")]
+pub struct UnrevokeArgs {
+    /// The revocation, as `parlance revocations` lists it.
+    #[arg(value_name = "ID")]
+    pub id: String,
     /// Whose tokens.
     #[command(flatten)]
     pub tenant: TenantArg,
@@ -216,7 +297,8 @@ pub struct RevokeArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  parlance audit --tenant acme --limit 20")]
+  parlance audit --tenant acme --limit 20
+  parlance audit --tenant acme --before 4711")]
 pub struct AuditArgs {
     /// Only this tenant's entries.
     #[arg(long, value_name = "TENANT")]
@@ -224,6 +306,9 @@ pub struct AuditArgs {
     /// At most so many, newest first.
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub limit: u32,
+    /// Only those older than the entry with this id, which is in the first column.
+    #[arg(long, value_name = "ID")]
+    pub before: Option<u64>,
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -232,6 +317,17 @@ pub struct AuditArgs {
 fn setting(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=TEXT")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// In milliseconds since the Unix epoch.
+fn moment(text: &str) -> Result<u64, String> {
+    if text == "now" {
+        return Ok(now_ms());
+    }
+    let what = || "must be now, or a date and time in UTC such as 2026-03-01T12:00:00Z".to_owned();
+    let at = humantime::parse_rfc3339_weak(text).map_err(|_| what())?;
+    let since = at.duration_since(UNIX_EPOCH).map_err(|_| what())?;
+    u64::try_from(since.as_millis()).map_err(|_| what())
 }
 
 fn percent(text: &str) -> Result<u8, String> {

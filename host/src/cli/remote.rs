@@ -18,13 +18,13 @@ const DEFAULT_SERVER: &str = "http://localhost:3000";
 #[group(skip)]
 pub struct ServerArgs {
     /// The server's address.
-    #[arg(long, value_name = "URL", env = "PARLANCE_SERVER", default_value = DEFAULT_SERVER)]
+    #[arg(long, global = true, value_name = "URL", env = "PARLANCE_SERVER", default_value = DEFAULT_SERVER)]
     pub server: String,
     /// A file with the admin token [default: PARLANCE_ADMIN_TOKEN of the environment].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Print what the server answers, as JSON.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 

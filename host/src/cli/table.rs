@@ -1,7 +1,7 @@
 //! Tables for terminals.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use comfy_table::presets::NOTHING;
 
@@ -44,3 +44,15 @@ pub(super) fn ago(at_ms: u64) -> String {
     let largest: Vec<&str> = text.split(' ').take(2).collect();
     format!("{} ago", largest.join(" "))
 }
+
+/// A moment in milliseconds since the Unix epoch, in UTC.
+pub(super) fn moment(at_ms: u64) -> String {
+    match UNIX_EPOCH.checked_add(Duration::from_millis(at_ms)) {
+        // What it is used for has no moments beyond the year 9999, which it cannot write.
+        Some(at) if at_ms < LAST_WRITTEN_MS => humantime::format_rfc3339_millis(at).to_string(),
+        _ => "never".to_owned(),
+    }
+}
+
+/// The year 10000, in milliseconds since the Unix epoch.
+const LAST_WRITTEN_MS: u64 = 253_402_300_800_000;

@@ -75,6 +75,52 @@ fn a_command_that_is_none_has_the_code_of_a_usage_error() {
 }
 
 #[test]
+fn which_server_can_be_said_before_and_after_a_command_of_a_command() {
+    let tenants = |args: &[&str]| match parse(&[&["tenants"], args].concat()) {
+        Command::Tenants(args) => args.server,
+        _ => unreachable!(),
+    };
+    for args in [
+        &["list", "--json", "--server", "http://a.example"][..],
+        &["--json", "list", "--server", "http://a.example"],
+        &["--server", "http://a.example", "--json", "create", "acme", "acme.toml"],
+        &["create", "acme", "acme.toml", "--server", "http://a.example", "--json"],
+    ] {
+        let server = tenants(args);
+        assert!(
+            server.json && server.server == "http://a.example",
+            "{args:?}: {server:?}"
+        );
+    }
+    let file = tenants(&["show", "acme", "--token-file", "token"]).token_file;
+    assert_eq!(file.as_deref(), Some(Path::new("token")));
+}
+
+#[test]
+fn a_revocation_says_whose_tokens_or_which_or_how_old() {
+    let revoke = |args: &[&str]| Cli::try_parse_from([&["parlance", "revoke"], args].concat());
+    for wrong in [
+        &[][..],
+        &["--token-id", "a", "--user", "b"],
+        &["--token-id", "a", "--issued-before", "now"],
+        &["--issued-before", "yesterday"],
+        &["--issued-before", "1969-01-01 00:00:00"],
+    ] {
+        assert!(revoke(wrong).is_err(), "{wrong:?}");
+    }
+    let Command::Revoke(args) = revoke(&["--issued-before", "2026-03-01T12:00:00Z", "--user", "ann"])
+        .unwrap()
+        .command
+    else {
+        unreachable!()
+    };
+    assert_eq!(
+        (args.issued_before, args.user.as_deref()),
+        (Some(1_772_366_400_000), Some("ann"))
+    );
+}
+
+#[test]
 fn a_token_is_signed_with_the_configured_key() {
     let directory = tempfile::tempdir().unwrap();
     // A development key lies beside, and is not what the server would use.

@@ -199,7 +199,7 @@ section! {
     log_bytes: usize = "8KiB", Size(0, MIB);
     /// Bytes that the handler passes to the host in one call.
     transfer: usize = "2MiB", Size(64 * KIB, 256 * MIB);
-    /// HTTP requests, where a grant lets the handler send any.
+    /// HTTP requests, where a grant lets the handler send any. Those that no grant covers count too.
     http_requests: usize = 8, Count(1, 1000);
     /// Bytes of the bodies of all its HTTP requests and responses.
     http_bytes: usize = "1MiB", Size(KIB, 256 * MIB);

@@ -22,11 +22,12 @@ use crate::id::{DEFAULT_TENANT, check_tenant_name};
 pub(super) const TABLE: &str = "tenants";
 
 /// What a tenant's tables may hold.
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 6] = [
     Auth::TABLE,
     Limits::TABLE,
     Sandbox::TABLE,
     Quota::TABLE,
+    Granted::TABLE,
     handlers::TABLE,
 ];
 /// Those whose keys default to the file's own.

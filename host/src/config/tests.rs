@@ -1,6 +1,7 @@
 //! Reading the configuration: values, ranges, messages.
 
 mod keys;
+mod tenants;
 
 use std::fs;
 use std::path::{Path, PathBuf};

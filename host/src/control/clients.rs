@@ -1,11 +1,11 @@
 //! What back ends and operators do with a tenant's clients, on whichever node they are, those of Node servers too.
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketView, SocketsView};
-use super::{Answer, Control, ControlError};
+use super::{Actor, Answer, Control, ControlError, entry};
 use crate::capability::{Fault, Packet};
 use crate::cluster::bus::{Broadcast, Bus as _, Gathered, Inbound, Place, RemoteSocket, Selection, Target, USER_ROOM};
 use crate::id::{RoomId, UserId};
@@ -41,10 +41,13 @@ impl Control {
     ///
     /// # Errors
     /// Nobody is named, what is named or sent makes no sense, or the tenant is over its events a second.
-    pub async fn emit(&self, tenant: &str, request: &EmitRequest) -> Answer<()> {
+    pub async fn emit(&self, actor: &Actor, tenant: &str, request: &EmitRequest) -> Answer<()> {
         let Selection { to, except } = selection(&request.to, &request.except)?;
         let tenant = self.serving(tenant).await?;
         let packet = packet(&tenant, &request.event, &request.arguments)?;
+        // What was sent is the clients' alone.
+        let detail = json!({ "event": request.event, "to": request.to, "except": request.except });
+        self.note(actor, &tenant, "clients.emit", &detail).await?;
         let broadcast = Broadcast {
             packet,
             to,
@@ -62,9 +65,11 @@ impl Control {
     ///
     /// # Errors
     /// Nobody is named, or what is named makes no sense.
-    pub async fn disconnect(&self, tenant: &str, whose: &ClientsRequest) -> Answer<()> {
+    pub async fn disconnect(&self, actor: &Actor, tenant: &str, whose: &ClientsRequest) -> Answer<()> {
         let clients = selection(whose, &ClientsRequest::default())?;
         let tenant = self.serving(tenant).await?;
+        self.note(actor, &tenant, "clients.disconnect", &json!({ "whose": whose }))
+            .await?;
         match self.bus.get() {
             Some(bus) => {
                 bus.disconnect(tenant.id(), clients, true);
@@ -79,7 +84,7 @@ impl Control {
     ///
     /// # Errors
     /// What is sent makes no sense, or there is no fleet.
-    pub async fn server_emit(&self, tenant: &str, request: &ServerEmitRequest) -> Answer<ServerAnswers> {
+    pub async fn server_emit(&self, actor: &Actor, tenant: &str, request: &ServerEmitRequest) -> Answer<ServerAnswers> {
         let bus = self
             .bus
             .get()
@@ -89,6 +94,8 @@ impl Control {
         let text = std::str::from_utf8(&packet.text).map_err(|error| ControlError::invalid(error.to_string()))?;
         let arguments: &RawValue =
             serde_json::from_str(text).map_err(|error| ControlError::invalid(error.to_string()))?;
+        let detail = json!({ "event": request.event, "answers": request.answers });
+        self.note(actor, &tenant, "servers.emit", &detail).await?;
         if !request.answers {
             bus.server_side_emit(tenant.id(), arguments);
             return Ok(ServerAnswers::default());
@@ -99,6 +106,13 @@ impl Control {
             answers: answers.collect(),
             complete,
         })
+    }
+
+    /// Keeps who does what to clients, before it is done.
+    async fn note(&self, actor: &Actor, tenant: &Tenant, action: &str, detail: &Value) -> Answer<()> {
+        let audit = entry(actor, tenant.id().as_str(), action, detail);
+        self.parts.catalog.put(Vec::new(), vec![audit]).await??;
+        Ok(())
     }
 
     async fn serving(&self, tenant: &str) -> Answer<std::sync::Arc<Tenant>> {
@@ -116,9 +130,10 @@ fn stopping() -> ControlError {
 
 /// What a tenant's clients may send at once and in a second holds for its back ends together with them.
 fn packet(tenant: &Tenant, event: &str, arguments: &[Value]) -> Answer<Packet> {
-    tenant
-        .admit()
-        .map_err(|error| ControlError::TooMany(error.message.into_owned()))?;
+    tenant.admit().map_err(|error| ControlError::Limited {
+        retry_after_ms: error.retry_after_ms().unwrap_or(1),
+        why: error.message.into_owned(),
+    })?;
     let arguments = serde_json::to_string(arguments).map_err(|error| ControlError::invalid(error.to_string()))?;
     let name_max = tenant.settings().call_limits.event_name;
     Packet::new(event, &arguments, Vec::new(), name_max).map_err(|fault| match fault {

@@ -21,9 +21,17 @@ pub enum ControlError {
     /// Larger than allowed.
     #[error("{0}")]
     TooLarge(String),
-    /// More than the tenant may send in a second.
+    /// Too much at once; when there will be room is not known.
     #[error("{0}")]
     TooMany(String),
+    /// More than the tenant may send in a second.
+    #[error("{why}")]
+    Limited {
+        /// What there was too much of.
+        why: String,
+        /// After how many milliseconds trying again makes sense.
+        retry_after_ms: u64,
+    },
     /// The store cannot serve now.
     #[error("the store cannot serve now; try again")]
     Unavailable(#[source] StoreError),
@@ -39,7 +47,7 @@ impl ControlError {
             Self::Conflict(_) => "conflict",
             Self::Changed(_) => "changed",
             Self::TooLarge(_) => "too-large",
-            Self::TooMany(_) => "rate-limited",
+            Self::TooMany(_) | Self::Limited { .. } => "rate-limited",
             Self::Unavailable(_) => "unavailable",
         }
     }

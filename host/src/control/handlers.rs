@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Component, Handlers};
-use crate::sandbox::{Handler, Interface, Sandbox};
+use crate::sandbox::{GuestLimits, Handler, Interface, Sandbox};
 use crate::tenant::Routes;
 
 include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
@@ -16,7 +16,12 @@ include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 ///
 /// # Errors
 /// The first component that is not there or is no handler for what it is to handle.
-pub(super) fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers, grants: &Arc<Grants>) -> Result<Routes> {
+pub(super) fn load_routes(
+    sandbox: &Arc<Sandbox>,
+    handlers: &Handlers,
+    grants: &Arc<Grants>,
+    limits: &GuestLimits,
+) -> Result<Routes> {
     let mut routes = Routes::default();
     for (name, handler) in handlers.iter() {
         let Some(interface) = Interface::ALL.into_iter().find(|interface| interface.name() == name) else {
@@ -32,7 +37,7 @@ pub(super) fn load_routes(sandbox: &Arc<Sandbox>, handlers: &Handlers, grants: &
         let loaded = match &handler.component {
             Component::Absent => continue,
             Component::Shipped => load_shipped(sandbox, name, info)?,
-            Component::File(path) => load_component(sandbox, path, info)
+            Component::File(path) => load_component(sandbox, path, info, limits)
                 .with_context(|| format!("handlers.{name}.component = {:?}", path.display().to_string()))?,
         };
         if !loaded.handles(interface) {
@@ -60,11 +65,11 @@ fn load_shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result
         .with_context(|| format!("the shipped {name} handler"))
 }
 
-/// Loads a component from a file.
+/// Loads a component from a file, for a tenant with these limits.
 ///
 /// # Errors
-/// When the file cannot be read or is no handler.
-pub fn load_component(sandbox: &Arc<Sandbox>, path: &Path, info: HandlerInfo) -> Result<Handler> {
+/// When the file cannot be read or is no handler, or does not keep within the limits.
+pub fn load_component(sandbox: &Arc<Sandbox>, path: &Path, info: HandlerInfo, limits: &GuestLimits) -> Result<Handler> {
     let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(sandbox.load(Arc::new(info), &bytes)?)
+    Ok(sandbox.load(Arc::new(info), &bytes, limits)?)
 }

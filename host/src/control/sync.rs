@@ -40,8 +40,9 @@ impl Control {
             config.handlers.clone(),
             config.grants.clone(),
         );
+        let limits = super::guest_limits(&config.sandbox);
         // Compiling takes a while: not on a thread that serves sockets.
-        tokio::task::spawn_blocking(move || load_routes(&sandbox, &handlers, &grants))
+        tokio::task::spawn_blocking(move || load_routes(&sandbox, &handlers, &grants, &limits))
             .await
             .context("the handlers could not be loaded")?
     }
@@ -300,7 +301,7 @@ impl Control {
             grants: grants.clone(),
         });
         let sandbox = self.parts.sandbox.clone();
-        let loaded = tokio::task::spawn_blocking(move || sandbox.load(info, &bytes)).await?;
+        let loaded = tokio::task::spawn_blocking(move || sandbox.load_deployed(info, &bytes)).await?;
         Ok(Arc::new(loaded?))
     }
 }

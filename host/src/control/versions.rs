@@ -92,7 +92,7 @@ impl Control {
                 ControlError::invalid(format!("the isolation {name:?} is not known; it is fresh or warm"))
             })?),
         };
-        let (quota, known, grants) = {
+        let (quota, limits, known, grants) = {
             let state = self.state.lock().await;
             let live = state.live(tenant)?;
             let known = live.handlers.get(&handler).map(|deployed| deployed.document.clone());
@@ -102,8 +102,9 @@ impl Control {
                     live.handlers.len()
                 )));
             }
-            let quota = live.tenant.settings().quota.clone();
-            (quota, known.unwrap_or_default(), live.grants.clone())
+            let settings = live.tenant.settings();
+            let (quota, limits) = (settings.quota.clone(), settings.guest_limits.clone());
+            (quota, limits, known.unwrap_or_default(), live.grants.clone())
         };
         if component.len() > quota.component_size {
             return Err(ControlError::TooLarge(format!(
@@ -139,7 +140,7 @@ impl Control {
             ..HandlerInfo::default()
         });
         let (sandbox, bytes) = (self.parts.sandbox.clone(), component.clone());
-        let loaded = tokio::task::spawn_blocking(move || sandbox.load(info, &bytes))
+        let loaded = tokio::task::spawn_blocking(move || sandbox.load(info, &bytes, &limits))
             .await
             .map_err(|_| ControlError::invalid("the component could not be checked"))?
             .map_err(|error| ControlError::invalid(error.to_string()))?;

@@ -295,7 +295,7 @@ fn may_log(session: &Session, text: &str) -> bool {
 
 /// To whoever watches.
 fn show(session: &Session, arrival: &Arrival, handler: &Handler, level: &str, text: &str) {
-    session.services.logs.publish(|| LogLine {
+    session.services.logs.publish(session.tenant.id().as_str(), || LogLine {
         at: arrival.at_ms,
         tenant: session.tenant.id().to_string(),
         handler: handler.info().name.to_string(),

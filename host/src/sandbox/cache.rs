@@ -35,7 +35,7 @@ impl Key {
     pub(super) fn of(engine: &Engine, limits: &EngineLimits, component: &[u8; 32]) -> Self {
         let mut digest = Digesting(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut digest);
-        // An entry also says that a trial instantiation went well, which depends on these.
+        // What the engine does not count: other releases and other pools link and refuse differently.
         (env!("CARGO_PKG_VERSION"), limits.memory).hash(&mut digest);
         component.hash(&mut digest);
         Self(digest.0.finalize().into())

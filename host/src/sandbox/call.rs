@@ -64,7 +64,9 @@ impl CallState {
         if let Some(wasi) = &self.wasi {
             wasi.log_all(&mut call);
         }
-        self.outgoing = None;
+        if let Some(mut outgoing) = self.outgoing.take() {
+            outgoing.log(&mut call);
+        }
         (call.effects, call.logs)
     }
 }
@@ -323,7 +325,7 @@ fn checked(reply: Option<String>, max: usize) -> Result<Option<String>, Trap> {
 }
 
 /// What kind of end it was, and all that is known of it for the log.
-fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
+pub(super) fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
     let kind = match (error.downcast_ref::<Stopped>(), error.downcast_ref::<wasmtime::Trap>()) {
         (Some(Stopped::GuestTime), _) => TrapKind::GuestTime,
         (Some(Stopped::HostCalls), _) => TrapKind::HostCalls,

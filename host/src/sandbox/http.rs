@@ -20,12 +20,14 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Grants, HttpScheme};
+use crate::capability::{Call, Grants, HttpScheme, Level};
 use body::Allowance;
 use failure::failure;
 
 /// Bytes of a request's body that a guest may hand over at once.
 const CHUNK: usize = 64 * 1024;
+/// Bytes of a host that are logged: more than a name in the DNS can have. The URL is the guest's own text.
+const HOST_SHOWN: usize = 253;
 
 /// Sends for all components of a server. Made when the first one with a grant is loaded.
 #[derive(Debug, Clone)]
@@ -58,8 +60,10 @@ type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error
 #[derive(Debug)]
 pub(super) struct Outgoing {
     allowed: Option<Allowed>,
-    /// Requests that were let out.
-    pub(super) requests: u32,
+    /// Requests that were asked for, those included that no grant covers.
+    requests: u32,
+    /// The hosts of those that no grant covers, at most `requests` of them.
+    denied: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,7 @@ impl Outgoing {
         Self {
             allowed: None,
             requests: 0,
+            denied: Vec::new(),
         }
     }
 
@@ -92,6 +97,17 @@ impl Outgoing {
                 end: Instant::now() + limits.wall_time,
             }),
             requests: 0,
+            denied: Vec::new(),
+        }
+    }
+
+    /// Moves what was denied into the event's log, where it counts as what the handler itself has logged.
+    pub(super) fn log(&mut self, call: &mut Call) {
+        for host in self.denied.drain(..) {
+            call.log(
+                Level::Warn,
+                &format!("an HTTP request to {host:?} was denied: no grant covers it"),
+            );
         }
     }
 
@@ -102,6 +118,11 @@ impl Outgoing {
         options: Option<RequestOptions>,
     ) -> Result<impl Future<Output = Sent> + Send + use<>, Error> {
         let allowed = self.allowed.as_ref().ok_or(Error::HttpRequestDenied)?;
+        // Counted before anything is looked at: what is refused costs the host work too, and perhaps a line.
+        if self.requests >= allowed.requests_max {
+            return Err(Error::ConnectionLimitReached);
+        }
+        self.requests += 1;
         let (parts, body) = request.into_parts();
         if matches!(parts.method, Method::CONNECT | Method::TRACE) {
             return Err(Error::HttpRequestMethodInvalid);
@@ -109,16 +130,11 @@ impl Outgoing {
         // What is checked is what the client reads: other parsers may find another host in the same text.
         let url = Url::parse(&parts.uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
         if !is_granted(&allowed.grants, &url) {
-            tracing::info!(
-                host = url.host_str(),
-                "a handler's HTTP request was denied: no grant covers it"
-            );
+            let host = url.host_str().unwrap_or_default();
+            let shown = host.get(..host.floor_char_boundary(HOST_SHOWN)).unwrap_or_default();
+            self.denied.push(shown.to_owned());
             return Err(Error::HttpRequestDenied);
         }
-        if self.requests >= allowed.requests_max {
-            return Err(Error::ConnectionLimitReached);
-        }
-        self.requests += 1;
         let mut headers = parts.headers;
         // It is known better when the body has been read.
         headers.remove(CONTENT_LENGTH);
@@ -175,8 +191,13 @@ async fn send(builder: reqwest::RequestBuilder, body: WasiBody, bytes: Allowance
         .await
         .map_err(|_| Error::HttpResponseTimeout)?
         .map_err(|error| {
-            tracing::debug!(error = failure::in_full(&error), "a handler's HTTP request failed");
-            failure(&error)
+            let answer = failure(&error);
+            // Without the URL, which is the guest's text and as long as that likes.
+            tracing::debug!(
+                error = failure::in_full(&error.without_url()),
+                "a handler's HTTP request failed"
+            );
+            answer
         })?;
     let announced = response.content_length();
     if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes.left())) {

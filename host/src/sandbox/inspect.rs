@@ -6,6 +6,7 @@ use wasmtime::component::types::ComponentItem;
 
 use super::engine::Sandbox;
 use super::load::{Interface, LoadError};
+use super::meter::GuestLimits;
 use crate::capability::HandlerInfo;
 
 /// What is known of a component without running it.
@@ -32,7 +33,7 @@ pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadE
         name: "inspected".into(),
         ..HandlerInfo::default()
     });
-    let loaded = sandbox.load(info, bytes);
+    let loaded = sandbox.load(info, bytes, &GuestLimits::default());
     if let Err(error @ (LoadError::TooLarge { .. } | LoadError::NotAComponent(_) | LoadError::Compile(_))) = loaded {
         return Err(error);
     }

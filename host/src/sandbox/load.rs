@@ -21,6 +21,7 @@ use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::habit::Habit;
 use super::http::HttpClient;
+use super::meter::GuestLimits;
 use super::warm::Pool;
 use crate::capability::{HandlerInfo, Isolation};
 use check::{check_header, try_out};
@@ -133,7 +134,21 @@ pub struct Handler {
 }
 
 impl Handler {
-    fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, http: Option<HttpClient>, info: Arc<HandlerInfo>) -> Self {
+    /// # Errors
+    /// When it may send requests, and nothing can be set up to send them with.
+    fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, info: Arc<HandlerInfo>) -> Result<Self, LoadError> {
+        // The code is shared between tenants, the grant is not.
+        let sends = compiled.sends_http && !info.grants.http.is_empty();
+        let http = sends.then(|| sandbox.http_client()).transpose()?;
+        Ok(Self::with_client(sandbox, compiled, http, info))
+    }
+
+    fn with_client(
+        sandbox: &Arc<Sandbox>,
+        compiled: Arc<Compiled>,
+        http: Option<HttpClient>,
+        info: Arc<HandlerInfo>,
+    ) -> Self {
         Self {
             compiled,
             sandbox: sandbox.clone(),
@@ -156,11 +171,14 @@ impl Handler {
         hex(&self.compiled.sha256)
     }
 
-    /// The same component under another name and with other settings. Without a grant for HTTP it sends nothing.
+    /// The same component under another name, with other settings and other grants. Without a grant for HTTP it sends
+    /// nothing; with one it sends, whether or not it had one before.
     #[must_use]
     pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
-        let http = self.http.clone().filter(|_| !info.grants.http.is_empty());
-        Self::new(&self.sandbox, self.compiled.clone(), http, info)
+        Self::new(&self.sandbox, self.compiled.clone(), info.clone()).unwrap_or_else(|error| {
+            tracing::error!(handler = %info.name, "its requests will be denied: {error}");
+            Self::with_client(&self.sandbox, self.compiled.clone(), None, info)
+        })
     }
 
     /// What it handles.
@@ -188,21 +206,41 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 impl Sandbox {
-    /// Compiles, links and checks a component. Takes milliseconds to seconds of processor time: not for a thread
-    /// that serves sockets.
+    /// Compiles, links and checks a component, and tries whether an instance of it can be made within `limits`, those of
+    /// the tenant that is to have it: each time, also when its code is known from another tenant. Takes milliseconds to
+    /// seconds of processor time: not for a thread that serves sockets.
+    ///
+    /// # Errors
+    /// What is wrong with the component, or which limit it does not keep.
+    pub fn load(
+        self: &Arc<Self>,
+        info: Arc<HandlerInfo>,
+        bytes: &[u8],
+        limits: &GuestLimits,
+    ) -> Result<Handler, LoadError> {
+        let granted = !info.grants.http.is_empty();
+        let handler = self.load_by(&self.compiler, info, bytes, granted)?;
+        try_out(self, &handler.compiled, limits)?;
+        Ok(handler)
+    }
+
+    /// The same for a component that passed when it was deployed. It is not tried again: were it refused because the
+    /// tenant's limits have changed, another handler would take its events, where now they fail and say why. Likewise
+    /// one whose grant was taken away is loaded, and its requests are denied.
     ///
     /// # Errors
     /// What is wrong with the component.
-    pub fn load(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
-        self.load_by(&self.compiler, info, bytes)
+    pub fn load_deployed(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
+        self.load_by(&self.compiler, info, bytes, true)
     }
 
-    /// The same for a component that came with the server: it is compiled in this process.
+    /// The same for a component that came with the server: it is compiled in this process, and not tried.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// As [`load_deployed`](Self::load_deployed).
     pub fn load_trusted(self: &Arc<Self>, info: Arc<HandlerInfo>, bytes: &[u8]) -> Result<Handler, LoadError> {
-        self.load_by(&Compiler::InProcess, info, bytes)
+        let granted = !info.grants.http.is_empty();
+        self.load_by(&Compiler::InProcess, info, bytes, granted)
     }
 
     fn load_by(
@@ -210,6 +248,7 @@ impl Sandbox {
         compiler: &Compiler,
         info: Arc<HandlerInfo>,
         bytes: &[u8],
+        may_import_http: bool,
     ) -> Result<Handler, LoadError> {
         if bytes.len() > self.limits.component_size {
             return Err(LoadError::TooLarge {
@@ -218,15 +257,11 @@ impl Sandbox {
             });
         }
         check_header(bytes)?;
-        let may_send = !info.grants.http.is_empty();
-        let compiled = self.compiled(compiler, bytes, may_send)?;
-        // The code is shared between tenants, the grant is not.
-        let http = match compiled.sends_http {
-            false => None,
-            true if !may_send => return Err(LoadError::NotGranted),
-            true => Some(self.http_client()?),
-        };
-        Ok(Handler::new(self, compiled, http, info))
+        let compiled = self.compiled(compiler, bytes, may_import_http)?;
+        if compiled.sends_http && !may_import_http {
+            return Err(LoadError::NotGranted);
+        }
+        Handler::new(self, compiled, info)
     }
 
     /// What all handlers with these bytes share: in use already, from the cache, or compiled now.
@@ -234,7 +269,7 @@ impl Sandbox {
         self: &Arc<Self>,
         compiler: &Compiler,
         bytes: &[u8],
-        may_send: bool,
+        may_import_http: bool,
     ) -> Result<Arc<Compiled>, LoadError> {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
         if let Some(known) = self.in_use(&sha256) {
@@ -243,7 +278,7 @@ impl Sandbox {
         let cache = self.cache.as_ref();
         let cache = cache.map(|cache| (cache, Key::of(&self.engine, &self.limits, &sha256)));
         if let Some((cache, key)) = &cache
-            && let Some(compiled) = self.cached(cache, key, sha256, may_send)?
+            && let Some(compiled) = self.cached(cache, key, sha256, may_import_http)?
         {
             return Ok(self.share(compiled));
         }
@@ -257,11 +292,10 @@ impl Sandbox {
         let component = code
             .load(&self.engine)
             .map_err(|error| LoadError::Compiler(detail(&error)))?;
-        let compiled = self.link(&component, sha256, may_send)?;
+        let compiled = self.link(&component, sha256, may_import_http)?;
         if compiled.interfaces.is_empty() {
             return Err(LoadError::NoExports);
         }
-        try_out(self, &compiled.pre, &compiled.exports)?;
         tracing::info!(
             sha256 = hex(&sha256),
             component_bytes = bytes.len(),
@@ -269,7 +303,6 @@ impl Sandbox {
             took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             "component compiled"
         );
-        // Only what was tried out is kept: what comes from the cache is not tried again.
         if let Some((cache, key)) = &cache {
             cache.put(key, &code);
         }
@@ -296,11 +329,11 @@ impl Sandbox {
         cache: &Cache,
         key: &Key,
         sha256: [u8; 32],
-        may_send: bool,
+        may_import_http: bool,
     ) -> Result<Option<Compiled>, LoadError> {
         let Some(code) = cache.get(key) else { return Ok(None) };
         match code.load(&self.engine) {
-            Ok(component) => self.link(&component, sha256, may_send).map(Some),
+            Ok(component) => self.link(&component, sha256, may_import_http).map(Some),
             Err(error) => {
                 let why = detail(&error);
                 tracing::warn!(
@@ -314,10 +347,10 @@ impl Sandbox {
     }
 
     /// Links a component with what it may import.
-    fn link(&self, component: &Component, sha256: [u8; 32], may_send: bool) -> Result<Compiled, LoadError> {
+    fn link(&self, component: &Component, sha256: [u8; 32], may_import_http: bool) -> Result<Compiled, LoadError> {
         let (linker, sends_http) = self.linker_for(component);
         // Said first: what else is wrong with it does not matter before that.
-        if sends_http && !may_send {
+        if sends_http && !may_import_http {
             return Err(LoadError::NotGranted);
         }
         let pre = linker

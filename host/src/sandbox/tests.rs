@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EngineLimits, LoadError, Sandbox};
+use super::{EngineLimits, GuestLimits, LoadError, Sandbox};
 
 /// The smallest component, as bytes: the header alone.
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -16,7 +16,12 @@ fn compiled_code_is_never_taken_from_a_file() {
     let sandbox = Arc::new(Sandbox::new(limits).unwrap());
     // Of this very engine, hence the most welcome there could be.
     let compiled = sandbox.engine.precompile_component(EMPTY).unwrap();
-    let refused = |bytes: &[u8]| sandbox.load(Arc::default(), bytes).map(|_| ()).unwrap_err();
+    let refused = |bytes: &[u8]| {
+        sandbox
+            .load(Arc::default(), bytes, &GuestLimits::default())
+            .map(|_| ())
+            .unwrap_err()
+    };
     let error = refused(&compiled);
     assert!(
         matches!(error, LoadError::NotAComponent(why) if why.contains("precompiled")),

@@ -97,7 +97,7 @@ impl TestHost {
             ..HandlerInfo::default()
         });
         let handler = sandbox
-            .load(info, bytes)
+            .load(info, bytes, &GuestLimits::default())
             .map_err(|error: LoadError| anyhow::Error::new(error))?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

@@ -1,41 +1,52 @@
 //! What a component must pass before it may handle events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use wasmtime::component::InstancePre;
-
-use super::{Exports, LoadError};
-use crate::sandbox::backtrace::detail;
-use crate::sandbox::call::CallState;
+use super::{Compiled, LoadError};
+use crate::sandbox::call::{CallState, trap};
 use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
+use crate::sandbox::outcome::TrapKind;
+use crate::sandbox::spending::{Spending, polled};
 use crate::sandbox::wait::wait;
 
-/// Instantiates once under the default limits, and compares the exports' types: what would fail every event is
-/// refused here.
-pub(super) fn try_out(
-    sandbox: &Arc<Sandbox>,
-    pre: &InstancePre<CallState>,
-    exports: &Exports,
-) -> Result<(), LoadError> {
-    let limits = GuestLimits {
-        memory: sandbox.limits.memory,
-        ..GuestLimits::default()
-    };
-    let instantiate = async {
+/// Instantiates once under the limits of its tenant, and compares the exports' types: what would fail every event is
+/// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy
+/// machine refuses nothing that an idle one takes.
+pub(super) fn try_out(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
+    let trial = async {
+        let place = sandbox.places.take().await;
+        let _place = place.map_err(|_| LoadError::Instantiate("the sandbox is shutting down".to_owned()))?;
         let _running = sandbox.ticker.count();
-        let mut store = sandbox.store(&limits);
-        let instance = pre
-            .instantiate_async(&mut store)
-            .await
-            .map_err(|error| LoadError::Instantiate(detail(&error)))?;
-        exports.check_types(&mut store, &instance)
+        let mut store = sandbox.store(limits);
+        let spending = Arc::new(Spending::default());
+        // `wait` gives it a thread of its own, so it needs no turn in the slow lane.
+        let meter = &mut store.data_mut().meter;
+        meter.begin(limits, spending.clone(), Arc::default(), true);
+        let instantiate = polled(compiled.pre.instantiate_async(&mut store), &spending);
+        let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
+            Ok(Ok(instance)) => instance,
+            Ok(Err(error)) => return Err(refusal(&error, store.data(), limits)),
+            Err(_) => return Err(time("sandbox.wall_time", limits.wall_time)),
+        };
+        compiled.exports.check_types(&mut store, &instance)
     };
-    let instantiate = async {
-        let instantiated = tokio::time::timeout(limits.wall_time, instantiate).await;
-        instantiated.unwrap_or_else(|_| Err(LoadError::Instantiate("it took too long".to_owned())))
-    };
-    wait(instantiate).map_err(LoadError::Instantiate)?
+    wait(trial).map_err(LoadError::Instantiate)?
+}
+
+fn time(limit: &'static str, max: Duration) -> LoadError {
+    LoadError::TrialTime { limit, max }
+}
+
+/// Which limit it met, if it was one.
+fn refusal(error: &wasmtime::Error, state: &CallState, limits: &GuestLimits) -> LoadError {
+    let trap = trap(error, state);
+    match trap.kind {
+        TrapKind::GuestTime => time("sandbox.guest_time", limits.guest_time),
+        TrapKind::Memory => LoadError::TrialMemory { max: limits.memory },
+        _ => LoadError::Instantiate(trap.detail),
+    }
 }
 
 /// Says what a file is when it is not a component. The header is `\0asm`, then the version and the layer: 13 and 1

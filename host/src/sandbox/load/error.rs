@@ -68,6 +68,27 @@ pub enum LoadError {
         /// wasmtime's words.
         why: String,
     },
+    /// It takes longer to instantiate than its tenant's events may take.
+    #[error(
+        "the component takes more than {} to be instantiated ({limit} of the tenant), so every event would fail; raise \
+         the limit, or let the component do less before its first event",
+        humantime::format_duration(*max)
+    )]
+    TrialTime {
+        /// Which limit, as in the configuration.
+        limit: &'static str,
+        /// The limit.
+        max: Duration,
+    },
+    /// It begins with more memory than its tenant's events may have.
+    #[error(
+        "the component needs more than {max} bytes of memory to be instantiated (sandbox.memory of the tenant), so every \
+         event would fail; raise the limit, or build the component with less"
+    )]
+    TrialMemory {
+        /// The limit in bytes.
+        max: usize,
+    },
     /// It cannot be instantiated.
     #[error("the component fails while it is instantiated: {0}")]
     Instantiate(String),

@@ -46,7 +46,7 @@ impl Bare {
     pub(crate) fn new(limits: EngineLimits, isolation: Isolation) -> Self {
         let sandbox = Arc::new(Sandbox::new(limits).unwrap());
         let bytes = std::fs::read(hostile_file()).unwrap();
-        let handler = Arc::new(sandbox.load(info(isolation), &bytes).unwrap());
+        let handler = Arc::new(sandbox.load(info(isolation), &bytes, &GuestLimits::default()).unwrap());
         Self { sandbox, handler }
     }
 
@@ -66,9 +66,14 @@ pub(crate) fn info(isolation: Isolation) -> Arc<HandlerInfo> {
 
 pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: &GuestLimits) -> Outcome {
     let arguments = format!(r#"[{{"roomId":"general","count":{count}}}]"#);
+    run_with(handler, name, &arguments, limits).await
+}
+
+/// The same with the arguments as JSON.
+pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &String, limits: &GuestLimits) -> Outcome {
     let input = Input::Event {
         name,
-        arguments: &arguments,
+        arguments,
         attachments: &[],
     };
     let allowed = CallLimits::default();

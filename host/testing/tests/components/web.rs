@@ -7,10 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parlance_testing::{Event, Grants, GuestLimits, LoadError, Outcome, TestHost};
+use parlance::capability::HandlerInfo;
+use parlance::sandbox::Sandbox;
+use parlance_testing::{EngineLimits, Event, Grants, GuestLimits, LoadError, Outcome, TestHost};
 use serde_json::{Value, json};
 
 use crate::built::web;
+use crate::calls::run_with;
 
 /// A web server that answers as the path says and keeps the request lines.
 struct Web {
@@ -161,6 +164,71 @@ fn what_no_grant_covers_stays_inside() {
     let tls = fetch(&mut host, &json!([{"authority": web.authority, "tls": true}]));
     assert_eq!(answers(&tls)[0]["error"], "HttpRequestDenied", "the grant is for http");
     assert_eq!((web.seen().len(), other.seen().len()), (0, 0));
+}
+
+#[test]
+fn what_is_denied_counts_as_a_request_and_is_told_in_the_events_own_log() {
+    let web = Web::start();
+    let mut host = web.host();
+    let long = format!("{}.example", "x".repeat(5000));
+    let mut deeds = vec![json!({"authority": long}); 8];
+    deeds.push(json!({"authority": web.authority, "path": "/"}));
+    let outcome = fetch(&mut host, &Value::from(deeds));
+    let answers = answers(&outcome);
+    assert_eq!(answers[7]["error"], "HttpRequestDenied");
+    assert_eq!(
+        answers[8]["error"], "ConnectionLimitReached",
+        "refused ones are counted"
+    );
+    assert!(web.seen().is_empty());
+    assert_eq!(outcome.logs.len(), 8, "{:?}", outcome.logs);
+    for line in &outcome.logs {
+        assert!(
+            line.text.contains("no grant covers it") && line.text.len() < 253 + 100,
+            "{line:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_grant_that_is_taken_away_and_given_back_needs_nothing_loaded_again() {
+    let web = Web::start();
+    let limits = EngineLimits {
+        instances: 4,
+        ..EngineLimits::default()
+    };
+    let sandbox = Arc::new(Sandbox::new(limits).unwrap());
+    let info = |patterns: &[String]| {
+        let http = patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
+        Arc::new(HandlerInfo {
+            name: "web".into(),
+            grants: Arc::new(Grants { http }),
+            ..HandlerInfo::default()
+        })
+    };
+    let grant = [format!("http://{}", web.authority)];
+    let first = sandbox
+        .load(info(&grant), &self::web(), &GuestLimits::default())
+        .unwrap();
+    let without = first.with_info(info(&[]));
+    let again = without.with_info(info(&grant));
+    // As it is after a start without the grant.
+    let restarted = sandbox.load_deployed(info(&[]), &self::web()).unwrap();
+    let restored = restarted.with_info(info(&grant));
+    let arguments = json!([[{"authority": web.authority, "path": "/"}]]).to_string();
+    let denied = "HttpRequestDenied";
+    for (handler, error) in [
+        (first, ""),
+        (without, denied),
+        (again, ""),
+        (restarted, denied),
+        (restored, ""),
+    ] {
+        let outcome = run_with(&Arc::new(handler), "fetch", &arguments, &GuestLimits::default()).await;
+        let answers: Value = serde_json::from_str(&outcome.result.unwrap().unwrap()).unwrap();
+        assert_eq!(answers[0]["error"], error, "{answers}");
+    }
+    assert_eq!(web.seen().len(), 3);
 }
 
 #[test]

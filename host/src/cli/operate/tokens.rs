@@ -1,0 +1,100 @@
+//! `parlance revoke`, `revocations`, `unrevoke` and `audit`.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::Terminal;
+use crate::cli::Failure;
+use crate::cli::operate_args::{AuditArgs, RevocationsArgs, RevokeArgs, UnrevokeArgs};
+use crate::cli::table::{Table, ago, moment};
+use crate::control::view::{AuditView, RevocationView, RevokeRequest};
+
+impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
+    /// `parlance revoke`
+    ///
+    /// # Errors
+    /// Why nothing was revoked.
+    pub async fn revoke(&mut self, args: &RevokeArgs) -> Result<(), Failure> {
+        let remote = self.remote(&args.server)?;
+        let body = RevokeRequest {
+            token_id: args.token_id.clone(),
+            user: args.user.clone(),
+            issued_before: args.issued_before,
+            expires_at: None,
+        };
+        let request = remote.request(Method::POST, &["tenants", &args.tenant.tenant, "revocations"])?;
+        let made: RevocationView = remote.ask(request.json(&body)).await?;
+        if args.server.json {
+            self.json(&made)
+        } else {
+            self.line(format_args!("revoked {}", made.id))
+        }
+    }
+
+    /// `parlance revocations`
+    ///
+    /// # Errors
+    /// Why they cannot be shown.
+    pub async fn revocations(&mut self, args: &RevocationsArgs) -> Result<(), Failure> {
+        let remote = self.remote(&args.server)?;
+        let request = remote.request(Method::GET, &["tenants", &args.tenant.tenant, "revocations"])?;
+        let all: Vec<RevocationView> = remote.ask(request).await?;
+        if args.server.json {
+            return self.json(&all);
+        }
+        let mut table = Table::new(&["ID", "ISSUED BEFORE", "KEPT UNTIL"]);
+        for one in &all {
+            let shown = |at: Option<u64>| at.map(moment).unwrap_or_default();
+            table.row(&[&one.id, &shown(one.what.issued_before), &shown(one.what.expires_at)]);
+        }
+        self.line(table)
+    }
+
+    /// `parlance unrevoke`
+    ///
+    /// # Errors
+    /// Why nothing was taken back.
+    pub async fn unrevoke(&mut self, args: &UnrevokeArgs) -> Result<(), Failure> {
+        let remote = self.remote(&args.server)?;
+        let path = ["tenants", &args.tenant.tenant, "revocations", &args.id];
+        remote.send(remote.request(Method::DELETE, &path)?).await?;
+        if args.server.json {
+            return self.json(&json!({ "takenBack": args.id }));
+        }
+        self.line(format_args!("{} is taken back", args.id))
+    }
+
+    /// `parlance audit`
+    ///
+    /// # Errors
+    /// Why it cannot be shown.
+    pub async fn audit(&mut self, args: &AuditArgs) -> Result<(), Failure> {
+        let remote = self.remote(&args.server)?;
+        let mut query = vec![("limit", args.limit.to_string())];
+        query.extend(args.tenant.clone().map(|tenant| ("tenant", tenant)));
+        query.extend(args.before.map(|id| ("before", id.to_string())));
+        let entries: Vec<AuditView> = remote
+            .ask(remote.request(Method::GET, &["audit"])?.query(&query))
+            .await?;
+        if args.server.json {
+            return self.json(&entries);
+        }
+        let mut table = Table::new(&["ID", "WHEN", "WHO", "TENANT", "WHAT", "PARTICULARS"]);
+        for entry in &entries {
+            table.row(&[
+                &entry.id.to_string(),
+                &ago(entry.at),
+                &entry.actor,
+                &entry.tenant,
+                &entry.action,
+                &entry.detail.to_string(),
+            ]);
+        }
+        self.line(table)?;
+        let full = usize::try_from(args.limit).is_ok_and(|limit| entries.len() >= limit);
+        if let Some(oldest) = entries.last().filter(|_| full) {
+            self.note(format_args!("older ones: --before {}", oldest.id));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! A component is tried under the limits of the tenant that deploys it, however well it is known.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parlance::sandbox::Sandbox;
+use parlance_testing::{EngineLimits, GuestLimits, LoadError};
+
+use super::text::{component, usual};
+
+/// Bytes of a WebAssembly page.
+const PAGE: usize = 64 * 1024;
+
+fn sandbox(instances: u32) -> Arc<Sandbox> {
+    let limits = EngineLimits {
+        instances,
+        ..EngineLimits::default()
+    };
+    Arc::new(Sandbox::new(limits).unwrap())
+}
+
+/// The component with a function that runs when it is instantiated.
+fn starting(body: &str) -> Vec<u8> {
+    component(&usual(&format!("(func $begin {body}) (start $begin)"), "(i32.const 0)"))
+}
+
+fn limited(memory: usize, guest_time: Duration) -> GuestLimits {
+    GuestLimits {
+        memory,
+        guest_time,
+        ..GuestLimits::default()
+    }
+}
+
+#[test]
+fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
+    let (sandbox, bytes) = (sandbox(2), component(&usual("", "(i32.const 0)")));
+    let load = |pages: usize| {
+        let limits = limited(pages * PAGE, Duration::from_millis(50));
+        sandbox.load(Arc::default(), &bytes, &limits)
+    };
+    let taken = load(2).unwrap();
+    // Its code is shared with the one that was taken, and so is nothing else.
+    let Err(error) = load(1) else { panic!("it is loaded") };
+    assert!(matches!(error, LoadError::TrialMemory { max: PAGE }), "{error}");
+    assert!(error.to_string().contains("sandbox.memory"), "{error}");
+    drop(taken);
+    assert!(load(1).is_err());
+}
+
+#[test]
+fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
+    let sandbox = sandbox(2);
+    // Some hundred million steps, which no machine does in a millisecond.
+    let counting = "(local $n i32) (loop $on (local.set $n (i32.add (local.get $n) (i32.const 1)))
+        (br_if $on (i32.lt_u (local.get $n) (i32.const 300000000))))";
+    let bytes = starting(counting);
+    let load = |guest_time| sandbox.load(Arc::default(), &bytes, &limited(4 * PAGE, guest_time));
+    let Err(error) = load(Duration::from_millis(1)) else {
+        panic!("it is loaded")
+    };
+    assert!(
+        error.to_string().contains("1ms") && error.to_string().contains("sandbox.guest_time"),
+        "{error}"
+    );
+    let generous = GuestLimits {
+        wall_time: Duration::from_secs(60),
+        ..limited(4 * PAGE, Duration::from_secs(60))
+    };
+    assert!(sandbox.load(Arc::default(), &bytes, &generous).is_ok());
+    assert!(load(Duration::from_millis(1)).is_err(), "though it is known by now");
+}
+
+#[test]
+fn what_never_ends_is_stopped_and_has_a_place_among_the_instances_until_then() {
+    let (sandbox, endless) = (sandbox(1), starting("(loop $on (br $on))"));
+    // However busy the machine is, the processor time is used up first.
+    let limits = GuestLimits {
+        wall_time: Duration::from_secs(60),
+        ..limited(4 * PAGE, Duration::from_millis(200))
+    };
+    let loading = {
+        let sandbox = sandbox.clone();
+        thread::spawn(move || sandbox.load(Arc::default(), &endless, &limits).map(drop))
+    };
+    let mut seated = false;
+    while !loading.is_finished() {
+        seated |= sandbox.free_places() == 0;
+        thread::yield_now();
+    }
+    let error = loading.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("sandbox.guest_time"), "{error}");
+    assert!(seated, "it had no place");
+    assert_eq!(sandbox.free_places(), 1);
+}

@@ -1,0 +1,119 @@
+// A tenant's admin token on every route that there is: on its own tenant, and on another.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
+import { connect, freshRoom } from './lib/client.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+
+const TOKEN = 'the admin token of acme alone';
+const hostile = { handlers: { event: { component: guest('hostile') } } };
+const server = await startServer({
+  env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+  config: {
+    admin: { tokens: [{ name: 'acme-ci', tenant: 'acme', token_sha256: createHash('sha256').update(TOKEN).digest('hex') }] },
+    tenants: { acme: configurationOf('acme', hostile) },
+  },
+});
+const [operator, acme] = [admin(server), admin(server, TOKEN)];
+await operator.must('POST', '/tenants', { body: { name: 'globex', configuration: configurationOf('globex') } });
+for (const tenant of ['acme', 'globex']) {
+  await operator.deploy(tenant, 'stamped', guest('stamped'));
+  await operator.deploy(tenant, 'stamped', guest('stamped'), '?canary=10');
+  await operator.must('POST', `/tenants/${tenant}/revocations`, { body: { tokenId: 'known' } });
+}
+// A tenant of the admin API names no files.
+await operator.deploy('globex', 'hostile', guest('hostile'));
+
+const document = JSON.parse((await operator.request('GET', '/openapi.json')).text);
+const operations = Object.entries(document.paths).flatMap(([path, item]) =>
+  Object.keys(item).map((method) => [method.toUpperCase(), path.replace('/admin/v1', '')]));
+
+/** What only operators may do, and what each request carries so that nothing but the role can be what is wrong with it. */
+const OPERATORS_ONLY = ['POST /tenants', 'PUT /tenants/{tenant}', 'DELETE /tenants/{tenant}', 'POST /tenants/{tenant}/suspend',
+  'POST /tenants/{tenant}/resume'];
+const BODIES = {
+  'POST /tenants': { name: 'mine', configuration: configurationOf('mine') },
+  'PUT /tenants/{tenant}': configurationOf('globex'),
+  'POST /tenants/{tenant}/handlers/{handler}/canary': { percent: 20 },
+  'POST /tenants/{tenant}/handlers/{handler}/rollback': {},
+  'POST /tenants/{tenant}/revocations': { user: 'ann' },
+  'POST /tenants/{tenant}/clients/find': { users: ['ann'] },
+  'POST /tenants/{tenant}/clients/emit': { event: 'x', to: { users: ['ann'] } },
+  'POST /tenants/{tenant}/clients/disconnect': { users: ['ann'] },
+  'POST /tenants/{tenant}/servers/emit': { event: 'x' },
+};
+
+function ask(api, operation, tenant) {
+  const [method, path] = operation.split(' ');
+  const url = path.replace('{tenant}', tenant).replace('{handler}', 'stamped').replace('{id}', 'token:known');
+  if (url.endsWith('/versions')) return api.request(method, url, { raw: readFileSync(guest('stamped')) });
+  return api.request(method, url, { body: BODIES[operation] });
+}
+
+const names = operations.map((each) => each.join(' '));
+const ofTenants = names.filter((name) => name.includes('{tenant}'));
+
+test('there are no routes but those of one tenant and these few', () => {
+  const others = names.filter((name) => !name.includes('{tenant}'));
+  assert.deepEqual(others.sort(), ['GET /audit', 'GET /logs', 'GET /tenants', 'POST /tenants']);
+  assert.ok(ofTenants.length >= 17, ofTenants.join('\n'));
+  for (const name of [...Object.keys(BODIES), ...OPERATORS_ONLY]) assert.ok(names.includes(name), name);
+});
+
+test('another tenant is refused on every route as one that is not there, and nothing happens to it', async () => {
+  const ann = await connect(server, 'ann', at('globex', 'ann'));
+  const state = async () => {
+    const [view, ...lists] = await Promise.all(['', '/handlers', '/revocations'].map((path) => operator.must('GET', `/tenants/globex${path}`)));
+    return JSON.stringify([view, lists]);
+  };
+  const before = await state();
+  const entries = await operator.must('GET', '/audit?tenant=globex&limit=500');
+  for (const name of ofTenants) {
+    const refusal = await ask(acme, name, 'globex');
+    const absent = await ask(acme, name, 'nobody');
+    assert.equal(refusal.status, OPERATORS_ONLY.includes(name) ? 403 : 404, `${name}: ${refusal.text}`);
+    assert.equal(refusal.text.replaceAll('globex', 'nobody'), absent.text, name);
+  }
+  assert.equal(await state(), before);
+  assert.deepEqual(await operator.must('GET', '/audit?tenant=globex&limit=500'), entries);
+  assert.deepEqual([ann.disconnects, ann.received.map(({ event }) => event).filter((event) => event === 'x')], [[], []]);
+});
+
+test('its own tenant is served on every route but those of operators', async () => {
+  // A handler that is removed cannot be promoted: what deletes comes last.
+  const gentle = ofTenants.toSorted((a, b) => a.startsWith('DELETE') - b.startsWith('DELETE'));
+  for (const name of gentle) {
+    const answer = await ask(acme, name, 'acme');
+    if (OPERATORS_ONLY.includes(name)) {
+      assert.equal(answer.status, 403, `${name}: ${answer.text}`);
+      assert.equal(answer.json.code, 'forbidden');
+    } else {
+      // 409: of what was done before in this loop, such as a canary that is no more, or for want of other servers.
+      assert.ok(answer.status < 300 || answer.status === 409, `${name}: ${answer.status} ${answer.text}`);
+    }
+  }
+});
+
+test('of what concerns all tenants it sees its own part', async () => {
+  assert.equal((await ask(acme, 'POST /tenants')).status, 403);
+  assert.deepEqual((await acme.must('GET', '/tenants')).map(({ name }) => name), ['acme']);
+  const entries = await acme.must('GET', '/audit?tenant=globex&limit=500');
+  assert.ok(entries.length > 0);
+  assert.deepEqual([...new Set(entries.map(({ tenant }) => tenant))], ['acme']);
+
+  const stop = new AbortController();
+  owned({ close: () => stop.abort() });
+  const stream = await fetch(`${server.url}/admin/v1/logs?tenant=globex`, {
+    headers: { authorization: `Bearer ${TOKEN}` },
+    signal: stop.signal,
+  });
+  for (const tenant of ['globex', 'acme']) {
+    const client = await connect(server, 'bob', at(tenant, 'bob'));
+    await client.must('log', { message: `a word of ${tenant}, ${freshRoom()}` });
+  }
+  const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
+  const { value } = await reader.read();
+  assert.equal(JSON.parse(value.split('\n')[0]).tenant, 'acme');
+});
