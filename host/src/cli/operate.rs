@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context as _;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -286,11 +286,15 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 let request = remote
                     .request(Method::DELETE, &["tenants", name])?
                     .query(&[("data", data)]);
-                remote.send(request).await?;
-                return self.line(format_args!(
-                    "deleted {name}{}",
-                    if *data { " with its data" } else { "" }
-                ));
+                let answer = remote.send(request).await?;
+                let what = match (*data, answer.status()) {
+                    (true, StatusCode::ACCEPTED) => {
+                        "; its data is still being removed, and until that is done no tenant of that name can be made"
+                    }
+                    (true, _) => " with its data",
+                    (false, _) => "",
+                };
+                return self.line(format_args!("deleted {name}{what}"));
             }
         };
         let one: TenantView = one;

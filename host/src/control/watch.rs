@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Control;
+use super::known::Stored;
 use crate::config::Deploy;
 use crate::sandbox::Handler;
 
 /// How often the counts are looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 
-/// What was counted when, for every version in service.
+/// What was counted when, for every version that is loaded.
 #[derive(Default)]
 pub(super) struct Watch {
     windows: BTreeMap<(String, String, u64), Window>,
@@ -28,13 +29,21 @@ struct Window {
     looks: VecDeque<(Instant, u64, u64)>,
 }
 
-/// A version in service.
+/// A version that is loaded.
 struct Subject {
     key: (String, String, u64),
     handler: Arc<Handler>,
+    /// It handles events, and there is something to go back to from it.
+    judged: bool,
 }
 
 impl Window {
+    /// Begins to count from here.
+    fn begin(&mut self, now: Instant) {
+        let (handled, failed) = self.handler.record.counts();
+        self.looks = VecDeque::from([(now, handled, failed)]);
+    }
+
     /// Events and failures within the last `length`.
     fn look(&mut self, now: Instant, length: Duration) -> (u64, u64) {
         let (handled, failed) = self.handler.record.counts();
@@ -51,6 +60,34 @@ impl Window {
     }
 }
 
+impl Watch {
+    /// Looks at every version that is loaded, and gives those that have to go back, with the reason.
+    fn look(&mut self, rule: &Deploy, subjects: Vec<Subject>, now: Instant) -> Vec<((String, String, u64), String)> {
+        self.windows.retain(|key, window| {
+            let same = |subject: &Subject| subject.key == *key && Arc::ptr_eq(&subject.handler, &window.handler);
+            subjects.iter().any(same)
+        });
+        let mut back = Vec::new();
+        for Subject { key, handler, judged } in subjects {
+            let window = self.windows.entry(key.clone()).or_insert_with(|| Window {
+                // From nothing: what it did before the first look counts too.
+                looks: VecDeque::from([(now, 0, 0)]),
+                handler,
+            });
+            if !judged {
+                // What it did before it comes into service again is not held against it.
+                window.begin(now);
+                continue;
+            }
+            let (handled, failed) = window.look(now, rule.window);
+            if let Some(why) = verdict(rule, handled, failed) {
+                back.push((key, why));
+            }
+        }
+        back
+    }
+}
+
 /// Why a version has to go back, when it has to.
 fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
     let share_reached = failed * 100 >= handled * rule.failure_percent as u64;
@@ -62,24 +99,9 @@ fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
 
 impl Control {
     /// Looks at every version in service that there is something to go back from.
-    pub(super) async fn look(&self, watch: &mut Watch) {
+    pub(super) async fn look(self: &Arc<Self>, watch: &mut Watch) {
         let subjects = self.subjects().await;
-        watch.windows.retain(|key, window| {
-            let same = |subject: &Subject| subject.key == *key && Arc::ptr_eq(&subject.handler, &window.handler);
-            subjects.iter().any(same)
-        });
-        let now = Instant::now();
-        for Subject { key, handler } in subjects {
-            let window = watch.windows.entry(key.clone()).or_insert_with(|| Window {
-                // From nothing: what it did before the first look counts too.
-                looks: VecDeque::from([(now, 0, 0)]),
-                handler,
-            });
-            let (handled, failed) = window.look(now, self.parts.deploy.window);
-            let Some(why) = verdict(&self.parts.deploy, handled, failed) else {
-                continue;
-            };
-            let (tenant, name, version) = key;
+        for ((tenant, name, version), why) in watch.look(&self.parts.deploy, subjects, Instant::now()) {
             match self.fail(&tenant, &name, version, &why).await {
                 Ok(view) => tracing::error!(
                     tenant,
@@ -98,22 +120,19 @@ impl Control {
         let state = self.state.lock().await;
         let mut subjects = Vec::new();
         for (tenant, live) in &state.tenants {
-            for (name, deployed) in &live.handlers {
-                for version in deployed.document.in_service() {
-                    let Some(handler) = deployed.loaded.get(&version.version) else {
-                        continue;
-                    };
-                    let is_canary = deployed
-                        .document
-                        .canary
-                        .is_some_and(|canary| canary.version == version.version);
+            for (name, Stored { document, .. }) in state.known.handlers(tenant) {
+                let Some(running) = live.running.get(name) else {
+                    continue;
+                };
+                for (number, handler) in &running.loaded {
+                    let is_canary = document.canary.is_some_and(|canary| canary.version == *number);
                     // With nobody to take over, every event would fail instead of some.
-                    if is_canary || !deployed.document.before.is_empty() || live.has_base_for(handler) {
-                        subjects.push(Subject {
-                            key: (tenant.clone(), name.clone(), version.version),
-                            handler: handler.clone(),
-                        });
-                    }
+                    let has_next = !document.before.is_empty() || live.has_base_for(handler);
+                    subjects.push(Subject {
+                        key: (tenant.clone(), name.clone(), *number),
+                        handler: handler.clone(),
+                        judged: is_canary || document.active == Some(*number) && has_next,
+                    });
                 }
             }
         }
