@@ -69,8 +69,8 @@ impl Catalog for Catalogue {
         self.kept.component(tenant, sha256).await
     }
 
-    async fn sweep_components(&self) -> Result<u64, StoreError> {
-        self.kept.sweep_components().await
+    async fn tidy_up(&self) -> Result<u64, StoreError> {
+        self.kept.tidy_up().await
     }
 
     async fn audit(

@@ -131,12 +131,13 @@ pub trait Catalog: Send + Sync + 'static {
     /// When the store cannot serve.
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Removes every component that no document of its tenant names: what earlier releases have left over.
-    /// Gives how many.
+    /// Removes every component that no document of its tenant names, which earlier releases have left over, and gives
+    /// how many; and, where no other process can share the store, the marks of removed documents. For the start of a
+    /// process: a follower reads from the beginning then and needs no marks.
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn sweep_components(&self) -> Result<u64, StoreError>;
+    async fn tidy_up(&self) -> Result<u64, StoreError>;
 
     /// Entries of the audit log, newest first: of one tenant or of all, with ids below `before` when given, at most
     /// `limit`.

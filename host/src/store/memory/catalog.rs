@@ -115,7 +115,7 @@ impl Catalog for MemoryCatalog {
         Ok(self.kept.lock().components.get(&(tenant.to_owned(), sha256)).cloned())
     }
 
-    async fn sweep_components(&self) -> Result<u64, StoreError> {
+    async fn tidy_up(&self) -> Result<u64, StoreError> {
         Ok(self.kept.lock().sweep(|_| true))
     }
 

@@ -155,8 +155,16 @@ impl Catalog for SqliteStore {
         .await
     }
 
-    async fn sweep_components(&self) -> Result<u64, StoreError> {
-        self.run(|writer| sweep(&writer.db, None)).await
+    async fn tidy_up(&self) -> Result<u64, StoreError> {
+        self.run(|writer| {
+            // All but the last change, which has the number that the next one goes on from.
+            writer.db.execute(
+                "DELETE FROM catalog WHERE document IS NULL AND revision < (SELECT max(revision) FROM catalog)",
+                [],
+            )?;
+            sweep(&writer.db, None)
+        })
+        .await
     }
 
     async fn audit(
