@@ -237,12 +237,12 @@ impl Control {
     }
 }
 
-/// Whether there is room for one more version of the handler.
+/// Whether the handler may be deployed, if it is not yet, and with a canary, if one is wished for.
 fn check_place(handler: &str, document: &HandlerDocument, canary: Option<u8>, siblings: &Siblings<'_>) -> Answer<()> {
     let others = siblings.others(handler).count();
-    if others >= siblings.quota.handlers {
+    if document.is_removed() && others >= siblings.quota.handlers {
         return Err(ControlError::Conflict(format!(
-            "the tenant has {others} other deployed handlers, and may have {} in all (quota.handlers); remove one first",
+            "the tenant has {others} deployed handlers and may have {} (quota.handlers); remove one first",
             siblings.quota.handlers
         )));
     }

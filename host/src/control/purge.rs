@@ -23,6 +23,8 @@ use crate::store::catalog::{AuditEntry, Put};
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long events that were under way when the tenant was deleted may still take.
 const ENDING: Duration = Duration::from_secs(600);
+/// The pause before data that could not be removed is tried again.
+const RETRY: Duration = Duration::from_secs(30);
 /// Time between two looks at whether they have ended.
 const STEP: Duration = Duration::from_millis(20);
 /// In a fleet, how long the other nodes may take to learn of the deletion and to end what is under way there, in
@@ -96,6 +98,7 @@ impl Control {
                     "the data of a deleted tenant could not be removed; it is tried again: {:#}",
                     anyhow::Error::from(error)
                 );
+                tokio::time::sleep(RETRY).await;
             }
             control.purges.lock().remove(&name);
         }))

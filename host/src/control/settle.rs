@@ -179,7 +179,6 @@ impl Control {
             }
             None => {
                 let live = self.make(&config, Source::Store, stored.revision, base, &state.known)?;
-                live.tenant.set_suspended(stored.document.suspended);
                 state.tenants.insert(tenant.to_owned(), live);
                 state.closing.remove(tenant);
             }
@@ -302,6 +301,12 @@ impl Control {
             parts.metrics.tenant(&config.name),
             base.clone(),
         ));
+        // Before anybody can come in.
+        tenant.set_suspended(
+            known
+                .tenant(&config.name)
+                .is_some_and(|stored| stored.document.suspended),
+        );
         parts.server.open(tenant.clone());
         Ok(Live {
             tenant,
