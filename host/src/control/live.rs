@@ -31,6 +31,8 @@ pub(super) struct Running {
     pub(super) loaded: BTreeMap<u64, Arc<Handler>>,
     /// Why versions could not be loaded.
     pub(super) failed: BTreeMap<u64, String>,
+    /// What each version in service had counted when it came into service: what it did before is not held against it.
+    pub(super) since: BTreeMap<u64, (u64, u64)>,
     /// What handled everything besides a canary's share last: it goes on as long as the active version is not loaded.
     last: Option<Arc<Handler>>,
 }
@@ -82,6 +84,7 @@ impl Live {
             for handler in running.loaded.values_mut().chain(&mut running.last) {
                 *handler = with_grants(handler, grants);
             }
+            running.since.clear();
         }
     }
 
@@ -109,6 +112,12 @@ impl Running {
         });
         self.failed
             .retain(|number, _| document.version(*number).is_some() && !self.loaded.contains_key(number));
+        let in_service = |number: u64| document.in_service().any(|version| version.version == number);
+        self.since
+            .retain(|number, _| in_service(*number) && self.loaded.contains_key(number));
+        for (number, handler) in self.loaded.iter().filter(|(number, _)| in_service(**number)) {
+            self.since.entry(*number).or_insert_with(|| handler.record.counts());
+        }
         match document.active {
             None => self.last = None,
             Some(active) => {

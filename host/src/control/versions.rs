@@ -187,7 +187,7 @@ impl Control {
             }
         };
         let audit = entry(actor, tenant, "handler.remove", &json!({ "handler": handler }));
-        self.decide(tenant, vec![put], audit, true).await
+        self.decide(tenant, vec![put], audit, false).await
     }
 
     /// Changes a handler's document and makes it effective here.
@@ -203,9 +203,10 @@ impl Control {
             component,
             make,
         } = change;
-        let (put, detail) = {
+        let (put, detail, settle) = {
             let state = self.state.lock().await;
-            let quota = state.live(tenant)?.tenant.settings().quota.clone();
+            let live = state.live(tenant)?;
+            let quota = live.tenant.settings().quota.clone();
             // The number of one that was removed is not given again.
             let stored = state.known.handler(tenant, handler);
             if component.is_none() && deployed(&state, tenant, handler).is_none() {
@@ -218,16 +219,20 @@ impl Control {
             };
             let detail = make(&mut document, &siblings)?;
             document.prune(quota.versions);
+            // Going to versions that are loaded needs no time, and must not wait for one that is being loaded.
+            let running = live.running.get(handler);
+            let is_loaded = |number| running.is_some_and(|running| running.loaded.contains_key(&number));
+            let settle = !document.in_service().all(|version| is_loaded(version.version));
             let put = Put {
                 key: key(tenant, handler),
                 document: serde_json::to_string(&document).ok(),
                 expect: Some(stored.map_or(0, |stored| stored.revision)),
                 component,
             };
-            (put, detail)
+            (put, detail, settle)
         };
         let audit = entry(actor, tenant, action, &detail);
-        self.decide(tenant, vec![put], audit, true).await?;
+        self.decide(tenant, vec![put], audit, settle).await?;
         tracing::info!(tenant, handler, actor = &*actor.0, %detail, "{action}");
         let state = self.state.lock().await;
         view(&state, tenant, handler).ok_or_else(|| no_handler(handler))

@@ -17,33 +17,30 @@ use crate::sandbox::Handler;
 /// How often the counts are looked at.
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 
-/// What was counted when, for every version that is loaded.
+/// What was counted when, for every version in service.
 #[derive(Default)]
 pub(super) struct Watch {
     windows: BTreeMap<(String, String, u64), Window>,
 }
 
-/// Counts of one loaded version, the oldest of them as old as the window is long.
+/// Counts of one version since it came into service, the oldest of them as old as the window is long.
 struct Window {
     handler: Arc<Handler>,
+    /// What it had counted when it came into service.
+    since: (u64, u64),
     looks: VecDeque<(Instant, u64, u64)>,
 }
 
-/// A version that is loaded.
+/// A version in service.
 struct Subject {
     key: (String, String, u64),
     handler: Arc<Handler>,
-    /// It handles events, and there is something to go back to from it.
+    since: (u64, u64),
+    /// There is something to go back to from it.
     judged: bool,
 }
 
 impl Window {
-    /// Begins to count from here.
-    fn begin(&mut self, now: Instant) {
-        let (handled, failed) = self.handler.record.counts();
-        self.looks = VecDeque::from([(now, handled, failed)]);
-    }
-
     /// Events and failures within the last `length`.
     fn look(&mut self, now: Instant, length: Duration) -> (u64, u64) {
         let (handled, failed) = self.handler.record.counts();
@@ -56,31 +53,35 @@ impl Window {
             self.looks.pop_front();
         }
         let (_, handled_then, failed_then) = self.looks.front().copied().unwrap_or((now, handled, failed));
-        (handled - handled_then, failed - failed_then)
+        (handled.saturating_sub(handled_then), failed.saturating_sub(failed_then))
     }
 }
 
 impl Watch {
-    /// Looks at every version that is loaded, and gives those that have to go back, with the reason.
+    /// Looks at every version in service, and gives those that have to go back, with the reason.
     fn look(&mut self, rule: &Deploy, subjects: Vec<Subject>, now: Instant) -> Vec<((String, String, u64), String)> {
         self.windows.retain(|key, window| {
-            let same = |subject: &Subject| subject.key == *key && Arc::ptr_eq(&subject.handler, &window.handler);
-            subjects.iter().any(same)
+            subjects.iter().any(|subject| {
+                // Otherwise it is another version, or the same that has been out of service.
+                subject.key == *key && subject.since == window.since && Arc::ptr_eq(&subject.handler, &window.handler)
+            })
         });
         let mut back = Vec::new();
-        for Subject { key, handler, judged } in subjects {
+        for subject in subjects {
+            let Subject {
+                key,
+                handler,
+                since,
+                judged,
+            } = subject;
             let window = self.windows.entry(key.clone()).or_insert_with(|| Window {
-                // From nothing: what it did before the first look counts too.
-                looks: VecDeque::from([(now, 0, 0)]),
+                // What it did before the first look counts too.
+                looks: VecDeque::from([(now, since.0, since.1)]),
+                since,
                 handler,
             });
-            if !judged {
-                // What it did before it comes into service again is not held against it.
-                window.begin(now);
-                continue;
-            }
             let (handled, failed) = window.look(now, rule.window);
-            if let Some(why) = verdict(rule, handled, failed) {
+            if let Some(why) = verdict(rule, handled, failed).filter(|_| judged) {
                 back.push((key, why));
             }
         }
@@ -124,14 +125,18 @@ impl Control {
                 let Some(running) = live.running.get(name) else {
                     continue;
                 };
-                for (number, handler) in &running.loaded {
+                for (number, since) in &running.since {
+                    let Some(handler) = running.loaded.get(number) else {
+                        continue;
+                    };
                     let is_canary = document.canary.is_some_and(|canary| canary.version == *number);
                     // With nobody to take over, every event would fail instead of some.
                     let has_next = !document.before.is_empty() || live.has_base_for(handler);
                     subjects.push(Subject {
                         key: (tenant.clone(), name.clone(), *number),
                         handler: handler.clone(),
-                        judged: is_canary || document.active == Some(*number) && has_next,
+                        since: *since,
+                        judged: is_canary || has_next,
                     });
                 }
             }
