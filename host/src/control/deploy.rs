@@ -95,7 +95,7 @@ impl Control {
     fn turn(&self, tenant: &str) -> Answer<Turn> {
         let place = self.deploys.clone().try_acquire_owned().map_err(|_| {
             ControlError::TooMany(format!(
-                "{DEPLOYS} deployments are under way on this node, which is all it takes at once; try again when one has ended"
+                "{DEPLOYS} deployments are under way on this node, which are all that it takes at once; try again later"
             ))
         })?;
         if !self.deploying.lock().insert(tenant.to_owned()) {
