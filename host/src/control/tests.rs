@@ -123,7 +123,7 @@ impl Node {
             catalog: catalog.clone(),
             store: store.clone(),
             sandbox: Arc::new(Sandbox::new(engine).unwrap()),
-            server: Arc::new(Server::attach(axum::Router::new(), services, limits).1),
+            server: Arc::new(Server::attach(Default::default(), services, limits).1),
             metrics,
             fleet: None,
             defaults: TenantDefaults::default(),

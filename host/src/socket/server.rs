@@ -143,11 +143,7 @@ impl Server {
 
     /// Disconnects the tenant's clients, telling them why.
     pub fn disconnect(&self, tenant: &Arc<Tenant>, why: &'static str) {
-        for session in self.sessions.list() {
-            if Arc::ptr_eq(&session.tenant, tenant) {
-                session.dismiss("tenant", EventError::new(Code::Denied, why));
-            }
-        }
+        dismiss(&self.sessions, tenant, why);
     }
 
     /// Closes the tenant's namespace: its clients are disconnected with a reason, and nobody connects any more.
@@ -169,6 +165,8 @@ impl Server {
             })
             .await;
             tokio::time::sleep(FLUSH).await;
+            // Whoever was being let in when it began to close.
+            dismiss(&sessions, &tenant, why);
             adapters.lock().remove(&path);
             io.delete_ns(path);
             drop(gone);
@@ -249,6 +247,15 @@ impl Server {
         let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
         wait_until(deadline.min(Instant::now() + GOODBYE), || transports.open() == 0).await;
         transports.open()
+    }
+}
+
+/// Disconnects this very tenant's clients, not those of another one of its name.
+fn dismiss(sessions: &Sessions, tenant: &Arc<Tenant>, why: &'static str) {
+    for session in sessions.list() {
+        if Arc::ptr_eq(&session.tenant, tenant) {
+            session.dismiss("tenant", EventError::new(Code::Denied, why));
+        }
     }
 }
 
