@@ -102,10 +102,13 @@ test('deleting a tenant ends its sockets with a reason and, when asked, its data
 });
 
 test('a tenant that is deleted and made again at once is not closed with the one before', async () => {
-  const name = await freshTenant();
+  // As fast as it goes.
+  const many = { events_per_second: 100_000, event_burst: 100_000 };
+  const more = { limits: many, quota: { ...many, guest_cpu: '100s' } };
+  const name = await freshTenant(more);
   const ann = await connect(server, 'ann', at(name, 'ann'));
   await api.must('DELETE', `/tenants/${name}`);
-  await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+  await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
   await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
   const bob = await connect(server, 'bob', at(name, 'bob'));
   const room = freshRoom();

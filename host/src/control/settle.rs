@@ -99,7 +99,8 @@ impl State {
         let live = live?;
         for (name, stored) in self.known.handlers(tenant) {
             let running = live.running.get(name);
-            for version in &stored.document.versions {
+            // Those in service first.
+            for version in stored.document.in_service().chain(&stored.document.versions) {
                 let loaded = running.and_then(|running| running.loaded.get(&version.version));
                 let is_loaded = loaded.is_some_and(|handler| is_same(version, handler));
                 if !is_loaded && !failed.contains(&Failed::Load(name.clone(), version.clone())) {
