@@ -2,8 +2,11 @@
 //!
 //! Everything that an event touches is looked up by its labels once, here: counting is an atomic addition.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::core::Collector;
 use prometheus::{
     Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -121,6 +124,9 @@ impl RedisMetrics {
 /// What is counted for each tenant, by its name.
 #[derive(Clone)]
 struct TenantVectors {
+    /// How many tenants of a name there are: for a while two, when one was deleted and made again, and its series
+    /// end with the last.
+    named: Arc<Mutex<HashMap<String, usize>>>,
     connections: IntGaugeVec,
     events: IntCounterVec,
     refused: IntCounterVec,
@@ -129,7 +135,7 @@ struct TenantVectors {
     stored: GaugeVec,
 }
 
-/// What one tenant uses. Its series end when this is dropped.
+/// What one tenant uses. Its series end when this is dropped and no other tenant of its name is left.
 pub struct TenantMetrics {
     name: String,
     vectors: TenantVectors,
@@ -184,6 +190,14 @@ impl TenantMetrics {
 
 impl Drop for TenantMetrics {
     fn drop(&mut self) {
+        let mut named = self.vectors.named.lock();
+        if let Some(others) = named.get_mut(&self.name) {
+            *others = others.saturating_sub(1);
+            if *others > 0 {
+                return;
+            }
+        }
+        named.remove(&self.name);
         let name = [self.name.as_str()];
         // One that is not there has been removed already.
         let _ = self.vectors.connections.remove_label_values(&name);
@@ -262,6 +276,7 @@ impl Metrics {
         let refused = make.counters("parlance_refused_total", "Connections refused, by reason", "reason")?;
         let tenant = ["tenant"];
         let tenants = TenantVectors {
+            named: Arc::default(),
             connections: make.add(IntGaugeVec::new(
                 Opts::new("parlance_tenant_connections", "Open connections, by tenant"),
                 &tenant,
@@ -368,6 +383,8 @@ impl Metrics {
     #[must_use]
     pub fn tenant(&self, name: &str) -> TenantMetrics {
         let label = [name];
+        let mut named = self.tenants.named.lock();
+        *named.entry(name.to_owned()).or_default() += 1;
         TenantMetrics {
             name: name.to_owned(),
             connections: self.tenants.connections.with_label_values(&label),
@@ -437,5 +454,35 @@ impl Metrics {
     /// When a metric cannot be encoded.
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_series_end_with_the_last_of_its_name() {
+        let metrics = Metrics::new().unwrap();
+        let shown = || metrics.render().unwrap().contains("tenant=\"acme\"");
+        let old = metrics.tenant("acme");
+        let new = metrics.tenant("acme");
+        new.limits([1.0; 6]);
+        new.events.inc();
+        drop(old);
+        let text = metrics.render().unwrap();
+        assert!(
+            text.contains("parlance_tenant_events_total{tenant=\"acme\"} 1"),
+            "{text}"
+        );
+        assert!(
+            text.contains("parlance_tenant_limit{limit=\"rooms\",tenant=\"acme\"} 1"),
+            "{text}"
+        );
+        drop(new);
+        assert!(!shown());
+        drop(metrics.tenant("acme"));
+        assert!(!shown(), "and so do those of one that comes later");
     }
 }

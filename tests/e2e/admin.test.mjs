@@ -101,6 +101,27 @@ test('deleting a tenant ends its sockets with a reason and, when asked, its data
   }
 });
 
+test('a tenant that is deleted and made again at once is not closed with the one before', async () => {
+  // As fast as it goes.
+  const many = { events_per_second: 100_000, event_burst: 100_000 };
+  const more = { limits: many, quota: { ...many, guest_cpu: '100s' } };
+  const name = await freshTenant(more);
+  const ann = await connect(server, 'ann', at(name, 'ann'));
+  await api.must('DELETE', `/tenants/${name}`);
+  await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name, more) } });
+  await ann.until(() => ann.disconnects.length > 0, 'the disconnect');
+  const bob = await connect(server, 'bob', at(name, 'bob'));
+  const room = freshRoom();
+  await bob.join(room);
+  // Longer than the namespace of the one before can take to close.
+  for (const end = Date.now() + 3000; Date.now() < end;) await bob.post(room, 'x');
+  assert.deepEqual(bob.disconnects, []);
+  await connect(server, 'carol', at(name, 'carol'));
+  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  assert.match(metrics, new RegExp(`parlance_tenant_connections{tenant="${name}"} 2`));
+  assert.match(metrics, new RegExp(`parlance_tenant_limit{limit="rooms",tenant="${name}"}`));
+});
+
 test('what is wrong with a tenant is said at once, each with its key, and nothing changes', async () => {
   const before = (await audit()).length;
   const wrong = await api.request('POST', '/tenants', {
@@ -128,6 +149,7 @@ test('what is wrong with a tenant is said at once, each with its key, and nothin
     ['POST', '/tenants/default/handlers/x/promote', {}, 404],
     ['POST', '/tenants/default/handlers/Bad_Name/versions', { raw: 'x' }, 422],
     ['POST', '/tenants/default/revocations', { body: {} }, 422],
+    ['POST', '/tenants/default/revocations', { body: { user: 'ann', expiresAt: Date.now() - 1 } }, 422],
   ]) {
     const answer = await api.request(method, path, options);
     assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);

@@ -1,6 +1,7 @@
-// Versions of handlers in a fleet: one choice for each room on every node, also on one that was away.
+// What operators decide in a fleet: one choice of a version for each room on every node, also on one that was away, and
+// the end of a tenant and its data on all of them.
 import assert from 'node:assert/strict';
-import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
+import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { startFleet } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
@@ -54,4 +55,27 @@ test('a canary has the same rooms on every node, also on one that was away when 
   assert.deepEqual(here, back, 'the node that was away chooses alike from its first event on');
   assert.ok(back.includes('new') && back.includes('newest') && !back.includes('old'), `${back}`);
   assert.deepEqual(here.map((stamp) => stamp === 'newest'), ann.map((stamp) => stamp === 'new'), 'and canaries keep their rooms');
+});
+
+test('a tenant that is deleted with its data goes on every node, and can be made again when its data is gone', async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const [here, there] = [admin(one), admin(two)];
+  const tenant = { name: 'acme', configuration: configurationOf('acme') };
+  await here.must('POST', '/tenants', { body: tenant });
+  await eventually(async () => (await there.request('GET', '/tenants/acme')).status === 200, 'the tenant elsewhere');
+  const bob = await connect(two, 'bob', at('acme', 'bob'));
+  const room = freshRoom();
+  await bob.join(room);
+  await bob.post(room, 'hello');
+  assert.equal((await here.request('DELETE', '/tenants/acme?data=true')).status, 202, 'it goes on');
+  await bob.until(() => bob.disconnects.length > 0, 'the disconnect');
+  for (const api of [here, there]) {
+    await eventually(async () => (await api.request('GET', '/tenants/acme')).status === 404, 'its end');
+    const refused = await api.request('POST', '/tenants', { body: tenant });
+    assert.deepEqual([refused.status, /still being removed/.test(refused.text)], [409, true], refused.text);
+  }
+  // It is not done before the other nodes have surely ended what was under way.
+  await eventually(async () => (await there.request('POST', '/tenants', { body: tenant })).status === 201, 'room for it', 60_000);
+  const ann = await connect(two, 'ann', at('acme', 'ann'));
+  assert.equal((await ann.join(room, { after: 0 })).lastSeq, 0);
 });

@@ -123,6 +123,23 @@ test('7. Swap without a seam: a version that fails too often goes back by itself
   await api.must('DELETE', '/tenants/default/handlers/risky');
 });
 
+test('7. Swap without a seam: a version that went back by itself can be tried again, and is judged anew', async () => {
+  for (let n = 0; n < 2; n += 1) await api.deploy('default', 'mended', guest('hostile'));
+  const client = await connect(server, 'doer');
+  const trapUntilBack = async () => {
+    for (let n = 0; n < 20; n += 1) await client.ask('kv-set-then-trap', { key: 'k' });
+    await eventually(async () => (await api.handler('default', 'mended')).active === 1, 'going back');
+  };
+  await trapUntilBack();
+  await api.must('POST', '/tenants/default/handlers/mended/rollback', { body: { to: 2 } });
+  // Several looks long.
+  for (const end = Date.now() + 1500; Date.now() < end;) await client.must('kv-set-then-ok', { key: 'k' });
+  const view = await api.handler('default', 'mended');
+  assert.deepEqual([view.active, view.versions[0].state], [2, 'active'], 'it stays while it is healthy');
+  await trapUntilBack();
+  await api.must('DELETE', '/tenants/default/handlers/mended');
+});
+
 test('7. Swap without a seam: a healthy version never goes back', async () => {
   const room = freshRoom();
   await api.deploy('default', 'healthy', guest('stamped'));

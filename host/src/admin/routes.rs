@@ -16,8 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::access::{Caller, Role};
 use super::problem::Problem;
 use super::stream::ndjson;
-use crate::control::Deployment;
 use crate::control::view::{AuditView, DeployStep, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
+use crate::control::{Deployment, Removed};
 
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
 pub(super) type Sent<T> = Result<Json<T>, JsonRejection>;
@@ -116,7 +116,7 @@ pub(super) struct Removal {
 }
 
 /// Delete a tenant. Its clients are disconnected with a reason.
-#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), Removal), responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), Removal), responses((status = 204), (status = 202, description = "it is deleted; its data is still being removed, and until that is done no tenant of that name can be made"), (status = "default", body = Problem)))]
 pub(super) async fn delete_tenant(
     caller: Caller,
     Path(tenant): Path<String>,
@@ -124,8 +124,11 @@ pub(super) async fn delete_tenant(
 ) -> Result<StatusCode, Problem> {
     caller.operator()?;
     let Removal { data } = asked(query)?;
-    caller.control.delete_tenant(&caller.actor, &tenant, data).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let removed = caller.control.delete_tenant(&caller.actor, &tenant, data).await?;
+    Ok(match removed {
+        Removed::All => StatusCode::NO_CONTENT,
+        Removed::Underway => StatusCode::ACCEPTED,
+    })
 }
 
 /// Suspend a tenant: its clients are disconnected, and nobody is let in.
@@ -215,18 +218,19 @@ pub(super) async fn deploy(
     });
     if !steps {
         let Caller { actor, control, .. } = &caller;
-        let view = control.deploy(actor, &tenant, deployment, &|_| {}).await?;
+        let view = control.deploy(actor, &tenant, deployment, |_| {}).await?;
         return Ok((StatusCode::CREATED, Json(view)).into_response());
     }
     // As many as there are steps, and the end.
     let (lines, waiting) = tokio::sync::mpsc::channel::<Bytes>(16);
     tokio::spawn(async move {
         let Caller { actor, control, .. } = caller;
-        let progress = |step: DeployStep| {
+        let steps = lines.clone();
+        let progress = move |step: DeployStep| {
             // Whoever asked may have gone; what was asked is done all the same.
-            let _ = lines.try_send(ndjson(&step));
+            let _ = steps.try_send(ndjson(&step));
         };
-        let done = control.deploy(&actor, &tenant, deployment, &progress).await;
+        let done = control.deploy(&actor, &tenant, deployment, progress).await;
         let last = match done {
             Ok(view) => ndjson(&serde_json::json!({ "handler": view })),
             Err(error) => ndjson(&serde_json::json!({ "problem": Problem::from(error) })),

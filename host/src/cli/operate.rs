@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -292,14 +292,19 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 let request = remote
                     .request(Method::DELETE, &["tenants", name])?
                     .query(&[("data", data)]);
-                remote.send(request).await?;
+                let answer = remote.send(request).await?;
                 if json {
-                    return self.json(&json!({ "deleted": name, "data": data }));
+                    let being_removed = answer.status() == StatusCode::ACCEPTED;
+                    return self.json(&json!({ "deleted": name, "data": data, "dataBeingRemoved": being_removed }));
                 }
-                return self.line(format_args!(
-                    "deleted {name}{}",
-                    if *data { " with its data" } else { "" }
-                ));
+                let what = match (*data, answer.status()) {
+                    (true, StatusCode::ACCEPTED) => {
+                        "; its data is still being removed, and until that is done no tenant of that name can be made"
+                    }
+                    (true, _) => " with its data",
+                    (false, _) => "",
+                };
+                return self.line(format_args!("deleted {name}{what}"));
             }
         };
         let one: TenantView = one;

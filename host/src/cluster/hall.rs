@@ -158,6 +158,13 @@ impl Hall {
         }
     }
 
+    /// Whether nobody else can reach it any more: all sessions of its tenant have ended and no event of theirs waits
+    /// to be written.
+    #[must_use]
+    pub fn is_forsaken(&self) -> bool {
+        self.mailbox.strong_count() == 1
+    }
+
     /// Whether there may be other nodes.
     #[must_use]
     pub fn is_in_fleet(&self) -> bool {

@@ -7,20 +7,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::Isolation;
 
+use super::live::Running;
 use super::view::{CanaryView, HandlerView, VersionView};
-use crate::sandbox::Handler;
 
 /// A tenant that is kept in the store.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TenantDocument {
     /// As it was sent, with the keys of `[tenants.NAME]`.
     pub(super) configuration: serde_json::Value,
     #[serde(default)]
     pub(super) suspended: bool,
+    /// The tenant was deleted with its data, and some of that is still there. The document goes when all of it has.
+    /// It says `suspended` too, for nodes of a release that does not know this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) purging: Option<Purging>,
+}
+
+/// Who removes the data of a deleted tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Purging {
+    /// The process that does.
+    pub(super) by: String,
+    /// When it last said so, in milliseconds since the Unix epoch.
+    pub(super) at: u64,
+    /// When the tenant was deleted.
+    pub(super) since: u64,
 }
 
 /// A version of a handler.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct VersionDocument {
     pub(super) version: u64,
     pub(super) sha256: String,
@@ -45,8 +60,8 @@ pub(super) struct CanaryDocument {
     pub(super) percent: u8,
 }
 
-/// A deployed handler.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// A deployed handler. One that was removed has no versions; its document stays for the sake of `last`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HandlerDocument {
     /// Oldest first.
     pub(super) versions: Vec<VersionDocument>,
@@ -63,6 +78,19 @@ pub(super) struct HandlerDocument {
 }
 
 impl HandlerDocument {
+    /// What is left of it when it is removed.
+    pub(super) fn removed(&self) -> Self {
+        Self {
+            last: self.last,
+            ..Self::default()
+        }
+    }
+
+    /// Whether it was removed.
+    pub(super) fn is_removed(&self) -> bool {
+        self.versions.is_empty()
+    }
+
     pub(super) fn version(&self, number: u64) -> Option<&VersionDocument> {
         self.versions.iter().find(|version| version.version == number)
     }
@@ -98,9 +126,8 @@ impl HandlerDocument {
         self.active = self.before.pop();
     }
 
-    /// Forgets the oldest versions that are not needed, down to `keep`. Gives the hashes that nothing names any more.
-    pub(super) fn prune(&mut self, keep: usize) -> Vec<String> {
-        let mut gone = Vec::new();
+    /// Forgets the oldest versions that are not needed, down to `keep`.
+    pub(super) fn prune(&mut self, keep: usize) {
         while self.versions.len() > keep {
             let canary = self.canary.map(|canary| canary.version);
             let last_before = self.before.last().copied();
@@ -108,33 +135,26 @@ impl HandlerDocument {
             let Some(at) = self.versions.iter().position(|version| !needed(version.version)) else {
                 break;
             };
-            gone.push(self.versions.remove(at));
+            self.versions.remove(at);
         }
         self.before
             .retain(|number| self.versions.iter().any(|version| version.version == *number));
-        let used = |hash: &String| self.versions.iter().any(|version| version.sha256 == *hash);
-        gone.into_iter()
-            .map(|version| version.sha256)
-            .filter(|hash| !used(hash))
-            .collect()
     }
 
-    /// `loaded` gives the versions that are loaded on this node.
-    pub(super) fn view<'a>(
-        &self,
-        name: &str,
-        revision: u64,
-        loaded: impl Fn(u64) -> Option<&'a Handler>,
-    ) -> HandlerView {
+    /// `running` is what runs of it on this node.
+    pub(super) fn view(&self, name: &str, revision: u64, running: Option<&Running>) -> HandlerView {
+        let problem = |number: u64| running.and_then(|running| running.failed.get(&number));
+        let in_service = |number| Some(number) == self.active || self.canary.is_some_and(|own| own.version == number);
         let state = |version: &VersionDocument| match () {
+            () if in_service(version.version) && problem(version.version).is_some() => "unavailable",
             () if Some(version.version) == self.active => "active",
             () if self.canary.is_some_and(|canary| canary.version == version.version) => "canary",
             () if version.failed.is_some() => "failed",
             () => "kept",
         };
         let versions = self.versions.iter().rev().map(|version| {
-            let (events_handled, events_failed) =
-                loaded(version.version).map_or((0, 0), |handler| handler.record.counts());
+            let loaded = running.and_then(|running| running.loaded.get(&version.version));
+            let (events_handled, events_failed) = loaded.map_or((0, 0), |handler| handler.record.counts());
             VersionView {
                 version: version.version,
                 sha256: version.sha256.clone(),
@@ -145,6 +165,7 @@ impl HandlerDocument {
                 note: version.note.clone(),
                 failed: version.failed.clone(),
                 state: state(version).to_owned(),
+                problem: problem(version.version).cloned(),
                 events_handled,
                 events_failed,
                 settings: version.settings.clone(),
@@ -218,14 +239,23 @@ mod tests {
     }
 
     #[test]
-    fn pruning_keeps_what_is_needed_and_names_what_nothing_uses() {
+    fn pruning_keeps_what_is_needed() {
         let mut handler = with_versions(&[1, 2, 3, 4, 5]);
         handler.activate(1);
         handler.activate(5);
-        let gone = handler.prune(2);
+        handler.prune(2);
         let left: Vec<u64> = handler.versions.iter().map(|version| version.version).collect();
         assert_eq!(left, [1, 5], "the active one and the one to go back to");
-        // 1 and 4 have the same bytes, and so have 2 and 5.
-        assert_eq!(gone, ["hash-0"]);
+    }
+
+    #[test]
+    fn of_a_removed_handler_only_the_last_number_is_left() {
+        let mut handler = with_versions(&[1, 2]);
+        handler.last = 2;
+        handler.activate(2);
+        assert!(!handler.is_removed());
+        let left = handler.removed();
+        assert!(left.is_removed());
+        assert_eq!((left.last, left.active), (2, None));
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Control;
+use super::{Answer, Control, ControlError};
 use crate::cluster::bus::{Bus, Load, Notice, RedisBus};
+use crate::store::catalog::{AuditEntry, Put};
 
 /// The notice that the catalog has changed. What has changed is read from the catalog.
 const CATALOG: &[u8] = b"catalog";
@@ -33,10 +34,11 @@ impl Control {
                     notice = notices.recv() => match notice {
                         Ok(Notice::Bytes(bytes)) if bytes != CATALOG => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => {
-                            if let Err(error) = control.sync().await {
+                            if let Err(error) = control.read().await {
                                 // It is asked again within a second, and that is where the log says what is wrong.
                                 tracing::debug!(%error, "a decision made elsewhere cannot be read now");
                             }
+                            control.see_to_what_is_due().await;
                         }
                         Err(RecvError::Closed) => return,
                     },
@@ -45,12 +47,30 @@ impl Control {
         })
     }
 
-    /// Makes effective here what was decided here, and tells the other nodes.
-    pub(super) async fn decided(&self) -> super::Answer<()> {
-        if let Some(bus) = self.bus.get() {
-            bus.notice(bytes::Bytes::from_static(CATALOG));
-        }
-        self.sync().await
+    /// Carries out a decision: makes it durable, tells the other nodes, and makes it effective here, as far as it can
+    /// be: with `settle` also what takes its time. Once begun it is carried out to its end, also when whoever asked for
+    /// it has gone.
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        tenant: &str,
+        puts: Vec<Put>,
+        audit: AuditEntry,
+        settle: bool,
+    ) -> Answer<()> {
+        let (control, tenant) = (self.clone(), tenant.to_owned());
+        let task = tokio::spawn(async move {
+            control.parts.catalog.put(puts, vec![audit]).await??;
+            if let Some(bus) = control.bus.get() {
+                bus.notice(bytes::Bytes::from_static(CATALOG));
+            }
+            control.read().await?;
+            if settle {
+                control.settle(&tenant).await;
+            }
+            Ok(())
+        });
+        task.await
+            .map_err(|_| ControlError::Conflict("the server is stopping; look at what has become of it".to_owned()))?
     }
 
     async fn exchange(&self, bus: &dyn Bus, exchange: &mut Exchange) {

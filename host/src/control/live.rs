@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::document::{HandlerDocument, TenantDocument};
+use super::document::{HandlerDocument, VersionDocument};
+use super::known::Known;
 use super::view::Source;
-use crate::auth::Revocation;
-use crate::capability::Grants;
+use crate::capability::{Grants, HandlerInfo};
 use crate::sandbox::{Handler, Interface};
 use crate::tenant::{Canary, Route, Routes, Tenant};
 
@@ -14,66 +14,145 @@ use crate::tenant::{Canary, Route, Routes, Tenant};
 pub(super) struct Live {
     pub(super) tenant: Arc<Tenant>,
     pub(super) source: Source,
-    pub(super) document: TenantDocument,
+    /// The change of the catalog by which it is configured; 0 for one of the file.
     pub(super) revision: u64,
     /// What is configured, below what is deployed.
     pub(super) base: Routes,
     /// What its components may reach outside.
     pub(super) grants: Arc<Grants>,
-    pub(super) handlers: BTreeMap<String, Deployed>,
-    pub(super) revocations: BTreeMap<String, Revocation>,
+    /// What runs of its deployed handlers, by their names.
+    pub(super) running: BTreeMap<String, Running>,
 }
 
-/// A deployed handler with its versions that are loaded: all that are kept, so that going back is at once.
+/// What runs here of a deployed handler, which may not yet be, or not be at all, what its document says.
 #[derive(Default)]
-pub(super) struct Deployed {
-    pub(super) document: HandlerDocument,
-    pub(super) revision: u64,
+pub(super) struct Running {
+    /// All versions that are kept, so that going back is at once.
     pub(super) loaded: BTreeMap<u64, Arc<Handler>>,
+    /// Why versions could not be loaded.
+    pub(super) failed: BTreeMap<u64, String>,
+    /// What each version in service had counted when it came into service: what it did before is not held against it.
+    pub(super) since: BTreeMap<u64, (u64, u64)>,
+    /// What handled everything besides a canary's share last: it goes on as long as the active version is not loaded.
+    last: Option<Arc<Handler>>,
+}
+
+/// Whether the version that is loaded is the one that is meant; a number alone does not say so.
+pub(super) fn is_same(version: &VersionDocument, loaded: &Handler) -> bool {
+    let info = loaded.info();
+    info.version == version.version
+        && info.settings == version.settings
+        && info.isolation == version.isolation
+        && loaded.sha256() == version.sha256
 }
 
 impl Live {
-    /// Lets the deployed handlers handle what they can, and the configured ones the rest.
-    pub(super) fn route(&self) {
+    /// Forgets loaded versions that are not kept any more, and lets the deployed handlers handle what they can and the
+    /// configured ones the rest.
+    pub(super) fn route(&mut self, known: &Known) {
+        let documents: BTreeMap<&String, &HandlerDocument> = known
+            .handlers(self.tenant.id().as_str())
+            .map(|(name, stored)| (name, &stored.document))
+            .collect();
+        self.running.retain(|name, running| {
+            let document = documents.get(name).filter(|document| !document.is_removed());
+            if let Some(document) = document {
+                running.follow(document);
+            }
+            document.is_some()
+        });
         let mut routes = self.base.clone();
         for interface in Interface::ALL {
             let mut route = routes.route(interface).cloned().unwrap_or_default();
-            for deployed in self.handlers.values() {
-                deployed.lay_over(interface, &mut route);
+            for (name, document) in &documents {
+                if let Some(running) = self.running.get(*name) {
+                    running.lay_over(document, interface, &mut route);
+                }
             }
             routes.set(interface, route);
         }
         self.tenant.set_routes(routes);
     }
 
+    /// Grants its components something else than before.
+    pub(super) fn grant(&mut self, grants: &Arc<Grants>) {
+        if *self.grants == **grants {
+            return;
+        }
+        self.grants = grants.clone();
+        for running in self.running.values_mut() {
+            for handler in running.loaded.values_mut().chain(&mut running.last) {
+                *handler = with_grants(handler, grants);
+            }
+            running.since.clear();
+        }
+    }
+
     /// Whether somebody else would handle everything that the handler handles, were it not there.
     pub(super) fn has_base_for(&self, handler: &Handler) -> bool {
         handler.interfaces().all(|interface| self.base.get(interface).is_some())
     }
-
-    /// The revoked tokens, for the authenticator.
-    pub(super) fn revoke(&self) {
-        let settings = self.tenant.settings();
-        settings.authenticator.set_revocations(self.revocations.values());
-    }
 }
 
-impl Deployed {
-    fn lay_over(&self, interface: Interface, route: &mut Route) {
-        let loaded = |version| {
-            self.loaded
-                .get(&version)
-                .filter(|handler| handler.handles(interface))
-                .cloned()
-        };
-        if let Some(handler) = self.document.active.and_then(loaded) {
-            route.stable = Some(handler);
+/// The same version with other grants. It begins to count anew.
+pub(super) fn with_grants(handler: &Handler, grants: &Arc<Grants>) -> Arc<Handler> {
+    let info = HandlerInfo {
+        grants: grants.clone(),
+        ..HandlerInfo::clone(handler.info())
+    };
+    Arc::new(handler.with_info(info.into()))
+}
+
+impl Running {
+    fn follow(&mut self, document: &HandlerDocument) {
+        self.loaded.retain(|number, handler| {
+            document
+                .version(*number)
+                .is_some_and(|version| is_same(version, handler))
+        });
+        self.failed
+            .retain(|number, _| document.version(*number).is_some() && !self.loaded.contains_key(number));
+        let in_service = |number: u64| document.in_service().any(|version| version.version == number);
+        self.since
+            .retain(|number, _| in_service(*number) && self.loaded.contains_key(number));
+        for (number, handler) in self.loaded.iter().filter(|(number, _)| in_service(**number)) {
+            self.since.entry(*number).or_insert_with(|| handler.record.counts());
         }
-        if let Some(canary) = self.document.canary
-            && let Some(handler) = loaded(canary.version)
+        match document.active {
+            None => self.last = None,
+            Some(active) => {
+                if let Some(handler) = self.loaded.get(&active) {
+                    self.last = Some(handler.clone());
+                }
+            }
+        }
+    }
+
+    fn lay_over(&self, document: &HandlerDocument, interface: Interface, route: &mut Route) {
+        if let Some(active) = document.active {
+            match &self.last {
+                Some(handler) if handler.handles(interface) => route.stable = Some(handler.clone()),
+                Some(_) => {}
+                // Until it was tried, whoever handled the events before goes on.
+                None if self.failed.contains_key(&active) => {
+                    let handles =
+                        |version: &VersionDocument| version.events.iter().any(|event| event == interface.name());
+                    if document.version(active).is_some_and(handles) {
+                        *route = Route {
+                            unavailable: true,
+                            ..Route::default()
+                        };
+                    }
+                }
+                None => {}
+            }
+        }
+        if let Some(canary) = document.canary
+            && let Some(handler) = self.loaded.get(&canary.version)
+            && handler.handles(interface)
         {
             route.canary = Some(Canary {
-                handler,
+                handler: handler.clone(),
                 percent: canary.percent,
             });
         }

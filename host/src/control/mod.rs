@@ -5,41 +5,51 @@
 //! ([`Control::follow`]). So there is one way from a decision to its effect, whoever made it and wherever.
 
 mod clients;
+mod deploy;
 mod document;
 mod error;
 mod fleet;
 mod handlers;
 mod headroom;
+mod known;
 mod live;
+mod purge;
 mod revoked;
 mod settings;
+mod settle;
 mod sync;
 mod tenants;
+#[cfg(test)]
+mod tests;
 mod versions;
 pub mod view;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
+pub use deploy::Deployment;
 pub use error::ControlError;
 pub use handlers::{load_component, shipped};
+pub use purge::Removed;
 pub use settings::guest_limits;
-pub use versions::Deployment;
 
-use crate::cluster::Fleet;
+use crate::capability::{Chance as _, SystemChance};
 use crate::cluster::bus::RedisBus;
+use crate::cluster::{Fleet, Hall};
 use crate::config::{Deploy, TenantDefaults};
 use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
-use crate::socket::Server;
+use crate::socket::{Closing, Server};
 use crate::store::Store;
 use crate::store::catalog::{AuditEntry, Catalog};
 use crate::tenant::{Routes, Tenant};
+use known::Known;
 use live::Live;
+use settle::Unsettled;
 use view::AuditView;
 
 /// Who decides: the name of an admin token, for the audit log.
@@ -77,26 +87,48 @@ pub struct Parts {
 /// See the [module](self). Shared by the admin API and the tasks that follow the catalog and watch versions.
 pub struct Control {
     parts: Parts,
-    /// Changed only while following the catalog.
+    /// Names this process among those that share the store.
+    process: String,
+    /// Held while the catalog is read, so that what is read later is also taken in later.
+    reading: Mutex<()>,
+    /// Held for moments only: nothing is waited for meanwhile.
     state: Mutex<State>,
+    /// Versions that may be loaded at once.
+    loads: Semaphore,
+    /// Deployments that may be under way at once, and of which tenants there is one.
+    deploys: Arc<Semaphore>,
+    deploying: Arc<parking_lot::Mutex<BTreeSet<String>>>,
+    /// Deleted tenants whose data this process is removing.
+    purges: parking_lot::Mutex<BTreeSet<String>>,
     /// The way to the other nodes, where there are any.
     bus: OnceLock<Arc<RedisBus>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The last change of the catalog that is effective here.
-    revision: u64,
+    /// What was decided.
+    known: Known,
+    /// What is served.
     tenants: BTreeMap<String, Live>,
+    /// Tenants of which something that was decided is not effective here yet.
+    unsettled: BTreeMap<String, Unsettled>,
+    /// Why tenants of the store are not served as they are configured.
+    problems: BTreeMap<String, String>,
+    /// Tenants that were deleted and are not all gone: the namespace's end, and the hall.
+    closing: BTreeMap<String, (Closing, Hall)>,
 }
 
 type Answer<T> = Result<T, ControlError>;
 
 impl State {
     fn live(&self, tenant: &str) -> Answer<&Live> {
-        self.tenants
-            .get(tenant)
-            .ok_or_else(|| ControlError::NotFound(format!("there is no tenant {tenant:?}")))
+        self.tenants.get(tenant).ok_or_else(|| match self.known.tenant(tenant) {
+            Some(_) => ControlError::Conflict(format!(
+                "the tenant {tenant:?} is not served here: {}; replace its configuration, or delete it",
+                self.problems.get(tenant).map_or("it is being opened", String::as_str)
+            )),
+            None => tenants::no_tenant(self, tenant),
+        })
     }
 }
 
@@ -106,7 +138,13 @@ impl Control {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             parts,
+            process: format!("{:016x}", SystemChance.bits()),
+            reading: Mutex::default(),
             state: Mutex::default(),
+            loads: Semaphore::new(settle::LOADS),
+            deploys: Arc::new(Semaphore::new(deploy::DEPLOYS)),
+            deploying: Arc::default(),
+            purges: parking_lot::Mutex::default(),
             bus: OnceLock::new(),
         })
     }
@@ -125,9 +163,10 @@ impl Control {
 
     /// Replaces what is configured for a tenant, below what is deployed; for development.
     pub async fn set_base(&self, tenant: &str, base: Routes) {
-        if let Some(live) = self.state.lock().await.tenants.get_mut(tenant) {
+        let state = &mut *self.state.lock().await;
+        if let Some(live) = state.tenants.get_mut(tenant) {
             live.base = base;
-            live.route();
+            live.route(&state.known);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Revoking tokens, and taking that back.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::view::{RevocationView, RevokeRequest};
@@ -13,6 +15,8 @@ use crate::store::catalog::{Put, RecordKey, RecordKind};
 const TOKEN_ID_MAX: usize = 512;
 /// How long a revocation is kept when it is not said when its tokens expire, in milliseconds.
 const KEPT_MS: u64 = 400 * 24 * 60 * 60 * 1000;
+/// How often a revocation is tried that somebody else is changing.
+const ATTEMPTS: usize = 5;
 /// Revocations of one tenant.
 const REVOCATIONS_MAX: usize = 100_000;
 
@@ -27,6 +31,11 @@ fn key(tenant: &str, id: &str) -> RecordKey {
 /// The entry for a request and the id that names it: the same request names the same entry.
 fn read(request: RevokeRequest, now: u64) -> Answer<(String, Revocation)> {
     let expires_at = request.expires_at.unwrap_or_else(|| now.saturating_add(KEPT_MS));
+    if expires_at <= now {
+        return Err(ControlError::invalid(
+            "expiresAt: is over; it is when the tokens expire that are to be revoked",
+        ));
+    }
     let before = request.issued_before.unwrap_or(now);
     match (request.token_id, request.user) {
         (Some(id), None) if request.issued_before.is_none() => {
@@ -93,64 +102,108 @@ impl Control {
     /// When there is no such tenant.
     pub async fn revocations(&self, tenant: &str) -> Answer<Vec<RevocationView>> {
         let state = self.state.lock().await;
-        let live = state.live(tenant)?;
-        Ok(live.revocations.iter().map(|(id, own)| view(id, own)).collect())
+        state.live(tenant)?;
+        let all = state.known.revocations(tenant);
+        Ok(all.map(|(id, own)| view(id, &own.document)).collect())
     }
 
-    /// Revokes tokens: whoever is connected with one is disconnected, and nobody connects with one any more.
+    /// Revokes tokens: whoever is connected with one is disconnected, and nobody connects with one any more. What was
+    /// revoked before stays revoked.
     ///
     /// # Errors
     /// When there is no such tenant, or the request says nothing or too much.
-    pub async fn revoke(&self, actor: &Actor, tenant: &str, request: RevokeRequest) -> Answer<RevocationView> {
+    pub async fn revoke(
+        self: &Arc<Self>,
+        actor: &Actor,
+        tenant: &str,
+        request: RevokeRequest,
+    ) -> Answer<RevocationView> {
         let now = now_ms();
-        let (id, revocation) = read(request, now)?;
-        // Those whose tokens have expired by now are forgotten on this occasion.
-        let over: Vec<String> = {
-            let state = self.state.lock().await;
-            let live = state.live(tenant)?;
-            let over = live.revocations.iter().filter(|(_, own)| own.expires_at() < now);
-            let over: Vec<_> = over.map(|(id, _)| id.clone()).filter(|other| *other != id).collect();
-            if live.revocations.len() - over.len() >= REVOCATIONS_MAX && !live.revocations.contains_key(&id) {
-                return Err(ControlError::Conflict(format!(
-                    "the tenant has {REVOCATIONS_MAX} revocations; revoke by `issuedBefore` instead"
-                )));
-            }
-            over
-        };
-        let mut puts: Vec<Put> = over
-            .iter()
-            .map(|id| Put {
+        let (id, wished) = read(request, now)?;
+        for _ in 0..ATTEMPTS {
+            // Those whose tokens have expired by now are forgotten on this occasion.
+            let (revocation, expect, over) = {
+                let state = self.state.lock().await;
+                state.live(tenant)?;
+                let known = state.known.revocation(tenant, &id);
+                let all = state.known.revocations(tenant);
+                let over: Vec<String> = all
+                    .filter(|(other, own)| **other != id && own.document.expires_at() < now)
+                    .map(|(other, _)| other.clone())
+                    .collect();
+                let kept = state.known.revocations(tenant).count() - over.len();
+                if kept >= REVOCATIONS_MAX && known.is_none() {
+                    return Err(ControlError::Conflict(format!(
+                        "the tenant has {REVOCATIONS_MAX} revocations; revoke by `issuedBefore` instead"
+                    )));
+                }
+                let revocation = match known {
+                    Some(known) => wished.clone().and(&known.document),
+                    None => wished.clone(),
+                };
+                (revocation, known.map_or(0, |known| known.revision), over)
+            };
+            let put = |id: &str, document, expect| Put {
                 key: key(tenant, id),
-                document: None,
-                expect: None,
-            })
-            .collect();
-        puts.push(Put {
-            key: key(tenant, &id),
-            document: serde_json::to_string(&revocation).ok(),
-            expect: None,
-        });
-        let audit = entry(actor, tenant, "token.revoke", &json!({ "id": id }));
-        self.parts.catalog.put(puts, vec![audit]).await??;
-        self.decided().await?;
-        Ok(view(&id, &revocation))
+                document,
+                expect,
+                component: None,
+            };
+            let mut puts: Vec<Put> = over.iter().map(|id| put(id, None, None)).collect();
+            puts.push(put(&id, serde_json::to_string(&revocation).ok(), Some(expect)));
+            let audit = entry(actor, tenant, "token.revoke", &json!({ "id": id }));
+            match self.decide(tenant, puts, audit, false).await {
+                // Somebody else has revoked the same: both count.
+                Err(ControlError::Changed(_)) => self.read().await?,
+                done => return done.map(|()| view(&id, &revocation)),
+            }
+        }
+        Err(ControlError::Changed(
+            "the same is being revoked by many at once; try again".to_owned(),
+        ))
     }
 
     /// Takes a revocation back.
     ///
     /// # Errors
     /// When there is none of that id.
-    pub async fn unrevoke(&self, actor: &Actor, tenant: &str, id: &str) -> Answer<()> {
-        if !self.state.lock().await.live(tenant)?.revocations.contains_key(id) {
-            return Err(ControlError::NotFound(format!("there is no revocation {id:?}")));
+    pub async fn unrevoke(self: &Arc<Self>, actor: &Actor, tenant: &str, id: &str) -> Answer<()> {
+        {
+            let state = self.state.lock().await;
+            state.live(tenant)?;
+            if state.known.revocation(tenant, id).is_none() {
+                return Err(ControlError::NotFound(format!("there is no revocation {id:?}")));
+            }
         }
         let put = Put {
             key: key(tenant, id),
             document: None,
             expect: None,
+            component: None,
         };
         let audit = entry(actor, tenant, "token.unrevoke", &json!({ "id": id }));
-        self.parts.catalog.put(vec![put], vec![audit]).await??;
-        self.decided().await
+        self.decide(tenant, vec![put], audit, false).await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_not_revoked() {
+        let of = |expires_at| {
+            read(
+                RevokeRequest {
+                    token_id: Some("t".to_owned()),
+                    expires_at: Some(expires_at),
+                    ..RevokeRequest::default()
+                },
+                1000,
+            )
+        };
+        assert!(of(1000).unwrap_err().to_string().starts_with("expiresAt: is over"));
+        assert_eq!(of(1001).unwrap().1.expires_at(), 1001);
     }
 }

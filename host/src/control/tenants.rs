@@ -1,11 +1,15 @@
 //! Creating, changing, suspending and deleting tenants.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::document::TenantDocument;
-use super::live::Live;
+use super::known::Stored;
+use super::purge::Removed;
 use super::view::{Measure, Source, TenantView, UsageView};
-use super::{Actor, Answer, Control, ControlError, entry};
+use super::{Actor, Answer, Control, ControlError, State, entry};
 use crate::config::ConfigErrors;
 use crate::store::catalog::{Put, RecordKey, RecordKind};
 
@@ -21,7 +25,7 @@ impl From<ConfigErrors> for ControlError {
     }
 }
 
-fn key(tenant: &str) -> RecordKey {
+pub(super) fn key(tenant: &str) -> RecordKey {
     RecordKey {
         kind: RecordKind::Tenant,
         tenant: tenant.to_owned(),
@@ -29,16 +33,35 @@ fn key(tenant: &str) -> RecordKey {
     }
 }
 
-fn view(name: &str, live: &Live) -> TenantView {
-    TenantView {
-        name: name.to_owned(),
-        namespace: live.tenant.id().namespace(),
-        source: live.source,
-        suspended: live.document.suspended,
-        revision: live.revision,
-        connections: live.tenant.connections() as u64,
-        configuration: without_secrets(&live.document.configuration),
+/// A tenant of the file, or one of the store, whether or not it is served.
+fn view(name: &str, state: &State) -> Answer<TenantView> {
+    let live = state.tenants.get(name);
+    let stored = state
+        .known
+        .tenant(name)
+        .filter(|_| live.is_none_or(|live| live.source == Source::Store));
+    if live.is_none() && stored.is_none() {
+        return Err(no_tenant(state, name));
     }
+    Ok(TenantView {
+        name: name.to_owned(),
+        namespace: live.map_or_else(|| format!("/{name}"), |live| live.tenant.id().namespace()),
+        source: live.map_or(Source::Store, |live| live.source),
+        suspended: stored.is_some_and(|stored| stored.document.suspended),
+        revision: stored.map_or(0, |stored| stored.revision),
+        connections: live.map_or(0, |live| live.tenant.connections() as u64),
+        problem: state.problems.get(name).cloned(),
+        configuration: stored.map_or(Value::Null, |stored| without_secrets(&stored.document.configuration)),
+    })
+}
+
+/// Why there is no tenant of that name.
+pub(super) fn no_tenant(state: &State, name: &str) -> ControlError {
+    ControlError::NotFound(if state.known.tenants.contains_key(name) {
+        format!("the tenant {name:?} was deleted; its data is still being removed")
+    } else {
+        format!("there is no tenant {name:?}")
+    })
 }
 
 /// The same without the values of keys named `secret`, at any depth.
@@ -61,7 +84,13 @@ impl Control {
     /// None so far.
     pub async fn tenants(&self) -> Answer<Vec<TenantView>> {
         let state = self.state.lock().await;
-        Ok(state.tenants.iter().map(|(name, live)| view(name, live)).collect())
+        let stored = state
+            .known
+            .tenants
+            .keys()
+            .filter(|name| state.known.tenant(name).is_some());
+        let names: BTreeSet<&String> = state.tenants.keys().chain(stored).collect();
+        names.into_iter().map(|name| view(name, &state)).collect()
     }
 
     /// One tenant.
@@ -69,24 +98,38 @@ impl Control {
     /// # Errors
     /// When there is none of that name.
     pub async fn tenant(&self, name: &str) -> Answer<TenantView> {
-        let state = self.state.lock().await;
-        Ok(view(name, state.live(name)?))
+        view(name, &*self.state.lock().await)
     }
 
     /// Makes a tenant and opens its namespace.
     ///
     /// # Errors
-    /// When there is one of that name, or everything that is wrong with its configuration.
-    pub async fn create_tenant(&self, actor: &Actor, name: &str, configuration: Value) -> Answer<TenantView> {
+    /// When there is one of that name or the data of one is still being removed, or everything that is wrong with its
+    /// configuration.
+    pub async fn create_tenant(
+        self: &Arc<Self>,
+        actor: &Actor,
+        name: &str,
+        configuration: Value,
+    ) -> Answer<TenantView> {
         self.parts.defaults.read(name, &configuration)?;
-        if self.state.lock().await.tenants.contains_key(name) {
-            return Err(ControlError::Conflict(format!("there is a tenant {name:?} already")));
+        {
+            let state = self.state.lock().await;
+            if state.tenants.contains_key(name) || state.known.tenant(name).is_some() {
+                return Err(ControlError::Conflict(format!("there is a tenant {name:?} already")));
+            }
+            if state.known.tenants.contains_key(name) {
+                return Err(ControlError::Conflict(format!(
+                    "the tenant {name:?} was deleted with its data, which is still being removed; try again in a \
+                     while, or choose another name"
+                )));
+            }
         }
         let document = TenantDocument {
             configuration,
-            suspended: false,
+            ..TenantDocument::default()
         };
-        self.put_tenant(actor, name, Some(&document), Some(0), "tenant.create")
+        self.put_tenant(actor, name, &document, 0, "tenant.create", true)
             .await?;
         self.tenant(name).await
     }
@@ -97,13 +140,13 @@ impl Control {
     /// When there is none in the store, it has changed since `expect`, or everything that is wrong with the
     /// configuration.
     pub async fn replace_tenant(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         name: &str,
         configuration: Value,
         expect: Option<u64>,
     ) -> Answer<TenantView> {
-        let (suspended, revision) = self.stored(name).await?;
+        let Stored { document, revision } = self.stored(name).await?;
         if expect.is_some_and(|expect| expect != revision) {
             return Err(ControlError::Changed(format!(
                 "the tenant is at revision {revision} by now"
@@ -112,9 +155,9 @@ impl Control {
         self.parts.defaults.read(name, &configuration)?;
         let document = TenantDocument {
             configuration,
-            suspended,
+            ..document
         };
-        self.put_tenant(actor, name, Some(&document), Some(revision), "tenant.replace")
+        self.put_tenant(actor, name, &document, revision, "tenant.replace", true)
             .await?;
         self.tenant(name).await
     }
@@ -123,61 +166,67 @@ impl Control {
     ///
     /// # Errors
     /// When there is none in the store.
-    pub async fn set_suspended(&self, actor: &Actor, name: &str, suspended: bool) -> Answer<TenantView> {
-        let (was, revision) = self.stored(name).await?;
-        if was != suspended {
-            let configuration = self.state.lock().await.live(name)?.document.configuration.clone();
-            let document = TenantDocument {
-                configuration,
-                suspended,
-            };
+    pub async fn set_suspended(self: &Arc<Self>, actor: &Actor, name: &str, suspended: bool) -> Answer<TenantView> {
+        let Stored { document, revision } = self.stored(name).await?;
+        if document.suspended != suspended {
+            let document = TenantDocument { suspended, ..document };
             let action = if suspended { "tenant.suspend" } else { "tenant.resume" };
-            self.put_tenant(actor, name, Some(&document), Some(revision), action)
-                .await?;
+            self.put_tenant(actor, name, &document, revision, action, false).await?;
         }
         self.tenant(name).await
     }
 
     /// Deletes a tenant with its handlers and revocations: its clients are disconnected with a reason. `with_data`
-    /// also removes its messages and key-value data; without it they are there again when a tenant of the same name
-    /// is made.
+    /// also removes its messages and key-value data, once nothing of the tenant writes any more; without it they are
+    /// there again when a tenant of the same name is made.
     ///
     /// # Errors
     /// When there is none in the store.
-    pub async fn delete_tenant(&self, actor: &Actor, name: &str, with_data: bool) -> Answer<()> {
-        let (_, revision) = self.stored(name).await?;
-        let (id, owned) = {
-            let state = self.state.lock().await;
-            let live = state.live(name)?;
-            let handlers = live
-                .handlers
-                .keys()
-                .map(|handler| (RecordKind::Handler, handler.clone()));
-            let revocations = live.revocations.keys().map(|id| (RecordKind::Revocation, id.clone()));
-            let owned: Vec<_> = handlers.chain(revocations).collect();
-            (live.tenant.id().clone(), owned)
-        };
+    pub async fn delete_tenant(self: &Arc<Self>, actor: &Actor, name: &str, with_data: bool) -> Answer<Removed> {
+        // Handlers that another node has deployed just now go too.
+        self.read().await?;
+        if with_data && self.is_purged(name).await {
+            return Ok(self.begin_purge(name).await);
+        }
+        let Stored { document, revision } = self.stored(name).await?;
         let mut puts = vec![Put {
             key: key(name),
-            document: None,
+            document: with_data
+                .then(|| serde_json::to_string(&self.purging(&document)).ok())
+                .flatten(),
             expect: Some(revision),
+            component: None,
         }];
-        puts.extend(owned.into_iter().map(|(kind, own)| Put {
-            key: RecordKey {
-                kind,
-                tenant: name.to_owned(),
-                name: own,
-            },
-            document: None,
-            expect: None,
-        }));
-        let audit = entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
-        self.parts.catalog.put(puts, vec![audit]).await??;
-        self.decided().await?;
-        if with_data {
-            self.parts.store.delete_data(&id).await?;
+        {
+            let state = self.state.lock().await;
+            let own = |kind, own: &String, document: Option<String>| Put {
+                key: RecordKey {
+                    kind,
+                    tenant: name.to_owned(),
+                    name: own.clone(),
+                },
+                document,
+                expect: None,
+                component: None,
+            };
+            let handlers = state.known.handlers(name);
+            puts.extend(
+                handlers
+                    .filter(|(_, stored)| !stored.document.is_removed())
+                    .map(|(handler, stored)| {
+                        let left = serde_json::to_string(&stored.document.removed()).ok();
+                        own(RecordKind::Handler, handler, left)
+                    }),
+            );
+            let revocations = state.known.revocations(name);
+            puts.extend(revocations.map(|(id, _)| own(RecordKind::Revocation, id, None)));
         }
-        Ok(())
+        let audit = entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
+        self.decide(name, puts, audit, true).await?;
+        if with_data {
+            return Ok(self.begin_purge(name).await);
+        }
+        Ok(Removed::All)
     }
 
     /// What a tenant uses and may use.
@@ -198,34 +247,37 @@ impl Control {
         })
     }
 
-    /// Whether a tenant of the store is suspended, and its revision.
-    async fn stored(&self, name: &str) -> Answer<(bool, u64)> {
+    /// A tenant of the store.
+    async fn stored(&self, name: &str) -> Answer<Stored<TenantDocument>> {
         let state = self.state.lock().await;
-        let live = state.live(name)?;
-        if live.source == Source::File {
+        if state.tenants.get(name).is_some_and(|live| live.source == Source::File) {
             return Err(ControlError::Conflict(format!(
                 "the tenant {name:?} is in the configuration file; change it there"
             )));
         }
-        Ok((live.document.suspended, live.revision))
+        match state.known.tenant(name) {
+            Some(stored) => Ok(stored.clone()),
+            None => Err(no_tenant(&state, name)),
+        }
     }
 
     async fn put_tenant(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         name: &str,
-        document: Option<&TenantDocument>,
-        expect: Option<u64>,
+        document: &TenantDocument,
+        expect: u64,
         action: &str,
+        settle: bool,
     ) -> Answer<()> {
         let put = Put {
             key: key(name),
-            document: document.and_then(|document| serde_json::to_string(document).ok()),
-            expect,
+            document: serde_json::to_string(document).ok(),
+            expect: Some(expect),
+            component: None,
         };
-        let configuration = document.map(|document| without_secrets(&document.configuration));
+        let configuration = without_secrets(&document.configuration);
         let audit = entry(actor, name, action, &json!({ "configuration": configuration }));
-        self.parts.catalog.put(vec![put], vec![audit]).await??;
-        self.decided().await
+        self.decide(name, vec![put], audit, settle).await
     }
 }

@@ -31,6 +31,9 @@ pub struct TenantView {
     pub revision: u64,
     /// Connections to this node.
     pub connections: u64,
+    /// Why it is not served here, or not as it is configured.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Its configuration, with the keys of `[tenants.NAME]` in the file; secrets are left out.
     #[schema(value_type = Object)]
     pub configuration: serde_json::Value,
@@ -105,8 +108,12 @@ pub struct VersionView {
     pub note: Option<String>,
     /// Why it was taken out of service by itself, if it was.
     pub failed: Option<String>,
-    /// `active`, `canary`, `failed` or `kept`.
+    /// `active`, `canary`, `failed`, `kept`, or `unavailable`: it should be in service and cannot be loaded on this
+    /// node, which tries again.
     pub state: String,
+    /// Why it cannot be loaded on this node.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Events it handled on this node since it was loaded.
     pub events_handled: u64,
     /// Those of them that ended with a trap or ran out of time.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Control;
+use super::known::Stored;
 use crate::config::Deploy;
 use crate::sandbox::Handler;
 
@@ -22,9 +23,11 @@ pub(super) struct Watch {
     windows: BTreeMap<(String, String, u64), Window>,
 }
 
-/// Counts of one loaded version, the oldest of them as old as the window is long.
+/// Counts of one version since it came into service, the oldest of them as old as the window is long.
 struct Window {
     handler: Arc<Handler>,
+    /// What it had counted when it came into service.
+    since: (u64, u64),
     looks: VecDeque<(Instant, u64, u64)>,
 }
 
@@ -32,6 +35,9 @@ struct Window {
 struct Subject {
     key: (String, String, u64),
     handler: Arc<Handler>,
+    since: (u64, u64),
+    /// There is something to go back to from it.
+    judged: bool,
 }
 
 impl Window {
@@ -47,7 +53,39 @@ impl Window {
             self.looks.pop_front();
         }
         let (_, handled_then, failed_then) = self.looks.front().copied().unwrap_or((now, handled, failed));
-        (handled - handled_then, failed - failed_then)
+        (handled.saturating_sub(handled_then), failed.saturating_sub(failed_then))
+    }
+}
+
+impl Watch {
+    /// Looks at every version in service, and gives those that have to go back, with the reason.
+    fn look(&mut self, rule: &Deploy, subjects: Vec<Subject>, now: Instant) -> Vec<((String, String, u64), String)> {
+        self.windows.retain(|key, window| {
+            subjects.iter().any(|subject| {
+                // Otherwise it is another version, or the same that has been out of service.
+                subject.key == *key && subject.since == window.since && Arc::ptr_eq(&subject.handler, &window.handler)
+            })
+        });
+        let mut back = Vec::new();
+        for subject in subjects {
+            let Subject {
+                key,
+                handler,
+                since,
+                judged,
+            } = subject;
+            let window = self.windows.entry(key.clone()).or_insert_with(|| Window {
+                // What it did before the first look counts too.
+                looks: VecDeque::from([(now, since.0, since.1)]),
+                since,
+                handler,
+            });
+            let (handled, failed) = window.look(now, rule.window);
+            if let Some(why) = verdict(rule, handled, failed).filter(|_| judged) {
+                back.push((key, why));
+            }
+        }
+        back
     }
 }
 
@@ -62,24 +100,9 @@ fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
 
 impl Control {
     /// Looks at every version in service that there is something to go back from.
-    pub(super) async fn look(&self, watch: &mut Watch) {
+    pub(super) async fn look(self: &Arc<Self>, watch: &mut Watch) {
         let subjects = self.subjects().await;
-        watch.windows.retain(|key, window| {
-            let same = |subject: &Subject| subject.key == *key && Arc::ptr_eq(&subject.handler, &window.handler);
-            subjects.iter().any(same)
-        });
-        let now = Instant::now();
-        for Subject { key, handler } in subjects {
-            let window = watch.windows.entry(key.clone()).or_insert_with(|| Window {
-                // From nothing: what it did before the first look counts too.
-                looks: VecDeque::from([(now, 0, 0)]),
-                handler,
-            });
-            let (handled, failed) = window.look(now, self.parts.deploy.window);
-            let Some(why) = verdict(&self.parts.deploy, handled, failed) else {
-                continue;
-            };
-            let (tenant, name, version) = key;
+        for ((tenant, name, version), why) in watch.look(&self.parts.deploy, subjects, Instant::now()) {
             match self.fail(&tenant, &name, version, &why).await {
                 Ok(view) => tracing::error!(
                     tenant,
@@ -98,22 +121,23 @@ impl Control {
         let state = self.state.lock().await;
         let mut subjects = Vec::new();
         for (tenant, live) in &state.tenants {
-            for (name, deployed) in &live.handlers {
-                for version in deployed.document.in_service() {
-                    let Some(handler) = deployed.loaded.get(&version.version) else {
+            for (name, Stored { document, .. }) in state.known.handlers(tenant) {
+                let Some(running) = live.running.get(name) else {
+                    continue;
+                };
+                for (number, since) in &running.since {
+                    let Some(handler) = running.loaded.get(number) else {
                         continue;
                     };
-                    let is_canary = deployed
-                        .document
-                        .canary
-                        .is_some_and(|canary| canary.version == version.version);
+                    let is_canary = document.canary.is_some_and(|canary| canary.version == *number);
                     // With nobody to take over, every event would fail instead of some.
-                    if is_canary || !deployed.document.before.is_empty() || live.has_base_for(handler) {
-                        subjects.push(Subject {
-                            key: (tenant.clone(), name.clone(), version.version),
-                            handler: handler.clone(),
-                        });
-                    }
+                    let has_next = !document.before.is_empty() || live.has_base_for(handler);
+                    subjects.push(Subject {
+                        key: (tenant.clone(), name.clone(), *number),
+                        handler: handler.clone(),
+                        since: *since,
+                        judged: is_canary || has_next,
+                    });
                 }
             }
         }

@@ -186,6 +186,12 @@ async fn decide(
     let identity = session.connection.identity.load_full();
     let place = input.room().map_or(Place::User(identity.user().as_str()), Place::Room);
     let Some(handler) = session.tenant.route(interface, place) else {
+        if session.tenant.is_unavailable(interface) {
+            return Err(EventError::new(
+                Code::Unavailable,
+                "the handler of this event cannot be loaded now; try again later",
+            ));
+        }
         return Err(EventError::new(
             Code::Unhandled,
             "no handler is installed for this event",

@@ -13,4 +13,4 @@ mod outlet;
 mod server;
 
 pub use listener::{Listener, Peer, Transports};
-pub use server::{Server, ServerLimits};
+pub use server::{Closing, Server, ServerLimits};

@@ -63,6 +63,25 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// A namespace on its way out. No other may be opened at its path before it is gone, which would take the new one
+/// along.
+#[derive(Clone)]
+pub struct Closing(tokio::sync::watch::Receiver<()>);
+
+impl Closing {
+    /// Whether it is gone.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
+    /// Waits until it is gone, which takes some seconds at most.
+    pub async fn over(mut self) {
+        // Nothing is ever sent: the sender goes when the namespace has.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 /// The Socket.IO server.
 pub struct Server {
     io: SocketIo<Adapter>,
@@ -108,7 +127,7 @@ impl Server {
         )
     }
 
-    /// Opens the tenant's namespace.
+    /// Opens the tenant's namespace. One that was at its path before must be gone; see [`Closing`].
     pub fn open(&self, tenant: Arc<Tenant>) {
         register(
             &self.io,
@@ -121,32 +140,32 @@ impl Server {
     }
 
     /// Disconnects the tenant's clients, telling them why.
-    pub fn disconnect(&self, tenant: &Tenant, why: &'static str) {
-        for session in self.sessions.list() {
-            if session.tenant.id() == tenant.id() {
-                session.dismiss("tenant", EventError::new(Code::Denied, why));
-            }
-        }
+    pub fn disconnect(&self, tenant: &Arc<Tenant>, why: &'static str) {
+        dismiss(&self.sessions, tenant, why);
     }
 
     /// Closes the tenant's namespace: its clients are disconnected with a reason, and nobody connects any more.
-    pub fn close(&self, tenant: &Tenant, why: &'static str) {
+    pub fn close(&self, tenant: &Arc<Tenant>, why: &'static str) -> Closing {
         tenant.set_suspended(true);
         self.disconnect(tenant, why);
         let path = tenant.id().namespace();
         let (io, adapters, sessions) = (self.io.clone(), self.adapters.clone(), self.sessions.clone());
-        let id = tenant.id().clone();
         let closed = adapters.lock().get(&path).cloned();
+        let tenant = tenant.clone();
+        let (gone, closing) = tokio::sync::watch::channel(());
         tokio::spawn(async move {
             // What was sent last still has to leave, and the namespace would take it along.
             let deadline = Instant::now() + GOODBYE;
             wait_until(deadline, || {
-                let gone =
-                    |session: &Arc<Session>| session.tenant.id() != &id || session.connection.outlet.is_flushed();
-                sessions.list().iter().all(gone)
+                let flushed = |session: &Arc<Session>| {
+                    !Arc::ptr_eq(&session.tenant, &tenant) || session.connection.outlet.is_flushed()
+                };
+                sessions.list().iter().all(flushed)
             })
             .await;
             tokio::time::sleep(FLUSH).await;
+            // Whoever was being let in when it began to close.
+            dismiss(&sessions, &tenant, why);
             let mut adapters = adapters.lock();
             // A tenant of the same name may have been made meanwhile: that one's namespace stays.
             let ours = |(now, closed): (&Arc<Adapter>, &Arc<Adapter>)| Arc::ptr_eq(now, closed);
@@ -154,7 +173,10 @@ impl Server {
                 adapters.remove(&path);
                 io.delete_ns(path);
             }
+            drop(adapters);
+            drop(gone);
         });
+        Closing(closing)
     }
 
     /// Tells clients whose token is about to expire, and disconnects those who may no longer be here
@@ -230,6 +252,15 @@ impl Server {
         let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
         wait_until(deadline.min(Instant::now() + GOODBYE), || transports.open() == 0).await;
         transports.open()
+    }
+}
+
+/// Disconnects this very tenant's clients, not those of another one of its name.
+fn dismiss(sessions: &Sessions, tenant: &Arc<Tenant>, why: &'static str) {
+    for session in sessions.list() {
+        if Arc::ptr_eq(&session.tenant, tenant) {
+            session.dismiss("tenant", EventError::new(Code::Denied, why));
+        }
     }
 }
 

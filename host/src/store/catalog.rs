@@ -1,7 +1,9 @@
 //! What operators have decided: tenants, deployed handlers, revoked tokens. Small documents, each under a key, all
 //! numbered by one counter, so that a node learns of every change by asking what came after the last one it knows.
 //!
-//! The documents are JSON texts that the store does not look into. Components are kept beside them by their hash.
+//! The documents are JSON texts. Components are kept beside them by their hash, in the same transaction as the first
+//! document that names it, and for as long as one does: a handler's document names a component when its hash stands in
+//! it, in hexadecimal. That is all that the store looks for in a document.
 
 use super::StoreError;
 
@@ -53,6 +55,15 @@ pub struct Record {
     pub revision: u64,
 }
 
+/// A component's bytes and their hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// SHA-256 of the bytes.
+    pub sha256: [u8; 32],
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
 /// One change.
 #[derive(Debug, Clone)]
 pub struct Put {
@@ -62,6 +73,8 @@ pub struct Put {
     pub document: Option<String>,
     /// When given, the revision that the document must have now; 0: it must not be there, or have been removed.
     pub expect: Option<u64>,
+    /// A component that the document names, to be kept for the tenant with it. One that is there stays.
+    pub component: Option<Component>,
 }
 
 /// Somebody else changed the document first. Nothing was written.
@@ -105,17 +118,12 @@ pub trait Catalog: Send + Sync + 'static {
     /// When the store cannot serve.
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError>;
 
-    /// Makes all of the changes, and the entries in the audit log, or none. Gives the new last revision.
+    /// Makes all of the changes, and the entries in the audit log, or none. Gives the new last revision. Components of
+    /// the tenants whose handlers are changed that no document of theirs names any more are gone afterwards.
     ///
     /// # Errors
     /// When the store cannot serve; the inner error when an expectation did not hold.
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError>;
-
-    /// Keeps a component of a tenant under its hash. One that is there stays.
-    ///
-    /// # Errors
-    /// When the store cannot serve.
-    async fn put_component(&self, tenant: &str, sha256: [u8; 32], bytes: Vec<u8>) -> Result<(), StoreError>;
 
     /// A component of a tenant.
     ///
@@ -123,11 +131,13 @@ pub trait Catalog: Send + Sync + 'static {
     /// When the store cannot serve.
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Forgets a component of a tenant; one that is not there stays so.
+    /// Removes every component that no document of its tenant names, which earlier releases have left over, and gives
+    /// how many; and, where no other process can share the store, the marks of removed documents. For the start of a
+    /// process: a follower reads from the beginning then and needs no marks.
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn remove_component(&self, tenant: &str, sha256: [u8; 32]) -> Result<(), StoreError>;
+    async fn tidy_up(&self) -> Result<u64, StoreError>;
 
     /// Entries of the audit log, newest first: of one tenant or of all, with ids below `before` when given, at most
     /// `limit`.

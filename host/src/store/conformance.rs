@@ -92,6 +92,9 @@ macro_rules! catalog_tests_of {
             catalog::of_rivals_with_one_expectation_one_wins,
             catalog::parts_of_a_key_do_not_run_together,
             catalog::components_are_kept_by_tenant_and_hash,
+            catalog::a_component_goes_with_the_last_document_that_names_it,
+            catalog::a_component_of_a_change_that_is_refused_is_not_kept,
+            catalog::components_that_nothing_names_are_swept,
             catalog::the_audit_log_is_read_from_its_end,
         }
     };

@@ -1,6 +1,8 @@
 //! A store that forgets: plain maps behind a lock, with the semantics of the real ones. For tests of components and
 //! of the host; nothing is ever removed but what is deleted, and nothing survives the process.
 
+mod catalog;
+
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
@@ -10,6 +12,8 @@ use super::{
     Write, Written, counter,
 };
 use crate::id::{MessageId, RoomId, TenantId, UserId};
+
+pub use catalog::MemoryCatalog;
 
 /// See the [module](self).
 #[derive(Debug, Default)]

@@ -134,6 +134,15 @@ impl Tenant {
         self.routes.load().route(interface)?.get(place).cloned()
     }
 
+    /// Whether the interface has a handler that cannot be loaded now.
+    #[must_use]
+    pub fn is_unavailable(&self, interface: Interface) -> bool {
+        self.routes
+            .load()
+            .route(interface)
+            .is_some_and(|route| route.unavailable)
+    }
+
     /// Replaces all routes: events that begin from now on see the new ones.
     pub fn set_routes(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));

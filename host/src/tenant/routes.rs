@@ -14,6 +14,8 @@ pub struct Route {
     pub stable: Option<Arc<Handler>>,
     /// A version on trial.
     pub canary: Option<Canary>,
+    /// A version should handle it that cannot be loaded: nobody else may take its place.
+    pub unavailable: bool,
 }
 
 /// A version on trial in a share of the rooms.
@@ -75,7 +77,7 @@ impl Routes {
             interface,
             Route {
                 stable: Some(handler),
-                canary: None,
+                ..Route::default()
             },
         );
         self

@@ -10,6 +10,7 @@ use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::outcome::TrapKind;
 use crate::sandbox::spending::{Spending, polled};
 use crate::sandbox::wait::wait;
+use crate::turns::Slice;
 
 /// Instantiates once under the limits of its tenant, and compares the exports' types: what would fail every event is
 /// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy
@@ -23,7 +24,7 @@ pub(super) fn try_out(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &Gues
         let spending = Arc::new(Spending::default());
         // `wait` gives it a thread of its own, so it needs no turn in the slow lane.
         let meter = &mut store.data_mut().meter;
-        meter.begin(limits, spending.clone(), Arc::default(), true);
+        meter.begin(limits, spending.clone(), Arc::default(), Slice::new());
         let instantiate = polled(compiled.pre.instantiate_async(&mut store), &spending);
         let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
             Ok(Ok(instance)) => instance,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::store::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
+use crate::store::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
 
 type Subject = Arc<dyn Catalog>;
 
@@ -23,7 +23,28 @@ fn put(key: RecordKey, document: Option<&str>, expect: Option<u64>) -> Put {
         key,
         document: document.map(str::to_owned),
         expect,
+        component: None,
     }
+}
+
+/// A component and a document that names it.
+fn named(tenant: &str, name: &str, byte: u8, bytes: &[u8]) -> Put {
+    let sha256 = [byte; 32];
+    Put {
+        component: Some(Component {
+            sha256,
+            bytes: bytes.to_vec(),
+        }),
+        ..put(key(RecordKind::Handler, tenant, name), Some(&naming(byte)), None)
+    }
+}
+
+fn naming(byte: u8) -> String {
+    format!("{{\"sha256\":\"{}\"}}", format!("{byte:02x}").repeat(32))
+}
+
+async fn is_kept(catalog: &Subject, tenant: &str, byte: u8) -> bool {
+    catalog.component(tenant, [byte; 32]).await.unwrap().is_some()
 }
 
 fn record(key: RecordKey, document: Option<&str>, revision: u64) -> Record {
@@ -202,27 +223,66 @@ pub(crate) async fn parts_of_a_key_do_not_run_together(catalog: Subject) {
 }
 
 pub(crate) async fn components_are_kept_by_tenant_and_hash(catalog: Subject) {
-    let (one, two) = ([1; 32], [2; 32]);
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
-    assert_eq!(catalog.component("acme", one).await.unwrap(), None);
-    catalog.put_component("acme", one, bytes.clone()).await.unwrap();
-    catalog.put_component("acme", one, vec![]).await.unwrap();
+    assert!(!is_kept(&catalog, "acme", 0xab).await);
+    must(&catalog, vec![named("acme", "h", 0xab, &bytes)]).await;
+    must(&catalog, vec![named("acme", "h", 0xab, b"")]).await;
     assert_eq!(
-        catalog.component("acme", one).await.unwrap().as_ref(),
+        catalog.component("acme", [0xab; 32]).await.unwrap().as_ref(),
         Some(&bytes),
         "the first stays"
     );
-    assert_eq!(catalog.component("acme", two).await.unwrap(), None);
-    assert_eq!(
-        catalog.component("globex", one).await.unwrap(),
-        None,
-        "it is the tenant's"
+    assert!(!is_kept(&catalog, "acme", 0xac).await);
+    assert!(!is_kept(&catalog, "globex", 0xab).await, "it is the tenant's");
+}
+
+pub(crate) async fn a_component_goes_with_the_last_document_that_names_it(catalog: Subject) {
+    for tenant in ["acme", "globex"] {
+        must(&catalog, vec![named(tenant, "one", 0xab, b"x")]).await;
+    }
+    must(&catalog, vec![put(handler("two"), Some(&naming(0xab)), None)]).await;
+    must(&catalog, vec![named("acme", "one", 0xcd, b"y")]).await;
+    assert!(is_kept(&catalog, "acme", 0xab).await, "another handler names it");
+    must(&catalog, vec![put(handler("two"), None, None)]).await;
+    assert!(!is_kept(&catalog, "acme", 0xab).await);
+    assert!(is_kept(&catalog, "acme", 0xcd).await);
+    must(&catalog, vec![put(handler("one"), Some("{}"), None)]).await;
+    assert!(
+        !is_kept(&catalog, "acme", 0xcd).await,
+        "the document is there and names nothing"
     );
-    catalog.put_component("globex", one, bytes.clone()).await.unwrap();
-    catalog.remove_component("acme", one).await.unwrap();
-    catalog.remove_component("acme", one).await.unwrap();
-    assert_eq!(catalog.component("acme", one).await.unwrap(), None);
-    assert!(catalog.component("globex", one).await.unwrap().is_some());
+    assert!(is_kept(&catalog, "globex", 0xab).await, "another tenant's stays");
+    assert_eq!(catalog.tidy_up().await.unwrap(), 0, "nothing is left over");
+    assert!(
+        is_kept(&catalog, "globex", 0xab).await,
+        "and what is named is not swept"
+    );
+}
+
+pub(crate) async fn a_component_of_a_change_that_is_refused_is_not_kept(catalog: Subject) {
+    let late = Put {
+        expect: Some(9),
+        ..named("acme", "h", 0xab, b"x")
+    };
+    assert!(catalog.put(vec![late], vec![]).await.unwrap().is_err());
+    assert!(!is_kept(&catalog, "acme", 0xab).await);
+    let puts = vec![named("acme", "h", 0xab, b"x"), put(handler("other"), None, Some(9))];
+    assert!(catalog.put(puts, vec![]).await.unwrap().is_err());
+    assert!(!is_kept(&catalog, "acme", 0xab).await);
+}
+
+pub(crate) async fn components_that_nothing_names_are_swept(catalog: Subject) {
+    let unnamed = Put {
+        document: Some("{}".to_owned()),
+        // A tenant's document names no component, and a change of it sweeps nothing.
+        key: key(RecordKind::Tenant, "acme", ""),
+        ..named("acme", "", 0xab, b"x")
+    };
+    must(&catalog, vec![unnamed, named("globex", "h", 0xcd, b"y")]).await;
+    assert!(is_kept(&catalog, "acme", 0xab).await);
+    assert_eq!(catalog.tidy_up().await.unwrap(), 1);
+    assert!(!is_kept(&catalog, "acme", 0xab).await);
+    assert!(is_kept(&catalog, "globex", 0xcd).await);
 }
 
 pub(crate) async fn the_audit_log_is_read_from_its_end(catalog: Subject) {

@@ -1,9 +1,11 @@
 //! The catalog in the same database: what operators have decided.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Row;
 
 use super::super::StoreError;
-use super::super::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
+use super::super::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
 use super::PostgresStore;
 use super::fault::Fault;
 use super::once::{Number, Stopped, Work, begin};
@@ -22,7 +24,10 @@ const AUDIT: &str = "INSERT INTO audit (at_ms, actor, tenant, action, detail) VA
 const ADVANCE: &str = "UPDATE catalog_head SET revision = $1";
 const PUT_COMPONENT: &str = "INSERT INTO components (tenant, sha256, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 const COMPONENT: &str = "SELECT bytes FROM components WHERE tenant = $1 AND sha256 = $2";
-const REMOVE_COMPONENT: &str = "DELETE FROM components WHERE tenant = $1 AND sha256 = $2";
+/// Removes the components that no handler's document names: of a tenant or of all.
+const SWEEP: &str = "DELETE FROM components c WHERE ($1::text IS NULL OR c.tenant = $1) AND NOT EXISTS (
+    SELECT 1 FROM catalog d WHERE d.kind = 'handler' AND d.tenant = c.tenant
+    AND position(encode(c.sha256, 'hex') in d.document) > 0) RETURNING 1";
 const ENTRIES: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audit
     WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) ORDER BY id DESC LIMIT $3";
 
@@ -49,7 +54,13 @@ impl Work for Change {
             .next()
             .ok_or_else(|| wrong("no row in catalog_head"))?;
         let mut last: i64 = get(head, 0)?;
-        for Put { key, document, expect } in &self.puts {
+        for Put {
+            key,
+            document,
+            expect,
+            component,
+        } in &self.puts
+        {
             let kind = key.kind.as_str();
             let look = Step::Run(LOOK, vec![&kind, &key.tenant, &key.name]);
             let found = session.flight(vec![look]).await?.pop().unwrap_or_default();
@@ -69,6 +80,15 @@ impl Work for Change {
             last += 1;
             let put = Step::Run(PUT, vec![&kind, &key.tenant, &key.name, document, &last]);
             session.flight(vec![put]).await?;
+            if let Some(Component { sha256, bytes }) = component {
+                let sha256 = &sha256[..];
+                let keep = Step::Run(PUT_COMPONENT, vec![&key.tenant, &sha256, bytes]);
+                session.flight(vec![keep]).await?;
+            }
+        }
+        let handlers = self.puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
+        for tenant in handlers.map(|put| put.key.tenant.as_str()).collect::<BTreeSet<_>>() {
+            session.flight(vec![Step::Run(SWEEP, vec![&tenant])]).await?;
         }
         let times: Vec<i64> = self.audit.iter().map(|entry| entry.at_ms.cast_signed()).collect();
         let entries = self.audit.iter().zip(&times).map(|(entry, at_ms)| {
@@ -89,6 +109,30 @@ impl Work for Change {
             Err(fault) => Err(Stopped {
                 fault,
                 decided: Some(Ok(last.cast_unsigned())),
+            }),
+        }
+    }
+}
+
+/// Every component that nothing names, removed while no catalog changes.
+struct Sweep;
+
+#[async_trait::async_trait]
+impl Work for Sweep {
+    type Output = u64;
+
+    async fn run(&mut self, session: &Session, number: &Number) -> Result<u64, Stopped<u64>> {
+        let number = number.bytes();
+        let everybody: Option<&str> = None;
+        let mut steps = begin(&number);
+        steps.push(Step::Run(LOCK, vec![]));
+        steps.push(Step::Run(SWEEP, vec![&everybody]));
+        let removed = session.flight(steps).await?.pop().unwrap_or_default().len() as u64;
+        match session.flight(vec![Step::Plain("COMMIT")]).await {
+            Ok(_) => Ok(removed),
+            Err(fault) => Err(Stopped {
+                fault,
+                decided: Some(removed),
             }),
         }
     }
@@ -136,19 +180,13 @@ impl Catalog for PostgresStore {
         self.carried_out(Change { puts, audit }).await
     }
 
-    async fn put_component(&self, tenant: &str, sha256: [u8; 32], bytes: Vec<u8>) -> Result<(), StoreError> {
-        self.link.query(PUT_COMPONENT, &[&tenant, &&sha256[..], &bytes]).await?;
-        Ok(())
-    }
-
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         let rows = self.link.query(COMPONENT, &[&tenant, &&sha256[..]]).await?;
         Ok(rows.first().map(|row| get(row, 0)).transpose()?)
     }
 
-    async fn remove_component(&self, tenant: &str, sha256: [u8; 32]) -> Result<(), StoreError> {
-        self.link.query(REMOVE_COMPONENT, &[&tenant, &&sha256[..]]).await?;
-        Ok(())
+    async fn tidy_up(&self) -> Result<u64, StoreError> {
+        self.carried_out(Sweep).await
     }
 
     async fn audit(

@@ -1,10 +1,12 @@
 //! The catalog in the same file: what operators have decided.
 
+use std::collections::BTreeSet;
+
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, TransactionBehavior, params};
 
 use super::super::StoreError;
-use super::super::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
+use super::super::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
 use super::{SqliteStore, fault};
 
 fn revision(db: &Connection) -> Result<u64> {
@@ -32,7 +34,13 @@ fn record(row: &Row<'_>) -> Result<Record> {
 fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::result::Result<u64, Conflict>> {
     let batch = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
     let mut last = revision(&batch)?;
-    for Put { key, document, expect } in puts {
+    for Put {
+        key,
+        document,
+        expect,
+        component,
+    } in puts
+    {
         let (kind, tenant, name) = (key.kind.as_str(), &key.tenant, &key.name);
         let known: Option<(i64, bool)> = batch
             .prepare_cached(
@@ -58,6 +66,17 @@ fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::resul
                  revision = excluded.revision",
             )?
             .execute(params![kind, tenant, name, document, last.cast_signed()])?;
+        if let Some(Component { sha256, bytes }) = component {
+            batch
+                .prepare_cached(
+                    "INSERT INTO components (tenant, sha256, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                )?
+                .execute(params![tenant, sha256, bytes])?;
+        }
+    }
+    let handlers = puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
+    for tenant in handlers.map(|put| put.key.tenant.as_str()).collect::<BTreeSet<_>>() {
+        sweep(&batch, Some(tenant))?;
     }
     for entry in audit {
         batch
@@ -72,6 +91,18 @@ fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::resul
     }
     batch.commit()?;
     Ok(Ok(last))
+}
+
+/// Removes the components that no handler's document names: of a tenant or of all.
+fn sweep(db: &Connection, tenant: Option<&str>) -> Result<u64> {
+    let removed = db
+        .prepare_cached(
+            "DELETE FROM components WHERE (?1 IS NULL OR tenant = ?1) AND NOT EXISTS (
+               SELECT 1 FROM catalog d WHERE d.kind = 'handler' AND d.tenant = components.tenant
+               AND instr(d.document, lower(hex(components.sha256))) > 0)",
+        )?
+        .execute([tenant])?;
+    Ok(removed as u64)
 }
 
 fn audit(db: &Connection, tenant: Option<&str>, before: Option<u64>, limit: u32) -> Result<Vec<AuditEntry>> {
@@ -114,20 +145,6 @@ impl Catalog for SqliteStore {
         self.run(move |writer| put(&writer.db, &puts, &audit)).await
     }
 
-    async fn put_component(&self, tenant: &str, sha256: [u8; 32], bytes: Vec<u8>) -> Result<(), StoreError> {
-        let tenant = tenant.to_owned();
-        self.run(move |writer| {
-            writer
-                .db
-                .prepare_cached(
-                    "INSERT INTO components (tenant, sha256, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-                )?
-                .execute(params![tenant, sha256, bytes])?;
-            Ok(())
-        })
-        .await
-    }
-
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
         let tenant = tenant.to_owned();
         self.read(move |db| {
@@ -138,14 +155,14 @@ impl Catalog for SqliteStore {
         .await
     }
 
-    async fn remove_component(&self, tenant: &str, sha256: [u8; 32]) -> Result<(), StoreError> {
-        let tenant = tenant.to_owned();
-        self.run(move |writer| {
-            writer
-                .db
-                .prepare_cached("DELETE FROM components WHERE tenant = ?1 AND sha256 = ?2")?
-                .execute(params![tenant, sha256])?;
-            Ok(())
+    async fn tidy_up(&self) -> Result<u64, StoreError> {
+        self.run(|writer| {
+            // All but the last change, which has the number that the next one goes on from.
+            writer.db.execute(
+                "DELETE FROM catalog WHERE document IS NULL AND revision < (SELECT max(revision) FROM catalog)",
+                [],
+            )?;
+            sweep(&writer.db, None)
         })
         .await
     }

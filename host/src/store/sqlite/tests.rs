@@ -38,6 +38,40 @@ async fn empty_catalog() -> (Arc<dyn super::super::catalog::Catalog>, TempDir) {
 
 super::super::conformance::catalog_tests_of!(empty_catalog);
 
+#[tokio::test]
+async fn marks_of_removed_documents_go_at_the_start_and_numbers_go_on() {
+    use super::super::catalog::{Catalog as _, Put, RecordKey, RecordKind};
+    let (_dir, path) = home();
+    let store = SqliteStore::open(&path).unwrap();
+    let put = async |name: &str, document: Option<&str>| {
+        let put = Put {
+            key: RecordKey {
+                kind: RecordKind::Revocation,
+                tenant: "acme".to_owned(),
+                name: name.to_owned(),
+            },
+            document: document.map(str::to_owned),
+            expect: None,
+            component: None,
+        };
+        store.put(vec![put], vec![]).await.unwrap().unwrap()
+    };
+    put("a", Some("{}")).await;
+    put("a", None).await;
+    put("b", Some("{}")).await;
+    put("c", None).await;
+    store.tidy_up().await.unwrap();
+    let left: Vec<u64> = store
+        .changes(0)
+        .await
+        .unwrap()
+        .iter()
+        .map(|record| record.revision)
+        .collect();
+    assert_eq!(left, [3, 4], "what is there, and the last number");
+    assert_eq!(put("a", Some("{}")).await, 5);
+}
+
 fn acme() -> TenantId {
     TenantId::assume_verified("acme").unwrap()
 }

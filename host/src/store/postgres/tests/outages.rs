@@ -162,6 +162,7 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
         },
         document: Some("{}".to_owned()),
         expect: Some(n),
+        component: None,
     };
     for n in 0..8 {
         assert_eq!(store.put(vec![record(n)], vec![]).await.unwrap(), Ok(n + 1));

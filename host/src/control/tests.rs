@@ -1,0 +1,241 @@
+//! What becomes of decisions, with a catalog that can be made to fail or to wait.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod deploys;
+mod tenants;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+
+use super::document::{HandlerDocument, TenantDocument, VersionDocument};
+use super::view::HandlerView;
+use super::*;
+use crate::commit::Committer;
+use crate::dispatch::Services;
+use crate::logs::LogHub;
+use crate::sandbox::{EngineLimits, Handler, Interface, hex};
+use crate::socket::ServerLimits;
+use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
+use crate::store::memory::{MemoryCatalog, MemoryStore};
+use crate::store::{StoreError, Unit};
+
+/// A catalog whose components cannot be read, or only one at a time for each permit.
+struct Catalogue {
+    kept: MemoryCatalog,
+    broken: AtomicBool,
+    /// Reads of components, and changes, that may go on.
+    reads: Semaphore,
+    puts: Semaphore,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self {
+            kept: MemoryCatalog::new(),
+            broken: AtomicBool::new(false),
+            reads: Semaphore::new(1000),
+            puts: Semaphore::new(1000),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Catalog for Catalogue {
+    async fn revision(&self) -> Result<u64, StoreError> {
+        self.kept.revision().await
+    }
+
+    async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
+        self.kept.changes(after).await
+    }
+
+    async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
+        self.puts.acquire().await.unwrap().forget();
+        self.kept.put(puts, audit).await
+    }
+
+    async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reads.acquire().await.unwrap().forget();
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable(anyhow::anyhow!("the disk is away")));
+        }
+        self.kept.component(tenant, sha256).await
+    }
+
+    async fn tidy_up(&self) -> Result<u64, StoreError> {
+        self.kept.tidy_up().await
+    }
+
+    async fn audit(
+        &self,
+        tenant: Option<&str>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        self.kept.audit(tenant, before, limit).await
+    }
+}
+
+/// A node, as far as decisions concern it.
+struct Node {
+    control: Arc<Control>,
+    catalog: Arc<Catalogue>,
+    store: Arc<MemoryStore>,
+    actor: Actor,
+}
+
+impl Node {
+    fn start(catalog: &Arc<Catalogue>) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let store = Arc::new(MemoryStore::new());
+        let services = Arc::new(Services {
+            committer: Committer::start(store.clone(), metrics.clone(), 16).0,
+            store: store.clone(),
+            metrics: metrics.clone(),
+            logs: LogHub::default(),
+            chance: Arc::new(SystemChance),
+            draining: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+        });
+        let limits = ServerLimits {
+            packet: 1024,
+            outbound_packets: 16,
+            outbound_bytes: 1024,
+            write_stall: Duration::from_secs(1),
+            connections: 10,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(45),
+        };
+        let engine = EngineLimits {
+            instances: 4,
+            ..EngineLimits::default()
+        };
+        let control = Control::new(Parts {
+            catalog: catalog.clone(),
+            store: store.clone(),
+            sandbox: Arc::new(Sandbox::new(engine).unwrap()),
+            server: Arc::new(Server::attach(Default::default(), services, limits).1),
+            metrics,
+            fleet: None,
+            defaults: TenantDefaults::default(),
+            deploy: Deploy {
+                failure_percent: 2,
+                failures: 5,
+                window: Duration::from_secs(10),
+            },
+        });
+        Self {
+            control,
+            catalog: catalog.clone(),
+            store,
+            actor: Actor("ops".into()),
+        }
+    }
+
+    /// One that serves `acme`.
+    async fn with_acme() -> Self {
+        let node = Self::start(&Arc::default());
+        node.create("acme").await.unwrap();
+        node
+    }
+
+    async fn create(&self, name: &str) -> Answer<view::TenantView> {
+        self.control.create_tenant(&self.actor, name, configuration()).await
+    }
+
+    async fn deploy(&self, handler: &str, component: &'static [u8], settings: Option<&str>) -> Answer<HandlerView> {
+        let deployment = Deployment {
+            handler: handler.to_owned(),
+            component: component.into(),
+            canary: None,
+            note: None,
+            settings: settings.map(|value| [("k".to_owned(), value.to_owned())].into()),
+            isolation: None,
+        };
+        self.control.deploy(&self.actor, "acme", deployment, |_| {}).await
+    }
+
+    /// Decides as another node would.
+    async fn decided_elsewhere(&self, kind: RecordKind, name: &str, document: &impl serde::Serialize) {
+        let component = (kind == RecordKind::Handler).then(|| Component {
+            sha256: Sha256::digest(message()).into(),
+            bytes: message().to_vec(),
+        });
+        let put = Put {
+            key: RecordKey {
+                kind,
+                tenant: "acme".to_owned(),
+                name: name.to_owned(),
+            },
+            document: Some(serde_json::to_string(document).unwrap()),
+            expect: None,
+            component,
+        };
+        self.catalog.put(vec![put], vec![]).await.unwrap().unwrap();
+    }
+
+    async fn view(&self, handler: &str) -> HandlerView {
+        let all = self.control.handlers("acme").await.unwrap();
+        all.into_iter().find(|view| view.name == handler).unwrap()
+    }
+
+    async fn acme(&self) -> Arc<Tenant> {
+        self.control.state.lock().await.live("acme").unwrap().tenant.clone()
+    }
+
+    /// Who handles messages: the name and version.
+    async fn messages(&self) -> Option<(String, u64)> {
+        let routes = self.acme().await.routes();
+        let handler = routes.get(Interface::Message)?;
+        Some((handler.info().name.to_string(), handler.info().version))
+    }
+}
+
+fn message() -> &'static [u8] {
+    shipped("message").unwrap()
+}
+
+fn configuration() -> Value {
+    json!({ "auth": { "keys": [{ "algorithm": "HS256", "secret": "a secret for tests only, longer than 32 bytes" }] } })
+}
+
+/// Versions 1 to `last` of the shipped message handler, the last one active.
+fn document(last: u64) -> HandlerDocument {
+    let version = |version| VersionDocument {
+        version,
+        sha256: hex(&Sha256::digest(message())),
+        size: message().len() as u64,
+        events: vec!["message".to_owned()],
+        deployed_at: 0,
+        deployed_by: "elsewhere".to_owned(),
+        note: None,
+        failed: None,
+        settings: BTreeMap::new(),
+        isolation: crate::capability::Isolation::Fresh,
+    };
+    HandlerDocument {
+        versions: (1..=last).map(version).collect(),
+        active: Some(last),
+        last,
+        ..HandlerDocument::default()
+    }
+}
+
+/// Lets everything that is ready go on until the condition holds.
+async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+}
