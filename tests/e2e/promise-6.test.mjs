@@ -125,3 +125,20 @@ test('6. Contained: what handlers log is limited, and what is left out is counte
     return /lines=\d+.*were left out|were left out.*lines=\d+/.test(other.log);
   }, 'being told');
 });
+
+test('6. Contained: what is sent without waiting for answers costs no more processor time than the budget has', async () => {
+  const COUNT = 200;
+  const other = await startServer({
+    handlers: { event: guest('hostile') },
+    config: { quota: { guest_cpu: '50ms', instances: 2 }, sandbox: { guest_time: '50ms' } },
+  });
+  const client = await connect(other, 'hasty');
+  const began = performance.now();
+  const answers = await Promise.all(Array.from({ length: COUNT }, () => client.ask('nothing-then-loop', {})));
+  const seconds = (performance.now() - began) / 1000;
+  const limited = answers.filter(({ error }) => error.code === 'rate-limited');
+  const ran = COUNT - limited.length;
+  // Two seconds' worth is saved up, one event may overdraw it, and a second gives one event more.
+  assert.ok(ran >= 1 && ran <= 2 + 1 + 1 + Math.ceil(seconds), `${ran} ran in ${seconds} s`);
+  for (const answer of limited) assertLimited(answer, 'rate-limited');
+});

@@ -21,7 +21,7 @@ pub(super) async fn find(
 }
 
 /// Send an event to the clients of rooms and users, on all nodes and Node servers. It counts as one of the tenant's
-/// events; it is not kept, but its name and who got it are in the audit log.
+/// events; it is not kept.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/emit", params(("tenant" = String, Path)), request_body = EmitRequest, responses((status = 204), (status = "default", body = Problem)))]
 pub(super) async fn emit(
     caller: Caller,
@@ -29,7 +29,7 @@ pub(super) async fn emit(
     body: Sent<EmitRequest>,
 ) -> Result<StatusCode, Problem> {
     caller.of(&tenant)?;
-    caller.control.emit(&caller.actor, &tenant, &sent(body)?).await?;
+    caller.control.emit(&tenant, &sent(body)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -53,7 +53,5 @@ pub(super) async fn server_emit(
     body: Sent<ServerEmitRequest>,
 ) -> Answer<ServerAnswers> {
     caller.of(&tenant)?;
-    Ok(Json(
-        caller.control.server_emit(&caller.actor, &tenant, &sent(body)?).await?,
-    ))
+    Ok(Json(caller.control.server_emit(&tenant, &sent(body)?).await?))
 }

@@ -34,7 +34,7 @@ impl Call {
     /// Sends an event.
     ///
     /// # Errors
-    /// Malformed, or the allowance is used up.
+    /// Malformed, larger than `sandbox.emit`, or the allowance is used up.
     pub fn emit(
         &mut self,
         to: AudienceRequest,
@@ -48,6 +48,14 @@ impl Call {
             AudienceRequest::User(user) => Audience::User(user_id(&user)?),
             AudienceRequest::Sender => Audience::Sender,
         };
+        // Each of its clients may have many of them waiting.
+        if attachments
+            .iter()
+            .fold(arguments.len(), |sum, bytes| sum.saturating_add(bytes.len()))
+            > self.limits.emit
+        {
+            return Err(Fault::TooLarge);
+        }
         let packet = Packet::new(event, arguments, attachments, self.limits.event_name)?;
         let bytes = packet.text.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>();
         self.add(Effect::Emit { to, packet }, bytes)

@@ -64,6 +64,8 @@ pub struct CallLimits {
     pub client_id: usize,
     /// Bytes of an event name.
     pub event_name: usize,
+    /// Bytes of an event that it emits, attachments included.
+    pub emit: usize,
     /// Messages of a history page.
     pub history_page_max: u32,
     /// Users of one presence request.
@@ -85,11 +87,12 @@ impl Default for CallLimits {
             metadata: 4 * 1024,
             client_id: 128,
             event_name: 128,
+            emit: 128 * 1024,
             history_page_max: 200,
             presence_users: 200,
             rooms_per_connection: 256,
             effects: 256,
-            output: 1024 * 1024,
+            output: 256 * 1024,
             log_bytes: 8 * 1024,
         }
     }

@@ -112,8 +112,10 @@ pub struct Fleet {
 }
 
 /// What a hall has used and nobody has been charged for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Used {
+    /// Bytes that may go out in a second.
+    rate: AtomicU64,
     /// Nanoseconds of processor time.
     cpu: AtomicU64,
     /// Bytes for clients, each client's counted.
@@ -138,7 +140,11 @@ impl Hall {
     pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let in_fleet = fleet.is_some();
-        let used = Arc::new(Used::default());
+        let used = Arc::new(Used {
+            rate: AtomicU64::new(u64::MAX),
+            cpu: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        });
         let charged = used.clone();
         let task = async move {
             let bytes = charged.clone();
@@ -169,6 +175,11 @@ impl Hall {
     #[must_use]
     pub fn is_in_fleet(&self) -> bool {
         self.in_fleet
+    }
+
+    /// How many bytes may go out to clients in a second, each client's counted; as many as there are until it is said.
+    pub fn set_outbound(&self, bytes_per_second: u64) {
+        self.used.rate.store(bytes_per_second, Ordering::Relaxed);
     }
 
     /// What the hall has used since this was asked last: processor time, and bytes for clients.

@@ -1,6 +1,7 @@
 //! Who is in which room on this node.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::connection::{Connection, Outgoing};
@@ -144,17 +145,24 @@ impl Rooms {
         connection.exit(room);
     }
 
-    /// Sends to everybody in the room but `except`; `seq` when it is a message. For a node that is alone.
+    /// Sends to this part of the room's members but `except`; `seq` when it is a message. Whether there are others
+    /// behind that part. For a node that is alone.
     pub(super) fn send(
         &mut self,
         room: &RoomId,
+        part: Range<usize>,
         seq: Option<u64>,
         except: Option<&Arc<Connection>>,
         outgoing: &Outgoing,
-    ) {
-        if let Some(room) = self.rooms.get_mut(room) {
-            self.sent += send(&mut room.members, &Due { seq, except, outgoing });
+    ) -> bool {
+        let Some(Room { members, .. }) = self.rooms.get_mut(room) else {
+            return false;
+        };
+        let count = members.len();
+        if let Some(part) = members.get_mut(part.start..part.end.min(count)) {
+            self.sent += send(part, &Due { seq, except, outgoing });
         }
+        part.end < count
     }
 
     /// A message of a room, from wherever: the members get it when it is its turn.

@@ -194,11 +194,13 @@ section! {
     /// Effects: messages, writes, emits and the like.
     effects: usize = 256, Count(1, 10_000);
     /// Bytes of all effects and the reply.
-    output: usize = "1MiB", Size(KIB, 64 * MIB);
+    output: usize = "256KiB", Size(KIB, 64 * MIB);
     /// Bytes of log text; what is longer is cut.
     log_bytes: usize = "8KiB", Size(0, MIB);
     /// Bytes that the handler passes to the host in one call.
     transfer: usize = "2MiB", Size(64 * KIB, 256 * MIB);
+    /// Bytes of one event that the handler emits, attachments included.
+    emit: usize = "128KiB", Size(KIB, 16 * MIB);
     /// HTTP requests, where a grant lets the handler send any. Those that no grant covers count too.
     http_requests: usize = 8, Count(1, 1000);
     /// Bytes of the bodies of all its HTTP requests and responses.

@@ -54,6 +54,7 @@ fn call_limits(limits: &Limits, sandbox: &Sandbox) -> CallLimits {
         metadata: limits.metadata,
         client_id: limits.client_id,
         event_name: limits.event_name,
+        emit: sandbox.emit,
         history_page_max: u32::try_from(limits.history_page_max).unwrap_or(u32::MAX),
         presence_users: limits.presence_users,
         rooms_per_connection: limits.rooms_per_connection,

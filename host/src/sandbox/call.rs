@@ -153,11 +153,7 @@ impl Handler {
         let handled = match tokio::time::timeout(limits.wall_time, run).await {
             Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
             Err(_) => Err(Trap {
-                kind: if seated.guest.store.data().meter.held_up {
-                    TrapKind::HostTime
-                } else {
-                    TrapKind::WallTime
-                },
+                kind: too_late(&seated.guest.store.data().meter, &spending, limits),
                 detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
             }),
         };
@@ -293,6 +289,16 @@ impl Handler {
                 ..Usage::default()
             },
         }
+    }
+}
+
+/// Whose doing it was that an event took too long. One that was busy for a good part of the time has itself to blame.
+fn too_late(meter: &Meter, spending: &Spending, limits: &GuestLimits) -> TrapKind {
+    let busy = spending.so_far().saturating_mul(10) >= limits.wall_time;
+    if meter.held_up && !busy {
+        TrapKind::HostTime
+    } else {
+        TrapKind::WallTime
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// An event that uses so much processor time is a long one.
-pub(super) const LONG: Duration = Duration::from_micros(100);
+pub(super) const LONG: Duration = Duration::from_micros(50);
 /// Long events may use one part in so many of a processor before the version counts as one that runs long.
 const SHARE: u32 = 10;
 /// What is forgiven: so much on top of that share, for the odd event that is long.

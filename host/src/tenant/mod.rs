@@ -80,6 +80,7 @@ impl Tenant {
     #[must_use]
     pub fn new(settings: Settings, hall: Hall, metrics: TenantMetrics, routes: Routes, runs: Runs) -> Self {
         metrics.limits(settings.quota.shown());
+        hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
         Self {
             id: settings.authenticator.tenant().clone(),
             hall,
@@ -114,6 +115,7 @@ impl Tenant {
     /// Replaces its keys and limits: what begins from now on sees the new ones. Budgets begin anew.
     pub fn set_settings(&self, settings: Settings) {
         self.metrics.limits(settings.quota.shown());
+        self.hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
         self.settings.store(Arc::new(settings));
     }
 

@@ -226,6 +226,11 @@ impl TestHost {
         self.world.store.set_down(down);
     }
 
+    /// Lets the store answer nothing any more, or answer again, as one does that cannot be reached.
+    pub fn store_silent(&mut self, silent: bool) {
+        self.world.store.set_silent(silent);
+    }
+
     /// Moves the clock on.
     pub fn advance(&mut self, by: Duration) {
         self.now_ms = self

@@ -11,6 +11,8 @@ use parlance::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, U
 pub(crate) struct TestStore {
     inner: MemoryStore,
     down: AtomicBool,
+    /// It answers nothing.
+    silent: AtomicBool,
 }
 
 impl TestStore {
@@ -18,7 +20,14 @@ impl TestStore {
         self.down.store(down, Ordering::Relaxed);
     }
 
-    fn up(&self) -> Result<&MemoryStore, StoreError> {
+    pub(crate) fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    async fn up(&self) -> Result<&MemoryStore, StoreError> {
+        if self.silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         if self.down.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable(anyhow!("the test has taken the store down")));
         }
@@ -29,38 +38,38 @@ impl TestStore {
 #[async_trait::async_trait]
 impl Store for TestStore {
     async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
-        self.up()?.commit(units).await
+        self.up().await?.commit(units).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        self.up()?.message(tenant, id).await
+        self.up().await?.message(tenant, id).await
     }
 
     async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
-        self.up()?.history(tenant, room, range).await
+        self.up().await?.history(tenant, room, range).await
     }
 
     async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        self.up()?.last_seq(tenant, room).await
+        self.up().await?.last_seq(tenant, room).await
     }
 
     async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        self.up()?.last_seqs(tenant, rooms).await
+        self.up().await?.last_seqs(tenant, rooms).await
     }
 
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
-        self.up()?.usage(tenant).await
+        self.up().await?.usage(tenant).await
     }
 
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        self.up()?.delete_data(tenant).await
+        self.up().await?.delete_data(tenant).await
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.up()?.kv_get(tenant, key, now).await
+        self.up().await?.kv_get(tenant, key, now).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.up()?.ping().await
+        self.up().await?.ping().await
     }
 }

@@ -117,6 +117,7 @@ pub(super) async fn run(
         }),
         used,
         slice: Slice::new(),
+        sends_at: std::time::Instant::now(),
     };
     let mut timer = std::pin::pin!(sleep_until(Instant::now()));
     loop {

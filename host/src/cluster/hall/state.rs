@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -19,6 +20,11 @@ use crate::metrics::Metrics;
 use crate::store::Written;
 use crate::turns::Slice;
 
+/// How much may go out at once, as the time in which that much may go out.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// Bytes that are sent before others have a turn.
+const PART: usize = 256 * 1024;
+
 /// Everything of a hall; its task owns it.
 pub(super) struct State {
     pub(super) rooms: Rooms,
@@ -30,6 +36,8 @@ pub(super) struct State {
     pub(super) used: Arc<Used>,
     /// Until when it works before others have a turn.
     pub(super) slice: Slice,
+    /// When what was sent would have gone out at the rate that is allowed.
+    pub(super) sends_at: Instant,
 }
 
 impl State {
@@ -41,6 +49,7 @@ impl State {
             others: None,
             used,
             slice: Slice::new(),
+            sends_at: Instant::now(),
         }
     }
 
@@ -88,15 +97,35 @@ impl State {
         self.metrics
             .rooms
             .set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
-        self.charge();
-        self.slice.share().await;
+        self.pace().await;
     }
 
-    /// Notes what was sent.
-    fn charge(&mut self) {
+    /// Notes what was sent, and waits when that was more than may go out: what comes next waits for it, and with it
+    /// whoever caused it. Lets others have a turn in any case.
+    pub(super) async fn pace(&mut self) {
         let bytes = self.rooms.take_sent();
         if bytes > 0 {
             self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
+            let rate = self.used.rate.load(Ordering::Relaxed).max(1);
+            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            let now = Instant::now();
+            let earliest = now.checked_sub(AT_ONCE).unwrap_or(now);
+            self.sends_at = self.sends_at.max(earliest) + takes;
+            if self.sends_at > now {
+                tokio::time::sleep_until(self.sends_at.into()).await;
+            }
+        }
+        self.slice.share().await;
+    }
+
+    /// Sends to everybody in a room but `except`, some at a time; `seq` when it is a message. For a node that is alone.
+    async fn send(&mut self, room: &RoomId, seq: Option<u64>, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+        let part = (PART / outgoing.len().max(1)).max(1);
+        let mut from = 0;
+        // Nobody else can come in or go meanwhile: that is done by this task.
+        while self.rooms.send(room, from..from + part, seq, except, outgoing) {
+            from += part;
+            self.pace().await;
         }
     }
 
@@ -120,8 +149,9 @@ impl State {
                 let mut first_post = None;
                 for effect in effects {
                     let written = if effect.is_durable() { written.next() } else { None };
-                    self.apply(&connection, effect, written, held_room.as_ref(), at_ms, &mut first_post);
-                    self.slice.share().await;
+                    self.apply(&connection, effect, written, held_room.as_ref(), at_ms, &mut first_post)
+                        .await;
+                    self.pace().await;
                 }
                 for (room, last) in floors {
                     self.begin(&room, Some(last));
@@ -143,7 +173,7 @@ impl State {
         connection.settle();
     }
 
-    fn apply(
+    async fn apply(
         &mut self,
         connection: &Arc<Connection>,
         effect: Effect,
@@ -170,19 +200,19 @@ impl State {
                     // Where the first attempt was committed and nobody heard of that, the room has a gap.
                     self.hint(&draft.room, seq);
                 } else {
-                    self.post(&draft.room, seq, &wire::new_message(&draft, seq));
+                    self.post(&draft.room, seq, &wire::new_message(&draft, seq)).await;
                 }
             }
             (Effect::MarkRead { id, room }, Some(Written::Read { at, first: true })) => {
                 let identity = connection.identity.load();
                 let outgoing = wire::message_read(id, &room, identity.user(), at);
-                self.tell(&room, None, &outgoing);
+                self.tell(&room, None, &outgoing).await;
             }
             (Effect::Emit { to, packet }, _) => {
                 let outgoing = Outgoing::Event(packet);
                 match to {
-                    Audience::Room(room) => self.tell(&room, None, &outgoing),
-                    Audience::OthersInRoom(room) => self.tell(&room, Some(connection), &outgoing),
+                    Audience::Room(room) => self.tell(&room, None, &outgoing).await,
+                    Audience::OthersInRoom(room) => self.tell(&room, Some(connection), &outgoing).await,
                     Audience::User(user) => self.tell_user(user, &outgoing),
                     Audience::Sender => {
                         self.rooms.count_sent(&outgoing, 1);
@@ -214,9 +244,9 @@ impl State {
     }
 
     /// A message that was committed here.
-    fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
+    async fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
         let Some(others) = &self.others else {
-            return self.rooms.send(room, Some(seq), None, outgoing);
+            return self.send(room, Some(seq), None, outgoing).await;
         };
         let gap = self.rooms.offer(room, seq, outgoing);
         if let Outgoing::Event(packet) = outgoing {
@@ -233,9 +263,9 @@ impl State {
     }
 
     /// Something for the members of a room, here and elsewhere. Whoever is excepted is here.
-    fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+    async fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
         let Some(others) = &self.others else {
-            return self.rooms.send(room, None, except, outgoing);
+            return self.send(room, None, except, outgoing).await;
         };
         self.rooms.follow(room, except, outgoing);
         others.say_to(Place::Room(room.as_str().into()), outgoing);

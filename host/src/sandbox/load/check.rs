@@ -22,7 +22,7 @@ pub(super) fn try_out(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &Gues
         let _running = sandbox.ticker.count();
         let mut store = sandbox.store(limits);
         let spending = Arc::new(Spending::default());
-        // `wait` gives it a thread of its own, so it needs no turn in the slow lane.
+        // `wait` gives it a thread of its own, so it is in nobody's way.
         let meter = &mut store.data_mut().meter;
         meter.begin(limits, spending.clone(), Arc::default(), Slice::new());
         let instantiate = polled(compiled.pre.instantiate_async(&mut store), &spending);

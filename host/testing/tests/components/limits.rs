@@ -33,6 +33,23 @@ fn an_event_has_so_much_output() {
 }
 
 #[test]
+fn an_emitted_event_has_its_size() {
+    // With the two quotes and the brackets around it.
+    let most = CallLimits::default().emit - 4;
+    let mut host = host();
+    let mut emit = |count: usize| {
+        host.dispatch(Event::custom(
+            "emit-huge",
+            &json!([{"count": count, "roomId": "general"}]),
+        ))
+    };
+    assert_eq!(emit(most).effects.len(), 1);
+    let refused = emit(most + 1);
+    assert_eq!(refused.reply["error"]["code"], "too-large");
+    assert!(refused.effects.is_empty());
+}
+
+#[test]
 fn keys_and_values_have_their_sizes() {
     assert_eq!(fault(&mut host(), "value", 64 * 1024), "conflict");
     assert_eq!(fault(&mut host(), "value", 64 * 1024 + 1), "too-large");

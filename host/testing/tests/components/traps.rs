@@ -35,7 +35,7 @@ fn stopped(host: &mut TestHost, end: &str, count: u32, kind: TrapKind) {
     outcome.assert_trapped(kind);
     let message = outcome.reply["error"]["message"].as_str().unwrap();
     let code = match kind {
-        TrapKind::GuestTime | TrapKind::WallTime => "timeout",
+        TrapKind::GuestTime | TrapKind::WallTime | TrapKind::HostTime => "timeout",
         _ => "handler-failed",
     };
     assert!(!message.contains("wasm"), "the cause is not for the client: {message}");
@@ -86,6 +86,19 @@ fn what_takes_too_long_ends_too() {
         ..GuestLimits::default()
     };
     stopped(&mut host().guest_limits(limits), "loop", 0, TrapKind::WallTime);
+}
+
+#[test]
+fn who_waits_for_the_store_for_too_long_is_not_to_blame() {
+    let mut host = host().guest_limits(GuestLimits {
+        wall_time: Duration::from_millis(50),
+        ..GuestLimits::default()
+    });
+    host.store_silent(true);
+    let outcome = host.dispatch(Event::custom("kv-get", &json!([{"key": "key"}])));
+    outcome.assert_trapped(TrapKind::HostTime);
+    assert!(!TrapKind::HostTime.is_the_versions());
+    assert_eq!(outcome.reply["error"]["code"], "timeout");
 }
 
 #[test]
