@@ -21,7 +21,10 @@ measure() {
 }
 measure tenants
 measure swaps
-measure attacks
+# Without the disk, whose own stalls would be most of what is seen, and with it.
+for data in /dev/shm "$TARGET"; do
+    "$TARGET/release/parlance-bench" attacks --data-dir "$data" --hostile "$PARLANCE_TEST_GUESTS/hostile.wasm"
+done
 if [ "$(nproc)" -gt 1 ]; then
     measure nodes taskset --cpu-list 1
 else

@@ -20,6 +20,7 @@ use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
 use crate::store::{Refusal, StorageQuota, Store, StoreError, Unit, Write, Written};
+use crate::turns::pause;
 use outage::Outage;
 use waiting::Waiting;
 
@@ -93,7 +94,7 @@ async fn run(store: Arc<dyn Store>, metrics: Arc<Metrics>, batch: usize, mut arr
 async fn gather(arrivals: &mut mpsc::UnboundedReceiver<Job>, waiting: &mut Waiting, batch: usize) {
     for _ in 0..ROUNDS {
         let before = waiting.len();
-        tokio::task::yield_now().await;
+        pause().await;
         while let Ok(job) = arrivals.try_recv() {
             waiting.push(job);
         }

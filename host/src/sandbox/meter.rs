@@ -8,7 +8,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 use super::call::CallState;
 use super::habit::{Habit, LONG};
 use super::spending::Spending;
-use crate::turns::Slice;
+use crate::turns::{Slice, pause};
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
@@ -198,7 +198,7 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
     let pause = async move {
         match slice {
             Some(slice) => slice.step_aside().await,
-            None => tokio::task::yield_now().await,
+            None => pause().await,
         }
     };
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause)))

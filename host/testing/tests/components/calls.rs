@@ -89,7 +89,7 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
         logs: Logs::with_allowance(allowed.log_bytes),
         limits: Arc::new(allowed),
     };
-    handler.call(input, call, limits).await
+    handler.call(input, call, limits, &parlance::turns::Slice::new()).await
 }
 
 #[track_caller]
