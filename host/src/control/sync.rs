@@ -138,14 +138,11 @@ impl State {
     fn follow(&mut self, name: &str, server: &Server) {
         let stored = self.known.tenant(name);
         match self.tenants.get(name) {
-            Some(live) if live.source == Source::File => {
-                if stored.is_some() {
-                    tracing::error!(
-                        tenant = name,
-                        "the tenant is in the configuration file and in the store; the file counts"
-                    );
-                }
-            }
+            Some(live) if live.source == Source::File && stored.is_some() => tracing::error!(
+                tenant = name,
+                "the tenant is in the configuration file and in the store; the file counts"
+            ),
+            Some(live) if live.source == Source::File => {}
             Some(live) => match stored.map(|stored| stored.document.suspended) {
                 None => {
                     let closing = server.close(&live.tenant, "the tenant was deleted");

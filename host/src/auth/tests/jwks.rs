@@ -180,7 +180,7 @@ async fn a_kid_may_be_given_twice_and_again() {
     assert!(!issuer.accepts(&mislabelled), "the key of another kid");
     // The kid is given to a new key: the old ones verify nothing any more.
     let fresh = Published::ed("same");
-    issuer.publish(set(&[fresh.jwk.clone()])).await;
+    issuer.publish(set(std::slice::from_ref(&fresh.jwk))).await;
     assert!(issuer.accepts(&fresh));
     assert!(!issuer.accepts(&one) && !issuer.accepts(&two));
 }
@@ -188,8 +188,8 @@ async fn a_kid_may_be_given_twice_and_again() {
 #[tokio::test]
 async fn a_file_has_a_largest_size_and_no_more_of_it_is_read() {
     let [good, late] = ["good", "late"].map(Published::ed);
-    let issuer = Issuer::of(&[good.jwk.clone()]).await;
-    let text = set(&[late.jwk.clone()]);
+    let issuer = Issuer::of(std::slice::from_ref(&good.jwk)).await;
+    let text = set(std::slice::from_ref(&late.jwk));
     let padded = |bytes: usize| text.clone() + &" ".repeat(bytes - text.len());
     issuer.publish(padded(SET_BYTES + 1)).await;
     assert!(issuer.accepts(&good) && !issuer.accepts(&late), "one byte more");
@@ -203,7 +203,7 @@ async fn a_file_has_a_largest_size_and_no_more_of_it_is_read() {
 #[tokio::test]
 async fn what_is_no_file_or_not_there_changes_nothing() {
     let good = Published::ed("good");
-    let issuer = Issuer::of(&[good.jwk.clone()]).await;
+    let issuer = Issuer::of(std::slice::from_ref(&good.jwk)).await;
     std::fs::remove_file(&issuer.file).unwrap();
     issuer.is_read_again().await;
     assert!(issuer.accepts(&good), "absent");
@@ -217,7 +217,7 @@ async fn what_is_no_file_or_not_there_changes_nothing() {
 #[tokio::test]
 async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
     let good = Published::ed("good");
-    let issuer = Issuer::of(&[good.jwk.clone()]).await;
+    let issuer = Issuer::of(std::slice::from_ref(&good.jwk)).await;
     std::fs::remove_file(&issuer.file).unwrap();
     let same = reading(&issuer.file);
     let mut slower = same.clone();
@@ -230,7 +230,7 @@ async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
         let renewed = issuer.authenticator.renewed(policy);
         assert_eq!(verdict(&renewed, &good), kept, "{:?}", policy.jwks);
         // And what has been kept is read again.
-        std::fs::write(&issuer.file, set(&[good.jwk.clone()])).unwrap();
+        std::fs::write(&issuer.file, set(std::slice::from_ref(&good.jwk))).unwrap();
         assert_eq!(renewed.verify_fresh(&good.token(), NOW).await.is_ok(), kept);
         std::fs::remove_file(&issuer.file).unwrap();
     }
@@ -243,7 +243,7 @@ async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
     let renewed = authenticator.renewed(&same);
     drop(authenticator);
     let fresh = Published::ed("fresh");
-    std::fs::write(&file, set(&[fresh.jwk.clone()])).unwrap();
+    std::fs::write(&file, set(std::slice::from_ref(&fresh.jwk))).unwrap();
     let issuer = Issuer {
         authenticator: renewed,
         file,
