@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::super::StoreError;
 use super::super::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
 
-/// See the [module](self).
+/// A catalog in memory, for tests: what it keeps is gone with it.
 #[derive(Debug, Default)]
 pub struct MemoryCatalog {
     kept: Mutex<Kept>,
