@@ -123,7 +123,9 @@ test('which server and which form can be said before a command of a command, and
     assert.equal(JSON.parse(stdout).name, 'after');
   }
   assert.ok(JSON.parse((await must('tenants', 'list', '--json')).stdout).some(({ name }) => name === 'after'));
-  assert.deepEqual(JSON.parse((await must('tenants', 'delete', 'after', '--json')).stdout), { deleted: 'after', data: false });
+  assert.deepEqual(JSON.parse((await must('tenants', 'delete', 'after', '--json')).stdout), {
+    deleted: 'after', data: false, dataBeingRemoved: false,
+  });
 });
 
 test('tokens are revoked by when they were issued, listed, and let in again', async () => {
