@@ -47,7 +47,6 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let (committer, committing) = Committer::start(store.clone(), metrics.clone(), config.commit.batch);
     let services = Arc::new(Services {
         committer,
-        store: store.clone(),
         metrics: metrics.clone(),
         logs: LogHub::default(),
         chance: Arc::new(SystemChance),

@@ -57,7 +57,7 @@ impl Call {
             return Err(Fault::TooLarge);
         }
         let packet = Packet::new(event, arguments, attachments, self.limits.event_name)?;
-        let bytes = packet.text.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>();
+        let bytes = packet.bytes();
         self.add(Effect::Emit { to, packet }, bytes)
     }
 }

@@ -41,6 +41,14 @@ pub struct Packet {
     pub attachments: Vec<Bytes>,
 }
 
+impl Packet {
+    /// Bytes of its text and of all attachments.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
 /// What a write weighs besides its bytes: a row and its places in indices.
 const WRITE: usize = 512;
 /// What any other effect weighs besides its bytes.
@@ -101,7 +109,7 @@ impl Effect {
         let own = match self {
             Self::Post(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
             Self::KvSet { value, .. } => value.len(),
-            Self::Emit { packet, .. } => packet.text.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>(),
+            Self::Emit { packet, .. } => packet.bytes(),
             Self::MarkRead { .. }
             | Self::KvDelete { .. }
             | Self::KvIncrement { .. }

@@ -33,7 +33,7 @@ impl Outgoing {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Event(packet) => packet.text.len() + packet.attachments.iter().map(Bytes::len).sum::<usize>(),
+            Self::Event(packet) => packet.bytes(),
             Self::Acknowledgement { text, .. } => text.len(),
         }
     }

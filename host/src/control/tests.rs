@@ -97,7 +97,6 @@ impl Node {
         let store = Arc::new(MemoryStore::new());
         let services = Arc::new(Services {
             committer: Committer::start(store.clone(), metrics.clone(), 16).0,
-            store: store.clone(),
             metrics: metrics.clone(),
             logs: LogHub::default(),
             chance: Arc::new(SystemChance),

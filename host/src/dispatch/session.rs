@@ -18,7 +18,6 @@ use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
-use crate::store::Store;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
 use crate::turns::Slice;
 
@@ -29,8 +28,6 @@ const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
 pub struct Services {
     /// Makes effects durable and visible.
     pub committer: Committer,
-    /// Answers reads.
-    pub store: Arc<dyn Store>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Shows what handlers log.

@@ -179,7 +179,7 @@ impl Sandbox {
 
     /// A store for one instance, with its limits armed and no event yet.
     pub(super) fn store(&self, limits: &GuestLimits) -> Store<CallState> {
-        let meter = Meter::new(limits, self.limits.tick);
+        let meter = Meter::new(limits);
         let mut store = Store::new(&self.engine, CallState::new(meter));
         store.limiter(|state| &mut state.meter);
         store.set_hostcall_fuel(limits.transfer);

@@ -13,7 +13,7 @@ use crate::turns::{Slice, pause};
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
 pub struct GuestLimits {
-    /// Processor time, counted in ticks of the engine.
+    /// Processor time, looked at once a tick of the engine.
     pub guest_time: Duration,
     /// Time from the first step to the last, waiting for the store included.
     pub wall_time: Duration,
@@ -60,9 +60,8 @@ pub(super) enum Stopped {
 /// What has been spent.
 #[derive(Debug)]
 pub(super) struct Meter {
-    ticks_left: u64,
     guest_time: Duration,
-    /// What the event has used; without it ticks are counted.
+    /// What the event has used.
     spending: Option<Arc<Spending>>,
     /// Told what the event uses, for the events to come.
     habit: Option<Arc<Habit>>,
@@ -79,13 +78,11 @@ pub(super) struct Meter {
     pub(super) held_up: bool,
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
     pub(super) memory_refused: bool,
-    tick: Duration,
 }
 
 impl Meter {
-    pub(super) fn new(limits: &GuestLimits, tick: Duration) -> Self {
+    pub(super) fn new(limits: &GuestLimits) -> Self {
         Self {
-            ticks_left: ticks(limits, tick),
             guest_time: limits.guest_time,
             spending: None,
             habit: None,
@@ -99,7 +96,6 @@ impl Meter {
             host_calls_max: limits.host_calls,
             held_up: false,
             memory_refused: false,
-            tick,
         }
     }
 
@@ -122,23 +118,15 @@ impl Meter {
 
     /// Whether the event's processor time is used up; called once a tick.
     fn is_out_of_time(&mut self) -> bool {
-        if let Some(spending) = &self.spending {
-            let used = spending.now();
-            self.note(used);
-            return used > self.guest_time;
-        }
-        match self.ticks_left.checked_sub(1) {
-            Some(left) => {
-                self.ticks_left = left;
-                false
-            }
-            None => true,
-        }
+        // Without an event there is no time to spend.
+        let Some(spending) = &self.spending else { return true };
+        let used = spending.now();
+        self.note(used);
+        used > self.guest_time
     }
 
     /// For the next event in the same instance, which keeps its memories.
     pub(super) fn renew(&mut self, limits: &GuestLimits) {
-        self.ticks_left = ticks(limits, self.tick);
         self.memory_max = limits.memory;
         self.peak_memory = self.memory;
         self.host_calls = 0;
@@ -175,11 +163,6 @@ impl Meter {
     fn has_called_too_often(&self) -> bool {
         self.host_calls > self.host_calls_max
     }
-}
-
-fn ticks(limits: &GuestLimits, tick: Duration) -> u64 {
-    let ticks = limits.guest_time.as_nanos().div_ceil(tick.as_nanos().max(1));
-    u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
 /// A tick has passed while the guest ran: let others run too, and stop it when its time is up.
