@@ -77,6 +77,7 @@ enum Mail {
         from_seq: u64,
         last_seq: Option<u64>,
         first: Option<Outgoing>,
+        done: oneshot::Sender<bool>,
     },
     Hold {
         connection: Arc<Connection>,
@@ -223,33 +224,31 @@ impl Hall {
     }
 
     /// Ends the waiting of a join that was held: `first` goes out, then what was held without messages up to
-    /// `from_seq`. `last_seq` is the room's last message as the answer says; `None` when it could not be read. Counts as
-    /// unsettled until then.
+    /// `from_seq`. `last_seq` is the room's last message as the answer says; `None` when it could not be read.
+    ///
+    /// `false` when others who came in at the same time were told of messages after `last_seq`, which do not come any
+    /// more: nothing has gone out, and the past is to be read again.
     ///
     /// # Errors
     /// When the hall is gone.
-    pub fn release(
+    pub async fn release(
         &self,
         connection: Arc<Connection>,
         room: RoomId,
         from_seq: u64,
         last_seq: Option<u64>,
         first: Option<Outgoing>,
-    ) -> Result<(), HallGone> {
-        // What comes next on this connection must not overtake the acknowledgement.
-        connection.begin();
-        let mail = Mail::Release {
-            connection: connection.clone(),
+    ) -> Result<bool, HallGone> {
+        let (done, wait) = oneshot::channel();
+        self.post(Mail::Release {
+            connection,
             room,
             from_seq,
             last_seq,
             first,
-        };
-        let posted = self.post(mail);
-        if posted.is_err() {
-            connection.settle();
-        }
-        posted
+            done,
+        })?;
+        wait.await.map_err(|_| HallGone)
     }
 
     /// Holds back what the room gets from a connection that is in it, until it is released.

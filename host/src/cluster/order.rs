@@ -39,6 +39,8 @@ struct Waiting {
 pub(super) struct Order {
     /// The next to be delivered. `None` until it is known where the first member came in.
     next: Option<u64>,
+    /// Up to here nothing was delivered: the first member was told of it. 0 until that is known.
+    floor: u64,
     /// Never the next one.
     pending: BTreeMap<u64, Waiting>,
     /// Packets behind those, and bytes of those, in all.
@@ -113,6 +115,7 @@ impl Order {
         self.last = self.last.max(last);
         if self.next.is_none() {
             self.next = Some(last + 1);
+            self.floor = last;
             while let Some(first) = self.pending.first_entry()
                 && *first.key() <= last
             {
@@ -126,6 +129,11 @@ impl Order {
     /// There is a message with this number.
     pub(super) fn heard_of(&mut self, seq: u64) {
         self.last = self.last.max(seq);
+    }
+
+    /// Messages up to here do not come: a member that was told of fewer has to be told of the others too.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
     }
 
     /// Whether it is known where the first member came in.

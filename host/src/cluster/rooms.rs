@@ -108,18 +108,26 @@ impl Rooms {
     }
 
     /// Lets what was held go, after `first`, which goes out before it, and without messages up to `from_seq`.
+    ///
+    /// `false`, and nothing is done, when `first` says that the room's last message is `told` and the room has begun
+    /// behind that, as another member was told who came in at the same time: what is between would never come.
     pub(super) fn release(
         &mut self,
         room: &RoomId,
         connection: &Arc<Connection>,
         from_seq: u64,
+        told: Option<u64>,
         first: Option<Outgoing>,
-    ) {
+    ) -> bool {
+        let floor = self.order(room).map_or(0, |order| order.floor());
+        if told.is_some_and(|told| told < floor) {
+            return false;
+        }
         if let Some(first) = first {
             let _ = connection.outlet.send(first);
         }
         let Some(member) = self.member(room, connection) else {
-            return;
+            return true;
         };
         member.from_seq = member.from_seq.max(from_seq);
         let from_seq = member.from_seq;
@@ -128,6 +136,7 @@ impl Rooms {
                 let _ = member.connection.outlet.send(outgoing);
             }
         }
+        true
     }
 
     pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
@@ -281,5 +290,120 @@ fn gap(order: &Order) -> Gap {
     match order.missing() {
         Some(_) => Gap::Missing,
         None => Gap::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::auth::Identity;
+    use crate::capability::Packet;
+    use crate::cluster::{Outlet, SendFailed};
+    use crate::id::ConnectionId;
+
+    /// What one client has got, as text.
+    #[derive(Clone, Default)]
+    struct Inbox(Arc<Mutex<Vec<String>>>);
+
+    impl Outlet for Inbox {
+        fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
+            if let Outgoing::Event(packet) = outgoing {
+                self.0.lock().push(String::from_utf8_lossy(&packet.text).into_owned());
+            }
+            Ok(())
+        }
+        fn disconnect(&self) {}
+        fn hang_up(&self) -> bool {
+            false
+        }
+        fn close(&self) {}
+        fn is_flushed(&self) -> bool {
+            true
+        }
+    }
+
+    fn packet(seq: u64) -> Outgoing {
+        Outgoing::Event(Packet {
+            text: seq.to_string().into(),
+            attachments: Vec::new(),
+        })
+    }
+
+    /// A client on its way into the room.
+    struct Client {
+        connection: Arc<Connection>,
+        inbox: Inbox,
+        /// The store's last message when it was read for this client.
+        read: Option<u64>,
+        /// What it was told.
+        told: Option<u64>,
+    }
+
+    #[test]
+    fn whoever_comes_in_misses_nothing_behind_what_they_were_told_whatever_order_things_happen_in() {
+        const MESSAGES: u64 = 20;
+        let room = RoomId::new("room").unwrap();
+        for seed in 0..3000_u64 {
+            // An xorshift generator: the failing seed can be run again.
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut random = move |below: usize| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                usize::try_from(state % below as u64).unwrap()
+            };
+            let mut rooms = Rooms::default();
+            let mut clients: Vec<Client> = Vec::new();
+            let mut on_the_way: Vec<u64> = Vec::new();
+            let mut committed = 0;
+            while committed < MESSAGES || !on_the_way.is_empty() || clients.iter().any(|client| client.told.is_none()) {
+                match random(5) {
+                    0 if committed < MESSAGES => {
+                        committed += 1;
+                        on_the_way.push(committed);
+                    }
+                    1 if !on_the_way.is_empty() => {
+                        let seq = on_the_way.swap_remove(random(on_the_way.len()));
+                        rooms.offer(&room, seq, &packet(seq));
+                    }
+                    2 if clients.len() < 4 => {
+                        let identity = Arc::new(Identity::for_tests("t", "alice").unwrap());
+                        let inbox = Inbox::default();
+                        let id = ConnectionId::from_bits(clients.len() as u64);
+                        let connection = Arc::new(Connection::new(id, identity, Box::new(inbox.clone())));
+                        rooms.join(&room, &connection, true);
+                        clients.push(Client {
+                            connection,
+                            inbox,
+                            read: None,
+                            told: None,
+                        });
+                    }
+                    _ if clients.is_empty() => {}
+                    n => {
+                        let at = random(clients.len());
+                        let client = &mut clients[at];
+                        match (client.read, client.told) {
+                            (None, _) => client.read = Some(committed),
+                            (Some(read), None) if n == 4 => {
+                                if rooms.release(&room, &client.connection, read, Some(read), None) {
+                                    rooms.begin(&room, read);
+                                    client.told = Some(read);
+                                } else {
+                                    client.read = None;
+                                }
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+            }
+            for client in clients {
+                let expected: Vec<String> = (client.told.unwrap() + 1..=MESSAGES).map(|n| n.to_string()).collect();
+                assert_eq!(*client.inbox.0.lock(), expected, "seed {seed}");
+            }
+        }
     }
 }

@@ -74,6 +74,8 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
     let joins = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
+    // A leave before it is done by then.
+    session.connection.settled().await;
     let already = session.connection.is_in(&room);
     let id = RoomId::new(&room).ok().filter(|_| joins || already);
     let Some(id) = id else {
@@ -110,27 +112,69 @@ async fn release(
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
-    let missed = missed(session, &room, after).await;
-    let known = missed.as_ref().ok().map(|(last_seq, _)| *last_seq);
-    let (last_seq, page) = missed.unwrap_or_else(|error| {
-        // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
-        tracing::error!(
-            error = format!("{error:#}"), connection = %connection.id,
-            "what a joining client has missed cannot be read"
+    let mut past = Past::read(session, &room, after).await;
+    let mut read_again = true;
+    loop {
+        let text = join_reply(past.last_seq, &past.page, data.as_deref());
+        let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
+        // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
+        // cannot be read.
+        let from_seq = if already && after.is_none() { None } else { past.known };
+        let released = hall.release(
+            connection.clone(),
+            room.clone(),
+            from_seq.unwrap_or(0),
+            past.known,
+            first,
         );
-        (after.unwrap_or(0), Page::default())
-    });
-    let text = join_reply(last_seq, &page, data.as_deref());
-    let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
-    // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
-    // cannot be read.
-    let from_seq = if (already && after.is_none()) || !page.complete && page.messages.is_empty() {
-        0
-    } else {
-        last_seq
-    };
-    if let Err(gone) = hall.release(connection.clone(), room, from_seq, known, first) {
-        tracing::debug!(%gone, "a join was not completed");
+        past = match released.await {
+            Ok(true) => return,
+            // What others were told who came in at the same time is in the store: the second reading has it.
+            Ok(false) if std::mem::take(&mut read_again) => Past::read(session, &room, after).await,
+            // Unless the store has gone back.
+            Ok(false) => Past::unknown(after),
+            Err(gone) => {
+                tracing::debug!(%gone, "a join was not completed");
+                return;
+            }
+        };
+    }
+}
+
+/// What a joining client is told.
+struct Past {
+    /// The room's last message.
+    last_seq: u64,
+    page: Page,
+    /// The same as `last_seq`, if it could be read.
+    known: Option<u64>,
+}
+
+impl Past {
+    fn unknown(after: Option<u64>) -> Self {
+        Self {
+            last_seq: after.unwrap_or(0),
+            page: Page::default(),
+            known: None,
+        }
+    }
+
+    async fn read(session: &Session, room: &RoomId, after: Option<u64>) -> Self {
+        match missed(session, room, after).await {
+            Ok((last_seq, page)) => Self {
+                last_seq,
+                page,
+                known: Some(last_seq),
+            },
+            Err(error) => {
+                // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
+                tracing::error!(
+                    error = format!("{error:#}"), connection = %session.connection.id,
+                    "what a joining client has missed cannot be read"
+                );
+                Self::unknown(after)
+            }
+        }
     }
 }
 

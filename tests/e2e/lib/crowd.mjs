@@ -95,7 +95,8 @@ class Member {
       pages = [...answer.messages.filter(({ seq }) => seq > this.list.length), ...pages];
       if (answer.messages.length === 0) return null;
     }
-    return complete || pages.length === wanted ? pages : null;
+    // Not even the last message's number is known when the past could not be read: `complete: false`, and no messages.
+    return complete || (pages.length > 0 && pages.length === wanted) ? pages : null;
   }
 
   /** Posts at a steady rate, each message until it is acknowledged. */

@@ -79,10 +79,14 @@ impl State {
                 from_seq,
                 last_seq,
                 first,
+                done,
             } => {
-                self.rooms.release(&room, &connection, from_seq, first);
-                self.begin(&room, last_seq);
-                connection.settle();
+                let released = self.rooms.release(&room, &connection, from_seq, last_seq, first);
+                if released {
+                    self.begin(&room, last_seq);
+                }
+                // The one who asked may have ceased to wait.
+                let _ = done.send(released);
             }
             Mail::Hold { connection, room } => self.rooms.hold(&room, &connection),
             Mail::Hear(inbound) => self.hear(inbound),
