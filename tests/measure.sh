@@ -23,7 +23,7 @@ measure tenants
 measure swaps
 # Without the disk, whose own stalls would be most of what is seen, and with it.
 for data in /dev/shm "$TARGET"; do
-    "$TARGET/release/parlance-bench" attacks --data-dir "$data" --hostile "$PARLANCE_TEST_GUESTS/hostile.wasm"
+    "$TARGET/release/parlance-bench" attacks --data-dir "$data" --guests "$PARLANCE_TEST_GUESTS"
 done
 if [ "$(nproc)" -gt 1 ]; then
     measure nodes taskset --cpu-list 1

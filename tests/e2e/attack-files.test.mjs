@@ -12,7 +12,7 @@ const FILES = {
   'an empty file': [Buffer.alloc(0), /empty/],
   'a core module': [Buffer.from([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]), /core module/],
   'a precompiled file': [Buffer.concat([Buffer.from('\x7fELF\x02\x01\x01'), whole]), /precompiled/],
-  'WebAssembly text': [Buffer.from('(component)'), /text/],
+  'WebAssembly text': [readFileSync(new URL('../guests/attacks/harmless.wat', import.meta.url)), /text/],
   'a script': [Buffer.from('#!/bin/sh\nexit 1\n'), /not a WebAssembly component/],
   'a truncated file': [whole.subarray(0, whole.length >> 1), /does not compile/],
   'a component without exports': [Buffer.from(COMPONENT), /exports none of parlance:chat/],

@@ -3,10 +3,13 @@ import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom, refused } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
+import { guest } from './lib/server.mjs';
 import { member, startTenants } from './lib/tenants.mjs';
 import { token } from './lib/token.mjs';
 
-const server = await startTenants();
+// The same handler for both, so that each can write and read whatever the other can.
+const handlers = { event: { component: guest('hostile') } };
+const server = await startTenants({ evil: { handlers }, good: { handlers } });
 
 /** The same ids in both tenants: a user, a room with a message and a key in `good`, and an attacker in `evil`. */
 async function scene() {

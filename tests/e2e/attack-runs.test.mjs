@@ -2,7 +2,7 @@
 // tenant's events are all answered.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
-import { ATTACKS, attack } from './lib/attacks.mjs';
+import { ATTACKS, attack, attackingTenants } from './lib/attacks.mjs';
 import { freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { member, residentBytes, startTenants, Steady } from './lib/tenants.mjs';
@@ -16,16 +16,12 @@ const EVENTS = 60;
 const AT_ONCE = 20;
 
 // The budget of a tenant would end the attack early; here each event is to meet the limits of an event.
-const server = await startTenants({
-  evil: { quota: { guest_cpu: '1000s' } },
-  good: { quota: { guest_cpu: '1000s' } },
-  config: { limits: { events_per_second: 10_000, event_burst: 10_000 } },
-});
+const unlimited = { quota: { guest_cpu: '1000s' } };
+const server = await startTenants(
+  { good: unlimited, ...attackingTenants(unlimited) },
+  { limits: { events_per_second: 10_000, event_burst: 10_000 } },
+);
 const victim = await member(server, 'good', 'victim');
-const attackers = [];
-for (let n = 0; n < AT_ONCE; n += 1) attackers.push(await member(server, 'evil', `attacker-${n}`));
-// What they emit goes to all of them.
-for (const attacker of attackers) await attacker.join('evil');
 
 const warm = freshRoom('warm');
 await victim.join(warm);
@@ -34,12 +30,16 @@ const before = residentBytes(server);
 
 for (const one of ATTACKS) {
   test(`attack: ${one.name}: only its own events fail`, async () => {
+    const attackers = [];
+    for (let n = 0; n < AT_ONCE; n += 1) attackers.push(await member(server, one.guest, `attacker-${n}`));
+    // What they emit goes to all of them.
+    for (const attacker of attackers) await attacker.join('evil');
     const room = freshRoom();
     await victim.join(room);
     const steady = new Steady(victim, room);
     await eventually(() => steady.answered > 0, 'a first message of the other tenant');
 
-    const codes = await attack(attackers, one, EVENTS / AT_ONCE);
+    const codes = await attack(attackers, one.guest, EVENTS / AT_ONCE);
 
     const answered = await steady.stop();
     assertGapless(await victim.history(room), answered);

@@ -95,9 +95,9 @@ pub(crate) struct AttacksArgs {
     #[arg(long)]
     pub(crate) together: bool,
 
-    /// The attacking component.
-    #[arg(long, value_name = "FILE", default_value = "target/test-guests/hostile.wasm")]
-    pub(crate) hostile: PathBuf,
+    /// Where the attacking components are.
+    #[arg(long, value_name = "DIRECTORY", default_value = "target/test-guests")]
+    pub(crate) guests: PathBuf,
 }
 
 /// Which server is measured.

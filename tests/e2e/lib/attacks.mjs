@@ -1,15 +1,25 @@
-// What a tenant's handler may try while it runs. The guest `hostile` does what its events say.
+// What a tenant's handler may try while it runs: the Rust guests in `tests/guests/attacks`.
 import { readFileSync } from 'node:fs';
+import { guest } from './server.mjs';
 
-/** Each: a `name`, the `event`, the `deed` that it takes, and the `codes` that its answers may have. */
+/** Each: a `name`, the `guest` that does it at any event, and the `codes` that its answers may have. */
 export const ATTACKS = JSON.parse(readFileSync(new URL('../../attacks.json', import.meta.url), 'utf8'));
 
+/**
+ * A tenant for each attack, of its guest's name, since a tenant has one configured handler of such events. `tables` are
+ * further tables of each of them.
+ */
+export function attackingTenants(tables = {}) {
+  const tenant = (name) => ({ handlers: { event: { component: guest(name) } }, ...tables });
+  return Object.fromEntries(ATTACKS.map((one) => [one.guest, tenant(one.guest)]));
+}
+
 /** Each attacker sends `each` events of an attack, one after the other: how often each code was answered. */
-export async function attack(attackers, { event, deed }, each) {
+export async function attack(attackers, event, each) {
   const codes = {};
   await Promise.all(attackers.map(async (attacker) => {
     for (let n = 0; n < each; n += 1) {
-      const answer = await attacker.ask(event, deed);
+      const answer = await attacker.ask(event);
       const code = answer.ok === false ? answer.error.code : 'ok';
       codes[code] = (codes[code] ?? 0) + 1;
     }

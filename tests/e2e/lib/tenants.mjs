@@ -1,22 +1,17 @@
-// Two tenants on one server: `evil`, whose handler of events is the guest `hostile`, and `good`, with the shipped ones.
+// Several tenants on one server, each with a key of its own.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { connect } from './client.mjs';
-import { guest, startServer } from './server.mjs';
+import { startServer } from './server.mjs';
 import { token } from './token.mjs';
 
 const secretOf = (tenant) => `the secret of ${tenant}, longer than 32 bytes`;
 
-/** Starts it. `evil` and `good` are further tables of the tenants, `config` of the server. */
-export function startTenants({ evil = {}, good = {}, config = {} } = {}) {
-  const tenant = (name, tables) => ({ auth: { keys: [{ algorithm: 'HS256', secret: secretOf(name) }] }, ...tables });
-  const handlers = { event: { component: guest('hostile') } };
-  return startServer({
-    config: {
-      ...config,
-      tenants: { evil: tenant('evil', { handlers, ...evil }), good: tenant('good', { handlers, ...good }) },
-    },
-  });
+/** Starts it. `tenants` has the tables of each by its name, besides its key; `config` those of the server. */
+export function startTenants(tenants, config = {}) {
+  const tenant = (name) => ({ auth: { keys: [{ algorithm: 'HS256', secret: secretOf(name) }] }, ...tenants[name] });
+  const all = Object.fromEntries(Object.keys(tenants).map((name) => [name, tenant(name)]));
+  return startServer({ config: { ...config, tenants: all } });
 }
 
 /** A client of one of the tenants. */

@@ -15,54 +15,63 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::Attack;
 use crate::client::{self, Socket};
 use crate::packet;
 
-/// Their namespace.
-const NAMESPACE: &str = "/evil";
-/// The room that all of them are in, as the deeds in `tests/attacks.json` say.
+/// The room that all of them are in, to which the guests in `tests/guests/attacks` emit.
 const ROOM: &str = "evil";
 
 /// How often each code was answered; `ok` is one.
 pub(crate) type Answers = BTreeMap<String, u64>;
 
-/// All of them.
+/// All of one tenant.
 pub(crate) struct Attackers {
-    orders: watch::Sender<Option<Rc<Attack>>>,
+    attacking: watch::Sender<bool>,
     answers: Rc<RefCell<Answers>>,
     tasks: JoinSet<Result<()>>,
 }
 
 impl Attackers {
-    /// Connects so many, who will each send an event at each `pace` when told to.
-    pub(crate) async fn connect(address: SocketAddr, secret: &str, count: u16, pace: Duration) -> Result<Self> {
-        let (orders, _) = watch::channel(None);
+    /// Connects so many to the tenant, who will each send an event at each `pace` when told to.
+    pub(crate) async fn connect(
+        address: SocketAddr,
+        tenant: &str,
+        secret: &str,
+        count: u16,
+        pace: Duration,
+    ) -> Result<Self> {
+        let (attacking, _) = watch::channel(false);
         let answers = Rc::new(RefCell::new(Answers::new()));
         let mut tasks = JoinSet::new();
         let began = Instant::now();
+        let namespace = format!("/{tenant}");
         for number in 0..count {
-            let mut socket = client::connect(address, NAMESPACE, &client::token(number, secret)?).await?;
+            let mut socket = client::connect(address, &namespace, &client::token(number, secret)?).await?;
             // What they emit goes to all of them.
-            client::join(&mut socket, NAMESPACE, ROOM).await?;
+            client::join(&mut socket, &namespace, ROOM).await?;
             let attacker = Attacker {
                 socket,
-                orders: orders.subscribe(),
+                tenant: tenant.into(),
+                attacking: attacking.subscribe(),
                 answers: answers.clone(),
             };
             tasks.spawn_local(attacker.run(began, pace));
         }
-        Ok(Self { orders, answers, tasks })
+        Ok(Self {
+            attacking,
+            answers,
+            tasks,
+        })
     }
 
     /// From now on.
-    pub(crate) fn begin(&self, attack: &Rc<Attack>) {
-        self.orders.send_replace(Some(attack.clone()));
+    pub(crate) fn begin(&self) {
+        self.attacking.send_replace(true);
     }
 
     /// No more. What was answered since the beginning.
     pub(crate) fn end(&self) -> Answers {
-        self.orders.send_replace(None);
+        self.attacking.send_replace(false);
         self.answers.take()
     }
 
@@ -71,7 +80,7 @@ impl Attackers {
     /// # Errors
     /// What went wrong with one of them on the way.
     pub(crate) async fn leave(mut self) -> Result<()> {
-        drop(self.orders);
+        drop(self.attacking);
         while let Some(ended) = self.tasks.join_next().await {
             ended?.context("an attacker")?;
         }
@@ -81,7 +90,8 @@ impl Attackers {
 
 struct Attacker {
     socket: Socket,
-    orders: watch::Receiver<Option<Rc<Attack>>>,
+    tenant: Box<str>,
+    attacking: watch::Receiver<bool>,
     answers: Rc<RefCell<Answers>>,
 }
 
@@ -89,13 +99,13 @@ impl Attacker {
     async fn run(mut self, began: Instant, pace: Duration) -> Result<()> {
         let mut moments = interval_at(began, pace);
         moments.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut attack = None;
+        let mut attacks = false;
         let mut waits = false;
         let mut number = 0_u64;
         loop {
             tokio::select! {
-                changed = self.orders.changed() => match changed {
-                    Ok(()) => attack = self.orders.borrow_and_update().clone(),
+                changed = self.attacking.changed() => match changed {
+                    Ok(()) => attacks = *self.attacking.borrow_and_update(),
                     Err(_) => break,
                 },
                 incoming = self.socket.next() => {
@@ -110,11 +120,11 @@ impl Attacker {
                         bail!("disconnected: {text}");
                     }
                 }
-                _ = moments.tick(), if !waits && attack.is_some() => {
-                    let Some(Attack { event, deed, .. }) = attack.as_deref() else { continue };
+                _ = moments.tick(), if !waits && attacks => {
                     number += 1;
                     waits = true;
-                    let packet = format!(r#"42{NAMESPACE},{number}["{event}",{deed}]"#);
+                    // Any event will do. One of the tenant's name, which is the guest's, tells most in the log.
+                    let packet = format!(r#"42/{tenant},{number}["{tenant}"]"#, tenant = self.tenant);
                     self.socket.send(Message::text(packet)).await?;
                 }
             }
@@ -141,9 +151,9 @@ mod tests {
     #[test]
     fn an_answers_code_is_found() {
         assert_eq!(
-            code(r#"43/evil,7[{"ok":false,"error":{"code":"timeout","message":"m","retryable":true}}]"#),
+            code(r#"43/attack-loop,7[{"ok":false,"error":{"code":"timeout","message":"m","retryable":true}}]"#),
             "timeout"
         );
-        assert_eq!(code(r#"43/evil,8[{"ok":true}]"#), "ok");
+        assert_eq!(code(r#"43/attack-loop,8[{"ok":true}]"#), "ok");
     }
 }

@@ -1,19 +1,18 @@
 //! What a tenant notices of another that attacks: its latency during each attack beside that of quiet windows in between.
 //!
 //! The tenant `default` has ten clients in five rooms that post at a steady pace; all that they send must arrive, once
-//! and everywhere. The clients of `evil` send events to a handler that does what it is told. Limits are the defaults.
+//! and everywhere. Each attack has a tenant of its own, whose clients send events to the guest that makes it. Limits are
+//! the defaults.
 
 mod attacker;
 mod report;
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use crate::args::{Args, AttacksArgs, Subject, Timing};
@@ -40,14 +39,12 @@ const WARM_UP: Duration = Duration::from_secs(4);
 const REST: Duration = Duration::from_secs(1);
 
 /// An entry of `tests/attacks.json`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Attack {
     /// What it is called.
     pub(crate) name: String,
-    /// The event that the handler `hostile` gets.
-    pub(crate) event: String,
-    /// The event's one argument.
-    pub(crate) deed: Box<RawValue>,
+    /// The component that makes it, at any event; the tenant has its name.
+    pub(crate) guest: String,
 }
 
 /// Measures what the arguments ask for; always well when it comes to an end.
@@ -56,19 +53,15 @@ pub(crate) struct Attack {
 /// The server refused, lost or doubled something of the tenant that does not attack, or closed a connection.
 pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
     let attacks = chosen(&args.attack)?;
-    ensure!(
-        args.hostile.exists(),
-        "{} is missing: `make test` or `make measure` builds it",
-        args.hostile.display()
-    );
+    let secret = "of the tenants that attack, longer than 32 bytes";
+    let config = config(&attacks, &args.guests, secret)?;
     machine::raise_open_files(&[Scenario::Fan10])?;
     let machine = Machine::prepare(!args.together)?;
     let mut only_parlance = all.clone();
     only_parlance.only = Some(Subject::Parlance);
     let launcher = Launcher::new(&only_parlance, &machine)?;
     println!("{}", report::preface(&machine, &launcher, args));
-    let secret = "of the tenant that attacks, longer than 32 bytes";
-    let server = launcher.start(Subject::Parlance, &config(&args.hostile, secret)?)?;
+    let server = launcher.start(Subject::Parlance, &config)?;
     let report = on_this_thread(measure(server.target(), args, secret, &attacks));
     let stopped = server.stop();
     println!("\n{}", report?);
@@ -77,11 +70,8 @@ pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
 }
 
 /// The attacks of these names, all when there are none.
-fn chosen(names: &[String]) -> Result<Vec<Rc<Attack>>> {
-    let all: Vec<Rc<Attack>> = serde_json::from_str::<Vec<Attack>>(include_str!("../../../attacks.json"))?
-        .into_iter()
-        .map(Rc::new)
-        .collect();
+fn chosen(names: &[String]) -> Result<Vec<Attack>> {
+    let all: Vec<Attack> = serde_json::from_str(include_str!("../../../attacks.json"))?;
     if names.is_empty() {
         return Ok(all);
     }
@@ -97,22 +87,29 @@ fn chosen(names: &[String]) -> Result<Vec<Rc<Attack>>> {
     names.iter().map(find).collect()
 }
 
-fn config(hostile: &Path, secret: &str) -> Result<String> {
-    let hostile = std::path::absolute(hostile)?;
+/// A tenant for each attack, since a tenant has one configured handler of such events.
+fn config(attacks: &[Attack], guests: &Path, secret: &str) -> Result<String> {
     let mut text = String::new();
-    writeln!(
-        text,
-        "[[tenants.evil.auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret:?}"
-    )?;
-    writeln!(text, "[tenants.evil.handlers.event]\ncomponent = {hostile:?}")?;
+    for Attack { guest, .. } in attacks {
+        let component = std::path::absolute(guests.join(format!("{guest}.wasm")))?;
+        ensure!(
+            component.exists(),
+            "{} is missing: `make test` or `make measure` builds it",
+            component.display()
+        );
+        writeln!(
+            text,
+            "[[tenants.{guest}.auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret:?}"
+        )?;
+        writeln!(text, "[tenants.{guest}.handlers.event]\ncomponent = {component:?}")?;
+    }
     Ok(text)
 }
 
-async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[Rc<Attack>]) -> Result<Report> {
+async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[Attack]) -> Result<Report> {
     let (sockets, _) = connect_all(target, LAYOUT).await?;
     let mut crowd = Crowd::join(sockets, LAYOUT).await?;
     let pace = Duration::from_millis(args.every_ms);
-    let attackers = Attackers::connect(target.address, secret, args.attackers, pace).await?;
     let window = Timing {
         warm_up: Duration::ZERO,
         window: Duration::from_secs(args.seconds),
@@ -130,9 +127,10 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[R
     let mut report = Report::default();
     for round in 1..=args.rounds {
         for attack in attacks {
+            let attackers = Attackers::connect(target.address, &attack.guest, secret, args.attackers, pace).await?;
             let quiet = crowd.paced(target.pid, window, PER_SECOND).await?;
             report.quiet(quiet)?;
-            attackers.begin(attack);
+            attackers.begin();
             let attacked = crowd.paced(target.pid, window, PER_SECOND).await;
             let answers = attackers.end();
             let attacked: Paced = attacked.with_context(|| format!("during {}", attack.name))?;
@@ -144,9 +142,9 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[R
             );
             report.attacked(&attack.name, attacked, answers)?;
             sleep(REST).await;
+            attackers.leave().await?;
         }
     }
     crowd.leave().await?;
-    attackers.leave().await?;
     Ok(report)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parlance::sandbox::Sandbox;
 use parlance_testing::{EngineLimits, GuestLimits, LoadError, TestHost};
 
-use super::text::{component, usual};
+use super::text::{component, text};
 
 #[track_caller]
 fn refused(bytes: &[u8]) -> LoadError {
@@ -15,42 +15,38 @@ fn refused(bytes: &[u8]) -> LoadError {
     error.downcast().unwrap()
 }
 
-fn text(component: &str) -> Vec<u8> {
-    wat::parse_str(component).unwrap()
+fn binary(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap()
 }
 
 fn harmless() -> Vec<u8> {
-    component(&usual("", "(i32.const 0)"))
+    component(text!("harmless"))
 }
 
 #[test]
 fn imports_that_are_not_granted() {
     for import in [
-        "(component (import \"evil:host/shell@1.0.0\" (instance (export \"run\" (func)))))",
-        "(component (import \"run\" (func)))",
-        "(component (import \"wasi:cli/run@0.2.0\" (instance (export \"run\" (func)))))",
-        "(component (import \"wasi:keyvalue/store@0.2.0\" (instance (export \"open\" (func)))))",
-        "(component (import \"parlance:chat/shell@0.1.0\" (instance (export \"run\" (func)))))",
-        "(component (import \"parlance:chat/kv@0.1.0\" (instance (export \"drop-all\" (func)))))",
+        text!("import-unknown"),
+        text!("import-function"),
+        text!("import-command"),
+        text!("import-wasi"),
+        text!("import-interface"),
+        text!("import-of-interface"),
     ] {
-        let error = refused(&text(import));
+        let error = refused(&binary(import));
         assert!(matches!(error, LoadError::Imports(_)), "{import}: {error}");
     }
-    let http = "(component (import \"wasi:http/outgoing-handler@0.2.0\" (instance)))";
-    assert!(matches!(refused(&text(http)), LoadError::NotGranted));
+    assert!(matches!(refused(&binary(text!("import-http"))), LoadError::NotGranted));
 }
 
 #[test]
 fn a_wrong_version_of_the_interfaces() {
-    let import =
-        "(component (import \"parlance:chat/ambient@0.2.0\" (instance (export \"now-ms\" (func (result u64))))))";
-    let error = refused(&text(import));
+    let error = refused(&binary(text!("wrong-version-import")));
     assert!(
         matches!(error, LoadError::Imports(_)) && error.to_string().contains("ambient@0.2.0"),
         "{error}"
     );
-    let export = "(component (instance $i) (export \"parlance:chat/on-event@0.2.0\" (instance $i)))";
-    let error = refused(&text(export));
+    let error = refused(&binary(text!("wrong-version-export")));
     assert!(
         matches!(error, LoadError::NoExports) && error.to_string().contains("0.1"),
         "{error}"
@@ -59,13 +55,7 @@ fn a_wrong_version_of_the_interfaces() {
 
 #[test]
 fn an_export_with_other_types() {
-    let export = r#"(component
-        (core module $m (func (export "handle") (param i32) (result i32) (local.get 0)))
-        (core instance $c (instantiate $m))
-        (func $handle (param "x" u32) (result u32) (canon lift (core func $c "handle")))
-        (instance $i (export "handle" (func $handle)))
-        (export "parlance:chat/on-event@0.1.0" (instance $i)))"#;
-    let error = refused(&text(export));
+    let error = refused(&binary(text!("export-of-other-types")));
     assert!(
         matches!(
             error,
@@ -80,18 +70,17 @@ fn an_export_with_other_types() {
 
 #[test]
 fn no_exports() {
-    assert!(matches!(refused(&text("(component)")), LoadError::NoExports));
+    assert!(matches!(refused(&binary(text!("no-exports"))), LoadError::NoExports));
 }
 
 #[test]
 fn what_is_no_component() {
-    let core = wat::parse_str(usual("", "(i32.const 0)")).unwrap();
-    let text = usual("", "(i32.const 0)");
+    let core = binary(text!("harmless"));
     let mut precompiled = b"\x7fELF\x02\x01\x01".to_vec();
     precompiled.extend(harmless());
     for (bytes, word) in [
         (core.as_slice(), "core module"),
-        (text.as_bytes(), "text"),
+        (text!("harmless").as_bytes(), "text"),
         (b"  (component)".as_slice(), "text"),
         (&precompiled, "precompiled"),
         (b"", "empty"),

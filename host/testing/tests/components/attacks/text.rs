@@ -1,4 +1,4 @@
-//! From WebAssembly text to a component.
+//! From the WebAssembly text in `tests/guests/attacks` to a component.
 
 use std::path::Path;
 
@@ -8,28 +8,20 @@ use wit_parser::Resolve;
 
 const WIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
 
-/// An allocator that only ever goes on, from the second page.
-const ALLOCATOR: &str = r#"
-    (global $next (mut i32) (i32.const 65536))
-    (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
-        (local $at i32)
-        (local.set $at (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
-        (global.set $next (i32.add (local.get $at) (local.get $size)))
-        (local.get $at))
-"#;
-/// One page with zeros, where results lie, and one for the allocator.
-const MEMORY: &str = r#"(memory (export "memory") 2)"#;
-
-/// What `on-event.handle` begins with; its first page holds `ok(none)` at 0.
-pub(crate) const HANDLE: &str = r#"(func (export "parlance:chat/on-event@0.1.0#handle")
-    (param i32 i32 i32 i32 i64 i32 i32 i32 i32 i32 i32) (result i32)"#;
-
-/// A core module with memory and allocator of the usual kind: other fields, then the body of `handle`.
-pub(crate) fn usual(fields: &str, body: &str) -> String {
-    format!("(module {fields} {MEMORY} {ALLOCATOR} {HANDLE} {body}))")
+/// The text of `tests/guests/attacks/<name>.wat`.
+macro_rules! text {
+    ($name:literal) => {
+        include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/guests/attacks/",
+            $name,
+            ".wat"
+        ))
+    };
 }
+pub(crate) use text;
 
-/// The module as a component that exports `on-event`.
+/// A core module as a component that exports `on-event`.
 pub(crate) fn component(module: &str) -> Vec<u8> {
     let mut module = wat::parse_str(module).unwrap();
     let mut resolve = Resolve::default();

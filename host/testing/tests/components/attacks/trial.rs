@@ -7,7 +7,7 @@ use std::time::Duration;
 use parlance::sandbox::Sandbox;
 use parlance_testing::{EngineLimits, GuestLimits, LoadError};
 
-use super::text::{component, usual};
+use super::text::{component, text};
 
 /// Bytes of a WebAssembly page.
 const PAGE: usize = 64 * 1024;
@@ -20,11 +20,6 @@ fn sandbox(instances: u32) -> Arc<Sandbox> {
     Arc::new(Sandbox::new(limits).unwrap())
 }
 
-/// The component with a function that runs when it is instantiated.
-fn starting(body: &str) -> Vec<u8> {
-    component(&usual(&format!("(func $begin {body}) (start $begin)"), "(i32.const 0)"))
-}
-
 fn limited(memory: usize, guest_time: Duration) -> GuestLimits {
     GuestLimits {
         memory,
@@ -35,7 +30,7 @@ fn limited(memory: usize, guest_time: Duration) -> GuestLimits {
 
 #[test]
 fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
-    let (sandbox, bytes) = (sandbox(2), component(&usual("", "(i32.const 0)")));
+    let (sandbox, bytes) = (sandbox(2), component(text!("harmless")));
     let load = |pages: usize| {
         let limits = limited(pages * PAGE, Duration::from_millis(50));
         sandbox.load(Arc::default(), &bytes, &limits)
@@ -52,10 +47,8 @@ fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
 #[test]
 fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
     let sandbox = sandbox(2);
-    // Some hundred million steps, which no machine does in a millisecond.
-    let counting = "(local $n i32) (loop $on (local.set $n (i32.add (local.get $n) (i32.const 1)))
-        (br_if $on (i32.lt_u (local.get $n) (i32.const 300000000))))";
-    let bytes = starting(counting);
+    // No machine does so many steps in a millisecond.
+    let bytes = component(text!("start-slow"));
     let load = |guest_time| sandbox.load(Arc::default(), &bytes, &limited(4 * PAGE, guest_time));
     let Err(error) = load(Duration::from_millis(1)) else {
         panic!("it is loaded")
@@ -74,7 +67,7 @@ fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
 
 #[test]
 fn what_never_ends_is_stopped_and_has_a_place_among_the_instances_until_then() {
-    let (sandbox, endless) = (sandbox(1), starting("(loop $on (br $on))"));
+    let (sandbox, endless) = (sandbox(1), component(text!("start-loop")));
     // However busy the machine is, the processor time is used up first.
     let limits = GuestLimits {
         wall_time: Duration::from_secs(60),

@@ -1,0 +1,2 @@
+(component ;; Imports a function that is in no interface.
+  (import "run" (func)))

@@ -1,0 +1,22 @@
+//! Asks for memory and keeps it until there is no more.
+
+use std::hint::black_box;
+
+use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize};
+
+/// Bytes asked for at once.
+const BLOCK: usize = 64 * 1024;
+
+struct Attack;
+
+impl EventHandler for Attack {
+    fn handle(_: &Context, _: &str, _: Arguments) -> Result<impl Serialize, Rejection> {
+        let mut kept = Vec::new();
+        while black_box(true) {
+            kept.push(black_box(vec![1u8; BLOCK]));
+        }
+        Ok(())
+    }
+}
+
+parlance_guest::export!(Attack: event);

@@ -1,0 +1,18 @@
+//! Panics: the host makes a stack trace and a line in the log of it.
+
+use std::hint::black_box;
+
+use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize};
+
+struct Attack;
+
+impl EventHandler for Attack {
+    fn handle(_: &Context, _: &str, _: Arguments) -> Result<impl Serialize, Rejection> {
+        if black_box(true) {
+            panic!("an attack");
+        }
+        Ok(())
+    }
+}
+
+parlance_guest::export!(Attack: event);

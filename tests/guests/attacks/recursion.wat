@@ -1,0 +1,10 @@
+(module ;; Calls itself until the stack is used up.
+  (func $descend (param i64) (result i64)
+    (i64.add (call $descend (i64.add (local.get 0) (i64.const 1))) (i64.const 1)))
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (i32.const 65536))
+  (func (export "parlance:chat/on-event@0.1.0#handle")
+    (param i32 i32 i32 i32 i64 i32 i32 i32 i32 i32 i32) (result i32)
+    (drop (call $descend (i64.const 0)))
+    (i32.const 0)))

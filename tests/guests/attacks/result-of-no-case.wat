@@ -1,0 +1,8 @@
+(module ;; Gives a result that is neither ok nor an error.
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (i32.const 65536))
+  (func (export "parlance:chat/on-event@0.1.0#handle")
+    (param i32 i32 i32 i32 i64 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store8 (i32.const 0) (i32.const 77))
+    (i32.const 0)))

@@ -1,0 +1,7 @@
+(module ;; Gives a result that lies outside the memory.
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (i32.const 65536))
+  (func (export "parlance:chat/on-event@0.1.0#handle")
+    (param i32 i32 i32 i32 i64 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.const 0xfffffff0)))

@@ -1,0 +1,10 @@
+(module ;; A call of the host, when it is instantiated.
+  (import "parlance:chat/log@0.1.0" "write" (func $log (param i32 i32 i32)))
+  (start $begin)
+  (func $begin (call $log (i32.const 0) (i32.const 0) (i32.const 0)))
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+    (i32.const 65536))
+  (func (export "parlance:chat/on-event@0.1.0#handle")
+    (param i32 i32 i32 i32 i64 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.const 0)))
