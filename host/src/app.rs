@@ -26,6 +26,7 @@ use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
+use crate::turns::Company;
 
 use database::Database;
 
@@ -44,7 +45,9 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
 
     let database = Database::open(&config.store).await?;
     let store = database.store();
-    let (committer, committing) = Committer::start(store.clone(), metrics.clone(), config.commit.batch);
+    let company = Arc::new(Company::default());
+    let (committer, committing) =
+        Committer::start(store.clone(), metrics.clone(), config.commit.batch, company.clone());
     let services = Arc::new(Services {
         committer,
         metrics: metrics.clone(),
@@ -83,6 +86,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         metrics,
         defaults: config.tenant_defaults.clone(),
         deploy: config.deploy.clone(),
+        company,
     });
     for tenant in std::iter::once(config.default_tenant()).chain(config.tenants.iter().cloned()) {
         let name = tenant.name.clone();

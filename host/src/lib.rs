@@ -62,3 +62,6 @@ pub mod vital;
 
 // The tasks of one tenant take turns with those of the others.
 pub mod turns;
+
+// What is asked of the kernel's scheduler.
+pub mod threads;

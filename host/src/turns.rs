@@ -5,6 +5,8 @@
 //! the runtime sees a few tasks for each tenant, its crews, however many the tenant has: each crew works for a slice of
 //! time, then everybody else has a turn.
 
+mod company;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
+pub use company::Company;
+
 /// How long a crew works before others have a turn: long beside what taking turns costs, short beside what people notice.
 const SLICE: Duration = Duration::from_micros(200);
 
@@ -29,11 +33,19 @@ pub struct Turns {
     next: AtomicUsize,
 }
 
+/// A tenant among the others.
+#[derive(Debug, Clone)]
+struct Place {
+    company: Arc<Company>,
+    number: usize,
+}
+
 /// Tasks that the runtime sees as one.
 struct Crew {
     arrivals: Mutex<Arrivals>,
     /// Where tasks go on that are in the way here.
     aside: Option<Arc<Turns>>,
+    place: Option<Place>,
 }
 
 #[derive(Default)]
@@ -51,6 +63,8 @@ pub struct Slice(Arc<Until>);
 #[derive(Debug)]
 struct Until {
     began: Instant,
+    /// What decides how long the next one is.
+    company: Option<Arc<Company>>,
     /// Nanoseconds after that.
     end: AtomicU64,
     /// It wants to go on where it is in nobody's way.
@@ -62,8 +76,19 @@ impl Slice {
     /// One that is over.
     #[must_use]
     pub fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// One that is over. The next are as long as the company of others allows.
+    #[must_use]
+    pub fn among(company: Arc<Company>) -> Self {
+        Self::of(Some(company))
+    }
+
+    fn of(company: Option<Arc<Company>>) -> Self {
         Self(Arc::new(Until {
             began: Instant::now(),
+            company,
             end: AtomicU64::new(0),
             wants_aside: AtomicBool::new(false),
             is_aside: AtomicBool::new(false),
@@ -94,7 +119,8 @@ impl Slice {
     pub async fn share(&self) {
         if self.is_over() {
             pause().await;
-            self.end_at(Instant::now() + SLICE);
+            let length = self.0.company.as_ref().map_or(SLICE, |company| company.slice());
+            self.end_at(Instant::now() + length);
         }
     }
 
@@ -135,20 +161,28 @@ impl Turns {
     /// lets one tenant use all of them. Tasks that step aside go on in `aside`.
     #[must_use]
     pub fn new(crews: usize, aside: Option<Turns>) -> Self {
-        Self::of(None, crews, aside.map(Arc::new))
+        Self::of(None, crews, aside.map(Arc::new), None)
+    }
+
+    /// The same for one tenant among others.
+    #[must_use]
+    pub fn among(company: Arc<Company>, crews: usize, aside: Turns) -> Self {
+        let number = company.number();
+        Self::of(None, crews, Some(Arc::new(aside)), Some(Place { company, number }))
     }
 
     /// On that runtime, from which nobody steps aside.
     #[must_use]
     pub fn on(runtime: Handle, crews: usize) -> Self {
-        Self::of(Some(runtime), crews, None)
+        Self::of(Some(runtime), crews, None, None)
     }
 
-    fn of(runtime: Option<Handle>, crews: usize, aside: Option<Arc<Turns>>) -> Self {
+    fn of(runtime: Option<Handle>, crews: usize, aside: Option<Arc<Turns>>, place: Option<Place>) -> Self {
         let crew = || {
             Arc::new(Crew {
                 arrivals: Mutex::default(),
                 aside: aside.clone(),
+                place: place.clone(),
             })
         };
         Self {
@@ -198,7 +232,11 @@ impl Crew {
         let mut tasks = FuturesUnordered::new();
         let slice = Slice::new();
         std::future::poll_fn(|context| {
-            slice.end_at(Instant::now() + SLICE);
+            let length = self.place.as_ref().map_or(SLICE, |Place { company, number }| {
+                company.begins(*number);
+                company.slice()
+            });
+            slice.end_at(Instant::now() + length);
             loop {
                 {
                     let mut arrivals = self.arrivals.lock();

@@ -13,6 +13,7 @@ use super::{DevArgs, Failure, ServeArgs};
 use crate::app::{self, Development, PageMinter};
 use crate::auth::{Minter, dev_key};
 use crate::config::{Config, LogFormat, no_key_help};
+use crate::threads;
 
 /// Runs the server until it is told to stop.
 ///
@@ -59,8 +60,14 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
 }
 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
+    // Before there is any other thread.
+    let slices = threads::ask_for_short_slices();
     let log = log_to_stderr(&config)?;
+    if let Err(error) = slices {
+        tracing::debug!(%error, "the kernel gives no short time slices");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .event_interval(STEPS)
         .enable_all()
         .build()
         .context("the threads of the server could not be started")?;
@@ -72,6 +79,10 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
     drop(log.writer);
     Ok(result?)
 }
+
+/// Steps of a thread between two looks for packets. On a busy server a packet waits for so many steps of others, each as
+/// long as somebody's turn; tokio's own 61 are for tasks that are shorter.
+const STEPS: u32 = 8;
 
 /// Lines of the log that wait to be written. Whoever has something to say never waits: what is too much is lost, and
 /// said so.

@@ -20,7 +20,7 @@ use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
 use crate::store::{Store, Written};
-use crate::turns::metered;
+use crate::turns::{Company, metered};
 use state::State;
 
 pub use fleet::FleetLimits;
@@ -138,7 +138,7 @@ pub struct Hall {
 impl Hall {
     /// Opens a hall; without `fleet` that of the only node.
     #[must_use]
-    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>) -> Self {
+    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>, company: Arc<Company>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let in_fleet = fleet.is_some();
         let used = Arc::new(Used {
@@ -151,8 +151,8 @@ impl Hall {
             let bytes = charged.clone();
             let life = async move {
                 match fleet {
-                    None => State::alone(metrics, bytes).run(mail).await,
-                    Some(fleet) => fleet::run(tenant, metrics, bytes, fleet, mail).await,
+                    None => State::alone(metrics, bytes, company).run(mail).await,
+                    Some(fleet) => fleet::run(tenant, metrics, bytes, fleet, company, mail).await,
                 }
             };
             metered(life, &charged.cpu).await;

@@ -50,8 +50,9 @@ pub(super) struct Rooms {
     sent: u64,
 }
 
-/// What a packet costs besides its bytes, about: its place in a queue, its header, its frame.
-const PACKET_BYTES: usize = 64;
+/// What a packet counts besides its bytes: its place in a queue, its header, its frame and the work of sending it cost
+/// as much as a few hundred bytes do.
+const PACKET_BYTES: usize = 512;
 
 /// What a room still waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

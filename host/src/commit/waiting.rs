@@ -113,7 +113,12 @@ mod tests {
     /// A tenant's job that sets a key to so many bytes; the key is the job's number.
     fn job(tenant: &str, number: usize, bytes: usize) -> Job {
         let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
-        let hall = Hall::open(identity.tenant().clone(), Arc::new(Metrics::new().unwrap()), None);
+        let hall = Hall::open(
+            identity.tenant().clone(),
+            Arc::new(Metrics::new().unwrap()),
+            None,
+            Arc::default(),
+        );
         let key = KvKey {
             handler: "h".into(),
             key: number.to_string(),

@@ -249,8 +249,8 @@ section! {
     /// and how much that was is said.
     log_bytes_per_second: usize = "64KiB", Size(KIB, GIB);
     /// Bytes that its events write to the store in a second; each write counts as 512 bytes more.
-    write_bytes_per_second: usize = "8MiB", Size(KIB, GIB);
-    /// Bytes that go out to its clients in a second, each client's counted, and 64 bytes more for each packet.
+    write_bytes_per_second: usize = "4MiB", Size(KIB, GIB);
+    /// Bytes that go out to its clients in a second, each client's counted, and 512 bytes more for each packet.
     outbound_bytes_per_second: usize = "32MiB", Size(KIB, GIB);
     /// Bytes of its events that wait for their handlers.
     queued_bytes: usize = "64MiB", Size(MIB, 64 * GIB);

@@ -47,6 +47,7 @@ use crate::socket::{Closing, Server};
 use crate::store::Store;
 use crate::store::catalog::{AuditEntry, Catalog};
 use crate::tenant::{Routes, Tenant};
+use crate::turns::Company;
 use known::Known;
 use live::Live;
 use settle::Unsettled;
@@ -82,6 +83,8 @@ pub struct Parts {
     pub defaults: TenantDefaults,
     /// When a new version goes back by itself.
     pub deploy: Deploy,
+    /// The tenants among themselves, as far as turns are concerned.
+    pub company: Arc<Company>,
 }
 
 /// See the [module](self). Shared by the admin API and the tasks that follow the catalog and watch versions.

@@ -299,6 +299,7 @@ impl Control {
             settings.authenticator.tenant().clone(),
             parts.metrics.clone(),
             parts.fleet.clone(),
+            parts.company.clone(),
         );
         let tenant = Arc::new(Tenant::new(
             settings,
@@ -307,6 +308,7 @@ impl Control {
             base.clone(),
             Runs {
                 aside: parts.sandbox.aside(),
+                company: parts.company.clone(),
                 store: parts.store.clone(),
             },
         ));

@@ -96,7 +96,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new().unwrap());
         let store = Arc::new(MemoryStore::new());
         let services = Arc::new(Services {
-            committer: Committer::start(store.clone(), metrics.clone(), 16).0,
+            committer: Committer::start(store.clone(), metrics.clone(), 16, Arc::default()).0,
             metrics: metrics.clone(),
             logs: LogHub::default(),
             chance: Arc::new(SystemChance),
@@ -130,6 +130,7 @@ impl Node {
                 failures: 5,
                 window: Duration::from_secs(10),
             },
+            company: Arc::default(),
         });
         Self {
             control,

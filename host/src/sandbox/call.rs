@@ -20,7 +20,7 @@ use super::spending::{Spending, polled};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs};
 use crate::error::Code;
-use crate::turns::Slice;
+use crate::turns::{Slice, thread_nanos};
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {
@@ -150,7 +150,10 @@ impl Handler {
         let outgoing = self.outgoing(&call, limits);
         let run = polled(self.run(&mut seated.guest, input, call, outgoing), &spending);
         // The guest's own time is bounded by ticks; this bounds the waiting.
-        let handled = match tokio::time::timeout(limits.wall_time, run).await {
+        let ended = tokio::time::timeout(limits.wall_time, run).await;
+        // What a trap costs is mostly its trace, and giving the memory back.
+        let unpaid = (!matches!(ended, Ok(Ok(_)))).then(thread_nanos);
+        let handled = match ended {
             Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
             Err(_) => Err(Trap {
                 kind: too_late(&seated.guest.store.data().meter, &spending, limits),
@@ -160,14 +163,13 @@ impl Handler {
         let guest_time = started.elapsed();
         drop(running);
         let state = seated.guest.store.data_mut();
-        let cpu = spending.so_far();
-        state.meter.note(cpu);
+        state.meter.note(spending.so_far());
         let (asked, logs) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
             guest_time,
-            cpu,
+            cpu: spending.so_far(),
             reused,
             retired: None,
         };
@@ -182,6 +184,11 @@ impl Handler {
                 usage.retired = warm.as_ref().map(|_| Retired::Failed);
                 drop(seated);
             }
+        }
+        if let Some(since) = unpaid {
+            let more = Duration::from_nanos(thread_nanos().saturating_sub(since));
+            usage.cpu = usage.cpu.saturating_add(more);
+            self.record.habit.note(more);
         }
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 /// An event that uses so much processor time is a long one.
 pub(super) const LONG: Duration = Duration::from_micros(50);
 /// Long events may use one part in so many of a processor before the version counts as one that runs long.
-const SHARE: u32 = 10;
+const SHARE: u32 = 20;
 /// What is forgiven: so much on top of that share, for the odd event that is long.
 const FORGIVEN: Duration = Duration::from_millis(10);
 /// What is remembered at most, so that it is forgotten within a second or so.
-const MOST: Duration = Duration::from_millis(100);
+const MOST: Duration = Duration::from_millis(50);
 
 /// What long events have used lately.
 #[derive(Debug)]
@@ -91,16 +91,16 @@ mod tests {
     #[test]
     fn a_few_long_events_are_forgiven_and_many_are_remembered_for_a_while() {
         let habit = Habit::default();
-        // A tenth of a processor.
+        // A twentieth of a processor.
         for n in 0..100 {
-            habit.note_at(ms(5), ms(50 * n));
+            habit.note_at(ms(5), ms(100 * n));
         }
         assert_eq!(until(&habit), Duration::ZERO);
         // Half of one.
         for n in 0..100 {
-            habit.note_at(ms(5), ms(10_000 + 10 * n));
+            habit.note_at(ms(5), ms(20_000 + 10 * n));
         }
-        let last = ms(10_990);
+        let last = ms(20_990);
         assert!(
             until(&habit) > last && until(&habit) <= last + MOST * SHARE,
             "{:?}",

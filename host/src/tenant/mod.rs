@@ -23,7 +23,7 @@ use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
 use crate::store::Store;
-use crate::turns::Turns;
+use crate::turns::{Company, Turns};
 use reads::Reads;
 
 pub use log_budget::LogBudget;
@@ -65,6 +65,8 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
 pub struct Runs {
     /// Where those go on that take long: [`Sandbox::aside`](crate::sandbox::Sandbox::aside).
     pub aside: Turns,
+    /// The other tenants, as far as turns are concerned.
+    pub company: Arc<Company>,
     /// What they read.
     pub store: Arc<dyn Store>,
 }
@@ -85,9 +87,10 @@ impl Tenant {
             id: settings.authenticator.tenant().clone(),
             hall,
             metrics,
-            turns: Turns::new(
+            turns: Turns::among(
+                runs.company,
                 std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-                Some(runs.aside),
+                runs.aside,
             ),
             store: Arc::new(Reads::of(runs.store)),
             settings: ArcSwap::from_pointee(settings),

@@ -63,7 +63,7 @@ impl World {
     pub(crate) fn new(handler: Arc<Handler>) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
         let store = Arc::new(TestStore::default());
-        let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1);
+        let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1, Arc::default());
         let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
         let policy = Policy {
             keys,
@@ -79,7 +79,7 @@ impl World {
             handler,
             store,
             chance: Arc::default(),
-            hall: Hall::open(tenant, metrics, None),
+            hall: Hall::open(tenant, metrics, None, Arc::default()),
             committer,
             authenticator,
             slice: Slice::new(),

@@ -200,6 +200,8 @@ connections_per_user = 1000000
 events_per_second = 10000000
 event_burst = 10000000
 guest_cpu = \"1000s\"
+write_bytes_per_second = \"1GiB\"
+outbound_bytes_per_second = \"1GiB\"
 instances = 10000
 ";
 

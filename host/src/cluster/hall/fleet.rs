@@ -20,7 +20,7 @@ use crate::cluster::wire;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use crate::turns::Slice;
+use crate::turns::{Company, Slice};
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
 const INBOX: usize = 4096;
@@ -88,6 +88,7 @@ pub(super) async fn run(
     metrics: Arc<Metrics>,
     used: Arc<Used>,
     fleet: Fleet,
+    company: Arc<Company>,
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
     let (learned, mut found) = mpsc::channel(64);
@@ -116,7 +117,7 @@ pub(super) async fn run(
             learned,
         }),
         used,
-        slice: Slice::new(),
+        slice: Slice::among(company),
         sends_at: std::time::Instant::now(),
     };
     let mut timer = std::pin::pin!(sleep_until(Instant::now()));

@@ -18,10 +18,11 @@ use crate::cluster::wire::{self, Receipt, Reply};
 use crate::id::{RoomId, UserId};
 use crate::metrics::Metrics;
 use crate::store::Written;
-use crate::turns::Slice;
+use crate::turns::{Company, Slice};
 
-/// How much may go out at once, as the time in which that much may go out.
-const AT_ONCE: Duration = Duration::from_millis(100);
+/// How much may go out at once, as the time in which that much may go out: what others wait for when it comes at the
+/// wrong moment.
+const AT_ONCE: Duration = Duration::from_millis(10);
 /// Bytes that are sent before others have a turn.
 const PART: usize = 256 * 1024;
 
@@ -41,14 +42,14 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn alone(metrics: Arc<Metrics>, used: Arc<Used>) -> Self {
+    pub(super) fn alone(metrics: Arc<Metrics>, used: Arc<Used>, company: Arc<Company>) -> Self {
         Self {
             rooms: Rooms::default(),
             users: Users::default(),
             metrics,
             others: None,
             used,
-            slice: Slice::new(),
+            slice: Slice::among(company),
             sends_at: Instant::now(),
         }
     }
