@@ -82,6 +82,7 @@ fn what_is_no_component() {
         (core.as_slice(), "core module"),
         (text!("harmless").as_bytes(), "text"),
         (b"  (component)".as_slice(), "text"),
+        (b";; a comment\n(component)", "text"),
         (&precompiled, "precompiled"),
         (b"", "empty"),
         (b"\0asm", "not a WebAssembly component"),
