@@ -79,10 +79,12 @@ mod sys {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
     use super::*;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn a_thread_and_those_that_it_starts_have_short_slices_and_the_share_that_they_had() {
         let before = sys::get().unwrap();
