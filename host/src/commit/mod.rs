@@ -29,6 +29,10 @@ const QUOTA_RETRY: Duration = Duration::from_secs(60);
 
 /// How often a batch lets others run before it goes off, while they go on handing in jobs.
 const ROUNDS: usize = 8;
+/// The same for a tenant that is alone: each lasts only until the runtime has looked for packets.
+const ROUNDS_ALONE: usize = 64;
+/// Of those, how many may bring nothing: what has just arrived takes some steps to become a job.
+const VAIN_ALONE: usize = 8;
 
 /// An event that is to become visible in a hall, once its writes are durable.
 pub struct Job {
@@ -104,9 +108,11 @@ async fn run(
 /// much is in it. On a quiet server nothing is ready and this waits for nothing; on a busy one it bounds the cost. A
 /// tenant that is alone gets what has only just arrived into the batch too, which makes it several times as large.
 async fn gather(arrivals: &mut mpsc::UnboundedReceiver<Job>, waiting: &mut Waiting, batch: usize, company: &Company) {
-    for _ in 0..ROUNDS {
+    let alone = company.is_alone();
+    let (rounds, mut vain) = if alone { (ROUNDS_ALONE, VAIN_ALONE) } else { (ROUNDS, 1) };
+    for _ in 0..rounds {
         let before = waiting.len();
-        if company.is_alone() {
+        if alone {
             // Comes back when the runtime has looked for packets.
             tokio::task::yield_now().await;
         } else {
@@ -115,7 +121,10 @@ async fn gather(arrivals: &mut mpsc::UnboundedReceiver<Job>, waiting: &mut Waiti
         while let Ok(job) = arrivals.try_recv() {
             waiting.push(job);
         }
-        if waiting.len() == before || waiting.len() >= batch {
+        if waiting.len() == before {
+            vain -= 1;
+        }
+        if vain == 0 || waiting.len() >= batch {
             return;
         }
     }

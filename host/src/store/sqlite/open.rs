@@ -18,7 +18,7 @@ const APPLICATION_ID: i32 = 0x5061_726c;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pages in the write-ahead log after which the writer folds it into the database, 4 KiB each. Everybody's next batch
 /// waits for that: a tenant that writes large values makes it as long as this allows.
-const CHECKPOINT_PAGES: i32 = 1_000;
+const CHECKPOINT_PAGES: i32 = 2_000;
 /// What is left of the write-ahead log after it has grown in a burst, in bytes.
 const LOG_BYTES: i32 = 64 * 1024 * 1024;
 /// The writer's page cache, in KiB.
