@@ -226,7 +226,8 @@ fn medians(rounds: &[Metrics]) -> Metrics {
         .collect()
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// Of an even number the mean of the middle two; of none nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     let lower = *values.get(values.len().checked_sub(1)? / 2)?;

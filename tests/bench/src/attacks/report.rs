@@ -11,6 +11,7 @@ use super::attacker::Answers;
 use crate::args::AttacksArgs;
 use crate::machine::Machine;
 use crate::measure::{Metric, Paced, milliseconds};
+use crate::report::median;
 use crate::server::Launcher;
 
 /// Windows of one kind.
@@ -55,16 +56,7 @@ impl Windows {
 
     /// The median of the windows' p99: a machine that stands still for a moment spoils one window and not all.
     fn usual_p99(&self) -> f64 {
-        let mut sorted = self.p99.clone();
-        sorted.sort_by(f64::total_cmp);
-        let half = sorted.len() / 2;
-        match sorted.get(half) {
-            Some(upper) if sorted.len() % 2 == 1 => *upper,
-            Some(upper) => sorted
-                .get(half.wrapping_sub(1))
-                .map_or(*upper, |lower| f64::midpoint(*lower, *upper)),
-            None => f64::NAN,
-        }
+        median(self.p99.clone()).unwrap_or(f64::NAN)
     }
 
     fn row(&self, name: &str, quiet: &Self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
