@@ -69,16 +69,6 @@ impl EventHandler for Hostile {
                 }));
             }
             "log" => log::write(Level::Info, &deed.message.repeat(deed.count.max(1) as usize)),
-            "kv-flood" => {
-                for n in 0..deed.count {
-                    kv::set(&format!("{}-{n}", deed.key), &[0; 32 * 1024], None)?;
-                }
-            }
-            "emit-flood" => {
-                for _ in 0..deed.count {
-                    emit(&Audience::Room(deed.room_id.clone()), "deed", &[&deed.message])?;
-                }
-            }
             "emit-huge" => {
                 let text = "x".repeat(deed.count as usize);
                 emit(&Audience::Room(deed.room_id.clone()), "deed", &[&text])?;
