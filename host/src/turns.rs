@@ -119,9 +119,14 @@ impl Slice {
     pub async fn share(&self) {
         if self.is_over() {
             pause().await;
-            let length = self.0.company.as_ref().map_or(SLICE, |company| company.slice());
-            self.end_at(Instant::now() + length);
+            self.begin();
         }
+    }
+
+    /// The next one begins.
+    fn begin(&self) {
+        let length = self.0.company.as_ref().map_or(SLICE, |company| company.slice());
+        self.end_at(Instant::now() + length);
     }
 
     /// The task goes on where its tenant's long ones do, if there is such a place, and stays there to its end. Others
@@ -230,13 +235,12 @@ impl Crew {
     /// The crew's task; it ends when there is nothing to do, so that an idle tenant has none.
     async fn work(self: Arc<Self>) {
         let mut tasks = FuturesUnordered::new();
-        let slice = Slice::new();
+        let slice = Slice::of(self.place.as_ref().map(|place| place.company.clone()));
         std::future::poll_fn(|context| {
-            let length = self.place.as_ref().map_or(SLICE, |Place { company, number }| {
+            if let Some(Place { company, number }) = &self.place {
                 company.begins(*number);
-                company.slice()
-            });
-            slice.end_at(Instant::now() + length);
+            }
+            slice.begin();
             loop {
                 {
                     let mut arrivals = self.arrivals.lock();

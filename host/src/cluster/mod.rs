@@ -10,6 +10,8 @@ mod hall;
 mod order;
 mod presence;
 mod rooms;
+#[cfg(test)]
+pub(crate) mod tests;
 mod wire;
 
 pub use connection::{Answer, Connection, Outgoing, Outlet, SendFailed};

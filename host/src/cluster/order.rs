@@ -189,14 +189,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capability::Packet;
-
-    fn packet(text: String) -> Outgoing {
-        Outgoing::Event(Packet {
-            text: text.into(),
-            attachments: Vec::new(),
-        })
-    }
+    use crate::cluster::tests::{packet, random};
 
     /// What left, as text.
     fn text(due: &Due<'_>) -> String {
@@ -207,7 +200,7 @@ mod tests {
     }
 
     fn offer(order: &mut Order, left: &mut Vec<String>, seq: u64) {
-        order.offer(seq, &packet(seq.to_string()), &mut |due| left.push(text(&due)));
+        order.offer(seq, &packet(seq), &mut |due| left.push(text(&due)));
     }
 
     fn numbers(from: u64, to: u64) -> Vec<String> {
@@ -217,14 +210,7 @@ mod tests {
     #[test]
     fn what_comes_in_any_order_and_often_leaves_by_number_and_once() {
         for seed in 0..2000_u64 {
-            // An xorshift generator: the failing seed can be run again.
-            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut random = move |below: u64| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state % below
-            };
+            let mut random = random(seed);
             let count = 1 + random(40);
             let mut arrivals: Vec<u64> = (1..=count).chain((0..random(20)).map(|_| 1 + random(count))).collect();
             for n in (1..arrivals.len()).rev() {
@@ -265,10 +251,10 @@ mod tests {
         let (mut order, mut left) = (Order::default(), Vec::new());
         order.begin(0, &mut |_| {});
         offer(&mut order, &mut left, 2);
-        order.follow(None, &packet("read 2".into()), &mut |due| left.push(text(&due)));
+        order.follow(None, &packet("read 2"), &mut |due| left.push(text(&due)));
         assert_eq!(left, Vec::<String>::new());
         offer(&mut order, &mut left, 1);
-        order.follow(None, &packet("typing".into()), &mut |due| left.push(text(&due)));
+        order.follow(None, &packet("typing"), &mut |due| left.push(text(&due)));
         assert_eq!(left, ["1", "2", "read 2", "typing"]);
     }
 
@@ -277,7 +263,7 @@ mod tests {
         let (mut order, mut left) = (Order::default(), Vec::new());
         order.begin(0, &mut |_| {});
         order.heard_of(2);
-        order.follow(None, &packet("read 2".into()), &mut |due| left.push(text(&due)));
+        order.follow(None, &packet("read 2"), &mut |due| left.push(text(&due)));
         offer(&mut order, &mut left, 1);
         assert_eq!(left, ["1"]);
         offer(&mut order, &mut left, 2);

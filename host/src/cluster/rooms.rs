@@ -296,41 +296,10 @@ fn gap(order: &Order) -> Gap {
 
 #[cfg(test)]
 mod tests {
-    use parking_lot::Mutex;
-
     use super::*;
     use crate::auth::Identity;
-    use crate::capability::Packet;
-    use crate::cluster::{Outlet, SendFailed};
+    use crate::cluster::tests::{Inbox, packet, random};
     use crate::id::ConnectionId;
-
-    /// What one client has got, as text.
-    #[derive(Clone, Default)]
-    struct Inbox(Arc<Mutex<Vec<String>>>);
-
-    impl Outlet for Inbox {
-        fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
-            if let Outgoing::Event(packet) = outgoing {
-                self.0.lock().push(String::from_utf8_lossy(&packet.text).into_owned());
-            }
-            Ok(())
-        }
-        fn disconnect(&self) {}
-        fn hang_up(&self) -> bool {
-            false
-        }
-        fn close(&self) {}
-        fn is_flushed(&self) -> bool {
-            true
-        }
-    }
-
-    fn packet(seq: u64) -> Outgoing {
-        Outgoing::Event(Packet {
-            text: seq.to_string().into(),
-            attachments: Vec::new(),
-        })
-    }
 
     /// A client on its way into the room.
     struct Client {
@@ -347,14 +316,8 @@ mod tests {
         const MESSAGES: u64 = 20;
         let room = RoomId::new("room").unwrap();
         for seed in 0..3000_u64 {
-            // An xorshift generator: the failing seed can be run again.
-            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let mut random = move |below: usize| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                usize::try_from(state % below as u64).unwrap()
-            };
+            let mut random = random(seed);
+            let mut random = move |below: usize| usize::try_from(random(below as u64)).unwrap();
             let mut rooms = Rooms::default();
             let mut clients: Vec<Client> = Vec::new();
             let mut on_the_way: Vec<u64> = Vec::new();
@@ -403,7 +366,7 @@ mod tests {
             }
             for client in clients {
                 let expected: Vec<String> = (client.told.unwrap() + 1..=MESSAGES).map(|n| n.to_string()).collect();
-                assert_eq!(*client.inbox.0.lock(), expected, "seed {seed}");
+                assert_eq!(client.inbox.texts(), expected, "seed {seed}");
             }
         }
     }

@@ -89,26 +89,11 @@ mod tests {
     use super::*;
     use crate::auth::Identity;
     use crate::capability::Effect;
-    use crate::cluster::{Connection, Delivery, Hall, Outgoing, Outlet, Reply, Responder, SendFailed};
+    use crate::cluster::tests::Inbox;
+    use crate::cluster::{Connection, Delivery, Hall, Reply, Responder};
     use crate::id::ConnectionId;
     use crate::metrics::Metrics;
     use crate::store::{KvKey, StorageQuota};
-
-    struct Nowhere;
-
-    impl Outlet for Nowhere {
-        fn send(&self, _: Outgoing) -> Result<(), SendFailed> {
-            Err(SendFailed)
-        }
-        fn disconnect(&self) {}
-        fn hang_up(&self) -> bool {
-            false
-        }
-        fn close(&self) {}
-        fn is_flushed(&self) -> bool {
-            true
-        }
-    }
 
     /// A tenant's job that sets a key to so many bytes; the key is the job's number.
     fn job(tenant: &str, number: usize, bytes: usize) -> Job {
@@ -127,7 +112,11 @@ mod tests {
             hall,
             quota: StorageQuota::UNLIMITED,
             delivery: Delivery {
-                connection: Arc::new(Connection::new(ConnectionId::from_bits(1), identity, Box::new(Nowhere))),
+                connection: Arc::new(Connection::new(
+                    ConnectionId::from_bits(1),
+                    identity,
+                    Box::new(Inbox::default()),
+                )),
                 effects: vec![Effect::KvSet {
                     key,
                     value: vec![0; bytes],

@@ -112,27 +112,23 @@ async fn release(
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
-    let mut past = Past::read(session, &room, after).await;
+    let mut past = readable(session, &room, after).await;
     let mut read_again = true;
     loop {
-        let text = join_reply(past.last_seq, &past.page, data.as_deref());
+        let known = past.as_ref().map(|(last_seq, _)| *last_seq);
+        let (last_seq, page) = past.unwrap_or_else(|| (after.unwrap_or(0), Page::default()));
+        let text = join_reply(last_seq, &page, data.as_deref());
         let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
         // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
         // cannot be read.
-        let from_seq = if already && after.is_none() { None } else { past.known };
-        let released = hall.release(
-            connection.clone(),
-            room.clone(),
-            from_seq.unwrap_or(0),
-            past.known,
-            first,
-        );
+        let from_seq = known.filter(|_| !already || after.is_some()).unwrap_or(0);
+        let released = hall.release(connection.clone(), room.clone(), from_seq, known, first);
         past = match released.await {
             Ok(true) => return,
             // What others were told who came in at the same time is in the store: the second reading has it.
-            Ok(false) if std::mem::take(&mut read_again) => Past::read(session, &room, after).await,
+            Ok(false) if std::mem::take(&mut read_again) => readable(session, &room, after).await,
             // Unless the store has gone back.
-            Ok(false) => Past::unknown(after),
+            Ok(false) => None,
             Err(gone) => {
                 tracing::debug!(%gone, "a join was not completed");
                 return;
@@ -141,41 +137,18 @@ async fn release(
     }
 }
 
-/// What a joining client is told.
-struct Past {
-    /// The room's last message.
-    last_seq: u64,
-    page: Page,
-    /// The same as `last_seq`, if it could be read.
-    known: Option<u64>,
-}
-
-impl Past {
-    fn unknown(after: Option<u64>) -> Self {
-        Self {
-            last_seq: after.unwrap_or(0),
-            page: Page::default(),
-            known: None,
-        }
-    }
-
-    async fn read(session: &Session, room: &RoomId, after: Option<u64>) -> Self {
-        match missed(session, room, after).await {
-            Ok((last_seq, page)) => Self {
-                last_seq,
-                page,
-                known: Some(last_seq),
-            },
-            Err(error) => {
-                // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
-                tracing::error!(
-                    error = format!("{error:#}"), connection = %session.connection.id,
-                    "what a joining client has missed cannot be read"
-                );
-                Self::unknown(after)
-            }
-        }
-    }
+/// The same as [`missed`]; nothing, and a line in the log, when it cannot be read.
+async fn readable(session: &Session, room: &RoomId, after: Option<u64>) -> Option<(u64, Page)> {
+    let missed = missed(session, room, after).await;
+    // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
+    missed
+        .inspect_err(|error| {
+            tracing::error!(
+                error = format!("{error:#}"), connection = %session.connection.id,
+                "what a joining client has missed cannot be read"
+            );
+        })
+        .ok()
 }
 
 /// Bytes of the messages on one page, as they are kept: what a client does not read has to be kept for it, and there

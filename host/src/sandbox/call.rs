@@ -163,13 +163,14 @@ impl Handler {
         let guest_time = started.elapsed();
         drop(running);
         let state = seated.guest.store.data_mut();
-        state.meter.note(spending.so_far());
+        let cpu = spending.so_far();
+        state.meter.note(cpu);
         let (asked, logs) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
             guest_time,
-            cpu: spending.so_far(),
+            cpu,
             reused,
             retired: None,
         };

@@ -42,7 +42,9 @@ impl Company {
 
     /// Somebody's turn begins. Two at the same moment may both be taken for the last: it is a hint.
     pub(super) fn begins(&self, who: usize) {
-        if self.last.swap(who, Ordering::Relaxed) != who {
+        // Who has every turn writes nothing that other threads read.
+        if self.last.load(Ordering::Relaxed) != who {
+            self.last.store(who, Ordering::Relaxed);
             self.changed.store(self.now(), Ordering::Relaxed);
         }
     }

@@ -61,10 +61,7 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
         [0x7f, b'E', b'L', b'F', ..] => "this is precompiled or native code, which is never accepted",
         [] => "the file is empty",
         // Text begins with a form, or with a comment.
-        _ if [b"(".as_slice(), b";;"]
-            .iter()
-            .any(|start| bytes.trim_ascii_start().starts_with(start)) =>
-        {
+        _ if matches!(bytes.trim_ascii_start(), [b'(', ..] | [b';', b';', ..]) => {
             "this is WebAssembly text; convert it with `wasm-tools parse` first"
         }
         _ => "this is not a WebAssembly component",

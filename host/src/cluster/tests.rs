@@ -1,0 +1,54 @@
+//! What tests of several modules need.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Outgoing, Outlet, SendFailed};
+use crate::capability::Packet;
+
+/// The events that one client has got, as text.
+#[derive(Clone, Default)]
+pub(crate) struct Inbox(Arc<Mutex<Vec<String>>>);
+
+impl Inbox {
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+}
+
+impl Outlet for Inbox {
+    fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
+        if let Outgoing::Event(packet) = outgoing {
+            self.0.lock().push(String::from_utf8_lossy(&packet.text).into_owned());
+        }
+        Ok(())
+    }
+    fn disconnect(&self) {}
+    fn hang_up(&self) -> bool {
+        false
+    }
+    fn close(&self) {}
+    fn is_flushed(&self) -> bool {
+        true
+    }
+}
+
+/// An event that is this text.
+pub(super) fn packet(text: impl ToString) -> Outgoing {
+    Outgoing::Event(Packet {
+        text: text.to_string().into(),
+        attachments: Vec::new(),
+    })
+}
+
+/// Numbers below what is asked for: an xorshift generator, so that a seed that fails can be run again.
+pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
