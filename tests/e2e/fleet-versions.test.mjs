@@ -57,6 +57,33 @@ test('a canary has the same rooms on every node, also on one that was away when 
   assert.deepEqual(here.map((stamp) => stamp === 'newest'), ann.map((stamp) => stamp === 'new'), 'and canaries keep their rooms');
 });
 
+test('a version that fails too often on one node goes back on all of them', async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const [here, there] = [admin(one), admin(two)];
+  const active = async (api) => (await api.handler('default', 'risky')).active;
+  await here.deploy('default', 'risky', guest('stamped'));
+  const room = freshRoom();
+  const [ann, bob] = [await connect(one, 'ann'), await connect(two, 'bob')];
+  for (const client of [ann, bob]) await client.join(room);
+  await eventually(async () => (await stampOf(ann, room)) === 'stamped', 'the first version');
+  await here.deploy('default', 'risky', guest('flaky'));
+  await eventually(async () => (await active(there)) === 2, 'the second version on the other node');
+
+  let going = true;
+  const load = (async () => {
+    while (going) await Promise.all(Array.from({ length: 10 }, () => bob.ask('send-message', { roomId: room, content: 'x' })));
+  })();
+  await eventually(async () => (await active(there)) === 1, 'the node that saw the failures going back');
+  await eventually(async () => (await active(here)) === 1, 'the other one going back');
+  const seen = Date.now();
+  going = false;
+  await load;
+  const [entry] = await here.must('GET', '/audit?limit=1');
+  assert.deepEqual([entry.actor, entry.action, entry.detail.from, entry.detail.to], ['server', 'handler.rollback', 2, 1]);
+  assert.ok(seen - entry.at < 2000, `${seen - entry.at} ms until every node had gone back`);
+  for (let n = 0; n < 5; n += 1) assert.equal(await stampOf(ann, room), 'stamped', 'what the node that saw no failure runs');
+});
+
 test('a tenant that is deleted with its data goes on every node, and can be made again when its data is gone', async () => {
   const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const [here, there] = [admin(one), admin(two)];

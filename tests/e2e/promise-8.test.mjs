@@ -42,8 +42,10 @@ async function apart(nodes) {
   assertFailed(await bob.ask('read-message', message.id), 'not-found');
   await eve.must('read-message', message.id);
 
-  await ann.must('set-presence', 'away');
   const shown = async (client) => (await client.must('get-presence', ['ann'])).states[0].status;
+  // A node hears of another's users in its own time, and of each tenant's apart from the other's.
+  for (const client of [eve, bea]) await eventually(async () => (await shown(client)) === 'online', 'the last node to see ann');
+  await ann.must('set-presence', 'away');
   await eventually(async () => (await shown(eve)) === 'away', 'the own tenant to see it');
   assert.equal(await shown(bea), 'online', 'of the asker’s own tenant');
 
