@@ -33,6 +33,10 @@ impl Surroundings for Everywhere {
         1
     }
 
+    fn may_send(&self) -> bool {
+        true
+    }
+
     async fn settled(&self) {}
 
     async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {

@@ -86,6 +86,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         metrics,
         defaults: config.tenant_defaults.clone(),
         deploy: config.deploy.clone(),
+        audit_kept: config.store.audit_kept,
         company,
     });
     for tenant in std::iter::once(config.default_tenant()).chain(config.tenants.iter().cloned()) {

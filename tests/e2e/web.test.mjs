@@ -107,3 +107,29 @@ test('web: what is denied is in the log as the handler’s, and bounded', async 
   assert.match(line, /connection=/, 'with the event it belongs to');
   assert.ok(!server.log.includes('x'.repeat(254)), 'the host is cut');
 });
+
+test('web: a tenant’s requests are counted in time, over all its events, and another’s apart from them', async () => {
+  const api = admin(server);
+  const grants = { http: [`http://${web.authority}`] };
+  for (const [name, quota] of [['thrifty', { http_requests_per_second: 1 }], ['free', {}]]) {
+    await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name, { grants, quota }) } });
+    await api.deploy(name, 'web', guest('web'));
+  }
+  const clients = [];
+  for (const [tenant, user] of [['thrifty', 'ann'], ['thrifty', 'eve'], ['free', 'bob']]) {
+    clients.push(await connect(server, user, at(tenant, user)));
+  }
+  web.asked.splice(0);
+  const began = Date.now();
+  const all = await Promise.all(clients.map((client) => (
+    client.ask('fetch', Array.from({ length: 8 }, () => ({ authority: web.authority, path: '/' })))
+  )));
+  const seconds = Math.ceil((Date.now() - began) / 1000);
+  const own = [...all[0], ...all[1]];
+  const sent = own.filter(({ status }) => status === 200).length;
+  assert.ok(sent >= 2 && sent <= 2 + seconds, `${sent} of 16 in ${seconds} s: two at once, one more in each second`);
+  assert.ok(own.every(({ status, error }) => status === 200 || error === 'ConnectionLimitReached'), JSON.stringify(own));
+  assert.deepEqual(all[2].map(({ status }) => status), Array(8).fill(200));
+  assert.equal(web.asked.splice(0).length, sent + 8, 'what is refused is not sent');
+  await server.sees(/quota\.http_requests_per_second/);
+});

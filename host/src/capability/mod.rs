@@ -107,6 +107,9 @@ pub trait Surroundings: Send + Sync {
     /// How many rooms the connection is in.
     fn room_count(&self) -> usize;
 
+    /// Whether the tenant may send one more HTTP request now, which is counted.
+    fn may_send(&self) -> bool;
+
     /// Waits until what earlier events of this connection wrote is in the store.
     async fn settled(&self);
 

@@ -103,6 +103,8 @@ section! {
     connect_time: Duration = "3s", Time(millis(100), secs(60));
     /// How long one statement may take in PostgreSQL, waiting for other nodes included.
     statement_time: Duration = "5s", Time(millis(100), secs(600));
+    /// How long entries of the audit log are kept.
+    audit_kept: Duration = "8760h", Time(secs(3600), secs(10 * 365 * 24 * 3600));
 }
 
 section! {
@@ -252,6 +254,8 @@ section! {
     write_bytes_per_second: usize = "4MiB", Size(KIB, GIB);
     /// Bytes that go out to its clients in a second, each client's counted, and 512 bytes more for each packet.
     outbound_bytes_per_second: usize = "32MiB", Size(KIB, GIB);
+    /// HTTP requests that its handlers send in a second, on average; twice as many may come at once.
+    http_requests_per_second: usize = 100, Count(1, 1_000_000);
     /// Bytes of its events that wait for their handlers.
     queued_bytes: usize = "64MiB", Size(MIB, 64 * GIB);
     /// Bytes of what its events do that are on the way to the store and to clients; further events wait.

@@ -13,6 +13,7 @@ mod handlers;
 mod headroom;
 mod known;
 mod live;
+mod prune;
 mod purge;
 mod revoked;
 mod settings;
@@ -27,6 +28,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
@@ -83,6 +85,8 @@ pub struct Parts {
     pub defaults: TenantDefaults,
     /// When a new version goes back by itself.
     pub deploy: Deploy,
+    /// How long entries of the audit log are kept.
+    pub audit_kept: Duration,
     /// The tenants among themselves, as far as turns are concerned.
     pub company: Arc<Company>,
 }

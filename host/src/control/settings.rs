@@ -88,6 +88,7 @@ fn quota(config: &TenantConfig) -> TenantQuota {
         guest_cpu: quota.guest_cpu,
         instances: quota.instances,
         log_bytes_per_second: quota.log_bytes_per_second,
+        http_requests_per_second: quota.http_requests_per_second,
         write_bytes_per_second: quota.write_bytes_per_second,
         outbound_bytes_per_second: quota.outbound_bytes_per_second,
         queued_bytes: quota.queued_bytes,

@@ -73,6 +73,7 @@ impl Control {
             let mut asked = Instant::now();
             let mut down = false;
             let mut measured: Option<Instant> = None;
+            let mut pruned: Option<Instant> = None;
             loop {
                 tokio::time::sleep(super::watch::LOOK).await;
                 control.look(&mut watch).await;
@@ -80,6 +81,10 @@ impl Control {
                 if measured.is_none_or(|at| at.elapsed() >= super::headroom::LOOK) {
                     measured = Some(Instant::now());
                     control.measure_storage().await;
+                }
+                if pruned.is_none_or(|at| at.elapsed() >= super::prune::LOOK) {
+                    pruned = Some(Instant::now());
+                    control.prune_audit().await;
                 }
                 control.see_to_what_is_due().await;
                 if asked.elapsed() < LOOK {

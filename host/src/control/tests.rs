@@ -81,6 +81,10 @@ impl Catalog for Catalogue {
     ) -> Result<Vec<AuditEntry>, StoreError> {
         self.kept.audit(tenant, before, limit).await
     }
+
+    async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
+        self.kept.prune_audit(before_ms, limit).await
+    }
 }
 
 /// A node, as far as decisions concern it.
@@ -130,6 +134,7 @@ impl Node {
                 failures: 5,
                 window: Duration::from_secs(10),
             },
+            audit_kept: Duration::from_secs(3600),
             company: Arc::default(),
         });
         Self {

@@ -395,6 +395,10 @@ impl Surroundings for Session {
         self.connection.room_count()
     }
 
+    fn may_send(&self) -> bool {
+        self.tenant.settings().http.take(1).is_ok()
+    }
+
     async fn settled(&self) {
         self.connection.settled().await;
     }

@@ -280,7 +280,7 @@ impl Handler {
     /// What the event may send, for a component that asks for it.
     fn outgoing(&self, call: &Call, limits: &GuestLimits) -> Option<Box<Outgoing>> {
         let client = self.http.as_ref()?;
-        Some(Box::new(Outgoing::granted(client, &call.handler.grants, limits)))
+        Some(Box::new(Outgoing::granted(client, call, limits)))
     }
 
     fn not_run(&self, logs: Logs, why: &str, guest_time: Duration) -> Outcome {

@@ -3,7 +3,8 @@
 //! A request goes out only when a [`Grants`](crate::capability::Grants) pattern covers its scheme, host and port. A
 //! name must lead to public addresses, and the connection goes to the very address that was checked. Redirects are
 //! the guest's to follow, and then checked again; there is no proxy, TLS is verified, and no connection serves two
-//! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies are counted for each event.
+//! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies are counted for each event,
+//! and requests for each tenant.
 
 mod address;
 mod body;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, Grants, HttpScheme, Level};
+use crate::capability::{Call, Grants, HttpScheme, Level, Surroundings};
 use body::Allowance;
 use failure::failure;
 
@@ -57,19 +58,20 @@ impl HttpClient {
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 /// What one event may still send.
-#[derive(Debug)]
 pub(super) struct Outgoing {
     allowed: Option<Allowed>,
     /// Requests that were asked for, those included that no grant covers.
     requests: u32,
     /// The hosts of those that no grant covers, at most `requests` of them.
     denied: Vec<String>,
+    /// Those that the tenant had no more budget for.
+    refused: u32,
 }
 
-#[derive(Debug)]
 struct Allowed {
     client: HttpClient,
     grants: Arc<Grants>,
+    surroundings: Arc<dyn Surroundings>,
     requests_max: u32,
     bytes: Allowance,
     /// When the event ends at the latest.
@@ -83,30 +85,43 @@ impl Outgoing {
             allowed: None,
             requests: 0,
             denied: Vec::new(),
+            refused: 0,
         }
     }
 
     /// What an event that begins now may send.
-    pub(super) fn granted(client: &HttpClient, grants: &Arc<Grants>, limits: &GuestLimits) -> Self {
+    pub(super) fn granted(client: &HttpClient, call: &Call, limits: &GuestLimits) -> Self {
         Self {
             allowed: Some(Allowed {
                 client: client.clone(),
-                grants: grants.clone(),
+                grants: call.handler.grants.clone(),
+                surroundings: call.surroundings.clone(),
                 requests_max: limits.http_requests,
                 bytes: Allowance::new(limits.http_bytes),
                 end: Instant::now() + limits.wall_time,
             }),
             requests: 0,
             denied: Vec::new(),
+            refused: 0,
         }
     }
 
-    /// Moves what was denied into the event's log, where it counts as what the handler itself has logged.
+    /// Moves what was denied and refused into the event's log, where it counts as what the handler itself has logged.
     pub(super) fn log(&mut self, call: &mut Call) {
         for host in self.denied.drain(..) {
             call.log(
                 Level::Warn,
                 &format!("an HTTP request to {host:?} was denied: no grant covers it"),
+            );
+        }
+        if self.refused > 0 {
+            call.log(
+                Level::Warn,
+                &format!(
+                    "HTTP requests that were not sent, as the tenant's for this second are used up: {} \
+                     (quota.http_requests_per_second)",
+                    self.refused
+                ),
             );
         }
     }
@@ -134,6 +149,10 @@ impl Outgoing {
             let shown = host.get(..host.floor_char_boundary(HOST_SHOWN)).unwrap_or_default();
             self.denied.push(shown.to_owned());
             return Err(Error::HttpRequestDenied);
+        }
+        if !allowed.surroundings.may_send() {
+            self.refused += 1;
+            return Err(Error::ConnectionLimitReached);
         }
         let mut headers = parts.headers;
         // It is known better when the body has been read.

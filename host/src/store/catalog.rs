@@ -146,4 +146,11 @@ pub trait Catalog: Send + Sync + 'static {
     /// When the store cannot serve.
     async fn audit(&self, tenant: Option<&str>, before: Option<u64>, limit: u32)
     -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Removes those of the `limit` oldest entries of the audit log that are of before `before_ms`, in milliseconds
+    /// since the Unix epoch, and gives how many. A few at a time, so that nothing waits long for them.
+    ///
+    /// # Errors
+    /// When the store cannot serve.
+    async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError>;
 }

@@ -96,6 +96,7 @@ macro_rules! catalog_tests_of {
             catalog::a_component_of_a_change_that_is_refused_is_not_kept,
             catalog::components_that_nothing_names_are_swept,
             catalog::the_audit_log_is_read_from_its_end,
+            catalog::old_entries_of_the_audit_log_are_removed_a_few_at_a_time,
         }
     };
 }

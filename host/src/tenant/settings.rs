@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::log_budget::LogBudget;
-use super::rate::Budget;
+use super::rate::{Budget, Rate};
 use crate::auth::Authenticator;
 use crate::capability::CallLimits;
 use crate::sandbox::GuestLimits;
@@ -70,6 +70,8 @@ pub struct TenantQuota {
     pub write_bytes_per_second: usize,
     /// Bytes that go out to its clients in a second, on each node.
     pub outbound_bytes_per_second: usize,
+    /// HTTP requests that its handlers send in a second, on each node.
+    pub http_requests_per_second: usize,
     /// Bytes of its events that wait for their handlers, on each node.
     pub queued_bytes: usize,
     /// Bytes of what its events do that are on the way to the store and to clients, on each node.
@@ -119,6 +121,8 @@ pub struct Settings {
     pub instances: Arc<Semaphore>,
     /// What its handlers may still log.
     pub log: LogBudget,
+    /// The budget of HTTP requests.
+    pub http: Rate,
     /// The budget of bytes written.
     pub(super) writes: Budget,
     /// The budget of bytes to clients.
@@ -153,6 +157,10 @@ impl Settings {
             cpu: Budget::of_time(quota.guest_cpu),
             instances: Arc::new(Semaphore::new(quota.instances)),
             log: LogBudget::new(quota.log_bytes_per_second),
+            http: Rate::new(
+                quota.http_requests_per_second,
+                quota.http_requests_per_second.saturating_mul(2),
+            ),
             writes: Budget::of_bytes(quota.write_bytes_per_second),
             outbound: Budget::of_bytes(quota.outbound_bytes_per_second),
             flight: Arc::new(Semaphore::new(flight_units as usize)),

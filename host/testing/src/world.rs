@@ -316,6 +316,10 @@ impl Surroundings for Standing {
         self.connection.room_count()
     }
 
+    fn may_send(&self) -> bool {
+        true
+    }
+
     async fn settled(&self) {
         self.connection.settled().await;
     }

@@ -179,3 +179,29 @@ async fn what_a_process_did_not_get_to_remove_the_next_one_does() {
     );
     node.create("acme").await.unwrap();
 }
+
+#[tokio::test]
+async fn old_entries_of_the_audit_log_go_and_the_others_stay() {
+    let node = Node::with_acme().await;
+    let old = crate::store::catalog::AuditEntry {
+        id: 0,
+        // Kept for an hour.
+        at_ms: crate::dispatch::now_ms() - 2 * 3_600_000,
+        actor: "ops".to_owned(),
+        tenant: "acme".to_owned(),
+        action: "clients.emit".to_owned(),
+        detail: "{}".to_owned(),
+    };
+    // More than are removed at once.
+    node.catalog.put(vec![], vec![old; 2500]).await.unwrap().unwrap();
+    assert_eq!(
+        node.control.audit(None, None, 2).await.unwrap()[0].action,
+        "clients.emit"
+    );
+    node.control.prune_audit().await;
+    let left = node.control.audit(None, None, 10).await.unwrap();
+    assert_eq!(
+        left.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(),
+        ["tenant.create"]
+    );
+}

@@ -315,3 +315,29 @@ pub(crate) async fn the_audit_log_is_read_from_its_end(catalog: Subject) {
     assert_eq!(catalog.audit(None, Some(0), 10).await.unwrap(), []);
     assert_eq!(catalog.audit(None, Some(u64::MAX), 1).await.unwrap(), all[..1]);
 }
+
+pub(crate) async fn old_entries_of_the_audit_log_are_removed_a_few_at_a_time(catalog: Subject) {
+    let at = |at_ms| AuditEntry {
+        at_ms,
+        ..entry("acme", "handler.deploy")
+    };
+    // The clock went back once.
+    let entries = [10, 11, 9, 20, 12].map(at).to_vec();
+    catalog.put(vec![], entries).await.unwrap().unwrap();
+    let times = async || -> Vec<u64> {
+        let left = catalog.audit(None, None, 10).await.unwrap();
+        left.iter().rev().map(|entry| entry.at_ms).collect()
+    };
+    assert_eq!(catalog.prune_audit(9, 10).await.unwrap(), 0, "none is that old");
+    assert_eq!(catalog.prune_audit(20, 2).await.unwrap(), 2);
+    assert_eq!(times().await, [9, 20, 12]);
+    assert_eq!(catalog.prune_audit(20, 10).await.unwrap(), 2);
+    assert_eq!(times().await, [20]);
+    let last = catalog.audit(None, None, 1).await.unwrap()[0].id;
+    assert_eq!(catalog.prune_audit(u64::MAX, 10).await.unwrap(), 1);
+    catalog.put(vec![], vec![at(30)]).await.unwrap().unwrap();
+    assert!(
+        times().await == [30] && (catalog.audit(None, None, 1).await.unwrap()[0].id > last),
+        "no id comes twice"
+    );
+}

@@ -18,6 +18,8 @@ struct Kept {
     records: BTreeMap<RecordKey, Record>,
     components: BTreeMap<(String, [u8; 32]), Vec<u8>>,
     audit: Vec<AuditEntry>,
+    /// The id of the last entry.
+    last_entry: u64,
 }
 
 impl MemoryCatalog {
@@ -104,7 +106,8 @@ impl Catalog for MemoryCatalog {
         }
         changed.sweep(|tenant| swept.iter().any(|swept| swept == tenant));
         for mut entry in audit {
-            entry.id = changed.audit.len() as u64 + 1;
+            changed.last_entry += 1;
+            entry.id = changed.last_entry;
             changed.audit.push(entry);
         }
         *kept = changed;
@@ -131,6 +134,17 @@ impl Catalog for MemoryCatalog {
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(kept.audit.iter().rev().filter(wanted).take(limit).cloned().collect())
+    }
+
+    async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
+        let mut kept = self.kept.lock();
+        let mut looked_at = 0;
+        let there = kept.audit.len();
+        kept.audit.retain(|entry| {
+            looked_at += 1;
+            looked_at > limit || entry.at_ms >= before_ms
+        });
+        Ok((there - kept.audit.len()) as u64)
     }
 }
 

@@ -31,6 +31,9 @@ const SWEEP: &str = "DELETE FROM components c WHERE ($1::text IS NULL OR c.tenan
 const ENTRIES: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audit
     WHERE id < $1 AND ($2::text IS NULL OR tenant = $2) ORDER BY id DESC LIMIT $3";
 
+const PRUNE: &str =
+    "DELETE FROM audit WHERE at_ms < $1 AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2) RETURNING 1";
+
 /// Changes that are made together.
 struct Change {
     puts: Vec<Put>,
@@ -198,5 +201,10 @@ impl Catalog for PostgresStore {
         let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
         let rows = self.link.query(ENTRIES, &[&before, &tenant, &i64::from(limit)]).await?;
         Ok(rows.iter().map(entry).collect::<Result<_, _>>()?)
+    }
+
+    async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
+        let before = i64::try_from(before_ms).unwrap_or(i64::MAX);
+        Ok(self.link.query(PRUNE, &[&before, &i64::from(limit)]).await?.len() as u64)
     }
 }

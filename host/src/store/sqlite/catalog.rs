@@ -176,6 +176,20 @@ impl Catalog for SqliteStore {
         let tenant = tenant.map(str::to_owned);
         self.read(move |db| audit(db, tenant.as_deref(), before, limit)).await
     }
+
+    async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
+        let before = i64::try_from(before_ms).unwrap_or(i64::MAX);
+        self.run(move |writer| {
+            let removed = writer
+                .db
+                .prepare_cached(
+                    "DELETE FROM audit WHERE at_ms < ?1 AND id IN (SELECT id FROM audit ORDER BY id LIMIT ?2)",
+                )?
+                .execute(params![before, limit])?;
+            Ok(removed as u64)
+        })
+        .await
+    }
 }
 
 impl SqliteStore {

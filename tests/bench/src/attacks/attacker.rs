@@ -12,7 +12,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use memchr::memmem;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{self, Socket};
@@ -20,6 +20,11 @@ use crate::packet;
 
 /// The room that all of them are in, to which the guests in `tests/guests/attacks` emit.
 const ROOM: &str = "evil";
+
+/// How long a tenant may have to make up for what it used.
+const MAKING_UP: Duration = Duration::from_secs(60);
+/// After a refusal.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// How often each code was answered; `ok` is one.
 pub(crate) type Answers = BTreeMap<String, u64>;
@@ -48,7 +53,7 @@ impl Attackers {
         for number in 0..count {
             let mut socket = client::connect(address, &namespace, &client::token(number, secret)?).await?;
             // What they emit goes to all of them.
-            client::join(&mut socket, &namespace, ROOM).await?;
+            join(&mut socket, &namespace).await?;
             let attacker = Attacker {
                 socket,
                 tenant: tenant.into(),
@@ -85,6 +90,19 @@ impl Attackers {
             ended?.context("an attacker")?;
         }
         Ok(())
+    }
+}
+
+/// Joins the room, as soon as the tenant has made up for what it used in an earlier round.
+async fn join(socket: &mut Socket, namespace: &str) -> Result<()> {
+    let given_up = Instant::now() + MAKING_UP;
+    loop {
+        match client::join(socket, namespace, ROOM).await {
+            Err(error) if format!("{error:#}").contains("rate-limited") && Instant::now() < given_up => {
+                sleep(AGAIN).await;
+            }
+            done => return done,
+        }
     }
 }
 
