@@ -76,6 +76,7 @@ impl Bench {
             chance: chance.clone(),
             store: store.clone(),
             surroundings: surroundings.clone(),
+            few: true,
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),
             limits: limits.clone(),

@@ -215,6 +215,8 @@ fn server_limits(config: &Config) -> ServerLimits {
         outbound_packets: limits.outbound_packets,
         outbound_bytes: limits.outbound_bytes,
         write_stall: limits.write_stall,
+        connects_per_second: limits.connects_per_second,
+        connect_burst: limits.connect_burst,
         connections: limits.connections,
         ping_interval: limits.ping_interval,
         ping_timeout: limits.ping_timeout,

@@ -9,30 +9,41 @@ use std::io;
 
 /// The shortest slice that the kernel gives, in nanoseconds.
 #[cfg(target_os = "linux")]
-const SLICE_NANOS: u64 = 100_000;
+const SHORT_NANOS: u64 = 100_000;
+/// A slice as the kernel gives it to who does not ask, in nanoseconds.
+#[cfg(target_os = "linux")]
+const LONG_NANOS: u64 = 3_000_000;
 
 /// Short slices for the calling thread and all that it starts from now on. Called before any other is started.
 ///
 /// # Errors
 /// Where the kernel refuses. An older one takes it and does nothing.
-#[cfg(target_os = "linux")]
 pub fn ask_for_short_slices() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    ask(SHORT_NANOS)?;
+    Ok(())
+}
+
+/// Long slices for the calling thread, which has nothing urgent to do. One that wakes with a shorter slice interrupts it at
+/// once; one with the same has to wait until the kernel looks next, which may be some milliseconds.
+///
+/// # Errors
+/// Where the kernel refuses. An older one takes it and does nothing.
+pub fn ask_for_long_slices() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    ask(LONG_NANOS)?;
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn ask(nanos: u64) -> io::Result<()> {
     let mut attributes = sys::get()?;
     // Whoever started the server may have chosen another policy, and knows why.
     if attributes.sched_policy != u32::try_from(libc::SCHED_OTHER).unwrap_or_default() {
         return Ok(());
     }
-    attributes.sched_runtime = SLICE_NANOS;
+    attributes.sched_runtime = nanos;
     sys::set(&attributes)
-}
-
-/// Not known how on this system.
-///
-/// # Errors
-/// None.
-#[cfg(not(target_os = "linux"))]
-pub fn ask_for_short_slices() -> io::Result<()> {
-    Ok(())
 }
 
 /// Two calls of the kernel that no library wraps.
@@ -86,21 +97,22 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_thread_and_those_that_it_starts_have_short_slices_and_the_share_that_they_had() {
+    fn a_thread_and_those_that_it_starts_have_the_slices_asked_for_and_the_share_that_they_had() {
         let before = sys::get().unwrap();
-        let (own, inherited) = std::thread::spawn(|| {
+        let now = || sys::get().unwrap();
+        let slices = std::thread::spawn(move || {
             ask_for_short_slices().unwrap();
-            let inherited = std::thread::spawn(|| sys::get().unwrap()).join().unwrap();
-            (sys::get().unwrap(), inherited)
-        })
-        .join()
-        .unwrap();
-        for attributes in [own, inherited] {
+            let inherited = std::thread::spawn(now).join().unwrap();
+            let own = now();
+            ask_for_long_slices().unwrap();
+            [(own, SHORT_NANOS), (inherited, SHORT_NANOS), (now(), LONG_NANOS)]
+        });
+        for (attributes, nanos) in slices.join().unwrap() {
             assert_eq!(attributes.sched_nice, before.sched_nice);
             assert_eq!(attributes.sched_policy, before.sched_policy);
             // A kernel before 6.12 says 0 whatever was asked for.
             assert!(
-                [0, SLICE_NANOS].contains(&attributes.sched_runtime),
+                [0, nanos].contains(&attributes.sched_runtime),
                 "{}",
                 attributes.sched_runtime
             );

@@ -184,6 +184,8 @@ pub struct Call {
     pub store: Arc<dyn Store>,
     /// What else the host knows.
     pub surroundings: Arc<dyn Surroundings>,
+    /// Whether the tenant has few events in handlers now. Some of the server's instances are kept for such tenants.
+    pub few: bool,
     /// What the handler is held to.
     pub limits: Arc<CallLimits>,
     /// What the handler has asked for so far.

@@ -172,6 +172,10 @@ section! {
     presence_users: usize = 200, Count(1, 10_000);
     /// Rooms that one connection is in.
     rooms_per_connection: usize = 256, Count(1, 65_536);
+    /// Times in a second, on average, that one transport may ask to be connected to a namespace.
+    connects_per_second: usize = 5, Count(1, 100_000);
+    /// The same at once.
+    connect_burst: usize = 32, Count(1, 100_000);
     /// Connections to this server.
     connections: usize = 100_000, Count(1, 10_000_000);
     /// How often the server asks whether a client is still there.
@@ -207,7 +211,7 @@ section! {
     http_requests: usize = 8, Count(1, 1000);
     /// Bytes of the bodies of all its HTTP requests and responses.
     http_bytes: usize = "1MiB", Size(KIB, 256 * MIB);
-    /// Instances at once, in the whole server. Further events wait.
+    /// Instances at once, in the whole server, a quarter of them for tenants that have few. Further events wait.
     instances: usize = 256, Count(1, 10_000);
     /// Bytes of a component's file.
     component_size: usize = "32MiB", Size(64 * KIB, 512 * MIB);
@@ -256,7 +260,7 @@ section! {
     outbound_bytes_per_second: usize = "32MiB", Size(KIB, GIB);
     /// HTTP requests that its handlers send in a second, on average; twice as many may come at once.
     http_requests_per_second: usize = 100, Count(1, 1_000_000);
-    /// Bytes of its events that wait for their handlers.
+    /// Bytes of its events that wait for their handlers or are being handled.
     queued_bytes: usize = "64MiB", Size(MIB, 64 * GIB);
     /// Bytes of what its events do that are on the way to the store and to clients; further events wait.
     in_flight_bytes: usize = "8MiB", Size(64 * KIB, GIB);

@@ -112,6 +112,8 @@ impl Node {
             outbound_packets: 16,
             outbound_bytes: 1024,
             write_stall: Duration::from_secs(1),
+            connects_per_second: 10,
+            connect_burst: 10,
             connections: 10,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),

@@ -193,6 +193,9 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
     }
 }
 
+/// So many events of a tenant that are in handlers at once are few.
+const FEW: usize = 4;
+
 /// Runs the handler. What it wants done, and its reply; or what to tell the client.
 async fn decide(
     session: &Arc<Session>,
@@ -220,7 +223,12 @@ async fn decide(
     // What was let in while there was time left may find that others have used it up.
     session.tenant.has_time()?;
     let limits = &settings.call_limits;
+    let running = settings
+        .quota
+        .instances
+        .saturating_sub(settings.instances.available_permits());
     let call = Call {
+        few: running <= FEW,
         identity,
         connection: session.connection.id.clone(),
         handler: handler.info().clone(),

@@ -132,5 +132,6 @@ pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
     {
         tracing::debug!(connection = %session.connection.id, "the hall was gone before the connection");
     }
+    session.give_seat_back();
     tracing::debug!(tenant = %session.tenant.id(), connection = %session.connection.id, "disconnected");
 }

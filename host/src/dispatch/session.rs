@@ -110,7 +110,8 @@ pub struct Session {
     told_expiry: AtomicU64,
     /// It is about to be hung up.
     leaving: AtomicBool,
-    /// Given back when the connection ends, which may be before the last of its events has.
+    /// Given back when the last of its events has ended and its farewell was said: what a client leaves behind counts
+    /// until it is done, however often the client comes and goes.
     seat: Mutex<Option<Seat>>,
 }
 
@@ -246,14 +247,19 @@ impl Session {
         let mut queue = self.queue.lock();
         if !queue.closed {
             queue.closed = true;
-            self.seat.lock().take();
             if !queue.running && matches!(queue.work.front(), Some(Work::Connected)) {
                 queue.work = VecDeque::new();
+                self.give_seat_back();
                 return;
             }
             queue.work.push_back(Work::Disconnected);
             self.run_if_idle(&mut queue);
         }
+    }
+
+    /// Nothing of the connection is left.
+    pub(super) fn give_seat_back(&self) {
+        self.seat.lock().take();
     }
 
     /// Refuses what the client sends from now on, so that the connection becomes idle and can be hung up without
@@ -336,6 +342,8 @@ impl Session {
     async fn run(self: Arc<Self>, slice: Slice) {
         let _resume = Resume(self.clone());
         while let Some(work) = self.next() {
+            // It counts until it is done: it is in memory while it waits for an instance, too.
+            let _counted = Counted::of(&self.tenant, &work);
             super::handle(&self, work, &slice).await;
             slice.share().await;
         }
@@ -347,7 +355,6 @@ impl Session {
         match &work {
             Some(Work::Event(packet)) => {
                 queue.bytes = queue.bytes.saturating_sub(packet.len());
-                self.tenant.unqueue(packet.len());
             }
             Some(Work::Connected | Work::Disconnected) => {}
             None => {
@@ -369,6 +376,25 @@ impl Drop for Session {
     fn drop(&mut self) {
         // What is never handled, as when the process ends.
         self.tenant.unqueue(self.queue.get_mut().bytes);
+    }
+}
+
+/// The bytes of the event that is being handled, among those of its tenant.
+struct Counted<'a>(&'a Tenant, usize);
+
+impl<'a> Counted<'a> {
+    fn of(tenant: &'a Tenant, work: &Work) -> Self {
+        let bytes = match work {
+            Work::Event(packet) => packet.len(),
+            Work::Connected | Work::Disconnected => 0,
+        };
+        Self(tenant, bytes)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.unqueue(self.1);
     }
 }
 

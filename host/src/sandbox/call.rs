@@ -132,7 +132,7 @@ impl Handler {
                 seated.guest.renew(limits);
                 seated
             }
-            None => match self.sandbox.places.take().await {
+            None => match self.sandbox.places.take(call.few).await {
                 Ok(place) => Seated {
                     guest: Guest::new(self.sandbox.store(limits)),
                     _place: place,

@@ -5,6 +5,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::threads;
 use crate::turns::Turns;
 
 /// Steps below the server's own threads, of the 19 that there are.
@@ -19,6 +20,7 @@ impl SlowThreads {
         let step_back = || {
             // Not everywhere may a thread do that; then it is merely as important as the others.
             let _ = rustix::process::nice(NICENESS);
+            let _ = threads::ask_for_long_slices();
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)

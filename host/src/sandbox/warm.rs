@@ -108,9 +108,15 @@ impl Pool {
     }
 }
 
+/// One in so many places is kept for tenants that have few. So tenants whose handlers wait for something, which costs them
+/// nothing, cannot hold all places together.
+const KEPT: usize = 4;
+
 /// How many instances there may be. wasmtime's pool errs when it is full; this waits.
 pub(super) struct Places {
     free: Arc<Semaphore>,
+    /// For tenants that have few.
+    kept: Arc<Semaphore>,
     /// Events that wait for a place.
     waiting: AtomicUsize,
     /// Of every handler with warm instances.
@@ -119,25 +125,35 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(instances: usize) -> Arc<Self> {
+        let kept = instances / KEPT;
         Arc::new(Self {
-            free: Arc::new(Semaphore::new(instances)),
+            free: Arc::new(Semaphore::new(instances - kept)),
+            kept: Arc::new(Semaphore::new(kept)),
             waiting: AtomicUsize::new(0),
             pools: Mutex::default(),
         })
     }
 
     pub(super) fn free(&self) -> usize {
-        self.free.available_permits()
+        self.free.available_permits() + self.kept.available_permits()
     }
 
-    /// Waits for a place. When there is none, idle instances give way.
-    pub(super) async fn take(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
-        if let Ok(place) = self.free.clone().try_acquire_owned() {
+    /// Waits for a place, for a tenant that has `few` or for another. When there is none, idle instances give way.
+    pub(super) async fn take(&self, few: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let at_once = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
+        if let Some(place) = at_once(&self.free).or_else(|| few.then(|| at_once(&self.kept)).flatten()) {
             return Ok(place);
         }
         let _waiting = Waiting::count(&self.waiting);
         self.make_room();
-        self.free.clone().acquire_owned().await
+        let free = self.free.clone().acquire_owned();
+        if !few {
+            return free.await;
+        }
+        tokio::select! {
+            place = free => place,
+            place = self.kept.clone().acquire_owned() => place,
+        }
     }
 
     /// Drops what was idle for `age`.
@@ -182,5 +198,34 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tenants_with_many_instances_leave_some_places_to_those_with_few() {
+        let places = Places::new(8);
+        let mut many = Vec::new();
+        for _ in 0..6 {
+            many.push(places.take(false).now_or_never().unwrap().unwrap());
+        }
+        assert!(places.take(false).now_or_never().is_none());
+        assert_eq!(places.free(), 2);
+        let first = places.take(true).now_or_never().unwrap().unwrap();
+        let second = places.take(true).now_or_never().unwrap().unwrap();
+        let mut waits = std::pin::pin!(places.take(true));
+        assert!(waits.as_mut().now_or_never().is_none(), "there are no more");
+        drop(first);
+        assert!(places.take(false).now_or_never().is_none(), "not for those with many");
+        let first = waits.now_or_never().unwrap().unwrap();
+        drop(many);
+        let _any = places.take(true).now_or_never().unwrap().unwrap();
+        drop((first, second));
+        assert_eq!(places.free(), 7);
     }
 }

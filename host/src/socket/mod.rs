@@ -5,6 +5,7 @@
 //! (`namespace`).
 
 mod adapter;
+mod attempts;
 mod carriers;
 mod ingress;
 mod listener;

@@ -17,6 +17,7 @@ use socketioxide_core::packet::Sid;
 use axum::extract::ConnectInfo;
 
 use super::adapter::{Adapter, Adapters};
+use super::attempts::Attempts;
 use super::ingress::Ingress;
 use super::listener::Peer;
 use super::outlet::{Outside, SocketOutlet};
@@ -130,6 +131,7 @@ struct Door {
     tenant: Arc<Tenant>,
     services: Arc<Services>,
     sessions: Sessions,
+    attempts: Attempts,
     outside: Arc<Outside>,
     connections: usize,
 }
@@ -141,6 +143,7 @@ pub(super) fn register(
     tenant: Arc<Tenant>,
     services: Arc<Services>,
     sessions: Sessions,
+    attempts: Attempts,
     limits: &ServerLimits,
 ) {
     let path = tenant.id().namespace();
@@ -182,6 +185,7 @@ pub(super) fn register(
         tenant,
         services,
         sessions,
+        attempts,
         outside,
         connections: limits.connections,
     });
@@ -194,6 +198,11 @@ impl Door {
         let peer = transport(socket.req_parts());
         let refused = &self.services.metrics.refused;
         self.check_open(peer.as_ref())?;
+        self.attempts.take(socket.id).map_err(|wait| {
+            refused.quota.inc();
+            let often = "this transport asks to be connected too often";
+            Refused::from(&EventError::limited(Code::RateLimited, often, wait))
+        })?;
         let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
         let settings = self.tenant.settings();
         let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;

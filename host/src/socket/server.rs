@@ -9,6 +9,7 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio::time::Instant;
 
 use super::adapter::{Adapter, Adapters};
+use super::attempts::Attempts;
 use super::listener::Transports;
 use super::namespace::{Sessions, register};
 use crate::dispatch::{Services, Session, now_ms};
@@ -44,6 +45,10 @@ pub struct ServerLimits {
     pub outbound_bytes: usize,
     /// How long a client may read nothing while something waits for it.
     pub write_stall: Duration,
+    /// Times in a second that one transport may ask to be connected to a namespace.
+    pub connects_per_second: usize,
+    /// The same at once.
+    pub connect_burst: usize,
     /// Connections.
     pub connections: usize,
     /// How often clients are asked for a sign of life.
@@ -87,6 +92,7 @@ pub struct Server {
     io: SocketIo<Adapter>,
     adapters: Adapters,
     sessions: Sessions,
+    attempts: Attempts,
     services: Arc<Services>,
     limits: ServerLimits,
 }
@@ -121,6 +127,7 @@ impl Server {
                 io,
                 adapters,
                 sessions,
+                attempts: Attempts::new(limits.connects_per_second, limits.connect_burst),
                 services,
                 limits,
             },
@@ -135,6 +142,7 @@ impl Server {
             tenant,
             self.services.clone(),
             self.sessions.clone(),
+            self.attempts.clone(),
             &self.limits,
         );
     }
@@ -183,10 +191,11 @@ impl Server {
     /// ([`Session::check_token`]), while the task lives. It looks at every connection once a second, which for a
     /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
     pub fn enforce_tokens(&self) -> AbortOnDrop {
-        let sessions = self.sessions.clone();
+        let (sessions, attempts) = (self.sessions.clone(), self.attempts.clone());
         AbortOnDrop(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(TOKEN_LOOK).await;
+                attempts.forget();
                 let now = now_ms();
                 for (n, session) in sessions.list().into_iter().enumerate() {
                     session.check_token(now);

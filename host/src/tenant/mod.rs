@@ -27,7 +27,7 @@ use crate::turns::{Company, Turns};
 use reads::Reads;
 
 pub use log_budget::LogBudget;
-pub use rate::{Budget, Rate};
+pub use rate::{Budget, Rate, number};
 pub use routes::{Canary, Place, Route, Routes};
 pub use settings::{ClientLimits, Settings, TenantQuota};
 

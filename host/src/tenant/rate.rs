@@ -8,6 +8,12 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 
+/// A setting as buckets count, clamped to what they can.
+#[must_use]
+pub fn number(n: usize) -> NonZeroU32 {
+    NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
+}
+
 /// A bucket that fills steadily and that many take from.
 pub struct Rate {
     bucket: DefaultDirectRateLimiter,
@@ -20,7 +26,6 @@ impl Rate {
     /// Fills with `per_second`, up to `burst`; both count from 1 to 2^32 - 1 and are clamped to that.
     #[must_use]
     pub fn new(per_second: usize, burst: usize) -> Self {
-        let number = |n: usize| NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
         let full = number(burst);
         Self {
             bucket: RateLimiter::direct(Quota::per_second(number(per_second)).allow_burst(full)),

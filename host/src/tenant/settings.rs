@@ -72,7 +72,7 @@ pub struct TenantQuota {
     pub outbound_bytes_per_second: usize,
     /// HTTP requests that its handlers send in a second, on each node.
     pub http_requests_per_second: usize,
-    /// Bytes of its events that wait for their handlers, on each node.
+    /// Bytes of its events that wait for their handlers or are being handled, on each node.
     pub queued_bytes: usize,
     /// Bytes of what its events do that are on the way to the store and to clients, on each node.
     pub in_flight_bytes: usize,

@@ -232,6 +232,7 @@ impl World {
                 connection: person.connection.clone(),
             }),
             limits: limits.clone(),
+            few: true,
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),
         };

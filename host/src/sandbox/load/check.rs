@@ -17,7 +17,7 @@ use crate::turns::Slice;
 /// machine refuses nothing that an idle one takes.
 pub(super) fn try_out(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
     let trial = async {
-        let place = sandbox.places.take().await;
+        let place = sandbox.places.take(true).await;
         let _place = place.map_err(|_| LoadError::Instantiate("the sandbox is shutting down".to_owned()))?;
         let _running = sandbox.ticker.count();
         let mut store = sandbox.store(limits);

@@ -89,6 +89,7 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
         chance: Arc::new(SystemChance),
         store: Arc::new(MemoryStore::new()),
         surroundings: Arc::new(Everywhere),
+        few: true,
         effects: Effects::with_allowance(allowed.effects, allowed.output),
         logs: Logs::with_allowance(allowed.log_bytes),
         limits: Arc::new(allowed),

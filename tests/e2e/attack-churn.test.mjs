@@ -1,0 +1,75 @@
+// Clients that come and go faster than what they leave behind is done.
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
+import { Client, connect, refused } from './lib/client.mjs';
+import { Raw } from './lib/raw.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { guest, startServer } from './lib/server.mjs';
+import { token } from './lib/token.mjs';
+import { eventually } from './lib/wait.mjs';
+
+/** A web server that answers when it is told to. */
+async function patientServer() {
+  const waiting = [];
+  const http = createServer((_, response) => waiting.push(response));
+  await new Promise((done) => http.listen(0, '127.0.0.1', done));
+  owned({
+    close: () => {
+      http.closeAllConnections();
+      http.close();
+    },
+  });
+  return { authority: `127.0.0.1:${http.address().port}`, waiting };
+}
+
+test('churn: a client that has gone keeps its seat until its last event has ended', async () => {
+  const web = await patientServer();
+  const server = await startServer({
+    env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+    config: { sandbox: { wall_time: '60s' } },
+  });
+  const api = admin(server);
+  const configuration = configurationOf('acme', {
+    grants: { http: [`http://${web.authority}`] },
+    quota: { connections_per_user: 1 },
+  });
+  await api.must('POST', '/tenants', { body: { name: 'acme', configuration } });
+  await api.deploy('acme', 'web', guest('web'));
+  const connections = async () => {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(text.match(/^parlance_connections (\d+)$/m)[1]);
+  };
+
+  const ann = await connect(server, 'ann', at('acme', 'ann'));
+  ann.socket.emit('fetch', [{ authority: web.authority, path: '/' }]);
+  await eventually(async () => web.waiting.length === 1, 'the event to ask the web server');
+  ann.socket.disconnect();
+  await eventually(async () => (await connections()) === 0, 'the server to notice that she has gone');
+  assert.match((await refused(server, at('acme', 'ann'))).message, /^quota-exceeded: the user has no room/);
+  await connect(server, 'bob', at('acme', 'bob'));
+
+  web.waiting[0].end('at last');
+  const again = await eventually(async () => {
+    const client = owned(new Client(server.url, 'ann', at('acme', 'ann')));
+    await client.until(() => client.connects > 0 || client.refusals.length > 0, 'an answer');
+    return client.connects > 0 && client;
+  }, 'her seat to be free');
+  await again.must('get-presence', []);
+});
+
+test('churn: a transport that asks to be connected over and over is refused, and others are not', async () => {
+  const server = await startServer({ config: { limits: { connects_per_second: 1, connect_burst: 3 } } });
+  const raw = owned(new Raw(server));
+  await raw.frame('0{');
+  for (let n = 0; n < 3; n += 1) {
+    raw.send(`40${JSON.stringify({ token: token('eve') })}`);
+    await raw.frame('40{');
+    raw.send('41');
+  }
+  for (let n = 0; n < 100; n += 1) raw.send(`40${JSON.stringify({ token: token('eve') })}`);
+  const [, refusal] = (await raw.frame('44')).match(/^44(.*)$/);
+  assert.match(JSON.parse(refusal).message, /^rate-limited: this transport asks .*; retryAfterMs=\d+$/);
+  const ann = await connect(server, 'ann');
+  await ann.must('get-presence', []);
+});
