@@ -205,6 +205,8 @@ section! {
     log_bytes: usize = "8KiB", Size(0, MIB);
     /// Bytes that the handler passes to the host in one call.
     transfer: usize = "2MiB", Size(64 * KIB, 256 * MIB);
+    /// Bytes that the handler passes to the host and gets from it in all calls together.
+    transfer_total: usize = "16MiB", Size(64 * KIB, 4 * GIB);
     /// Bytes of one event that the handler emits, attachments included.
     emit: usize = "128KiB", Size(KIB, 16 * MIB);
     /// HTTP requests, where a grant lets the handler send any. Those that no grant covers count too.

@@ -73,6 +73,7 @@ pub fn guest_limits(sandbox: &Sandbox) -> GuestLimits {
         memory: sandbox.memory,
         host_calls: u32::try_from(sandbox.host_calls).unwrap_or(u32::MAX),
         transfer: sandbox.transfer,
+        transfer_total: sandbox.transfer_total,
         http_requests: u32::try_from(sandbox.http_requests).unwrap_or(u32::MAX),
         http_bytes: sandbox.http_bytes,
     }

@@ -343,6 +343,7 @@ pub(super) fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
     let kind = match (error.downcast_ref::<Stopped>(), error.downcast_ref::<wasmtime::Trap>()) {
         (Some(Stopped::GuestTime), _) => TrapKind::GuestTime,
         (Some(Stopped::HostCalls), _) => TrapKind::HostCalls,
+        (Some(Stopped::Transfer), _) => TrapKind::Transfer,
         (Some(Stopped::NoEvent), _) => TrapKind::Guest,
         (None, _) if error.is::<wasmtime::PoolConcurrencyLimitError>() => TrapKind::Host,
         (None, Some(wasmtime::Trap::StackOverflow)) => TrapKind::Stack,

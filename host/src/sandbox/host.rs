@@ -1,7 +1,7 @@
 //! The guest's calls of the host: from WIT types to the methods of [`Call`](crate::capability::Call) and back.
 //!
-//! Every function begins with [`CallState::enter`], which counts the call. A refusal is a WIT `fault`; an `Err`
-//! here stops the guest.
+//! Every function begins with [`CallState::enter`], which counts the call and the bytes that come with it; what goes back
+//! to the guest is counted by [`CallState::give`]. A refusal is a WIT `fault`; an `Err` here stops the guest.
 
 use super::bindings::parlance::chat as wit;
 use super::call::CallState;
@@ -15,8 +15,10 @@ type Host<T> = wasmtime::Result<T>;
 type Answer<T> = Host<Result<T, wit::types::Fault>>;
 
 impl CallState {
-    fn enter(&mut self) -> Host<&mut Call> {
+    /// The guest calls and hands over so many bytes.
+    fn enter(&mut self, bytes: usize) -> Host<&mut Call> {
         self.meter.host_call()?;
+        self.meter.cross(bytes)?;
         let call = self.call.as_mut().ok_or(Stopped::NoEvent)?;
         if let Some(wasi) = &self.wasi {
             // What it printed before comes before what it logs now.
@@ -24,15 +26,29 @@ impl CallState {
         }
         Ok(call)
     }
-}
 
-impl CallState {
     /// For what may wait, for the store or for the hall.
-    fn enter_to_wait(&mut self) -> Host<&mut Call> {
-        self.enter()?;
+    fn enter_to_wait(&mut self, bytes: usize) -> Host<&mut Call> {
+        self.enter(bytes)?;
         self.meter.held_up = true;
         self.call.as_mut().ok_or_else(|| Stopped::NoEvent.into())
     }
+
+    /// The guest is given so many bytes.
+    fn give(&mut self, bytes: usize) -> Host<()> {
+        Ok(self.meter.cross(bytes)?)
+    }
+}
+
+/// Bytes of a message besides its texts that are as long as clients make them, about.
+const MESSAGE_BYTES: usize = 256;
+
+fn weight(message: &Message) -> usize {
+    MESSAGE_BYTES + message.content.len() + message.metadata.as_ref().map_or(0, String::len)
+}
+
+fn lengths(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
 }
 
 impl wit::types::Host for CallState {}
@@ -45,7 +61,9 @@ impl wit::messages::Host for CallState {
             metadata,
             client_id,
         } = draft;
-        let posted = self.enter()?.post(DraftRequest {
+        let optional = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let bytes = room.len() + content.len() + optional(&metadata) + optional(&client_id);
+        let posted = self.enter(bytes)?.post(DraftRequest {
             room,
             content,
             metadata,
@@ -55,37 +73,43 @@ impl wit::messages::Host for CallState {
     }
 
     async fn get(&mut self, id: String) -> Answer<wit::types::Message> {
-        let found = self.enter_to_wait()?.message(&id).await;
+        let found = self.enter_to_wait(id.len())?.message(&id).await;
+        self.give(found.as_ref().map_or(0, weight))?;
         Ok(found.map(Into::into).map_err(Into::into))
     }
 
     async fn history(&mut self, room: String, before: Option<u64>, limit: u32) -> Answer<Vec<wit::types::Message>> {
-        let page = self.enter_to_wait()?.history(&room, before, limit).await;
+        let page = self.enter_to_wait(room.len())?.history(&room, before, limit).await;
+        self.give(page.iter().flatten().map(weight).sum())?;
         Ok(page
             .map(|messages| messages.into_iter().map(Into::into).collect())
             .map_err(Into::into))
     }
 
     async fn mark_read(&mut self, id: String) -> Answer<()> {
-        Ok(self.enter_to_wait()?.mark_read(&id).await.map_err(Into::into))
+        Ok(self.enter_to_wait(id.len())?.mark_read(&id).await.map_err(Into::into))
     }
 }
 
 impl wit::kv::Host for CallState {
     async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
-        Ok(self.enter_to_wait()?.kv_get(key).await.map_err(Into::into))
+        let value = self.enter_to_wait(key.len())?.kv_get(key).await;
+        self.give(value.iter().flatten().map(Vec::len).sum())?;
+        Ok(value.map_err(Into::into))
     }
 
     fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<()> {
-        Ok(self.enter()?.kv_set(key, value, ttl_ms).map_err(Into::into))
+        let bytes = key.len() + value.len();
+        Ok(self.enter(bytes)?.kv_set(key, value, ttl_ms).map_err(Into::into))
     }
 
     fn delete(&mut self, key: String) -> Answer<()> {
-        Ok(self.enter()?.kv_delete(key).map_err(Into::into))
+        Ok(self.enter(key.len())?.kv_delete(key).map_err(Into::into))
     }
 
     async fn increment(&mut self, key: String, by: i64) -> Answer<i64> {
-        Ok(self.enter_to_wait()?.kv_increment(key, by).await.map_err(Into::into))
+        let counted = self.enter_to_wait(key.len())?.kv_increment(key, by).await;
+        Ok(counted.map_err(Into::into))
     }
 }
 
@@ -103,8 +127,9 @@ impl wit::broadcast::Host for CallState {
             wit::broadcast::Audience::User(user) => AudienceRequest::User(user),
             wit::broadcast::Audience::Sender => AudienceRequest::Sender,
         };
+        let bytes = event.len() + arguments.len() + attachments.iter().map(Vec::len).sum::<usize>();
         Ok(self
-            .enter()?
+            .enter(bytes)?
             .emit(to, &event, &arguments, attachments)
             .map_err(Into::into))
     }
@@ -112,61 +137,70 @@ impl wit::broadcast::Host for CallState {
 
 impl wit::rooms::Host for CallState {
     fn join(&mut self, room: String) -> Answer<()> {
-        Ok(self.enter()?.join(&room).map_err(Into::into))
+        Ok(self.enter(room.len())?.join(&room).map_err(Into::into))
     }
 
     fn leave(&mut self, room: String) -> Answer<()> {
-        Ok(self.enter()?.leave(&room).map_err(Into::into))
+        Ok(self.enter(room.len())?.leave(&room).map_err(Into::into))
     }
 
     fn joined(&mut self, room: String) -> Host<bool> {
-        Ok(self.enter()?.joined(&room))
+        Ok(self.enter(room.len())?.joined(&room))
     }
 
     async fn members(&mut self, room: String, limit: u32) -> Answer<Vec<String>> {
-        let members = self.enter_to_wait()?.members(&room, limit).await;
-        Ok(members
-            .map(|users| users.iter().map(ToString::to_string).collect())
-            .map_err(Into::into))
+        let members = self.enter_to_wait(room.len())?.members(&room, limit).await;
+        let members = members.map(|users| users.iter().map(ToString::to_string).collect::<Vec<_>>());
+        self.give(members.as_deref().map_or(0, lengths))?;
+        Ok(members.map_err(Into::into))
     }
 }
 
 impl wit::presence::Host for CallState {
     async fn get(&mut self, users: Vec<String>) -> Answer<Vec<wit::presence::State>> {
-        let states = self.enter_to_wait()?.presence(&users).await;
+        // The same users come back.
+        let bytes = lengths(&users);
+        let states = self.enter_to_wait(bytes)?.presence(&users).await;
+        self.give(bytes)?;
         Ok(states
             .map(|states| states.into_iter().map(Into::into).collect())
             .map_err(Into::into))
     }
 
     fn set(&mut self, status: wit::presence::Status) -> Answer<()> {
-        Ok(self.enter()?.set_presence(status.into()).map_err(Into::into))
+        Ok(self.enter(0)?.set_presence(status.into()).map_err(Into::into))
     }
 }
 
 impl wit::identity::Host for CallState {
     fn username(&mut self) -> Host<String> {
-        Ok(self.enter()?.username().to_owned())
+        let name = self.enter(0)?.username().to_owned();
+        self.give(name.len())?;
+        Ok(name)
     }
 
     fn claims(&mut self) -> Host<String> {
-        Ok(self.enter()?.claims().to_owned())
+        let claims = self.enter(0)?.claims().to_owned();
+        self.give(claims.len())?;
+        Ok(claims)
     }
 }
 
 impl wit::settings::Host for CallState {
     fn get(&mut self, key: String) -> Host<Option<String>> {
-        Ok(self.enter()?.setting(&key).map(str::to_owned))
+        let value = self.enter(key.len())?.setting(&key).map(str::to_owned);
+        self.give(value.as_ref().map_or(0, String::len))?;
+        Ok(value)
     }
 }
 
 impl wit::ambient::Host for CallState {
     fn now_ms(&mut self) -> Host<u64> {
-        Ok(self.enter()?.now_ms())
+        Ok(self.enter(0)?.now_ms())
     }
 
     fn random_u64(&mut self) -> Host<u64> {
-        Ok(self.enter()?.random_u64())
+        Ok(self.enter(0)?.random_u64())
     }
 }
 
@@ -179,7 +213,7 @@ impl wit::log::Host for CallState {
             wit::log::Level::Warn => Level::Warn,
             wit::log::Level::Error => Level::Error,
         };
-        self.enter()?.log(level, &message);
+        self.enter(message.len())?.log(level, &message);
         Ok(())
     }
 }

@@ -23,6 +23,8 @@ pub struct GuestLimits {
     pub host_calls: u32,
     /// Bytes lifted out of the guest, in one call of the host at most.
     pub transfer: usize,
+    /// Bytes that go from the guest to the host and back in all calls of the host together.
+    pub transfer_total: usize,
     /// HTTP requests, where the operator grants any.
     pub http_requests: u32,
     /// Bytes of the bodies of all its HTTP requests and responses together.
@@ -37,6 +39,7 @@ impl Default for GuestLimits {
             memory: 16 * 1024 * 1024,
             host_calls: 1000,
             transfer: 2 * 1024 * 1024,
+            transfer_total: 16 * 1024 * 1024,
             http_requests: 8,
             http_bytes: 1024 * 1024,
         }
@@ -53,6 +56,8 @@ pub(super) enum Stopped {
     GuestTime,
     #[error("it called the host too often")]
     HostCalls,
+    #[error("it exchanged more bytes with the host than it may (sandbox.transfer_total)")]
+    Transfer,
     #[error("it called the host while it was being instantiated")]
     NoEvent,
 }
@@ -74,6 +79,8 @@ pub(super) struct Meter {
     table_elements: usize,
     pub(super) host_calls: u32,
     host_calls_max: u32,
+    /// Bytes that may still go to the host and back.
+    transfer_left: usize,
     /// What it waits for is the host's: the store, the hall, its turn. So it is not to blame for the time.
     pub(super) held_up: bool,
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
@@ -94,6 +101,7 @@ impl Meter {
             table_elements: 0,
             host_calls: 0,
             host_calls_max: limits.host_calls,
+            transfer_left: limits.transfer_total,
             held_up: false,
             memory_refused: false,
         }
@@ -131,6 +139,7 @@ impl Meter {
         self.peak_memory = self.memory;
         self.host_calls = 0;
         self.host_calls_max = limits.host_calls;
+        self.transfer_left = limits.transfer_total;
         self.held_up = false;
         self.memory_refused = false;
     }
@@ -152,6 +161,12 @@ impl Meter {
         } else {
             Ok(())
         }
+    }
+
+    /// So many bytes go to the host or back.
+    pub(super) fn cross(&mut self, bytes: usize) -> Result<(), Stopped> {
+        self.transfer_left = self.transfer_left.checked_sub(bytes).ok_or(Stopped::Transfer)?;
+        Ok(())
     }
 
     /// Counts a call of the host that cannot be refused; [`tick`] stops the guest when it was one too many.

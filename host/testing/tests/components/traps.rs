@@ -154,6 +154,28 @@ fn a_call_moves_only_so_many_bytes() {
 }
 
 #[test]
+fn all_calls_together_move_only_so_many_bytes_either_way() {
+    let mut host = host().guest_limits(GuestLimits {
+        transfer_total: 4000,
+        ..GuestLimits::default()
+    });
+    let spy = json!([{"roomId": "general"}]);
+    for _ in 0..4 {
+        post_then(&mut host, "ok", 0).assert_ok();
+    }
+    host.dispatch(Event::custom("spy", &spy)).assert_ok();
+    post_then(&mut host, "transfer", 3000).assert_ok();
+    let outcome = post_then(&mut host, "transfer", 4000);
+    outcome.assert_trapped(TrapKind::Transfer);
+    assert!(outcome.trap.unwrap().detail.contains("sandbox.transfer_total"));
+    for _ in 0..12 {
+        post_then(&mut host, "ok", 0).assert_ok();
+    }
+    // Each message weighs 256 bytes and its text.
+    host.dispatch(Event::custom("spy", &spy)).assert_trapped(TrapKind::Transfer);
+}
+
+#[test]
 fn a_reply_is_held_to_the_limit_of_the_output() {
     let mut host = host();
     let mut reply = |count: usize| host.dispatch(Event::custom("reply", &json!([{"count": count}])));
