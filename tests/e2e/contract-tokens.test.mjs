@@ -1,7 +1,8 @@
 // Who a token says one is, and how long.
 import assert from 'node:assert/strict';
+import { ADMIN_TOKEN, admin, configurationOf } from './lib/admin.mjs';
 import { assertFailed } from './lib/assert.mjs';
-import { connect, freshRoom } from './lib/client.mjs';
+import { connect, freshRoom, refused } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { seconds, token } from './lib/token.mjs';
@@ -55,4 +56,32 @@ test('a token of somebody else, or a bad one, refreshes nothing', async () => {
     assert.equal(answer.error.message, why);
   }
   await ann.join(freshRoom());
+});
+
+test('a tenant’s own keys rotate under live sockets', async () => {
+  const rotating = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const api = admin(rotating);
+  const [first, second] = ['the first secret, longer than 32 bytes', 'the second secret, longer than 32 bytes'];
+  const keys = (...secrets) => ({ auth: { keys: secrets.map((secret) => ({ algorithm: 'HS256', secret })) } });
+  const as = (user, secret) => ({ namespace: '/acme', auth: { token: token(user, {}, { secret }) } });
+  const put = (configuration) => api.must('PUT', '/tenants/acme', { body: configuration });
+  await api.must('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme', keys(first)) } });
+  const room = freshRoom();
+  const ann = await connect(rotating, 'ann', as('ann', first));
+  await ann.join(room);
+
+  // Both for a while, as operators do it.
+  await put(keys(first, second));
+  const bob = await connect(rotating, 'bob', as('bob', second));
+  await bob.join(room);
+  await connect(rotating, 'late', as('late', first));
+
+  await put(keys(second));
+  assert.match((await refused(rotating, as('late', first))).message, /^Authentication error/);
+  assertFailed(await ann.ask('refresh-token', token('ann', {}, { secret: first })), 'denied');
+  await ann.post(room, 'a connection lives as long as the token that it began with');
+  await bob.next('new-message', ({ sender }) => sender === 'ann');
+  await ann.must('refresh-token', token('ann', {}, { secret: second }));
+  await ann.post(room, 'and longer, with a newer one');
+  assert.deepEqual(ann.disconnects, []);
 });
