@@ -2,19 +2,18 @@
 //!
 //! Everything that an event touches is looked up by its labels once, here: counting is an atomic addition.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+mod tenant;
+
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use prometheus::core::Collector;
-use prometheus::{
-    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::error::Code;
 use crate::sandbox::{Interface, Retired, TrapKind};
+use tenant::TenantVectors;
+
+pub use tenant::TenantMetrics;
 
 /// Seconds, from 50 microseconds to 5 seconds.
 const LATENCY: [f64; 15] = [
@@ -121,98 +120,6 @@ impl RedisMetrics {
     }
 }
 
-/// What is counted for each tenant, by its name.
-#[derive(Clone)]
-struct TenantVectors {
-    /// How many tenants of a name there are: for a while two, when one was deleted and made again, and its series
-    /// end with the last.
-    named: Arc<Mutex<HashMap<String, usize>>>,
-    connections: IntGaugeVec,
-    events: IntCounterVec,
-    refused: IntCounterVec,
-    cpu: CounterVec,
-    limits: GaugeVec,
-    stored: GaugeVec,
-}
-
-/// What one tenant uses. Its series end when this is dropped and no other tenant of its name is left.
-pub struct TenantMetrics {
-    name: String,
-    vectors: TenantVectors,
-    /// Open connections.
-    pub connections: IntGauge,
-    /// Events that were let in.
-    pub events: IntCounter,
-    /// Events that were refused because a limit was hit.
-    pub refused: IntCounter,
-    cpu: Counter,
-}
-
-/// The names under which a tenant's limits are shown beside what it uses.
-const TENANT_LIMITS: [&str; 6] = [
-    "connections",
-    "events_per_second",
-    "guest_cpu_seconds_per_second",
-    "message_bytes",
-    "kv_bytes",
-    "rooms",
-];
-/// Of those, what is kept in the store.
-const STORED: [&str; 3] = ["message_bytes", "kv_bytes", "rooms"];
-
-impl TenantMetrics {
-    /// Threads were busy with its handlers for so long.
-    pub fn spent(&self, cpu: Duration) {
-        self.cpu.inc_by(cpu.as_secs_f64());
-    }
-
-    /// Shows what it keeps: bytes of messages, bytes of key-value data, rooms.
-    pub fn stored(&self, stored: [f64; 3]) {
-        for (name, value) in STORED.into_iter().zip(stored) {
-            self.vectors
-                .stored
-                .with_label_values(&[self.name.as_str(), name])
-                .set(value);
-        }
-    }
-
-    /// Shows its limits: connections, events and seconds of processor time in a second, then those of
-    /// [`stored`](Self::stored).
-    pub fn limits(&self, limits: [f64; 6]) {
-        for (name, limit) in TENANT_LIMITS.into_iter().zip(limits) {
-            self.vectors
-                .limits
-                .with_label_values(&[self.name.as_str(), name])
-                .set(limit);
-        }
-    }
-}
-
-impl Drop for TenantMetrics {
-    fn drop(&mut self) {
-        let mut named = self.vectors.named.lock();
-        if let Some(others) = named.get_mut(&self.name) {
-            *others = others.saturating_sub(1);
-            if *others > 0 {
-                return;
-            }
-        }
-        named.remove(&self.name);
-        let name = [self.name.as_str()];
-        // One that is not there has been removed already.
-        let _ = self.vectors.connections.remove_label_values(&name);
-        let _ = self.vectors.events.remove_label_values(&name);
-        let _ = self.vectors.refused.remove_label_values(&name);
-        let _ = self.vectors.cpu.remove_label_values(&name);
-        for limit in TENANT_LIMITS {
-            let _ = self.vectors.limits.remove_label_values(&[self.name.as_str(), limit]);
-        }
-        for stored in STORED {
-            let _ = self.vectors.stored.remove_label_values(&[self.name.as_str(), stored]);
-        }
-    }
-}
-
 struct Maker {
     registry: Registry,
 }
@@ -274,40 +181,8 @@ impl Metrics {
             "reason",
         )?;
         let refused = make.counters("parlance_refused_total", "Connections refused, by reason", "reason")?;
-        let tenant = ["tenant"];
-        let tenants = TenantVectors {
-            named: Arc::default(),
-            connections: make.add(IntGaugeVec::new(
-                Opts::new("parlance_tenant_connections", "Open connections, by tenant"),
-                &tenant,
-            ))?,
-            events: make.counters("parlance_tenant_events_total", "Events let in, by tenant", "tenant")?,
-            refused: make.counters(
-                "parlance_tenant_limited_total",
-                "Events refused because a limit was hit, by tenant",
-                "tenant",
-            )?,
-            cpu: make.add(CounterVec::new(
-                Opts::new(
-                    "parlance_tenant_guest_cpu_seconds_total",
-                    "Processor time of handlers, by tenant",
-                ),
-                &tenant,
-            ))?,
-            limits: make.add(GaugeVec::new(
-                Opts::new("parlance_tenant_limit", "What a tenant may use, by tenant and limit"),
-                &["tenant", "limit"],
-            ))?,
-            stored: make.add(GaugeVec::new(
-                Opts::new(
-                    "parlance_tenant_stored",
-                    "What a tenant keeps in the store, by tenant and limit",
-                ),
-                &["tenant", "limit"],
-            ))?,
-        };
         Ok(Self {
-            tenants,
+            tenants: TenantVectors::new(&make)?,
             connections: make.gauge("parlance_connections", "Open connections")?,
             connected: make.counter("parlance_connected_total", "Connections accepted")?,
             refused: RefusedMetrics {
@@ -382,17 +257,7 @@ impl Metrics {
     /// Counts for one tenant.
     #[must_use]
     pub fn tenant(&self, name: &str) -> TenantMetrics {
-        let label = [name];
-        let mut named = self.tenants.named.lock();
-        *named.entry(name.to_owned()).or_default() += 1;
-        TenantMetrics {
-            name: name.to_owned(),
-            connections: self.tenants.connections.with_label_values(&label),
-            events: self.tenants.events.with_label_values(&label),
-            refused: self.tenants.refused.with_label_values(&label),
-            cpu: self.tenants.cpu.with_label_values(&label),
-            vectors: self.tenants.clone(),
-        }
+        self.tenants.named(name)
     }
 
     /// A handler has run.
@@ -454,35 +319,5 @@ impl Metrics {
     /// When a metric cannot be encoded.
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenants_series_end_with_the_last_of_its_name() {
-        let metrics = Metrics::new().unwrap();
-        let shown = || metrics.render().unwrap().contains("tenant=\"acme\"");
-        let old = metrics.tenant("acme");
-        let new = metrics.tenant("acme");
-        new.limits([1.0; 6]);
-        new.events.inc();
-        drop(old);
-        let text = metrics.render().unwrap();
-        assert!(
-            text.contains("parlance_tenant_events_total{tenant=\"acme\"} 1"),
-            "{text}"
-        );
-        assert!(
-            text.contains("parlance_tenant_limit{limit=\"rooms\",tenant=\"acme\"} 1"),
-            "{text}"
-        );
-        drop(new);
-        assert!(!shown());
-        drop(metrics.tenant("acme"));
-        assert!(!shown(), "and so do those of one that comes later");
     }
 }

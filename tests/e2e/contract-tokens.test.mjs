@@ -80,7 +80,7 @@ test('a tenant’s own keys rotate under live sockets', async () => {
   assert.match((await refused(rotating, as('late', first))).message, /^Authentication error/);
   assertFailed(await ann.ask('refresh-token', token('ann', {}, { secret: first })), 'denied');
   await ann.post(room, 'a connection lives as long as the token that it began with');
-  await bob.next('new-message', ({ sender }) => sender === 'ann');
+  await bob.next('new-message', ({ userId }) => userId === 'ann');
   await ann.must('refresh-token', token('ann', {}, { secret: second }));
   await ann.post(room, 'and longer, with a newer one');
   assert.deepEqual(ann.disconnects, []);

@@ -193,6 +193,22 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
     }
 }
 
+/// An event in a handler, as metrics show it.
+struct Running<'a>(&'a Session);
+
+impl<'a> Running<'a> {
+    fn count(session: &'a Session) -> Self {
+        session.tenant.metrics.running.inc();
+        Self(session)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.tenant.metrics.running.dec();
+    }
+}
+
 /// So many events of a tenant that are in handlers at once are few.
 const FEW: usize = 4;
 
@@ -240,7 +256,9 @@ async fn decide(
         effects: Effects::with_allowance(limits.effects, limits.output),
         logs: Logs::with_allowance(limits.log_bytes),
     };
+    let running = Running::count(session);
     let outcome = handler.call(input, call, &settings.guest_limits, &arrival.slice).await;
+    drop(running);
     session.tenant.spend(outcome.usage.cpu);
     handler.record.count(failed(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);

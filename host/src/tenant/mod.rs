@@ -192,6 +192,7 @@ impl Tenant {
         let settings = self.settings.load();
         if bytes > 0 {
             settings.outbound.spend(bytes);
+            self.metrics.sent.inc_by(bytes);
         }
         settings
             .cpu
@@ -219,6 +220,7 @@ impl Tenant {
         let weight = delivery.weight();
         if delivery.effects.iter().any(Effect::is_durable) {
             settings.writes.spend(weight as u64);
+            self.metrics.written.inc_by(weight as u64);
         }
         // The semaphore is never closed.
         settings.in_flight(weight).await

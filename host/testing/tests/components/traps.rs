@@ -172,7 +172,8 @@ fn all_calls_together_move_only_so_many_bytes_either_way() {
         post_then(&mut host, "ok", 0).assert_ok();
     }
     // Each message weighs 256 bytes and its text.
-    host.dispatch(Event::custom("spy", &spy)).assert_trapped(TrapKind::Transfer);
+    host.dispatch(Event::custom("spy", &spy))
+        .assert_trapped(TrapKind::Transfer);
 }
 
 #[test]
