@@ -56,9 +56,9 @@ test('6. Contained: while one tenant loops, grows and traps, every event of anot
   assert.ok(value('parlance_tenant_limited_total\\{tenant="attacker"\\}') > 0);
   assert.equal(value('parlance_tenant_limited_total\\{tenant="victim"\\}'), 0);
   assert.equal(value('parlance_tenant_limit\\{limit="guest_cpu_seconds_per_second",tenant="attacker"\\}'), 0.05);
-  // What is stored, too, stands beside its limit.
   assert.equal(value('parlance_tenant_limit\\{limit="instances",tenant="attacker"\\}'), 32);
   assert.equal(value('parlance_tenant_instances\\{tenant="attacker"\\}'), 0);
+  // What is stored, too, stands beside its limit.
   assert.equal(value('parlance_tenant_limit\\{limit="message_bytes",tenant="attacker"\\}'), 1024);
   assert.equal(value('parlance_tenant_stored\\{limit="message_bytes",tenant="attacker"\\}'), 0);
   for (const client of attackers) client.close();
