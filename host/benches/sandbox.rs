@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use parlance::app::shipped;
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, PresenceState, Surroundings, SystemChance,
+    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, LookupShare, PresenceState, Surroundings, SystemChance,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Sandbox};
@@ -35,6 +35,10 @@ impl Surroundings for Everywhere {
 
     fn may_send(&self) -> bool {
         true
+    }
+
+    fn lookups(&self) -> LookupShare {
+        LookupShare::default()
     }
 
     async fn settled(&self) {}

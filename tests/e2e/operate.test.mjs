@@ -103,7 +103,7 @@ test('a deployment that has to wait for the server says so', async () => {
     answer = () => response.end('{"problem":{"title":"not today"}}\n');
   });
   const deploying = owned(new Process(['deploy', guest('stamped'), '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));
-  await deploying.sees(/still compiling and checking; the server compiles one component at a time \(\d+ s\)/);
+  await deploying.sees(/still compiling and checking; the server compiles two components at a time \(\d+ s\)/);
   answer();
   assert.equal((await deploying.end()).code, 1);
   assert.match(deploying.output, /not today/);

@@ -17,6 +17,7 @@ mod grants;
 mod identity;
 mod kv;
 mod log;
+mod lookups;
 mod messages;
 mod presence;
 mod rooms;
@@ -27,6 +28,7 @@ pub use broadcast::AudienceRequest;
 pub use effects::{Audience, Effect, Effects, Packet, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use log::{Level, LogLine, Logs};
+pub use lookups::{LOOKUPS_AT_ONCE, LookupShare};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
 
@@ -109,6 +111,9 @@ pub trait Surroundings: Send + Sync {
 
     /// Whether the tenant may send one more HTTP request now, which is counted.
     fn may_send(&self) -> bool;
+
+    /// The tenant's share of the look-ups of names, which its HTTP requests need.
+    fn lookups(&self) -> LookupShare;
 
     /// Waits until what earlier events of this connection wrote is in the store.
     async fn settled(&self);

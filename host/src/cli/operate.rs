@@ -101,7 +101,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             if let Ok(step) = serde_json::from_value::<DeployStep>(value) {
                 self.note(words(&step));
                 doing = match step {
-                    DeployStep::Compiling => "compiling and checking; the server compiles one component at a time",
+                    DeployStep::Compiling => "compiling and checking; the server compiles two components at a time",
                     _ => "waiting for the server",
                 };
             }

@@ -217,7 +217,7 @@ section! {
     instances: usize = 256, Count(1, 10_000);
     /// Bytes of a component's file.
     component_size: usize = "32MiB", Size(64 * KIB, 512 * MIB);
-    /// Time that compiling a component may take, of the clock and of the processor.
+    /// Processor time that compiling a component may take; of the clock, four times as much.
     compile_time: Duration = "60s", Time(secs(1), secs(600));
     /// Bytes of address space of the process that compiles.
     compile_memory: usize = "4GiB", Size(256 * MIB, 64 * GIB);

@@ -26,7 +26,7 @@ use crate::sandbox::Handler;
 use crate::socket::Closing;
 use crate::tenant::{Routes, Runs, Settings, Tenant};
 
-/// Versions that are loaded at once. Compiling is one at a time anyway; reading from the store and the cache is not.
+/// Versions that are loaded at once. Compiling is two at a time anyway; reading from the store and the cache is not.
 pub(super) const LOADS: usize = 8;
 /// The pause before something that failed is tried again: at least, at most, and in between so many times what the
 /// attempt took, so that what takes long and fails always does not keep the node busy.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::capability::{Chance, PresenceState, Surroundings};
+use crate::capability::{Chance, LookupShare, PresenceState, Surroundings};
 use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
@@ -423,6 +423,10 @@ impl Surroundings for Session {
 
     fn may_send(&self) -> bool {
         self.tenant.settings().http.take(1).is_ok()
+    }
+
+    fn lookups(&self) -> LookupShare {
+        self.tenant.lookups.clone()
     }
 
     async fn settled(&self) {

@@ -156,7 +156,7 @@ impl Handler {
         let handled = match ended {
             Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
             Err(_) => Err(Trap {
-                kind: too_late(&seated.guest.store.data().meter, &spending, limits),
+                kind: too_late(seated.guest.store.data(), &spending, limits),
                 detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
             }),
         };
@@ -301,9 +301,13 @@ impl Handler {
 }
 
 /// Whose doing it was that an event took too long. One that was busy for a good part of the time has itself to blame.
-fn too_late(meter: &Meter, spending: &Spending, limits: &GuestLimits) -> TrapKind {
+fn too_late(state: &CallState, spending: &Spending, limits: &GuestLimits) -> TrapKind {
     let busy = spending.so_far().saturating_mul(10) >= limits.wall_time;
-    if meter.held_up && !busy {
+    let requests = state
+        .outgoing
+        .as_ref()
+        .is_some_and(|outgoing| outgoing.held_up.is_any());
+    if (state.meter.held_up || requests) && !busy {
         TrapKind::HostTime
     } else {
         TrapKind::WallTime
@@ -379,3 +383,21 @@ impl From<types::Rejection> for Rejection {
 
 /// Bytes of a rejection's message that reach the client.
 const REJECTION_MESSAGE_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_whose_request_waits_for_other_tenants_is_not_to_blame_for_the_time() {
+        let limits = GuestLimits::default();
+        let mut state = CallState::new(Meter::new(&limits));
+        let spending = Spending::default();
+        state.outgoing = Some(Box::new(Outgoing::denied()));
+        assert_eq!(too_late(&state, &spending, &limits), TrapKind::WallTime);
+        let held_up = state.outgoing.as_ref().unwrap().held_up.clone();
+        let waits = held_up.until(std::future::pending::<()>());
+        tokio::time::timeout(Duration::ZERO, waits).await.unwrap_err();
+        assert_eq!(too_late(&state, &spending, &limits), TrapKind::HostTime);
+    }
+}

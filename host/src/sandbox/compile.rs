@@ -2,9 +2,11 @@
 //!
 //! A component can be made to cost its compiler any time and any memory, and compilers have bugs. So what comes from
 //! tenants is compiled by a child process, this same program as `parlance compile-component`, which limits itself
-//! before it reads and is killed when its time is up.
+//! before it reads, stands behind the server when the machine is busy, and is killed when its time is up.
 
 mod child;
+mod queue;
+mod refused;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 pub use child::{ChildError, compile_component};
+pub(super) use queue::Queue;
+pub(super) use refused::Refused;
 
 use super::backtrace::shown;
 use super::code::OwnCode;
@@ -36,7 +40,7 @@ pub enum Compiler {
 /// What compiling one component may cost.
 #[derive(Debug, Clone)]
 pub struct CompileLimits {
-    /// Time, of the clock and of the processor each.
+    /// Processor time. Of the clock it may be four times as much, since the compiler stands behind the server.
     pub time: Duration,
     /// Bytes of the compiler's address space.
     pub memory: usize,

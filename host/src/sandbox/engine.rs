@@ -12,7 +12,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, Po
 use super::bindings;
 use super::cache::{Cache, CacheError};
 use super::call::CallState;
-use super::compile::{CompileLimits, Compiler, compiled_max};
+use super::compile::{CompileLimits, Compiler, Queue, Refused, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
@@ -98,8 +98,10 @@ pub struct Sandbox {
     pub(super) ticker: Ticker,
     pub(super) compiler: Compiler,
     pub(super) cache: Option<Cache>,
-    /// Held while a component is compiled: one at a time.
-    pub(super) compiling: Mutex<()>,
+    /// Who compiles, and who waits for that.
+    pub(super) compiling: Queue,
+    /// What took its compiler too much.
+    pub(super) refused: Refused,
 }
 
 impl Sandbox {
@@ -137,7 +139,8 @@ impl Sandbox {
             ticker,
             compiler: Compiler::default(),
             cache: None,
-            compiling: Mutex::default(),
+            compiling: Queue::default(),
+            refused: Refused::default(),
         })
     }
 

@@ -4,11 +4,13 @@
 //! name must lead to public addresses, and the connection goes to the very address that was checked. Redirects are
 //! the guest's to follow, and then checked again; there is no proxy, TLS is verified, and no connection serves two
 //! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies are counted for each event,
-//! and requests for each tenant.
+//! requests and the names that are looked up at once for each tenant.
 
 mod address;
 mod body;
+mod client;
 mod failure;
+mod held_up;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,44 +18,19 @@ use std::time::Duration;
 use hyper::header::CONTENT_LENGTH;
 use hyper::{Method, Request, Response};
 use reqwest::Url;
-use reqwest::redirect::Policy;
 use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, Grants, HttpScheme, Level, Surroundings};
+use crate::capability::{Call, Grants, HttpScheme, Level, LookupShare, Surroundings};
 use body::Allowance;
-use failure::failure;
+pub(super) use client::HttpClient;
+pub(super) use held_up::HeldUp;
 
 /// Bytes of a request's body that a guest may hand over at once.
 const CHUNK: usize = 64 * 1024;
 /// Bytes of a host that are logged: more than a name in the DNS can have. The URL is the guest's own text.
 const HOST_SHOWN: usize = 253;
-
-/// Sends for all components of a server. Made when the first one with a grant is loaded.
-#[derive(Debug, Clone)]
-pub(super) struct HttpClient {
-    inner: reqwest::Client,
-}
-
-impl HttpClient {
-    /// # Errors
-    /// When the system's certificates cannot be read.
-    pub(super) fn new() -> Result<Self, String> {
-        let inner = reqwest::Client::builder()
-            .dns_resolver(Arc::new(address::PublicOnly::new()))
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .retry(reqwest::retry::never())
-            // A connection that is kept would be shared between tenants.
-            .pool_max_idle_per_host(0)
-            .http1_only()
-            .build()
-            .map_err(|error| failure::in_full(&error))?;
-        Ok(Self { inner })
-    }
-}
 
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
@@ -66,6 +43,8 @@ pub(super) struct Outgoing {
     denied: Vec<String>,
     /// Those that the tenant had no more budget for.
     refused: u32,
+    /// Those that wait for other tenants'.
+    pub(super) held_up: HeldUp,
 }
 
 struct Allowed {
@@ -86,6 +65,7 @@ impl Outgoing {
             requests: 0,
             denied: Vec::new(),
             refused: 0,
+            held_up: HeldUp::default(),
         }
     }
 
@@ -103,6 +83,7 @@ impl Outgoing {
             requests: 0,
             denied: Vec::new(),
             refused: 0,
+            held_up: HeldUp::default(),
         }
     }
 
@@ -157,9 +138,15 @@ impl Outgoing {
         let mut headers = parts.headers;
         // It is known better when the body has been read.
         headers.remove(CONTENT_LENGTH);
-        let (client, bytes, end) = (allowed.client.inner.clone(), allowed.bytes.clone(), allowed.end);
-        let builder = client.request(parts.method, url).headers(headers);
-        Ok(send(builder, body, bytes, Timeouts::new(options, end)))
+        let mut request = reqwest::Request::new(parts.method, url);
+        *request.headers_mut() = headers;
+        let way = Way {
+            client: allowed.client.clone(),
+            share: allowed.surroundings.lookups(),
+            held_up: self.held_up.clone(),
+        };
+        let timeouts = Timeouts::new(options, allowed.end);
+        Ok(send(way, request, body, allowed.bytes.clone(), timeouts))
     }
 }
 
@@ -201,23 +188,23 @@ impl Timeouts {
     }
 }
 
-async fn send(builder: reqwest::RequestBuilder, body: WasiBody, bytes: Allowance, timeouts: Timeouts) -> Sent {
+/// How a request gets to its server.
+struct Way {
+    client: HttpClient,
+    share: LookupShare,
+    held_up: HeldUp,
+}
+
+async fn send(way: Way, mut request: reqwest::Request, body: WasiBody, bytes: Allowance, timeouts: Timeouts) -> Sent {
     let body = timeout_at(timeouts.end, body::request(body, &bytes))
         .await
         .map_err(|_| Error::ConnectionWriteTimeout)??;
-    let builder = if body.is_empty() { builder } else { builder.body(body) };
-    let response = timeout_at(timeouts.first_byte, builder.send())
+    if !body.is_empty() {
+        *request.body_mut() = Some(body.into());
+    }
+    let response = timeout_at(timeouts.first_byte, way.client.send(request, &way.share, &way.held_up))
         .await
-        .map_err(|_| Error::HttpResponseTimeout)?
-        .map_err(|error| {
-            let answer = failure(&error);
-            // Without the URL, which is the guest's text and as long as that likes.
-            tracing::debug!(
-                error = failure::in_full(&error.without_url()),
-                "a handler's HTTP request failed"
-            );
-            answer
-        })?;
+        .map_err(|_| Error::HttpResponseTimeout)??;
     let announced = response.content_length();
     if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes.left())) {
         return Err(Error::HttpResponseBodySize(announced));

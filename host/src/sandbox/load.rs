@@ -272,8 +272,8 @@ impl Sandbox {
         may_import_http: bool,
     ) -> Result<Arc<Compiled>, LoadError> {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
-        if let Some(known) = self.in_use(&sha256) {
-            return Ok(known);
+        if let Some(known) = self.known(&sha256) {
+            return known;
         }
         let cache = self.cache.as_ref();
         let cache = cache.map(|cache| (cache, Key::of(&self.engine, &self.limits, &sha256)));
@@ -282,13 +282,14 @@ impl Sandbox {
         {
             return Ok(self.share(compiled));
         }
-        let _one = self.compiling.lock();
-        // While this waited, another may have compiled the same.
-        if let Some(known) = self.in_use(&sha256) {
-            return Ok(known);
+        let _turn = self.compiling.turn(sha256);
+        // While this waited, the same may have been compiled, or been refused.
+        if let Some(known) = self.known(&sha256) {
+            return known;
         }
         let begun = Instant::now();
-        let code = compile(&self.engine, compiler, &self.limits, bytes)?;
+        let code = compile(&self.engine, compiler, &self.limits, bytes)
+            .inspect_err(|error| self.refused.note(sha256, error, Instant::now()))?;
         let component = code
             .load(&self.engine)
             .map_err(|error| LoadError::Compiler(detail(&error)))?;
@@ -307,6 +308,12 @@ impl Sandbox {
             cache.put(key, &code);
         }
         Ok(self.share(compiled))
+    }
+
+    /// What has come of the same bytes before.
+    fn known(&self, sha256: &[u8; 32]) -> Option<Result<Arc<Compiled>, LoadError>> {
+        let refused = || self.refused.why(sha256, Instant::now()).map(Err);
+        self.in_use(sha256).map(Ok).or_else(refused)
     }
 
     fn in_use(&self, sha256: &[u8; 32]) -> Option<Arc<Compiled>> {

@@ -8,8 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::threads;
 use crate::turns::Turns;
 
-/// Steps below the server's own threads, of the 19 that there are.
-const NICENESS: i32 = 10;
+/// Steps below the server's own threads, of the 19 that there are: for these threads, and for who compiles.
+pub(super) const NICENESS: i32 = 10;
 
 /// The threads. Their guests take turns at each tick, by tenant.
 pub(super) struct SlowThreads(Option<Runtime>);

@@ -1,8 +1,9 @@
 //! What can only be shown with the engine itself at hand.
 
+use std::process::Command;
 use std::sync::Arc;
 
-use super::{EngineLimits, GuestLimits, LoadError, Sandbox};
+use super::{Compiler, EngineLimits, GuestLimits, LoadError, Sandbox};
 
 /// The smallest component, as bytes: the header alone.
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -31,4 +32,30 @@ fn compiled_code_is_never_taken_from_a_file() {
         matches!(refused(EMPTY), LoadError::NoExports),
         "the component itself is one"
     );
+}
+
+#[test]
+fn what_took_its_compiler_too_much_time_is_not_compiled_again_soon() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, ran) = (directory.path().join("compiler"), directory.path().join("ran"));
+    // Ends as a compiler that is out of processor time does. Written by another process: one that this process writes
+    // cannot be run while some other test starts a child, which has the file open for a moment.
+    let text = format!("#!/bin/sh\necho once >> '{}'\nkill -s XCPU $$\n", ran.display());
+    let write = r#"printf %s "$0" > "$1" && chmod +x "$1""#;
+    let written = Command::new("sh").args(["-c", write, &text]).arg(&program).status();
+    assert!(written.unwrap().success());
+    let sandbox = Sandbox::new(EngineLimits {
+        instances: 1,
+        ..EngineLimits::default()
+    });
+    let sandbox = Arc::new(sandbox.unwrap().compiled_by(Compiler::Child(program)));
+    for _ in 0..3 {
+        let loaded = sandbox.load(Arc::default(), EMPTY, &GuestLimits::default());
+        assert!(
+            matches!(loaded, Err(LoadError::CompileTime { .. })),
+            "{:?}",
+            loaded.err()
+        );
+    }
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "once\n");
 }

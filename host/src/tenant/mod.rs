@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::capability::Effect;
+use crate::capability::{Effect, LookupShare};
 use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
@@ -45,6 +45,8 @@ pub struct Tenant {
     pub turns: Turns,
     /// What its events read.
     pub store: Arc<dyn Store>,
+    /// What its requests may look up. Other settings do not renew it.
+    pub lookups: LookupShare,
     settings: ArcSwap<Settings>,
     routes: ArcSwap<Routes>,
     suspended: AtomicBool,
@@ -93,6 +95,7 @@ impl Tenant {
                 runs.aside,
             ),
             store: Arc::new(Reads::of(runs.store)),
+            lookups: LookupShare::default(),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
             suspended: AtomicBool::new(false),

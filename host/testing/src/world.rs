@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
-use parlance::capability::{Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, PresenceState, Surroundings};
+use parlance::capability::{
+    Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, LookupShare, PresenceState, Surroundings,
+};
 use parlance::cluster::{Connection, Delivery, Hall, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
@@ -319,6 +321,10 @@ impl Surroundings for Standing {
 
     fn may_send(&self) -> bool {
         true
+    }
+
+    fn lookups(&self) -> LookupShare {
+        LookupShare::default()
     }
 
     async fn settled(&self) {

@@ -12,7 +12,11 @@ use tokio::process::Command;
 use super::message;
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
 use crate::sandbox::load::LoadError;
+use crate::sandbox::slow::NICENESS;
 
+/// For each second of the processor that the child may have, seconds of the clock: on a busy machine it waits for its
+/// turn, since it is less important than the server.
+const CLOCK: u32 = 4;
 /// Bytes of what the child says on standard error that are kept.
 const SAID_MAX: u64 = 8 * 1024;
 /// SIGABRT: Rust ends so when memory is refused. The same number on every system that this runs on.
@@ -55,8 +59,9 @@ pub(super) async fn compile(
         let status = child.wait().await.map_err(failed)?;
         Ok((code, said, status))
     };
-    let talked = tokio::time::timeout(allowed.time, talk).await;
-    let (code, said, status) = talked.unwrap_or(Err(LoadError::CompileTime { max: allowed.time }))?;
+    let clock = allowed.time.saturating_mul(CLOCK);
+    let talked = tokio::time::timeout(clock, talk).await;
+    let (code, said, status) = talked.unwrap_or(Err(LoadError::CompileClock { max: clock }))?;
     if status.success() {
         Ok(code)
     } else {
@@ -118,8 +123,8 @@ pub enum ChildError {
     Compile(String),
 }
 
-/// The child's whole life: limits itself, reads a component, writes its code. `memory` is of its address space, in
-/// bytes; `seconds` of processor time. For a process that does nothing else, since the limits stay.
+/// The child's whole life: limits itself, stands back, reads a component, writes its code. `memory` is of its address
+/// space, in bytes; `seconds` of processor time. For a process that does nothing else, since the limits stay.
 ///
 /// # Errors
 /// When the component does not compile.
@@ -137,6 +142,8 @@ pub fn compile_component(
     ] {
         setrlimit(resource, soft, hard).map_err(ChildError::Limits)?;
     }
+    // Not everywhere may a process do that; then it is merely as important as the server.
+    let _ = rustix::process::nice(NICENESS);
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes).map_err(ChildError::Pipe)?;
     let engine = compiling_engine().map_err(|error| ChildError::Compile(format!("{error:#}")))?;

@@ -1,58 +1,92 @@
-//! Which addresses a name may lead to: those of the public internet.
+//! From a name to the addresses that a request may go to: those of the public internet.
 
-use std::error::Error;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ip_network::{Ipv4Network, Ipv6Network};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::held_up::HeldUp;
+use crate::capability::LookupShare;
 
 /// Names that are looked up at once, in the whole server: each look-up holds a thread until the system's resolver
 /// has answered.
 const LOOKUPS: usize = 32;
+/// How long a request waits for the system's resolver.
+const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
-/// A name with no public address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the name has no public address")]
-pub(super) struct NoPublicAddress;
-
-/// Looks names up and gives the public addresses alone. What connects, connects to one of these: nobody looks the
-/// name up again.
-#[derive(Debug)]
-pub(super) struct PublicOnly {
-    lookups: Arc<Semaphore>,
+/// Why a name leads nowhere.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LookupError {
+    #[error("the name has no public address")]
+    NoPublicAddress,
+    #[error("the system's resolver has not answered in time")]
+    Time,
+    #[error("the system's resolver: {0}")]
+    System(#[from] io::Error),
 }
 
-impl PublicOnly {
-    pub(super) fn new() -> Self {
+/// Asks for all addresses of a name, and waits for the answer.
+type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// Looks names up and gives the public addresses alone.
+pub(super) struct Lookups {
+    places: Arc<Semaphore>,
+    time: Duration,
+    resolver: Arc<Resolver>,
+}
+
+impl fmt::Debug for Lookups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lookups").finish_non_exhaustive()
+    }
+}
+
+impl Lookups {
+    pub(super) fn by_the_system() -> Self {
+        Self::by(|name| Ok((name, 0).to_socket_addrs()?.collect()), LOOKUP_TIME)
+    }
+
+    fn by(resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static, time: Duration) -> Self {
         Self {
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            places: Arc::new(Semaphore::new(LOOKUPS)),
+            time,
+            resolver: Arc::new(resolver),
         }
     }
-}
 
-impl Resolve for PublicOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        let lookups = self.lookups.clone();
-        Box::pin(async move {
-            let place = lookups.acquire_owned().await?;
-            let found = tokio::task::spawn_blocking(move || {
-                // The thread is busy for as long as the system takes, also when nobody waits any more.
-                let _place = place;
-                (name.as_str(), 0).to_socket_addrs()
-            });
-            public(found.await??)
-        })
+    /// The public addresses of a name, at least one. It waits for the tenant's own look-ups first and then for those of
+    /// others, which counts as held up. So a tenant has no more than its share of the places, and of the queue for them.
+    pub(super) async fn public(
+        &self,
+        name: &str,
+        share: &LookupShare,
+        held_up: &HeldUp,
+    ) -> Result<Vec<SocketAddr>, LookupError> {
+        let own = share.place().await;
+        // The semaphore is never closed.
+        let place = held_up.until(self.places.clone().acquire_owned()).await.ok();
+        let (resolver, name) = (self.resolver.clone(), name.to_owned());
+        let found = tokio::task::spawn_blocking(move || {
+            // The thread is busy for as long as the system takes, also when nobody waits any more.
+            let _places = (own, place);
+            resolver(&name)
+        });
+        let found = timeout(self.time, found).await.map_err(|_| LookupError::Time)?;
+        public(found.map_err(io::Error::other)??)
     }
 }
 
-fn public(found: impl Iterator<Item = SocketAddr>) -> Result<Addrs, Box<dyn Error + Send + Sync>> {
-    let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-    if public.is_empty() {
-        return Err(Box::new(NoPublicAddress));
+fn public(mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, LookupError> {
+    found.retain(|address| is_public(address.ip()));
+    if found.is_empty() {
+        return Err(LookupError::NoPublicAddress);
     }
-    Ok(Box::new(public.into_iter()))
+    Ok(found)
 }
 
 /// Whether the address is of the public internet: not of this machine, this network, a group, or a special purpose
@@ -93,7 +127,13 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use parking_lot::Mutex;
+
     use super::*;
+    use crate::capability::LOOKUPS_AT_ONCE;
 
     #[test]
     fn addresses_of_the_internet_are_public() {
@@ -162,22 +202,103 @@ mod tests {
     #[test]
     fn of_what_a_name_leads_to_the_public_part_is_used() {
         let address = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
-        let mixed = [address("127.0.0.1"), address("1.1.1.1"), address("::1")];
-        let kept: Vec<_> = public(mixed.into_iter())
-            .unwrap_or_else(|_| panic!("one is public"))
-            .collect();
-        assert_eq!(kept, [address("1.1.1.1")]);
-        let Err(error) = public([address("127.0.0.1")].into_iter()) else {
-            panic!("none is public")
-        };
-        assert!(error.is::<NoPublicAddress>());
+        let mixed = vec![address("127.0.0.1"), address("1.1.1.1"), address("::1")];
+        assert_eq!(public(mixed).unwrap(), [address("1.1.1.1")]);
+        let none = public(vec![address("127.0.0.1")]);
+        assert!(matches!(none, Err(LookupError::NoPublicAddress)), "{none:?}");
     }
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_refused() {
-        let Err(error) = PublicOnly::new().resolve("localhost".parse().unwrap()).await else {
-            panic!("localhost is no public name")
+        let found = look_up(&Lookups::by_the_system(), "localhost").await;
+        assert!(matches!(found, Err(LookupError::NoPublicAddress)), "{found:?}");
+    }
+
+    /// Names of `slow` are answered when this is dropped, all others at once.
+    struct Silence {
+        _ends: mpsc::Sender<()>,
+        asked: Arc<AtomicUsize>,
+    }
+
+    fn with_silence(time: Duration) -> (Arc<Lookups>, Silence) {
+        let (ends, waits) = mpsc::channel::<()>();
+        let (waits, asked) = (Mutex::new(waits), Arc::new(AtomicUsize::new(0)));
+        let count = asked.clone();
+        let resolver = move |name: &str| {
+            if name == "slow" {
+                count.fetch_add(1, Ordering::Relaxed);
+                let _ = waits.lock().recv();
+            }
+            Ok(vec![SocketAddr::from(([1, 1, 1, 1], 0))])
         };
-        assert!(error.is::<NoPublicAddress>(), "{error}");
+        (Arc::new(Lookups::by(resolver, time)), Silence { _ends: ends, asked })
+    }
+
+    /// For a tenant that looks nothing else up.
+    async fn look_up(lookups: &Lookups, name: &str) -> Result<Vec<SocketAddr>, LookupError> {
+        lookups.public(name, &LookupShare::default(), &HeldUp::default()).await
+    }
+
+    /// One more of the tenant's requests waits for `slow`.
+    fn ask(lookups: &Arc<Lookups>, share: &LookupShare, held_up: &HeldUp) {
+        let (lookups, share, held_up) = (lookups.clone(), share.clone(), held_up.clone());
+        tokio::spawn(async move { lookups.public("slow", &share, &held_up).await });
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Every place is taken, by as many tenants as that takes.
+    async fn fill(lookups: &Arc<Lookups>, silence: &Silence) {
+        for _ in 0..LOOKUPS / LOOKUPS_AT_ONCE {
+            let share = LookupShare::default();
+            for _ in 0..LOOKUPS_AT_ONCE {
+                ask(lookups, &share, &HeldUp::default());
+            }
+        }
+        until(|| silence.asked.load(Ordering::Relaxed) == LOOKUPS).await;
+    }
+
+    #[tokio::test]
+    async fn a_tenant_whose_names_are_not_answered_leaves_the_others_their_look_ups() {
+        let (lookups, silence) = with_silence(LOOKUP_TIME);
+        let (greedy, held_up) = (LookupShare::default(), HeldUp::default());
+        for _ in 0..2 * LOOKUPS {
+            ask(&lookups, &greedy, &held_up);
+        }
+        until(|| silence.asked.load(Ordering::Relaxed) >= LOOKUPS_AT_ONCE).await;
+        let found = timeout(LOOKUP_TIME / 2, look_up(&lookups, "quick")).await;
+        assert!(matches!(found, Ok(Ok(_))), "{found:?}");
+        assert_eq!(silence.asked.load(Ordering::Relaxed), LOOKUPS_AT_ONCE);
+        assert!(!held_up.is_any(), "it waits for itself");
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_takes_too_long_fails_and_keeps_its_place_until_it_is_answered() {
+        let (lookups, silence) = with_silence(Duration::from_millis(10));
+        let found = look_up(&lookups, "slow").await;
+        assert!(matches!(found, Err(LookupError::Time)), "{found:?}");
+        assert_eq!(lookups.places.available_permits(), LOOKUPS - 1);
+        drop(silence);
+        until(|| lookups.places.available_permits() == LOOKUPS).await;
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_look_ups_of_others_is_held_up_until_there_is_a_place() {
+        let (lookups, silence) = with_silence(LOOKUP_TIME);
+        fill(&lookups, &silence).await;
+        let (share, patient, hasty) = (LookupShare::default(), HeldUp::default(), HeldUp::default());
+        let gave_up = timeout(Duration::ZERO, lookups.public("quick", &share, &hasty)).await;
+        assert!(gave_up.is_err() && hasty.is_any(), "it never got a place");
+        let found = lookups.public("quick", &share, &patient);
+        let seen = async {
+            until(|| patient.is_any()).await;
+            drop(silence);
+        };
+        let (found, ()) = tokio::join!(found, seen);
+        assert!(found.is_ok() && !patient.is_any(), "{found:?}");
     }
 }

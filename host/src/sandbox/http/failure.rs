@@ -5,7 +5,7 @@ use std::iter::successors;
 
 use wasmtime_wasi_http::Error;
 
-use super::address::NoPublicAddress;
+use super::address::LookupError;
 
 type Cause<'a> = &'a (dyn StdError + 'static);
 
@@ -25,9 +25,6 @@ pub(super) fn in_full(error: &reqwest::Error) -> String {
 /// machine.
 pub(super) fn failure(error: &reqwest::Error) -> Error {
     let causes = || successors(Some(error as Cause<'_>), cause);
-    if causes().any(|cause| cause.is::<NoPublicAddress>()) {
-        return Error::DestinationIpProhibited;
-    }
     let tls = causes().find_map(|cause| {
         // rustls comes wrapped in an `io::Error`, whose source is that of what it wraps.
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
@@ -40,12 +37,20 @@ pub(super) fn failure(error: &reqwest::Error) -> Error {
         Some(_) => Error::TlsProtocolError,
         None if error.is_timeout() && error.is_connect() => Error::ConnectionTimeout,
         None if error.is_timeout() => Error::HttpResponseTimeout,
-        None if error.is_dns() => Error::DnsError {
-            rcode: None,
-            info_code: None,
-        },
         None if error.is_connect() => Error::ConnectionRefused,
         None if error.is_body() || error.is_decode() => Error::HttpResponseIncomplete,
         None => Error::HttpProtocolError,
+    }
+}
+
+/// The same of names that lead nowhere.
+pub(super) fn lookup_failure(error: &LookupError) -> Error {
+    match error {
+        LookupError::NoPublicAddress => Error::DestinationIpProhibited,
+        LookupError::Time => Error::DnsTimeout,
+        LookupError::System(_) => Error::DnsError {
+            rcode: None,
+            info_code: None,
+        },
     }
 }

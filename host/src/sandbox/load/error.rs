@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Why a file is no handler.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LoadError {
     /// Larger than `sandbox.component_size`.
     #[error("the component has {got} bytes; at most {max} are allowed (sandbox.component_size)")]
@@ -19,12 +19,21 @@ pub enum LoadError {
     /// It does not compile.
     #[error("the component does not compile: {0}")]
     Compile(String),
-    /// It takes longer to compile than `sandbox.compile_time`.
+    /// It takes more processor time to compile than `sandbox.compile_time`.
     #[error(
         "the component takes longer than {} to compile (sandbox.compile_time)",
         humantime::format_duration(*max)
     )]
     CompileTime {
+        /// The limit.
+        max: Duration,
+    },
+    /// It had not been compiled after four times `sandbox.compile_time`, of the clock: the machine is busy.
+    #[error(
+        "the component was not compiled within {}, four times sandbox.compile_time; the machine is busy: try again",
+        humantime::format_duration(*max)
+    )]
+    CompileClock {
         /// The limit.
         max: Duration,
     },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, PresenceState, Surroundings, SystemChance,
+    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, LookupShare, PresenceState, Surroundings, SystemChance,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, Failure, GuestLimits, Handler, Input, Outcome, Sandbox, TrapKind};
@@ -27,6 +27,10 @@ impl Surroundings for Everywhere {
 
     fn may_send(&self) -> bool {
         true
+    }
+
+    fn lookups(&self) -> LookupShare {
+        LookupShare::default()
     }
 
     async fn settled(&self) {}

@@ -1,0 +1,136 @@
+//! Sending one request to a server whose addresses were checked.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Request, Response};
+use rustls::{ClientConfig, RootCertStore};
+use wasmtime_wasi_http::Error;
+
+use super::address::Lookups;
+use super::failure::{failure, in_full, lookup_failure};
+use super::held_up::HeldUp;
+use crate::capability::LookupShare;
+
+/// Sends for all components of a server. Made when the first one with a grant is loaded.
+#[derive(Debug, Clone)]
+pub(in crate::sandbox) struct HttpClient {
+    tls: Arc<ClientConfig>,
+    lookups: Arc<Lookups>,
+}
+
+impl HttpClient {
+    /// # Errors
+    /// When the system's certificates cannot be read.
+    pub(in crate::sandbox) fn new() -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            return Err("the system has no certificates to trust; install them (ca-certificates)".to_owned());
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let client = Self {
+            tls: Arc::new(tls),
+            lookups: Arc::new(Lookups::by_the_system()),
+        };
+        // What is wrong with it is said when a component is loaded, not at its first request.
+        client.knowing(Vec::new()).map_err(|error| in_full(&error))?;
+        Ok(client)
+    }
+
+    /// A client for one request: it knows these addresses of a name, and none of any other.
+    fn knowing(&self, addresses: Vec<SocketAddr>) -> reqwest::Result<reqwest::Client> {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
+            .dns_resolver(Arc::new(Checked(addresses)))
+            .redirect(Policy::none())
+            .no_proxy()
+            .referer(false)
+            .retry(reqwest::retry::never())
+            // A connection that is kept would be shared between tenants.
+            .pool_max_idle_per_host(0)
+            .http1_only()
+            .build()
+    }
+
+    /// Looks the server's name up, within the tenant's share, and sends. An address in the URL itself was granted as
+    /// such.
+    pub(super) async fn send(
+        &self,
+        request: Request,
+        share: &LookupShare,
+        held_up: &HeldUp,
+    ) -> Result<Response, Error> {
+        let addresses = match request.url().domain() {
+            Some(name) => {
+                let found = self.lookups.public(name, share, held_up).await;
+                found.map_err(|error| {
+                    tracing::debug!(%error, "the name for a handler's HTTP request could not be looked up");
+                    lookup_failure(&error)
+                })?
+            }
+            None => Vec::new(),
+        };
+        let sent = match self.knowing(addresses) {
+            Ok(client) => client.execute(request).await,
+            Err(error) => Err(error),
+        };
+        sent.map_err(|error| {
+            let answer = failure(&error);
+            // Without the URL, which is the guest's text and as long as that likes.
+            tracing::debug!(error = in_full(&error.without_url()), "a handler's HTTP request failed");
+            answer
+        })
+    }
+}
+
+/// The addresses of a request's server. Nothing is looked up: what was checked is what is connected to.
+struct Checked(Vec<SocketAddr>);
+
+impl Resolve for Checked {
+    fn resolve(&self, _: Name) -> Resolving {
+        let addresses: Addrs = Box::new(self.0.clone().into_iter());
+        Box::pin(std::future::ready(Ok(addresses)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_goes_to_the_addresses_that_were_checked_whatever_the_name_leads_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let length = stream.read(&mut head).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&head[..length]).into_owned()
+        };
+        let client = HttpClient::new()
+            .unwrap()
+            .knowing(vec![SocketAddr::new(address.ip(), 0)]);
+        let host = format!("name.invalid:{}", address.port());
+        let asking = async {
+            let answer = client.unwrap().get(format!("http://{host}/")).send().await;
+            answer.unwrap().text().await.unwrap()
+        };
+        let (asked, answer) = tokio::join!(server, asking);
+        assert!(asked.to_lowercase().contains(&format!("host: {host}")), "{asked}");
+        assert_eq!(answer, "hello");
+    }
+}
