@@ -1,11 +1,13 @@
 // The admin API: who may use it, and what each operation does to clients that are connected.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
 import { ADMIN_TOKEN, admin, at, configurationOf, secretOf } from './lib/admin.mjs';
 import { connect, freshRoom, refused } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 import { seconds, token } from './lib/token.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
 const api = admin(server);
@@ -177,6 +179,39 @@ test('what is no handler is refused with the reason, and what runs goes on', asy
   assert.equal(await api.handler('default', 'bad'), undefined);
   const large = await api.request('POST', '/tenants/default/handlers/bad/versions', { raw: Buffer.alloc(33 * 1024 * 1024) });
   assert.equal(large.status, 413);
+  assert.equal(large.type, 'application/problem+json');
+});
+
+test('a deployment has its turn before its component is read, and of the tenant that may have one of that size', async () => {
+  const [name, other] = [await freshTenant(), await freshTenant({ sandbox: { component_size: '64KiB' } })];
+  const deploy = (tenant, raw = 'x') => api.request('POST', `/tenants/${tenant}/handlers/x/versions`, { raw });
+  // One that has begun and does not go on.
+  const half = httpRequest(`${server.url}/admin/v1/tenants/${name}/handlers/half/versions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-length': 1000 },
+  });
+  half.on('error', () => {});
+  owned({ close: () => half.destroy() });
+  half.write('x');
+  const full = await eventually(async () => {
+    const answer = await deploy(name);
+    return answer.status === 429 && answer;
+  }, 'a refusal');
+  assert.match(full.json.title, /a deployment of this tenant is under way/);
+  assert.equal((await deploy(other)).status, 422, 'another tenant has a turn of its own');
+  half.destroy();
+  await eventually(async () => (await deploy(name)).status === 422, 'the turn of one that was given up');
+
+  const large = await deploy(other, Buffer.alloc(64 * 1024 + 1));
+  assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
+  assert.match(large.json.title, /65536 bytes.*sandbox\.component_size/);
+  const unannounced = await fetch(`${server.url}/admin/v1/tenants/${other}/handlers/x/versions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    body: new Blob([Buffer.alloc(64 * 1024 + 1)]).stream(),
+    duplex: 'half',
+  });
+  assert.equal(unannounced.status, 413, 'also when its size is not said before');
 });
 
 test('two deployed handlers cannot handle the same events, and each keeps a few versions', async () => {

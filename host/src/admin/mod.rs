@@ -5,6 +5,7 @@
 
 mod access;
 mod clients;
+mod deploy;
 mod problem;
 mod routes;
 mod stream;
@@ -70,11 +71,8 @@ impl Admin {
         }
     }
 
-    /// The routes, to be merged into the server's. `component_size` is the most bytes of a component.
-    pub fn router(self, component_size: usize) -> Router {
-        let large = OpenApiRouter::new()
-            .routes(routes!(routes::deploy))
-            .layer(DefaultBodyLimit::max(component_size));
+    /// The routes, to be merged into the server's.
+    pub fn router(self) -> Router {
         let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
             .routes(routes!(routes::tenants, routes::create_tenant))
             .routes(routes!(routes::tenant, routes::replace_tenant, routes::delete_tenant))
@@ -82,6 +80,8 @@ impl Admin {
             .routes(routes!(routes::resume))
             .routes(routes!(routes::usage))
             .routes(routes!(routes::handlers))
+            // Which limits the body of its request by itself.
+            .routes(routes!(deploy::deploy))
             .routes(routes!(routes::remove_handler))
             .routes(routes!(routes::promote))
             .routes(routes!(routes::rollback))
@@ -95,7 +95,6 @@ impl Admin {
             .routes(routes!(clients::disconnect))
             .routes(routes!(clients::server_emit))
             .layer(DefaultBodyLimit::max(BODY_MAX))
-            .merge(large)
             .split_for_parts();
         let text: Arc<str> = document.to_json().unwrap_or_default().into();
         let document = move || {
