@@ -148,6 +148,11 @@ test('what is wrong with a tenant is said at once, each with its key, and nothin
     ['PUT', '/tenants/default', { body: configurationOf('default') }, 409],
     ['DELETE', '/tenants/nobody', {}, 404],
     ['GET', '/nothing', {}, 404],
+    ['GET', '/tenants/%FF', {}, 400],
+    ['POST', '/tenants/default/handlers/%FF/versions', { raw: 'x' }, 400],
+    ['PATCH', '/tenants', {}, 405],
+    ['POST', '/openapi.json', {}, 405],
+    ['POST', '/tenants', { body: { name: 'x'.repeat(257 * 1024) } }, 413],
     ['POST', '/tenants/default/handlers/x/promote', {}, 404],
     ['POST', '/tenants/default/handlers/Bad_Name/versions', { raw: 'x' }, 422],
     ['POST', '/tenants/default/revocations', { body: {} }, 422],
@@ -156,6 +161,9 @@ test('what is wrong with a tenant is said at once, each with its key, and nothin
     const answer = await api.request(method, path, options);
     assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
     assert.equal(answer.type, 'application/problem+json');
+    assert.equal(answer.json.status, status);
+    if (status === 413) assert.equal(answer.json.code, 'too-large');
+    if (status === 405) assert.deepEqual([answer.json.code, answer.allow?.includes('GET')], ['method-not-allowed', true]);
   }
   assert.equal((await audit()).length, before, 'what is refused leaves no entry');
 });
@@ -198,6 +206,7 @@ test('a deployment has its turn before its component is read, and of the tenant 
     return answer.status === 429 && answer;
   }, 'a refusal');
   assert.match(full.json.title, /a deployment of this tenant is under way/);
+  assert.deepEqual([full.json.code, full.json.retryAfterMs, full.retryAfter], ['rate-limited', 1000, '1']);
   assert.equal((await deploy(other)).status, 422, 'another tenant has a turn of its own');
   half.destroy();
   await eventually(async () => (await deploy(name)).status === 422, 'the turn of one that was given up');
@@ -300,6 +309,45 @@ test('the OpenAPI document lists what there is, and each operation was called he
     const answer = await fetch(server.url + path.replace(/\{\w+\}/g, 'nothing'), { method });
     assert.equal(answer.status, 401, `${operation} is there and asks for a token`);
   }
+  // In an order in which each does what it is for, but for the last but two: there are no other servers.
+  const [configuration, component] = [configurationOf('called'), { raw: readFileSync(guest('stamped')) }];
+  const [users, tenant, handler] = [{ users: ['ann'] }, '/tenants/{tenant}', '/tenants/{tenant}/handlers/{handler}'];
+  const calls = [
+    ['POST', '/tenants', { body: { name: 'called', configuration } }, 201],
+    ['GET', '/tenants', {}, 200],
+    ['GET', tenant, {}, 200],
+    ['PUT', tenant, { body: configuration }, 200],
+    ['POST', `${tenant}/suspend`, {}, 200],
+    ['POST', `${tenant}/resume`, {}, 200],
+    ['GET', `${tenant}/usage`, {}, 200],
+    ['POST', `${handler}/versions`, component, 201],
+    ['POST', `${handler}/versions?canary=10`, component, 201],
+    ['GET', `${tenant}/handlers`, {}, 200],
+    ['POST', `${handler}/canary`, { body: { percent: 20 } }, 200],
+    ['POST', `${handler}/promote`, {}, 200],
+    ['POST', `${handler}/rollback`, { body: {} }, 200],
+    ['POST', `${tenant}/revocations`, { body: { tokenId: 'known' } }, 201],
+    ['GET', `${tenant}/revocations`, {}, 200],
+    ['DELETE', `${tenant}/revocations/{id}`, {}, 204],
+    ['GET', '/audit', {}, 200],
+    ['POST', `${tenant}/clients/find`, { body: users }, 200],
+    ['POST', `${tenant}/clients/emit`, { body: { event: 'x', to: users } }, 204],
+    ['POST', `${tenant}/clients/disconnect`, { body: users }, 204],
+    ['POST', `${tenant}/servers/emit`, { body: { event: 'x' } }, 409],
+    ['DELETE', handler, {}, 204],
+    ['DELETE', tenant, {}, 204],
+  ];
+  for (const [method, path, options, status] of calls) {
+    const answer = await api.request(method, path.replace('{tenant}', 'called').replace('{handler}', 'h').replace('{id}', 'token:known'), options);
+    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
+  }
+  // Whose answer does not end by itself.
+  const stop = new AbortController();
+  const stream = await fetch(`${server.url}/admin/v1/logs`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` }, signal: stop.signal });
+  assert.equal(stream.status, 200);
+  stop.abort();
+  const called = calls.map(([method, path]) => `${method} /admin/v1${path.split('?')[0]}`);
+  assert.deepEqual([...new Set([...called, 'GET /admin/v1/logs'])].sort(), operations.toSorted());
   for (const reference of JSON.stringify(document).match(/#\/components\/schemas\/\w+/g)) {
     assert.ok(document.components.schemas[reference.split('/').at(-1)], reference);
   }
@@ -349,6 +397,12 @@ test('events for clients: without other nodes too, in bounds, and within the ten
     assert.equal(answer.status, status, answer.text);
     assert.match(answer.text, words);
   }
+  // `sandbox.emit`, as for handlers.
+  const large = await emit({ event: 'x', arguments: ['x'.repeat(128 * 1024)], to: { rooms: [room] } });
+  assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
+  assert.match(large.json.title, /sandbox\.emit/);
+  const fits = await emit({ event: 'x', arguments: ['x'.repeat(128 * 1024 - 4)], to: { rooms: [room] } });
+  assert.equal(fits.status, 204, fits.text);
   const servers = await api.request('POST', '/tenants/default/servers/emit', { body: { event: 'x' } });
   assert.equal(servers.status, 409, servers.text);
   assert.match(servers.json.title, /redis\.url is not set/);

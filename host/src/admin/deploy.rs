@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
@@ -15,12 +14,12 @@ use utoipa::IntoParams;
 
 use super::access::Caller;
 use super::problem::Problem;
-use super::routes::{Asked, asked};
+use super::routes::{Asked, Path, asked};
 use super::stream::ndjson;
 use crate::control::view::{DeployStep, HandlerView};
 use crate::control::{Deployment, Turn};
 
-/// How long a component may take to arrive. Meanwhile its deployment has its tenant's turn and one of the node's places.
+/// How long a component may take to arrive. Meanwhile its deployment has its tenant's turn and a place of the node's.
 const BODY_TIME: Duration = Duration::from_secs(60);
 /// Bytes of a component that is refused before it is read, and for how long they are taken off the network and thrown
 /// away: who is still sending does not hear why.
@@ -45,8 +44,8 @@ pub(super) struct Deploying {
 }
 
 /// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
-/// step, then `{"handler": …}` or `{"problem": …}`. Its bytes are read when it is its turn: a deployment beside too many
-/// others is refused before that (429), and one whose bytes take longer than a minute to arrive is given up (408).
+/// step, then `{"handler": …}` or `{"problem": …}`. The component is read when it is the deployment's turn: one beside
+/// too many others is refused before that (429), and one that takes longer than a minute to arrive is given up (408).
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), Deploying), request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = "default", body = Problem)))]
 pub(super) async fn deploy(
     caller: Caller,
@@ -213,7 +212,10 @@ mod tests {
         let body = || Body::from_stream(pieces(&["four", "five5"]));
         assert_eq!(read(body(), 9, LONG).await.unwrap(), "fourfive5");
         assert!(matches!(read(body(), 8, LONG).await, Err(Unread::TooLarge)));
-        assert!(matches!(read(Body::from("nine char"), 8, LONG).await, Err(Unread::TooLarge)));
+        assert!(matches!(
+            read(Body::from("nine char"), 8, LONG).await,
+            Err(Unread::TooLarge)
+        ));
     }
 
     #[tokio::test]

@@ -104,6 +104,7 @@ impl Admin {
         router
             .route("/admin/v1/openapi.json", get(document))
             .route("/admin/v1/{*rest}", axum::routing::any(problem::no_route))
+            .method_not_allowed_fallback(problem::no_method)
             .with_state(self)
     }
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query};
+use axum::extract::{self, FromRequestParts, Query};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::BODY_MAX;
 use super::access::{Caller, Role};
 use super::problem::Problem;
 use crate::control::Removed;
@@ -22,6 +25,11 @@ pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(super) fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
     match body {
         Ok(Json(value)) => Ok(value),
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            format!("what was sent has more than {BODY_MAX} bytes"),
+        )),
         Err(error) => Err(Problem::invalid(error.body_text())),
     }
 }
@@ -30,6 +38,20 @@ pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
     match query {
         Ok(Query(value)) => Ok(value),
         Err(error) => Err(Problem::invalid(error.body_text())),
+    }
+}
+
+/// The parts of the address that stand for something; what cannot be read is a [`Problem`].
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match extract::Path::from_request_parts(parts, state).await {
+            Ok(extract::Path(named)) => Ok(Self(named)),
+            Err(error) => Err(Problem::invalid(error.body_text())),
+        }
     }
 }
 
