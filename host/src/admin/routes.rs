@@ -1,7 +1,5 @@
 //! One function for each operation on tenants, versions, revocations and the audit log.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{self, FromRequestParts, Query};
@@ -301,12 +299,4 @@ pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<Audi
     };
     let limit = limit.unwrap_or(AUDIT_PAGE.0).clamp(1, AUDIT_PAGE.1);
     Ok(Json(caller.control.audit(tenant.as_deref(), before, limit).await?))
-}
-
-/// Shared by the stream of log lines.
-pub(super) fn only(caller: &Caller, tenant: Option<String>) -> Option<Arc<str>> {
-    match &caller.role {
-        Role::Operator => tenant.map(Into::into),
-        Role::Tenant(own) => Some(own.as_str().into()),
-    }
 }
