@@ -73,7 +73,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let mut routes = http::router(state);
     if !config.admin.is_empty() {
         let admin = Admin::new(admin_tokens(&config), control_cell.clone(), services.logs.clone());
-        routes = routes.merge(admin.router(config.sandbox.component_size));
+        routes = routes.merge(admin.router());
     }
     let (router, server) = Server::attach(routes, services.clone(), server_limits(&config));
     let server = Arc::new(server);

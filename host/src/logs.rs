@@ -1,10 +1,10 @@
 //! What handlers log, as it happens, for whoever watches on this node.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -15,6 +15,9 @@ const LINES: usize = 1024;
 const BYTES: usize = 512 * 1024;
 /// Bytes of all tenants' lines that wait for one watcher. Beyond that a tenant's new line takes the place of its own.
 const BYTES_OF_ALL: usize = 16 * 1024 * 1024;
+/// Who may watch at once: of each tenant, and operators. Each may hold the bytes above, and costs each line some time.
+const FOLLOWERS_OF_TENANT: usize = 16;
+const FOLLOWERS_OPERATORS: usize = 64;
 
 /// A line.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -53,20 +56,43 @@ pub enum Seen {
 /// Which lines a watcher wants; asked for each line of the tenants that it watches.
 pub type Wanted = Box<dyn Fn(&LogLine) -> bool + Send + Sync>;
 
-/// Where lines pass by. Costs next to nothing while nobody watches.
+/// Somebody who wants to watch.
+#[derive(Debug, Clone)]
+pub enum Follower {
+    /// Of this tenant, which is the only one that is seen.
+    Tenant(Arc<str>),
+    /// An operator, who sees this tenant or, with none, all of them.
+    Operator(Option<Arc<str>>),
+}
+
+/// Too many watch already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} follow the log of this node already, which are all that may at once")]
+pub struct TooManyFollowers(usize);
+
+/// Where lines pass by. Costs next to nothing while nobody watches the tenant.
 #[derive(Clone, Default)]
 pub struct LogHub(Arc<Watchers>);
 
 #[derive(Default)]
 struct Watchers {
-    count: AtomicUsize,
-    all: Mutex<Vec<Arc<Inbox>>>,
+    /// Read for each line, without a lock, and replaced as a whole.
+    now: ArcSwap<Watching>,
+    /// Held by who replaces it.
+    changing: Mutex<()>,
+}
+
+#[derive(Clone, Default)]
+struct Watching {
+    /// Those who watch all tenants.
+    all: Vec<Arc<Inbox>>,
+    /// Those who watch one. No list is empty.
+    one: HashMap<Arc<str>, Vec<Arc<Inbox>>>,
 }
 
 /// What waits for one watcher.
 struct Inbox {
-    /// The tenant that is watched; none is all.
-    tenant: Option<Arc<str>>,
+    follower: Follower,
     wanted: Wanted,
     waiting: Mutex<Waiting>,
     changed: Notify,
@@ -91,38 +117,76 @@ struct Queue {
 impl LogHub {
     /// Shows a tenant's line to whoever watches that tenant; it is only made when somebody does.
     pub fn publish(&self, tenant: &str, line: impl FnOnce() -> LogLine) {
-        if self.0.count.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let mut watching = self.0.all.lock().clone();
-        watching.retain(|inbox| inbox.tenant.as_deref().is_none_or(|own| own == tenant));
-        if watching.is_empty() {
+        let watching = self.0.now.load();
+        let one = watching.one.get(tenant).into_iter().flatten();
+        let mut inboxes = watching.all.iter().chain(one).peekable();
+        if inboxes.peek().is_none() {
             return;
         }
         let line = Arc::new(line());
-        for inbox in watching.iter().filter(|inbox| (inbox.wanted)(&line)) {
+        for inbox in inboxes.filter(|inbox| (inbox.wanted)(&line)) {
             inbox.waiting.lock().push(line.clone());
             inbox.changed.notify_one();
         }
     }
 
     /// Watches one tenant, or all of them, from now on.
-    #[must_use]
-    pub fn watch(&self, tenant: Option<Arc<str>>, wanted: Wanted) -> Watch {
+    ///
+    /// # Errors
+    /// When as many of that tenant, or operators, watch as may.
+    pub fn watch(&self, follower: Follower, wanted: Wanted) -> Result<Watch, TooManyFollowers> {
+        let _changing = self.0.changing.lock();
+        let mut watching = Watching::clone(&self.0.now.load());
+        let (there, most) = match &follower {
+            Follower::Tenant(own) => (watching.of_tenant(own), FOLLOWERS_OF_TENANT),
+            Follower::Operator(_) => (watching.operators(), FOLLOWERS_OPERATORS),
+        };
+        if there >= most {
+            return Err(TooManyFollowers(most));
+        }
         let inbox = Arc::new(Inbox {
-            tenant,
+            follower,
             wanted,
             waiting: Mutex::default(),
             changed: Notify::new(),
         });
-        let mut all = self.0.all.lock();
-        all.push(inbox.clone());
-        self.0.count.store(all.len(), Ordering::Relaxed);
-        drop(all);
-        Watch {
+        let list = match inbox.tenant() {
+            Some(tenant) => watching.one.entry(tenant.clone()).or_default(),
+            None => &mut watching.all,
+        };
+        list.push(inbox.clone());
+        self.0.now.store(Arc::new(watching));
+        Ok(Watch {
             inbox,
             watchers: self.0.clone(),
+        })
+    }
+}
+
+impl Watching {
+    /// Those of the tenant, without the operators who watch it.
+    fn of_tenant(&self, tenant: &str) -> usize {
+        let there = self.one.get(tenant).into_iter().flatten();
+        there.filter(|inbox| !inbox.is_operator()).count()
+    }
+
+    fn operators(&self) -> usize {
+        let there = self.all.iter().chain(self.one.values().flatten());
+        there.filter(|inbox| inbox.is_operator()).count()
+    }
+}
+
+impl Inbox {
+    /// The tenant that is watched; none is all.
+    fn tenant(&self) -> Option<&Arc<str>> {
+        match &self.follower {
+            Follower::Tenant(own) => Some(own),
+            Follower::Operator(tenant) => tenant.as_ref(),
         }
+    }
+
+    fn is_operator(&self) -> bool {
+        matches!(self.follower, Follower::Operator(_))
     }
 }
 
@@ -147,9 +211,15 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut all = self.watchers.all.lock();
-        all.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
-        self.watchers.count.store(all.len(), Ordering::Relaxed);
+        let _changing = self.watchers.changing.lock();
+        let mut watching = Watching::clone(&self.watchers.now.load());
+        let others = |inbox: &Arc<Inbox>| !Arc::ptr_eq(inbox, &self.inbox);
+        watching.all.retain(others);
+        watching.one.retain(|_, inboxes| {
+            inboxes.retain(others);
+            !inboxes.is_empty()
+        });
+        self.watchers.now.store(Arc::new(watching));
     }
 }
 
@@ -222,6 +292,11 @@ mod tests {
         Box::new(|_| true)
     }
 
+    /// An operator who watches one tenant, or all.
+    fn watch(hub: &LogHub, tenant: Option<&str>) -> Watch {
+        hub.watch(Follower::Operator(tenant.map(Into::into)), all()).unwrap()
+    }
+
     /// What waits, in words.
     fn drain(watch: &mut Watch) -> Vec<String> {
         let mut waiting = watch.inbox.waiting.lock();
@@ -238,17 +313,40 @@ mod tests {
         let hub = LogHub::default();
         let never = || -> LogLine { panic!("it is made") };
         hub.publish("acme", never);
-        let watch = hub.watch(Some("globex".into()), all());
+        let watch = watch(&hub, Some("globex"));
         hub.publish("acme", never);
         drop(watch);
         hub.publish("globex", never);
-        assert!(hub.0.all.lock().is_empty());
+        let left = hub.0.now.load();
+        assert!(left.all.is_empty() && left.one.is_empty());
+    }
+
+    #[test]
+    fn so_many_of_each_tenant_watch_and_so_many_operators() {
+        let hub = LogHub::default();
+        let of = |tenant: &str| hub.watch(Follower::Tenant(tenant.into()), all());
+        let mut acme: Vec<Watch> = (0..FOLLOWERS_OF_TENANT).map(|_| of("acme").unwrap()).collect();
+        assert_eq!(of("acme").err(), Some(TooManyFollowers(FOLLOWERS_OF_TENANT)));
+        let _globex = of("globex").unwrap();
+        // Of one tenant or of all: each takes a place of the operators.
+        let operator = |n: usize| {
+            let tenant = (n % 2 == 0).then(|| "acme".into());
+            hub.watch(Follower::Operator(tenant), all())
+        };
+        let operators: Vec<Watch> = (0..FOLLOWERS_OPERATORS).map(|n| operator(n).unwrap()).collect();
+        for n in [0, 1] {
+            assert_eq!(operator(n).err(), Some(TooManyFollowers(FOLLOWERS_OPERATORS)));
+        }
+        acme.pop();
+        assert!(of("acme").is_ok());
+        drop(operators);
+        assert!(operator(0).is_ok());
     }
 
     #[test]
     fn a_flood_of_one_tenant_costs_its_own_lines_only() {
         let hub = LogHub::default();
-        let (mut everything, mut acme) = (hub.watch(None, all()), hub.watch(Some("acme".into()), all()));
+        let (mut everything, mut acme) = (watch(&hub, None), watch(&hub, Some("acme")));
         hub.publish("acme", || line("acme", "first"));
         for n in 0..LINES + 10 {
             hub.publish("flood", || line("flood", n.to_string()));
@@ -269,7 +367,7 @@ mod tests {
     #[test]
     fn the_bytes_that_wait_are_bounded_for_each_tenant_and_in_all() {
         let hub = LogHub::default();
-        let mut watch = hub.watch(None, all());
+        let mut watch = watch(&hub, None);
         let text = "x".repeat(BYTES / 2);
         for _ in 0..3 {
             hub.publish("acme", || line("acme", &*text));
@@ -294,7 +392,8 @@ mod tests {
     #[tokio::test]
     async fn a_watcher_gets_what_it_wants_as_it_comes() {
         let hub = LogHub::default();
-        let mut watch = hub.watch(None, Box::new(|line| line.text != "unwanted"));
+        let wanted = Box::new(|line: &LogLine| line.text != "unwanted");
+        let mut watch = hub.watch(Follower::Operator(None), wanted).unwrap();
         let publish = async {
             hub.publish("acme", || line("acme", "unwanted"));
             hub.publish("acme", || line("acme", "wanted"));

@@ -6,17 +6,20 @@ import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const TOKEN = 'the admin token of acme alone';
+const BUSY_TOKEN = 'the admin token of busy alone';
+const tokenOf = (tenant, token) => ({ name: `${tenant}-ci`, tenant, token_sha256: createHash('sha256').update(token).digest('hex') });
 const hostile = { handlers: { event: { component: guest('hostile') } } };
 const server = await startServer({
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
   config: {
-    admin: { tokens: [{ name: 'acme-ci', tenant: 'acme', token_sha256: createHash('sha256').update(TOKEN).digest('hex') }] },
-    tenants: { acme: configurationOf('acme', hostile) },
+    admin: { tokens: [tokenOf('acme', TOKEN), tokenOf('busy', BUSY_TOKEN)] },
+    tenants: { acme: configurationOf('acme', hostile), busy: configurationOf('busy') },
   },
 });
-const [operator, acme] = [admin(server), admin(server, TOKEN)];
+const [operator, acme, busy] = [admin(server), admin(server, TOKEN), admin(server, BUSY_TOKEN)];
 await operator.must('POST', '/tenants', { body: { name: 'globex', configuration: configurationOf('globex') } });
 for (const tenant of ['acme', 'globex']) {
   await operator.deploy(tenant, 'stamped', guest('stamped'));
@@ -33,6 +36,8 @@ const operations = Object.entries(document.paths).flatMap(([path, item]) =>
 /** What only operators may do, and what each request carries so that nothing but the role can be what is wrong with it. */
 const OPERATORS_ONLY = ['POST /tenants', 'PUT /tenants/{tenant}', 'DELETE /tenants/{tenant}', 'POST /tenants/{tenant}/suspend',
   'POST /tenants/{tenant}/resume'];
+/** What there is nothing for, whoever asks: there are no other servers. */
+const CONFLICTS = ['POST /tenants/{tenant}/servers/emit'];
 const BODIES = {
   'POST /tenants': { name: 'mine', configuration: configurationOf('mine') },
   'PUT /tenants/{tenant}': configurationOf('globex'),
@@ -82,16 +87,17 @@ test('another tenant is refused on every route as one that is not there, and not
 });
 
 test('its own tenant is served on every route but those of operators', async () => {
-  // A handler that is removed cannot be promoted: what deletes comes last.
-  const gentle = ofTenants.toSorted((a, b) => a.startsWith('DELETE') - b.startsWith('DELETE'));
-  for (const name of gentle) {
+  // Each finds what it is for: a canary ends with its promotion or the next deployment, and what deletes comes last.
+  const ranks = [/\/canary$/, /\/promote$/, /^(?!DELETE)/, /^DELETE/];
+  const rank = (name) => ranks.findIndex((words) => words.test(name));
+  for (const name of ofTenants.toSorted((a, b) => rank(a) - rank(b))) {
     const answer = await ask(acme, name, 'acme');
     if (OPERATORS_ONLY.includes(name)) {
       assert.equal(answer.status, 403, `${name}: ${answer.text}`);
       assert.equal(answer.json.code, 'forbidden');
     } else {
-      // 409: of what was done before in this loop, such as a canary that is no more, or for want of other servers.
-      assert.ok(answer.status < 300 || answer.status === 409, `${name}: ${answer.status} ${answer.text}`);
+      const served = CONFLICTS.includes(name) ? answer.status === 409 : answer.status < 300;
+      assert.ok(served, `${name}: ${answer.status} ${answer.text}`);
     }
   }
 });
@@ -116,4 +122,40 @@ test('of what concerns all tenants it sees its own part', async () => {
   const reader = stream.body.pipeThrough(new TextDecoderStream()).getReader();
   const { value } = await reader.read();
   assert.equal(JSON.parse(value.split('\n')[0]).tenant, 'acme');
+});
+
+test('a tenant’s tokens change so much in a second, and read and send events besides', async () => {
+  const find = () => busy.request('POST', '/tenants/busy/clients/find', { body: { users: ['ann'] } });
+  const many = (what, n) => Promise.all(Array.from({ length: n }, what));
+  const full = await eventually(async () => (await many(find, 40)).find(({ status }) => status === 429), 'a refusal');
+  assert.equal(full.json.code, 'rate-limited');
+  assert.ok(full.json.retryAfterMs > 0 && full.json.retryAfterMs <= 1000, full.text);
+  assert.equal(full.retryAfter, '1');
+
+  const emit = () => busy.request('POST', '/tenants/busy/clients/emit', { body: { event: 'x', to: { users: ['ann'] } } });
+  assert.deepEqual([...new Set((await many(emit, 60)).map(({ status }) => status))], [204]);
+  await busy.must('GET', '/tenants/busy');
+  await operator.must('POST', '/tenants/busy/clients/find', { body: { users: ['ann'] } });
+});
+
+test('so many of a tenant follow its log, and operators besides', async () => {
+  const follow = async (bearer) => {
+    const stop = new AbortController();
+    owned({ close: () => stop.abort() });
+    const headers = { authorization: `Bearer ${bearer}` };
+    return { stop, answer: await fetch(`${server.url}/admin/v1/logs?tenant=busy`, { headers, signal: stop.signal }) };
+  };
+  const followers = await Promise.all(Array.from({ length: 16 }, () => follow(BUSY_TOKEN)));
+  assert.deepEqual([...new Set(followers.map(({ answer }) => answer.status))], [200]);
+  const { answer } = await follow(BUSY_TOKEN);
+  const { code, retryAfterMs } = await answer.json();
+  assert.deepEqual([answer.status, code, retryAfterMs, answer.headers.get('retry-after')], [429, 'rate-limited', 5000, '5']);
+  assert.equal((await follow(ADMIN_TOKEN)).answer.status, 200);
+
+  followers[0].stop.abort();
+  await eventually(async () => {
+    const next = await follow(BUSY_TOKEN);
+    if (next.answer.status !== 200) await next.answer.text();
+    return next.answer.status === 200;
+  }, 'the place of one that has gone');
 });

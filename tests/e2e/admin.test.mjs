@@ -1,11 +1,13 @@
 // The admin API: who may use it, and what each operation does to clients that are connected.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
 import { ADMIN_TOKEN, admin, at, configurationOf, secretOf } from './lib/admin.mjs';
 import { connect, freshRoom, refused } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 import { seconds, token } from './lib/token.mjs';
+import { eventually } from './lib/wait.mjs';
 
 const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
 const api = admin(server);
@@ -146,6 +148,11 @@ test('what is wrong with a tenant is said at once, each with its key, and nothin
     ['PUT', '/tenants/default', { body: configurationOf('default') }, 409],
     ['DELETE', '/tenants/nobody', {}, 404],
     ['GET', '/nothing', {}, 404],
+    ['GET', '/tenants/%FF', {}, 400],
+    ['POST', '/tenants/default/handlers/%FF/versions', { raw: 'x' }, 400],
+    ['PATCH', '/tenants', {}, 405],
+    ['POST', '/openapi.json', {}, 405],
+    ['POST', '/tenants', { body: { name: 'x'.repeat(257 * 1024) } }, 413],
     ['POST', '/tenants/default/handlers/x/promote', {}, 404],
     ['POST', '/tenants/default/handlers/Bad_Name/versions', { raw: 'x' }, 422],
     ['POST', '/tenants/default/revocations', { body: {} }, 422],
@@ -154,6 +161,9 @@ test('what is wrong with a tenant is said at once, each with its key, and nothin
     const answer = await api.request(method, path, options);
     assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
     assert.equal(answer.type, 'application/problem+json');
+    assert.equal(answer.json.status, status);
+    if (status === 413) assert.equal(answer.json.code, 'too-large');
+    if (status === 405) assert.deepEqual([answer.json.code, answer.allow?.includes('GET')], ['method-not-allowed', true]);
   }
   assert.equal((await audit()).length, before, 'what is refused leaves no entry');
 });
@@ -177,6 +187,40 @@ test('what is no handler is refused with the reason, and what runs goes on', asy
   assert.equal(await api.handler('default', 'bad'), undefined);
   const large = await api.request('POST', '/tenants/default/handlers/bad/versions', { raw: Buffer.alloc(33 * 1024 * 1024) });
   assert.equal(large.status, 413);
+  assert.equal(large.type, 'application/problem+json');
+});
+
+test('a deployment has its turn before its component is read, and of the tenant that may have one of that size', async () => {
+  const [name, other] = [await freshTenant(), await freshTenant({ sandbox: { component_size: '64KiB' } })];
+  const deploy = (tenant, raw = 'x') => api.request('POST', `/tenants/${tenant}/handlers/x/versions`, { raw });
+  // One that has begun and does not go on.
+  const half = httpRequest(`${server.url}/admin/v1/tenants/${name}/handlers/half/versions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-length': 1000 },
+  });
+  half.on('error', () => {});
+  owned({ close: () => half.destroy() });
+  half.write('x');
+  const full = await eventually(async () => {
+    const answer = await deploy(name);
+    return answer.status === 429 && answer;
+  }, 'a refusal');
+  assert.match(full.json.title, /a deployment of this tenant is under way/);
+  assert.deepEqual([full.json.code, full.json.retryAfterMs, full.retryAfter], ['rate-limited', 1000, '1']);
+  assert.equal((await deploy(other)).status, 422, 'another tenant has a turn of its own');
+  half.destroy();
+  await eventually(async () => (await deploy(name)).status === 422, 'the turn of one that was given up');
+
+  const large = await deploy(other, Buffer.alloc(64 * 1024 + 1));
+  assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
+  assert.match(large.json.title, /65536 bytes.*sandbox\.component_size/);
+  const unannounced = await fetch(`${server.url}/admin/v1/tenants/${other}/handlers/x/versions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
+    body: new Blob([Buffer.alloc(64 * 1024 + 1)]).stream(),
+    duplex: 'half',
+  });
+  assert.equal(unannounced.status, 413, 'also when its size is not said before');
 });
 
 test('two deployed handlers cannot handle the same events, and each keeps a few versions', async () => {
@@ -265,6 +309,45 @@ test('the OpenAPI document lists what there is, and each operation was called he
     const answer = await fetch(server.url + path.replace(/\{\w+\}/g, 'nothing'), { method });
     assert.equal(answer.status, 401, `${operation} is there and asks for a token`);
   }
+  // In an order in which each does what it is for, but for the last but two: there are no other servers.
+  const [configuration, component] = [configurationOf('called'), { raw: readFileSync(guest('stamped')) }];
+  const [users, tenant, handler] = [{ users: ['ann'] }, '/tenants/{tenant}', '/tenants/{tenant}/handlers/{handler}'];
+  const calls = [
+    ['POST', '/tenants', { body: { name: 'called', configuration } }, 201],
+    ['GET', '/tenants', {}, 200],
+    ['GET', tenant, {}, 200],
+    ['PUT', tenant, { body: configuration }, 200],
+    ['POST', `${tenant}/suspend`, {}, 200],
+    ['POST', `${tenant}/resume`, {}, 200],
+    ['GET', `${tenant}/usage`, {}, 200],
+    ['POST', `${handler}/versions`, component, 201],
+    ['POST', `${handler}/versions?canary=10`, component, 201],
+    ['GET', `${tenant}/handlers`, {}, 200],
+    ['POST', `${handler}/canary`, { body: { percent: 20 } }, 200],
+    ['POST', `${handler}/promote`, {}, 200],
+    ['POST', `${handler}/rollback`, { body: {} }, 200],
+    ['POST', `${tenant}/revocations`, { body: { tokenId: 'known' } }, 201],
+    ['GET', `${tenant}/revocations`, {}, 200],
+    ['DELETE', `${tenant}/revocations/{id}`, {}, 204],
+    ['GET', '/audit', {}, 200],
+    ['POST', `${tenant}/clients/find`, { body: users }, 200],
+    ['POST', `${tenant}/clients/emit`, { body: { event: 'x', to: users } }, 204],
+    ['POST', `${tenant}/clients/disconnect`, { body: users }, 204],
+    ['POST', `${tenant}/servers/emit`, { body: { event: 'x' } }, 409],
+    ['DELETE', handler, {}, 204],
+    ['DELETE', tenant, {}, 204],
+  ];
+  for (const [method, path, options, status] of calls) {
+    const answer = await api.request(method, path.replace('{tenant}', 'called').replace('{handler}', 'h').replace('{id}', 'token:known'), options);
+    assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
+  }
+  // Whose answer does not end by itself.
+  const stop = new AbortController();
+  const stream = await fetch(`${server.url}/admin/v1/logs`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` }, signal: stop.signal });
+  assert.equal(stream.status, 200);
+  stop.abort();
+  const called = calls.map(([method, path]) => `${method} /admin/v1${path.split('?')[0]}`);
+  assert.deepEqual([...new Set([...called, 'GET /admin/v1/logs'])].sort(), operations.toSorted());
   for (const reference of JSON.stringify(document).match(/#\/components\/schemas\/\w+/g)) {
     assert.ok(document.components.schemas[reference.split('/').at(-1)], reference);
   }
@@ -314,6 +397,12 @@ test('events for clients: without other nodes too, in bounds, and within the ten
     assert.equal(answer.status, status, answer.text);
     assert.match(answer.text, words);
   }
+  // `sandbox.emit`, as for handlers.
+  const large = await emit({ event: 'x', arguments: ['x'.repeat(128 * 1024)], to: { rooms: [room] } });
+  assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
+  assert.match(large.json.title, /sandbox\.emit/);
+  const fits = await emit({ event: 'x', arguments: ['x'.repeat(128 * 1024 - 4)], to: { rooms: [room] } });
+  assert.equal(fits.status, 204, fits.text);
   const servers = await api.request('POST', '/tenants/default/servers/emit', { body: { event: 'x' } });
   assert.equal(servers.status, 409, servers.text);
   assert.match(servers.json.title, /redis\.url is not set/);

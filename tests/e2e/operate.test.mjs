@@ -36,12 +36,11 @@ function withMoreMemory(component) {
   return Buffer.concat([component, Buffer.from([1, module.length, ...module, 2, 4, 1, 0, modules, 0])]);
 }
 
-/** A server that answers every request with what `respond` writes: its address. */
+/** A server that answers each request with what `respond` writes: its address. */
 async function pretend(respond) {
   const http = createServer((request, response) => {
     request.resume();
-    response.writeHead(200, { 'content-type': 'application/x-ndjson' });
-    respond(response);
+    respond(response, request);
   });
   await new Promise((done) => http.listen(0, '127.0.0.1', done));
   owned({ close: () => http.close() });
@@ -61,6 +60,26 @@ test('a tenant is made from a file, shown, listed, suspended, resumed and delete
   assert.match((await must('revoke', '--user', 'ann', '--tenant', 'acme')).stdout, /revoked user:ann/);
   assert.match((await must('tenants', 'delete', 'acme', '--data')).stdout, /deleted acme with its data/);
   assert.match((await must('audit', '--tenant', 'acme')).stdout, /environment\s+acme\s+tenant\.delete/);
+});
+
+test('a tenant that is not served is listed and shown with the reason', async () => {
+  const problem = 'quotas is unknown';
+  const tenant = { name: 'odd', namespace: '/odd', source: 'store', suspended: false, served: false, revision: 1, connections: 0, problem, configuration: {} };
+  const answers = {
+    '/admin/v1/tenants': [200, [tenant, { ...tenant, name: 'older', served: true }]],
+    '/admin/v1/tenants/odd': [200, tenant],
+    '/admin/v1/tenants/odd/usage': [409, { status: 409, code: 'conflict', title: `the tenant "odd" is not served here: ${problem}` }],
+  };
+  const url = await pretend((response, { url }) => {
+    const [status, body] = answers[url];
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  });
+  const listed = await must('tenants', '--server', url);
+  assert.match(listed.stdout, /odd\s+\/odd\s+not served\s[^]*older\s+\/odd\s+not as configured\s/);
+  assert.match(listed.output, /^odd: quotas is unknown$/m);
+  const shown = JSON.parse((await must('tenants', 'show', 'odd', '--server', url)).stdout);
+  assert.deepEqual([shown.tenant.problem, shown.usage], [problem, null]);
+  assert.match(shown.usageProblem, /not served here: quotas is unknown/);
 });
 
 test('a component is deployed, tried, promoted and taken back', async () => {

@@ -1,12 +1,11 @@
 //! Operations on clients, for back ends: find them, send to them, disconnect them; and talk to the other servers.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::StatusCode;
 
-use super::access::Caller;
+use super::access::{Caller, Emitter};
 use super::problem::Problem;
-use super::routes::{Answer, Sent, sent};
+use super::routes::{Answer, Path, Sent, sent};
 use crate::control::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketsView};
 
 /// Find the connections of rooms and users, on all nodes and Node servers.
@@ -24,7 +23,7 @@ pub(super) async fn find(
 /// events; it is not kept.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/emit", params(("tenant" = String, Path)), request_body = EmitRequest, responses((status = 204), (status = "default", body = Problem)))]
 pub(super) async fn emit(
-    caller: Caller,
+    Emitter(caller): Emitter,
     Path(tenant): Path<String>,
     body: Sent<EmitRequest>,
 ) -> Result<StatusCode, Problem> {
@@ -48,7 +47,7 @@ pub(super) async fn disconnect(
 /// Emit to the other servers of the fleet, which Node servers know as `serverSideEmit`.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/servers/emit", params(("tenant" = String, Path)), request_body = ServerEmitRequest, responses((status = 200, body = ServerAnswers), (status = "default", body = Problem)))]
 pub(super) async fn server_emit(
-    caller: Caller,
+    Emitter(caller): Emitter,
     Path(tenant): Path<String>,
     body: Sent<ServerEmitRequest>,
 ) -> Answer<ServerAnswers> {

@@ -5,6 +5,7 @@
 
 mod access;
 mod clients;
+mod deploy;
 mod problem;
 mod routes;
 mod stream;
@@ -70,11 +71,8 @@ impl Admin {
         }
     }
 
-    /// The routes, to be merged into the server's. `component_size` is the most bytes of a component.
-    pub fn router(self, component_size: usize) -> Router {
-        let large = OpenApiRouter::new()
-            .routes(routes!(routes::deploy))
-            .layer(DefaultBodyLimit::max(component_size));
+    /// The routes, to be merged into the server's.
+    pub fn router(self) -> Router {
         let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
             .routes(routes!(routes::tenants, routes::create_tenant))
             .routes(routes!(routes::tenant, routes::replace_tenant, routes::delete_tenant))
@@ -82,6 +80,8 @@ impl Admin {
             .routes(routes!(routes::resume))
             .routes(routes!(routes::usage))
             .routes(routes!(routes::handlers))
+            // Which limits the body of its request by itself.
+            .routes(routes!(deploy::deploy))
             .routes(routes!(routes::remove_handler))
             .routes(routes!(routes::promote))
             .routes(routes!(routes::rollback))
@@ -95,7 +95,6 @@ impl Admin {
             .routes(routes!(clients::disconnect))
             .routes(routes!(clients::server_emit))
             .layer(DefaultBodyLimit::max(BODY_MAX))
-            .merge(large)
             .split_for_parts();
         let text: Arc<str> = document.to_json().unwrap_or_default().into();
         let document = move || {
@@ -105,6 +104,79 @@ impl Admin {
         router
             .route("/admin/v1/openapi.json", get(document))
             .route("/admin/v1/{*rest}", axum::routing::any(problem::no_route))
+            .method_not_allowed_fallback(problem::no_method)
             .with_state(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::{Request, header};
+    use serde_json::Value;
+    use tower::Service as _;
+
+    use super::*;
+
+    /// The status, the body, and of the headers the type and `Allow`.
+    async fn ask(mut router: Router, method: &str, path: &str, body: String) -> (u16, Value, String, Option<String>) {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let response = router.call(request).await.unwrap();
+        let text = |name| {
+            let value = response.headers().get(name)?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        let (kind, allow) = (text(header::CONTENT_TYPE).unwrap(), text(header::ALLOW));
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body(), BODY_MAX).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap(), kind, allow)
+    }
+
+    fn is_problem((status, body, kind, _): &(u16, Value, String, Option<String>), code: &str) {
+        assert_eq!(kind, "application/problem+json");
+        assert_eq!((&body["status"], &body["code"]), (&Value::from(*status), &code.into()));
+    }
+
+    #[tokio::test]
+    async fn what_no_operation_gets_to_see_is_refused_with_a_problem_too() {
+        let admin = Admin::new(Vec::new(), Arc::default(), LogHub::default()).router();
+        let nowhere = ask(admin.clone(), "GET", "/admin/v1/nowhere", String::new()).await;
+        is_problem(&nowhere, "not-found");
+        let method = ask(admin.clone(), "PATCH", "/admin/v1/tenants", String::new()).await;
+        is_problem(&method, "method-not-allowed");
+        assert_eq!((method.0, method.3.as_deref()), (405, Some("GET,HEAD,POST")));
+        is_problem(
+            &ask(admin.clone(), "POST", "/admin/v1/openapi.json", String::new()).await,
+            "method-not-allowed",
+        );
+        is_problem(
+            &ask(admin, "GET", "/admin/v1/tenants", String::new()).await,
+            "unauthorized",
+        );
+    }
+
+    #[tokio::test]
+    async fn a_path_that_is_no_text_and_a_body_that_is_too_large_are_problems() {
+        async fn named(routes::Path(_): routes::Path<String>, body: routes::Sent<Value>) -> routes::Answer<Value> {
+            routes::sent(body).map(axum::Json)
+        }
+        let router = || {
+            Router::new()
+                .route("/{name}", axum::routing::post(named))
+                .layer(DefaultBodyLimit::max(BODY_MAX))
+        };
+        let path = ask(router(), "POST", "/%FF", "1".to_owned()).await;
+        is_problem(&path, "invalid");
+        assert_eq!(path.0, 400);
+        let fits = format!("\"{}\"", "x".repeat(BODY_MAX - 2));
+        assert_eq!(ask(router(), "POST", "/x", fits.clone()).await.0, 200);
+        let large = ask(router(), "POST", "/x", format!("{fits} ")).await;
+        is_problem(&large, "too-large");
+        assert_eq!(large.0, 413);
     }
 }

@@ -1,11 +1,16 @@
 //! How a request is told that it failed: `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::control::ControlError;
+
+/// After how long those may try again who met deployments under way; when these will have ended, nobody knows.
+const TOO_MANY_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a request failed.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,6 +42,15 @@ impl Problem {
 
     pub(super) fn invalid(title: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", title)
+    }
+
+    /// Too much of something; trying again makes sense after `wait`.
+    pub(super) fn limited(title: impl Into<String>, wait: Duration) -> Self {
+        let ms = wait.as_micros().div_ceil(1000).max(1);
+        Self {
+            retry_after_ms: Some(u64::try_from(ms).unwrap_or(u64::MAX)),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", title)
+        }
     }
 }
 
@@ -80,10 +94,8 @@ impl From<ControlError> for Problem {
                 problems,
                 ..Self::new(status, code, "several things are wrong with what was sent")
             },
-            ControlError::Limited { why, retry_after_ms } => Self {
-                retry_after_ms: Some(retry_after_ms),
-                ..Self::new(status, code, why)
-            },
+            ControlError::Limited { why, retry_after_ms } => Self::limited(why, Duration::from_millis(retry_after_ms)),
+            ControlError::TooMany(why) => Self::limited(why, TOO_MANY_RETRY),
             error => Self::new(status, code, error.to_string()),
         }
     }
@@ -95,5 +107,14 @@ pub(super) async fn no_route() -> Problem {
         StatusCode::NOT_FOUND,
         "not-found",
         "there is nothing here; /admin/v1/openapi.json lists what there is",
+    )
+}
+
+/// The address is there, and takes other methods.
+pub(super) async fn no_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "this address takes other methods; the header Allow lists them",
     )
 }

@@ -1,39 +1,55 @@
-//! One function for each operation.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! One function for each operation on tenants, versions, revocations and the audit log.
 
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query};
+use axum::extract::{self, FromRequestParts, Query};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::BODY_MAX;
 use super::access::{Caller, Role};
 use super::problem::Problem;
-use super::stream::ndjson;
-use crate::control::view::{AuditView, DeployStep, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
-use crate::control::{Deployment, Removed};
+use crate::control::Removed;
+use crate::control::view::{AuditView, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
 
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
 pub(super) type Sent<T> = Result<Json<T>, JsonRejection>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 pub(super) fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
     match body {
         Ok(Json(value)) => Ok(value),
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            format!("what was sent has more than {BODY_MAX} bytes"),
+        )),
         Err(error) => Err(Problem::invalid(error.body_text())),
     }
 }
 
-fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
+pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
     match query {
         Ok(Query(value)) => Ok(value),
         Err(error) => Err(Problem::invalid(error.body_text())),
+    }
+}
+
+/// The parts of the address that stand for something; what cannot be read is a [`Problem`].
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match extract::Path::from_request_parts(parts, state).await {
+            Ok(extract::Path(named)) => Ok(Self(named)),
+            Err(error) => Err(Problem::invalid(error.body_text())),
+        }
     }
 }
 
@@ -157,95 +173,6 @@ pub(super) async fn usage(caller: Caller, Path(tenant): Path<String>) -> Answer<
 pub(super) async fn handlers(caller: Caller, Path(tenant): Path<String>) -> Answer<Vec<HandlerView>> {
     caller.of(&tenant)?;
     Ok(Json(caller.control.handlers(&tenant).await?))
-}
-
-/// How a component is to be deployed.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Deploying {
-    /// The share of rooms to begin with, 1 to 99 percent; all when not given.
-    #[serde(default)]
-    canary: Option<u8>,
-    /// What there is to say of it.
-    #[serde(default)]
-    note: Option<String>,
-    /// Whether its instances are used again: `fresh` or `warm`; as the version before when not given.
-    #[serde(default)]
-    isolation: Option<String>,
-    /// What the component can read: a JSON object of strings; as the version before when not given.
-    #[serde(default)]
-    settings: Option<String>,
-}
-
-fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
-    serde_json::from_str(text).map_err(|error| {
-        let title = format!("settings is no JSON object of strings: {error}");
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", title)
-    })
-}
-
-/// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
-/// step, then `{"handler": …}` or `{"problem": …}`.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), Deploying), request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = "default", body = Problem)))]
-pub(super) async fn deploy(
-    caller: Caller,
-    Path((tenant, handler)): Path<(String, String)>,
-    query: Asked<Deploying>,
-    headers: HeaderMap,
-    component: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Result<Response, Problem> {
-    caller.of(&tenant)?;
-    let Deploying {
-        canary,
-        note,
-        isolation,
-        settings,
-    } = asked(query)?;
-    let component =
-        component.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", error.body_text()))?;
-    let deployment = Deployment {
-        handler,
-        component,
-        canary,
-        note,
-        settings: settings.map(|text| settings_from(&text)).transpose()?,
-        isolation,
-    };
-    let steps = headers.get(header::ACCEPT).is_some_and(|accept| {
-        accept
-            .to_str()
-            .is_ok_and(|accept| accept.contains("application/x-ndjson"))
-    });
-    if !steps {
-        let Caller { actor, control, .. } = &caller;
-        let view = control.deploy(actor, &tenant, deployment, |_| {}).await?;
-        return Ok((StatusCode::CREATED, Json(view)).into_response());
-    }
-    // As many as there are steps, and the end.
-    let (lines, waiting) = tokio::sync::mpsc::channel::<Bytes>(16);
-    tokio::spawn(async move {
-        let Caller { actor, control, .. } = caller;
-        let steps = lines.clone();
-        let progress = move |step: DeployStep| {
-            // Whoever asked may have gone; what was asked is done all the same.
-            let _ = steps.try_send(ndjson(&step));
-        };
-        let done = control.deploy(&actor, &tenant, deployment, progress).await;
-        let last = match done {
-            Ok(view) => ndjson(&serde_json::json!({ "handler": view })),
-            Err(error) => ndjson(&serde_json::json!({ "problem": Problem::from(error) })),
-        };
-        let _ = lines.send(last).await;
-    });
-    let body = futures_util::stream::unfold(waiting, |mut waiting| async move {
-        let line = waiting.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(line), waiting))
-    });
-    Ok((
-        [(header::CONTENT_TYPE, "application/x-ndjson")],
-        Body::from_stream(body),
-    )
-        .into_response())
 }
 
 /// Remove a deployed handler with its versions; the configured handlers take over.
@@ -372,12 +299,4 @@ pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<Audi
     };
     let limit = limit.unwrap_or(AUDIT_PAGE.0).clamp(1, AUDIT_PAGE.1);
     Ok(Json(caller.control.audit(tenant.as_deref(), before, limit).await?))
-}
-
-/// Shared by the stream of log lines.
-pub(super) fn only(caller: &Caller, tenant: Option<String>) -> Option<Arc<str>> {
-    match &caller.role {
-        Role::Operator => tenant.map(Into::into),
-        Role::Tenant(own) => Some(own.as_str().into()),
-    }
 }

@@ -1,18 +1,22 @@
 //! Log lines as they happen.
 
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::Admin;
-use super::access::Caller;
+use super::access::{Caller, Role};
 use super::problem::Problem;
-use super::routes::only;
-use crate::logs::{LogLine, Seen};
+use super::routes::{Asked, asked};
+use crate::logs::{Follower, LogLine, Seen};
+
+/// After how long those may try again who met too many followers; when one of these will end, nobody knows.
+const FOLLOWED_RETRY: Duration = Duration::from_secs(5);
 
 /// One JSON text and the end of its line.
 pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {
@@ -52,18 +56,24 @@ struct Missed {
 pub(super) async fn logs(
     caller: Caller,
     State(admin): State<Admin>,
-    query: Result<Query<Filter>, QueryRejection>,
+    query: Asked<Filter>,
 ) -> Result<Response, Problem> {
-    let Query(Filter { tenant, handler, level }) = query.map_err(|error| Problem::invalid(error.body_text()))?;
+    let Filter { tenant, handler, level } = asked(query)?;
     let rank = |name: &str| LEVELS.iter().position(|level| *level == name);
     let least = level.as_deref().unwrap_or("info");
     let least = rank(least).ok_or_else(|| Problem::invalid(format!("level: must be one of {}", LEVELS.join(", "))))?;
-    let tenant = only(&caller, tenant);
+    let follower = match &caller.role {
+        Role::Operator => Follower::Operator(tenant.map(Into::into)),
+        Role::Tenant(own) => Follower::Tenant(own.as_str().into()),
+    };
     let wanted = move |line: &LogLine| {
         handler.as_ref().is_none_or(|handler| *handler == line.handler)
             && rank(&line.level).is_some_and(|rank| rank >= least)
     };
-    let watch = admin.logs.watch(tenant, Box::new(wanted));
+    let watch = admin
+        .logs
+        .watch(follower, Box::new(wanted))
+        .map_err(|full| Problem::limited(full.to_string(), FOLLOWED_RETRY))?;
     let lines = futures_util::stream::unfold(watch, |mut watch| async move {
         let text = match watch.next().await {
             Seen::Line(line) => ndjson(&*line),

@@ -263,10 +263,12 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             }
             TenantsCommand::Show { name } => {
                 let tenant: TenantView = remote.ask(remote.request(Method::GET, &["tenants", name])?).await?;
-                let usage: UsageView = remote
-                    .ask(remote.request(Method::GET, &["tenants", name, "usage"])?)
-                    .await?;
-                return self.json(&json!({ "tenant": tenant, "usage": usage }));
+                let usage = remote.request(Method::GET, &["tenants", name, "usage"])?;
+                // Of a tenant that is not served nobody counts it.
+                return match remote.ask::<UsageView>(usage).await {
+                    Ok(usage) => self.json(&json!({ "tenant": tenant, "usage": usage })),
+                    Err(why) => self.json(&json!({ "tenant": tenant, "usage": null, "usageProblem": why.to_string() })),
+                };
             }
             TenantsCommand::Create { name, file } => {
                 let body = json!({ "name": name, "configuration": document(file)? });
@@ -321,7 +323,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             table.row(&[
                 &tenant.name,
                 &tenant.namespace,
-                if tenant.suspended { "suspended" } else { "served" },
+                state(tenant),
                 &tenant.connections.to_string(),
                 match tenant.source {
                     crate::control::view::Source::File => "file",
@@ -329,7 +331,23 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 },
             ]);
         }
-        self.line(table)
+        self.line(table)?;
+        for tenant in tenants {
+            if let Some(problem) = &tenant.problem {
+                self.note(format_args!("{}: {problem}", tenant.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn state(tenant: &TenantView) -> &'static str {
+    match tenant {
+        TenantView { served: false, .. } => "not served",
+        TenantView { suspended: true, .. } => "suspended",
+        // It is served as it was configured before.
+        TenantView { problem: Some(_), .. } => "not as configured",
+        _ => "served",
     }
 }
 

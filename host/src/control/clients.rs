@@ -40,7 +40,8 @@ impl Control {
     /// Sends an event to the clients of rooms and users, on all nodes. It leaves no trace in history.
     ///
     /// # Errors
-    /// Nobody is named, what is named or sent makes no sense, or the tenant is over its events a second.
+    /// Nobody is named, what is named or sent makes no sense or is larger than `sandbox.emit`, or the tenant is
+    /// over its events a second.
     pub async fn emit(&self, tenant: &str, request: &EmitRequest) -> Answer<()> {
         let Selection { to, except } = selection(&request.to, &request.except)?;
         let tenant = self.serving(tenant).await?;
@@ -80,7 +81,7 @@ impl Control {
     /// With `answers` each of them is waited for.
     ///
     /// # Errors
-    /// What is sent makes no sense, or there is no fleet.
+    /// What is sent makes no sense or is larger than `sandbox.emit`, or there is no fleet.
     pub async fn server_emit(&self, tenant: &str, request: &ServerEmitRequest) -> Answer<ServerAnswers> {
         let bus = self
             .bus
@@ -131,8 +132,16 @@ fn packet(tenant: &Tenant, event: &str, arguments: &[Value]) -> Answer<Packet> {
         why: error.message.into_owned(),
     })?;
     let arguments = serde_json::to_string(arguments).map_err(|error| ControlError::invalid(error.to_string()))?;
-    let name_max = tenant.settings().call_limits.event_name;
-    Packet::new(event, &arguments, Vec::new(), name_max).map_err(|fault| match fault {
+    let limits = tenant.settings().call_limits.clone();
+    // As of its handlers: each of its clients may have many of them waiting.
+    if arguments.len() > limits.emit {
+        return Err(ControlError::TooLarge(format!(
+            "the arguments have {} bytes; at most {} are allowed (sandbox.emit)",
+            arguments.len(),
+            limits.emit
+        )));
+    }
+    Packet::new(event, &arguments, Vec::new(), limits.event_name).map_err(|fault| match fault {
         Fault::Invalid(why) => ControlError::invalid(why),
         other => ControlError::invalid(other.to_string()),
     })

@@ -44,10 +44,25 @@ pub struct Deployment {
 }
 
 /// A tenant's turn to deploy. Given back when it is dropped.
-struct Turn {
+pub struct Turn {
     tenant: String,
+    component_size: usize,
     deploying: Arc<parking_lot::Mutex<BTreeSet<String>>>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// The most bytes that the component may have (`sandbox.component_size` of the tenant).
+    #[must_use]
+    pub fn component_size(&self) -> usize {
+        self.component_size
+    }
+
+    /// What is said of a component that has more.
+    #[must_use]
+    pub fn too_large(&self) -> ControlError {
+        too_large(self.component_size)
+    }
 }
 
 impl Drop for Turn {
@@ -73,18 +88,17 @@ impl Control {
     /// has gone.
     ///
     /// # Errors
-    /// What is wrong with the component or the wish, or that too much is under way; then nothing has changed.
+    /// What is wrong with the component or the wish; then nothing has changed.
     pub async fn deploy(
         self: &Arc<Self>,
         actor: &Actor,
-        tenant: &str,
+        turn: Turn,
         deployment: Deployment,
         progress: impl Fn(DeployStep) + Send + Sync + 'static,
     ) -> Answer<HandlerView> {
-        let turn = self.turn(tenant)?;
-        let (control, actor, tenant) = (self.clone(), actor.clone(), tenant.to_owned());
+        let (control, actor) = (self.clone(), actor.clone());
         let task = tokio::spawn(async move {
-            let done = control.deploy_now(&actor, &tenant, deployment, &progress).await;
+            let done = control.deploy_now(&actor, &turn.tenant, deployment, &progress).await;
             drop(turn);
             done
         });
@@ -92,7 +106,15 @@ impl Control {
             .map_err(|_| ControlError::Conflict("the server is stopping; look at what has become of it".to_owned()))?
     }
 
-    fn turn(&self, tenant: &str) -> Answer<Turn> {
+    /// A tenant's turn to deploy, to be taken before its component is read into memory.
+    ///
+    /// # Errors
+    /// There is no such tenant, or too much is under way.
+    pub async fn turn(&self, tenant: &str) -> Answer<Turn> {
+        let component_size = {
+            let state = self.state.lock().await;
+            state.live(tenant)?.tenant.settings().quota.component_size
+        };
         let place = self.deploys.clone().try_acquire_owned().map_err(|_| {
             ControlError::TooMany(format!(
                 "{DEPLOYS} deployments are under way on this node, which are all that it takes at once; try again later"
@@ -105,6 +127,7 @@ impl Control {
         }
         Ok(Turn {
             tenant: tenant.to_owned(),
+            component_size,
             deploying: self.deploying.clone(),
             _place: place,
         })
@@ -151,11 +174,7 @@ impl Control {
             (quota, limits, live.grants.clone())
         };
         if component.len() > quota.component_size {
-            return Err(ControlError::TooLarge(format!(
-                "the component has {} bytes; at most {} are allowed (sandbox.component_size)",
-                component.len(),
-                quota.component_size
-            )));
+            return Err(too_large(quota.component_size));
         }
         let hash: [u8; 32] = Sha256::digest(&component).into();
         let sha256 = hex(&hash);
@@ -257,6 +276,12 @@ impl Control {
             .map_err(|_| ControlError::invalid("the component could not be checked"))?
             .map_err(|error| ControlError::invalid(error.to_string()))
     }
+}
+
+fn too_large(most: usize) -> ControlError {
+    ControlError::TooLarge(format!(
+        "the component has more than {most} bytes, which are all that are allowed (sandbox.component_size)"
+    ))
 }
 
 /// Whether the handler may be deployed, if it is not yet, and with a canary, if one is wished for.

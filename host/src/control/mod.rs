@@ -33,7 +33,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
 
-pub use deploy::Deployment;
+pub use deploy::{Deployment, Turn};
 pub use error::ControlError;
 pub use handlers::{load_component, shipped};
 pub use purge::Removed;

@@ -48,6 +48,7 @@ fn view(name: &str, state: &State) -> Answer<TenantView> {
         namespace: live.map_or_else(|| format!("/{name}"), |live| live.tenant.id().namespace()),
         source: live.map_or(Source::Store, |live| live.source),
         suspended: stored.is_some_and(|stored| stored.document.suspended),
+        served: live.is_some(),
         revision: stored.map_or(0, |stored| stored.revision),
         connections: live.map_or(0, |live| live.tenant.connections() as u64),
         problem: state.problems.get(name).cloned(),
@@ -75,6 +76,22 @@ fn without_secrets(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(without_secrets).collect(),
         other => other.clone(),
     }
+}
+
+/// What the audit log keeps of a configuration: no secrets, and of handlers' settings the names only, since any value
+/// may be a secret too.
+fn for_audit(configuration: &Value) -> Value {
+    let mut kept = configuration.clone();
+    let handlers = kept.get_mut("handlers").and_then(Value::as_object_mut);
+    for settings in handlers
+        .into_iter()
+        .flat_map(|handlers| handlers.values_mut())
+        .filter_map(|handler| handler.get_mut("settings"))
+    {
+        let names = settings.as_object().map(|settings| settings.keys().cloned().collect());
+        *settings = names.unwrap_or_default();
+    }
+    without_secrets(&kept)
 }
 
 impl Control {
@@ -276,8 +293,43 @@ impl Control {
             expect: Some(expect),
             component: None,
         };
-        let configuration = without_secrets(&document.configuration);
+        let configuration = for_audit(&document.configuration);
         let audit = entry(actor, name, action, &json!({ "configuration": configuration }));
         self.decide(name, vec![put], audit, settle).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_log_keeps_no_secret_and_no_value_of_a_setting() {
+        let kept = for_audit(&json!({
+            "auth": { "keys": [{ "algorithm": "HS256", "secret": "s3cret" }] },
+            "handlers": {
+                "message": { "settings": { "secret": "s3cret", "words": "s3cret" }, "isolation": "warm" },
+                "typing": { "settings": {} },
+                "event": {},
+            },
+        }));
+        assert_eq!(
+            kept,
+            json!({
+                "auth": { "keys": [{ "algorithm": "HS256" }] },
+                "handlers": {
+                    "message": { "settings": ["secret", "words"], "isolation": "warm" },
+                    "typing": { "settings": [] },
+                    "event": {},
+                },
+            })
+        );
+        for other in [
+            json!(null),
+            json!({ "handlers": 1 }),
+            json!({ "handlers": { "message": { "settings": 1 } } }),
+        ] {
+            assert!(!for_audit(&other).to_string().contains("s3cret"));
+        }
     }
 }

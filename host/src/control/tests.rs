@@ -167,7 +167,8 @@ impl Node {
             settings: settings.map(|value| [("k".to_owned(), value.to_owned())].into()),
             isolation: None,
         };
-        self.control.deploy(&self.actor, "acme", deployment, |_| {}).await
+        let turn = self.control.turn("acme").await?;
+        self.control.deploy(&self.actor, turn, deployment, |_| {}).await
     }
 
     /// Decides as another node would.

@@ -27,6 +27,8 @@ pub struct TenantView {
     pub source: Source,
     /// Nobody may connect, and nobody is connected.
     pub suspended: bool,
+    /// Whether it is served here; when not, `problem` says why.
+    pub served: bool,
     /// The number of its last change, for `If-Match`; 0 for one of the file.
     pub revision: u64,
     /// Connections to this node.

@@ -32,7 +32,8 @@ export function admin(server, bearer = ADMIN_TOKEN) {
     });
     const text = await response.text();
     const json = (response.headers.get('content-type') ?? '').includes('json') && text ? JSON.parse(text) : null;
-    return { status: response.status, json, text, type: response.headers.get('content-type') };
+    const [type, allow, retryAfter] = ['content-type', 'allow', 'retry-after'].map((name) => response.headers.get(name));
+    return { status: response.status, json, text, type, allow, retryAfter };
   };
   const must = async (...args) => {
     const answer = await request(...args);

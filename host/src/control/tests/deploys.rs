@@ -136,7 +136,8 @@ async fn of_a_tenant_one_deployment_is_under_way_and_of_all_so_many() {
             settings: None,
             isolation: None,
         };
-        tokio::spawn(async move { control.deploy(&actor, "acme", deployment, |_| {}).await })
+        let turn = control.turn("acme").await.unwrap();
+        tokio::spawn(async move { control.deploy(&actor, turn, deployment, |_| {}).await })
     };
     until(async || !node.control.deploying.lock().is_empty()).await;
     let second = node.deploy("h", message(), None).await.unwrap_err();

@@ -17,6 +17,7 @@ async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_ap
     node.control.sync().await.unwrap();
     let (control, actor) = (&node.control, &node.actor);
     let view = control.tenant("acme").await.unwrap();
+    assert!(!view.served);
     assert!(view.problem.unwrap().contains("quotas"));
     assert_eq!(view.namespace, "/acme");
     assert_eq!(control.tenants().await.unwrap().len(), 1);
@@ -28,7 +29,7 @@ async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_ap
         .replace_tenant(actor, "acme", configuration(), None)
         .await
         .unwrap();
-    assert_eq!(mended.problem, None);
+    assert_eq!((mended.served, mended.problem), (true, None));
     assert_eq!(
         node.messages().await,
         Some(("h".to_owned(), 1)),
@@ -37,7 +38,8 @@ async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_ap
 
     node.decided_elsewhere(RecordKind::Tenant, "", &wrong).await;
     control.sync().await.unwrap();
-    assert!(control.tenant("acme").await.unwrap().problem.is_some());
+    let view = control.tenant("acme").await.unwrap();
+    assert!(view.served && view.problem.is_some());
     assert_eq!(
         node.messages().await,
         Some(("h".to_owned(), 1)),

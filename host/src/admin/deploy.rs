@@ -1,0 +1,230 @@
+//! Deploying a component: first its turn, then its bytes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use http_body_util::LengthLimitError;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::access::Caller;
+use super::problem::Problem;
+use super::routes::{Asked, Path, asked};
+use super::stream::ndjson;
+use crate::control::view::{DeployStep, HandlerView};
+use crate::control::{Deployment, Turn};
+
+/// How long a component may take to arrive. Meanwhile its deployment has its tenant's turn and a place of the node's.
+const BODY_TIME: Duration = Duration::from_secs(60);
+/// Bytes of a component that is refused before it is read, and for how long they are taken off the network and thrown
+/// away: who is still sending does not hear why.
+const DISCARDED: (usize, Duration) = (64 * 1024 * 1024, BODY_TIME);
+
+/// How a component is to be deployed.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Deploying {
+    /// The share of rooms to begin with, 1 to 99 percent; all when not given.
+    #[serde(default)]
+    canary: Option<u8>,
+    /// What there is to say of it.
+    #[serde(default)]
+    note: Option<String>,
+    /// Whether its instances are used again: `fresh` or `warm`; as the version before when not given.
+    #[serde(default)]
+    isolation: Option<String>,
+    /// What the component can read: a JSON object of strings; as the version before when not given.
+    #[serde(default)]
+    settings: Option<String>,
+}
+
+/// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
+/// step, then `{"handler": …}` or `{"problem": …}`. The component is read when it is the deployment's turn: one beside
+/// too many others is refused before that (429), and one that takes longer than a minute to arrive is given up (408).
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), Deploying), request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = "default", body = Problem)))]
+pub(super) async fn deploy(
+    caller: Caller,
+    Path((tenant, handler)): Path<(String, String)>,
+    query: Asked<Deploying>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let length = body.size_hint().lower();
+    let (turn, mut deployment) = match begin(&caller, &tenant, handler, query, length).await {
+        Ok(begun) => begun,
+        Err(problem) => {
+            discard(body).await;
+            return Err(problem);
+        }
+    };
+    deployment.component = receive(body, &turn, BODY_TIME).await?;
+    let steps = headers.get(header::ACCEPT).is_some_and(|accept| {
+        accept
+            .to_str()
+            .is_ok_and(|accept| accept.contains("application/x-ndjson"))
+    });
+    if !steps {
+        let Caller { actor, control, .. } = &caller;
+        let view = control.deploy(actor, turn, deployment, |_| {}).await?;
+        return Ok((StatusCode::CREATED, Json(view)).into_response());
+    }
+    // As many as there are steps, and the end.
+    let (lines, waiting) = tokio::sync::mpsc::channel::<Bytes>(16);
+    tokio::spawn(async move {
+        let Caller { actor, control, .. } = caller;
+        let steps = lines.clone();
+        let progress = move |step: DeployStep| {
+            // Whoever asked may have gone; what was asked is done all the same.
+            let _ = steps.try_send(ndjson(&step));
+        };
+        let done = control.deploy(&actor, turn, deployment, progress).await;
+        let last = match done {
+            Ok(view) => ndjson(&serde_json::json!({ "handler": view })),
+            Err(error) => ndjson(&serde_json::json!({ "problem": Problem::from(error) })),
+        };
+        let _ = lines.send(last).await;
+    });
+    let body = futures_util::stream::unfold(waiting, |mut waiting| async move {
+        let line = waiting.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(line), waiting))
+    });
+    Ok((
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(body),
+    )
+        .into_response())
+}
+
+/// The turn, and what is to be done in it but for the component, of which there are `length` bytes at least.
+async fn begin(
+    caller: &Caller,
+    tenant: &str,
+    handler: String,
+    query: Asked<Deploying>,
+    length: u64,
+) -> Result<(Turn, Deployment), Problem> {
+    caller.of(tenant)?;
+    let Deploying {
+        canary,
+        note,
+        isolation,
+        settings,
+    } = asked(query)?;
+    let deployment = Deployment {
+        handler,
+        component: Bytes::new(),
+        canary,
+        note,
+        settings: settings.map(|text| settings_from(&text)).transpose()?,
+        isolation,
+    };
+    let turn = caller.control.turn(tenant).await?;
+    if length > turn.component_size() as u64 {
+        return Err(turn.too_large().into());
+    }
+    Ok((turn, deployment))
+}
+
+fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
+    serde_json::from_str(text).map_err(|error| {
+        let title = format!("settings is no JSON object of strings: {error}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", title)
+    })
+}
+
+/// The component, which has its turn.
+async fn receive(body: Body, turn: &Turn, time: Duration) -> Result<Bytes, Problem> {
+    read(body, turn.component_size(), time)
+        .await
+        .map_err(|error| match error {
+            Unread::TooLarge => turn.too_large().into(),
+            Unread::TooSlow => Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                format!("the component took longer than {} s to arrive", time.as_secs()),
+            ),
+            Unread::CutOff(why) => Problem::invalid(format!("the component did not arrive: {why}")),
+        })
+}
+
+/// Why a body was not read.
+#[derive(Debug)]
+enum Unread {
+    TooLarge,
+    TooSlow,
+    CutOff(String),
+}
+
+/// All of a body, of `most` bytes at most.
+async fn read(body: Body, most: usize, time: Duration) -> Result<Bytes, Unread> {
+    match tokio::time::timeout(time, to_bytes(body, most)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            let why = error.to_string();
+            Err(if error.into_inner().is::<LengthLimitError>() {
+                Unread::TooLarge
+            } else {
+                Unread::CutOff(why)
+            })
+        }
+        Err(_) => Err(Unread::TooSlow),
+    }
+}
+
+/// Takes what is sent off the network, within bounds, and keeps nothing of it.
+async fn discard(body: Body) {
+    let (mut left, time) = DISCARDED;
+    let mut pieces = body.into_data_stream();
+    let all = async {
+        while let Some(Ok(piece)) = pieces.next().await {
+            match left.checked_sub(piece.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    // Whether it was all of it makes no difference.
+    let _ = tokio::time::timeout(time, all).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A body in pieces, whose length nobody knows before.
+    fn pieces(all: &[&'static str]) -> impl stream::Stream<Item = Result<&'static str, Infallible>> + use<> {
+        stream::iter(all.to_vec()).map(Ok)
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_limit() {
+        let body = || Body::from_stream(pieces(&["four", "five5"]));
+        assert_eq!(read(body(), 9, LONG).await.unwrap(), "fourfive5");
+        assert!(matches!(read(body(), 8, LONG).await, Err(Unread::TooLarge)));
+        assert!(matches!(
+            read(Body::from("nine char"), 8, LONG).await,
+            Err(Unread::TooLarge)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_or_is_cut_off_is_given_up() {
+        let never = Body::from_stream(pieces(&["four"]).chain(stream::pending()));
+        let short = Duration::from_millis(10);
+        assert!(matches!(read(never, 9, short).await, Err(Unread::TooSlow)));
+        let cut = stream::iter([Ok("four"), Err(std::io::Error::other("gone"))]);
+        let cut = read(Body::from_stream(cut), 9, LONG).await.unwrap_err();
+        assert!(matches!(&cut, Unread::CutOff(why) if why.contains("gone")), "{cut:?}");
+    }
+}
