@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
-use super::known::Stored;
-use super::versions::{Change, Siblings, check_percent};
+use super::siblings::Siblings;
+use super::versions::{Change, check_percent};
 use super::view::{DeployStep, HandlerView};
 use super::{Actor, Answer, Control, ControlError};
 use crate::capability::{Grants, HandlerInfo, Isolation};
@@ -143,10 +143,11 @@ impl Control {
                 .map(|stored| stored.document.clone());
             let known = known.unwrap_or_default();
             let siblings = Siblings {
-                handlers: state.known.handlers(tenant).collect(),
-                quota: &quota,
+                handler: &handler,
+                known: &state.known,
+                live,
             };
-            check_place(&handler, &known, canary, &siblings)?;
+            check_place(&known, canary, &siblings)?;
             let limits = live.tenant.settings().guest_limits.clone();
             (quota, limits, live.grants.clone())
         };
@@ -175,8 +176,7 @@ impl Control {
 
         progress(DeployStep::Storing);
         let change = |document: &mut HandlerDocument, siblings: &Siblings<'_>| {
-            check_place(&handler, document, canary, siblings)?;
-            check_events(&handler, &events, siblings)?;
+            check_place(document, canary, siblings)?;
             let before = document.versions.last();
             let settings = settings
                 .clone()
@@ -260,12 +260,11 @@ impl Control {
 }
 
 /// Whether the handler may be deployed, if it is not yet, and with a canary, if one is wished for.
-fn check_place(handler: &str, document: &HandlerDocument, canary: Option<u8>, siblings: &Siblings<'_>) -> Answer<()> {
-    let others = siblings.others(handler).count();
-    if document.is_removed() && others >= siblings.quota.handlers {
+fn check_place(document: &HandlerDocument, canary: Option<u8>, siblings: &Siblings<'_>) -> Answer<()> {
+    let (others, limit) = (siblings.others().count(), siblings.settings().quota.handlers);
+    if document.is_removed() && others >= limit {
         return Err(ControlError::Conflict(format!(
-            "the tenant has {others} deployed handlers and may have {} (quota.handlers); remove one first",
-            siblings.quota.handlers
+            "the tenant has {others} deployed handlers and may have {limit} (quota.handlers); remove one first"
         )));
     }
     if canary.is_some() && document.canary.is_some() {
@@ -274,21 +273,6 @@ fn check_place(handler: &str, document: &HandlerDocument, canary: Option<u8>, si
         ));
     }
     Ok(())
-}
-
-/// Whether no other deployed handler handles one of the events.
-fn check_events(handler: &str, events: &[String], siblings: &Siblings<'_>) -> Answer<()> {
-    let taken = |(name, other): (&String, &Stored<HandlerDocument>)| {
-        let mut handled = other.document.in_service().flat_map(|version| &version.events);
-        let event = handled.find(|event| events.contains(event))?;
-        Some(format!("{event} events are handled by {name:?}, which is deployed too"))
-    };
-    match siblings.others(handler).find_map(taken) {
-        Some(taken) => Err(ControlError::Conflict(format!(
-            "{taken}; deploy under that name to replace it, or remove it first"
-        ))),
-        None => Ok(()),
-    }
 }
 
 fn check_wish(

@@ -117,13 +117,16 @@ impl HandlerDocument {
     /// and the configured handler takes over.
     pub(super) fn go_back(&mut self) {
         if self.canary.take().is_none() {
-            self.go_back_from_active();
+            self.active = self.before.pop();
         }
     }
 
-    /// The same for the active version, whether or not there is a canary.
-    pub(super) fn go_back_from_active(&mut self) {
-        self.active = self.before.pop();
+    /// Goes back from the active version to one that was active before, or to none, and forgets what was active in
+    /// between. A canary stays.
+    pub(super) fn go_back_to(&mut self, version: Option<u64>) {
+        let at = self.before.iter().rposition(|number| Some(*number) == version);
+        self.before.truncate(at.unwrap_or(0));
+        self.active = version;
     }
 
     /// Forgets the oldest versions that are not needed, down to `keep`.
@@ -236,6 +239,17 @@ mod tests {
         handler.activate(2);
         assert_eq!((handler.active, handler.canary), (Some(2), None));
         assert_eq!(handler.before, [1]);
+    }
+
+    #[test]
+    fn what_is_skipped_on_the_way_back_is_forgotten() {
+        let mut handler = with_versions(&[1, 2, 3]);
+        (1..=3).for_each(|version| handler.activate(version));
+        handler.go_back_to(Some(1));
+        assert_eq!((handler.active, handler.before.len()), (Some(1), 0));
+        (2..=3).for_each(|version| handler.activate(version));
+        handler.go_back_to(None);
+        assert_eq!((handler.active, handler.before.len()), (None, 0));
     }
 
     #[test]

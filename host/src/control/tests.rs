@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod deploys;
+mod siblings;
 mod tenants;
 
 use std::future::Future;
@@ -170,20 +171,7 @@ impl Node {
 
     /// Decides as another node would.
     async fn decided_elsewhere(&self, kind: RecordKind, name: &str, document: &impl serde::Serialize) {
-        let component = (kind == RecordKind::Handler).then(|| Component {
-            sha256: Sha256::digest(message()).into(),
-            bytes: message().to_vec(),
-        });
-        let put = Put {
-            key: RecordKey {
-                kind,
-                tenant: "acme".to_owned(),
-                name: name.to_owned(),
-            },
-            document: Some(serde_json::to_string(document).unwrap()),
-            expect: None,
-            component,
-        };
+        let put = elsewhere(kind, name, document);
         self.catalog.put(vec![put], vec![]).await.unwrap().unwrap();
     }
 
@@ -201,6 +189,24 @@ impl Node {
         let routes = self.acme().await.routes();
         let handler = routes.get(Interface::Message)?;
         Some((handler.info().name.to_string(), handler.info().version))
+    }
+}
+
+/// What another node decides of acme.
+fn elsewhere(kind: RecordKind, name: &str, document: &impl serde::Serialize) -> Put {
+    let component = (kind == RecordKind::Handler).then(|| Component {
+        sha256: Sha256::digest(message()).into(),
+        bytes: message().to_vec(),
+    });
+    Put {
+        key: RecordKey {
+            kind,
+            tenant: "acme".to_owned(),
+            name: name.to_owned(),
+        },
+        document: Some(serde_json::to_string(document).unwrap()),
+        expect: None,
+        component,
     }
 }
 

@@ -6,26 +6,10 @@ use serde_json::{Value, json};
 
 use super::document::HandlerDocument;
 use super::known::Stored;
+use super::siblings::Siblings;
 use super::view::HandlerView;
 use super::{Actor, Answer, Control, ControlError, State, entry};
 use crate::store::catalog::{Component, Put, RecordKey, RecordKind};
-use crate::tenant::TenantQuota;
-
-/// What a change of a handler has to agree with.
-pub(super) struct Siblings<'a> {
-    /// Every handler of the tenant, removed ones and the one in question too.
-    pub(super) handlers: Vec<(&'a String, &'a Stored<HandlerDocument>)>,
-    /// What the tenant may have.
-    pub(super) quota: &'a TenantQuota,
-}
-
-impl<'a> Siblings<'a> {
-    /// The other deployed handlers.
-    pub(super) fn others(&self, handler: &str) -> impl Iterator<Item = (&'a String, &'a Stored<HandlerDocument>)> {
-        let handlers = self.handlers.iter().copied();
-        handlers.filter(move |(name, stored)| *name != handler && !stored.document.is_removed())
-    }
-}
 
 /// What is to change in a handler's document.
 pub(super) struct Change<'a> {
@@ -88,7 +72,7 @@ impl Control {
     /// Puts the canary into service for everything.
     ///
     /// # Errors
-    /// When there is no canary.
+    /// When there is no canary, or another deployed handler handles one of its events.
     pub async fn promote(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> Answer<HandlerView> {
         let change = |document: &mut HandlerDocument, _: &Siblings<'_>| match document.canary {
             Some(canary) => {
@@ -105,7 +89,8 @@ impl Control {
     /// `to`. When there was none before, the configured handler takes over.
     ///
     /// # Errors
-    /// When version `to` is not kept or is active already, or nothing is in service.
+    /// When version `to` is not kept or is active already, nothing is in service, or another deployed handler handles
+    /// by now what the version would handle.
     pub async fn rollback(
         self: &Arc<Self>,
         actor: &Actor,
@@ -139,6 +124,9 @@ impl Control {
 
     /// Takes a version out of service because it failed too often; nothing when it is not in service any more. A canary
     /// beside it is on trial still: nothing is known against it.
+    ///
+    /// # Errors
+    /// When there is nothing to go back to; see [`Siblings::way_back`].
     pub(super) async fn fail(
         self: &Arc<Self>,
         tenant: &str,
@@ -146,14 +134,15 @@ impl Control {
         version: u64,
         why: &str,
     ) -> Answer<HandlerView> {
-        let change = |document: &mut HandlerDocument, _: &Siblings<'_>| {
+        let change = |document: &mut HandlerDocument, siblings: &Siblings<'_>| {
             if !document.in_service().any(|other| other.version == version) {
                 return Err(ControlError::Conflict("it is not in service any more".to_owned()));
             }
             if document.canary.is_some_and(|canary| canary.version == version) {
                 document.canary = None;
             } else {
-                document.go_back_from_active();
+                let to = siblings.way_back(document).map_err(ControlError::Conflict)?;
+                document.go_back_to(to);
             }
             if let Some(failed) = document.versions.iter_mut().find(|other| other.version == version) {
                 failed.failed = Some(why.to_owned());
@@ -206,19 +195,21 @@ impl Control {
         let (put, detail, settle) = {
             let state = self.state.lock().await;
             let live = state.live(tenant)?;
-            let quota = live.tenant.settings().quota.clone();
             // The number of one that was removed is not given again.
             let stored = state.known.handler(tenant, handler);
             if component.is_none() && deployed(&state, tenant, handler).is_none() {
                 return Err(no_handler(handler));
             }
-            let mut document = stored.map(|stored| stored.document.clone()).unwrap_or_default();
+            let before = stored.map(|stored| stored.document.clone()).unwrap_or_default();
+            let mut document = before.clone();
             let siblings = Siblings {
-                handlers: state.known.handlers(tenant).collect(),
-                quota: &quota,
+                handler,
+                known: &state.known,
+                live,
             };
             let detail = make(&mut document, &siblings)?;
-            document.prune(quota.versions);
+            document.prune(siblings.settings().quota.versions);
+            siblings.check_events(&before, &document, component.is_some())?;
             // Going to versions that are loaded needs no time, and must not wait for one that is being loaded.
             let running = live.running.get(handler);
             let is_loaded = |number| running.is_some_and(|running| running.loaded.contains_key(&number));

@@ -1,0 +1,100 @@
+//! What a change of a handler has to agree with: the tenant's other deployed handlers, and what the tenant may have.
+
+use std::sync::Arc;
+
+use super::document::{HandlerDocument, VersionDocument};
+use super::known::{Known, Stored};
+use super::live::Live;
+use super::{Answer, ControlError};
+use crate::sandbox::Interface;
+use crate::tenant::Settings;
+
+/// See the [module](self).
+pub(super) struct Siblings<'a> {
+    /// The handler in question.
+    pub(super) handler: &'a str,
+    pub(super) known: &'a Known,
+    pub(super) live: &'a Live,
+}
+
+impl<'a> Siblings<'a> {
+    /// The other deployed handlers.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&'a String, &'a Stored<HandlerDocument>)> {
+        let (known, handler) = (self.known, self.handler);
+        known
+            .handlers(self.live.tenant.id().as_str())
+            .filter(move |(name, stored)| *name != handler && !stored.document.is_removed())
+    }
+
+    /// With what the tenant may have, in `quota`.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.live.tenant.settings()
+    }
+
+    /// An event of the version that another deployed handler handles, and that handler's name.
+    fn taken(&self, version: &VersionDocument) -> Option<(&'a String, &'a String)> {
+        self.others().find_map(|(name, other)| {
+            let mut handled = other.document.in_service().flat_map(|version| &version.events);
+            Some((handled.find(|event| version.events.contains(event))?, name))
+        })
+    }
+
+    /// Whether no other deployed handler handles an event of a version that comes into service by the change. What is
+    /// in service stays so, whatever earlier releases have let in: it is no reason to refuse going on without it.
+    pub(super) fn check_events(&self, before: &HandlerDocument, after: &HandlerDocument, is_new: bool) -> Answer<()> {
+        let canary = |document: &HandlerDocument| document.canary.map(|canary| canary.version);
+        let active = after.active.filter(|version| before.active != Some(*version));
+        let tried = canary(after).filter(|version| canary(before) != Some(*version));
+        for version in [active, tried].into_iter().flatten() {
+            let Some((event, name)) = after.version(version).and_then(|version| self.taken(version)) else {
+                continue;
+            };
+            return Err(ControlError::Conflict(if is_new {
+                format!(
+                    "{event} events are handled by {name:?}, which is deployed too; deploy under that name to replace \
+                     it, or remove it first"
+                )
+            } else {
+                format!(
+                    "{event} events are handled by {name:?}, which is deployed too, and version {version} of {:?} \
+                     handles them as well; choose another version, or remove {name:?} first",
+                    self.handler
+                )
+            }));
+        }
+        Ok(())
+    }
+
+    /// Where the active version goes back to by itself: to the last one before it that handles nothing of another
+    /// deployed handler; `None` when there is none and the configured handlers take over, each event of it.
+    ///
+    /// # Errors
+    /// Why there is nothing to go back to: with nobody to take over, every event would fail instead of some.
+    pub(super) fn way_back(&self, document: &HandlerDocument) -> Result<Option<u64>, String> {
+        let mut taken = None;
+        for number in document.before.iter().rev() {
+            let Some(version) = document.version(*number).filter(|_| document.active != Some(*number)) else {
+                continue;
+            };
+            match self.taken(version) {
+                None => return Ok(Some(*number)),
+                Some((event, name)) => {
+                    taken.get_or_insert_with(|| {
+                        format!("version {number} handles {event} events, and so does {name:?}, which is deployed too")
+                    });
+                }
+            }
+        }
+        let active = document.active.and_then(|active| document.version(active));
+        let has_base = |event: &String| {
+            let interface = Interface::ALL.into_iter().find(|interface| interface.name() == event);
+            interface.is_some_and(|interface| self.live.base.get(interface).is_some())
+        };
+        if active.is_some_and(|active| active.events.iter().all(has_base)) {
+            return Ok(None);
+        }
+        Err(taken.unwrap_or_else(|| {
+            "there is no version before, and no configured handler for all of its events".to_owned()
+        }))
+    }
+}
