@@ -16,7 +16,6 @@ use super::{Actor, Answer, Control, ControlError};
 use crate::capability::{Grants, HandlerInfo, Isolation};
 use crate::id::check_handler_name;
 use crate::sandbox::{GuestLimits, Handler, hex};
-use crate::store::catalog::Component;
 
 /// Bytes of a note.
 const NOTE_MAX: usize = 1000;
@@ -133,7 +132,7 @@ impl Control {
             })?),
         };
         // What is refused anyway is not compiled first; it is asked again below, since others deploy meanwhile.
-        let (quota, limits, grants) = {
+        let (begun_with, quota, limits, grants) = {
             let state = self.state.lock().await;
             let live = state.live(tenant)?;
             let quota = live.tenant.settings().quota.clone();
@@ -149,7 +148,7 @@ impl Control {
             };
             check_place(&known, canary, &siblings)?;
             let limits = live.tenant.settings().guest_limits.clone();
-            (quota, limits, live.grants.clone())
+            (Arc::downgrade(&live.tenant), quota, limits, live.grants.clone())
         };
         if component.len() > quota.component_size {
             return Err(ControlError::TooLarge(format!(
@@ -176,6 +175,7 @@ impl Control {
 
         progress(DeployStep::Storing);
         let change = |document: &mut HandlerDocument, siblings: &Siblings<'_>| {
+            siblings.check_tenant(&begun_with)?;
             check_place(document, canary, siblings)?;
             let before = document.versions.last();
             let settings = settings
@@ -226,10 +226,7 @@ impl Control {
         progress(DeployStep::Activating);
         let change = Change {
             action: "handler.deploy",
-            component: Some(Component {
-                sha256: hash,
-                bytes: component.to_vec(),
-            }),
+            component: Some((hash, component)),
             make: &change,
         };
         let view = self.change(actor, tenant, &handler, change).await?;

@@ -1,13 +1,20 @@
 //! What a change of a handler has to agree with: the tenant's other deployed handlers, and what the tenant may have.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::document::{HandlerDocument, VersionDocument};
 use super::known::{Known, Stored};
 use super::live::Live;
 use super::{Answer, ControlError};
 use crate::sandbox::Interface;
-use crate::tenant::Settings;
+use crate::store::catalog::{Put, RecordKey, RecordKind};
+use crate::tenant::{Settings, Tenant};
+
+/// How often a decision is made anew because another handler of the tenant was changed in the meantime.
+pub(super) const ATTEMPTS: usize = 5;
+/// What the record that every change of a handler of the tenant goes through has in it. Earlier releases read it as a
+/// handler that was removed.
+const NO_VERSIONS: &str = r#"{"versions":[]}"#;
 
 /// See the [module](self).
 pub(super) struct Siblings<'a> {
@@ -29,6 +36,16 @@ impl<'a> Siblings<'a> {
     /// With what the tenant may have, in `quota`.
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.live.tenant.settings()
+    }
+
+    /// Whether the tenant is the one that was begun with, and not one of the same name that was made since.
+    pub(super) fn check_tenant(&self, begun_with: &Weak<Tenant>) -> Answer<()> {
+        if Weak::ptr_eq(begun_with, &Arc::downgrade(&self.live.tenant)) {
+            return Ok(());
+        }
+        Err(ControlError::Conflict(
+            "the tenant was deleted and made anew in the meantime".to_owned(),
+        ))
     }
 
     /// An event of the version that another deployed handler handles, and that handler's name.
@@ -96,5 +113,25 @@ impl<'a> Siblings<'a> {
         Err(taken.unwrap_or_else(|| {
             "there is no version before, and no configured handler for all of its events".to_owned()
         }))
+    }
+}
+
+/// The key of the record that every change of a handler of the tenant goes through. No handler has the empty name.
+pub(super) fn key(tenant: &str) -> RecordKey {
+    RecordKey {
+        kind: RecordKind::Handler,
+        tenant: tenant.to_owned(),
+        name: String::new(),
+    }
+}
+
+/// A change that fails when any handler of the tenant has been changed since this was known: so nothing is decided of
+/// one handler that what is decided of another at the same time, here or elsewhere, makes wrong.
+pub(super) fn none_changed(known: &Known, tenant: &str) -> Put {
+    Put {
+        key: key(tenant),
+        document: Some(NO_VERSIONS.to_owned()),
+        expect: Some(known.handlers_revision(tenant)),
+        component: None,
     }
 }

@@ -1,9 +1,10 @@
-//! Handlers beside others of their tenant.
+//! Handlers beside others of their tenant, and decisions of several at once.
 
 use tokio::time::Instant;
 
 use super::*;
 use crate::control::document::CanaryDocument;
+use crate::control::siblings::none_changed;
 
 /// A handler with a version for each of these lists of events, the last one active and the others before it.
 fn versions(events: &[&[&str]]) -> HandlerDocument {
@@ -18,6 +19,22 @@ fn versions(events: &[&[&str]]) -> HandlerDocument {
 
 fn typing() -> &'static [u8] {
     shipped("typing").unwrap()
+}
+
+/// A tenant with such a `quota`.
+async fn with_quota(quota: Value) -> Node {
+    let node = Node::start(&Arc::default());
+    let mut limited = configuration();
+    limited["quota"] = quota;
+    node.control.create_tenant(&node.actor, "acme", limited).await.unwrap();
+    node
+}
+
+/// Another node of the same fleet, which has read everything so far.
+async fn beside(node: &Node) -> Node {
+    let other = Node::start(&node.catalog);
+    other.control.sync().await.unwrap();
+    other
 }
 
 fn assert_conflict<T: std::fmt::Debug>(answer: Answer<T>, words: &str) {
@@ -117,4 +134,116 @@ async fn a_version_that_fails_stays_when_the_one_before_is_in_another_handlers_w
     node.control.remove_handler(&node.actor, "acme", "b").await.unwrap();
     node.control.look(&mut watch).await;
     assert_eq!(node.view("a").await.active, Some(1), "nothing is in its way any more");
+}
+
+#[tokio::test]
+async fn of_handlers_that_are_deployed_at_once_on_two_nodes_none_gets_past_the_other() {
+    let here = Node::with_acme().await;
+    let there = beside(&here).await;
+    here.deploy("one", message(), None).await.unwrap();
+    // The other node has not read that.
+    let refused = there.deploy("two", message(), None).await;
+    assert_conflict(refused, "message events are handled by \"one\"");
+    here.deploy("three", typing(), None).await.unwrap();
+    let receipt = there.deploy("two", shipped("receipt").unwrap(), None).await.unwrap();
+    assert_eq!(receipt.active, Some(1), "it is decided anew");
+}
+
+#[tokio::test]
+async fn handlers_that_are_deployed_at_once_on_two_nodes_are_counted_together() {
+    let here = with_quota(json!({ "handlers": 1 })).await;
+    let there = beside(&here).await;
+    here.deploy("one", message(), None).await.unwrap();
+    assert_conflict(there.deploy("two", typing(), None).await, "quota.handlers");
+}
+
+#[tokio::test]
+async fn what_others_go_on_changing_is_given_up() {
+    let node = Node::with_acme().await;
+    node.decided_elsewhere(RecordKind::Handler, "h", &versions(&[&["message"], &["message"]]))
+        .await;
+    node.control.sync().await.unwrap();
+    // Another handler's change, without end: this node never hears of the last one.
+    let touch = none_changed(&node.control.state.lock().await.known, "acme");
+    node.catalog.kept.put(vec![touch], vec![]).await.unwrap().unwrap();
+    node.catalog.deaf.store(true, Ordering::SeqCst);
+    let given_up = node.control.rollback(&node.actor, "acme", "h", None).await;
+    assert!(matches!(given_up, Err(ControlError::Changed(_))), "{given_up:?}");
+}
+
+#[tokio::test]
+async fn of_two_who_go_back_at_once_only_one_does() {
+    let here = Node::with_acme().await;
+    here.decided_elsewhere(
+        RecordKind::Handler,
+        "h",
+        &versions(&[&["message"], &["message"], &["message"]]),
+    )
+    .await;
+    here.control.sync().await.unwrap();
+    let there = beside(&here).await;
+    assert_eq!(
+        here.control
+            .rollback(&here.actor, "acme", "h", None)
+            .await
+            .unwrap()
+            .active,
+        Some(2)
+    );
+    let again = there.control.rollback(&there.actor, "acme", "h", None).await;
+    assert!(matches!(again, Err(ControlError::Changed(_))), "{again:?}");
+    assert_eq!(there.view("h").await.active, Some(2));
+}
+
+#[tokio::test]
+async fn a_handler_does_not_outlive_its_tenant_whichever_is_first() {
+    let here = Node::with_acme().await;
+    let there = beside(&here).await;
+    here.control.delete_tenant(&here.actor, "acme", false).await.unwrap();
+    let late = there.deploy("late", message(), None).await;
+    assert!(matches!(late, Err(ControlError::NotFound(_))), "{late:?}");
+
+    here.create("acme").await.unwrap();
+    assert_eq!(here.control.handlers("acme").await.unwrap().len(), 0);
+    // A deployment gets in between what the deletion reads and what it decides.
+    let quick = vec![
+        none_changed(&here.control.state.lock().await.known, "acme"),
+        elsewhere(RecordKind::Handler, "quick", &document(1)),
+    ];
+    *here.catalog.quicker.lock() = quick;
+    here.control.delete_tenant(&here.actor, "acme", false).await.unwrap();
+    here.create("acme").await.unwrap();
+    assert_eq!(here.control.handlers("acme").await.unwrap().len(), 0);
+    assert_eq!(here.messages().await.unwrap().0, "message", "the configured one");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_does_not_go_into_a_tenant_that_was_made_since() {
+    let node = Node::with_acme().await;
+    let (checked, is_checked) = tokio::sync::oneshot::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let steps = parking_lot::Mutex::new((Some(checked), may_go_on));
+    let progress = move |step| {
+        if step == view::DeployStep::Storing {
+            let (checked, may_go_on) = &mut *steps.lock();
+            checked.take().unwrap().send(()).unwrap();
+            may_go_on.recv().unwrap();
+        }
+    };
+    let deployment = Deployment {
+        handler: "h".to_owned(),
+        component: message().into(),
+        canary: None,
+        note: None,
+        settings: None,
+        isolation: None,
+    };
+    let (control, actor) = (node.control.clone(), node.actor.clone());
+    let deploying = tokio::spawn(async move { control.deploy(&actor, "acme", deployment, progress).await });
+    is_checked.await.unwrap();
+    node.control.delete_tenant(&node.actor, "acme", false).await.unwrap();
+    node.create("acme").await.unwrap();
+    go_on.send(()).unwrap();
+    assert_conflict(deploying.await.unwrap(), "made anew");
+    assert_eq!(node.control.handlers("acme").await.unwrap().len(), 0);
 }
