@@ -69,7 +69,7 @@ pub(super) struct HandlerDocument {
     pub(super) active: Option<u64>,
     #[serde(default)]
     pub(super) canary: Option<CanaryDocument>,
-    /// Versions that were active before, the last one last.
+    /// Versions that were active before, each once, the last one last.
     #[serde(default)]
     pub(super) before: Vec<u64>,
     /// Numbers that were given out so far; none is given twice.
@@ -106,6 +106,7 @@ impl HandlerDocument {
     /// Puts a version into service for everything.
     pub(super) fn activate(&mut self, version: u64) {
         if let Some(active) = self.active.replace(version).filter(|active| *active != version) {
+            self.before.retain(|number| *number != active);
             self.before.push(active);
         }
         if self.canary.is_some_and(|canary| canary.version == version) {
@@ -239,6 +240,19 @@ mod tests {
         handler.activate(2);
         assert_eq!((handler.active, handler.canary), (Some(2), None));
         assert_eq!(handler.before, [1]);
+    }
+
+    #[test]
+    fn versions_that_take_turns_are_remembered_once_each() {
+        let mut handler = with_versions(&[1, 2, 3]);
+        handler.activate(3);
+        for _ in 0..100 {
+            handler.activate(1);
+            handler.activate(2);
+        }
+        assert_eq!(handler.before, [3, 2, 1]);
+        handler.go_back();
+        assert_eq!(handler.active, Some(1), "what was active before");
     }
 
     #[test]
