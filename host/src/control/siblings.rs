@@ -1,5 +1,6 @@
 //! What a change of a handler has to agree with: the tenant's other deployed handlers, and what the tenant may have.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use super::document::{HandlerDocument, VersionDocument};
@@ -82,6 +83,28 @@ impl<'a> Siblings<'a> {
         Ok(())
     }
 
+    /// The bytes of the components that the tenant keeps, each counted once: of its other deployed handlers, and of
+    /// this one as the document says.
+    fn kept_bytes(&self, document: &HandlerDocument) -> u64 {
+        let others = self.others().map(|(_, stored)| &stored.document);
+        kept_bytes(others.chain([document]))
+    }
+
+    /// Whether the tenant may keep the components that it would have after a deployment.
+    pub(super) fn check_kept(&self, after: &HandlerDocument) -> Answer<()> {
+        let (kept, limit) = (self.kept_bytes(after), self.settings().quota.component_bytes);
+        if kept <= limit as u64 {
+            return Ok(());
+        }
+        Err(ControlError::Conflict(format!(
+            "with this component the tenant would keep {kept} bytes of components, {} of them in {} versions of {:?}, \
+             and may keep {limit} (quota.component_bytes); remove a handler, or deploy a smaller component",
+            kept_bytes([after]),
+            after.versions.len(),
+            self.handler
+        )))
+    }
+
     /// Where the active version goes back to by itself: to the last one before it that handles nothing of another
     /// deployed handler; `None` when there is none and the configured handlers take over, each event of it.
     ///
@@ -114,6 +137,13 @@ impl<'a> Siblings<'a> {
             "there is no version before, and no configured handler for all of its events".to_owned()
         }))
     }
+}
+
+/// The bytes of the components that the documents name, each counted once.
+pub(super) fn kept_bytes<'a>(documents: impl IntoIterator<Item = &'a HandlerDocument>) -> u64 {
+    let versions = documents.into_iter().flat_map(|document| &document.versions);
+    let sizes: BTreeMap<&str, u64> = versions.map(|version| (&*version.sha256, version.size)).collect();
+    sizes.values().sum()
 }
 
 /// The key of the record that every change of a handler of the tenant goes through. No handler has the empty name.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::document::TenantDocument;
 use super::known::Stored;
 use super::purge::Removed;
-use super::siblings::{self, ATTEMPTS};
+use super::siblings::{self, ATTEMPTS, kept_bytes};
 use super::view::{Measure, Source, TenantView, UsageView};
 use super::{Actor, Answer, Control, ControlError, State, entry};
 use crate::config::ConfigErrors;
@@ -248,7 +248,11 @@ impl Control {
     /// # Errors
     /// When there is none of that name, or the store cannot serve.
     pub async fn usage(&self, name: &str) -> Answer<UsageView> {
-        let tenant = self.state.lock().await.live(name)?.tenant.clone();
+        let (tenant, component_bytes) = {
+            let state = self.state.lock().await;
+            let handlers = state.known.handlers(name).map(|(_, stored)| &stored.document);
+            (state.live(name)?.tenant.clone(), kept_bytes(handlers))
+        };
         let usage = self.parts.store.usage(tenant.id()).await?;
         let settings = tenant.settings();
         let quota = &settings.quota;
@@ -258,6 +262,7 @@ impl Control {
             message_bytes: measure(usage.message_bytes, quota.storage.message_bytes),
             kv_bytes: measure(usage.kv_bytes, quota.storage.kv_bytes),
             rooms: measure(usage.rooms, quota.storage.rooms),
+            component_bytes: measure(component_bytes, quota.component_bytes as u64),
         })
     }
 

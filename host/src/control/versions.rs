@@ -259,6 +259,9 @@ impl State {
         document.prune(siblings.settings().quota.versions);
         let is_new = change.component.is_some();
         siblings.check_events(&before, &document, is_new)?;
+        if is_new {
+            siblings.check_kept(&document)?;
+        }
         // Going to versions that are loaded needs no time, and must not wait for one that is being loaded.
         let running = live.running.get(handler);
         let is_loaded = |number| running.is_some_and(|running| running.loaded.contains_key(&number));

@@ -247,3 +247,42 @@ async fn a_deployment_does_not_go_into_a_tenant_that_was_made_since() {
     assert_conflict(deploying.await.unwrap(), "made anew");
     assert_eq!(node.control.handlers("acme").await.unwrap().len(), 0);
 }
+
+const MIB: u64 = 1024 * 1024;
+
+#[tokio::test]
+async fn the_components_that_a_tenant_keeps_are_counted_once_each_and_bounded() {
+    let node = with_quota(json!({ "component_bytes": "1MiB", "versions": 2 })).await;
+    let mut big = versions(&[&["room"]]);
+    big.versions[0].sha256 = "0".repeat(64);
+    big.versions[0].size = MIB - message().len() as u64;
+    node.decided_elsewhere(RecordKind::Handler, "big", &big).await;
+    node.control.read().await.unwrap();
+    node.deploy("h", message(), None).await.unwrap();
+    node.deploy("h", message(), Some("the same component")).await.unwrap();
+    let usage = node.control.usage("acme").await.unwrap().component_bytes;
+    assert_eq!((usage.used, usage.limit), (MIB, MIB), "exactly as much as it may");
+
+    let over = node.deploy("more", typing(), None).await;
+    assert_conflict(over, &format!("{} bytes", MIB + typing().len() as u64));
+    assert_eq!(
+        node.control.handlers("acme").await.unwrap().len(),
+        2,
+        "nothing has changed"
+    );
+    node.control.remove_handler(&node.actor, "acme", "big").await.unwrap();
+    node.deploy("more", typing(), None).await.unwrap();
+}
+
+#[tokio::test]
+async fn versions_that_go_with_a_deployment_do_not_count() {
+    let node = with_quota(json!({ "component_bytes": "1MiB", "versions": 2 })).await;
+    let mut two = versions(&[&["message"], &["message"]]);
+    two.versions[0].sha256 = "0".repeat(64);
+    two.versions[0].size = MIB;
+    node.decided_elsewhere(RecordKind::Handler, "h", &two).await;
+    node.control.read().await.unwrap();
+    node.deploy("h", message(), None).await.unwrap();
+    let usage = node.control.usage("acme").await.unwrap().component_bytes;
+    assert_eq!(usage.used, message().len() as u64);
+}
