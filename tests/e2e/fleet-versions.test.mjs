@@ -106,3 +106,19 @@ test('a tenant that is deleted with its data goes on every node, and can be made
   const ann = await connect(two, 'ann', at('acme', 'ann'));
   assert.equal((await ann.join(room, { after: 0 })).lastSeq, 0);
 });
+
+test('of two handlers of the same events that are deployed on two nodes at once, one is refused', async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const [here, there] = [admin(one), admin(two)];
+  const names = ['first', 'second'];
+  for (let n = 0; n < 5; n += 1) {
+    const answers = await Promise.allSettled([here, there].map((api, at) => api.deploy('default', names[at], guest('stamped'))));
+    const refused = answers.filter(({ status }) => status === 'rejected');
+    assert.equal(refused.length, 1, JSON.stringify(answers));
+    assert.match(refused[0].reason.message, /409 .*message events are handled by/);
+    const deployed = names[answers.findIndex(({ status }) => status === 'fulfilled')];
+    await eventually(async () => (await there.handler('default', deployed)) && (await here.handler('default', deployed)), 'it everywhere');
+    await here.must('DELETE', `/tenants/default/handlers/${deployed}`);
+    await eventually(async () => !(await there.handler('default', deployed)), 'its end elsewhere');
+  }
+});

@@ -176,3 +176,26 @@ test('7. Swap without a seam: a healthy version never goes back', async () => {
   await check(room, load);
   await api.must('DELETE', '/tenants/default/handlers/healthy');
 });
+
+test('7. Swap without a seam: no version comes back whose events another handler has by now', async () => {
+  await api.deploy('default', 'first', guest('stamped'));
+  await api.deploy('default', 'first', guest('hostile'));
+  await api.deploy('default', 'second', guest('stamped'));
+  for (const body of [{}, { to: 1 }]) {
+    const refused = await api.request('POST', '/tenants/default/handlers/first/rollback', { body });
+    assert.equal(refused.status, 409, refused.text);
+    assert.match(refused.text, /message events are handled by .*second/);
+  }
+  assert.equal((await api.handler('default', 'first')).active, 2);
+  // It should go back by itself too, and there is nothing to go back to.
+  const client = await connect(server, 'doer');
+  const said = () => server.log.includes('the version should go back and stays');
+  await eventually(async () => {
+    await client.ask('kv-set-then-trap', { key: 'k' });
+    return said();
+  }, 'the log says why it stays');
+  assert.equal((await api.handler('default', 'first')).active, 2);
+  await api.must('DELETE', '/tenants/default/handlers/second');
+  await eventually(async () => (await api.handler('default', 'first')).active === 1, 'going back when nothing is in its way');
+  await api.must('DELETE', '/tenants/default/handlers/first');
+});

@@ -18,6 +18,9 @@ use crate::logs::{Follower, LogLine, Seen};
 /// After how long those may try again who met too many followers; when one of these will end, nobody knows.
 const FOLLOWED_RETRY: Duration = Duration::from_secs(5);
 
+/// After so long without a line an empty one is sent, so that a client which has vanished is noticed and its place is free.
+const PULSE: Duration = Duration::from_secs(20);
+
 /// One JSON text and the end of its line.
 pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {
     let mut text = serde_json::to_vec(value).unwrap_or_default();
@@ -50,7 +53,7 @@ struct Missed {
 }
 
 /// What handlers log from now on at this node, and how they are stopped there: a JSON object a line, until the client
-/// goes. A client that reads too slowly gets `{"missed": n, "tenant": …}` for what it has lost; other nodes have streams
+/// goes; an empty line when there was none for a while. A client that reads too slowly gets `{"missed": n, "tenant": …}` for what it has lost; other nodes have streams
 /// of their own.
 #[utoipa::path(get, path = "/admin/v1/logs", params(Filter), responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = "default", body = Problem)))]
 pub(super) async fn logs(
@@ -75,9 +78,10 @@ pub(super) async fn logs(
         .watch(follower, Box::new(wanted))
         .map_err(|full| Problem::limited(full.to_string(), FOLLOWED_RETRY))?;
     let lines = futures_util::stream::unfold(watch, |mut watch| async move {
-        let text = match watch.next().await {
-            Seen::Line(line) => ndjson(&*line),
-            Seen::Missed { tenant, lines } => ndjson(&Missed { missed: lines, tenant }),
+        let text = match tokio::time::timeout(PULSE, watch.next()).await {
+            Ok(Seen::Line(line)) => ndjson(&*line),
+            Ok(Seen::Missed { tenant, lines }) => ndjson(&Missed { missed: lines, tenant }),
+            Err(_) => Bytes::from_static(b"\n"),
         };
         Some((Ok::<_, std::convert::Infallible>(text), watch))
     });

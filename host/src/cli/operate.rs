@@ -397,7 +397,12 @@ impl Lines {
         loop {
             if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.waiting.drain(..=end).collect();
-                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                // An empty one says that the server is there.
+                if !line.is_empty() {
+                    return Ok(Some(line));
+                }
+                continue;
             }
             match self.response.chunk().await.context("the server's answer was cut off")? {
                 Some(chunk) => self.waiting.extend_from_slice(&chunk),

@@ -84,6 +84,7 @@ enum Mail {
         room: RoomId,
     },
     Hear(Inbound),
+    CaughtUp(oneshot::Sender<()>),
     Members {
         room: RoomId,
         limit: usize,
@@ -265,6 +266,16 @@ impl Hall {
     /// When the hall is gone.
     pub fn hear(&self, inbound: Inbound) -> Result<(), HallGone> {
         self.post(Mail::Hear(inbound))
+    }
+
+    /// Waits until everything that the hall was told before is done.
+    ///
+    /// # Errors
+    /// When the hall is gone.
+    pub async fn caught_up(&self) -> Result<(), HallGone> {
+        let (done, wait) = oneshot::channel();
+        self.post(Mail::CaughtUp(done))?;
+        wait.await.map_err(|_| HallGone)
     }
 
     /// Users in a room, each once.

@@ -276,6 +276,8 @@ section! {
     handlers: usize = 16, Count(1, 1000);
     /// Versions of a deployed handler that are kept, ready to go back to.
     versions: usize = 5, Count(2, 100);
+    /// Bytes of the components of all versions that are kept, each component counted once.
+    component_bytes: usize = "256MiB", Size(MIB, 64 * GIB);
 }
 
 section! {

@@ -52,10 +52,18 @@ impl Control {
             except,
             message: None,
         };
-        if let Some(bus) = self.bus.get() {
-            bus.broadcast(tenant.id(), broadcast.clone());
-        }
-        self.hear(&tenant, Inbound::Broadcast(broadcast)).await
+        let bus = self.bus.get().cloned();
+        // On a task of its own: whoever sends more than is sent on waits, also when nobody waits for the answer.
+        let sending = tokio::spawn(async move {
+            let _on_the_way = tenant.room_for_bytes(broadcast.packet.text.len()).await;
+            if let Some(bus) = bus {
+                bus.broadcast(tenant.id(), broadcast.clone());
+            }
+            let told = tenant.hall.hear(Inbound::Broadcast(broadcast));
+            told.map_err(|_| stopping())?;
+            tenant.hall.caught_up().await.map_err(|_| stopping())
+        });
+        sending.await.map_err(|_| stopping())?
     }
 
     /// Disconnects the clients of rooms and users, on all nodes. They may connect again: revoke their tokens to keep

@@ -9,14 +9,13 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
-use super::known::Stored;
-use super::versions::{Change, Siblings, check_percent};
+use super::siblings::Siblings;
+use super::versions::{Change, check_percent};
 use super::view::{DeployStep, HandlerView};
 use super::{Actor, Answer, Control, ControlError};
 use crate::capability::{Grants, HandlerInfo, Isolation};
 use crate::id::check_handler_name;
 use crate::sandbox::{GuestLimits, Handler, hex};
-use crate::store::catalog::Component;
 
 /// Bytes of a note.
 const NOTE_MAX: usize = 1000;
@@ -156,7 +155,7 @@ impl Control {
             })?),
         };
         // What is refused anyway is not compiled first; it is asked again below, since others deploy meanwhile.
-        let (quota, limits, grants) = {
+        let (begun_with, quota, limits, grants) = {
             let state = self.state.lock().await;
             let live = state.live(tenant)?;
             let quota = live.tenant.settings().quota.clone();
@@ -166,12 +165,13 @@ impl Control {
                 .map(|stored| stored.document.clone());
             let known = known.unwrap_or_default();
             let siblings = Siblings {
-                handlers: state.known.handlers(tenant).collect(),
-                quota: &quota,
+                handler: &handler,
+                known: &state.known,
+                live,
             };
-            check_place(&handler, &known, canary, &siblings)?;
+            check_place(&known, canary, &siblings)?;
             let limits = live.tenant.settings().guest_limits.clone();
-            (quota, limits, live.grants.clone())
+            (Arc::downgrade(&live.tenant), quota, limits, live.grants.clone())
         };
         if component.len() > quota.component_size {
             return Err(too_large(quota.component_size));
@@ -194,8 +194,8 @@ impl Control {
 
         progress(DeployStep::Storing);
         let change = |document: &mut HandlerDocument, siblings: &Siblings<'_>| {
-            check_place(&handler, document, canary, siblings)?;
-            check_events(&handler, &events, siblings)?;
+            siblings.check_tenant(&begun_with)?;
+            check_place(document, canary, siblings)?;
             let before = document.versions.last();
             let settings = settings
                 .clone()
@@ -245,10 +245,7 @@ impl Control {
         progress(DeployStep::Activating);
         let change = Change {
             action: "handler.deploy",
-            component: Some(Component {
-                sha256: hash,
-                bytes: component.to_vec(),
-            }),
+            component: Some((hash, component)),
             make: &change,
         };
         let view = self.change(actor, tenant, &handler, change).await?;
@@ -285,12 +282,11 @@ fn too_large(most: usize) -> ControlError {
 }
 
 /// Whether the handler may be deployed, if it is not yet, and with a canary, if one is wished for.
-fn check_place(handler: &str, document: &HandlerDocument, canary: Option<u8>, siblings: &Siblings<'_>) -> Answer<()> {
-    let others = siblings.others(handler).count();
-    if document.is_removed() && others >= siblings.quota.handlers {
+fn check_place(document: &HandlerDocument, canary: Option<u8>, siblings: &Siblings<'_>) -> Answer<()> {
+    let (others, limit) = (siblings.others().count(), siblings.settings().quota.handlers);
+    if document.is_removed() && others >= limit {
         return Err(ControlError::Conflict(format!(
-            "the tenant has {others} deployed handlers and may have {} (quota.handlers); remove one first",
-            siblings.quota.handlers
+            "the tenant has {others} deployed handlers and may have {limit} (quota.handlers); remove one first"
         )));
     }
     if canary.is_some() && document.canary.is_some() {
@@ -299,21 +295,6 @@ fn check_place(handler: &str, document: &HandlerDocument, canary: Option<u8>, si
         ));
     }
     Ok(())
-}
-
-/// Whether no other deployed handler handles one of the events.
-fn check_events(handler: &str, events: &[String], siblings: &Siblings<'_>) -> Answer<()> {
-    let taken = |(name, other): (&String, &Stored<HandlerDocument>)| {
-        let mut handled = other.document.in_service().flat_map(|version| &version.events);
-        let event = handled.find(|event| events.contains(event))?;
-        Some(format!("{event} events are handled by {name:?}, which is deployed too"))
-    };
-    match siblings.others(handler).find_map(taken) {
-        Some(taken) => Err(ControlError::Conflict(format!(
-            "{taken}; deploy under that name to replace it, or remove it first"
-        ))),
-        None => Ok(()),
-    }
 }
 
 fn check_wish(

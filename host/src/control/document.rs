@@ -69,7 +69,7 @@ pub(super) struct HandlerDocument {
     pub(super) active: Option<u64>,
     #[serde(default)]
     pub(super) canary: Option<CanaryDocument>,
-    /// Versions that were active before, the last one last.
+    /// Versions that were active before, each once, the last one last.
     #[serde(default)]
     pub(super) before: Vec<u64>,
     /// Numbers that were given out so far; none is given twice.
@@ -106,6 +106,7 @@ impl HandlerDocument {
     /// Puts a version into service for everything.
     pub(super) fn activate(&mut self, version: u64) {
         if let Some(active) = self.active.replace(version).filter(|active| *active != version) {
+            self.before.retain(|number| *number != active);
             self.before.push(active);
         }
         if self.canary.is_some_and(|canary| canary.version == version) {
@@ -117,13 +118,16 @@ impl HandlerDocument {
     /// and the configured handler takes over.
     pub(super) fn go_back(&mut self) {
         if self.canary.take().is_none() {
-            self.go_back_from_active();
+            self.active = self.before.pop();
         }
     }
 
-    /// The same for the active version, whether or not there is a canary.
-    pub(super) fn go_back_from_active(&mut self) {
-        self.active = self.before.pop();
+    /// Goes back from the active version to one that was active before, or to none, and forgets what was active in
+    /// between. A canary stays.
+    pub(super) fn go_back_to(&mut self, version: Option<u64>) {
+        let at = self.before.iter().rposition(|number| Some(*number) == version);
+        self.before.truncate(at.unwrap_or(0));
+        self.active = version;
     }
 
     /// Forgets the oldest versions that are not needed, down to `keep`.
@@ -236,6 +240,30 @@ mod tests {
         handler.activate(2);
         assert_eq!((handler.active, handler.canary), (Some(2), None));
         assert_eq!(handler.before, [1]);
+    }
+
+    #[test]
+    fn versions_that_take_turns_are_remembered_once_each() {
+        let mut handler = with_versions(&[1, 2, 3]);
+        handler.activate(3);
+        for _ in 0..100 {
+            handler.activate(1);
+            handler.activate(2);
+        }
+        assert_eq!(handler.before, [3, 2, 1]);
+        handler.go_back();
+        assert_eq!(handler.active, Some(1), "what was active before");
+    }
+
+    #[test]
+    fn what_is_skipped_on_the_way_back_is_forgotten() {
+        let mut handler = with_versions(&[1, 2, 3]);
+        (1..=3).for_each(|version| handler.activate(version));
+        handler.go_back_to(Some(1));
+        assert_eq!((handler.active, handler.before.len()), (Some(1), 0));
+        (2..=3).for_each(|version| handler.activate(version));
+        handler.go_back_to(None);
+        assert_eq!((handler.active, handler.before.len()), (None, 0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Answer, Control, ControlError};
 use crate::cluster::bus::{Bus, Load, Notice, RedisBus};
-use crate::store::catalog::{AuditEntry, Put};
+use crate::store::catalog::{AuditEntry, Conflict, Put};
 
 /// The notice that the catalog has changed. What has changed is read from the catalog.
 const CATALOG: &[u8] = b"catalog";
@@ -57,9 +57,22 @@ impl Control {
         audit: AuditEntry,
         settle: bool,
     ) -> Answer<()> {
+        Ok(self.attempt(tenant, puts, audit, settle).await??)
+    }
+
+    /// The same, and says which expectation did not hold; then nothing has happened.
+    pub(super) async fn attempt(
+        self: &Arc<Self>,
+        tenant: &str,
+        puts: Vec<Put>,
+        audit: AuditEntry,
+        settle: bool,
+    ) -> Answer<Result<(), Conflict>> {
         let (control, tenant) = (self.clone(), tenant.to_owned());
         let task = tokio::spawn(async move {
-            control.parts.catalog.put(puts, vec![audit]).await??;
+            if let Err(conflict) = control.parts.catalog.put(puts, vec![audit]).await? {
+                return Ok(Err(conflict));
+            }
             if let Some(bus) = control.bus.get() {
                 bus.notice(bytes::Bytes::from_static(CATALOG));
             }
@@ -67,7 +80,7 @@ impl Control {
             if settle {
                 control.settle(&tenant).await;
             }
-            Ok(())
+            Ok(Ok(()))
         });
         task.await
             .map_err(|_| ControlError::Conflict("the server is stopping; look at what has become of it".to_owned()))?

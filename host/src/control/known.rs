@@ -20,6 +20,8 @@ pub(super) struct Known {
     pub(super) revision: u64,
     pub(super) tenants: BTreeMap<String, Stored<TenantDocument>>,
     handlers: BTreeMap<String, BTreeMap<String, Stored<HandlerDocument>>>,
+    /// By tenant: the last change of its handlers, as far as it went through [`super::siblings::none_changed`].
+    handlers_revisions: BTreeMap<String, u64>,
     revocations: BTreeMap<String, BTreeMap<String, Stored<Revocation>>>,
 }
 
@@ -75,6 +77,10 @@ impl Known {
         } = record;
         match key.kind {
             RecordKind::Tenant => put(&mut self.tenants, key.tenant, read(document)?, revision),
+            RecordKind::Handler if key.name.is_empty() => match document {
+                Some(_) => drop(self.handlers_revisions.insert(key.tenant, revision)),
+                None => drop(self.handlers_revisions.remove(&key.tenant)),
+            },
             RecordKind::Handler => {
                 let document = read(document)?;
                 put(
@@ -112,6 +118,11 @@ impl Known {
     /// A handler, also when it was removed.
     pub(super) fn handler(&self, tenant: &str, name: &str) -> Option<&Stored<HandlerDocument>> {
         self.handlers.get(tenant)?.get(name)
+    }
+
+    /// What the next change of a handler of the tenant expects, so that none was changed in between.
+    pub(super) fn handlers_revision(&self, tenant: &str) -> u64 {
+        self.handlers_revisions.get(tenant).copied().unwrap_or(0)
     }
 
     /// Revoked tokens by the names of the decisions.

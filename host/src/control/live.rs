@@ -87,11 +87,6 @@ impl Live {
             running.since.clear();
         }
     }
-
-    /// Whether somebody else would handle everything that the handler handles, were it not there.
-    pub(super) fn has_base_for(&self, handler: &Handler) -> bool {
-        handler.interfaces().all(|interface| self.base.get(interface).is_some())
-    }
 }
 
 /// The same version with other grants. It begins to count anew.

@@ -18,6 +18,7 @@ mod purge;
 mod revoked;
 mod settings;
 mod settle;
+mod siblings;
 mod sync;
 mod tenants;
 #[cfg(test)]

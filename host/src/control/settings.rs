@@ -101,6 +101,7 @@ fn quota(config: &TenantConfig) -> TenantQuota {
         },
         handlers: quota.handlers,
         versions: quota.versions,
+        component_bytes: quota.component_bytes,
         component_size: config.sandbox.component_size,
     }
 }

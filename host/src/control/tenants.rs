@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use super::document::TenantDocument;
 use super::known::Stored;
 use super::purge::Removed;
+use super::siblings::{self, ATTEMPTS, kept_bytes};
 use super::view::{Measure, Source, TenantView, UsageView};
 use super::{Actor, Answer, Control, ControlError, State, entry};
 use crate::config::ConfigErrors;
-use crate::store::catalog::{Put, RecordKey, RecordKind};
+use crate::store::catalog::{Conflict, Put, RecordKey, RecordKind};
 
 impl From<ConfigErrors> for ControlError {
     fn from(errors: ConfigErrors) -> Self {
@@ -200,50 +201,63 @@ impl Control {
     /// # Errors
     /// When there is none in the store.
     pub async fn delete_tenant(self: &Arc<Self>, actor: &Actor, name: &str, with_data: bool) -> Answer<Removed> {
-        // Handlers that another node has deployed just now go too.
-        self.read().await?;
-        if with_data && self.is_purged(name).await {
-            return Ok(self.begin_purge(name).await);
+        for _ in 0..ATTEMPTS {
+            // Handlers that another node has deployed just now go too.
+            self.read().await?;
+            if with_data && self.is_purged(name).await {
+                return Ok(self.begin_purge(name).await);
+            }
+            let puts = self.deletion(name, with_data).await?;
+            let audit = entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
+            match self.attempt(name, puts, audit, true).await? {
+                Ok(()) if with_data => return Ok(self.begin_purge(name).await),
+                Ok(()) => return Ok(Removed::All),
+                // A handler was deployed between reading and deciding: it goes too.
+                Err(conflict) if conflict.key == siblings::key(name) => {}
+                Err(conflict) => return Err(conflict.into()),
+            }
         }
+        Err(Conflict { key: key(name) }.into())
+    }
+
+    /// The end of a tenant and of what is kept of it in the catalog.
+    async fn deletion(&self, name: &str, with_data: bool) -> Answer<Vec<Put>> {
         let Stored { document, revision } = self.stored(name).await?;
-        let mut puts = vec![Put {
-            key: key(name),
-            document: with_data
-                .then(|| serde_json::to_string(&self.purging(&document)).ok())
-                .flatten(),
-            expect: Some(revision),
-            component: None,
-        }];
-        {
-            let state = self.state.lock().await;
-            let own = |kind, own: &String, document: Option<String>| Put {
-                key: RecordKey {
-                    kind,
-                    tenant: name.to_owned(),
-                    name: own.clone(),
-                },
-                document,
-                expect: None,
+        let state = self.state.lock().await;
+        // Also when it has no handlers: one that is being deployed now must not outlive it.
+        let mut puts = vec![
+            siblings::none_changed(&state.known, name),
+            Put {
+                key: key(name),
+                document: with_data
+                    .then(|| serde_json::to_string(&self.purging(&document)).ok())
+                    .flatten(),
+                expect: Some(revision),
                 component: None,
-            };
-            let handlers = state.known.handlers(name);
-            puts.extend(
-                handlers
-                    .filter(|(_, stored)| !stored.document.is_removed())
-                    .map(|(handler, stored)| {
-                        let left = serde_json::to_string(&stored.document.removed()).ok();
-                        own(RecordKind::Handler, handler, left)
-                    }),
-            );
-            let revocations = state.known.revocations(name);
-            puts.extend(revocations.map(|(id, _)| own(RecordKind::Revocation, id, None)));
-        }
-        let audit = entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
-        self.decide(name, puts, audit, true).await?;
-        if with_data {
-            return Ok(self.begin_purge(name).await);
-        }
-        Ok(Removed::All)
+            },
+        ];
+        let own = |kind, own: &String, document: Option<String>| Put {
+            key: RecordKey {
+                kind,
+                tenant: name.to_owned(),
+                name: own.clone(),
+            },
+            document,
+            expect: None,
+            component: None,
+        };
+        let handlers = state.known.handlers(name);
+        puts.extend(
+            handlers
+                .filter(|(_, stored)| !stored.document.is_removed())
+                .map(|(handler, stored)| {
+                    let left = serde_json::to_string(&stored.document.removed()).ok();
+                    own(RecordKind::Handler, handler, left)
+                }),
+        );
+        let revocations = state.known.revocations(name);
+        puts.extend(revocations.map(|(id, _)| own(RecordKind::Revocation, id, None)));
+        Ok(puts)
     }
 
     /// What a tenant uses and may use.
@@ -251,7 +265,11 @@ impl Control {
     /// # Errors
     /// When there is none of that name, or the store cannot serve.
     pub async fn usage(&self, name: &str) -> Answer<UsageView> {
-        let tenant = self.state.lock().await.live(name)?.tenant.clone();
+        let (tenant, component_bytes) = {
+            let state = self.state.lock().await;
+            let handlers = state.known.handlers(name).map(|(_, stored)| &stored.document);
+            (state.live(name)?.tenant.clone(), kept_bytes(handlers))
+        };
         let usage = self.parts.store.usage(tenant.id()).await?;
         let settings = tenant.settings();
         let quota = &settings.quota;
@@ -261,6 +279,7 @@ impl Control {
             message_bytes: measure(usage.message_bytes, quota.storage.message_bytes),
             kv_bytes: measure(usage.kv_bytes, quota.storage.kv_bytes),
             rooms: measure(usage.rooms, quota.storage.rooms),
+            component_bytes: measure(component_bytes, quota.component_bytes as u64),
         })
     }
 

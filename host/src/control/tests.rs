@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod deploys;
+mod siblings;
 mod tenants;
 
 use std::future::Future;
@@ -33,6 +34,10 @@ struct Catalogue {
     /// Reads of components, and changes, that may go on.
     reads: Semaphore,
     puts: Semaphore,
+    /// What another node decides just before the next change.
+    quicker: parking_lot::Mutex<Vec<Put>>,
+    /// Nothing is heard of changes any more.
+    deaf: AtomicBool,
 }
 
 impl Default for Catalogue {
@@ -42,6 +47,8 @@ impl Default for Catalogue {
             broken: AtomicBool::new(false),
             reads: Semaphore::new(1000),
             puts: Semaphore::new(1000),
+            quicker: parking_lot::Mutex::default(),
+            deaf: AtomicBool::new(false),
         }
     }
 }
@@ -53,11 +60,16 @@ impl Catalog for Catalogue {
     }
 
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
+        if self.deaf.load(Ordering::SeqCst) {
+            return Ok(vec![]);
+        }
         self.kept.changes(after).await
     }
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
         self.puts.acquire().await.unwrap().forget();
+        let quicker = std::mem::take(&mut *self.quicker.lock());
+        self.kept.put(quicker, vec![]).await.unwrap().unwrap();
         self.kept.put(puts, audit).await
     }
 
@@ -173,20 +185,7 @@ impl Node {
 
     /// Decides as another node would.
     async fn decided_elsewhere(&self, kind: RecordKind, name: &str, document: &impl serde::Serialize) {
-        let component = (kind == RecordKind::Handler).then(|| Component {
-            sha256: Sha256::digest(message()).into(),
-            bytes: message().to_vec(),
-        });
-        let put = Put {
-            key: RecordKey {
-                kind,
-                tenant: "acme".to_owned(),
-                name: name.to_owned(),
-            },
-            document: Some(serde_json::to_string(document).unwrap()),
-            expect: None,
-            component,
-        };
+        let put = elsewhere(kind, name, document);
         self.catalog.put(vec![put], vec![]).await.unwrap().unwrap();
     }
 
@@ -204,6 +203,24 @@ impl Node {
         let routes = self.acme().await.routes();
         let handler = routes.get(Interface::Message)?;
         Some((handler.info().name.to_string(), handler.info().version))
+    }
+}
+
+/// What another node decides of acme.
+fn elsewhere(kind: RecordKind, name: &str, document: &impl serde::Serialize) -> Put {
+    let component = (kind == RecordKind::Handler).then(|| Component {
+        sha256: Sha256::digest(message()).into(),
+        bytes: message().to_vec(),
+    });
+    Put {
+        key: RecordKey {
+            kind,
+            tenant: "acme".to_owned(),
+            name: name.to_owned(),
+        },
+        document: Some(serde_json::to_string(document).unwrap()),
+        expect: None,
+        component,
     }
 }
 

@@ -2,38 +2,37 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::document::HandlerDocument;
 use super::known::Stored;
+use super::siblings::{self, ATTEMPTS, Siblings};
 use super::view::HandlerView;
 use super::{Actor, Answer, Control, ControlError, State, entry};
-use crate::store::catalog::{Component, Put, RecordKey, RecordKind};
-use crate::tenant::TenantQuota;
+use crate::store::catalog::{Component, Conflict, Put, RecordKey, RecordKind};
 
-/// What a change of a handler has to agree with.
-pub(super) struct Siblings<'a> {
-    /// Every handler of the tenant, removed ones and the one in question too.
-    pub(super) handlers: Vec<(&'a String, &'a Stored<HandlerDocument>)>,
-    /// What the tenant may have.
-    pub(super) quota: &'a TenantQuota,
-}
-
-impl<'a> Siblings<'a> {
-    /// The other deployed handlers.
-    pub(super) fn others(&self, handler: &str) -> impl Iterator<Item = (&'a String, &'a Stored<HandlerDocument>)> {
-        let handlers = self.handlers.iter().copied();
-        handlers.filter(move |(name, stored)| *name != handler && !stored.document.is_removed())
-    }
+/// A change of a handler as it is to be decided.
+struct Planned {
+    /// That none of the tenant's handlers was changed meanwhile.
+    none_changed: Put,
+    /// The new document, without its component.
+    put: Put,
+    detail: Value,
+    /// The revision of the handler's document that it is a change of; 0 for a new one.
+    revision: u64,
+    /// Something has to be loaded for it.
+    settle: bool,
 }
 
 /// What is to change in a handler's document.
 pub(super) struct Change<'a> {
     /// What the audit log calls it.
     pub(super) action: &'static str,
-    /// A new version's component; with it the handler may be new.
-    pub(super) component: Option<Component>,
-    /// Makes the change, and gives what the audit log is told of it.
+    /// A new version's component and its hash; with it the handler may be new.
+    pub(super) component: Option<([u8; 32], Bytes)>,
+    /// Makes the change, and gives what the audit log is told of it. Called again when another handler was changed in
+    /// the meantime.
     pub(super) make: &'a (dyn Fn(&mut HandlerDocument, &Siblings<'_>) -> Answer<Value> + Sync),
 }
 
@@ -88,7 +87,7 @@ impl Control {
     /// Puts the canary into service for everything.
     ///
     /// # Errors
-    /// When there is no canary.
+    /// When there is no canary, or another deployed handler handles one of its events.
     pub async fn promote(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> Answer<HandlerView> {
         let change = |document: &mut HandlerDocument, _: &Siblings<'_>| match document.canary {
             Some(canary) => {
@@ -105,7 +104,8 @@ impl Control {
     /// `to`. When there was none before, the configured handler takes over.
     ///
     /// # Errors
-    /// When version `to` is not kept or is active already, or nothing is in service.
+    /// When version `to` is not kept or is active already, nothing is in service, or another deployed handler handles
+    /// by now what the version would handle.
     pub async fn rollback(
         self: &Arc<Self>,
         actor: &Actor,
@@ -139,6 +139,9 @@ impl Control {
 
     /// Takes a version out of service because it failed too often; nothing when it is not in service any more. A canary
     /// beside it is on trial still: nothing is known against it.
+    ///
+    /// # Errors
+    /// When there is nothing to go back to; see [`Siblings::way_back`].
     pub(super) async fn fail(
         self: &Arc<Self>,
         tenant: &str,
@@ -146,14 +149,15 @@ impl Control {
         version: u64,
         why: &str,
     ) -> Answer<HandlerView> {
-        let change = |document: &mut HandlerDocument, _: &Siblings<'_>| {
+        let change = |document: &mut HandlerDocument, siblings: &Siblings<'_>| {
             if !document.in_service().any(|other| other.version == version) {
                 return Err(ControlError::Conflict("it is not in service any more".to_owned()));
             }
             if document.canary.is_some_and(|canary| canary.version == version) {
                 document.canary = None;
             } else {
-                document.go_back_from_active();
+                let to = siblings.way_back(document).map_err(ControlError::Conflict)?;
+                document.go_back_to(to);
             }
             if let Some(failed) = document.versions.iter_mut().find(|other| other.version == version) {
                 failed.failed = Some(why.to_owned());
@@ -198,44 +202,83 @@ impl Control {
         handler: &str,
         change: Change<'_>,
     ) -> Answer<HandlerView> {
-        let Change {
-            action,
-            component,
-            make,
-        } = change;
-        let (put, detail, settle) = {
-            let state = self.state.lock().await;
-            let live = state.live(tenant)?;
-            let quota = live.tenant.settings().quota.clone();
-            // The number of one that was removed is not given again.
-            let stored = state.known.handler(tenant, handler);
-            if component.is_none() && deployed(&state, tenant, handler).is_none() {
-                return Err(no_handler(handler));
-            }
-            let mut document = stored.map(|stored| stored.document.clone()).unwrap_or_default();
-            let siblings = Siblings {
-                handlers: state.known.handlers(tenant).collect(),
-                quota: &quota,
-            };
-            let detail = make(&mut document, &siblings)?;
-            document.prune(quota.versions);
-            // Going to versions that are loaded needs no time, and must not wait for one that is being loaded.
-            let running = live.running.get(handler);
-            let is_loaded = |number| running.is_some_and(|running| running.loaded.contains_key(&number));
-            let settle = !document.in_service().all(|version| is_loaded(version.version));
+        let mut revision = None;
+        for _ in 0..ATTEMPTS {
+            let planned = self
+                .state
+                .lock()
+                .await
+                .plan_change(tenant, handler, &change, revision)?;
+            revision = Some(planned.revision);
+            let audit = entry(actor, tenant, change.action, &planned.detail);
+            let component = change.component.as_ref().map(|(sha256, bytes)| Component {
+                sha256: *sha256,
+                bytes: bytes.to_vec(),
+            });
             let put = Put {
-                key: key(tenant, handler),
-                document: serde_json::to_string(&document).ok(),
-                expect: Some(stored.map_or(0, |stored| stored.revision)),
                 component,
+                ..planned.put
             };
-            (put, detail, settle)
+            let puts = vec![planned.none_changed, put];
+            match self.attempt(tenant, puts, audit, planned.settle).await? {
+                Ok(()) => {
+                    tracing::info!(tenant, handler, actor = &*actor.0, detail = %planned.detail, "{}", change.action);
+                    let state = self.state.lock().await;
+                    return view(&state, tenant, handler).ok_or_else(|| no_handler(handler));
+                }
+                Err(conflict) if conflict.key == siblings::key(tenant) => self.read().await?,
+                Err(conflict) => return Err(conflict.into()),
+            }
+        }
+        Err(changed(tenant, handler))
+    }
+}
+
+impl State {
+    /// `revision` is that of the handler's document when the change was made before, in vain. What somebody has decided
+    /// of the same handler since then is theirs to look at first.
+    fn plan_change(&self, tenant: &str, handler: &str, change: &Change<'_>, revision: Option<u64>) -> Answer<Planned> {
+        let live = self.live(tenant)?;
+        // The number of one that was removed is not given again.
+        let stored = self.known.handler(tenant, handler);
+        let now = stored.map_or(0, |stored| stored.revision);
+        if revision.is_some_and(|revision| revision != now) {
+            return Err(changed(tenant, handler));
+        }
+        if change.component.is_none() && deployed(self, tenant, handler).is_none() {
+            return Err(no_handler(handler));
+        }
+        let before = stored.map(|stored| stored.document.clone()).unwrap_or_default();
+        let mut document = before.clone();
+        let siblings = Siblings {
+            handler,
+            known: &self.known,
+            live,
         };
-        let audit = entry(actor, tenant, action, &detail);
-        self.decide(tenant, vec![put], audit, settle).await?;
-        tracing::info!(tenant, handler, actor = &*actor.0, %detail, "{action}");
-        let state = self.state.lock().await;
-        view(&state, tenant, handler).ok_or_else(|| no_handler(handler))
+        let detail = (change.make)(&mut document, &siblings)?;
+        document.prune(siblings.settings().quota.versions);
+        let is_new = change.component.is_some();
+        siblings.check_events(&before, &document, is_new)?;
+        if is_new {
+            siblings.check_kept(&document)?;
+        }
+        // Going to versions that are loaded needs no time, and must not wait for one that is being loaded.
+        let running = live.running.get(handler);
+        let is_loaded = |number| running.is_some_and(|running| running.loaded.contains_key(&number));
+        let settle = !document.in_service().all(|version| is_loaded(version.version));
+        let put = Put {
+            key: key(tenant, handler),
+            document: serde_json::to_string(&document).ok(),
+            expect: Some(now),
+            component: None,
+        };
+        Ok(Planned {
+            none_changed: siblings::none_changed(&self.known, tenant),
+            put,
+            detail,
+            revision: now,
+            settle,
+        })
     }
 }
 
@@ -256,6 +299,12 @@ fn key(tenant: &str, handler: &str) -> RecordKey {
         tenant: tenant.to_owned(),
         name: handler.to_owned(),
     }
+}
+
+/// Somebody else has changed the same handler.
+fn changed(tenant: &str, handler: &str) -> ControlError {
+    let key = key(tenant, handler);
+    Conflict { key }.into()
 }
 
 fn no_handler(handler: &str) -> ControlError {

@@ -53,10 +53,13 @@ pub struct UsageView {
     pub kv_bytes: Measure,
     /// Rooms with a message.
     pub rooms: Measure,
+    /// Bytes of the components that are kept for its deployed handlers, each counted once.
+    #[serde(default)]
+    pub component_bytes: Measure,
 }
 
 /// A number and the most it may be.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 pub struct Measure {
     /// How much there is.
     pub used: u64,

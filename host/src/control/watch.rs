@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Control;
 use super::known::Stored;
+use super::siblings::Siblings;
 use crate::config::Deploy;
 use crate::sandbox::Handler;
 
@@ -29,15 +30,25 @@ struct Window {
     /// What it had counted when it came into service.
     since: (u64, u64),
     looks: VecDeque<(Instant, u64, u64)>,
+    /// It fails too often and stays: the log has been told.
+    told: bool,
 }
 
 /// A version in service.
-struct Subject {
+pub(super) struct Subject {
     key: (String, String, u64),
     handler: Arc<Handler>,
     since: (u64, u64),
-    /// There is something to go back to from it.
-    judged: bool,
+    /// Why there is nothing to go back to from it, when there is not.
+    stuck: Option<String>,
+}
+
+/// A version that fails too often.
+pub(super) struct Failing {
+    key: (String, String, u64),
+    why: String,
+    /// Why it stays in service all the same, when it does.
+    pub(super) stuck: Option<String>,
 }
 
 impl Window {
@@ -58,34 +69,38 @@ impl Window {
 }
 
 impl Watch {
-    /// Looks at every version in service, and gives those that have to go back, with the reason.
-    fn look(&mut self, rule: &Deploy, subjects: Vec<Subject>, now: Instant) -> Vec<((String, String, u64), String)> {
+    /// Looks at every version in service, and gives those that have to go back; one that should and cannot is given
+    /// once, until it is healthy again.
+    pub(super) fn look(&mut self, rule: &Deploy, subjects: Vec<Subject>, now: Instant) -> Vec<Failing> {
         self.windows.retain(|key, window| {
             subjects.iter().any(|subject| {
                 // Otherwise it is another version, or the same that has been out of service.
                 subject.key == *key && subject.since == window.since && Arc::ptr_eq(&subject.handler, &window.handler)
             })
         });
-        let mut back = Vec::new();
+        let mut failing = Vec::new();
         for subject in subjects {
             let Subject {
                 key,
                 handler,
                 since,
-                judged,
+                stuck,
             } = subject;
             let window = self.windows.entry(key.clone()).or_insert_with(|| Window {
                 // What it did before the first look counts too.
                 looks: VecDeque::from([(now, since.0, since.1)]),
                 since,
                 handler,
+                told: false,
             });
             let (handled, failed) = window.look(now, rule.window);
-            if let Some(why) = verdict(rule, handled, failed).filter(|_| judged) {
-                back.push((key, why));
+            let verdict = verdict(rule, handled, failed);
+            let told = std::mem::replace(&mut window.told, verdict.is_some() && stuck.is_some());
+            if let Some(why) = verdict.filter(|_| !(told && window.told)) {
+                failing.push(Failing { key, why, stuck });
             }
         }
-        back
+        failing
     }
 }
 
@@ -99,10 +114,20 @@ fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
 }
 
 impl Control {
-    /// Looks at every version in service that there is something to go back from.
+    /// Looks at every version in service.
     pub(super) async fn look(self: &Arc<Self>, watch: &mut Watch) {
         let subjects = self.subjects().await;
-        for ((tenant, name, version), why) in watch.look(&self.parts.deploy, subjects, Instant::now()) {
+        for Failing { key, why, stuck } in watch.look(&self.parts.deploy, subjects, Instant::now()) {
+            let (tenant, name, version) = key;
+            if let Some(stuck) = stuck {
+                tracing::error!(
+                    tenant,
+                    handler = name,
+                    version,
+                    "the version should go back and stays: {why}; {stuck}"
+                );
+                continue;
+            }
             match self.fail(&tenant, &name, version, &why).await {
                 Ok(view) => tracing::error!(
                     tenant,
@@ -117,11 +142,16 @@ impl Control {
         }
     }
 
-    async fn subjects(&self) -> Vec<Subject> {
+    pub(super) async fn subjects(&self) -> Vec<Subject> {
         let state = self.state.lock().await;
         let mut subjects = Vec::new();
         for (tenant, live) in &state.tenants {
             for (name, Stored { document, .. }) in state.known.handlers(tenant) {
+                let siblings = Siblings {
+                    handler: name,
+                    known: &state.known,
+                    live,
+                };
                 let Some(running) = live.running.get(name) else {
                     continue;
                 };
@@ -130,13 +160,11 @@ impl Control {
                         continue;
                     };
                     let is_canary = document.canary.is_some_and(|canary| canary.version == *number);
-                    // With nobody to take over, every event would fail instead of some.
-                    let has_next = !document.before.is_empty() || live.has_base_for(handler);
                     subjects.push(Subject {
                         key: (tenant.clone(), name.clone(), *number),
                         handler: handler.clone(),
                         since: *since,
-                        judged: is_canary || has_next,
+                        stuck: siblings.way_back(document).err().filter(|_| !is_canary),
                     });
                 }
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::call::CallState;
-use super::habit::{Habit, LONG};
+use super::habit::{ASIDE, Habit};
 use super::spending::Spending;
 use crate::turns::{Slice, pause};
 
@@ -192,7 +192,7 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
     meter.held_up = true;
     // A tick falls anywhere within an event, and while a machine puts a thread aside ticks pass in which its guest did
     // not run: who is quick must not end up behind those that are not.
-    let slice = meter.slice.clone().filter(|_| meter.noted >= LONG);
+    let slice = meter.slice.clone().filter(|_| meter.noted >= ASIDE);
     let pause = async move {
         match slice {
             Some(slice) => slice.step_aside().await,

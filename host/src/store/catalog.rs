@@ -12,7 +12,8 @@ use super::StoreError;
 pub enum RecordKind {
     /// A tenant. The key's name is empty.
     Tenant,
-    /// A deployed handler of a tenant, with its versions. The key's name is the handler's.
+    /// A deployed handler of a tenant, with its versions. The key's name is the handler's; the one without a name is
+    /// what every change of a handler of the tenant goes through, so that of several at once one is first.
     Handler,
     /// Tokens of a tenant that count no more. The key's name says which.
     Revocation,

@@ -229,6 +229,11 @@ impl Tenant {
         settings.in_flight(weight).await
     }
 
+    /// Waits until the tenant may have so many bytes more on the way to clients.
+    pub async fn room_for_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.settings.load_full().in_flight(bytes).await
+    }
+
     /// Charges the tenant for processor time.
     pub fn spend(&self, cpu: Duration) {
         self.settings.load().cpu.spend_time(cpu);

@@ -82,6 +82,8 @@ pub struct TenantQuota {
     pub handlers: usize,
     /// Versions of each that are kept.
     pub versions: usize,
+    /// Bytes of the components of all of those, each counted once.
+    pub component_bytes: usize,
     /// Bytes of a component.
     pub component_size: usize,
 }

@@ -91,6 +91,9 @@ impl State {
             }
             Mail::Hold { connection, room } => self.rooms.hold(&room, &connection),
             Mail::Hear(inbound) => self.hear(inbound),
+            Mail::CaughtUp(done) => {
+                let _ = done.send(());
+            }
             Mail::Members { room, limit, reply } => {
                 let _ = reply.send(self.members(&room, limit));
             }
