@@ -164,7 +164,7 @@ impl Handler {
         drop(running);
         let state = seated.guest.store.data_mut();
         let cpu = spending.so_far();
-        state.meter.note(cpu);
+        let noted = state.meter.noted();
         let (asked, logs) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
@@ -189,8 +189,8 @@ impl Handler {
         if let Some(since) = unpaid {
             let more = Duration::from_nanos(thread_nanos().saturating_sub(since));
             usage.cpu = usage.cpu.saturating_add(more);
-            self.record.habit.note(more);
         }
+        self.record.habit.note(usage.cpu.saturating_sub(noted));
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 
 /// An event that uses so much processor time is a long one.
 const LONG: Duration = Duration::from_micros(50);
-/// An event of a version that does not run long as a rule goes on elsewhere once it has used this much. Less may be a cold
-/// cache or a trace that is printed, and whoever goes there waits behind those who belong there.
-pub(super) const ASIDE: Duration = Duration::from_micros(500);
+/// An event of a version that does not run long as a rule goes on elsewhere once it has used this much: whoever goes there
+/// waits behind those who belong there.
+pub(super) const ASIDE: Duration = Duration::from_millis(2);
 /// Long events may use one part in so many of a processor before the version counts as one that runs long.
 const SHARE: u32 = 20;
 /// What is forgiven: so much on top of that share, for the odd event that is long.

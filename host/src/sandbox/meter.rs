@@ -116,8 +116,13 @@ impl Meter {
         self.slice = Some(slice);
     }
 
+    /// What the event's version has been told of so far.
+    pub(super) fn noted(&self) -> Duration {
+        self.noted
+    }
+
     /// The event has used so much by now.
-    pub(super) fn note(&mut self, used: Duration) {
+    fn note(&mut self, used: Duration) {
         if let Some(habit) = &self.habit {
             habit.note(used.saturating_sub(self.noted));
         }
@@ -192,7 +197,8 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
     meter.held_up = true;
     // A tick falls anywhere within an event, and while a machine puts a thread aside ticks pass in which its guest did
     // not run: who is quick must not end up behind those that are not.
-    let slice = meter.slice.clone().filter(|_| meter.noted >= ASIDE);
+    let long = meter.noted >= ASIDE || meter.habit.as_ref().is_some_and(|habit| habit.is_long());
+    let slice = meter.slice.clone().filter(|_| long);
     let pause = async move {
         match slice {
             Some(slice) => slice.step_aside().await,

@@ -8,8 +8,9 @@ use tokio::runtime::{Builder, Runtime};
 use crate::threads;
 use crate::turns::Turns;
 
-/// Steps below the server's own threads, of the 19 that there are: for these threads, and for who compiles.
-pub(super) const NICENESS: i32 = 10;
+/// Steps below the server's own threads: as many as there are. With 10 a thread gets a tenth of a processor that is busy
+/// otherwise, a millisecond at a time, in the middle of whatever is under way there; with 19 a seventieth.
+const NICENESS: i32 = 19;
 
 /// The threads. Their guests take turns at each tick, by tenant.
 pub(super) struct SlowThreads(Option<Runtime>);

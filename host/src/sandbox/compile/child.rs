@@ -12,11 +12,12 @@ use tokio::process::Command;
 use super::message;
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
 use crate::sandbox::load::LoadError;
-use crate::sandbox::slow::NICENESS;
 
 /// For each second of the processor that the child may have, seconds of the clock: on a busy machine it waits for its
 /// turn, since it is less important than the server.
 const CLOCK: u32 = 4;
+/// Steps below the server, of the 19 that there are: a tenth of a processor that is busy otherwise.
+const NICENESS: i32 = 10;
 /// Bytes of what the child says on standard error that are kept.
 const SAID_MAX: u64 = 8 * 1024;
 /// SIGABRT: Rust ends so when memory is refused. The same number on every system that this runs on.
