@@ -16,8 +16,9 @@ pub(super) const ASIDE: Duration = Duration::from_millis(2);
 const SHARE: u32 = 20;
 /// What is forgiven: so much on top of that share, for the odd event that is long.
 const FORGIVEN: Duration = Duration::from_millis(10);
-/// What is remembered at most, so that it is forgotten within a second or so.
-const MOST: Duration = Duration::from_millis(50);
+/// What is remembered at most, so that it is forgotten within ten seconds: a tenant whose processor time is used up may
+/// have to wait for seconds, and its version must not begin anew after each wait.
+const MOST: Duration = Duration::from_millis(500);
 
 /// What long events have used lately.
 #[derive(Debug)]
