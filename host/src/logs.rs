@@ -330,7 +330,7 @@ mod tests {
         let _globex = of("globex").unwrap();
         // Of one tenant or of all: each takes a place of the operators.
         let operator = |n: usize| {
-            let tenant = (n % 2 == 0).then(|| "acme".into());
+            let tenant = n.is_multiple_of(2).then(|| "acme".into());
             hub.watch(Follower::Operator(tenant), all())
         };
         let operators: Vec<Watch> = (0..FOLLOWERS_OPERATORS).map(|n| operator(n).unwrap()).collect();

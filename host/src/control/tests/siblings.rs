@@ -238,8 +238,9 @@ async fn a_deployment_does_not_go_into_a_tenant_that_was_made_since() {
         settings: None,
         isolation: None,
     };
+    let turn = node.control.turn("acme").await.unwrap();
     let (control, actor) = (node.control.clone(), node.actor.clone());
-    let deploying = tokio::spawn(async move { control.deploy(&actor, "acme", deployment, progress).await });
+    let deploying = tokio::spawn(async move { control.deploy(&actor, turn, deployment, progress).await });
     is_checked.await.unwrap();
     node.control.delete_tenant(&node.actor, "acme", false).await.unwrap();
     node.create("acme").await.unwrap();

@@ -1,22 +1,25 @@
 //! Clients of the tenant that attacks. They send at the same moments, all at once: that is worse for a server than the
 //! same number spread out.
+//!
+//! They have a thread of their own, which stands back behind the clients that are measured: what those notice is to be the
+//! server's doing, not that of the load generator.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use memchr::memmem;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{self, Socket};
-use crate::packet;
+use crate::{on_this_thread, packet};
 
 /// The room that all of them are in, to which the guests in `tests/guests/attacks` emit.
 const ROOM: &str = "evil";
@@ -26,46 +29,56 @@ const MAKING_UP: Duration = Duration::from_secs(60);
 /// After a refusal.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// Steps below the other threads, as many as there are.
+const NICENESS: i32 = 19;
+
 /// How often each code was answered; `ok` is one.
 pub(crate) type Answers = BTreeMap<String, u64>;
 
 /// All of one tenant.
 pub(crate) struct Attackers {
     attacking: watch::Sender<bool>,
-    answers: Rc<RefCell<Answers>>,
-    tasks: JoinSet<Result<()>>,
+    answers: Arc<Mutex<Answers>>,
+    thread: JoinHandle<Result<()>>,
+}
+
+/// Whose, how many and how often.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) address: SocketAddr,
+    pub(crate) tenant: String,
+    pub(crate) secret: String,
+    pub(crate) count: u16,
+    /// From one event of each to its next.
+    pub(crate) pace: Duration,
 }
 
 impl Attackers {
-    /// Connects so many to the tenant, who will each send an event at each `pace` when told to.
-    pub(crate) async fn connect(
-        address: SocketAddr,
-        tenant: &str,
-        secret: &str,
-        count: u16,
-        pace: Duration,
-    ) -> Result<Self> {
-        let (attacking, _) = watch::channel(false);
-        let answers = Rc::new(RefCell::new(Answers::new()));
-        let mut tasks = JoinSet::new();
-        let began = Instant::now();
-        let namespace = format!("/{tenant}");
-        for number in 0..count {
-            let mut socket = client::connect(address, &namespace, &client::token(number, secret)?).await?;
-            // What they emit goes to all of them.
-            join(&mut socket, &namespace).await?;
-            let attacker = Attacker {
-                socket,
-                tenant: tenant.into(),
-                attacking: attacking.subscribe(),
-                answers: answers.clone(),
-            };
-            tasks.spawn_local(attacker.run(began, pace));
+    /// Connects them. They wait until they are told to begin.
+    ///
+    /// # Errors
+    /// The server refuses one.
+    pub(crate) async fn connect(plan: Plan) -> Result<Self> {
+        let (attacking, told) = watch::channel(false);
+        let answers = Arc::<Mutex<Answers>>::default();
+        let (ready, connected) = oneshot::channel();
+        let thread = {
+            let answers = answers.clone();
+            thread::Builder::new().name("attackers".into()).spawn(move || {
+                // Where a thread may not do that, the figures have more of the load generator in them.
+                let _ = rustix::process::nice(NICENESS);
+                on_this_thread(attack(plan, ready, told, answers))
+            })?
+        };
+        if connected.await.is_err() {
+            // It has ended already, and says why.
+            joined(thread)?;
+            bail!("the attackers have left");
         }
         Ok(Self {
             attacking,
             answers,
-            tasks,
+            thread,
         })
     }
 
@@ -77,20 +90,56 @@ impl Attackers {
     /// No more. What was answered since the beginning.
     pub(crate) fn end(&self) -> Answers {
         self.attacking.send_replace(false);
-        self.answers.take()
+        std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Disconnects them.
     ///
     /// # Errors
     /// What went wrong with one of them on the way.
-    pub(crate) async fn leave(mut self) -> Result<()> {
+    pub(crate) fn leave(self) -> Result<()> {
         drop(self.attacking);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended?.context("an attacker")?;
-        }
-        Ok(())
+        joined(self.thread)
     }
+}
+
+fn joined(thread: JoinHandle<Result<()>>) -> Result<()> {
+    match thread.join() {
+        Ok(ended) => ended.context("an attacker"),
+        Err(_) => bail!("the attackers' thread has panicked"),
+    }
+}
+
+/// What the thread does, until nobody tells it anything any more.
+async fn attack(
+    plan: Plan,
+    ready: oneshot::Sender<()>,
+    told: watch::Receiver<bool>,
+    answers: Arc<Mutex<Answers>>,
+) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    let began = Instant::now();
+    let namespace = format!("/{}", plan.tenant);
+    for number in 0..plan.count {
+        let token = client::token(number, &plan.secret)?;
+        let mut socket = client::connect(plan.address, &namespace, &token).await?;
+        // What they emit goes to all of them.
+        join(&mut socket, &namespace).await?;
+        let attacker = Attacker {
+            socket,
+            tenant: plan.tenant.as_str().into(),
+            attacking: told.clone(),
+            answers: answers.clone(),
+        };
+        tasks.spawn_local(attacker.run(began, plan.pace));
+    }
+    drop(told);
+    // Whoever waits for it may have given up.
+    let _ = ready.send(());
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
 }
 
 /// Joins the room, as soon as the tenant has made up for what it used in an earlier round.
@@ -110,7 +159,7 @@ struct Attacker {
     socket: Socket,
     tenant: Box<str>,
     attacking: watch::Receiver<bool>,
-    answers: Rc<RefCell<Answers>>,
+    answers: Arc<Mutex<Answers>>,
 }
 
 impl Attacker {
@@ -133,7 +182,8 @@ impl Attacker {
                         self.socket.send(Message::text(packet::PONG)).await?;
                     } else if text.starts_with("43") {
                         waits = false;
-                        *self.answers.borrow_mut().entry(code(&text).to_owned()).or_default() += 1;
+                        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+                        *answers.entry(code(&text).to_owned()).or_default() += 1;
                     } else if text.starts_with("41") {
                         bail!("disconnected: {text}");
                     }

@@ -21,7 +21,7 @@ use crate::measure::{Crowd, Paced, connect_all};
 use crate::on_this_thread;
 use crate::scenario::{Layout, Pace, Scenario};
 use crate::server::{Launcher, Target};
-use attacker::Attackers;
+use attacker::{Attackers, Plan};
 use report::Report;
 
 /// Messages of the tenant that is measured, in a second.
@@ -127,7 +127,14 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[A
     let mut report = Report::default();
     for round in 1..=args.rounds {
         for attack in attacks {
-            let attackers = Attackers::connect(target.address, &attack.guest, secret, args.attackers, pace).await?;
+            let attackers = Attackers::connect(Plan {
+                address: target.address,
+                tenant: attack.guest.clone(),
+                secret: secret.to_owned(),
+                count: args.attackers,
+                pace,
+            })
+            .await?;
             let quiet = crowd.paced(target.pid, window, PER_SECOND).await?;
             report.quiet(quiet)?;
             attackers.begin();
@@ -142,7 +149,7 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[A
             );
             report.attacked(&attack.name, attacked, answers)?;
             sleep(REST).await;
-            attackers.leave().await?;
+            attackers.leave()?;
         }
     }
     crowd.leave().await?;
