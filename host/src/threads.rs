@@ -9,10 +9,7 @@ use std::io;
 
 /// The shortest slice that the kernel gives, in nanoseconds.
 #[cfg(target_os = "linux")]
-const SHORT_NANOS: u64 = 100_000;
-/// A slice as the kernel gives it to who does not ask, in nanoseconds.
-#[cfg(target_os = "linux")]
-const LONG_NANOS: u64 = 3_000_000;
+const SLICE_NANOS: u64 = 100_000;
 
 /// Short slices for the calling thread and all that it starts from now on. Called before any other is started.
 ///
@@ -20,29 +17,33 @@ const LONG_NANOS: u64 = 3_000_000;
 /// Where the kernel refuses. An older one takes it and does nothing.
 pub fn ask_for_short_slices() -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    ask(SHORT_NANOS)?;
+    change(|attributes| attributes.sched_runtime = SLICE_NANOS)?;
     Ok(())
 }
 
-/// Long slices for the calling thread, which has nothing urgent to do. One that wakes with a shorter slice interrupts it at
-/// once; one with the same has to wait until the kernel looks next, which may be some milliseconds.
+/// The calling thread runs while no other wants its processor, and any that wakes takes its place at once (`SCHED_IDLE`).
+/// Where all processors are busy all the time it gets three thousandths of one.
 ///
 /// # Errors
-/// Where the kernel refuses. An older one takes it and does nothing.
-pub fn ask_for_long_slices() -> io::Result<()> {
+/// Where the kernel refuses.
+pub fn step_back() -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    ask(LONG_NANOS)?;
+    change(|attributes| {
+        attributes.sched_policy = u32::try_from(libc::SCHED_IDLE).unwrap_or_default();
+        attributes.sched_runtime = 0;
+    })?;
     Ok(())
 }
 
+/// Changes how the calling thread is scheduled, unless whoever started the server has chosen another policy, and knows
+/// why.
 #[cfg(target_os = "linux")]
-fn ask(nanos: u64) -> io::Result<()> {
+fn change(make: impl FnOnce(&mut libc::sched_attr)) -> io::Result<()> {
     let mut attributes = sys::get()?;
-    // Whoever started the server may have chosen another policy, and knows why.
     if attributes.sched_policy != u32::try_from(libc::SCHED_OTHER).unwrap_or_default() {
         return Ok(());
     }
-    attributes.sched_runtime = nanos;
+    make(&mut attributes);
     sys::set(&attributes)
 }
 
@@ -97,27 +98,38 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_thread_and_those_that_it_starts_have_the_slices_asked_for_and_the_share_that_they_had() {
+    fn a_thread_and_those_that_it_starts_have_short_slices_and_the_share_that_they_had() {
         let before = sys::get().unwrap();
         let now = || sys::get().unwrap();
-        let slices = std::thread::spawn(move || {
+        let threads = std::thread::spawn(move || {
             ask_for_short_slices().unwrap();
-            let inherited = std::thread::spawn(now).join().unwrap();
-            let own = now();
-            ask_for_long_slices().unwrap();
-            [(own, SHORT_NANOS), (inherited, SHORT_NANOS), (now(), LONG_NANOS)]
+            [now(), std::thread::spawn(now).join().unwrap()]
         });
-        for (attributes, nanos) in slices.join().unwrap() {
+        for attributes in threads.join().unwrap() {
             assert_eq!(attributes.sched_nice, before.sched_nice);
             assert_eq!(attributes.sched_policy, before.sched_policy);
             // A kernel before 6.12 says 0 whatever was asked for.
             assert!(
-                [0, nanos].contains(&attributes.sched_runtime),
+                [0, SLICE_NANOS].contains(&attributes.sched_runtime),
                 "{}",
                 attributes.sched_runtime
             );
         }
-        let untouched = sys::get().unwrap();
-        assert_eq!(untouched.sched_runtime, before.sched_runtime);
+        assert_eq!(now().sched_runtime, before.sched_runtime, "no other thread");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_that_steps_back_is_the_only_one_that_does() {
+        let stepped_back = std::thread::spawn(|| {
+            ask_for_short_slices().unwrap();
+            step_back().unwrap();
+            sys::get().unwrap().sched_policy
+        });
+        assert_eq!(i64::from(stepped_back.join().unwrap()), i64::from(libc::SCHED_IDLE));
+        assert_eq!(
+            i64::from(sys::get().unwrap().sched_policy),
+            i64::from(libc::SCHED_OTHER)
+        );
     }
 }

@@ -8,8 +8,9 @@ use tokio::runtime::{Builder, Runtime};
 use crate::threads;
 use crate::turns::Turns;
 
-/// Steps below the server's own threads: as many as there are. With 10 a thread gets a tenth of a processor that is busy
-/// otherwise, a millisecond at a time, in the middle of whatever is under way there; with 19 a seventieth.
+/// Steps below the server's own threads, as many as there are: for systems where nothing stronger can be asked for. A
+/// thread gets a share of a processor by it even when that is busy otherwise, and has it a millisecond at a time, in the
+/// middle of whatever is under way there.
 const NICENESS: i32 = 19;
 
 /// The threads. Their guests take turns at each tick, by tenant.
@@ -21,7 +22,7 @@ impl SlowThreads {
         let step_back = || {
             // Not everywhere may a thread do that; then it is merely as important as the others.
             let _ = rustix::process::nice(NICENESS);
-            let _ = threads::ask_for_long_slices();
+            let _ = threads::step_back();
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
