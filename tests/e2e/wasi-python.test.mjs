@@ -1,0 +1,48 @@
+// A component from a Python tool chain: CPython with the whole WASI that it wants of a system, under the usual limits.
+import assert from 'node:assert/strict';
+import { assertFailed } from './lib/assert.mjs';
+import { connect } from './lib/client.mjs';
+import { pythonGuest } from './lib/python.mjs';
+import { test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+
+const component = pythonGuest('wasi');
+const server = await startServer({ handlers: { event: component } });
+
+test('wasi from Python: events are handled, each in an instance of its own', async () => {
+  const client = await connect(server, 'asker');
+  for (let n = 0; n < 3; n += 1) assert.deepEqual((await client.must('echo', { n })).deed, { n });
+  const { clock, ambient } = await client.ask('clock', {});
+  assert.ok(clock >= ambient && clock - ambient < 10_000, `${clock} and ${ambient}`);
+  const numbers = [];
+  for (let n = 0; n < 3; n += 1) numbers.push((await client.ask('chance', {})).number);
+  assert.equal(new Set(numbers).size, 3, `chance of the host: ${numbers}`);
+  assertFailed(await client.ask('no-such-deed', {}), 'invalid');
+});
+
+test('wasi from Python: what it prints is in the log, in order', async () => {
+  const client = await connect(server, 'printer');
+  await client.must('print', {});
+  await server.sees(/printed as an error/);
+  const lines = server.log.split('\n');
+  const at = ['printed first', 'logged second'].map((text) => lines.findIndex((line) => line.includes(text)));
+  assert.ok(at[0] >= 0 && at[0] < at[1], server.log);
+});
+
+test('wasi from Python: a trace is in the log, the client learns nothing of it, and the next event is handled', async () => {
+  const client = await connect(server, 'unlucky');
+  const answer = await client.ask('fail', {});
+  assertFailed(answer, 'handler-failed');
+  assert.doesNotMatch(JSON.stringify(answer), /RuntimeError|app\.py|expects/);
+  await server.sees(/RuntimeError: nobody expects this/);
+  await server.sees(/app\.py", line \d+, in fail/);
+  await client.must('echo', {});
+});
+
+test('wasi from Python: there are no files', async () => {
+  const client = await connect(server, 'burglar');
+  for (const path of ['/etc/passwd', '/proc/self/environ', 'app.py', '/']) {
+    assertFailed(await client.ask('files', { path }), 'handler-failed');
+  }
+  await server.sees(/FileNotFoundError/);
+});
