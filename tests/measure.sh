@@ -26,7 +26,8 @@ for data in /dev/shm "$TARGET"; do
     "$TARGET/release/parlance-bench" attacks --data-dir "$data" --guests "$PARLANCE_TEST_GUESTS"
 done
 if [ "$(nproc)" -gt 1 ]; then
+    measure bombs taskset --cpu-list 1
     measure nodes taskset --cpu-list 1
 else
-    echo "measure: nodes needs two cores, one for the servers and one for all else" >&2
+    echo "measure: bombs and nodes need two cores, one for the servers and one for all else" >&2
 fi

@@ -16,8 +16,9 @@ use crate::sandbox::load::LoadError;
 /// For each second of the processor that the child may have, seconds of the clock: on a busy machine it waits for its
 /// turn, since it is less important than the server.
 const CLOCK: u32 = 4;
-/// Steps below the server, of the 19 that there are: a tenth of a processor that is busy otherwise.
-const NICENESS: i32 = 10;
+/// Steps below the server, as many as there are: of a processor that is busy otherwise a seventieth, so that what is
+/// deployed gets into service there too, in its time.
+const NICENESS: i32 = 19;
 /// Bytes of what the child says on standard error that are kept.
 const SAID_MAX: u64 = 8 * 1024;
 /// SIGABRT: Rust ends so when memory is refused. The same number on every system that this runs on.
