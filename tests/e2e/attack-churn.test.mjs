@@ -1,8 +1,8 @@
 // Clients that come and go faster than what they leave behind is done.
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { Client, connect, refused } from './lib/client.mjs';
+import { listen } from './lib/http.mjs';
 import { Raw } from './lib/raw.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
@@ -12,15 +12,8 @@ import { eventually } from './lib/wait.mjs';
 /** A web server that answers when it is told to. */
 async function patientServer() {
   const waiting = [];
-  const http = createServer((_, response) => waiting.push(response));
-  await new Promise((done) => http.listen(0, '127.0.0.1', done));
-  owned({
-    close: () => {
-      http.closeAllConnections();
-      http.close();
-    },
-  });
-  return { authority: `127.0.0.1:${http.address().port}`, waiting };
+  const authority = await listen((_, response) => waiting.push(response));
+  return { authority, waiting };
 }
 
 test('churn: a client that has gone keeps its seat until its last event has ended', async () => {

@@ -1,12 +1,12 @@
 // The operators' commands, as an operator types them.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'smol-toml';
 import { ADMIN_TOKEN, admin, at, configurationOf, operate } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
+import { listen } from './lib/http.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, Process, startServer, temporaryDirectory } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -38,13 +38,11 @@ function withMoreMemory(component) {
 
 /** A server that answers each request with what `respond` writes: its address. */
 async function pretend(respond) {
-  const http = createServer((request, response) => {
+  const authority = await listen((request, response) => {
     request.resume();
     respond(response, request);
   });
-  await new Promise((done) => http.listen(0, '127.0.0.1', done));
-  owned({ close: () => http.close() });
-  return `http://127.0.0.1:${http.address().port}`;
+  return `http://${authority}`;
 }
 
 test('a tenant is made from a file, shown, listed, suspended, resumed and deleted', async () => {

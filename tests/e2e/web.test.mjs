@@ -1,15 +1,15 @@
 // A handler that asks a web server, with a grant and without.
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect } from './lib/client.mjs';
-import { owned, test } from './lib/scope.mjs';
+import { listen } from './lib/http.mjs';
+import { test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 
 /** A web server of this process: its authority, and what it was asked. */
 async function webServer() {
   const asked = [];
-  const http = createServer((request, response) => {
+  const authority = await listen((request, response) => {
     asked.push(`${request.method} ${request.url} ${request.headers.host}`);
     if (request.url === '/silent') return;
     if (request.url === '/away') return void response.writeHead(302, { location: '/elsewhere' }).end();
@@ -17,14 +17,7 @@ async function webServer() {
     request.on('data', (chunk) => (size += chunk.length));
     request.on('end', () => response.end(`asked with ${size} bytes`));
   });
-  await new Promise((done) => http.listen(0, '127.0.0.1', done));
-  owned({
-    close: () => {
-      http.closeAllConnections();
-      http.close();
-    },
-  });
-  return { authority: `127.0.0.1:${http.address().port}`, asked };
+  return { authority, asked };
 }
 
 const [web, other] = [await webServer(), await webServer()];

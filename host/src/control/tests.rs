@@ -172,12 +172,8 @@ impl Node {
 
     async fn deploy(&self, handler: &str, component: &'static [u8], settings: Option<&str>) -> Answer<HandlerView> {
         let deployment = Deployment {
-            handler: handler.to_owned(),
-            component: component.into(),
-            canary: None,
-            note: None,
             settings: settings.map(|value| [("k".to_owned(), value.to_owned())].into()),
-            isolation: None,
+            ..deployment(handler, component)
         };
         let turn = self.control.turn("acme").await?;
         self.control.deploy(&self.actor, turn, deployment, |_| {}).await
@@ -221,6 +217,18 @@ fn elsewhere(kind: RecordKind, name: &str, document: &impl serde::Serialize) -> 
         document: Some(serde_json::to_string(document).unwrap()),
         expect: None,
         component,
+    }
+}
+
+/// The component as the handler's next version, without a wish.
+fn deployment(handler: &str, component: &'static [u8]) -> Deployment {
+    Deployment {
+        handler: handler.to_owned(),
+        component: component.into(),
+        canary: None,
+        note: None,
+        settings: None,
+        isolation: None,
     }
 }
 

@@ -125,22 +125,18 @@ impl TenantMetrics {
 
     /// Shows what it keeps: bytes of messages, bytes of key-value data, rooms.
     pub fn stored(&self, stored: [f64; 3]) {
-        for (name, value) in STORED.into_iter().zip(stored) {
-            self.vectors
-                .stored
-                .with_label_values(&[self.name.as_str(), name])
-                .set(value);
-        }
+        self.show(&self.vectors.stored, STORED, stored);
     }
 
     /// Shows its limits: connections, events in handlers, and in a second events, seconds of processor time, bytes
     /// written and bytes to clients; then those of [`stored`](Self::stored).
     pub fn limits(&self, limits: [f64; 9]) {
-        for (name, limit) in LIMITS.into_iter().zip(limits) {
-            self.vectors
-                .limits
-                .with_label_values(&[self.name.as_str(), name])
-                .set(limit);
+        self.show(&self.vectors.limits, LIMITS, limits);
+    }
+
+    fn show<const N: usize>(&self, gauges: &GaugeVec, names: [&str; N], values: [f64; N]) {
+        for (name, value) in names.into_iter().zip(values) {
+            gauges.with_label_values(&[self.name.as_str(), name]).set(value);
         }
     }
 }

@@ -1,9 +1,7 @@
 // Somebody who signs tokens and publishes the keys, as a JSON Web Key Set over HTTP.
 import { generateKeyPairSync, sign } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer } from 'node:http';
 import jwt from 'jsonwebtoken';
-import { owned } from './scope.mjs';
+import { listen } from './http.mjs';
 
 const KINDS = {
   RS256: ['rsa', { modulusLength: 2048 }],
@@ -50,14 +48,11 @@ export async function issuer(...keys) {
   state.source = (more = {}) =>
     ({ url: state.url, allow_http: true, refresh: '1s', unknown_key_refresh: '1s', ...more });
   state.publish(...keys);
-  const http = createServer((request, response) => {
+  const authority = await listen((request, response) => {
     state.requests += 1;
     state.answer(response, request);
   });
-  http.listen(0, '127.0.0.1');
-  await once(http, 'listening');
-  owned({ close: () => { http.closeAllConnections(); http.close(); } });
-  state.url = `http://127.0.0.1:${http.address().port}/jwks.json`;
+  state.url = `http://${authority}/jwks.json`;
   return state;
 }
 

@@ -128,14 +128,7 @@ async fn of_a_tenant_one_deployment_is_under_way_and_of_all_so_many() {
     let first = {
         let control = node.control.clone();
         let actor = node.actor.clone();
-        let deployment = Deployment {
-            handler: "h".to_owned(),
-            component: message().into(),
-            canary: None,
-            note: None,
-            settings: None,
-            isolation: None,
-        };
+        let deployment = deployment("h", message());
         let turn = control.turn("acme").await.unwrap();
         tokio::spawn(async move { control.deploy(&actor, turn, deployment, |_| {}).await })
     };

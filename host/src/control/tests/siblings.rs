@@ -230,14 +230,7 @@ async fn a_deployment_does_not_go_into_a_tenant_that_was_made_since() {
             may_go_on.recv().unwrap();
         }
     };
-    let deployment = Deployment {
-        handler: "h".to_owned(),
-        component: message().into(),
-        canary: None,
-        note: None,
-        settings: None,
-        isolation: None,
-    };
+    let deployment = deployment("h", message());
     let turn = node.control.turn("acme").await.unwrap();
     let (control, actor) = (node.control.clone(), node.actor.clone());
     let deploying = tokio::spawn(async move { control.deploy(&actor, turn, deployment, progress).await });

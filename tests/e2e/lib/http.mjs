@@ -1,0 +1,16 @@
+// Web servers of the test's own process.
+import { createServer } from 'node:http';
+import { owned } from './scope.mjs';
+
+/** A server that answers with `handle(request, response)`, on a free port, until the test is over: its authority. */
+export async function listen(handle) {
+  const http = createServer(handle);
+  await new Promise((done) => http.listen(0, '127.0.0.1', done));
+  owned({
+    close: () => {
+      http.closeAllConnections();
+      http.close();
+    },
+  });
+  return `127.0.0.1:${http.address().port}`;
+}
