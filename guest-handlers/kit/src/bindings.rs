@@ -56,3 +56,7 @@ world!(
     /// `on-event`.
     event, "event-handler", "export_on_event"
 );
+world!(
+    /// `on-event-ack`.
+    event_ack, "event-ack-handler", "export_on_event_ack"
+);

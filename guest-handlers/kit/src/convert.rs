@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::broadcast::{self, Audience};
 use crate::messages::Draft;
-use crate::{Fault, Incoming, Rejection};
+use crate::{Acknowledgement, Answer, Fault, Incoming, Rejection};
 
 /// The arguments of an event with a name of the tenant's own.
 pub struct Arguments {
@@ -49,6 +49,44 @@ impl Arguments {
 pub fn emit<T: Serialize + ?Sized>(to: &Audience, event: &str, arguments: &T) -> Result<(), Fault> {
     let json = serde_json::to_string(arguments).map_err(|error| Fault::Invalid(error.to_string()))?;
     broadcast::emit(to, event, &json, &[])
+}
+
+impl Acknowledgement {
+    /// An acknowledgement whose arguments are the elements of `arguments`: a tuple, an array or a slice. `&()` has none.
+    ///
+    /// # Errors
+    /// `invalid` when the arguments cannot be written as JSON.
+    pub fn of<T: Serialize + ?Sized>(arguments: &T) -> Result<Self, Rejection> {
+        Self::with_attachments(arguments, Vec::new())
+    }
+
+    /// As [`of`](Self::of), with binary arguments: a [`Placeholder`] among the arguments stands for an attachment.
+    ///
+    /// # Errors
+    /// `invalid` when the arguments cannot be written as JSON.
+    pub fn with_attachments<T: Serialize + ?Sized>(
+        arguments: &T,
+        attachments: Vec<Vec<u8>>,
+    ) -> Result<Self, Rejection> {
+        let json = serde_json::to_string(arguments)
+            .map_err(|error| Rejection::Invalid(format!("the acknowledgement cannot be written as JSON: {error}")))?;
+        // serde writes the empty tuple as null.
+        let arguments = if json == "null" { "[]".to_owned() } else { json };
+        Ok(Self::Answer(Answer { arguments, attachments }))
+    }
+}
+
+/// Stands in JSON for the attachment of this number, counted from 0.
+pub struct Placeholder(pub usize);
+
+impl Serialize for Placeholder {
+    fn serialize<S: serde::Serializer>(&self, writer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut object = writer.serialize_struct("Placeholder", 2)?;
+        object.serialize_field("_placeholder", &true)?;
+        object.serialize_field("num", &self.0)?;
+        object.end()
+    }
 }
 
 /// The JSON of what a handler returned; none for `()` and `None`.

@@ -1,7 +1,7 @@
 //! From the traits to the component's exports.
 
 /// Exports a type as the component's handler for the interfaces named: `message`, `typing`, `receipt`, `presence`,
-/// `room`, `event`. The type implements the trait of each.
+/// `room`, `event`, `event_ack`. The type implements the trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);
@@ -100,6 +100,25 @@ macro_rules! __export {
                 }
             }
             world::export_on_event!(Export with_types_in world);
+        };
+    };
+    (event_ack, $handler:ty) => {
+        const _: () = {
+            use $crate::bindings::event_ack as world;
+            struct Export;
+            impl world::exports::parlance::chat::on_event_ack::Guest for Export {
+                fn handle(
+                    context: $crate::Context,
+                    name: String,
+                    arguments: String,
+                    attachments: Vec<Vec<u8>>,
+                ) -> Result<$crate::Acknowledgement, $crate::Rejection> {
+                    $crate::install_panic_log();
+                    let arguments = $crate::Arguments::new(arguments, attachments);
+                    <$handler as $crate::EventAckHandler>::handle(&context, &name, arguments)
+                }
+            }
+            world::export_on_event_ack!(Export with_types_in world);
         };
     };
 }

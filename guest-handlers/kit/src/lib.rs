@@ -36,10 +36,11 @@ pub use bindings::capabilities::parlance::chat::types::{Context, Fault, Message,
 pub use bindings::capabilities::parlance::chat::{
     ambient, broadcast, identity, kv, log, messages, presence, rooms, settings,
 };
+pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledgement, Answer};
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
 pub use bindings::presence::exports::parlance::chat::on_presence::Change;
 pub use bindings::room::exports::parlance::chat::on_room::Request;
-pub use convert::{Arguments, emit};
+pub use convert::{Arguments, Placeholder, emit};
 pub use serde::Serialize;
 
 #[doc(hidden)]
@@ -99,4 +100,15 @@ pub trait EventHandler {
     /// # Errors
     /// A rejection is told to the client, and nothing happens.
     fn handle(context: &Context, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection>;
+}
+
+/// Handles every event with a name of the tenant's own, and acknowledges it as Socket.IO can: with several arguments,
+/// with binary ones, or not at all.
+pub trait EventAckHandler {
+    /// What is returned is the acknowledgement: [`Acknowledgement::of`], [`Acknowledgement::with_attachments`], or
+    /// [`Acknowledgement::Silent`].
+    ///
+    /// # Errors
+    /// A rejection is told to the client, and nothing happens.
+    fn handle(context: &Context, name: &str, arguments: Arguments) -> Result<Acknowledgement, Rejection>;
 }

@@ -74,17 +74,37 @@ impl Packet {
         if RESERVED.contains(&event) {
             return Err(Fault::Invalid(format!("{event:?} is Socket.IO's own event")));
         }
-        if attachments.len() > ATTACHMENTS_MAX {
-            return Err(Fault::Invalid(format!(
-                "an event has at most {ATTACHMENTS_MAX} attachments"
-            )));
-        }
+        check_attachments(attachments.len())?;
         check_arguments(arguments, attachments.len())?;
         Ok(Self {
             text: packet_text(event, arguments)?,
             attachments: attachments.into_iter().map(Bytes::from).collect(),
         })
     }
+}
+
+impl Packet {
+    /// Whether it can be the arguments of an acknowledgement.
+    ///
+    /// # Errors
+    /// [`Fault::Invalid`] when its text is not a JSON array or does not fit its attachments.
+    pub fn check_acknowledgement(&self) -> Result<(), Fault> {
+        check_attachments(self.attachments.len())?;
+        let text = std::str::from_utf8(&self.text).unwrap_or_default();
+        if !text.trim_start().starts_with('[') {
+            return Err(Fault::Invalid("the arguments are not a JSON array".to_owned()));
+        }
+        check_arguments(text, self.attachments.len())
+    }
+}
+
+fn check_attachments(count: usize) -> Result<(), Fault> {
+    if count > ATTACHMENTS_MAX {
+        return Err(Fault::Invalid(format!(
+            "an event has at most {ATTACHMENTS_MAX} attachments"
+        )));
+    }
+    Ok(())
 }
 
 /// `["event"` followed by the arguments' own text.

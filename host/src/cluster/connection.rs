@@ -25,16 +25,30 @@ pub enum Outgoing {
         id: i64,
         /// The arguments.
         text: Bytes,
+        /// What the placeholders in the arguments stand for.
+        attachments: Vec<Bytes>,
     },
 }
 
 impl Outgoing {
+    /// An acknowledgement without attachments.
+    #[must_use]
+    pub fn acknowledgement(id: i64, text: Bytes) -> Self {
+        Self::Acknowledgement {
+            id,
+            text,
+            attachments: Vec::new(),
+        }
+    }
+
     /// Bytes it takes, about.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
             Self::Event(packet) => packet.bytes(),
-            Self::Acknowledgement { text, .. } => text.len(),
+            Self::Acknowledgement { text, attachments, .. } => {
+                text.len() + attachments.iter().map(Bytes::len).sum::<usize>()
+            }
         }
     }
 

@@ -25,6 +25,8 @@ pub enum Reply {
     },
     /// What the handler returned, as it is; a JSON text.
     AsIs(String),
+    /// The arguments that the handler returned: a JSON array, with its attachments.
+    Arguments(Packet),
     /// Nothing: somebody else answers, or nobody asked.
     Silent,
 }
@@ -283,6 +285,14 @@ impl Responder {
         let Some(id) = self.ack else { return };
         let text = match reply {
             Reply::Silent => return,
+            Reply::Arguments(packet) => {
+                let _ = connection.outlet.send(Outgoing::Acknowledgement {
+                    id,
+                    text: packet.text.clone(),
+                    attachments: packet.attachments.clone(),
+                });
+                return;
+            }
             Reply::Message { data } => write(
                 &[OkBody {
                     ok: true,
@@ -307,7 +317,7 @@ impl Responder {
                 }
             },
         };
-        let _ = connection.outlet.send(Outgoing::Acknowledgement { id, text });
+        let _ = connection.outlet.send(Outgoing::acknowledgement(id, text));
     }
 
     /// Answers an event that failed: by the acknowledgement, else by `error-event`.
@@ -323,10 +333,7 @@ impl Responder {
                     retryable,
                     retry_after_ms,
                 };
-                Outgoing::Acknowledgement {
-                    id,
-                    text: write(&[Failed { ok: false, error: body }], 160),
-                }
+                Outgoing::acknowledgement(id, write(&[Failed { ok: false, error: body }], 160))
             }
             None => event(
                 "error-event",

@@ -12,16 +12,20 @@ use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::logs::LogLine;
-use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Trap};
+use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Returned, Trap};
 use crate::store::{Page, Range, StoreError};
 use crate::tenant::Place;
 
 /// Lets the handler decide, and does what it asks for.
 pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Event) {
-    let reply: fn(Option<String>) -> Reply = match &event {
-        Event::Message(_) => |data| Reply::Message { data },
-        Event::Custom { .. } => |data| data.map_or(Reply::Ok { data: None }, Reply::AsIs),
-        _ => |data| Reply::Ok { data },
+    let reply: fn(Returned) -> Reply = match &event {
+        Event::Message(_) => |returned| Reply::Message {
+            data: returned.into_data(),
+        },
+        Event::Custom { .. } => custom_reply,
+        _ => |returned| Reply::Ok {
+            data: returned.into_data(),
+        },
     };
     let attachments: Vec<Bytes>;
     let slices: Vec<&[u8]>;
@@ -59,8 +63,17 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
         }
     };
     match decide(session, &arrival, input).await {
-        Ok((effects, data)) => settle(session, arrival, effects, None, reply(data)).await,
+        Ok((effects, returned)) => settle(session, arrival, effects, None, reply(returned)).await,
         Err(error) => fail(session, arrival, error).await,
+    }
+}
+
+/// How an event with a name of the tenant's own is acknowledged.
+fn custom_reply(returned: Returned) -> Reply {
+    match returned {
+        Returned::Data(data) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
+        Returned::Acknowledgement(packet) => Reply::Arguments(packet),
+        Returned::Silent => Reply::Silent,
     }
 }
 
@@ -68,7 +81,7 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
 /// then the present, without a gap or a repeat between them.
 pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String, after: Option<u64>) {
     let (effects, data) = match decide(session, &arrival, Input::Join { room: &room }).await {
-        Ok(decided) => decided,
+        Ok((effects, returned)) => (effects, returned.into_data()),
         Err(error) => return fail(session, arrival, error).await,
     };
     let joins = effects
@@ -118,7 +131,7 @@ async fn release(
         let known = past.as_ref().map(|(last_seq, _)| *last_seq);
         let (last_seq, page) = past.unwrap_or_else(|| (after.unwrap_or(0), Page::default()));
         let text = join_reply(last_seq, &page, data.as_deref());
-        let first = responder.ack.map(|id| Outgoing::Acknowledgement { id, text });
+        let first = responder.ack.map(|id| Outgoing::acknowledgement(id, text));
         // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
         // cannot be read.
         let from_seq = known.filter(|_| !already || after.is_some()).unwrap_or(0);
@@ -217,7 +230,7 @@ async fn decide(
     session: &Arc<Session>,
     arrival: &Arrival,
     input: Input<'_>,
-) -> Result<(Vec<Effect>, Option<String>), EventError> {
+) -> Result<(Vec<Effect>, Returned), EventError> {
     let interface = input.interface();
     let identity = session.connection.identity.load_full();
     let place = input.room().map_or(Place::User(identity.user().as_str()), Place::Room);

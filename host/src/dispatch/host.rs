@@ -24,7 +24,7 @@ async fn in_turn(session: &Session) {
 fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
     if let Some(id) = arrival.responder.ack {
         // A client that does not keep up is closed by its outlet.
-        let _ = session.connection.outlet.send(Outgoing::Acknowledgement { id, text });
+        let _ = session.connection.outlet.send(Outgoing::acknowledgement(id, text));
     }
     session.services.metrics.delivered(arrival.received.elapsed());
 }

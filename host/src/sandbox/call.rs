@@ -15,10 +15,10 @@ use super::http::Outgoing;
 use super::input::Input;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter, Stopped};
-use super::outcome::{Failure, Outcome, Rejection, Retired, Trap, TrapKind, Usage};
+use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
 use super::spending::{Spending, polled};
 use super::wasi::Wasi;
-use crate::capability::{Call, Effects, Logs};
+use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
 use crate::turns::{Slice, thread_nanos};
 
@@ -112,7 +112,7 @@ pub(super) struct Seated {
     pub(super) _place: OwnedSemaphorePermit,
 }
 
-type Handled = Result<Option<String>, types::Rejection>;
+type Handled = Result<Returned, types::Rejection>;
 
 impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
@@ -240,39 +240,41 @@ impl Handler {
                     metadata,
                     client_id,
                 };
-                guest.call_handle(store, context, message).await
+                data(guest.call_handle(store, context, message).await)
             }
             Input::Typing { room, typing } => {
                 let guest = present(&self.compiled.exports.typing)?.load(&mut *store, &instance)?;
-                Ok(guest.call_handle(store, context, room, typing).await?.map(|()| None))
+                nothing(guest.call_handle(store, context, room, typing).await)
             }
             Input::Receipt { message } => {
                 let guest = present(&self.compiled.exports.receipt)?.load(&mut *store, &instance)?;
-                Ok(guest.call_handle(store, context, message).await?.map(|()| None))
+                nothing(guest.call_handle(store, context, message).await)
             }
             Input::Presence(change) => {
                 let guest = present(&self.compiled.exports.presence)?.load(&mut *store, &instance)?;
-                Ok(guest.call_handle(store, context, change).await?.map(|()| None))
+                nothing(guest.call_handle(store, context, change).await)
             }
             Input::Join { room } => {
                 let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
-                guest
-                    .call_handle(store, context, exports::on_room::Request::Join(room))
-                    .await
+                let request = exports::on_room::Request::Join(room);
+                data(guest.call_handle(store, context, request).await)
             }
             Input::Leave { room } => {
                 let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
-                guest
-                    .call_handle(store, context, exports::on_room::Request::Leave(room))
-                    .await
+                let request = exports::on_room::Request::Leave(room);
+                data(guest.call_handle(store, context, request).await)
             }
             Input::Event {
                 name,
                 arguments,
                 attachments,
             } => {
+                if let Some(indices) = &self.compiled.exports.event_ack {
+                    let guest = indices.load(&mut *store, &instance)?;
+                    return acknowledgement(guest.call_handle(store, context, name, arguments, attachments).await);
+                }
                 let guest = present(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
-                guest.call_handle(store, context, name, arguments, attachments).await
+                data(guest.call_handle(store, context, name, arguments, attachments).await)
             }
         }
     }
@@ -314,6 +316,30 @@ fn too_late(state: &CallState, spending: &Spending, limits: &GuestLimits) -> Tra
     }
 }
 
+/// What an interface returned that may return a JSON text.
+fn data(returned: wasmtime::Result<Result<Option<String>, types::Rejection>>) -> wasmtime::Result<Handled> {
+    Ok(returned?.map(Returned::Data))
+}
+
+/// What an interface returned that returns nothing.
+fn nothing(returned: wasmtime::Result<Result<(), types::Rejection>>) -> wasmtime::Result<Handled> {
+    Ok(returned?.map(|()| Returned::Data(None)))
+}
+
+type Acknowledgement = exports::on_event_ack::Acknowledgement;
+
+fn acknowledgement(returned: wasmtime::Result<Result<Acknowledgement, types::Rejection>>) -> wasmtime::Result<Handled> {
+    Ok(match returned? {
+        Ok(Acknowledgement::Silent) => Ok(Returned::Silent),
+        // Checked with the other replies, once the guest has ended.
+        Ok(Acknowledgement::Answer(answer)) => Ok(Returned::Acknowledgement(Packet {
+            text: answer.arguments.into(),
+            attachments: answer.attachments.into_iter().map(Into::into).collect(),
+        })),
+        Err(rejection) => Err(rejection),
+    })
+}
+
 fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
     indices
         .as_ref()
@@ -321,23 +347,30 @@ fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
 }
 
 /// A reply goes to the client as it is: too large or no JSON, and it is as if the handler had failed.
-fn checked(reply: Option<String>, max: usize) -> Result<Option<String>, Trap> {
-    let Some(text) = &reply else { return Ok(reply) };
-    if text.len() > max {
-        let detail = format!(
-            "its reply has {} bytes; at most {max} are allowed (sandbox.output)",
-            text.len()
-        );
+fn checked(reply: Returned, max: usize) -> Result<Returned, Trap> {
+    let bytes = reply.bytes();
+    if bytes > max {
+        let detail = format!("its reply has {bytes} bytes; at most {max} are allowed (sandbox.output)");
         return Err(Trap {
             kind: TrapKind::Transfer,
             detail,
         });
     }
-    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        Ok(_) => Ok(reply),
-        Err(error) => Err(Trap {
+    let wrong = match &reply {
+        Returned::Data(Some(text)) => serde_json::from_str::<serde::de::IgnoredAny>(text)
+            .err()
+            .map(|error| format!("its reply is not JSON: {error}")),
+        Returned::Acknowledgement(packet) => packet
+            .check_acknowledgement()
+            .err()
+            .map(|fault| format!("its acknowledgement cannot be sent: {fault}")),
+        Returned::Data(None) | Returned::Silent => None,
+    };
+    match wrong {
+        None => Ok(reply),
+        Some(detail) => Err(Trap {
             kind: TrapKind::Guest,
-            detail: format!("its reply is not JSON: {error}"),
+            detail,
         }),
     }
 }

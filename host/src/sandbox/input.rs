@@ -24,7 +24,7 @@ pub enum Input<'a> {
     Join { room: &'a String },
     /// `on-room.handle` with `leave`
     Leave { room: &'a String },
-    /// `on-event.handle`
+    /// `on-event.handle`, or `on-event-ack.handle`
     Event {
         name: &'a str,
         arguments: &'a String,

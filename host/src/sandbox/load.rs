@@ -40,7 +40,7 @@ pub enum Interface {
     Presence,
     /// `on-room`
     Room,
-    /// `on-event`
+    /// `on-event` and `on-event-ack`
     Event,
 }
 
@@ -82,6 +82,7 @@ pub(super) struct Exports {
     pub(super) presence: Option<exports::on_presence::GuestIndices>,
     pub(super) room: Option<exports::on_room::GuestIndices>,
     pub(super) event: Option<exports::on_event::GuestIndices>,
+    pub(super) event_ack: Option<exports::on_event_ack::GuestIndices>,
 }
 
 /// A component, compiled, linked and checked. Shared by all handlers that are made of the same bytes.
@@ -370,6 +371,7 @@ impl Sandbox {
             presence: exports::on_presence::GuestIndices::new(&pre).ok(),
             room: exports::on_room::GuestIndices::new(&pre).ok(),
             event: exports::on_event::GuestIndices::new(&pre).ok(),
+            event_ack: exports::on_event_ack::GuestIndices::new(&pre).ok(),
         };
         let interfaces: BTreeSet<Interface> = Interface::ALL
             .into_iter()
@@ -425,6 +427,7 @@ impl Exports {
             presence, "on-presence";
             room, "on-room";
             event, "on-event";
+            event_ack, "on-event-ack";
         }
         Ok(())
     }
@@ -436,7 +439,7 @@ impl Exports {
             Interface::Receipt => self.receipt.is_some(),
             Interface::Presence => self.presence.is_some(),
             Interface::Room => self.room.is_some(),
-            Interface::Event => self.event.is_some(),
+            Interface::Event => self.event.is_some() || self.event_ack.is_some(),
         }
     }
 }

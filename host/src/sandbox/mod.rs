@@ -37,7 +37,7 @@ pub use input::Input;
 pub use inspect::{Inspection, inspect};
 pub use load::{Handler, Interface, LoadError, Record, hex};
 pub use meter::GuestLimits;
-pub use outcome::{Failure, Outcome, Rejection, Retired, Trap, TrapKind, Usage};
+pub use outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
 pub use warm::WarmLimits;
 
 pub use bindings::exports::parlance::chat::on_presence::Change;

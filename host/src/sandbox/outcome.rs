@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::capability::{Effects, Logs};
+use crate::capability::{Effects, Logs, Packet};
 use crate::error::Code;
 
 /// The handler's refusal, in words for the client.
@@ -150,11 +150,42 @@ impl Retired {
     }
 }
 
+/// What a handler returned for an event that it accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Returned {
+    /// A JSON text, or nothing.
+    Data(Option<String>),
+    /// The acknowledgement's arguments: a JSON array and its attachments (`on-event-ack`).
+    Acknowledgement(Packet),
+    /// The client is not answered (`on-event-ack`).
+    Silent,
+}
+
+impl Returned {
+    /// The JSON text, where an interface returns one.
+    #[must_use]
+    pub fn into_data(self) -> Option<String> {
+        match self {
+            Self::Data(data) => data,
+            Self::Acknowledgement(_) | Self::Silent => None,
+        }
+    }
+
+    /// Bytes that go to the client.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Data(data) => data.as_ref().map_or(0, String::len),
+            Self::Acknowledgement(packet) => packet.bytes(),
+            Self::Silent => 0,
+        }
+    }
+}
+
 /// What became of one event.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The handler's reply, a JSON text, or why there is none.
-    pub result: Result<Option<String>, Failure>,
+    /// What the handler returned, or why the event did not succeed.
+    pub result: Result<Returned, Failure>,
     /// What the handler asked to happen. Empty when it failed.
     pub effects: Effects,
     /// What the handler logged, also when it failed.

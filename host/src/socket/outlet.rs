@@ -196,8 +196,13 @@ impl Inner {
     fn try_send(&self, outgoing: &Outgoing) -> Result<(), SocketError> {
         let packet = match outgoing {
             Outgoing::Event(packet) => self.event(packet),
-            Outgoing::Acknowledgement { id, text: json } => {
-                Packet::ack(self.outside.namespace.clone(), Value::Str(text(json), None), *id)
+            Outgoing::Acknowledgement {
+                id,
+                text: json,
+                attachments,
+            } => {
+                let attachments = (!attachments.is_empty()).then(|| attachments.iter().cloned().collect());
+                Packet::ack(self.outside.namespace.clone(), Value::Str(text(json), attachments), *id)
             }
         };
         let sent = self

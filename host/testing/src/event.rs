@@ -2,7 +2,7 @@
 
 use parlance::capability::Status;
 use parlance::cluster::Reply;
-use parlance::sandbox::{Change, Input, Interface};
+use parlance::sandbox::{Change, Input, Interface, Returned};
 use serde_json::Value;
 
 /// Who causes an event when the test does not say.
@@ -209,11 +209,13 @@ impl Kind {
     }
 
     /// How the server answers it.
-    pub(crate) fn reply(&self, data: Option<String>) -> Reply {
-        match self {
-            Self::Message { .. } => Reply::Message { data },
-            Self::Custom { .. } => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
-            _ => Reply::Ok { data },
+    pub(crate) fn reply(&self, returned: Returned) -> Reply {
+        match (self, returned) {
+            (_, Returned::Silent) => Reply::Silent,
+            (_, Returned::Acknowledgement(packet)) => Reply::Arguments(packet),
+            (Self::Message { .. }, Returned::Data(data)) => Reply::Message { data },
+            (Self::Custom { .. }, Returned::Data(data)) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
+            (_, Returned::Data(data)) => Reply::Ok { data },
         }
     }
 }

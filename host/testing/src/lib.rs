@@ -45,7 +45,7 @@ mod world;
 
 pub use event::Event;
 pub use host::{START_MS, TestHost};
-pub use outcome::{Emitted, Outcome};
+pub use outcome::{Acknowledged, Emitted, Outcome};
 pub use user::{Received, User};
 
 pub use parlance::capability::{

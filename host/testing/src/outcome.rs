@@ -13,9 +13,11 @@ use crate::user::json;
 /// What became of an event.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The acknowledgement, as the client gets it: `{"ok": true, …}` or
-    /// `{"ok": false, "error": {"code", "message", "retryable"}}`.
+    /// The acknowledgement's first argument, as the client gets it: `{"ok": true, …}` or
+    /// `{"ok": false, "error": {"code", "message", "retryable"}}`; `null` when there is none.
     pub reply: Value,
+    /// The whole acknowledgement; none when a handler chose to send none (`on-event-ack`).
+    pub acknowledgement: Option<Acknowledged>,
     /// The handler's refusal, if it refused.
     pub rejection: Option<Rejection>,
     /// How the handler was stopped, if it was.
@@ -32,6 +34,15 @@ pub struct Outcome {
     pub peak_memory: usize,
     /// From the making of the instance to its last step.
     pub guest_time: Duration,
+}
+
+/// An acknowledgement, as the client gets it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Acknowledged {
+    /// Its arguments.
+    pub arguments: Vec<Value>,
+    /// What the placeholders in the arguments stand for.
+    pub attachments: Vec<Vec<u8>>,
 }
 
 /// An event that the handler sent to clients.

@@ -6,6 +6,8 @@ use parking_lot::Mutex;
 use parlance::cluster::{Outgoing, Outlet, SendFailed};
 use serde_json::{Map, Value};
 
+use crate::outcome::Acknowledged;
+
 /// A user, as their token tells. A `&str` is a user with that id and no more.
 #[derive(Debug, Clone)]
 pub struct User {
@@ -85,14 +87,17 @@ impl Inbox {
         self.0.lock().truncate(len);
     }
 
-    /// Takes the acknowledgement out: its only argument.
-    pub(crate) fn acknowledgement(&self) -> Option<Value> {
+    /// Takes the acknowledgement out.
+    pub(crate) fn acknowledgement(&self) -> Option<Acknowledged> {
         let mut all = self.0.lock();
         let at = all
             .iter()
             .position(|one| matches!(one, Outgoing::Acknowledgement { .. }))?;
         match all.remove(at) {
-            Outgoing::Acknowledgement { text, .. } => json(&text).into_iter().next(),
+            Outgoing::Acknowledgement { text, attachments, .. } => Some(Acknowledged {
+                arguments: json(&text),
+                attachments: attachments.iter().map(|bytes| bytes.to_vec()).collect(),
+            }),
             Outgoing::Event(_) => None,
         }
     }

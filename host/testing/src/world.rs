@@ -15,7 +15,7 @@ use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
 use parlance::metrics::Metrics;
-use parlance::sandbox::{Failure, GuestLimits, Handler};
+use parlance::sandbox::{Failure, GuestLimits, Handler, Returned};
 use parlance::store::{Page, Store};
 use parlance::turns::Slice;
 use serde_json::{Value, json};
@@ -242,10 +242,11 @@ impl World {
             .handler
             .call(kind.input(&kind.attachments()), call, &setup.guest_limits, &self.slice)
             .await;
-        let (mut rejection, mut trap, mut data) = (None, None, None);
+        let (mut rejection, mut trap) = (None, None);
+        let mut returned = Returned::Data(None);
         let decided = match ran.result {
-            Ok(reply) => {
-                data = reply;
+            Ok(accepted) => {
+                returned = accepted;
                 Ok(ran.effects.into_vec())
             }
             Err(Failure::Rejected(refusal)) => {
@@ -261,11 +262,13 @@ impl World {
             }
         };
         let effects = decided.clone().unwrap_or_default();
-        let settled = self.settle(person, setup, decided, kind.reply(data.clone())).await?;
-        let mut reply = person
-            .inbox
-            .acknowledgement()
-            .context("the event was not acknowledged")?;
+        let settled = self
+            .settle(person, setup, decided, kind.reply(returned.clone()))
+            .await?;
+        let acknowledgement = person.inbox.acknowledgement();
+        let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
+        let mut reply = first.cloned().unwrap_or(Value::Null);
+        let data = returned.into_data();
         if let (Kind::Join { room }, Ok(())) = (kind, &settled)
             && person.connection.is_in(room)
         {
@@ -273,6 +276,7 @@ impl World {
         }
         Ok(Outcome {
             reply,
+            acknowledgement,
             rejection,
             trap,
             effects: if settled.is_ok() { effects } else { Vec::new() },

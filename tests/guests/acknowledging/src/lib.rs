@@ -1,0 +1,30 @@
+//! Acknowledges an event as its name says.
+
+use parlance_guest::{Acknowledgement, Arguments, Context, EventAckHandler, Placeholder, Rejection};
+
+struct Acknowledging;
+
+impl EventAckHandler for Acknowledging {
+    fn handle(_: &Context, name: &str, arguments: Arguments) -> Result<Acknowledgement, Rejection> {
+        match name {
+            // The client's own arguments come back, attachments included.
+            "echo" => Ok(Acknowledgement::Answer(parlance_guest::Answer {
+                arguments: arguments.json().to_owned(),
+                attachments: arguments.attachments().to_vec(),
+            })),
+            "several" => Acknowledgement::of(&("one", 2, [3])),
+            "binary" => Acknowledgement::with_attachments(&("bytes", Placeholder(0)), vec![vec![0, 1, 255]]),
+            "none" => Acknowledgement::of(&()),
+            "null" => Acknowledgement::of(&[None::<u8>]),
+            "silent" => Ok(Acknowledgement::Silent),
+            "not-an-array" => Ok(Acknowledgement::Answer(parlance_guest::Answer {
+                arguments: "{}".to_owned(),
+                attachments: Vec::new(),
+            })),
+            "missing-attachment" => Acknowledgement::with_attachments(&[Placeholder(1)], vec![vec![0]]),
+            _ => Err(Rejection::Denied("as told".into())),
+        }
+    }
+}
+
+parlance_guest::export!(Acknowledging: event_ack);
