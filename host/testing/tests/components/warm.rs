@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance::capability::Isolation;
-use parlance::sandbox::{EngineLimits, GuestLimits, TrapKind, WarmLimits};
+use parlance::sandbox::{EngineLimits, GuestLimits, Returned, TrapKind, WarmLimits};
 
 use crate::calls::{Bare, assert_trapped, info, run};
 
@@ -55,7 +55,10 @@ async fn each_event_has_its_whole_allowance() {
     };
     for _ in 0..5 {
         let outcome = bare.run("nothing-then-host-calls", 10, &few).await;
-        assert_eq!((outcome.result, outcome.usage.host_calls), (Ok(None), 10));
+        assert_eq!(
+            (outcome.result, outcome.usage.host_calls),
+            (Ok(Returned::Data(None)), 10)
+        );
     }
     let grown = ok(&bare, "grow", MUCH).await;
     // Time is counted anew too: each of these has the whole of it.
@@ -65,7 +68,10 @@ async fn each_event_has_its_whole_allowance() {
     };
     for _ in 0..20 {
         let outcome = bare.run("nothing-then-ok", 0, &short).await;
-        assert_eq!((outcome.result, outcome.usage.peak_memory), (Ok(None), grown));
+        assert_eq!(
+            (outcome.result, outcome.usage.peak_memory),
+            (Ok(Returned::Data(None)), grown)
+        );
     }
 }
 

@@ -225,7 +225,7 @@ async fn a_grant_that_is_taken_away_and_given_back_needs_nothing_loaded_again() 
         (restored, ""),
     ] {
         let outcome = run_with(&Arc::new(handler), "fetch", &arguments, &GuestLimits::default()).await;
-        let answers: Value = serde_json::from_str(&outcome.result.unwrap().unwrap()).unwrap();
+        let answers: Value = serde_json::from_str(&outcome.result.unwrap().into_data().unwrap()).unwrap();
         assert_eq!(answers[0]["error"], error, "{answers}");
     }
     assert_eq!(web.seen().len(), 3);
