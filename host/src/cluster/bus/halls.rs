@@ -71,17 +71,12 @@ impl Halls {
         }
     }
 
-    /// Tells those who have lost something and have room again. Gives whether there were any.
-    pub(super) fn tell_losses(&self) -> bool {
+    /// Tells those who have lost something and have room again. Gives their namespaces.
+    pub(super) fn tell_losses(&self) -> Vec<String> {
         let mut halls = self.halls.lock();
-        // Every one of them, not only up to the first.
-        halls
-            .values_mut()
-            .filter(|hall| hall.up && hall.lost)
-            .map(Hall::tell_loss)
-            .filter(|told| *told)
-            .count()
-            > 0
+        let lost = halls.iter_mut().filter(|(_, hall)| hall.up && hall.lost);
+        lost.filter_map(|(namespace, hall)| hall.tell_loss().then(|| namespace.clone()))
+            .collect()
     }
 
     /// The connection has come, or the hall has. Gives whether the hall is told just now.
@@ -151,7 +146,7 @@ mod tests {
         assert!(halls.up("/", &counts));
         halls.deliver("/", gone(), &counts);
         halls.deliver("/", gone(), &counts);
-        assert!(!halls.tell_losses(), "no room yet");
+        assert!(halls.tell_losses().is_empty(), "no room yet");
         assert!(matches!(mail.try_recv(), Ok(Inbound::Up)));
         assert!(matches!(mail.try_recv(), Ok(Inbound::NodeGone { .. })));
         assert!(mail.try_recv().is_err(), "the second did not fit");

@@ -3,9 +3,9 @@
 //! One task, [`session`](super::session), has the connections. Everything here only looks at what it shares with
 //! that task, so that nothing that calls the bus ever waits for Redis.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -75,8 +75,8 @@ pub(super) struct Shared {
     pub(super) elsewhere: ArcSwap<HashMap<String, Elsewhere>>,
     /// Tenants have come or gone, or a hall has lost something.
     pub(super) reconcile: Notify,
-    /// A hall has lost something: tell it all entries anew.
-    pub(super) retell: AtomicBool,
+    /// The namespaces of halls that have lost something: they are told all entries anew.
+    pub(super) retell: Mutex<HashSet<String>>,
     /// Somebody has asked who is alive.
     pub(super) beat: Notify,
     pub(super) stop: CancellationToken,
@@ -95,7 +95,7 @@ impl Shared {
     /// Gives a hall what came for it, and has it told everything anew when it had lost something before.
     pub(super) fn deliver(&self, namespace: &str, inbound: Inbound) {
         if self.halls.deliver(namespace, inbound, &self.counts) {
-            self.retell.store(true, Ordering::Release);
+            self.retell.lock().insert(namespace.to_owned());
             self.reconcile.notify_one();
         }
     }
@@ -141,7 +141,7 @@ impl RedisBus {
             own_load: Mutex::default(),
             elsewhere: ArcSwap::default(),
             reconcile: Notify::new(),
-            retell: AtomicBool::new(false),
+            retell: Mutex::default(),
             beat: Notify::new(),
             stop: CancellationToken::new(),
             settings,

@@ -1,6 +1,6 @@
 //! The other nodes: who is there, up to which change of its entries we know it, and who has fallen silent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::NodeId;
@@ -13,10 +13,34 @@ const WAITING_MAX: usize = 65_536;
 enum Known {
     /// Its entries have to be read.
     Not,
-    /// They are being read, and these changes have come meanwhile. `again` when some were missed.
-    Reading { waiting: Vec<Change>, again: bool },
+    /// They are being read for the halls in `scope`, and these changes have come meanwhile. `again` when what is being
+    /// read will not do.
+    Reading {
+        waiting: Vec<Change>,
+        again: bool,
+        scope: Scope,
+    },
     /// Up to its change `n`.
     Well,
+}
+
+/// Which halls are told what is read of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All of them.
+    All,
+    /// Those of these namespaces: the others have missed nothing.
+    Only(HashSet<String>),
+}
+
+impl Scope {
+    /// Whether the hall of the namespace is one of them.
+    pub(super) fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(namespaces) => namespaces.contains(namespace),
+        }
+    }
 }
 
 struct Peer {
@@ -59,11 +83,11 @@ impl Peers {
         }
     }
 
-    /// Every node is to be read anew. Gives those whose reading has to be started.
-    pub(super) fn read_all(&mut self) -> Vec<NodeId> {
+    /// Every node is to be read anew for the halls of these namespaces. Gives those whose reading has to be started.
+    pub(super) fn read_for(&mut self, namespaces: &HashSet<String>) -> Vec<NodeId> {
         let mut start = Vec::new();
         for (node, peer) in &mut self.peers {
-            if peer.reading() == Todo::Read {
+            if peer.reading_for(namespaces) == Todo::Read {
                 start.push(node.clone());
             }
         }
@@ -96,9 +120,10 @@ impl Peers {
         match (&mut peer.known, gossip) {
             (Known::Not, _) => peer.reading(),
             (Known::Well, Gossip::Changed(changes)) => Todo::Pass(changes),
-            (Known::Reading { waiting, again }, Gossip::Changed(changes)) => {
+            (Known::Reading { waiting, again, scope }, Gossip::Changed(changes)) => {
                 if waiting.len() + changes.len() > WAITING_MAX {
                     *again = true;
+                    *scope = Scope::All;
                     waiting.clear();
                 } else {
                     waiting.extend(changes);
@@ -109,13 +134,14 @@ impl Peers {
         }
     }
 
-    /// A node's entries were read, or there were none to be read. Gives the changes that have come meanwhile and go
-    /// after what was read; `None` when what was read is of no use. With `Todo::Read` they have to be read again.
-    pub(super) fn read(&mut self, node: &NodeId, found: bool) -> (Option<Vec<Change>>, Todo) {
+    /// A node's entries were read, or there were none to be read. Gives who is told what was read, and the changes that
+    /// have come meanwhile and go after it; `None` when what was read is of no use. With `Todo::Read` they have to be
+    /// read again.
+    pub(super) fn read(&mut self, node: &NodeId, found: bool) -> (Option<(Scope, Vec<Change>)>, Todo) {
         let Some(peer) = self.peers.get_mut(node) else {
             return (None, Todo::Nothing);
         };
-        let Known::Reading { waiting, again } = &mut peer.known else {
+        let Known::Reading { waiting, again, scope } = &mut peer.known else {
             return (None, Todo::Nothing);
         };
         if !found {
@@ -125,12 +151,15 @@ impl Peers {
         }
         if *again {
             *again = false;
-            waiting.clear();
+            // What is read now has them; halls that are told nothing of it still need them.
+            if *scope == Scope::All {
+                waiting.clear();
+            }
             return (None, Todo::Read);
         }
-        let waiting = std::mem::take(waiting);
+        let read = (scope.clone(), std::mem::take(waiting));
         peer.known = Known::Well;
-        (Some(waiting), Todo::Nothing)
+        (Some(read), Todo::Nothing)
     }
 
     /// Those that were not heard of for so long.
@@ -153,18 +182,42 @@ impl Peers {
 }
 
 impl Peer {
-    /// Its entries have to be read from the beginning.
+    /// Its entries have to be read from the beginning, for all halls.
     fn reading(&mut self) -> Todo {
-        if let Known::Reading { waiting, again } = &mut self.known {
+        if let Known::Reading { waiting, again, scope } = &mut self.known {
             waiting.clear();
             *again = true;
+            *scope = Scope::All;
             return Todo::Nothing;
         }
         self.known = Known::Reading {
             waiting: Vec::new(),
             again: false,
+            scope: Scope::All,
         };
         Todo::Read
+    }
+
+    /// Its entries have to be read once more for these halls. The others go on with its changes.
+    fn reading_for(&mut self, namespaces: &HashSet<String>) -> Todo {
+        match &mut self.known {
+            Known::Not => self.reading(),
+            Known::Reading { again, scope, .. } => {
+                *again = true;
+                if let Scope::Only(known) = scope {
+                    known.extend(namespaces.iter().cloned());
+                }
+                Todo::Nothing
+            }
+            Known::Well => {
+                self.known = Known::Reading {
+                    waiting: Vec::new(),
+                    again: false,
+                    scope: Scope::Only(namespaces.clone()),
+                };
+                Todo::Read
+            }
+        }
     }
 }
 
@@ -194,7 +247,10 @@ mod tests {
     fn known(now: Instant) -> Peers {
         let mut peers = Peers::default();
         assert_eq!(peers.heard(&node(), 7, alive(), now), Todo::Read);
-        assert_eq!(peers.read(&node(), true), (Some(Vec::new()), Todo::Nothing));
+        assert_eq!(
+            peers.read(&node(), true),
+            (Some((Scope::All, Vec::new())), Todo::Nothing)
+        );
         peers
     }
 
@@ -231,7 +287,42 @@ mod tests {
             peers.heard(&node(), 8, Gossip::Changed(change("a")), now),
             Todo::Nothing
         );
-        assert_eq!(peers.read(&node(), true), (Some(change("a")), Todo::Nothing));
+        assert_eq!(
+            peers.read(&node(), true),
+            (Some((Scope::All, change("a"))), Todo::Nothing)
+        );
+    }
+
+    #[test]
+    fn a_node_is_read_again_for_the_hall_that_has_lost_something_and_the_others_lose_no_change() {
+        let now = Instant::now();
+        let only = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
+        let mut peers = known(now);
+        assert_eq!(peers.read_for(&only(&["/full"])), [node()]);
+        assert_eq!(
+            peers.heard(&node(), 8, Gossip::Changed(change("a")), now),
+            Todo::Nothing
+        );
+        assert!(
+            peers.read_for(&only(&["/other"])).is_empty(),
+            "it is being read already"
+        );
+        assert_eq!(
+            peers.heard(&node(), 9, Gossip::Changed(change("b")), now),
+            Todo::Nothing
+        );
+        assert_eq!(peers.read(&node(), true), (None, Todo::Read));
+        let scope = Scope::Only(only(&["/full", "/other"]));
+        assert!(scope.has("/full") && !scope.has("/"));
+        let changes = [change("a"), change("b")].concat();
+        assert_eq!(peers.read(&node(), true), (Some((scope, changes)), Todo::Nothing));
+        peers.read_for(&only(&["/full"]));
+        peers.heard(&node(), 11, alive(), now);
+        assert_eq!(peers.read(&node(), true), (None, Todo::Read), "a gap concerns all");
+        assert_eq!(
+            peers.read(&node(), true),
+            (Some((Scope::All, Vec::new())), Todo::Nothing)
+        );
     }
 
     #[test]
@@ -248,7 +339,10 @@ mod tests {
             peers.heard(&node(), 10, Gossip::Changed(change("b")), now),
             Todo::Nothing
         );
-        assert_eq!(peers.read(&node(), true), (Some(change("b")), Todo::Nothing));
+        assert_eq!(
+            peers.read(&node(), true),
+            (Some((Scope::All, change("b"))), Todo::Nothing)
+        );
     }
 
     #[test]

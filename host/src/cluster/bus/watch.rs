@@ -16,7 +16,7 @@ use super::channels::Channel;
 use super::gossip::{self, Change, Gossip};
 use super::link::{Commands, Fields, Link};
 use super::over_redis::{Shared, read_notice};
-use super::peers::{Peers, Todo};
+use super::peers::{Peers, Scope, Todo};
 use super::status::count;
 use super::write::{FIELD_END, META_FIELD};
 use super::{Elsewhere, Inbound, Load, NodeId, Notice, packet};
@@ -123,11 +123,14 @@ impl Watch {
         tokio::time::timeout(shared.settings.response_timeout, subscribing)
             .await
             .map_err(|_| failed("subscribing took too long"))??;
-        let up = |told: bool, namespace: &String| shared.halls.up(namespace, &shared.counts) || told;
-        let told = wanted.iter().fold(false, up);
+        let mut retell = std::mem::take(&mut *shared.retell.lock());
+        let up = wanted
+            .iter()
+            .filter(|namespace| shared.halls.up(namespace, &shared.counts));
+        retell.extend(up.cloned());
         session.subscribed = wanted;
-        if shared.retell.swap(false, Ordering::AcqRel) || told {
-            for node in self.peers.read_all() {
+        if !retell.is_empty() {
+            for node in self.peers.read_for(&retell) {
                 self.read(session, node);
             }
         }
@@ -254,9 +257,9 @@ impl Watch {
             Learned::Entries(fields) => {
                 let fields = fields?;
                 let found = fields.iter().any(|(field, _)| field == META_FIELD);
-                let (waited, todo) = self.peers.read(node, found);
-                if let Some(changes) = waited {
-                    self.tell(node, fields);
+                let (found, todo) = self.peers.read(node, found);
+                if let Some((scope, changes)) = found {
+                    self.tell(node, fields, &scope);
                     self.pass(node, changes);
                 }
                 if todo == Todo::Read {
@@ -267,15 +270,16 @@ impl Watch {
         Ok(())
     }
 
-    /// Tells every hall what the node has of its users, be it nothing.
-    fn tell(&self, node: &NodeId, fields: Fields) {
+    /// Tells the halls in question what the node has of their users, be it nothing.
+    fn tell(&self, node: &NodeId, fields: Fields, scope: &Scope) {
         let mut told: HashMap<String, Vec<(UserId, Bytes)>> = HashMap::new();
         for (field, entry) in fields {
             if let Some((namespace, user)) = read_field(&field) {
                 told.entry(namespace).or_default().push((user, entry.into()));
             }
         }
-        for namespace in self.shared.halls.namespaces() {
+        let halls = self.shared.halls.namespaces();
+        for namespace in halls.into_iter().filter(|namespace| scope.has(namespace)) {
             let inbound = Inbound::Node {
                 node: node.clone(),
                 entries: told.remove(&namespace).unwrap_or_default(),
@@ -296,8 +300,9 @@ impl Watch {
                 (node, Learned::Lease(kept))
             }));
         }
-        if self.shared.halls.tell_losses() {
-            self.shared.retell.store(true, Ordering::Release);
+        let told = self.shared.halls.tell_losses();
+        if !told.is_empty() {
+            self.shared.retell.lock().extend(told);
             self.shared.reconcile.notify_one();
         }
         Ok(())
