@@ -164,13 +164,15 @@ impl Server {
         tokio::spawn(async move {
             // What was sent last still has to leave, and the namespace would take it along.
             let deadline = Instant::now() + GOODBYE;
-            wait_until(deadline, || {
-                let flushed = |session: &Arc<Session>| {
-                    !Arc::ptr_eq(&session.tenant, &tenant) || session.connection.outlet.is_flushed()
-                };
-                sessions.list().iter().all(flushed)
-            })
-            .await;
+            let mut unflushed = sessions.list();
+            unflushed.retain(|session| Arc::ptr_eq(&session.tenant, &tenant));
+            while Instant::now() < deadline {
+                unflushed.retain(|session| !session.connection.outlet.is_flushed());
+                if unflushed.is_empty() {
+                    break;
+                }
+                tokio::time::sleep(STEP).await;
+            }
             tokio::time::sleep(FLUSH).await;
             // Whoever was being let in when it began to close.
             dismiss(&sessions, &tenant, why);
