@@ -47,6 +47,10 @@ impl Surroundings for Everywhere {
         Vec::new()
     }
 
+    async fn member_count(&self, _: &RoomId, _: &UserId) -> usize {
+        1
+    }
+
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
         users.iter().cloned().map(PresenceState::unseen).collect()
     }

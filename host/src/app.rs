@@ -26,6 +26,7 @@ use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
 use crate::socket::{Listener, Peer, Server, ServerLimits};
+use crate::store::Outage;
 use crate::turns::Company;
 
 use database::Database;
@@ -53,6 +54,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         metrics: metrics.clone(),
         logs: LogHub::default(),
         chance: Arc::new(SystemChance),
+        reads: parking_lot::Mutex::new(Outage::of_reads()),
         draining: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
     });

@@ -8,8 +8,12 @@ const MEMBERS_SHOWN: u32 = 100;
 struct Open;
 
 #[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Joined {
     members: Vec<String>,
+    /// How many there are in all.
+    member_count: u32,
+    members_complete: bool,
 }
 
 impl RoomHandler for Open {
@@ -17,8 +21,12 @@ impl RoomHandler for Open {
         match request {
             Request::Join(room) => {
                 rooms::join(&room)?;
+                let members = rooms::members(&room, MEMBERS_SHOWN)?;
+                let member_count = rooms::member_count(&room)?;
                 Ok(Some(Joined {
-                    members: rooms::members(&room, MEMBERS_SHOWN)?,
+                    members_complete: members.len() >= member_count as usize,
+                    members,
+                    member_count,
                 }))
             }
             Request::Leave(room) => {

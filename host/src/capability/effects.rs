@@ -65,6 +65,8 @@ pub enum Effect {
         id: MessageId,
         /// Its room.
         room: RoomId,
+        /// Its place there.
+        seq: u64,
     },
     /// Set a key.
     KvSet {

@@ -124,6 +124,7 @@ impl Call {
             Effect::MarkRead {
                 id: message.id,
                 room: message.room,
+                seq: message.seq,
             },
             id.len(),
         )

@@ -121,6 +121,9 @@ pub trait Surroundings: Send + Sync {
     /// Users with a connection in the room, each once, at most `limit`.
     async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId>;
 
+    /// How many users have a connection in the room, `user` counted as one of them.
+    async fn member_count(&self, room: &RoomId, user: &UserId) -> usize;
+
     /// The users' states as this connection's user may see them, in the order asked.
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState>;
 }

@@ -68,4 +68,17 @@ impl Call {
         }
         Ok(members)
     }
+
+    /// How many users are in the room, the one of this event among them.
+    ///
+    /// # Errors
+    /// A bad id, or a room the connection is not in.
+    pub async fn member_count(&self, room: &str) -> Result<u32, Fault> {
+        let id = room_id(room)?;
+        if !self.joined(room) {
+            return Err(Fault::Denied);
+        }
+        let count = self.surroundings.member_count(&id, self.identity.user()).await;
+        Ok(u32::try_from(count).unwrap_or(u32::MAX))
+    }
 }

@@ -95,9 +95,11 @@ impl std::fmt::Display for NodeId {
 /// Where clients are found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// In a room. Node servers also have a room for each socket, named as the socket: a connection's id is a place
-    /// too.
+    /// In a room, and nowhere else.
     Room(Arc<str>),
+    /// In what Node servers and back ends mean by a room: each socket has one of its own there, named as the socket. So
+    /// it is the room of this name and the connection with this id.
+    Named(Arc<str>),
     /// All connections of a user. On the wire it is the room [`USER_ROOM`] with the user's id, which no client can
     /// join.
     User(UserId),
@@ -127,6 +129,9 @@ pub struct Broadcast {
     pub except: Vec<Place>,
     /// When it is a room's message: the room and its `seq` there. Node servers overlook it.
     pub message: Option<(RoomId, u64)>,
+    /// When it is about a room's message, and is to come after it: the room and the message's `seq`. Node servers
+    /// overlook it.
+    pub after: Option<(RoomId, u64)>,
 }
 
 /// The clients that a request is about.

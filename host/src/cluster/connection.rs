@@ -14,6 +14,9 @@ use crate::auth::Identity;
 use crate::capability::Packet;
 use crate::id::{ConnectionId, RoomId};
 
+/// What a packet counts besides its bytes.
+const PACKET_BYTES: usize = 512;
+
 /// What goes out to a client.
 #[derive(Debug, Clone)]
 pub enum Outgoing {
@@ -50,6 +53,13 @@ impl Outgoing {
                 text.len() + attachments.iter().map(Bytes::len).sum::<usize>()
             }
         }
+    }
+
+    /// What a tenant is charged for sending it to one client: its place in a queue, its header, its frame and the work
+    /// of sending it cost as much as a few hundred bytes do.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.len().saturating_add(PACKET_BYTES) as u64
     }
 
     /// Never so; for completeness beside [`len`](Self::len).
@@ -91,6 +101,11 @@ pub trait Outlet: Send + Sync {
     /// Sends nothing any more; the client has gone.
     fn close(&self);
 
+    /// Bytes that were sent and that the client has not taken yet, as far as is known here.
+    fn unread(&self) -> usize {
+        0
+    }
+
     /// Whether nothing waits for a slow client.
     fn is_flushed(&self) -> bool;
 }
@@ -128,6 +143,11 @@ impl Connection {
     #[must_use]
     pub fn is_in(&self, room: &str) -> bool {
         self.rooms.lock().iter().any(|id| id.as_str() == room)
+    }
+
+    /// Whether it is in any of the rooms.
+    pub(super) fn is_in_any(&self, rooms: &std::collections::HashSet<RoomId>) -> bool {
+        !rooms.is_empty() && self.rooms.lock().iter().any(|id| rooms.contains(id))
     }
 
     /// How many rooms it is in.

@@ -3,7 +3,9 @@
 mod catch_up;
 mod elsewhere;
 mod fleet;
+mod grace;
 mod serve;
+mod sight;
 mod state;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::bus::{Bus, Inbound};
 use super::connection::{Connection, Outgoing};
+use super::outbound::Outbound;
 use super::wire::{Reply, Responder};
 use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
@@ -37,6 +40,8 @@ pub struct Delivery {
     pub reply: Reply,
     /// How to answer.
     pub responder: Responder,
+    /// When in the connection's life it happens.
+    pub moment: Moment,
     /// A join of this room waits for [`Hall::release`].
     pub held_room: Option<RoomId>,
     /// Rooms that it joins without being told of their past, and the last message that each had before: what comes
@@ -58,6 +63,18 @@ impl Delivery {
     pub fn weight(&self) -> usize {
         self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add)
     }
+}
+
+/// When in a connection's life an event happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Moment {
+    /// It has just been opened: the event is its coming.
+    Opening,
+    /// In between.
+    #[default]
+    Open,
+    /// Its client has gone: the event is its going.
+    Closing,
 }
 
 enum Mail {
@@ -90,6 +107,11 @@ enum Mail {
         limit: usize,
         reply: oneshot::Sender<Vec<UserId>>,
     },
+    MemberCount {
+        room: RoomId,
+        user: UserId,
+        reply: oneshot::Sender<usize>,
+    },
     Presence {
         asker: UserId,
         users: Vec<UserId>,
@@ -113,17 +135,6 @@ pub struct Fleet {
     pub limits: FleetLimits,
 }
 
-/// What a hall has used and nobody has been charged for.
-#[derive(Debug)]
-struct Used {
-    /// Bytes that may go out in a second.
-    rate: AtomicU64,
-    /// Nanoseconds of processor time.
-    cpu: AtomicU64,
-    /// Bytes for clients, each client's counted.
-    bytes: AtomicU64,
-}
-
 /// The way to a tenant's hall. Cheap to clone; the hall ends with the last clone.
 ///
 /// Nobody waits for a hall to take something: what waits in it is bounded by what is let in. An event that others see
@@ -132,7 +143,11 @@ struct Used {
 #[derive(Clone)]
 pub struct Hall {
     mailbox: mpsc::UnboundedSender<Mail>,
-    used: Arc<Used>,
+    outbound: Arc<Outbound>,
+    /// Nanoseconds of processor time that the tenant has not been charged for yet.
+    cpu: Arc<AtomicU64>,
+    /// `limits.presence_grace`, in milliseconds.
+    presence_grace: Arc<AtomicU64>,
     in_fleet: bool,
 }
 
@@ -142,28 +157,25 @@ impl Hall {
     pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>, company: Arc<Company>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let in_fleet = fleet.is_some();
-        let used = Arc::new(Used {
-            rate: AtomicU64::new(u64::MAX),
-            cpu: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-        });
-        let charged = used.clone();
+        let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<AtomicU64>::default(), Arc::default());
+        let hall = Self {
+            mailbox,
+            outbound: outbound.clone(),
+            cpu: cpu.clone(),
+            presence_grace: Arc::clone(&grace),
+            in_fleet,
+        };
         let task = async move {
-            let bytes = charged.clone();
             let life = async move {
                 match fleet {
-                    None => State::alone(metrics, bytes, company).run(mail).await,
-                    Some(fleet) => fleet::run(tenant, metrics, bytes, fleet, company, mail).await,
+                    None => State::new(metrics, outbound, grace, company, None).run(mail).await,
+                    Some(fleet) => fleet::run(tenant, metrics, outbound, grace, fleet, company, mail).await,
                 }
             };
-            metered(life, &charged.cpu).await;
+            metered(life, &cpu).await;
         };
         crate::vital::spawn("hall", task);
-        Self {
-            mailbox,
-            used,
-            in_fleet,
-        }
+        hall
     }
 
     /// Whether nobody else can reach it any more: all sessions of its tenant have ended and no event of theirs waits
@@ -181,17 +193,37 @@ impl Hall {
 
     /// How many bytes may go out to clients in a second, each client's counted; as many as there are until it is said.
     pub fn set_outbound(&self, bytes_per_second: u64) {
-        self.used.rate.store(bytes_per_second, Ordering::Relaxed);
+        self.outbound.set_rate(bytes_per_second);
     }
 
-    /// What the hall has used since this was asked last: processor time, and bytes for clients.
+    /// How long a user whose last connection went is still shown as before; not at all until it is said.
+    pub fn set_presence_grace(&self, grace: Duration) {
+        let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.presence_grace.store(grace, Ordering::Relaxed);
+    }
+
+    /// Counts an answer that goes to a client past the hall, and waits until it may go out.
+    pub async fn pace(&self, answer: &Outgoing) {
+        let until = self.outbound.spend(answer.weight(), Instant::now());
+        if let Some(until) = until {
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// Counts an answer of this [weight](Outgoing::weight) that went to a client past the hall. What comes next waits
+    /// for it.
+    pub fn charge(&self, weight: u64) {
+        self.outbound.spend(weight, Instant::now());
+    }
+
+    /// What the tenant has used since this was asked last: processor time of the hall, and bytes for clients.
     #[must_use]
     pub fn take_used(&self) -> (Duration, u64) {
-        let take = |sum: &AtomicU64| match sum.load(Ordering::Relaxed) {
+        let cpu = match self.cpu.load(Ordering::Relaxed) {
             0 => 0,
-            _ => sum.swap(0, Ordering::Relaxed),
+            _ => self.cpu.swap(0, Ordering::Relaxed),
         };
-        (Duration::from_nanos(take(&self.used.cpu)), take(&self.used.bytes))
+        (Duration::from_nanos(cpu), self.outbound.take_uncharged())
     }
 
     fn post(&self, mail: Mail) -> Result<(), HallGone> {
@@ -285,6 +317,16 @@ impl Hall {
     pub async fn members(&self, room: RoomId, limit: usize) -> Result<Vec<UserId>, HallGone> {
         let (reply, wait) = oneshot::channel();
         self.post(Mail::Members { room, limit, reply })?;
+        wait.await.map_err(|_| HallGone)
+    }
+
+    /// How many users are in a room, `user` counted as one of them.
+    ///
+    /// # Errors
+    /// When the hall is gone.
+    pub async fn member_count(&self, room: RoomId, user: UserId) -> Result<usize, HallGone> {
+        let (reply, wait) = oneshot::channel();
+        self.post(Mail::MemberCount { room, user, reply })?;
         wait.await.map_err(|_| HallGone)
     }
 

@@ -6,8 +6,11 @@
 
 pub mod bus;
 mod connection;
+mod departed;
 mod hall;
 mod order;
+mod outbound;
+mod population;
 mod presence;
 mod rooms;
 #[cfg(test)]
@@ -15,5 +18,5 @@ pub(crate) mod tests;
 mod wire;
 
 pub use connection::{Answer, Connection, Outgoing, Outlet, SendFailed};
-pub use hall::{Delivery, Fleet, FleetLimits, Hall, HallGone};
+pub use hall::{Delivery, Fleet, FleetLimits, Hall, HallGone, Moment};
 pub use wire::{Reply, Responder, history_reply, join_reply, presence_reply, token_expiring};

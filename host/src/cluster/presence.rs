@@ -1,14 +1,16 @@
-//! Which users are here, with how many connections, and how attending.
+//! Which users have connections to this node, in which rooms, and how attending they are.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::connection::Connection;
-use crate::capability::{PresenceState, Status};
+use crate::capability::Status;
 use crate::id::{ConnectionId, RoomId, UserId};
 
 struct User {
     connections: Vec<(Arc<Connection>, Status)>,
+    /// The rooms they are in, and with how many connections.
+    rooms: HashMap<RoomId, u32>,
     status: Status,
     since: u64,
 }
@@ -23,13 +25,26 @@ impl User {
             () => Status::Offline,
         }
     }
+
+    fn update(&mut self, now: u64) {
+        let status = self.overall();
+        if status != self.status {
+            self.status = status;
+            self.since = now;
+        }
+    }
 }
 
-/// A user's status has changed, and the rooms that are to know.
-pub(super) struct Changed {
+/// What a node knows of a user who is connected to it.
+pub(super) struct Summary {
+    /// Open connections, whatever their status.
+    pub(super) connections: u32,
+    /// The most attending of them.
     pub(super) status: Status,
+    /// Since when, in milliseconds since the Unix epoch.
     pub(super) since: u64,
-    pub(super) rooms: HashSet<RoomId>,
+    /// What to call the user.
+    pub(super) name: Arc<str>,
 }
 
 #[derive(Default)]
@@ -44,6 +59,7 @@ impl Users {
         let identity = connection.identity.load();
         let user = self.users.entry(identity.user().clone()).or_insert_with(|| User {
             connections: Vec::new(),
+            rooms: HashMap::new(),
             status: Status::Offline,
             since: now,
         });
@@ -51,55 +67,65 @@ impl Users {
         self.by_id.insert(connection.id.clone(), connection.clone());
     }
 
-    /// A connection's status is set.
-    pub(super) fn set(&mut self, connection: &Arc<Connection>, status: Status, now: u64) -> Option<Changed> {
+    /// A connection's status is set. When that changes the user's, the new one has begun at `since`.
+    pub(super) fn set(&mut self, connection: &Arc<Connection>, status: Status, since: u64) {
         let identity = connection.identity.load();
-        let user = self.users.get_mut(identity.user())?;
-        let own = user
-            .connections
-            .iter_mut()
-            .find(|(other, _)| Arc::ptr_eq(other, connection))?;
-        own.1 = status;
-        Self::update(user, now)
+        let Some(user) = self.users.get_mut(identity.user()) else {
+            return;
+        };
+        let own = user.connections.iter_mut();
+        if let Some((_, own)) = own.into_iter().find(|(other, _)| Arc::ptr_eq(other, connection)) {
+            *own = status;
+            user.update(since);
+        }
     }
 
-    /// A connection has gone; call it while the connection still knows its rooms.
-    pub(super) fn depart(&mut self, connection: &Arc<Connection>, now: u64) -> Option<Changed> {
+    /// A connection has gone, and has left its rooms.
+    pub(super) fn depart(&mut self, connection: &Arc<Connection>, now: u64) {
         self.by_id.remove(&connection.id);
         let identity = connection.identity.load();
-        let user = self.users.get_mut(identity.user())?;
-        let at = user
-            .connections
-            .iter()
-            .position(|(other, _)| Arc::ptr_eq(other, connection))?;
-        let (gone, _) = user.connections.swap_remove(at);
-        let mut changed = Self::update(user, now);
-        if let Some(changed) = &mut changed {
-            changed.rooms.extend(gone.rooms());
-        }
+        let Some(user) = self.users.get_mut(identity.user()) else {
+            return;
+        };
+        user.connections.retain(|(other, _)| !Arc::ptr_eq(other, connection));
         if user.connections.is_empty() {
             self.users.remove(identity.user());
+        } else {
+            user.update(now);
         }
-        changed
     }
 
-    fn update(user: &mut User, now: u64) -> Option<Changed> {
-        let status = user.overall();
-        if status == user.status {
-            return None;
+    /// A connection of the user is in the room from now on. Gives whether it is the first one here.
+    pub(super) fn enter(&mut self, user: &UserId, room: &RoomId) -> bool {
+        let Some(user) = self.users.get_mut(user) else {
+            return false;
+        };
+        let connections = user.rooms.entry(room.clone()).or_default();
+        *connections += 1;
+        *connections == 1
+    }
+
+    /// A connection of the user is in the room no more. Gives whether it was the last one here.
+    pub(super) fn exit(&mut self, user: &UserId, room: &RoomId) -> bool {
+        let Some(user) = self.users.get_mut(user) else {
+            return false;
+        };
+        let Some(connections) = user.rooms.get_mut(room) else {
+            return false;
+        };
+        *connections -= 1;
+        *connections == 0 && user.rooms.remove(room).is_some()
+    }
+
+    /// The user has had this status for longer than this node knew. Gives whether that is news.
+    pub(super) fn adopt_since(&mut self, user: &UserId, status: Status, since: u64) -> bool {
+        match self.users.get_mut(user) {
+            Some(user) if user.status == status && user.since > since => {
+                user.since = since;
+                true
+            }
+            _ => false,
         }
-        user.status = status;
-        user.since = now;
-        let rooms = user
-            .connections
-            .iter()
-            .flat_map(|(connection, _)| connection.rooms())
-            .collect();
-        Some(Changed {
-            status,
-            since: now,
-            rooms,
-        })
     }
 
     /// A user's status and since when, when it is to be seen.
@@ -110,47 +136,30 @@ impl Users {
             .map(|user| (user.status, user.since))
     }
 
-    /// The state of a user as somebody who is in `rooms` may see it.
-    pub(super) fn state(&self, user: &UserId, rooms: &HashSet<RoomId>) -> PresenceState {
-        let shares = |found: &&User| {
-            found
-                .connections
-                .iter()
-                .any(|(connection, _)| connection.rooms().iter().any(|room| rooms.contains(room)))
-        };
-        match self.users.get(user).filter(shares) {
-            Some(found) => PresenceState {
-                user: user.clone(),
-                username: found
-                    .connections
-                    .first()
-                    .map(|(connection, _)| connection.identity.load().name().clone()),
-                status: found.status,
-                connections: u32::try_from(found.connections.len()).unwrap_or(u32::MAX),
-                since: found.since,
-            },
-            None => PresenceState::unseen(user.clone()),
+    /// The rooms of all of a user's connections, each once.
+    pub(super) fn rooms_of(&self, user: &UserId) -> impl Iterator<Item = &RoomId> {
+        self.users.get(user).into_iter().flat_map(|user| user.rooms.keys())
+    }
+
+    /// Whether a user is in any of the rooms here.
+    pub(super) fn is_in_any(&self, user: &UserId, rooms: &HashSet<RoomId>) -> bool {
+        let Some(user) = self.users.get(user) else { return false };
+        if user.rooms.len() < rooms.len() {
+            user.rooms.keys().any(|room| rooms.contains(room))
+        } else {
+            rooms.iter().any(|room| user.rooms.contains_key(room))
         }
     }
 
-    /// The rooms of all of a user's connections.
-    pub(super) fn rooms_of(&self, user: &UserId) -> HashSet<RoomId> {
-        let connections = self
-            .users
-            .get(user)
-            .map(|user| user.connections.as_slice())
-            .unwrap_or_default();
-        connections
-            .iter()
-            .flat_map(|(connection, _)| connection.rooms())
-            .collect()
-    }
-
-    /// How many connections a user has here, the most attending status, since when, and what to call them.
-    pub(super) fn summary(&self, user: &UserId) -> Option<(u32, Status, u64, Arc<str>)> {
+    /// What there is to say of a user who is here.
+    pub(super) fn summary(&self, user: &UserId) -> Option<Summary> {
         let found = self.users.get(user)?;
-        let connections = u32::try_from(found.connections.len()).unwrap_or(u32::MAX);
-        Some((connections, found.status, found.since, self.name(user)?))
+        Some(Summary {
+            connections: u32::try_from(found.connections.len()).unwrap_or(u32::MAX),
+            status: found.status,
+            since: found.since,
+            name: self.name(user)?,
+        })
     }
 
     /// What to call a user who is here.

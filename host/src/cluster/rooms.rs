@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::connection::{Connection, Outgoing};
 use super::order::{Due, Order};
-use crate::id::{RoomId, UserId};
+use crate::id::RoomId;
 
 /// A connection in a room.
 pub(super) struct Member {
@@ -39,8 +39,37 @@ const HELD_MAX: usize = 4096;
 #[derive(Default)]
 struct Room {
     members: Vec<Member>,
+    /// Where in `members` a connection is, by its address, so that coming and going costs the same in a room of any
+    /// size.
+    places: HashMap<usize, usize>,
     /// Of no use while there are no other nodes: what is committed here comes in order.
     order: Order,
+}
+
+impl Room {
+    fn place(&self, connection: &Arc<Connection>) -> Option<usize> {
+        self.places.get(&address(connection)).copied()
+    }
+
+    fn member(&mut self, connection: &Arc<Connection>) -> Option<&mut Member> {
+        let place = self.place(connection)?;
+        self.members.get_mut(place)
+    }
+
+    fn remove(&mut self, connection: &Arc<Connection>) {
+        let Some(place) = self.places.remove(&address(connection)) else {
+            return;
+        };
+        self.members.swap_remove(place);
+        if let Some(moved) = self.members.get(place) {
+            self.places.insert(address(&moved.connection), place);
+        }
+    }
+}
+
+/// Tells connections apart while they live.
+fn address(connection: &Arc<Connection>) -> usize {
+    Arc::as_ptr(connection).addr()
 }
 
 #[derive(Default)]
@@ -49,10 +78,6 @@ pub(super) struct Rooms {
     /// Bytes that were sent and not accounted for yet, each recipient's counted.
     sent: u64,
 }
-
-/// What a packet counts besides its bytes: its place in a queue, its header, its frame and the work of sending it cost
-/// as much as a few hundred bytes do.
-const PACKET_BYTES: usize = 512;
 
 /// What a room still waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,29 +94,30 @@ impl Rooms {
         self.sent += weight(outgoing, clients);
     }
 
+    /// So much was sent, as [`Outgoing::weight`] counts.
+    pub(super) fn count_bytes(&mut self, bytes: u64) {
+        self.sent += bytes;
+    }
+
     /// Bytes that were sent since this was asked last.
     pub(super) fn take_sent(&mut self) -> u64 {
         std::mem::take(&mut self.sent)
     }
 
-    /// Puts the connection in, held or live. Gives whether its user was not in the room before; `None` when the
-    /// connection was in already.
-    pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) -> Option<bool> {
-        let members = &mut self.rooms.entry(room.clone()).or_default().members;
-        if members.iter().any(|member| Arc::ptr_eq(&member.connection, connection)) {
-            return None;
+    /// Puts the connection in, held or live. `false` when it was in already.
+    pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) -> bool {
+        let Room { members, places, .. } = self.rooms.entry(room.clone()).or_default();
+        if places.contains_key(&address(connection)) {
+            return false;
         }
-        let identity = connection.identity.load();
-        let first = !members
-            .iter()
-            .any(|member| member.connection.identity.load().user() == identity.user());
+        places.insert(address(connection), members.len());
         members.push(Member {
             connection: connection.clone(),
             from_seq: 0,
             held: held.then(Vec::new),
         });
         connection.enter(room.clone());
-        Some(first)
+        true
     }
 
     /// Holds back what the room gets from a connection that is in it.
@@ -102,10 +128,7 @@ impl Rooms {
     }
 
     fn member(&mut self, room: &RoomId, connection: &Arc<Connection>) -> Option<&mut Member> {
-        let members = &mut self.rooms.get_mut(room)?.members;
-        members
-            .iter_mut()
-            .find(|member| Arc::ptr_eq(&member.connection, connection))
+        self.rooms.get_mut(room)?.member(connection)
     }
 
     /// Lets what was held go, after `first`, which goes out before it, and without messages up to `from_seq`.
@@ -125,6 +148,7 @@ impl Rooms {
             return false;
         }
         if let Some(first) = first {
+            self.count_sent(&first, 1);
             let _ = connection.outlet.send(first);
         }
         let Some(member) = self.member(room, connection) else {
@@ -140,19 +164,20 @@ impl Rooms {
         true
     }
 
-    pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
-        if let Some(Room { members, .. }) = self.rooms.get_mut(room) {
-            if let Some(at) = members
-                .iter()
-                .position(|member| Arc::ptr_eq(&member.connection, connection))
-            {
-                members.swap_remove(at);
-            }
-            if members.is_empty() {
-                self.rooms.remove(room);
-            }
+    /// Takes the connection out. `false` when it was not in.
+    pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
+        let Some(found) = self.rooms.get_mut(room) else {
+            return false;
+        };
+        if found.place(connection).is_none() {
+            return false;
+        }
+        found.remove(connection);
+        if found.members.is_empty() {
+            self.rooms.remove(room);
         }
         connection.exit(room);
+        true
     }
 
     /// Sends to this part of the room's members but `except`; `seq` when it is a message. Whether there are others
@@ -180,7 +205,7 @@ impl Rooms {
         let Some(room) = self.rooms.get_mut(room) else {
             return Gap::None;
         };
-        let Room { members, order } = room;
+        let Room { members, order, .. } = room;
         let sent = &mut self.sent;
         order.offer(seq, outgoing, &mut |due| *sent += send(members, &due));
         gap(order)
@@ -188,7 +213,7 @@ impl Rooms {
 
     /// Another packet of a room: it does not overtake the messages before it.
     pub(super) fn follow(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
-        if let Some(Room { members, order }) = self.rooms.get_mut(room) {
+        if let Some(Room { members, order, .. }) = self.rooms.get_mut(room) {
             let sent = &mut self.sent;
             order.follow(except, outgoing, &mut |due| *sent += send(members, &due));
         }
@@ -196,7 +221,7 @@ impl Rooms {
 
     /// The room's first members have everything up to `last`.
     pub(super) fn begin(&mut self, room: &RoomId, last: u64) -> Gap {
-        let Some(Room { members, order }) = self.rooms.get_mut(room) else {
+        let Some(Room { members, order, .. }) = self.rooms.get_mut(room) else {
             return Gap::None;
         };
         let sent = &mut self.sent;
@@ -207,7 +232,7 @@ impl Rooms {
     /// The room has a message with this number, as the store says. Where nobody knows where the first member came in,
     /// it is here and now; while a join is being answered, that answer decides.
     pub(super) fn heard_of(&mut self, room: &RoomId, last: u64) -> Gap {
-        let Some(Room { members, order }) = self.rooms.get_mut(room) else {
+        let Some(Room { members, order, .. }) = self.rooms.get_mut(room) else {
             return Gap::None;
         };
         if order.has_begun() {
@@ -239,30 +264,25 @@ impl Rooms {
         members.unwrap_or_default().iter().map(|member| &member.connection)
     }
 
-    /// Sends once to everybody who is in any of the rooms.
-    pub(super) fn send_across(&mut self, rooms: &HashSet<RoomId>, outgoing: &Outgoing) {
+    /// Sends to the members now, whatever messages are on their way.
+    pub(super) fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+        self.send(room, 0..usize::MAX, None, except, outgoing);
+    }
+
+    /// Sends once to every connection that is in any of the rooms and in none of `known`.
+    pub(super) fn send_across(&mut self, rooms: &HashSet<RoomId>, known: &HashSet<RoomId>, outgoing: &Outgoing) {
         let mut told: HashSet<*const Connection> = HashSet::new();
         for room in rooms {
             let Some(Room { members, .. }) = self.rooms.get_mut(room) else {
                 continue;
             };
             for member in members {
-                if told.insert(Arc::as_ptr(&member.connection)) {
+                if !member.connection.is_in_any(known) && told.insert(Arc::as_ptr(&member.connection)) {
                     member.send(None, outgoing);
                 }
             }
         }
         self.sent += weight(outgoing, told.len());
-    }
-
-    /// Users in the room, each once.
-    pub(super) fn users(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        let mut seen = HashSet::new();
-        self.connections(room)
-            .map(|connection| connection.identity.load().user().clone())
-            .filter(|user| seen.insert(user.clone()))
-            .take(limit)
-            .collect()
     }
 
     /// Rooms with a member on this node.
@@ -273,7 +293,7 @@ impl Rooms {
 
 /// What it weighs for so many clients.
 fn weight(outgoing: &Outgoing, clients: usize) -> u64 {
-    (outgoing.len().saturating_add(PACKET_BYTES) as u64).saturating_mul(clients as u64)
+    outgoing.weight().saturating_mul(clients as u64)
 }
 
 /// Gives the bytes that were sent, each member's counted.

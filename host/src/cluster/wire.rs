@@ -208,6 +208,33 @@ pub(super) fn presence(user: &UserId, username: &str, status: Status, since: u64
     )
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Membership<'a> {
+    room_id: &'a RoomId,
+    user_id: &'a UserId,
+    username: &'a str,
+}
+
+/// `user-joined`: a user's first connection has come into the room.
+pub(super) fn user_joined(room: &RoomId, user: &UserId, username: &str) -> Outgoing {
+    membership("user-joined", room, user, username)
+}
+
+/// `user-left`: a user's last connection has left the room.
+pub(super) fn user_left(room: &RoomId, user: &UserId, username: &str) -> Outgoing {
+    membership("user-left", room, user, username)
+}
+
+fn membership(name: &'static str, room_id: &RoomId, user_id: &UserId, username: &str) -> Outgoing {
+    let body = Membership {
+        room_id,
+        user_id,
+        username,
+    };
+    event(name, &body, 160)
+}
+
 fn posted(message: &Message) -> Posted<'_> {
     Posted {
         id: message.id,
@@ -280,18 +307,18 @@ pub fn presence_reply(states: &[PresenceState]) -> Bytes {
 }
 
 impl Responder {
-    /// Answers an event that succeeded, if an answer was asked for.
-    pub(super) fn succeed(&self, connection: &Connection, reply: &Reply, first_post: Option<&Receipt>) {
-        let Some(id) = self.ack else { return };
+    /// Answers an event that succeeded, if an answer was asked for. Gives what the answer weighs.
+    pub(super) fn succeed(&self, connection: &Connection, reply: &Reply, first_post: Option<&Receipt>) -> u64 {
+        let Some(id) = self.ack else { return 0 };
         let text = match reply {
-            Reply::Silent => return,
+            Reply::Silent => return 0,
             Reply::Arguments(packet) => {
-                let _ = connection.outlet.send(Outgoing::Acknowledgement {
+                let answer = Outgoing::Acknowledgement {
                     id,
                     text: packet.text.clone(),
                     attachments: packet.attachments.clone(),
-                });
-                return;
+                };
+                return send(connection, answer);
             }
             Reply::Message { data } => write(
                 &[OkBody {
@@ -317,11 +344,11 @@ impl Responder {
                 }
             },
         };
-        let _ = connection.outlet.send(Outgoing::acknowledgement(id, text));
+        send(connection, Outgoing::acknowledgement(id, text))
     }
 
-    /// Answers an event that failed: by the acknowledgement, else by `error-event`.
-    pub fn fail(&self, connection: &Connection, error: &EventError) {
+    /// Answers an event that failed: by the acknowledgement, else by `error-event`. Gives what the answer weighs.
+    pub fn fail(&self, connection: &Connection, error: &EventError) -> u64 {
         let (retryable, retry_after_ms) = (error.is_retryable(), error.retry_after_ms());
         let (code, message) = (error.code.as_str(), &*error.message);
         let outgoing = match self.ack {
@@ -347,6 +374,14 @@ impl Responder {
                 192,
             ),
         };
-        let _ = connection.outlet.send(outgoing);
+        send(connection, outgoing)
     }
+}
+
+/// Sends, and gives what that weighs.
+fn send(connection: &Connection, outgoing: Outgoing) -> u64 {
+    let weight = outgoing.weight();
+    // A client that does not keep up is closed by its outlet.
+    let _ = connection.outlet.send(outgoing);
+    weight
 }

@@ -5,7 +5,6 @@
 //! same order, so that what members of a room see follows `seq` (promise 3). Tenants take turns for a place in a batch,
 //! and nobody here waits for a hall: no tenant can hold up what others commit.
 
-mod outage;
 mod waiting;
 
 use std::collections::HashMap;
@@ -19,9 +18,8 @@ use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
-use crate::store::{Refusal, StorageQuota, Store, StoreError, Unit, Write, Written};
+use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Write, Written};
 use crate::turns::{Company, pause};
-use outage::Outage;
 use waiting::Waiting;
 
 /// After how long an event that found no room in the store may be tried again: somebody has to make room first.
@@ -85,7 +83,7 @@ async fn run(
 ) {
     let mut waiting = Waiting::default();
     let mut jobs = Vec::with_capacity(batch);
-    let mut outage = Outage::default();
+    let mut outage = Outage::of_transactions();
     loop {
         if waiting.is_empty() {
             match arrivals.recv().await {

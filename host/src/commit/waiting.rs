@@ -128,6 +128,7 @@ mod tests {
                     ack: None,
                     event: "e".into(),
                 },
+                moment: crate::cluster::Moment::Open,
                 held_room: None,
                 floors: Vec::new(),
                 done: None,

@@ -170,6 +170,12 @@ section! {
     write_stall: Duration = "30s", Time(secs(1), secs(600));
     /// User ids in one `get-presence`.
     presence_users: usize = 200, Count(1, 10_000);
+    /// How long a user counts as typing without saying so again: clients renew it every few seconds. After that the host
+    /// lets `on-typing` know that it has ended.
+    typing_timeout: Duration = "10s", Time(secs(1), secs(600));
+    /// How long a user whose last connection went is still shown as before, so that a quick reconnect shows nothing;
+    /// "0s" for not at all.
+    presence_grace: Duration = "3s", Time(millis(0), secs(60));
     /// Rooms that one connection is in.
     rooms_per_connection: usize = 256, Count(1, 65_536);
     /// Times in a second, on average, that one transport may ask to be connected to a namespace.

@@ -51,6 +51,7 @@ impl Control {
             to,
             except,
             message: None,
+            after: None,
         };
         let bus = self.bus.get().cloned();
         // On a task of its own: whoever sends more than is sent on waits, also when nobody waits for the answer.
@@ -172,7 +173,7 @@ fn places(named: &ClientsRequest) -> Answer<Vec<Place>> {
     }
     let room = |text: &String| {
         let room = RoomId::new(text).map_err(|error| ControlError::invalid(format!("rooms: {error}")))?;
-        Ok(Place::Room(room.as_str().into()))
+        Ok(Place::Named(room.as_str().into()))
     };
     let user = |text: &String| {
         let user = UserId::new(text).map_err(|error| ControlError::invalid(format!("users: {error}")))?;

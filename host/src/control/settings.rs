@@ -39,6 +39,8 @@ fn client_limits(limits: &Limits) -> ClientLimits {
         history_page: page(limits.history_page),
         history_page_max: page(limits.history_page_max),
         presence_users: limits.presence_users,
+        typing_timeout: limits.typing_timeout,
+        presence_grace: limits.presence_grace,
         queue_events: limits.queue_events,
         queue_bytes: limits.queue_bytes,
         events_per_second: limits.events_per_second,

@@ -25,7 +25,7 @@ use crate::sandbox::{EngineLimits, Handler, Interface, hex};
 use crate::socket::ServerLimits;
 use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
 use crate::store::memory::{MemoryCatalog, MemoryStore};
-use crate::store::{StoreError, Unit};
+use crate::store::{Outage, StoreError, Unit};
 
 /// A catalog whose components cannot be read, or only one at a time for each permit.
 struct Catalogue {
@@ -116,6 +116,7 @@ impl Node {
             metrics: metrics.clone(),
             logs: LogHub::default(),
             chance: Arc::new(SystemChance),
+            reads: parking_lot::Mutex::new(Outage::of_reads()),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         });

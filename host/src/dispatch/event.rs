@@ -343,6 +343,8 @@ mod tests {
             history_page: 50,
             history_page_max: 200,
             presence_users: 2,
+            typing_timeout: std::time::Duration::from_secs(1),
+            presence_grace: std::time::Duration::ZERO,
             queue_events: 1,
             queue_bytes: 1,
             events_per_second: 1,

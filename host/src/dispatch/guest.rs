@@ -95,6 +95,7 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
         // The handler said yes and did not let the user in: what it returned is all there is to say.
         return settle(session, arrival, effects, None, Reply::Ok { data }).await;
     };
+    super::host::end_typing_of_left(session, &arrival, &effects).await;
     let responder = arrival.responder.clone();
     let wait = submit(session, arrival, effects, None, Reply::Silent, Some(id.clone()), true).await;
     let done = match wait {
@@ -108,7 +109,7 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
     };
     match done {
         Ok(()) => release(session, &responder, id, after, data, already).await,
-        Err(error) => responder.fail(&session.connection, &error),
+        Err(error) => session.tenant.hall.charge(responder.fail(&session.connection, &error)),
     }
 }
 
@@ -125,6 +126,10 @@ async fn release(
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
+    let _turn = match after {
+        Some(_) => super::host::page_turn(session).await,
+        None => None,
+    };
     let mut past = readable(session, &room, after).await;
     let mut read_again = true;
     loop {
@@ -154,14 +159,8 @@ async fn release(
 async fn readable(session: &Session, room: &RoomId, after: Option<u64>) -> Option<(u64, Page)> {
     let missed = missed(session, room, after).await;
     // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
-    missed
-        .inspect_err(|error| {
-            tracing::error!(
-                error = format!("{error:#}"), connection = %session.connection.id,
-                "what a joining client has missed cannot be read"
-            );
-        })
-        .ok()
+    super::host::note_read(session, &missed);
+    missed.ok()
 }
 
 /// Bytes of the messages on one page, as they are kept: what a client does not read has to be kept for it, and there
@@ -203,6 +202,21 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
     match decide(session, &arrival, Input::Presence(change)).await {
         Ok((effects, _)) => settle(session, arrival, effects, None, Reply::Silent).await,
         Err(error) => fail(session, arrival, error).await,
+    }
+}
+
+/// A connection does not type in a room any more without having said so. What the handler refuses concerns no client.
+pub(super) async fn typing_ended(session: &Arc<Session>, arrival: Arrival, room: &str) {
+    if session.tenant.route(Interface::Typing, Place::Room(room)).is_none() {
+        return;
+    }
+    let room = room.to_owned();
+    let input = Input::Typing {
+        room: &room,
+        typing: false,
+    };
+    if let Ok((effects, _)) = decide(session, &arrival, input).await {
+        submit(session, arrival, effects, None, Reply::Silent, None, false).await;
     }
 }
 

@@ -1,19 +1,26 @@
 //! Events that the host answers itself, and a connection's coming and going.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::SemaphorePermit;
 
 use super::session::{Session, now_ms};
 use super::{Arrival, fail, guest};
-use crate::capability::Surroundings as _;
-use crate::cluster::{Outgoing, Responder, history_reply, presence_reply};
+use crate::capability::{Effect, Surroundings as _};
+use crate::cluster::{Moment, Outgoing, Responder, history_reply, presence_reply};
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::sandbox::Change;
-use crate::store::Range;
+use crate::store::{Range, StoreError};
 use crate::turns::Slice;
+
+/// Bytes that wait for a client before it gets another page of messages. One page more is what it may have unread.
+const UNREAD_MAX: usize = 64 * 1024;
+/// How often a client that is behind is looked at before it gets another page.
+const UNREAD_LOOK: Duration = Duration::from_millis(20);
 
 /// Waits for what the connection's earlier events did, so that the answer knows of it and comes after theirs.
 async fn in_turn(session: &Session) {
@@ -21,10 +28,31 @@ async fn in_turn(session: &Session) {
     session.services.metrics.host_handled();
 }
 
-fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
+/// Waits until another page of messages may be read for this client: until it has read most of what it was sent, then
+/// for its tenant's turn, which lasts as long as what this gives.
+pub(super) async fn page_turn(session: &Session) -> Option<SemaphorePermit<'_>> {
+    while session.connection.outlet.unread() > UNREAD_MAX && !session.services.draining.load(Ordering::Relaxed) {
+        tokio::time::sleep(UNREAD_LOOK).await;
+    }
+    session.tenant.page_turn().await
+}
+
+/// Says what became of a read of the host's own: an outage fails all of them, so the log has it once in a while.
+pub(super) fn note_read<T>(session: &Session, read: &Result<T, StoreError>) {
+    let mut reads = session.services.reads.lock();
+    match read {
+        Ok(_) => reads.ended(Instant::now()),
+        Err(error) => reads.failed(error, 1, Instant::now()),
+    }
+}
+
+/// Answers, as soon as the tenant may send that much.
+async fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
     if let Some(id) = arrival.responder.ack {
+        let answer = Outgoing::acknowledgement(id, text);
+        session.tenant.hall.pace(&answer).await;
         // A client that does not keep up is closed by its outlet.
-        let _ = session.connection.outlet.send(Outgoing::acknowledgement(id, text));
+        let _ = session.connection.outlet.send(answer);
     }
     session.services.metrics.delivered(arrival.received.elapsed());
 }
@@ -34,7 +62,7 @@ pub(super) async fn get_presence(session: &Arc<Session>, arrival: Arrival, users
     in_turn(session).await;
     let ids: Result<Vec<UserId>, _> = users.iter().map(|user| UserId::new(user)).collect();
     match ids {
-        Ok(ids) => answer(session, &arrival, presence_reply(&session.presence(&ids).await)),
+        Ok(ids) => answer(session, &arrival, presence_reply(&session.presence(&ids).await)).await,
         Err(error) => fail(session, arrival, EventError::new(Code::Invalid, error.to_string())).await,
     }
 }
@@ -64,10 +92,14 @@ pub(super) async fn history(
         before,
         limit,
     };
-    match session.tenant.store.history(session.tenant.id(), &id, range).await {
-        Ok(page) => answer(session, &arrival, history_reply(&page.cut(guest::PAGE_BYTES))),
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), connection = %session.connection.id, event = arrival.number, "history cannot be read");
+    let _turn = page_turn(session).await;
+    let read = session.tenant.store.history(session.tenant.id(), &id, range).await;
+    note_read(session, &read);
+    match read {
+        Ok(page) => {
+            answer(session, &arrival, history_reply(&page.cut(guest::PAGE_BYTES))).await;
+        }
+        Err(_) => {
             let error = EventError::new(Code::Unavailable, "history cannot be read now; try again");
             fail(session, arrival, error).await;
         }
@@ -89,7 +121,7 @@ pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, toke
             let expires_at = identity.expires_at_ms();
             session.connection.identity.store(Arc::new(identity));
             let text = format!(r#"[{{"ok":true,"expiresAt":{expires_at}}}]"#);
-            return answer(session, &arrival, text.into());
+            return answer(session, &arrival, text.into()).await;
         }
         Ok(_) => EventError::new(Code::Denied, "the token is another user's"),
         Err(error) => EventError::new(Code::Denied, error.to_string()),
@@ -97,12 +129,13 @@ pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, toke
     fail(session, arrival, error).await;
 }
 
-fn arrival(session: &Session, event: &'static str, slice: &Slice) -> Arrival {
+fn arrival(session: &Session, event: &'static str, moment: Moment, slice: &Slice) -> Arrival {
     Arrival {
         slice: slice.clone(),
         number: session.next_event(),
         received: Instant::now(),
         at_ms: now_ms(),
+        moment,
         responder: Responder {
             ack: None,
             event: event.into(),
@@ -112,7 +145,7 @@ fn arrival(session: &Session, event: &'static str, slice: &Slice) -> Arrival {
 
 /// The connection is open.
 pub(super) async fn arrive(session: &Arc<Session>, slice: &Slice) {
-    let arrival = arrival(session, "connect", slice);
+    let arrival = arrival(session, "connect", Moment::Opening, slice);
     let connection = session.connection.clone();
     if session.tenant.hall.arrive(connection, arrival.at_ms).is_ok() {
         guest::presence(session, arrival, Change::Connected).await;
@@ -121,7 +154,11 @@ pub(super) async fn arrive(session: &Arc<Session>, slice: &Slice) {
 
 /// The connection is gone: the handler hears of it, then the hall forgets it whatever the handler did.
 pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
-    guest::presence(session, arrival(session, "disconnect", slice), Change::Disconnected).await;
+    for room in session.all_typing() {
+        end_typing(session, slice, &room).await;
+    }
+    let arrival = arrival(session, "disconnect", Moment::Closing, slice);
+    guest::presence(session, arrival, Change::Disconnected).await;
     session.connection.settled().await;
     if session
         .tenant
@@ -134,4 +171,30 @@ pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
     }
     session.give_seat_back();
     tracing::debug!(tenant = %session.tenant.id(), connection = %session.connection.id, "disconnected");
+}
+
+/// The client says that it types, or that it does not: from now on the host sees to it that it ends.
+pub(super) async fn note_typing(session: &Arc<Session>, slice: &Slice, room: &str, typing: bool) {
+    if let Some(other) = session.note_typing(room, typing) {
+        end_typing(session, slice, &other).await;
+    }
+}
+
+/// The client types no more in the room and has not said so: the handler hears of it as if it had.
+pub(super) async fn end_typing(session: &Arc<Session>, slice: &Slice, room: &str) {
+    // It may have begun anew while this waited for its turn.
+    if !session.types_in(room) {
+        guest::typing_ended(session, arrival(session, "typing", Moment::Open, slice), room).await;
+    }
+}
+
+/// Typing in a room ends before the connection leaves it.
+pub(super) async fn end_typing_of_left(session: &Arc<Session>, arrival: &Arrival, effects: &[Effect]) {
+    for effect in effects {
+        if let Effect::Leave(room) = effect
+            && session.note_left(room.as_str())
+        {
+            end_typing(session, &arrival.slice, room.as_str()).await;
+        }
+    }
 }

@@ -4,20 +4,23 @@ mod event;
 mod guest;
 mod host;
 mod session;
+mod surroundings;
+mod typing;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 pub use session::{Packet, Services, Session, now_ms};
 
 use crate::capability::Effect;
-use crate::cluster::{Delivery, Reply, Responder};
+use crate::cluster::{Delivery, Moment, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
-use crate::turns::Slice;
+use crate::turns::{Slice, metered};
 use event::Event;
 use session::Work;
 
@@ -29,6 +32,7 @@ struct Arrival {
     number: u64,
     received: Instant,
     at_ms: u64,
+    moment: Moment,
     responder: Responder,
 }
 
@@ -38,6 +42,7 @@ async fn handle(session: &Arc<Session>, work: Work, slice: &Slice) {
     match work {
         Work::Event(packet) => event(session, packet, slice).await,
         Work::Connected => host::arrive(session, slice).await,
+        Work::TypingEnded(room) => host::end_typing(session, slice, &room).await,
         Work::Disconnected => host::depart(session, slice).await,
     }
 }
@@ -61,6 +66,7 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
         number: session.next_event(),
         received,
         at_ms,
+        moment: Moment::Open,
         responder,
     };
 
@@ -77,21 +83,42 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
         return fail(session, arrival, EventError::new(Code::Denied, why)).await;
     }
     match event {
-        Event::GetPresence(users) => host::get_presence(session, arrival, &users).await,
-        Event::History { room, before, limit } => host::history(session, arrival, &room, before, limit).await,
-        Event::RefreshToken(token) => host::refresh_token(session, arrival, &token).await,
+        Event::GetPresence(users) => charged(session, host::get_presence(session, arrival, &users)).await,
+        Event::History { room, before, limit } => {
+            charged(session, host::history(session, arrival, &room, before, limit)).await;
+        }
+        Event::RefreshToken(token) => charged(session, host::refresh_token(session, arrival, &token)).await,
         Event::Join { room, after } => guest::join(session, arrival, room, after).await,
-        event => guest::handle(session, arrival, event).await,
+        event => {
+            if let Event::Typing { room, typing } = &event {
+                host::note_typing(session, slice, room, *typing).await;
+            }
+            guest::handle(session, arrival, event).await;
+        }
     }
 }
 
+/// Charges the tenant for the processor time of an answer that the host gives itself.
+async fn charged(session: &Session, answering: impl Future<Output = ()>) {
+    let nanos = AtomicU64::new(0);
+    metered(answering, &nanos).await;
+    session.tenant.spend(Duration::from_nanos(nanos.into_inner()));
+}
+
 /// Tells the client, in its turn, that the event failed.
-async fn fail(session: &Session, arrival: Arrival, error: EventError) {
+async fn fail(session: &Arc<Session>, arrival: Arrival, error: EventError) {
     settle(session, arrival, Vec::new(), Some(error), Reply::Ok { data: None }).await;
 }
 
 /// Hands over what an event did, or that it failed.
-async fn settle(session: &Session, arrival: Arrival, effects: Vec<Effect>, failure: Option<EventError>, reply: Reply) {
+async fn settle(
+    session: &Arc<Session>,
+    arrival: Arrival,
+    effects: Vec<Effect>,
+    failure: Option<EventError>,
+    reply: Reply,
+) {
+    host::end_typing_of_left(session, &arrival, &effects).await;
     // Whether the connection is in a room decides about its next event.
     let moves = effects
         .iter()
@@ -136,6 +163,7 @@ async fn submit(
     let Arrival {
         received,
         at_ms,
+        moment,
         responder,
         ..
     } = arrival;
@@ -153,6 +181,7 @@ async fn submit(
         written: failure.map_or_else(|| Ok(Vec::new()), Err),
         reply,
         responder,
+        moment,
         held_room,
         floors,
         done,

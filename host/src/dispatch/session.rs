@@ -3,21 +3,22 @@
 //! An idle connection has no task: the first event starts one among its tenant's, which ends when the queue is empty.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::capability::{Chance, LookupShare, PresenceState, Surroundings};
+use super::typing::Typing;
+use crate::capability::Chance;
 use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
-use crate::id::{RoomId, UserId};
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
+use crate::store::Outage;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
 use crate::turns::Slice;
 
@@ -34,6 +35,8 @@ pub struct Services {
     pub logs: LogHub,
     /// Where chance comes from.
     pub chance: Arc<dyn Chance>,
+    /// Reads of messages that fail, as the log shows them.
+    pub reads: Mutex<Outage>,
     /// Set when the server shuts down: what comes from then on is refused.
     pub draining: AtomicBool,
     /// The node sends its clients to other nodes: nobody connects any more, who is connected is served.
@@ -83,12 +86,15 @@ pub fn now_ms() -> u64 {
 pub(super) enum Work {
     Connected,
     Event(Packet),
+    /// The client has not renewed its typing in this room in time.
+    TypingEnded(String),
     Disconnected,
 }
 
 #[derive(Default)]
 struct Queue {
-    /// At most `limits.queue_events` events of at most `limits.queue_bytes` bytes, and the two marks.
+    /// At most `limits.queue_events` events of at most `limits.queue_bytes` bytes, the two marks, and as many ends of
+    /// typing as a connection has rooms to type in.
     work: VecDeque<Work>,
     bytes: usize,
     running: bool,
@@ -106,6 +112,10 @@ pub struct Session {
     queue: Mutex<Queue>,
     events: AtomicU64,
     rates: ArcSwap<Rates>,
+    /// Where it types. Locked after the queue, where both are.
+    typing: Mutex<Typing>,
+    /// A task waits for typing to end.
+    typing_is_watched: AtomicBool,
     /// The expiry of the token that the client was told of last, in milliseconds since the Unix epoch; 0 for none.
     told_expiry: AtomicU64,
     /// It is about to be hung up.
@@ -150,6 +160,8 @@ impl Session {
             queue: Mutex::new(queue),
             events: AtomicU64::new(0),
             rates: ArcSwap::from_pointee(rates),
+            typing: Mutex::default(),
+            typing_is_watched: AtomicBool::new(false),
             told_expiry: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             seat: Mutex::new(Some(seat)),
@@ -210,11 +222,11 @@ impl Session {
                 .unwrap_or_default()
                 .to_owned();
             self.services.metrics.failed(error.code);
-            Responder {
+            let responder = Responder {
                 ack: packet.ack,
                 event: name.into(),
-            }
-            .fail(&self.connection, &error);
+            };
+            self.tenant.hall.charge(responder.fail(&self.connection, &error));
             return;
         }
         self.tenant.metrics.events.inc();
@@ -356,7 +368,7 @@ impl Session {
             Some(Work::Event(packet)) => {
                 queue.bytes = queue.bytes.saturating_sub(packet.len());
             }
-            Some(Work::Connected | Work::Disconnected) => {}
+            Some(Work::Connected | Work::TypingEnded(_) | Work::Disconnected) => {}
             None => {
                 queue.running = false;
                 // An idle connection keeps no buffer.
@@ -364,6 +376,55 @@ impl Session {
             }
         }
         work
+    }
+
+    /// The client types in the room, or does not any more. Gives a room in which it does not count as typing any more
+    /// because it types in too many.
+    pub(super) fn note_typing(self: &Arc<Self>, room: &str, typing: bool) -> Option<String> {
+        if !typing || !self.connection.is_in(room) {
+            self.typing.lock().end(room);
+            return None;
+        }
+        let until = tokio::time::Instant::now() + self.tenant.settings().client_limits.typing_timeout;
+        let given_up = self.typing.lock().begin(room, until);
+        if !self.typing_is_watched.swap(true, Ordering::AcqRel) {
+            tokio::spawn(watch_typing(Arc::downgrade(self)));
+        }
+        given_up
+    }
+
+    /// The connection leaves the room. Gives whether it was typing there.
+    pub(super) fn note_left(&self, room: &str) -> bool {
+        self.typing.lock().end(room)
+    }
+
+    /// Whether the client types in the room.
+    pub(super) fn types_in(&self, room: &str) -> bool {
+        self.typing.lock().is_in(room)
+    }
+
+    /// Every room in which the client was typing, now that it has gone.
+    pub(super) fn all_typing(&self) -> Vec<String> {
+        self.typing.lock().take()
+    }
+
+    /// Has the typing end that was not renewed in time. Gives when to look again; `None` when there is nothing to look
+    /// at.
+    fn end_stale_typing(self: &Arc<Self>) -> Option<tokio::time::Instant> {
+        let mut queue = self.queue.lock();
+        // The farewell ends the rest.
+        if queue.closed {
+            return None;
+        }
+        let mut typing = self.typing.lock();
+        let ended = typing.take_ended(tokio::time::Instant::now());
+        queue.work.extend(ended.into_iter().map(Work::TypingEnded));
+        self.run_if_idle(&mut queue);
+        let next = typing.next_end();
+        if next.is_none() {
+            self.typing_is_watched.store(false, Ordering::Release);
+        }
+        next
     }
 
     /// Numbers this connection's events, for the log.
@@ -379,6 +440,16 @@ impl Drop for Session {
     }
 }
 
+/// Lets a session know when typing has not been renewed, as long as it types anywhere.
+async fn watch_typing(session: Weak<Session>) {
+    loop {
+        let Some(next) = session.upgrade().and_then(|session| session.end_stale_typing()) else {
+            return;
+        };
+        tokio::time::sleep_until(next).await;
+    }
+}
+
 /// The bytes of the event that is being handled, among those of its tenant.
 struct Counted<'a>(&'a Tenant, usize);
 
@@ -386,7 +457,7 @@ impl<'a> Counted<'a> {
     fn of(tenant: &'a Tenant, work: &Work) -> Self {
         let bytes = match work {
             Work::Event(packet) => packet.len(),
-            Work::Connected | Work::Disconnected => 0,
+            Work::Connected | Work::TypingEnded(_) | Work::Disconnected => 0,
         };
         Self(tenant, bytes)
     }
@@ -408,43 +479,5 @@ impl Drop for Resume {
             queue.running = false;
             self.0.run_if_idle(&mut queue);
         }
-    }
-}
-
-#[async_trait::async_trait]
-impl Surroundings for Session {
-    fn joined(&self, room: &str) -> bool {
-        self.connection.is_in(room)
-    }
-
-    fn room_count(&self) -> usize {
-        self.connection.room_count()
-    }
-
-    fn may_send(&self) -> bool {
-        self.tenant.settings().http.take(1).is_ok()
-    }
-
-    fn lookups(&self) -> LookupShare {
-        self.tenant.lookups.clone()
-    }
-
-    async fn settled(&self) {
-        self.connection.settled().await;
-    }
-
-    async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        self.connection.settled().await;
-        self.tenant.hall.members(room.clone(), limit).await.unwrap_or_default()
-    }
-
-    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        self.connection.settled().await;
-        let asker = self.connection.identity.load().user().clone();
-        self.tenant
-            .hall
-            .presence(asker, users.to_vec())
-            .await
-            .unwrap_or_default()
     }
 }

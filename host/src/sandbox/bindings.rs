@@ -10,6 +10,7 @@ wasmtime::component::bindgen!({
         "parlance:chat/kv.get": async | trappable,
         "parlance:chat/kv.increment": async | trappable,
         "parlance:chat/rooms.members": async | trappable,
+        "parlance:chat/rooms.member-count": async | trappable,
         "parlance:chat/presence.get": async | trappable,
         default: trappable,
     },

@@ -154,6 +154,11 @@ impl wit::rooms::Host for CallState {
         self.give(members.as_deref().map_or(0, lengths))?;
         Ok(members.map_err(Into::into))
     }
+
+    async fn member_count(&mut self, room: String) -> Answer<u32> {
+        let count = self.enter_to_wait(room.len())?.member_count(&room).await;
+        Ok(count.map_err(Into::into))
+    }
 }
 
 impl wit::presence::Host for CallState {

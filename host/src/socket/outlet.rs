@@ -179,6 +179,16 @@ impl Outlet for SocketOutlet {
         self.0.gone.store(true, Ordering::Release);
     }
 
+    fn unread(&self) -> usize {
+        if self.0.gone.load(Ordering::Acquire) {
+            return 0;
+        }
+        match &*self.0.state.lock() {
+            State::Spilling(spill) => spill.bytes,
+            State::Flowing | State::Closed => 0,
+        }
+    }
+
     fn is_flushed(&self) -> bool {
         self.0.gone.load(Ordering::Acquire) || !matches!(*self.0.state.lock(), State::Spilling(_))
     }

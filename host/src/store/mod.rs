@@ -17,6 +17,9 @@ mod allowance;
 #[cfg(test)]
 mod conformance;
 mod counter;
+mod outage;
+
+pub use outage::Outage;
 
 /// What one event wants written: all of it or none (promise 1).
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::capability::{Effect, LookupShare};
 use crate::cluster::{Delivery, Hall};
@@ -34,6 +34,10 @@ pub use settings::{ClientLimits, Settings, TenantQuota};
 /// After how long somebody who met a full tenant may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
 
+/// Pages of messages for one tenant's clients at once, from reading them until they may be sent; so many of them are in
+/// memory, and so long do the tenant's other packets wait for them.
+const PAGES_AT_ONCE: usize = 4;
+
 /// A tenant on this node. Its connections share it.
 pub struct Tenant {
     id: TenantId,
@@ -47,6 +51,8 @@ pub struct Tenant {
     pub store: Arc<dyn Store>,
     /// What its requests may look up. Other settings do not renew it.
     pub lookups: LookupShare,
+    /// Pages of messages that are read or wait until they may be sent.
+    pages: Semaphore,
     settings: ArcSwap<Settings>,
     routes: ArcSwap<Routes>,
     suspended: AtomicBool,
@@ -85,6 +91,7 @@ impl Tenant {
     pub fn new(settings: Settings, hall: Hall, metrics: TenantMetrics, routes: Routes, runs: Runs) -> Self {
         metrics.limits(settings.quota.shown());
         hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
+        hall.set_presence_grace(settings.client_limits.presence_grace);
         Self {
             id: settings.authenticator.tenant().clone(),
             hall,
@@ -96,6 +103,7 @@ impl Tenant {
             ),
             store: Arc::new(Reads::of(runs.store)),
             lookups: LookupShare::default(),
+            pages: Semaphore::new(PAGES_AT_ONCE),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
             suspended: AtomicBool::new(false),
@@ -122,6 +130,7 @@ impl Tenant {
     pub fn set_settings(&self, settings: Settings) {
         self.metrics.limits(settings.quota.shown());
         self.hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
+        self.hall.set_presence_grace(settings.client_limits.presence_grace);
         self.settings.store(Arc::new(settings));
     }
 
@@ -232,6 +241,12 @@ impl Tenant {
     /// Waits until the tenant may have so many bytes more on the way to clients.
     pub async fn room_for_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.settings.load_full().in_flight(bytes).await
+    }
+
+    /// Waits until a client may get a page of messages, and takes its place among those that do until the page is sent.
+    pub async fn page_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.pages.acquire().await.ok()
     }
 
     /// Charges the tenant for processor time.

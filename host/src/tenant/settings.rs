@@ -35,6 +35,10 @@ pub struct ClientLimits {
     pub history_page_max: u32,
     /// User ids in one `get-presence`.
     pub presence_users: usize,
+    /// How long typing counts without being renewed.
+    pub typing_timeout: Duration,
+    /// How long a user whose last connection went is still shown as before.
+    pub presence_grace: Duration,
     /// Waiting events of one connection.
     pub queue_events: usize,
     /// Bytes of the waiting events of one connection.

@@ -10,7 +10,7 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, LookupShare, PresenceState, Surroundings,
 };
-use parlance::cluster::{Connection, Delivery, Hall, Reply, Responder, join_reply};
+use parlance::cluster::{Connection, Delivery, Hall, Moment, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
@@ -173,6 +173,7 @@ impl World {
                 ack: Some(ACKNOWLEDGEMENT),
                 event: "".into(),
             },
+            moment: Moment::Open,
             held_room: None,
             floors: Vec::new(),
             done: Some(done),
@@ -337,6 +338,11 @@ impl Surroundings for Standing {
 
     async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
         self.hall.members(room.clone(), limit).await.unwrap_or_default()
+    }
+
+    async fn member_count(&self, room: &RoomId, user: &UserId) -> usize {
+        let count = self.hall.member_count(room.clone(), user.clone());
+        count.await.unwrap_or_default()
     }
 
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {

@@ -104,16 +104,16 @@ impl Channels {
 /// A place as a room of the wire.
 pub(super) fn room_name(place: &Place) -> String {
     match place {
-        Place::Room(room) => room.to_string(),
+        Place::Room(room) | Place::Named(room) => room.to_string(),
         Place::User(user) => format!("{USER_ROOM}{user}"),
     }
 }
 
-/// A room of the wire as a place.
+/// A room of the wire as a place, as Node servers mean it.
 pub(super) fn place(room: &str) -> Place {
     match room.strip_prefix(USER_ROOM).map(UserId::new) {
         Some(Ok(user)) => Place::User(user),
-        _ => Place::Room(room.into()),
+        _ => Place::Named(room.into()),
     }
 }
 
@@ -174,6 +174,6 @@ mod tests {
         let user = Place::User(UserId::new("ann").unwrap());
         assert_eq!(room_name(&user), "\u{0}user:ann");
         assert_eq!(place("\u{0}user:ann"), user);
-        assert_eq!(place("user:ann"), Place::Room("user:ann".into()));
+        assert_eq!(place("user:ann"), Place::Named("user:ann".into()));
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Broadcast;
 use super::channels::{self, place, room_name};
 use super::codec::{self, CodecError, Input};
+use super::{Broadcast, Place, Target};
 use crate::capability::Packet;
 use crate::id::{RoomId, TenantId};
 
@@ -88,7 +88,8 @@ fn write_packet(out: &mut Vec<u8>, tenant: &TenantId, packet: &Packet, max: usiz
 }
 
 fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast) {
-    map(out, if broadcast.message.is_some() { 4 } else { 3 });
+    let own = is_own(broadcast);
+    map(out, if own { 4 } else { 3 });
     codec::write_name(out, "rooms");
     names(out, rooms.iter().map(String::as_str));
     codec::write_name(out, "except");
@@ -96,14 +97,31 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast) {
     names(out, except.iter().map(String::as_str));
     codec::write_name(out, "flags");
     map(out, 0);
-    if let Some((room, seq)) = &broadcast.message {
-        codec::write_name(out, "parlance");
-        map(out, 2);
-        codec::write_name(out, "room");
-        codec::write_name(out, room.as_str());
-        codec::write_name(out, "seq");
-        number(out, *seq);
+    if !own {
+        return;
     }
+    codec::write_name(out, "parlance");
+    let message = broadcast.message.as_ref().map(|place| ("seq", place));
+    match message.or(broadcast.after.as_ref().map(|place| ("after", place))) {
+        Some((key, (room, seq))) => {
+            map(out, 2);
+            codec::write_name(out, "room");
+            codec::write_name(out, room.as_str());
+            codec::write_name(out, key);
+            number(out, *seq);
+        }
+        None => map(out, 0),
+    }
+}
+
+/// Whether rooms are rooms and no connections' ids, which nodes of Parlance tell each other with the key `parlance`.
+fn is_own(broadcast: &Broadcast) -> bool {
+    let to = match &broadcast.to {
+        Target::Places(places) => places.as_slice(),
+        Target::Everybody => &[],
+    };
+    let mut places = to.iter().chain(&broadcast.except);
+    !places.any(|place| matches!(place, Place::Named(_)))
 }
 
 fn names<'n>(out: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'n str>) {
@@ -239,16 +257,35 @@ struct Options {
     rooms: Vec<String>,
     except: Vec<String>,
     timeout: Option<Duration>,
+    /// What a node of Parlance says besides.
+    own: Option<Own>,
+}
+
+/// See [`is_own`].
+#[derive(Default)]
+struct Own {
     message: Option<(RoomId, u64)>,
+    after: Option<(RoomId, u64)>,
 }
 
 impl Options {
     fn broadcast(self, packet: Packet) -> Broadcast {
+        let is_own = self.own.is_some();
+        let only_room = |place| match place {
+            Place::Named(room) if is_own => Place::Room(room),
+            place => place,
+        };
+        let to = match channels::target(&self.rooms) {
+            Target::Places(places) => Target::Places(places.into_iter().map(only_room).collect()),
+            Target::Everybody => Target::Everybody,
+        };
+        let Own { message, after } = self.own.unwrap_or_default();
         Broadcast {
             packet,
-            to: channels::target(&self.rooms),
-            except: self.except.iter().map(|room| place(room)).collect(),
-            message: self.message,
+            to,
+            except: self.except.iter().map(|room| only_room(place(room))).collect(),
+            message,
+            after,
         }
     }
 }
@@ -264,7 +301,7 @@ fn read_options(input: &mut Input) -> Result<Options, CodecError> {
             }
             "except" => options.except = read_names(input)?,
             "flags" => options.timeout = read_timeout(input)?,
-            "parlance" => options.message = read_message_place(input)?,
+            "parlance" => options.own = Some(read_own(input)?),
             _ => input.skip()?,
         }
     }
@@ -297,16 +334,20 @@ fn read_timeout(input: &mut Input) -> Result<Option<Duration>, CodecError> {
     Ok(None)
 }
 
-fn read_message_place(input: &mut Input) -> Result<Option<(RoomId, u64)>, CodecError> {
-    let (mut room, mut seq) = (None, None);
+fn read_own(input: &mut Input) -> Result<Own, CodecError> {
+    let (mut room, mut seq, mut after): (Option<RoomId>, _, _) = (None, None, None);
     for _ in 0..keys(input)? {
         match input.name()?.as_str() {
             "room" => room = RoomId::new(&input.name()?).ok(),
             "seq" => seq = Some(input.unsigned()?),
+            "after" => after = Some(input.unsigned()?),
             _ => input.skip()?,
         }
     }
-    Ok(room.zip(seq))
+    Ok(Own {
+        message: room.clone().zip(seq),
+        after: room.zip(after),
+    })
 }
 
 #[cfg(test)]

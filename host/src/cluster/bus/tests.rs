@@ -55,6 +55,7 @@ fn event(text: &str, to: Target) -> Broadcast {
         to,
         except: Vec::new(),
         message: None,
+        after: None,
     }
 }
 

@@ -39,15 +39,17 @@ pub(super) enum Learned {
 
 impl State {
     /// When there is something to be looked at next.
-    pub(super) fn next_look(&self) -> Option<Instant> {
+    pub(super) fn next_look(&mut self) -> Option<Instant> {
+        let grace = self.grace.next_end();
         let others = self.others.as_ref()?;
         let watched = others.watched.first_key_value().map(|((at, _), _)| *at);
         let sweep = (!others.sweeping).then_some(others.sweep_at);
-        [watched, sweep, others.tell_at].into_iter().flatten().min()
+        [watched, sweep, others.tell_at, grace].into_iter().flatten().min()
     }
 
     /// Looks at whatever it is time for.
     pub(super) fn look(&mut self, now: Instant) {
+        self.end_grace(now);
         loop {
             let Some(others) = &mut self.others else { return };
             let Some(entry) = others.watched.first_entry().filter(|entry| entry.key().0 <= now) else {

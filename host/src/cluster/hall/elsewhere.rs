@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::Status;
 use crate::cluster::bus::NodeId;
+use crate::cluster::population::Population;
 use crate::id::{RoomId, UserId};
 
 /// Rooms of a user that a node tells the others of. Of further ones they do not know that the user is in there.
@@ -96,56 +97,53 @@ impl Entry {
 pub(super) struct Elsewhere {
     users: HashMap<UserId, Vec<(NodeId, Entry)>>,
     nodes: HashMap<NodeId, HashSet<UserId>>,
-    /// In which rooms who is, and on how many nodes.
-    rooms: HashMap<RoomId, HashMap<UserId, u32>>,
 }
 
 impl Elsewhere {
-    /// What the node says of the user from now on.
-    pub(super) fn put(&mut self, node: &NodeId, user: &UserId, entry: Option<Entry>) {
-        self.forget(node, user);
-        let Some(entry) = entry else { return };
-        for room in &entry.rooms {
-            *self
-                .rooms
-                .entry(room.clone())
-                .or_default()
-                .entry(user.clone())
-                .or_default() += 1;
+    /// What the node says of the user from now on. Gives what it said before.
+    pub(super) fn put(
+        &mut self,
+        node: &NodeId,
+        user: &UserId,
+        entry: Option<Entry>,
+        population: &mut Population,
+    ) -> Option<Entry> {
+        // Before what it said is forgotten, so that nobody leaves and comes who only stays.
+        for room in entry.iter().flat_map(|entry| &entry.rooms) {
+            population.enter(room, user);
         }
-        self.nodes.entry(node.clone()).or_default().insert(user.clone());
-        self.users.entry(user.clone()).or_default().push((node.clone(), entry));
+        let before = self.forget(node, user);
+        for room in before.iter().flat_map(|before| &before.rooms) {
+            population.leave(room, user);
+        }
+        if let Some(entry) = entry {
+            self.nodes.entry(node.clone()).or_default().insert(user.clone());
+            self.users.entry(user.clone()).or_default().push((node.clone(), entry));
+        }
+        before
     }
 
-    fn forget(&mut self, node: &NodeId, user: &UserId) {
-        let Some(entries) = self.users.get_mut(user) else {
-            return;
-        };
-        let Some(at) = entries.iter().position(|(own, _)| own == node) else {
-            return;
-        };
+    fn forget(&mut self, node: &NodeId, user: &UserId) -> Option<Entry> {
+        let entries = self.users.get_mut(user)?;
+        let at = entries.iter().position(|(own, _)| own == node)?;
         let (_, entry) = entries.swap_remove(at);
         if entries.is_empty() {
             self.users.remove(user);
-        }
-        for room in &entry.rooms {
-            let Some(users) = self.rooms.get_mut(room) else {
-                continue;
-            };
-            if let Some(nodes) = users.get_mut(user) {
-                *nodes = nodes.saturating_sub(1);
-                if *nodes == 0 {
-                    users.remove(user);
-                }
-            }
-            if users.is_empty() {
-                self.rooms.remove(room);
-            }
         }
         if let Some(users) = self.nodes.get_mut(node) {
             users.remove(user);
             if users.is_empty() {
                 self.nodes.remove(node);
+            }
+        }
+        Some(entry)
+    }
+
+    /// The user has had this status for longer than some node says.
+    pub(super) fn adopt_since(&mut self, user: &UserId, status: Status, since: u64) {
+        for (_, entry) in self.users.get_mut(user).into_iter().flatten() {
+            if entry.status == status {
+                entry.since = entry.since.min(since);
             }
         }
     }
@@ -163,14 +161,5 @@ impl Elsewhere {
     /// The rooms that a user is in on other nodes; one may come more than once.
     pub(super) fn rooms_of(&self, user: &UserId) -> impl Iterator<Item = &RoomId> {
         self.entries(user).flat_map(|entry| &entry.rooms)
-    }
-
-    pub(super) fn is_in(&self, room: &RoomId, user: &UserId) -> bool {
-        self.rooms.get(room).is_some_and(|users| users.contains_key(user))
-    }
-
-    /// Who is in a room on other nodes, each once.
-    pub(super) fn in_room(&self, room: &RoomId) -> impl Iterator<Item = &UserId> {
-        self.rooms.get(room).into_iter().flat_map(HashMap::keys)
     }
 }

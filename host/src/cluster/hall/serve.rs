@@ -1,5 +1,6 @@
 //! What other nodes say, and ask.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::elsewhere::Entry;
+use super::grace::Cause;
 use super::state::State;
 use crate::capability::Packet;
 use crate::cluster::bus::{Broadcast, Inbound, NodeId, Place, RemoteSocket, Selection, Target};
@@ -80,9 +82,13 @@ impl State {
             }
             return;
         }
+        // What is about a message comes after it, and the message comes from the store if it does not come otherwise.
+        if let Some((room, seq)) = &broadcast.after {
+            self.hint(room, *seq);
+        }
         // What a room gets keeps its place among the room's messages. Whoever is excepted is hardly ever here.
         if let Target::Places(places) = &broadcast.to
-            && let [Place::Room(name)] = places.as_slice()
+            && let Some(name) = self.one_room(places)
             && let Ok(room) = RoomId::new(name)
             && self.rooms.order(&room).is_some()
             && self.places(&broadcast.except).is_empty()
@@ -120,6 +126,15 @@ impl State {
         }
     }
 
+    /// The name of the room, when nothing else is meant.
+    fn one_room<'p>(&self, places: &'p [Place]) -> Option<&'p str> {
+        match places {
+            [Place::Room(name)] => Some(name),
+            [Place::Named(name)] if self.users.with_id(name).is_none() => Some(name),
+            _ => None,
+        }
+    }
+
     /// The connections here that are in any of the places, each once.
     fn places(&self, places: &[Place]) -> Vec<Arc<Connection>> {
         let mut seen: HashSet<*const Connection> = HashSet::new();
@@ -132,11 +147,13 @@ impl State {
         for place in places {
             match place {
                 Place::User(user) => self.users.connections(user).for_each(&mut add),
-                Place::Room(name) => {
+                Place::Room(name) | Place::Named(name) => {
                     if let Ok(room) = RoomId::new(name) {
                         self.rooms.connections(&room).for_each(&mut add);
                     }
-                    self.users.with_id(name).into_iter().for_each(&mut add);
+                    if matches!(place, Place::Named(_)) {
+                        self.users.with_id(name).into_iter().for_each(&mut add);
+                    }
                 }
             }
         }
@@ -182,18 +199,23 @@ impl State {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         for connection in self.select(clients) {
             for room in &rooms {
-                self.rooms.leave(room, &connection);
+                self.leave(room, &connection);
             }
-            self.touch(connection.identity.load().user());
         }
     }
 
     fn entry(&mut self, node: &NodeId, user: &UserId, entry: Option<Entry>) {
         let before = self.sight(user);
-        if let Some(others) = &mut self.others {
-            others.users.put(node, user, entry);
-        }
-        self.compare(user, before, now_ms());
+        let connections = entry.as_ref().map_or(0, |entry| entry.connections);
+        let Some(others) = &mut self.others else { return };
+        let was = others.users.put(node, user, entry, &mut self.population);
+        let was = was.map_or(0, |was| was.connections);
+        let cause = match connections.cmp(&was) {
+            Ordering::Less => Cause::Went,
+            Ordering::Equal => Cause::Chose,
+            Ordering::Greater => Cause::Came,
+        };
+        self.changed(user, before, cause, now_ms());
     }
 
     /// All that a node says, in place of what it has said.

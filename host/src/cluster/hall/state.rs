@@ -1,18 +1,22 @@
 //! What the hall does with what it is given.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
 use super::fleet::Others;
-use super::{Delivery, Mail, Used};
+use super::grace::Grace;
+use super::{Delivery, Mail, Moment};
 use crate::capability::{Audience, Effect};
 use crate::cluster::bus::{Broadcast, Place, Target};
 use crate::cluster::connection::{Connection, Outgoing};
-use crate::cluster::presence::{Changed, Users};
+use crate::cluster::departed::DepartedUsers;
+use crate::cluster::outbound::Outbound;
+use crate::cluster::population::Population;
+use crate::cluster::presence::Users;
 use crate::cluster::rooms::{Gap, Rooms};
 use crate::cluster::wire::{self, Receipt, Reply};
 use crate::id::{RoomId, UserId};
@@ -20,9 +24,6 @@ use crate::metrics::Metrics;
 use crate::store::Written;
 use crate::turns::{Company, Slice};
 
-/// How much may go out at once, as the time in which that much may go out: what others wait for when it comes at the
-/// wrong moment.
-const AT_ONCE: Duration = Duration::from_millis(10);
 /// Bytes that are sent before others have a turn.
 const PART: usize = 256 * 1024;
 
@@ -30,38 +31,66 @@ const PART: usize = 256 * 1024;
 pub(super) struct State {
     pub(super) rooms: Rooms,
     pub(super) users: Users,
+    /// Users in rooms, those of other nodes too.
+    pub(super) population: Population,
+    pub(super) grace: Grace,
+    pub(super) departed: DepartedUsers,
     pub(super) metrics: Arc<Metrics>,
     /// Where there may be other nodes.
     pub(super) others: Option<Others>,
-    /// What it has used.
-    pub(super) used: Arc<Used>,
+    outbound: Arc<Outbound>,
+    /// `limits.presence_grace` as it is now, in milliseconds.
+    presence_grace: Arc<AtomicU64>,
     /// Until when it works before others have a turn.
     pub(super) slice: Slice,
-    /// When what was sent would have gone out at the rate that is allowed.
-    pub(super) sends_at: Instant,
 }
 
 impl State {
-    pub(super) fn alone(metrics: Arc<Metrics>, used: Arc<Used>, company: Arc<Company>) -> Self {
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        outbound: Arc<Outbound>,
+        presence_grace: Arc<AtomicU64>,
+        company: Arc<Company>,
+        others: Option<Others>,
+    ) -> Self {
         Self {
             rooms: Rooms::default(),
             users: Users::default(),
+            population: Population::default(),
+            grace: Grace::default(),
+            departed: DepartedUsers::default(),
             metrics,
-            others: None,
-            used,
+            others,
+            outbound,
+            presence_grace,
             slice: Slice::among(company),
-            sends_at: Instant::now(),
         }
     }
 
+    /// The life of the hall of a node that is alone.
     pub(super) async fn run(mut self, mut mail: mpsc::UnboundedReceiver<Mail>) {
-        while let Some(mail) = mail.recv().await {
-            self.take(mail).await;
+        loop {
+            let mail = match self.grace.next_end() {
+                None => mail.recv().await,
+                Some(end) => tokio::select! {
+                    mail = mail.recv() => mail,
+                    () = sleep_until(end) => {
+                        self.end_grace(Instant::now());
+                        self.pace().await;
+                        continue;
+                    }
+                },
+            };
+            match mail {
+                Some(mail) => self.take(mail).await,
+                None => return,
+            }
         }
     }
 
     /// Does what the mail says. Between its parts others have a turn when it is much.
     pub(super) async fn take(&mut self, mail: Mail) {
+        self.grace.length = Duration::from_millis(self.presence_grace.load(Ordering::Relaxed));
         match mail {
             Mail::Deliver(deliveries) => {
                 for delivery in deliveries {
@@ -95,11 +124,20 @@ impl State {
                 let _ = done.send(());
             }
             Mail::Members { room, limit, reply } => {
-                let _ = reply.send(self.members(&room, limit));
+                let _ = reply.send(self.population.users(&room, limit));
+            }
+            Mail::MemberCount { room, user, reply } => {
+                let comes = usize::from(!self.population.contains(&room, &user));
+                let _ = reply.send(self.population.count(&room) + comes);
             }
             Mail::Presence { asker, users, reply } => {
                 let rooms = self.rooms_of(&asker);
-                let _ = reply.send(users.iter().map(|user| self.presence_of(user, &rooms)).collect());
+                let mut states = Vec::with_capacity(users.len());
+                for user in &users {
+                    states.push(self.presence_of(user, &asker, &rooms));
+                    self.slice.share().await;
+                }
+                let _ = reply.send(states);
             }
         }
         self.metrics
@@ -112,16 +150,9 @@ impl State {
     /// whoever caused it. Lets others have a turn in any case.
     pub(super) async fn pace(&mut self) {
         let bytes = self.rooms.take_sent();
-        if bytes > 0 {
-            self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
-            let rate = self.used.rate.load(Ordering::Relaxed).max(1);
-            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
-            let now = Instant::now();
-            let earliest = now.checked_sub(AT_ONCE).unwrap_or(now);
-            self.sends_at = self.sends_at.max(earliest) + takes;
-            if self.sends_at > now {
-                tokio::time::sleep_until(self.sends_at.into()).await;
-            }
+        let now = std::time::Instant::now();
+        if let Some(until) = self.outbound.spend(bytes, now) {
+            sleep_until(until.into()).await;
         }
         self.slice.share().await;
     }
@@ -144,6 +175,7 @@ impl State {
             written,
             reply,
             responder,
+            moment,
             held_room,
             floors,
             done,
@@ -157,19 +189,21 @@ impl State {
                 let mut first_post = None;
                 for effect in effects {
                     let written = if effect.is_durable() { written.next() } else { None };
-                    self.apply(&connection, effect, written, held_room.as_ref(), at_ms, &mut first_post)
+                    let held = held_room.as_ref();
+                    self.apply(&connection, effect, written, held, (moment, at_ms), &mut first_post)
                         .await;
                     self.pace().await;
                 }
                 for (room, last) in floors {
                     self.begin(&room, Some(last));
                 }
-                responder.succeed(&connection, &reply, first_post.as_ref());
+                let answer = responder.succeed(&connection, &reply, first_post.as_ref());
+                self.rooms.count_bytes(answer);
                 Ok(())
             }
             Err(error) => {
                 if !matches!(reply, Reply::Silent) {
-                    responder.fail(&connection, &error);
+                    self.rooms.count_bytes(responder.fail(&connection, &error));
                 }
                 Err(error)
             }
@@ -187,7 +221,7 @@ impl State {
         effect: Effect,
         written: Option<Written>,
         held_room: Option<&RoomId>,
-        at_ms: u64,
+        (moment, at_ms): (Moment, u64),
         first_post: &mut Option<Receipt>,
     ) {
         match (effect, written) {
@@ -211,16 +245,18 @@ impl State {
                     self.post(&draft.room, seq, &wire::new_message(&draft, seq)).await;
                 }
             }
-            (Effect::MarkRead { id, room }, Some(Written::Read { at, first: true })) => {
+            (Effect::MarkRead { id, room, seq }, Some(Written::Read { at, first: true })) => {
                 let identity = connection.identity.load();
                 let outgoing = wire::message_read(id, &room, identity.user(), at);
-                self.tell(&room, None, &outgoing).await;
+                // The reader may have it from the store, and the members not yet.
+                self.hint(&room, seq);
+                self.tell(&room, None, Some(seq), &outgoing).await;
             }
             (Effect::Emit { to, packet }, _) => {
                 let outgoing = Outgoing::Event(packet);
                 match to {
-                    Audience::Room(room) => self.tell(&room, None, &outgoing).await,
-                    Audience::OthersInRoom(room) => self.tell(&room, Some(connection), &outgoing).await,
+                    Audience::Room(room) => self.tell(&room, None, None, &outgoing).await,
+                    Audience::OthersInRoom(room) => self.tell(&room, Some(connection), None, &outgoing).await,
                     Audience::User(user) => self.tell_user(user, &outgoing),
                     Audience::Sender => {
                         self.rooms.count_sent(&outgoing, 1);
@@ -229,16 +265,8 @@ impl State {
                 }
             }
             (Effect::Join(room), _) => self.join(&room, connection, held_room == Some(&room)),
-            (Effect::Leave(room), _) => {
-                self.rooms.leave(&room, connection);
-                self.touch(connection.identity.load().user());
-            }
-            (Effect::SetPresence(status), _) => {
-                let user = connection.identity.load().user().clone();
-                let before = self.sight(&user);
-                let changed = self.users.set(connection, status, at_ms);
-                self.changed(connection, changed, before, at_ms);
-            }
+            (Effect::Leave(room), _) => self.leave(&room, connection),
+            (Effect::SetPresence(status), _) => self.set_status(connection, status, moment, at_ms),
             // A receipt that was there already, and key-value writes: nobody is told.
             (
                 Effect::Post(_)
@@ -263,6 +291,7 @@ impl State {
                 to: Target::Places(vec![Place::Room(room.as_str().into())]),
                 except: Vec::new(),
                 message: Some((room.clone(), seq)),
+                after: None,
             });
         }
         if gap == Gap::Missing {
@@ -270,13 +299,15 @@ impl State {
         }
     }
 
-    /// Something for the members of a room, here and elsewhere. Whoever is excepted is here.
-    async fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+    /// Something for the members of a room, here and elsewhere, who get it after the message `after`. Whoever is excepted
+    /// is here.
+    async fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, after: Option<u64>, outgoing: &Outgoing) {
         let Some(others) = &self.others else {
             return self.send(room, None, except, outgoing).await;
         };
         self.rooms.follow(room, except, outgoing);
-        others.say_to(Place::Room(room.as_str().into()), outgoing);
+        let after = after.map(|seq| (room.clone(), seq));
+        others.say_to(Place::Room(room.as_str().into()), after, outgoing);
     }
 
     fn tell_user(&mut self, user: UserId, outgoing: &Outgoing) {
@@ -287,58 +318,7 @@ impl State {
         }
         self.rooms.count_sent(outgoing, sent);
         if let Some(others) = &self.others {
-            others.say_to(Place::User(user), outgoing);
+            others.say_to(Place::User(user), None, outgoing);
         }
-    }
-
-    pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) {
-        let Some(first) = self.rooms.join(room, connection, held) else {
-            return;
-        };
-        let identity = connection.identity.load();
-        let user = identity.user();
-        let first = first
-            && !self
-                .others
-                .as_ref()
-                .is_some_and(|others| others.users.is_in(room, user));
-        if first && let Some((status, since)) = self.visible(user) {
-            let outgoing = wire::presence(user, identity.name(), status, since);
-            self.rooms.follow(room, None, &outgoing);
-        }
-        self.touch(user);
-    }
-
-    fn arrive(&mut self, connection: &Arc<Connection>, now: u64) {
-        self.users.arrive(connection, now);
-        self.touch(connection.identity.load().user());
-    }
-
-    fn depart(&mut self, connection: &Arc<Connection>, now: u64) {
-        let user = connection.identity.load().user().clone();
-        let before = self.sight(&user);
-        let changed = self.users.depart(connection, now);
-        for room in connection.rooms() {
-            self.rooms.leave(&room, connection);
-        }
-        self.changed(connection, changed, before, now);
-    }
-
-    /// What a node that is alone says of a change.
-    pub(super) fn announce(&mut self, connection: &Arc<Connection>, changed: Option<Changed>) {
-        let Some(Changed { status, since, rooms }) = changed else {
-            return;
-        };
-        let identity = connection.identity.load();
-        let outgoing = wire::presence(identity.user(), identity.name(), status, since);
-        self.rooms.send_across(&rooms, &outgoing);
-    }
-
-    pub(super) fn rooms_of(&self, user: &UserId) -> HashSet<RoomId> {
-        let mut rooms = self.users.rooms_of(user);
-        if let Some(others) = &self.others {
-            rooms.extend(others.users.rooms_of(user).cloned());
-        }
-        rooms
     }
 }

@@ -23,7 +23,7 @@ fn the_room_learns_that_a_message_was_read() {
     host.advance(Duration::from_millis(7));
     let outcome = host.dispatch(Event::read(&id));
     outcome.assert_ok();
-    let [Effect::MarkRead { id: marked, room }] = outcome.effects.as_slice() else {
+    let [Effect::MarkRead { id: marked, room, .. }] = outcome.effects.as_slice() else {
         panic!("one receipt and nothing else: {:?}", outcome.effects);
     };
     assert_eq!((marked.to_string(), room.as_str()), (id.clone(), "general"));

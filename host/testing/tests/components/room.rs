@@ -21,7 +21,9 @@ fn anybody_may_join_and_learns_who_is_there() {
     members.sort_by_key(ToString::to_string);
     assert_eq!(
         reply,
-        json!({"ok": true, "lastSeq": 1, "messages": [], "complete": true, "data": {"members": ["alice", "bob"]}})
+        json!({"ok": true, "lastSeq": 1, "messages": [], "complete": true, "data": {
+            "members": ["alice", "bob"], "memberCount": 2, "membersComplete": true,
+        }})
     );
     assert_eq!(host.members("general"), ["alice", "bob"]);
     let received = host.received("bob");
@@ -89,7 +91,12 @@ fn a_joiner_of_a_large_room_is_told_of_a_hundred_users() {
         host = host.member(&format!("user-{n}"), "crowd");
     }
     let outcome = host.dispatch(Event::join("crowd"));
-    assert_eq!(outcome.reply["data"]["members"].as_array().unwrap().len(), 100);
+    let data = &outcome.reply["data"];
+    assert_eq!(data["members"].as_array().unwrap().len(), 100);
+    assert_eq!(
+        (&data["memberCount"], &data["membersComplete"]),
+        (&json!(121), &json!(false))
+    );
 }
 
 #[test]

@@ -124,6 +124,7 @@ fn what_only_nodes_of_parlance_know_comes_through() {
         to: Target::Places(vec![room("r"), Place::User(UserId::new("ann").unwrap())]),
         except: vec![Place::User(UserId::new("bob").unwrap())],
         message: Some((RoomId::new("r").unwrap(), 7)),
+        after: None,
     };
     let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
     assert!(read(written.clone(), "abcdef").unwrap().is_none(), "its own echo");

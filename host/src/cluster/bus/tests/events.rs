@@ -15,6 +15,7 @@ async fn an_event_reaches_the_other_node_and_not_its_sender() {
         to: Target::Places(vec![room("r"), Place::User(user("ann"))]),
         except: vec![room("x")],
         message: Some((RoomId::new("r").unwrap(), 42)),
+        after: None,
     };
     one.bus.broadcast(&one.tenant, sent.clone());
     let got = two.broadcast().await;

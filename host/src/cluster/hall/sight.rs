@@ -1,0 +1,271 @@
+//! Who sees what of whom: what members of rooms are told of users, and what is answered about them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Moment;
+use super::grace::{Cause, Sight, rank};
+use super::state::State;
+use crate::capability::{PresenceState, Status};
+use crate::cluster::connection::Connection;
+use crate::cluster::wire;
+use crate::id::{RoomId, UserId};
+
+impl State {
+    /// A user's status and since when, on all nodes together, when it is to be seen.
+    fn visible(&self, user: &UserId) -> Option<(Status, u64)> {
+        let here = self.users.visible(user);
+        let Some(others) = &self.others else { return here };
+        let elsewhere = others.users.entries(user).map(|entry| (entry.status, entry.since));
+        here.into_iter()
+            .chain(elsewhere)
+            .filter(|(status, _)| *status != Status::Offline)
+            .min_by_key(|(status, since)| (rank(*status), *since))
+    }
+
+    fn name(&self, user: &UserId) -> Option<Arc<str>> {
+        self.users.name(user).or_else(|| {
+            let others = self.others.as_ref()?;
+            others.users.entries(user).next().map(|entry| entry.name.clone())
+        })
+    }
+
+    pub(super) fn rooms_of(&self, user: &UserId) -> HashSet<RoomId> {
+        let mut rooms: HashSet<RoomId> = self.users.rooms_of(user).cloned().collect();
+        if let Some(others) = &self.others {
+            rooms.extend(others.users.rooms_of(user).cloned());
+        }
+        rooms
+    }
+
+    /// How the user's connections are now, whatever is shown of them.
+    pub(super) fn sight(&self, user: &UserId) -> Sight {
+        Sight {
+            status: self.visible(user),
+            name: self.name(user),
+            rooms: self.rooms_of(user),
+        }
+    }
+
+    /// Something of a user has changed: members of the rooms shared with the user are told, once. `before` is how the
+    /// user's connections were. Every node does so for its own members, so that nothing of it needs to be sent between
+    /// nodes.
+    pub(super) fn changed(&mut self, user: &UserId, before: Sight, cause: Cause, now_ms: u64) {
+        let lingers = self.grace.shown(user).cloned();
+        let before = lingers.unwrap_or(before);
+        let mut after = self.sight(user);
+        self.keep_since(user, &before, &mut after);
+        let shown = self.grace.next(user, &before, &after, cause);
+        self.tell_change(user, &before, &shown, now_ms);
+        if shown.looks_like(&after) {
+            self.grace.end(user);
+        } else {
+            self.grace.keep(user, shown, now_ms, Instant::now());
+        }
+    }
+
+    /// Users who have been waited for long enough are shown as they are.
+    pub(super) fn end_grace(&mut self, now: Instant) {
+        while let Some((user, lingering)) = self.grace.take_ended(now) {
+            let mut after = self.sight(&user);
+            self.keep_since(&user, &lingering.shown, &mut after);
+            self.tell_change(&user, &lingering.shown, &after, lingering.went);
+        }
+    }
+
+    /// A status that goes on has begun when it began, whichever of the user's connections is left.
+    fn keep_since(&mut self, user: &UserId, before: &Sight, after: &mut Sight) {
+        let (Some((was, since)), Some((is, later))) = (before.status, after.status) else {
+            return;
+        };
+        if was != is || later <= since {
+            return;
+        }
+        after.status = before.status;
+        if self.users.adopt_since(user, is, since) {
+            self.touch(user);
+        }
+        if let Some(others) = &mut self.others {
+            others.users.adopt_since(user, is, since);
+        }
+    }
+
+    /// Tells members here what they see differently. `now_ms` is when a user who is not to be seen any more went.
+    fn tell_change(&mut self, user: &UserId, before: &Sight, after: &Sight, now_ms: u64) {
+        let Some(name) = after.name.as_ref().or(before.name.as_ref()) else {
+            return;
+        };
+        let come: HashSet<RoomId> = after.rooms.difference(&before.rooms).cloned().collect();
+        if before.status() != after.status() {
+            let since = after.status.map_or(now_ms, |(_, since)| since);
+            let outgoing = wire::presence(user, name, after.status(), since);
+            let rooms = before.rooms.union(&after.rooms).cloned().collect();
+            self.rooms.send_across(&rooms, &HashSet::new(), &outgoing);
+        } else if let Some((status, since)) = after.status {
+            // Who shares another room with the user already knows.
+            let outgoing = wire::presence(user, name, status, since);
+            self.rooms.send_across(&come, &before.rooms, &outgoing);
+        }
+        // One who is not to be seen is in no room, as far as others can tell.
+        for room in after.seen_rooms().filter(|room| !before.is_seen_in(room)) {
+            self.rooms.tell(room, None, &wire::user_joined(room, user, name));
+        }
+        for room in before.seen_rooms().filter(|room| !after.is_seen_in(room)) {
+            self.rooms.tell(room, None, &wire::user_left(room, user, name));
+        }
+        match (before.status, after.status) {
+            (Some(_), None) => {
+                self.departed.remember(user, now_ms, name.clone(), before.rooms.iter());
+            }
+            (None, Some(_)) => self.departed.forget(user),
+            _ => {}
+        }
+    }
+
+    pub(super) fn arrive(&mut self, connection: &Arc<Connection>, now_ms: u64) {
+        let identity = connection.identity.load();
+        self.users.arrive(connection, now_ms);
+        self.departed.forget(identity.user());
+        self.touch(identity.user());
+    }
+
+    pub(super) fn depart(&mut self, connection: &Arc<Connection>, now_ms: u64) {
+        let user = connection.identity.load().user().clone();
+        let before = self.sight(&user);
+        for room in connection.rooms() {
+            self.rooms.leave(&room, connection);
+            if self.users.exit(&user, &room) {
+                self.population.leave(&room, &user);
+            }
+        }
+        self.users.depart(connection, now_ms);
+        self.changed(&user, before, Cause::Went, now_ms);
+        self.touch(&user);
+    }
+
+    /// A connection's status is set, at this moment of its life.
+    pub(super) fn set_status(&mut self, connection: &Arc<Connection>, status: Status, moment: Moment, now_ms: u64) {
+        let user = connection.identity.load().user().clone();
+        let before = self.sight(&user);
+        let shown = self.grace.shown(&user);
+        // One who was away and comes back by a new connection, as after a lost one, still is.
+        let status = match (moment, shown.map(Sight::status)) {
+            (Moment::Opening, Some(Status::Away)) if status == Status::Online && before.status.is_none() => {
+                Status::Away
+            }
+            _ => status,
+        };
+        let goes_on = shown.and_then(|shown| shown.status).filter(|(was, _)| *was == status);
+        let since = goes_on.map_or(now_ms, |(_, since)| since);
+        self.users.set(connection, status, since);
+        let cause = match moment {
+            Moment::Opening => Cause::Came,
+            Moment::Open => Cause::Chose,
+            Moment::Closing => Cause::Went,
+        };
+        self.changed(&user, before, cause, now_ms);
+        // Other nodes hear of one that goes when it has gone.
+        if moment != Moment::Closing {
+            self.touch(&user);
+        }
+    }
+
+    /// Puts the connection into the room; the members hear of a user's first one.
+    pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) {
+        let identity = connection.identity.load();
+        let user = identity.user();
+        let known = self.rooms_of(user);
+        if !self.rooms.join(room, connection, held) || !self.users.enter(user, room) {
+            return;
+        }
+        self.touch(user);
+        if !self.population.enter(room, user) {
+            return;
+        }
+        let shown = self.grace.shown(user);
+        if let Some(shown) = shown
+            && shown.rooms.contains(room)
+        {
+            // They were shown as being in it all the time.
+            if shown.looks_like(&self.sight(user)) {
+                self.grace.end(user);
+            }
+            return;
+        }
+        let status = shown.map_or_else(|| self.visible(user), |shown| shown.status);
+        let known = shown.map_or(known, |shown| shown.rooms.clone());
+        if let Some(shown) = shown {
+            let mut shown = shown.clone();
+            shown.rooms.insert(room.clone());
+            self.grace.keep(user, shown, 0, Instant::now());
+        }
+        if let Some((status, since)) = status {
+            let outgoing = wire::presence(user, identity.name(), status, since);
+            self.rooms
+                .send_across(&HashSet::from([room.clone()]), &known, &outgoing);
+            let outgoing = wire::user_joined(room, user, identity.name());
+            self.rooms.tell(room, Some(connection), &outgoing);
+        }
+    }
+
+    /// Takes the connection out of the room; the members hear of a user's last one.
+    pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
+        let identity = connection.identity.load();
+        let user = identity.user();
+        if !self.rooms.leave(room, connection) || !self.users.exit(user, room) {
+            return;
+        }
+        self.touch(user);
+        if self.population.leave(room, user) {
+            let shown = self.grace.shown(user).and_then(|shown| shown.status);
+            self.grace.leave(user, room);
+            if shown.or_else(|| self.visible(user)).is_some() {
+                let outgoing = wire::user_left(room, user, identity.name());
+                self.rooms.tell(room, None, &outgoing);
+            }
+        }
+    }
+
+    /// The state of a user as `asker`, who is in `rooms`, may see it.
+    pub(super) fn presence_of(&self, user: &UserId, asker: &UserId, rooms: &HashSet<RoomId>) -> PresenceState {
+        let own = user == asker;
+        let others = self.others.as_ref();
+        let here = self.users.summary(user);
+        let elsewhere = || others.into_iter().flat_map(|others| others.users.entries(user));
+        let connections = elsewhere()
+            .map(|entry| entry.connections)
+            .chain(here.as_ref().map(|here| here.connections))
+            .fold(0, u32::saturating_add);
+        let state = |username, status, since| PresenceState {
+            user: user.clone(),
+            username,
+            status,
+            connections,
+            since,
+        };
+        if let Some(shown) = self.grace.shown(user)
+            && let Some((status, since)) = shown.status
+            && (own || !shown.rooms.is_disjoint(rooms))
+        {
+            return state(shown.name.clone(), status, since);
+        }
+        let shares = || {
+            self.users.is_in_any(user, rooms)
+                || elsewhere().any(|entry| entry.rooms.iter().any(|room| rooms.contains(room)))
+        };
+        if connections > 0 && (own || shares()) {
+            let unseen = || here.as_ref().map(|here| (here.status, here.since));
+            let unseen = || unseen().or_else(|| elsewhere().next().map(|entry| (entry.status, entry.since)));
+            let (status, since) = self.visible(user).or_else(unseen).unwrap_or((Status::Offline, 0));
+            return state(self.name(user), status, since);
+        }
+        match self.departed.get(user).filter(|_| connections == 0) {
+            Some(gone) if gone.rooms.iter().any(|room| rooms.contains(room)) => {
+                state(Some(gone.name.clone()), Status::Offline, gone.since)
+            }
+            _ => PresenceState::unseen(user.clone()),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What a handler may know of its connection and of the tenant's others.
+
+use crate::capability::{LookupShare, PresenceState, Surroundings};
+use crate::id::{RoomId, UserId};
+
+use super::session::Session;
+
+#[async_trait::async_trait]
+impl Surroundings for Session {
+    fn joined(&self, room: &str) -> bool {
+        self.connection.is_in(room)
+    }
+
+    fn room_count(&self) -> usize {
+        self.connection.room_count()
+    }
+
+    fn may_send(&self) -> bool {
+        self.tenant.settings().http.take(1).is_ok()
+    }
+
+    fn lookups(&self) -> LookupShare {
+        self.tenant.lookups.clone()
+    }
+
+    async fn settled(&self) {
+        self.connection.settled().await;
+    }
+
+    async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
+        self.connection.settled().await;
+        self.tenant.hall.members(room.clone(), limit).await.unwrap_or_default()
+    }
+
+    async fn member_count(&self, room: &RoomId, user: &UserId) -> usize {
+        self.connection.settled().await;
+        let count = self.tenant.hall.member_count(room.clone(), user.clone());
+        count.await.unwrap_or_default()
+    }
+
+    async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
+        self.connection.settled().await;
+        let asker = self.connection.identity.load().user().clone();
+        self.tenant
+            .hall
+            .presence(asker, users.to_vec())
+            .await
+            .unwrap_or_default()
+    }
+}
