@@ -5,7 +5,7 @@ import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 
-const server = await startServer();
+const server = await startServer({ config: { limits: { presence_grace: '1s', typing_timeout: '1s' } } });
 
 const of = (client, user) => client.all('presence').filter((each) => each.userId === user).map((each) => each.status);
 
@@ -99,4 +99,136 @@ test('presence knows online and away, nothing else', async () => {
   for (const wrong of ['offline', 'busy', '', 7, null, {}]) {
     assertFailed(await ann.ask('set-presence', wrong), 'invalid');
   }
+});
+
+test('one sees one\'s own status before joining any room', async () => {
+  const ann = await connect(server, 'ann-6');
+  await ann.must('set-presence', 'away');
+  assert.equal(await status(ann, 'ann-6'), 'away');
+  const { states: [own] } = await ann.must('get-presence', ['ann-6']);
+  assert.deepEqual([own.username, own.connections], ["ann-6's name", 1]);
+  assertNow(own.since);
+});
+
+test('who has gone is offline since they went, for those who were in a room with them and for nobody else', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann-7');
+  const eve = await connect(server, 'eve-7');
+  await ann.join(room);
+  await eve.join(freshRoom());
+  const bob = await connect(server, 'bob-7');
+  await bob.join(room);
+  const went = Date.now();
+  bob.close();
+  const gone = await ann.next('presence', (each) => each.userId === 'bob-7' && each.status === 'offline');
+  const { states: [state] } = await ann.must('get-presence', ['bob-7']);
+  assert.deepEqual([state.status, state.connections, state.since], ['offline', 0, gone.since]);
+  assert.ok(Math.abs(state.since - went) < 900, `the grace does not count: ${state.since - went} ms after they went`);
+  assert.equal((await eve.must('get-presence', ['bob-7'])).states[0].since, 0, 'a stranger learns nothing');
+});
+
+/** Cuts the transport, as a network does, and waits until the client is back in the room. */
+async function reconnect(client, room) {
+  const times = client.connects;
+  client.socket.io.engine.close();
+  await client.connected(times + 1);
+  await client.join(room);
+}
+
+test('a quick reconnect shows nothing, keeps away and since when', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann-8');
+  const bob = await connect(server, 'bob-8');
+  for (const client of [ann, bob]) await client.join(room);
+  await bob.must('set-presence', 'away');
+  const away = await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'away');
+  const before = of(ann, 'bob-8');
+  for (let n = 0; n < 3; n += 1) await reconnect(bob, room);
+  await settled(room, ann, bob);
+  const { states: [state] } = await ann.must('get-presence', ['bob-8']);
+  assert.deepEqual([state.status, state.since, state.connections], ['away', away.since, 1]);
+  assert.deepEqual(of(ann, 'bob-8'), before);
+  assert.deepEqual(ann.all('user-left'), []);
+  assert.equal(ann.all('user-joined').filter((each) => each.userId === 'bob-8').length, 1);
+  // What the client says itself shows at once, and who does not come back is gone.
+  await bob.must('set-presence', 'online');
+  await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'online' && each.since > away.since);
+  bob.close();
+  await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'offline');
+  await ann.next('user-left', (each) => each.userId === 'bob-8' && each.roomId === room);
+});
+
+test('who comes back without joining a room again has left it', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const ann = await connect(server, 'ann-9');
+  const bob = await connect(server, 'bob-9');
+  for (const client of [ann, bob]) {
+    await client.join(room);
+    await client.join(other);
+  }
+  await reconnect(bob, room);
+  const left = await ann.next('user-left', (each) => each.userId === 'bob-9');
+  assert.deepEqual(left, { roomId: other, userId: 'bob-9', username: "bob-9's name" });
+  await settled(room, ann, bob);
+  assert.deepEqual(of(ann, 'bob-9'), ['online']);
+  assert.equal(ann.all('user-left').length, 1);
+});
+
+test('who joins several rooms is shown once to each member', async () => {
+  const rooms = [freshRoom(), freshRoom(), freshRoom()];
+  const ann = await connect(server, 'ann-10');
+  const eve = await connect(server, 'eve-10');
+  for (const room of rooms) await ann.join(room);
+  await eve.join(rooms[2]);
+  const bob = await connect(server, 'bob-10');
+  for (const room of rooms) await bob.join(room);
+  await settled(rooms[2], ann, bob);
+  await settled(rooms[2], eve, bob);
+  assert.deepEqual(of(ann, 'bob-10'), ['online']);
+  assert.deepEqual(of(eve, 'bob-10'), ['online'], 'one who shares only the last room hears of it too');
+  const joined = ann.all('user-joined').filter((each) => each.userId === 'bob-10').map((each) => each.roomId);
+  assert.deepEqual(joined, rooms, 'each room hears who comes');
+});
+
+/** What `client` saw of `user` typing in the room. */
+const typing = (client, room, user) =>
+  client.all('user-typing').filter((each) => each.roomId === room && each.userId === user).map((each) => each.typing);
+
+test('typing ends when the tab crashes, when the room is left, and when nobody renews it', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann-11');
+  await ann.join(room);
+  const bob = await connect(server, 'bob-11', { reconnection: false });
+  await bob.join(room);
+  await bob.must('typing', room, true);
+  bob.socket.io.engine.close();
+  await ann.until(() => typing(ann, room, 'bob-11').join() === 'true,false', 'an end after a crash');
+
+  const eve = await connect(server, 'eve-11');
+  await eve.join(room);
+  await eve.must('typing', room, true);
+  await eve.must('leave-room', room);
+  await settled(room, ann, ann);
+  assert.deepEqual(typing(ann, room, 'eve-11'), [true, false]);
+
+  await eve.join(room);
+  await eve.must('typing', room, true);
+  await ann.until(() => typing(ann, room, 'eve-11').join() === 'true,false,true,false', 'an end of what is not renewed');
+  assert.deepEqual(eve.all('error-event'), []);
+});
+
+test('typing that is renewed goes on, and ends once', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann-12');
+  const bob = await connect(server, 'bob-12');
+  for (const client of [ann, bob]) await client.join(room);
+  const begun = performance.now();
+  while (performance.now() - begun < 1500) {
+    await bob.must('typing', room, true);
+    assert.ok(!typing(ann, room, 'bob-12').includes(false), 'it is renewed in time');
+  }
+  await bob.must('typing', room, false);
+  await bob.must('leave-room', room);
+  await settled(room, ann, ann);
+  assert.equal(typing(ann, room, 'bob-12').filter((each) => !each).length, 1);
 });

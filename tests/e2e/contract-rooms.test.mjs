@@ -98,4 +98,23 @@ test('join-room says who is there', async () => {
   await ann.join(room);
   const { data } = await bob.join(room);
   assert.deepEqual([...data.members].sort(), ['ann', 'bob']);
+  assert.deepEqual([data.memberCount, data.membersComplete], [2, true]);
+});
+
+test('a room hears who comes and who leaves, once for each user', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  await ann.join(room);
+  const [phone, laptop] = [await connect(server, 'bob'), await connect(server, 'bob')];
+  await phone.join(room);
+  const joined = await ann.next('user-joined', (each) => each.roomId === room);
+  assert.deepEqual(joined, { roomId: room, userId: 'bob', username: "bob's name" });
+  await laptop.join(room);
+  await phone.must('leave-room', room);
+  await ann.post(room, 'a mark');
+  await ann.next('new-message', (message) => message.roomId === room);
+  assert.deepEqual(ann.all('user-left'), [], 'one of their devices is still there');
+  await laptop.must('leave-room', room);
+  assert.deepEqual(await ann.next('user-left'), joined);
+  assert.equal(ann.all('user-joined').filter((each) => each.userId === 'bob').length, 1);
 });

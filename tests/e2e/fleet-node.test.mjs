@@ -147,3 +147,22 @@ test('through the admin API a back end emits to the servers, and has their answe
   assert.deepEqual([answers.toSorted(), complete], [[null, 'reloaded'].toSorted(), true]);
   assert.deepEqual(seen, ['prices', 'prices']);
 });
+
+test("a room that is named like a connection's id reaches its members alone; what a Node server sends to the id reaches the connection", async () => {
+  const ann = await at(FIRST, 'ann', freshRoom());
+  const [{ id }] = (await peer.io.fetchSockets()).filter(({ data }) => data.userId === 'ann');
+  const [bob, eve] = [await at(SECOND, 'bob', id), await at(FIRST, 'eve', id)];
+  await bob.must('typing', id, true);
+  await eve.next('user-typing', (each) => each.userId === 'bob');
+  const { id: message } = await bob.post(id, 'not for ann');
+  await eve.next('new-message', (each) => each.id === message);
+  await eve.must('read-message', message);
+  await bob.next('message-read', (each) => each.messageId === message);
+  peer.io.to(id).emit('to-id');
+  for (const client of [ann, bob, eve]) await got(client, 'to-id');
+  peer.emitter.to(id).emit('of-emitter');
+  await got(ann, 'of-emitter');
+  assert.deepEqual(names(ann, 'user-typing', 'new-message', 'message-read', 'user-joined'), []);
+  await admin(SECOND).must('POST', '/tenants/default/clients/emit', { body: { event: 'of-back-end', arguments: [], to: { rooms: [id] } } });
+  for (const client of [ann, bob, eve]) await got(client, 'of-back-end');
+});

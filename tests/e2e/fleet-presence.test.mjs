@@ -81,3 +81,59 @@ test('a node that cannot reach Redis is taken for dead and is back with its user
   assert.deepEqual(saidOf(here, 'there'), ['online', 'offline', 'online']);
   assert.deepEqual([here.disconnects, there.disconnects], [[], []]);
 });
+
+test('a user who comes back on another node within the grace was never gone, and is still away', async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2 });
+  const room = freshRoom();
+  const watchers = [await connect(one, 'w1'), await connect(two, 'w2')];
+  for (const watcher of watchers) await watcher.join(room);
+  const before = await connect(one, 'mover', { reconnection: false });
+  await before.join(room);
+  await before.must('set-presence', 'away');
+  for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'mover').at(-1) === 'away', 'away');
+  const said = watchers.map((watcher) => saidOf(watcher, 'mover').join());
+  const [{ since }] = await statesOf(watchers[0], 'mover');
+
+  before.socket.io.engine.close();
+  for (const watcher of watchers) {
+    await eventually(async () => (await statesOf(watcher, 'mover'))[0].connections === 0, 'no connection');
+  }
+  const after = await connect(two, 'mover');
+  await after.join(room);
+  for (const watcher of watchers) {
+    await eventually(async () => (await statesOf(watcher, 'mover'))[0].connections === 1, 'one connection');
+  }
+  // Longer than the grace would have lasted, somebody else has gone.
+  const mark = await connect(one, 'mark');
+  await mark.join(room);
+  mark.close();
+  for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'mark').at(-1) === 'offline', 'a later departure');
+  assert.deepEqual(watchers.map((watcher) => saidOf(watcher, 'mover').join()), said);
+  for (const watcher of watchers) {
+    const [state] = await statesOf(watcher, 'mover');
+    assert.deepEqual([state.status, state.since], ['away', since]);
+    assert.ok(!watcher.all('user-left').some((each) => each.userId === 'mover'));
+  }
+});
+
+test("a user's status has begun when it began, whichever of their devices is left", async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2 });
+  const room = freshRoom();
+  const watchers = [await connect(one, 'w1'), await connect(two, 'w2')];
+  for (const watcher of watchers) await watcher.join(room);
+  const phone = await connect(one, 'both');
+  await phone.join(room);
+  for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'both').length === 1, 'online');
+  const [{ since }] = await statesOf(watchers[0], 'both');
+  const laptop = await connect(two, 'both');
+  await laptop.join(room);
+  for (const watcher of watchers) {
+    await eventually(async () => (await statesOf(watcher, 'both'))[0].connections === 2, 'two devices');
+  }
+  phone.close();
+  for (const watcher of watchers) {
+    await eventually(async () => (await statesOf(watcher, 'both'))[0].connections === 1, 'one device');
+    assert.equal((await statesOf(watcher, 'both'))[0].since, since);
+    assert.deepEqual(saidOf(watcher, 'both'), ['online']);
+  }
+});

@@ -128,3 +128,21 @@ test('the limits of a tenant count connections on all nodes', async () => {
     return client.refusals.some((error) => /no room for another connection/.test(error.message));
   }, 'the fourth to be refused', 20_000);
 });
+
+test('a receipt does not come before its message, however the reader has got it', async () => {
+  const { nodes: [here, there] } = await startFleet({ config: { redis: { heartbeat: '300ms', lease: '2s', poll: '4s', sweep: '60s' } } });
+  const room = freshRoom();
+  const [poster, member, reader] = [await connect(here, 'poster'), await connect(there, 'member'), await connect(there, 'reader')];
+  for (const client of [poster, member, reader]) await client.join(room);
+  await poster.post(room, 'first');
+  await member.next('new-message');
+  there.toRedis.cut();
+  const { id, seq } = await poster.post(room, 'second');
+  const page = await reader.must('history', { roomId: room });
+  assert.equal(page.messages.at(-1).id, id);
+  await reader.must('read-message', id);
+  await member.next('message-read', (each) => each.messageId === id);
+  const seen = member.received.filter(({ event }) => event === 'new-message' || event === 'message-read').map(({ args: [each] }) => each.seq ?? 'read');
+  assert.deepEqual(seen, [1, seq, 'read']);
+  there.toRedis.heal();
+});

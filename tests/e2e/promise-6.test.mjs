@@ -15,6 +15,10 @@ const server = await startServer({
         quota: { guest_cpu: '50ms', connections: ATTACKERS + 1, connections_per_user: 2, message_bytes: '1KiB', rooms: 3 },
         limits: { events_per_second: 20, event_burst: 40 },
       }),
+      reader: configurationOf('reader', {
+        quota: { outbound_bytes_per_second: '512KiB' },
+        limits: { events_per_second: 10_000, event_burst: 10_000 },
+      }),
       victim: configurationOf('victim'),
     },
   },
@@ -143,4 +147,47 @@ test('6. Contained: what is sent without waiting for answers costs no more proce
   // Two seconds' worth is saved up, one event may overdraw it, and a second gives one event more.
   assert.ok(ran >= 1 && ran <= 2 + 1 + 1 + Math.ceil(seconds), `${ran} ran in ${seconds} s`);
   for (const answer of limited) assertLimited(answer, 'rate-limited');
+});
+
+test('6. Contained: what the host answers itself, pages of history first of all, is charged and held to the quota', async () => {
+  const QUOTA = 512 * 1024;
+  const SECONDS = 4;
+  const room = freshRoom();
+  const clients = [];
+  for (let n = 0; n < 4; n += 1) clients.push(await connect(server, `r-${n}`, at('reader', `r-${n}`)));
+  const [first] = clients;
+  await first.join(room);
+  for (let n = 0; n < 10; n += 1) await first.post(room, 'x'.repeat(16_000));
+  for (const client of clients.slice(1)) await client.join(room);
+  const metric = async (name) => {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(text.match(new RegExp(`^${name}\\{tenant="reader"\\} (.*)$`, 'm'))?.[1] ?? 0);
+  };
+  const before = await metric('parlance_tenant_outbound_bytes_total');
+  const begun = performance.now();
+  let pages = 0;
+  let going = true;
+  const floods = clients.map(async (client) => {
+    while (going) {
+      const answers = await Promise.all(Array.from({ length: 4 }, () => client.ask('history', { roomId: room, limit: 200 })));
+      pages += answers.filter(({ ok }) => ok).length;
+    }
+  });
+  await eventually(() => performance.now() - begun > SECONDS * 1000, 'the flood to have lasted');
+  // Whoever asks for nothing is not held up by those who do.
+  const victim = await connect(server, 'beside', at('victim', 'beside'));
+  await victim.join(room);
+  await victim.post(room, 'beside a flood');
+  going = false;
+  await Promise.all(floods);
+  const took = (performance.now() - begun) / 1000;
+  const sent = pages * 160_000;
+  assert.ok(sent > QUOTA, `something was sent: ${pages} pages`);
+  assert.ok(sent < QUOTA * (took + 3), `${sent} bytes in ${took} s under a quota of ${QUOTA} a second`);
+  // What was used is charged with the tenant's next event.
+  await first.must('history', { roomId: room, limit: 1 });
+  await first.must('leave-room', room);
+  const charged = await metric('parlance_tenant_outbound_bytes_total') - before;
+  assert.ok(charged >= sent, `${charged} bytes are charged of ${sent}`);
+  for (const client of clients) client.close();
 });
