@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { assertGapless } from './lib/assert.mjs';
 import { Client, connect, freshRoom } from './lib/client.mjs';
-import { startFleet } from './lib/fleet.mjs';
+import { startFleet, UNLIMITED } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
 import { guest } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
@@ -145,4 +145,25 @@ test('a receipt does not come before its message, however the reader has got it'
   const seen = member.received.filter(({ event }) => event === 'new-message' || event === 'message-read').map(({ args: [each] }) => each.seq ?? 'read');
   assert.deepEqual(seen, [1, seq, 'read']);
   there.toRedis.heal();
+});
+
+test('a flood that is made on another node is paced here: what is asked here is answered meanwhile, and nothing is refused', async () => {
+  // In all, some fifteen seconds' worth of bytes for the receivers here.
+  const { nodes: [there, here] } = await startFleet({ config: { quota: { ...UNLIMITED.quota, outbound_bytes_per_second: '256KiB' } } });
+  const room = freshRoom();
+  const poster = await connect(there, 'poster');
+  await poster.join(room);
+  for (let n = 0; n < 8; n += 1) await (await connect(here, `receiver-${n}`)).join(room);
+  const asker = await connect(here, 'asker');
+  await asker.join(freshRoom());
+  let posted = 0;
+  for (let n = 0; n < 60; n += 1) {
+    poster.emit('send-message', { roomId: room, content: 'x'.repeat(8_000) }, ({ ok }) => (posted += ok ? 1 : 0));
+  }
+  await poster.until(() => posted === 60, 'the flood to be made', 30_000);
+  for (const begun = performance.now(); performance.now() - begun < 4_000;) {
+    const asked = performance.now();
+    await asker.must('get-presence', ['asker']);
+    assert.ok(performance.now() - asked < 2_500, `answered after ${performance.now() - asked} ms`);
+  }
 });

@@ -55,6 +55,10 @@ test('while the database is stopped events are refused as retryable, and repeate
     assert.equal(answer.error.retryable, true);
     assert.doesNotMatch(JSON.stringify(answer), /postgres|SQL|127\.0\.0\.1/i);
   }
+  const reads = await Promise.all(Array.from({ length: 40 }, () => ann.ask('history', { roomId: room })));
+  assert.deepEqual(reads.map(({ error }) => error?.code), Array(40).fill('unavailable'));
+  const said = server.log.match(/messages cannot be read/g)?.length;
+  assert.ok(said >= 1 && said <= 3, `an outage is said once in a while, not ${said} times for 40 reads`);
   await eventually(async () => (await readiness()).status === 503, '/readyz to say so');
   assert.equal((await readiness()).store, 'unavailable');
   assert.equal((await fetch(`${server.url}/healthz`)).status, 200, 'restarting this server would not help');

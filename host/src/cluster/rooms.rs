@@ -390,4 +390,42 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn connections_come_and_go_in_any_order_and_each_gets_what_is_sent_while_it_is_in() {
+        let room = RoomId::new("room").unwrap();
+        for seed in 0..200_u64 {
+            let mut random = random(seed);
+            let mut rooms = Rooms::default();
+            let clients: Vec<_> = (0..12)
+                .map(|n| {
+                    let identity = Arc::new(Identity::for_tests("t", "alice").unwrap());
+                    let inbox = Inbox::default();
+                    let connection = Connection::new(ConnectionId::from_bits(n), identity, Box::new(inbox.clone()));
+                    (Arc::new(connection), inbox)
+                })
+                .collect();
+            let mut expected = vec![Vec::new(); clients.len()];
+            for step in 0..200 {
+                let at = usize::try_from(random(12)).unwrap();
+                let (connection, _) = &clients[at];
+                let is_in = connection.is_in("room");
+                match random(3) {
+                    0 => assert_eq!(rooms.join(&room, connection, false), !is_in, "seed {seed}"),
+                    1 => assert_eq!(rooms.leave(&room, connection), is_in, "seed {seed}"),
+                    _ => {
+                        rooms.tell(&room, Some(connection), &packet(step));
+                        for (other, (connection, _)) in clients.iter().enumerate() {
+                            if other != at && connection.is_in("room") {
+                                expected[other].push(step.to_string());
+                            }
+                        }
+                    }
+                }
+            }
+            for ((_, inbox), expected) in clients.iter().zip(expected) {
+                assert_eq!(inbox.texts(), expected, "seed {seed}");
+            }
+        }
+    }
 }

@@ -34,11 +34,16 @@ struct Claims {
     exp: u64,
 }
 
+/// The id of one of the generator's users.
+pub(crate) fn user(number: u16) -> String {
+    format!("bench-{number}")
+}
+
 /// A token for the user with this number.
 pub(crate) fn token(user: u16, secret: &str) -> Result<String> {
     let iat = jsonwebtoken::get_current_timestamp();
     let claims = Claims {
-        sub: format!("bench-{user}"),
+        sub: self::user(user),
         name: format!("Bench {user}"),
         iat,
         exp: iat + TOKEN_LIFETIME,
@@ -69,6 +74,13 @@ pub(crate) async fn connect(address: SocketAddr, namespace: &str, token: &str) -
 pub(crate) async fn join(socket: &mut Socket, namespace: &str, room: &str) -> Result<()> {
     socket.send(Message::text(packet::join(namespace, room))).await?;
     expect(socket, "43").await.with_context(|| format!("join-room {room}"))
+}
+
+/// Posts a message in a tenant's namespace and waits for the acknowledgement.
+pub(crate) async fn post(socket: &mut Socket, namespace: &str, room: &str, content: &str) -> Result<()> {
+    let message = serde_json::json!(["send-message", { "roomId": room, "content": content }]);
+    socket.send(Message::text(format!("42{namespace},0{message}"))).await?;
+    expect(socket, "43").await.with_context(|| format!("send-message to {room}"))
 }
 
 /// Waits for a packet that begins with `prefix`, and answers heartbeats meanwhile.

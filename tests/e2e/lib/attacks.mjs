@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 import { guest } from './server.mjs';
 
 /** Each: a `name`, the `guest` that does it at any event, and the `codes` that its answers may have. */
-export const ATTACKS = JSON.parse(readFileSync(new URL('../../attacks.json', import.meta.url), 'utf8'));
+export const ATTACKS = JSON.parse(readFileSync(new URL('../../attacks.json', import.meta.url), 'utf8'))
+  // The others are events that the host answers itself.
+  .filter((one) => one.guest !== undefined);
 
 /**
  * A tenant for each attack, of its guest's name, since a tenant has one configured handler of such events. `tables` are

@@ -6,7 +6,7 @@ import { startServer } from './server.mjs';
 import { eventually } from './wait.mjs';
 
 /** Rates that no test runs into. */
-const UNLIMITED = {
+export const UNLIMITED = {
   limits: { events_per_second: 100_000, event_burst: 100_000 },
   quota: { guest_cpu: '100s', events_per_second: 1_000_000, event_burst: 1_000_000 },
 };

@@ -26,6 +26,8 @@ const ROOM: &str = "evil";
 
 /// How long a tenant may have to make up for what it used.
 const MAKING_UP: Duration = Duration::from_secs(60);
+/// Bytes of the messages that are posted to be read again: as large as a message may be.
+const CONTENT_BYTES: usize = 16 * 1024;
 /// After a refusal.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -48,6 +50,10 @@ pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     pub(crate) tenant: String,
     pub(crate) secret: String,
+    /// What they send: an event as a JSON array.
+    pub(crate) event: String,
+    /// Messages that each posts to the room before.
+    pub(crate) messages: u32,
     pub(crate) count: u16,
     /// From one event of each to its next.
     pub(crate) pace: Duration,
@@ -125,9 +131,13 @@ async fn attack(
         let mut socket = client::connect(plan.address, &namespace, &token).await?;
         // What they emit goes to all of them.
         join(&mut socket, &namespace).await?;
+        for _ in 0..plan.messages {
+            client::post(&mut socket, &namespace, ROOM, &"x".repeat(CONTENT_BYTES)).await?;
+        }
         let attacker = Attacker {
             socket,
             tenant: plan.tenant.as_str().into(),
+            event: plan.event.as_str().into(),
             attacking: told.clone(),
             answers: answers.clone(),
         };
@@ -158,6 +168,7 @@ async fn join(socket: &mut Socket, namespace: &str) -> Result<()> {
 struct Attacker {
     socket: Socket,
     tenant: Box<str>,
+    event: Box<str>,
     attacking: watch::Receiver<bool>,
     answers: Arc<Mutex<Answers>>,
 }
@@ -191,8 +202,7 @@ impl Attacker {
                 _ = moments.tick(), if !waits && attacks => {
                     number += 1;
                     waits = true;
-                    // Any event will do. One of the tenant's name, which is the guest's, tells most in the log.
-                    let packet = format!(r#"42/{tenant},{number}["{tenant}"]"#, tenant = self.tenant);
+                    let packet = format!("42/{},{number}{}", self.tenant, self.event);
                     self.socket.send(Message::text(packet)).await?;
                 }
             }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use tokio::time::sleep;
 
 use crate::args::{Args, AttacksArgs, Subject, Timing};
+use crate::client;
 use crate::machine::{self, Machine};
 use crate::measure::{Crowd, Paced, connect_all};
 use crate::on_this_thread;
@@ -42,9 +43,41 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Attack {
     /// What it is called.
-    pub(crate) name: String,
+    name: String,
     /// The component that makes it, at any event; the tenant has its name.
-    pub(crate) guest: String,
+    #[serde(default)]
+    guest: Option<String>,
+    /// Without a guest: the tenant's name.
+    #[serde(default)]
+    tenant: String,
+    /// Without a guest: the event, which the host answers itself.
+    #[serde(default)]
+    event: Vec<serde_json::Value>,
+    /// Messages that each attacker posts to the room before.
+    #[serde(default)]
+    messages: u32,
+    /// User ids that the event has as its argument.
+    #[serde(default)]
+    users: u16,
+}
+
+impl Attack {
+    fn tenant(&self) -> &str {
+        self.guest.as_deref().unwrap_or(&self.tenant)
+    }
+
+    /// The JSON array that its clients send. Where a guest handles it any event will do. One of the tenant's name, which
+    /// is the guest's, tells most in the log.
+    fn packet(&self) -> String {
+        let mut event = self.event.clone();
+        if event.is_empty() {
+            event.push(self.tenant().into());
+        }
+        if self.users > 0 {
+            event.push((0..self.users).map(client::user).collect());
+        }
+        serde_json::Value::from(event).to_string()
+    }
 }
 
 /// Measures what the arguments ask for; always well when it comes to an end.
@@ -90,17 +123,19 @@ fn chosen(names: &[String]) -> Result<Vec<Attack>> {
 /// A tenant for each attack, since a tenant has one configured handler of such events.
 fn config(attacks: &[Attack], guests: &Path, secret: &str) -> Result<String> {
     let mut text = String::new();
-    for Attack { guest, .. } in attacks {
+    for attack in attacks {
+        let tenant = attack.tenant();
+        writeln!(
+            text,
+            "[[tenants.{tenant}.auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret:?}"
+        )?;
+        let Some(guest) = &attack.guest else { continue };
         let component = std::path::absolute(guests.join(format!("{guest}.wasm")))?;
         ensure!(
             component.exists(),
             "{} is missing: `make test` or `make measure` builds it",
             component.display()
         );
-        writeln!(
-            text,
-            "[[tenants.{guest}.auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret:?}"
-        )?;
         writeln!(text, "[tenants.{guest}.handlers.event]\ncomponent = {component:?}")?;
     }
     Ok(text)
@@ -129,7 +164,9 @@ async fn measure(target: &Target, args: &AttacksArgs, secret: &str, attacks: &[A
         for attack in attacks {
             let attackers = Attackers::connect(Plan {
                 address: target.address,
-                tenant: attack.guest.clone(),
+                tenant: attack.tenant().to_owned(),
+                event: attack.packet(),
+                messages: attack.messages,
                 secret: secret.to_owned(),
                 count: args.attackers,
                 pace,
