@@ -187,6 +187,8 @@ fn every_range_has_edges() {
             "\"5m\"",
             "\"5m 1ms\"",
         ),
+        ("limits", "presence_grace", "\"-1s\"", "\"0s\"", "\"1m\"", "\"61s\""),
+        ("limits", "typing_timeout", "\"0s\"", "\"1s\"", "\"10m\"", "\"601s\""),
         ("limits", "outbound_packets", "7", "8", "65536", "65537"),
         ("sandbox", "memory", "262143", "262144", "\"1GiB\"", "\"2GiB\""),
         ("sandbox", "host_calls", "7", "8", "1000000", "1000001"),

@@ -80,7 +80,9 @@ pub(crate) async fn join(socket: &mut Socket, namespace: &str, room: &str) -> Re
 pub(crate) async fn post(socket: &mut Socket, namespace: &str, room: &str, content: &str) -> Result<()> {
     let message = serde_json::json!(["send-message", { "roomId": room, "content": content }]);
     socket.send(Message::text(format!("42{namespace},0{message}"))).await?;
-    expect(socket, "43").await.with_context(|| format!("send-message to {room}"))
+    expect(socket, "43")
+        .await
+        .with_context(|| format!("send-message to {room}"))
 }
 
 /// Waits for a packet that begins with `prefix`, and answers heartbeats meanwhile.
