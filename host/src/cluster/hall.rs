@@ -60,8 +60,14 @@ pub struct Delivery {
 impl Delivery {
     /// What its effects weigh, in bytes, about; at least 1.
     #[must_use]
-    pub fn weight(&self) -> usize {
+    pub fn effects_weight(&self) -> usize {
         self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add)
+    }
+
+    /// What it takes in memory until it is visible, in bytes, about: its effects and its reply; at least 1.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.effects_weight().saturating_add(self.reply.bytes())
     }
 }
 

@@ -31,6 +31,18 @@ pub enum Reply {
     Silent,
 }
 
+impl Reply {
+    /// Bytes that it takes, besides what is the same for all.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Message { data } | Self::Ok { data } => data.as_ref().map_or(0, String::len),
+            Self::AsIs(json) => json.len(),
+            Self::Arguments(packet) => packet.bytes(),
+            Self::Silent => 0,
+        }
+    }
+}
+
 /// How to answer an event: by its acknowledgement when the client asked for one.
 #[derive(Debug, Clone)]
 pub struct Responder {

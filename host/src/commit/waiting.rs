@@ -65,7 +65,7 @@ impl Waiting {
                 && bytes < BATCH_BYTES
                 && let Some(job) = queue.jobs.pop_front()
             {
-                let size = job.delivery.weight();
+                let size = job.delivery.effects_weight();
                 bytes = bytes.saturating_add(size);
                 queue.owes = queue.owes.saturating_add(size.saturating_sub(left));
                 left = left.saturating_sub(size);

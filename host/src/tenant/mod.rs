@@ -231,8 +231,9 @@ impl Tenant {
         let settings = self.settings.load_full();
         let weight = delivery.weight();
         if delivery.effects.iter().any(Effect::is_durable) {
-            settings.writes.spend(weight as u64);
-            self.metrics.written.inc_by(weight as u64);
+            let written = delivery.effects_weight() as u64;
+            settings.writes.spend(written);
+            self.metrics.written.inc_by(written);
         }
         // The semaphore is never closed.
         settings.in_flight(weight).await

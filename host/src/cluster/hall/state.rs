@@ -213,6 +213,8 @@ impl State {
             let _ = done.send(result);
         }
         connection.settle();
+        // Its share of what may be on the way is given back when its answer may have gone out.
+        self.pace().await;
     }
 
     async fn apply(
