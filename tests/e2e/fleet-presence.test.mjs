@@ -106,6 +106,7 @@ test('a user who comes back on another node within the grace was never gone, and
   // Longer than the grace would have lasted, somebody else has gone.
   const mark = await connect(one, 'mark');
   await mark.join(room);
+  for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'mark').length === 1, 'online');
   mark.close();
   for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'mark').at(-1) === 'offline', 'a later departure');
   assert.deepEqual(watchers.map((watcher) => saidOf(watcher, 'mover').join()), said);

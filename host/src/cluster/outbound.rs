@@ -105,6 +105,6 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_waits() {
         let outbound = Outbound::default();
-        assert_eq!(outbound.spend(u64::MAX / 2, Instant::now()), None);
+        assert_eq!(outbound.spend(1 << 40, Instant::now()), None);
     }
 }

@@ -103,6 +103,7 @@ async fn charged(session: &Session, answering: impl Future<Output = ()>) {
     let nanos = AtomicU64::new(0);
     metered(answering, &nanos).await;
     session.tenant.spend(Duration::from_nanos(nanos.into_inner()));
+    session.tenant.collect_charges();
 }
 
 /// Tells the client, in its turn, that the event failed.

@@ -197,19 +197,24 @@ impl Tenant {
     /// # Errors
     /// What the client is told, with the time to wait.
     pub fn has_time(&self) -> Result<(), EventError> {
+        self.collect_charges();
+        self.settings
+            .load()
+            .cpu
+            .admit()
+            .map_err(|wait| limited("the tenant's processor time is used up", wait))
+    }
+
+    /// Charges the tenant for what its hall has used, and for the bytes that went out to its clients.
+    pub fn collect_charges(&self) {
         let (cpu, bytes) = self.hall.take_used();
         if !cpu.is_zero() {
             self.spend(cpu);
         }
-        let settings = self.settings.load();
         if bytes > 0 {
-            settings.outbound.spend(bytes);
+            self.settings.load().outbound.spend(bytes);
             self.metrics.sent.inc_by(bytes);
         }
-        settings
-            .cpu
-            .admit()
-            .map_err(|wait| limited("the tenant's processor time is used up", wait))
     }
 
     /// Takes bytes of an event into the queue of one of its connections, or `false` when too many wait already.

@@ -114,6 +114,11 @@ impl Budget {
         }
         // One pays at a time, or two would pay for the same.
         let _paying = self.paying.lock();
+        self.pay()
+    }
+
+    /// Takes what is owed from the bucket, as far as it goes in whole parts. For who holds `paying`.
+    fn pay(&self) -> Result<(), Duration> {
         loop {
             let owed = self.owed.load(Ordering::Relaxed);
             // The bucket never gives more at once than it holds.
@@ -145,6 +150,10 @@ impl Budget {
         let add = |owed: u64| Some(owed.saturating_add(n).min(self.most));
         // It never fails: there is always something to write.
         let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        // At once: a full bucket gets no fuller while it waits to be asked. Whoever else pays now pays this too.
+        if let Some(_paying) = self.paying.try_lock() {
+            let _ = self.pay();
+        }
     }
 
     /// So much time was spent.
@@ -181,6 +190,19 @@ mod tests {
         budget.spend_time(Duration::from_micros(500));
         assert!(budget.admit().is_err());
         assert!(budget.admit().is_err(), "asking does not make up for it");
+    }
+
+    #[test]
+    fn what_is_spent_while_nobody_asks_is_taken_as_it_is_spent() {
+        let budget = Budget::of_bytes(1_000_000);
+        budget.spend(1_000_000);
+        assert_eq!(budget.owed.load(Ordering::Relaxed), 0, "the bucket had it");
+        budget.spend(1_500_000);
+        assert_eq!(
+            budget.owed.load(Ordering::Relaxed),
+            1_500_000,
+            "and has not so much any more"
+        );
     }
 
     #[test]

@@ -16,6 +16,11 @@ fn room(name: &str) -> Place {
     Place::Room(name.into())
 }
 
+/// As Node servers mean it.
+fn named(name: &str) -> Place {
+    Place::Named(name.into())
+}
+
 /// Reads a packet, and reads again what is written of it.
 fn read_twice(hex: &str) -> Received {
     let received = read(bytes(hex), "nobody").unwrap().unwrap();
@@ -51,7 +56,7 @@ fn an_emitters_event_with_a_date_bytes_and_undefined() {
         r#"["news","text",{"when":"2026-09-21T14:13:20.123Z","bytes":{"_placeholder":true,"num":0},"list":[null,null]}]"#
     );
     assert_eq!(received.broadcast.packet.attachments, [Bytes::from_static(&[0, 255])]);
-    assert_eq!(received.broadcast.to, Target::Places(vec![room("room")]));
+    assert_eq!(received.broadcast.to, Target::Places(vec![named("room")]));
     assert_eq!(received.broadcast.message, None);
 }
 
@@ -68,8 +73,8 @@ fn an_emitters_numbers_for_another_namespace() {
         received.broadcast.packet.text,
         r#"["numbers",0,-1,1.5,9007199254740992,-1099511627776,null]"#
     );
-    assert_eq!(received.broadcast.to, Target::Places(vec![room("a"), room("b")]));
-    assert_eq!(received.broadcast.except, [room("c")]);
+    assert_eq!(received.broadcast.to, Target::Places(vec![named("a"), named("b")]));
+    assert_eq!(received.broadcast.except, [named("c")]);
 }
 
 #[test]
@@ -138,6 +143,29 @@ fn what_only_nodes_of_parlance_know_comes_through() {
         assert!(cut.is_err(), "half a packet");
     }
     assert!(write("abcdef", &tenant, &sent, 10).is_err(), "too large");
+}
+
+#[test]
+fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
+    let tenant = TenantId::assume_verified("acme").unwrap();
+    let mut sent = Broadcast {
+        packet: Packet {
+            text: Bytes::from_static(br#"["message-read",{}]"#),
+            attachments: Vec::new(),
+        },
+        to: Target::Places(vec![room("r")]),
+        except: Vec::new(),
+        message: None,
+        after: Some((RoomId::new("r").unwrap(), 7)),
+    };
+    let heard = |sent: &Broadcast| {
+        let written = write("abcdef", &tenant, sent, MAX).unwrap().unwrap();
+        let got = read(written, "ghijkl").unwrap().unwrap().broadcast;
+        (got.to, got.after)
+    };
+    assert_eq!(heard(&sent), (sent.to.clone(), sent.after.clone()));
+    (sent.to, sent.after) = (Target::Places(vec![named("r")]), None);
+    assert_eq!(heard(&sent), (sent.to.clone(), None));
 }
 
 #[test]

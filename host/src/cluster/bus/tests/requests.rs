@@ -5,7 +5,7 @@ use super::*;
 fn everybody() -> Selection {
     Selection {
         to: Target::Everybody,
-        except: vec![room("x")],
+        except: vec![Place::Named("x".into())],
     }
 }
 
