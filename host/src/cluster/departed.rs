@@ -10,7 +10,7 @@ const USERS_MAX: usize = 4096;
 /// Rooms that are remembered of each.
 const ROOMS_MAX: usize = 32;
 
-/// What is known of a user who has gone.
+/// A user who has gone.
 pub(super) struct Departed {
     /// When they went, in milliseconds since the Unix epoch.
     pub(super) since: u64,
@@ -54,7 +54,7 @@ impl DepartedUsers {
         self.users.remove(user);
     }
 
-    /// What is known of the user.
+    /// Gives what is remembered of the user.
     pub(super) fn get(&self, user: &UserId) -> Option<&Departed> {
         self.users.get(user)
     }

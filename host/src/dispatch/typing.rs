@@ -9,7 +9,7 @@ const ROOMS_MAX: usize = 8;
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Typing {
-    /// And until when it counts, the first to end first: each is renewed for the same time.
+    /// Each with the time until which it counts. The first to end comes first, since all are renewed for the same time.
     rooms: Vec<(String, Instant)>,
 }
 

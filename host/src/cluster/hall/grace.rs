@@ -16,7 +16,7 @@ const LINGERING_MAX: usize = 65_536;
 /// A user as members of rooms see them, on all nodes together.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Sight {
-    /// And since when, in milliseconds since the Unix epoch; nothing while the user is not to be seen.
+    /// The status and since when, in milliseconds since the Unix epoch; nothing while the user is not to be seen.
     pub(super) status: Option<(Status, u64)>,
     pub(super) name: Option<Arc<str>>,
     pub(super) rooms: HashSet<RoomId>,
@@ -46,7 +46,7 @@ impl Sight {
         self.status.is_some() && self.rooms.contains(room)
     }
 
-    /// What is shown while what is missing in `now` may still come back: the more attending status, and all rooms.
+    /// Shows both, while what is missing in `now` may still come back: the more attending status, and all rooms.
     pub(super) fn with(&self, now: &Self) -> Self {
         let statuses = self.status.into_iter().chain(now.status);
         Self {
@@ -93,12 +93,12 @@ pub(super) struct Grace {
 }
 
 impl Grace {
-    /// What is shown of a user who lingers.
+    /// Gives what is shown of a user who lingers.
     pub(super) fn shown(&self, user: &UserId) -> Option<&Sight> {
         self.users.get(user).map(|lingering| &lingering.shown)
     }
 
-    /// What is to be shown of a user from now on, whatever the reason for the change.
+    /// Decides what is shown of a user from now on.
     pub(super) fn next(&self, user: &UserId, before: &Sight, after: &Sight, cause: Cause) -> Sight {
         let waits = self.users.contains_key(user)
             || (cause == Cause::Went && !self.length.is_zero() && self.users.len() < LINGERING_MAX);

@@ -1,4 +1,4 @@
-//! Who sees what of whom: what members of rooms are told of users, and what is answered about them.
+//! What members of rooms are told of users, and what is answered about them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
