@@ -6,7 +6,9 @@ import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
-const server = await startServer({ config: { limits: { presence_grace: '2s', typing_timeout: '1s' } } });
+const server = await startServer({
+  config: { limits: { presence_grace: '2s', typing_timeout: '1s', events_per_second: 10_000, event_burst: 10_000 } },
+});
 
 const of = (client, user) => client.all('presence').filter((each) => each.userId === user).map((each) => each.status);
 

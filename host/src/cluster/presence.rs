@@ -73,8 +73,8 @@ impl Users {
         let Some(user) = self.users.get_mut(identity.user()) else {
             return;
         };
-        let own = user.connections.iter_mut();
-        if let Some((_, own)) = own.into_iter().find(|(other, _)| Arc::ptr_eq(other, connection)) {
+        let mut connections = user.connections.iter_mut();
+        if let Some((_, own)) = connections.find(|(other, _)| Arc::ptr_eq(other, connection)) {
             *own = status;
             user.update(since);
         }

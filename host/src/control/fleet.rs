@@ -91,6 +91,8 @@ impl Control {
         let since = exchange.at.replace(now).map(|at| now - at).unwrap_or(EXCHANGE);
         let mut counted = HashMap::new();
         for tenant in self.served().await {
+            // What is sent for other nodes costs too while nothing happens here that would book it.
+            tenant.collect_charges();
             let events = tenant.metrics.events.get();
             let before = exchange.counted.get(tenant.id().as_str()).copied().unwrap_or(events);
             let load = Load {
