@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io::Write as _;
+use std::panic::AssertUnwindSafe;
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
 /// What the process exits with when such a task fails (sysexits.h, `EX_SOFTWARE`).
@@ -10,16 +12,36 @@ const EXIT_SOFTWARE: i32 = 70;
 
 /// Starts a task whose panic ends the process: going on without it would leave events unanswered for ever. What was
 /// acknowledged is safe, clients reconnect, and whoever runs the server starts it again.
+///
+/// The handle is that of the task itself: aborting it ends the task, and drops all that the task holds.
 pub fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-    let task = tokio::spawn(task);
     tokio::spawn(async move {
-        if let Err(error) = task.await
-            && error.is_panic()
-        {
+        // Nothing that the panic left half done is looked at: the process ends.
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
             tracing::error!(name, "a vital task has failed; leaving");
             // The log may not come to write it any more.
             let _ = writeln!(std::io::stderr(), "parlance: a vital task has failed: {name}; leaving");
             std::process::exit(EXIT_SOFTWARE);
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn aborting_the_handle_ends_the_task_and_drops_what_it_holds() {
+        let held = Arc::new(());
+        let theirs = held.clone();
+        let task = super::spawn("test", async move {
+            let _theirs = theirs;
+            std::future::pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&held), 2);
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
 }

@@ -8,6 +8,8 @@ import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const LIMIT_MS = 10_000;
+/** On a busy machine; a quiet one takes a twentieth of it. */
+const IDLE_MS = 1500;
 
 test('SIGTERM under load: in-flight work is finished, clients are told, exit code 0 within 10 s', async () => {
   const server = await startServer();
@@ -85,6 +87,51 @@ test('SIGINT, as from a terminal, ends it as well', async () => {
   const { code } = await server.stop('SIGINT');
   assert.equal(code, 0);
   await ann.until(() => ann.disconnects.length > 0, 'a disconnect');
+});
+
+test('a server with nothing in flight ends at once, and says nothing that is not so', async () => {
+  const server = await startServer();
+  const ann = await connect(server, 'ann', { reconnection: false });
+  await ann.join(freshRoom());
+  const { code, ms } = await server.stop();
+  assert.equal(code, 0);
+  assert.ok(ms < IDLE_MS, `${ms} ms`);
+  assert.doesNotMatch(server.log, /not everything in flight|cut off/);
+});
+
+test('two signals within half a second are one: a terminal and a supervisor may both pass on a Ctrl-C', async () => {
+  const server = await startServer({ config: { server: { drain_time: '2s' } } });
+  await connect(server, 'ann', { reconnection: false });
+  const stopped = server.stop('SIGINT');
+  await server.sees(/leaving: no new connections/);
+  server.signal('SIGTERM');
+  const { code } = await stopped;
+  assert.equal(code, 0);
+  assert.match(server.log, /stopped\n/);
+});
+
+test('a second signal after that ends it at once', async () => {
+  const server = await startServer({ config: { server: { drain_time: '15s' } } });
+  await connect(server, 'ann', { reconnection: false });
+  const stopped = server.stop('SIGINT');
+  await server.sees(/leaving: no new connections/);
+  // Again and again: which of them is the first after half a second does not matter.
+  const again = setInterval(() => server.signal('SIGINT'), 50);
+  const { code, ms } = await stopped;
+  clearInterval(again);
+  assert.equal(code, 1);
+  assert.ok(ms >= 450 && ms < LIMIT_MS, `${ms} ms`);
+});
+
+test('SIGHUP does not end it: the log says that the configuration is not read again', async () => {
+  const server = await startServer();
+  const ann = await connect(server, 'ann');
+  const room = freshRoom();
+  await ann.join(room);
+  server.signal('SIGHUP');
+  await server.sees(/SIGHUP is refused/);
+  assert.equal((await ann.post(room, 'still here')).seq, 1);
+  assert.equal(ann.connects, 1);
 });
 
 test('a node of a fleet sends its clients away one after the other, and serves those that are left', async () => {

@@ -3,28 +3,84 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal as unix_signal};
+use tokio::signal::unix::{Signal, SignalKind, signal as unix_signal};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::database::Database;
 
-/// Waits for SIGTERM or SIGINT. A second one ends the process at once.
-pub(super) async fn signal() -> Result<()> {
-    let mut terminate = unix_signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
-    let mut interrupt = unix_signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Signals that come within this time of the first one are the first one: a terminal, `make`, `npm` and a supervisor may
+/// each pass on the same Ctrl-C.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
+
+/// SIGHUP from the start of the server on. Without a listener it would kill the process.
+pub(super) struct Hangup {
+    signal: Signal,
+    /// Whether SIGHUP stops the server: in development, where it comes from a terminal that was closed.
+    stops: bool,
+}
+
+impl Hangup {
+    /// Listens for SIGHUP from now on.
+    ///
+    /// # Errors
+    /// When the system does not let the process listen.
+    pub(super) fn listen(development: bool) -> Result<Self> {
+        Ok(Self {
+            signal: unix_signal(SignalKind::hangup()).context("SIGHUP cannot be waited for")?,
+            stops: development,
+        })
     }
+}
+
+/// Waits for SIGTERM, SIGINT, and in development SIGHUP. A second one ends the process at once. Until this is called
+/// SIGTERM and SIGINT end the process by themselves: there is nothing to finish.
+pub(super) async fn signal(hangup: Hangup) -> Result<()> {
+    let mut signals = Signals {
+        terminate: unix_signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?,
+        interrupt: unix_signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?,
+        hangup,
+    };
+    signals.next().await;
+    let first = Instant::now();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            signals.next().await;
+            if first.elapsed() >= ONE_SIGNAL {
+                break;
+            }
         }
         tracing::warn!("told to stop twice: leaving at once; what was acknowledged is safe");
         std::process::exit(1);
     });
     Ok(())
+}
+
+/// What tells the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Hangup,
+}
+
+impl Signals {
+    async fn next(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.signal.recv() => {
+                    if self.hangup.stops {
+                        return;
+                    }
+                    tracing::warn!(
+                        "SIGHUP is refused: the configuration file is read at the start only. Restart the server to \
+                         read it again; `parlance tenants` and `parlance deploy` change a running server"
+                    );
+                }
+            }
+        }
+    }
 }
 
 /// Waits for the committer's last batch and closes the store.

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::key::{Algorithm, Key};
 
@@ -50,7 +51,7 @@ const RSA_MODULUS_CHARS: usize = 342;
 /// The keys of one source, kept up to date while this lives.
 pub(super) struct KeyRing {
     shared: Arc<Shared>,
-    task: tokio::task::JoinHandle<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 struct Shared {
@@ -60,12 +61,6 @@ struct Shared {
     wanted: Notify,
     /// How many looks have ended.
     looks: watch::Sender<u64>,
-}
-
-impl Drop for KeyRing {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl KeyRing {
@@ -87,8 +82,8 @@ impl KeyRing {
             wanted: Notify::new(),
             looks: watch::Sender::new(0),
         });
-        let task = tokio::spawn(shared.clone().run());
-        Self { shared, task }
+        let task = AbortOnDropHandle::new(tokio::spawn(shared.clone().run()));
+        Self { shared, _task: task }
     }
 
     /// The last good set.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Answer, Control, ControlError};
 use crate::cluster::bus::{Bus, Load, Notice, RedisBus};
@@ -18,12 +19,13 @@ const EXCHANGE: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Makes this node one of a fleet: it hears at once of what operators decide elsewhere, which it would otherwise
-    /// learn within a second or so, and the limits of tenants count what other nodes let in.
-    pub fn join_fleet(self: &Arc<Self>, bus: Arc<RedisBus>) -> tokio::task::JoinHandle<()> {
+    /// learn within a second or so, and the limits of tenants count what other nodes let in. For as long as the handle is
+    /// kept.
+    pub fn join_fleet(self: &Arc<Self>, bus: Arc<RedisBus>) -> AbortOnDropHandle<()> {
         let control = self.clone();
         // It is set once, by the wiring.
         let _ = control.bus.set(bus.clone());
-        crate::vital::spawn("fleet", async move {
+        AbortOnDropHandle::new(crate::vital::spawn("fleet", async move {
             let mut notices = bus.notices();
             let mut tick = tokio::time::interval(EXCHANGE);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,7 +46,7 @@ impl Control {
                     },
                 }
             }
-        })
+        }))
     }
 
     /// Carries out a decision: makes it durable, tells the other nodes, and makes it effective here, as far as it can

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::known::Known;
 use super::view::Source;
@@ -65,10 +66,10 @@ impl Control {
         Ok(())
     }
 
-    /// Follows the catalog and watches versions for as long as the task lives.
-    pub fn follow(self: &Arc<Self>) -> tokio::task::JoinHandle<()> {
+    /// Follows the catalog and watches versions for as long as the handle is kept.
+    pub fn follow(self: &Arc<Self>) -> AbortOnDropHandle<()> {
         let control = self.clone();
-        crate::vital::spawn("control", async move {
+        AbortOnDropHandle::new(crate::vital::spawn("control", async move {
             let mut watch = super::watch::Watch::default();
             let mut asked = Instant::now();
             let mut down = false;
@@ -104,7 +105,7 @@ impl Control {
                     Err(_) => {}
                 }
             }
-        })
+        }))
     }
 
     async fn read_if_changed(&self) -> Answer<()> {

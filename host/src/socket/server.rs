@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::adapter::{Adapter, Adapters};
 use super::attempts::Attempts;
@@ -57,15 +58,6 @@ pub struct ServerLimits {
     pub ping_timeout: Duration,
     /// How long a transport may take to connect to a namespace.
     pub connect_timeout: Duration,
-}
-
-/// A task that ends when this is dropped.
-pub struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// A namespace on its way out. No other may be opened at its path before it is gone, which would take the new one
@@ -190,11 +182,11 @@ impl Server {
     }
 
     /// Tells clients whose token is about to expire, and disconnects those who may no longer be here
-    /// ([`Session::check_token`]), while the task lives. It looks at every connection once a second, which for a
+    /// ([`Session::check_token`]), for as long as the handle is kept. It looks at every connection once a second, which for a
     /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
-    pub fn enforce_tokens(&self) -> AbortOnDrop {
+    pub fn enforce_tokens(&self) -> AbortOnDropHandle<()> {
         let (sessions, attempts) = (self.sessions.clone(), self.attempts.clone());
-        AbortOnDrop(tokio::spawn(async move {
+        AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(TOKEN_LOOK).await;
                 attempts.forget();

@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
 use crate::id::{MessageId, RoomId, TenantId};
@@ -88,7 +88,7 @@ pub struct PostgresStore {
     part: i16,
     /// The numbers of tenants; they never change, and no tenant's row is ever removed.
     tenants: Mutex<HashMap<TenantId, i64>>,
-    sweeping: JoinHandle<()>,
+    sweeping: AbortOnDropHandle<()>,
     place: String,
 }
 
@@ -115,7 +115,7 @@ impl PostgresStore {
         let mut chance = [0];
         getrandom::fill(&mut chance).map_err(|error| unfit(error.to_string()))?;
         let part = i16::from(chance[0] % PARTS);
-        let sweeping = tokio::spawn(removal::sweep(link.clone(), part));
+        let sweeping = AbortOnDropHandle::new(tokio::spawn(removal::sweep(link.clone(), part)));
         Ok(Self {
             link,
             part,
@@ -186,12 +186,6 @@ impl PostgresStore {
     async fn number(&self, tenant: &TenantId) -> Result<Option<i64>, Fault> {
         let name = tenant.as_str();
         Ok(reader::tenants(&self.link, &[name]).await?.get(name).copied())
-    }
-}
-
-impl Drop for PostgresStore {
-    fn drop(&mut self) {
-        self.sweeping.abort();
     }
 }
 

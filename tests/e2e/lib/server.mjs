@@ -163,6 +163,10 @@ class Server {
     return this.#process.sees(pattern, ms);
   }
 
+  signal(name) {
+    this.#process.signal(name);
+  }
+
   /** Asks it to end, as an orchestrator does: `{code, signal, ms}`. */
   async stop(signal = 'SIGTERM') {
     const begun = performance.now();
