@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { assertGapless } from './lib/assert.mjs';
-import { bomb } from './lib/bomb.mjs';
+import { bomb, tower } from './lib/bomb.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
@@ -99,3 +99,44 @@ for (const [what, [shape, sandbox, words]] of Object.entries(BOMBS)) {
     await api.deploy('evil', 'flaky', guest('flaky'));
   });
 }
+
+test('attack: a few hundred bytes that stand for millions of instances: refused before they are compiled, and remembered', async () => {
+  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const api = admin(server);
+  await api.must('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
+  const component = tower(11);
+  assert.ok(component.length < 1024, `${component.length} bytes`);
+  const before = residentBytes(server);
+  for (let n = 0; n < 3; n += 1) {
+    const answer = await deploy(api, component);
+    assert.equal(answer.status, 422, answer.text);
+    assert.match(answer.text, /made of too many parts.*more than \d+ core instances/);
+  }
+  assert.ok(residentBytes(server) < before + MEMORY_BOUND, 'the server has not held it');
+  await api.deploy('evil', 'flaky', guest('flaky'));
+});
+
+test('attack: the process that compiles reads and writes what it was given, and reaches nothing else', async () => {
+  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const api = admin(server);
+  await api.must('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
+  const attack = deploy(api, bomb({ functions: 20 }));
+  attack.catch(() => {});
+  let fenced;
+  await eventually(() => {
+    for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each))) {
+      const process = processOf(name);
+      if (process?.parent !== server.pid || !process.command.includes('compile-component')) continue;
+      const [status, score] = ['status', 'oom_score_adj'].map((file) => readFileSync(`/proc/${name}/${file}`, 'utf8'));
+      if (/^Seccomp:\s+2$/m.test(status)) fenced = { pid: Number(name), status, score };
+    }
+    return fenced;
+  }, 'a compiler behind its fence');
+  assert.match(fenced.status, /^NoNewPrivs:\s+1$/m);
+  assert.equal(fenced.score.trim(), '1000');
+  const environment = readFileSync(`/proc/${fenced.pid}/environ`, 'utf8');
+  assert.equal(environment, '', 'no secret of the server');
+  // It ends with the server, however that ends.
+  await server.kill();
+  await eventually(() => !processOf(fenced.pid), 'the end of the compiler', 2000);
+});

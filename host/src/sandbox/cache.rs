@@ -59,6 +59,9 @@ impl Cache {
     /// When either is not ours, or not ours alone.
     pub(super) fn open(directory: &Path, max: usize, entry_max: usize) -> Result<Self, CacheError> {
         let key = directory::open(directory)?;
+        if let Err(error) = directory::drop_leftovers(directory) {
+            tracing::warn!(directory = %directory.display(), %error, "unfinished files in the cache could not be removed");
+        }
         Ok(Self {
             directory: directory.to_owned(),
             key: hmac::Key::new(hmac::HMAC_SHA256, &key),
@@ -93,7 +96,9 @@ impl Cache {
     /// Keeps the code, and drops what was not used for longest when there is too much.
     pub(super) fn put(&self, key: &Key, code: &OwnCode) {
         let write = || -> std::io::Result<()> {
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.directory)?;
+            let mut file = tempfile::Builder::new()
+                .prefix(directory::NEW)
+                .tempfile_in(&self.directory)?;
             file.write_all(self.sign(key, code.bytes()).as_ref())?;
             file.write_all(code.bytes())?;
             file.persist(self.path(key)).map_err(|error| error.error)?;

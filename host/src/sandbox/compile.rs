@@ -5,6 +5,8 @@
 //! before it reads, stands behind the server when the machine is busy, and is killed when its time is up.
 
 mod child;
+mod fence;
+mod parts;
 mod queue;
 mod refused;
 
@@ -66,9 +68,12 @@ pub(super) fn compile(
     bytes: &[u8],
 ) -> Result<OwnCode, LoadError> {
     let code = match compiler {
-        Compiler::InProcess => engine
-            .precompile_component(bytes)
-            .map_err(|error| LoadError::Compile(message(&format!("{error:#}"))))?,
+        Compiler::InProcess => {
+            parts::check(bytes).map_err(|refusal| refusal.into_load_error())?;
+            engine
+                .precompile_component(bytes)
+                .map_err(|error| LoadError::Compile(message(&format!("{error:#}"))))?
+        }
         Compiler::Child(program) => {
             let compiled = child::compile(program, limits, compiled_max(limits), bytes);
             super::wait::wait(compiled).map_err(LoadError::Compiler)??

@@ -27,11 +27,11 @@ const WASM_STACK: usize = 256 * 1024;
 /// Bytes of the whole stack of one instance; what is left over is for the host's functions.
 const ASYNC_STACK: usize = 1024 * 1024;
 /// Core instances a component may be made of: its own and the shims that adapt it.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
+pub(super) const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
 /// Linear memories a component may have.
-const MEMORIES_PER_COMPONENT: u32 = 2;
+pub(super) const MEMORIES_PER_COMPONENT: u32 = 2;
 /// Tables a component may have.
-const TABLES_PER_COMPONENT: u32 = 8;
+pub(super) const TABLES_PER_COMPONENT: u32 = 8;
 /// Handles an instance may hold; no interface gives out any yet.
 const HANDLES: usize = 1000;
 /// Bytes of each memory that stay mapped between two uses: a small handler's whole memory.

@@ -13,6 +13,18 @@ function leb(number) {
 
 const section = (id, content) => Buffer.concat([Buffer.from([id, ...leb(content.length)]), content]);
 
+const PREAMBLE = Buffer.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]);
+
+/** Components one in the other, each of which instantiates the one in it four times: 4 to the power of `levels` in all. */
+export function tower(levels) {
+  const module = section(1, Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
+  // (core instance (instantiate 0))
+  const innermost = Buffer.concat([PREAMBLE, module, section(2, Buffer.from([1, 0, 0, 0]))]);
+  // (instance (instantiate 0)), four times
+  const four = section(5, Buffer.from([4, ...Array.from({ length: 4 }, () => [0, 0, 0]).flat()]));
+  return Array.from({ length: levels }).reduce((inner) => Buffer.concat([PREAMBLE, section(4, inner), four]), innermost);
+}
+
 /** A component around a core module with functions of no parameters, each with these bytes as its body. */
 function component(bodies) {
   const count = Buffer.from(leb(bodies.length));
@@ -23,7 +35,7 @@ function component(bodies) {
     section(3, Buffer.concat([count, Buffer.alloc(bodies.length)])),
     section(10, Buffer.concat([count, ...code])),
   ]);
-  return Buffer.concat([Buffer.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]), section(1, module)]);
+  return Buffer.concat([PREAMBLE, section(1, module)]);
 }
 
 /**

@@ -4,12 +4,16 @@ use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Bytes of the key.
 const KEY: usize = 32;
 /// Its file.
 const KEY_FILE: &str = "key";
+/// How the names of files begin that are being written.
+pub(super) const NEW: &str = ".new-";
+/// A file that is being written is finished after this time, by far.
+const LEFT_OVER: Duration = Duration::from_secs(60);
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
@@ -93,13 +97,29 @@ fn make_key(directory: &Path, path: &Path) -> io::Result<()> {
     let mut key = [0; KEY];
     getrandom::fill(&mut key).map_err(io::Error::from)?;
     // Temporary files have mode 0600.
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(directory)?;
     file.write_all(&key)?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
         _ => Ok(()),
     }
+}
+
+/// Drops what a process that was killed has begun to write and not finished. Another that writes now is left alone.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub(super) fn drop_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let age = entry.metadata().and_then(|meta| meta.modified()).map(|at| at.elapsed());
+        let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age >= LEFT_OVER));
+        if is_old && entry.file_name().to_string_lossy().starts_with(NEW) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// The whole of a file; `None` when it is not there. One that is no file or larger than `max` is an error.

@@ -101,6 +101,23 @@ fn a_directory_or_key_that_others_may_see_is_refused() {
 }
 
 #[test]
+fn what_a_killed_server_has_not_finished_is_removed_and_what_another_writes_now_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let (cache, _) = filled(&home);
+    let left = |name: &str, age| {
+        let path = cache.directory.join(name);
+        let file = fs::File::create(&path).unwrap();
+        file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age))
+            .unwrap();
+        path
+    };
+    let (old, new) = (left(".new-aaaa", 61), left(".new-bbbb", 0));
+    Cache::open(&cache.directory, MIB, MIB).unwrap();
+    assert!(!old.exists() && new.exists());
+    assert!(cache.get(&key(1)).is_some());
+}
+
+#[test]
 fn what_was_not_used_for_longest_goes_first() {
     let home = tempfile::tempdir().unwrap();
     let cache = Cache::open(&home.path().join("cache"), 3 * (TAG + 100), MIB).unwrap();

@@ -9,7 +9,7 @@ use rlimit::{Resource, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::message;
+use super::{fence, message, parts};
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
 use crate::sandbox::load::LoadError;
 
@@ -46,7 +46,7 @@ pub(super) async fn compile(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let failed = |error: std::io::Error| LoadError::Compiler(format!("{}: {error}", program.display()));
+    let failed = |error: std::io::Error| LoadError::Host(format!("{} cannot be run: {error}", program.display()));
     let mut child = command.spawn().map_err(failed)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let talk = async {
@@ -65,6 +65,9 @@ pub(super) async fn compile(
     let talked = tokio::time::timeout(clock, talk).await;
     let (code, said, status) = talked.unwrap_or(Err(LoadError::CompileClock { max: clock }))?;
     if status.success() {
+        for problem in fence::problems(&said) {
+            tracing::warn!("the process that compiles has no whole fence around it: {problem}");
+        }
         Ok(code)
     } else {
         Err(reason(limits, status, &said))
@@ -102,13 +105,19 @@ fn reason(limits: &EngineLimits, status: ExitStatus, said: &str) -> LoadError {
         return LoadError::CompileMemory { max };
     }
     match (status.code(), status.signal()) {
-        (Some(1), _) => LoadError::Compile(message(said.strip_prefix("parlance: ").unwrap_or(said))),
+        (Some(1), _) if said.contains(parts::TOO_MANY) => LoadError::TooMany(message(own_words(said))),
+        (Some(1), _) => LoadError::Compile(message(own_words(said))),
         // The kernel's, past RLIMIT_CPU.
         (_, Some(24)) => LoadError::CompileTime {
             max: limits.compile.time,
         },
         _ => LoadError::Compiler(message(&format!("{status} {said}"))),
     }
+}
+
+/// What the child says of the component: the last line, after what it may have said of its fence.
+fn own_words(said: &str) -> &str {
+    said.rsplit_once("parlance: ").map_or(said, |(_, words)| words)
 }
 
 /// Why the child gives up.
@@ -146,8 +155,13 @@ pub fn compile_component(
     }
     // Not everywhere may a process do that; then it is merely as important as the server.
     let _ = rustix::process::nice(NICENESS);
+    for problem in fence::close() {
+        // Nobody may listen.
+        let _ = writeln!(std::io::stderr(), "{}{problem}", fence::SAID);
+    }
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes).map_err(ChildError::Pipe)?;
+    parts::check(&bytes).map_err(|refusal| ChildError::Compile(refusal.to_string()))?;
     let engine = compiling_engine().map_err(|error| ChildError::Compile(format!("{error:#}")))?;
     let code = engine
         .precompile_component(&bytes)

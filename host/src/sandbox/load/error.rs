@@ -98,6 +98,12 @@ pub enum LoadError {
         /// The limit in bytes.
         max: usize,
     },
+    /// The host lacks what it takes to load or to instantiate it; nothing is known against the component.
+    #[error("the server cannot load the component now; try again: {0}")]
+    Host(String),
+    /// It has more instances, memories or tables than the pool gives one component.
+    #[error("{0}")]
+    TooMany(String),
     /// It cannot be instantiated.
     #[error("the component fails while it is instantiated: {0}")]
     Instantiate(String),

@@ -1,0 +1,445 @@
+//! How many instances, memories and tables a component is made of, counted before it is compiled.
+//!
+//! A component may instantiate the components in it as often as it likes, and those the ones in them: a few hundred bytes
+//! can stand for millions of instances, each of which costs memory wherever its compiled code is loaded. So this follows
+//! the instantiations as the compiler would, and stops as soon as there are too many.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use wasmparser::{
+    BinaryReaderError, ComponentAlias, ComponentExternalKind as Kind, ComponentInstance, ComponentOuterAliasKind,
+    Encoding, Instance, Parser, Payload,
+};
+
+use crate::sandbox::engine::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT, TABLES_PER_COMPONENT};
+use crate::sandbox::load::LoadError;
+
+/// Instances of components in a component. A composed one has some tens.
+const COMPONENT_INSTANCES: usize = 1000;
+/// Definitions, aliases and exports that are followed, each as often as its component is instantiated.
+const STEPS: u32 = 1_000_000;
+/// How a refusal for too many parts begins.
+pub(super) const TOO_MANY: &str = "the component is made of too many parts";
+
+/// Why a component is not compiled.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// More than the pool has for one component.
+    #[error("{TOO_MANY}: with those of the components in it, it has more than {max} {what}")]
+    TooMany {
+        /// What of.
+        what: &'static str,
+        /// The limit.
+        max: u32,
+    },
+    /// It cannot be read. What the compiler would say of it is better, but it is not to be asked.
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl Refusal {
+    pub(super) fn into_load_error(self) -> LoadError {
+        match self {
+            Self::TooMany { .. } => LoadError::TooMany(self.to_string()),
+            Self::Malformed(why) => LoadError::Compile(why),
+        }
+    }
+}
+
+impl From<BinaryReaderError> for Refusal {
+    fn from(error: BinaryReaderError) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// Counts.
+///
+/// # Errors
+/// When there are too many, or the component cannot be read.
+pub(super) fn check(bytes: &[u8]) -> Result<(), Refusal> {
+    let root = Rc::new(read(bytes)?);
+    Count::default().instantiate(&root, &BTreeMap::new(), None)?;
+    Ok(())
+}
+
+/// What a core module has of its own.
+#[derive(Debug, Clone, Copy, Default)]
+struct Module {
+    memories: u32,
+    tables: u32,
+}
+
+/// A component as it is written.
+type Definition = Vec<Item>;
+
+/// What matters here of what a component defines, in the order in which it does.
+enum Item {
+    Module(Module),
+    Component(Rc<Definition>),
+    CoreInstance(Option<u32>),
+    Instantiate(u32, Vec<(String, Kind, u32)>),
+    FromExports(Vec<(String, Kind, u32)>),
+    AliasExport(Kind, u32, String),
+    AliasOuter(ComponentOuterAliasKind, u32, u32),
+    Import(Kind, String),
+    Export(Kind, String, u32),
+}
+
+fn read(bytes: &[u8]) -> Result<Definition, Refusal> {
+    // The components that are being read, the outermost first, and how deep in a core module the parser is.
+    let mut open: Vec<Definition> = Vec::new();
+    let mut module: Option<Module> = None;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload?;
+        if let Some(counted) = &mut module {
+            match payload {
+                Payload::MemorySection(section) => counted.memories = counted.memories.saturating_add(section.count()),
+                Payload::TableSection(section) => counted.tables = counted.tables.saturating_add(section.count()),
+                Payload::End(_) => {
+                    let counted = *counted;
+                    module = None;
+                    if let Some(inner) = open.last_mut() {
+                        inner.push(Item::Module(counted));
+                    }
+                }
+                _ => {}
+            }
+            continue;
+        }
+        match payload {
+            Payload::Version {
+                encoding: Encoding::Component,
+                ..
+            } => open.push(Vec::new()),
+            Payload::Version { .. } => module = Some(Module::default()),
+            Payload::End(_) => {
+                let Some(done) = open.pop() else { break };
+                match open.last_mut() {
+                    Some(outer) => outer.push(Item::Component(Rc::new(done))),
+                    None => return Ok(done),
+                }
+            }
+            other => {
+                if let Some(inner) = open.last_mut() {
+                    read_section(other, inner)?;
+                }
+            }
+        }
+    }
+    Err(Refusal::Malformed("the component ends too early".to_owned()))
+}
+
+fn read_section(payload: Payload<'_>, items: &mut Definition) -> Result<(), Refusal> {
+    match payload {
+        Payload::InstanceSection(section) => {
+            for instance in section {
+                items.push(Item::CoreInstance(match instance? {
+                    Instance::Instantiate { module_index, .. } => Some(module_index),
+                    Instance::FromExports(_) => None,
+                }));
+            }
+        }
+        Payload::ComponentInstanceSection(section) => {
+            for instance in section {
+                items.push(match instance? {
+                    ComponentInstance::Instantiate { component_index, args } => {
+                        let args = args.iter().map(|arg| (arg.name.to_owned(), arg.kind, arg.index));
+                        Item::Instantiate(component_index, args.collect())
+                    }
+                    ComponentInstance::FromExports(exports) => {
+                        let exports = exports
+                            .iter()
+                            .map(|export| (export.name.name.to_owned(), export.kind, export.index));
+                        Item::FromExports(exports.collect())
+                    }
+                });
+            }
+        }
+        Payload::ComponentAliasSection(section) => {
+            for alias in section {
+                match alias? {
+                    ComponentAlias::InstanceExport {
+                        kind,
+                        instance_index,
+                        name,
+                    } => items.push(Item::AliasExport(kind, instance_index, name.to_owned())),
+                    ComponentAlias::Outer { kind, count, index } => items.push(Item::AliasOuter(kind, count, index)),
+                    // Functions, memories and tables of instances that are counted already.
+                    ComponentAlias::CoreInstanceExport { .. } => {}
+                }
+            }
+        }
+        Payload::ComponentImportSection(section) => {
+            for import in section {
+                let import = import?;
+                items.push(Item::Import(import.ty.kind(), import.name.name.to_owned()));
+            }
+        }
+        Payload::ComponentExportSection(section) => {
+            for export in section {
+                let export = export?;
+                items.push(Item::Export(export.kind, export.name.name.to_owned(), export.index));
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What an index of a component may stand for.
+#[derive(Clone)]
+enum Value {
+    Module(Module),
+    /// With the number of the scope in which it is defined.
+    Component(Rc<Definition>, usize),
+    Instance(Rc<Exports>),
+    /// From the host, or nothing that is counted.
+    Unknown,
+}
+
+type Exports = BTreeMap<String, Value>;
+type Parts = [(String, Kind, u32)];
+
+/// The index spaces of a component that is being instantiated, or was.
+#[derive(Default)]
+struct Scope {
+    modules: Vec<Value>,
+    components: Vec<Value>,
+    instances: Vec<Value>,
+    outer: Option<usize>,
+}
+
+/// What was counted so far.
+#[derive(Default)]
+struct Count {
+    /// One for each instance of a component, since what is defined in it may be used after it.
+    scopes: Vec<Scope>,
+    core_instances: u32,
+    memories: u32,
+    tables: u32,
+    steps: u32,
+}
+
+impl Count {
+    fn instantiate(
+        &mut self,
+        definition: &Rc<Definition>,
+        imports: &Exports,
+        outer: Option<usize>,
+    ) -> Result<Exports, Refusal> {
+        let scope = self.scopes.len();
+        if scope >= COMPONENT_INSTANCES {
+            let (what, max) = (
+                "instances of components",
+                u32::try_from(COMPONENT_INSTANCES).unwrap_or(u32::MAX),
+            );
+            return Err(Refusal::TooMany { what, max });
+        }
+        self.scopes.push(Scope {
+            outer,
+            ..Scope::default()
+        });
+        let mut exports = Exports::new();
+        for item in definition.iter() {
+            self.step(1)?;
+            match item {
+                Item::Module(module) => self.define(scope, Kind::Module, Value::Module(*module)),
+                Item::Component(inner) => self.define(scope, Kind::Component, Value::Component(inner.clone(), scope)),
+                Item::CoreInstance(module) => self.core_instance(scope, *module)?,
+                Item::Instantiate(component, args) => {
+                    let args = self.gather(scope, args)?;
+                    let made = match self.get(scope, Kind::Component, *component) {
+                        Value::Component(inner, outer) => {
+                            Value::Instance(Rc::new(self.instantiate(&inner, &args, Some(outer))?))
+                        }
+                        _ => Value::Unknown,
+                    };
+                    self.define(scope, Kind::Instance, made);
+                }
+                Item::FromExports(parts) => {
+                    let made = Value::Instance(Rc::new(self.gather(scope, parts)?));
+                    self.define(scope, Kind::Instance, made);
+                }
+                Item::AliasExport(kind, instance, name) => {
+                    let value = match self.get(scope, Kind::Instance, *instance) {
+                        Value::Instance(exports) => exports.get(name).cloned().unwrap_or(Value::Unknown),
+                        _ => Value::Unknown,
+                    };
+                    self.define(scope, *kind, value);
+                }
+                Item::AliasOuter(kind, count, index) => {
+                    let kind = match kind {
+                        ComponentOuterAliasKind::CoreModule => Kind::Module,
+                        ComponentOuterAliasKind::Component => Kind::Component,
+                        ComponentOuterAliasKind::CoreType | ComponentOuterAliasKind::Type => continue,
+                    };
+                    let value = self.outer(scope, *count)?.map(|outer| self.get(outer, kind, *index));
+                    self.define(scope, kind, value.unwrap_or(Value::Unknown));
+                }
+                Item::Import(kind, name) => {
+                    self.define(scope, *kind, imports.get(name).cloned().unwrap_or(Value::Unknown));
+                }
+                Item::Export(kind, name, index) => {
+                    // An export is an index of its own, too.
+                    let value = self.get(scope, *kind, *index);
+                    self.define(scope, *kind, value.clone());
+                    exports.insert(name.clone(), value);
+                }
+            }
+        }
+        Ok(exports)
+    }
+
+    fn core_instance(&mut self, scope: usize, module: Option<u32>) -> Result<(), Refusal> {
+        // One that is put together of exports is none to the pool.
+        let Some(module) = module else { return Ok(()) };
+        let max = CORE_INSTANCES_PER_COMPONENT;
+        add(&mut self.core_instances, 1, "core instances", max)?;
+        if let Value::Module(module) = self.get(scope, Kind::Module, module) {
+            add(&mut self.memories, module.memories, "memories", MEMORIES_PER_COMPONENT)?;
+            add(&mut self.tables, module.tables, "tables", TABLES_PER_COMPONENT)?;
+        }
+        Ok(())
+    }
+
+    fn space(&mut self, scope: usize, kind: Kind) -> Option<&mut Vec<Value>> {
+        let scope = self.scopes.get_mut(scope)?;
+        match kind {
+            Kind::Module => Some(&mut scope.modules),
+            Kind::Component => Some(&mut scope.components),
+            Kind::Instance => Some(&mut scope.instances),
+            Kind::Func | Kind::Value | Kind::Type => None,
+        }
+    }
+
+    fn get(&mut self, scope: usize, kind: Kind, index: u32) -> Value {
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        let found = self.space(scope, kind).and_then(|space| space.get(at).cloned());
+        found.unwrap_or(Value::Unknown)
+    }
+
+    fn define(&mut self, scope: usize, kind: Kind, value: Value) {
+        if let Some(space) = self.space(scope, kind) {
+            space.push(value);
+        }
+    }
+
+    /// The scope so many scopes further out.
+    fn outer(&mut self, scope: usize, count: u32) -> Result<Option<usize>, Refusal> {
+        let mut from = Some(scope);
+        for _ in 0..count {
+            self.step(1)?;
+            from = from
+                .and_then(|scope| self.scopes.get(scope))
+                .and_then(|scope| scope.outer);
+        }
+        Ok(from)
+    }
+
+    fn gather(&mut self, scope: usize, parts: &Parts) -> Result<Exports, Refusal> {
+        self.step(u32::try_from(parts.len()).unwrap_or(u32::MAX))?;
+        let value = |(name, kind, index): &(String, Kind, u32)| (name.clone(), self.get(scope, *kind, *index));
+        Ok(parts.iter().map(value).collect())
+    }
+
+    fn step(&mut self, steps: u32) -> Result<(), Refusal> {
+        add(&mut self.steps, steps, "definitions", STEPS)
+    }
+}
+
+fn add(sum: &mut u32, more: u32, what: &'static str, max: u32) -> Result<(), Refusal> {
+    *sum = sum.saturating_add(more);
+    if *sum > max {
+        return Err(Refusal::TooMany { what, max });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str) -> Result<(), Refusal> {
+        check(&wat::parse_str(text).unwrap())
+    }
+
+    fn what(text: &str) -> &'static str {
+        match checked(text) {
+            Err(Refusal::TooMany { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A component of `levels` components, each of which instantiates the one in it four times.
+    fn tower(levels: usize, innermost: &str) -> String {
+        let four = "(instance (instantiate 0))".repeat(4);
+        (0..levels).fold(innermost.to_owned(), |inner, _| format!("(component {inner} {four})"))
+    }
+
+    #[test]
+    fn a_small_component_that_stands_for_millions_of_instances_is_refused_at_once() {
+        let began = std::time::Instant::now();
+        assert_eq!(what(&tower(11, "(component)")), "instances of components");
+        let module = "(component (core module) (core instance (instantiate 0)))";
+        assert_eq!(what(&tower(11, module)), "core instances");
+        assert!(began.elapsed() < std::time::Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_component_that_is_handed_in_is_counted_where_it_is_instantiated() {
+        let four = "(instance (instantiate $given))".repeat(4);
+        let mut text = "(component $c0 (core module $m) (core instance (instantiate $m)))".to_owned();
+        for level in 1..=4 {
+            text.push_str(&format!(
+                "(component $user{level} (import \"given\" (component $given)) {four})
+                 (component $c{level} (alias outer 1 $user{level} (component $user)) (alias outer 1 $c{} (component $in))
+                   (instance (instantiate $user (with \"given\" (component $in)))))",
+                level - 1
+            ));
+        }
+        assert_eq!(
+            what(&format!("(component {text} (instance (instantiate $c4)))")),
+            "core instances"
+        );
+    }
+
+    #[test]
+    fn what_an_instance_exports_is_counted_where_it_is_instantiated() {
+        let again = "(instance (instantiate $again))".repeat(33);
+        let text = format!(
+            "(component
+               (component $maker
+                 (component $inner (core module $m) (core instance (instantiate $m)))
+                 (export \"inner\" (component $inner)))
+               (instance $made (instantiate $maker))
+               (alias export $made \"inner\" (component $again))
+               {again})"
+        );
+        assert_eq!(what(&text), "core instances");
+    }
+
+    #[test]
+    fn as_many_as_the_pool_has_are_taken_and_one_more_is_not() {
+        let instances = |n: u32| "(core instance (instantiate $m))".repeat(n as usize);
+        let with = |module: &str, n| format!("(component (core module $m {module}) {})", instances(n));
+        assert_eq!(checked(&with("", CORE_INSTANCES_PER_COMPONENT)), Ok(()));
+        assert_eq!(what(&with("", CORE_INSTANCES_PER_COMPONENT + 1)), "core instances");
+        assert_eq!(checked(&with("(memory 1)", MEMORIES_PER_COMPONENT)), Ok(()));
+        assert_eq!(what(&with("(memory 1)", MEMORIES_PER_COMPONENT + 1)), "memories");
+        assert_eq!(checked(&with("(table 1 funcref)", TABLES_PER_COMPONENT)), Ok(()));
+        assert_eq!(what(&with("(table 1 funcref)", TABLES_PER_COMPONENT + 1)), "tables");
+    }
+
+    #[test]
+    fn a_component_that_is_cut_is_malformed() {
+        let bytes = wat::parse_str("(component (core module (memory 1)) (core instance (instantiate 0)))").unwrap();
+        assert_eq!(check(&bytes), Ok(()));
+        for length in 8..bytes.len() {
+            assert!(
+                matches!(check(&bytes[..length]), Err(Refusal::Malformed(_))),
+                "{length}"
+            );
+        }
+    }
+}
