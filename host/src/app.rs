@@ -20,6 +20,7 @@ use crate::capability::SystemChance;
 use crate::commit::Committer;
 use crate::config::{AdminTokenConfig, Config};
 use crate::control::{Control, Parts};
+use crate::descriptors;
 use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
@@ -30,6 +31,7 @@ use crate::store::Outage;
 use crate::turns::Company;
 
 use database::Database;
+use shutdown::Hangup;
 
 pub use crate::control::{guest_limits, load_component, shipped};
 pub use dev::{Development, PageMinter};
@@ -39,6 +41,7 @@ pub use dev::{Development, PageMinter};
 /// # Errors
 /// Why it could not start; what goes wrong later is logged.
 pub async fn run(config: Config, development: Option<Development>) -> Result<()> {
+    let hangup = Hangup::listen(development.is_some())?;
     let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
     // The address first: when another server has it, nothing else should be touched.
     let listener = bind(&config).await?;
@@ -103,15 +106,24 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let following = control.follow();
     let talking = bus.clone().map(|bus| control.join_fleet(bus));
     let reloading = match &development {
-        Some(development) => Some(development.watch(&config, &sandbox, &control).await),
+        Some(development) => Some(development.watch(&config, &sandbox, &control).await?),
         None => None,
     };
+    if let Err(error) = control.try_handlers().await {
+        tracing::error!("not ready: {error}");
+    }
     let expiry = server.enforce_tokens();
     let refuse = axum::middleware::from_fn_with_state(services.clone(), http::refuse_when_draining);
     let router = router.layer(refuse).layer(http::cors(&config)?);
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let listener = Listener::new(listener, config.limits.write_stall, config.limits.connections);
+    let descriptors = descriptors_for_clients(&config)?;
+    let listener = Listener::new(
+        listener,
+        config.limits.write_stall,
+        config.limits.connections,
+        descriptors,
+    );
     let transports = listener.transports();
     let service = router.into_make_service_with_connect_info::<Peer>();
     let serving = tokio::spawn(async move {
@@ -123,7 +135,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     });
 
     announce(&config, address, &control, development.as_ref()).await;
-    shutdown::signal().await?;
+    shutdown::signal(hangup).await?;
     if !config.server.drain_time.is_zero() {
         let time = config.server.drain_time;
         tracing::info!("leaving: no new connections; clients are sent to other nodes within {time:?}");
@@ -136,11 +148,16 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         .await;
     let _ = stop.send(());
     let _ = serving.await;
-    following.abort();
-    if let Some(talking) = talking {
-        talking.abort();
-    }
-    drop((server, expiry, reloading, control, control_cell, services));
+    drop((
+        following,
+        talking,
+        server,
+        expiry,
+        reloading,
+        control,
+        control_cell,
+        services,
+    ));
     fleet::leave(bus).await;
     shutdown::finish(committing, &database, config.server.shutdown_timeout.mul_f32(0.2), left).await;
     Ok(())
@@ -157,6 +174,21 @@ async fn bind(config: &Config) -> Result<TcpListener> {
         ),
         _ => anyhow::anyhow!("cannot listen on {host}:{port} (server.host, server.port): {error}"),
     })
+}
+
+/// How many descriptors clients may have. Warns when `limits.connections` are more.
+fn descriptors_for_clients(config: &Config) -> Result<usize> {
+    let limit = descriptors::limit().context("the limit of file descriptors is not known")?;
+    let clients = descriptors::for_clients(limit, config.store.connections);
+    if config.limits.connections > clients {
+        tracing::warn!(
+            "limits.connections is {}, but the system gives {limit} file descriptors, {clients} of them for clients; \
+             more clients wait to be let in: raise the limit (ulimit -Hn, LimitNOFILE= of systemd), or lower \
+             limits.connections",
+            config.limits.connections
+        );
+    }
+    Ok(clients)
 }
 
 fn admin_tokens(config: &Config) -> Vec<AdminToken> {

@@ -57,6 +57,9 @@ pub mod error;
 // The names of tenants, users, rooms, messages and connections, as types.
 pub mod id;
 
+// File descriptors: as many as the system gives, and some never for clients.
+pub mod descriptors;
+
 // Tasks without which the server is no server.
 pub mod vital;
 

@@ -1,6 +1,6 @@
 // The commands, as people type them.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import jwt from 'jsonwebtoken';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -27,6 +27,33 @@ test('dev without a secret makes one, says so, and keeps it', async () => {
   await server.stop();
   await server.start();
   await (await connect(server, 'ann', { auth: { token: secret } })).join(freshRoom());
+});
+
+test('dev FILE: the component is in service when the server listens, and is swapped when the file changes', async () => {
+  const file = join(temporaryDirectory(), 'handler.wasm');
+  copyFileSync(guest('stamped'), file);
+  const server = await startServer({ command: 'dev', args: [file] });
+  const [said, served, listens] = [/compiling [^\n]*handler\.wasm/, /message events: now handled by/, /listening on/]
+    .map((pattern) => server.log.search(pattern));
+  assert.ok(said >= 0 && said < served && served < listens, server.log);
+  const ann = await connect(server, 'ann');
+  const room = freshRoom();
+  await ann.join(room);
+  await ann.post(room, 'by whom?');
+  assert.equal((await ann.next('new-message')).metadata?.by, 'stamped');
+  writeFileSync(file, 'no component');
+  await server.sees(/handler\.wasm is not taken[^\n]*what ran before goes on/);
+  await ann.post(room, 'still?');
+  assert.equal((await ann.next('new-message', ({ seq }) => seq === 2)).metadata?.by, 'stamped');
+});
+
+test('dev FILE: a file that is no handler ends the start with the reason', async () => {
+  const file = join(temporaryDirectory(), 'handler.wasm');
+  writeFileSync(file, 'no component');
+  const { code, output } = await run(['dev', file], { cwd: temporaryDirectory(), env: { PORT: '0' } });
+  assert.equal(code, 1, output);
+  assert.match(output, /parlance: .*handler\.wasm is not taken: this is not a WebAssembly component/);
+  assert.doesNotMatch(output, /listening on/);
 });
 
 test('token mints what was asked for, and the server takes it', async () => {

@@ -67,3 +67,11 @@ test('neither tokens nor contents of messages are logged', async () => {
   assert.ok(!server.log.includes(secret));
   assert.ok(!server.log.includes('something private'));
 });
+
+test('no line has a path of the machine that built the server', async () => {
+  const talkative = await startServer({ config: { log: { format: 'json', level: 'trace' } } });
+  await connect(talkative, 'ann');
+  assert.match(talkative.log, /"log\.target"/, 'libraries that use `log` are in the log');
+  const paths = talkative.log.split('\n').filter((line) => /\.cargo|registry\/src|rustc\/|"log\.file"|\/host\/src/.test(line));
+  assert.deepEqual(paths, []);
+});

@@ -83,7 +83,7 @@ impl From<ControlError> for Problem {
             ControlError::Changed(_) => StatusCode::PRECONDITION_FAILED,
             ControlError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             ControlError::TooMany(_) | ControlError::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            ControlError::Host(_) | ControlError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         if let ControlError::Unavailable(cause) = &error {
             tracing::error!(error = format!("{cause:#}"), "an admin request failed");

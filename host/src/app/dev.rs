@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::JoinHandle;
+use anyhow::{Context as _, Result};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::auth::{MintError, Minter};
 use crate::capability::{Grants, HandlerInfo};
@@ -47,8 +48,17 @@ pub struct Development {
 }
 
 impl Development {
-    /// Loads the components, and again whenever one of their files changes, while the task lives.
-    pub(super) async fn watch(&self, config: &Config, sandbox: &Arc<Sandbox>, control: &Arc<Control>) -> Reloading {
+    /// Loads the components, and again whenever one of their files changes, for as long as the handle is kept. Returns
+    /// once they are in service.
+    ///
+    /// # Errors
+    /// Why a component does not load now. Later, the log says so and what runs stays.
+    pub(super) async fn watch(
+        &self,
+        config: &Config,
+        sandbox: &Arc<Sandbox>,
+        control: &Arc<Control>,
+    ) -> Result<AbortOnDropHandle<()>> {
         let base = control.base(DEFAULT_TENANT).await;
         let overlay = Overlay {
             sandbox: sandbox.clone(),
@@ -56,24 +66,29 @@ impl Development {
             grants: config.grants.clone(),
             limits: guest_limits(&config.sandbox),
             base,
+            components: self.components.clone().into(),
         };
-        let (control, components) = (control.clone(), self.components.clone());
-        Reloading(tokio::spawn(async move {
-            let mut seen = Vec::new();
+        let mut seen = overlay.stamps();
+        if !self.components.is_empty() {
+            let files: Vec<_> = self.components.iter().map(|path| path.display().to_string()).collect();
+            tracing::info!("compiling {}; the server listens when that is done", files.join(", "));
+            control.set_base(DEFAULT_TENANT, overlay.load().await?).await;
+        }
+        let control = control.clone();
+        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
-                let stamps: Vec<Option<SystemTime>> = components.iter().map(|path| changed(path)).collect();
-                if stamps != seen {
-                    let (overlay, components) = (overlay.clone(), components.clone());
-                    // Compiling takes a while: not on a thread that serves sockets.
-                    let routes = tokio::task::spawn_blocking(move || overlay.routes(&components)).await;
-                    if let Ok(Some(routes)) = routes {
-                        control.set_base(DEFAULT_TENANT, routes).await;
-                    }
-                    seen = stamps;
-                }
                 tokio::time::sleep(LOOK).await;
+                let stamps = overlay.stamps();
+                if stamps == seen {
+                    continue;
+                }
+                seen = stamps;
+                match overlay.load().await {
+                    Ok(routes) => control.set_base(DEFAULT_TENANT, routes).await,
+                    Err(error) => tracing::error!("{error:#}; what ran before goes on"),
+                }
             }
-        }))
+        })))
     }
 
     pub(super) fn announce(&self, address: SocketAddr) {
@@ -92,15 +107,6 @@ impl Development {
     }
 }
 
-/// Ends when dropped.
-pub(super) struct Reloading(JoinHandle<()>);
-
-impl Drop for Reloading {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 fn changed(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
@@ -113,33 +119,37 @@ struct Overlay {
     grants: Arc<Grants>,
     limits: GuestLimits,
     base: Routes,
+    components: Arc<[PathBuf]>,
 }
 
 impl Overlay {
-    /// The routes with the components over them; nothing, and a word in the log, when one does not load: then what
-    /// runs stays.
-    fn routes(&self, components: &[PathBuf]) -> Option<Routes> {
+    fn stamps(&self) -> Vec<Option<SystemTime>> {
+        self.components.iter().map(|path| changed(path)).collect()
+    }
+
+    /// The routes with the components over them, compiled on a thread that serves no sockets.
+    async fn load(&self) -> Result<Routes> {
+        let overlay = self.clone();
+        let routes = tokio::task::spawn_blocking(move || overlay.routes()).await;
+        routes.context("the components could not be loaded")?
+    }
+
+    fn routes(&self) -> Result<Routes> {
         let mut routes = self.base.clone();
-        for path in components {
+        for path in &*self.components {
             let info = HandlerInfo {
                 name: "dev".into(),
                 grants: self.grants.clone(),
                 ..HandlerInfo::default()
             };
-            match load_component(&self.sandbox, path, info, &self.limits) {
-                Ok(handler) => {
-                    for interface in handler.interfaces() {
-                        tracing::info!("{interface} events: now handled by {}", path.display());
-                        routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface))));
-                    }
-                }
-                Err(error) => {
-                    tracing::error!("{} is not taken, what ran before goes on: {error:#}", path.display());
-                    return None;
-                }
+            let handler = load_component(&self.sandbox, path, info, &self.limits)
+                .with_context(|| format!("{} is not taken", path.display()))?;
+            for interface in handler.interfaces() {
+                tracing::info!("{interface} events: now handled by {}", path.display());
+                routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface))));
             }
         }
-        Some(routes)
+        Ok(routes)
     }
 
     /// The name and the settings that the configuration gives the interface's handler: it keeps its key-value space
@@ -150,7 +160,7 @@ impl Overlay {
             .map(|(_, handler)| handler.settings.clone())
             .unwrap_or_default();
         Arc::new(HandlerInfo {
-            name: interface.name().into(),
+            name: configured.map_or_else(|| interface.name().into(), |(_, handler)| handler.name.clone()),
             settings,
             grants: self.grants.clone(),
             ..HandlerInfo::default()

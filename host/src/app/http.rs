@@ -22,6 +22,7 @@ use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::metrics::Metrics;
 use crate::store::Store;
+use crate::tenant::Tenant;
 
 /// Bytes of a request for a development token.
 const TOKEN_REQUEST: usize = 4096;
@@ -37,16 +38,24 @@ pub(super) struct State {
     pub(super) minter: Option<Arc<PageMinter>>,
     /// The way to other nodes, where there may be any.
     pub(super) bus: Option<Arc<RedisBus>>,
-    /// When the store was last asked, and whether it could serve.
-    pub(super) asked: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
+    /// When the store and the sandbox were last asked, and whether they could serve.
+    pub(super) asked: Arc<tokio::sync::Mutex<Option<(Instant, Serves)>>>,
 }
 
-/// How long an answer of the store stands: asking it takes a transaction, and anybody may ask us.
+/// What a node needs in order to serve.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Serves {
+    store: bool,
+    sandbox: bool,
+}
+
+/// How long an answer stands: asking the store takes a transaction, asking the sandbox an instance, and anybody may ask us.
 const ANSWER_STANDS: Duration = Duration::from_secs(1);
 
 impl State {
-    /// Whether the store can serve. One asks it, the others wait for the same answer.
-    async fn store_serves(&self) -> bool {
+    /// Whether the store and the sandbox can serve. One asks them, the others wait for the same answer. `tenant` is the
+    /// one whose handler is tried.
+    async fn serves(&self, tenant: Option<&Arc<Tenant>>) -> Serves {
         let mut asked = self.asked.lock().await;
         if let Some((when, serves)) = *asked
             && when.elapsed() < ANSWER_STANDS
@@ -57,8 +66,18 @@ impl State {
         if let Err(error) = &answer {
             tracing::warn!(error = format!("{error:#}"), "not ready: the store cannot serve");
         }
-        *asked = Some((Instant::now(), answer.is_ok()));
-        answer.is_ok()
+        let mut serves = Serves {
+            store: answer.is_ok(),
+            sandbox: true,
+        };
+        if let (Some(control), Some(tenant)) = (self.control.get(), tenant)
+            && let Err(error) = control.try_one(tenant).await
+        {
+            tracing::warn!("not ready: {error}");
+            serves.sandbox = false;
+        }
+        *asked = Some((Instant::now(), serves));
+        serves
     }
 }
 
@@ -127,6 +146,7 @@ pub(super) async fn refuse_when_draining(
 struct Readiness {
     ready: bool,
     store: &'static str,
+    sandbox: &'static str,
     /// Not a condition: a node that cannot reach Redis serves, and hears of the others through the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<&'static str>,
@@ -136,7 +156,6 @@ struct Readiness {
 
 /// Whether clients may be sent here.
 async fn ready(Shared(state): Shared<State>) -> Response {
-    let serves = state.store_serves().await;
     let draining = is_leaving(&state.services);
     let default = match state.control.get() {
         Some(control) => control
@@ -146,20 +165,22 @@ async fn ready(Shared(state): Shared<State>) -> Response {
             .find(|tenant| tenant.id().as_str() == DEFAULT_TENANT),
         None => None,
     };
+    let serves = state.serves(default.as_ref()).await;
     let routes = default.map(|tenant| tenant.routes()).unwrap_or_default();
     let handlers: Vec<_> = routes.iter().map(|(interface, _)| interface.name()).collect();
-    let ready = serves && !draining && !handlers.is_empty();
+    let ready = serves.store && serves.sandbox && !draining && !handlers.is_empty();
     let status = if ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let store = if serves { "ok" } else { "unavailable" };
+    let shown = |serves| if serves { "ok" } else { "unavailable" };
     (
         status,
         axum::Json(Readiness {
             ready,
-            store,
+            store: shown(serves.store),
+            sandbox: shown(serves.sandbox),
             redis: state
                 .bus
                 .as_ref()

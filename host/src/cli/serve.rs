@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::set_global_default;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_log::{AsLog as _, LogTracer};
 use tracing_subscriber::EnvFilter;
 
 use super::{DevArgs, Failure, ServeArgs};
 use crate::app::{self, Development, PageMinter};
 use crate::auth::{Minter, dev_key};
 use crate::config::{Config, LogFormat, no_key_help};
-use crate::threads;
+use crate::{descriptors, threads};
 
 /// Runs the server until it is told to stop.
 ///
@@ -62,9 +65,13 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
     // Before there is any other thread.
     let slices = threads::ask_for_short_slices();
+    let descriptors = descriptors::raise();
     let log = log_to_stderr(&config)?;
     if let Err(error) = slices {
         tracing::debug!(%error, "the kernel gives no short time slices");
+    }
+    if let Err(error) = descriptors {
+        tracing::warn!(%error, "the limit of file descriptors (ulimit -n) could not be raised");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .event_interval(STEPS)
@@ -113,6 +120,35 @@ async fn watch_log(lost: ErrorCounter) {
     }
 }
 
+/// What libraries say through the crate `log`, without the files in which they say it: those are paths of the machine
+/// that built the server.
+struct OtherLogs(LogTracer);
+
+impl log::Log for OtherLogs {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let mut without = log::Record::builder();
+        without
+            .metadata(record.metadata().clone())
+            .args(*record.args())
+            .module_path(record.module_path());
+        self.0.log(&without.build());
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+fn take_in_other_logs() -> anyhow::Result<()> {
+    log::set_boxed_logger(Box::new(OtherLogs(LogTracer::new())))?;
+    log::set_max_level(LevelFilter::current().as_log());
+    Ok(())
+}
+
 fn log_to_stderr(config: &Config) -> Result<Log, Failure> {
     let filter = EnvFilter::try_new(&config.log.level).context("log.level")?;
     let (lines, writer) = NonBlockingBuilder::default()
@@ -123,12 +159,13 @@ fn log_to_stderr(config: &Config) -> Result<Log, Failure> {
     let lost = lines.error_counter();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let set = match config.log.format {
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Json => set_global_default(log.json().flatten_event(true).finish()),
         LogFormat::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            log.with_ansi(colours).with_target(false).try_init()
+            set_global_default(log.with_ansi(colours).with_target(false).finish())
         }
     };
+    let set = set.map_err(anyhow::Error::from).and_then(|()| take_in_other_logs());
     // A second subscriber in one process happens in tests only.
     if let Err(error) = set {
         let _ = writeln!(std::io::stderr(), "the log was set up before: {error}");

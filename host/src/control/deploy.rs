@@ -15,7 +15,7 @@ use super::view::{DeployStep, HandlerView};
 use super::{Actor, Answer, Control, ControlError};
 use crate::capability::{Grants, HandlerInfo, Isolation};
 use crate::id::check_handler_name;
-use crate::sandbox::{GuestLimits, Handler, hex};
+use crate::sandbox::{GuestLimits, Handler, LoadError, hex};
 
 /// Bytes of a note.
 const NOTE_MAX: usize = 1000;
@@ -270,8 +270,11 @@ impl Control {
         let sandbox = self.parts.sandbox.clone();
         tokio::task::spawn_blocking(move || sandbox.load(info, &component, &limits))
             .await
-            .map_err(|_| ControlError::invalid("the component could not be checked"))?
-            .map_err(|error| ControlError::invalid(error.to_string()))
+            .map_err(|_| ControlError::Host("the component could not be checked; try again".to_owned()))?
+            .map_err(|error| match error {
+                LoadError::Host(_) | LoadError::CompileClock { .. } => ControlError::Host(error.to_string()),
+                _ => ControlError::invalid(error.to_string()),
+            })
     }
 }
 

@@ -32,6 +32,9 @@ pub enum ControlError {
         /// After how many milliseconds trying again makes sense.
         retry_after_ms: u64,
     },
+    /// The host lacks something; trying again may help.
+    #[error("{0}")]
+    Host(String),
     /// The store cannot serve now.
     #[error("the store cannot serve now; try again")]
     Unavailable(#[source] StoreError),
@@ -48,7 +51,7 @@ impl ControlError {
             Self::Changed(_) => "changed",
             Self::TooLarge(_) => "too-large",
             Self::TooMany(_) | Self::Limited { .. } => "rate-limited",
-            Self::Unavailable(_) => "unavailable",
+            Self::Host(_) | Self::Unavailable(_) => "unavailable",
         }
     }
 

@@ -23,6 +23,7 @@ mod sync;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod versions;
 pub mod view;
 mod watch;

@@ -12,7 +12,7 @@ use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::logs::LogLine;
-use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Returned, Trap};
+use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Returned, Trap, TrapKind};
 use crate::store::{Page, Range, StoreError};
 use crate::tenant::Place;
 
@@ -282,6 +282,7 @@ async fn decide(
         limits: limits.clone(),
         effects: Effects::with_allowance(limits.effects, limits.output),
         logs: Logs::with_allowance(limits.log_bytes),
+        retry_after: None,
     };
     let running = Running::count(session);
     let outcome = handler.call(input, call, &settings.guest_limits, &arrival.slice).await;
@@ -304,7 +305,7 @@ async fn decide(
                 handler = %handler.info().name, code = rejection.code.as_str(), message = rejection.message,
                 "a handler refused an event"
             );
-            Err(EventError::new(rejection.code, rejection.message))
+            Err(rejection.told())
         }
         Err(Failure::Trapped(trap)) => Err(stopped(session, arrival, &handler, &trap)),
     }
@@ -319,7 +320,13 @@ fn failed(outcome: &Outcome) -> bool {
 fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap) -> EventError {
     session.services.metrics.trapped(trap.kind);
     let connection = &session.connection.id;
-    if may_log(session, &trap.detail) {
+    if trap.kind == TrapKind::Host && may_log(session, &trap.detail) {
+        tracing::error!(
+            tenant = %session.tenant.id(), %connection, event = arrival.number, handler = %handler.info().name,
+            trap = %trap.detail,
+            "the server could not run a handler; nothing is held against its version"
+        );
+    } else if may_log(session, &trap.detail) {
         tracing::warn!(
             tenant = %session.tenant.id(), %connection, event = arrival.number, name = &*arrival.responder.event,
             handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),

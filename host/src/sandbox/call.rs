@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::Store;
 use wasmtime::component::Instance;
-use wasmtime_wasi::I32Exit;
 
 use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
+use super::blame;
 use super::http::Outgoing;
 use super::input::Input;
 use super::load::Handler;
-use super::meter::{GuestLimits, Meter, Stopped};
+use super::meter::{GuestLimits, Meter};
 use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
 use super::spending::{Spending, polled};
 use super::wasi::Wasi;
@@ -56,8 +56,8 @@ impl CallState {
         self.outgoing = outgoing;
     }
 
-    /// The event has ended: what it asked for and what it logged.
-    fn end(&mut self) -> (Effects, Logs) {
+    /// The event has ended: what it asked for, what it logged, and when the client may come back.
+    fn end(&mut self) -> (Effects, Logs, Option<Duration>) {
         let Some(mut call) = self.call.take() else {
             return Default::default();
         };
@@ -67,7 +67,7 @@ impl CallState {
         if let Some(mut outgoing) = self.outgoing.take() {
             outgoing.log(&mut call);
         }
-        (call.effects, call.logs)
+        (call.effects, call.logs, call.retry_after)
     }
 }
 
@@ -165,7 +165,7 @@ impl Handler {
         let state = seated.guest.store.data_mut();
         let cpu = spending.so_far();
         let noted = state.meter.noted();
-        let (asked, logs) = state.end();
+        let (asked, logs, retry_after) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
@@ -193,7 +193,10 @@ impl Handler {
         self.record.habit.note(usage.cpu.saturating_sub(noted));
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
-            Ok(Err(rejection)) => (Err(Failure::Rejected(rejection.into())), Effects::default()),
+            Ok(Err(rejection)) => {
+                let rejection = Rejection::from(rejection).with_retry(retry_after);
+                (Err(Failure::Rejected(rejection)), Effects::default())
+            }
             Err(trap) => (Err(Failure::Trapped(trap)), Effects::default()),
         };
         Outcome {
@@ -377,19 +380,7 @@ fn checked(reply: Returned, max: usize) -> Result<Returned, Trap> {
 
 /// What kind of end it was, and all that is known of it for the log.
 pub(super) fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
-    let kind = match (error.downcast_ref::<Stopped>(), error.downcast_ref::<wasmtime::Trap>()) {
-        (Some(Stopped::GuestTime), _) => TrapKind::GuestTime,
-        (Some(Stopped::HostCalls), _) => TrapKind::HostCalls,
-        (Some(Stopped::Transfer), _) => TrapKind::Transfer,
-        (Some(Stopped::NoEvent), _) => TrapKind::Guest,
-        (None, _) if error.is::<wasmtime::PoolConcurrencyLimitError>() => TrapKind::Host,
-        (None, Some(wasmtime::Trap::StackOverflow)) => TrapKind::Stack,
-        // An allocator that is refused memory panics or aborts.
-        (None, _) if state.meter.memory_refused => TrapKind::Memory,
-        (None, Some(_)) => TrapKind::Guest,
-        (None, None) if error.is::<I32Exit>() => TrapKind::Guest,
-        (None, None) => TrapKind::Transfer,
-    };
+    let kind = blame::kind(error, &state.meter);
     Trap {
         kind,
         detail: backtrace::detail(error),
@@ -410,7 +401,11 @@ impl From<types::Rejection> for Rejection {
         };
         let mut message = message;
         message.truncate(message.floor_char_boundary(REJECTION_MESSAGE_MAX));
-        Self { code, message }
+        Self {
+            code,
+            message,
+            retry_after: None,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
 use super::backtrace::detail;
 use super::bindings::exports::parlance::chat as exports;
+use super::blame::is_lack;
 use super::cache::{Cache, Key};
 use super::call::CallState;
 use super::compile::{Compiler, compile};
@@ -24,7 +25,7 @@ use super::http::HttpClient;
 use super::meter::GuestLimits;
 use super::warm::Pool;
 use crate::capability::{HandlerInfo, Isolation};
-use check::{check_header, try_out};
+use check::{check_header, trial, try_out};
 pub use error::LoadError;
 
 /// The interfaces that a component may export.
@@ -182,6 +183,14 @@ impl Handler {
         })
     }
 
+    /// Makes an instance within `limits` and drops it, as an event would find it now.
+    ///
+    /// # Errors
+    /// [`LoadError::Host`] for what the host lacks; all else is the component's.
+    pub async fn try_out(&self, limits: &GuestLimits) -> Result<(), LoadError> {
+        trial(&self.sandbox, &self.compiled, limits).await
+    }
+
     /// What it handles.
     #[must_use]
     pub fn handles(&self, interface: Interface) -> bool {
@@ -291,9 +300,13 @@ impl Sandbox {
         let begun = Instant::now();
         let code = compile(&self.engine, compiler, &self.limits, bytes)
             .inspect_err(|error| self.refused.note(sha256, error, Instant::now()))?;
-        let component = code
-            .load(&self.engine)
-            .map_err(|error| LoadError::Compiler(detail(&error)))?;
+        let component = code.load(&self.engine).map_err(|error| {
+            if is_lack(&error) {
+                LoadError::Host(detail(&error))
+            } else {
+                LoadError::Compiler(detail(&error))
+            }
+        })?;
         let compiled = self.link(&component, sha256, may_import_http)?;
         if compiled.interfaces.is_empty() {
             return Err(LoadError::NoExports);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
+use super::blame;
 use super::call::CallState;
 use super::habit::{ASIDE, Habit};
 use super::spending::Spending;
@@ -27,7 +28,7 @@ pub struct GuestLimits {
     pub transfer_total: usize,
     /// HTTP requests, where the operator grants any.
     pub http_requests: u32,
-    /// Bytes of the bodies of all its HTTP requests and responses together.
+    /// Bytes of the bodies of all its HTTP requests and responses, and of the responses' headers, together.
     pub http_bytes: usize,
 }
 
@@ -85,6 +86,8 @@ pub(super) struct Meter {
     pub(super) held_up: bool,
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
     pub(super) memory_refused: bool,
+    /// Set once the host had no memory that the guest might have had.
+    pub(super) memory_lacked: bool,
 }
 
 impl Meter {
@@ -104,6 +107,7 @@ impl Meter {
             transfer_left: limits.transfer_total,
             held_up: false,
             memory_refused: false,
+            memory_lacked: false,
         }
     }
 
@@ -147,6 +151,7 @@ impl Meter {
         self.transfer_left = limits.transfer_total;
         self.held_up = false;
         self.memory_refused = false;
+        self.memory_lacked = false;
     }
 
     /// Bytes of all memories now.
@@ -219,6 +224,16 @@ impl ResourceLimiter for Meter {
         self.memory = total;
         self.peak_memory = self.peak_memory.max(total);
         Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory_lacked |= blame::is_lack(&error);
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory_lacked |= blame::is_lack(&error);
+        Ok(())
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {

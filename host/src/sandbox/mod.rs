@@ -7,6 +7,7 @@
 mod backtrace;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod bindings;
+mod blame;
 mod cache;
 mod call;
 mod code;

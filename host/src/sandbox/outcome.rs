@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::capability::{Effects, Logs, Packet};
-use crate::error::Code;
+use crate::error::{Code, EventError};
 
 /// The handler's refusal, in words for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,30 @@ pub struct Rejection {
     pub code: Code,
     /// The handler's words.
     pub message: String,
+    /// When the client may try again, if the handler said so and the code is one for which that makes sense.
+    pub retry_after: Option<Duration>,
+}
+
+impl Rejection {
+    /// What the client is told.
+    #[must_use]
+    pub fn told(&self) -> EventError {
+        EventError {
+            code: self.code,
+            message: self.message.clone().into(),
+            retry_after: self.retry_after,
+        }
+    }
+
+    /// The rejection with the time after which the client may try again.
+    #[must_use]
+    pub(super) fn with_retry(self, after: Option<Duration>) -> Self {
+        let makes_sense = matches!(self.code, Code::RateLimited | Code::QuotaExceeded | Code::Unavailable);
+        Self {
+            retry_after: after.filter(|_| makes_sense),
+            ..self
+        }
+    }
 }
 
 /// How a guest came to be stopped.
@@ -79,9 +103,10 @@ impl TrapKind {
     pub fn told(self) -> (Code, &'static str) {
         match self {
             Self::GuestTime | Self::WallTime | Self::HostTime => (Code::Timeout, "the handler did not finish in time"),
-            Self::Guest | Self::Memory | Self::Stack | Self::HostCalls | Self::Transfer | Self::Host => {
+            Self::Guest | Self::Memory | Self::Stack | Self::HostCalls | Self::Transfer => {
                 (Code::HandlerFailed, "the handler failed")
             }
+            Self::Host => (Code::Unavailable, "the server cannot run the handler now; try again"),
         }
     }
 }

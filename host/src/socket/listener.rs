@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use socketioxide_core::packet::Sid;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutWriter;
 
 use super::carriers::Carriers;
@@ -22,9 +24,16 @@ use super::carriers::Carriers;
 /// Pause after a failed accept, which comes from a want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the log says that clients wait for descriptors.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
 /// Listens for clients.
 pub struct Listener {
     tcp: TcpListener,
+    /// One permit for each descriptor that clients may have.
+    descriptors: Arc<Semaphore>,
+    /// When the log last said that there are none.
+    said: Option<Instant>,
     write_stall: Duration,
     max: usize,
     transports: Transports,
@@ -62,11 +71,14 @@ impl Drop for Open {
 
 impl Listener {
     /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection. More
-    /// transports than `connections` and a few are closed as they come.
+    /// transports than `connections` and a few are closed as they come. At most `descriptors` are accepted: the others
+    /// wait in the kernel's queue.
     #[must_use]
-    pub fn new(tcp: TcpListener, write_stall: Duration, connections: usize) -> Self {
+    pub fn new(tcp: TcpListener, write_stall: Duration, connections: usize, descriptors: usize) -> Self {
         Self {
             tcp,
+            descriptors: Arc::new(Semaphore::new(descriptors.min(Semaphore::MAX_PERMITS))),
+            said: None,
             write_stall,
             max: connections.saturating_add(SPARE_TRANSPORTS),
             transports: Transports::default(),
@@ -79,6 +91,23 @@ impl Listener {
     pub fn transports(&self) -> Transports {
         self.transports.clone()
     }
+
+    /// Waits until clients may have one more descriptor.
+    async fn descriptor(&mut self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.descriptors.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        if self.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+            self.said = Some(Instant::now());
+            tracing::warn!(
+                transports = self.transports.open(),
+                "clients wait to be let in: they have all file descriptors that the system gives (ulimit -n), but for \
+                 those that the server needs itself"
+            );
+        }
+        // Never closed.
+        self.descriptors.clone().acquire_owned().await.ok()
+    }
 }
 
 impl axum::serve::Listener for Listener {
@@ -86,6 +115,7 @@ impl axum::serve::Listener for Listener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Io, SocketAddr) {
+        let descriptor = self.descriptor().await;
         loop {
             match self.tcp.accept().await {
                 Ok(_) if self.transports.open() >= self.max => {
@@ -98,6 +128,7 @@ impl axum::serve::Listener for Listener {
                             self.write_stall,
                             self.transports.opened(),
                             self.carriers.clone(),
+                            descriptor,
                         ),
                         address,
                     );
@@ -166,10 +197,18 @@ pub struct Io {
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
     switch: Arc<Switch>,
     _open: Open,
+    /// Given back after the stream, which is above, has closed its descriptor.
+    _descriptor: Option<OwnedSemaphorePermit>,
 }
 
 impl Io {
-    fn new(stream: TcpStream, write_stall: Duration, open: Open, carriers: Carriers) -> Self {
+    fn new(
+        stream: TcpStream,
+        write_stall: Duration,
+        open: Open,
+        carriers: Carriers,
+        descriptor: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         // Neither option is vital: without them packets are late or a dead peer is noticed later.
         if let Err(error) = stream
             .set_nodelay(true)
@@ -186,6 +225,7 @@ impl Io {
                 ..Switch::default()
             }),
             _open: open,
+            _descriptor: descriptor,
         }
     }
 

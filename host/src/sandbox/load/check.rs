@@ -16,24 +16,25 @@ use crate::turns::Slice;
 /// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy
 /// machine refuses nothing that an idle one takes.
 pub(super) fn try_out(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
-    let trial = async {
-        let place = sandbox.places.take(true).await;
-        let _place = place.map_err(|_| LoadError::Instantiate("the sandbox is shutting down".to_owned()))?;
-        let _running = sandbox.ticker.count();
-        let mut store = sandbox.store(limits);
-        let spending = Arc::new(Spending::default());
-        // `wait` gives it a thread of its own, so it is in nobody's way.
-        let meter = &mut store.data_mut().meter;
-        meter.begin(limits, spending.clone(), Arc::default(), Slice::new());
-        let instantiate = polled(compiled.pre.instantiate_async(&mut store), &spending);
-        let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
-            Ok(Ok(instance)) => instance,
-            Ok(Err(error)) => return Err(refusal(&error, store.data(), limits)),
-            Err(_) => return Err(time("sandbox.wall_time", limits.wall_time)),
-        };
-        compiled.exports.check_types(&mut store, &instance)
+    wait(trial(sandbox, compiled, limits)).map_err(LoadError::Host)?
+}
+
+/// The trial itself, on the calling task.
+pub(super) async fn trial(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
+    let place = sandbox.places.take(true).await;
+    let _place = place.map_err(|_| LoadError::Host("the sandbox is shutting down".to_owned()))?;
+    let _running = sandbox.ticker.count();
+    let mut store = sandbox.store(limits);
+    let spending = Arc::new(Spending::default());
+    let meter = &mut store.data_mut().meter;
+    meter.begin(limits, spending.clone(), Arc::default(), Slice::new());
+    let instantiate = polled(compiled.pre.instantiate_async(&mut store), &spending);
+    let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
+        Ok(Ok(instance)) => instance,
+        Ok(Err(error)) => return Err(refusal(&error, store.data(), limits)),
+        Err(_) => return Err(time("sandbox.wall_time", limits.wall_time)),
     };
-    wait(trial).map_err(LoadError::Instantiate)?
+    compiled.exports.check_types(&mut store, &instance)
 }
 
 fn time(limit: &'static str, max: Duration) -> LoadError {
@@ -46,6 +47,7 @@ fn refusal(error: &wasmtime::Error, state: &CallState, limits: &GuestLimits) -> 
     match trap.kind {
         TrapKind::GuestTime => time("sandbox.guest_time", limits.guest_time),
         TrapKind::Memory => LoadError::TrialMemory { max: limits.memory },
+        TrapKind::Host => LoadError::Host(trap.detail),
         _ => LoadError::Instantiate(trap.detail),
     }
 }

@@ -1,0 +1,199 @@
+//! Whose doing it is that a call ended with an error: the guest's or the host's.
+//!
+//! [`TABLE`] has a row for every kind of error that wasmtime 48 and its WASI give from `instantiate_async` and
+//! `call_async`. An error that no row knows is the host's: a version must not be taken back for it.
+
+use std::char::{CharTryFromError, DecodeUtf16Error};
+use std::io;
+use std::str::Utf8Error;
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Error, OutOfMemory, PoolConcurrencyLimitError, Trap};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
+
+use super::meter::{Meter, Stopped};
+use super::outcome::TrapKind;
+
+type Row = (fn(&Error, &Meter) -> bool, TrapKind);
+
+/// The first row that knows the error decides.
+const TABLE: &[Row] = &[
+    // What the meter stops.
+    (|error, _| is_stopped(error, Stopped::GuestTime), TrapKind::GuestTime),
+    (|error, _| is_stopped(error, Stopped::HostCalls), TrapKind::HostCalls),
+    (|error, _| is_stopped(error, Stopped::Transfer), TrapKind::Transfer),
+    (|error, _| is_stopped(error, Stopped::NoEvent), TrapKind::Guest),
+    // What the host lacks: slots of the pool, memory, threads, descriptors, whatever else the kernel refuses.
+    (|error, _| is_lack(error), TrapKind::Host),
+    // What the guest does by itself.
+    (
+        |error, _| error.downcast_ref() == Some(&Trap::StackOverflow),
+        TrapKind::Stack,
+    ),
+    // An allocator that is refused memory panics or aborts: because of the limit, or because the host has none.
+    (|_, meter| meter.memory_lacked, TrapKind::Host),
+    (|_, meter| meter.memory_refused, TrapKind::Memory),
+    (|error, _| error.is::<Trap>(), TrapKind::Guest),
+    (|error, _| error.is::<I32Exit>(), TrapKind::Guest),
+    (
+        |error, _| error.is::<ResourceTableError>() || error.is::<FieldMapError>(),
+        TrapKind::Guest,
+    ),
+    (|error, _| says(error, &MISUSE), TrapKind::Guest),
+    (|error, _| says(error, &TOO_LARGE), TrapKind::Memory),
+    // What the guest hands over.
+    (
+        |error, _| error.is::<Utf8Error>() || error.is::<DecodeUtf16Error>() || error.is::<CharTryFromError>(),
+        TrapKind::Transfer,
+    ),
+    (|error, _| says(error, &MALFORMED), TrapKind::Transfer),
+];
+
+/// Errors without a type of their own, by how they begin: memories and tables that begin larger than they may
+/// (`vm/memory.rs`, `vm/table.rs`, `store.rs`).
+const TOO_LARGE: [&str; 4] = [
+    "memory minimum size of ",
+    "initial memory size of ",
+    "table minimum size of ",
+    "resource limit exceeded: ",
+];
+
+/// Values that cannot be lifted or lowered (`component/func.rs` and what is below it, `vm/component/libcalls.rs`, what
+/// `bindgen!` makes), and the hostcall fuel, whose type is private.
+const MALFORMED: [&str; 17] = [
+    "too much data is being copied between the host and the guest",
+    "pointer not aligned",
+    "pointer size overflow",
+    "pointer out of bounds",
+    "return pointer not aligned",
+    "string pointer",
+    "list pointer",
+    "map pointer",
+    "byte length ",
+    "size overflow copying a ",
+    "realloc return: ",
+    "invalid option discriminant",
+    "invalid expected discriminant",
+    "unexpected discriminant",
+    "invalid utf8 encoding",
+    "invalid utf16 encoding",
+    "cannot lower a `borrow` resource into an `own`",
+];
+
+/// Handles that are not there or are used against their rules (`vm/component/handle_table.rs`, `vm/component/resources.rs`,
+/// `component/resources`), and calls of WASI against the rules of its interfaces.
+const MISUSE: [&str; 26] = [
+    "unknown handle index ",
+    "index is not a resource",
+    "index ",
+    "handle ",
+    "cannot allocate another handle: ",
+    "cannot lend resource: ",
+    "cannot remove owned resource while borrowed",
+    "cannot lift own resource from a borrow",
+    "borrow handles still remain at the end of the call",
+    "host resource already consumed",
+    "host-owned resource was already de-allocated",
+    "resource type mismatch",
+    "mismatched resource types",
+    "requested len ",
+    "empty poll list",
+    "max blocking attempts exceeded",
+    "Buffer too large for ",
+    "write exceeded budget",
+    "write beyond capacity ",
+    "write not permitted while ",
+    "cannot write more zeroes than ",
+    "trap: ",
+    "invalid HTTP request ",
+    "multiple `content-length` header values",
+    "invalid `content-length` header value",
+    "not implemented",
+];
+
+/// Whose doing an error is, and of which kind.
+pub(super) fn kind(error: &Error, meter: &Meter) -> TrapKind {
+    let row = TABLE.iter().find(|(knows, _)| knows(error, meter));
+    row.map_or(TrapKind::Host, |(_, kind)| *kind)
+}
+
+/// Whether the host lacks something that the call needs.
+pub(super) fn is_lack(error: &Error) -> bool {
+    let is_kernels =
+        |cause: &(dyn std::error::Error + 'static)| cause.is::<io::Error>() || cause.is::<rustix::io::Errno>();
+    error.is::<PoolConcurrencyLimitError>() || error.is::<OutOfMemory>() || error.chain().any(is_kernels)
+}
+
+fn is_stopped(error: &Error, how: Stopped) -> bool {
+    error.downcast_ref() == Some(&how)
+}
+
+fn says(error: &Error, beginnings: &[&str]) -> bool {
+    let text = error.root_cause().to_string();
+    beginnings.iter().any(|beginning| text.starts_with(beginning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::meter::GuestLimits;
+    use super::*;
+
+    fn of(error: Error) -> TrapKind {
+        kind(&error, &Meter::new(&GuestLimits::default()))
+    }
+
+    #[test]
+    fn what_the_host_lacks_is_never_held_against_a_version() {
+        let no_file = || io::Error::from_raw_os_error(24);
+        let lacking = [
+            Error::from(no_file()),
+            Error::from(no_file()).context("failed to make memory executable"),
+            Error::from(rustix::io::Errno::NOMEM).context("mmap failed to allocate 0x10000 bytes"),
+            Error::from(OutOfMemory::new(64)),
+            Error::msg("what no row knows"),
+        ];
+        for error in lacking {
+            let shown = format!("{error:#}");
+            assert_eq!(of(error), TrapKind::Host, "{shown}");
+        }
+    }
+
+    #[test]
+    fn what_the_guest_does_is_the_guests() {
+        let guests: [(Error, TrapKind); 9] = [
+            (Stopped::GuestTime.into(), TrapKind::GuestTime),
+            (Stopped::HostCalls.into(), TrapKind::HostCalls),
+            (Stopped::Transfer.into(), TrapKind::Transfer),
+            (Trap::StackOverflow.into(), TrapKind::Stack),
+            (Trap::UnreachableCodeReached.into(), TrapKind::Guest),
+            (
+                Error::from(ResourceTableError::NotPresent).context("deleting fields"),
+                TrapKind::Guest,
+            ),
+            (
+                Error::msg("list pointer/length out of bounds of memory"),
+                TrapKind::Transfer,
+            ),
+            (Error::msg("unknown handle index 7"), TrapKind::Guest),
+            (
+                Error::msg("memory minimum size of 9 pages exceeds memory limits"),
+                TrapKind::Memory,
+            ),
+        ];
+        for (error, expected) in guests {
+            let shown = format!("{error:#}");
+            assert_eq!(of(error), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_is_refused_memory_is_to_blame_only_where_its_limit_refused_it() {
+        let mut meter = Meter::new(&GuestLimits::default());
+        let panics = || Error::from(Trap::UnreachableCodeReached);
+        meter.memory_refused = true;
+        assert_eq!(kind(&panics(), &meter), TrapKind::Memory);
+        meter.memory_lacked = true;
+        assert_eq!(kind(&panics(), &meter), TrapKind::Host);
+    }
+}
