@@ -55,6 +55,7 @@ fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
         packages: HANDLERS.map(str::to_owned).to_vec(),
         target_dir: target.join("guests"),
         out_dir: out_dir.join("components"),
+        locked: true,
     })?;
     let mut code = String::from(
         "/// The shipped handlers, as components: each one's name and bytes.\n\

@@ -8,9 +8,9 @@ export PATH="$PWD/tests/.venv/bin:$PATH"
 TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export PARLANCE_BIN=$TARGET/release/parlance PARLANCE_TEST_GUESTS=$TARGET/test-guests
 export PARLANCE_SHIPPED=$TARGET/components
-"$TARGET/release/parlance-build" --workspace guest-handlers --root . --target-dir "$TARGET/guests" \
+"$TARGET/release/parlance-build" --locked --workspace guest-handlers --root . --target-dir "$TARGET/guests" \
     --out "$PARLANCE_SHIPPED"
-"$TARGET/release/parlance-build" --workspace tests/guests --root . --target-dir "$TARGET/guests" \
+"$TARGET/release/parlance-build" --locked --workspace tests/guests --root . --target-dir "$TARGET/guests" \
     --out "$PARLANCE_TEST_GUESTS"
 # measure NAME [COMMAND…]: through that command, if there is one.
 measure() {

@@ -25,7 +25,7 @@ fi
 
 cargo build --workspace "${LOCKED[@]}"
 if [ -d tests/guests ]; then
-    "$TARGET/debug/parlance-build" --workspace tests/guests --root . --target-dir "$TARGET/guests" \
+    "$TARGET/debug/parlance-build" --locked --workspace tests/guests --root . --target-dir "$TARGET/guests" \
         --out "$TARGET/test-guests"
 fi
 

@@ -85,6 +85,7 @@ impl Bench {
             store: store.clone(),
             surroundings: surroundings.clone(),
             few: true,
+            retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),
             limits: limits.clone(),

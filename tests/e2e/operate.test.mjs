@@ -231,3 +231,20 @@ test('what goes wrong is said in words, with what to do, and a code', async () =
     assert.match(result.output, words);
   }
 });
+
+test('canary and promote without a name mean the only handler that has a canary', async () => {
+  const file = join(temporaryDirectory(), 'two.toml');
+  writeFileSync(file, stringify(configurationOf('two')));
+  await must('tenants', 'create', 'two', file);
+  await must('deploy', guest('stamped'), '--tenant', 'two', '--handler', 'message');
+  await must('deploy', guest('hostile'), '--tenant', 'two', '--handler', 'event');
+  const none = await operate(server, ['promote', '--tenant', 'two']);
+  assert.notEqual(none.code, 0);
+  assert.match(none.output, /no deployed handler has a canary/);
+  await must('deploy', guest('stamped'), '--tenant', 'two', '--handler', 'message', '--canary', '10%');
+  assert.match((await must('canary', '50%', '--tenant', 'two')).stdout, /message\s+2\s+canary 50%/);
+  assert.match((await must('promote', '--tenant', 'two')).stdout, /message\s+2\s+active/);
+  const which = await operate(server, ['rollback', '--tenant', 'two']);
+  assert.notEqual(which.code, 0);
+  assert.match(which.output, /which handler\? deployed are: event, message/);
+});

@@ -85,3 +85,14 @@ for (const effect of EFFECTS) {
     assert.notDeepEqual(await visible(at), before, 'the probe sees the effect');
   });
 }
+
+test('a rejection says when to come back, as the refusals of the host do, where that makes sense', async () => {
+  const ann = await connect(server, 'ann');
+  const slow = await ann.ask('slow-down', { count: 1500 });
+  assert.deepEqual(slow.error, { code: 'rate-limited', message: 'slow down', retryable: true, retryAfterMs: 1500 });
+  const denied = await ann.ask('reject-for', { message: 'denied', count: 1500 });
+  assert.equal(denied.error.code, 'denied');
+  assert.deepEqual([denied.error.retryable, denied.error.retryAfterMs], [false, undefined], JSON.stringify(denied));
+  const never = await ann.ask('slow-down', { count: 4_000_000_000 });
+  assert.equal(never.error.retryAfterMs, 86_400_000, 'a day at most');
+});

@@ -58,7 +58,8 @@ pub(crate) struct Module {
 }
 
 /// Builds the packages (all that have a `cdylib`, when none is named) and returns their modules in that order.
-pub(crate) fn build(toolchain: &Toolchain, places: &Places, packages: &[String]) -> Result<Vec<Module>> {
+pub(crate) fn build(toolchain: &Toolchain, places: &Places, options: &Options) -> Result<Vec<Module>> {
+    let packages = options.packages.as_slice();
     let mut ids = guests(toolchain, places)?;
     if let Some(missing) = packages.iter().find(|name| !ids.contains_key(*name)) {
         let known: Vec<_> = ids.into_keys().collect();
@@ -71,7 +72,7 @@ pub(crate) fn build(toolchain: &Toolchain, places: &Places, packages: &[String])
     if !packages.is_empty() {
         ids.retain(|name, _| packages.contains(name));
     }
-    let modules = run(toolchain, places, &ids)?;
+    let modules = run(toolchain, places, &ids, options.locked)?;
     let order = if packages.is_empty() {
         ids.keys().cloned().collect()
     } else {
@@ -118,6 +119,7 @@ fn run(
     toolchain: &Toolchain,
     places: &Places,
     packages: &BTreeMap<String, PackageId>,
+    locked: bool,
 ) -> Result<BTreeMap<PackageId, PathBuf>> {
     let mut command = toolchain.cargo(&places.workspace);
     command
@@ -135,7 +137,7 @@ fn run(
         .args(packages.keys().flat_map(|name| ["--package", name]))
         // Encoded, because a path may have a space in it.
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain, places)?.join("\x1f"));
-    if places.workspace.join("Cargo.lock").exists() {
+    if locked {
         command.arg("--locked");
     }
     let mut child = command

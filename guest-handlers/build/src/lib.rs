@@ -37,6 +37,8 @@ pub struct Options {
     pub target_dir: PathBuf,
     /// Where the components go. Made when it is not there.
     pub out_dir: PathBuf,
+    /// Whether cargo must use `Cargo.lock` as it is, and fail where that does not fit (`--locked`).
+    pub locked: bool,
 }
 
 /// A component that was built.
@@ -63,7 +65,7 @@ pub struct Built {
 pub fn build(options: &Options) -> Result<Vec<Built>> {
     let places = cargo::Places::new(options)?;
     let toolchain = Toolchain::find(&places.workspace)?;
-    let modules = cargo::build(&toolchain, &places, &options.packages)?;
+    let modules = cargo::build(&toolchain, &places, options)?;
     modules
         .into_iter()
         .map(|module| encode(module, &places.out_dir))

@@ -19,6 +19,7 @@ Options:
                     its path stays out of the components [default: the directory above the workspace]
   --target-dir DIR  cargo's target directory [default: target/guests]
   --out DIR         where the components go [default: target/components]
+  --locked          fail where the workspace's Cargo.lock does not fit, as cargo's --locked
   -h, --help        this text";
 
 fn main() -> Result<()> {
@@ -41,6 +42,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
         packages: Vec::new(),
         target_dir: "target/guests".into(),
         out_dir: "target/components".into(),
+        locked: false,
     };
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -48,6 +50,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
             Long("root") => options.root = Some(directory(&mut arguments)?),
             Long("target-dir") => options.target_dir = directory(&mut arguments)?,
             Long("out") => options.out_dir = directory(&mut arguments)?,
+            Long("locked") => options.locked = true,
             Short('h') | Long("help") => return Ok(None),
             Value(package) => options.packages.push(package.string()?),
             _ => return Err(argument.unexpected().into()),

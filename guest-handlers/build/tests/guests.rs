@@ -27,6 +27,7 @@ fn shipped(out_dir: &Path) -> Vec<Built> {
         packages: Vec::new(),
         target_dir,
         out_dir: out_dir.into(),
+        locked: true,
     })
     .unwrap()
 }
@@ -66,6 +67,7 @@ fn building_twice_in_two_directories_gives_the_same_bytes() {
         packages: Vec::new(),
         target_dir: place.join("target"),
         out_dir: elsewhere.join("out"),
+        locked: true,
     })
     .unwrap();
 
@@ -146,6 +148,7 @@ fn a_package_that_is_not_there_is_named_with_those_that_are() {
         packages: vec!["room".into(), "nobody".into()],
         target_dir: out_dir.path().join("target"),
         out_dir: out_dir.path().into(),
+        locked: true,
     })
     .unwrap_err();
     let message = format!("{error:#}");

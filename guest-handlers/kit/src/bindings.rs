@@ -26,6 +26,7 @@ macro_rules! world {
                     "parlance:chat/settings@0.1.0": crate::bindings::capabilities::parlance::chat::settings,
                     "parlance:chat/ambient@0.1.0": crate::bindings::capabilities::parlance::chat::ambient,
                     "parlance:chat/log@0.1.0": crate::bindings::capabilities::parlance::chat::log,
+                    "parlance:chat/refusal@0.1.0": crate::bindings::capabilities::parlance::chat::refusal,
                 },
             });
         }

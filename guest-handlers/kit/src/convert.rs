@@ -1,11 +1,13 @@
 //! JSON in and out.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::broadcast::{self, Audience};
 use crate::messages::Draft;
-use crate::{Acknowledgement, Answer, Fault, Incoming, Rejection};
+use crate::{Acknowledgement, Answer, Fault, Incoming, Rejection, refusal};
 
 /// The arguments of an event with a name of the tenant's own.
 pub struct Arguments {
@@ -127,4 +129,11 @@ impl From<Fault> for Rejection {
             Fault::Unavailable(what) => Self::Unavailable(what),
         }
     }
+}
+
+/// A rejection that says when the client may try again, which it reads as `retryAfterMs`.
+#[must_use]
+pub fn rate_limited(words: impl Into<String>, after: Duration) -> Rejection {
+    refusal::retry_after(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    Rejection::RateLimited(words.into())
 }

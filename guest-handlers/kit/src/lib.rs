@@ -22,7 +22,18 @@
 //!
 //! An instance lives for one event: keep nothing in statics, it is gone with the event. What the handler asks of
 //! the capabilities ([`messages`], [`kv`], [`broadcast`], [`rooms`], [`presence`]) happens after it returned `Ok`,
-//! all of it or none. A panic ends the event with `handler-failed` and is a line in the server's log.
+//! all of it or none. There is no standard output: `println!` prints nowhere, [`info!`] and its siblings write to the
+//! server's log. To derive [`Serialize`] without a dependency on serde, say where serde is:
+//!
+//! ```
+//! #[derive(parlance_guest::Serialize)]
+//! #[serde(crate = "parlance_guest::serde")]
+//! struct Answer {
+//!     count: u32,
+//! }
+//! ```
+//!
+//! A panic ends the event with `handler-failed` and is a line in the server's log.
 
 #[cfg(all(feature = "arena", target_arch = "wasm32"))]
 mod arena;
@@ -30,18 +41,19 @@ mod arena;
 pub mod bindings;
 mod convert;
 mod export;
+mod macros;
 mod panic;
 
 pub use bindings::capabilities::parlance::chat::types::{Context, Fault, Message, Rejection};
 pub use bindings::capabilities::parlance::chat::{
-    ambient, broadcast, identity, kv, log, messages, presence, rooms, settings,
+    ambient, broadcast, identity, kv, log, messages, presence, refusal, rooms, settings,
 };
 pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledgement, Answer};
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
 pub use bindings::presence::exports::parlance::chat::on_presence::Change;
 pub use bindings::room::exports::parlance::chat::on_room::Request;
-pub use convert::{Arguments, Placeholder, emit};
-pub use serde::Serialize;
+pub use convert::{Arguments, Placeholder, emit, rate_limited};
+pub use serde::{self, Serialize};
 
 #[doc(hidden)]
 pub use convert::reply;

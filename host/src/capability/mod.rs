@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Identity;
 use crate::id::{ConnectionId, RoomId, UserId};
@@ -20,6 +21,7 @@ mod log;
 mod lookups;
 mod messages;
 mod presence;
+mod refusal;
 mod rooms;
 mod settings;
 
@@ -200,6 +202,8 @@ pub struct Call {
     pub effects: Effects,
     /// What the handler has logged so far.
     pub logs: Logs,
+    /// When the client may try again, should the handler refuse the event.
+    pub retry_after: Option<Duration>,
 }
 
 impl Call {

@@ -108,7 +108,7 @@ Without a configured key it makes one and keeps it in .parlance/dev-secret under
 
 Examples:
   parlance dev
-  parlance dev target/wasm32-unknown-unknown/release/moderation.wasm")]
+  parlance dev target/components/moderation.wasm")]
 pub struct DevArgs {
     /// Where the configuration is.
     #[command(flatten)]

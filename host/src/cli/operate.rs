@@ -21,6 +21,21 @@ use super::remote::{Remote, ServerArgs, said};
 use super::table::{Table, ago};
 use crate::control::view::{DeployStep, HandlerView, TenantView, UsageView};
 
+/// The handler that is meant where none is named: the only one, or the only one with a canary.
+fn the_one(all: &[HandlerView], verb: &str) -> Result<String, String> {
+    let with_canary: Vec<_> = all.iter().filter(|handler| handler.canary.is_some()).collect();
+    match (all, with_canary.as_slice()) {
+        ([], _) => Err("there is no deployed handler".to_owned()),
+        ([one], _) => Ok(one.name.clone()),
+        (_, [one]) => Ok(one.name.clone()),
+        (_, []) if verb != "rollback" => Err("no deployed handler has a canary".to_owned()),
+        _ => {
+            let names: Vec<_> = all.iter().map(|handler| handler.name.as_str()).collect();
+            Err(format!("which handler? deployed are: {}", names.join(", ")))
+        }
+    }
+}
+
 /// How often it is said what is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -172,17 +187,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 let all: Vec<HandlerView> = remote
                     .ask(remote.request(Method::GET, &["tenants", tenant, "handlers"])?)
                     .await?;
-                match all.as_slice() {
-                    [one] => one.name.clone(),
-                    [] => return Err(Failure::Usage(format!("the tenant {tenant} has no deployed handler"))),
-                    many => {
-                        let names: Vec<_> = many.iter().map(|handler| handler.name.as_str()).collect();
-                        return Err(Failure::Usage(format!(
-                            "which handler? deployed are: {}",
-                            names.join(", ")
-                        )));
-                    }
-                }
+                the_one(&all, verb).map_err(|why| Failure::Usage(format!("{why} (tenant {tenant})")))?
             }
         };
         let mut request = remote.request(Method::POST, &["tenants", tenant, "handlers", &handler, verb])?;

@@ -61,7 +61,7 @@ Examples:
   parlance promote --tenant acme
   parlance promote moderation --tenant acme")]
 pub struct PromoteArgs {
-    /// The handler's name; may be left out when the tenant has only one.
+    /// The handler's name; may be left out when the tenant has only one, or only one with a canary.
     #[arg(value_name = "HANDLER")]
     pub handler: Option<String>,
     /// Whose handler.

@@ -121,6 +121,11 @@ fn write_all(out: &mut String) -> std::fmt::Result {
             out,
             "# settings = {{ name = \"text\" }}   # what the component can read"
         )?;
+        writeln!(
+            out,
+            "# name = {:?}   # in logs, and whose keys it has; one component under two events may have one name",
+            handler.name
+        )?;
     }
     writeln!(out, "\n{}", admin::TOKENS_EXAMPLE)?;
     writeln!(out, "\n{TENANTS_EXAMPLE}")?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Value;
 
@@ -9,6 +10,7 @@ use super::error::{ConfigError, Errors};
 use super::kinds::Kind;
 use super::reader::{Reader, Source};
 use crate::capability::Isolation;
+use crate::id::check_handler_name;
 
 /// The table that holds them.
 pub(super) const TABLE: &str = "handlers";
@@ -27,6 +29,8 @@ pub enum Component {
 /// One handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handler {
+    /// Names it in logs and owns its key-value space. Handlers of one name share that; they are one component.
+    pub name: Arc<str>,
     /// Its component.
     pub component: Component,
     /// Whether its instances are used again.
@@ -66,8 +70,11 @@ macro_rules! handlers {
         pub(super) fn read(source: &Source, errors: &mut Errors) -> Option<Handlers> {
             let mut reader = Reader::of(source, TABLE, errors);
             $( let $name = handler(&mut reader, stringify!($name), stringify!($default)); )+
+            let paths = [$( reader.path_of(stringify!($name)) ),+];
             reader.report_unknown_keys();
-            Some(Handlers { $( $name: $name? ),+ })
+            let handlers = Handlers { $( $name: $name? ),+ };
+            check_names(&handlers, &paths, errors);
+            Some(handlers)
         }
     };
 }
@@ -98,16 +105,35 @@ fn handler(reader: &mut Reader<'_, '_>, name: &'static str, default: &'static st
             shipped: default == r#""shipped""#,
         },
     );
+    let own = inner.optional("name", &HandlerName);
     let isolation = inner.setting("isolation", r#""fresh""#, &IsolationName);
     let settings = inner.take("settings");
     let path = inner.path_of("settings");
     let settings = texts(inner.inside(settings, path));
     inner.report_unknown_keys();
     Some(Handler {
+        name: own?.unwrap_or_else(|| name.into()),
         component: component?,
         isolation: isolation?,
         settings: settings?,
     })
+}
+
+/// Refuses handlers that have a name in common and are not the same component: they would read each other's keys.
+fn check_names(handlers: &Handlers, paths: &[String], errors: &mut Errors) {
+    let mut named: BTreeMap<&str, &Component> = BTreeMap::new();
+    for ((_, handler), path) in handlers.iter().zip(paths) {
+        if handler.component == Component::Absent {
+            continue;
+        }
+        let other = named.insert(&handler.name, &handler.component);
+        let is_same = |other: &Component| matches!(other, Component::File(_)) && *other == handler.component;
+        if other.is_some_and(|other| !is_same(other)) {
+            let key = format!("{path}.name");
+            let why = "is the name of a handler with another component, and would share its keys";
+            errors.push(ConfigError::new(key, why));
+        }
+    }
 }
 
 /// Every value must be a text: a component that wants a number parses it itself.
@@ -126,6 +152,25 @@ fn texts(mut reader: Reader<'_, '_>) -> Option<BTreeMap<String, String>> {
         }
     }
     texts
+}
+
+/// A handler's own name.
+struct HandlerName;
+
+impl Kind for HandlerName {
+    type Value = Arc<str>;
+
+    fn allowed(&self) -> String {
+        "lower-case letters, digits and '-', beginning with a letter or a digit".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<Arc<str>, String> {
+        let name = value.as_str().unwrap_or_default();
+        match check_handler_name(name) {
+            Ok(()) => Ok(name.into()),
+            Err(_) => Err("is no name of a handler".to_owned()),
+        }
+    }
 }
 
 /// `fresh` or `warm`.

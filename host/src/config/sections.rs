@@ -217,7 +217,7 @@ section! {
     emit: usize = "128KiB", Size(KIB, 16 * MIB);
     /// HTTP requests, where a grant lets the handler send any. Those that no grant covers count too.
     http_requests: usize = 8, Count(1, 1000);
-    /// Bytes of the bodies of all its HTTP requests and responses.
+    /// Bytes of the bodies of all its HTTP requests and responses, and of the responses' headers.
     http_bytes: usize = "1MiB", Size(KIB, 256 * MIB);
     /// Instances at once, in the whole server, a quarter of them for tenants that have few. Further events wait.
     instances: usize = 256, Count(1, 10_000);

@@ -1,5 +1,6 @@
 //! Reading the configuration: values, ranges, messages.
 
+mod handlers;
 mod keys;
 mod tenants;
 
@@ -432,41 +433,6 @@ fn hosts_and_origins_are_checked() {
             "server.cors_origins"
         );
     }
-}
-
-#[test]
-fn handlers_are_files_beside_the_configuration() {
-    let config = file(
-        "[handlers.message]\ncomponent = \"m.wasm\"\n[handlers.message.settings]\nword = \"a\"\n\
-         [handlers.typing]\nsettings = { rate = \"2\" }\n",
-    )
-    .with("m.wasm", "");
-    let handlers = config.load().unwrap().handlers;
-    assert_eq!(
-        handlers.message.component,
-        Component::File(config.directory.path().join("m.wasm"))
-    );
-    assert_eq!(handlers.message.settings["word"], "a");
-    assert_eq!(
-        (&handlers.typing.component, &*handlers.typing.settings["rate"]),
-        (&Component::Shipped, "2")
-    );
-
-    let errors = file(
-        "[handlers.room]\ncomponent = \"absent.wasm\"\n[handlers.event]\ncomponent = \"shipped\"\n\
-         [handlers.typing]\ncomponent = \"none\"\nsettings = { a = 1, b = \"2\", c = true }\n",
-    )
-    .load()
-    .unwrap_err();
-    let keys: Vec<_> = errors.errors().iter().map(|error| error.key.as_str()).collect();
-    let expected = [
-        "handlers.typing.component",
-        "handlers.typing.settings.a",
-        "handlers.typing.settings.c",
-        "handlers.room.component",
-        "handlers.event.component",
-    ];
-    assert_eq!(keys, expected);
 }
 
 #[test]

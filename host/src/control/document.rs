@@ -114,12 +114,24 @@ impl HandlerDocument {
         }
     }
 
-    /// Where going back leads: without a canary, to the version that was active before; `None` when there is none,
-    /// and the configured handler takes over.
+    /// Where going back leads: without a canary, to the version that was active before and was not abandoned for its
+    /// failures; `None` when there is none, and the configured handler takes over.
     pub(super) fn go_back(&mut self) {
-        if self.canary.take().is_none() {
-            self.active = self.before.pop();
+        if self.canary.take().is_some() {
+            return;
         }
+        self.active = None;
+        while let Some(number) = self.before.pop() {
+            if !self.was_abandoned(number) {
+                self.active = Some(number);
+                break;
+            }
+        }
+    }
+
+    /// Whether the server has taken the version out of service for its failures.
+    pub(super) fn was_abandoned(&self, number: u64) -> bool {
+        self.version(number).is_some_and(|version| version.failed.is_some())
     }
 
     /// Goes back from the active version to one that was active before, or to none, and forgets what was active in
@@ -264,6 +276,22 @@ mod tests {
         (2..=3).for_each(|version| handler.activate(version));
         handler.go_back_to(None);
         assert_eq!((handler.active, handler.before.len()), (None, 0));
+    }
+
+    #[test]
+    fn going_back_skips_versions_that_were_abandoned() {
+        let mut handler = with_versions(&[1, 2, 3]);
+        (1..=3).for_each(|version| handler.activate(version));
+        handler.versions[1].failed = Some("it failed too often".to_owned());
+        handler.go_back();
+        assert_eq!(handler.active, Some(1));
+        handler.activate(2);
+        handler.go_back();
+        assert_eq!(
+            handler.active,
+            Some(1),
+            "what an operator has chosen again is left again"
+        );
     }
 
     #[test]

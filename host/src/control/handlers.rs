@@ -28,7 +28,7 @@ pub(super) fn load_routes(
             bail!("handlers.{name}: there is no such event");
         };
         let info = HandlerInfo {
-            name: name.into(),
+            name: handler.name.clone(),
             settings: handler.settings.clone(),
             grants: grants.clone(),
             isolation: handler.isolation,

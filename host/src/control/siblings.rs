@@ -105,15 +105,18 @@ impl<'a> Siblings<'a> {
         )))
     }
 
-    /// Where the active version goes back to by itself: to the last one before it that handles nothing of another
-    /// deployed handler; `None` when there is none and the configured handlers take over, each event of it.
+    /// Where the active version goes back to by itself: to the last one before it that was not abandoned itself and
+    /// handles nothing of another deployed handler; `None` when there is none and the configured handlers take over, each event of it.
     ///
     /// # Errors
     /// Why there is nothing to go back to: with nobody to take over, every event would fail instead of some.
     pub(super) fn way_back(&self, document: &HandlerDocument) -> Result<Option<u64>, String> {
         let mut taken = None;
         for number in document.before.iter().rev() {
-            let Some(version) = document.version(*number).filter(|_| document.active != Some(*number)) else {
+            let Some(version) = document
+                .version(*number)
+                .filter(|version| document.active != Some(*number) && version.failed.is_none())
+            else {
                 continue;
             };
             match self.taken(version) {

@@ -209,6 +209,13 @@ impl wit::ambient::Host for CallState {
     }
 }
 
+impl wit::refusal::Host for CallState {
+    fn retry_after(&mut self, ms: u64) -> Host<()> {
+        self.enter(0)?.refuse_for(ms);
+        Ok(())
+    }
+}
+
 impl wit::log::Host for CallState {
     fn write(&mut self, level: wit::log::Level, message: String) -> Host<()> {
         let level = match level {

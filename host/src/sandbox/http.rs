@@ -3,13 +3,14 @@
 //! A request goes out only when a [`Grants`](crate::capability::Grants) pattern covers its scheme, host and port. A
 //! name must lead to public addresses, and the connection goes to the very address that was checked. Redirects are
 //! the guest's to follow, and then checked again; there is no proxy, TLS is verified, and no connection serves two
-//! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies are counted for each event,
+//! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies and of the responses' headers are counted for each event,
 //! requests and the names that are looked up at once for each tenant.
 
 mod address;
 mod body;
 mod client;
 mod failure;
+mod fields;
 mod held_up;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use super::meter::GuestLimits;
 use crate::capability::{Call, Grants, HttpScheme, Level, LookupShare, Surroundings};
 use body::Allowance;
 pub(super) use client::HttpClient;
+pub(super) use fields::add_to_linker;
 pub(super) use held_up::HeldUp;
 
 /// Bytes of a request's body that a guest may hand over at once.
@@ -205,6 +207,14 @@ async fn send(way: Way, mut request: reqwest::Request, body: WasiBody, bytes: Al
     let response = timeout_at(timeouts.first_byte, way.client.send(request, &way.share, &way.held_up))
         .await
         .map_err(|_| Error::HttpResponseTimeout)??;
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if !bytes.take(headers) {
+        return Err(Error::HttpResponseHeaderSectionSize(u32::try_from(headers).ok()));
+    }
     let announced = response.content_length();
     if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes.left())) {
         return Err(Error::HttpResponseBodySize(announced));

@@ -236,6 +236,7 @@ impl World {
             }),
             limits: limits.clone(),
             few: true,
+            retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),
         };
@@ -251,7 +252,7 @@ impl World {
                 Ok(ran.effects.into_vec())
             }
             Err(Failure::Rejected(refusal)) => {
-                let error = EventError::new(refusal.code, refusal.message.clone());
+                let error = refusal.told();
                 rejection = Some(refusal);
                 Err(error)
             }

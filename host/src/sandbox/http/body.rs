@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::failure::failure;
 
-/// What is left of the bytes that an event may send and receive, in all bodies together.
+/// What is left of the bytes that an event may send and receive, in all bodies and the responses' headers together.
 #[derive(Debug, Clone)]
 pub(super) struct Allowance(Arc<AtomicUsize>);
 
@@ -27,7 +27,7 @@ impl Allowance {
     }
 
     /// Takes so many; false when they are not there.
-    fn take(&self, bytes: usize) -> bool {
+    pub(super) fn take(&self, bytes: usize) -> bool {
         let taken = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));

@@ -24,6 +24,7 @@ fn guests(workspace: &str) -> PathBuf {
         packages: Vec::new(),
         target_dir: target.join("guests"),
         out_dir: out_dir.clone(),
+        locked: true,
     })
     .unwrap();
     out_dir

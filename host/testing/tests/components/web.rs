@@ -70,6 +70,12 @@ fn answer(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
     let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
     match path {
         "/bytes" => write!(stream, "{head}content-length: {number}\r\n\r\n{}", "y".repeat(number)).ok()?,
+        "/headers" => write!(
+            stream,
+            "{head}content-length: 0\r\nx-long: {}\r\n\r\n",
+            "y".repeat(number)
+        )
+        .ok()?,
         "/unannounced" => write!(stream, "{head}\r\n{}", "y".repeat(number)).ok()?,
         "/redirect" => write!(
             stream,
@@ -292,26 +298,60 @@ fn an_event_sends_so_many_requests() {
     assert_eq!(web.seen().len(), 16, "the next event begins afresh");
 }
 
+/// Bytes of the headers of an answer with a body of five digits: `connection: close` and `content-length: 10000`.
+const HEADERS: usize = 10 + 5 + 14 + 5;
+
 #[test]
-fn an_event_moves_so_many_bytes() {
+fn the_headers_of_a_response_count_too() {
     let web = Web::start();
     let mut host = web.host().guest_limits(GuestLimits {
         http_bytes: 10_000,
         ..GuestLimits::default()
     });
+    assert_eq!(one(&mut host, &web.authority, "/headers?9000")["error"], "");
+    let over = one(&mut host, &web.authority, "/headers?10000");
+    assert_eq!(over["error"], "HttpResponseHeaderSectionSize", "{over}");
+    let twice = json!([
+        {"authority": web.authority, "path": "/headers?6000"},
+        {"authority": web.authority, "path": "/headers?6000"},
+    ]);
+    let errors = answers(&fetch(&mut host, &twice))
+        .into_iter()
+        .filter(|answer| answer["error"] != "");
+    assert_eq!(errors.count(), 1, "all of an event's count together");
+}
+
+#[test]
+fn headers_of_a_request_that_are_too_long_are_an_answer() {
+    let web = Web::start();
+    let mut host = web.host();
+    let sends = |bytes: usize| json!([{"authority": web.authority, "path": "/bytes?1", "header": bytes}]);
+    assert_eq!(answers(&fetch(&mut host, &sends(15_000)))[0]["error"], "");
+    let refused = answers(&fetch(&mut host, &sends(17_000))).remove(0);
+    assert!(refused["error"].as_str().unwrap().contains("Forbidden"), "{refused}");
+    assert_eq!(web.seen().len(), 1);
+}
+
+#[test]
+fn an_event_moves_so_many_bytes() {
+    let web = Web::start();
+    let mut host = web.host().guest_limits(GuestLimits {
+        http_bytes: 10_000 + HEADERS,
+        ..GuestLimits::default()
+    });
     assert_eq!(one(&mut host, &web.authority, "/bytes?10000")["length"], 10_000);
     let over = one(&mut host, &web.authority, "/bytes?10001");
     assert_eq!(over["error"], "HttpResponseBodySize", "it is announced: {over}");
-    let over = one(&mut host, &web.authority, "/unannounced?10001");
+    let over = one(&mut host, &web.authority, "/unannounced?10034");
     assert_eq!(over["error"], "cut", "{over}");
     let over = one(&mut host, &web.authority, "/endless");
     assert!(
-        over["error"] == "cut" && over["length"].as_u64().unwrap() <= 10_000,
+        over["error"] == "cut" && over["length"].as_u64().unwrap() <= 10_034,
         "{over}"
     );
     let over = fetch(
         &mut host,
-        &json!([{"authority": web.authority, "path": "/", "body": 10_001}]),
+        &json!([{"authority": web.authority, "path": "/", "body": 10_035}]),
     );
     assert_eq!(answers(&over)[0]["error"], "HttpRequestBodySize");
     // Both directions and all requests count together.

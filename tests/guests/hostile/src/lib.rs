@@ -3,11 +3,14 @@
 
 mod ends;
 
+use std::time::Duration;
+
 use parlance_guest::broadcast::Audience;
-use parlance_guest::log::{self, Level};
 use parlance_guest::messages::{self, Draft};
 use parlance_guest::presence::{self, Status};
-use parlance_guest::{Arguments, Context, EventHandler, Fault, Rejection, Serialize, emit, kv, rooms};
+use parlance_guest::{
+    Arguments, Context, EventHandler, Fault, Rejection, Serialize, emit, info, kv, rate_limited, refusal, rooms,
+};
 use serde::Deserialize;
 
 struct Hostile;
@@ -68,12 +71,17 @@ impl EventHandler for Hostile {
                     ..Answer::default()
                 }));
             }
-            "log" => log::write(Level::Info, &deed.message.repeat(deed.count.max(1) as usize)),
+            "log" => info!("{}", deed.message.repeat(deed.count.max(1) as usize)),
             "emit-huge" => {
                 let text = "x".repeat(deed.count as usize);
                 emit(&Audience::Room(deed.room_id.clone()), "deed", &[&text])?;
             }
             "reject" => return Err(rejection(&deed.message)),
+            "slow-down" => return Err(rate_limited("slow down", Duration::from_millis(deed.count.into()))),
+            "reject-for" => {
+                refusal::retry_after(deed.count.into());
+                return Err(rejection(&deed.message));
+            }
             "fault" => return Err(provoke(&deed)?.into()),
             _ => match name.split_once("-then-") {
                 Some((effect, end)) => {

@@ -32,6 +32,9 @@ struct Deed {
     /// Bytes of the body of a POST; none is a GET.
     #[serde(default)]
     body: usize,
+    /// Bytes of a header that is sent along.
+    #[serde(default)]
+    header: usize,
     /// Instead of these two.
     #[serde(default)]
     method: Option<String>,
@@ -78,7 +81,14 @@ fn failed(error: String) -> Answer {
 }
 
 fn send(deed: &Deed) -> Result<FutureIncomingResponse, String> {
-    let request = OutgoingRequest::new(Fields::new());
+    let fields = Fields::new();
+    if deed.header > 0 {
+        let value = vec![b'x'; deed.header];
+        fields
+            .append(&"x-filler".to_owned(), &value)
+            .map_err(|error| format!("header: {error:?}"))?;
+    }
+    let request = OutgoingRequest::new(fields);
     let method = match &deed.method {
         Some(method) => Method::Other(method.clone()),
         None if deed.body > 0 => Method::Post,

@@ -1,0 +1,17 @@
+//! `refusal`: when a client that is refused may come back.
+
+use std::time::Duration;
+
+use super::Call;
+
+/// The longest that a handler may send a client away for.
+const MOST: Duration = Duration::from_secs(24 * 60 * 60);
+/// The shortest.
+const LEAST: Duration = Duration::from_millis(1);
+
+impl Call {
+    /// After how many milliseconds the client may try again, when the handler then refuses the event.
+    pub fn refuse_for(&mut self, ms: u64) {
+        self.retry_after = Some(Duration::from_millis(ms).clamp(LEAST, MOST));
+    }
+}
