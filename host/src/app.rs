@@ -127,11 +127,9 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let transports = listener.transports();
     let service = router.into_make_service_with_connect_info::<Peer>();
     let serving = tokio::spawn(async move {
-        // Dropping this future closes the listening socket; connections live on in tasks of their own.
-        tokio::select! {
-            result = axum::serve(listener, service).into_future() => result,
-            _ = stopped => Ok(()),
-        }
+        // Told to stop it closes the listening socket and connections without a request.
+        let stopped = async { drop(stopped.await) };
+        axum::serve(listener, service).with_graceful_shutdown(stopped).await
     });
 
     announce(&config, address, &control, development.as_ref()).await;
@@ -144,10 +142,9 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     }
     tracing::info!("stopping: no new connections; finishing what is in flight");
     let left = server
-        .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports)
+        .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
         .await;
-    let _ = stop.send(());
-    let _ = serving.await;
+    serving.abort();
     drop((
         following,
         talking,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use socketioxide::{ParserConfig, SocketIo};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -239,8 +240,8 @@ impl Server {
     /// a usual Socket.IO server closes, and reconnect by themselves. Gives how many were left when time was up.
     ///
     /// The listener still accepts meanwhile, since a polling client needs new requests to hear of its end; the HTTP
-    /// side refuses new handshakes while `draining` is set.
-    pub async fn shut_down(&self, time: Duration, transports: &Transports) -> usize {
+    /// side refuses new handshakes while `draining` is set. When all sessions have ended, `stop` tells it to end too.
+    pub async fn shut_down(&self, time: Duration, transports: &Transports, stop: oneshot::Sender<()>) -> usize {
         let deadline = Instant::now() + time;
         self.services.draining.store(true, Ordering::Relaxed);
         wait_until(deadline, || {
@@ -253,6 +254,9 @@ impl Server {
         wait_until(deadline, || sessions.iter().all(|session| session.is_idle())).await;
         // It waits for every transport, a stalled one too.
         let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
+        // Whoever keeps a connection alive without a request is no client that has to be waited for. If the listener is
+        // gone already, so are its connections.
+        let _ = stop.send(());
         wait_until(deadline.min(Instant::now() + GOODBYE), || transports.open() == 0).await;
         transports.open()
     }
