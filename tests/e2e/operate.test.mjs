@@ -236,12 +236,13 @@ test('canary and promote without a name mean the only handler that has a canary'
   const file = join(temporaryDirectory(), 'two.toml');
   writeFileSync(file, stringify(configurationOf('two')));
   await must('tenants', 'create', 'two', file);
-  await must('deploy', guest('stamped'), '--tenant', 'two', '--handler', 'message');
-  await must('deploy', guest('hostile'), '--tenant', 'two', '--handler', 'event');
+  const api = admin(server);
+  await api.deploy('two', 'message', guest('stamped'));
+  await api.deploy('two', 'event', guest('hostile'));
   const none = await operate(server, ['promote', '--tenant', 'two']);
   assert.notEqual(none.code, 0);
   assert.match(none.output, /no deployed handler has a canary/);
-  await must('deploy', guest('stamped'), '--tenant', 'two', '--handler', 'message', '--canary', '10%');
+  await api.deploy('two', 'message', guest('stamped'), '?canary=10');
   assert.match((await must('canary', '50%', '--tenant', 'two')).stdout, /message\s+2\s+canary 50%/);
   assert.match((await must('promote', '--tenant', 'two')).stdout, /message\s+2\s+active/);
   const which = await operate(server, ['rollback', '--tenant', 'two']);
