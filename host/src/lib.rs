@@ -57,6 +57,9 @@ pub mod error;
 // The names of tenants, users, rooms, messages and connections, as types.
 pub mod id;
 
+// Which IP addresses belong to the public internet.
+pub mod address;
+
 // File descriptors: as many as the system gives, and some never for clients.
 pub mod descriptors;
 

@@ -4,14 +4,18 @@ mod logs;
 mod tokens;
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::future::ready;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use futures_util::{Stream, TryStreamExt as _};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::io::StreamReader;
 
 use super::Failure;
 use super::operate_args::{
@@ -36,6 +40,8 @@ fn the_one(all: &[HandlerView], verb: &str) -> Result<String, String> {
     }
 }
 
+/// Bytes of the longest line of an answer that is read: several times the view of a handler with all its versions.
+const LINE_BYTES: usize = 16 * 1024 * 1024;
 /// How often it is said what is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -97,8 +103,8 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             .body(bytes);
         let mut doing = "sending";
         let response = self.waiting(doing, remote.send(request)).await?;
-        let mut answer = Lines::new(response);
-        while let Some(line) = self.waiting(doing, answer.next()).await? {
+        let mut answer = lines(response);
+        while let Some(line) = self.waiting(doing, answer.try_next()).await? {
             let value: Value = serde_json::from_str(&line).context("the server's answer cannot be read")?;
             if let Some(problem) = value.get("problem") {
                 let title = problem.get("title").and_then(Value::as_str).unwrap_or("it was refused");
@@ -384,35 +390,11 @@ fn document(file: &Path) -> Result<Value, Failure> {
     crate::config::to_json(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }
 
-/// An answer that comes line by line.
-struct Lines {
-    response: reqwest::Response,
-    waiting: Vec<u8>,
-}
-
-impl Lines {
-    fn new(response: reqwest::Response) -> Self {
-        Self {
-            response,
-            waiting: Vec::new(),
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<String>, Failure> {
-        loop {
-            if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.waiting.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                // An empty one says that the server is there.
-                if !line.is_empty() {
-                    return Ok(Some(line));
-                }
-                continue;
-            }
-            match self.response.chunk().await.context("the server's answer was cut off")? {
-                Some(chunk) => self.waiting.extend_from_slice(&chunk),
-                None => return Ok(None),
-            }
-        }
-    }
+/// The lines of an answer as they come, without the empty ones, which only say that the server is there.
+fn lines(response: reqwest::Response) -> impl Stream<Item = Result<String, Failure>> + Unpin {
+    let bytes = StreamReader::new(response.bytes_stream().map_err(io::Error::other));
+    let lines = FramedRead::new(bytes, LinesCodec::new_with_max_length(LINE_BYTES));
+    let lines =
+        lines.map_err(|error| Failure::from(anyhow::Error::new(error).context("the server's answer was cut off")));
+    Box::pin(lines.try_filter(|line| ready(!line.is_empty())))
 }

@@ -1,9 +1,10 @@
 //! `parlance logs`.
 
+use futures_util::TryStreamExt as _;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::{Lines, Terminal};
+use super::{Terminal, lines};
 use crate::cli::Failure;
 use crate::cli::operate_args::LogsArgs;
 use crate::cli::table::moment;
@@ -32,12 +33,12 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         query.extend(args.tenant.clone().map(|tenant| ("tenant", tenant)));
         query.extend(args.handler.clone().map(|handler| ("handler", handler)));
         let request = remote.request(Method::GET, &["logs"])?.query(&query);
-        let mut lines = Lines::new(remote.send(request).await?);
+        let mut lines = lines(remote.send(request).await?);
         self.note(format_args!(
             "following the node at {}; end with Ctrl-C",
             args.server.server
         ));
-        while let Some(line) = lines.next().await? {
+        while let Some(line) = lines.try_next().await? {
             if args.server.json {
                 self.line(line)?;
             } else if let Ok(line) = serde_json::from_str::<LogLine>(&line) {

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ip_network::{Ipv4Network, Ipv6Network};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::held_up::HeldUp;
+use crate::address::is_public;
 use crate::capability::LookupShare;
 
 /// Names that are looked up at once, in the whole server: each look-up holds a thread until the system's resolver
@@ -89,42 +89,6 @@ fn public(mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, LookupError> {
     Ok(found)
 }
 
-/// Whether the address is of the public internet: not of this machine, this network, a group, or a special purpose
-/// (the IANA registries of RFC 6890), and not another way of writing one of these.
-pub(super) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let network = Ipv4Network::from(address);
-    network.is_global() && !network.is_multicast() && !network.is_ietf_protocol_assignments()
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let Some(mapped) = address.to_ipv4_mapped() {
-        return is_public_v4(mapped);
-    }
-    // NAT64 (RFC 6052): where a network has IPv6 only, this is how all of IPv4 is written.
-    let within = |network: [u16; 8], bits| {
-        let [a, b, c, d, e, f, g, h] = network;
-        Ipv6Network::new(Ipv6Addr::new(a, b, c, d, e, f, g, h), bits).is_ok_and(|network| network.contains(address))
-    };
-    if within([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96) {
-        let [.., a, b, c, d] = address.octets();
-        return is_public_v4(Ipv4Addr::new(a, b, c, d));
-    }
-    // Everything that is routed publicly is in 2000::/3. In there, the special purposes: protocols and tunnels
-    // (2001::/23), documentation (2001:db8::/32, 3fff::/20), 6to4 (2002::/16), which may lead to any IPv4 address.
-    within([0x2000, 0, 0, 0, 0, 0, 0, 0], 3)
-        && !within([0x2001, 0, 0, 0, 0, 0, 0, 0], 23)
-        && !within([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32)
-        && !within([0x2002, 0, 0, 0, 0, 0, 0, 0], 16)
-        && !within([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,70 +98,6 @@ mod tests {
 
     use super::*;
     use crate::capability::LOOKUPS_AT_ONCE;
-
-    #[test]
-    fn addresses_of_the_internet_are_public() {
-        for address in [
-            "1.1.1.1",
-            "93.184.215.14",
-            "2606:4700:4700::1111",
-            "::ffff:1.1.1.1",
-            "64:ff9b::101:101",
-        ] {
-            assert!(is_public(address.parse().unwrap()), "{address}");
-        }
-    }
-
-    #[test]
-    fn all_others_are_not() {
-        let others = [
-            "0.0.0.0",
-            "0.1.2.3",
-            "10.0.0.1",
-            "100.64.0.1",
-            "127.0.0.1",
-            "127.255.255.254",
-            "169.254.169.254",
-            "172.16.0.1",
-            "172.31.255.255",
-            "192.0.0.9",
-            "192.0.2.1",
-            "192.168.1.1",
-            "198.18.0.1",
-            "198.51.100.1",
-            "203.0.113.1",
-            "224.0.0.1",
-            "239.255.255.255",
-            "240.0.0.1",
-            "255.255.255.255",
-            "::",
-            "::1",
-            "::ffff:127.0.0.1",
-            "::ffff:169.254.169.254",
-            "::ffff:10.0.0.1",
-            "::127.0.0.1",
-            "64:ff9b::7f00:1",
-            "64:ff9b::a9fe:a9fe",
-            "64:ff9b:1::1",
-            "100::1",
-            "2001::1",
-            "2001:db8::1",
-            "2001:10::1",
-            "2002:7f00:1::",
-            "2002:a00:1::",
-            "3fff::1",
-            "5f00::1",
-            "fc00::1",
-            "fd12:3456::1",
-            "fe80::1",
-            "fec0::1",
-            "ff02::1",
-            "ff0e::1",
-        ];
-        for address in others {
-            assert!(!is_public(address.parse().unwrap()), "{address}");
-        }
-    }
 
     #[test]
     fn of_what_a_name_leads_to_the_public_part_is_used() {

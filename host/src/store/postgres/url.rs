@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
@@ -79,12 +80,13 @@ pub(super) fn read(url: &str, settings: &Settings) -> Result<Location, OpenError
     Ok(Location { config, trust, roots })
 }
 
-/// A percent-encoded value as text, read by the driver as it reads its own.
+/// A percent-encoded value as text.
 fn decoded(value: &str) -> Result<String, OpenError> {
-    let config: Config = format!("postgres://host/?application_name={value}")
-        .parse()
-        .map_err(OpenError::unreadable)?;
-    Ok(config.get_application_name().unwrap_or_default().to_owned())
+    let text = percent_decode_str(value).decode_utf8();
+    let text = text.map_err(|_| OpenError::Url {
+        problem: "sslmode or sslrootcert is not UTF-8".to_owned(),
+    });
+    Ok(text?.into_owned())
 }
 
 /// What holds unless the URL says otherwise.
@@ -167,6 +169,7 @@ mod tests {
         for wrong in [
             "postgres://db/?sslmode=allow",
             "postgres://db/?nonsense=1",
+            "postgres://db/?sslrootcert=%ff",
             "postgres://db:port/",
         ] {
             assert!(super::read(wrong, &Settings::default()).is_err(), "{wrong}");

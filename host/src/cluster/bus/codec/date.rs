@@ -1,8 +1,9 @@
 //! Dates as JavaScript writes them.
 
+use time::OffsetDateTime;
+
 /// The last millisecond of JavaScript's dates, before and after the epoch (ECMA-262, section 21.4.1.1).
 const MS_MAX: i64 = 8_640_000_000_000_000;
-const MS_PER_DAY: i64 = 86_400_000;
 
 /// Milliseconds since the Unix epoch of MessagePack's timestamp extension (its specification, "Timestamp extension
 /// type").
@@ -30,33 +31,18 @@ pub(super) fn to_iso(ms: i64) -> Option<String> {
     if !(-MS_MAX..=MS_MAX).contains(&ms) {
         return None;
     }
-    let (days, in_day) = (ms.div_euclid(MS_PER_DAY), ms.rem_euclid(MS_PER_DAY));
-    let (year, month, day) = civil(days);
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()?;
+    let (year, month, day) = at.to_calendar_date();
+    let (hours, minutes, seconds, ms) = at.to_hms_milli();
+    let month = u8::from(month);
     let year = if (0..=9999).contains(&year) {
         format!("{year:04}")
     } else {
         format!("{year:+07}")
     };
-    let (hours, minutes) = (in_day / 3_600_000, in_day / 60_000 % 60);
-    let (seconds, ms) = (in_day / 1000 % 60, in_day % 1000);
     Some(format!(
         "{year}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z"
     ))
-}
-
-/// Year, month and day of the proleptic Gregorian calendar. Years begin in March here, so that the day that leap
-/// years add is their last.
-fn civil(days_since_epoch: i64) -> (i64, i64, i64) {
-    const DAYS_IN_400_YEARS: i64 = 146_097;
-    // 1 March of the year 0 is 719,468 days before the epoch.
-    let days = days_since_epoch + 719_468;
-    let (cycle, day) = (days.div_euclid(DAYS_IN_400_YEARS), days.rem_euclid(DAYS_IN_400_YEARS));
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (400 * cycle + year + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
