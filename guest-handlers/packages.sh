@@ -1,13 +1,30 @@
 # shellcheck shell=bash
-# For setup scripts to read in: saying what is done, and installing packages of Debian or Ubuntu.
+# For setup scripts to read in: saying what is done, and installing the machine's own packages, with apt-get (Debian,
+# Ubuntu) or dnf (Fedora).
 
 say() {
     echo "setup: $*" >&2
 }
 
 fail() {
-    echo "setup: $*" >&2
+    say "$*"
     exit 1
+}
+
+# at_least VERSION OLDEST: whether a version, with its dots, is not older than another.
+at_least() {
+    [ "$(printf '%s\n' "$2" "$1" | sort --version-sort | head -n 1)" = "$2" ]
+}
+
+# The first program for installing packages that is there; nothing where there is none.
+package_manager() {
+    local name
+    for name in apt-get dnf; do
+        if command -v "$name" >/dev/null; then
+            echo "$name"
+            return
+        fi
+    done
 }
 
 # Whether this user can act as root: is root, has sudo without a password, or is there to type one.
@@ -24,36 +41,64 @@ as_root() {
     fi
 }
 
-# Once for each run, and only when something is to be installed.
-APT_LISTS_ARE_FRESH=
+# Once for each run, and only when something is to be installed. dnf does this by itself.
+LISTS_ARE_FRESH=
 refresh_lists() {
-    [ -z "$APT_LISTS_ARE_FRESH" ] || return 0
-    say "fetching the lists of packages"
-    # One source of several may be out of order while the one that counts is not.
-    as_root apt-get update -qq || say "apt-get update had errors; going on with the lists that are there"
-    APT_LISTS_ARE_FRESH=yes
+    [ -z "$LISTS_ARE_FRESH" ] || return 0
+    LISTS_ARE_FRESH=yes
+    if [ "$(package_manager)" = apt-get ]; then
+        say "fetching the lists of packages"
+        # One source of several may be out of order while the one that counts is not.
+        as_root apt-get update -qq || say "apt-get update had errors; going on with the lists that are there"
+    fi
 }
 
-# Whether apt-get can be used here and knows each of the packages.
+is_known() {
+    case $(package_manager) in
+    apt-get) apt-cache show "$1" >/dev/null 2>&1 ;;
+    dnf) dnf --quiet info "$1" >/dev/null 2>&1 ;;
+    *) return 1 ;;
+    esac
+}
+
+# Whether this script can install packages here and each of these is known.
 can_install() {
-    command -v apt-get >/dev/null && may_be_root || return 1
+    [ -n "$(package_manager)" ] && may_be_root || return 1
     refresh_lists
     local package
     for package in "$@"; do
-        apt-cache show "$package" >/dev/null 2>&1 || return 1
+        is_known "$package" || return 1
     done
 }
 
 # install_packages WHAT PACKAGE...: installs, or says what is missing and stops.
 install_packages() {
-    local what=$1
+    local what=$1 manager
     shift
+    manager=$(package_manager)
+    if [ -z "$manager" ]; then
+        fail "$what is missing, and there is neither apt-get nor dnf to install it with. Install it, then run this again."
+    fi
     if ! can_install "$@"; then
-        fail "$what is missing, and this script cannot install it here. The command: sudo apt-get install $*"
+        fail "$what is missing, and this script cannot install it here. The command: sudo $manager install $*"
     fi
     say "installing $what: $*"
     # Nothing of the machine's own is ever removed to make room.
-    DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-remove --no-install-recommends \
-        -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2 ||
-        fail "installing $what failed. The command: sudo apt-get install $*"
+    case $manager in
+    apt-get)
+        DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-remove --no-install-recommends \
+            -o DPkg::Lock::Timeout=300 "$@" </dev/null >&2
+        ;;
+    dnf) as_root dnf install -y --quiet --setopt=install_weak_deps=False "$@" </dev/null >&2 ;;
+    esac || fail "installing $what failed. The command: sudo $manager install $*"
+    hash -r
+}
+
+# by_manager DEBIAN FEDORA: the words for this machine's package manager.
+by_manager() {
+    if [ "$(package_manager)" = dnf ]; then
+        echo "$2"
+    else
+        echo "$1"
+    fi
 }

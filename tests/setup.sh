@@ -6,8 +6,8 @@
 # goes into tests/.venv and the node_modules directories of this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# shellcheck source=guest-handlers/apt.sh
-. guest-handlers/apt.sh
+# shellcheck source=guest-handlers/packages.sh
+. guest-handlers/packages.sh
 
 readonly VENV=tests/.venv
 # `import.meta.dirname`, which the tests use, came with 20.11. Debian 12 and Ubuntu 24.04 have 18.
@@ -22,7 +22,8 @@ venv() {
         return
     fi
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-        install_packages "Python with virtual environments" python3 python3-venv
+        # shellcheck disable=SC2046 # two words
+        install_packages "Python with virtual environments" $(by_manager "python3 python3-venv" python3)
     fi
     say "making a Python environment in $VENV"
     python3 -m venv --clear "$VENV"
@@ -33,10 +34,8 @@ pip_install() {
 }
 
 node_is_there() {
-    local version oldest
-    command -v npm >/dev/null && version=$(node --version 2>/dev/null) || return 1
-    oldest=$(printf '%s\n' "$OLDEST_NODE" "${version#v}" | sort --version-sort | head -n 1)
-    [ "$oldest" = "$OLDEST_NODE" ]
+    local version
+    command -v npm >/dev/null && version=$(node --version 2>/dev/null) && at_least "${version#v}" "$OLDEST_NODE"
 }
 
 node_and_npm() {
@@ -80,17 +79,32 @@ python_packages() {
 
 # The tests start servers of their own, from the programs. Debian keeps those of PostgreSQL off the search path.
 postgresql_is_there() {
-    local programs=(/usr/lib/postgresql/*/bin/postgres)
-    [ -x "${programs[0]}" ] || command -v postgres >/dev/null
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || command -v postgres >/dev/null
 }
 
 programs() {
-    command -v redis-server >/dev/null || install_packages "Redis" redis-server
-    postgresql_is_there || install_packages "PostgreSQL" postgresql
+    command -v redis-server >/dev/null || install_packages "Redis" "$(by_manager redis-server redis)"
+    postgresql_is_there || install_packages "PostgreSQL" "$(by_manager postgresql postgresql-server)"
     command -v haproxy >/dev/null || install_packages "HAProxy, for the example of a fleet" haproxy
-    command -v chromium >/dev/null || install_packages "Chromium, for the tests of the page" chromium
     # Tests tie their servers to themselves with setpriv; the benchmark ties processes to cores with taskset.
     { command -v setpriv && command -v taskset; } >/dev/null || install_packages "setpriv and taskset" util-linux
+}
+
+# Which browser will do is for the tests to say. Ubuntu's Chromium is a snap, which will not.
+browser() {
+    local find=tests/e2e/lib/find-browser.mjs
+    if node "$find" >/dev/null; then
+        return
+    fi
+    if can_install chromium; then
+        install_packages "Chromium, for the tests of the page" chromium
+    fi
+    if node "$find" >/dev/null; then
+        return
+    fi
+    local missing="there is no Chromium or Chrome that tests can drive"
+    [ -z "${CI:-}" ] || fail "$missing, and CI skips no test"
+    say "$missing: those of tests/e2e/browser.test.mjs are skipped. Google Chrome would do."
 }
 
 case "${1:-all}" in
@@ -101,6 +115,7 @@ page)
 all)
     programs
     node_and_npm
+    browser
     for directory in examples/web-chat tests/e2e tests/bench/node; do
         npm_packages "$directory"
     done

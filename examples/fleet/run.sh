@@ -2,10 +2,11 @@
 # Three nodes of Parlance behind HAProxy, over one Redis and one PostgreSQL, on this machine.
 #   examples/fleet/run.sh --help
 set -euo pipefail
-readonly HERE=$(cd "$(dirname "$0")" && pwd)
-readonly ROOT=$(cd "$HERE/../.." && pwd)
-# shellcheck source=guest-handlers/apt.sh
-. "$ROOT/guest-handlers/apt.sh"
+HERE=$(cd "$(dirname "$0")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+readonly HERE ROOT
+# shellcheck source=guest-handlers/packages.sh
+. "$ROOT/guest-handlers/packages.sh"
 
 usage() {
     cat <<'END'
@@ -52,9 +53,9 @@ postgres_programs() {
     return 1
 }
 
-command -v redis-server >/dev/null || install_packages "Redis" redis-server
+command -v redis-server >/dev/null || install_packages "Redis" "$(by_manager redis-server redis)"
 command -v haproxy >/dev/null || install_packages "HAProxy" haproxy
-postgres_programs >/dev/null || install_packages "PostgreSQL" postgresql
+postgres_programs >/dev/null || install_packages "PostgreSQL" "$(by_manager postgresql postgresql-server)"
 POSTGRES=$(postgres_programs) || fail "PostgreSQL was installed, and initdb is nowhere"
 if [ -z "${PARLANCE_BIN:-}" ]; then
     "$ROOT/guest-handlers/setup.sh"

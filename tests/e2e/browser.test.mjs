@@ -1,13 +1,14 @@
 // The chat page in a real browser, in tabs that are users of their own.
 import assert from 'node:assert/strict';
-import { profile, startBrowser, Tab } from './lib/browser.mjs';
+import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
-import { test } from './lib/scope.mjs';
+import { test as scoped } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
-const server = await startServer({ command: 'dev' });
-const browser = await startBrowser();
+const test = (name, body) => scoped(name, { skip: skipped }, body);
+const server = skipped || (await startServer({ command: 'dev' }));
+const browser = skipped || (await startBrowser());
 
 /** As many tabs as wanted in a room of their own; `apart`: each in a profile of its own. */
 async function tabs(count, { apart = false, room = freshRoom(), ...options } = {}) {

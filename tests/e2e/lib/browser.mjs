@@ -1,10 +1,9 @@
-// The chat page in Debian's Chromium, driven as a user would.
-import { existsSync } from 'node:fs';
+// The chat page in Chromium or Chrome, driven as a user would.
 import { chromium } from 'playwright-core';
+import { findBrowser } from './find-browser.mjs';
 import { owned } from './scope.mjs';
 import { PATIENCE_MS } from './wait.mjs';
 
-const CHROMIUM = '/usr/bin/chromium';
 const FLAGS = [
   // Tests run as root in containers, where Chromium's own sandbox cannot start.
   '--no-sandbox',
@@ -17,12 +16,16 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-/** Starts Chromium, for the whole file. */
+const BROWSER = findBrowser();
+const MISSING = 'no Chromium or Chrome is here that tests can drive (the snap of Ubuntu is none)';
+
+/** For `node:test`: why the tests of the page are skipped here; false where there is a browser. In CI they never are. */
+export const skipped = !BROWSER && !process.env.CI && MISSING;
+
+/** Starts the browser, for the whole file. */
 export async function startBrowser() {
-  if (!existsSync(CHROMIUM)) {
-    throw new Error(`${CHROMIUM} is missing: install Debian's package "chromium" (apt-get install chromium)`);
-  }
-  return owned(await chromium.launch({ executablePath: CHROMIUM, args: FLAGS }));
+  if (!BROWSER) throw new Error(`${MISSING}: apt-get or dnf install chromium, or install Google Chrome`);
+  return owned(await chromium.launch({ executablePath: BROWSER, args: FLAGS }));
 }
 
 /** A browser profile of its own: storage and network of its tabs are apart from others'. */
