@@ -86,6 +86,8 @@ impl Bench {
             surroundings: surroundings.clone(),
             few: true,
             retry_after: None,
+            sent: None,
+            not_joined: std::sync::atomic::AtomicBool::new(false),
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),
             limits: limits.clone(),

@@ -83,6 +83,8 @@ pub struct EventError {
     pub message: Cow<'static, str>,
     /// When it is a limit that was hit: after how long trying again makes sense.
     pub retry_after: Option<Duration>,
+    /// The connection has not joined the room yet: the event may succeed once it has.
+    pub not_joined: bool,
 }
 
 impl EventError {
@@ -92,13 +94,23 @@ impl EventError {
             code,
             message: message.into(),
             retry_after: Some(retry_after),
+            not_joined: false,
+        }
+    }
+
+    /// The connection has not joined the room that the event is about; trying again makes sense once it has.
+    #[must_use]
+    pub fn not_joined(code: Code, words: &str) -> Self {
+        Self {
+            not_joined: true,
+            ..Self::new(code, format!("not joined yet: {words}"))
         }
     }
 
     /// Whether the same event may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        self.code.is_retryable() || self.retry_after.is_some()
+        self.code.is_retryable() || self.retry_after.is_some() || self.not_joined
     }
 
     /// After how many milliseconds, rounded up, trying again makes sense; at least 1.
@@ -118,6 +130,7 @@ impl EventError {
             code,
             message: message.into(),
             retry_after: None,
+            not_joined: false,
         }
     }
 }

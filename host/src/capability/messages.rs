@@ -1,10 +1,11 @@
 //! `messages`: the tenant's durable history, on behalf of the user who caused the event.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Call, Effect, Fault, room_id, unavailable};
 use crate::id::MessageId;
-use crate::store::{Draft, Message, Range};
+use crate::store::{ClientRef, Draft, End, Message, Range, RequestDigest};
 
 /// What a handler wants posted, as it came.
 #[derive(Debug)]
@@ -26,25 +27,54 @@ impl Call {
     /// Not in the room, malformed, too large, or the allowance is used up.
     pub fn post(&mut self, draft: DraftRequest) -> Result<MessageId, Fault> {
         let room = room_id(&draft.room)?;
-        if !self.joined(&draft.room) {
-            return Err(Fault::Denied);
-        }
+        self.require_joined(&draft.room)?;
         self.check_draft(&draft)?;
-        let id = match &draft.client_id {
-            Some(client_id) => MessageId::from_client(self.identity.tenant(), self.identity.user(), client_id),
+        let DraftRequest {
+            content,
+            metadata,
+            client_id,
+            ..
+        } = draft;
+        let once = client_id.is_some() && client_id.as_deref() == self.sent.as_ref().map(|sent| &*sent.id);
+        let client = client_id.map(|id| match &self.sent {
+            // A handler may post something else than the client sent; a repetition is one of what the client sent.
+            Some(sent) if once => sent.clone(),
+            _ => ClientRef {
+                id: id.into(),
+                request: RequestDigest::of(room.as_str(), &content, metadata.as_deref()),
+            },
+        });
+        let id = match &client {
+            Some(client) => MessageId::from_client(self.identity.tenant(), self.identity.user(), &client.id),
             None => {
                 let chance = (u128::from(self.chance.bits()) << 64) | u128::from(self.chance.bits());
                 MessageId::from_time(self.now_ms, chance)
             }
         };
-        let bytes = draft.room.len() + draft.content.len() + draft.metadata.as_ref().map_or(0, String::len);
+        let posted = self.effects.iter().find_map(|effect| match effect {
+            Effect::Post(posted) if posted.id == id => Some(posted),
+            _ => None,
+        });
+        if let Some(posted) = posted {
+            return if posted.room == room && posted.content == content && posted.metadata == metadata {
+                Ok(id)
+            } else {
+                Err(Fault::Invalid(
+                    "this event has posted another message under this client id".to_owned(),
+                ))
+            };
+        }
+        let bytes = room.as_str().len() + content.len() + metadata.as_ref().map_or(0, String::len);
         let draft = Draft {
             id,
             room,
             sender: self.identity.user().clone(),
-            content: draft.content,
-            metadata: draft.metadata,
+            username: self.identity.name().clone(),
+            content,
+            metadata,
             sent_at: self.now_ms,
+            client,
+            once,
         };
         self.add(Effect::Post(Arc::new(draft)), bytes)?;
         Ok(id)
@@ -79,6 +109,10 @@ impl Call {
     /// # Errors
     /// Not found, or the store cannot serve.
     pub async fn message(&self, id: &str) -> Result<Message, Fault> {
+        if self.surroundings.room_count() == 0 {
+            // No message at all can be seen from here, so that this tells nothing of the one asked for.
+            self.not_joined.store(true, Ordering::Relaxed);
+        }
         let id = MessageId::parse(id).ok_or(Fault::NotFound)?;
         self.surroundings.settled().await;
         let found = self
@@ -97,14 +131,13 @@ impl Call {
     /// Not in the room, a bad id, or the store cannot serve.
     pub async fn history(&self, room: &str, before: Option<u64>, limit: u32) -> Result<Vec<Message>, Fault> {
         let id = room_id(room)?;
-        if !self.joined(room) {
-            return Err(Fault::Denied);
-        }
+        self.require_joined(room)?;
         self.surroundings.settled().await;
         let range = Range {
             after: 0,
             before,
             limit: limit.min(self.limits.history_page_max),
+            from: End::Newest,
         };
         let page = self
             .store

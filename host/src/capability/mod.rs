@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::auth::Identity;
 use crate::id::{ConnectionId, RoomId, UserId};
-use crate::store::Store;
+use crate::store::{ClientRef, Store};
 
 mod ambient;
 mod broadcast;
@@ -188,6 +189,8 @@ pub struct Call {
     pub handler: Arc<HandlerInfo>,
     /// When the event arrived, in milliseconds since the Unix epoch; what `ambient.now-ms` says.
     pub now_ms: u64,
+    /// The client's own id for the message that this event sends, with what it asks for under that id.
+    pub sent: Option<ClientRef>,
     /// Where chance comes from.
     pub chance: Arc<dyn Chance>,
     /// Where reads go.
@@ -204,6 +207,8 @@ pub struct Call {
     pub logs: Logs,
     /// When the client may try again, should the handler refuse the event.
     pub retry_after: Option<Duration>,
+    /// Something was refused because the connection has not joined a room.
+    pub not_joined: AtomicBool,
 }
 
 impl Call {

@@ -1,5 +1,7 @@
 //! `rooms`: which rooms this connection is in.
 
+use std::sync::atomic::Ordering;
+
 use super::{Call, Effect, Fault, room_id};
 use crate::id::UserId;
 
@@ -50,15 +52,23 @@ impl Call {
         own.unwrap_or_else(|| self.surroundings.joined(room))
     }
 
+    /// Refuses what takes being in the room. The host notes it: what the handler then refuses may succeed once the
+    /// connection has joined.
+    pub(super) fn require_joined(&self, room: &str) -> Result<(), Fault> {
+        if self.joined(room) {
+            return Ok(());
+        }
+        self.not_joined.store(true, Ordering::Relaxed);
+        Err(Fault::Denied)
+    }
+
     /// Users in the room.
     ///
     /// # Errors
     /// A bad id, or a room the connection is not in.
     pub async fn members(&self, room: &str, limit: u32) -> Result<Vec<UserId>, Fault> {
         let id = room_id(room)?;
-        if !self.joined(room) {
-            return Err(Fault::Denied);
-        }
+        self.require_joined(room)?;
         let limit = limit.min(MEMBERS_MAX) as usize;
         let mut members = self.surroundings.members(&id, limit).await;
         // Whoever joins in this very event counts; the join itself happens only after it.

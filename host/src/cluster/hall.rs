@@ -17,12 +17,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::bus::{Bus, Inbound};
 use super::connection::{Connection, Outgoing};
 use super::outbound::Outbound;
-use super::wire::{Reply, Responder};
+use super::wire::{Receipt, Repeated, Reply, Responder};
 use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
-use crate::store::{Store, Written};
+use crate::store::{FirstPost, Store, Written};
 use crate::turns::{Company, metered};
 use state::State;
 
@@ -68,6 +68,29 @@ impl Delivery {
     #[must_use]
     pub fn weight(&self) -> usize {
         self.effects_weight().saturating_add(self.reply.bytes())
+    }
+
+    /// The message that the event was to post is there already: its sender is told where, and nothing else happens.
+    pub fn repeat(&mut self, first: FirstPost) {
+        let effects = std::mem::take(&mut self.effects);
+        self.floors = Vec::new();
+        self.written = Ok(Vec::new());
+        let message = effects.iter().find_map(|effect| match effect {
+            Effect::Post(draft) if draft.once => Some(draft),
+            _ => None,
+        });
+        if let Some(draft) = message {
+            self.reply = Reply::Repeated(Box::new(Repeated {
+                room: draft.room.clone(),
+                receipt: Receipt {
+                    id: draft.id,
+                    seq: first.seq,
+                    sent_at: first.sent_at,
+                    username: first.username,
+                    client_id: draft.client.as_ref().map(|client| client.id.clone()),
+                },
+            }));
+        }
     }
 }
 

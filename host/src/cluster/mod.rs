@@ -19,4 +19,6 @@ mod wire;
 
 pub use connection::{Answer, Connection, Outgoing, Outlet, SendFailed};
 pub use hall::{Delivery, Fleet, FleetLimits, Hall, HallGone, Moment};
-pub use wire::{Reply, Responder, history_reply, join_reply, presence_reply, token_expiring};
+pub use wire::{
+    Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, presence_reply, token_expiring,
+};

@@ -1,19 +1,22 @@
 //! The JSON that clients see: the host's own events and acknowledgements. Each is written once.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::connection::{Connection, Outgoing};
 use crate::capability::{Packet, PresenceState, Status};
-use crate::error::EventError;
+use crate::error::{Code, EventError};
 use crate::id::{MessageId, RoomId, UserId};
-use crate::store::{Draft, Message, Page};
+use crate::store::{ClientRef, Draft, Message, Page};
 
 /// What a succeeded event is answered with.
 #[derive(Debug, Clone)]
 pub enum Reply {
-    /// `{ok: true, message: {id, seq, sentAt}}` of the event's first post, `data` added when there is some.
+    /// `{ok: true, message: {id, seq, sentAt, username, clientId?}}` of the event's first post, `data` added when there
+    /// is some.
     Message {
         /// A JSON text.
         data: Option<String>,
@@ -27,6 +30,8 @@ pub enum Reply {
     AsIs(String),
     /// The arguments that the handler returned: a JSON array, with its attachments.
     Arguments(Packet),
+    /// The message is posted already: where, and nothing of a handler's.
+    Repeated(Box<Repeated>),
     /// Nothing: somebody else answers, or nobody asked.
     Silent,
 }
@@ -38,7 +43,7 @@ impl Reply {
             Self::Message { data } | Self::Ok { data } => data.as_ref().map_or(0, String::len),
             Self::AsIs(json) => json.len(),
             Self::Arguments(packet) => packet.bytes(),
-            Self::Silent => 0,
+            Self::Repeated(_) | Self::Silent => 0,
         }
     }
 }
@@ -50,6 +55,65 @@ pub struct Responder {
     pub ack: Option<i64>,
     /// The event's name, for `error-event`.
     pub event: std::borrow::Cow<'static, str>,
+    /// Keys of the request that nothing here knows: the answer names them.
+    pub unknown: Vec<String>,
+}
+
+/// A message that was posted before, as its sender is told when sending it again.
+#[derive(Debug, Clone)]
+pub struct Repeated {
+    /// Its room.
+    pub room: RoomId,
+    /// What is acknowledged.
+    pub receipt: Receipt,
+}
+
+impl Repeated {
+    /// What to answer who sends a message under an id that is taken, by the message that was posted first.
+    ///
+    /// # Errors
+    /// It was asked for as another message.
+    pub fn of(first: Message, sent: &ClientRef) -> Result<Self, EventError> {
+        if first.request() != sent.request {
+            return Err(client_id_taken());
+        }
+        Ok(Self {
+            room: first.room,
+            receipt: Receipt {
+                id: first.id,
+                seq: first.seq,
+                sent_at: first.sent_at,
+                username: first.username,
+                client_id: Some(sent.id.clone()),
+            },
+        })
+    }
+}
+
+/// What a sender is told who uses a `clientId` again for something else.
+#[must_use]
+pub fn client_id_taken() -> EventError {
+    EventError::new(
+        Code::Conflict,
+        "this clientId is that of another message; give each message one of its own",
+    )
+}
+
+/// What a sender is told of a message.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Receipt {
+    /// Its id.
+    pub id: MessageId,
+    /// Its place in its room.
+    pub seq: u64,
+    /// When it was posted, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
+    /// What its sender is called.
+    pub username: Arc<str>,
+    /// The sender's own id for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<Arc<str>>,
 }
 
 #[derive(Serialize)]
@@ -59,10 +123,13 @@ struct Posted<'a> {
     seq: u64,
     room_id: &'a RoomId,
     user_id: &'a UserId,
+    username: &'a str,
     content: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawValue>,
     sent_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -95,20 +162,14 @@ struct PlainState<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Receipt {
-    pub(super) id: MessageId,
-    pub(super) seq: u64,
-    pub(super) sent_at: u64,
-}
-
-#[derive(Serialize)]
 struct OkBody<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<&'a Receipt>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -121,6 +182,8 @@ struct ErrorBody<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -138,6 +201,8 @@ struct JoinBody<'a> {
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -145,6 +210,8 @@ struct HistoryBody<'a> {
     ok: bool,
     messages: Vec<Posted<'a>>,
     complete: bool,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unknown: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -181,17 +248,19 @@ pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
         seq,
         room_id: &draft.room,
         user_id: &draft.sender,
+        username: &draft.username,
         content: &draft.content,
         metadata: raw(metadata),
         sent_at: draft.sent_at,
+        client_id: draft.client.as_ref().map(|client| &*client.id),
     };
-    let capacity = 192 + draft.content.len() + draft.room.as_str().len() + metadata.map_or(0, str::len);
+    let capacity = 288 + draft.content.len() + draft.room.as_str().len() + metadata.map_or(0, str::len);
     event("new-message", &body, capacity)
 }
 
 /// `new-message` of one that was read from the store.
 pub(super) fn stored_message(message: &Message) -> Outgoing {
-    event("new-message", &posted(message), 192 + message.content.len())
+    event("new-message", &posted(message), 288 + message.content.len())
 }
 
 pub(super) fn message_read(id: MessageId, room: &RoomId, user: &UserId, read_at: u64) -> Outgoing {
@@ -253,9 +322,11 @@ fn posted(message: &Message) -> Posted<'_> {
         seq: message.seq,
         room_id: &message.room,
         user_id: &message.sender,
+        username: &message.username,
         content: &message.content,
         metadata: raw(message.metadata.as_deref()),
         sent_at: message.sent_at,
+        client_id: message.client.as_ref().map(|client| &*client.id),
     }
 }
 
@@ -273,7 +344,7 @@ pub fn token_expiring(expires_at: u64) -> Outgoing {
 
 /// The acknowledgement of `join-room`.
 #[must_use]
-pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>) -> Bytes {
+pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>, unknown: &[String]) -> Bytes {
     let messages = page.messages.iter().map(posted).collect();
     write(
         &[JoinBody {
@@ -282,6 +353,7 @@ pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>) -> Bytes {
             messages,
             complete: page.complete,
             data: raw(data),
+            unknown,
         }],
         256,
     )
@@ -289,13 +361,14 @@ pub fn join_reply(last_seq: u64, page: &Page, data: Option<&str>) -> Bytes {
 
 /// The acknowledgement of `history`.
 #[must_use]
-pub fn history_reply(page: &Page) -> Bytes {
+pub fn history_reply(page: &Page, unknown: &[String]) -> Bytes {
     let messages = page.messages.iter().map(posted).collect();
     write(
         &[HistoryBody {
             ok: true,
             messages,
             complete: page.complete,
+            unknown,
         }],
         256,
     )
@@ -319,6 +392,26 @@ pub fn presence_reply(states: &[PresenceState]) -> Bytes {
 }
 
 impl Responder {
+    /// How to answer an event.
+    #[must_use]
+    pub fn new(ack: Option<i64>, event: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Self {
+            ack,
+            event: event.into(),
+            unknown: Vec::new(),
+        }
+    }
+
+    fn done(&self, message: Option<&Receipt>, data: Option<&str>) -> Bytes {
+        let body = OkBody {
+            ok: true,
+            message,
+            data: raw(data),
+            unknown: &self.unknown,
+        };
+        write(&[body], 192)
+    }
+
     /// Answers an event that succeeded, if an answer was asked for. Gives what the answer weighs.
     pub(super) fn succeed(&self, connection: &Connection, reply: &Reply, first_post: Option<&Receipt>) -> u64 {
         let Some(id) = self.ack else { return 0 };
@@ -332,26 +425,13 @@ impl Responder {
                 };
                 return send(connection, answer);
             }
-            Reply::Message { data } => write(
-                &[OkBody {
-                    ok: true,
-                    message: first_post,
-                    data: raw(data.as_deref()),
-                }],
-                128,
-            ),
-            Reply::Ok { data } => write(
-                &[OkBody {
-                    ok: true,
-                    message: None,
-                    data: raw(data.as_deref()),
-                }],
-                64,
-            ),
+            Reply::Message { data } => self.done(first_post, data.as_deref()),
+            Reply::Repeated(repeated) => self.done(Some(&repeated.receipt), None),
+            Reply::Ok { data } => self.done(None, data.as_deref()),
             Reply::AsIs(json) => match raw(Some(json)) {
                 Some(json) => write(&[json], json.get().len() + 2),
                 None => {
-                    let code = crate::error::Code::HandlerFailed;
+                    let code = Code::HandlerFailed;
                     return self.fail(connection, &EventError::new(code, "the handler's reply is not JSON"));
                 }
             },
@@ -371,6 +451,7 @@ impl Responder {
                     message,
                     retryable,
                     retry_after_ms,
+                    unknown: &self.unknown,
                 };
                 Outgoing::acknowledgement(id, write(&[Failed { ok: false, error: body }], 160))
             }
@@ -382,6 +463,7 @@ impl Responder {
                     message,
                     retryable,
                     retry_after_ms,
+                    unknown: &self.unknown,
                 },
                 192,
             ),

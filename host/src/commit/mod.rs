@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::capability::Effect;
-use crate::cluster::{Delivery, Hall};
+use crate::cluster::{Delivery, Hall, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
@@ -207,7 +207,14 @@ fn deliveries(
                     "the message store cannot serve now; try again",
                 ))
             } else {
-                results.next().unwrap_or(Ok(Vec::new())).map_err(refused)
+                match results.next().unwrap_or(Ok(Vec::new())) {
+                    Ok(written) => Ok(written),
+                    Err(Refusal::Repeated(first)) => {
+                        delivery.repeat(first);
+                        Ok(Vec::new())
+                    }
+                    Err(refusal) => Err(refused(&refusal)),
+                }
             };
         }
         match &delivery.written {
@@ -224,8 +231,9 @@ fn deliveries(
     halls.into_values()
 }
 
-fn refused(refusal: Refusal) -> EventError {
+fn refused(refusal: &Refusal) -> EventError {
     match refusal {
+        Refusal::Repeated(_) | Refusal::ClientIdTaken => client_id_taken(),
         Refusal::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
         Refusal::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
         Refusal::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, refusal.to_string(), QUOTA_RETRY),

@@ -124,10 +124,7 @@ mod tests {
                 }],
                 written: Ok(Vec::new()),
                 reply: Reply::Silent,
-                responder: Responder {
-                    ack: None,
-                    event: "e".into(),
-                },
+                responder: Responder::new(None, "e"),
                 moment: crate::cluster::Moment::Open,
                 held_room: None,
                 floors: Vec::new(),

@@ -1,5 +1,7 @@
 //! A Socket.IO event's text → [`Event`]: the table of what clients may send, with the shape of each.
 
+mod request;
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -11,13 +13,16 @@ use crate::capability::Status;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::tenant::ClientLimits;
+use request::{Fields, Object};
+
+pub(super) use request::{HistoryRequest, Past};
 
 /// What a client asks for.
 #[derive(Debug)]
 pub(super) enum Event {
     Join {
         room: String,
-        after: Option<u64>,
+        past: Past,
     },
     Leave {
         room: String,
@@ -32,11 +37,7 @@ pub(super) enum Event {
     },
     SetPresence(Status),
     GetPresence(Vec<String>),
-    History {
-        room: String,
-        before: Option<u64>,
-        limit: Option<u32>,
-    },
+    History(HistoryRequest),
     RefreshToken(String),
     Custom {
         name: String,
@@ -57,41 +58,12 @@ pub(super) struct SendMessage {
     pub(super) client_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct HistoryRequest {
-    #[serde(rename = "roomId")]
-    room: String,
-    #[serde(default)]
-    before: Option<u64>,
-    #[serde(default)]
-    limit: Option<u32>,
-}
-
-#[derive(Debug, Deserialize)]
-struct JoinOptions {
-    #[serde(default)]
-    after: Option<u64>,
-}
-
-/// A JSON object and nothing else: serde would take an array of the fields as well.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        struct Fields<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(serde::de::value::MapAccessDeserializer::new(fields)).map(Object)
-            }
-        }
-        reader.deserialize_map(Fields(std::marker::PhantomData))
-    }
+/// An event as it was read.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    pub(super) event: Event,
+    /// Keys of its object that are not known.
+    pub(super) unknown: Vec<String>,
 }
 
 /// Keeps a JSON value as its text; `null` is none.
@@ -112,11 +84,12 @@ pub(super) fn name(text: &str) -> &str {
 
 impl Event {
     /// Reads the text `["name", argument, …]` and holds it to the limits.
-    pub(super) fn parse(text: &str, attachments: Vec<Bytes>, limits: &ClientLimits) -> Result<Self, EventError> {
+    pub(super) fn parse(text: &str, attachments: Vec<Bytes>, limits: &ClientLimits) -> Result<Parsed, EventError> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let reading = Reading {
             limits,
             failure: std::cell::RefCell::new(None),
+            unknown: std::cell::RefCell::new(Vec::new()),
         };
         let mut event = match serde::Deserializer::deserialize_seq(&mut reader, &reading) {
             Ok(event) => event,
@@ -131,7 +104,10 @@ impl Event {
             _ => return Err(invalid(format!("{}: it takes no binary data", shape(name(text))))),
         }
         event.check(limits)?;
-        Ok(event)
+        Ok(Parsed {
+            event,
+            unknown: reading.unknown.take(),
+        })
     }
 
     fn check(&self, limits: &ClientLimits) -> Result<(), EventError> {
@@ -155,7 +131,7 @@ impl Event {
             Self::Join { room: id, .. }
             | Self::Leave { room: id }
             | Self::Typing { room: id, .. }
-            | Self::History { room: id, .. } => room(id, limits),
+            | Self::History(HistoryRequest { room: id, .. }) => room(id, limits),
             Self::GetPresence(users) if users.len() > limits.presence_users => Err(EventError::new(
                 Code::TooLarge,
                 format!(
@@ -174,6 +150,8 @@ struct Reading<'a> {
     limits: &'a ClientLimits,
     /// A failure that has its own code, since serde's errors have none.
     failure: std::cell::RefCell<Option<EventError>>,
+    /// Keys that are not known.
+    unknown: std::cell::RefCell<Vec<String>>,
 }
 
 impl<'de> Visitor<'de> for &Reading<'_> {
@@ -186,7 +164,7 @@ impl<'de> Visitor<'de> for &Reading<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Event, A::Error> {
         let name: std::borrow::Cow<'de, str> = argument(&mut items, "its name")?;
         let event = match &*name {
-            "send-message" => Event::Message(argument::<_, Object<_>>(&mut items, "an object")?.0),
+            "send-message" => Event::Message(self.object(&mut items)?),
             "typing" => Event::Typing {
                 room: argument(&mut items, "the room")?,
                 typing: items.next_element::<Option<bool>>()?.flatten().unwrap_or(true),
@@ -196,10 +174,11 @@ impl<'de> Visitor<'de> for &Reading<'_> {
             },
             "join-room" => Event::Join {
                 room: argument(&mut items, "the room")?,
-                after: items
-                    .next_element::<Option<Object<JoinOptions>>>()?
+                past: items
+                    .next_element::<Option<Object<Past>>>()?
                     .flatten()
-                    .and_then(|options| options.0.after),
+                    .map(|options| self.known(options))
+                    .unwrap_or_default(),
             },
             "leave-room" => Event::Leave {
                 room: argument(&mut items, "the room")?,
@@ -209,10 +188,7 @@ impl<'de> Visitor<'de> for &Reading<'_> {
                 status => Event::SetPresence(status),
             },
             "get-presence" => Event::GetPresence(argument(&mut items, "the users")?),
-            "history" => {
-                let Object(HistoryRequest { room, before, limit }) = argument(&mut items, "an object")?;
-                Event::History { room, before, limit }
-            }
+            "history" => Event::History(self.object(&mut items)?),
             "refresh-token" => Event::RefreshToken(argument(&mut items, "the token")?),
             _ => self.custom(&name, &mut items)?,
         };
@@ -223,6 +199,16 @@ impl<'de> Visitor<'de> for &Reading<'_> {
 }
 
 impl Reading<'_> {
+    fn object<'de, A: SeqAccess<'de>, T: Deserialize<'de> + Fields>(&self, items: &mut A) -> Result<T, A::Error> {
+        Ok(self.known(argument(items, "an object")?))
+    }
+
+    /// What an object says, once what it says that nobody knows is noted.
+    fn known<T>(&self, object: Object<T>) -> T {
+        *self.unknown.borrow_mut() = object.unknown;
+        object.fields
+    }
+
     fn custom<'de, A: SeqAccess<'de>>(&self, name: &str, items: &mut A) -> Result<Event, A::Error> {
         if name.is_empty() || name.len() > self.limits.event_name {
             let allowed = format!(
@@ -261,11 +247,11 @@ fn shape(name: &str) -> &'static str {
         "send-message" => "send-message takes {roomId, content, metadata?, clientId?}",
         "typing" => "typing takes (roomId, isTyping = true)",
         "read-message" => "read-message takes (messageId)",
-        "join-room" => "join-room takes (roomId, {after?: seq}?)",
+        "join-room" => "join-room takes (roomId, {after?: seq, last?: count}?)",
         "leave-room" => "leave-room takes (roomId)",
         "set-presence" => "set-presence takes (\"online\" or \"away\")",
         "get-presence" => "get-presence takes ([userId…])",
-        "history" => "history takes ({roomId, before?, limit?})",
+        "history" => "history takes ({roomId, after?, before?, limit?})",
         "refresh-token" => "refresh-token takes (token)",
         _ => "an event takes JSON arguments",
     }
@@ -355,22 +341,40 @@ mod tests {
     }
 
     fn parse(text: &str) -> Result<Event, EventError> {
-        Event::parse(text, Vec::new(), &limits())
+        Event::parse(text, Vec::new(), &limits()).map(|parsed| parsed.event)
     }
 
     #[test]
     fn every_event_of_the_table_is_read() {
         assert!(matches!(
-            parse(r#"["join-room","r",{"after":3}]"#),
-            Ok(Event::Join { after: Some(3), .. })
+            parse(r#"["join-room","r",{"after":3,"last":5}]"#),
+            Ok(Event::Join {
+                past: Past {
+                    after: Some(3),
+                    last: Some(5)
+                },
+                ..
+            })
         ));
         assert!(matches!(
             parse(r#"["join-room","r"]"#),
-            Ok(Event::Join { after: None, .. })
+            Ok(Event::Join {
+                past: Past {
+                    after: None,
+                    last: None
+                },
+                ..
+            })
         ));
         assert!(matches!(
             parse(r#"["join-room","r",null]"#),
-            Ok(Event::Join { after: None, .. })
+            Ok(Event::Join {
+                past: Past {
+                    after: None,
+                    last: None
+                },
+                ..
+            })
         ));
         assert!(matches!(parse(r#"["leave-room","r"]"#), Ok(Event::Leave { .. })));
         assert!(matches!(
@@ -389,7 +393,7 @@ mod tests {
         assert!(matches!(parse(r#"["get-presence",["a","b"]]"#), Ok(Event::GetPresence(users)) if users.len() == 2));
         assert!(matches!(
             parse(r#"["history",{"roomId":"r"}]"#),
-            Ok(Event::History { limit: None, .. })
+            Ok(Event::History(HistoryRequest { limit: None, .. }))
         ));
         assert!(matches!(parse(r#"["refresh-token","t"]"#), Ok(Event::RefreshToken(_))));
         let Ok(Event::Message(message)) =
@@ -435,6 +439,37 @@ mod tests {
             "content must not be empty"
         );
         assert_eq!(told(r#"["get-presence",["a","b","c"]]"#).0, Code::TooLarge);
+    }
+
+    #[test]
+    fn keys_that_are_not_known_are_named() {
+        let unknown = |text: &str| Event::parse(text, Vec::new(), &limits()).unwrap().unknown;
+        assert_eq!(
+            unknown(r#"["send-message",{"roomId":"r","content":"c","clientID":"x","m\u00e9ta":{"a":[1]}}]"#),
+            ["clientID", "méta"]
+        );
+        assert_eq!(unknown(r#"["history",{"roomId":"r","befor":1}]"#), ["befor"]);
+        assert_eq!(unknown(r#"["join-room","r",{"since":1,"after":2}]"#), ["since"]);
+        assert_eq!(
+            unknown(r#"["history",{"roomId":"r","after":1,"before":9,"limit":1}]"#),
+            [""; 0]
+        );
+        let many = (0..20)
+            .map(|n| format!(r#""{}{n}":0"#, "k".repeat(99)))
+            .collect::<Vec<_>>()
+            .join(",");
+        let named = unknown(&format!(r#"["join-room","r",{{{many}}}]"#));
+        assert_eq!(
+            (named.len(), named[0].len()),
+            (8, 64),
+            "a bounded number of them, each cut"
+        );
+        let error = parse(r#"["send-message",{"room":"r","content":"c"}]"#).unwrap_err();
+        assert!(
+            error.message.ends_with("missing field `roomId`; unknown: room"),
+            "{}",
+            error.message
+        );
     }
 
     #[test]

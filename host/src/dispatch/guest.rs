@@ -1,10 +1,12 @@
 //! Events that a handler decides.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 
-use super::event::Event;
+use super::event::{Event, Past};
+use super::repeat::Request;
 use super::session::Session;
 use super::{Arrival, fail, settle, submit};
 use crate::capability::{Call, Effect, Effects, Isolation, Level, Logs};
@@ -13,7 +15,7 @@ use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::logs::LogLine;
 use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Returned, Trap, TrapKind};
-use crate::store::{Page, Range, StoreError};
+use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::Place;
 
 /// Lets the handler decide, and does what it asks for.
@@ -62,8 +64,34 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
             .await;
         }
     };
-    match decide(session, &arrival, input).await {
+    let request = match &event {
+        Event::Message(message) => Request::of(session, message),
+        _ => None,
+    };
+    if let Some(request) = &request
+        && let Some(answer) = request.answer(session).await
+    {
+        return repeat(session, arrival, answer).await;
+    }
+    let sent = request.as_ref().map(|request| request.client.clone());
+    match decide(session, &arrival, input, sent).await {
         Ok((effects, returned)) => settle(session, arrival, effects, None, reply(returned)).await,
+        Err(error) => {
+            // The first attempt may have come in meanwhile over another connection, and be what the handler minds.
+            if let Some(request) = &request
+                && let Some(answer) = request.look_up(session).await
+            {
+                return repeat(session, arrival, answer).await;
+            }
+            fail(session, arrival, error).await;
+        }
+    }
+}
+
+/// Answers a message that is there already.
+async fn repeat(session: &Session, arrival: Arrival, answer: Result<Reply, EventError>) {
+    match answer {
+        Ok(reply) => settle(session, arrival, Vec::new(), None, reply).await,
         Err(error) => fail(session, arrival, error).await,
     }
 }
@@ -79,8 +107,8 @@ fn custom_reply(returned: Returned) -> Reply {
 
 /// Lets the room handler decide, then answers with what the client has missed: the past in the acknowledgement,
 /// then the present, without a gap or a repeat between them.
-pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String, after: Option<u64>) {
-    let (effects, data) = match decide(session, &arrival, Input::Join { room: &room }).await {
+pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String, past: Past) {
+    let (effects, data) = match decide(session, &arrival, Input::Join { room: &room }, None).await {
         Ok((effects, returned)) => (effects, returned.into_data()),
         Err(error) => return fail(session, arrival, error).await,
     };
@@ -108,7 +136,7 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
         None => Ok(()),
     };
     match done {
-        Ok(()) => release(session, &responder, id, after, data, already).await,
+        Ok(()) => release(session, &responder, id, past, data, already).await,
         Err(error) => session.tenant.hall.charge(responder.fail(&session.connection, &error)),
     }
 }
@@ -117,7 +145,7 @@ async fn release(
     session: &Arc<Session>,
     responder: &crate::cluster::Responder,
     room: RoomId,
-    after: Option<u64>,
+    asked: Past,
     data: Option<String>,
     already: bool,
 ) {
@@ -126,25 +154,26 @@ async fn release(
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
-    let _turn = match after {
-        Some(_) => super::host::page_turn(session).await,
-        None => None,
+    let _turn = if asked.is_any() {
+        super::host::page_turn(session).await
+    } else {
+        None
     };
-    let mut past = readable(session, &room, after).await;
+    let mut past = readable(session, &room, asked).await;
     let mut read_again = true;
     loop {
         let known = past.as_ref().map(|(last_seq, _)| *last_seq);
-        let (last_seq, page) = past.unwrap_or_else(|| (after.unwrap_or(0), Page::default()));
-        let text = join_reply(last_seq, &page, data.as_deref());
+        let (last_seq, page) = past.unwrap_or_else(|| (asked.after.unwrap_or(0), Page::default()));
+        let text = join_reply(last_seq, &page, data.as_deref(), &responder.unknown);
         let first = responder.ack.map(|id| Outgoing::acknowledgement(id, text));
         // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
         // cannot be read.
-        let from_seq = known.filter(|_| !already || after.is_some()).unwrap_or(0);
+        let from_seq = known.filter(|_| !already || asked.is_any()).unwrap_or(0);
         let released = hall.release(connection.clone(), room.clone(), from_seq, known, first);
         past = match released.await {
             Ok(true) => return,
             // What others were told who came in at the same time is in the store: the second reading has it.
-            Ok(false) if std::mem::take(&mut read_again) => readable(session, &room, after).await,
+            Ok(false) if std::mem::take(&mut read_again) => readable(session, &room, asked).await,
             // Unless the store has gone back.
             Ok(false) => None,
             Err(gone) => {
@@ -156,8 +185,8 @@ async fn release(
 }
 
 /// The same as [`missed`]; nothing, and a line in the log, when it cannot be read.
-async fn readable(session: &Session, room: &RoomId, after: Option<u64>) -> Option<(u64, Page)> {
-    let missed = missed(session, room, after).await;
+async fn readable(session: &Session, room: &RoomId, asked: Past) -> Option<(u64, Page)> {
+    let missed = missed(session, room, asked).await;
     // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
     super::host::note_read(session, &missed);
     missed.ok()
@@ -167,26 +196,28 @@ async fn readable(session: &Session, room: &RoomId, after: Option<u64>) -> Optio
 /// may be many pages of it.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
-/// The room's last message, and what came after `after`.
-async fn missed(session: &Session, room: &RoomId, after: Option<u64>) -> Result<(u64, Page), StoreError> {
+/// The room's last message, and what was asked for of its past.
+async fn missed(session: &Session, room: &RoomId, asked: Past) -> Result<(u64, Page), StoreError> {
     let (store, tenant) = (&session.tenant.store, session.tenant.id());
     let last_seq = store.last_seq(tenant, room).await?;
-    let page = match after {
-        Some(after) if after < last_seq => {
-            let limit = session.tenant.settings().client_limits.history_page_max;
-            // Up to the last message as of now: what comes later is delivered.
-            let before = last_seq.checked_add(1);
-            store
-                .history(tenant, room, Range { after, before, limit })
-                .await?
-                .cut(PAGE_BYTES)
-        }
-        _ => Page {
+    let after = asked.after.unwrap_or(0);
+    if !asked.is_any() || after >= last_seq {
+        let nothing = Page {
             messages: Vec::new(),
             complete: true,
-        },
+        };
+        return Ok((last_seq, nothing));
+    }
+    let most = session.tenant.settings().client_limits.history_page_max;
+    let range = Range {
+        after,
+        // Up to the last message as of now: what comes later is delivered.
+        before: last_seq.checked_add(1),
+        limit: asked.last.map_or(most, |last| last.min(most)),
+        from: End::Newest,
     };
-    Ok((last_seq, page))
+    let page = store.history(tenant, room, range).await?;
+    Ok((last_seq, page.cut(End::Newest, PAGE_BYTES)))
 }
 
 /// A connection's coming and going, as the presence handler decides. No handler: nothing is shown.
@@ -199,7 +230,7 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
     {
         return;
     }
-    match decide(session, &arrival, Input::Presence(change)).await {
+    match decide(session, &arrival, Input::Presence(change), None).await {
         Ok((effects, _)) => settle(session, arrival, effects, None, Reply::Silent).await,
         Err(error) => fail(session, arrival, error).await,
     }
@@ -215,7 +246,7 @@ pub(super) async fn typing_ended(session: &Arc<Session>, arrival: Arrival, room:
         room: &room,
         typing: false,
     };
-    if let Ok((effects, _)) = decide(session, &arrival, input).await {
+    if let Ok((effects, _)) = decide(session, &arrival, input, None).await {
         submit(session, arrival, effects, None, Reply::Silent, None, false).await;
     }
 }
@@ -244,6 +275,7 @@ async fn decide(
     session: &Arc<Session>,
     arrival: &Arrival,
     input: Input<'_>,
+    sent: Option<ClientRef>,
 ) -> Result<(Vec<Effect>, Returned), EventError> {
     let interface = input.interface();
     let identity = session.connection.identity.load_full();
@@ -276,6 +308,7 @@ async fn decide(
         connection: session.connection.id.clone(),
         handler: handler.info().clone(),
         now_ms: arrival.at_ms,
+        sent,
         chance: session.services.chance.clone(),
         store: session.tenant.store.clone(),
         surroundings: session.clone(),
@@ -283,7 +316,9 @@ async fn decide(
         effects: Effects::with_allowance(limits.effects, limits.output),
         logs: Logs::with_allowance(limits.log_bytes),
         retry_after: None,
+        not_joined: AtomicBool::new(false),
     };
+    let room = input.room_to_be_in();
     let running = Running::count(session);
     let outcome = handler.call(input, call, &settings.guest_limits, &arrival.slice).await;
     drop(running);
@@ -305,7 +340,8 @@ async fn decide(
                 handler = %handler.info().name, code = rejection.code.as_str(), message = rejection.message,
                 "a handler refused an event"
             );
-            Err(rejection.told())
+            let outside = room.is_some_and(|room| !session.connection.is_in(room));
+            Err(rejection.told(outcome.not_joined, outside))
         }
         Err(Failure::Trapped(trap)) => Err(stopped(session, arrival, &handler, &trap)),
     }

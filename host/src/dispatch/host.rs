@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
+use super::event::HistoryRequest;
 use super::session::{Session, now_ms};
 use super::{Arrival, fail, guest};
 use crate::capability::{Effect, Surroundings as _};
@@ -14,7 +15,7 @@ use crate::cluster::{Moment, Outgoing, Responder, history_reply, presence_reply}
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::sandbox::Change;
-use crate::store::{Range, StoreError};
+use crate::store::{End, Range, StoreError};
 use crate::turns::Slice;
 
 /// Bytes that wait for a client before it gets another page of messages. One page more is what it may have unread.
@@ -67,37 +68,41 @@ pub(super) async fn get_presence(session: &Arc<Session>, arrival: Arrival, users
     }
 }
 
-/// `history`: whoever is in the room may read it.
-pub(super) async fn history(
-    session: &Arc<Session>,
-    arrival: Arrival,
-    room: &str,
-    before: Option<u64>,
-    limit: Option<u32>,
-) {
+/// `history`: whoever is in the room may read it. With `after` the page begins there and goes forwards, else it is the
+/// newest before `before`.
+pub(super) async fn history(session: &Arc<Session>, arrival: Arrival, request: HistoryRequest) {
+    let HistoryRequest {
+        room,
+        after,
+        before,
+        limit,
+    } = request;
     in_turn(session).await;
     let settings = session.tenant.settings();
     let limits = &settings.client_limits;
-    let id = match RoomId::new(room) {
-        Ok(id) if session.connection.is_in(room) => id,
+    let id = match RoomId::new(&room) {
+        Ok(id) if session.connection.is_in(&room) => id,
         Ok(_) => {
-            let error = EventError::new(Code::Denied, "join the room before reading its history");
+            let error = EventError::not_joined(Code::Denied, "join the room before reading its history");
             return fail(session, arrival, error).await;
         }
         Err(error) => return fail(session, arrival, EventError::new(Code::Invalid, error.to_string())).await,
     };
     let limit = limit.unwrap_or(limits.history_page).clamp(1, limits.history_page_max);
+    let from = if after.is_some() { End::Oldest } else { End::Newest };
     let range = Range {
-        after: 0,
+        after: after.unwrap_or(0),
         before,
         limit,
+        from,
     };
     let _turn = page_turn(session).await;
     let read = session.tenant.store.history(session.tenant.id(), &id, range).await;
     note_read(session, &read);
     match read {
         Ok(page) => {
-            answer(session, &arrival, history_reply(&page.cut(guest::PAGE_BYTES))).await;
+            let page = page.cut(from, guest::PAGE_BYTES);
+            answer(session, &arrival, history_reply(&page, &arrival.responder.unknown)).await;
         }
         Err(_) => {
             let error = EventError::new(Code::Unavailable, "history cannot be read now; try again");
@@ -136,10 +141,7 @@ fn arrival(session: &Session, event: &'static str, moment: Moment, slice: &Slice
         received: Instant::now(),
         at_ms: now_ms(),
         moment,
-        responder: Responder {
-            ack: None,
-            event: event.into(),
-        },
+        responder: Responder::new(None, event),
     }
 }
 

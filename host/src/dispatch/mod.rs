@@ -3,6 +3,7 @@
 mod event;
 mod guest;
 mod host;
+mod repeat;
 mod session;
 mod surroundings;
 mod typing;
@@ -57,11 +58,8 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
     } = packet;
     // socketioxide hands over text that it has checked to be UTF-8.
     let text = std::str::from_utf8(&text).unwrap_or_default();
-    let responder = Responder {
-        ack,
-        event: event::name(text).to_owned().into(),
-    };
-    let arrival = Arrival {
+    let responder = Responder::new(ack, event::name(text).to_owned());
+    let mut arrival = Arrival {
         slice: slice.clone(),
         number: session.next_event(),
         received,
@@ -71,7 +69,10 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
     };
 
     let event = match Event::parse(text, attachments, &session.tenant.settings().client_limits) {
-        Ok(event) => event,
+        Ok(parsed) => {
+            arrival.responder.unknown = parsed.unknown;
+            parsed.event
+        }
         Err(error) => return fail(session, arrival, error).await,
     };
     if session.has_expired(at_ms) && !matches!(event, Event::RefreshToken(_)) {
@@ -84,11 +85,9 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
     }
     match event {
         Event::GetPresence(users) => charged(session, host::get_presence(session, arrival, &users)).await,
-        Event::History { room, before, limit } => {
-            charged(session, host::history(session, arrival, &room, before, limit)).await;
-        }
+        Event::History(request) => charged(session, host::history(session, arrival, request)).await,
         Event::RefreshToken(token) => charged(session, host::refresh_token(session, arrival, &token)).await,
-        Event::Join { room, after } => guest::join(session, arrival, room, after).await,
+        Event::Join { room, past } => guest::join(session, arrival, room, past).await,
         event => {
             if let Event::Typing { room, typing } = &event {
                 host::note_typing(session, slice, room, *typing).await;

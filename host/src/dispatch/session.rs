@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::repeat::InFlight;
 use super::typing::Typing;
 use crate::capability::Chance;
 use crate::cluster::{Connection, Responder, token_expiring};
@@ -110,6 +111,8 @@ pub struct Session {
     pub connection: Arc<Connection>,
     pub(super) services: Arc<Services>,
     queue: Mutex<Queue>,
+    /// Messages that it has sent and that may not be in the store yet.
+    pub(super) in_flight: InFlight,
     events: AtomicU64,
     rates: ArcSwap<Rates>,
     /// Where it types. Locked after the queue, where both are.
@@ -158,6 +161,7 @@ impl Session {
             connection,
             services,
             queue: Mutex::new(queue),
+            in_flight: InFlight::default(),
             events: AtomicU64::new(0),
             rates: ArcSwap::from_pointee(rates),
             typing: Mutex::default(),
@@ -222,10 +226,7 @@ impl Session {
                 .unwrap_or_default()
                 .to_owned();
             self.services.metrics.failed(error.code);
-            let responder = Responder {
-                ack: packet.ack,
-                event: name.into(),
-            };
+            let responder = Responder::new(packet.ack, name);
             self.tenant.hall.charge(responder.fail(&self.connection, &error));
             return;
         }
@@ -282,11 +283,7 @@ impl Session {
 
     /// Disconnects the client, telling it why.
     pub fn dismiss(&self, what: &'static str, error: EventError) {
-        Responder {
-            ack: None,
-            event: what.into(),
-        }
-        .fail(&self.connection, &error);
+        Responder::new(None, what).fail(&self.connection, &error);
         self.connection.outlet.disconnect();
     }
 

@@ -13,7 +13,7 @@ use super::bindings::parlance::chat::types;
 use super::blame;
 use super::http::Outgoing;
 use super::input::Input;
-use super::load::Handler;
+use super::load::{Handler, Interface};
 use super::meter::{GuestLimits, Meter};
 use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
 use super::spending::{Spending, polled};
@@ -56,8 +56,9 @@ impl CallState {
         self.outgoing = outgoing;
     }
 
-    /// The event has ended: what it asked for, what it logged, and when the client may come back.
-    fn end(&mut self) -> (Effects, Logs, Option<Duration>) {
+    /// The event has ended: what it asked for, what it logged, when the client may come back, and whether something was
+    /// refused because the connection has not joined a room.
+    fn end(&mut self) -> (Effects, Logs, Option<Duration>, bool) {
         let Some(mut call) = self.call.take() else {
             return Default::default();
         };
@@ -67,7 +68,7 @@ impl CallState {
         if let Some(mut outgoing) = self.outgoing.take() {
             outgoing.log(&mut call);
         }
-        (call.effects, call.logs, call.retry_after)
+        (call.effects, call.logs, call.retry_after, call.not_joined.into_inner())
     }
 }
 
@@ -144,7 +145,7 @@ impl Handler {
         let meter = &mut seated.guest.store.data_mut().meter;
         meter.begin(limits, spending.clone(), self.record.habit.clone(), slice.clone());
         let running = self.sandbox.ticker.count();
-        let output = call.limits.output;
+        let (output, interface) = (call.limits.output, input.interface());
 
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
@@ -165,7 +166,7 @@ impl Handler {
         let state = seated.guest.store.data_mut();
         let cpu = spending.so_far();
         let noted = state.meter.noted();
-        let (asked, logs, retry_after) = state.end();
+        let (asked, logs, retry_after, not_joined) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
@@ -204,6 +205,8 @@ impl Handler {
             effects,
             logs,
             usage,
+            // Whether to let somebody in is not for who is in already.
+            not_joined: not_joined && !matches!(interface, Interface::Room | Interface::Presence),
         }
     }
 
@@ -301,6 +304,7 @@ impl Handler {
                 guest_time,
                 ..Usage::default()
             },
+            not_joined: false,
         }
     }
 }

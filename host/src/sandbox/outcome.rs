@@ -17,13 +17,17 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// What the client is told.
+    /// What the client is told. `not_joined`: the host refused something because the connection has not joined a room;
+    /// `outside`: it has not joined the room that the event names. What is refused for that may be granted once it has.
     #[must_use]
-    pub fn told(&self) -> EventError {
-        EventError {
-            code: self.code,
-            message: self.message.clone().into(),
-            retry_after: self.retry_after,
+    pub fn told(&self, not_joined: bool, outside: bool) -> EventError {
+        match self.code {
+            Code::Denied if not_joined || outside => EventError::not_joined(self.code, &self.message),
+            Code::NotFound if not_joined => EventError::not_joined(self.code, &self.message),
+            code => EventError {
+                retry_after: self.retry_after,
+                ..EventError::new(code, self.message.clone())
+            },
         }
     }
 
@@ -217,4 +221,6 @@ pub struct Outcome {
     pub logs: Logs,
     /// What it cost.
     pub usage: Usage,
+    /// The host refused something because the connection has not joined a room.
+    pub not_joined: bool,
 }

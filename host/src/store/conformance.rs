@@ -8,10 +8,14 @@ pub(crate) mod history;
 pub(crate) mod kv;
 pub(crate) mod messages;
 pub(crate) mod quota;
+pub(crate) mod repetition;
 
 use std::sync::Arc;
 
-use super::{Draft, KvKey, Message, Page, Range, Refusal, StorageQuota, Store, Unit, Write, Written};
+use super::{
+    ClientRef, Draft, End, FirstPost, KvKey, Message, Page, Range, Refusal, RequestDigest, StorageQuota, Store, Unit,
+    Write, Written,
+};
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
 /// Makes each rule a test. The argument is an async function that gives an empty store and whatever must live as
@@ -24,7 +28,10 @@ macro_rules! tests_of {
             messages::an_append_is_read_back_as_it_was_written,
             messages::an_id_posted_twice_is_appended_once,
             messages::an_id_posted_twice_in_one_unit_is_appended_once,
-            messages::an_id_posted_to_another_room_stays_in_the_first,
+            repetition::a_client_id_of_another_message_is_refused,
+            repetition::an_event_that_only_repeats_its_message_does_nothing,
+            repetition::a_repetition_is_one_of_what_was_asked_for,
+            repetition::a_client_id_raced_for_is_one_message,
             messages::seq_has_no_gaps_after_a_duplicate,
             messages::seq_has_no_gaps_after_a_refused_unit,
             messages::seq_has_no_gaps_when_batches_race,
@@ -46,6 +53,7 @@ macro_rules! tests_of {
             history::a_room_without_messages_is_empty_and_complete,
             history::history_pages_backwards_without_gap_or_overlap,
             history::history_after_gives_what_was_missed,
+            history::history_pages_forwards_without_gap_or_overlap,
             history::incomplete_pages_say_so,
             history::bounds_beyond_all_numbers_are_fine,
             kv::a_key_keeps_its_last_value,
@@ -124,14 +132,22 @@ fn id(n: u128) -> MessageId {
     MessageId::from_bytes(n.to_be_bytes())
 }
 
+/// A message under an id of its sender's own.
 fn draft(n: u128, to: &str) -> Draft {
+    let content = format!("message {n}");
     Draft {
         id: id(n),
         room: room(to),
         sender: user("ann"),
-        content: format!("message {n}"),
+        username: "Ann".into(),
+        client: Some(ClientRef {
+            id: n.to_string().into(),
+            request: RequestDigest::of(to, &content, None),
+        }),
+        content,
         metadata: None,
         sent_at: NOW + n as u64,
+        once: false,
     }
 }
 
@@ -224,6 +240,7 @@ const ALL: Range = Range {
     after: 0,
     before: None,
     limit: u32::MAX,
+    from: End::Newest,
 };
 
 async fn page(store: &Subject, of: &str, name: &str, range: Range) -> Page {

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 use super::{
-    Draft, Kept, KvKey, MESSAGE_OVERHEAD, Message, Page, Range, Refusal, StorageQuota, Store, StoreError, Unit, Usage,
-    Write, Written, counter,
+    Draft, FirstPost, Kept, KvKey, MESSAGE_OVERHEAD, Message, Page, Range, Refusal, StorageQuota, Store, StoreError,
+    Unit, Usage, Write, Written, counter,
 };
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -121,13 +121,11 @@ fn page(messages: &[Message], range: Range) -> Page {
         .iter()
         .filter(|message| message.seq > range.after && range.before.is_none_or(|before| message.seq < before));
     let limit = usize::try_from(range.limit).unwrap_or(usize::MAX);
-    let mut found: Vec<_> = asked.cloned().collect();
-    let cut = found.len().saturating_sub(limit);
-    found.drain(..cut);
-    Page {
-        messages: found,
-        complete: cut == 0,
-    }
+    let whole = Page {
+        messages: asked.cloned().collect(),
+        complete: true,
+    };
+    whole.keep(range.from, limit)
 }
 
 impl Tenant {
@@ -188,7 +186,7 @@ impl Tenant {
 
     fn apply(&mut self, write: Write) -> Result<(Written, Undo), Refusal> {
         match write {
-            Write::Append(draft) => Ok(self.append(&draft)),
+            Write::Append(draft) => self.append(&draft),
             Write::MarkRead { id, user, at } => self.mark_read(id, user, at),
             Write::KvSet { key, value, expires_at } => Ok((
                 Written::Done,
@@ -222,16 +220,14 @@ impl Tenant {
         }
     }
 
-    fn append(&mut self, draft: &Draft) -> (Written, Undo) {
+    fn append(&mut self, draft: &Draft) -> Result<(Written, Undo), Refusal> {
         if let Some(first) = self.message(draft.id) {
-            return (
-                Written::Appended {
-                    seq: first.seq,
-                    sent_at: first.sent_at,
-                    duplicate: true,
-                },
-                Undo::Nothing,
-            );
+            let place = FirstPost {
+                seq: first.seq,
+                sent_at: first.sent_at,
+                username: first.username.clone(),
+            };
+            return Ok((draft.again(first.request(), place)?, Undo::Nothing));
         }
         let messages = self.rooms.entry(draft.room.clone()).or_default();
         let seq = messages.last().map_or(1, |last| last.seq + 1);
@@ -240,19 +236,21 @@ impl Tenant {
             room: draft.room.clone(),
             seq,
             sender: draft.sender.clone(),
+            username: draft.username.clone(),
             content: draft.content.clone(),
             metadata: draft.metadata.clone(),
             sent_at: draft.sent_at,
+            client: draft.client.clone(),
         });
         self.ids.insert(draft.id, (draft.room.clone(), seq));
-        (
+        Ok((
             Written::Appended {
                 seq,
                 sent_at: draft.sent_at,
                 duplicate: false,
             },
             Undo::Append(draft.id),
-        )
+        ))
     }
 
     fn mark_read(&mut self, id: MessageId, user: UserId, at: u64) -> Result<(Written, Undo), Refusal> {

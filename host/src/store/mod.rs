@@ -17,8 +17,10 @@ mod allowance;
 #[cfg(test)]
 mod conformance;
 mod counter;
+mod message;
 mod outage;
 
+pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
 pub use outage::Outage;
 
 /// What one event wants written: all of it or none (promise 1).
@@ -70,8 +72,9 @@ pub struct Usage {
 /// One write.
 #[derive(Debug, Clone)]
 pub enum Write {
-    /// Append to a room's history. An id that the tenant has already is left as it is and reported as a duplicate,
-    /// in whichever room it was posted first.
+    /// Append to a room's history. When the tenant has a message with this id already, nothing is appended, and what
+    /// both were asked for decides: the same is reported as a duplicate, or refuses the unit with [`Refusal::Repeated`]
+    /// where the draft says so ([`Draft::once`]); anything else refuses the unit with [`Refusal::ClientIdTaken`].
     Append(Arc<Draft>),
     /// A user has read a message. The first time counts; repeating it changes nothing.
     /// A message that is not there refuses the unit with [`Refusal::NotFound`].
@@ -111,23 +114,6 @@ pub enum Write {
     },
 }
 
-/// A message to be appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
-    /// Unique within the tenant.
-    pub id: MessageId,
-    /// Where it is posted.
-    pub room: RoomId,
-    /// Who posted it.
-    pub sender: UserId,
-    /// The text.
-    pub content: String,
-    /// A JSON text.
-    pub metadata: Option<String>,
-    /// When, in milliseconds since the Unix epoch.
-    pub sent_at: u64,
-}
-
 /// A key of a handler's key-value space. The parts are kept apart all the way into the table: `a:b` of handler `c`
 /// is never `b` of handler `c:a`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,7 +133,7 @@ pub enum Written {
         seq: u64,
         /// When it was posted, the first time.
         sent_at: u64,
-        /// It was there already: nothing was appended and nothing is to be delivered.
+        /// It was there already: nothing is appended and nothing is to be delivered.
         duplicate: bool,
     },
     /// The message is marked.
@@ -162,11 +148,17 @@ pub enum Written {
 }
 
 /// Why a unit was refused. Nothing of it was written; the other units of the batch are unharmed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Marked as read, but not there.
     #[error("the message does not exist")]
     NotFound,
+    /// The event only sends again what is posted already.
+    #[error("the message is posted already")]
+    Repeated(FirstPost),
+    /// Its sender's id for it names another message.
+    #[error("the client id is that of another message")]
+    ClientIdTaken,
     /// Incremented, but not an integer before or after.
     #[error("the value is not a 64-bit decimal integer")]
     NotANumber,
@@ -194,71 +186,6 @@ impl std::fmt::Display for Kept {
             Self::Rooms => "rooms",
         })
     }
-}
-
-/// A message as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Unique within the tenant.
-    pub id: MessageId,
-    /// Where it was posted.
-    pub room: RoomId,
-    /// Its place in the room.
-    pub seq: u64,
-    /// Who posted it.
-    pub sender: UserId,
-    /// The text.
-    pub content: String,
-    /// A JSON text.
-    pub metadata: Option<String>,
-    /// When, in milliseconds since the Unix epoch.
-    pub sent_at: u64,
-}
-
-/// A stretch of a room's history, in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
-    /// By `seq`, ascending and without gaps.
-    pub messages: Vec<Message>,
-    /// Nothing that was asked for is missing at the older end.
-    pub complete: bool,
-}
-
-impl Page {
-    /// Keeps the newest messages that fit `bytes`, at least one.
-    #[must_use]
-    pub fn cut(mut self, bytes: usize) -> Self {
-        let mut left = bytes;
-        let mut fits = |message: &Message| {
-            let size = message.content.len() + message.metadata.as_ref().map_or(0, String::len);
-            let fits = left >= size;
-            left = left.saturating_sub(size);
-            fits
-        };
-        let kept = self
-            .messages
-            .iter()
-            .rev()
-            .take_while(|message| fits(message))
-            .count()
-            .max(1);
-        if let Some(gone) = self.messages.len().checked_sub(kept).filter(|gone| *gone > 0) {
-            self.messages.drain(..gone);
-            self.complete = false;
-        }
-        self
-    }
-}
-
-/// Which part of a room's history: the newest messages with `after < seq < before`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Range {
-    /// Only messages after this one; 0 for all.
-    pub after: u64,
-    /// Only messages before this one; `None` for all.
-    pub before: Option<u64>,
-    /// At most so many, the newest ones.
-    pub limit: u32,
 }
 
 /// Why the store could not do it. Nothing of the batch was written. It shows one plain sentence, fit for anyone; what

@@ -3,6 +3,7 @@
 use parlance::capability::Status;
 use parlance::cluster::Reply;
 use parlance::sandbox::{Change, Input, Interface, Returned};
+use parlance::store::{ClientRef, RequestDigest};
 use serde_json::Value;
 
 /// Who causes an event when the test does not say.
@@ -194,6 +195,22 @@ impl Kind {
                 arguments,
                 attachments,
             },
+        }
+    }
+
+    /// The message that it sends under an id of the client's own.
+    pub(crate) fn sent(&self) -> Option<ClientRef> {
+        match self {
+            Self::Message {
+                room,
+                content,
+                metadata,
+                client_id: Some(id),
+            } => Some(ClientRef {
+                id: id.as_str().into(),
+                request: RequestDigest::of(room, content, metadata.as_deref()),
+            }),
+            _ => None,
         }
     }
 

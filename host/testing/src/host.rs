@@ -12,7 +12,7 @@ use parlance::auth::Identity;
 use parlance::capability::{CallLimits, Chance as _, Effect, Grants, HandlerInfo, PresenceState};
 use parlance::id::{DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
-use parlance::store::{Draft, KvKey, Message, Range, Store as _, Unit, Write};
+use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Unit, Write};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;
@@ -272,9 +272,12 @@ impl TestHost {
             id: MessageId::from_time(self.now_ms, chance),
             room: fine(RoomId::new(room).map_err(Into::into)),
             sender: fine(UserId::new(user).map_err(Into::into)),
+            username: user.into(),
             content: content.to_owned(),
             metadata: None,
             sent_at: self.now_ms,
+            client: None,
+            once: false,
         };
         let id = draft.id.to_string();
         self.arrange(user, vec![Effect::Post(Arc::new(draft))]);
@@ -304,6 +307,7 @@ impl TestHost {
             after: 0,
             before: None,
             limit: u32::MAX,
+            from: End::Oldest,
         };
         let read = async move { world.store.history(&tenant, &room, all).await.map_err(Into::into) };
         fine(self.run(read)).messages

@@ -59,6 +59,23 @@ pub struct Emitted {
 }
 
 impl Outcome {
+    /// What the host answered by itself.
+    pub(crate) fn without_handler(acknowledgement: Option<Acknowledged>) -> Self {
+        let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
+        Self {
+            reply: first.cloned().unwrap_or(Value::Null),
+            acknowledgement,
+            rejection: None,
+            trap: None,
+            effects: Vec::new(),
+            logs: Vec::new(),
+            logs_cut: false,
+            host_calls: 0,
+            peak_memory: 0,
+            guest_time: Duration::ZERO,
+        }
+    }
+
     /// Whether the event succeeded.
     #[must_use]
     pub fn is_ok(&self) -> bool {

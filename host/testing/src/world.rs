@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -10,10 +11,10 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, LookupShare, PresenceState, Surroundings,
 };
-use parlance::cluster::{Connection, Delivery, Hall, Moment, Reply, Responder, join_reply};
+use parlance::cluster::{Connection, Delivery, Hall, Moment, Repeated, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
-use parlance::id::{ConnectionId, DEFAULT_TENANT, RoomId, UserId};
+use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, UserId};
 use parlance::metrics::Metrics;
 use parlance::sandbox::{Failure, GuestLimits, Handler, Returned};
 use parlance::store::{Page, Store};
@@ -169,10 +170,7 @@ impl World {
             effects,
             written,
             reply,
-            responder: Responder {
-                ack: Some(ACKNOWLEDGEMENT),
-                event: "".into(),
-            },
+            responder: Responder::new(Some(ACKNOWLEDGEMENT), ""),
             moment: Moment::Open,
             held_room: None,
             floors: Vec::new(),
@@ -221,6 +219,9 @@ impl World {
     }
 
     async fn handle(&self, person: &Person, setup: &Setup, kind: &Kind) -> Result<Outcome> {
+        if let Some(outcome) = self.repeated(person, setup, kind).await? {
+            return Ok(outcome);
+        }
         let chance: Arc<dyn Chance> = self.chance.clone();
         let limits = &setup.call_limits;
         let call = Call {
@@ -228,6 +229,7 @@ impl World {
             connection: person.connection.id.clone(),
             handler: setup.handler.clone(),
             now_ms: setup.now_ms,
+            sent: kind.sent(),
             chance,
             store: self.store.clone(),
             surroundings: Arc::new(Standing {
@@ -239,6 +241,7 @@ impl World {
             retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),
+            not_joined: AtomicBool::new(false),
         };
         let ran = self
             .handler
@@ -252,7 +255,9 @@ impl World {
                 Ok(ran.effects.into_vec())
             }
             Err(Failure::Rejected(refusal)) => {
-                let error = refusal.told();
+                let room = kind.input(&[]).room_to_be_in().map(str::to_owned);
+                let outside = room.is_some_and(|room| !person.connection.is_in(&room));
+                let error = refusal.told(ran.not_joined, outside);
                 rejection = Some(refusal);
                 Err(error)
             }
@@ -290,6 +295,23 @@ impl World {
         })
     }
 
+    /// The answer to a message that is there already, for which no handler runs.
+    async fn repeated(&self, person: &Person, setup: &Setup, kind: &Kind) -> Result<Option<Outcome>> {
+        let Some(sent) = kind.sent() else { return Ok(None) };
+        let identity = person.connection.identity.load_full();
+        let id = MessageId::from_client(identity.tenant(), identity.user(), &sent.id);
+        // A store that is down says nothing; the commit decides.
+        let Ok(Some(first)) = self.store.message(identity.tenant(), id).await else {
+            return Ok(None);
+        };
+        let (decided, reply) = match Repeated::of(first, &sent) {
+            Ok(repeated) => (Ok(Vec::new()), Reply::Repeated(Box::new(repeated))),
+            Err(error) => (Err(error), kind.reply(Returned::Data(None))),
+        };
+        let _ = self.settle(person, setup, decided, reply).await?;
+        Ok(Some(Outcome::without_handler(person.inbox.acknowledgement())))
+    }
+
     /// The acknowledgement of a join, as one gets it who asks for nothing of the past.
     async fn joined(&self, person: &Person, room: &str, data: Option<&str>) -> Result<Value> {
         let identity = person.connection.identity.load_full();
@@ -298,7 +320,7 @@ impl World {
             messages: Vec::new(),
             complete: true,
         };
-        elements(&join_reply(last_seq, &nothing, data))
+        elements(&join_reply(last_seq, &nothing, data, &[]))
             .into_iter()
             .next()
             .context("the join was not acknowledged")

@@ -11,7 +11,7 @@ use super::state::State;
 use crate::cluster::rooms::Gap;
 use crate::cluster::wire;
 use crate::id::RoomId;
-use crate::store::{Page, Range, StoreError};
+use crate::store::{End, Page, Range, StoreError};
 
 /// How long a message may be late before it is read from the store: what two nodes publish at once may cross.
 const GRACE: Duration = Duration::from_millis(20);
@@ -137,6 +137,7 @@ impl State {
             after: from - 1,
             before: from.checked_add(u64::from(PAGE)),
             limit: PAGE,
+            from: End::Oldest,
         };
         tokio::spawn(async move {
             let page = store.history(&tenant, &room, range).await;

@@ -197,6 +197,10 @@ impl State {
                 for (room, last) in floors {
                     self.begin(&room, Some(last));
                 }
+                if let Reply::Repeated(repeated) = &reply {
+                    // Where the first attempt was committed and nobody heard of that, the room has a gap.
+                    self.hint(&repeated.room, repeated.receipt.seq);
+                }
                 let answer = responder.succeed(&connection, &reply, first_post.as_ref());
                 self.rooms.count_bytes(answer);
                 Ok(())
@@ -239,9 +243,10 @@ impl State {
                     id: draft.id,
                     seq,
                     sent_at,
+                    username: draft.username.clone(),
+                    client_id: draft.client.as_ref().map(|client| client.id.clone()),
                 });
                 if duplicate {
-                    // Where the first attempt was committed and nobody heard of that, the room has a gap.
                     self.hint(&draft.room, seq);
                 } else {
                     self.post(&draft.room, seq, &wire::new_message(&draft, seq)).await;

@@ -110,9 +110,12 @@ fn write() -> Unit {
         id: MessageId::from_bytes([1; 16]),
         room: RoomId::new("lobby").unwrap(),
         sender: UserId::new("ann").unwrap(),
+        username: "Ann".into(),
         content: "hello".to_owned(),
         metadata: None,
         sent_at: 1,
+        client: None,
+        once: false,
     };
     Unit {
         tenant: TenantId::assume_verified("acme").unwrap(),

@@ -43,6 +43,7 @@ pub(crate) async fn history_pages_backwards_without_gap_or_overlap(store: Subjec
                 after: 0,
                 before,
                 limit: 3,
+                ..ALL
             },
         )
         .await;
@@ -56,6 +57,46 @@ pub(crate) async fn history_pages_backwards_without_gap_or_overlap(store: Subjec
     }
     assert_eq!(all, (1..=10).collect::<Vec<_>>());
     assert_eq!(pages, 4);
+}
+
+pub(crate) async fn history_pages_forwards_without_gap_or_overlap(store: Subject) {
+    ten(&store).await;
+    let forwards = |after, limit| Range {
+        after,
+        limit,
+        from: End::Oldest,
+        ..ALL
+    };
+    let (mut all, mut pages) = (Vec::new(), 0);
+    loop {
+        let (page, complete) = seqs(&store, forwards(all.last().copied().unwrap_or(0), 3)).await;
+        all.extend(page);
+        pages += 1;
+        if complete {
+            break;
+        }
+        assert!(pages < 10, "it ends");
+    }
+    assert_eq!(all, (1..=10).collect::<Vec<_>>());
+    assert_eq!(pages, 4);
+    assert_eq!(
+        seqs(&store, forwards(7, 3)).await,
+        (vec![8, 9, 10], true),
+        "just enough"
+    );
+    assert_eq!(
+        seqs(&store, forwards(6, 3)).await,
+        (vec![7, 8, 9], false),
+        "one too few"
+    );
+    assert_eq!(seqs(&store, forwards(10, 3)).await, (vec![], true));
+    assert_eq!(seqs(&store, forwards(9, 0)).await, (vec![], false));
+    let between = |limit| Range {
+        before: Some(6),
+        ..forwards(2, limit)
+    };
+    assert_eq!(seqs(&store, between(3)).await, (vec![3, 4, 5], true), "up to `before`");
+    assert_eq!(seqs(&store, between(2)).await, (vec![3, 4], false));
 }
 
 pub(crate) async fn history_after_gives_what_was_missed(store: Subject) {
@@ -78,7 +119,8 @@ pub(crate) async fn history_after_gives_what_was_missed(store: Subject) {
             Range {
                 after: 2,
                 before: Some(5),
-                limit: 9
+                limit: 9,
+                ..ALL
             }
         )
         .await,
@@ -90,7 +132,8 @@ pub(crate) async fn history_after_gives_what_was_missed(store: Subject) {
             Range {
                 after: 4,
                 before: Some(5),
-                limit: 9
+                limit: 9,
+                ..ALL
             }
         )
         .await,
@@ -102,7 +145,8 @@ pub(crate) async fn history_after_gives_what_was_missed(store: Subject) {
             Range {
                 after: 5,
                 before: Some(3),
-                limit: 9
+                limit: 9,
+                ..ALL
             }
         )
         .await,
@@ -128,7 +172,8 @@ pub(crate) async fn incomplete_pages_say_so(store: Subject) {
             Range {
                 after: 6,
                 before: None,
-                limit: 4
+                limit: 4,
+                ..ALL
             }
         )
         .await,
@@ -140,7 +185,8 @@ pub(crate) async fn incomplete_pages_say_so(store: Subject) {
             Range {
                 after: 6,
                 before: None,
-                limit: 3
+                limit: 3,
+                ..ALL
             }
         )
         .await,
@@ -152,7 +198,8 @@ pub(crate) async fn incomplete_pages_say_so(store: Subject) {
             Range {
                 after: 0,
                 before: Some(4),
-                limit: 3
+                limit: 3,
+                ..ALL
             }
         )
         .await,
@@ -164,7 +211,8 @@ pub(crate) async fn incomplete_pages_say_so(store: Subject) {
             Range {
                 after: 0,
                 before: Some(4),
-                limit: 2
+                limit: 2,
+                ..ALL
             }
         )
         .await,
@@ -177,7 +225,8 @@ pub(crate) async fn incomplete_pages_say_so(store: Subject) {
             Range {
                 after: 9,
                 before: None,
-                limit: 0
+                limit: 0,
+                ..ALL
             }
         )
         .await,
@@ -189,7 +238,8 @@ pub(crate) async fn incomplete_pages_say_so(store: Subject) {
             Range {
                 after: 10,
                 before: None,
-                limit: 0
+                limit: 0,
+                ..ALL
             }
         )
         .await,
@@ -207,6 +257,7 @@ pub(crate) async fn bounds_beyond_all_numbers_are_fine(store: Subject) {
                 after: 0,
                 before: Some(edge),
                 limit: 2,
+                ..ALL
             },
         )
         .await;

@@ -16,9 +16,11 @@ pub(crate) async fn an_append_is_read_back_as_it_was_written(store: Subject) {
         room: draft.room,
         seq: 1,
         sender: draft.sender,
+        username: draft.username,
         content: draft.content,
         metadata: draft.metadata,
         sent_at: draft.sent_at,
+        client: draft.client,
     };
     assert_eq!(
         store.message(&tenant("acme"), id(7)).await.unwrap().as_ref(),
@@ -32,12 +34,22 @@ pub(crate) async fn an_append_is_read_back_as_it_was_written(store: Subject) {
         }
     );
     assert_eq!(store.message(&tenant("acme"), id(8)).await.unwrap(), None);
+    let own = Draft {
+        client: None,
+        ..self::draft(9, "lobby")
+    };
+    commit(&store, vec![Write::Append(Arc::new(own))]).await;
+    let kept = store.message(&tenant("acme"), id(9)).await.unwrap().unwrap();
+    assert_eq!(
+        (kept.client, &*kept.username),
+        (None, "Ann"),
+        "without an id of the sender's"
+    );
 }
 
 pub(crate) async fn an_id_posted_twice_is_appended_once(store: Subject) {
     commit(&store, vec![append(1, "lobby"), append(2, "lobby")]).await;
     let again = Draft {
-        content: "other".to_owned(),
         sent_at: 1,
         ..draft(1, "lobby")
     };
@@ -52,13 +64,6 @@ pub(crate) async fn an_id_posted_twice_in_one_unit_is_appended_once(store: Subje
     let written = commit(&store, vec![append(1, "lobby"), append(1, "lobby")]).await;
     assert_eq!(written, [appended(1, 1), duplicate(1, 1)]);
     assert_eq!(contents(&store, "acme", "lobby").await, ["message 1"]);
-}
-
-pub(crate) async fn an_id_posted_to_another_room_stays_in_the_first(store: Subject) {
-    commit(&store, vec![append(5, "lobby"), append(1, "lobby")]).await;
-    assert_eq!(commit(&store, vec![append(1, "other")]).await, [duplicate(2, 1)]);
-    assert_eq!(contents(&store, "acme", "other").await, [""; 0]);
-    assert_eq!(commit(&store, vec![append(2, "other")]).await, [appended(1, 2)]);
 }
 
 pub(crate) async fn seq_has_no_gaps_after_a_duplicate(store: Subject) {

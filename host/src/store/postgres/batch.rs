@@ -38,8 +38,12 @@ const LOCK_KEYS: &str = "SELECT w.n, octet_length(k.value)::bigint, CASE WHEN w.
     JOIN kv k ON k.tenant_id = w.tenant_id AND k.handler = w.handler AND k.key = w.key
     ORDER BY w.n FOR UPDATE OF k";
 
-const FIND_MESSAGES: &str = "SELECT w.n, m.room_id, m.seq, m.sent_at
-    FROM unnest($1::bigint[], $2::bytea[]) WITH ORDINALITY AS w (tenant_id, id, n)
+/// What a message was asked for as is needed where it may be posted again; it is kept, but for those of earlier releases.
+const FIND_MESSAGES: &str = "SELECT w.n, m.room_id, m.seq, m.sent_at, coalesce(m.username, m.sender), m.request,
+           CASE WHEN w.posted AND m.request IS NULL THEN (SELECT r.name FROM rooms r WHERE r.id = m.room_id) END,
+           CASE WHEN w.posted AND m.request IS NULL THEN m.content END,
+           CASE WHEN w.posted AND m.request IS NULL THEN m.metadata END
+    FROM unnest($1::bigint[], $2::bytea[], $3::boolean[]) WITH ORDINALITY AS w (tenant_id, id, posted, n)
     JOIN messages m ON m.tenant_id = w.tenant_id AND m.id = w.id";
 
 const FIND_RECEIPTS: &str = "SELECT w.n, r.read_at
@@ -65,7 +69,8 @@ struct Touched<'a> {
     rooms: BTreeSet<RoomAt<'a>>,
     /// With whether the value itself is needed.
     keys: BTreeMap<KeyAt<'a>, bool>,
-    messages: BTreeSet<(i64, MessageId)>,
+    /// With whether it is to be posted.
+    messages: BTreeMap<(i64, MessageId), bool>,
     receipts: BTreeSet<ReceiptAt<'a>>,
 }
 
@@ -78,10 +83,10 @@ impl<'a> Touched<'a> {
                 match write {
                     Write::Append(draft) => {
                         touched.rooms.insert((tenant, &draft.room));
-                        touched.messages.insert((tenant, draft.id));
+                        touched.messages.insert((tenant, draft.id), true);
                     }
                     Write::MarkRead { id, user, .. } => {
-                        touched.messages.insert((tenant, *id));
+                        touched.messages.entry((tenant, *id)).or_insert(false);
                         touched.receipts.insert((tenant, *id, user));
                     }
                     Write::KvSet { key, .. } | Write::KvDelete { key } => {
@@ -137,10 +142,11 @@ async fn load<'a>(
     let key_handlers: Vec<&str> = keys.iter().map(|at| &*at.1.handler).collect();
     let key_names: Vec<&[u8]> = keys.iter().map(|at| at.1.key.as_bytes()).collect();
     let key_whole: Vec<bool> = touched.keys.values().copied().collect();
-    let messages: Vec<(i64, MessageId)> = touched.messages.iter().copied().collect();
+    let messages: Vec<(i64, MessageId)> = touched.messages.keys().copied().collect();
     let message_tenants: Vec<i64> = messages.iter().map(|at| at.0).collect();
     let message_bytes: Vec<[u8; 16]> = messages.iter().map(|at| at.1.to_bytes()).collect();
     let message_ids: Vec<&[u8]> = message_bytes.iter().map(|id| &id[..]).collect();
+    let message_posted: Vec<bool> = touched.messages.values().copied().collect();
     let receipts: Vec<ReceiptAt<'a>> = touched.receipts.iter().copied().collect();
     let receipt_tenants: Vec<i64> = receipts.iter().map(|at| at.0).collect();
     let receipt_bytes: Vec<[u8; 16]> = receipts.iter().map(|at| at.1.to_bytes()).collect();
@@ -159,7 +165,8 @@ async fn load<'a>(
     }
     // After the locks, so that what the last holder of a room has appended to it is seen.
     if !messages.is_empty() {
-        steps.push(Step::Run(FIND_MESSAGES, vec![&message_tenants, &message_ids]));
+        let parameters = vec![&message_tenants as _, &message_ids as _, &message_posted as _];
+        steps.push(Step::Run(FIND_MESSAGES, parameters));
     }
     if !receipts.is_empty() {
         steps.push(Step::Run(
@@ -200,6 +207,8 @@ async fn load<'a>(
             room: record::get(&row, 1)?,
             seq: record::get(&row, 2)?,
             sent_at: record::get(&row, 3)?,
+            username: record::get::<&str>(&row, 4)?.into(),
+            request: record::request(&row)?,
         };
         ledger.messages.insert(*nth(&messages, &row)?, place);
     }

@@ -3,9 +3,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::super::allowance::{message_bytes, over};
-use super::super::{Draft, KvKey, Refusal, StorageQuota, Unit, Usage, Write, Written, counter};
+use super::super::{
+    Draft, FirstPost, KvKey, Refusal, RequestDigest, StorageQuota, Unit, Usage, Write, Written, counter,
+};
 use crate::id::{MessageId, RoomId, UserId};
 
 /// What became of one unit.
@@ -24,12 +27,15 @@ pub(super) struct Room {
     pub(super) loaded: i64,
 }
 
-/// Where a message is.
-#[derive(Debug, Clone, Copy)]
+/// Where a message is, and what it was asked for as.
+#[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) room: i64,
     pub(super) seq: i64,
     pub(super) sent_at: i64,
+    pub(super) username: Arc<str>,
+    /// Absent where it is only marked as read.
+    pub(super) request: Option<RequestDigest>,
 }
 
 /// A key that is there.
@@ -147,11 +153,14 @@ impl<'a> Ledger<'a> {
 
     fn append(&mut self, tenant: i64, draft: &'a Draft, quota: StorageQuota) -> Result<Written, Refusal> {
         if let Some(first) = self.messages.get(&(tenant, draft.id)) {
-            return Ok(Written::Appended {
+            let place = FirstPost {
                 seq: first.seq.cast_unsigned(),
                 sent_at: first.sent_at.cast_unsigned(),
-                duplicate: true,
-            });
+                username: first.username.clone(),
+            };
+            return first
+                .request
+                .map_or(Err(Refusal::ClientIdTaken), |request| draft.again(request, place));
         }
         let at = (tenant, &draft.room);
         let Some(room) = self.rooms.get(&at).copied() else {
@@ -170,6 +179,8 @@ impl<'a> Ledger<'a> {
             room: room.row,
             seq,
             sent_at: draft.sent_at.cast_signed(),
+            username: draft.username.clone(),
+            request: Some(draft.request()),
         };
         self.messages.insert((tenant, draft.id), place);
         self.posted.push(Posted {
@@ -187,7 +198,8 @@ impl<'a> Ledger<'a> {
     }
 
     fn mark_read(&mut self, tenant: i64, id: MessageId, user: &'a UserId, at: u64) -> Result<Written, Refusal> {
-        let place = self.messages.get(&(tenant, id)).copied().ok_or(Refusal::NotFound)?;
+        let place = self.messages.get(&(tenant, id)).ok_or(Refusal::NotFound)?;
+        let (room, seq) = (place.room, place.seq);
         let receipt = (tenant, id, user);
         if let Some(first) = self.receipts.get(&receipt) {
             return Ok(Written::Read {
@@ -197,8 +209,8 @@ impl<'a> Ledger<'a> {
         }
         self.receipts.insert(receipt, at.cast_signed());
         self.marked.push(Marked {
-            room: place.room,
-            seq: place.seq,
+            room,
+            seq,
             user,
             at: at.cast_signed(),
         });

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::{KvKey, Message, Page, Range, Usage};
+use super::super::{End, KvKey, Message, Page, Range, Usage};
 use super::batch::{USAGE, kept};
 use super::fault::Fault;
 use super::ledger::live;
@@ -13,13 +13,21 @@ use crate::id::{MessageId, RoomId, TenantId};
 const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
 const MAKE_TENANTS: &str = "INSERT INTO tenants (name)
     SELECT w.name FROM unnest($1::text[]) WITH ORDINALITY AS w (name, n) ORDER BY w.n ON CONFLICT DO NOTHING";
-const MESSAGE: &str = "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, r.name
+const MESSAGE: &str =
+    "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request,
+           r.name
     FROM messages m JOIN rooms r ON r.id = m.room_id
     WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND m.id = $2";
-const HISTORY: &str = "SELECT seq, id, sender, content, metadata, sent_at FROM messages
+macro_rules! history {
+    () => {
+        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request FROM messages
     WHERE room_id = (SELECT id FROM rooms
                      WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND name = $2)
-    AND seq > $3 AND seq < $4 ORDER BY seq DESC LIMIT $5";
+    AND seq > $3 AND seq < $4 ORDER BY seq"
+    };
+}
+const HISTORY_BACKWARDS: &str = concat!(history!(), " DESC LIMIT $5");
+const HISTORY_FORWARDS: &str = concat!(history!(), " LIMIT $5");
 const LAST_SEQS: &str = "SELECT w.n, r.last_seq
     FROM unnest($2::text[]) WITH ORDINALITY AS w (name, n)
     JOIN rooms r ON r.tenant_id = (SELECT id FROM tenants WHERE name = $1) AND r.name = w.name";
@@ -44,7 +52,7 @@ pub(super) async fn message(link: &Link, tenant: &TenantId, id: MessageId) -> Re
     let id = id.to_bytes();
     let rows = link.query(MESSAGE, &[&tenant.as_str(), &&id[..]]).await?;
     let message = |row| {
-        let room = RoomId::new(get(row, 6)?).map_err(|error| Fault::Corrupt(error.into()))?;
+        let room = RoomId::new(get(row, 9)?).map_err(|error| Fault::Corrupt(error.into()))?;
         record::message(row, room)
     };
     rows.first().map(message).transpose()
@@ -54,21 +62,27 @@ pub(super) async fn history(link: &Link, tenant: &TenantId, room: &RoomId, range
     // No seq is beyond what a column can hold, so clamping the bounds changes no answer.
     let clamp = |bound: u64| i64::try_from(bound).unwrap_or(i64::MAX);
     let (after, before) = (clamp(range.after), range.before.map_or(i64::MAX, clamp));
-    // With a limit of 0 one is read all the same, to know whether it is missing.
-    let limit = i64::from(range.limit.max(1));
+    // One more than asked for is read, to know whether it is missing.
+    let limit = i64::from(range.limit).saturating_add(1);
+    let sql = match range.from {
+        End::Newest => HISTORY_BACKWARDS,
+        End::Oldest => HISTORY_FORWARDS,
+    };
     let rows = link
-        .query(HISTORY, &[&tenant.as_str(), &room.as_str(), &after, &before, &limit])
+        .query(sql, &[&tenant.as_str(), &room.as_str(), &after, &before, &limit])
         .await?;
-    let messages = rows.iter().rev().map(|row| record::message(row, room.clone()));
-    let mut messages = messages.collect::<Result<Vec<_>, _>>()?;
-    // A room has no gaps: the oldest one there is, is the one right after `after`.
-    let complete = messages
-        .first()
-        .is_none_or(|oldest| range.limit > 0 && oldest.seq == range.after.saturating_add(1));
-    if range.limit == 0 {
-        messages.clear();
+    let mut messages = rows
+        .iter()
+        .map(|row| record::message(row, room.clone()))
+        .collect::<Result<Vec<_>, _>>()?;
+    if range.from == End::Newest {
+        messages.reverse();
     }
-    Ok(Page { messages, complete })
+    let found = Page {
+        messages,
+        complete: true,
+    };
+    Ok(found.keep(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
 }
 
 pub(super) async fn last_seqs(link: &Link, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, Fault> {

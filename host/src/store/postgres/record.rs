@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::super::Message;
+use super::super::{ClientRef, Message, RequestDigest};
 use super::fault::Fault;
 use crate::id::{MessageId, RoomId, UserId};
 
@@ -22,18 +22,50 @@ fn text(row: &Row, column: usize) -> Result<String, Fault> {
     String::from_utf8(get(row, column)?).map_err(|error| Fault::Corrupt(error.into()))
 }
 
-/// A message from the columns seq, id, sender, content, metadata, sent_at.
+/// A digest from a column, if there is one.
+fn digest(row: &Row, column: usize) -> Result<Option<RequestDigest>, Fault> {
+    let bytes: Option<&[u8]> = get(row, column)?;
+    let digest = bytes.map(|bytes| bytes.try_into().map(RequestDigest::from_bytes));
+    digest.transpose().map_err(|_| wrong("a digest that is none"))
+}
+
+/// What a message was asked for as, from the columns request, room, content, metadata that begin at 5: as it is kept,
+/// or else worked out.
+pub(super) fn request(row: &Row) -> Result<Option<RequestDigest>, Fault> {
+    if let Some(kept) = digest(row, 5)? {
+        return Ok(Some(kept));
+    }
+    let Some(room) = get::<Option<&str>>(row, 6)? else {
+        return Ok(None);
+    };
+    let metadata: Option<&[u8]> = get(row, 8)?;
+    let metadata = metadata.map(|_| text(row, 8)).transpose()?;
+    Ok(Some(RequestDigest::of(room, &text(row, 7)?, metadata.as_deref())))
+}
+
+/// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request.
 pub(super) fn message(row: &Row, room: RoomId) -> Result<Message, Fault> {
     let id: &[u8] = get(row, 1)?;
     let id: [u8; 16] = id.try_into().map_err(|_| wrong("an id that is none"))?;
     let metadata: Option<&[u8]> = get(row, 4)?;
+    let sender = UserId::new(get(row, 2)?).map_err(|error| Fault::Corrupt(error.into()))?;
+    let client_id: Option<&[u8]> = get(row, 7)?;
+    let client = match (client_id, digest(row, 8)?) {
+        (Some(_), Some(request)) => Some(ClientRef {
+            id: text(row, 7)?.into(),
+            request,
+        }),
+        _ => None,
+    };
     Ok(Message {
         id: MessageId::from_bytes(id),
         room,
         seq: get::<i64>(row, 0)?.cast_unsigned(),
-        sender: UserId::new(get(row, 2)?).map_err(|error| Fault::Corrupt(error.into()))?,
+        username: get::<Option<&str>>(row, 6)?.unwrap_or(sender.as_str()).into(),
+        sender,
         content: text(row, 3)?,
         metadata: metadata.map(|_| text(row, 4)).transpose()?,
         sent_at: get::<i64>(row, 5)?.cast_unsigned(),
+        client,
     })
 }

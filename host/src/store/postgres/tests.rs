@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::super::catalog::Catalog;
-use super::super::{Draft, StorageQuota, Store, Unit, Write, Written};
+use super::super::{Draft, End, StorageQuota, Store, Unit, Write, Written};
 use super::*;
 use crate::id::UserId;
 
@@ -54,9 +54,12 @@ fn append(n: u128, to: &str) -> Write {
         id: id(n),
         room: room(to),
         sender: UserId::new("ann").unwrap(),
+        username: "Ann".into(),
         content: format!("message {n}"),
         metadata: None,
         sent_at: 1,
+        client: None,
+        once: false,
     }))
 }
 
@@ -87,6 +90,7 @@ const ALL: Range = Range {
     after: 0,
     before: None,
     limit: u32::MAX,
+    from: End::Newest,
 };
 
 /// The ids of a room's messages in order, after checking that its numbers are 1, 2, 3 …

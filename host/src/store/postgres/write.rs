@@ -10,9 +10,10 @@ use super::pool::{Session, Step};
 /// Bytes of the texts that one statement carries, more or less; a batch with more of them is written by several.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 
-const POST: &str = "INSERT INTO messages (room_id, seq, tenant_id, id, sender, content, metadata, sent_at)
+const POST: &str = "INSERT INTO messages (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username,
+                          client_id, request)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[],
-                         $8::bigint[])";
+                         $8::bigint[], $9::text[], $10::bytea[], $11::bytea[])";
 
 const ADVANCE_ROOMS: &str = "UPDATE rooms r SET last_seq = w.last_seq
     FROM unnest($1::bigint[], $2::bigint[]) AS w (id, last_seq) WHERE r.id = w.id";
@@ -148,6 +149,9 @@ struct Posts<'a> {
     contents: Vec<&'a [u8]>,
     metadata: Vec<Option<&'a [u8]>>,
     times: Vec<i64>,
+    usernames: Vec<&'a str>,
+    client_ids: Vec<Option<&'a [u8]>>,
+    requests: Vec<Option<Vec<u8>>>,
 }
 
 impl<'a> Posts<'a> {
@@ -168,6 +172,12 @@ impl<'a> Posts<'a> {
             posts.contents.push(draft.content.as_bytes());
             posts.metadata.push(draft.metadata.as_ref().map(String::as_bytes));
             posts.times.push(draft.sent_at.cast_signed());
+            posts.usernames.push(&draft.username);
+            let client = draft.client.as_ref();
+            posts.client_ids.push(client.map(|client| client.id.as_bytes()));
+            posts
+                .requests
+                .push(client.map(|client| client.request.to_bytes().to_vec()));
         }
         posts
     }
@@ -182,10 +192,15 @@ impl<'a> Posts<'a> {
             contents,
             metadata,
             times,
+            usernames,
+            client_ids,
+            requests,
         } = self;
         Step::Run(
             POST,
-            vec![rooms, seqs, tenants, ids, senders, contents, metadata, times],
+            vec![
+                rooms, seqs, tenants, ids, senders, contents, metadata, times, usernames, client_ids, requests,
+            ],
         )
     }
 }

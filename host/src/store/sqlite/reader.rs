@@ -7,7 +7,7 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{KvKey, Message, Page, Range};
+use super::super::{ClientRef, End, KvKey, Message, Page, Range, RequestDigest};
 use super::open::Lock;
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -42,15 +42,22 @@ pub(super) fn run(db: Connection, jobs: &Mutex<mpsc::Receiver<Job>>, lock: Arc<L
 
 pub(super) fn message(db: &Connection, tenant: &TenantId, id: MessageId) -> Result<Option<Message>> {
     db.prepare_cached(
-        "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, r.name
+        "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request, r.name
          FROM messages m JOIN rooms r ON r.id = m.room_id
          WHERE m.tenant_id = (SELECT id FROM tenants WHERE name = ?1) AND m.id = ?2",
     )?
     .query_row(params![tenant.as_str(), id.to_bytes()], |row| {
-        let room = RoomId::new(row.get_ref(6)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
+        let room = RoomId::new(row.get_ref(9)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
         read_message(row, room)
     })
     .optional()
+}
+
+macro_rules! history {
+    () => {
+        "SELECT seq, id, sender, content, metadata, sent_at, username, client_id, request FROM messages
+         WHERE room_id = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq"
+    };
 }
 
 pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page> {
@@ -65,26 +72,25 @@ pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: 
     let before = range
         .before
         .map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    // With a limit of 0 one is read all the same, to know whether it is missing.
-    let limit = range.limit.max(1);
-    let mut statement = db.prepare_cached(
-        "SELECT seq, id, sender, content, metadata, sent_at FROM messages
-         WHERE room_id = ?1 AND seq > ?2 AND seq < ?3 ORDER BY seq DESC LIMIT ?4",
-    )?;
+    // One more than asked for is read, to know whether it is missing.
+    let limit = i64::from(range.limit).saturating_add(1);
+    let mut statement = db.prepare_cached(match range.from {
+        End::Newest => concat!(history!(), " DESC LIMIT ?4"),
+        End::Oldest => concat!(history!(), " LIMIT ?4"),
+    })?;
     let mut messages = statement
         .query_map(params![row, after, before, limit], |row| {
             read_message(row, room.clone())
         })?
         .collect::<Result<Vec<_>>>()?;
-    messages.reverse();
-    // A room has no gaps: the oldest one there is, is the one right after `after`.
-    let complete = messages
-        .first()
-        .is_none_or(|oldest| range.limit > 0 && oldest.seq == range.after.saturating_add(1));
-    if range.limit == 0 {
-        messages.clear();
+    if range.from == End::Newest {
+        messages.reverse();
     }
-    Ok(Page { messages, complete })
+    let found = Page {
+        messages,
+        complete: true,
+    };
+    Ok(found.keep(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
 }
 
 pub(super) fn last_seq(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<u64> {
@@ -119,16 +125,26 @@ fn room_row(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<Option<
         .optional()
 }
 
+/// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request.
 fn read_message(row: &Row<'_>, room: RoomId) -> Result<Message> {
+    let client = match (row.get_ref(7)?.as_str_or_null()?, row.get(8)?) {
+        (Some(id), Some(request)) => Some(ClientRef {
+            id: id.into(),
+            request: RequestDigest::from_bytes(request),
+        }),
+        _ => None,
+    };
     let sender = UserId::new(row.get_ref(2)?.as_str()?).map_err(|e| FromSqlError::Other(Box::new(e)))?;
     Ok(Message {
         id: MessageId::from_bytes(row.get(1)?),
         room,
         seq: unsigned(row, 0)?,
+        username: row.get_ref(6)?.as_str_or_null()?.unwrap_or(sender.as_str()).into(),
         sender,
         content: row.get(3)?,
         metadata: row.get(4)?,
         sent_at: row.get::<_, i64>(5)?.cast_unsigned(),
+        client,
     })
 }
 

@@ -13,7 +13,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::super::{Draft, StorageQuota, Write};
+use super::super::{Draft, End, StorageQuota, Write};
 use super::*;
 use crate::id::UserId;
 
@@ -85,9 +85,12 @@ fn append(n: u128, content: &str) -> Unit {
         id: MessageId::from_bytes(n.to_be_bytes()),
         room: lobby(),
         sender: UserId::new("ann").unwrap(),
+        username: "Ann".into(),
         content: content.to_owned(),
         metadata: None,
         sent_at: 1,
+        client: None,
+        once: false,
     };
     Unit {
         tenant: acme(),
@@ -292,6 +295,7 @@ async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
         after: 0,
         before: None,
         limit: 1,
+        from: End::Newest,
     };
     let error = store.history(&acme(), &lobby(), range).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");

@@ -7,11 +7,11 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::allowance::message_bytes;
-use super::super::{Draft, KvKey, Refusal, StoreError, Unit, Usage, Write, Written, counter};
+use super::super::{Draft, FirstPost, KvKey, Refusal, StoreError, Unit, Usage, Write, Written, counter};
 use super::fault::classify;
 use super::open::Lock;
 use super::places::Places;
-use super::reader::live;
+use super::reader::{self, live};
 use super::usage::Usages;
 use crate::id::{MessageId, UserId};
 
@@ -193,7 +193,11 @@ fn write_unit(db: &Connection, places: &mut Places, usages: &mut Usages, unit: &
 }
 
 fn can_refuse(write: &Write) -> bool {
-    matches!(write, Write::MarkRead { .. } | Write::KvIncrement { .. })
+    match write {
+        Write::MarkRead { .. } | Write::KvIncrement { .. } => true,
+        Write::Append(draft) => draft.client.is_some(),
+        Write::KvSet { .. } | Write::KvDelete { .. } => false,
+    }
 }
 
 fn apply(
@@ -239,49 +243,49 @@ fn append(
     unit: &Unit,
     draft: &Draft,
 ) -> Result<Written, Stop> {
+    // Only an id that its sender chose can be there already. It is looked for before the room, which may be made then.
+    if draft.client.is_some()
+        && let Some(first) = reader::message(db, &unit.tenant, draft.id)?
+    {
+        let place = FirstPost {
+            seq: first.seq,
+            sent_at: first.sent_at,
+            username: first.username.clone(),
+        };
+        return Ok(draft.again(first.request(), place)?);
+    }
     let place = places.of(db, &unit.tenant, &draft.room)?;
     let seq = place.last_seq + 1;
-    let id = draft.id.to_bytes();
-    let appended = db
-        .prepare_cached(
-            "INSERT INTO messages (room_id, seq, tenant_id, id, sender, content, metadata, sent_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (tenant_id, id) DO NOTHING",
-        )?
-        .execute(params![
-            place.room,
-            seq,
-            place.tenant,
-            id,
-            draft.sender.as_str(),
-            draft.content,
-            draft.metadata,
-            draft.sent_at.cast_signed(),
-        ])?;
-    if appended == 1 {
-        place.last_seq = seq;
-        let more = Usage {
-            message_bytes: message_bytes(draft),
-            rooms: u64::from(seq == 1),
-            ..Usage::default()
-        };
-        usages.add(db, place.tenant, more, unit.quota)??;
-        return Ok(Written::Appended {
-            seq: seq.cast_unsigned(),
-            sent_at: draft.sent_at,
-            duplicate: false,
-        });
-    }
-    let duplicate = db
-        .prepare_cached("SELECT seq, sent_at FROM messages WHERE tenant_id = ?1 AND id = ?2")?
-        .query_row(params![place.tenant, id], |row| {
-            let (seq, sent_at): (i64, i64) = (row.get(0)?, row.get(1)?);
-            Ok(Written::Appended {
-                seq: seq.cast_unsigned(),
-                sent_at: sent_at.cast_unsigned(),
-                duplicate: true,
-            })
-        })?;
-    Ok(duplicate)
+    let client = draft.client.as_ref();
+    db.prepare_cached(
+        "INSERT INTO messages (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?
+    .execute(params![
+        place.room,
+        seq,
+        place.tenant,
+        draft.id.to_bytes(),
+        draft.sender.as_str(),
+        draft.content,
+        draft.metadata,
+        draft.sent_at.cast_signed(),
+        &*draft.username,
+        client.map(|client| &*client.id),
+        client.map(|client| client.request.to_bytes()),
+    ])?;
+    place.last_seq = seq;
+    let more = Usage {
+        message_bytes: message_bytes(draft),
+        rooms: u64::from(seq == 1),
+        ..Usage::default()
+    };
+    usages.add(db, place.tenant, more, unit.quota)??;
+    Ok(Written::Appended {
+        seq: seq.cast_unsigned(),
+        sent_at: draft.sent_at,
+        duplicate: false,
+    })
 }
 
 fn mark_read(db: &Connection, tenant: i64, id: MessageId, user: &UserId, at: u64) -> Result<Written, Stop> {

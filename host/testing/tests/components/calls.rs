@@ -100,6 +100,9 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
         few: true,
         effects: Effects::with_allowance(allowed.effects, allowed.output),
         logs: Logs::with_allowance(allowed.log_bytes),
+        retry_after: None,
+        sent: None,
+        not_joined: std::sync::atomic::AtomicBool::new(false),
         limits: Arc::new(allowed),
     };
     handler.call(input, call, limits, &parlance::turns::Slice::new()).await

@@ -35,10 +35,10 @@ fn a_member_posts_and_everybody_in_the_room_gets_it() {
     let id = draft.id.to_string();
     assert_eq!(
         outcome.reply,
-        json!({"ok": true, "message": {"id": id, "seq": 1, "sentAt": START_MS}})
+        json!({"ok": true, "message": {"id": id, "seq": 1, "sentAt": START_MS, "username": "alice"}})
     );
     let body = json!({
-        "id": id, "seq": 1, "roomId": "general", "userId": "alice", "content": "hello",
+        "id": id, "seq": 1, "roomId": "general", "userId": "alice", "username": "alice", "content": "hello",
         "metadata": {"mood": "good"}, "sentAt": START_MS,
     });
     for user in ["alice", "bob"] {
@@ -72,10 +72,16 @@ fn a_message_sent_twice_is_posted_once() {
     let second = host.dispatch(send());
     second.assert_ok();
     assert_eq!(first.reply, second.reply);
+    assert_eq!(first.reply["message"]["clientId"], "c-1");
+    assert_eq!(second.host_calls, 0, "no handler runs for it");
     assert_eq!(host.history("general").len(), 1);
     assert!(host.received("bob").is_empty());
     // The same id of another user is another message.
     host.dispatch(send().by("bob")).assert_ok();
+    assert_eq!(host.history("general").len(), 2);
+    // The same id for something else is an error.
+    let other = host.dispatch(Event::message("general", "twice").client_id("c-1"));
+    assert_eq!(other.reply["error"]["code"], "conflict");
     assert_eq!(host.history("general").len(), 2);
 }
 
@@ -84,7 +90,8 @@ fn one_who_is_not_in_the_room_is_denied() {
     let mut host = host();
     let outcome = host.dispatch(Event::message("general", "hello").by("mallory"));
     outcome.assert_rejected(Code::Denied);
-    let error = json!({"code": "denied", "message": "join the room before posting to it", "retryable": false});
+    let error =
+        json!({"code": "denied", "message": "not joined yet: join the room before posting to it", "retryable": true});
     assert_eq!(outcome.reply, json!({"ok": false, "error": error}));
     assert!(outcome.effects.is_empty());
     assert!(host.history("general").is_empty());

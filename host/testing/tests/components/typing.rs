@@ -61,7 +61,11 @@ fn one_who_is_not_in_the_room_is_denied() {
     let mut host = host();
     let outcome = host.dispatch(Event::typing("general", true).by("mallory"));
     outcome.assert_rejected(Code::Denied);
-    assert_eq!(outcome.reply["error"]["message"], "join the room before typing in it");
+    assert_eq!(
+        outcome.reply["error"]["message"],
+        "not joined yet: join the room before typing in it"
+    );
+    assert_eq!(outcome.reply["error"]["retryable"], true);
     assert!(outcome.effects.is_empty());
     assert!(host.received("bob").is_empty());
     // What is no room id is a room that nobody is in.

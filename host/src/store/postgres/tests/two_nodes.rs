@@ -54,23 +54,29 @@ async fn one_id_sent_to_two_nodes_is_one_message() {
     let nodes = nodes(2).await;
     let mut fresh = 0;
     for n in 0..40u128 {
-        // Into the same room, and into two.
-        let other = if n % 2 == 0 { "lobby" } else { "elsewhere" };
+        // Into the same room, and into two, where it is another message.
+        let same = n % 2 == 0;
         let one = nodes[0].commit(vec![unit(vec![append(n, "lobby")])]);
-        let two = nodes[1].commit(vec![unit(vec![append(n, other)])]);
+        let two = nodes[1].commit(vec![unit(vec![append(n, if same { "lobby" } else { "elsewhere" })])]);
         let (one, two) = tokio::join!(one, two);
         let mut seqs = Vec::new();
         for outcome in [one, two] {
-            let [Ok(written)] = &outcome.unwrap()[..] else {
-                panic!("refused")
-            };
-            let [Written::Appended { seq, duplicate, .. }] = written[..] else {
-                panic!("{written:?}")
-            };
-            seqs.push(seq);
-            fresh += u128::from(!duplicate);
+            match outcome.unwrap().remove(0) {
+                Ok(written) => {
+                    let [Written::Appended { seq, duplicate, .. }] = written[..] else {
+                        panic!("{written:?}")
+                    };
+                    seqs.push(seq);
+                    fresh += u128::from(!duplicate);
+                }
+                Err(refusal) => assert_eq!((refusal, same), (Refusal::ClientIdTaken, false)),
+            }
         }
-        assert_eq!(seqs[0], seqs[1], "both are told of the same message");
+        assert_eq!(seqs.len(), if same { 2 } else { 1 });
+        assert!(
+            seqs.iter().all(|seq| *seq == seqs[0]),
+            "both are told of the same message"
+        );
         assert_eq!(fresh, n + 1, "and one of them that it is new");
     }
     let there = ids(&nodes[0], "lobby").await.len() + ids(&nodes[0], "elsewhere").await.len();

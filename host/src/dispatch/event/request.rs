@@ -1,0 +1,138 @@
+//! The objects that requests are made of. A key that a request does not know is skipped, so that clients of later
+//! versions are served, and named in the answer, so that a misspelt one is found.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
+
+/// So many unknown keys are named in an answer.
+const NAMED: usize = 8;
+/// Bytes of each that are named.
+const NAME_BYTES: usize = 64;
+
+/// A request whose fields are the keys of an object.
+pub(super) trait Fields {
+    /// The keys that are known.
+    const KEYS: &'static [&'static str];
+}
+
+impl Fields for super::SendMessage {
+    const KEYS: &'static [&'static str] = &["roomId", "content", "metadata", "clientId"];
+}
+
+/// Which page of a room's history.
+#[derive(Debug, Deserialize)]
+pub(in crate::dispatch) struct HistoryRequest {
+    #[serde(rename = "roomId")]
+    pub(in crate::dispatch) room: String,
+    #[serde(default)]
+    pub(in crate::dispatch) after: Option<u64>,
+    #[serde(default)]
+    pub(in crate::dispatch) before: Option<u64>,
+    #[serde(default)]
+    pub(in crate::dispatch) limit: Option<u32>,
+}
+
+impl Fields for HistoryRequest {
+    const KEYS: &'static [&'static str] = &["roomId", "after", "before", "limit"];
+}
+
+/// What a joining client wants of a room's past.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(in crate::dispatch) struct Past {
+    /// What came after this message.
+    #[serde(default)]
+    pub(in crate::dispatch) after: Option<u64>,
+    /// At most so many messages, the newest; 0 is as good as absent.
+    #[serde(default, deserialize_with = "some")]
+    pub(in crate::dispatch) last: Option<u32>,
+}
+
+/// A count; 0 is none.
+fn some<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
+    Ok(Option::<u32>::deserialize(reader)?.filter(|count| *count > 0))
+}
+
+impl Past {
+    /// Whether anything is asked for.
+    pub(in crate::dispatch) fn is_any(self) -> bool {
+        self.after.is_some() || self.last.is_some()
+    }
+}
+
+impl Fields for Past {
+    const KEYS: &'static [&'static str] = &["after", "last"];
+}
+
+/// A JSON object and nothing else: serde would take an array of the fields as well.
+pub(super) struct Object<T> {
+    pub(super) fields: T,
+    /// The first of the keys that are not known.
+    pub(super) unknown: Vec<String>,
+}
+
+impl<'de, T: Deserialize<'de> + Fields> Deserialize<'de> for Object<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        reader.deserialize_map(Reader(PhantomData))
+    }
+}
+
+struct Reader<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de> + Fields> Visitor<'de> for Reader<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+        let mut unknown = Vec::new();
+        let known = KnownKeys {
+            map,
+            keys: T::KEYS,
+            unknown: &mut unknown,
+        };
+        match T::deserialize(serde::de::value::MapAccessDeserializer::new(known)) {
+            Ok(fields) => Ok(Object { fields, unknown }),
+            Err(error) if unknown.is_empty() => Err(error),
+            Err(error) => Err(A::Error::custom(format_args!(
+                "{error}; unknown: {}",
+                unknown.join(", ")
+            ))),
+        }
+    }
+}
+
+/// The entries of an object whose keys are known.
+struct KnownKeys<'a, A> {
+    map: A,
+    keys: &'static [&'static str],
+    unknown: &'a mut Vec<String>,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for KnownKeys<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(key) = self.map.next_key::<Cow<'de, str>>()? {
+            if self.keys.contains(&&*key) {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+            if self.unknown.len() < NAMED {
+                let mut name = key.into_owned();
+                name.truncate(name.floor_char_boundary(NAME_BYTES));
+                self.unknown.push(name);
+            }
+            self.map.next_value::<IgnoredAny>()?;
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
