@@ -4,6 +4,7 @@ import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
+import { token } from './lib/token.mjs';
 
 const server = await startServer();
 
@@ -18,7 +19,7 @@ async function roomWith(count, user = 'ann') {
 test('a message without metadata has no such field', async () => {
   const { room, client } = await roomWith(1);
   const message = await client.next('new-message', (each) => each.roomId === room);
-  assert.deepEqual(Object.keys(message).sort(), ['content', 'id', 'roomId', 'sentAt', 'seq', 'userId']);
+  assert.deepEqual(Object.keys(message).sort(), ['content', 'id', 'roomId', 'sentAt', 'seq', 'userId', 'username']);
 });
 
 test('join-room without `after` brings no messages but says how far the room is', async () => {
@@ -76,6 +77,107 @@ test('history pages back from the newest: 50 by default, 200 at most, ascending'
   assertGapless(await client.history(room), 260);
 });
 
+test('history pages forwards with `after`, and says when the end is reached', async () => {
+  const { room, client } = await roomWith(12);
+  const page = async (request) => {
+    const { messages, complete, ...rest } = await client.must('history', { roomId: room, ...request });
+    assert.deepEqual(Object.keys(rest), ['ok']);
+    return [messages.map((message) => message.seq), complete];
+  };
+  assert.deepEqual(await page({ after: 0, limit: 5 }), [[1, 2, 3, 4, 5], false]);
+  assert.deepEqual(await page({ after: 5, limit: 5 }), [[6, 7, 8, 9, 10], false]);
+  assert.deepEqual(await page({ after: 10, limit: 5 }), [[11, 12], true]);
+  assert.deepEqual(await page({ after: 12, limit: 5 }), [[], true]);
+  assert.deepEqual(await page({ after: 2, before: 6 }), [[3, 4, 5], true]);
+  assert.deepEqual(await page({ after: 2, before: 6, limit: 2 }), [[3, 4], false]);
+});
+
+test('a page is cut where it grows too large: at its newer end when it is read forwards', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  await ann.join(room);
+  for (let n = 0; n < 20; n += 1) await ann.post(room, 'x'.repeat(16 * 1024));
+  const forwards = await ann.must('history', { roomId: room, after: 0 });
+  assert.deepEqual([forwards.messages[0].seq, forwards.complete], [1, false]);
+  const backwards = await ann.must('history', { roomId: room });
+  assert.deepEqual([backwards.messages.at(-1).seq, backwards.complete], [20, false]);
+  const rest = await ann.must('history', { roomId: room, after: forwards.messages.at(-1).seq });
+  assertGapless([...forwards.messages, ...rest.messages], 20);
+  assert.equal(rest.complete, true);
+});
+
+test('join-room brings the last so many messages for a first screen', async () => {
+  const { room, client } = await roomWith(10);
+  const joined = async (options) => {
+    const { messages, complete, lastSeq } = await (await connect(server, 'bob')).join(room, options);
+    assert.equal(lastSeq, 10);
+    return [messages, complete];
+  };
+  const posted = client.messages(room);
+  assert.deepEqual(await joined({ last: 3 }), [posted.slice(-3), false]);
+  assert.deepEqual(await joined({ last: 10 }), [posted, true]);
+  assert.deepEqual(await joined({ last: 100_000 }), [posted, true]);
+  assert.deepEqual(await joined({ after: 5, last: 3 }), [posted.slice(-3), false]);
+  assert.deepEqual(await joined({ after: 8, last: 3 }), [posted.slice(-2), true]);
+  assert.deepEqual(await joined({ last: 0 }), [[], true], 'as without');
+  assert.deepEqual((await (await connect(server, 'bob')).join(freshRoom(), { last: 5 })).complete, true);
+});
+
+test('the last so many at a join, and then what comes, have no gap and no repeat', async () => {
+  const { room, client } = await roomWith(5);
+  let going = true;
+  const posting = (async () => {
+    while (going) await client.post(room, 'live');
+  })();
+  for (let n = 0; n < 5; n += 1) {
+    const late = await connect(server, `late-${n}`);
+    const { messages } = await late.join(room, { last: 3 });
+    await late.until(() => late.messages(room).length > 5, 'live messages');
+    const seqs = [...messages, ...late.messages(room)].map(({ seq }) => seq);
+    assert.deepEqual(seqs, seqs.map((_, i) => seqs[0] + i));
+    late.close();
+  }
+  going = false;
+  await posting;
+});
+
+test('a key that a request does not know is named in its answer', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  assert.deepEqual((await ann.join(room, { since: 4 })).unknown, ['since']);
+  const { unknown } = await ann.must('send-message', { roomId: room, content: 'x', clientID: '1', meta: { roomId: 'y' } });
+  assert.deepEqual(unknown, ['clientID', 'meta']);
+  assert.deepEqual((await ann.must('history', { roomId: room, form: 1 })).unknown, ['form']);
+  assert.deepEqual((await ann.ask('history', { roomId: freshRoom(), form: 1 })).error.unknown, ['form']);
+  assert.match((await ann.ask('send-message', { room, content: 'x' })).error.message, /`roomId`; unknown: room/);
+  assert.equal((await ann.must('history', { roomId: room, after: 0, before: 9, limit: 1 })).unknown, undefined);
+});
+
+test('who sent a message is told by the verified name, everywhere the same', async () => {
+  const room = freshRoom();
+  const name = 'Ann of the Hill 👋';
+  const ann = await connect(server, 'ann', { auth: { token: token('ann', { name }) } });
+  const bob = await connect(server, 'bob');
+  await bob.join(room);
+  await ann.join(room);
+  const metadata = { name: 'Administrator' };
+  const told = await ann.post(room, 'hello', { metadata, clientId: 'mine', username: 'Administrator' });
+  assert.deepEqual([told.username, told.clientId], [name, 'mine']);
+  const delivered = await bob.next('new-message');
+  assert.deepEqual(
+    [delivered.username, delivered.clientId, delivered.userId, delivered.metadata],
+    [name, 'mine', 'ann', metadata],
+  );
+  assert.deepEqual(await bob.history(room), [delivered]);
+  assert.deepEqual((await (await connect(server, 'cyd')).join(room, { last: 1 })).messages, [delivered]);
+  // Another name later changes nothing of what was said under this one.
+  const later = await connect(server, 'ann', { auth: { token: token('ann', { name: 'Anna' }) } });
+  await later.join(room);
+  assert.equal((await later.post(room, 'hello', { metadata, clientId: 'mine' })).username, name);
+  assert.equal((await later.post(room, 'hi')).username, 'Anna');
+  assert.deepEqual((await bob.history(room)).map((each) => [each.username, each.clientId]), [[name, 'mine'], ['Anna', undefined]]);
+});
+
 test('history of an empty room is empty and complete', async () => {
   const ann = await connect(server, 'ann');
   const room = freshRoom();
@@ -108,6 +210,7 @@ test('a message of a room one has not joined cannot be told from one that does n
   const { room, client: ann } = await roomWith(1);
   const [message] = await ann.history(room);
   const eve = await connect(server, 'eve');
+  await eve.join(freshRoom());
   const hidden = await eve.ask('read-message', message.id);
   const absent = await eve.ask('read-message', `${message.id}x`);
   assertFailed(hidden, 'not-found');

@@ -1,9 +1,11 @@
 // Rooms: who hears what, and what takes membership.
 import assert from 'node:assert/strict';
+import { io } from 'socket.io-client';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
-import { test } from './lib/scope.mjs';
+import { owned, test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
+import { token } from './lib/token.mjs';
 
 const server = await startServer();
 
@@ -117,4 +119,77 @@ test('a room hears who comes and who leaves, once for each user', async () => {
   await laptop.must('leave-room', room);
   assert.deepEqual(await ann.next('user-left'), joined);
   assert.equal(ann.all('user-joined').filter((each) => each.userId === 'bob').length, 1);
+});
+
+/** The refusal of what would be granted after a join. */
+function assertNotJoined(answer, code = 'denied') {
+  assertFailed(answer, code);
+  assert.equal(answer.error.retryable, true, JSON.stringify(answer));
+  assert.match(answer.error.message, /^not joined yet: /);
+}
+
+test('what takes membership is refused to who has not joined as something to try again', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const ann = await connect(server, 'ann');
+  await ann.join(room);
+  const { id } = await ann.post(room, 'hello');
+  const eve = await connect(server, 'eve');
+  const tried = () => [
+    eve.ask('send-message', { roomId: room, content: 'early', clientId: 'early' }),
+    eve.ask('typing', room),
+    eve.ask('history', { roomId: room }),
+  ];
+  for (const answer of await Promise.all(tried())) assertNotJoined(answer);
+  // In no room at all, no message can be marked; whether there is such a message is not told.
+  const [there, absent] = [await eve.ask('read-message', id), await eve.ask('read-message', 'x')];
+  assertNotJoined(there, 'not-found');
+  assert.deepEqual(there, absent);
+  await eve.join(other);
+  for (const answer of await Promise.all(tried())) assertNotJoined(answer);
+  const elsewhere = await eve.ask('read-message', id);
+  assertFailed(elsewhere, 'not-found');
+  assert.equal(elsewhere.error.retryable, false);
+  await eve.join(room);
+  for (const answer of await Promise.all(tried())) assert.equal(answer.ok, true, JSON.stringify(answer));
+  await eve.must('read-message', id);
+  await eve.must('leave-room', room);
+  for (const answer of (await Promise.all(tried())).slice(1)) assertNotJoined(answer);
+});
+
+test('what was typed offline is not lost: the library sends it before one can join, and it may be tried again', async () => {
+  const room = freshRoom();
+  const watcher = await connect(server, 'watcher');
+  await watcher.join(room);
+  // A client as applications write it: it emits when the user types, and joins in the `connect` handler.
+  const socket = io(server.url, { transports: ['websocket'], forceNew: true, reconnectionDelay: 20, auth: { token: token('dan') } });
+  owned({ close: () => socket.disconnect() });
+  const joins = [];
+  socket.on('connect', () => joins.push(socket.emitWithAck('join-room', room)));
+  const ends = [];
+  const send = async (content) => {
+    const answers = [];
+    for (;;) {
+      const answer = await socket.emitWithAck('send-message', { roomId: room, content, clientId: content });
+      answers.push(answer);
+      if (answer.ok || !answer.error.retryable) return ends.push(answers);
+      await joins.at(-1);
+    }
+  };
+  const seen = (content) => watcher.next('new-message', (message) => message.content === content);
+  const before = send('typed before the first connect');
+  const typing = socket.emitWithAck('typing', room);
+  await seen('typed before the first connect');
+  await before;
+  assertNotJoined(await typing);
+  const gone = new Promise((resolve) => socket.on('disconnect', resolve));
+  socket.io.engine.close();
+  await gone;
+  const offline = send('typed offline');
+  await seen('typed offline');
+  await offline;
+  for (const [early, last, ...more] of ends) {
+    assertNotJoined(early);
+    assert.deepEqual([last.ok, more], [true, []], JSON.stringify(last));
+  }
+  assert.equal(watcher.messages(room).length, 2, 'each once');
 });

@@ -1,7 +1,7 @@
 // Two nodes over Redis and PostgreSQL are one server to their clients.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
-import { assertGapless } from './lib/assert.mjs';
+import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { Client, connect, freshRoom } from './lib/client.mjs';
 import { startFleet, UNLIMITED } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
@@ -24,6 +24,34 @@ test('what is posted on one node is seen on the other, with everything else of a
   assert.equal((await ann.next('user-typing')).userId, 'bob');
   await bob.must('read-message', id);
   assert.equal((await ann.next('message-read')).messageId, id);
+});
+
+test('a message that is sent again on the other node is one message, and its sender has one name everywhere', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const ann = [await connect(one, 'ann'), await connect(two, 'ann')];
+  const bob = await connect(two, 'bob');
+  for (const client of [...ann, bob]) for (const each of [room, other]) await client.join(each);
+  const message = { roomId: room, content: 'once', clientId: 'fleet' };
+  const { message: first } = await ann[0].must('send-message', message);
+  const seen = await bob.next('new-message', ({ id }) => id === first.id);
+  assert.deepEqual([seen.username, seen.clientId], ["ann's name", 'fleet']);
+  assert.deepEqual((await ann[1].must('send-message', message)).message, first);
+  assertFailed(await ann[1].ask('send-message', { ...message, roomId: other }), 'conflict');
+  // At once on both, where the database decides.
+  for (let n = 0; n < 10; n += 1) {
+    const same = { roomId: room, content: `same ${n}`, clientId: `same ${n}` };
+    const [left, right] = await Promise.all(ann.map((client) => client.must('send-message', same)));
+    assert.deepEqual(left, right);
+    const answers = await Promise.all(ann.map((client, i) =>
+      client.ask('send-message', { roomId: [room, other][i], content: 'raced', clientId: `raced ${n}` })));
+    assert.deepEqual(answers.map(({ ok }) => ok).sort(), [false, true]);
+    assertFailed(answers.find(({ ok }) => !ok), 'conflict');
+  }
+  const { lastSeq } = await bob.join(room);
+  await bob.until(() => bob.messages(room).length >= lastSeq, 'all of them');
+  assertGapless(bob.messages(room), lastSeq);
+  assert.deepEqual(await bob.history(room), bob.messages(room));
+  assert.equal(lastSeq + (await bob.join(other)).lastSeq, 1 + 10 + 10);
 });
 
 test('posters on both nodes make one order, the same for all members', async () => {

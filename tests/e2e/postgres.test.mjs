@@ -1,6 +1,6 @@
 // The server with its data in PostgreSQL.
 import assert from 'node:assert/strict';
-import { assertGapless } from './lib/assert.mjs';
+import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { ADMIN_TOKEN, admin, at, configurationOf, operate } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { startPostgres } from './lib/postgres.mjs';
@@ -33,7 +33,11 @@ test('what was posted is there after restarts of the server and of the database'
   assert.deepEqual(stored.map(({ id, seq }) => ({ id, seq })), posted.map(({ id, seq }) => ({ id, seq })));
   assert.deepEqual(stored.map((message) => message.metadata), posted.map((_, n) => ({ n })));
   // Sent again under the id it had: the same message.
-  assert.deepEqual(await ann.post(room, 'number 7 👋', { clientId: 'c-7' }), posted[7]);
+  assert.deepEqual(await ann.post(room, 'number 7 👋', { clientId: 'c-7', metadata: { n: 7 } }), posted[7]);
+  assertFailed(await ann.ask('send-message', { roomId: room, content: 'number 7', clientId: 'c-7' }), 'conflict');
+  assert.deepEqual([stored[7].username, stored[7].clientId], ["ann's name", 'c-7']);
+  const page = await ann.must('history', { roomId: room, after: 40, limit: 5 });
+  assert.deepEqual([page.messages, page.complete], [stored.slice(40, 45), false]);
   await database.restart();
   await eventually(async () => (await readiness()).ready, '/readyz');
   assert.equal((await ann.post(room, 'after', { clientId: 'after' })).seq, 51);

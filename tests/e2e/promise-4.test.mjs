@@ -1,11 +1,12 @@
 // Promise 4: the same `clientId` from the same user posts once.
 import assert from 'node:assert/strict';
-import { assertGapless } from './lib/assert.mjs';
+import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
-import { startServer } from './lib/server.mjs';
+import { guest, startServer } from './lib/server.mjs';
 
 const server = await startServer();
+const strict = await startServer({ handlers: { message: guest('strict') } });
 
 /** The room's messages once everything before has been delivered. */
 async function delivered(room, client) {
@@ -35,7 +36,7 @@ test('promise 4: send twice, post once: all at the same moment, from two devices
     Array.from({ length: 5 }, async () => [clientId, await device.post(room, clientId, { clientId })]))));
   const messages = await delivered(room, devices[0]);
   assertGapless(messages, clientIds.length);
-  const byContent = new Map(messages.map(({ content, id, seq, sentAt }) => [content, { id, seq, sentAt }]));
+  const byContent = new Map(messages.map(({ content, roomId, userId, ...told }) => [content, told]));
   for (const [clientId, answer] of answers) assert.deepEqual(answer, byContent.get(clientId));
 });
 
@@ -80,4 +81,104 @@ test('promise 4: without a `clientId` every sending posts', async () => {
   await ann.join(room);
   for (let i = 0; i < 3; i += 1) await ann.post(room, 'same text');
   assert.equal((await ann.history(room)).length, 3);
+});
+
+test('promise 4: a `clientId` that is used again for something else is a conflict, and nothing is lost silently', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const ann = await connect(server, 'ann');
+  for (const each of [room, other]) await ann.join(each);
+  const message = { roomId: room, content: 'one', metadata: { a: 1 }, clientId: 'again' };
+  const { message: first } = await ann.must('send-message', message);
+  const changes = [{ roomId: other }, { content: 'two' }, { metadata: { a: 2 } }, { metadata: undefined }];
+  for (const change of changes) {
+    const answer = await ann.ask('send-message', { ...message, ...change });
+    assertFailed(answer, 'conflict');
+    assert.equal(answer.error.retryable, false);
+    assert.match(answer.error.message, /clientId/);
+  }
+  assert.deepEqual((await ann.must('send-message', message)).message, first, 'the same is a repetition');
+  assert.deepEqual(await ann.history(other), []);
+  assert.equal((await ann.history(room)).length, 1);
+});
+
+test('promise 4: of two contents at once under one `clientId`, from two devices, one is posted and one is a conflict', async () => {
+  const room = freshRoom();
+  const devices = [await connect(server, 'ann'), await connect(server, 'ann')];
+  for (const device of devices) await device.join(room);
+  for (let n = 0; n < 20; n += 1) {
+    const answers = await Promise.all(devices.map((device, i) =>
+      device.ask('send-message', { roomId: room, content: `of device ${i}`, clientId: `raced ${n}` })));
+    assert.deepEqual(answers.map(({ ok }) => ok).sort(), [false, true], JSON.stringify(answers));
+    assertFailed(answers.find(({ ok }) => !ok), 'conflict');
+  }
+  assert.equal((await devices[0].history(room)).length, 20);
+});
+
+test('promise 4: a repetition is acknowledged whatever the handler would say now, and does nothing else', async () => {
+  const room = freshRoom();
+  const ann = await connect(strict, 'ann');
+  await ann.join(room);
+  const slow = { roomId: room, content: 'slow one', clientId: 's1' };
+  const { message: first, data } = await ann.must('send-message', slow);
+  assert.equal(data, 1, 'the handler counted');
+  assertFailed(await ann.ask('send-message', { ...slow, clientId: 's2' }), 'rate-limited');
+  for (let n = 0; n < 3; n += 1) {
+    const again = await ann.must('send-message', slow);
+    assert.deepEqual(again, { ok: true, message: first });
+  }
+  // From another connection that has not even joined.
+  assert.deepEqual((await (await connect(strict, 'ann')).must('send-message', slow)).message, first);
+  assert.equal((await ann.must('send-message', { roomId: room, content: 'next', clientId: 'n' })).data, 2, 'once for each');
+  assert.deepEqual(ann.all('counted'), [1, 2]);
+});
+
+test('promise 4: a repetition right behind the first one waits for it', async () => {
+  const room = freshRoom();
+  const bob = await connect(strict, 'bob');
+  await bob.join(room);
+  const slow = { roomId: room, content: 'slow two', clientId: 'pipelined' };
+  const answers = await Promise.all(Array.from({ length: 5 }, () => bob.ask('send-message', slow)));
+  for (const answer of answers) assert.deepEqual(answer.message, answers[0].message);
+  assert.equal((await bob.must('send-message', { roomId: room, content: 'next' })).data, 2);
+});
+
+test('promise 4: a repetition from another connection while the first is under way takes no effect', async () => {
+  const room = freshRoom();
+  const devices = [];
+  for (let n = 0; n < 4; n += 1) devices.push(await connect(strict, 'cyd'));
+  for (const device of devices) await device.join(room);
+  const COUNT = 25;
+  for (let n = 0; n < COUNT; n += 1) {
+    // The handler writes another content each time it runs.
+    const message = { roomId: room, content: `rude ${n}`, clientId: `raced ${n}` };
+    const answers = await Promise.all(devices.map((device) => device.must('send-message', message)));
+    for (const answer of answers) assert.deepEqual(answer.message, answers[0].message);
+  }
+  assertGapless(await devices[0].history(room), COUNT);
+  const { data } = await devices[0].must('send-message', { roomId: room, content: 'last', clientId: 'last' });
+  assert.equal(data, COUNT + 1, 'each counted once');
+  const counted = devices.flatMap((device) => device.all('counted'));
+  assert.equal(counted.length, COUNT + 1, 'and said once');
+});
+
+test('promise 4: slow mode does not refuse the repetition of what it let through, from whichever connection', async () => {
+  const room = freshRoom();
+  for (let n = 0; n < 10; n += 1) {
+    const devices = [await connect(strict, `dan ${n}`), await connect(strict, `dan ${n}`)];
+    for (const device of devices) await device.join(room);
+    const slow = { roomId: room, content: `slow ${n}`, clientId: 'only' };
+    const answers = await Promise.all(devices.map((device) => device.ask('send-message', slow)));
+    for (const answer of answers) assert.deepEqual(answer.message, answers[0].message, JSON.stringify(answers));
+    for (const device of devices) device.close();
+  }
+});
+
+test('promise 4: one event cannot post two messages under one `clientId`', async () => {
+  const [room, other] = [freshRoom(), freshRoom()];
+  const ann = await connect(strict, 'eve');
+  for (const each of [room, other]) await ann.join(each);
+  assertFailed(await ann.ask('send-message', { roomId: room, content: `mirror to ${other}`, clientId: 'm' }), 'invalid');
+  assert.deepEqual([await ann.history(room), await ann.history(other)], [[], []]);
+  await ann.must('send-message', { roomId: room, content: `mirror to ${room}`, clientId: 'm' });
+  assert.equal((await ann.history(room)).length, 1, 'the same one twice is one');
 });

@@ -175,8 +175,8 @@ test('a room cut short reads the rest again on scroll', () => {
 
 test('one message of a room is under way at a time, in the order written', () => {
   const box = outbox();
-  const [first, second] = [box.add('general', 'one', {}, NOON), box.add('general', 'two', {}, NOON)];
-  const elsewhere = box.add('random', 'three', {}, NOON);
+  const [first, second] = [box.add('general', 'one', NOON), box.add('general', 'two', NOON)];
+  const elsewhere = box.add('random', 'three', NOON);
   box.sending(box.next('general'));
   assert.equal(first.state, 'sending');
   assert.equal(box.next('general'), undefined);
@@ -187,8 +187,8 @@ test('one message of a room is under way at a time, in the order written', () =>
 
 test('a message without an answer is tried again under the same client id, and holds back the next', () => {
   const box = outbox();
-  const first = box.add('general', 'one', {}, NOON);
-  box.add('general', 'two', {}, NOON);
+  const first = box.add('general', 'one', NOON);
+  box.add('general', 'two', NOON);
   box.sending(first);
   assert.ok(box.refused(first.clientId, undefined) > 0);
   assert.equal(box.next('general'), first);
@@ -197,7 +197,7 @@ test('a message without an answer is tried again under the same client id, and h
 
 test('the wait between two tries grows, and has an end', () => {
   const box = outbox();
-  const entry = box.add('general', 'one', {}, NOON);
+  const entry = box.add('general', 'one', NOON);
   const waits = Array.from({ length: 12 }, () => {
     box.sending(entry);
     return box.refused(entry.clientId, { code: 'unavailable', message: '', retryable: true });
@@ -208,8 +208,8 @@ test('the wait between two tries grows, and has an end', () => {
 
 test('a refusal for good waits for its writer, and lets the next one pass', () => {
   const box = outbox();
-  const first = box.add('general', 'one', {}, NOON);
-  const second = box.add('general', 'two', {}, NOON);
+  const first = box.add('general', 'one', NOON);
+  const second = box.add('general', 'two', NOON);
   box.sending(first);
   const wait = box.refused(first.clientId, { code: 'denied', message: 'no', retryable: false });
   assert.deepEqual([wait, first.state, box.next('general')], [undefined, 'failed', second]);
@@ -219,7 +219,7 @@ test('a refusal for good waits for its writer, and lets the next one pass', () =
 
 test('a late refusal of a message that has come back is no refusal', () => {
   const box = outbox();
-  const entry = box.add('general', 'one', {}, NOON);
+  const entry = box.add('general', 'one', NOON);
   box.sending(entry);
   box.settle(entry.clientId);
   assert.equal(box.refused(entry.clientId, undefined), undefined);
@@ -229,23 +229,22 @@ test('a late refusal of a message that has come back is no refusal', () => {
 test('the outbox survives a reload, and sends again what was under way', () => {
   const store = storage();
   const before = outbox(store);
-  before.sending(before.add('general', 'one', { name: 'Ann' }, NOON));
-  before.add('general', 'two', {}, NOON);
+  before.sending(before.add('general', 'one', NOON));
+  before.add('general', 'two', NOON);
   const after = outbox(storage(store.entries));
   assert.deepEqual(after.entries.map(({ content, clientId, state }) => [content, clientId, state]), [
     ['one', 'client-1', 'waiting'],
     ['two', 'client-2', 'waiting'],
   ]);
-  assert.deepEqual(after.entries[0].metadata, { name: 'Ann', clientId: 'client-1' });
 });
 
 test('a message no packet can hold is refused here, at the edge', () => {
   const box = outbox();
   const room = LARGEST_PACKET_BYTES - new TextEncoder().encode(
-    JSON.stringify({ roomId: 'general', content: '', metadata: { clientId: 'client-1' }, clientId: 'client-1' }),
+    JSON.stringify({ roomId: 'general', content: '', clientId: 'client-1' }),
   ).length;
-  assert.equal(box.add('general', 'x'.repeat(room), {}, NOON).state, 'waiting');
-  const over = box.add('general', 'x'.repeat(room + 1), {}, NOON);
+  assert.equal(box.add('general', 'x'.repeat(room), NOON).state, 'waiting');
+  const over = box.add('general', 'x'.repeat(room + 1), NOON);
   assert.deepEqual([over.state, over.error.code], ['failed', 'too-large']);
 });
 
@@ -265,8 +264,8 @@ test('the list shows days, headings and gaps', () => {
 
 test('outgoing messages come last, and every row has a key of its own', () => {
   const box = outbox();
-  box.add('general', 'one', {}, NOON);
-  box.add('general', 'two', {}, NOON);
+  box.add('general', 'one', NOON);
+  box.add('general', 'two', NOON);
   const rows = timeline({ room: joinedRoom(2, messages(1, 2)), outgoing: box.of('general'), people: new People(), me: 'me' });
   assert.deepEqual(rows.slice(-2).map(({ kind, text }) => [kind, text]), [['outgoing', 'one'], ['outgoing', 'two']]);
   assert.equal(new Set(rows.map(({ key }) => key)).size, rows.length);
@@ -282,14 +281,20 @@ test('who has read a message has read those before it, and nobody their own', ()
   assert.deepEqual(ticks, [[['bob'], false], [['bob'], false], [[], true]]);
 });
 
-test('a name vouched for goes before one claimed in a message', () => {
+test('a name is the one that the server tells, never one that a message claims', () => {
   const people = new People();
-  assert.equal(people.name('brave-otter-1a2b3c4d'), 'Brave Otter');
-  people.called('brave-otter-1a2b3c4d', 'The Boss');
-  assert.equal(people.name('brave-otter-1a2b3c4d'), 'The Boss');
-  people.saw({ userId: 'brave-otter-1a2b3c4d', username: 'Otto', status: 'online', since: NOON });
-  people.called('brave-otter-1a2b3c4d', 'The Boss');
-  assert.equal(people.name('brave-otter-1a2b3c4d'), 'Otto');
+  const userId = 'brave-otter-1a2b3c4d';
+  const shown = (fields) => {
+    const room = joinedRoom(1, [message(1, { userId, metadata: { name: 'Administrator' }, ...fields })]);
+    return timeline({ room, outgoing: [], people, me: 'me' }).find(({ kind }) => kind === 'message').name;
+  };
+  assert.equal(shown({ username: userId }), 'Brave Otter', 'kept by an earlier release');
+  people.met({ userId, username: 'Otto' });
+  assert.equal(people.name(userId), 'Otto');
+  people.saw({ userId, username: 'Ottilie', status: 'online', since: NOON });
+  people.met({ userId, username: 'Otto' });
+  assert.equal(people.name(userId), 'Ottilie', 'who is here has the name of now');
+  assert.equal(shown({ username: 'Otto' }), 'Otto', 'a message has that of then');
 });
 
 test('after a reconnect only those confirmed are here', () => {
