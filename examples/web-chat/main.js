@@ -80,7 +80,7 @@ const messages = new MessagesView({
 const composer = new Composer({
   send: (text) => {
     messages.toEnd();
-    session.send(composer.roomId, text, me.name);
+    session.send(composer.roomId, text);
   },
   typing: (isTyping) => session.typing(composer.roomId, isTyping),
 });

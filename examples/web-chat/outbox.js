@@ -28,14 +28,13 @@ export class Outbox {
     );
   }
 
-  /** Puts a message at the end. `metadata` gets the `clientId` too, so that its echo can be told. */
-  add(roomId, content, metadata, now) {
+  /** Puts a message at the end. */
+  add(roomId, content, now) {
     const clientId = this.newId();
     const entry = {
       clientId,
       roomId,
       content,
-      metadata: { ...metadata, clientId },
       writtenAt: now,
       state: 'waiting',
       attempts: 0,

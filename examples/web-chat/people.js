@@ -19,17 +19,14 @@ export class People {
     this.known.set(userId, person);
   }
 
-  /** From a message's metadata: what the sender calls themselves. The server's word goes first. */
-  called(userId, name) {
-    if (typeof userId !== 'string' || typeof name !== 'string' || name.trim() === '') return;
-    const person = this.known.get(userId) ?? { userId, status: 'offline' };
-    person.claimed = name.slice(0, 60);
-    this.known.set(userId, person);
+  /** From a message: what its sender was called then, which says less than what is known of them now. */
+  met({ userId, username }) {
+    if (username !== userId && !this.known.get(userId)?.name) this.saw({ userId, username });
   }
 
   name(userId) {
     const person = this.known.get(userId);
-    return person?.name ?? person?.claimed ?? readable(userId);
+    return person?.name ?? readable(userId);
   }
 
   /** Everyone who is online or away, online first, by name. */

@@ -97,8 +97,8 @@ export class Session {
 
   // Messages
 
-  send(roomId, content, name) {
-    const entry = this.outbox.add(roomId, content, { name }, Date.now());
+  send(roomId, content) {
+    const entry = this.outbox.add(roomId, content, Date.now());
     if (entry.state === 'failed') this.#report('send-message', entry.error);
     this.#flush(roomId);
     this.changed({});
@@ -208,7 +208,7 @@ export class Session {
   async #join(room) {
     const { connection } = this;
     const after = room.after;
-    const answer = await this.#ask('join-room', room.id, ...(after === undefined ? [] : [{ after }]));
+    const answer = await this.#ask('join-room', room.id, after === undefined ? { last: PAGE } : { after });
     if (connection !== this.connection || this.rooms.get(room.id) !== room) return [];
     if (!answer.ok) {
       if (!answer.lost) this.#report('join-room', answer.error);
@@ -251,9 +251,9 @@ export class Session {
       this.people.forgetReads(room.id);
     }
     for (const message of added) {
-      this.people.called(message.userId, message.metadata?.name);
+      this.people.met(message);
       // An own message whose acknowledgement was lost: it did arrive.
-      if (message.userId === this.me) this.outbox.settle(message.metadata?.clientId);
+      if (message.userId === this.me) this.outbox.settle(message.clientId);
     }
   }
 
@@ -293,9 +293,10 @@ export class Session {
     });
   }
 
-  #posted({ clientId, roomId, content, metadata }, { id, seq, sentAt }) {
+  #posted({ clientId, roomId, content, metadata }, { id, seq, sentAt, username }) {
     this.outbox.settle(clientId);
-    const message = { id, seq, sentAt, roomId, userId: this.me, content, metadata, provisional: true };
+    const userId = this.me;
+    const message = { id, seq, sentAt, roomId, userId, username, content, metadata, clientId, provisional: true };
     const room = this.rooms.get(roomId);
     if (room) {
       this.#took(room, room.merge([message]));
@@ -308,8 +309,8 @@ export class Session {
     const messageId = this.owedReads.get(roomId);
     if (messageId === undefined || !this.joined.has(roomId)) return;
     const answer = await this.#ask('read-message', messageId);
-    // What was lost is owed still, and paid after the next join.
-    if (!answer.lost && this.owedReads.get(roomId) === messageId) this.owedReads.delete(roomId);
+    // What was lost, or came before the join, is owed still, and paid after the next join.
+    if (!answer.lost && !answer.error?.retryable && this.owedReads.get(roomId) === messageId) this.owedReads.delete(roomId);
     if (answer.error) this.#report('read-message', answer.error);
   }
 

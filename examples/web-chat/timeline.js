@@ -20,7 +20,8 @@ export function timeline({ room, outgoing, people, me }) {
       seq: message.seq,
       id: message.id,
       userId: message.userId,
-      name: people.name(message.userId),
+      // Messages from before the server kept names have the id there.
+      name: message.username === message.userId ? people.name(message.userId) : message.username,
       text: asText(message.content),
       at: message.sentAt,
       own,
