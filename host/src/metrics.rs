@@ -31,6 +31,11 @@ pub struct Metrics {
     registry: Registry,
     /// Open connections.
     pub connections: IntGauge,
+    /// Engine.IO sessions, with those that are in no namespace yet.
+    pub sessions: IntGauge,
+    /// Engine.IO sessions that are in no namespace yet.
+    pub unauthenticated: IntGauge,
+    sessions_refused: IntCounterVec,
     /// Connections that were accepted.
     pub connected: IntCounter,
     /// Connections that were refused.
@@ -184,6 +189,16 @@ impl Metrics {
         Ok(Self {
             tenants: TenantVectors::new(&make)?,
             connections: make.gauge("parlance_connections", "Open connections")?,
+            sessions: make.gauge("parlance_sessions", "Open Engine.IO sessions, with or without a token")?,
+            unauthenticated: make.gauge(
+                "parlance_sessions_unauthenticated",
+                "Open Engine.IO sessions that have not shown a token yet",
+            )?,
+            sessions_refused: make.counters(
+                "parlance_sessions_refused_total",
+                "Engine.IO sessions refused before they showed a token, by the limit that was reached",
+                "limit",
+            )?,
             connected: make.counter("parlance_connected_total", "Connections accepted")?,
             refused: RefusedMetrics {
                 token: refused.with_label_values(&["token"]),
@@ -252,6 +267,11 @@ impl Metrics {
                 .collect(),
             registry: make.registry,
         })
+    }
+
+    /// Counts sessions that were refused for this reason.
+    pub fn session_refused(&self, limit: &str, count: u64) {
+        self.sessions_refused.with_label_values(&[limit]).inc_by(count);
     }
 
     /// Counts for one tenant.

@@ -5,8 +5,8 @@ use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use super::{Audience, Call, Effect, Fault, Packet, room_id, user_id};
 
-/// Most attachments of one event.
-const ATTACHMENTS_MAX: usize = 10;
+/// Most attachments of one event, from a handler or from a client.
+pub const ATTACHMENTS_MAX: usize = 10;
 /// Names that Socket.IO's clients and servers use themselves and refuse to emit.
 const RESERVED: [&str; 6] = [
     "connect",

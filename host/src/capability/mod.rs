@@ -27,7 +27,7 @@ mod rooms;
 mod settings;
 
 pub use ambient::{Chance, SystemChance};
-pub use broadcast::AudienceRequest;
+pub use broadcast::{ATTACHMENTS_MAX, AudienceRequest};
 pub use effects::{Audience, Effect, Effects, Packet, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use log::{Level, LogLine, Logs};

@@ -95,8 +95,8 @@ pub trait Outlet: Send + Sync {
     fn disconnect(&self);
 
     /// Ends the transport, as a network does that fails: the client connects again by itself, and finds its way to
-    /// another node where there is one. `false` when there is no transport right now, as between two polls.
-    fn hang_up(&self) -> bool;
+    /// another node where there is one.
+    fn hang_up(&self);
 
     /// Sends nothing any more; the client has gone.
     fn close(&self);

@@ -25,9 +25,7 @@ impl Outlet for Inbox {
         Ok(())
     }
     fn disconnect(&self) {}
-    fn hang_up(&self) -> bool {
-        false
-    }
+    fn hang_up(&self) {}
     fn close(&self) {}
     fn is_flushed(&self) -> bool {
         true

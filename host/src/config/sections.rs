@@ -184,12 +184,23 @@ section! {
     connect_burst: usize = 32, Count(1, 100_000);
     /// Connections to this server.
     connections: usize = 100_000, Count(1, 10_000_000);
+    /// Connections from one address: an IPv4 address, or 64 bits of an IPv6 one. Many clients may share an address, and
+    /// behind a proxy that is not in `server.trusted_proxies` all do, so there is no smaller bound unless one is set.
+    connections_per_address: usize = 100_000, Count(1, 10_000_000);
+    /// Connections that have not shown a token yet.
+    unauthenticated: usize = 2048, Count(1, 1_000_000);
+    /// Those of one address.
+    unauthenticated_per_address: usize = 1024, Count(1, 1_000_000);
+    /// New connections a second, before they show a token. As many may come at once.
+    handshakes_per_second: usize = 10_000, Count(1, 1_000_000);
+    /// Those of one address.
+    handshakes_per_second_per_address: usize = 5000, Count(1, 1_000_000);
     /// How often the server asks whether a client is still there.
     ping_interval: Duration = "25s", Time(millis(100), secs(300));
     /// How long it waits for the answer.
     ping_timeout: Duration = "20s", Time(millis(100), secs(300));
-    /// How long a connection may take to join a namespace.
-    connect_timeout: Duration = "45s", Time(millis(100), secs(300));
+    /// How long a connection may take to join a namespace, which takes a token.
+    connect_timeout: Duration = "10s", Time(millis(100), secs(300));
 }
 
 section! {

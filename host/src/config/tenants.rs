@@ -38,6 +38,11 @@ const SHARED: [(&str, &[&str]); 2] = [
         Limits::TABLE,
         &[
             "connections",
+            "connections_per_address",
+            "unauthenticated",
+            "unauthenticated_per_address",
+            "handshakes_per_second",
+            "handshakes_per_second_per_address",
             "outbound_packets",
             "outbound_bytes",
             "write_stall",

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::repeat::InFlight;
 use super::typing::Typing;
-use crate::capability::Chance;
+use crate::capability::{ATTACHMENTS_MAX, Chance};
 use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
@@ -192,6 +192,12 @@ impl Session {
             Some(EventError::new(
                 Code::TooLarge,
                 format!("the packet has {got} bytes; at most {max} are allowed"),
+            ))
+        } else if packet.attachments.len() > ATTACHMENTS_MAX {
+            let got = packet.attachments.len();
+            Some(EventError::new(
+                Code::TooLarge,
+                format!("the packet has {got} attachments; at most {ATTACHMENTS_MAX} are allowed"),
             ))
         } else if self.services.draining.load(Ordering::Relaxed) || self.leaving.load(Ordering::Relaxed) {
             Some(EventError::new(

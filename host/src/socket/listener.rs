@@ -1,25 +1,20 @@
-//! TCP: connections that do not wait with small packets, and that can be cut.
+//! TCP: connections that do not wait with small packets.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
-use socketioxide_core::packet::Sid;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_io_timeout::TimeoutWriter;
-
-use super::carriers::Carriers;
 
 /// Pause after a failed accept, which comes from a want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +32,6 @@ pub struct Listener {
     write_stall: Duration,
     max: usize,
     transports: Transports,
-    carriers: Carriers,
 }
 
 /// Transports beyond the number of connections: health checks, polling requests, clients on their way in.
@@ -82,7 +76,6 @@ impl Listener {
             write_stall,
             max: connections.saturating_add(SPARE_TRANSPORTS),
             transports: Transports::default(),
-            carriers: Carriers::default(),
         }
     }
 
@@ -122,16 +115,8 @@ impl axum::serve::Listener for Listener {
                     tracing::warn!("a connection was closed: there are too many")
                 }
                 Ok((stream, address)) => {
-                    return (
-                        Io::new(
-                            stream,
-                            self.write_stall,
-                            self.transports.opened(),
-                            self.carriers.clone(),
-                            descriptor,
-                        ),
-                        address,
-                    );
+                    let io = Io::new(stream, self.write_stall, self.transports.opened(), descriptor);
+                    return (io, address);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -146,56 +131,20 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-#[derive(Default)]
-pub(super) struct Switch {
-    cut: AtomicBool,
-    reader: AtomicWaker,
-    writer: AtomicWaker,
-    carriers: Carriers,
-    /// The session that it carries now, or carried last.
-    pub(super) carried: Mutex<Option<Sid>>,
-}
-
-/// A handle on a connection's transport.
-#[derive(Clone)]
-pub struct Peer(pub(super) Arc<Switch>);
-
-impl Peer {
-    /// Ends the transport: every read and write fails from now on.
-    pub fn cut(&self) {
-        self.0.cut.store(true, Ordering::Release);
-        self.0.reader.wake();
-        self.0.writer.wake();
-    }
-
-    /// It carries this session from now on.
-    pub(super) fn carries(&self, sid: Sid, websocket: bool) {
-        self.0.carriers.carry(&self.0, sid, websocket);
-    }
-
-    /// Those that share the listener.
-    pub(super) fn carriers(&self) -> &Carriers {
-        &self.0.carriers
-    }
-}
-
-impl Drop for Io {
-    fn drop(&mut self) {
-        self.switch.carriers.forget(&self.switch);
-    }
-}
+/// The address that a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
 
 impl Connected<IncomingStream<'_, Listener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self(stream.io().switch.clone())
+        Self(*stream.remote_addr())
     }
 }
 
 /// A client's transport.
 pub struct Io {
-    /// A stalled writer holds a lock in engineioxide that closing needs, so it has to fail by itself.
+    /// A writer that makes no progress fails by itself.
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
-    switch: Arc<Switch>,
     _open: Open,
     /// Given back after the stream, which is above, has closed its descriptor.
     _descriptor: Option<OwnedSemaphorePermit>,
@@ -206,7 +155,6 @@ impl Io {
         stream: TcpStream,
         write_stall: Duration,
         open: Open,
-        carriers: Carriers,
         descriptor: Option<OwnedSemaphorePermit>,
     ) -> Self {
         // Neither option is vital: without them packets are late or a dead peer is noticed later.
@@ -220,36 +168,9 @@ impl Io {
         stream.set_timeout(Some(write_stall));
         Self {
             stream: Box::pin(stream),
-            switch: Arc::new(Switch {
-                carriers,
-                ..Switch::default()
-            }),
             _open: open,
             _descriptor: descriptor,
         }
-    }
-
-    /// Reads or writes, unless the transport is cut. That comes first: what was written and reported as failed would be
-    /// written again by whoever closes the WebSocket, and the client would see it twice.
-    fn unless_cut<T>(
-        self: Pin<&mut Self>,
-        waker: impl Fn(&Switch) -> &AtomicWaker,
-        cx: &mut Context<'_>,
-        act: impl FnOnce(Pin<&mut TimeoutWriter<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        let this = self.get_mut();
-        if this.switch.cut.load(Ordering::Acquire) {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        let poll = act(this.stream.as_mut(), cx);
-        if poll.is_pending() {
-            waker(&this.switch).register(cx.waker());
-            // It may have been cut before there was anybody to wake.
-            if this.switch.cut.load(Ordering::Acquire) {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
-        }
-        poll
     }
 }
 
@@ -259,34 +180,30 @@ fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
 }
 
 impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.unless_cut(|switch| &switch.reader, cx, |stream, cx| stream.poll_read(cx, buffer))
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.unless_cut(|switch| &switch.writer, cx, |stream, cx| stream.poll_write(cx, bytes))
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.unless_cut(
-            |switch| &switch.writer,
-            cx,
-            |stream, cx| stream.poll_write_vectored(cx, bytes),
-        )
+        self.stream.as_mut().poll_write_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.get_ref().is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_cut(|switch| &switch.writer, cx, |stream, cx| stream.poll_flush(cx))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

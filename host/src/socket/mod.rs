@@ -6,12 +6,12 @@
 
 mod adapter;
 mod attempts;
-mod carriers;
 mod ingress;
 mod listener;
 mod namespace;
 mod outlet;
 mod server;
+mod sessions;
 
 pub use listener::{Listener, Peer, Transports};
 pub use server::{Closing, Server, ServerLimits};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use engineioxide::SessionHandle;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use socketioxide::SocketIo;
@@ -14,12 +15,9 @@ use socketioxide::handler::ConnectHandler;
 use socketioxide_core::Str;
 use socketioxide_core::packet::Sid;
 
-use axum::extract::ConnectInfo;
-
 use super::adapter::{Adapter, Adapters};
 use super::attempts::Attempts;
 use super::ingress::Ingress;
-use super::listener::Peer;
 use super::outlet::{Outside, SocketOutlet};
 use super::server::ServerLimits;
 use crate::cluster::Connection;
@@ -195,9 +193,10 @@ impl Door {
     /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
     /// what the client sends then must find its handlers in place.
     async fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
-        let peer = transport(socket.req_parts());
+        let transport = socket.req_parts().extensions.get::<SessionHandle>().cloned();
+        let transport = transport.ok_or_else(|| Refused("unavailable: the transport has no session".to_owned()))?;
         let refused = &self.services.metrics.refused;
-        self.check_open(peer.as_ref())?;
+        self.check_open(&transport)?;
         self.attempts.take(socket.id).map_err(|wait| {
             refused.quota.inc();
             let often = "this transport asks to be connected too often";
@@ -216,12 +215,7 @@ impl Door {
             refused.quota.inc();
             Refused::from(&error)
         })?;
-        // The later requests of a session that began with polling say which transport they are.
-        if let Some((peer, true)) = &peer {
-            peer.carries(socket.id, true);
-        }
-        let carriers = peer.as_ref().map(|(peer, _)| peer.carriers().clone());
-        let outlet = SocketOutlet::new(socket.id, self.outside.clone(), carriers);
+        let outlet = SocketOutlet::new(socket.id, self.outside.clone(), transport.clone());
         let id = ConnectionId::from_bits(self.services.chance.bits());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), "connected");
         let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(outlet)));
@@ -230,7 +224,7 @@ impl Door {
         self.sessions.add(key.clone(), session.clone());
         // What is decided from here on finds the session. What was decided while the token was being verified, which
         // may have waited for a key set, did not.
-        let settled = self.check_open(peer.as_ref()).and_then(|()| {
+        let settled = self.check_open(&transport).and_then(|()| {
             let now = self.tenant.settings();
             let identity = session.connection.identity.load();
             if Arc::ptr_eq(&now, &settings) && !now.authenticator.is_revoked(&identity) {
@@ -260,16 +254,14 @@ impl Door {
     }
 
     /// Whether anybody is let in now.
-    fn check_open(&self, peer: Option<&(Peer, bool)>) -> Result<(), Refused> {
+    fn check_open(&self, transport: &SessionHandle) -> Result<(), Refused> {
         let closed = |code, why: &'static str| {
             self.services.metrics.refused.closed.inc();
             Err((&EventError::new(code, why)).into())
         };
         if self.services.draining.load(Ordering::Relaxed) || self.services.leaving.load(Ordering::Relaxed) {
             // A client that is refused does not try again; one whose transport ends does.
-            if let Some((peer, true)) = peer {
-                peer.cut();
-            }
+            transport.abort();
             return closed(Code::Unavailable, "the server is shutting down");
         }
         if self.tenant.is_suspended() {
@@ -283,12 +275,4 @@ impl Door {
         tracing::debug!(tenant = %self.tenant.id(), code, "a connection was refused");
         Refused(why.to_string())
     }
-}
-
-/// The transport of the request that a connection began with, and whether it is a WebSocket.
-fn transport(request: &axum::http::request::Parts) -> Option<(Peer, bool)> {
-    let query = request.uri.query().unwrap_or_default();
-    let websocket = query.split('&').any(|pair| pair == "transport=websocket");
-    let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<Peer>>()?;
-    Some((peer.clone(), websocket))
 }

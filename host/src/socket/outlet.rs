@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineioxide::SessionHandle;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use prometheus::IntCounter;
@@ -17,15 +18,9 @@ use socketioxide_core::adapter::BroadcastOptions;
 use socketioxide_core::adapter::errors::SocketError;
 use socketioxide_core::packet::{Packet, Sid};
 use socketioxide_core::{Str, Value};
-use tokio::time::Instant;
 
 use super::adapter::Adapter;
-use super::carriers::Carriers;
-use super::listener::Peer;
 use crate::cluster::{Answer, Outgoing, Outlet, SendFailed};
-
-/// How long to wait before looking whether a client has read.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// What all outlets of a namespace share.
 pub(super) struct Outside {
@@ -57,8 +52,8 @@ enum State {
 struct Inner {
     sid: Sid,
     outside: Arc<Outside>,
-    /// Where its transport is found, to cut it.
-    carriers: Option<Carriers>,
+    /// Its session, to end it, and to learn when it has room.
+    session: SessionHandle,
     /// The client has gone. Not part of the state: what tells us may be a socket that is dropped while we hold it.
     gone: AtomicBool,
     state: Mutex<State>,
@@ -68,11 +63,11 @@ struct Inner {
 pub(super) struct SocketOutlet(Arc<Inner>);
 
 impl SocketOutlet {
-    pub(super) fn new(sid: Sid, outside: Arc<Outside>, carriers: Option<Carriers>) -> Self {
+    pub(super) fn new(sid: Sid, outside: Arc<Outside>, session: SessionHandle) -> Self {
         Self(Arc::new(Inner {
             sid,
             outside,
-            carriers,
+            session,
             gone: AtomicBool::new(false),
             state: Mutex::new(State::Flowing),
         }))
@@ -171,8 +166,8 @@ impl Outlet for SocketOutlet {
         }
     }
 
-    fn hang_up(&self) -> bool {
-        self.0.end_transport()
+    fn hang_up(&self) {
+        self.0.session.abort();
     }
 
     fn close(&self) {
@@ -190,7 +185,8 @@ impl Outlet for SocketOutlet {
     }
 
     fn is_flushed(&self) -> bool {
-        self.0.gone.load(Ordering::Acquire) || !matches!(*self.0.state.lock(), State::Spilling(_))
+        let spilling = || matches!(*self.0.state.lock(), State::Spilling(_));
+        self.0.gone.load(Ordering::Acquire) || !spilling() && self.0.session.is_flushed()
     }
 }
 
@@ -235,9 +231,15 @@ impl Inner {
     /// Sends on what has spilled as the client reads. One such task for a client at most; it ends when all is sent,
     /// or the client has read nothing for too long.
     async fn follow(self: Arc<Self>) {
-        let mut progress = Instant::now();
         loop {
-            tokio::time::sleep(PAUSE).await;
+            if tokio::time::timeout(self.outside.stall, self.session.room())
+                .await
+                .is_err()
+            {
+                *self.state.lock() = State::Closed;
+                self.cut();
+                return;
+            }
             let mut state = self.state.lock();
             if self.gone.load(Ordering::Acquire) {
                 *state = State::Closed;
@@ -249,7 +251,6 @@ impl Inner {
                     Ok(()) => {
                         spill.bytes = spill.bytes.saturating_sub(next.len());
                         spill.waiting.pop_front();
-                        progress = Instant::now();
                     }
                     Err(SocketError::InternalChannelFull) => break,
                     Err(SocketError::Closed) => {
@@ -272,12 +273,6 @@ impl Inner {
                     return;
                 }
             }
-            if progress.elapsed() > self.outside.stall {
-                *state = State::Closed;
-                drop(state);
-                self.cut();
-                return;
-            }
         }
     }
 
@@ -291,15 +286,10 @@ impl Inner {
         })
     }
 
-    /// Ends the transport, where it is known.
+    /// Ends the transport at once.
     fn cut(&self) {
         self.outside.too_slow.inc();
-        self.end_transport();
-    }
-
-    fn end_transport(&self) -> bool {
-        let peer = self.carriers.as_ref().and_then(|carriers| carriers.of(self.sid));
-        peer.inspect(Peer::cut).is_some()
+        self.session.abort();
     }
 }
 

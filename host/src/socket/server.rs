@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
+use engineioxide::Admission;
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use super::adapter::{Adapter, Adapters};
 use super::attempts::Attempts;
 use super::listener::Transports;
 use super::namespace::{Sessions, register};
+use super::sessions::Shown;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
 use crate::tenant::Tenant;
@@ -21,8 +23,8 @@ use crate::tenant::Tenant;
 /// Packets up to this many times `limits.packet` are read and answered `too-large`; a larger one ends the
 /// connection, since nothing can be told of it without reading it.
 const ANSWERED_PACKETS: usize = 32;
-/// Attachments of one packet.
-const ATTACHMENTS: usize = 10;
+/// Attachments of one packet that are read, so that one with too many can be answered; more end the connection.
+const ATTACHMENTS: usize = 255;
 /// Bytes read at once from a WebSocket. Counts for each connection; larger messages take more reads.
 const READ_BUFFER: usize = 512;
 /// Time for what was sent last to leave the sockets' own queues, which cannot be looked into.
@@ -53,6 +55,16 @@ pub struct ServerLimits {
     pub connect_burst: usize,
     /// Connections.
     pub connections: usize,
+    /// Sessions from one address.
+    pub connections_per_address: usize,
+    /// Sessions that are in no namespace yet.
+    pub unauthenticated: usize,
+    /// Those of one address.
+    pub unauthenticated_per_address: usize,
+    /// New sessions a second.
+    pub handshakes_per_second: usize,
+    /// New sessions a second from one address.
+    pub handshakes_per_second_per_address: usize,
     /// How often clients are asked for a sign of life.
     pub ping_interval: Duration,
     /// How long they may take to give one.
@@ -86,6 +98,7 @@ pub struct Server {
     adapters: Adapters,
     sessions: Sessions,
     attempts: Attempts,
+    admission: Arc<Admission>,
     services: Arc<Services>,
     limits: ServerLimits,
 }
@@ -112,15 +125,18 @@ impl Server {
             .with_adapter::<Adapter>(adapters.clone())
             .build_layer();
         let sessions = Sessions::new(services.metrics.clone());
+        let admission = super::sessions::admission(&limits);
         (
             router
                 .layer(layer)
-                .layer(axum::middleware::from_fn(super::carriers::note)),
+                .layer(axum::Extension(admission.clone()))
+                .layer(axum::middleware::from_fn(super::sessions::note_address)),
             Self {
                 io,
                 adapters,
                 sessions,
                 attempts: Attempts::new(limits.connects_per_second, limits.connect_burst),
+                admission,
                 services,
                 limits,
             },
@@ -187,10 +203,13 @@ impl Server {
     /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
     pub fn enforce_tokens(&self) -> AbortOnDropHandle<()> {
         let (sessions, attempts) = (self.sessions.clone(), self.attempts.clone());
+        let metrics = self.services.metrics.clone();
+        let mut shown = Shown::new(self.admission.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(TOKEN_LOOK).await;
                 attempts.forget();
+                shown.show(&metrics);
                 let now = now_ms();
                 for (n, session) in sessions.list().into_iter().enumerate() {
                     session.check_token(now);
@@ -216,8 +235,10 @@ impl Server {
             finishing.retain(|(since, session)| {
                 // Time for the last answer to leave the socket's own queue.
                 let ready = now >= *since + FLUSH && session.is_idle() || now >= *since + GOODBYE;
-                let gone = ready && session.connection.outlet.hang_up();
-                !gone && now < *since + 2 * GOODBYE
+                if ready {
+                    session.connection.outlet.hang_up();
+                }
+                !ready
             });
             let steps = deadline.saturating_duration_since(now).as_millis() / DRAIN_STEP.as_millis();
             if steps == 0 && finishing.is_empty() {

@@ -67,9 +67,7 @@ impl Outlet for Inbox {
 
     fn disconnect(&self) {}
 
-    fn hang_up(&self) -> bool {
-        true
-    }
+    fn hang_up(&self) {}
 
     fn close(&self) {}
 

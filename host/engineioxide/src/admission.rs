@@ -1,0 +1,419 @@
+//! Which sessions are let in: how many there may be, in all and from one address, and how fast they may come.
+//!
+//! A session costs memory before anybody knows whose it is. Until it is in a namespace (the server has answered a
+//! Socket.IO CONNECT, which takes a valid token) it is *waiting*, and held to bounds of its own.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The address of the client, as a request extension. The server sets it, since only it knows which proxies to trust.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub IpAddr);
+
+/// The bounds. Each is inclusive; a server without an [`Admission`] has those of [`Limits::NONE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions at once, waiting ones included.
+    pub sessions: usize,
+    /// Sessions at once from one address, waiting ones included.
+    pub sessions_per_address: usize,
+    /// Waiting sessions at once.
+    pub waiting: usize,
+    /// Waiting sessions at once from one address.
+    pub waiting_per_address: usize,
+    /// New sessions a second. As many may come at once.
+    pub handshakes_per_second: u32,
+    /// New sessions a second from one address. As many may come at once.
+    pub handshakes_per_second_per_address: u32,
+    /// Bytes of one message or body of a waiting session.
+    pub waiting_bytes: usize,
+    /// Packets in one body of a polling request.
+    pub payload_packets: usize,
+    /// How often a waiting session may ask for a namespace.
+    pub connects: u32,
+    /// Bytes of packets that may wait for one client. A packet is taken while fewer wait, whatever its size.
+    pub queue_bytes: usize,
+}
+
+impl Limits {
+    /// No bounds.
+    pub const NONE: Self = Self {
+        sessions: usize::MAX,
+        sessions_per_address: usize::MAX,
+        waiting: usize::MAX,
+        waiting_per_address: usize::MAX,
+        handshakes_per_second: u32::MAX,
+        handshakes_per_second_per_address: u32::MAX,
+        waiting_bytes: usize::MAX,
+        payload_packets: usize::MAX,
+        connects: u32::MAX,
+        queue_bytes: usize::MAX,
+    };
+}
+
+/// Why a session was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// [`Limits::sessions`]
+    Sessions,
+    /// [`Limits::sessions_per_address`]
+    SessionsPerAddress,
+    /// [`Limits::waiting`]
+    Waiting,
+    /// [`Limits::waiting_per_address`]
+    WaitingPerAddress,
+    /// [`Limits::handshakes_per_second`]
+    Handshakes,
+    /// [`Limits::handshakes_per_second_per_address`]
+    HandshakesPerAddress,
+}
+
+impl Refusal {
+    /// All of them, for metrics.
+    pub const ALL: [Self; 6] = [
+        Self::Sessions,
+        Self::SessionsPerAddress,
+        Self::Waiting,
+        Self::WaitingPerAddress,
+        Self::Handshakes,
+        Self::HandshakesPerAddress,
+    ];
+
+    /// The name in metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::SessionsPerAddress => "sessions-per-address",
+            Self::Waiting => "waiting",
+            Self::WaitingPerAddress => "waiting-per-address",
+            Self::Handshakes => "handshakes",
+            Self::HandshakesPerAddress => "handshakes-per-address",
+        }
+    }
+}
+
+/// Lets sessions in and counts them. A request extension; all requests of a server share one.
+#[derive(Debug)]
+pub struct Admission {
+    limits: Limits,
+    sessions: AtomicUsize,
+    waiting: AtomicUsize,
+    refused: [AtomicU64; Refusal::ALL.len()],
+    addresses: Mutex<Addresses>,
+}
+
+#[derive(Debug)]
+struct Addresses {
+    rate: Bucket,
+    by_address: HashMap<IpAddr, Address>,
+    /// Entries of nobody are looked for when there are this many.
+    sweep_at: usize,
+}
+
+#[derive(Debug, Default)]
+struct Address {
+    sessions: usize,
+    waiting: usize,
+    rate: Bucket,
+}
+
+/// Entries that are kept without a look for those that nobody needs.
+const SWEEP_MIN: usize = 1024;
+
+impl Admission {
+    /// Lets sessions in within `limits`.
+    #[must_use]
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            sessions: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            refused: Default::default(),
+            addresses: Mutex::new(Addresses {
+                rate: Bucket::default(),
+                by_address: HashMap::new(),
+                sweep_at: SWEEP_MIN,
+            }),
+        })
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Sessions that are open.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that are in no namespace yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that were not let in for this reason.
+    #[must_use]
+    pub fn refused(&self, why: Refusal) -> u64 {
+        self.refused
+            .get(why as usize)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Lets a session in, or says why not.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<PeerAddress>, now: Instant) -> Result<Place, Refusal> {
+        let address = address.map(|PeerAddress(address)| network(address));
+        match self.count(address, now) {
+            Ok(()) => Ok(Place {
+                admission: self.clone(),
+                address,
+                waiting: Mutex::new(true),
+            }),
+            Err(why) => {
+                if let Some(count) = self.refused.get(why as usize) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(why)
+            }
+        }
+    }
+
+    fn count(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Refusal> {
+        let limits = &self.limits;
+        let mut addresses = self.addresses.lock();
+        // Under the lock the counts only fall meanwhile.
+        if self.sessions() >= limits.sessions {
+            return Err(Refusal::Sessions);
+        }
+        if self.waiting() >= limits.waiting {
+            return Err(Refusal::Waiting);
+        }
+        if let Some(address) = address {
+            addresses.sweep(now);
+            let entry = addresses.by_address.entry(address).or_default();
+            if entry.sessions >= limits.sessions_per_address {
+                return Err(Refusal::SessionsPerAddress);
+            }
+            if entry.waiting >= limits.waiting_per_address {
+                return Err(Refusal::WaitingPerAddress);
+            }
+            if !entry.rate.take(limits.handshakes_per_second_per_address, now) {
+                return Err(Refusal::HandshakesPerAddress);
+            }
+        }
+        if !addresses.rate.take(limits.handshakes_per_second, now) {
+            return Err(Refusal::Handshakes);
+        }
+        if let Some(entry) = address.and_then(|address| addresses.by_address.get_mut(&address)) {
+            entry.sessions += 1;
+            entry.waiting += 1;
+        }
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn leave(&self, address: Option<IpAddr>, session: bool, waiting: bool) {
+        let mut addresses = self.addresses.lock();
+        if let Some(entry) = address.and_then(|address| addresses.by_address.get_mut(&address)) {
+            entry.sessions -= usize::from(session);
+            entry.waiting -= usize::from(waiting);
+        }
+        self.sessions.fetch_sub(usize::from(session), Ordering::Relaxed);
+        self.waiting.fetch_sub(usize::from(waiting), Ordering::Relaxed);
+    }
+}
+
+impl Addresses {
+    /// Forgets addresses without a session whose rate is as good as new: there are more addresses than memory.
+    fn sweep(&mut self, now: Instant) {
+        if self.by_address.len() < self.sweep_at {
+            return;
+        }
+        self.by_address
+            .retain(|_, entry| entry.sessions > 0 || !entry.rate.is_full(now));
+        self.sweep_at = (self.by_address.len() * 2).max(SWEEP_MIN);
+    }
+}
+
+/// One who has an IPv6 address has a /64 of them (RFC 6177), and counts as one.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
+/// A rate of `n` a second of which `n` may come at once, as one time: that at which the bucket will be full again.
+#[derive(Debug, Default, Clone, Copy)]
+struct Bucket {
+    full_at: Option<Instant>,
+}
+
+impl Bucket {
+    fn take(&mut self, per_second: u32, now: Instant) -> bool {
+        let Some(step) = Duration::from_secs(1).checked_div(per_second) else {
+            return false;
+        };
+        let full_at = self.full_at.filter(|at| *at > now).unwrap_or(now) + step;
+        if full_at > now + Duration::from_secs(1) {
+            return false;
+        }
+        self.full_at = Some(full_at);
+        true
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+}
+
+/// A session's place. Given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    admission: Arc<Admission>,
+    address: Option<IpAddr>,
+    waiting: Mutex<bool>,
+}
+
+impl Place {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.admission.limits
+    }
+
+    /// The session is in a namespace.
+    pub(crate) fn joined(&self) {
+        if std::mem::take(&mut *self.waiting.lock()) {
+            self.admission.leave(self.address, false, true);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let waiting = *self.waiting.lock();
+        self.admission.leave(self.address, true, waiting);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            sessions: 10,
+            sessions_per_address: 4,
+            waiting: 3,
+            waiting_per_address: 2,
+            ..Limits::NONE
+        }
+    }
+
+    fn from(text: &str) -> Option<PeerAddress> {
+        Some(PeerAddress(text.parse().unwrap()))
+    }
+
+    #[test]
+    fn waiting_sessions_are_bounded_by_address_and_in_all() {
+        let admission = Admission::new(limits());
+        let now = Instant::now();
+        let admit = |address| admission.admit(from(address), now);
+        let first = admit("192.0.2.1").unwrap();
+        let second = admit("192.0.2.1").unwrap();
+        assert_eq!(admit("192.0.2.1").unwrap_err(), Refusal::WaitingPerAddress);
+        let other = admit("192.0.2.2").unwrap();
+        assert_eq!(admit("192.0.2.3").unwrap_err(), Refusal::Waiting);
+        first.joined();
+        second.joined();
+        assert_eq!((admission.sessions(), admission.waiting()), (3, 1));
+        let more = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
+        assert_eq!(admission.refused(Refusal::Waiting), 1);
+        drop((first, second, other, more));
+        assert_eq!((admission.sessions(), admission.waiting()), (0, 0));
+    }
+
+    #[test]
+    fn sessions_are_bounded_by_address_and_in_all() {
+        let admission = Admission::new(limits());
+        let now = Instant::now();
+        let admit = |address: String| admission.admit(from(&address), now).inspect(Place::joined);
+        let of_one: Vec<_> = (0..4).map(|_| admit("192.0.2.1".into()).unwrap()).collect();
+        assert_eq!(
+            admit("::ffff:192.0.2.1".into()).unwrap_err(),
+            Refusal::SessionsPerAddress
+        );
+        let of_others: Vec<_> = (0..6).map(|n| admit(format!("198.51.100.{n}")).unwrap()).collect();
+        assert_eq!(admit("203.0.113.1".into()).unwrap_err(), Refusal::Sessions);
+        drop((of_one, of_others));
+        admit("203.0.113.1".into()).unwrap();
+    }
+
+    #[test]
+    fn a_network_of_ipv6_addresses_is_one() {
+        let admission = Admission::new(limits());
+        let now = Instant::now();
+        let _first = admission.admit(from("2001:db8::1"), now).unwrap();
+        let _second = admission.admit(from("2001:db8::2"), now).unwrap();
+        assert_eq!(
+            admission.admit(from("2001:db8::3"), now).unwrap_err(),
+            Refusal::WaitingPerAddress
+        );
+        assert!(admission.admit(from("2001:db8:0:1::1"), now).is_ok());
+    }
+
+    #[test]
+    fn handshakes_come_at_a_rate_with_a_second_of_it_at_once() {
+        let admission = Admission::new(Limits {
+            handshakes_per_second: 6,
+            handshakes_per_second_per_address: 4,
+            ..Limits::NONE
+        });
+        let begin = Instant::now();
+        let admit = |address, ms| {
+            admission
+                .admit(from(address), begin + Duration::from_millis(ms))
+                .map(drop)
+        };
+        for _ in 0..4 {
+            admit("192.0.2.1", 0).unwrap();
+        }
+        assert_eq!(admit("192.0.2.1", 0).unwrap_err(), Refusal::HandshakesPerAddress);
+        admit("192.0.2.2", 0).unwrap();
+        admit("192.0.2.2", 0).unwrap();
+        assert_eq!(admit("192.0.2.3", 0).unwrap_err(), Refusal::Handshakes);
+        assert_eq!(admit("192.0.2.1", 200).unwrap_err(), Refusal::HandshakesPerAddress);
+        admit("192.0.2.1", 260).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_has_gone_is_forgotten() {
+        let admission = Admission::new(Limits {
+            handshakes_per_second_per_address: 10,
+            ..Limits::NONE
+        });
+        let begin = Instant::now();
+        for n in 0..SWEEP_MIN {
+            let address = IpAddr::from(u32::try_from(n).unwrap().to_be_bytes());
+            drop(admission.admit(Some(PeerAddress(address)), begin).unwrap());
+        }
+        let kept = admission
+            .admit(from("192.0.2.1"), begin + Duration::from_secs(1))
+            .unwrap();
+        assert_eq!(admission.addresses.lock().by_address.len(), 1);
+        drop(kept);
+    }
+}

@@ -1,0 +1,312 @@
+//! All sessions: how they are opened, found and ended, and what becomes of each packet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use engineioxide_core::{ProtocolVersion, Str, TransportType};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Uri};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::admission::{Admission, PeerAddress, Refusal};
+use crate::config::EngineIoConfig;
+use crate::frame::{Message, Sizes};
+use crate::handler::EngineIoHandler;
+use crate::payload::{self, SEPARATOR};
+use crate::request::Secret;
+use crate::session::{Ended, Running, Session, SessionHandle};
+use crate::socket::{CONNECT, DisconnectReason, Sid, Socket};
+use crate::websocket::{Taken, WebSocket};
+
+/// The type of a Socket.IO packet with which a client leaves a namespace (Socket.IO protocol 5, DISCONNECT).
+const DISCONNECT: u8 = b'1';
+
+pub(crate) struct Engine<H: EngineIoHandler> {
+    pub(crate) config: EngineIoConfig,
+    handler: Arc<H>,
+    sessions: Mutex<HashMap<Secret, Arc<Socket<H::Data>>>>,
+}
+
+/// What the server refuses or cannot do.
+pub(crate) enum NotOpened {
+    Refused(Refusal),
+    /// The system has no random bytes.
+    NoSecret,
+}
+
+impl<H: EngineIoHandler> Engine<H> {
+    pub(crate) fn new(handler: Arc<H>, config: EngineIoConfig) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            handler,
+            sessions: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn find(&self, secret: &Secret) -> Option<Arc<Socket<H::Data>>> {
+        self.sessions.lock().get(secret).cloned()
+    }
+
+    /// Opens a session, and the packet that tells the client so.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        parts: &mut Parts,
+        transport: TransportType,
+    ) -> Result<(Arc<Socket<H::Data>>, String), NotOpened> {
+        let place = match parts.extensions.get::<Arc<Admission>>() {
+            Some(admission) => {
+                let address = parts.extensions.get::<PeerAddress>().copied();
+                Some(admission.admit(address, Instant::now()).map_err(NotOpened::Refused)?)
+            }
+            None => None,
+        };
+        let secret = new_secret().ok_or(NotOpened::NoSecret)?;
+        let session = Arc::new(Session::new(transport, place, self.config.max_buffer_size));
+        let mut req_parts = copied(parts);
+        req_parts.extensions.insert(SessionHandle(session.clone()));
+        let socket = Arc::new(Socket {
+            id: Sid::new(),
+            protocol: ProtocolVersion::V4,
+            data: H::Data::default(),
+            req_parts,
+            session: session.clone(),
+        });
+        let engine = Arc::downgrade(self);
+        session.when_closed(Box::new(move |reason| {
+            let Some(engine) = engine.upgrade() else { return };
+            let socket = engine.sessions.lock().remove(&secret);
+            if let Some(socket) = socket {
+                engine.handler.on_disconnect(socket, reason);
+            }
+        }));
+        self.sessions.lock().insert(secret, socket.clone());
+        tokio::spawn(beat(session, self.config.ping_interval, self.config.ping_timeout));
+        self.handler.clone().on_connect(socket.clone());
+        let upgrades = transport == TransportType::Polling && self.config.allowed_transport(TransportType::Websocket);
+        let opened = format!(
+            r#"0{{"sid":"{}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            std::str::from_utf8(&secret).unwrap_or_default(),
+            if upgrades { r#""websocket""# } else { "" },
+            self.config.ping_interval.as_millis(),
+            self.config.ping_timeout.as_millis(),
+            self.config.max_payload,
+        );
+        Ok((socket, opened))
+    }
+
+    /// The largest message that the session may send now.
+    pub(crate) fn sizes(&self, session: &Session) -> Sizes {
+        let most = if session.is_waiting() {
+            session.limits().waiting_bytes
+        } else {
+            usize::MAX
+        };
+        Sizes {
+            message: self.config.ws_max_message_size.min(most),
+            frame: self.config.ws_max_frame_size.min(most),
+        }
+    }
+
+    /// The largest body that the session may send now.
+    pub(crate) fn body_size(&self, session: &Session) -> usize {
+        let most = if session.is_waiting() {
+            session.limits().waiting_bytes
+        } else {
+            usize::MAX
+        };
+        usize::try_from(self.config.max_payload).unwrap_or(usize::MAX).min(most)
+    }
+
+    /// Takes the packets of a request's body. The session ends at one that is not Engine.IO.
+    pub(crate) fn take_payload(&self, socket: &Arc<Socket<H::Data>>, body: &str) -> Taken {
+        for (n, packet) in body.split(SEPARATOR).enumerate() {
+            if n >= socket.session.limits().payload_packets {
+                return Taken::Bad;
+            }
+            if socket.session.ended().is_some() {
+                break;
+            }
+            if let Taken::Bad = self.take_text(socket, packet, |text| Str::copy_from_slice(text)) {
+                return Taken::Bad;
+            }
+        }
+        Taken::Goes
+    }
+
+    /// Takes one packet as text; `keep` makes a message of what follows its type.
+    fn take_text(&self, socket: &Arc<Socket<H::Data>>, packet: &str, keep: impl FnOnce(&str) -> Str) -> Taken {
+        let Some((kind, rest)) = packet.split_at_checked(1) else {
+            return Taken::Bad;
+        };
+        match kind {
+            "4" => {
+                if socket.session.is_waiting() || rest.as_bytes().first() == Some(&CONNECT) {
+                    match rest.as_bytes().first() {
+                        Some(&CONNECT) if socket.session.may_connect(Instant::now()) => {}
+                        Some(&DISCONNECT) => {}
+                        // Node's server closes too when a client speaks in a namespace that it is not in.
+                        _ => return Taken::Bad,
+                    }
+                }
+                self.handler.on_message(keep(rest), socket.clone());
+                Taken::Goes
+            }
+            "3" => {
+                socket.session.pong.notify_waiters();
+                Taken::Goes
+            }
+            "b" => match payload::decode_binary(rest) {
+                Some(bytes) => self.take_binary(socket, bytes),
+                None => Taken::Bad,
+            },
+            "1" => {
+                socket.session.close(Ended::Client, DisconnectReason::TransportClose);
+                Taken::Goes
+            }
+            // Without a meaning where they come; ignored as Node's server does.
+            "0" | "5" | "6" => Taken::Goes,
+            _ => Taken::Bad,
+        }
+    }
+
+    fn take_binary(&self, socket: &Arc<Socket<H::Data>>, bytes: Bytes) -> Taken {
+        // A binary message belongs to an event, which needs a namespace.
+        if socket.session.is_waiting() {
+            return Taken::Bad;
+        }
+        self.handler.on_binary(bytes, socket.clone());
+        Taken::Goes
+    }
+
+    /// Carries a new session over a WebSocket until it ends.
+    pub(crate) async fn carry_new<S>(self: Arc<Self>, socket: Arc<Socket<H::Data>>, opened: String, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let mut websocket = WebSocket::new(stream, &self.config);
+        let Some(running) = socket.session.begin_websocket() else {
+            return;
+        };
+        let (kind, rest) = opened.split_at_checked(1).unwrap_or_default();
+        let kind = kind.bytes().next().unwrap_or_default();
+        if websocket
+            .send_text(kind, rest, self.config.ping_timeout)
+            .await
+            .is_none()
+        {
+            socket.session.close(Ended::Aborted, DisconnectReason::TransportError);
+            return;
+        }
+        self.carry(socket, websocket, running).await;
+    }
+
+    async fn carry<S>(self: Arc<Self>, socket: Arc<Socket<H::Data>>, websocket: WebSocket<S>, running: Running)
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let session = socket.session.clone();
+        let small = self.config.ws_read_buffer_size.max(1);
+        let sizes = |session: &Session| self.sizes(session);
+        let take = |message| match message {
+            Message::Text(text) => {
+                let packet = Str::from(text);
+                let rest = packet.clone();
+                self.take_text(&socket, &packet, move |_| rest.slice(1..))
+            }
+            Message::Binary(bytes) => self.take_binary(&socket, bytes),
+            Message::Ping(_) | Message::Pong | Message::Close => Taken::Goes,
+        };
+        websocket.carry(&session, sizes, small, take).await;
+        // The last word where none was said: the transport is gone.
+        session.close(Ended::Aborted, DisconnectReason::TransportClose);
+        drop(running);
+    }
+
+    /// Lets a WebSocket take over from polling (Engine.IO protocol, "Upgrade"). Until the client's last word a WebSocket
+    /// that fails leaves the session as it was.
+    pub(crate) async fn carry_upgrade<S>(self: Arc<Self>, socket: Arc<Socket<H::Data>>, upgrading: Running, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let session = &socket.session;
+        let mut websocket = WebSocket::new(stream, &self.config);
+        let ready = async {
+            let time = self.config.upgrade_timeout;
+            let sizes = self.sizes(session);
+            if websocket.first_text(sizes, time).await? != "2probe" {
+                return None;
+            }
+            websocket.send_text(b'3', "probe", time).await?;
+            session.set_probed();
+            (websocket.first_text(sizes, time).await? == "5").then_some(())
+        };
+        let ready = tokio::select! {
+            ready = ready => ready,
+            () = session.end() => None,
+        };
+        if ready.is_none() {
+            return;
+        }
+        let Some(running) = session.begin_websocket() else {
+            return;
+        };
+        session.set_websocket();
+        drop(upgrading);
+        self.carry(socket, websocket, running).await;
+    }
+}
+
+/// Asks a client for a sign of life, until it gives none (Engine.IO protocol, "Heartbeat").
+async fn beat(session: Arc<Session>, interval: std::time::Duration, timeout: std::time::Duration) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = session.end() => return,
+        }
+        let mut pong = std::pin::pin!(session.pong.notified());
+        pong.as_mut().enable();
+        session.outbox.ping();
+        tokio::select! {
+            () = pong => {}
+            () = tokio::time::sleep(timeout) => {
+                return session.close(Ended::Aborted, DisconnectReason::HeartbeatTimeout);
+            }
+            () = session.end() => return,
+        }
+    }
+}
+
+fn new_secret() -> Option<Secret> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    payload::letters(bytes)
+}
+
+/// The request that opens a session, in memory of its own: its texts are slices of the buffer of the connection that it
+/// came over, which would stay as long as the session.
+fn copied(parts: &mut Parts) -> Parts {
+    let mut request = http::Request::new(());
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = parts.version;
+    if let Ok(uri) = Uri::try_from(parts.uri.to_string()) {
+        *request.uri_mut() = uri;
+    }
+    let mut headers = HeaderMap::with_capacity(parts.headers.len());
+    for (name, value) in &parts.headers {
+        let own = (
+            HeaderName::from_bytes(name.as_str().as_bytes()),
+            HeaderValue::from_bytes(value.as_bytes()),
+        );
+        if let (Ok(name), Ok(value)) = own {
+            headers.append(name, value);
+        }
+    }
+    *request.headers_mut() = headers;
+    *request.extensions_mut() = std::mem::take::<Extensions>(&mut parts.extensions);
+    // Handles on the connection that the request came over.
+    request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+    request.into_parts().0
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+
+pub mod admission;
+pub mod config;
+pub mod handler;
+pub mod service;
+pub mod socket;
+
+mod engine;
+mod frame;
+mod outbox;
+mod payload;
+mod polling;
+mod request;
+mod response;
+mod session;
+mod upgrade;
+mod websocket;
+
+pub use admission::{Admission, Limits, PeerAddress};
+pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
+pub use session::SessionHandle;
+pub use socket::{DisconnectReason, Socket};

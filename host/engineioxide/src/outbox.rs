@@ -1,0 +1,283 @@
+//! What waits for one client.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use engineioxide_core::Str;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// One Engine.IO packet on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Out {
+    Text(Str),
+    Binary(Bytes),
+    Ping,
+}
+
+impl Out {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Ping => 0,
+        }
+    }
+}
+
+/// A message: a text with its attachments.
+pub(crate) type Message = SmallVec<[Out; 1]>;
+
+/// Bounded in packets and in bytes. One transport takes from it at a time.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    queue: Mutex<Queue>,
+    /// There is something to take.
+    pub(crate) filled: Notify,
+    /// There is room again, or the queue is closed.
+    drained: Notify,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    packets: VecDeque<Out>,
+    /// Messages in `packets`, and those that somebody has a permit for.
+    messages: usize,
+    bytes: usize,
+    /// Sent when nothing else waits; a later one takes its place.
+    volatile: Option<Message>,
+    closed: bool,
+    /// Somebody waits for room.
+    wanted: bool,
+}
+
+/// Capacity of the queue that an idle connection keeps.
+const KEPT: usize = 8;
+
+impl Outbox {
+    pub(crate) fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self {
+            queue: Mutex::default(),
+            filled: Notify::new(),
+            drained: Notify::new(),
+            max_messages,
+            max_bytes,
+        }
+    }
+
+    /// Keeps a place for one message.
+    pub(crate) fn reserve(&self) -> Result<(), TrySendError<()>> {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return Err(TrySendError::Closed(()));
+        }
+        if self.is_full(&queue) {
+            return Err(TrySendError::Full(()));
+        }
+        queue.messages += 1;
+        Ok(())
+    }
+
+    fn is_full(&self, queue: &Queue) -> bool {
+        queue.messages >= self.max_messages || queue.bytes >= self.max_bytes
+    }
+
+    /// Waits until there is room for a message, or the queue is closed.
+    pub(crate) async fn room(&self) {
+        loop {
+            let mut drained = std::pin::pin!(self.drained.notified());
+            drained.as_mut().enable();
+            {
+                let mut queue = self.queue.lock();
+                if queue.closed || !self.is_full(&queue) {
+                    return;
+                }
+                queue.wanted = true;
+            }
+            drained.await;
+        }
+    }
+
+    /// Gives a place back that was not used.
+    pub(crate) fn release(&self) {
+        self.queue.lock().messages -= 1;
+    }
+
+    /// Adds a message for which a place was kept.
+    pub(crate) fn fill(&self, message: impl IntoIterator<Item = Out>) {
+        let mut queue = self.queue.lock();
+        // Each packet gives back a place as it goes, so each beyond the first needs one.
+        let before = queue.packets.len();
+        for packet in message {
+            queue.bytes = queue.bytes.saturating_add(packet.bytes());
+            queue.packets.push_back(packet);
+        }
+        let added = queue.packets.len() - before;
+        queue.messages = queue.messages.saturating_add(added).saturating_sub(1);
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Adds a ping, whatever waits.
+    pub(crate) fn ping(&self) {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return;
+        }
+        queue.packets.push_back(Out::Ping);
+        queue.messages += 1;
+        drop(queue);
+        self.filled.notify_one();
+    }
+
+    /// Sets the message that is sent when nothing else waits; whether it took the place of another.
+    pub(crate) fn set_volatile(&self, message: Message) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return false;
+        }
+        let replaced = queue.volatile.replace(message).is_some();
+        drop(queue);
+        self.filled.notify_one();
+        replaced
+    }
+
+    /// The next packet.
+    pub(crate) fn take(&self) -> Option<Out> {
+        let mut queue = self.queue.lock();
+        if queue.packets.is_empty() {
+            let message = queue.volatile.take()?;
+            queue.messages += message.len();
+            queue.bytes += message.iter().map(Out::bytes).sum::<usize>();
+            queue.packets.extend(message);
+        }
+        let packet = queue.packets.pop_front()?;
+        queue.messages = queue.messages.saturating_sub(1);
+        queue.bytes = queue.bytes.saturating_sub(packet.bytes());
+        if queue.packets.is_empty() && queue.packets.capacity() > KEPT {
+            queue.packets = VecDeque::new();
+        }
+        if queue.wanted && !self.is_full(&queue) {
+            queue.wanted = false;
+            drop(queue);
+            self.drained.notify_waiters();
+        }
+        Some(packet)
+    }
+
+    /// Takes nothing more; what is there can still be sent.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.filled.notify_one();
+        self.drained.notify_waiters();
+    }
+
+    /// Gives up what is there.
+    pub(crate) fn clear(&self) {
+        let taken = {
+            let mut queue = self.queue.lock();
+            queue.bytes = 0;
+            queue.messages = 0;
+            queue.volatile = None;
+            std::mem::take(&mut queue.packets)
+        };
+        drop(taken);
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.lock().bytes
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.packets.is_empty() && queue.volatile.is_none()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn text(text: &'static str) -> Out {
+        Out::Text(text.into())
+    }
+
+    #[test]
+    fn a_queue_is_bounded_in_packets() {
+        let outbox = Outbox::new(2, usize::MAX);
+        outbox.reserve().unwrap();
+        outbox.reserve().unwrap();
+        assert_eq!(outbox.reserve(), Err(TrySendError::Full(())));
+        outbox.release();
+        outbox.fill([text("a")]);
+        outbox.reserve().unwrap();
+        outbox.fill([text("b"), Out::Binary(Bytes::from_static(b"c"))]);
+        assert_eq!(
+            outbox.reserve(),
+            Err(TrySendError::Full(())),
+            "an attachment counts too"
+        );
+        assert_eq!(outbox.take(), Some(text("a")));
+        assert_eq!(outbox.take(), Some(text("b")));
+        outbox.reserve().unwrap();
+    }
+
+    #[test]
+    fn a_queue_is_bounded_in_bytes_and_takes_one_packet_of_any_size() {
+        let outbox = Outbox::new(usize::MAX, 10);
+        outbox.reserve().unwrap();
+        outbox.fill([text("a message that is longer than ten bytes")]);
+        assert_eq!(outbox.reserve(), Err(TrySendError::Full(())));
+        outbox.take().unwrap();
+        outbox.reserve().unwrap();
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn a_volatile_message_waits_for_the_others_and_the_latest_wins() {
+        let outbox = Outbox::new(1, usize::MAX);
+        outbox.reserve().unwrap();
+        outbox.fill([text("a")]);
+        assert!(!outbox.set_volatile([text("old")].into_iter().collect()));
+        assert!(outbox.set_volatile([text("new")].into_iter().collect()));
+        assert_eq!(outbox.take(), Some(text("a")));
+        assert_eq!(outbox.take(), Some(text("new")));
+        assert_eq!(outbox.take(), None);
+        outbox.reserve().unwrap();
+    }
+
+    #[tokio::test]
+    async fn room_is_told_when_there_is_some() {
+        let outbox = Outbox::new(1, usize::MAX);
+        outbox.room().await;
+        outbox.reserve().unwrap();
+        outbox.fill([text("a")]);
+        let mut room = std::pin::pin!(outbox.room());
+        assert!(futures_util::poll!(room.as_mut()).is_pending());
+        outbox.take().unwrap();
+        room.await;
+        outbox.reserve().unwrap();
+        let mut room = std::pin::pin!(outbox.room());
+        assert!(futures_util::poll!(room.as_mut()).is_pending());
+        outbox.close();
+        room.await;
+    }
+
+    #[test]
+    fn a_closed_queue_takes_nothing_and_gives_what_it_has() {
+        let outbox = Outbox::new(9, usize::MAX);
+        outbox.reserve().unwrap();
+        outbox.fill([text("a")]);
+        outbox.close();
+        outbox.ping();
+        assert_eq!(outbox.reserve(), Err(TrySendError::Closed(())));
+        assert_eq!((outbox.take(), outbox.take()), (Some(text("a")), None));
+    }
+}

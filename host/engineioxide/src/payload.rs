@@ -1,0 +1,95 @@
+//! The bodies of polling: packets with a separator between them (Engine.IO protocol, "HTTP long-polling").
+
+use base64::Engine as _;
+use base64::engine::GeneralPurposeConfig;
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
+use base64::engine::{DecodePaddingMode, general_purpose};
+use bytes::Bytes;
+
+use crate::outbox::{Out, Outbox};
+
+/// Stands between two packets.
+pub(crate) const SEPARATOR: char = '\x1e';
+
+/// Reads base64 with or without padding, as Node does.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A binary packet's bytes. Clients in Java break the lines of base64.
+pub(crate) fn decode_binary(text: &str) -> Option<Bytes> {
+    let decoded = if text.contains(['\r', '\n', ' ']) {
+        let joined: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        LENIENT.decode(joined)
+    } else {
+        LENIENT.decode(text)
+    };
+    decoded.ok().map(Bytes::from)
+}
+
+/// Takes what waits, up to `max` bytes; one packet is taken whatever its size. Empty when nothing waits.
+pub(crate) fn take(outbox: &Outbox, max: usize) -> String {
+    let mut payload = String::new();
+    while payload.len() < max {
+        let Some(packet) = outbox.take() else { break };
+        if !payload.is_empty() {
+            payload.push(SEPARATOR);
+        }
+        match packet {
+            Out::Text(text) => {
+                payload.push('4');
+                payload.push_str(&text);
+            }
+            Out::Binary(bytes) => {
+                payload.push('b');
+                STANDARD.encode_string(bytes, &mut payload);
+            }
+            Out::Ping => payload.push('2'),
+        }
+    }
+    payload
+}
+
+/// A secret from random bytes.
+pub(crate) fn letters(bytes: [u8; 16]) -> Option<crate::request::Secret> {
+    let mut letters = [0; crate::request::SECRET_LENGTH];
+    general_purpose::URL_SAFE_NO_PAD
+        .encode_slice(bytes, &mut letters)
+        .ok()?;
+    Some(letters)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read_as_node_reads_it() {
+        for text in ["AQID", "AQ\r\nID", "AQID\n", "AQ ID"] {
+            assert_eq!(decode_binary(text).unwrap(), [1, 2, 3].as_slice(), "{text:?}");
+        }
+        assert_eq!(decode_binary("AQ==").unwrap(), [1].as_slice());
+        assert_eq!(decode_binary("AQ").unwrap(), [1].as_slice());
+        assert_eq!(decode_binary("").unwrap(), [].as_slice());
+        assert!(decode_binary("é").is_none());
+    }
+
+    #[test]
+    fn a_payload_holds_what_waits_up_to_its_size() {
+        let outbox = Outbox::new(9, usize::MAX);
+        for text in ["aaaa", "bbbb", "cccc"] {
+            outbox.reserve().unwrap();
+            outbox.fill([Out::Text(text.into())]);
+        }
+        outbox.ping();
+        outbox.reserve().unwrap();
+        outbox.fill([Out::Binary(Bytes::from_static(&[1, 2, 3]))]);
+        assert_eq!(take(&outbox, 6), "4aaaa\x1e4bbbb");
+        assert_eq!(take(&outbox, 100), "4cccc\x1e2\x1ebAQID");
+        assert_eq!(take(&outbox, 100), "");
+    }
+}

@@ -1,0 +1,136 @@
+//! HTTP long-polling.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use engineioxide_core::TransportType;
+use http::{Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use crate::payload;
+use crate::response::{Bad, ResponseBody, with};
+use crate::session::{Ended, Running, Session};
+use crate::socket::DisconnectReason;
+
+/// How long a poll waits for packets while a WebSocket is about to take over (as Node's server does).
+const UPGRADE_POLL: Duration = Duration::from_millis(100);
+
+/// Packets as an answer. The type is the one of Node's server.
+fn packets<B>(text: impl Into<Bytes>) -> Response<ResponseBody<B>> {
+    with(StatusCode::OK, "text/plain; charset=UTF-8", text.into())
+}
+
+/// Answers a poll: with what waits for the client, as soon as something does.
+pub(crate) async fn poll<B>(session: &Arc<Session>, max_payload: usize) -> Response<ResponseBody<B>> {
+    let Some(running) = session.begin_poll() else {
+        session.close(Ended::Server, DisconnectReason::MultipleHttpPollingError);
+        return Bad::Request.answer();
+    };
+    let unanswered = Unanswered(Some(running));
+    loop {
+        let mut changed = std::pin::pin!(session.changed.notified());
+        changed.as_mut().enable();
+        let mut text = payload::take(&session.outbox, max_payload);
+        match session.ended() {
+            Some(Ended::Server) => {
+                if !text.is_empty() {
+                    text.push(payload::SEPARATOR);
+                }
+                text.push('1');
+            }
+            Some(Ended::Client) => text = "6".to_owned(),
+            // The client takes it for a failure of the network, and connects again.
+            Some(Ended::Aborted) => text = "1".to_owned(),
+            None => {}
+        }
+        if text.is_empty() && session.transport() == TransportType::Websocket {
+            text.push('6');
+        }
+        if !text.is_empty() {
+            unanswered.answered();
+            return packets(text);
+        }
+        let filled = session.outbox.filled.notified();
+        if session.is_probed() {
+            let waited = tokio::time::timeout(UPGRADE_POLL, async {
+                tokio::select! {
+                    () = filled => {}
+                    () = changed => {}
+                }
+            });
+            if waited.await.is_err() {
+                unanswered.answered();
+                return packets("6");
+            }
+        } else {
+            tokio::select! {
+                () = filled => {}
+                () = changed => {}
+            }
+        }
+    }
+}
+
+/// A poll that is dropped before it was answered ends its session: what was taken for it would be lost.
+struct Unanswered(Option<Running>);
+
+impl Unanswered {
+    fn answered(mut self) {
+        self.0.take();
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(running) = self.0.take() {
+            running
+                .session()
+                .close(Ended::Aborted, DisconnectReason::TransportClose);
+        }
+    }
+}
+
+/// Reads the body of a request. It ends with its session.
+pub(crate) async fn body<ReqBody>(
+    session: &Arc<Session>,
+    mut body: ReqBody,
+    max: usize,
+    time: Duration,
+) -> Result<String, Bad>
+where
+    ReqBody: Body + Unpin,
+{
+    if body.size_hint().lower() > max as u64 {
+        return Err(Bad::TooLarge);
+    }
+    let read = async {
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(mut data) = frame.map_err(drop).and_then(|frame| frame.into_data().map_err(drop)) else {
+                return Err(Bad::Request);
+            };
+            if data.remaining() > max.saturating_sub(bytes.len()) {
+                return Err(Bad::TooLarge);
+            }
+            while data.has_remaining() {
+                let chunk = data.chunk();
+                bytes.extend_from_slice(chunk);
+                let read = chunk.len();
+                data.advance(read);
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| Bad::Request)
+    };
+    tokio::select! {
+        text = read => text,
+        () = session.end() => Err(Bad::UnknownSession),
+        () = tokio::time::sleep(time) => Err(Bad::TooSlow),
+    }
+}
+
+/// What a request that brought packets is answered with.
+pub(crate) fn taken<B>() -> Response<ResponseBody<B>> {
+    with(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
+}

@@ -1,0 +1,188 @@
+//! What a request asks for, by its query and headers (Engine.IO protocol, "Transports" and "Handshake").
+
+use engineioxide_core::TransportType;
+use http::{HeaderMap, Method, header};
+
+use crate::response::Bad;
+
+/// A secret that names a session: 22 letters of base64.
+pub(crate) const SECRET_LENGTH: usize = 22;
+/// See [`SECRET_LENGTH`].
+pub(crate) type Secret = [u8; SECRET_LENGTH];
+
+/// A request of the protocol.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Opens a session over polling.
+    Open,
+    /// Opens a session over a WebSocket.
+    OpenWebSocket(Key),
+    /// Lets a WebSocket take over.
+    Upgrade(Secret, Key),
+    /// Waits for packets.
+    Poll(Secret),
+    /// Brings packets.
+    Post(Secret),
+}
+
+/// What the answer to a WebSocket handshake is made of.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// `Sec-WebSocket-Key`
+    pub(crate) key: Vec<u8>,
+    /// The first protocol that the client offers. Node's server takes that one too, and a browser fails without.
+    pub(crate) protocol: Option<http::HeaderValue>,
+}
+
+impl Asked {
+    /// Reads a request; `allowed` tells which transports are served.
+    pub(crate) fn read(
+        method: &Method,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        allowed: impl Fn(TransportType) -> bool,
+    ) -> Result<Self, Bad> {
+        let mut transport = None;
+        let mut version = None;
+        let mut sid = None;
+        for pair in query.unwrap_or_default().split('&') {
+            match pair.split_once('=') {
+                Some(("transport", value)) => transport = Some(value),
+                Some(("EIO", value)) => version = Some(value),
+                Some(("sid", value)) => sid = Some(value),
+                _ => {}
+            }
+        }
+        let transport: TransportType = transport
+            .and_then(|name| name.parse().ok())
+            .filter(|transport| allowed(*transport))
+            .ok_or(Bad::UnknownTransport)?;
+        if version != Some("4") {
+            return Err(Bad::UnsupportedVersion);
+        }
+        let secret = match sid {
+            Some(sid) => Some(Secret::try_from(sid.as_bytes()).map_err(|_| Bad::UnknownSession)?),
+            None => None,
+        };
+        match (transport, secret, method) {
+            (TransportType::Polling, Some(secret), &Method::GET) => Ok(Self::Poll(secret)),
+            (TransportType::Polling, Some(secret), &Method::POST) => Ok(Self::Post(secret)),
+            (TransportType::Polling, None, &Method::GET) => Ok(Self::Open),
+            (TransportType::Polling, None, _) => Err(Bad::HandshakeMethod),
+            (TransportType::Websocket, secret, &Method::GET) => {
+                let key = key(headers).ok_or(Bad::Request)?;
+                Ok(match secret {
+                    Some(secret) => Self::Upgrade(secret, key),
+                    None => Self::OpenWebSocket(key),
+                })
+            }
+            (_, None, _) => Err(Bad::HandshakeMethod),
+            (_, Some(_), _) => Err(Bad::Request),
+        }
+    }
+}
+
+/// The key, when the headers ask for a WebSocket (RFC 6455, section 4.2.1).
+fn key(headers: &HeaderMap) -> Option<Key> {
+    let has = |name, token: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(token))
+    };
+    let asked = has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket");
+    if !asked || headers.get(header::SEC_WEBSOCKET_VERSION)?.as_bytes() != b"13" {
+        return None;
+    }
+    let protocol = headers
+        .get(header::SEC_WEBSOCKET_PROTOCOL)
+        .and_then(|offered| offered.to_str().ok())
+        .and_then(|offered| offered.split(',').next())
+        .and_then(|first| http::HeaderValue::from_str(first.trim()).ok());
+    Some(Key {
+        key: headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes().to_vec(),
+        protocol,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn read(method: Method, query: &str, headers: &[(&str, &str)]) -> Result<Asked, Bad> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| {
+                (
+                    http::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    http::HeaderValue::from_str(value).unwrap(),
+                )
+            })
+            .collect();
+        Asked::read(&method, Some(query), &headers, |_| true)
+    }
+
+    const SID: &str = "abcdefghijklmnopqrstuv";
+    const WEBSOCKET: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    #[test]
+    fn a_request_is_read_by_its_method_and_query() {
+        let secret: Secret = SID.as_bytes().try_into().unwrap();
+        let sid = format!("EIO=4&transport=polling&t=abc&sid={SID}");
+        assert_eq!(read(Method::GET, "EIO=4&transport=polling", &[]), Ok(Asked::Open));
+        assert_eq!(read(Method::GET, &sid, &[]), Ok(Asked::Poll(secret)));
+        assert_eq!(read(Method::POST, &sid, &[]), Ok(Asked::Post(secret)));
+        assert_eq!(read(Method::PUT, &sid, &[]), Err(Bad::Request));
+        assert_eq!(
+            read(Method::POST, "EIO=4&transport=polling", &[]),
+            Err(Bad::HandshakeMethod)
+        );
+        assert_eq!(
+            read(Method::GET, "EIO=3&transport=polling", &[]),
+            Err(Bad::UnsupportedVersion)
+        );
+        assert_eq!(
+            read(Method::GET, "transport=polling", &[]),
+            Err(Bad::UnsupportedVersion)
+        );
+        assert_eq!(read(Method::GET, "EIO=4", &[]), Err(Bad::UnknownTransport));
+        assert_eq!(
+            read(Method::GET, "EIO=4&transport=abc", &[]),
+            Err(Bad::UnknownTransport)
+        );
+        assert_eq!(
+            read(Method::GET, "EIO=4&transport=polling&sid=abc", &[]),
+            Err(Bad::UnknownSession)
+        );
+    }
+
+    #[test]
+    fn a_websocket_takes_all_of_its_headers() {
+        let query = "EIO=4&transport=websocket";
+        assert!(matches!(
+            read(Method::GET, query, &WEBSOCKET),
+            Ok(Asked::OpenWebSocket(_))
+        ));
+        for left_out in 0..WEBSOCKET.len() {
+            let mut headers = WEBSOCKET.to_vec();
+            headers.remove(left_out);
+            assert_eq!(read(Method::GET, query, &headers), Err(Bad::Request), "{left_out}");
+        }
+    }
+
+    #[test]
+    fn the_first_protocol_that_is_offered_is_taken() {
+        let mut headers = WEBSOCKET.to_vec();
+        headers.push(("sec-websocket-protocol", "chat , superchat"));
+        let Ok(Asked::OpenWebSocket(key)) = read(Method::GET, "EIO=4&transport=websocket", &headers) else {
+            unreachable!("it opens a WebSocket")
+        };
+        assert_eq!(key.protocol.unwrap(), "chat");
+    }
+}

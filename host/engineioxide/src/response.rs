@@ -1,0 +1,152 @@
+//! Answers to requests.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use pin_project_lite::pin_project;
+
+use crate::admission::Refusal;
+
+/// A request that is answered with an error (Engine.IO protocol: the codes are those of Node's server).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bad {
+    UnknownTransport,
+    UnknownSession,
+    HandshakeMethod,
+    Request,
+    UnsupportedVersion,
+    /// A body that is too large.
+    TooLarge,
+    /// A body that did not come to its end in time.
+    TooSlow,
+    Refused(Refusal),
+}
+
+impl Bad {
+    pub(crate) fn answer<B>(self) -> Response<ResponseBody<B>> {
+        let (status, code, message) = match self {
+            Self::UnknownTransport => (StatusCode::BAD_REQUEST, 0, "Transport unknown"),
+            Self::UnknownSession => (StatusCode::BAD_REQUEST, 1, "Session ID unknown"),
+            Self::HandshakeMethod => (StatusCode::BAD_REQUEST, 2, "Bad handshake method"),
+            Self::Request => (StatusCode::BAD_REQUEST, 3, "Bad request"),
+            Self::UnsupportedVersion => (StatusCode::BAD_REQUEST, 5, "Unsupported protocol version"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large"),
+            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, 3, "Request timeout"),
+            // Node's code 4 is a refusal by the server's own rules.
+            Self::Refused(Refusal::Handshakes | Refusal::Sessions | Refusal::Waiting) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                4,
+                "The server has no room for another session",
+            ),
+            Self::Refused(_) => (StatusCode::TOO_MANY_REQUESTS, 4, "Too many sessions from this address"),
+        };
+        let text = format!("{{\"code\":{code},\"message\":\"{message}\"}}");
+        let mut answer = with(status, "application/json", text.into());
+        if let Self::Refused(_) = self {
+            answer
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        answer
+    }
+}
+
+/// An answer with a text.
+pub(crate) fn with<B>(status: StatusCode, kind: &'static str, text: Bytes) -> Response<ResponseBody<B>> {
+    let mut answer = Response::new(ResponseBody::Own { body: Full::new(text) });
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// An answer that switches to a WebSocket.
+pub(crate) fn switching<B>(accept: HeaderValue, protocol: Option<HeaderValue>) -> Response<ResponseBody<B>> {
+    let mut answer = Response::new(ResponseBody::Own { body: Full::default() });
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    answer
+}
+
+pin_project! {
+    /// The body of an answer: our own, or that of the service behind.
+    #[project = Projected]
+    #[derive(Debug)]
+    #[allow(missing_docs, reason = "what each holds is in its name")]
+    pub enum ResponseBody<B> {
+        Own { #[pin] body: Full<Bytes> },
+        Inner { #[pin] body: B },
+    }
+}
+
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::Own { body: Full::default() }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project() {
+            Projected::Own { body } => {
+                Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| frame.map_err(|never| match never {})))
+            }
+            Projected::Inner { body } => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own { body } => body.is_end_stream(),
+            Self::Inner { body } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own { body } => body.size_hint(),
+            Self::Inner { body } => body.size_hint(),
+        }
+    }
+}
+
+pin_project! {
+    /// The answer to come.
+    #[project = ProjectedFuture]
+    #[allow(missing_docs, reason = "what each holds is in its name")]
+    pub enum ResponseFuture<F, B> {
+        Own { answer: Pin<Box<dyn Future<Output = Response<ResponseBody<B>>> + Send>> },
+        Inner { #[pin] answer: F },
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ProjectedFuture::Own { answer } => answer.as_mut().poll(cx).map(Ok),
+            ProjectedFuture::Inner { answer } => {
+                let answer = ready!(answer.poll(cx))?;
+                Poll::Ready(Ok(answer.map(|body| ResponseBody::Inner { body })))
+            }
+        }
+    }
+}

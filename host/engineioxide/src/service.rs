@@ -1,0 +1,386 @@
+//! The HTTP service: the protocol's path is served here, the rest by the service behind.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use engineioxide_core::TransportType;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::Empty;
+use hyper::service::Service as HyperService;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service as TowerService;
+
+use crate::config::EngineIoConfig;
+use crate::engine::{Engine, NotOpened};
+use crate::handler::EngineIoHandler;
+use crate::polling;
+use crate::request::{Asked, Key};
+use crate::response::{Bad, switching, with};
+use crate::session::Ended;
+use crate::socket::DisconnectReason;
+use crate::upgrade;
+use crate::websocket::Taken;
+
+pub use crate::response::{ResponseBody, ResponseFuture};
+
+/// Serves Engine.IO before the service `S`.
+pub struct EngineIoService<H: EngineIoHandler, S = NotFoundService> {
+    inner: S,
+    engine: Arc<Engine<H>>,
+}
+
+impl<H: EngineIoHandler> EngineIoService<H, NotFoundService> {
+    /// Serves nothing else, with the default settings.
+    pub fn new(handler: Arc<H>) -> Self {
+        Self::with_config(handler, EngineIoConfig::default())
+    }
+
+    /// Serves nothing else.
+    pub fn with_config(handler: Arc<H>, config: EngineIoConfig) -> Self {
+        Self::with_config_inner(NotFoundService, handler, config)
+    }
+}
+
+impl<H: EngineIoHandler, S: Clone> EngineIoService<H, S> {
+    /// Serves other paths by `inner`, with the default settings.
+    pub fn with_inner(inner: S, handler: Arc<H>) -> Self {
+        Self::with_config_inner(inner, handler, EngineIoConfig::default())
+    }
+
+    /// Serves other paths by `inner`.
+    pub fn with_config_inner(inner: S, handler: Arc<H>, config: EngineIoConfig) -> Self {
+        Self {
+            inner,
+            engine: Engine::new(handler, config),
+        }
+    }
+
+    /// Makes a service for each connection.
+    pub fn into_make_service(self) -> MakeEngineIoService<H, S> {
+        MakeEngineIoService::new(self)
+    }
+}
+
+impl<H: EngineIoHandler, S: Clone> Clone for EngineIoService<H, S> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            engine: self.engine.clone(),
+        }
+    }
+}
+
+impl<H: EngineIoHandler, S> std::fmt::Debug for EngineIoService<H, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EngineIoService").finish_non_exhaustive()
+    }
+}
+
+impl<H: EngineIoHandler> Engine<H> {
+    fn serves<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        path.strip_suffix('/').unwrap_or(path) == self.config.req_path
+    }
+
+    async fn answer<ReqBody, B>(self: Arc<Self>, request: Request<ReqBody>) -> Response<ResponseBody<B>>
+    where
+        ReqBody: Body + Send + Unpin + 'static,
+        ReqBody::Data: Send,
+    {
+        let (mut parts, body) = request.into_parts();
+        let allowed = |transport| self.config.allowed_transport(transport);
+        match Asked::read(&parts.method, parts.uri.query(), &parts.headers, allowed) {
+            Err(bad) => bad.answer(),
+            Ok(Asked::Open) => match self.open(&mut parts, TransportType::Polling) {
+                Ok((_, opened)) => with(StatusCode::OK, "text/plain; charset=UTF-8", opened.into()),
+                Err(not_opened) => not_opened.answer(),
+            },
+            Ok(Asked::OpenWebSocket(key)) => self.open_websocket(parts, key),
+            Ok(Asked::Upgrade(secret, key)) => {
+                let Some(socket) = self.find(&secret) else {
+                    return Bad::UnknownSession.answer();
+                };
+                let free = socket.transport_type() == TransportType::Polling;
+                let Some(upgrading) = free.then(|| socket.session.begin_upgrade()).flatten() else {
+                    return Bad::Request.answer();
+                };
+                let engine = self.clone();
+                switch(&mut parts, key, move |stream| {
+                    engine.carry_upgrade(socket, upgrading, stream)
+                })
+            }
+            Ok(Asked::Poll(secret)) => match self.find(&secret) {
+                None => Bad::UnknownSession.answer(),
+                Some(socket) if socket.transport_type() == TransportType::Websocket => Bad::Request.answer(),
+                Some(socket) => {
+                    let max = usize::try_from(self.config.max_payload).unwrap_or(usize::MAX);
+                    polling::poll(&socket.session, max).await
+                }
+            },
+            Ok(Asked::Post(secret)) => match self.find(&secret) {
+                None => Bad::UnknownSession.answer(),
+                Some(socket) if socket.transport_type() == TransportType::Websocket => Bad::Request.answer(),
+                Some(socket) => {
+                    let session = &socket.session;
+                    let Some(_running) = session.begin_post() else {
+                        session.close(Ended::Server, DisconnectReason::MultipleHttpPollingError);
+                        return Bad::Request.answer();
+                    };
+                    let time = self.config.ping_interval + self.config.ping_timeout;
+                    match polling::body(session, body, self.body_size(session), time).await {
+                        Ok(text) => match self.take_payload(&socket, &text) {
+                            Taken::Goes => polling::taken(),
+                            Taken::Bad => {
+                                session.close(Ended::Server, DisconnectReason::PacketParsingError);
+                                Bad::Request.answer()
+                            }
+                        },
+                        Err(bad) => {
+                            session.close(Ended::Server, DisconnectReason::PacketParsingError);
+                            bad.answer()
+                        }
+                    }
+                }
+            },
+        }
+    }
+
+    fn open_websocket<B>(self: Arc<Self>, mut parts: Parts, key: Key) -> Response<ResponseBody<B>> {
+        let on_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+        let (socket, opened) = match self.open(&mut parts, TransportType::Websocket) {
+            Ok(opened) => opened,
+            Err(not_opened) => return not_opened.answer(),
+        };
+        if let Some(on_upgrade) = on_upgrade {
+            parts.extensions.insert(on_upgrade);
+        }
+        let engine = self.clone();
+        let session = socket.session.clone();
+        let answer = switch(&mut parts, key, move |stream| engine.carry_new(socket, opened, stream));
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            session.close(Ended::Aborted, DisconnectReason::TransportError);
+        }
+        answer
+    }
+}
+
+/// Answers the handshake of a WebSocket, and carries it once the connection has switched. It is dropped when that does
+/// not happen.
+fn switch<B, F>(
+    parts: &mut Parts,
+    key: Key,
+    carry: impl FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> F + Send + 'static,
+) -> Response<ResponseBody<B>>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let on_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let (Some(accept), Some(on_upgrade)) = (upgrade::accept(&key.key), on_upgrade) else {
+        return Bad::Request.answer();
+    };
+    tokio::spawn(async move {
+        if let Ok(upgraded) = on_upgrade.await {
+            // On the heap only while it runs: a task is as large as the largest of its states.
+            carry(TokioIo::new(upgraded)).await;
+        }
+    });
+    switching(accept, key.protocol)
+}
+
+impl NotOpened {
+    fn answer<B>(self) -> Response<ResponseBody<B>> {
+        match self {
+            Self::Refused(why) => Bad::Refused(why).answer(),
+            Self::NoSecret => with(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                Bytes::from_static(b"no random bytes\n"),
+            ),
+        }
+    }
+}
+
+impl<H, ReqBody, B, S> TowerService<Request<ReqBody>> for EngineIoService<H, S>
+where
+    H: EngineIoHandler,
+    ReqBody: Body + Send + Unpin + std::fmt::Debug + 'static,
+    ReqBody::Data: Send,
+    ReqBody::Error: std::fmt::Debug,
+    B: Body + Send + 'static,
+    S: TowerService<Request<ReqBody>, Response = Response<B>>,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        if self.engine.serves(&request) {
+            let answer = Box::pin(self.engine.clone().answer(request));
+            ResponseFuture::Own { answer }
+        } else {
+            let answer = self.inner.call(request);
+            ResponseFuture::Inner { answer }
+        }
+    }
+}
+
+impl<H, ReqBody, B, S> HyperService<Request<ReqBody>> for EngineIoService<H, S>
+where
+    H: EngineIoHandler,
+    ReqBody: Body + Send + Unpin + std::fmt::Debug + 'static,
+    ReqBody::Data: Send,
+    ReqBody::Error: std::fmt::Debug,
+    B: Body + Send + 'static,
+    S: HyperService<Request<ReqBody>, Response = Response<B>>,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, B>;
+
+    fn call(&self, request: Request<ReqBody>) -> Self::Future {
+        if self.engine.serves(&request) {
+            let answer = Box::pin(self.engine.clone().answer(request));
+            ResponseFuture::Own { answer }
+        } else {
+            let answer = self.inner.call(request);
+            ResponseFuture::Inner { answer }
+        }
+    }
+}
+
+/// A connection that is a WebSocket already, with the request that made it one.
+type Switched<St> = (St, Request<()>);
+type Done = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
+
+impl<H: EngineIoHandler> Engine<H> {
+    /// Carries a WebSocket that something else has made.
+    fn switched<St>(self: &Arc<Self>, (stream, request): Switched<St>) -> Done
+    where
+        St: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let engine = self.clone();
+        Box::pin(async move {
+            let (mut parts, ()) = request.into_parts();
+            let allowed = |transport| engine.config.allowed_transport(transport);
+            match Asked::read(&parts.method, parts.uri.query(), &parts.headers, allowed) {
+                Ok(Asked::OpenWebSocket(_)) => {
+                    if let Ok((socket, opened)) = engine.open(&mut parts, TransportType::Websocket) {
+                        tokio::spawn(engine.carry_new(socket, opened, stream));
+                    }
+                }
+                Ok(Asked::Upgrade(secret, _)) => {
+                    let socket = engine.find(&secret);
+                    if let Some(socket) = socket
+                        && let Some(upgrading) = socket.session.begin_upgrade()
+                    {
+                        tokio::spawn(engine.carry_upgrade(socket, upgrading, stream));
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    }
+}
+
+impl<H, St, S> TowerService<Switched<St>> for EngineIoService<H, S>
+where
+    H: EngineIoHandler,
+    St: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Response = ();
+    type Error = Infallible;
+    type Future = Done;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, switched: Switched<St>) -> Done {
+        self.engine.switched(switched)
+    }
+}
+
+impl<H, St, S> HyperService<Switched<St>> for EngineIoService<H, S>
+where
+    H: EngineIoHandler,
+    St: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    type Response = ();
+    type Error = Infallible;
+    type Future = Done;
+
+    fn call(&self, switched: Switched<St>) -> Done {
+        self.engine.switched(switched)
+    }
+}
+
+/// Makes an [`EngineIoService`] for each connection.
+pub struct MakeEngineIoService<H: EngineIoHandler, S> {
+    service: EngineIoService<H, S>,
+}
+
+impl<H: EngineIoHandler, S> MakeEngineIoService<H, S> {
+    /// Makes clones of this one.
+    pub fn new(service: EngineIoService<H, S>) -> Self {
+        Self { service }
+    }
+}
+
+impl<H: EngineIoHandler, S: Clone, T> TowerService<T> for MakeEngineIoService<H, S> {
+    type Response = EngineIoService<H, S>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: T) -> Self::Future {
+        std::future::ready(Ok(self.service.clone()))
+    }
+}
+
+/// Answers everything with 404.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NotFoundService;
+
+fn not_found() -> std::future::Ready<Result<Response<Empty<Bytes>>, Infallible>> {
+    let mut answer = Response::new(Empty::new());
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    std::future::ready(Ok(answer))
+}
+
+impl<ReqBody> TowerService<Request<ReqBody>> for NotFoundService {
+    type Response = Response<Empty<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<ReqBody>) -> Self::Future {
+        not_found()
+    }
+}
+
+impl<ReqBody> HyperService<Request<ReqBody>> for NotFoundService {
+    type Response = Response<Empty<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn call(&self, _: Request<ReqBody>) -> Self::Future {
+        not_found()
+    }
+}

@@ -1,0 +1,321 @@
+//! The state of one session, whatever its transport.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use engineioxide_core::TransportType;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::admission::{Limits, Place};
+use crate::outbox::Outbox;
+use crate::socket::DisconnectReason;
+
+/// How a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// By the server: what waits is sent first.
+    Server,
+    /// By the client, in the protocol's words.
+    Client,
+    /// At once: nothing more is written.
+    Aborted,
+}
+
+/// What the transports of a session are doing.
+#[derive(Debug, Default)]
+struct State {
+    ended: Option<Ended>,
+    /// A poll waits for packets.
+    polling: bool,
+    /// A body is being read.
+    posting: bool,
+    /// A WebSocket is on its way to take over.
+    upgrading: bool,
+    /// That WebSocket has said so: polls are answered, so that the client can pause them.
+    probed: bool,
+    /// Transports that still run.
+    running: usize,
+    /// What is left of the times that a namespace may be asked for.
+    connects: u32,
+    /// Since when those of a joined session are counted.
+    connects_since: Option<Instant>,
+}
+
+type OnClose = Box<dyn Fn(DisconnectReason) + Send + Sync>;
+
+pub(crate) struct Session {
+    pub(crate) outbox: Outbox,
+    state: Mutex<State>,
+    transport: AtomicU8,
+    /// `state` or `transport` has changed in a way that a transport waits for.
+    pub(crate) changed: Notify,
+    /// A pong has come.
+    pub(crate) pong: Notify,
+    /// In no namespace yet. Kept apart from the place, since every packet asks.
+    waiting: AtomicBool,
+    place: Mutex<Option<Place>>,
+    limits: Limits,
+    on_close: OnceLock<OnClose>,
+}
+
+impl Session {
+    pub(crate) fn new(transport: TransportType, place: Option<Place>, messages: usize) -> Self {
+        let limits = place.as_ref().map_or(Limits::NONE, |place| *place.limits());
+        Self {
+            outbox: Outbox::new(messages, limits.queue_bytes),
+            state: Mutex::new(State {
+                connects: limits.connects,
+                ..State::default()
+            }),
+            transport: AtomicU8::new(transport as u8),
+            changed: Notify::new(),
+            pong: Notify::new(),
+            waiting: AtomicBool::new(place.is_some()),
+            place: Mutex::new(place),
+            limits,
+            on_close: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn when_closed(&self, act: OnClose) {
+        let _ = self.on_close.set(act);
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn transport(&self) -> TransportType {
+        if self.transport.load(Ordering::Acquire) == TransportType::Websocket as u8 {
+            TransportType::Websocket
+        } else {
+            TransportType::Polling
+        }
+    }
+
+    /// In no namespace yet.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The server has let the session into a namespace.
+    pub(crate) fn joined(&self) {
+        if self.waiting.swap(false, Ordering::Relaxed)
+            && let Some(place) = &*self.place.lock()
+        {
+            place.joined();
+        }
+    }
+
+    /// Whether the session may ask for a namespace once more: a few times before it is in one, as often in a second
+    /// afterwards.
+    pub(crate) fn may_connect(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        if !self.is_waiting() {
+            let since = *state.connects_since.get_or_insert(now);
+            if now.duration_since(since) >= Duration::from_secs(1) {
+                state.connects_since = Some(now);
+                state.connects = self.limits.connects;
+            }
+        }
+        match state.connects.checked_sub(1) {
+            Some(left) => {
+                state.connects = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.state.lock().ended
+    }
+
+    /// Ends the session, once.
+    pub(crate) fn close(&self, ended: Ended, reason: DisconnectReason) {
+        let read = {
+            let mut state = self.state.lock();
+            match (state.ended, ended) {
+                (None, _) => state.ended = Some(ended),
+                // What was to be sent first is not: there is no more time.
+                (Some(_), Ended::Aborted) => {
+                    state.ended = Some(ended);
+                    drop(state);
+                    self.outbox.clear();
+                    self.changed.notify_waiters();
+                    return;
+                }
+                (Some(_), _) => return,
+            }
+            // No poll comes any more: the session is not found.
+            ended == Ended::Server && (state.polling || self.transport() == TransportType::Websocket)
+        };
+        self.outbox.close();
+        if !read {
+            self.outbox.clear();
+        }
+        self.place.lock().take();
+        self.changed.notify_waiters();
+        if let Some(act) = self.on_close.get() {
+            act(reason);
+        }
+    }
+
+    /// Waits until the session has ended and no transport writes for it any more.
+    pub(crate) async fn gone(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            {
+                let state = self.state.lock();
+                if state.ended.is_some() && state.running == 0 {
+                    return;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the session has ended.
+    pub(crate) async fn end(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.ended().is_some() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn begin(self: &Arc<Self>, kind: Kind) -> Option<Running> {
+        let mut state = self.state.lock();
+        let taken = match kind {
+            Kind::Poll => std::mem::replace(&mut state.polling, true),
+            Kind::Post => std::mem::replace(&mut state.posting, true),
+            Kind::Upgrade => std::mem::replace(&mut state.upgrading, true),
+            Kind::WebSocket => false,
+        };
+        if taken {
+            return None;
+        }
+        state.running += 1;
+        drop(state);
+        Some(Running {
+            session: self.clone(),
+            kind,
+        })
+    }
+
+    /// A poll begins; none when another is waiting.
+    pub(crate) fn begin_poll(self: &Arc<Self>) -> Option<Running> {
+        self.begin(Kind::Poll)
+    }
+
+    /// A body is about to be read; none when another is.
+    pub(crate) fn begin_post(self: &Arc<Self>) -> Option<Running> {
+        self.begin(Kind::Post)
+    }
+
+    /// A WebSocket is on its way; none when another is.
+    pub(crate) fn begin_upgrade(self: &Arc<Self>) -> Option<Running> {
+        self.begin(Kind::Upgrade)
+    }
+
+    /// A WebSocket is the session's transport.
+    pub(crate) fn begin_websocket(self: &Arc<Self>) -> Option<Running> {
+        self.begin(Kind::WebSocket)
+    }
+
+    /// The WebSocket that is on its way has sent its probe.
+    pub(crate) fn set_probed(&self) {
+        self.state.lock().probed = true;
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn is_probed(&self) -> bool {
+        self.state.lock().probed
+    }
+
+    /// The WebSocket that was on its way is the transport from now on.
+    pub(crate) fn set_websocket(&self) {
+        self.transport.store(TransportType::Websocket as u8, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("transport", &self.transport())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Poll,
+    Post,
+    Upgrade,
+    WebSocket,
+}
+
+/// A transport that runs, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    session: Arc<Session>,
+    kind: Kind,
+}
+
+impl Running {
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        {
+            let mut state = self.session.state.lock();
+            match self.kind {
+                Kind::Poll => state.polling = false,
+                Kind::Post => state.posting = false,
+                Kind::Upgrade => (state.upgrading, state.probed) = (false, false),
+                Kind::WebSocket => {}
+            }
+            state.running -= 1;
+        }
+        self.session.changed.notify_waiters();
+    }
+}
+
+/// A handle on a session, in the extensions of the request that opened it.
+#[derive(Debug, Clone)]
+pub struct SessionHandle(pub(crate) Arc<Session>);
+
+impl SessionHandle {
+    /// Ends the transport as a network does that fails: nothing more is written, and the client connects again.
+    pub fn abort(&self) {
+        self.0.close(Ended::Aborted, DisconnectReason::TransportClose);
+    }
+
+    /// Whether nothing waits to be written to the transport.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.0.outbox.is_empty()
+    }
+
+    /// Waits until the queue has room for a message, or the session has ended.
+    pub async fn room(&self) {
+        self.0.outbox.room().await;
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.0.outbox.bytes()
+    }
+}

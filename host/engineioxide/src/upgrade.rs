@@ -1,0 +1,25 @@
+//! The handshake of a WebSocket (RFC 6455, section 4.2.2).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use sha1::{Digest, Sha1};
+
+/// Joined to the client's key (RFC 6455, section 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// `Sec-WebSocket-Accept` for a key.
+pub(crate) fn accept(key: &[u8]) -> Option<HeaderValue> {
+    let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    HeaderValue::from_str(&STANDARD.encode(digest)).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    #[test]
+    fn the_example_of_the_rfc() {
+        let accept = super::accept(b"dGhlIHNhbXBsZSBub25jZQ==").unwrap();
+        assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}
