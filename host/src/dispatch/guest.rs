@@ -89,7 +89,7 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
 }
 
 /// Answers a message that is there already.
-async fn repeat(session: &Session, arrival: Arrival, answer: Result<Reply, EventError>) {
+async fn repeat(session: &Arc<Session>, arrival: Arrival, answer: Result<Reply, EventError>) {
     match answer {
         Ok(reply) => settle(session, arrival, Vec::new(), None, reply).await,
         Err(error) => fail(session, arrival, error).await,

@@ -151,12 +151,7 @@ pub struct Io {
 }
 
 impl Io {
-    fn new(
-        stream: TcpStream,
-        write_stall: Duration,
-        open: Open,
-        descriptor: Option<OwnedSemaphorePermit>,
-    ) -> Self {
+    fn new(stream: TcpStream, write_stall: Duration, open: Open, descriptor: Option<OwnedSemaphorePermit>) -> Self {
         // Neither option is vital: without them packets are late or a dead peer is noticed later.
         if let Err(error) = stream
             .set_nodelay(true)

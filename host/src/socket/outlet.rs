@@ -178,10 +178,11 @@ impl Outlet for SocketOutlet {
         if self.0.gone.load(Ordering::Acquire) {
             return 0;
         }
-        match &*self.0.state.lock() {
+        let spilled = match &*self.0.state.lock() {
             State::Spilling(spill) => spill.bytes,
             State::Flowing | State::Closed => 0,
-        }
+        };
+        spilled.saturating_add(self.0.session.queued_bytes())
     }
 
     fn is_flushed(&self) -> bool {
