@@ -69,7 +69,7 @@ pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refuse
         limited("other", vec![append(5, "z")], quota),
     ];
     let results = store.commit(units).await.unwrap();
-    let refused: Vec<_> = results.iter().map(|result| result.as_ref().err().copied()).collect();
+    let refused: Vec<_> = results.iter().map(|result| result.as_ref().err().cloned()).collect();
     let over = |kept| Some(Refusal::QuotaExceeded(kept));
     assert_eq!(
         refused,
