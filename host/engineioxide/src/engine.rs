@@ -30,6 +30,9 @@ pub(crate) struct Engine<H: EngineIoHandler> {
     sessions: Mutex<HashMap<Secret, Arc<Socket<H::Data>>>>,
 }
 
+/// A session, and the packet that tells its client so.
+pub(crate) type Opened<D> = (Arc<Socket<D>>, String);
+
 /// What the server refuses or cannot do.
 pub(crate) enum NotOpened {
     Refused(Refusal),
@@ -50,12 +53,12 @@ impl<H: EngineIoHandler> Engine<H> {
         self.sessions.lock().get(secret).cloned()
     }
 
-    /// Opens a session, and the packet that tells the client so.
+    /// Opens a session.
     pub(crate) fn open(
         self: &Arc<Self>,
         parts: &mut Parts,
         transport: TransportType,
-    ) -> Result<(Arc<Socket<H::Data>>, String), NotOpened> {
+    ) -> Result<Opened<H::Data>, NotOpened> {
         let place = match parts.extensions.get::<Arc<Admission>>() {
             Some(admission) => {
                 let address = parts.extensions.get::<PeerAddress>().copied();
@@ -129,7 +132,7 @@ impl<H: EngineIoHandler> Engine<H> {
             if socket.session.ended().is_some() {
                 break;
             }
-            if let Taken::Bad = self.take_text(socket, packet, |text| Str::copy_from_slice(text)) {
+            if let Taken::Bad = self.take_text(socket, packet, Str::copy_from_slice) {
                 return Taken::Bad;
             }
         }
