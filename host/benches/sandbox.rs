@@ -16,7 +16,7 @@ use parlance::capability::{
     Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, LookupShare, PresenceState, Surroundings, SystemChance,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
-use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Sandbox};
+use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Returned, Sandbox};
 use parlance::store::memory::MemoryStore;
 use parlance::turns::Slice;
 
@@ -107,7 +107,7 @@ impl Bench {
         let slice = Slice::new();
         // What is measured must be what happens in the server: a handler that accepts, with one effect.
         let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &slice));
-        assert_eq!((outcome.result, outcome.effects.len()), (Ok(None), 1));
+        assert_eq!((outcome.result, outcome.effects.len()), (Ok(Returned::Data(None)), 1));
         criterion.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter_batched(
                 &self.call,
