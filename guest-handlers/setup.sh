@@ -52,12 +52,15 @@ debian_guests_are_there() {
     are_installed "${DEBIAN_RUST[@]}" && linker_is_there
 }
 
-# Rust of the machine's packages, where there is none at all. rustup is better, but is not for a script to install.
+# Rust from the machine's packages, where there is none at all.
 install_rust() {
     case $(package_manager) in
     apt-get)
         if can_install "${DEBIAN_RUST[@]}"; then
             install_packages "Rust, and the sources of its standard library" "${DEBIAN_RUST[@]}" "$(linker_package)"
+        elif [ "${RUSTUP_AUTO_INSTALL:-1}" != 0 ] && can_install rustup; then
+            # Ubuntu. rustup downloads the toolchain of rust-toolchain.toml when cargo is first run.
+            install_packages "rustup" rustup
         fi
         ;;
     dnf) install_packages "Rust" "${FEDORA_RUST[@]}" ;;

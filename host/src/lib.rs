@@ -3,6 +3,9 @@
 //! The modules stand below in the order in which an event passes through them; a module uses only modules further
 //! down, which a test holds (`tests/tidy`). `ARCHITECTURE.md` follows one event from file to file.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("Parlance runs on Linux: it asks that kernel for threads' time, their priorities, and the state of sockets");
+
 // What can be typed: the commands, and what each prints.
 pub mod cli;
 

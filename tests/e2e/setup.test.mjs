@@ -124,6 +124,15 @@ test('Debian with rustup and without the target gets the same packages; any link
   assert.deepEqual(calls.filter((call) => call.startsWith('apt')), []);
 });
 
+test('Ubuntu without Rust gets rustup, where it may download', () => {
+  const install = { rustup: [put('cargo', cargo('1.95.0')), put('rustc', rustc), put('rustup', rustup)].join('; ') };
+  const may = new Machine(debian(['rustup', 'lld'], install)).guests();
+  assert.equal(may.status, 0, may.stderr);
+  const mayNot = new Machine(debian(['rustup', 'lld'], install)).guests({ env: { RUSTUP_AUTO_INSTALL: '0' } });
+  assert.equal(mayNot.status, 1);
+  assert.match(mayNot.stderr, /Rust is not installed/);
+});
+
 test("Fedora gets Rust and the target's standard library by dnf", () => {
   const dnf = `[ "$1" = install ] || exit 0
     for package in "$@"; do

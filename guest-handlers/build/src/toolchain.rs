@@ -10,8 +10,10 @@ use crate::environment::clean;
 /// The target of every guest: no operating system, so no import but the host's own interfaces.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The linker that goes with the compiler of the `-web` packages: the same LLVM.
-const LINKER_PACKAGE: &str = "lld-22";
+/// LLVM's linker for WebAssembly. Debian names its versions `wasm-ld-22` and the like.
+const LINKER: &str = "wasm-ld";
+/// Where Debian's packages of LLVM lie, each in a directory `llvm-22` and the like.
+const DEBIAN_LLVM: &str = "/usr/lib";
 
 /// A way to compile for [`TARGET`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub enum Toolchain {
         cargo: PathBuf,
         /// `rustc` of `rustc-web`.
         rustc: PathBuf,
-        /// `wasm-ld`.
+        /// `wasm-ld`, of the compiler's LLVM where there is that one.
         linker: PathBuf,
     },
 }
@@ -48,7 +50,7 @@ impl Toolchain {
             "no compiler for guests: rustc has no target {TARGET}, and Debian's packages are not there either.\n\
              `make setup` installs what this machine allows. By hand, one of:\n  \
              rustup target add {TARGET}\n  \
-             apt-get install rustc-web cargo-web rust-web-src {LINKER_PACKAGE}"
+             apt-get install rustc-web cargo-web rust-web-src lld-NN    (the newest that apt-get knows)"
         )
     }
 
@@ -131,7 +133,8 @@ fn debian(workspace: &Path) -> Option<Toolchain> {
     // cargo-web also has a wrapper for package builds, under /usr/share.
     let cargo = installed_file("cargo-web", "/usr/bin/cargo")?;
     let rustc = installed_file("rustc-web", "/bin/rustc")?;
-    let linker = installed_file(LINKER_PACKAGE, "/bin/wasm-ld")?;
+    let version = query(&rustc, workspace, &["-vV"]).ok()?;
+    let linker = choose(linkers(), llvm_of(&version))?;
     let toolchain = Toolchain::BuildStd { cargo, rustc, linker };
     let (sources, _) = toolchain.sources(workspace).ok()?;
     sources.join("library/std/Cargo.toml").is_file().then_some(toolchain)
@@ -150,4 +153,102 @@ fn installed_file(package: &str, suffix: &str) -> Option<PathBuf> {
         .find(|file| file.ends_with(suffix))
         .map(PathBuf::from)
         .filter(|file| file.exists())
+}
+
+/// A linker that is there, and the version of LLVM that its name states.
+type Linker = (Option<u32>, PathBuf);
+
+/// Every linker for WebAssembly on the search path and in Debian's directories.
+fn linkers() -> Vec<Linker> {
+    let search_path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found: Vec<Linker> = std::env::split_paths(&search_path)
+        .flat_map(|directory| named(&directory, LINKER))
+        .collect();
+    found.extend(
+        named(Path::new(DEBIAN_LLVM), "llvm")
+            .into_iter()
+            .map(|(version, directory)| (version, directory.join("bin").join(LINKER))),
+    );
+    found.retain(|(_, path)| path.is_file());
+    found
+}
+
+/// What a directory has of a name, with the version that follows it: `wasm-ld`, `wasm-ld-22`.
+fn named(directory: &Path, name: &str) -> Vec<Linker> {
+    let Ok(entries) = directory.read_dir() else {
+        return Vec::new();
+    };
+    let version = |file: &str| match file.strip_prefix(name)? {
+        "" => Some(None),
+        rest => rest.strip_prefix('-')?.parse().ok().map(Some),
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| Some((version(entry.file_name().to_str()?)?, entry.path())))
+        .collect()
+}
+
+/// The linker of the compiler's own LLVM; else the newest, since it reads what older compilers write.
+fn choose(found: Vec<Linker>, llvm: Option<u32>) -> Option<PathBuf> {
+    found
+        .into_iter()
+        .max_by_key(|(version, _)| (llvm.is_some() && *version == llvm, *version))
+        .map(|(_, path)| path)
+}
+
+/// The version of LLVM that a compiler is made with, from what `rustc -vV` says.
+fn llvm_of(version: &str) -> Option<u32> {
+    let text = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    text.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn linker(version: Option<u32>) -> Linker {
+        (
+            version,
+            version.map_or("wasm-ld".into(), |version| format!("wasm-ld-{version}").into()),
+        )
+    }
+
+    #[test]
+    fn the_linker_is_the_one_of_the_compilers_llvm_else_the_newest() {
+        let chosen = |versions: &[Option<u32>], llvm| choose(versions.iter().copied().map(linker).collect(), llvm);
+        let all = [Some(9), None, Some(14), Some(22)];
+        assert_eq!(chosen(&all, Some(14)), Some("wasm-ld-14".into()));
+        assert_eq!(chosen(&all, Some(21)), Some("wasm-ld-22".into()));
+        assert_eq!(chosen(&all, None), Some("wasm-ld-22".into()));
+        assert_eq!(chosen(&[None], Some(22)), Some("wasm-ld".into()));
+        assert_eq!(chosen(&[], Some(22)), None);
+    }
+
+    #[test]
+    fn linkers_are_found_by_their_names() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in [
+            "wasm-ld",
+            "wasm-ld-7",
+            "wasm-ld-22",
+            "wasm-ld-old",
+            "wasm-ld22",
+            "ld.lld-22",
+        ] {
+            std::fs::write(directory.path().join(file), "").unwrap();
+        }
+        let mut found: Vec<_> = named(directory.path(), LINKER)
+            .into_iter()
+            .map(|(version, _)| version)
+            .collect();
+        found.sort();
+        assert_eq!(found, [None, Some(7), Some(22)]);
+        assert!(named(Path::new("/nowhere"), LINKER).is_empty());
+    }
+
+    #[test]
+    fn a_compiler_says_its_llvm() {
+        assert_eq!(llvm_of("rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8"), Some(22));
+        assert_eq!(llvm_of("rustc 1.96.0"), None);
+    }
 }
