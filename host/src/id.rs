@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::text::escape;
+
 /// Longest room id, in bytes.
 pub const MAX_ROOM_BYTES: usize = 128;
 /// Longest user id, in bytes.
 pub const MAX_USER_BYTES: usize = 128;
 /// Longest tenant name, in bytes. It is part of the Socket.IO namespace, hence short and plain.
 pub const MAX_TENANT_BYTES: usize = 63;
+/// Longest id of a token (claim `jti`), in bytes.
+pub const MAX_TOKEN_ID_BYTES: usize = 512;
 /// The tenant that owns the namespace `/`.
 pub const DEFAULT_TENANT: &str = "default";
 
@@ -36,6 +40,15 @@ pub enum InvalidId {
     /// A control character, which would garble logs and terminals.
     #[error("{0} must not contain control characters")]
     Control(&'static str),
+    /// Controls of the direction of writing, which would show it as another.
+    #[error("{0} must not contain controls of the direction of writing")]
+    Directional(&'static str),
+    /// White space and characters that show nothing, and no others.
+    #[error("{0} must have a character that can be seen")]
+    Invisible(&'static str),
+    /// U+FFFD, the place of what could not be read: two users might share the id.
+    #[error("{0} must not contain U+FFFD, which stands for what could not be read")]
+    Replacement(&'static str),
     /// Not in the alphabet of this kind of id.
     #[error("{what} must be {allowed}")]
     Alphabet {
@@ -91,6 +104,23 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
         return Err(InvalidId::Control(what));
     }
     Ok(())
+}
+
+/// Checks a client's own id for a message: 1 to `max` bytes without control characters, since stores keep it as text and
+/// not all of them have U+0000.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_client_id(id: &str, max: usize) -> Result<(), InvalidId> {
+    check("clientId", id, max)
+}
+
+/// Checks the id of a token (claim `jti`), by which it can be revoked: 1 to 512 bytes without control characters.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_token_id(id: &str) -> Result<(), InvalidId> {
+    check("token id", id, MAX_TOKEN_ID_BYTES)
 }
 
 /// One customer of the server. Only `auth` makes one, from configuration or a verified token, so that holding a
@@ -172,9 +202,31 @@ text_id!(
     UserId, "user id", MAX_USER_BYTES
 );
 text_id!(
-    /// A room of one tenant: 1 to 128 bytes without control characters.
+    /// A room of one tenant: 1 to 128 bytes without control characters. Beyond that a room may be called anything: who
+    /// knows its name enters it by that, and nobody is taken for somebody else because of it.
     RoomId, "room id", MAX_ROOM_BYTES
 );
+
+impl UserId {
+    /// The id of somebody who is let in. People tell users apart by what they see: beyond [`new`](Self::new) it must
+    /// show something, not be shown as another id, and stand for one user.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_token(text: &str) -> Result<Self, InvalidId> {
+        let id = Self::new(text)?;
+        if text.contains(escape::is_directional) {
+            return Err(InvalidId::Directional("user id"));
+        }
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(InvalidId::Replacement("user id"));
+        }
+        if !text.contains(escape::is_visible) {
+            return Err(InvalidId::Invisible("user id"));
+        }
+        Ok(id)
+    }
+}
 
 /// A connection's public id. Unlike the Engine.IO session id, knowing it gives no power over the connection.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -336,9 +388,46 @@ mod tests {
         ));
         assert_eq!(RoomId::new(""), Err(InvalidId::Empty("room id")));
         assert_eq!(RoomId::new("a\u{7}b"), Err(InvalidId::Control("room id")));
+        assert_eq!(check_client_id("a\0b", 8), Err(InvalidId::Control("clientId")));
+        assert_eq!(check_client_id("", 8), Err(InvalidId::Empty("clientId")));
+        assert!(check_client_id("12345678", 8).is_ok() && check_client_id("123456789", 8).is_err());
+        assert!(check_token_id(&"t".repeat(MAX_TOKEN_ID_BYTES)).is_ok());
+        assert!(check_token_id(&"t".repeat(MAX_TOKEN_ID_BYTES + 1)).is_err());
+        assert_eq!(check_token_id("a\0"), Err(InvalidId::Control("token id")));
         assert!(TenantId::assume_verified("-acme").is_err());
         assert!(TenantId::assume_verified("Acme").is_err());
         assert_eq!(TenantId::assume_verified("acme").unwrap().namespace(), "/acme");
         assert_eq!(TenantId::assume_verified("default").unwrap().namespace(), "/");
+    }
+
+    #[test]
+    fn a_user_who_is_let_in_can_be_seen_and_is_not_shown_as_another() {
+        for fine in ["ann", "7", "Ann Lee", "שלום", "日本", "😀", "می‌خواهم", "a@b.example"] {
+            assert!(UserId::of_token(fine).is_ok(), "{fine}");
+        }
+        for blank in [
+            " ",
+            "\u{a0}\u{3000}",
+            "\u{200b}",
+            "\u{feff}",
+            "\u{200d}\u{200d}",
+            "\u{3164}",
+            "\u{e0041}",
+        ] {
+            assert_eq!(
+                UserId::of_token(blank),
+                Err(InvalidId::Invisible("user id")),
+                "{blank:?}"
+            );
+        }
+        for turned in ["\u{202e}nna", "a\u{2066}b", "ann\u{200f}", "\u{61c}ann"] {
+            assert_eq!(
+                UserId::of_token(turned),
+                Err(InvalidId::Directional("user id")),
+                "{turned:?}"
+            );
+        }
+        assert_eq!(UserId::of_token("ann\u{fffd}"), Err(InvalidId::Replacement("user id")));
+        assert!(UserId::new("ann\u{fffd}").is_ok(), "what was kept before is still read");
     }
 }

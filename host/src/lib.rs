@@ -60,6 +60,9 @@ pub mod error;
 // The names of tenants, users, rooms, messages and connections, as types.
 pub mod id;
 
+// One rule for text and JSON that comes from outside.
+pub mod text;
+
 // Which IP addresses belong to the public internet.
 pub mod address;
 

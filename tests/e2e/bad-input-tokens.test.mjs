@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, freshRoom, refused } from './lib/client.mjs';
 import { serverIsWell } from './lib/raw.mjs';
-import { temporaryDirectory, startServer } from './lib/server.mjs';
+import { SECRET, temporaryDirectory, startServer } from './lib/server.mjs';
 import { test } from './lib/scope.mjs';
 import { seconds, token } from './lib/token.mjs';
 
@@ -36,6 +36,8 @@ function forged(header, claims, sign = () => '') {
   const body = `${base64({ typ: 'JWT', ...header })}.${base64(claims)}`;
   return `${body}.${sign(body)}`;
 }
+
+const hmac = (body) => createHmac('sha256', SECRET).update(body).digest('base64url');
 
 const claims = (more = {}) => ({ sub: 'ann', name: 'Ann', exp: seconds(3600), ...more });
 
@@ -70,6 +72,22 @@ refuses('tokens that an HS256 server refuses', shared, {
     'alg none': { token: forged({ alg: 'none' }, claims()) },
     'alg NONE with a signature': { token: forged({ alg: 'NONE' }, claims(), () => 'c2ln') },
     'alg missing': { token: forged({}, claims()) },
+    'b64 false, as critical': { token: token('ann', {}, { header: { b64: false, crit: ['b64'] } }) },
+    'b64 false, without a word': { token: token('ann', {}, { header: { b64: false } }) },
+    'a critical extension': { token: token('ann', {}, { header: { crit: ['exp'], exp: 1 } }) },
+  },
+  'the token\'s `exp` is not a number': {
+    'exp as text': { token: forged({ alg: 'HS256' }, claims({ exp: '4102444800' }), hmac) },
+  },
+  'the token\'s `nbf` is not a number': {
+    'nbf as text': { token: forged({ alg: 'HS256' }, claims({ nbf: '0' }), hmac) },
+  },
+  'the token\'s `iat` is not a number': {
+    'iat as text': { token: forged({ alg: 'HS256' }, claims({ iat: '2026-01-01' }), hmac) },
+  },
+  'the token\'s id (claim `jti`) is not valid': {
+    'an id with a control character': { token: token('ann', { jti: 'a\u0000b' }) },
+    'an id that is an object': { token: forged({ alg: 'HS256' }, claims({ jti: {} }), hmac) },
   },
   'the token\'s signature is not accepted here': {
     'another secret': { token: token('ann', {}, { secret: 'another secret that is longer than 32 bytes' }) },
@@ -85,6 +103,11 @@ refuses('tokens that an HS256 server refuses', shared, {
     'an empty user': { token: token(undefined, { sub: '' }) },
     'a user of 129 bytes': { token: token('x'.repeat(129)) },
     'a user with a control character': { token: token('a\nb') },
+    'a user of white space': { token: token(' \u00a0') },
+    'a user of format characters': { token: token('\u200b\u2060\ufeff') },
+    'a user that is shown backwards': { token: token('\u202enna') },
+    'a user with a mark of direction': { token: token('ann\u200f') },
+    'a user with half an emoji': { token: token('ann\ud83d') },
   },
 });
 

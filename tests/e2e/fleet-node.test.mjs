@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { Client, connect, freshRoom } from './lib/client.mjs';
-import { startFleet } from './lib/fleet.mjs';
+import { metric, startFleet } from './lib/fleet.mjs';
 import { startPeer } from './lib/peer.mjs';
+import { rawConnect } from './lib/raw.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -165,4 +166,62 @@ test("a room that is named like a connection's id reaches its members alone; wha
   assert.deepEqual(names(ann, 'user-typing', 'new-message', 'message-read', 'user-joined'), []);
   await admin(SECOND).must('POST', '/tenants/default/clients/emit', { body: { event: 'of-back-end', arguments: [], to: { rooms: [id] } } });
   for (const client of [ann, bob, eve]) await got(client, 'of-back-end');
+});
+
+test('JSON reaches the other node byte for byte, and a Node server as Node itself reads it, at once', async () => {
+  const room = freshRoom();
+  const inside = await atPeer('inside', room);
+  const [ann, bob] = [await rawConnect(FIRST, 'ann'), await rawConnect(SECOND, 'bob')];
+  for (const raw of [ann, bob]) await raw.ask(1, `["join-room","${room}"]`);
+  // What does not go over the bus is left to the sweep, seconds later.
+  const lost = async () => await metric(FIRST, 'parlance_redis_dropped_total') + await metric(SECOND, 'parlance_redis_malformed_total');
+  const before = await lost();
+  for (const metadata of [
+    '{"a":1}',
+    '"\\ud83d"',
+    '1e400',
+    '-0',
+    '{"z":1e400,"big":123456789012345678901234567890,"z":18446744073709551617,"a":[1.0,-0,1E2,"\\u00e9\\/"]}',
+    '{"id":9007199254740993,"max":18446744073709551615,"min":-9223372036854775808}',
+    `${'['.repeat(64)}${']'.repeat(64)}`,
+  ]) {
+    const [answer] = await ann.ask(2, `["send-message",{"roomId":"${room}","content":"x","metadata":${metadata}}]`);
+    assert.equal(answer.ok, true, `${metadata}: ${JSON.stringify(answer)}`);
+    const kept = metadata.replace('\\ud83d', '\ufffd');
+    for (const raw of [ann, bob]) {
+      const frame = await raw.frame('42["new-message"');
+      assert.ok(frame.includes(`"metadata":${kept}`), frame);
+    }
+    const seen = await inside.next('new-message', ({ id }) => id === answer.message.id);
+    // Over the socket Infinity becomes null, also from a Node server of its own.
+    const asSent = (value) => JSON.parse(JSON.stringify(value));
+    assert.deepEqual(seen.metadata, asSent(JSON.parse(kept)), metadata);
+  }
+  assert.equal(await lost(), before, 'nothing was left to the sweep');
+});
+
+test('what back ends emit reaches the other node byte for byte', async () => {
+  const room = freshRoom();
+  const inside = await atPeer('inside', room);
+  const bob = await rawConnect(SECOND, 'bob');
+  await bob.ask(1, `["join-room","${room}"]`);
+  const argument = '{"z":12345678901234567890123,"a":1.0,"m":"\\u00e9"}';
+  await admin(FIRST).must('POST', '/tenants/default/clients/emit', {
+    raw: `{"event":"price","arguments":[${argument}],"to":{"rooms":["${room}"]}}`,
+    headers: { 'content-type': 'application/json' },
+  });
+  assert.equal(await bob.frame('42["price"'), `42["price",${argument}]`);
+  assert.deepEqual(await got(inside, 'price'), [JSON.parse(argument)]);
+});
+
+test('half an emoji in a server-side event of a Node server is read', async () => {
+  const served = await new Promise((done) =>
+    peer.io.serverSideEmit('question', '\ud83d', (error, all) => done([error, all])));
+  assert.deepEqual(served, [null, [null, null]]);
+});
+
+test('on PostgreSQL a token id with U+0000 is refused, not unavailable, and an audit of no tenant likewise', async () => {
+  const api = admin(FIRST);
+  assert.equal((await api.request('POST', '/tenants/default/revocations', { body: { tokenId: 'a\u0000b' } })).status, 422);
+  assert.equal((await api.request('GET', '/audit?tenant=%00')).status, 422);
 });

@@ -177,6 +177,16 @@ test('log lines are followed with their times', async () => {
   await following.sees(/^\d{4}-\d\d-\d\dT[\d:.]+Z info +followed\/hostile@1 \S+: a word$/m);
 });
 
+test('what handlers log does not turn the terminal's text around', async () => {
+  const line = { at: 1, tenant: 'acme', handler: 'h', version: 1, event: 'e-1', level: 'info', text: 'a\u202eb\u001b[2J' };
+  const url = await pretend((response) => response.end(`${JSON.stringify(line)}\n`));
+  const env = { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } };
+  const following = owned(new Process(['logs', '-f', '--server', url], env));
+  await following.sees(/: a\\u\{202e\}b\\u\{1b\}\[2J$/m);
+  const asJson = owned(new Process(['logs', '-f', '--json', '--server', url], env));
+  await asJson.sees(/"text":"a\\u202eb\\u001b\[2J"/);
+});
+
 test('that lines were missed is said in words', async () => {
   const url = await pretend((response) => response.end('{"missed":7,"tenant":"acme"}\n'));
   const following = owned(new Process(['logs', '-f', '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));

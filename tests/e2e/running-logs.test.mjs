@@ -75,3 +75,23 @@ test('no line has a path of the machine that built the server', async () => {
   const paths = talkative.log.split('\n').filter((line) => /\.cargo|registry\/src|rustc\/|"log\.file"|\/host\/src/.test(line));
   assert.deepEqual(paths, []);
 });
+
+const TURNED = 'a\u202ettxet\u2066\u061c';
+
+for (const format of ['text', 'json']) {
+  test(`controls of the direction of writing do not reach the log (${format}), whoever wrote them`, async () => {
+    const own = await startServer({
+      config: { log: { format, level: 'info,parlance=debug' } },
+      handlers: { event: guest('hostile') },
+    });
+    const ann = await connect(own, 'ann');
+    await ann.ask('log', { message: `by a handler ${TURNED}` });
+    await ann.ask('reject', { message: TURNED });
+    await ann.ask(`an event ${TURNED}`, {});
+    await own.sees(/by a handler/);
+    await own.sees(/an event /);
+    assert.doesNotMatch(own.log, /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u);
+    assert.ok(own.log.includes(format === 'json' ? '\\u202e' : '\\u{202e}'), 'they are escaped');
+    if (format === 'json') for (const line of own.log.split('\n').slice(0, -1).filter(Boolean)) JSON.parse(line);
+  });
+}

@@ -175,3 +175,24 @@ test('a set in a file is replaced while the server runs, and one that is of no u
   await connect(server, 'ann', as(late));
   assert.deepEqual(ann.disconnects, [], 'whoever is in stays');
 });
+
+test('a set at a private address is not asked for, unless the operator says so', async () => {
+  const [own, other] = [key('own'), key('other')];
+  const from = await issuer(own);
+  const named = from.url.replace('127.0.0.1', 'localhost');
+  for (const url of [from.url, named, from.url.replace('127.0.0.1', '[::ffff:127.0.0.1]'), from.url.replace('127.0.0.1', '0x7f.1')]) {
+    const server = await serverFor(from, { url, allow_private_addresses: false });
+    await server.sees(/the key set cannot be read.*allow_private_addresses = true/);
+    await unverified(server, as(own));
+  }
+  assert.equal(from.requests, 0);
+  const server = await serverFor(from, { url: named });
+  await connect(server, 'ann', as(own));
+  await unverified(server, as(other));
+});
+
+test('a set with half an emoji in it is read', async () => {
+  const own = key('own');
+  const from = await issuer({ kty: 'XYZ', note: '\ud83d' }, { ...own, jwk: { ...own.jwk, '\ud83d': '\udc4b' } });
+  await connect(await serverFor(from), 'ann', as(own));
+});

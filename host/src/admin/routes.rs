@@ -1,8 +1,11 @@
 //! One function for each operation on tenants, versions, revocations and the audit log.
 
+use std::convert::Infallible;
+
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{self, FromRequestParts, Query};
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{self, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -15,21 +18,53 @@ use super::access::{Caller, Role};
 use super::problem::Problem;
 use crate::control::Removed;
 use crate::control::view::{AuditView, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
+use crate::id::check_tenant_name;
+use crate::text::without_lone_surrogates;
 
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
-pub(super) type Sent<T> = Result<Json<T>, JsonRejection>;
 pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 
-pub(super) fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
-    match body {
-        Ok(Json(value)) => Ok(value),
-        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            format!("what was sent has more than {BODY_MAX} bytes"),
-        )),
-        Err(error) => Err(Problem::invalid(error.body_text())),
+/// The JSON of a request's body, or why it cannot be read. It is read by the rule of [`text`](crate::text), so that a
+/// back end may send whatever its own JSON writer makes.
+pub(super) struct Sent<T>(Result<T, Problem>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
+        if !is_json(request.headers()) {
+            let problem = Problem::invalid("send JSON, with `Content-Type: application/json`");
+            return Ok(Self(Err(problem)));
+        }
+        let body = match Bytes::from_request(request, state).await {
+            Ok(body) => read_json(&body),
+            Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                format!("what was sent has more than {BODY_MAX} bytes"),
+            )),
+            Err(error) => Err(Problem::invalid(error.body_text())),
+        };
+        Ok(Self(body))
     }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+}
+
+/// Some back ends begin their texts with a byte order mark, which is no part of the JSON (RFC 8259, section 8.1).
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let text = std::str::from_utf8(body).map_err(|_| Problem::invalid("the body is not UTF-8"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    serde_json::from_str(&without_lone_surrogates(text)).map_err(|error| Problem::invalid(format!("the body: {error}")))
+}
+
+pub(super) fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
+    body.0
 }
 
 pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
@@ -297,6 +332,10 @@ pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<Audi
         Role::Operator => tenant,
         Role::Tenant(own) => Some(own.clone()),
     };
+    // The entries of no tenant have an empty name.
+    if let Some(tenant) = tenant.as_ref().filter(|tenant| !tenant.is_empty()) {
+        check_tenant_name(tenant).map_err(|error| Problem::invalid(format!("tenant: {error}")))?;
+    }
     let limit = limit.unwrap_or(AUDIT_PAGE.0).clamp(1, AUDIT_PAGE.1);
     Ok(Json(caller.control.audit(tenant.as_deref(), before, limit).await?))
 }

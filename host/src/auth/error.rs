@@ -17,9 +17,12 @@ pub enum AuthError {
     /// No key of this tenant verifies the signature.
     #[error("Authentication error: the token's signature is not accepted here")]
     Unverified,
-    /// No `exp`, or one that is no time.
+    /// No `exp`.
     #[error("Authentication error: the token has no expiry (claim `exp`)")]
     NoExpiry,
+    /// One of `exp`, `iat` and `nbf` is something else than a number.
+    #[error("Authentication error: the token's `{0}` is not a number")]
+    NotANumber(&'static str),
     /// The time is at or past `exp` plus the leeway.
     #[error("Authentication error: the token has expired")]
     Expired,
@@ -35,7 +38,11 @@ pub enum AuthError {
     /// The tenant's operator has revoked it.
     #[error("Authentication error: the token has been revoked")]
     Revoked,
-    /// Neither `sub` nor `id` is a user id: 1 to 128 bytes without control characters, or an integer.
+    /// `jti` is no id by which the token could be revoked: 1 to 512 bytes without control characters, or an integer.
+    #[error("Authentication error: the token's id (claim `jti`) is not valid")]
+    TokenId,
+    /// Neither `sub` nor `id` is a user id: 1 to 128 bytes without control characters that show something and are not
+    /// shown as something else ([`UserId::of_token`](crate::id::UserId::of_token)), or an integer.
     #[error("Authentication error: the token names no valid user (claim `sub` or `id`)")]
     NoUser,
 }
@@ -50,11 +57,13 @@ impl AuthError {
             Self::Malformed => "token-malformed",
             Self::Unverified => "token-unverified",
             Self::NoExpiry => "token-no-expiry",
+            Self::NotANumber(_) => "token-not-a-number",
             Self::Expired => "token-expired",
             Self::NotYetValid => "token-not-yet-valid",
             Self::WrongAudience => "token-wrong-audience",
             Self::WrongIssuer => "token-wrong-issuer",
             Self::Revoked => "token-revoked",
+            Self::TokenId => "token-invalid-id",
             Self::NoUser => "token-no-user",
         }
     }

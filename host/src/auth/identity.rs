@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::id::{TenantId, UserId};
+use crate::text::escape;
 
 /// Longest display name, in bytes. Longer ones are cut, since a name is shown and never compared.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -72,13 +73,14 @@ impl Identity {
     }
 
     /// What to call the user: claim `name`, else `username`, else the user id. 1 to [`MAX_NAME_BYTES`] bytes, with
-    /// U+FFFD in place of control characters. Not unique.
+    /// U+FFFD in place of control characters, controls of the direction of writing, and half of a surrogate pair. A name
+    /// that shows nothing is passed over. Not unique.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// All verified claims: a JSON object as text, exactly as it was signed.
+    /// All verified claims: a JSON object as text, as it was signed but for half of a surrogate pair, which is U+FFFD.
     #[must_use]
     pub fn claims(&self) -> &Arc<str> {
         &self.claims
@@ -104,11 +106,12 @@ impl Identity {
     }
 }
 
-/// Replaces control characters, which would garble logs and pages, then cuts between two characters.
+/// Replaces control characters and controls of the direction of writing, which would garble logs, pages and what stands
+/// beside the name, then cuts between two characters.
 fn display_name(name: &str) -> Arc<str> {
     let mut clean = String::new();
     for char in name.chars() {
-        let char = if char.is_control() {
+        let char = if char.is_control() || escape::is_directional(char) {
             char::REPLACEMENT_CHARACTER
         } else {
             char

@@ -5,17 +5,22 @@
 //! the last good one stays.
 
 use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, PublicKeyUse};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use serde_json::value::RawValue;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::key::{Algorithm, Key};
+use crate::address::is_public;
+use crate::text::without_lone_surrogates;
 
 /// Where a set comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +36,10 @@ pub enum JwksLocation {
 pub struct JwksSource {
     /// Where the set comes from.
     pub location: JwksLocation,
+    /// Whether a URL may lead to this machine and its networks, as the operator says. Else it is held to the public
+    /// internet, as handlers' requests are: whoever says where a tenant's keys are must not make the server ask its
+    /// neighbours.
+    pub private_addresses: bool,
     /// Time between two looks.
     pub refresh: Duration,
     /// Fewest time between two looks that tokens with an unknown key cause.
@@ -106,7 +115,7 @@ impl Shared {
         let mut failing = false;
         loop {
             let began = Instant::now();
-            match tokio::time::timeout(TIMEOUT, read(&self.source.location)).await {
+            match tokio::time::timeout(TIMEOUT, read(&self.source)).await {
                 Ok(Ok(keys)) => {
                     if failing {
                         tracing::info!(source = %self.source.location, keys = keys.len(), "the key set can be read again");
@@ -151,13 +160,13 @@ impl std::fmt::Display for JwksLocation {
     }
 }
 
-async fn read(location: &JwksLocation) -> anyhow::Result<Vec<Key>> {
-    let text = match location {
+async fn read(source: &JwksSource) -> anyhow::Result<Vec<Key>> {
+    let text = match &source.location {
         JwksLocation::File(path) => {
             let path = path.clone();
             tokio::task::spawn_blocking(move || read_file(&path)).await??
         }
-        JwksLocation::Url(url) => fetch(url).await?,
+        JwksLocation::Url(url) => fetch(url, source.private_addresses).await?,
     };
     keys_of(&text)
 }
@@ -176,11 +185,13 @@ pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 /// this was written among them (RFC 7517, section 5).
 fn keys_of(text: &[u8]) -> anyhow::Result<Vec<Key>> {
     anyhow::ensure!(text.len() <= SET_BYTES, "it has more than {SET_BYTES} bytes");
-    let set: Set = serde_json::from_slice(text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
+    let text = String::from_utf8_lossy(text);
+    let text = without_lone_surrogates(text.strip_prefix('\u{feff}').unwrap_or(&text));
+    let set: Set = serde_json::from_str(&text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
     let keys: Vec<Key> = set
         .keys
         .into_iter()
-        .filter_map(|jwk| usable(&serde_json::from_value(jwk).ok()?))
+        .filter_map(|jwk| usable(&serde_json::from_str(jwk.get()).ok()?))
         .take(SET_KEYS)
         .collect();
     anyhow::ensure!(!keys.is_empty(), "it has no key that can be used here");
@@ -189,15 +200,46 @@ fn keys_of(text: &[u8]) -> anyhow::Result<Vec<Key>> {
 
 #[derive(serde::Deserialize)]
 struct Set {
-    keys: Vec<serde_json::Value>,
+    keys: Vec<Box<RawValue>>,
+}
+
+/// Why a URL is not asked.
+const NOT_PUBLIC: &str =
+    "its address is not of the public internet; `allow_private_addresses = true` has it read all the same";
+
+/// Looks names up and gives the public addresses alone.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err(NOT_PUBLIC.into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The address that a URL has in place of a name. The parser has read every way of writing one.
+fn literal(url: &reqwest::Url) -> Option<IpAddr> {
+    url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
 /// No redirects: who may say which keys count is the address that the operator wrote.
-async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
-    let client = reqwest::Client::builder()
+async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
+    let url = reqwest::Url::parse(url)?;
+    let mut client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(TIMEOUT)
-        .build()?;
+        .timeout(TIMEOUT);
+    if !private_addresses {
+        anyhow::ensure!(literal(&url).is_none_or(is_public), NOT_PUBLIC);
+        // A proxy would look the name up by itself.
+        client = client.dns_resolver(Arc::new(PublicOnly)).no_proxy();
+    }
+    let client = client.build()?;
     let mut response = client.get(url).header("accept", "application/json").send().await?;
     anyhow::ensure!(response.status().is_success(), "the answer was {}", response.status());
     let mut text = Vec::new();

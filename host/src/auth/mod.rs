@@ -8,6 +8,7 @@
 //! and a public key that is passed off as an HMAC secret (RFC 8725, section 3.1).
 
 mod authenticator;
+mod claims;
 pub mod dev_key;
 mod error;
 mod identity;

@@ -1,5 +1,6 @@
 //! Tokens, good and bad.
 
+mod claims;
 mod jwks;
 mod keys;
 
@@ -230,9 +231,8 @@ fn expiry_has_an_edge_at_the_leeway() {
 #[test]
 fn an_expiry_is_required() {
     assert_eq!(refused(&json!({"sub": "alice"})), AuthError::NoExpiry);
-    for exp in [json!(null), json!("1800000060"), json!(-1), json!([]), json!({})] {
-        assert_eq!(refused(&with("exp", exp.clone())), AuthError::NoExpiry, "{exp}");
-    }
+    assert_eq!(refused(&with("exp", json!(null))), AuthError::NoExpiry);
+    assert_eq!(refused(&with("exp", json!(-1))), AuthError::Expired);
 }
 
 #[test]
@@ -243,7 +243,6 @@ fn not_before_has_an_edge_at_the_leeway() {
         authenticator().verify(&token, NOW - LEEWAY_MS - 1).unwrap_err(),
         AuthError::NotYetValid
     );
-    assert_eq!(refused(&with("nbf", json!("soon"))), AuthError::Malformed);
 }
 
 #[test]
@@ -335,12 +334,6 @@ fn garbage_is_refused() {
     }
     // Signed, and no object.
     assert_eq!(refused(&json!(["alice", 1])), AuthError::Malformed);
-}
-
-#[test]
-fn a_critical_extension_is_refused() {
-    let token = token_with_header(&json!({"alg": "HS256", "crit": ["exp"], "exp": 1}), &claims());
-    assert_eq!(authenticator().verify(&token, NOW).unwrap_err(), AuthError::Malformed);
 }
 
 #[test]
@@ -461,10 +454,12 @@ fn every_error_starts_as_clients_expect_and_tells_no_secret() {
         Malformed,
         Unverified,
         NoExpiry,
+        NotANumber("exp"),
         Expired,
         NotYetValid,
         WrongAudience,
         WrongIssuer,
+        TokenId,
         NoUser,
     ];
     let mut codes: Vec<_> = all.iter().map(|error| error.code()).collect();

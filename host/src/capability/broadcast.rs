@@ -1,9 +1,10 @@
 //! `broadcast`: events to clients that leave no trace in history.
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use super::{Audience, Call, Effect, Fault, Packet, room_id, user_id};
+use crate::text::json::{DEPTH_MAX, Placeholders, Walk, nests_deeper};
+use crate::text::without_lone_surrogates;
 
 /// Most attachments of one event, from a handler or from a client.
 pub const ATTACHMENTS_MAX: usize = 10;
@@ -75,9 +76,10 @@ impl Packet {
             return Err(Fault::Invalid(format!("{event:?} is Socket.IO's own event")));
         }
         check_attachments(attachments.len())?;
-        check_arguments(arguments, attachments.len())?;
+        let arguments = without_lone_surrogates(arguments);
+        check_arguments(&arguments, attachments.len())?;
         Ok(Self {
-            text: packet_text(event, arguments)?,
+            text: packet_text(event, &arguments)?,
             attachments: attachments.into_iter().map(Bytes::from).collect(),
         })
     }
@@ -126,101 +128,24 @@ fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
     Ok(text.into())
 }
 
-/// The arguments are a JSON array, nested no deeper than serde_json reads (128 levels): other nodes and clients read
-/// it too. With attachments, each placeholder in it points at one of them: clients drop the connection when one does
-/// not, and part of the text may come from another user.
+/// The arguments are a JSON array that nests no deeper than other servers and clients can read. With attachments, each
+/// placeholder in it points at one of them: clients drop the connection when one does not, and part of the text may
+/// come from another user. Numbers may be any: JavaScript reads those beyond its own as infinite.
 fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
-    let mut reader = serde_json::Deserializer::from_str(arguments);
-    Placeholders { attachments }
-        .deserialize(&mut reader)
-        .and_then(|_| reader.end())
-        .map_err(|error| Fault::Invalid(format!("the arguments are not sound: {error}")))
-}
-
-/// As much of a value as tells whether it is part of a placeholder.
-enum Seen {
-    True,
-    Number(u64),
-    Other,
-}
-
-/// Reads a value in one pass of one reader, whose bound on nesting therefore holds for all of it: the text is the
-/// guest's, and a stack that overflows ends the process.
-#[derive(Clone, Copy)]
-struct Placeholders {
-    attachments: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for Placeholders {
-    type Value = Seen;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Seen, D::Error> {
-        reader.deserialize_any(self)
+    let walk = Walk::of(arguments).ok_or_else(|| Fault::Invalid("the arguments are not JSON".to_owned()))?;
+    if nests_deeper(arguments, DEPTH_MAX) {
+        return Err(Fault::Invalid(format!(
+            "the arguments must not nest deeper than {DEPTH_MAX}"
+        )));
     }
-}
-
-impl<'de> Visitor<'de> for Placeholders {
-    type Value = Seen;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON value")
+    let mut placeholders = Placeholders::default();
+    let attached = |number: Option<u64>| number.is_some_and(|number| number < attachments as u64);
+    if attachments > 0 && !walk.filter_map(|token| placeholders.see(&token)).all(attached) {
+        return Err(Fault::Invalid(format!(
+            "a _placeholder needs a num below {attachments}, the number of attachments"
+        )));
     }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Seen, E> {
-        Ok(if value { Seen::True } else { Seen::Other })
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Seen, E> {
-        Ok(Seen::Other)
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Seen, E> {
-        Ok(Seen::Number(value))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
-        Ok(Seen::Other)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Seen, E> {
-        Ok(Seen::Other)
-    }
-
-    fn visit_unit<E>(self) -> Result<Seen, E> {
-        Ok(Seen::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Seen, A::Error> {
-        while items.next_element_seed(self)?.is_some() {}
-        Ok(Seen::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Seen, A::Error> {
-        let mut placeholder = false;
-        let mut number = None;
-        while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
-            // Any value may hide another placeholder: clients look for them everywhere.
-            let seen = entries.next_value_seed(self)?;
-            match &*key {
-                "_placeholder" => placeholder = matches!(seen, Seen::True),
-                "num" => {
-                    number = match seen {
-                        Seen::Number(number) => usize::try_from(number).ok(),
-                        Seen::True | Seen::Other => None,
-                    }
-                }
-                _ => {}
-            }
-        }
-        match number {
-            _ if !placeholder || self.attachments == 0 => Ok(Seen::Other),
-            Some(number) if number < self.attachments => Ok(Seen::Other),
-            _ => Err(serde::de::Error::custom(format!(
-                "a _placeholder needs a num below {}, the number of attachments",
-                self.attachments
-            ))),
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -268,7 +193,16 @@ mod tests {
             assert!(check_arguments(&nested, 1).is_err(), "{key}");
             assert!(check_arguments(&nested, 0).is_err(), "{key}");
         }
-        let fits = format!("{}{}", "[".repeat(100), "]".repeat(100));
-        assert!(check_arguments(&fits, 0).is_ok());
+        let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(check_arguments(&nested(DEPTH_MAX), 0).is_ok());
+        assert!(check_arguments(&nested(DEPTH_MAX + 1), 0).is_err());
+    }
+
+    #[test]
+    fn what_javascript_takes_is_taken_and_stays_as_it_is_written() {
+        let packet = |arguments: &str| Packet::new("e", arguments, Vec::new(), 8).unwrap().text;
+        let arguments = r#"[1e400, -0, 12345678901234567890123, {"b":1,"a":1,"b":2}]"#;
+        assert_eq!(packet(arguments), format!("[\"e\",{}", &arguments[1..]));
+        assert_eq!(packet(r#"["\ud83d"]"#), "[\"e\",\"\u{fffd}\"]");
     }
 }

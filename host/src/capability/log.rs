@@ -1,6 +1,7 @@
 //! `log`: lines in the server's log.
 
 use super::Call;
+use crate::text::escape;
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Level {
     Error,
 }
 
-/// A line, without control characters.
+/// A line, in which characters that are not to be seen are escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// How much it matters.
@@ -87,11 +88,7 @@ impl Logs {
         let room = self.left - LINE_BYTES;
         let cut = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
         self.cut |= cut.len() < text.len();
-        let mut text = if cut.chars().any(char::is_control) {
-            cut.escape_debug().to_string()
-        } else {
-            cut.to_owned()
-        };
+        let mut text = escape::line(cut).into_owned();
         // Escaping lengthens, and it is the escaped text that fills the log.
         self.cut |= text.len() > room;
         text.truncate(text.floor_char_boundary(room));
@@ -136,5 +133,7 @@ mod tests {
         let mut logs = Logs::with_allowance(100);
         logs.write(Level::Info, "a\u{1b}[2Jb\nc");
         assert_eq!(logs.lines()[0].text, "a\\u{1b}[2Jb\\nc");
+        logs.write(Level::Info, "\u{202e}\"txt\"");
+        assert_eq!(logs.lines()[1].text, "\\u{202e}\"txt\"");
     }
 }

@@ -1,11 +1,14 @@
 //! `messages`: the tenant's durable history, on behalf of the user who caused the event.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Call, Effect, Fault, room_id, unavailable};
-use crate::id::MessageId;
+use crate::id::{MessageId, check_client_id};
 use crate::store::{ClientRef, Draft, End, Message, Range, RequestDigest};
+use crate::text::json::{DEPTH_MAX, is_sound};
+use crate::text::without_lone_surrogates;
 
 /// What a handler wants posted, as it came.
 #[derive(Debug)]
@@ -25,8 +28,11 @@ impl Call {
     ///
     /// # Errors
     /// Not in the room, malformed, too large, or the allowance is used up.
-    pub fn post(&mut self, draft: DraftRequest) -> Result<MessageId, Fault> {
+    pub fn post(&mut self, mut draft: DraftRequest) -> Result<MessageId, Fault> {
         let room = room_id(&draft.room)?;
+        if let Some(Cow::Owned(metadata)) = draft.metadata.as_deref().map(without_lone_surrogates) {
+            draft.metadata = Some(metadata);
+        }
         self.require_joined(&draft.room)?;
         self.check_draft(&draft)?;
         let DraftRequest {
@@ -92,15 +98,15 @@ impl Call {
                 return Err(Fault::TooLarge);
             }
             // It goes to clients as it is, inside a larger JSON text: anything but one whole value would garble it.
-            serde_json::from_str::<serde::de::IgnoredAny>(metadata)
-                .map_err(|error| Fault::Invalid(format!("the metadata is not JSON: {error}")))?;
+            if !is_sound(metadata, DEPTH_MAX) {
+                return Err(Fault::Invalid(format!(
+                    "the metadata is not JSON, or nests deeper than {DEPTH_MAX}"
+                )));
+            }
         }
         match &draft.client_id {
-            Some(id) if id.is_empty() || id.len() > self.limits.client_id => Err(Fault::Invalid(format!(
-                "a client id has 1 to {} bytes",
-                self.limits.client_id
-            ))),
-            _ => Ok(()),
+            Some(id) => check_client_id(id, self.limits.client_id).map_err(|error| Fault::Invalid(error.to_string())),
+            None => Ok(()),
         }
     }
 

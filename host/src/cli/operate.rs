@@ -24,6 +24,7 @@ use super::operate_args::{
 use super::remote::{Remote, ServerArgs, said};
 use super::table::{Table, ago};
 use crate::control::view::{DeployStep, HandlerView, TenantView, UsageView};
+use crate::text::escape;
 
 /// The handler that is meant where none is named: the only one, or the only one with a canary.
 fn the_one(all: &[HandlerView], verb: &str) -> Result<String, String> {
@@ -60,18 +61,22 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         Remote::new(args, self.env)
     }
 
+    /// Text for people. What others wrote must not move the cursor about, nor show lines in another order.
     fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        Ok(writeln!(self.out, "{text}").context("standard output")?)
+        Ok(writeln!(self.out, "{}", escape::lines(&text.to_string())).context("standard output")?)
     }
 
     fn note(&mut self, text: impl std::fmt::Display) {
         // A note that nobody can read is no failure.
-        let _ = writeln!(self.notes, "{text}");
+        let _ = writeln!(self.notes, "{}", escape::lines(&text.to_string()));
     }
 
     fn json<T: Serialize>(&mut self, value: &T) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value).context("the answer")?;
-        self.line(text)
+        self.json_text(&serde_json::to_string_pretty(value).context("the answer")?)
+    }
+
+    fn json_text(&mut self, text: &str) -> Result<(), Failure> {
+        Ok(writeln!(self.out, "{}", escape::json(text)).context("standard output")?)
     }
 
     /// `parlance deploy`

@@ -16,6 +16,7 @@ use super::{DevArgs, Failure, ServeArgs};
 use crate::app::{self, Development, PageMinter};
 use crate::auth::{Minter, dev_key};
 use crate::config::{Config, LogFormat, no_key_help};
+use crate::text::escape::{Escaping, Style};
 use crate::{descriptors, threads};
 
 /// Runs the server until it is told to stop.
@@ -157,7 +158,13 @@ fn log_to_stderr(config: &Config) -> Result<Log, Failure> {
         .thread_name("log")
         .finish(std::io::stderr());
     let lost = lines.error_counter();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
+    let style = match config.log.format {
+        LogFormat::Json => Style::Json,
+        LogFormat::Text => Style::Text,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || Escaping::new(lines.clone(), style));
     let set = match config.log.format {
         LogFormat::Json => set_global_default(log.json().flatten_event(true).finish()),
         LogFormat::Text => {

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use comfy_table::presets::NOTHING;
 
 use crate::dispatch::now_ms;
+use crate::text::escape;
 
 /// Columns without lines, as wide as what is in them.
 pub(super) struct Table(comfy_table::Table);
@@ -19,12 +20,8 @@ impl Table {
 
     pub(super) fn row(&mut self, cells: &[&str]) {
         // What others wrote must not move the cursor about.
-        let plain = |text: &&str| {
-            text.chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect::<String>()
-        };
-        self.0.add_row(cells.iter().map(plain).collect::<Vec<_>>());
+        let plain = cells.iter().map(|text| escape::line(text));
+        self.0.add_row(plain.collect::<Vec<_>>());
     }
 }
 

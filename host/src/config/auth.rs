@@ -46,6 +46,7 @@ public_key_file = \"issuer.pem\"     # or public_key = \"-----BEGIN PUBLIC KEY--
 url = \"https://issuer.example.org/.well-known/jwks.json\"   # or file = \"jwks.json\"
 refresh = \"10m\"                    # how often it is read
 unknown_key_refresh = \"30s\"        # at most as often as this for tokens with a key that is not known
+allow_private_addresses = false      # whether the url may lead to this machine and its networks
 ";
 
 /// Reads `[auth]`; the secret of the environment, if there is one, takes the place of the file's keys.
@@ -142,6 +143,7 @@ fn jwks_source(mut reader: Reader<'_, '_>, base: &Path) -> Option<JwksSource> {
     }
     let (file, url) = (reader.optional("file", &Line), reader.optional("url", &Line));
     let allow_http = reader.setting("allow_http", "false", &Switch);
+    let private_addresses = reader.setting("allow_private_addresses", "false", &Switch);
     let refresh = reader.setting("refresh", "\"10m\"", &Time(Duration::from_secs(1), DAY));
     let unknown = reader.setting("unknown_key_refresh", "\"30s\"", &Time(Duration::from_secs(1), DAY));
     let location = match (file?, url?) {
@@ -161,6 +163,7 @@ fn jwks_source(mut reader: Reader<'_, '_>, base: &Path) -> Option<JwksSource> {
     reader.report_unknown_keys();
     Some(JwksSource {
         location: location?,
+        private_addresses: private_addresses?,
         refresh: refresh?,
         unknown_key_refresh: unknown?,
     })

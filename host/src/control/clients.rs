@@ -135,7 +135,7 @@ fn stopping() -> ControlError {
 }
 
 /// What a tenant's clients may send at once and in a second holds for its back ends together with them.
-fn packet(tenant: &Tenant, event: &str, arguments: &[Value]) -> Answer<Packet> {
+fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> Answer<Packet> {
     tenant.admit().map_err(|error| ControlError::Limited {
         retry_after_ms: error.retry_after_ms().unwrap_or(1),
         why: error.message.into_owned(),

@@ -8,11 +8,9 @@ use super::view::{RevocationView, RevokeRequest};
 use super::{Actor, Answer, Control, ControlError, entry};
 use crate::auth::Revocation;
 use crate::dispatch::now_ms;
-use crate::id::UserId;
+use crate::id::{UserId, check_token_id};
 use crate::store::catalog::{Put, RecordKey, RecordKind};
 
-/// Bytes of a token's id.
-const TOKEN_ID_MAX: usize = 512;
 /// How long a revocation is kept when it is not said when its tokens expire, in milliseconds.
 const KEPT_MS: u64 = 400 * 24 * 60 * 60 * 1000;
 /// How often a revocation is tried that somebody else is changing.
@@ -39,11 +37,8 @@ fn read(request: RevokeRequest, now: u64) -> Answer<(String, Revocation)> {
     let before = request.issued_before.unwrap_or(now);
     match (request.token_id, request.user) {
         (Some(id), None) if request.issued_before.is_none() => {
-            if id.is_empty() || id.len() > TOKEN_ID_MAX {
-                return Err(ControlError::invalid(format!(
-                    "tokenId: must have 1 to {TOKEN_ID_MAX} bytes"
-                )));
-            }
+            // What is refused here is no token's: the same rule lets tokens in.
+            check_token_id(&id).map_err(|error| ControlError::invalid(format!("tokenId: {error}")))?;
             Ok((format!("token:{id}"), Revocation::Token { id, expires_at }))
         }
         (None, Some(user)) => {
@@ -205,5 +200,17 @@ mod tests {
         };
         assert!(of(1000).unwrap_err().to_string().starts_with("expiresAt: is over"));
         assert_eq!(of(1001).unwrap().1.expires_at(), 1001);
+    }
+
+    #[test]
+    fn an_id_that_no_token_has_is_not_revoked() {
+        for id in ["", "a\0b", "a\nb", &"t".repeat(513)] {
+            let request = RevokeRequest {
+                token_id: Some(id.to_owned()),
+                ..RevokeRequest::default()
+            };
+            let error = read(request, 1000).unwrap_err().to_string();
+            assert!(error.starts_with("tokenId: token id "), "{error}");
+        }
     }
 }

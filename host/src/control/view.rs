@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
+
+use crate::text::number::whole;
 
 /// Where a tenant is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -142,10 +145,10 @@ pub struct RevokeRequest {
     pub user: Option<String>,
     /// Every token of the tenant that was issued before this moment, in milliseconds since the Unix epoch; with
     /// `user`, of that user.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub issued_before: Option<u64>,
     /// When the revoked tokens have expired anyway, in milliseconds since the Unix epoch. Default: 400 days from now.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub expires_at: Option<u64>,
 }
 
@@ -224,7 +227,7 @@ pub struct EmitRequest {
     /// Its arguments, any JSON.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
-    pub arguments: Vec<serde_json::Value>,
+    pub arguments: Vec<Box<RawValue>>,
     /// Who gets it.
     pub to: ClientsRequest,
     /// Who of those does not.
@@ -241,7 +244,7 @@ pub struct ServerEmitRequest {
     /// Its arguments, any JSON.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
-    pub arguments: Vec<serde_json::Value>,
+    pub arguments: Vec<Box<RawValue>>,
     /// Wait for what each of them answers.
     #[serde(default)]
     pub answers: bool,
@@ -252,7 +255,7 @@ pub struct ServerEmitRequest {
 pub struct ServerAnswers {
     /// One of each, in no order; `null` of those that handle no such events, as nodes of Parlance.
     #[schema(value_type = Vec<Object>)]
-    pub answers: Vec<serde_json::Value>,
+    pub answers: Vec<Box<RawValue>>,
     /// Whether every server has answered in time (`redis.request_timeout`). False when none was waited for.
     pub complete: bool,
 }
@@ -266,7 +269,7 @@ pub struct SocketView {
     pub rooms: Vec<String>,
     /// `userId` and `username` at a node of Parlance; at a Node server what that keeps with the socket.
     #[schema(value_type = Object)]
-    pub data: serde_json::Value,
+    pub data: Box<RawValue>,
 }
 
 /// Connections.

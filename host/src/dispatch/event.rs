@@ -11,8 +11,9 @@ use serde_json::value::RawValue;
 
 use crate::capability::Status;
 use crate::error::{Code, EventError};
-use crate::id::RoomId;
+use crate::id::{RoomId, check_client_id};
 use crate::tenant::ClientLimits;
+use crate::text::json;
 use request::{Fields, Object};
 
 pub(super) use request::{HistoryRequest, Past};
@@ -52,7 +53,7 @@ pub(super) struct SendMessage {
     #[serde(rename = "roomId")]
     pub(super) room: String,
     pub(super) content: String,
-    #[serde(default, deserialize_with = "json")]
+    #[serde(default, deserialize_with = "json_text")]
     pub(super) metadata: Option<String>,
     #[serde(default)]
     pub(super) client_id: Option<String>,
@@ -67,7 +68,7 @@ pub(super) struct Parsed {
 }
 
 /// Keeps a JSON value as its text; `null` is none.
-fn json<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<String>, D::Error> {
+fn json_text<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<String>, D::Error> {
     let value = Option::<Box<RawValue>>::deserialize(reader)?;
     Ok(value
         .map(|value| String::from(Box::<str>::from(value)))
@@ -123,8 +124,10 @@ impl Event {
                     depth("metadata", metadata, limits.json_depth)?;
                 }
                 match &message.client_id {
-                    Some(id) if id.is_empty() => Err(invalid("clientId must not be empty")),
-                    Some(id) => size("clientId", id.len(), limits.client_id),
+                    Some(id) => {
+                        size("clientId", id.len(), limits.client_id)?;
+                        check_client_id(id, limits.client_id).map_err(|error| invalid(error.to_string()))
+                    }
                     None => Ok(()),
                 }
             }
@@ -294,21 +297,8 @@ fn size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
 
 /// Nesting is counted on the text: readers downstream, handlers' and other clients', may recurse.
 fn depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
-    let (mut deep, mut quoted, mut escaped) = (0usize, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => {
-                deep += 1;
-                if deep > max {
-                    return Err(invalid(format!("{what} must not nest deeper than {max}")));
-                }
-            }
-            b']' | b'}' if !quoted => deep = deep.saturating_sub(1),
-            _ => {}
-        }
+    if json::nests_deeper(json, max) {
+        return Err(invalid(format!("{what} must not nest deeper than {max}")));
     }
     Ok(())
 }
@@ -439,6 +429,24 @@ mod tests {
             "content must not be empty"
         );
         assert_eq!(told(r#"["get-presence",["a","b","c"]]"#).0, Code::TooLarge);
+    }
+
+    #[test]
+    fn a_number_that_is_whole_is_whole_however_it_is_written() {
+        let history = |limit: &str| parse(&format!(r#"["history",{{"roomId":"r","before":1e3,"limit":{limit}}}]"#));
+        for (text, number) in [("10.0", 10), ("1e1", 10), ("4294967296", u32::MAX)] {
+            let Ok(Event::History(HistoryRequest { before, limit, .. })) = history(text) else {
+                panic!("{text}");
+            };
+            assert_eq!((before, limit), (Some(1000), Some(number)), "{text}");
+        }
+        for wrong in ["\"10\"", "1.5", "-1"] {
+            let error = history(wrong).unwrap_err();
+            assert!(
+                error.message.contains("a whole number that is not negative"),
+                "{error:?}"
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::cluster::{Delivery, Moment, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
+use crate::text::without_lone_surrogates;
 use crate::turns::{Slice, metered};
 use event::Event;
 use session::Work;
@@ -58,6 +59,7 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
     } = packet;
     // socketioxide hands over text that it has checked to be UTF-8.
     let text = std::str::from_utf8(&text).unwrap_or_default();
+    let text = &*without_lone_surrogates(text);
     let responder = Responder::new(ack, event::name(text).to_owned());
     let mut arrival = Arrival {
         slice: slice.clone(),

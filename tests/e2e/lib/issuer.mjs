@@ -46,7 +46,7 @@ export async function issuer(...keys) {
   };
   /** What `[[auth.jwks]]` needs to read it. */
   state.source = (more = {}) =>
-    ({ url: state.url, allow_http: true, refresh: '1s', unknown_key_refresh: '1s', ...more });
+    ({ url: state.url, allow_http: true, allow_private_addresses: true, refresh: '1s', unknown_key_refresh: '1s', ...more });
   state.publish(...keys);
   const authority = await listen((request, response) => {
     state.requests += 1;

@@ -62,6 +62,7 @@ fn reading(file: &Path) -> Policy {
     let mut policy = policy(vec![]);
     policy.jwks.push(JwksSource {
         location: JwksLocation::File(file.to_owned()),
+        private_addresses: false,
         refresh: Duration::from_secs(3600),
         unknown_key_refresh: Duration::from_millis(1),
     });

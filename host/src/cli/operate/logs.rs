@@ -40,7 +40,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         ));
         while let Some(line) = lines.try_next().await? {
             if args.server.json {
-                self.line(line)?;
+                self.json_text(&line)?;
             } else if let Ok(line) = serde_json::from_str::<LogLine>(&line) {
                 self.line(words(&line))?;
             } else if let Ok(Missed { missed, tenant }) = serde_json::from_str(&line) {
@@ -70,6 +70,7 @@ fn words(line: &LogLine) -> String {
         0 => String::new(),
         version => format!("@{version}"),
     };
+    // The server escapes what handlers log; traps have lines of their own.
     format!("{at} {level:<5} {tenant}/{handler}{version} {event}: {text}")
 }
 

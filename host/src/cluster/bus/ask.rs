@@ -56,7 +56,8 @@ impl Pending {
     /// Takes an answer in; `None` when it makes no sense. One that nobody waits for makes sense.
     pub(super) fn answer(&self, payload: Bytes) -> Option<()> {
         let (id, heard) = if payload.first() == Some(&b'{') {
-            let mut answer: Answer<'_> = serde_json::from_slice(&payload).ok()?;
+            let text = request::text(&payload);
+            let mut answer: Answer<'_> = serde_json::from_str(&text).ok()?;
             let id = answer.request_id.take()?;
             if !self.requests.lock().contains_key(&id) {
                 return Some(());

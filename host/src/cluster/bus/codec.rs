@@ -10,14 +10,19 @@ mod read;
 mod tests;
 mod text;
 
-pub(super) use encode::{write_data, write_name};
+pub(super) use encode::{Written, write_data, write_name};
 pub(super) use read::Input;
 pub(super) use text::read_data;
 
-/// How deep arrays and maps may nest. `serde_json`, which reads what is written here, stops at 128.
-const DEPTH_MAX: usize = 120;
+/// How deep arrays and maps may nest: what handlers and clients may send, inside the host's own events.
+pub(super) const DEPTH_MAX: usize = crate::text::json::DEPTH_MAX + 8;
 /// Most attachments of one event.
 const ATTACHMENTS_MAX: usize = 256;
+
+/// What stands in JSON for the attachment of this number.
+fn placeholder(number: usize) -> String {
+    format!("{{\"_placeholder\":true,\"num\":{number}}}")
+}
 
 /// Bytes that are no packet, or a packet that cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,19 +1,23 @@
 //! Broadcasts on the wire: `[uid, {type, data, nsp}, {rooms, except, flags}]`, and with `parlance` what the nodes of
-//! Parlance need besides. Node servers overlook keys that they do not know.
+//! Parlance need besides: a message's place, and the event's JSON where MessagePack would not give it back byte for
+//! byte. Node servers overlook keys that they do not know.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::channels::{self, place, room_name};
-use super::codec::{self, CodecError, Input};
+use super::codec::{self, CodecError, Input, Written};
 use super::{Broadcast, Place, Target};
 use crate::capability::Packet;
 use crate::id::{RoomId, TenantId};
+use crate::text::json::{Placeholders, Walk, nests_deeper};
 
 /// The packet type of an event (Socket.IO protocol, "Packet types"); with attachments it may also be 5.
 const EVENT: u64 = 2;
 const BINARY_EVENT: u64 = 5;
+/// The key of an event's JSON, which also stands where rooms may be connections' ids.
+const TEXT_KEY: &str = "parlance.json";
 /// Most rooms that one packet may name.
 const ROOMS_MAX: u32 = 65_536;
 /// Keys of a map that is read; whoever writes more is not a Socket.IO server.
@@ -32,9 +36,18 @@ pub(super) fn write(
     let mut out = Vec::with_capacity(broadcast.packet.text.len() + 128);
     array(&mut out, 3);
     codec::write_name(&mut out, uid);
-    write_packet(&mut out, tenant, &broadcast.packet, max)?;
-    write_options(&mut out, &rooms, broadcast);
+    let written = write_packet(&mut out, tenant, &broadcast.packet, max)?;
+    write_options(&mut out, &rooms, broadcast, text_beside(written, &broadcast.packet));
     Ok(Some(out.into()))
+}
+
+/// The event's JSON, when reading what was written gives other bytes. With attachments in another order it is not the
+/// JSON of those that are read.
+fn text_beside(written: Written, packet: &Packet) -> Option<&str> {
+    match written {
+        Written::Exactly | Written::Renumbered => None,
+        Written::ByValue => std::str::from_utf8(&packet.text).ok(),
+    }
 }
 
 /// Writes a request for a broadcast with acknowledgement.
@@ -57,9 +70,9 @@ pub(super) fn write_request(
     codec::write_name(&mut out, "type");
     number(&mut out, 7);
     codec::write_name(&mut out, "packet");
-    write_packet(&mut out, tenant, &broadcast.packet, max)?;
+    let written = write_packet(&mut out, tenant, &broadcast.packet, max)?;
     codec::write_name(&mut out, "opts");
-    write_options(&mut out, &rooms, broadcast);
+    write_options(&mut out, &rooms, broadcast, text_beside(written, &broadcast.packet));
     Ok(Some(out.into()))
 }
 
@@ -76,20 +89,20 @@ pub(super) fn write_answer(request: &str, answer: &Packet, max: usize) -> Result
     Ok(out.into())
 }
 
-fn write_packet(out: &mut Vec<u8>, tenant: &TenantId, packet: &Packet, max: usize) -> Result<(), CodecError> {
+fn write_packet(out: &mut Vec<u8>, tenant: &TenantId, packet: &Packet, max: usize) -> Result<Written, CodecError> {
     map(out, 3);
     codec::write_name(out, "type");
     number(out, EVENT);
     codec::write_name(out, "data");
-    codec::write_data(out, &packet.text, &packet.attachments, max)?;
+    let written = codec::write_data(out, &packet.text, &packet.attachments, max)?;
     codec::write_name(out, "nsp");
     codec::write_name(out, &tenant.namespace());
-    Ok(())
+    Ok(written)
 }
 
-fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast) {
+fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, text: Option<&str>) {
     let own = is_own(broadcast);
-    map(out, if own { 4 } else { 3 });
+    map(out, 3 + u32::from(text.is_some()) + u32::from(own));
     codec::write_name(out, "rooms");
     names(out, rooms.iter().map(String::as_str));
     codec::write_name(out, "except");
@@ -97,6 +110,10 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast) {
     names(out, except.iter().map(String::as_str));
     codec::write_name(out, "flags");
     map(out, 0);
+    if let Some(text) = text {
+        codec::write_name(out, TEXT_KEY);
+        codec::write_name(out, text);
+    }
     if !own {
         return;
     }
@@ -174,7 +191,7 @@ pub(super) fn read(bytes: Bytes, own: &str) -> Result<Option<Received>, CodecErr
         uid,
         namespace,
         timeout: options.timeout,
-        broadcast: options.broadcast(packet),
+        broadcast: options.broadcast(packet)?,
     }))
 }
 
@@ -215,7 +232,7 @@ pub(super) fn read_message(bytes: Bytes) -> Result<Message, CodecError> {
                 uid,
                 namespace,
                 timeout: options.timeout,
-                broadcast: options.broadcast(packet),
+                broadcast: options.broadcast(packet)?,
             };
             Ok(Message::Request(request, Box::new(received)))
         }
@@ -245,11 +262,33 @@ fn read_packet(input: &mut Input) -> Result<(String, Packet), CodecError> {
     let (Some(EVENT | BINARY_EVENT), Some(packet)) = (kind, data) else {
         return Err(CodecError::Malformed("a packet that is no event"));
     };
-    // Clients end the connection when an event has no name.
-    if !packet.text.starts_with(b"[\"") {
-        return Err(CodecError::Malformed("an event without a name"));
-    }
+    check_name(&packet.text)?;
     Ok((namespace.unwrap_or_else(|| "/".to_owned()), packet))
+}
+
+/// Clients end the connection when an event has no name.
+fn check_name(text: &[u8]) -> Result<(), CodecError> {
+    if text.starts_with(b"[\"") {
+        return Ok(());
+    }
+    Err(CodecError::Malformed("an event without a name"))
+}
+
+/// The JSON that came beside an event. It is as little to be believed as all else: clients end the connection when it is
+/// none, or names an attachment that is not there.
+fn check_text(text: &str, attachments: usize) -> Result<(), CodecError> {
+    let malformed = CodecError::Malformed("a text that is no event");
+    let walk = Walk::of(text).ok_or(malformed)?;
+    check_name(text.as_bytes())?;
+    if nests_deeper(text, codec::DEPTH_MAX) {
+        return Err(malformed);
+    }
+    let mut placeholders = Placeholders::default();
+    let attached = |number: Option<u64>| number.is_some_and(|number| number < attachments as u64);
+    if attachments > 0 && !walk.filter_map(|token| placeholders.see(&token)).all(attached) {
+        return Err(malformed);
+    }
+    Ok(())
 }
 
 #[derive(Default)]
@@ -259,6 +298,8 @@ struct Options {
     timeout: Option<Duration>,
     /// What a node of Parlance says besides.
     own: Option<Own>,
+    /// The event's JSON, when it came beside.
+    text: Option<Bytes>,
 }
 
 /// See [`is_own`].
@@ -269,7 +310,12 @@ struct Own {
 }
 
 impl Options {
-    fn broadcast(self, packet: Packet) -> Broadcast {
+    fn broadcast(self, mut packet: Packet) -> Result<Broadcast, CodecError> {
+        if let Some(bytes) = self.text {
+            let text = std::str::from_utf8(&bytes).map_err(|_| CodecError::Malformed("a text that is none"))?;
+            check_text(text, packet.attachments.len())?;
+            packet.text = bytes;
+        }
         let is_own = self.own.is_some();
         let only_room = |place| match place {
             Place::Named(room) if is_own => Place::Room(room),
@@ -280,13 +326,13 @@ impl Options {
             Target::Everybody => Target::Everybody,
         };
         let Own { message, after } = self.own.unwrap_or_default();
-        Broadcast {
+        Ok(Broadcast {
             packet,
             to,
             except: self.except.iter().map(|room| only_room(place(room))).collect(),
             message,
             after,
-        }
+        })
     }
 }
 
@@ -302,6 +348,7 @@ fn read_options(input: &mut Input) -> Result<Options, CodecError> {
             "except" => options.except = read_names(input)?,
             "flags" => options.timeout = read_timeout(input)?,
             "parlance" => options.own = Some(read_own(input)?),
+            TEXT_KEY => options.text = Some(input.text_bytes()?),
             _ => input.skip()?,
         }
     }

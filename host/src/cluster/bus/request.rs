@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::channels::{place, target};
 use super::{RemoteSocket, Selection, Target};
+use crate::text::without_lone_surrogates;
 
 /// A room's name, which a Node server may have as a number.
 #[derive(Debug, Clone, Deserialize)]
@@ -190,7 +191,7 @@ pub(super) struct Answered<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub(super) kind: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) sockets: Option<Vec<serde_json::Value>>,
+    pub(super) sockets: Option<Vec<Box<RawValue>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rooms: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,13 +214,27 @@ impl<'a> Answered<'a> {
     }
 }
 
-/// A socket as it is sent: what is not JSON is left out.
-pub(super) fn socket(socket: RemoteSocket) -> serde_json::Value {
-    let json = |text: &str| serde_json::from_str(text).unwrap_or(serde_json::Value::Null);
-    serde_json::json!({
-        "id": socket.id,
-        "handshake": json(&socket.handshake),
-        "rooms": socket.rooms,
-        "data": json(&socket.data),
-    })
+#[derive(Serialize)]
+struct SentSocket<'a> {
+    id: &'a str,
+    handshake: Option<&'a RawValue>,
+    rooms: &'a [String],
+    data: Option<&'a RawValue>,
+}
+
+/// A socket as it is sent: what is not JSON is null.
+pub(super) fn socket(socket: &RemoteSocket) -> Option<Box<RawValue>> {
+    let sent = SentSocket {
+        id: &socket.id,
+        handshake: serde_json::from_str(&socket.handshake).ok(),
+        rooms: &socket.rooms,
+        data: serde_json::from_str(&socket.data).ok(),
+    };
+    serde_json::value::to_raw_value(&sent).ok()
+}
+
+/// A request or an answer as text. Node writes half of a surrogate pair as an escape, which is U+FFFD here.
+pub(super) fn text(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload);
+    without_lone_surrogates(&text).into_owned()
 }

@@ -29,7 +29,8 @@ pub(super) fn request(shared: &Arc<Shared>, namespace: &str, payload: Bytes) -> 
             _ => None,
         };
     }
-    let mut request: Request<'_> = serde_json::from_slice(&payload).ok()?;
+    let text = request::text(&payload);
+    let mut request: Request<'_> = serde_json::from_str(&text).ok()?;
     if request.uid.as_deref() == Some(shared.node.as_str()) {
         return Some(());
     }
@@ -70,7 +71,10 @@ pub(super) fn request(shared: &Arc<Shared>, namespace: &str, payload: Bytes) -> 
             let except = Vec::new();
             let (reply, wait) = oneshot::channel();
             answer(shared, namespace, id, wait, |answered, sockets: Vec<RemoteSocket>| {
-                answered.sockets = Some(sockets.into_iter().map(|socket| socket.id.into()).collect());
+                let ids = sockets
+                    .iter()
+                    .map(|socket| serde_json::value::to_raw_value(&socket.id).ok());
+                answered.sockets = Some(ids.flatten().collect());
             });
             let clients = Selection { to, except };
             deliver(Inbound::FetchSockets { clients, reply });
@@ -80,7 +84,7 @@ pub(super) fn request(shared: &Arc<Shared>, namespace: &str, payload: Bytes) -> 
             let clients = request.clients()?;
             let (reply, wait) = oneshot::channel();
             answer(shared, namespace, id, wait, |answered, sockets: Vec<RemoteSocket>| {
-                answered.sockets = Some(sockets.into_iter().map(request::socket).collect());
+                answered.sockets = Some(sockets.iter().filter_map(request::socket).collect());
             });
             deliver(Inbound::FetchSockets { clients, reply });
         }

@@ -110,11 +110,13 @@ fn key_sets_come_from_a_file_beside_the_configuration_or_from_an_address() {
     let config = file(
         "[[auth.jwks]]\nfile = \"set.json\"\n\
          [[auth.jwks]]\nurl = \"https://issuer.example/jwks\"\nrefresh = \"1h\"\nunknown_key_refresh = \"5s\"\n\
-         [[auth.jwks]]\nurl = \"http://127.0.0.1/jwks\"\nallow_http = true\n",
+         [[auth.jwks]]\nurl = \"http://127.0.0.1/jwks\"\nallow_http = true\n\
+         allow_private_addresses = true\n",
     );
     let beside = config.path.with_file_name("set.json");
-    let source = |location, refresh, unknown| JwksSource {
+    let source = |location, private_addresses, refresh, unknown| JwksSource {
         location,
+        private_addresses,
         refresh: Duration::from_secs(refresh),
         unknown_key_refresh: Duration::from_secs(unknown),
     };
@@ -122,9 +124,9 @@ fn key_sets_come_from_a_file_beside_the_configuration_or_from_an_address() {
     assert_eq!(
         config.load().unwrap().auth.jwks,
         [
-            source(JwksLocation::File(beside), 600, 30),
-            source(url("https://issuer.example/jwks"), 3600, 5),
-            source(url("http://127.0.0.1/jwks"), 600, 30),
+            source(JwksLocation::File(beside), false, 600, 30),
+            source(url("https://issuer.example/jwks"), false, 3600, 5),
+            source(url("http://127.0.0.1/jwks"), true, 600, 30),
         ]
     );
 }

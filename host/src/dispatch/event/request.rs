@@ -8,6 +8,8 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 
+use crate::text::number::{whole, whole_u32};
+
 /// So many unknown keys are named in an answer.
 const NAMED: usize = 8;
 /// Bytes of each that are named.
@@ -28,11 +30,11 @@ impl Fields for super::SendMessage {
 pub(in crate::dispatch) struct HistoryRequest {
     #[serde(rename = "roomId")]
     pub(in crate::dispatch) room: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub(in crate::dispatch) after: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub(in crate::dispatch) before: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole_u32")]
     pub(in crate::dispatch) limit: Option<u32>,
 }
 
@@ -44,7 +46,7 @@ impl Fields for HistoryRequest {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(in crate::dispatch) struct Past {
     /// What came after this message.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     pub(in crate::dispatch) after: Option<u64>,
     /// At most so many messages, the newest; 0 is as good as absent.
     #[serde(default, deserialize_with = "some")]
@@ -53,7 +55,7 @@ pub(in crate::dispatch) struct Past {
 
 /// A count; 0 is none.
 fn some<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
-    Ok(Option::<u32>::deserialize(reader)?.filter(|count| *count > 0))
+    Ok(whole_u32(reader)?.filter(|count| *count > 0))
 }
 
 impl Past {

@@ -1,15 +1,28 @@
-//! JSON with placeholders to MessagePack with the attachments inside.
-
-use std::fmt;
+//! JSON with placeholders to MessagePack with the attachments inside, as a Node server would write what it reads.
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::CodecError;
+use super::{CodecError, DEPTH_MAX};
+use crate::text::json::{Placeholders, Token, Walk, unquoted};
+use crate::text::number::Number;
 
 /// Marks of MessagePack whose lengths are written in full, since they are known only after what they count.
 const ARRAY_32: u8 = 0xdd;
 const MAP_32: u8 = 0xdf;
+
+const MALFORMED: CodecError = CodecError::Malformed("its data is not JSON");
+
+/// What became of a JSON text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Written {
+    /// Reading it gives the text again, byte for byte.
+    Exactly,
+    /// Reading it gives another text of the same values, as Node has them: numbers beyond doubles, white space and
+    /// spellings are lost.
+    ByValue,
+    /// As `ByValue`, and the attachments come in another order than the placeholders count, or more or less often.
+    Renumbered,
+}
 
 /// Appends the JSON text; an object `{"_placeholder": true, "num": n}` becomes the attachment `n`. `out` never grows
 /// beyond `max` bytes, however often one attachment is named.
@@ -18,13 +31,33 @@ pub(in super::super) fn write_data(
     text: &[u8],
     attachments: &[Bytes],
     max: usize,
-) -> Result<(), CodecError> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    let writer = Writer { out, attachments, max };
-    writer
-        .deserialize(&mut reader)
-        .and_then(|_| reader.end())
-        .map_err(|_| CodecError::Malformed("its data is not JSON, or too large"))
+) -> Result<Written, CodecError> {
+    let text = std::str::from_utf8(text).map_err(|_| MALFORMED)?;
+    let mut writer = Writer {
+        out,
+        text,
+        attachments,
+        max,
+        open: Vec::new(),
+        exact: true,
+        in_order: true,
+        attached: 0,
+    };
+    let mut walk = Walk::of(text).ok_or(MALFORMED)?;
+    let mut placeholders = Placeholders::default();
+    let mut begins = walk.position();
+    while let Some(token) = walk.next() {
+        let placeholder = placeholders.see(&token).filter(|_| !attachments.is_empty());
+        writer.token(token, begins, walk.position(), placeholder)?;
+        begins = walk.position();
+    }
+    writer.exact &= !walk.is_spaced();
+    writer.in_order &= writer.attached == attachments.len();
+    Ok(match (writer.exact, writer.in_order) {
+        (_, false) => Written::Renumbered,
+        (true, true) => Written::Exactly,
+        (false, true) => Written::ByValue,
+    })
 }
 
 /// Appends a text, such as a key of a map.
@@ -33,147 +66,146 @@ pub(in super::super) fn write_name(out: &mut Vec<u8>, name: &str) {
     let _ = rmp::encode::write_str(out, name);
 }
 
-/// As much of a value as tells whether it is part of a placeholder.
-enum Seen {
-    True,
-    Number(u64),
-    Other,
+/// An array or an object that has begun.
+struct Open {
+    /// Where its mark is in what is written.
+    at: usize,
+    /// Where it begins in the text.
+    begins: usize,
+    count: u32,
 }
 
 struct Writer<'w> {
     out: &'w mut Vec<u8>,
+    text: &'w str,
     attachments: &'w [Bytes],
     max: usize,
+    open: Vec<Open>,
+    exact: bool,
+    in_order: bool,
+    /// How many attachments are written.
+    attached: usize,
 }
 
 impl Writer<'_> {
-    fn inner(&mut self) -> Writer<'_> {
-        Writer {
-            out: self.out,
-            attachments: self.attachments,
-            max: self.max,
+    /// Writes a token, which stands in the text from `begins` to `ends`, but for white space and commas before it.
+    fn token(
+        &mut self,
+        token: Token<'_>,
+        begins: usize,
+        ends: usize,
+        placeholder: Option<Option<u64>>,
+    ) -> Result<(), CodecError> {
+        match token {
+            Token::BeginArray => self.begin(ARRAY_32, begins)?,
+            Token::BeginObject => self.begin(MAP_32, begins)?,
+            Token::EndArray => self.end()?,
+            Token::EndObject => match placeholder {
+                Some(number) => self.attach(number, ends)?,
+                None => self.end()?,
+            },
+            Token::Key(key) => {
+                let key = self.unquoted(key)?;
+                self.room(key.len() + 5)?;
+                write_name(self.out, &key);
+            }
+            Token::Text(text) => {
+                self.count();
+                let text = self.unquoted(text)?;
+                self.room(text.len() + 5)?;
+                write_name(self.out, &text);
+            }
+            Token::Number(text) => {
+                self.count();
+                self.room(9)?;
+                self.number(text)?;
+            }
+            Token::Bool(value) => {
+                self.count();
+                self.room(1)?;
+                rmp::encode::write_bool(self.out, value).map_err(|_| MALFORMED)?;
+            }
+            Token::Null => {
+                self.count();
+                self.room(1)?;
+                rmp::encode::write_nil(self.out).map_err(|_| MALFORMED)?;
+            }
         }
+        Ok(())
     }
 
     /// What is written next has so many bytes, about.
-    fn room<E: serde::de::Error>(&self, bytes: usize) -> Result<(), E> {
+    fn room(&self, bytes: usize) -> Result<(), CodecError> {
         if self.out.len().saturating_add(bytes) > self.max {
-            return Err(E::custom("too large"));
+            return Err(CodecError::TooLarge);
         }
         Ok(())
+    }
+
+    /// One more value in the array or object that is open. Entries of an object count once, by their values.
+    fn count(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            open.count = open.count.saturating_add(1);
+        }
+    }
+
+    fn unquoted<'t>(&mut self, quoted: &'t str) -> Result<std::borrow::Cow<'t, str>, CodecError> {
+        let text = unquoted(quoted);
+        if quoted.contains('\\') {
+            self.exact &= serde_json::to_string(&text).map_err(|_| MALFORMED)? == quoted;
+        }
+        Ok(text)
+    }
+
+    fn number(&mut self, text: &str) -> Result<(), CodecError> {
+        let written = match Number::parse(text).ok_or(MALFORMED)? {
+            Number::Unsigned(number) => rmp::encode::write_uint(self.out, number).map(drop),
+            Number::Signed(number) => rmp::encode::write_sint(self.out, number).map(drop),
+            Number::Float(number) => {
+                self.exact &= serde_json::to_string(&number).map_err(|_| MALFORMED)? == text;
+                rmp::encode::write_f64(self.out, number)
+            }
+        };
+        written.map_err(|_| MALFORMED)
     }
 
     /// Begins an array or a map whose length is not known yet.
-    fn begin(&mut self, mark: u8) -> usize {
-        let at = self.out.len();
+    fn begin(&mut self, mark: u8, begins: usize) -> Result<(), CodecError> {
+        if self.open.len() >= DEPTH_MAX {
+            return Err(CodecError::Malformed("too deep"));
+        }
+        self.count();
+        self.room(5)?;
+        let (at, count) = (self.out.len(), 0);
         self.out.extend_from_slice(&[mark, 0, 0, 0, 0]);
-        at
+        self.open.push(Open { at, begins, count });
+        Ok(())
     }
 
-    /// Puts in the length of what began there.
-    fn end<E: serde::de::Error>(&mut self, at: usize, count: usize) -> Result<(), E> {
-        let count = u32::try_from(count).map_err(E::custom)?;
-        if let Some(place) = self.out.get_mut(at + 1..at + 5) {
-            place.copy_from_slice(&count.to_be_bytes());
+    /// Puts in the length of what has begun last.
+    fn end(&mut self) -> Result<(), CodecError> {
+        let open = self.open.pop().ok_or(MALFORMED)?;
+        if let Some(length) = self.out.get_mut(open.at + 1..open.at + 5) {
+            length.copy_from_slice(&open.count.to_be_bytes());
         }
         Ok(())
     }
-}
 
-impl<'de> DeserializeSeed<'de> for Writer<'_> {
-    type Value = Seen;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<Seen, D::Error> {
-        reader.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Writer<'_> {
-    type Value = Seen;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Seen, E> {
-        self.room(1)?;
-        rmp::encode::write_nil(self.out).map_err(E::custom)?;
-        Ok(Seen::Other)
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Seen, E> {
-        self.room(1)?;
-        rmp::encode::write_bool(self.out, value).map_err(E::custom)?;
-        Ok(if value { Seen::True } else { Seen::Other })
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Seen, E> {
-        self.room(9)?;
-        rmp::encode::write_uint(self.out, value).map_err(E::custom)?;
-        Ok(Seen::Number(value))
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Seen, E> {
-        self.room(9)?;
-        rmp::encode::write_sint(self.out, value).map_err(E::custom)?;
-        Ok(Seen::Other)
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Seen, E> {
-        self.room(9)?;
-        rmp::encode::write_f64(self.out, value).map_err(E::custom)?;
-        Ok(Seen::Other)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Seen, E> {
-        self.room(value.len() + 5)?;
-        rmp::encode::write_str(self.out, value).map_err(E::custom)?;
-        Ok(Seen::Other)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Seen, A::Error> {
-        self.room(5)?;
-        let at = self.begin(ARRAY_32);
-        let mut count = 0;
-        while items.next_element_seed(self.inner())?.is_some() {
-            count += 1;
-        }
-        self.end(at, count)?;
-        Ok(Seen::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Seen, A::Error> {
-        self.room(5)?;
-        let at = self.begin(MAP_32);
-        let (mut count, mut placeholder, mut number) = (0, false, None);
-        while let Some(key) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
-            self.room(key.len() + 5)?;
-            write_name(self.out, &key);
-            let seen = entries.next_value_seed(self.inner())?;
-            match &*key {
-                "_placeholder" => placeholder = matches!(seen, Seen::True),
-                "num" => {
-                    number = if let Seen::Number(number) = seen {
-                        Some(number)
-                    } else {
-                        None
-                    }
-                }
-                _ => {}
-            }
-            count += 1;
-        }
-        // Without attachments the object is data like any other, as clients see it.
-        if !placeholder || self.attachments.is_empty() {
-            self.end(at, count)?;
-            return Ok(Seen::Other);
-        }
+    /// Puts an attachment in the place of the object that has begun last.
+    fn attach(&mut self, number: Option<u64>, ends: usize) -> Result<(), CodecError> {
+        let open = self.open.pop().ok_or(MALFORMED)?;
+        let number = number.and_then(|number| usize::try_from(number).ok());
         let attachment = number
-            .and_then(|number| self.attachments.get(usize::try_from(number).ok()?))
-            .ok_or_else(|| A::Error::custom("a placeholder without an attachment"))?;
-        self.out.truncate(at);
+            .and_then(|number| self.attachments.get(number))
+            .ok_or(CodecError::Malformed("a placeholder without an attachment"))?;
+        self.out.truncate(open.at);
         self.room(attachment.len() + 5)?;
-        rmp::encode::write_bin(self.out, attachment).map_err(A::Error::custom)?;
-        Ok(Seen::Other)
+        rmp::encode::write_bin(self.out, attachment).map_err(|_| MALFORMED)?;
+        self.in_order &= number == Some(self.attached);
+        let as_read = super::placeholder(self.attached);
+        let written = self.text.get(open.begins..ends).unwrap_or_default();
+        self.exact &= written.trim_start_matches([',', ':']) == as_read;
+        self.attached += 1;
+        Ok(())
     }
 }

@@ -38,6 +38,11 @@ impl Input {
         self.bytes.is_empty()
     }
 
+    /// Whether the next value is `true`, which stays the next.
+    pub(super) fn next_is_true(&self) -> bool {
+        self.bytes.first().copied().map(Marker::from_u8) == Some(Marker::True)
+    }
+
     fn take(&mut self, count: usize) -> Result<Bytes, CodecError> {
         if count > self.bytes.len() {
             return Err(CodecError::Truncated);
@@ -171,6 +176,14 @@ impl Input {
             Head::Text(bytes) => String::from_utf8(bytes.into()).map_err(|_| MALFORMED),
             Head::Unsigned(number) => Ok(number.to_string()),
             Head::Signed(number) => Ok(number.to_string()),
+            _ => Err(MALFORMED),
+        }
+    }
+
+    /// A text of valid UTF-8, in the packet's memory.
+    pub(in super::super) fn text_bytes(&mut self) -> Result<Bytes, CodecError> {
+        match self.head()? {
+            Head::Text(bytes) if std::str::from_utf8(&bytes).is_ok() => Ok(bytes),
             _ => Err(MALFORMED),
         }
     }

@@ -46,7 +46,7 @@ fn what_cannot_be_written_is_refused() {
     assert!(refused(r#"["e",{"_placeholder":true}]"#, MAX));
     assert!(refused("[", MAX));
     assert!(refused("[] []", MAX));
-    assert!(refused(&("[".repeat(200) + &"]".repeat(200)), MAX));
+    assert!(refused(&("[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1)), MAX));
     // A small text that names a large attachment often.
     let often = format!("[{}]", vec![r#"{"_placeholder":true,"num":0}"#; 100].join(","));
     assert!(refused(&often, 50_000));
@@ -105,6 +105,142 @@ fn depth_has_a_bound() {
     assert!(Input::new(nested(DEPTH_MAX)).skip().is_ok());
     assert!(read_data(&mut Input::new(nested(DEPTH_MAX + 1))).is_err());
     assert!(Input::new(nested(1_000_000)).skip().is_err());
+}
+
+/// How a text is written, and what is read of it.
+fn written(text: &str, attachments: &[&'static [u8]]) -> (Written, String) {
+    let attachments: Vec<Bytes> = attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect();
+    let mut out = Vec::new();
+    let written = write_data(&mut out, text.as_bytes(), &attachments, MAX).unwrap();
+    let packet = read_data(&mut Input::new(out.into())).unwrap();
+    (written, String::from_utf8(packet.text.into()).unwrap())
+}
+
+#[test]
+fn what_node_reads_is_written_and_it_is_said_when_that_is_not_the_text() {
+    for (text, read) in [
+        (r#"["e",1e400,-1e400]"#, r#"["e",null,null]"#),
+        (r#"["e",18446744073709551616]"#, r#"["e",1.8446744073709552e19]"#),
+        (r#"["e",-0]"#, r#"["e",-0.0]"#),
+        (r#"["e",1.10]"#, r#"["e",1.1]"#),
+        (r#"["e", 1]"#, r#"["e",1]"#),
+        (r#"["e","\u00e9\/"]"#, r#"["e","é/"]"#),
+        (r#"["e",{"\u0061":1}]"#, r#"["e",{"a":1}]"#),
+        (r#"["e","\ud83d"]"#, "[\"e\",\"\u{fffd}\"]"),
+    ] {
+        assert_eq!(written(text, &[]), (Written::ByValue, read.to_owned()), "{text}");
+    }
+    for text in [
+        r#"["e",{"b":1,"a":2,"b":3}]"#,
+        r#"["e",0.5,1e21,"\n\u001f 😀",{"_placeholder":true}]"#,
+    ] {
+        assert_eq!(written(text, &[]), (Written::Exactly, text.to_owned()));
+    }
+}
+
+#[test]
+fn attachments_in_another_order_are_said_to_be() {
+    let two: [&'static [u8]; 2] = [b"one", b"two"];
+    let at = |number: usize| super::placeholder(number);
+    let in_order = format!("[\"e\",{},[{}]]", at(0), at(1));
+    assert_eq!(written(&in_order, &two), (Written::Exactly, in_order.clone()));
+    let spelt = r#"["e",{"num":0,"_placeholder":true},{"_placeholder":true,"num":1}]"#;
+    assert_eq!(written(spelt, &two).0, Written::ByValue);
+    for text in [
+        format!("[\"e\",{},{}]", at(1), at(0)),
+        format!("[\"e\",{},{}]", at(0), at(0)),
+        format!("[\"e\",{}]", at(0)),
+        format!("[\"e\",{},{},{}]", at(0), at(1), at(0)),
+    ] {
+        assert_eq!(written(&text, &two).0, Written::Renumbered, "{text}");
+    }
+    // For clients this is data like any other.
+    let no_placeholder = format!(r#"["e",{},{{"_placeholder":false,"num":9}}]"#, at(0));
+    assert_eq!(
+        written(&no_placeholder, &two[..1]),
+        (Written::Exactly, no_placeholder.clone())
+    );
+}
+
+/// A JSON value, by chance, as some writer might spell it.
+fn some_json(chance: &mut impl FnMut(usize) -> usize, depth: usize, out: &mut String) {
+    const SCALARS: [&str; 20] = [
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "7",
+        "-7",
+        "1.5",
+        "1.50",
+        "1e3",
+        "1e400",
+        "-1e-400",
+        "0.1",
+        "1e21",
+        "18446744073709551615",
+        "18446744073709551616",
+        "-9223372036854775808",
+        "9007199254740993",
+        "5e-324",
+        "1E+2",
+    ];
+    const TEXTS: [&str; 9] = [
+        "\"\"",
+        "\"a\"",
+        "\"é😀\"",
+        "\"\\u00e9\"",
+        "\"\\ud83d\\udc4b\"",
+        "\"\\n\\t\"",
+        "\"\\/\"",
+        "\"\\u0000\"",
+        "\"\u{2028}\"",
+    ];
+    match chance(if depth > 4 { 6 } else { 9 }) {
+        0..=3 => out.push_str(SCALARS[chance(SCALARS.len())]),
+        4..=5 => out.push_str(TEXTS[chance(TEXTS.len())]),
+        6..=7 => {
+            out.push('[');
+            for at in 0..chance(4) {
+                out.push_str(if at > 0 { "," } else { "" });
+                some_json(chance, depth + 1, out);
+            }
+            out.push(']');
+        }
+        _ => {
+            out.push('{');
+            for at in 0..chance(4) {
+                out.push_str(if at > 0 { "," } else { "" });
+                out.push_str(TEXTS[chance(TEXTS.len())]);
+                out.push_str(if chance(8) == 0 { " :" } else { ":" });
+                some_json(chance, depth + 1, out);
+            }
+            out.push('}');
+        }
+    }
+}
+
+#[test]
+fn what_is_said_to_be_exact_is_and_what_is_read_of_the_rest_is_exact_the_next_time() {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut chance = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % below
+    };
+    let mut exact = 0;
+    for _ in 0..20_000 {
+        let mut text = String::from("[\"e\",");
+        some_json(&mut chance, 0, &mut text);
+        text.push(']');
+        let (how, read) = written(&text, &[]);
+        assert_eq!(how == Written::Exactly, read == text, "{text} is read as {read}");
+        exact += usize::from(how == Written::Exactly);
+        assert_eq!(written(&read, &[]), (Written::Exactly, read.clone()), "{text}");
+    }
+    assert!((2_000..18_000).contains(&exact), "{exact}");
 }
 
 #[test]

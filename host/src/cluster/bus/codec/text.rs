@@ -66,7 +66,8 @@ impl Reader {
                         self.raw(",");
                     }
                     let key = key(input)?;
-                    self.looks_like_placeholder |= key == "_placeholder";
+                    // Clients look for nothing but `true`.
+                    self.looks_like_placeholder |= key == "_placeholder" && input.next_is_true();
                     self.json(&key)?;
                     self.raw(":");
                     self.value(input, depth)?;
@@ -113,7 +114,7 @@ impl Reader {
         if self.attachments.len() >= ATTACHMENTS_MAX {
             return Err(CodecError::TooLarge);
         }
-        self.raw(&format!("{{\"_placeholder\":true,\"num\":{}}}", self.attachments.len()));
+        self.raw(&super::placeholder(self.attachments.len()));
         self.attachments.push(bytes);
         Ok(())
     }

@@ -145,6 +145,72 @@ fn what_only_nodes_of_parlance_know_comes_through() {
     assert!(write("abcdef", &tenant, &sent, 10).is_err(), "too large");
 }
 
+fn broadcast(text: &str, attachments: Vec<Bytes>) -> Broadcast {
+    Broadcast {
+        packet: Packet {
+            text: Bytes::copy_from_slice(text.as_bytes()),
+            attachments,
+        },
+        to: Target::Places(vec![room("r")]),
+        except: Vec::new(),
+        message: None,
+        after: None,
+    }
+}
+
+#[test]
+fn json_comes_to_other_nodes_byte_for_byte() {
+    let tenant = TenantId::assume_verified("acme").unwrap();
+    let there = |text: &str, attachments: Vec<Bytes>| {
+        let sent = broadcast(text, attachments);
+        let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
+        let got = read(written.clone(), "ghijkl").unwrap().unwrap().broadcast.packet;
+        assert_eq!(got.text, text);
+        assert_eq!(got.attachments, sent.packet.attachments);
+        written.len()
+    };
+    let plain = there(r#"["e",{"b":1,"a":[1.5,"é"]}]"#, Vec::new());
+    let spelt = there(r#"["e",{"b":1,"a":[1.50,"é"]}]"#, Vec::new());
+    assert!(plain + 28 < spelt, "the text is beside it only where it is needed");
+    there(
+        r#"["e",{"z":1e400,"a":-0,"z":123456789012345678901234567890}, "\u00e9"]"#,
+        Vec::new(),
+    );
+    there(
+        r#"["e",{"num":0, "_placeholder":true},1.0e0]"#,
+        vec![Bytes::from_static(&[1, 2])],
+    );
+    let deep = crate::text::json::DEPTH_MAX;
+    let nested = format!(
+        r#"["new-message",{{"metadata":{}{}}}]"#,
+        "[".repeat(deep),
+        "]".repeat(deep)
+    );
+    there(&nested, Vec::new());
+}
+
+#[test]
+fn a_text_beside_a_packet_is_not_believed() {
+    let tenant = TenantId::assume_verified("acme").unwrap();
+    let spelt = r#"["e",{"num":0, "_placeholder":true}]"#;
+    let sent = broadcast(spelt, vec![Bytes::from_static(&[1, 2])]);
+    let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
+    let at = written
+        .windows(spelt.len())
+        .position(|part| part == spelt.as_bytes())
+        .unwrap();
+    for wrong in [
+        r#"["e",{"num":1, "_placeholder":true}]"#,
+        r#"["e",{"num":0, "_placeholder":true},"#,
+        r#"[ "",{"num":0, "_placeholder":true}]"#,
+        r#"{"e":{"num":0, "_placeholder":true}}"#,
+    ] {
+        let mut packet = written.to_vec();
+        packet[at..at + wrong.len()].copy_from_slice(wrong.as_bytes());
+        assert!(read(packet.into(), "ghijkl").is_err(), "{wrong}");
+    }
+}
+
 #[test]
 fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
     let tenant = TenantId::assume_verified("acme").unwrap();

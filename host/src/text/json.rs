@@ -1,0 +1,372 @@
+//! Walking a JSON text from its beginning to its end, without making values of it and without recursion.
+//!
+//! `serde_json` says whether the text is JSON; what it cannot hold (numbers beyond doubles, half of a surrogate pair)
+//! is told as it is written, for whoever walks to decide.
+
+use std::borrow::Cow;
+
+use super::without_lone_surrogates;
+
+/// How deep the JSON of clients, back ends and handlers may nest: readers further on, other servers and other clients,
+/// may recurse. No operator needs another bound; `limits.json_depth` goes up to it.
+pub const DEPTH_MAX: usize = 120;
+
+/// A piece of the text. Commas, colons and white space are passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Token<'t> {
+    /// `[`
+    BeginArray,
+    /// `]`
+    EndArray,
+    /// `{`
+    BeginObject,
+    /// `}`
+    EndObject,
+    /// The key of an object's entry, with its quotes and escapes.
+    Key(&'t str),
+    /// A text, with its quotes and escapes.
+    Text(&'t str),
+    /// A number as it is written.
+    Number(&'t str),
+    /// `true` or `false`.
+    Bool(bool),
+    /// `null`
+    Null,
+}
+
+/// Walks the tokens of a JSON text.
+#[derive(Debug, Clone)]
+pub struct Walk<'t> {
+    text: &'t str,
+    at: usize,
+    /// Of each array and object that is open, whether it is an object.
+    open: Vec<bool>,
+    /// The next text is a key.
+    key_next: bool,
+    spaced: bool,
+}
+
+impl<'t> Walk<'t> {
+    /// Begins. `None` when the text is not one JSON value.
+    #[must_use]
+    pub fn of(text: &'t str) -> Option<Self> {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
+        Some(Self {
+            text,
+            at: 0,
+            open: Vec::new(),
+            key_next: false,
+            spaced: false,
+        })
+    }
+
+    /// Where the next token begins, or white space before it.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// How many arrays and objects are open.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether there was white space between tokens so far.
+    #[must_use]
+    pub fn is_spaced(&self) -> bool {
+        self.spaced
+    }
+
+    /// As far as this predicate holds.
+    fn take(&mut self, while_: impl Fn(u8) -> bool) -> &'t str {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let length = rest.bytes().position(|byte| !while_(byte)).unwrap_or(rest.len());
+        self.at += length;
+        rest.get(..length).unwrap_or_default()
+    }
+
+    /// A text with its quotes, of which the first is next.
+    fn quoted(&mut self) -> &'t str {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let bytes = rest.as_bytes();
+        let mut end = 1;
+        while let Some(byte) = bytes.get(end) {
+            match byte {
+                b'"' => break,
+                b'\\' => end += 2,
+                _ => end += 1,
+            }
+        }
+        let quoted = rest.get(..=end).unwrap_or(rest);
+        self.at += quoted.len();
+        quoted
+    }
+
+    fn begin(&mut self, object: bool) {
+        self.at += 1;
+        self.open.push(object);
+        self.key_next = object;
+    }
+
+    fn end(&mut self) {
+        self.at += 1;
+        self.open.pop();
+        self.key_next = false;
+    }
+}
+
+impl<'t> Iterator for Walk<'t> {
+    type Item = Token<'t>;
+
+    fn next(&mut self) -> Option<Token<'t>> {
+        loop {
+            let token = match self.text.as_bytes().get(self.at)? {
+                b' ' | b'\t' | b'\n' | b'\r' => {
+                    self.spaced = true;
+                    self.at += 1;
+                    continue;
+                }
+                b',' => {
+                    self.key_next = self.open.last().copied().unwrap_or_default();
+                    self.at += 1;
+                    continue;
+                }
+                b':' => {
+                    self.at += 1;
+                    continue;
+                }
+                b'[' => {
+                    self.begin(false);
+                    Token::BeginArray
+                }
+                b'{' => {
+                    self.begin(true);
+                    Token::BeginObject
+                }
+                b']' => {
+                    self.end();
+                    Token::EndArray
+                }
+                b'}' => {
+                    self.end();
+                    Token::EndObject
+                }
+                b'"' if std::mem::take(&mut self.key_next) => Token::Key(self.quoted()),
+                b'"' => Token::Text(self.quoted()),
+                b't' => {
+                    self.at += 4;
+                    Token::Bool(true)
+                }
+                b'f' => {
+                    self.at += 5;
+                    Token::Bool(false)
+                }
+                b'n' => {
+                    self.at += 4;
+                    Token::Null
+                }
+                _ => {
+                    let number = self.take(|byte| !matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'));
+                    if number.is_empty() {
+                        // Never in JSON, which this is.
+                        return None;
+                    }
+                    Token::Number(number)
+                }
+            };
+            return Some(token);
+        }
+    }
+}
+
+/// What a text of JSON says, without its quotes and escapes.
+#[must_use]
+pub fn unquoted(quoted: &str) -> Cow<'_, str> {
+    if !quoted.contains('\\') {
+        let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        return Cow::Borrowed(inner.unwrap_or(quoted));
+    }
+    // JSON, and without halves of pairs: it can be read.
+    Cow::Owned(serde_json::from_str(&without_lone_surrogates(quoted)).unwrap_or_default())
+}
+
+/// Whether the text is one JSON value that nests no deeper than this.
+#[must_use]
+pub fn is_sound(text: &str, depth: usize) -> bool {
+    Walk::of(text).is_some() && !nests_deeper(text, depth)
+}
+
+/// Whether a JSON text nests deeper than this.
+#[must_use]
+pub fn nests_deeper(json: &str, max: usize) -> bool {
+    let (mut deep, mut quoted, mut escaped) = (0usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                deep += 1;
+                if deep > max {
+                    return true;
+                }
+            }
+            b']' | b'}' if !quoted => deep = deep.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Socket.IO's placeholders, `{"_placeholder": true, "num": n}`: objects that stand for an attachment. Told each token
+/// of a walk in turn, this says of each object that ends whether it is one.
+#[derive(Debug, Default)]
+pub struct Placeholders {
+    open: Vec<Seen>,
+    key: Member,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    placeholder: bool,
+    number: Option<u64>,
+    /// Of the entry in which this array or object stands.
+    member: Member,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Member {
+    Placeholder,
+    Number,
+    #[default]
+    Other,
+}
+
+impl Placeholders {
+    /// The number that a placeholder names, when this token ends one. `Some(None)`: it names none.
+    pub fn see(&mut self, token: &Token<'_>) -> Option<Option<u64>> {
+        let member = std::mem::take(&mut self.key);
+        let value = match token {
+            Token::Key(key) => {
+                self.key = match &*unquoted(key) {
+                    "_placeholder" => Member::Placeholder,
+                    "num" => Member::Number,
+                    _ => Member::Other,
+                };
+                return None;
+            }
+            Token::BeginArray | Token::BeginObject => {
+                self.open.push(Seen {
+                    member,
+                    ..Seen::default()
+                });
+                return None;
+            }
+            Token::EndArray | Token::EndObject => {
+                let ended = self.open.pop()?;
+                self.set(ended.member, false, None);
+                return (*token == Token::EndObject && ended.placeholder).then_some(ended.number);
+            }
+            Token::Bool(value) => (*value, None),
+            Token::Number(number) => (false, number.parse().ok()),
+            Token::Text(_) | Token::Null => (false, None),
+        };
+        self.set(member, value.0, value.1);
+        None
+    }
+
+    /// The last of several entries with one key counts, as in JavaScript.
+    fn set(&mut self, member: Member, is_true: bool, number: Option<u64>) {
+        let Some(object) = self.open.last_mut() else { return };
+        match member {
+            Member::Placeholder => object.placeholder = is_true,
+            Member::Number => object.number = number,
+            Member::Other => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_sees_every_token_as_it_is_written() {
+        let text = r#" {"a\"":[1e400,"\ud83d",true,false,null,-0],"b":{},"a\"":"x"}"#;
+        let tokens: Vec<Token<'_>> = Walk::of(text).unwrap().collect();
+        assert_eq!(
+            tokens,
+            [
+                Token::BeginObject,
+                Token::Key(r#""a\"""#),
+                Token::BeginArray,
+                Token::Number("1e400"),
+                Token::Text(r#""\ud83d""#),
+                Token::Bool(true),
+                Token::Bool(false),
+                Token::Null,
+                Token::Number("-0"),
+                Token::EndArray,
+                Token::Key(r#""b""#),
+                Token::BeginObject,
+                Token::EndObject,
+                Token::Key(r#""a\"""#),
+                Token::Text(r#""x""#),
+                Token::EndObject,
+            ]
+        );
+        for none in ["", "[", "[1 2]", "[] []", "{\"a\"}", "nul", "01", "\u{feff}1", "[1,]"] {
+            assert!(Walk::of(none).is_none(), "{none}");
+        }
+    }
+
+    #[test]
+    fn white_space_counts_between_tokens_only() {
+        let spaced = |text: &str| {
+            let mut walk = Walk::of(text).unwrap();
+            walk.by_ref().for_each(drop);
+            walk.is_spaced()
+        };
+        assert!(!spaced(r#"{"a b":[1," "]}"#));
+        for text in ["[1, 2]", "[1 ]", " 1", "1\n", "{\"a\" :1}"] {
+            assert!(spaced(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_text_says_is_without_quotes_and_escapes() {
+        assert_eq!(unquoted(r#""plain é""#), "plain é");
+        assert_eq!(unquoted(r#""\"\u00e9\\""#), "\"é\\");
+        assert_eq!(unquoted(r#""\ud83d""#), "\u{fffd}");
+    }
+
+    #[test]
+    fn depth_is_counted_outside_strings() {
+        assert!(!nests_deeper("[[[1]]]", 3));
+        assert!(!nests_deeper(r#"["\"[[[[["]"#, 3));
+        assert!(nests_deeper(r#"[{"a":[[1]]}]"#, 3));
+        assert!(is_sound("[1e400]", 1) && !is_sound("[1", 1) && !is_sound("[[]]", 1));
+    }
+
+    #[test]
+    fn placeholders_are_found_wherever_they_are() {
+        let found = |text: &str| {
+            let mut placeholders = Placeholders::default();
+            let walk = Walk::of(text).unwrap();
+            walk.filter_map(|token| placeholders.see(&token)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(r#"[{"_placeholder":true,"num":1}]"#), [Some(1)]);
+        assert_eq!(found(r#"[{"num":0,"more":[],"\u005fplaceholder":true}]"#), [Some(0)]);
+        assert_eq!(found(r#"[{"_placeholder":true}]"#), [None]);
+        assert_eq!(found(r#"[{"_placeholder":true,"num":-1}]"#), [None]);
+        assert_eq!(found(r#"[{"_placeholder":true,"num":1e400}]"#), [None]);
+        assert_eq!(found(r#"[{"_placeholder":true,"num":1,"num":2}]"#), [Some(2)]);
+        assert_eq!(found(r#"[{"_placeholder":true,"_placeholder":false,"num":1}]"#), []);
+        assert_eq!(found(r#"[{"_placeholder":[true],"num":1},["_placeholder",true]]"#), []);
+        assert_eq!(
+            found(r#"[{"_placeholder":{"_placeholder":true,"num":9},"num":{"_placeholder":true,"num":8}}]"#),
+            [Some(9), Some(8)]
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Numbers of JSON as JavaScript reads them.
+
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{Error, Unexpected, Visitor};
+
+/// A number. A whole one that fits into 64 bits is kept exactly; all others are what JavaScript has, a double.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    /// Whole and not negative.
+    Unsigned(u64),
+    /// Whole and negative.
+    Signed(i64),
+    /// With a fraction or an exponent, or beyond 64 bits: infinite when it is beyond all doubles.
+    Float(f64),
+}
+
+impl Number {
+    /// Reads a number of JSON; `None` when the text is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            return None;
+        }
+        let is_zero_below = text == "-0";
+        if !is_zero_below && let Ok(number) = text.parse() {
+            return Some(Self::Unsigned(number));
+        }
+        if !is_zero_below && let Ok(number) = text.parse() {
+            return Some(Self::Signed(number));
+        }
+        text.parse().ok().map(Self::Float)
+    }
+
+    /// The number as a double.
+    #[must_use]
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Self::Unsigned(number) => number as f64,
+            Self::Signed(number) => number as f64,
+            Self::Float(number) => number,
+        }
+    }
+}
+
+/// A whole number that is not negative, however it is written (`10`, `10.0`, `1e1`); for `deserialize_with`. `null` is
+/// none. One beyond 64 bits is the greatest.
+///
+/// # Errors
+/// When it is something else.
+pub fn whole<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u64>, D::Error> {
+    reader.deserialize_option(Whole)
+}
+
+/// [`whole`] for 32 bits: one beyond them is the greatest.
+///
+/// # Errors
+/// When it is something else.
+pub fn whole_u32<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
+    let number = whole(reader)?;
+    Ok(number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
+}
+
+struct Whole;
+
+impl<'de> Visitor<'de> for Whole {
+    type Value = Option<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number that is not negative")
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Option<u64>, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Option<u64>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, reader: D) -> Result<Option<u64>, D::Error> {
+        reader.deserialize_any(self)
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Option<u64>, E> {
+        Ok(Some(number))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Option<u64>, E> {
+        match u64::try_from(number) {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+        }
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Option<u64>, E> {
+        if number < 0.0 || number.fract() != 0.0 {
+            return Err(E::invalid_value(Unexpected::Float(number), &self));
+        }
+        // `as` saturates.
+        Ok(Some(number as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_what_javascript_reads_and_exact_where_64_bits_are_enough() {
+        for (text, number) in [
+            ("0", Number::Unsigned(0)),
+            ("18446744073709551615", Number::Unsigned(u64::MAX)),
+            ("18446744073709551616", Number::Float(18_446_744_073_709_551_616.0)),
+            ("-1", Number::Signed(-1)),
+            ("-9223372036854775808", Number::Signed(i64::MIN)),
+            ("-9223372036854775809", Number::Float(-9_223_372_036_854_775_808.0)),
+            ("1.0", Number::Float(1.0)),
+            ("1e400", Number::Float(f64::INFINITY)),
+            ("-1e400", Number::Float(f64::NEG_INFINITY)),
+            ("1e-400", Number::Float(0.0)),
+        ] {
+            assert_eq!(Number::parse(text), Some(number), "{text}");
+        }
+        assert!(matches!(Number::parse("-0"), Some(Number::Float(zero)) if zero.is_sign_negative()));
+        for none in ["", "inf", "NaN", "\"1\"", "true", "+1", "x"] {
+            assert_eq!(Number::parse(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_whole_is_whole() {
+        let read = |text: &str| whole(&mut serde_json::Deserializer::from_str(text));
+        for (text, number) in [
+            ("10", 10),
+            ("10.0", 10),
+            ("1e1", 10),
+            ("-0", 0),
+            ("-0.0", 0),
+            ("18446744073709551616", u64::MAX),
+            ("1e300", u64::MAX),
+        ] {
+            assert_eq!(read(text).unwrap(), Some(number), "{text}");
+        }
+        assert_eq!(read("null").unwrap(), None);
+        for wrong in ["1.5", "-1", "-1e300", "\"10\"", "true", "[]"] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains("a whole number that is not negative"), "{error}");
+        }
+        let narrow = |text: &str| whole_u32(&mut serde_json::Deserializer::from_str(text));
+        assert_eq!(narrow("4294967296").unwrap(), Some(u32::MAX));
+    }
+}

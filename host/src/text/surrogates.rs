@@ -1,0 +1,121 @@
+//! Escapes of UTF-16 surrogates that are half of a pair, as JavaScript writes a text that was cut inside an emoji.
+
+use std::borrow::Cow;
+
+/// The bytes of `\uXXXX`.
+const ESCAPE: usize = 6;
+
+/// JSON in which each escape of a surrogate without its other half is U+FFFD, the replacement character: JavaScript
+/// takes such texts, `serde_json` and UTF-8 have no place for them. All else stays byte for byte. Most texts have no
+/// such escapes, which costs one search.
+#[must_use]
+pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
+    let mut mended: Option<String> = None;
+    let (mut kept, mut at) = (0, 0);
+    while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
+        at += found;
+        let (passed, lone) = match surrogate(json, at) {
+            // Another escape, of one character. What follows may be no character's boundary in a text that is no JSON.
+            None => (2, false),
+            Some(Half::High) if surrogate(json, at + ESCAPE) == Some(Half::Low) => (2 * ESCAPE, false),
+            Some(Half::High | Half::Low) => (ESCAPE, true),
+        };
+        if lone {
+            let mended = mended.get_or_insert_with(|| String::with_capacity(json.len()));
+            mended.push_str(json.get(kept..at).unwrap_or_default());
+            mended.push(char::REPLACEMENT_CHARACTER);
+            kept = at + passed;
+        }
+        at += passed;
+        while at < json.len() && !json.is_char_boundary(at) {
+            at += 1;
+        }
+    }
+    match mended {
+        None => Cow::Borrowed(json),
+        Some(mut mended) => {
+            mended.push_str(json.get(kept..).unwrap_or_default());
+            Cow::Owned(mended)
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    High,
+    Low,
+}
+
+/// Which half of a pair is escaped there, if one is.
+fn surrogate(json: &str, at: usize) -> Option<Half> {
+    let digits = json.get(at..at + ESCAPE)?.strip_prefix("\\u")?;
+    if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    match u16::from_str_radix(digits, 16).ok()? {
+        0xd800..=0xdbff => Some(Half::High),
+        0xdc00..=0xdfff => Some(Half::Low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_a_pair_becomes_the_replacement_character_and_nothing_else_changes() {
+        for (json, expected) in [
+            (r#"["\ud83d"]"#, "[\"\u{fffd}\"]"),
+            (r#"["\uDC4B"]"#, "[\"\u{fffd}\"]"),
+            (r#"["\ud83d\ud83d\udc4b"]"#, "[\"\u{fffd}\\ud83d\\udc4b\"]"),
+            (r#"["\udc4b\ud83d"]"#, "[\"\u{fffd}\u{fffd}\"]"),
+            (r#"["\ud83d\n\udc4b"]"#, "[\"\u{fffd}\\n\u{fffd}\"]"),
+            (r#"["\ud83dé"]"#, "[\"\u{fffd}é\"]"),
+            (r#"{"\ud83d":"\ud83d"}"#, "{\"\u{fffd}\":\"\u{fffd}\"}"),
+            (r#"["\\\ud83d"]"#, "[\"\\\\\u{fffd}\"]"),
+        ] {
+            assert_eq!(without_lone_surrogates(json), expected, "{json}");
+        }
+        for same in [
+            r#"["\ud83d\udc4b"]"#,
+            r#"["\\ud83d"]"#,
+            r#"["\u00e9\u0000"]"#,
+            r#"["👋"]"#,
+            r#"["\ud83"]"#,
+            "\\",
+            "\\u",
+            "\\é\\ud",
+            "",
+        ] {
+            assert!(matches!(without_lone_surrogates(same), Cow::Borrowed(text) if text == same));
+        }
+    }
+
+    #[test]
+    fn whatever_is_escaped_serde_reads_it_afterwards() {
+        const PIECES: [&str; 10] = [
+            "\\ud83d", "\\udc4b", "\\uDBFF", "\\udfff", "\\\\", "\\n", "ud83d", "é", "\\u00e9", "\\\"",
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..20_000 {
+            let mut text = String::from("\"");
+            for _ in 0..8 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                text.push_str(PIECES[(state >> 32) as usize % PIECES.len()]);
+            }
+            text.push('"');
+            let mended = without_lone_surrogates(&text);
+            assert!(
+                serde_json::from_str::<String>(&mended).is_ok(),
+                "{text} became {mended}"
+            );
+            assert_eq!(without_lone_surrogates(&mended), mended);
+            if let Ok(before) = serde_json::from_str::<String>(&text) {
+                assert_eq!(serde_json::from_str::<String>(&mended).unwrap(), before);
+            }
+        }
+    }
+}
