@@ -131,7 +131,7 @@ test('what back ends emit keeps its order, its numbers and its spelling', async 
   const nested = (depth) => `{"event":"deep","arguments":${'['.repeat(depth)}${']'.repeat(depth)},"to":{"rooms":["${room}"]}}`;
   assert.equal((await emit(nested(120))).status, 204);
   assert.equal((await emit(nested(121))).status, 422);
-  assert.ok((await emit(Buffer.from([0x7b, 0xff, 0x7d]))).json.detail.includes('UTF-8'));
+  assert.ok((await emit(Buffer.from([0x7b, 0xff, 0x7d]))).text.includes('UTF-8'));
 });
 
 test('a clientId has no control characters', async () => {
@@ -145,7 +145,7 @@ test('a token whose id could not be revoked is refused, and such an id is not re
   const api = admin(server);
   const revoke = (tokenId) => api.request('POST', '/tenants/default/revocations', { body: { tokenId } });
   for (const id of ['a\u0000b', 'a\nb', '']) assert.equal((await revoke(id)).status, 422, JSON.stringify(id));
-  assert.equal((await api.request('GET', '/audit?tenant=%00')).status, 422);
+  assert.equal((await api.request('GET', '/audit?tenant=%00')).status, 400);
   const id = `half ${CUT}`;
   const revoked = await connect(server, 'eve', { auth: { token: token('eve', { jti: id, exp: seconds(3600) }) } });
   assert.equal((await revoke(id)).status, 201);

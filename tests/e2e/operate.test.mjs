@@ -177,7 +177,7 @@ test('log lines are followed with their times', async () => {
   await following.sees(/^\d{4}-\d\d-\d\dT[\d:.]+Z info +followed\/hostile@1 \S+: a word$/m);
 });
 
-test('what handlers log does not turn the terminal's text around', async () => {
+test('what handlers log turns no text around on a terminal', async () => {
   const line = { at: 1, tenant: 'acme', handler: 'h', version: 1, event: 'e-1', level: 'info', text: 'a\u202eb\u001b[2J' };
   const url = await pretend((response) => response.end(`${JSON.stringify(line)}\n`));
   const env = { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } };

@@ -120,7 +120,7 @@ fn written(text: &str, attachments: &[&'static [u8]]) -> (Written, String) {
 fn what_node_reads_is_written_and_it_is_said_when_that_is_not_the_text() {
     for (text, read) in [
         (r#"["e",1e400,-1e400]"#, r#"["e",null,null]"#),
-        (r#"["e",18446744073709551616]"#, r#"["e",1.8446744073709552e19]"#),
+        (r#"["e",18446744073709551616]"#, r#"["e",1.8446744073709552e+19]"#),
         (r#"["e",-0]"#, r#"["e",-0.0]"#),
         (r#"["e",1.10]"#, r#"["e",1.1]"#),
         (r#"["e", 1]"#, r#"["e",1]"#),
@@ -132,7 +132,7 @@ fn what_node_reads_is_written_and_it_is_said_when_that_is_not_the_text() {
     }
     for text in [
         r#"["e",{"b":1,"a":2,"b":3}]"#,
-        r#"["e",0.5,1e21,"\n\u001f 😀",{"_placeholder":true}]"#,
+        r#"["e",0.5,1e+21,"\n\u001f 😀",{"_placeholder":true}]"#,
     ] {
         assert_eq!(written(text, &[]), (Written::Exactly, text.to_owned()));
     }
