@@ -13,7 +13,8 @@ usage() {
 Three nodes of Parlance behind HAProxy, over one Redis and one PostgreSQL. Ctrl-C stops all of it; the messages stay.
 
   --nodes N    how many nodes, 1 to 9 (3)
-  --port P     the balancer's port (3000); the nodes have the next ones, Redis P+10, PostgreSQL P+11
+  --port P     the balancer's port (3000); the nodes have the next ones, Redis P+10, PostgreSQL P+11, and the nodes
+               for operators P+21 and the next ones
   --data DIR   where data, logs and process ids are (.parlance/fleet in the current directory)
 
 PARLANCE_BIN names the server's binary; without it, it is built. What is missing of Redis, PostgreSQL and HAProxy is
@@ -66,7 +67,7 @@ fi
 [ -x "$PARLANCE_BIN" ] || fail "PARLANCE_BIN is $PARLANCE_BIN, which is no program"
 PARLANCE_BIN=$(realpath "$PARLANCE_BIN")
 
-for port in $(seq "$PORT" $((PORT + NODES))) "$REDIS_PORT" "$POSTGRES_PORT"; do
+for port in $(seq "$PORT" $((PORT + NODES))) $(seq $((PORT + 21)) $((PORT + 20 + NODES))) "$REDIS_PORT" "$POSTGRES_PORT"; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
         fail "port $port is in use; choose others with --port"
     fi
@@ -210,8 +211,10 @@ node() {
     local n=$1
     mkdir -p "$DATA/node-$n"
     cd "$DATA/node-$n"
-    # `dev` serves the chat page and gives tokens to whoever asks. In earnest it is `parlance serve`.
+    # `dev` serves the chat page and gives tokens to whoever asks on this machine, where alone it listens. In production
+    # it is `parlance serve`.
     PORT=$((PORT + n)) \
+        PARLANCE_ADMIN_ADDRESS="127.0.0.1:$((PORT + 20 + n))" \
         DATABASE_URL="postgres://parlance:$POSTGRES_PASSWORD@127.0.0.1:$POSTGRES_PORT/chat" \
         REDIS_URL="redis://:$REDIS_PASSWORD@127.0.0.1:$REDIS_PORT" \
         start "node-$n" "$PARLANCE_BIN" dev --config "$DATA/parlance.toml"
@@ -262,8 +265,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 say "starting; data and logs are in $DATA"
 rm -f "$DATA/stopping" "$DATA"/*.pid
-# Development mode is for this machine alone.
-sed 's/^\[server\]$/&\nhost = "127.0.0.1"/' "$HERE/parlance.toml" >"$DATA/parlance.toml"
+cp "$HERE/parlance.toml" "$DATA/parlance.toml"
 redis
 postgres
 for n in $(seq "$NODES"); do
@@ -278,6 +280,7 @@ cat >&2 <<END
 
   the chat     http://localhost:$PORT/   through HAProxy, which has chosen a node for each browser
   the nodes    $(for n in $(seq "$NODES"); do echo -n "http://localhost:$((PORT + n))/  "; done)
+  operators    $(for n in $(seq "$NODES"); do echo -n "http://localhost:$((PORT + 20 + n))/metrics  "; done)
   Redis        127.0.0.1:$REDIS_PORT
   PostgreSQL   127.0.0.1:$POSTGRES_PORT
 

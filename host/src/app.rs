@@ -4,6 +4,8 @@ mod database;
 mod dev;
 mod fleet;
 mod http;
+mod listen;
+mod origin;
 mod shutdown;
 
 use std::net::SocketAddr;
@@ -12,13 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, AdminToken, Role};
-use crate::auth::Key;
+use crate::auth::{JwksLocation, Policy};
 use crate::capability::SystemChance;
 use crate::commit::Committer;
-use crate::config::{AdminTokenConfig, Config};
+use crate::config::{AdminAddress, AdminTokenConfig, Config};
 use crate::control::{Control, Parts};
 use crate::descriptors;
 use crate::dispatch::Services;
@@ -26,7 +28,7 @@ use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
-use crate::socket::{Listener, Peer, Server, ServerLimits};
+use crate::socket::{Server, ServerLimits};
 use crate::store::Outage;
 use crate::turns::Company;
 
@@ -44,8 +46,8 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let hangup = Hangup::listen(development.is_some())?;
     let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
     // The address first: when another server has it, nothing else should be touched.
-    let listener = bind(&config).await?;
-    let address = listener.local_addr().context("the listening socket has no address")?;
+    let (clients, operators) = listen::bind(&config.server).await?;
+    let address = clients.local_addr().context("the listening socket has no address")?;
 
     let database = Database::open(&config.store).await?;
     let store = database.store();
@@ -75,10 +77,15 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         bus: bus.clone(),
         asked: Arc::default(),
     };
-    let mut routes = http::router(state);
+    let mut for_operators = http::metrics(state.clone());
     if !config.admin.is_empty() {
         let admin = Admin::new(admin_tokens(&config), control_cell.clone(), services.logs.clone());
-        routes = routes.merge(admin.router());
+        for_operators = for_operators.merge(admin.router());
+    }
+    let health = http::health(state.clone());
+    let mut routes = http::page(state).merge(health.clone());
+    if config.server.admin_address == AdminAddress::Shared {
+        routes = routes.merge(for_operators.clone());
     }
     let (router, server) = Server::attach(routes, services.clone(), server_limits(&config));
     let server = Arc::new(server);
@@ -114,23 +121,27 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     }
     let expiry = server.enforce_tokens();
     let refuse = axum::middleware::from_fn_with_state(services.clone(), http::refuse_when_draining);
-    let router = router.layer(refuse).layer(http::cors(&config)?);
+    let origins = origin::Origins::new(&config);
+    let foreign = axum::middleware::from_fn_with_state(origins.clone(), origin::refuse_foreign_websocket);
+    let router = router.layer(refuse).layer(foreign).layer(origins.cors());
 
+    let clients = listen::for_clients(clients, &config, descriptors_for_clients(&config)?);
+    let transports = clients.transports();
+    // Dropping these ends what is served.
+    let serving_operators = match operators {
+        Some(tcp) => {
+            let operators = tcp.local_addr().context("the operators' socket has no address")?;
+            tracing::info!("for operators: http://{operators} ({})", what_operators_get(&config));
+            let listener = listen::for_operators(tcp, &config);
+            Some(AbortOnDropHandle::new(tokio::spawn(
+                listener.serve(for_operators.merge(health), std::future::pending()),
+            )))
+        }
+        None => None,
+    };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let descriptors = descriptors_for_clients(&config)?;
-    let listener = Listener::new(
-        listener,
-        config.limits.write_stall,
-        config.limits.connections,
-        descriptors,
-    );
-    let transports = listener.transports();
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let serving = tokio::spawn(async move {
-        // Told to stop it closes the listening socket and connections without a request.
-        let stopped = async { drop(stopped.await) };
-        axum::serve(listener, service).with_graceful_shutdown(stopped).await
-    });
+    let stopped = async { drop(stopped.await) };
+    let serving = AbortOnDropHandle::new(tokio::spawn(clients.serve(router, stopped)));
 
     announce(&config, address, &control, development.as_ref()).await;
     shutdown::signal(hangup).await?;
@@ -144,7 +155,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let left = server
         .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
         .await;
-    serving.abort();
+    drop((serving, serving_operators));
     drop((
         following,
         talking,
@@ -160,17 +171,13 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     Ok(())
 }
 
-async fn bind(config: &Config) -> Result<TcpListener> {
-    let (host, port) = (config.server.host.as_str(), config.server.port);
-    TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{host}:{port} is in use by another process; stop that one, or choose another port with PORT or server.port"
-        ),
-        std::io::ErrorKind::PermissionDenied => anyhow::anyhow!(
-            "listening on {host}:{port} is not permitted; ports below 1024 need a privilege, so choose a higher one"
-        ),
-        _ => anyhow::anyhow!("cannot listen on {host}:{port} (server.host, server.port): {error}"),
-    })
+/// What the operators' listener serves, for the log.
+fn what_operators_get(config: &Config) -> &'static str {
+    if config.admin.is_empty() {
+        "/metrics; there is no admin API without PARLANCE_ADMIN_TOKEN or [[admin.tokens]]"
+    } else {
+        "/metrics, /admin/v1"
+    }
 }
 
 /// How many descriptors clients may have. Warns when `limits.connections` are more.
@@ -260,19 +267,23 @@ fn server_limits(config: &Config) -> ServerLimits {
     }
 }
 
+/// What verifies tokens, for the log: algorithms of keys, and where key sets come from.
+fn keys_of(auth: &Policy) -> String {
+    let keys = auth.keys.iter().map(|key| key.algorithm().name().to_owned());
+    let sets = auth.jwks.iter().map(|set| match &set.location {
+        JwksLocation::File(path) => format!("the key set in {}", path.display()),
+        // Without what may be a secret in the query.
+        JwksLocation::Url(url) => format!("the key set at {}", url.split(['?', '#']).next().unwrap_or_default()),
+    });
+    keys.chain(sets).collect::<Vec<_>>().join(", ")
+}
+
 /// What an operator wants to see at start: where to connect, where the data is, who handles what.
 async fn announce(config: &Config, address: SocketAddr, control: &Control, development: Option<&Development>) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let keys = config
-        .auth
-        .keys
-        .iter()
-        .map(|key: &Key| key.algorithm().name())
-        .collect::<Vec<_>>()
-        .join(", ");
-    tracing::info!("tokens are verified with: {keys}");
+    tracing::info!("tokens are verified with: {}", keys_of(&config.auth));
     for tenant in control.served().await {
         if tenant.id().as_str() != DEFAULT_TENANT {
             tracing::info!("tenant {} on the namespace {}", tenant.id(), tenant.id().namespace());

@@ -7,7 +7,7 @@ use std::io;
 
 /// Kept free for the server itself: the store and its temporary files, the cache, the compilers and their pipes,
 /// handlers' requests, health and operators.
-const RESERVED: usize = 128;
+const RESERVED: usize = 256;
 
 /// Raises the soft limit to the hard one, which is what the system lets this process have. Gives the limit.
 ///

@@ -72,6 +72,9 @@ pub mod descriptors;
 // Tasks without which the server is no server.
 pub mod vital;
 
+// Log lines that anybody can cause, at most one a second.
+pub mod throttle;
+
 // The tasks of one tenant take turns with those of the others.
 pub mod turns;
 

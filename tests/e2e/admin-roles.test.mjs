@@ -111,7 +111,7 @@ test('of what concerns all tenants it sees its own part', async () => {
 
   const stop = new AbortController();
   owned({ close: () => stop.abort() });
-  const stream = await fetch(`${server.url}/admin/v1/logs?tenant=globex`, {
+  const stream = await fetch(`${server.adminUrl}/admin/v1/logs?tenant=globex`, {
     headers: { authorization: `Bearer ${TOKEN}` },
     signal: stop.signal,
   });
@@ -143,7 +143,7 @@ test('so many of a tenant follow its log, and operators besides', async () => {
     const stop = new AbortController();
     owned({ close: () => stop.abort() });
     const headers = { authorization: `Bearer ${bearer}` };
-    return { stop, answer: await fetch(`${server.url}/admin/v1/logs?tenant=busy`, { headers, signal: stop.signal }) };
+    return { stop, answer: await fetch(`${server.adminUrl}/admin/v1/logs?tenant=busy`, { headers, signal: stop.signal }) };
   };
   const followers = await Promise.all(Array.from({ length: 16 }, () => follow(BUSY_TOKEN)));
   assert.deepEqual([...new Set(followers.map(({ answer }) => answer.status))], [200]);

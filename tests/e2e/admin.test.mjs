@@ -33,6 +33,17 @@ test('without a token there is no admin API, and with a wrong one no answer', as
   assert.ok(!server.log.includes(ADMIN_TOKEN), 'the token is in no log');
 });
 
+test('wrong tokens leave at most one line a second, and a right one is answered meanwhile', async () => {
+  const own = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const lines = () => own.log.split('\n').filter((line) => line.includes('a wrong admin token was refused'));
+  const begun = performance.now();
+  const wrong = Promise.all(Array.from({ length: 200 }, () => admin(own, 'wrong').request('GET', '/tenants')));
+  assert.equal((await admin(own).request('GET', '/tenants')).status, 200);
+  assert.ok((await wrong).every(({ status }) => status === 401));
+  await own.sees(/WARN.*a wrong admin token was refused.*127\.0\.0\.1/);
+  assert.ok(lines().length <= (performance.now() - begun) / 1000 + 1, lines().join('\n'));
+});
+
 test('a tenant is served as soon as it is made, and after a restart', async () => {
   const name = await freshTenant();
   const ann = await connect(server, 'ann', at(name, 'ann'));
@@ -119,7 +130,7 @@ test('a tenant that is deleted and made again at once is not closed with the one
   for (const end = Date.now() + 3000; Date.now() < end;) await bob.post(room, 'x');
   assert.deepEqual(bob.disconnects, []);
   await connect(server, 'carol', at(name, 'carol'));
-  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  const metrics = await (await fetch(`${server.adminUrl}/metrics`)).text();
   assert.match(metrics, new RegExp(`parlance_tenant_connections{tenant="${name}"} 2`));
   assert.match(metrics, new RegExp(`parlance_tenant_limit{limit="rooms",tenant="${name}"}`));
 });
@@ -196,7 +207,7 @@ test('a deployment has its turn before its component is read, and of the tenant 
   // One that has begun and does not go on; begun anew when one of those below was in its way.
   let half;
   const begin = () => {
-    half = httpRequest(`${server.url}/admin/v1/tenants/${name}/handlers/half/versions`, {
+    half = httpRequest(`${server.adminUrl}/admin/v1/tenants/${name}/handlers/half/versions`, {
       method: 'POST',
       headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-length': 1000 },
     });
@@ -222,7 +233,7 @@ test('a deployment has its turn before its component is read, and of the tenant 
   const large = await deploy(other, Buffer.alloc(64 * 1024 + 1));
   assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
   assert.match(large.json.title, /65536 bytes.*sandbox\.component_size/);
-  const unannounced = await fetch(`${server.url}/admin/v1/tenants/${other}/handlers/x/versions`, {
+  const unannounced = await fetch(`${server.adminUrl}/admin/v1/tenants/${other}/handlers/x/versions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
     body: new Blob([Buffer.alloc(64 * 1024 + 1)]).stream(),
@@ -291,7 +302,7 @@ test('log lines and traps are seen as they happen', async () => {
   const name = await freshTenant();
   const stop = new AbortController();
   owned({ close: () => stop.abort() });
-  const stream = await fetch(`${server.url}/admin/v1/logs?tenant=${name}&level=trap`, {
+  const stream = await fetch(`${server.adminUrl}/admin/v1/logs?tenant=${name}&level=trap`, {
     headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
     signal: stop.signal,
   });
@@ -351,7 +362,7 @@ test('the OpenAPI document lists what there is, and each operation was called he
   }
   // Whose answer does not end by itself.
   const stop = new AbortController();
-  const stream = await fetch(`${server.url}/admin/v1/logs`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` }, signal: stop.signal });
+  const stream = await fetch(`${server.adminUrl}/admin/v1/logs`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` }, signal: stop.signal });
   assert.equal(stream.status, 200);
   stop.abort();
   const called = calls.map(([method, path]) => `${method} /admin/v1${path.split('?')[0]}`);

@@ -30,7 +30,7 @@ test('churn: a client that has gone keeps its seat until its last event has ende
   await api.must('POST', '/tenants', { body: { name: 'acme', configuration } });
   await api.deploy('acme', 'web', guest('web'));
   const connections = async () => {
-    const text = await (await fetch(`${server.url}/metrics`)).text();
+    const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
     return Number(text.match(/^parlance_connections (\d+)$/m)[1]);
   };
 

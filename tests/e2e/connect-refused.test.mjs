@@ -30,7 +30,7 @@ async function tenantOf(from, first, more = {}) {
 const put = (name, configuration) => api.must('PUT', `/tenants/${name}`, { body: configuration });
 
 async function metric(pattern) {
-  const text = await (await fetch(`${server.url}/metrics`)).text();
+  const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
   const lines = text.split('\n').filter((line) => line.startsWith(pattern));
   assert.equal(lines.length, 1, `${pattern}: ${lines}`);
   return Number(lines[0].split(' ').at(-1));
@@ -173,6 +173,6 @@ test('a full tenant, user or server says so in a form that programs can read, an
   const small = await startServer({ config: { limits: { connections: 1 } } });
   await connect(small, 'ann');
   assert.equal(await full({}, small), 'unavailable: the server has no room for another connection');
-  const text = await (await fetch(`${small.url}/metrics`)).text();
+  const text = await (await fetch(`${small.adminUrl}/metrics`)).text();
   assert.match(text, /^parlance_refused_total\{reason="server-full"\} 1$/m);
 });

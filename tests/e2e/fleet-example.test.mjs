@@ -16,7 +16,7 @@ const NODES = 2;
 /** Three nodes and a database on a busy machine. */
 const START_MS = 180_000;
 
-/** A port with the next eleven free as well. */
+/** A port with the next thirty free as well. */
 async function freePorts() {
   const listen = (port) => new Promise((done, failed) => {
     const server = createServer().on('error', failed).listen(port, '127.0.0.1', () => done(server));
@@ -26,7 +26,7 @@ async function freePorts() {
     try {
       servers.push(await listen(0));
       const { port } = servers[0].address();
-      for (let next = 1; next <= 11; next += 1) servers.push(await listen(port + next));
+      for (let next = 1; next <= 30; next += 1) servers.push(await listen(port + next));
       if (port < 65_000) return port;
     } catch (error) {
       if (error.code !== 'EADDRINUSE' && error.code !== 'ERR_SOCKET_BAD_PORT') throw error;
@@ -111,6 +111,10 @@ const lives = (pid) => {
 test('the example of a fleet: a chat through the balancer, a node that leaves, an end in order', async () => {
   const example = await owned(new Example()).start();
   assert.match(await (await fetch(`${example.url}/`)).text(), /<html/i, 'the page');
+  for (const path of ['/metrics', '/admin/v1/tenants', '/%61dmin/v1/tenants', '//metrics', '/Metrics']) {
+    assert.equal((await fetch(`${example.url}${path}`)).status, 404, path);
+  }
+  assert.equal((await fetch(`http://127.0.0.1:${example.port + 21}/metrics`)).status, 200, 'for operators');
 
   // Polling needs the balancer's cookie to find its node again.
   const ann = await example.client('ann', { transports: ['polling'], withCredentials: true });

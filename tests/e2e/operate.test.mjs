@@ -131,9 +131,9 @@ test('which server and which form can be said before a command of a command, and
   writeFileSync(file, stringify(configurationOf('after')));
   const nowhere = { PARLANCE_SERVER: 'http://127.0.0.1:9' };
   for (const args of [
-    ['tenants', 'create', 'after', file, '--server', server.url, '--json'],
-    ['tenants', '--json', '--server', server.url, 'set', 'after', file],
-    ['tenants', '--server', server.url, 'resume', 'after', '--json'],
+    ['tenants', 'create', 'after', file, '--server', server.adminUrl, '--json'],
+    ['tenants', '--json', '--server', server.adminUrl, 'set', 'after', file],
+    ['tenants', '--server', server.adminUrl, 'resume', 'after', '--json'],
   ]) {
     const { code, output, stdout } = await operate(server, args, nowhere);
     assert.equal(code, 0, output);
@@ -169,7 +169,7 @@ test('log lines are followed with their times', async () => {
   await api.must('POST', '/tenants', { body: { name: 'followed', configuration: configurationOf('followed') } });
   await api.deploy('followed', 'hostile', guest('hostile'));
   const following = owned(new Process(['logs', '-f', '--tenant', 'followed'], {
-    env: { PARLANCE_SERVER: server.url, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+    env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
   }));
   await following.sees(/following the node at http/);
   const ann = await connect(server, 'ann', at('followed', 'ann'));
@@ -198,7 +198,7 @@ test('who disconnects clients is in the audit log, events for them are not, and 
   const quota = { events_per_second: 1, event_burst: 2 };
   await api.must('POST', '/tenants', { body: { name: 'reached', configuration: configurationOf('reached', { quota }) } });
   const room = freshRoom();
-  const emit = () => fetch(`${server.url}/admin/v1/tenants/reached/clients/emit`, {
+  const emit = () => fetch(`${server.adminUrl}/admin/v1/tenants/reached/clients/emit`, {
     method: 'POST',
     headers: { authorization: `Bearer ${ADMIN_TOKEN}`, 'content-type': 'application/json' },
     body: JSON.stringify({ event: 'price', arguments: ['a secret'], to: { rooms: [room] }, except: { users: ['bob'] } }),

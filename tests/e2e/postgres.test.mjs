@@ -66,7 +66,7 @@ test('while the database is stopped events are refused as retryable, and repeate
   await eventually(async () => (await readiness()).status === 503, '/readyz to say so');
   assert.equal((await readiness()).store, 'unavailable');
   assert.equal((await fetch(`${server.url}/healthz`)).status, 200, 'restarting this server would not help');
-  assert.match(await (await fetch(`${server.url}/metrics`)).text(), /parlance_commit_failures_total [1-9]/);
+  assert.match(await (await fetch(`${server.adminUrl}/metrics`)).text(), /parlance_commit_failures_total [1-9]/);
   await database.start();
   await eventually(async () => (await readiness()).ready, '/readyz');
   for (let n = 0; n < 5; n += 1) {

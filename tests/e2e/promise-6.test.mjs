@@ -55,7 +55,7 @@ test('6. Contained: while one tenant loops, grows and traps, every event of anot
   assert.ok(codes['rate-limited'] > 0, `the attacker ran into its budget: ${JSON.stringify(codes)}`);
   assert.ok(codes.timeout > 0 || codes['handler-failed'] > 0, JSON.stringify(codes));
   assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
-  const metrics = await (await fetch(`${server.url}/metrics`)).text();
+  const metrics = await (await fetch(`${server.adminUrl}/metrics`)).text();
   const value = (name) => Number(metrics.match(new RegExp(`^${name} (.*)$`, 'm'))?.[1]);
   assert.ok(value('parlance_tenant_limited_total\\{tenant="attacker"\\}') > 0);
   assert.equal(value('parlance_tenant_limited_total\\{tenant="victim"\\}'), 0);

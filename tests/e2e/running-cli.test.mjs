@@ -1,9 +1,11 @@
 // The commands, as people type them.
 import assert from 'node:assert/strict';
 import { copyFileSync, writeFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
 import jwt from 'jsonwebtoken';
 import { connect, freshRoom } from './lib/client.mjs';
+import { freePort } from './lib/port.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, run, SECRET, startServer, temporaryDirectory } from './lib/server.mjs';
 
@@ -54,6 +56,58 @@ test('dev FILE: a file that is no handler ends the start with the reason', async
   assert.equal(code, 1, output);
   assert.match(output, /parlance: .*handler\.wasm is not taken: this is not a WebAssembly component/);
   assert.doesNotMatch(output, /listening on/);
+});
+
+test('dev listens on this machine only, and on every interface only when told, with a warning', async () => {
+  // What the file says of the host is for `serve`.
+  const own = await startServer({ command: 'dev', config: { server: { host: '0.0.0.0' } } });
+  assert.match(own.log, /listening on http:\/\/127\.0\.0\.1:/);
+  assert.doesNotMatch(own.log, /--host lets everybody/);
+  const open = await startServer({ command: 'dev', args: ['--host', '0.0.0.0'] });
+  await open.sees(/WARN.*--host lets everybody who reaches 0\.0\.0\.0:\d+ become any user/);
+  const port = await freePort();
+  const chosen = await startServer({ command: 'dev', args: ['--port', String(port)] });
+  assert.equal(chosen.port, port);
+});
+
+test('dev gives tokens to its own page only: no other origin, and under no other name', async () => {
+  const own = await startServer({ command: 'dev' });
+  const ask = (headers, body = { user: 'ann' }) => new Promise((done, failed) => {
+    const request = httpRequest(`${own.url}/dev/token`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers } });
+    request.on('response', async (response) => {
+      let text = '';
+      for await (const chunk of response) text += chunk;
+      done({ status: response.statusCode, text });
+    });
+    request.on('error', failed).end(JSON.stringify(body));
+  });
+  const status = async (headers) => (await ask(headers)).status;
+  const at = (name) => ({ host: `${name}:${own.port}`, origin: `http://${name}:${own.port}` });
+  for (const name of ['localhost', '127.0.0.1', '[::1]']) assert.equal(await status(at(name)), 200, name);
+  assert.equal(await status({}), 200, 'a program');
+  assert.equal(await status(at('evil.example')), 403, 'a name that leads here');
+  assert.equal(await status({ host: 'evil.example' }), 403);
+  for (const origin of ['https://evil.example', `http://localhost:${own.port + 1}`, 'null']) {
+    assert.equal(await status({ host: `localhost:${own.port}`, origin }), 403, origin);
+  }
+  // A token that the server would refuse is not given.
+  for (const user of ['', 'x'.repeat(129), 'a\u0000b']) {
+    const { status: refusal, text } = await ask({}, { user });
+    assert.equal(refusal, 400, user);
+    assert.match(text, /\S/);
+  }
+  assert.equal((await ask({}, { user: 'ann', name: 'x'.repeat(10_000) })).status, 400);
+});
+
+test('a configuration with key sets only is right, and the log names them', async () => {
+  const cwd = temporaryDirectory();
+  writeFileSync(join(cwd, 'jwks.json'), JSON.stringify({ keys: [] }));
+  writeFileSync(join(cwd, 'parlance.toml'), '[[auth.jwks]]\nfile = "jwks.json"\n');
+  const checked = await run(['check-config', '--config', 'parlance.toml'], { cwd });
+  assert.equal(checked.code, 0);
+  assert.doesNotMatch(checked.output, /will not start/);
+  const own = await startServer({ dir: cwd, config: '[[auth.jwks]]\nfile = "jwks.json"', env: { JWT_SECRET: undefined } });
+  await own.sees(/tokens are verified with: the key set in .*jwks\.json/);
 });
 
 test('token mints what was asked for, and the server takes it', async () => {

@@ -1,15 +1,18 @@
 // What operators and their tools see over HTTP.
 import assert from 'node:assert/strict';
-import { connect, freshRoom, refused } from './lib/client.mjs';
-import { test } from './lib/scope.mjs';
-import { startServer } from './lib/server.mjs';
+import { request as httpRequest } from 'node:http';
+import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
+import { Client, connect, freshRoom, refused } from './lib/client.mjs';
+import { owned, test } from './lib/scope.mjs';
+import { run, SECRET, startServer, temporaryDirectory } from './lib/server.mjs';
+import { token } from './lib/token.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const server = await startServer();
 
 /** The samples of /metrics: `name{labels}` to value. */
 async function metrics() {
-  const response = await fetch(`${server.url}/metrics`);
+  const response = await fetch(`${server.adminUrl}/metrics`);
   assert.equal(response.status, 200);
   assert.match(response.headers.get('content-type'), /^text\/plain/);
   const lines = (await response.text()).split('\n').filter((line) => line && !line.startsWith('#'));
@@ -66,7 +69,7 @@ test('labels come from the server, never from a client', async () => {
   const ann = await connect(server, 'ann');
   await ann.ask('an-event-name-of-the-clients-own');
   await ann.join('a-room-name-of-the-clients-own');
-  const text = await (await fetch(`${server.url}/metrics`)).text();
+  const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
   assert.ok(!text.includes('clients-own'));
 });
 
@@ -74,14 +77,142 @@ test('the demo page is there in development only', async () => {
   assert.equal((await fetch(`${server.url}/`)).status, 404);
 });
 
-test('CORS follows FRONTEND_URL', async () => {
-  const origins = ['https://one.example', 'https://two.example'];
+/** A WebSocket's handshake by hand: the status of the answer. */
+function upgrade(url, headers) {
+  return new Promise((done, failed) => {
+    const request = httpRequest(`${url}/socket.io/?EIO=4&transport=websocket`, {
+      headers: { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==', ...headers },
+    });
+    request.on('upgrade', (response, socket) => {
+      socket.destroy();
+      done(response.statusCode);
+    });
+    request.on('response', (response) => {
+      response.resume();
+      done(response.statusCode);
+    });
+    request.on('error', failed).end();
+  });
+}
+
+test('CORS follows FRONTEND_URL, and lets pages send headers of their own', async () => {
+  const origins = ['https://one.example', 'https://two.example:443', 'http://three.example:8080'];
   const own = await startServer({ env: { FRONTEND_URL: origins.join(',') } });
+  const poll = `${own.url}/socket.io/?EIO=4&transport=polling`;
   const allowed = async (origin) => {
-    const response = await fetch(`${own.url}/socket.io/?EIO=4&transport=polling`, { headers: { origin } });
+    const response = await fetch(poll, { headers: { origin } });
     await response.text();
     return response.headers.get('access-control-allow-origin');
   };
-  for (const origin of origins) assert.equal(await allowed(origin), origin);
-  assert.equal(await allowed('https://evil.example'), null);
+  for (const origin of ['https://one.example', 'https://two.example', 'http://three.example:8080']) {
+    assert.equal(await allowed(origin), origin);
+  }
+  for (const origin of ['https://evil.example', 'http://one.example', 'https://one.example:8443', 'null']) {
+    assert.equal(await allowed(origin), null, origin);
+  }
+  const asked = await fetch(poll, {
+    method: 'OPTIONS',
+    headers: {
+      origin: 'https://one.example',
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'content-type,x-of-the-application',
+    },
+  });
+  assert.match(asked.headers.get('access-control-allow-headers'), /x-of-the-application/);
+  assert.equal(asked.headers.get('access-control-allow-credentials'), 'true');
+});
+
+test('a WebSocket of a page that may not connect is refused, and the log says why', async () => {
+  const own = await startServer({ env: { FRONTEND_URL: 'https://one.example:443' } });
+  for (const origin of ['https://one.example', 'https://one.example:443', own.url, `http://localhost:${own.port}`]) {
+    const host = origin.startsWith('http://localhost') ? { host: `localhost:${own.port}` } : {};
+    assert.equal(await upgrade(own.url, { origin, ...host }), 101, origin);
+  }
+  for (const origin of ['https://evil.example', 'https://one.example:444', 'http://one.example', 'null', `http://localhost:${own.port + 1}`]) {
+    assert.equal(await upgrade(own.url, { origin }), 403, origin);
+  }
+  assert.equal(await upgrade(own.url, {}), 101, 'a program is not a page');
+  await own.sees(/a WebSocket was refused.*server\.cors_origins/);
+  // The official client, as in a page of such an origin.
+  const foreign = owned(new Client(own.url, 'foreign', { extraHeaders: { origin: 'https://evil.example' } }));
+  await foreign.until(() => foreign.refusals.length > 0, 'a refusal');
+  assert.equal(foreign.connects, 0);
+  await connect(own, 'allowed', { extraHeaders: { origin: 'https://one.example' } });
+
+  const any = await startServer({ env: { FRONTEND_URL: '*' } });
+  assert.equal(await upgrade(any.url, { origin: 'https://evil.example' }), 101);
+});
+
+test('operators have a port of their own: nothing of theirs is on the clients’', async () => {
+  const own = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  const headers = { authorization: `Bearer ${ADMIN_TOKEN}` };
+  const status = async (url) => {
+    const response = await fetch(url, { headers });
+    await response.text();
+    return response.status;
+  };
+  assert.notEqual(own.adminUrl, own.url);
+  const paths = ['/metrics', '/admin/v1/tenants', '/admin/v1/openapi.json', '/healthz', '/readyz'];
+  const all = (base) => Promise.all(paths.map((path) => status(`${base}${path}`)));
+  assert.deepEqual(await all(own.adminUrl), [200, 200, 200, 200, 200]);
+  assert.deepEqual(await all(own.url), [404, 404, 404, 200, 200]);
+  assert.equal(await status(`${own.adminUrl}/socket.io/?EIO=4&transport=polling`), 404);
+
+  const shared = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, PARLANCE_ADMIN_ADDRESS: 'shared' } });
+  assert.equal(shared.adminUrl, shared.url);
+  assert.deepEqual(await all(shared.url), [200, 200, 200, 200, 200]);
+
+  const off = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, PARLANCE_ADMIN_ADDRESS: 'off' } });
+  assert.doesNotMatch(off.log, /for operators/);
+  assert.deepEqual(await all(off.url), [404, 404, 404, 200, 200]);
+});
+
+test('an address for operators that is in use, or the clients’ own, is named with what to do', async () => {
+  const taken = server.adminUrl.replace('http://', '');
+  const start = (env) => run(['serve'], { cwd: temporaryDirectory(), env: { JWT_SECRET: SECRET, PORT: '0', ...env } });
+  const inUse = await start({ PARLANCE_ADMIN_ADDRESS: taken });
+  assert.equal(inUse.code, 1);
+  assert.match(inUse.output, /is in use by another process.*PARLANCE_ADMIN_ADDRESS or server\.admin_address/s);
+  const same = await start({ PORT: '4711', PARLANCE_ADMIN_ADDRESS: '127.0.0.1:4711' });
+  assert.equal(same.code, 2);
+  assert.match(same.output, /server\.admin_address.*has the port of the clients.*"shared"/s);
+});
+
+test('the address of a client is what trusted proxies say, in the log and for back ends', async () => {
+  const own = await startServer({
+    config: { server: { trusted_proxies: ['127.0.0.0/8'] } },
+    env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+  });
+  const through = (...hops) => ({ extraHeaders: { 'x-forwarded-for': hops.join(', ') } });
+  await connect(own, 'ann', through('198.51.100.1', '203.0.113.9', '127.0.0.7'));
+  await connect(own, 'bob', { ...through('203.0.113.10'), transports: ['polling'] });
+  await connect(own, 'eve');
+  const find = async (base, user) => (await admin(base).must('POST', '/tenants/default/clients/find', { body: { users: [user] } })).sockets[0].address;
+  assert.deepEqual(await Promise.all(['ann', 'bob', 'eve'].map((user) => find(own, user))), ['203.0.113.9', '203.0.113.10', '127.0.0.1']);
+  await refused(own, { auth: { token: 'garbage' }, ...through('203.0.113.11') });
+  await own.sees(/a connection was refused: Authentication error.*203\.0\.113\.11/);
+
+  const trusting = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+  await connect(trusting, 'ann', through('203.0.113.9'));
+  assert.equal(await find(trusting, 'ann'), '127.0.0.1', 'nobody is believed who is not named');
+});
+
+test('refused connections leave one line a second for each reason, with the reason and how many were left out', async () => {
+  const own = await startServer({ config: { quota: { connections_per_user: 1 } } });
+  const lines = (pattern) => own.log.split('\n').filter((line) => pattern.test(line));
+  const begun = performance.now();
+  for (let n = 0; n < 50; n += 1) await refused(own, { auth: { token: 'garbage' } });
+  await connect(own, 'ann');
+  const full = await refused(own, { auth: { token: token('ann') } });
+  assert.match(full.message, /quota-exceeded/);
+  const seconds = (performance.now() - begun) / 1000;
+  await own.sees(/INFO.*a connection was refused: the user has no room for another connection.*127\.0\.0\.1/);
+  const tokens = /INFO.*a connection was refused: Authentication error/;
+  await own.sees(tokens);
+  assert.ok(lines(tokens).length <= seconds + 1, `${lines(tokens).length} lines in ${seconds} s`);
+  // The next line says what the seconds before it left out.
+  await eventually(async () => {
+    await refused(own, { auth: { token: 'garbage' } });
+    return lines(/a connection was refused: Authentication error.*left_out=[1-9]/).length > 0;
+  }, 'a line with what was left out');
 });

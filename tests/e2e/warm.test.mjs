@@ -8,7 +8,7 @@ import { guest, startServer } from './lib/server.mjs';
 const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
 
 async function counted(pattern) {
-  const text = await (await fetch(`${server.url}/metrics`)).text();
+  const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
   return Number(text.match(new RegExp(`^${pattern} (.*)$`, 'm'))?.[1] ?? 0);
 }
 const events = (instance) => counted(`parlance_warm_events_total\\{instance="${instance}"\\}`);

@@ -13,10 +13,13 @@ use sha2::{Digest as _, Sha256};
 use super::Admin;
 use super::problem::Problem;
 use crate::control::{Actor, Control};
+use crate::socket::ClientAddress;
 use crate::tenant::Rate;
+use crate::throttle::LogThrottle;
 
-/// Wrong tokens in a second, on average and at once, before even right ones are refused for a moment: nobody may try
-/// tokens out at will.
+/// Wrong tokens in a second, on average and at once. The answer to a further one waits for up to a second, which slows
+/// down whoever tries tokens out over a few connections. Right tokens are never delayed. What keeps tokens from being
+/// found is their length, which the configuration checks.
 const FAILURES: (usize, usize) = (5, 50);
 
 /// Requests other than GET that a tenant's tokens may make together on a node: in a second on average, and at once.
@@ -48,6 +51,8 @@ pub struct AdminToken {
 pub(crate) struct Access {
     tokens: Vec<AdminToken>,
     failures: Rate,
+    /// Of the log lines about wrong tokens.
+    wrong: LogThrottle,
     /// What is left of [`CHANGES`] to each tenant that a token is for.
     changes: BTreeMap<String, Rate>,
 }
@@ -64,6 +69,7 @@ impl Access {
                 .collect(),
             tokens,
             failures: Rate::new(FAILURES.0, FAILURES.1),
+            wrong: LogThrottle::default(),
         }
     }
 
@@ -160,8 +166,11 @@ async fn known(parts: &Parts, admin: &Admin) -> Result<Caller, Problem> {
         .ok_or_else(|| unauthorized("send a token: Authorization: Bearer …"))?;
     let token = given.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
     let Some(known) = token.and_then(|token| admin.access.find(token.trim())) else {
+        if let Some(left_out) = admin.access.wrong.pass() {
+            let address = parts.extensions.get::<ClientAddress>().map(ToString::to_string);
+            tracing::warn!(address, left_out, "a wrong admin token was refused");
+        }
         if let Err(wait) = admin.access.failures.take(1) {
-            tracing::warn!("many wrong admin tokens");
             tokio::time::sleep(wait.min(Duration::from_secs(1))).await;
         }
         return Err(unauthorized("the token is not accepted"));

@@ -25,13 +25,18 @@ const TOKEN_TTL: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_millis(300);
 
 /// Makes tokens for the page.
-pub struct PageMinter(pub(crate) Minter);
+pub struct PageMinter {
+    /// Signs them.
+    pub(crate) minter: Minter,
+    /// What the server listens on.
+    pub(crate) host: String,
+}
 
 impl PageMinter {
     /// A token and when it expires, in milliseconds since the Unix epoch.
     pub(super) fn mint(&self, user: &str, name: Option<&str>) -> Result<(String, u64), MintError> {
         let now = now_ms();
-        let token = self.0.mint(user, name, TOKEN_TTL, now)?;
+        let token = self.minter.mint(user, name, TOKEN_TTL, now)?;
         let ttl = u64::try_from(TOKEN_TTL.as_millis()).unwrap_or(u64::MAX);
         Ok((token, now.saturating_add(ttl)))
     }
@@ -92,6 +97,12 @@ impl Development {
     }
 
     pub(super) fn announce(&self, address: SocketAddr) {
+        if !address.ip().is_loopback() {
+            tracing::warn!(
+                "--host lets everybody who reaches {address} become any user of this chat: it gives a token for any name \
+                 to whoever asks. Without --host only this machine can ask"
+            );
+        }
         if let Some(path) = &self.key_file {
             tracing::info!(
                 "no key is configured: tokens are signed with the development key in {}",

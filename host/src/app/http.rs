@@ -3,22 +3,19 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State as Shared};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
-use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::dev::{PAGE, PageMinter};
 use crate::cluster::bus::RedisBus;
-use crate::config::Config;
 use crate::control::Control;
-use crate::dispatch::Services;
+use crate::dispatch::{Services, now_ms};
 use crate::id::DEFAULT_TENANT;
 use crate::metrics::Metrics;
 use crate::store::Store;
@@ -53,6 +50,11 @@ pub(super) struct Serves {
 const ANSWER_STANDS: Duration = Duration::from_secs(1);
 
 impl State {
+    async fn default_tenant(&self) -> Option<Arc<Tenant>> {
+        let served = self.control.get()?.served().await;
+        served.into_iter().find(|tenant| tenant.id().as_str() == DEFAULT_TENANT)
+    }
+
     /// Whether the store and the sandbox can serve. One asks them, the others wait for the same answer. `tenant` is the
     /// one whose handler is tried.
     async fn serves(&self, tenant: Option<&Arc<Tenant>>) -> Serves {
@@ -81,18 +83,31 @@ impl State {
     }
 }
 
-pub(super) fn router(state: State) -> Router {
-    let mut router = Router::new()
+/// Whether the process lives, and whether clients may be sent here.
+pub(super) fn health(state: State) -> Router {
+    Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics));
-    if state.minter.is_some() {
+        .with_state(state)
+}
+
+/// What only operators may see.
+pub(super) fn metrics(state: State) -> Router {
+    Router::new().route("/metrics", get(show_metrics)).with_state(state)
+}
+
+/// The page of development mode, and tokens for it; nothing otherwise.
+pub(super) fn page(state: State) -> Router {
+    let mut router = Router::new();
+    if let Some(minter) = &state.minter {
         router = router.route(
             "/dev/token",
-            post(token).layer(axum::extract::DefaultBodyLimit::max(TOKEN_REQUEST)),
+            post(token)
+                .layer(axum::extract::DefaultBodyLimit::max(TOKEN_REQUEST))
+                .layer(from_fn_with_state(minter.clone(), super::origin::refuse_foreign_page)),
         );
         for (path, kind, bytes) in PAGE {
-            let page = move || async move { page(kind, bytes) };
+            let page = move || async move { file(kind, bytes) };
             router = router.route(&format!("/{path}"), get(page));
             if *path == "index.html" {
                 router = router.route("/", get(page));
@@ -100,22 +115,6 @@ pub(super) fn router(state: State) -> Router {
         }
     }
     router.with_state(state)
-}
-
-/// Pages of these origins may connect; none unless configured, which leaves the page of the server's own origin.
-pub(super) fn cors(config: &Config) -> Result<CorsLayer> {
-    let origins = &config.server.cors_origins;
-    let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::POST])
-        .allow_headers([header::CONTENT_TYPE]);
-    if origins.iter().any(|origin| origin == "*") {
-        return Ok(layer.allow_origin(AllowOrigin::any()));
-    }
-    let origins = origins
-        .iter()
-        .map(|origin| HeaderValue::from_str(origin).with_context(|| format!("the origin {origin:?}")))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(layer.allow_origin(origins).allow_credentials(true))
 }
 
 fn is_leaving(services: &Services) -> bool {
@@ -157,14 +156,7 @@ struct Readiness {
 /// Whether clients may be sent here.
 async fn ready(Shared(state): Shared<State>) -> Response {
     let draining = is_leaving(&state.services);
-    let default = match state.control.get() {
-        Some(control) => control
-            .served()
-            .await
-            .into_iter()
-            .find(|tenant| tenant.id().as_str() == DEFAULT_TENANT),
-        None => None,
-    };
+    let default = state.default_tenant().await;
     let serves = state.serves(default.as_ref()).await;
     let routes = default.map(|tenant| tenant.routes()).unwrap_or_default();
     let handlers: Vec<_> = routes.iter().map(|(interface, _)| interface.name()).collect();
@@ -192,7 +184,7 @@ async fn ready(Shared(state): Shared<State>) -> Response {
         .into_response()
 }
 
-async fn metrics(Shared(state): Shared<State>) -> Response {
+async fn show_metrics(Shared(state): Shared<State>) -> Response {
     if let Some(bus) = &state.bus {
         super::fleet::show(&state.metrics, &bus.status());
     }
@@ -209,7 +201,7 @@ async fn metrics(Shared(state): Shared<State>) -> Response {
     }
 }
 
-fn page(kind: &'static str, bytes: &'static [u8]) -> Response {
+fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
     let policy = "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'";
     let headers: [(HeaderName, &str); 4] = [
         (header::CONTENT_TYPE, kind),
@@ -236,7 +228,7 @@ struct TokenAnswer {
 
 /// A token for the page's user. Development mode only: whoever asks becomes whom they like.
 async fn token(Shared(state): Shared<State>, body: Bytes) -> Response {
-    let Some(minter) = state.minter else {
+    let Some(minter) = &state.minter else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let request: TokenRequest = match serde_json::from_slice(&body) {
@@ -249,8 +241,16 @@ async fn token(Shared(state): Shared<State>, body: Bytes) -> Response {
                 .into_response();
         }
     };
-    match minter.mint(&request.user, request.name.as_deref()) {
-        Ok((token, expires_at)) => axum::Json(TokenAnswer { token, expires_at }).into_response(),
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    let refuse = |why: &dyn std::fmt::Display| (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response();
+    let (token, expires_at) = match minter.mint(&request.user, request.name.as_deref()) {
+        Ok(minted) => minted,
+        Err(error) => return refuse(&error),
+    };
+    // A token that the server would refuse is not given: whoever asked hears why at once.
+    if let Some(tenant) = state.default_tenant().await
+        && let Err(error) = tenant.settings().authenticator.verify(&token, now_ms())
+    {
+        return refuse(&error);
     }
+    axum::Json(TokenAnswer { token, expires_at }).into_response()
 }

@@ -27,7 +27,7 @@ pub fn run(
     for warning in &config.warnings {
         let _ = writeln!(notes, "warning: {warning}");
     }
-    if config.auth.keys.is_empty() {
+    if config.auth.keys.is_empty() && config.auth.jwks.is_empty() {
         let _ = writeln!(notes, "warning: `parlance serve` will not start. {}", no_key_help());
     }
     let file = args.config.path.as_deref().map_or_else(

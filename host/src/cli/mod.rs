@@ -105,6 +105,8 @@ pub struct ServeArgs {
 #[command(after_help = "\
 Without a configured key it makes one and keeps it in .parlance/dev-secret under the current directory;
 `parlance token` run in the same directory uses the same.
+It gives a token for any user to whoever asks, so it listens on this machine only, whatever server.host is,
+unless --host says otherwise.
 
 Examples:
   parlance dev
@@ -113,6 +115,12 @@ pub struct DevArgs {
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArg,
+    /// The address to listen on; 0.0.0.0 is every interface. Anybody who reaches it becomes any user.
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    pub host: String,
+    /// The TCP port [default: PORT of the environment, or server.port].
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
     /// Components (.wasm) to load in place of the handlers they implement.
     #[arg(value_name = "COMPONENT")]
     pub components: Vec<PathBuf>,

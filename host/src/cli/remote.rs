@@ -10,14 +10,14 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 
-/// The server that a command without `--server` speaks to.
-const DEFAULT_SERVER: &str = "http://localhost:3000";
+/// The server that a command without `--server` speaks to: the default of `server.admin_address`.
+const DEFAULT_SERVER: &str = "http://localhost:3001";
 
 /// Which server, and as whom; alike for every command that needs it.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct ServerArgs {
-    /// The server's address.
+    /// Where the server listens for operators (server.admin_address).
     #[arg(long, global = true, value_name = "URL", env = "PARLANCE_SERVER", default_value = DEFAULT_SERVER)]
     pub server: String,
     /// A file with the admin token [default: PARLANCE_ADMIN_TOKEN of the environment].
@@ -79,7 +79,7 @@ impl Remote {
             }
             Err(()) => {
                 return Err(Failure::Usage(
-                    "--server: must be like http://localhost:3000".to_owned(),
+                    "--server: must be like http://localhost:3001".to_owned(),
                 ));
             }
         }
@@ -104,7 +104,8 @@ impl Remote {
         Err(match serde_json::from_str::<Problem>(&text) {
             Ok(problem) => said(&problem.title, &problem.problems),
             Err(_) if status.as_u16() == 404 => anyhow!(
-                "the server has no admin API: start it with PARLANCE_ADMIN_TOKEN, or with [[admin.tokens]] in its file"
+                "there is no admin API here: it listens at server.admin_address, when the server was started with \
+                 PARLANCE_ADMIN_TOKEN or with [[admin.tokens]] in its file"
             ),
             Err(_) => anyhow!("the server answered {status}"),
         }

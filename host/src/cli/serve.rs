@@ -37,6 +37,8 @@ pub fn serve(args: &ServeArgs, env: &impl Fn(&str) -> Option<String>) -> Result<
 /// As [`serve`], or a development key that cannot be kept.
 pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let mut config = Config::load(args.config.path.as_deref(), env)?;
+    config.server.host.clone_from(&args.host);
+    config.server.port = args.port.unwrap_or(config.server.port);
     for path in &args.components {
         if !path.is_file() {
             return Err(Failure::Usage(format!(
@@ -56,7 +58,10 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
     })?;
     let minter = Minter::new(key, &config.auth).context("the development tokens")?;
     let development = Development {
-        minter: Arc::new(PageMinter(minter)),
+        minter: Arc::new(PageMinter {
+            minter,
+            host: args.host.clone(),
+        }),
         key_file,
         components: args.components.clone(),
     };

@@ -1,5 +1,6 @@
 //! One connection, as everything below the socket sees it.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -118,6 +119,8 @@ pub struct Connection {
     pub identity: ArcSwap<Identity>,
     /// The way to the client.
     pub outlet: Box<dyn Outlet>,
+    /// Where it came from, when that is known.
+    pub address: Option<IpAddr>,
     /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`.
     rooms: Mutex<Vec<RoomId>>,
     /// Events that have left their handler and are not settled yet.
@@ -133,10 +136,17 @@ impl Connection {
             id,
             identity: ArcSwap::new(identity),
             outlet,
+            address: None,
             rooms: Mutex::new(Vec::new()),
             unsettled: AtomicUsize::new(0),
             settled: Notify::new(),
         }
+    }
+
+    /// Notes where it came from.
+    #[must_use]
+    pub fn from_address(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
     }
 
     /// Whether it is in the room.

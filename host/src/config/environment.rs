@@ -14,7 +14,7 @@ pub struct Variable {
 }
 
 /// Every variable the server reads. One that is empty counts as unset.
-pub const VARIABLES: [Variable; 7] = [
+pub const VARIABLES: [Variable; 8] = [
     Variable {
         name: "PORT",
         doc: "server.port: the TCP port",
@@ -38,6 +38,10 @@ pub const VARIABLES: [Variable; 7] = [
     Variable {
         name: "PARLANCE_ADMIN_TOKEN",
         doc: "an operator's token for the admin API, at least 16 bytes",
+    },
+    Variable {
+        name: "PARLANCE_ADMIN_ADDRESS",
+        doc: "server.admin_address: where operators reach the server, HOST:PORT, shared or off",
     },
     Variable {
         name: "REDIS_URL",
@@ -70,6 +74,7 @@ pub(super) fn lay_over(
         let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
     });
+    over("server.admin_address", "PARLANCE_ADMIN_ADDRESS", Value::String);
     over("store.url", "DATABASE_URL", Value::String);
     over("redis.url", "REDIS_URL", Value::String);
     over("log.level", "RUST_LOG", Value::String);

@@ -44,7 +44,7 @@ fn in_range<T: PartialOrd>(value: T, min: &T, max: &T) -> Result<T, String> {
     }
 }
 
-fn text(value: &Value) -> Result<&str, String> {
+pub(super) fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| "is not a text in quotes".to_owned())
 }
 
@@ -164,29 +164,6 @@ impl Kind for DirectoryOrNone {
     }
 }
 
-/// An IP address or a host name.
-pub(super) struct Host;
-
-impl Kind for Host {
-    type Value = String;
-
-    fn allowed(&self) -> String {
-        "an IP address or a host name, without a port".to_owned()
-    }
-
-    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
-        let host = text(value)?;
-        let name = host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-');
-        if host.parse::<std::net::IpAddr>().is_ok() || (name && !host.is_empty()) {
-            Ok(host.to_owned())
-        } else {
-            Err("is not a host".to_owned())
-        }
-    }
-}
-
 /// A list of texts, none of them empty.
 pub(super) struct Texts;
 
@@ -225,38 +202,6 @@ impl Kind for Hosts {
         let pattern = |item: &String| item.parse().map_err(|error| format!("is no list of servers: {error}"));
         items.iter().map(pattern).collect()
     }
-}
-
-/// A list of origins as browsers send them (RFC 6454, section 6.2), or `*`.
-pub(super) struct Origins;
-
-impl Kind for Origins {
-    type Value = Vec<String>;
-
-    fn allowed(&self) -> String {
-        "a list of origins, such as [\"https://chat.example.org\"], or [\"*\"]".to_owned()
-    }
-
-    fn parse(&self, value: &Value, base: &Path) -> Result<Vec<String>, String> {
-        let items = Texts.parse(value, base)?;
-        items
-            .iter()
-            .map(|item| origin(item).ok_or_else(|| format!("has {item:?}, which is no origin")))
-            .collect()
-    }
-}
-
-/// Lower case and without the slash at the end, which people add and browsers never send.
-fn origin(text: &str) -> Option<String> {
-    let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
-    if text == "*" {
-        return Some(text);
-    }
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
-    let plain = host
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte));
-    (plain && !host.is_empty()).then_some(text)
 }
 
 /// Where the data lives.

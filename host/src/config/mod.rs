@@ -4,6 +4,7 @@
 //! file, the messages about it and the commented defaults ([`defaults_toml`]) all come from there. Nothing is
 //! clamped: a value out of its range is an error, and all errors are reported at once ([`ConfigErrors`]).
 
+mod addresses;
 mod admin;
 mod auth;
 mod defaults;
@@ -18,11 +19,13 @@ mod tenants;
 mod tests;
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::Table;
 
+pub use addresses::{AdminAddress, normal_origin};
 pub use admin::{AdminTokenConfig, MIN_ADMIN_TOKEN_BYTES};
 pub use auth::{MIN_ENVIRONMENT_SECRET_BYTES, no_key_help};
 pub use defaults::defaults_toml;
@@ -201,6 +204,7 @@ fn resolve(
     };
     check_together(&config.limits, &config.sandbox, errors);
     check_redis(&config, errors);
+    check_addresses(&config.server, errors);
     Some(config)
 }
 
@@ -209,6 +213,18 @@ fn section<S: Section>(source: &Source, errors: &mut Errors) -> Option<S> {
     let section = S::read(&mut reader);
     reader.report_unknown_keys();
     section
+}
+
+/// One address has one listener.
+fn check_addresses(server: &Server, errors: &mut Errors) {
+    let AdminAddress::Own { host, port } = &server.admin_address else {
+        return;
+    };
+    let everywhere = server.host.parse::<IpAddr>().is_ok_and(|host| host.is_unspecified());
+    if *port != 0 && *port == server.port && (everywhere || *host == server.host) {
+        let error = ConfigError::new("server.admin_address", "has the port of the clients (server.port)");
+        errors.push(error.help("choose another port, or write \"shared\" to have operators on the clients' port"));
+    }
 }
 
 /// What concerns the way to other nodes.

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::addresses::{AdminAddress, AdminListener, Host, Networks, Origins};
 use super::kinds::{
-    Count, DirectoryOrNone, Host, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Origins, Port, StoreLocation,
-    StoreUrl,
+    Count, DirectoryOrNone, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Port, StoreLocation, StoreUrl,
 };
 use super::kinds::{GIB, KIB, MIB, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
 use super::reader::Reader;
@@ -83,8 +85,15 @@ section! {
     host: String = "0.0.0.0", Host;
     /// The TCP port; 0 lets the system choose one. Environment: PORT.
     port: u16 = 3000, Port;
-    /// Origins of pages on other hosts that may connect; "*" is any. Environment: FRONTEND_URL, comma-separated.
+    /// Where operators reach /admin, /metrics, /healthz and /readyz: HOST:PORT of a second socket, which should not be
+    /// open to the world, "shared" for the clients' port, or "off". Environment: PARLANCE_ADMIN_ADDRESS.
+    admin_address: AdminAddress = "127.0.0.1:3001", AdminListener;
+    /// Origins of pages on other hosts that may connect; "*" is any. Pages of the server's own host and port always
+    /// may, and so may programs, which send no Origin. Environment: FRONTEND_URL, comma-separated.
     cors_origins: Vec<String> = [], Origins;
+    /// Addresses or networks of the reverse proxies in front of this server, which are believed about their clients'
+    /// addresses (X-Forwarded-For). Limits by address and the log then count and show the client instead of the proxy.
+    trusted_proxies: Vec<IpNet> = [], Networks;
     /// How long a node of a fleet takes, when it is told to stop, to send its clients to other nodes, evenly spread.
     /// Nobody connects meanwhile, and who is connected is served. "0s": all at once, as there is nowhere to go.
     drain_time: Duration = "0s", Time(secs(0), secs(3600));
@@ -201,6 +210,18 @@ section! {
     ping_timeout: Duration = "20s", Time(millis(100), secs(300));
     /// How long a connection may take to join a namespace, which takes a token.
     connect_timeout: Duration = "10s", Time(millis(100), secs(300));
+    /// How long a client may take to send the head of an HTTP request, from its first byte or from when it connected.
+    header_timeout: Duration = "10s", Time(millis(100), secs(600));
+    /// How long it may take to send the body of one.
+    body_timeout: Duration = "30s", Time(millis(100), secs(3600));
+    /// How long a TCP connection may stay open between two requests. A reverse proxy that keeps connections for later
+    /// must close them sooner, so that it never sends a request into one that is being closed.
+    idle_timeout: Duration = "75s", Time(millis(100), secs(3600));
+    /// TCP connections that have no request and are no WebSocket. When there are more, the oldest is closed.
+    silent_connections: usize = 4096, Count(16, 1_000_000);
+    /// Of one address: an IPv4 address, or 64 bits of an IPv6 one. Many clients behind one address connect at the same
+    /// time when their network comes back. Those of `server.trusted_proxies` are not counted.
+    silent_connections_per_address: usize = 1024, Count(1, 1_000_000);
 }
 
 section! {

@@ -49,6 +49,13 @@ const SHARED: [(&str, &[&str]); 2] = [
             "ping_interval",
             "ping_timeout",
             "connect_timeout",
+            "connects_per_second",
+            "connect_burst",
+            "header_timeout",
+            "body_timeout",
+            "idle_timeout",
+            "silent_connections",
+            "silent_connections_per_address",
         ],
     ),
     (

@@ -1,5 +1,6 @@
 //! Reading the configuration: values, ranges, messages.
 
+mod addresses;
 mod handlers;
 mod keys;
 mod tenants;

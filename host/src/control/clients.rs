@@ -188,11 +188,17 @@ fn places(named: &ClientsRequest) -> Answer<Vec<Place>> {
 }
 
 fn socket(socket: RemoteSocket) -> SocketView {
-    let RemoteSocket { id, rooms, data, .. } = socket;
-    let mut rooms = rooms;
+    let RemoteSocket {
+        id,
+        mut rooms,
+        handshake,
+        data,
+    } = socket;
+    let handshake: Value = serde_json::from_str(&handshake).unwrap_or_default();
     // Rooms that stand for the socket itself and for its user.
     rooms.retain(|room| *room != id && !room.starts_with(USER_ROOM));
     SocketView {
+        address: handshake.get("address").and_then(Value::as_str).map(str::to_owned),
         data: serde_json::from_str(&data).unwrap_or_default(),
         id,
         rooms,

@@ -267,6 +267,8 @@ pub struct SocketView {
     pub id: String,
     /// The rooms it is in.
     pub rooms: Vec<String>,
+    /// The IP address that it came from, as its server sees it; `server.trusted_proxies` are believed about it.
+    pub address: Option<String>,
     /// `userId` and `username` at a node of Parlance; at a Node server what that keeps with the socket.
     #[schema(value_type = Object)]
     pub data: Box<RawValue>,

@@ -1,20 +1,22 @@
 //! TCP: connections that do not wait with small packets.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
+use axum::Router;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_io_timeout::TimeoutWriter;
+use tokio_util::sync::CancellationToken;
+
+use super::address::{ClientAddress, TrustedProxies};
+use super::serve::Serving;
+use super::transports::{Activity, TransportLimits, Transports};
 
 /// Pause after a failed accept, which comes from a want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,52 +32,28 @@ pub struct Listener {
     /// When the log last said that there are none.
     said: Option<Instant>,
     write_stall: Duration,
-    max: usize,
     transports: Transports,
-}
-
-/// Transports beyond the number of connections: health checks, polling requests, clients on their way in.
-const SPARE_TRANSPORTS: usize = 1024;
-
-/// How many transports are open.
-#[derive(Clone, Default)]
-pub struct Transports(Arc<AtomicUsize>);
-
-impl Transports {
-    /// The number, HTTP connections that are kept alive included.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn opened(&self) -> Open {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Open(self.clone())
-    }
-}
-
-/// Counts a transport while it is there.
-struct Open(Transports);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    proxies: TrustedProxies,
 }
 
 impl Listener {
-    /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection. More
-    /// transports than `connections` and a few are closed as they come. At most `descriptors` are accepted: the others
-    /// wait in the kernel's queue.
+    /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection. At most
+    /// `descriptors` are accepted: the others wait in the kernel's queue. `proxies` are believed about addresses.
     #[must_use]
-    pub fn new(tcp: TcpListener, write_stall: Duration, connections: usize, descriptors: usize) -> Self {
+    pub fn new(
+        tcp: TcpListener,
+        write_stall: Duration,
+        limits: TransportLimits,
+        descriptors: usize,
+        proxies: TrustedProxies,
+    ) -> Self {
         Self {
             tcp,
             descriptors: Arc::new(Semaphore::new(descriptors.min(Semaphore::MAX_PERMITS))),
             said: None,
             write_stall,
-            max: connections.saturating_add(SPARE_TRANSPORTS),
-            transports: Transports::default(),
+            transports: Transports::new(limits),
+            proxies,
         }
     }
 
@@ -85,11 +63,12 @@ impl Listener {
         self.transports.clone()
     }
 
-    /// Waits until clients may have one more descriptor.
+    /// Waits until clients may have one more descriptor. A silent client gives up its own for the next one.
     async fn descriptor(&mut self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.descriptors.clone().try_acquire_owned() {
             return Some(permit);
         }
+        self.transports.close_oldest();
         if self.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
             self.said = Some(Instant::now());
             tracing::warn!(
@@ -101,57 +80,60 @@ impl Listener {
         // Never closed.
         self.descriptors.clone().acquire_owned().await.ok()
     }
-}
 
-impl axum::serve::Listener for Listener {
-    type Io = Io;
-    type Addr = SocketAddr;
+    /// Serves what comes until told to stop: then connections without a request are closed, and no others accepted.
+    /// When the future is dropped, all end that are not WebSockets.
+    pub async fn serve(self, router: Router, stopped: impl Future<Output = ()>) {
+        let end = CancellationToken::new();
+        let _ends_all = end.clone().drop_guard();
+        let serving = Arc::new(Serving::new(router, self.proxies.clone(), end));
+        let transports = self.transports.clone();
+        tokio::select! {
+            () = self.accept(serving) => {}
+            () = stopped => transports.stop(),
+        }
+        std::future::pending().await
+    }
 
-    async fn accept(&mut self) -> (Io, SocketAddr) {
-        let descriptor = self.descriptor().await;
+    /// Serves what comes, each in a task of its own. Dropping the future closes the listening socket.
+    async fn accept(mut self, serving: Arc<Serving>) {
+        let mut descriptor = self.descriptor().await;
         loop {
-            match self.tcp.accept().await {
-                Ok(_) if self.transports.open() >= self.max => {
-                    tracing::warn!("a connection was closed: there are too many")
-                }
-                Ok((stream, address)) => {
-                    let io = Io::new(stream, self.write_stall, self.transports.opened(), descriptor);
-                    return (io, address);
-                }
+            let (stream, address) = match self.tcp.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
+                    self.transports.close_oldest();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
                 }
-            }
+            };
+            let address = address.ip().to_canonical();
+            let counted = (!self.proxies.contain(address)).then(|| ClientAddress::new(address).network());
+            let activity = self.transports.opened(counted);
+            let io = Io::new(stream, self.write_stall, activity.clone(), descriptor);
+            tokio::spawn(serving.clone().serve(io, address, activity));
+            descriptor = self.descriptor().await;
         }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
-    }
-}
-
-/// The address that a connection comes from.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
-
-impl Connected<IncomingStream<'_, Listener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        Self(*stream.remote_addr())
     }
 }
 
 /// A client's transport.
-pub struct Io {
+pub(super) struct Io {
     /// A writer that makes no progress fails by itself.
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
-    _open: Open,
+    activity: Arc<Activity>,
     /// Given back after the stream, which is above, has closed its descriptor.
     _descriptor: Option<OwnedSemaphorePermit>,
 }
 
 impl Io {
-    fn new(stream: TcpStream, write_stall: Duration, open: Open, descriptor: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(
+        stream: TcpStream,
+        write_stall: Duration,
+        activity: Arc<Activity>,
+        descriptor: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         // Neither option is vital: without them packets are late or a dead peer is noticed later.
         if let Err(error) = stream
             .set_nodelay(true)
@@ -163,9 +145,20 @@ impl Io {
         stream.set_timeout(Some(write_stall));
         Self {
             stream: Box::pin(stream),
-            _open: open,
+            activity,
             _descriptor: descriptor,
         }
+    }
+
+    /// Waits for the first bytes, which stay where they are.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.get_ref().poll_read_ready(cx)
+    }
+}
+
+impl Drop for Io {
+    fn drop(&mut self) {
+        self.activity.ended();
     }
 }
 
@@ -176,7 +169,12 @@ fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
 
 impl AsyncRead for Io {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = self.stream.as_mut().poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.activity.received();
+        }
+        read
     }
 }
 

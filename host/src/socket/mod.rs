@@ -5,13 +5,18 @@
 //! (`namespace`).
 
 mod adapter;
+mod address;
 mod attempts;
 mod ingress;
 mod listener;
 mod namespace;
 mod outlet;
+mod serve;
 mod server;
 mod sessions;
+mod transports;
 
-pub use listener::{Listener, Peer, Transports};
+pub use address::{ClientAddress, TrustedProxies};
+pub use listener::Listener;
 pub use server::{Closing, Server, ServerLimits};
+pub use transports::{TransportLimits, Transports};

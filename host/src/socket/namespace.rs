@@ -16,6 +16,7 @@ use socketioxide_core::Str;
 use socketioxide_core::packet::Sid;
 
 use super::adapter::{Adapter, Adapters};
+use super::address::ClientAddress;
 use super::attempts::Attempts;
 use super::ingress::Ingress;
 use super::outlet::{Outside, SocketOutlet};
@@ -26,6 +27,7 @@ use crate::error::{Code, EventError};
 use crate::id::{ConnectionId, TenantId};
 use crate::metrics::Metrics;
 use crate::tenant::Tenant;
+use crate::throttle::LogThrottle;
 
 /// After how long somebody who met a full server may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
@@ -132,6 +134,16 @@ struct Door {
     attempts: Attempts,
     outside: Arc<Outside>,
     connections: usize,
+    log: RefusalLog,
+}
+
+/// What refused connections leave in the log: for each reason one line a second, of each tenant.
+#[derive(Default)]
+struct RefusalLog {
+    token: LogThrottle,
+    quota: LogThrottle,
+    server_full: LogThrottle,
+    often: LogThrottle,
 }
 
 /// Opens the tenant's namespace.
@@ -186,6 +198,7 @@ pub(super) fn register(
         attempts,
         outside,
         connections: limits.connections,
+        log: RefusalLog::default(),
     });
 }
 
@@ -195,30 +208,36 @@ impl Door {
     async fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
         let transport = socket.req_parts().extensions.get::<SessionHandle>().cloned();
         let transport = transport.ok_or_else(|| Refused("unavailable: the transport has no session".to_owned()))?;
+        let address = socket.req_parts().extensions.get::<ClientAddress>().copied();
         let refused = &self.services.metrics.refused;
         self.check_open(&transport)?;
         self.attempts.take(socket.id).map_err(|wait| {
             refused.quota.inc();
             let often = "this transport asks to be connected too often";
+            self.log_refusal(&self.log.often, address, &often);
             Refused::from(&EventError::limited(Code::RateLimited, often, wait))
         })?;
         let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
         let settings = self.tenant.settings();
         let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;
-        let identity = verified.map_err(|error| self.wrong_token(error.code(), &error))?;
+        let identity = verified.map_err(|error| self.wrong_token(address, &error))?;
         if self.sessions.len() >= self.connections {
             refused.server_full.inc();
             let full = "the server has no room for another connection";
+            self.log_refusal(&self.log.server_full, address, &full);
             return Err((&EventError::limited(Code::Unavailable, full, FULL_RETRY)).into());
         }
         let seat = self.tenant.seat(identity.user()).map_err(|error| {
             refused.quota.inc();
+            self.log_refusal(&self.log.quota, address, &error.message);
             Refused::from(&error)
         })?;
         let outlet = SocketOutlet::new(socket.id, self.outside.clone(), transport.clone());
         let id = ConnectionId::from_bits(self.services.chance.bits());
-        tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), "connected");
-        let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(outlet)));
+        let from = address.map(|address| address.to_string());
+        tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), address = from, "connected");
+        let connection = Connection::new(id, Arc::new(identity), Box::new(outlet));
+        let connection = Arc::new(connection.from_address(address.map(ClientAddress::ip)));
         let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());
@@ -231,9 +250,7 @@ impl Door {
                 return Ok(());
             }
             let verified = now.authenticator.verify(&token, now_ms());
-            verified
-                .map(drop)
-                .map_err(|error| self.wrong_token(error.code(), &error))
+            verified.map(drop).map_err(|error| self.wrong_token(address, &error))
         });
         if let Err(refused) = settled {
             self.sessions.remove(&key, &session);
@@ -270,9 +287,16 @@ impl Door {
         Ok(())
     }
 
-    fn wrong_token(&self, code: &'static str, why: &dyn fmt::Display) -> Refused {
+    fn wrong_token(&self, address: Option<ClientAddress>, why: &dyn fmt::Display) -> Refused {
         self.services.metrics.refused.token.inc();
-        tracing::debug!(tenant = %self.tenant.id(), code, "a connection was refused");
+        self.log_refusal(&self.log.token, address, why);
         Refused(why.to_string())
+    }
+
+    fn log_refusal(&self, throttle: &LogThrottle, address: Option<ClientAddress>, why: &dyn fmt::Display) {
+        if let Some(left_out) = throttle.pass() {
+            let address = address.map(|address| address.to_string());
+            tracing::info!(tenant = %self.tenant.id(), address, left_out, "a connection was refused: {why}");
+        }
     }
 }

@@ -13,9 +13,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::adapter::{Adapter, Adapters};
 use super::attempts::Attempts;
-use super::listener::Transports;
 use super::namespace::{Sessions, register};
 use super::sessions::Shown;
+use super::transports::Transports;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
 use crate::tenant::Tenant;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use engineioxide::admission::Refusal;
 use engineioxide::{Admission, Limits, PeerAddress};
 
-use super::listener::Peer;
+use super::address::ClientAddress;
 use super::server::ServerLimits;
 use crate::metrics::Metrics;
 
@@ -39,7 +39,7 @@ pub(super) fn admission(limits: &ServerLimits) -> Arc<Admission> {
 
 /// Tells the Engine.IO layer where a request comes from.
 pub(super) async fn note_address(mut request: Request, next: Next) -> Response {
-    if let Some(ConnectInfo(Peer(address))) = request.extensions().get::<ConnectInfo<Peer>>() {
+    if let Some(address) = request.extensions().get::<ClientAddress>() {
         let address = PeerAddress(address.ip());
         request.extensions_mut().insert(address);
     }

@@ -138,6 +138,8 @@ impl Launcher {
             .env_remove("FRONTEND_URL")
             .env_remove("PARLANCE_ADMIN_TOKEN")
             .env_remove("RUST_LOG")
+            // Nobody asks for it, and another server may have the usual port.
+            .env("PARLANCE_ADMIN_ADDRESS", "off")
             .env("NODE_ENV", "production")
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)

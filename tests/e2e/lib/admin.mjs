@@ -21,7 +21,7 @@ export function at(tenant, user, claims = {}) {
 /** Requests to the admin API of a server. */
 export function admin(server, bearer = ADMIN_TOKEN) {
   const request = async (method, path, { body, headers = {}, raw } = {}) => {
-    const response = await fetch(`${server.url}/admin/v1${path}`, {
+    const response = await fetch(`${server.adminUrl}/admin/v1${path}`, {
       method,
       headers: {
         ...(bearer ? { authorization: `Bearer ${bearer}` } : {}),
@@ -55,5 +55,5 @@ export function admin(server, bearer = ADMIN_TOKEN) {
 
 /** Runs an operators' command against a server. */
 export function operate(server, args, env = {}) {
-  return run(args, { env: { PARLANCE_SERVER: server.url, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, ...env } });
+  return run(args, { env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, ...env } });
 }

@@ -42,6 +42,6 @@ export async function peers(node) {
 
 /** A metric without labels. */
 export async function metric(node, name) {
-  const text = await (await fetch(`${node.url}/metrics`)).text();
+  const text = await (await fetch(`${node.adminUrl}/metrics`)).text();
   return Number(text.match(new RegExp(`^${name} (.*)$`, 'm'))?.[1]);
 }

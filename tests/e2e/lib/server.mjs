@@ -17,7 +17,8 @@ const START_MS = 60_000;
 const LOG_LINES_SHOWN = 80;
 
 // A test's server must not depend on what the caller's shell happens to set.
-const OURS = ['PORT', 'HOST', 'JWT_SECRET', 'FRONTEND_URL', 'REDIS_URL', 'DATABASE_URL', 'PARLANCE_ADMIN_TOKEN', 'RUST_LOG'];
+const OURS = ['PORT', 'HOST', 'JWT_SECRET', 'FRONTEND_URL', 'REDIS_URL', 'DATABASE_URL', 'PARLANCE_ADMIN_TOKEN', 'PARLANCE_ADMIN_ADDRESS',
+  'RUST_LOG'];
 
 /** The caller's environment without any of the server's own variables. */
 export function cleanEnvironment() {
@@ -44,6 +45,9 @@ export function guest(name) {
 // Whatever ends this process, `kill -9` included, ends its servers.
 const DIE_WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
+/** Many servers run at once: each has a port of the system's choice for operators. */
+const ADMIN_ANYWHERE = { PARLANCE_ADMIN_ADDRESS: '127.0.0.1:0' };
+
 /** Starts the binary and keeps its output. The process may well be one that ends by itself. */
 export class Process {
   #conditions = new Conditions();
@@ -53,7 +57,7 @@ export class Process {
   constructor(args, { env = {}, cwd, wrapper = [] } = {}) {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing; \`cargo build\` makes it`);
     const [command, ...rest] = [...DIE_WITH_US, ...wrapper, BINARY, ...args];
-    this.child = spawn(command, rest, { cwd, env: { ...cleanEnvironment(), ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn(command, rest, { cwd, env: { ...cleanEnvironment(), ...ADMIN_ANYWHERE, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {
         this.output += text;
@@ -121,6 +125,7 @@ class Server {
     this.#options = options;
     this.dir = options.dir ?? temporaryDirectory();
     this.port = 0;
+    this.adminPort = 0;
   }
 
   async start() {
@@ -138,6 +143,7 @@ class Server {
       env: {
         // A second start takes the first one's port, so that clients find it again.
         PORT: String(this.port),
+        PARLANCE_ADMIN_ADDRESS: `127.0.0.1:${this.adminPort}`,
         DATABASE_URL: `sqlite:${join(this.dir, 'chat.db')}`,
         JWT_SECRET: SECRET,
         ...env,
@@ -146,6 +152,10 @@ class Server {
     const [, port] = await this.#process.sees(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
     this.port = Number(port);
     this.url = `http://127.0.0.1:${port}`;
+    // Told before the clients' address; not at all when operators share that, or have none.
+    const operators = this.log.match(/for operators: http:\/\/[^\s"]*?:(\d+)/);
+    this.adminPort = Number(operators?.[1] ?? 0);
+    this.adminUrl = operators ? `http://127.0.0.1:${this.adminPort}` : this.url;
     await eventually(async () => (await fetch(`${this.url}/readyz`)).ok, '/readyz', START_MS);
     return this;
   }

@@ -36,8 +36,8 @@ function inFile(dir, tenants, distinct) {
 /** Tenants of the catalog: made and deployed to now, by a server that is stopped again. */
 async function inCatalog(dir, tenants, distinct) {
   writeFileSync(join(dir, 'parlance.toml'), '');
-  await serving(dir, async ({ url }) => {
-    const api = admin({ url });
+  await serving(dir, async ({ adminUrl }) => {
+    const api = admin({ adminUrl });
     for (let tenant = 0; tenant < tenants; tenant += 1) {
       const name = `tenant-${tenant}`;
       await api.must('POST', '/tenants', { body: { name, configuration: { auth: auth(tenant) } } });
@@ -58,8 +58,9 @@ async function serving(dir, work) {
   try {
     const [, port] = await server.sees(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
     const url = `http://127.0.0.1:${port}`;
+    const [, adminUrl] = server.output.match(/for operators: (http:\S+)/);
     await eventually(async () => (await fetch(`${url}/readyz`)).ok, '/readyz', START_MS);
-    return await work({ url, pid: server.child.pid, seconds: (performance.now() - begun) / 1000 });
+    return await work({ adminUrl, pid: server.child.pid, seconds: (performance.now() - begun) / 1000 });
   } finally {
     await server.close();
   }

@@ -238,7 +238,7 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A connection as a Node server sees it. Nothing of its handshake is passed on: there is a token in it.
+/// A connection as a Node server sees it. Of its handshake only the address is passed on: there is a token in it.
 fn socket(connection: &Connection) -> RemoteSocket {
     let identity = connection.identity.load();
     let mut rooms = vec![connection.id.as_str().to_owned()];
@@ -246,7 +246,8 @@ fn socket(connection: &Connection) -> RemoteSocket {
     RemoteSocket {
         id: connection.id.as_str().to_owned(),
         rooms,
-        handshake: r#"{"headers":{},"query":{},"auth":{}}"#.to_owned(),
+        handshake: serde_json::json!({ "address": connection.address, "headers": {}, "query": {}, "auth": {} })
+            .to_string(),
         data: serde_json::json!({ "userId": identity.user().as_str(), "username": &**identity.name() }).to_string(),
     }
 }

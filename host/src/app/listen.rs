@@ -1,0 +1,78 @@
+//! The sockets: one for clients, and one for operators that need not be open to the world.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use tokio::net::TcpListener;
+
+use crate::config::{AdminAddress, Config, Server};
+use crate::socket::{Listener, TransportLimits, TrustedProxies};
+
+/// Requests beside those of `limits.connections`: health checks, polls, clients on their way in.
+const SPARE_REQUESTS: usize = 1024;
+/// Requests of operators at once. Followers of the log are among them. Their file descriptors are those that the server
+/// keeps for itself.
+const OPERATORS: usize = 128;
+/// Connections of operators, and of what collects metrics, that have no request.
+const SILENT_OPERATORS: usize = 32;
+/// How long a component may take to arrive that an operator deploys; longer than any deployment may take.
+const COMPONENT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Takes the addresses: that of the clients, and that of the operators when they have one of their own.
+///
+/// # Errors
+/// Why one of them cannot be had, and what to do.
+pub(super) async fn bind(server: &Server) -> Result<(TcpListener, Option<TcpListener>)> {
+    let clients = listener(&server.host, server.port, "PORT or server.port").await?;
+    let operators = match &server.admin_address {
+        AdminAddress::Own { host, port } => {
+            let settings = "PARLANCE_ADMIN_ADDRESS or server.admin_address, or switch it off with \"off\"";
+            Some(listener(host, *port, settings).await?)
+        }
+        AdminAddress::Shared | AdminAddress::Off => None,
+    };
+    Ok((clients, operators))
+}
+
+async fn listener(host: &str, port: u16, settings: &str) -> Result<TcpListener> {
+    TcpListener::bind((host, port)).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow!(
+            "{host}:{port} is in use by another process; stop that one, or choose another port with {settings}"
+        ),
+        std::io::ErrorKind::PermissionDenied => anyhow!(
+            "listening on {host}:{port} is not permitted; ports below 1024 need a privilege, so choose a higher one with \
+             {settings}"
+        ),
+        _ => anyhow!("cannot listen on {host}:{port} ({settings}): {error}"),
+    })
+}
+
+/// Serves clients, held to the file's limits and to as many file descriptors.
+pub(super) fn for_clients(tcp: TcpListener, config: &Config, descriptors: usize) -> Listener {
+    let limits = &config.limits;
+    let transports = TransportLimits {
+        busy: limits.connections.saturating_add(SPARE_REQUESTS),
+        silent: limits.silent_connections,
+        silent_per_address: limits.silent_connections_per_address,
+        header_timeout: limits.header_timeout,
+        body_timeout: limits.body_timeout,
+        idle_timeout: limits.idle_timeout,
+    };
+    let proxies = TrustedProxies::new(&config.server.trusted_proxies);
+    Listener::new(tcp, limits.write_stall, transports, descriptors, proxies)
+}
+
+/// Serves operators, whom clients can take nothing from.
+pub(super) fn for_operators(tcp: TcpListener, config: &Config) -> Listener {
+    let limits = &config.limits;
+    let transports = TransportLimits {
+        busy: OPERATORS,
+        silent: SILENT_OPERATORS,
+        silent_per_address: SILENT_OPERATORS,
+        header_timeout: limits.header_timeout,
+        body_timeout: COMPONENT_TIMEOUT,
+        idle_timeout: limits.idle_timeout,
+    };
+    let descriptors = OPERATORS + SILENT_OPERATORS;
+    Listener::new(tcp, limits.write_stall, transports, descriptors, TrustedProxies::default())
+}

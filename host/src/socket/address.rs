@@ -1,0 +1,158 @@
+//! Where a request comes from: the address of its TCP connection, or what proxies that are trusted say.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+/// The header in which each proxy appends the address that it was called from.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+/// Bits of an IPv6 address that name a network. A subscriber has at least this much of a network to choose addresses
+/// from (RFC 6177), so limits count all of it as one.
+const IPV6_NETWORK_BITS: u32 = 64;
+
+/// The address of the client that sent a request: an extension of each request of the clients' listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientAddress(IpAddr);
+
+impl ClientAddress {
+    /// For this address. An IPv4 address that is written as IPv6 is the IPv4 address.
+    #[must_use]
+    pub fn new(address: IpAddr) -> Self {
+        Self(address.to_canonical())
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+
+    /// The key that limits by address count under: the IPv4 address, or the first 64 bits of the IPv6 address.
+    #[must_use]
+    pub fn network(self) -> IpAddr {
+        match self.0 {
+            IpAddr::V4(_) => self.0,
+            IpAddr::V6(address) => {
+                let mask = u128::MAX << (128 - IPV6_NETWORK_BITS);
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+            }
+        }
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The proxies that are believed about the addresses of their clients; `server.trusted_proxies`.
+#[derive(Debug, Clone, Default)]
+pub struct TrustedProxies(Arc<[IpNet]>);
+
+impl TrustedProxies {
+    /// Those in these networks.
+    #[must_use]
+    pub fn new(networks: &[IpNet]) -> Self {
+        Self(networks.into())
+    }
+
+    /// Whether this is the address of one.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// The client of a request that came over a connection from `peer`. Proxies append to `X-Forwarded-For`, so it is
+    /// read from its end, up to the first address that is not a proxy's: what stands before that, the client wrote.
+    #[must_use]
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
+        let mut client = peer;
+        if !self.contain(client) {
+            return ClientAddress::new(client);
+        }
+        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+        let hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        for hop in hops {
+            let Some(address) = address_of(hop) else {
+                break;
+            };
+            client = address;
+            if !self.contain(client) {
+                break;
+            }
+        }
+        ClientAddress::new(client)
+    }
+}
+
+/// An address, with or without a port.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let bare = hop
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(hop);
+    let with_port = || hop.parse().map(|address: SocketAddr| address.ip());
+    bare.parse().or_else(|_| with_port()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn seen(proxies: &[&str], peer: &str, lines: &[&str]) -> String {
+        let networks: Vec<IpNet> = proxies.iter().map(|network| network.parse().unwrap()).collect();
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(FORWARDED_FOR, HeaderValue::from_str(line).unwrap());
+        }
+        let peer = peer.parse().unwrap();
+        TrustedProxies::new(&networks).client(peer, &headers).to_string()
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        assert_eq!(seen(&[], "10.0.0.1", &["203.0.113.9"]), "10.0.0.1");
+        assert_eq!(seen(&["10.1.0.0/16"], "10.0.0.1", &["203.0.113.9"]), "10.0.0.1");
+        assert_eq!(seen(&["10.0.0.0/8"], "10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
+        assert_eq!(seen(&["10.0.0.0/8"], "10.0.0.1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_the_client_wrote_itself_is_not_believed() {
+        let proxies = ["10.0.0.0/8", "fd00::/8"];
+        assert_eq!(seen(&proxies, "10.0.0.1", &["1.1.1.1, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(
+            seen(&proxies, "10.0.0.1", &["1.1.1.1, 203.0.113.9, fd00::7, 10.0.0.2"]),
+            "203.0.113.9"
+        );
+        assert_eq!(
+            seen(&proxies, "10.0.0.1", &["1.1.1.1", "203.0.113.9, 10.0.0.2"]),
+            "203.0.113.9"
+        );
+        assert_eq!(seen(&proxies, "10.0.0.1", &["1.1.1.1, unknown, 10.0.0.2"]), "10.0.0.2");
+    }
+
+    #[test]
+    fn addresses_may_have_ports_and_ipv4_may_come_as_ipv6() {
+        let proxies = ["10.0.0.0/8"];
+        assert_eq!(seen(&proxies, "::ffff:10.0.0.1", &["203.0.113.9:4711"]), "203.0.113.9");
+        assert_eq!(seen(&proxies, "10.0.0.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
+        assert_eq!(seen(&proxies, "10.0.0.1", &["[2001:db8::1]"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn limits_count_an_ipv6_network_as_one() {
+        let network = |text: &str| ClientAddress::new(text.parse().unwrap()).network().to_string();
+        assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(network("203.0.113.9"), "203.0.113.9");
+        assert_eq!(network("::ffff:203.0.113.9"), "203.0.113.9");
+    }
+}

@@ -1,0 +1,419 @@
+//! Which transports are open, and which are closed to make room for others.
+//!
+//! A transport is *busy* while it has a request or is a WebSocket, and *silent* otherwise: before its first request is
+//! whole, and between two requests. Busy ones have the places of `limits.connections`. Silent ones have a bound of
+//! their own, and whoever is silent for longest goes when another one comes, so they keep nobody out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::throttle::LogThrottle;
+
+/// What transports are held to.
+#[derive(Debug, Clone)]
+pub struct TransportLimits {
+    /// Transports with a request, or that are WebSockets. The request of a further one is refused.
+    pub busy: usize,
+    /// Silent transports.
+    pub silent: usize,
+    /// Silent transports of one address.
+    pub silent_per_address: usize,
+    /// How long a transport may take to send the head of a request, from when it is opened or its first byte came.
+    pub header_timeout: Duration,
+    /// How long it may take to send a request's body.
+    pub body_timeout: Duration,
+    /// How long it may stay open between two requests.
+    pub idle_timeout: Duration,
+}
+
+/// The transports of a listener.
+#[derive(Clone)]
+pub struct Transports(Arc<Shared>);
+
+struct Shared {
+    limits: TransportLimits,
+    busy: AtomicUsize,
+    silent: Mutex<Silent>,
+    closed: LogThrottle,
+}
+
+/// Silent transports, by age and by address.
+#[derive(Default)]
+struct Silent {
+    /// Set when the server stops: those that fall silent are closed from then on.
+    stopped: bool,
+    next: u64,
+    by_age: BTreeMap<u64, Arc<Activity>>,
+    by_address: HashMap<IpAddr, BTreeSet<u64>>,
+}
+
+impl Silent {
+    fn add(&mut self, activity: Arc<Activity>) -> u64 {
+        let key = self.next;
+        self.next += 1;
+        if let Some(address) = activity.address {
+            self.by_address.entry(address).or_default().insert(key);
+        }
+        self.by_age.insert(key, activity);
+        key
+    }
+
+    fn remove(&mut self, key: u64) -> Option<Arc<Activity>> {
+        let activity = self.by_age.remove(&key)?;
+        if let Some(address) = activity.address
+            && let Some(keys) = self.by_address.get_mut(&address)
+        {
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.by_address.remove(&address);
+            }
+        }
+        Some(activity)
+    }
+
+    /// The one that is silent for longest, of the address when that has more than `of_address`, else of all when they
+    /// are more than `of_all`.
+    fn too_many(&self, address: Option<IpAddr>, of_address: usize, of_all: usize) -> Option<u64> {
+        let own = address.and_then(|address| self.by_address.get(&address));
+        if let Some(own) = own.filter(|own| own.len() > of_address) {
+            return own.first().copied();
+        }
+        let all = (self.by_age.len() > of_all).then(|| self.by_age.keys().next().copied());
+        all.flatten()
+    }
+}
+
+impl Transports {
+    pub(super) fn new(limits: TransportLimits) -> Self {
+        Self(Arc::new(Shared {
+            limits,
+            busy: AtomicUsize::new(0),
+            silent: Mutex::default(),
+            closed: LogThrottle::default(),
+        }))
+    }
+
+    /// How many have a request or are WebSockets.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.0.busy.load(Ordering::Relaxed)
+    }
+
+    /// A transport has been opened. `address` is what it counts under; a proxy's counts under none, since it has
+    /// transports for all its clients.
+    pub(super) fn opened(&self, address: Option<IpAddr>) -> Arc<Activity> {
+        let activity = Arc::new(Activity {
+            transports: self.clone(),
+            address,
+            phase: Mutex::new(Phase::Answering),
+            closed: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        });
+        let until = Instant::now() + self.0.limits.header_timeout;
+        let mut phase = activity.phase.lock();
+        *phase = Phase::Head {
+            key: self.silent(&activity),
+            until,
+        };
+        drop(phase);
+        activity
+    }
+
+    /// Notes that a transport is silent from now on, and closes the one that must go for it.
+    fn silent(&self, activity: &Arc<Activity>) -> u64 {
+        let limits = &self.0.limits;
+        let address = activity.address;
+        let mut silent = self.0.silent.lock();
+        if silent.stopped {
+            activity.close();
+        }
+        let key = silent.add(activity.clone());
+        let gone = silent
+            .too_many(address, limits.silent_per_address, limits.silent)
+            .and_then(|key| silent.remove(key));
+        drop(silent);
+        if let Some(gone) = gone {
+            gone.close();
+            if let Some(left_out) = self.0.closed.pass() {
+                let address = gone.address.map(|address| address.to_string());
+                tracing::info!(
+                    address,
+                    left_out,
+                    "a connection without a request was closed for a newer one: there are too many \
+                     (limits.silent_connections, limits.silent_connections_per_address)"
+                );
+            }
+        }
+        key
+    }
+
+    /// Closes the transport that is silent for longest, so that another one may be opened.
+    pub(super) fn close_oldest(&self) {
+        let mut silent = self.0.silent.lock();
+        let oldest = silent.by_age.keys().next().copied();
+        let gone = oldest.and_then(|key| silent.remove(key));
+        drop(silent);
+        if let Some(gone) = gone {
+            gone.close();
+        }
+    }
+
+    /// Closes the silent transports, and from now on each that falls silent.
+    pub(super) fn stop(&self) {
+        let mut silent = self.0.silent.lock();
+        silent.stopped = true;
+        silent.by_address.clear();
+        let all = std::mem::take(&mut silent.by_age);
+        drop(silent);
+        for activity in all.values() {
+            activity.close();
+        }
+    }
+
+    fn speaks(&self, key: u64) {
+        self.0.silent.lock().remove(key);
+    }
+}
+
+/// What one transport does.
+pub(super) struct Activity {
+    transports: Transports,
+    /// What it counts under.
+    address: Option<IpAddr>,
+    phase: Mutex<Phase>,
+    /// Set when it must go for another one.
+    closed: AtomicBool,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    /// Between two requests: silent, under this key.
+    Idle { key: u64, until: Instant },
+    /// Before the end of a request's head: silent too.
+    Head { key: u64, until: Instant },
+    /// Before the end of a request's body.
+    Body { until: Instant },
+    /// The request is whole: the server's turn.
+    Answering,
+    /// A WebSocket.
+    Upgraded,
+    /// Closed.
+    Gone,
+}
+
+/// There is no room for another request.
+pub(super) struct Full;
+
+impl Activity {
+    /// When the transport is to be closed, if nothing of it comes.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match *self.phase.lock() {
+            Phase::Idle { until, .. } | Phase::Head { until, .. } | Phase::Body { until } => Some(until),
+            Phase::Answering | Phase::Upgraded | Phase::Gone => None,
+        }
+    }
+
+    /// Bytes have come.
+    pub(super) fn received(&self) {
+        let mut phase = self.phase.lock();
+        if let Phase::Idle { key, .. } = *phase {
+            let until = Instant::now() + self.transports.0.limits.header_timeout;
+            *phase = Phase::Head { key, until };
+        }
+    }
+
+    /// The head of a request is whole.
+    ///
+    /// # Errors
+    /// There are as many busy transports as may be.
+    pub(super) fn request(self: &Arc<Self>, has_body: bool) -> Result<InRequest, Full> {
+        let limits = &self.transports.0.limits;
+        let busy = &self.transports.0.busy;
+        if busy.fetch_add(1, Ordering::Relaxed) >= limits.busy {
+            busy.fetch_sub(1, Ordering::Relaxed);
+            return Err(Full);
+        }
+        let mut phase = self.phase.lock();
+        if let Phase::Idle { key, .. } | Phase::Head { key, .. } = *phase {
+            self.transports.speaks(key);
+        }
+        *phase = if has_body {
+            let until = Instant::now() + limits.body_timeout;
+            Phase::Body { until }
+        } else {
+            Phase::Answering
+        };
+        Ok(InRequest(self.clone()))
+    }
+
+    /// The request's body is whole, or nobody reads the rest.
+    pub(super) fn body_read(&self) {
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Body { .. }) {
+            *phase = Phase::Answering;
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Ready when the transport must go for another one.
+    pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        if self.closed.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+
+    /// The transport is a WebSocket from now on.
+    pub(super) fn upgraded(&self) {
+        *self.phase.lock() = Phase::Upgraded;
+    }
+
+    fn answered(self: &Arc<Self>) {
+        let mut phase = self.phase.lock();
+        if matches!(*phase, Phase::Body { .. } | Phase::Answering) {
+            self.transports.0.busy.fetch_sub(1, Ordering::Relaxed);
+            let until = Instant::now() + self.transports.0.limits.idle_timeout;
+            let key = self.transports.silent(self);
+            *phase = Phase::Idle { key, until };
+        }
+    }
+
+    /// The transport is closed.
+    pub(super) fn ended(&self) {
+        match std::mem::replace(&mut *self.phase.lock(), Phase::Gone) {
+            Phase::Idle { key, .. } | Phase::Head { key, .. } => self.transports.speaks(key),
+            Phase::Body { .. } | Phase::Answering | Phase::Upgraded => {
+                self.transports.0.busy.fetch_sub(1, Ordering::Relaxed);
+            }
+            Phase::Gone => {}
+        }
+    }
+}
+
+/// A request that is not answered yet; it is when this is dropped.
+pub(super) struct InRequest(Arc<Activity>);
+
+impl Drop for InRequest {
+    fn drop(&mut self) {
+        self.0.answered();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn transports(busy: usize, silent: usize, silent_per_address: usize) -> Transports {
+        Transports::new(TransportLimits {
+            busy,
+            silent,
+            silent_per_address,
+            header_timeout: SECOND,
+            body_timeout: 2 * SECOND,
+            idle_timeout: 3 * SECOND,
+        })
+    }
+
+    fn is_closed(activity: &Activity) -> bool {
+        activity.poll_closed(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    fn address(n: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([203, 0, 113, n]))
+    }
+
+    #[test]
+    fn of_too_many_silent_ones_the_oldest_goes_first() {
+        let transports = transports(10, 3, 2);
+        let first = transports.opened(address(1));
+        let [second, third] = [address(2), address(2)].map(|address| transports.opened(address));
+        assert!(![&first, &second, &third].iter().any(|each| is_closed(each)));
+        // Of an address that has too many, its own.
+        let fourth = transports.opened(address(2));
+        assert!(is_closed(&second) && !is_closed(&first));
+        let fifth = transports.opened(None);
+        assert!(is_closed(&first));
+        assert!(![&third, &fourth, &fifth].iter().any(|each| is_closed(each)));
+        for each in [first, second, third, fourth, fifth] {
+            each.ended();
+        }
+        let silent = transports.0.silent.lock();
+        assert!(silent.by_age.is_empty() && silent.by_address.is_empty());
+    }
+
+    #[test]
+    fn a_request_takes_a_place_and_gives_it_back() {
+        let transports = transports(1, 10, 10);
+        let [first, second] = [(); 2].map(|()| transports.opened(address(1)));
+        assert_eq!(transports.open(), 0, "silent ones have no place");
+        let request = first.request(true).ok().unwrap();
+        assert_eq!(transports.open(), 1);
+        assert!(second.request(false).is_err());
+        drop(request);
+        assert_eq!(transports.open(), 0);
+        let request = second.request(false).ok().unwrap();
+        second.upgraded();
+        drop(request);
+        assert_eq!(transports.open(), 1, "a WebSocket keeps its place");
+        second.ended();
+        second.ended();
+        first.ended();
+        assert_eq!(transports.open(), 0);
+        assert!(transports.0.silent.lock().by_age.is_empty());
+    }
+
+    #[test]
+    fn when_the_server_stops_silent_ones_go_and_busy_ones_when_they_fall_silent() {
+        let transports = transports(10, 10, 10);
+        let [silent, busy] = [(); 2].map(|()| transports.opened(address(1)));
+        let request = busy.request(false).ok();
+        transports.stop();
+        assert!(is_closed(&silent) && !is_closed(&busy));
+        drop(request);
+        assert!(is_closed(&busy) && is_closed(&transports.opened(address(1))));
+    }
+
+    #[test]
+    fn each_phase_has_a_time_of_its_own() {
+        let transports = transports(10, 10, 10);
+        let begun = Instant::now();
+        let activity = transports.opened(address(1));
+        let seconds = || {
+            let deadline = activity.deadline()?;
+            Some(deadline.duration_since(begun).as_secs())
+        };
+        let first = activity.deadline();
+        assert_eq!(seconds(), Some(1));
+        activity.received();
+        assert_eq!(activity.deadline(), first, "a head that drips gets no more time");
+        let request = activity.request(true).ok();
+        let body = activity.deadline();
+        assert_eq!(seconds(), Some(2));
+        activity.received();
+        assert_eq!(activity.deadline(), body, "nor does a body");
+        activity.body_read();
+        assert_eq!(seconds(), None, "the answer is the server's to give");
+        drop(request);
+        assert_eq!(seconds(), Some(3));
+        activity.received();
+        assert_eq!(seconds(), Some(1), "the next request has begun");
+    }
+}

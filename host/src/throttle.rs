@@ -1,0 +1,55 @@
+//! Log lines that anybody on the network can cause: one a second, and how many were left out.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Time between two lines of one kind.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Lets through one log line a second and counts the lines in between.
+#[derive(Default)]
+pub struct LogThrottle(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl LogThrottle {
+    /// Whether a line may be written now. Gives how many were left out since the one before.
+    pub fn pass(&self) -> Option<u64> {
+        self.pass_at(Instant::now())
+    }
+
+    fn pass_at(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock();
+        if state
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < PAUSE)
+        {
+            state.left_out += 1;
+            return None;
+        }
+        state.last = Some(now);
+        Some(std::mem::take(&mut state.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_second_passes_and_says_how_many_did_not() {
+        let throttle = LogThrottle::default();
+        let start = Instant::now();
+        assert_eq!(throttle.pass_at(start), Some(0));
+        for n in 0..4859 {
+            assert_eq!(throttle.pass_at(start + PAUSE / 10_000 * n), None);
+        }
+        assert_eq!(throttle.pass_at(start + PAUSE), Some(4859));
+        assert_eq!(throttle.pass_at(start + 3 * PAUSE), Some(0));
+    }
+}
