@@ -74,5 +74,11 @@ pub(super) fn for_operators(tcp: TcpListener, config: &Config) -> Listener {
         idle_timeout: limits.idle_timeout,
     };
     let descriptors = OPERATORS + SILENT_OPERATORS;
-    Listener::new(tcp, limits.write_stall, transports, descriptors, TrustedProxies::default())
+    Listener::new(
+        tcp,
+        limits.write_stall,
+        transports,
+        descriptors,
+        TrustedProxies::default(),
+    )
 }
