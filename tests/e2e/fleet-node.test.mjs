@@ -75,6 +75,7 @@ test('a Node server sees the sockets of Parlance, moves them and disconnects the
   const found = await peer.io.in(room).fetchSockets();
   assert.deepEqual(found.map(({ data }) => data.userId).sort(), ['ann', 'bob']);
   assert.ok(found.every((socket) => socket.rooms.has(room) && socket.rooms.has(socket.id)));
+  assert.deepEqual(found.map(({ handshake }) => handshake.address), ['127.0.0.1', '127.0.0.1']);
   assert.ok((await peer.io.of('/').adapter.allRooms()).has(room));
   const ofAnn = found.find(({ data }) => data.userId === 'ann');
   const more = freshRoom();
