@@ -57,7 +57,7 @@ impl Serving {
         let (watched, end) = (activity.clone(), self.end.clone());
         let serving = async move {
             // hyper's buffers are for those who say something.
-                        if poll_fn(|cx| io.poll_readable(cx)).await.is_err() {
+            if poll_fn(|cx| io.poll_readable(cx)).await.is_err() {
                 return;
             }
             let serving = self.clone();
@@ -78,12 +78,7 @@ impl Serving {
         }
     }
 
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        address: IpAddr,
-        activity: Arc<Activity>,
-    ) -> Response<Answer> {
+    async fn answer(&self, request: Request<Incoming>, address: IpAddr, activity: Arc<Activity>) -> Response<Answer> {
         let Ok(in_request) = activity.request(!request.body().is_end_stream()) else {
             let mut response = Response::new(Answer::of(Body::from("the server is full\n"), None));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
