@@ -325,7 +325,7 @@ test('the OpenAPI document lists what there is, and each operation was called he
   assert.ok(operations.length >= 18, operations.join('\n'));
   for (const operation of operations) {
     const [method, path] = operation.split(' ');
-    const answer = await fetch(server.url + path.replace(/\{\w+\}/g, 'nothing'), { method });
+    const answer = await fetch(server.adminUrl + path.replace(/\{\w+\}/g, 'nothing'), { method });
     assert.equal(answer.status, 401, `${operation} is there and asks for a token`);
   }
   // In an order in which each does what it is for, but for the last but two: there are no other servers.

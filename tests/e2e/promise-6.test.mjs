@@ -160,7 +160,7 @@ test('6. Contained: what the host answers itself, pages of history first of all,
   for (let n = 0; n < 10; n += 1) await first.post(room, 'x'.repeat(16_000));
   for (const client of clients.slice(1)) await client.join(room);
   const metric = async (name) => {
-    const text = await (await fetch(`${server.url}/metrics`)).text();
+    const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
     return Number(text.match(new RegExp(`^${name}\\{tenant="reader"\\} (.*)$`, 'm'))?.[1] ?? 0);
   };
   const before = await metric('parlance_tenant_outbound_bytes_total');
