@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
+use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, AdminToken, Role};
@@ -128,17 +129,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let clients = listen::for_clients(clients, &config, descriptors_for_clients(&config)?);
     let transports = clients.transports();
     // Dropping these ends what is served.
-    let serving_operators = match operators {
-        Some(tcp) => {
-            let operators = tcp.local_addr().context("the operators' socket has no address")?;
-            tracing::info!("for operators: http://{operators} ({})", what_operators_get(&config));
-            let listener = listen::for_operators(tcp, &config);
-            Some(AbortOnDropHandle::new(tokio::spawn(
-                listener.serve(for_operators.merge(health), std::future::pending()),
-            )))
-        }
-        None => None,
-    };
+    let serving_operators = serve_operators(operators, for_operators.merge(health), &config)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stopped = async { drop(stopped.await) };
     let serving = AbortOnDropHandle::new(tokio::spawn(clients.serve(router, stopped)));
@@ -171,13 +162,24 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     Ok(())
 }
 
-/// What the operators' listener serves, for the log.
-fn what_operators_get(config: &Config) -> &'static str {
-    if config.admin.is_empty() {
+/// Serves operators, where they have a socket of their own, for as long as the handle is kept.
+fn serve_operators(
+    tcp: Option<TcpListener>,
+    router: axum::Router,
+    config: &Config,
+) -> Result<Option<AbortOnDropHandle<()>>> {
+    let Some(tcp) = tcp else {
+        return Ok(None);
+    };
+    let address = tcp.local_addr().context("the operators' socket has no address")?;
+    let what = if config.admin.is_empty() {
         "/metrics; there is no admin API without PARLANCE_ADMIN_TOKEN or [[admin.tokens]]"
     } else {
         "/metrics, /admin/v1"
-    }
+    };
+    tracing::info!("for operators: http://{address} ({what})");
+    let serving = listen::for_operators(tcp, config).serve(router, std::future::pending());
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(serving))))
 }
 
 /// How many descriptors clients may have. Warns when `limits.connections` are more.

@@ -37,9 +37,11 @@ test('wrong tokens leave at most one line a second, and a right one is answered 
   const own = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const lines = () => own.log.split('\n').filter((line) => line.includes('a wrong admin token was refused'));
   const begun = performance.now();
-  const wrong = Promise.all(Array.from({ length: 200 }, () => admin(own, 'wrong').request('GET', '/tenants')));
-  assert.equal((await admin(own).request('GET', '/tenants')).status, 200);
-  assert.ok((await wrong).every(({ status }) => status === 401));
+  for (let round = 0; round < 4; round += 1) {
+    const wrong = Promise.all(Array.from({ length: 50 }, () => admin(own, 'wrong').request('GET', '/tenants')));
+    assert.equal((await admin(own).request('GET', '/tenants')).status, 200);
+    assert.ok((await wrong).every(({ status }) => status === 401));
+  }
   await own.sees(/WARN.*a wrong admin token was refused.*127\.0\.0\.1/);
   assert.ok(lines().length <= (performance.now() - begun) / 1000 + 1, lines().join('\n'));
 });
