@@ -96,7 +96,6 @@ test('dev gives tokens to its own page only: no other origin, and under no other
     assert.equal(refusal, 400, user);
     assert.match(text, /\S/);
   }
-  assert.equal((await ask({}, { user: 'ann', name: 'x'.repeat(2000) })).status, 400);
 });
 
 test('a configuration with key sets only is right, and the log names them', async () => {
