@@ -8,6 +8,7 @@ use clap::Parser as _;
 use parlance::cli::operate::Terminal;
 use parlance::cli::{self, Cli, Command, Failure};
 use parlance::dispatch::now_ms;
+use parlance::text::escape;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -76,7 +77,9 @@ fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<R
 }
 
 fn report(failure: &Failure) -> ExitCode {
+    // It may have the words of a server.
+    let words = failure.to_string();
     // Nobody is left to tell when standard error is closed.
-    let _ = writeln!(std::io::stderr(), "parlance: {failure}");
+    let _ = writeln!(std::io::stderr(), "parlance: {}", escape::lines(&words));
     ExitCode::from(failure.exit_code())
 }
