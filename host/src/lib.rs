@@ -4,7 +4,9 @@
 //! down, which a test holds (`tests/tidy`). `ARCHITECTURE.md` follows one event from file to file.
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("Parlance runs on Linux: it asks that kernel for threads' time, their priorities, and the state of sockets");
+compile_error!(
+    "Parlance runs on Linux: it asks that kernel for threads' time, their priorities, and the state of sockets"
+);
 
 // What can be typed: the commands, and what each prints.
 pub mod cli;

@@ -28,7 +28,8 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
     }
     let settings = RedisSettings {
         urls: redis.url.as_slice().to_vec(),
-        cluster: redis.cluster,
+        sentinels: redis.sentinels.as_slice().to_vec(),
+        cluster: redis.cluster || redis.url.as_slice().len() > 1,
         key: redis.key.clone(),
         heartbeat: redis.heartbeat,
         lease: redis.lease,

@@ -292,8 +292,8 @@ impl std::fmt::Debug for RedisUrls {
     }
 }
 
-/// URLs of Redis, comma-separated, or nothing.
-pub(super) struct RedisLocation;
+/// URLs of Redis, comma-separated. The text says what the empty list means.
+pub(super) struct RedisLocation(pub(super) &'static str);
 
 /// What a URL of Redis or Valkey begins with, as the `redis` crate reads them.
 const REDIS_SCHEMES: [&str; 7] = [
@@ -310,7 +310,8 @@ impl Kind for RedisLocation {
     type Value = RedisUrls;
 
     fn allowed(&self) -> String {
-        "redis://, rediss:// (TLS) or unix:// URLs, comma-separated; \"\" for one node".to_owned()
+        let none = self.0;
+        format!("redis://, rediss:// (TLS) or unix:// URLs, comma-separated; \"\" for {none}")
     }
 
     fn parse(&self, value: &Value, _: &Path) -> Result<RedisUrls, String> {

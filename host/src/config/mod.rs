@@ -245,6 +245,13 @@ fn check_redis(config: &Config, errors: &mut Errors) {
         "redis.message_bytes",
         config.limits.packet <= redis.message_bytes,
     );
+    let has_sentinels = !redis.sentinels.as_slice().is_empty();
+    if has_sentinels && (redis.cluster || redis.url.as_slice().len() != 1) {
+        errors.push(ConfigError::new(
+            "redis.sentinels",
+            "needs one redis.url, redis://NAME, with the name under which they know the primary, and no redis.cluster",
+        ));
+    }
 }
 
 /// Settings that are right one by one and make no sense together.

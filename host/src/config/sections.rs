@@ -348,8 +348,11 @@ section! {
     /// The way to other nodes, over Redis or Valkey.
     pub Redis = "redis"
     /// The servers; none means that this node is alone. Environment: REDIS_URL.
-    url: RedisUrls = "", RedisLocation;
-    /// Whether they are a Redis Cluster. Several URLs always are.
+    url: RedisUrls = "", RedisLocation("one node");
+    /// The sentinels, where Redis Sentinel decides which server is the primary. The host of `redis.url` is the name
+    /// under which they know it, and user, password, database and TLS there are the primary's: `redis://:PASSWORD@NAME`.
+    sentinels: RedisUrls = "", RedisLocation("no sentinels");
+    /// Whether `redis.url` names nodes of a Redis Cluster. Several URLs always do.
     cluster: bool = false, Switch;
     /// What channels and keys begin with: the `key` of Node's adapter.
     key: String = "socket.io", Prefix;

@@ -354,6 +354,26 @@ fn settings_that_make_no_sense_together_are_refused() {
 }
 
 #[test]
+fn with_sentinels_redis_has_one_url_and_is_no_cluster() {
+    let sentinels = "[redis]\nsentinels = \"redis://a.example:26379, redis://b.example:26379\"\n";
+    let config = file(&format!("{sentinels}url = \"rediss://:secret@chat/2\""))
+        .load()
+        .unwrap();
+    assert_eq!(config.redis.sentinels.as_slice().len(), 2);
+    for wrong in [
+        "",
+        "url = \"redis://chat,redis://other\"",
+        "url = \"redis://chat\"\ncluster = true",
+    ] {
+        let error = only_error(&format!("{sentinels}{wrong}")).to_string();
+        assert!(
+            error.contains("redis.sentinels") && error.contains("redis://NAME"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_store_is_a_file_or_postgresql() {
     let url = |url: &str| load_environment(&[("DATABASE_URL", url)]).map(|config| config.store.url);
     for (text, path) in [

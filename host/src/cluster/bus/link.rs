@@ -1,6 +1,8 @@
 //! The connections to Redis: one for commands, one for subscriptions, and with a cluster one that finds each key's
 //! node. They live and die together.
 
+mod sentinel;
+
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
@@ -9,6 +11,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 
+use self::sentinel::Sentinels;
 use super::settings::RedisSettings;
 
 /// Fields of a hash that are asked for at once.
@@ -21,7 +24,9 @@ pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Clients for the configured servers.
 pub(super) struct Clients {
+    /// Servers to try in turn; none where sentinels name the server.
     nodes: Vec<Client>,
+    sentinels: Option<Sentinels>,
     cluster: Option<ClusterClient>,
     connect_timeout: Duration,
     response_timeout: Duration,
@@ -49,11 +54,15 @@ fn timed_out(what: &'static str) -> RedisError {
 impl Clients {
     /// Reads the URLs; connects nowhere.
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
-        let nodes: Vec<Client> = settings
-            .urls
-            .iter()
-            .map(|url| Client::open(url.as_str()))
-            .collect::<RedisResult<_>>()?;
+        let sentinels = Sentinels::new(settings)?;
+        let nodes = match &sentinels {
+            Some(_) => Vec::new(),
+            None => settings
+                .urls
+                .iter()
+                .map(|url| Client::open(url.as_str()))
+                .collect::<RedisResult<_>>()?,
+        };
         let cluster = if settings.cluster {
             let urls: Vec<&str> = settings.urls.iter().map(String::as_str).collect();
             let client = ClusterClient::builder(urls)
@@ -67,27 +76,37 @@ impl Clients {
         };
         Ok(Self {
             nodes,
+            sentinels,
             cluster,
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
         })
     }
 
-    /// Connects to the first node that answers; `attempt` decides which is tried first.
+    /// Connects to the primary that the sentinels name, else to the first node that answers; `attempt` decides which is
+    /// tried first.
     pub(super) async fn connect(&self, attempt: usize) -> RedisResult<Link> {
+        if let Some(sentinels) = &self.sentinels {
+            let connecting = async { self.connect_to(&sentinels.primary().await?).await };
+            return self.in_time(connecting).await;
+        }
         let mut error = timed_out("no server is configured");
         for turn in 0..self.nodes.len() {
             let Some(client) = self.nodes.get((attempt + turn) % self.nodes.len()) else {
                 continue;
             };
-            let connecting = self.connect_to(client);
-            match tokio::time::timeout(self.connect_timeout * 2, connecting).await {
-                Ok(Ok(link)) => return Ok(link),
-                Ok(Err(failure)) => error = failure,
-                Err(_) => error = timed_out("connecting took too long"),
+            match self.in_time(self.connect_to(client)).await {
+                Ok(link) => return Ok(link),
+                Err(failure) => error = failure,
             }
         }
         Err(error)
+    }
+
+    async fn in_time(&self, connecting: impl Future<Output = RedisResult<Link>>) -> RedisResult<Link> {
+        tokio::time::timeout(self.connect_timeout * 2, connecting)
+            .await
+            .unwrap_or_else(|_| Err(timed_out("connecting took too long")))
     }
 
     async fn connect_to(&self, client: &Client) -> RedisResult<Link> {

@@ -38,7 +38,7 @@ const ANSWERING_MAX: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// A URL that Redis' clients do not understand. The text does not have the URL, which may hold a password.
-    #[error("a URL of redis.url cannot be used: {0}")]
+    #[error("a URL of redis.url or redis.sentinels cannot be used: {0}")]
     Url(#[from] redis::RedisError),
     /// The system has no random numbers.
     #[error("no node id could be made: {0}")]

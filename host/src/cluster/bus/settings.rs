@@ -7,7 +7,9 @@ use std::time::Duration;
 pub struct RedisSettings {
     /// `redis://`, `rediss://` or `unix:` URLs: one server, or some nodes of a cluster. They may hold passwords.
     pub urls: Vec<String>,
-    /// Whether they are nodes of a Redis Cluster.
+    /// URLs of the sentinels, where there are any: `urls` has one URL then, whose host is the primary's name.
+    pub sentinels: Vec<String>,
+    /// Whether `urls` are nodes of a Redis Cluster.
     pub cluster: bool,
     /// What every channel and key begins with.
     pub key: String,

@@ -4,6 +4,7 @@ mod entries;
 mod events;
 mod outages;
 mod requests;
+mod sentinel;
 mod server;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 fn settings(url: &str) -> RedisSettings {
     RedisSettings {
         urls: url.split(',').map(str::to_owned).collect(),
+        sentinels: Vec::new(),
         cluster: url.contains(','),
         key: "socket.io".to_owned(),
         heartbeat: Duration::from_millis(200),
@@ -75,7 +77,11 @@ impl Node {
     }
 
     fn starting(url: &str, name: &str) -> Self {
-        let bus = RedisBus::start(settings(url)).unwrap();
+        Self::with(settings(url), name)
+    }
+
+    fn with(settings: RedisSettings, name: &str) -> Self {
+        let bus = RedisBus::start(settings).unwrap();
         let tenant = tenant(name);
         let (inbox, mail) = mpsc::channel(1024);
         bus.open(&tenant, inbox);

@@ -1,0 +1,51 @@
+//! Finding the primary server by Redis Sentinel.
+
+use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
+use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisResult, TlsMode};
+
+use super::super::settings::RedisSettings;
+
+/// The sentinels, and what they are asked for.
+pub(super) struct Sentinels {
+    sentinels: Vec<ConnectionInfo>,
+    /// The name under which they know the primary: the host of the URL.
+    name: String,
+    /// How to connect to the primary once its address is known: user, password, database and TLS of the URL.
+    primary: SentinelNodeConnectionInfo,
+}
+
+impl Sentinels {
+    /// Reads the URLs; connects nowhere. `None` where no sentinel is configured.
+    pub(super) fn new(settings: &RedisSettings) -> RedisResult<Option<Self>> {
+        if settings.sentinels.is_empty() {
+            return Ok(None);
+        }
+        let misuse = |what| Err((ErrorKind::InvalidClientConfig, what).into());
+        let [url] = settings.urls.as_slice() else {
+            return misuse("with sentinels there is one URL, whose host is the primary's name");
+        };
+        let url = url.as_str().into_connection_info()?;
+        let primary = SentinelNodeConnectionInfo::default().set_redis_connection_info(url.redis_settings().clone());
+        let (name, primary) = match url.addr() {
+            ConnectionAddr::Tcp(name, _) => (name.clone(), primary),
+            ConnectionAddr::TcpTls { host, insecure, .. } => {
+                let mode = if *insecure { TlsMode::Insecure } else { TlsMode::Secure };
+                (host.clone(), primary.set_tls_mode(mode))
+            }
+            _ => return misuse("with sentinels the URL has the primary's name, and no path of a socket"),
+        };
+        let sentinels = settings.sentinels.iter().map(|url| url.as_str().into_connection_info());
+        Ok(Some(Self {
+            sentinels: sentinels.collect::<RedisResult<_>>()?,
+            name,
+            primary,
+        }))
+    }
+
+    /// Asks the sentinels for the primary, and makes sure of its role.
+    pub(super) async fn primary(&self) -> RedisResult<Client> {
+        // A fresh client for each question: a connection that it keeps may lead to a sentinel whose machine has died.
+        let mut sentinels = Sentinel::build(self.sentinels.clone())?;
+        sentinels.async_master_for(&self.name, Some(&self.primary)).await
+    }
+}
