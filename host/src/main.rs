@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Command::Dev(args) => cli::serve::dev(args, &env),
         Command::Token(args) => cli::token::run(args, &env, Path::new(""), now_ms(), out, notes),
         Command::CheckConfig(args) => cli::check_config::run(args, &env, out, notes),
+        Command::Backup(args) => cli::backup::backup(args, &env, out),
+        Command::Restore(args) => cli::backup::restore(args, &env, out),
         Command::Inspect(args) => cli::inspect::run(args, out),
         Command::CompileComponent(args) => cli::compile_component::run(args, std::io::stdin().lock(), out),
         // Done above.
@@ -41,6 +43,8 @@ fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<R
             | Command::Dev(_)
             | Command::Token(_)
             | Command::CheckConfig(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
             | Command::CompileComponent(_)
             | Command::Inspect(_)
     ) {
@@ -70,6 +74,8 @@ fn operate(command: &Command, env: &impl Fn(&str) -> Option<String>) -> Option<R
             | Command::Dev(_)
             | Command::Token(_)
             | Command::CheckConfig(_)
+            | Command::Backup(_)
+            | Command::Restore(_)
             | Command::CompileComponent(_)
             | Command::Inspect(_) => Ok(()),
         }

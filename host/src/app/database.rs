@@ -1,5 +1,6 @@
 //! The one database: messages, key-value data, and what operators decide.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use crate::config::{Store as StoreConfig, StoreUrl};
 use crate::store::Store;
 use crate::store::catalog::Catalog;
 use crate::store::postgres::{PostgresStore, Settings};
-use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::{self, Restored, SqliteStore};
 
 /// The database that the configuration names, open.
 pub(super) enum Database {
@@ -24,7 +25,7 @@ impl Database {
     pub(super) async fn open(config: &StoreConfig) -> Result<Self> {
         match &config.url {
             StoreUrl::Sqlite(path) => {
-                let store = Arc::new(SqliteStore::open(path)?);
+                let store = Arc::new(SqliteStore::open(path, config.check_time)?);
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 tracing::info!("data in {}", path.display());
                 Ok(Self::Sqlite(store))
@@ -63,4 +64,41 @@ impl Database {
             Self::Postgres(store) => store.close().await,
         }
     }
+}
+
+/// Why a database cannot be copied here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotHere(&'static str);
+
+/// The file of the database, for those who copy it. PostgreSQL has tools of its own for that.
+fn sqlite_file(config: &StoreConfig, otherwise: &'static str) -> Result<PathBuf, NotHere> {
+    match &config.url {
+        StoreUrl::Sqlite(path) => Ok(path.clone()),
+        StoreUrl::Postgres(_) => Err(NotHere(otherwise)),
+    }
+}
+
+/// Copies the database that the configuration names into `file`, whether or not a server has it open; answers with
+/// where it is and the bytes of the copy.
+///
+/// # Errors
+/// [`NotHere`] for PostgreSQL, or why there is no copy.
+pub fn backup(config: &StoreConfig, file: &Path, replace: bool) -> Result<(PathBuf, u64)> {
+    let otherwise = "the data is in PostgreSQL: back it up with `pg_dump --format=custom DATABASE > FILE`";
+    let database = sqlite_file(config, otherwise)?;
+    let bytes = sqlite::backup(&database, file, replace)?;
+    Ok((database, bytes))
+}
+
+/// Puts the copy at `file` in place of the database that the configuration names; answers with where that is, and what
+/// became of the one before.
+///
+/// # Errors
+/// [`NotHere`] for PostgreSQL, or why nothing was replaced.
+pub fn restore(config: &StoreConfig, file: &Path, replace: bool) -> Result<(PathBuf, Restored)> {
+    let otherwise = "the data is in PostgreSQL: stop every node, make a database with `createdb`, and fill it with `pg_restore --dbname=DATABASE FILE`";
+    let database = sqlite_file(config, otherwise)?;
+    let restored = sqlite::restore(&database, file, replace)?;
+    Ok((database, restored))
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 for success, 1 when something failed while running, 2 when the command line or the
 //! configuration is wrong.
 
+pub mod backup;
 pub mod check_config;
 pub mod compile_component;
 mod failure;
@@ -53,6 +54,10 @@ pub enum Command {
     Token(TokenArgs),
     /// Check the configuration and report every error at once.
     CheckConfig(CheckConfigArgs),
+    /// Copy the database into a file, while the server runs or not.
+    Backup(BackupArgs),
+    /// Put a backup in place of the database of a server that is stopped.
+    Restore(RestoreArgs),
     /// Put a component into service on a running server, for everything or for a share of the rooms.
     Deploy(operate_args::DeployArgs),
     /// Put the canary into service for everything.
@@ -165,6 +170,48 @@ pub struct CheckConfigArgs {
     /// Print every setting with its description, range and default as a configuration file, and check nothing.
     #[arg(long, conflicts_with = "config")]
     pub defaults: bool,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// `parlance backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The backup has every message that was acknowledged before, key-value data, tenants and deployed components. It has
+neither the configuration file nor the keys in it. It is checked before it gets its name. Run this as the server's user.
+
+Examples:
+  parlance backup /backup/chat.db
+  parlance backup --force /backup/chat.db --config parlance.toml")]
+pub struct BackupArgs {
+    /// Where the backup is to be.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace FILE when it is there.
+    #[arg(long)]
+    pub force: bool,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// `parlance restore`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The backup is checked before anything is changed. The database that it replaces is kept beside it, with
+`.before-restore` at the end of its name.
+
+Examples:
+  parlance restore /backup/chat.db
+  parlance restore --force /backup/chat.db --config parlance.toml")]
+pub struct RestoreArgs {
+    /// What `parlance backup` has made.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Keep nothing of the database that is replaced.
+    #[arg(long)]
+    pub force: bool,
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArg,

@@ -112,6 +112,8 @@ section! {
     connect_time: Duration = "3s", Time(millis(100), secs(60));
     /// How long one statement may take in PostgreSQL, waiting for other nodes included.
     statement_time: Duration = "5s", Time(millis(100), secs(600));
+    /// How long a start looks for damage in an SQLite database, at most; "0s": at its length only.
+    check_time: Duration = "2s", Time(secs(0), secs(24 * 3600));
     /// How long entries of the audit log are kept.
     audit_kept: Duration = "8760h", Time(secs(3600), secs(10 * 365 * 24 * 3600));
 }

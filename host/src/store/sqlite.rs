@@ -16,11 +16,12 @@
 //! # Who may open it
 //! One process at a time, held by an advisory lock (`flock`) on the file `<database>.lock` beside it. The file stays
 //! when the server ends and means nothing by itself; the lock ends with the process, also with `kill -9`. Reading
-//! and backing up with SQLite's own tools does not need it.
+//! and backing up do not need it, with SQLite's own tools neither; [`restore`] does.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -29,7 +30,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
 use crate::id::{MessageId, RoomId, TenantId};
 
+mod backup;
 mod catalog;
+mod damage;
 mod fault;
 mod open;
 mod places;
@@ -40,6 +43,7 @@ mod tests;
 mod usage;
 mod writer;
 
+pub use backup::{BackupError, Restored, backup, restore};
 pub use open::OpenError;
 
 /// Reader threads, each with a connection and a page cache of its own.
@@ -57,12 +61,13 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the database at `path`, makes it if there is none, and brings its schema up to date. The directory
-    /// must be there. Blocks on the disk; meant for the start of the server.
+    /// must be there. Looks for damage for as long as `check_time`. Blocks on the disk; meant for the start of the
+    /// server.
     ///
     /// # Errors
     /// Each says what is wrong with which file and what to do about it.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let opened = open::open(path)?;
+    pub fn open(path: &Path, check_time: Duration) -> Result<Self, OpenError> {
+        let opened = open::open(path, check_time)?;
         let lock = Arc::new(opened.lock);
         let spawn_failed = |source: std::io::Error| OpenError::Failed {
             path: path.display().to_string(),

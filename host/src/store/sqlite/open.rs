@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::damage::{self, Condition};
+
 mod embedded {
     refinery::embed_migrations!("src/store/migrations/sqlite");
 }
@@ -26,7 +28,7 @@ const WRITER_CACHE_KIB: i32 = 32 * 1024;
 /// Each reader's page cache, in KiB.
 const READER_CACHE_KIB: i32 = 8 * 1024;
 /// Bytes of the shortest file that can be an SQLite database: one page of the smallest size.
-const SMALLEST_DATABASE: u64 = 512;
+pub(super) const SMALLEST_DATABASE: u64 = 512;
 /// Prepared statements kept by each connection; more than there are different ones.
 const STATEMENTS: usize = 32;
 
@@ -67,11 +69,21 @@ pub enum OpenError {
     },
     /// The file is something else, or its first page is damaged.
     #[error(
-        "{path} is not an SQLite database, or is damaged; move it away, restore it from a backup, or choose another path"
+        "{path} is not an SQLite database, or its beginning is damaged; put a backup in its place with `parlance restore FILE`, or choose another path"
     )]
     NotADatabase {
         /// What was asked for.
         path: String,
+    },
+    /// It contradicts itself.
+    #[error(
+        "the database {path} is damaged: {finding}; put a backup in its place with `parlance restore FILE`, or save what can still be read with `sqlite3 {path} .recover`"
+    )]
+    Damaged {
+        /// What was asked for.
+        path: String,
+        /// The first thing that is wrong.
+        finding: String,
     },
     /// An SQLite database of some other program.
     #[error("the SQLite database {path} was not made by Parlance; choose another path")]
@@ -134,7 +146,8 @@ pub(super) struct Opened {
     pub(super) lock: Lock,
 }
 
-pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+/// Opens the database at `path`, and looks for damage for as long as `check_time`.
+pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenError> {
     let real = resolve(path)?;
     let lock = lock(path, &real)?;
     create(path, &real)?;
@@ -143,6 +156,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         .map_err(|error| failed(path, error))?;
     check_is_ours(path, &writer)?;
     prepare(path, &writer)?;
+    check_is_whole(path, &mut writer, &real, check_time)?;
     migrate(path, &mut writer)?;
     Ok(Opened {
         writer,
@@ -157,7 +171,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
 }
 
 /// The path without links, so that every way to the same file ends at the same lock.
-fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     if path.is_dir() {
         return Err(OpenError::IsDirectory { path: shown(path) });
     }
@@ -181,10 +195,15 @@ fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
-fn lock(path: &Path, real: &Path) -> Result<Lock, OpenError> {
-    let mut name = real.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
+/// The file whose name is that of the database with an ending.
+pub(super) fn beside(database: &Path, end: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+pub(super) fn lock(path: &Path, real: &Path) -> Result<Lock, OpenError> {
+    let name = beside(real, ".lock");
     let file = writable(&name)?;
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
@@ -241,7 +260,7 @@ fn connect(path: &Path, access: OpenFlags, cache_kib: i32) -> rusqlite::Result<C
 }
 
 /// SQLite looks at the file only when something is asked of it.
-fn check_is_database(db: &Connection) -> rusqlite::Result<()> {
+pub(super) fn check_is_database(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
@@ -259,6 +278,34 @@ fn check_is_ours(path: &Path, db: &Connection) -> Result<(), OpenError> {
     // Before the first table, so that a crash between the two leaves a file that is still known as ours.
     db.pragma_update(None, "application_id", APPLICATION_ID)
         .map_err(|error| failed(path, error))
+}
+
+/// Refuses a database of another program, and of a newer release. Writes nothing.
+pub(super) fn check_can_be_read(path: &Path, db: &Connection) -> Result<(), OpenError> {
+    let application: i32 = db
+        .query_row("PRAGMA application_id", [], |row| row.get(0))
+        .map_err(|error| failed(path, error))?;
+    if application != APPLICATION_ID {
+        return Err(OpenError::NotOurs { path: shown(path) });
+    }
+    check_is_known(path, db)
+}
+
+/// A damaged database is refused before anything is built on it.
+fn check_is_whole(path: &Path, db: &mut Connection, real: &Path, time: Duration) -> Result<(), OpenError> {
+    match damage::look(db, real, Some(time)).map_err(|error| failed(path, error))? {
+        Condition::Whole => Ok(()),
+        Condition::Unfinished => {
+            tracing::info!(
+                "the database is too large to look for damage in all of it within store.check_time ({time:?})"
+            );
+            Ok(())
+        }
+        Condition::Damaged(finding) => Err(OpenError::Damaged {
+            path: shown(path),
+            finding,
+        }),
+    }
 }
 
 fn check_is_known(path: &Path, db: &Connection) -> Result<(), OpenError> {
@@ -320,10 +367,14 @@ fn migrate(path: &Path, db: &mut Connection) -> Result<(), OpenError> {
         })
 }
 
-fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
+pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     let path = shown(path);
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => OpenError::NotADatabase { path },
+        Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
+            path,
+            finding: error.to_string(),
+        },
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => OpenError::NotWritable {
             path,
             source: io::Error::other(error),
@@ -335,6 +386,6 @@ fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     path.display().to_string()
 }

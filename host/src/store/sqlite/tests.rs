@@ -17,6 +17,9 @@ use super::super::{Draft, End, StorageQuota, Write};
 use super::*;
 use crate::id::UserId;
 
+mod backup;
+mod paths;
+
 /// A directory and the path of a database in it.
 fn home() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -24,16 +27,20 @@ fn home() -> (TempDir, PathBuf) {
     (dir, path)
 }
 
+fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(path, Duration::from_secs(60))
+}
+
 async fn empty() -> (Arc<dyn Store>, TempDir) {
     let (dir, path) = home();
-    (Arc::new(SqliteStore::open(&path).unwrap()), dir)
+    (Arc::new(open(&path).unwrap()), dir)
 }
 
 super::super::conformance::tests_of!(empty);
 
 async fn empty_catalog() -> (Arc<dyn super::super::catalog::Catalog>, TempDir) {
     let (dir, path) = home();
-    (Arc::new(SqliteStore::open(&path).unwrap()), dir)
+    (Arc::new(open(&path).unwrap()), dir)
 }
 
 super::super::conformance::catalog_tests_of!(empty_catalog);
@@ -42,7 +49,7 @@ super::super::conformance::catalog_tests_of!(empty_catalog);
 async fn marks_of_removed_documents_go_at_the_start_and_numbers_go_on() {
     use super::super::catalog::{Catalog as _, Put, RecordKey, RecordKind};
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     let put = async |name: &str, document: Option<&str>| {
         let put = Put {
             key: RecordKey {
@@ -144,7 +151,7 @@ impl SqliteStore {
 }
 
 fn why(path: &std::path::Path) -> OpenError {
-    match SqliteStore::open(path) {
+    match open(path) {
         Ok(_) => panic!("{} was opened", path.display()),
         Err(error) => error,
     }
@@ -154,7 +161,7 @@ fn why(path: &std::path::Path) -> OpenError {
 async fn what_was_committed_survives_reopening() {
     let (_dir, path) = home();
     for n in 1..=3 {
-        let store = SqliteStore::open(&path).unwrap();
+        let store = open(&path).unwrap();
         assert_eq!(seq(&store.commit(vec![append(u128::from(n), "x")]).await.unwrap()), n);
         store.close().await;
     }
@@ -163,7 +170,7 @@ async fn what_was_committed_survives_reopening() {
 #[tokio::test]
 async fn closing_leaves_one_whole_file_and_an_answer_for_latecomers() {
     let (dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store.commit(vec![append(1, "x")]).await.unwrap();
     store.close().await;
     let mut files: Vec<_> = fs::read_dir(dir.path())
@@ -187,7 +194,7 @@ async fn closing_leaves_one_whole_file_and_an_answer_for_latecomers() {
 #[tokio::test]
 async fn commits_are_made_to_survive_the_loss_of_power() {
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     assert_eq!(store.number("PRAGMA synchronous").await, 2, "FULL");
     assert_eq!(store.number("PRAGMA foreign_keys").await, 1);
     assert_eq!(
@@ -202,7 +209,7 @@ async fn commits_are_made_to_survive_the_loss_of_power() {
 async fn a_database_is_for_its_owner_to_read() {
     use std::os::unix::fs::PermissionsExt as _;
     let (dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store.commit(vec![append(1, "x")]).await.unwrap();
     for entry in fs::read_dir(dir.path()).unwrap() {
         let entry = entry.unwrap();
@@ -218,7 +225,7 @@ async fn a_database_is_for_its_owner_to_read() {
 #[tokio::test]
 async fn a_full_disk_fails_the_whole_batch_and_the_store_recovers() {
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store.commit(vec![append(1, "before"), set("k", None)]).await.unwrap();
     store.ping().await.unwrap();
     let pages = store.number("PRAGMA page_count").await;
@@ -261,14 +268,14 @@ async fn a_full_disk_fails_the_whole_batch_and_the_store_recovers() {
     store.ping().await.unwrap();
     assert_eq!(seq(&store.commit(vec![append(3, &large)]).await.unwrap()), last + 1);
     store.close().await;
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     assert_eq!(store.last_seq(&acme(), &lobby()).await.unwrap(), last + 1);
 }
 
 #[tokio::test]
 async fn another_programs_write_lock_makes_it_unavailable_and_no_more() {
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store
         .inspect(|db| db.busy_timeout(std::time::Duration::ZERO))
         .await
@@ -285,7 +292,7 @@ async fn another_programs_write_lock_makes_it_unavailable_and_no_more() {
 #[tokio::test]
 async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store.commit(vec![append(1, "x")]).await.unwrap();
     store
         .inspect(|db| db.execute("UPDATE messages SET sender = ''", []))
@@ -318,7 +325,7 @@ async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
 #[tokio::test]
 async fn keys_that_expired_long_ago_are_removed() {
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     let mut batch: Vec<_> = (0..250).map(|n| set(&format!("old {n}"), Some(1))).collect();
     batch.extend([
         set("for good", None),
@@ -335,7 +342,7 @@ async fn keys_that_expired_long_ago_are_removed() {
     // The first batch after opening always sweeps.
     for left in [53, 3, 3] {
         store.close().await;
-        let store = SqliteStore::open(&path).unwrap();
+        let store = open(&path).unwrap();
         store.commit(vec![append(left, "x")]).await.unwrap();
         assert_eq!(
             u128::try_from(store.number(count).await).unwrap(),
@@ -349,7 +356,7 @@ async fn keys_that_expired_long_ago_are_removed() {
 #[tokio::test]
 async fn a_reader_does_not_wait_for_the_writer() {
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     store.commit(vec![append(1, "x")]).await.unwrap();
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let busy = store.inspect(move |db| {
@@ -369,7 +376,7 @@ async fn a_reader_does_not_wait_for_the_writer() {
 #[tokio::test]
 async fn a_commit_whose_caller_has_gone_is_carried_out() {
     let (_dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     // Polled once, which sends the batch, and dropped.
     assert!(futures_util::FutureExt::now_or_never(store.commit(vec![append(1, "x")])).is_none());
     assert_eq!(seq(&store.commit(vec![append(2, "x")]).await.unwrap()), 2);
@@ -378,7 +385,7 @@ async fn a_commit_whose_caller_has_gone_is_carried_out() {
 #[tokio::test]
 async fn a_second_store_is_refused_by_every_name_of_the_file() {
     let (dir, path) = home();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     let link = dir.path().join("link.db");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     for name in [&path, &link, &dir.path().join(".").join("chat.db")] {
@@ -386,13 +393,13 @@ async fn a_second_store_is_refused_by_every_name_of_the_file() {
     }
     assert!(why(&path).to_string().contains("chat.db.lock"));
     store.close().await;
-    SqliteStore::open(&link).unwrap().close().await;
+    open(&link).unwrap().close().await;
 }
 
 #[tokio::test]
 async fn a_second_process_is_refused() {
     let (dir, path) = home();
-    SqliteStore::open(&path).unwrap().close().await;
+    open(&path).unwrap().close().await;
     // util-linux's flock is a process of its own that takes the lock and holds it while its command reads.
     let mut other = Command::new("flock")
         .arg("--exclusive")
@@ -408,13 +415,13 @@ async fn a_second_process_is_refused() {
     assert!(matches!(why(&path), OpenError::InUse { .. }));
     drop(other.stdin.take());
     other.wait().unwrap();
-    SqliteStore::open(&path).unwrap().close().await;
+    open(&path).unwrap().close().await;
 }
 
 #[tokio::test]
 async fn a_newer_schema_is_refused_and_left_alone() {
     let (_dir, path) = home();
-    SqliteStore::open(&path).unwrap().close().await;
+    open(&path).unwrap().close().await;
     let db = Connection::open(&path).unwrap();
     db.execute(
         "INSERT INTO refinery_schema_history VALUES (99, 'x', '2026-01-01T00:00:00Z', '1')",
@@ -439,60 +446,16 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_database_of_ours_is_refused_and_left_alone() {
-    let (dir, path) = home();
-    for content in ["x", &"no database. ".repeat(1_000)] {
-        fs::write(&path, content).unwrap();
-        let error = why(&path);
-        assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), content);
-    }
-    let other = dir.path().join("other.db");
-    Connection::open(&other)
-        .unwrap()
-        .execute_batch("CREATE TABLE theirs (x)")
-        .unwrap();
-    let before = fs::read(&other).unwrap();
-    let error = why(&other);
-    assert!(matches!(error, OpenError::NotOurs { .. }), "{error:?}");
-    assert_eq!(fs::read(&other).unwrap(), before);
-}
-
-#[tokio::test]
 async fn an_empty_file_or_a_start_that_was_cut_short_becomes_a_database() {
     let (_dir, path) = home();
     fs::write(&path, "").unwrap();
-    SqliteStore::open(&path).unwrap().close().await;
+    open(&path).unwrap().close().await;
     // As a crash between marking the file and making its tables leaves it.
     fs::remove_file(&path).unwrap();
     Connection::open(&path)
         .unwrap()
         .pragma_update(None, "application_id", 0x5061_726c)
         .unwrap();
-    let store = SqliteStore::open(&path).unwrap();
+    let store = open(&path).unwrap();
     assert_eq!(seq(&store.commit(vec![append(1, "x")]).await.unwrap()), 1);
-}
-
-#[tokio::test]
-async fn a_path_that_cannot_be_says_why() {
-    let (dir, path) = home();
-    assert!(matches!(why(dir.path()), OpenError::IsDirectory { .. }));
-    let nowhere = dir.path().join("missing").join("chat.db");
-    let error = why(&nowhere);
-    assert!(matches!(error, OpenError::NoDirectory { .. }), "{error:?}");
-    assert!(
-        error
-            .to_string()
-            .contains(&dir.path().join("missing").display().to_string())
-    );
-    fs::write(dir.path().join("file"), "").unwrap();
-    let error = why(&dir.path().join("file").join("chat.db"));
-    assert!(matches!(error, OpenError::NoDirectory { .. }), "{error:?}");
-    // A place where nobody may make a file, not even root.
-    let error = why(std::path::Path::new("/sys/chat.db"));
-    assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
-    fs::create_dir(dir.path().join("chat.db.lock")).unwrap();
-    let error = why(&path);
-    assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
-    assert!(error.to_string().contains("chat.db.lock"));
 }

@@ -1,0 +1,53 @@
+//! `parlance backup` and `parlance restore`.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Error};
+
+use super::{BackupArgs, Failure, RestoreArgs};
+use crate::app::{self, NotHere};
+use crate::config::Config;
+
+/// Copies the database into a file, and says how large it is.
+///
+/// # Errors
+/// A wrong configuration, a database that is not in a file, or why there is no copy.
+pub fn backup(args: &BackupArgs, env: &impl Fn(&str) -> Option<String>, out: &mut impl Write) -> Result<(), Failure> {
+    let config = Config::load(args.config.path.as_deref(), env)?;
+    let (database, bytes) = app::backup(&config.store, &args.file, args.force).map_err(failure)?;
+    let (database, file) = (shown(&database), shown(&args.file));
+    writeln!(out, "{file} is a backup of {database} ({bytes} bytes).").context("cannot write to standard output")?;
+    Ok(())
+}
+
+/// Puts a copy in place of the database, and says where the one before is.
+///
+/// # Errors
+/// A wrong configuration, a database that is not in a file, or why nothing was replaced.
+pub fn restore(args: &RestoreArgs, env: &impl Fn(&str) -> Option<String>, out: &mut impl Write) -> Result<(), Failure> {
+    let config = Config::load(args.config.path.as_deref(), env)?;
+    let (database, restored) = app::restore(&config.store, &args.file, args.force).map_err(failure)?;
+    let mut text = format!(
+        "{} is restored from {} ({} bytes).",
+        shown(&database),
+        shown(&args.file),
+        restored.bytes
+    );
+    if let Some(aside) = restored.aside {
+        text.push_str(&format!(" The database before is {}.", shown(&aside)));
+    }
+    writeln!(out, "{text}").context("cannot write to standard output")?;
+    Ok(())
+}
+
+fn failure(error: Error) -> Failure {
+    match error.downcast::<NotHere>() {
+        Ok(not_here) => Failure::Usage(not_here.to_string()),
+        Err(error) => Failure::Runtime(error),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

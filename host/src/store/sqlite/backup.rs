@@ -1,0 +1,278 @@
+//! Copies of a database: made while a server has it open, and put in its place when none has.
+//!
+//! A copy is one file that needs no other: it has no write-ahead log. It is checked whole before it gets its name, so
+//! a file of that name is a database that can be restored.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+
+use super::damage::{self, Condition};
+use super::open::{self, OpenError, beside, shown};
+
+/// How long a copy waits before it tries again where another program holds the database locked.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// What SQLite keeps beside a database.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Why a database was not backed up or restored, for the operator. What was there is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The database, or the backup, cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// There is nothing to copy.
+    #[error("there is no database {path}")]
+    Missing {
+        /// What was asked for.
+        path: String,
+    },
+    /// The file to be written is there already.
+    #[error("{path} is there already; choose another name, or use --force")]
+    Exists {
+        /// What was asked for.
+        path: String,
+    },
+    /// The database that an earlier restore has replaced is still there.
+    #[error(
+        "{aside} is there already, from an earlier restore; move it away, or use --force, which keeps nothing of the database that it replaces"
+    )]
+    Kept {
+        /// Where the database would have been kept.
+        aside: String,
+    },
+    /// The backup would be the database itself, or one of the files that belong to it.
+    #[error("{path} belongs to the database itself; name another file")]
+    IsDatabase {
+        /// What was asked for.
+        path: String,
+    },
+    /// What was to be copied is damaged.
+    #[error("{path} is damaged: {finding}; {advice}")]
+    Damaged {
+        /// Which of the two.
+        path: String,
+        /// The first thing that is wrong with it.
+        finding: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Something else, such as a full disk.
+    #[error("cannot write {path}")]
+    Failed {
+        /// What was to be written.
+        path: String,
+        /// What failed.
+        source: anyhow::Error,
+    },
+}
+
+/// What became of a restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Bytes of the database.
+    pub bytes: u64,
+    /// The file that is now what the database was before; none when there was none, or when it was not to be kept.
+    pub aside: Option<PathBuf>,
+}
+
+/// Copies the database at `database` into `file`, whether or not a server has it open: everything that was committed
+/// before this began, nothing in part. Answers with the bytes of the copy, which is on disk then.
+///
+/// # Errors
+/// See [`BackupError`]; `file` is there already, unless `replace`.
+pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, BackupError> {
+    let database = open::resolve(database)?;
+    let file = open::resolve(file)?;
+    if !database.exists() {
+        return Err(BackupError::Missing { path: shown(&database) });
+    }
+    if file == database
+        || COMPANIONS
+            .iter()
+            .chain(&[".lock"])
+            .any(|end| file == beside(&database, end))
+    {
+        return Err(BackupError::IsDatabase { path: shown(&file) });
+    }
+    if file.exists() && !replace {
+        return Err(BackupError::Exists { path: shown(&file) });
+    }
+    let failed = |source: anyhow::Error| BackupError::Failed {
+        path: shown(&file),
+        source,
+    };
+    let mut source = open::open_reader(&database)?;
+    open::check_is_database(&source).map_err(|error| open::failed(&database, error))?;
+    open::check_can_be_read(&database, &source)?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    // Readable by its owner alone, as the database is.
+    let made = tempfile::Builder::new()
+        .prefix(".parlance-backup-")
+        .tempfile_in(directory)
+        .map_err(|error| failed(error.into()))?;
+    let mut copy = || -> rusqlite::Result<Condition> {
+        // The copy does not show what the file lacks of its last page.
+        if let damaged @ Condition::Damaged(_) = damage::look(&mut source, &database, Some(Duration::ZERO))? {
+            return Ok(damaged);
+        }
+        let mut copy = Connection::open_with_flags(made.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        // In one step: between two of them a server writes, and then SQLite begins anew.
+        Backup::new(&source, &mut copy)?.run_to_completion(i32::MAX, BUSY_PAUSE, None)?;
+        finish(&mut copy, made.path())
+    };
+    let condition = damage::found(copy()).map_err(|error| failed(error.into()))?;
+    if let Condition::Damaged(finding) = condition {
+        return Err(BackupError::Damaged {
+            path: shown(&database),
+            finding,
+            advice: "no backup was made; put an older one in its place with `parlance restore FILE`",
+        });
+    }
+    let bytes = sync(made.path()).map_err(|error| failed(error.into()))?;
+    let named = if replace {
+        made.persist(&file)
+    } else {
+        made.persist_noclobber(&file)
+    };
+    named.map_err(|error| failed(error.into()))?;
+    sync(directory).map_err(|error| failed(error.into()))?;
+    Ok(bytes)
+}
+
+/// Puts the copy at `file` in place of the database at `database`, which no server may have open. The database that
+/// was there is kept beside it, unless `replace`.
+///
+/// # Errors
+/// See [`BackupError`]; the database is in use.
+pub fn restore(database: &Path, file: &Path, replace: bool) -> Result<Restored, BackupError> {
+    let real = open::resolve(database)?;
+    let file = open::resolve(file)?;
+    if !file.exists() {
+        return Err(BackupError::Missing { path: shown(&file) });
+    }
+    if file == real {
+        return Err(BackupError::IsDatabase { path: shown(&file) });
+    }
+    let _lock = open::lock(database, &real)?;
+    let aside = beside(&real, ".before-restore");
+    let keep = !replace && fs::metadata(&real).is_ok_and(|there| there.len() > 0);
+    if keep && aside.exists() {
+        return Err(BackupError::Kept { aside: shown(&aside) });
+    }
+    // Nobody else is here, for whoever is has the lock: what is left in it is of one that was cut short.
+    let staging = beside(&real, ".restoring");
+    let failed = |source: anyhow::Error| BackupError::Failed {
+        path: shown(&real),
+        source,
+    };
+    let aside = keep.then_some(aside);
+    let done = stage(&file, &staging)
+        .and_then(|staged| swap(&staged, &real, aside.as_deref()).map_err(|error| failed(error.into())));
+    // The next restore removes what this cannot.
+    let _ = fs::remove_dir_all(&staging);
+    Ok(Restored { bytes: done?, aside })
+}
+
+/// A copy of the backup in the directory `staging`, on the disk that the database is on, checked whole.
+fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
+    let staged = staging.join("database");
+    let failed = |source: anyhow::Error| BackupError::Failed {
+        path: shown(&staged),
+        source,
+    };
+    let copy = || -> io::Result<()> {
+        if staging.exists() {
+            fs::remove_dir_all(staging)?;
+        }
+        fs::DirBuilder::new().mode(0o700).create(staging)?;
+        fs::copy(file, &staged)?;
+        // Of a backup that was made with other tools.
+        let log = beside(file, "-wal");
+        if log.exists() {
+            fs::copy(log, beside(&staged, "-wal"))?;
+        }
+        fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))
+    };
+    copy().map_err(|error| failed(error.into()))?;
+    if fs::metadata(&staged).is_ok_and(|copy| copy.len() < open::SMALLEST_DATABASE) {
+        return Err(OpenError::NotADatabase { path: shown(file) }.into());
+    }
+    let look = || -> Result<Condition, OpenError> {
+        let as_read = |error| open::failed(file, error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut copy = Connection::open_with_flags(&staged, flags).map_err(as_read)?;
+        open::check_is_database(&copy).map_err(as_read)?;
+        open::check_can_be_read(file, &copy)?;
+        finish(&mut copy, &staged).map_err(as_read)
+    };
+    let finding = match look() {
+        Ok(Condition::Damaged(finding)) | Err(OpenError::Damaged { finding, .. }) => finding,
+        Ok(Condition::Whole | Condition::Unfinished) => {
+            sync(&staged).map_err(|error| failed(error.into()))?;
+            return Ok(staged);
+        }
+        Err(other) => return Err(other.into()),
+    };
+    Err(BackupError::Damaged {
+        path: shown(file),
+        finding,
+        advice: "nothing was changed; restore another backup",
+    })
+}
+
+/// Puts `staged` in the place of `real`, of which nothing that SQLite would read into the new database is left.
+fn swap(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Result<u64> {
+    // A database in one file can be replaced in one step. One that is too damaged for that keeps its log beside it.
+    let _ = fold(real);
+    if let Ok(before) = fs::metadata(real) {
+        let made = fs::metadata(staged)?;
+        // Restored by root, a database is still that of the server's user.
+        if (before.uid(), before.gid()) != (made.uid(), made.gid()) {
+            chown(staged, Some(before.uid()), Some(before.gid()))?;
+        }
+    }
+    if let Some(aside) = aside {
+        fs::hard_link(real, aside)?;
+        let log = beside(real, "-wal");
+        if log.exists() {
+            fs::rename(&log, beside(aside, "-wal"))?;
+        }
+    }
+    for end in COMPANIONS {
+        match fs::remove_file(beside(real, end)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let directory = real.parent().unwrap_or(Path::new("."));
+    sync(directory)?;
+    fs::rename(staged, real)?;
+    sync(directory)?;
+    fs::metadata(real).map(|now| now.len())
+}
+
+/// Writes the write-ahead log into its database and removes it, as a server does when it stops.
+fn fold(real: &Path) -> rusqlite::Result<()> {
+    let db = Connection::open_with_flags(real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    db.close().map_err(|(_, error)| error)
+}
+
+/// Makes a copy one file that needs no other, and looks through all of it.
+fn finish(copy: &mut Connection, path: &Path) -> rusqlite::Result<Condition> {
+    copy.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
+    damage::look(copy, path, None)
+}
+
+/// Waits until the file or directory is on disk; its bytes.
+fn sync(path: &Path) -> io::Result<u64> {
+    let file = File::open(path)?;
+    file.sync_all()?;
+    file.metadata().map(|data| data.len())
+}
