@@ -7,7 +7,9 @@ mod tenant;
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use crate::error::Code;
 use crate::sandbox::{Interface, Retired, TrapKind};
@@ -19,9 +21,10 @@ pub use tenant::TenantMetrics;
 const LATENCY: [f64; 15] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
-/// Seconds, from 5 microseconds to 100 milliseconds.
-const GUEST_TIME: [f64; 12] = [
-    0.000_005, 0.000_01, 0.000_015, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1,
+/// Seconds, from 5 microseconds to 10 seconds: waiting counts too.
+const GUEST_TIME: [f64; 15] = [
+    0.000_005, 0.000_01, 0.000_015, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.025, 0.1, 0.5,
+    2.0, 10.0,
 ];
 /// Events in one transaction.
 const BATCH: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
@@ -42,8 +45,6 @@ pub struct Metrics {
     pub refused: RefusedMetrics,
     /// Connections that were closed because the client did not read.
     pub too_slow: IntCounter,
-    /// Rooms with somebody in them on this node.
-    pub rooms: IntGauge,
     /// Events refused because too many of the same connection were waiting.
     pub queue_full: IntCounter,
     /// Messages appended to history.
@@ -125,6 +126,20 @@ impl RedisMetrics {
     }
 }
 
+/// What one tenant's hall counts.
+pub struct HallMetrics {
+    /// Rooms with a connection in them on this node.
+    pub rooms: IntGauge,
+    latency: Histogram,
+}
+
+impl HallMetrics {
+    /// An event has become visible, or its failure has been told.
+    pub fn delivered(&self, since_packet: Duration) {
+        self.latency.observe(since_packet.as_secs_f64());
+    }
+}
+
 struct Maker {
     registry: Registry,
 }
@@ -164,6 +179,15 @@ impl Metrics {
         let make = Maker {
             registry: Registry::new(),
         };
+        #[cfg(target_os = "linux")]
+        make.registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let build = make.add(IntGaugeVec::new(
+            Opts::new("parlance_build_info", "Always 1; the labels say what runs here"),
+            &["version", "profile"],
+        ))?;
+        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), profile]).set(1);
         let events = make.counters("parlance_events_total", "Events handled, by handler", "handler")?;
         let failures = make.counters("parlance_event_failures_total", "Events that failed, by code", "code")?;
         let traps = make.counters("parlance_traps_total", "Handlers that were stopped, by cause", "kind")?;
@@ -210,7 +234,6 @@ impl Metrics {
                 "parlance_too_slow_total",
                 "Connections closed because the client did not read",
             )?,
-            rooms: make.gauge("parlance_rooms", "Rooms with somebody in them on this node")?,
             queue_full: make.counter(
                 "parlance_queue_full_total",
                 "Events refused because too many were waiting",
@@ -278,6 +301,16 @@ impl Metrics {
     #[must_use]
     pub fn tenant(&self, name: &str) -> TenantMetrics {
         self.tenants.named(name)
+    }
+
+    /// Counts for the hall of one tenant. The series of its rooms ends with the last [`TenantMetrics`] of the name, so
+    /// make that first.
+    #[must_use]
+    pub fn hall(&self, tenant: &str) -> HallMetrics {
+        HallMetrics {
+            rooms: self.tenants.rooms_of(tenant),
+            latency: self.latency.clone(),
+        }
     }
 
     /// A handler has run.

@@ -59,12 +59,12 @@ test('6. Contained: while one tenant loops, grows and traps, every event of anot
   const value = (name) => Number(metrics.match(new RegExp(`^${name} (.*)$`, 'm'))?.[1]);
   assert.ok(value('parlance_tenant_limited_total\\{tenant="attacker"\\}') > 0);
   assert.equal(value('parlance_tenant_limited_total\\{tenant="victim"\\}'), 0);
-  assert.equal(value('parlance_tenant_limit\\{limit="guest_cpu_seconds_per_second",tenant="attacker"\\}'), 0.05);
-  assert.equal(value('parlance_tenant_limit\\{limit="instances",tenant="attacker"\\}'), 32);
+  assert.equal(value('parlance_tenant_guest_cpu_limit_cores\\{tenant="attacker"\\}'), 0.05);
+  assert.equal(value('parlance_tenant_instances_limit\\{tenant="attacker"\\}'), 32);
   assert.equal(value('parlance_tenant_instances\\{tenant="attacker"\\}'), 0);
   // What is stored, too, stands beside its limit.
-  assert.equal(value('parlance_tenant_limit\\{limit="message_bytes",tenant="attacker"\\}'), 1024);
-  assert.equal(value('parlance_tenant_stored\\{limit="message_bytes",tenant="attacker"\\}'), 0);
+  assert.equal(value('parlance_tenant_stored_messages_limit_bytes\\{tenant="attacker"\\}'), 1024);
+  assert.equal(value('parlance_tenant_stored_messages_bytes\\{tenant="attacker"\\}'), 0);
   for (const client of attackers) client.close();
 });
 

@@ -1,7 +1,8 @@
 // What operators and their tools see over HTTP.
 import assert from 'node:assert/strict';
 import { request as httpRequest } from 'node:http';
-import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
+import { isDeepStrictEqual } from 'node:util';
+import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { Client, connect, freshRoom, refused } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { run, SECRET, startServer, temporaryDirectory } from './lib/server.mjs';
@@ -11,8 +12,8 @@ import { eventually } from './lib/wait.mjs';
 const server = await startServer();
 
 /** The samples of /metrics: `name{labels}` to value. */
-async function metrics() {
-  const response = await fetch(`${server.adminUrl}/metrics`);
+async function metrics(of = server) {
+  const response = await fetch(`${of.adminUrl}/metrics`);
   assert.equal(response.status, 200);
   assert.match(response.headers.get('content-type'), /^text\/plain/);
   const lines = (await response.text()).split('\n').filter((line) => line && !line.startsWith('#'));
@@ -63,6 +64,36 @@ test('/metrics counts refusals and failures by code', async () => {
     const now = await metrics();
     return oneMore.every((pattern) => sum(now, pattern) === sum(before, pattern) + 1);
   }, 'one more of each');
+});
+
+test('/metrics shows the rooms of each tenant apart', async () => {
+  const own = await startServer({ config: { tenants: { acme: configurationOf('acme') } } });
+  const ann = await connect(own, 'ann');
+  const bob = await connect(own, 'bob', at('acme', 'bob'));
+  for (const room of ['one', 'two']) await ann.join(room);
+  await bob.join('one');
+  const rooms = async () => [...await metrics(own)].filter(([name]) => name.startsWith('parlance_tenant_rooms{'));
+  const wanted = [['parlance_tenant_rooms{tenant="acme"}', 1], ['parlance_tenant_rooms{tenant="default"}', 2]];
+  await eventually(async () => isDeepStrictEqual(await rooms(), wanted), 'one room and two');
+  await ann.must('leave-room', 'one');
+  await eventually(async () => (await rooms())[1][1] === 1, 'one room and one');
+});
+
+test('/metrics tells what runs and what the process takes, and each name has one unit', async () => {
+  const samples = await metrics();
+  assert.equal(sum(samples, /^parlance_build_info\{profile="(debug|release)",version="\d+\.\d+\.\d+"\}$/), 1);
+  for (const name of ['resident_memory_bytes', 'open_fds', 'max_fds', 'threads', 'start_time_seconds']) {
+    assert.ok(samples.get(`process_${name}`) > 0, name);
+  }
+  assert.ok(samples.has('process_cpu_seconds_total'));
+  // https://prometheus.io/docs/practices/naming: what is of several units is several metrics.
+  assert.deepEqual([...samples.keys()].filter((name) => /[{,]limit=/.test(name)), []);
+  const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
+  for (const [, name, type] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
+    assert.equal(name.endsWith('_total'), type === 'counter', `${name} is a ${type}`);
+    if (/byte/.test(name)) assert.match(name, /_bytes(_total|_per_second)?$/);
+    if (/second/.test(name)) assert.match(name, /_seconds(_total)?$|_per_second$/);
+  }
 });
 
 test('labels come from the server, never from a client', async () => {

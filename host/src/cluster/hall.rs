@@ -186,6 +186,7 @@ impl Hall {
     pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>, company: Arc<Company>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let in_fleet = fleet.is_some();
+        let metrics = metrics.hall(tenant.as_str());
         let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<AtomicU64>::default(), Arc::default());
         let hall = Self {
             mailbox,

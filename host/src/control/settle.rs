@@ -295,6 +295,7 @@ impl Control {
     ) -> anyhow::Result<Live> {
         let parts = &self.parts;
         let settings = ready(config, known, None)?;
+        let metrics = parts.metrics.tenant(&config.name);
         let hall = Hall::open(
             settings.authenticator.tenant().clone(),
             parts.metrics.clone(),
@@ -304,7 +305,7 @@ impl Control {
         let tenant = Arc::new(Tenant::new(
             settings,
             hall,
-            parts.metrics.tenant(&config.name),
+            metrics,
             base.clone(),
             Runs {
                 aside: parts.sandbox.aside(),

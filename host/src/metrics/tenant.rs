@@ -22,25 +22,81 @@ pub(super) struct TenantVectors {
     written: IntCounterVec,
     sent: IntCounterVec,
     cpu: CounterVec,
-    limits: GaugeVec,
-    stored: GaugeVec,
+    rooms: IntGaugeVec,
+    limits: [GaugeVec; LIMITS.len()],
+    stored: [GaugeVec; STORED.len()],
 }
+
+/// The name and help of a gauge. Each has one unit, which its name ends with.
+type Named = (&'static str, &'static str);
+
+/// Shown beside what the tenant uses: its limits, in the order of [`TenantMetrics::limits`].
+const LIMITS: [Named; 9] = [
+    (
+        "parlance_tenant_connections_limit",
+        "Open connections that a tenant may have, by tenant",
+    ),
+    (
+        "parlance_tenant_instances_limit",
+        "Events that may be in a tenant's handlers at once, by tenant",
+    ),
+    (
+        "parlance_tenant_events_limit_per_second",
+        "Events that a tenant's clients may send in a second, by tenant",
+    ),
+    (
+        "parlance_tenant_guest_cpu_limit_cores",
+        "Seconds of processor time that a tenant's handlers may use in a second, by tenant",
+    ),
+    (
+        "parlance_tenant_written_limit_bytes_per_second",
+        "Bytes that a tenant may write to the store in a second, by tenant",
+    ),
+    (
+        "parlance_tenant_outbound_limit_bytes_per_second",
+        "Bytes that may go out to a tenant's clients in a second, by tenant",
+    ),
+    (
+        "parlance_tenant_stored_messages_limit_bytes",
+        "Bytes of messages that a tenant may keep in the store, by tenant",
+    ),
+    (
+        "parlance_tenant_stored_kv_limit_bytes",
+        "Bytes of key-value data that a tenant may keep in the store, by tenant",
+    ),
+    (
+        "parlance_tenant_stored_rooms_limit",
+        "Rooms with messages that a tenant may keep in the store, by tenant",
+    ),
+];
+/// What a tenant keeps in the store, in the order of [`TenantMetrics::stored`].
+const STORED: [Named; 3] = [
+    (
+        "parlance_tenant_stored_messages_bytes",
+        "Bytes of messages that a tenant keeps in the store, by tenant",
+    ),
+    (
+        "parlance_tenant_stored_kv_bytes",
+        "Bytes of key-value data that a tenant keeps in the store, by tenant",
+    ),
+    (
+        "parlance_tenant_stored_rooms",
+        "Rooms with messages that a tenant keeps in the store, by tenant",
+    ),
+];
 
 impl TenantVectors {
     pub(super) fn new(make: &Maker) -> Result<Self> {
         let tenant = ["tenant"];
-        let by_limit = ["tenant", "limit"];
         let counters = |name: &str, help: &str| make.counters(name, help, "tenant");
         let gauges = |name: &str, help: &str| make.add(IntGaugeVec::new(Opts::new(name, help), &tenant));
         let cpu = Opts::new(
             "parlance_tenant_guest_cpu_seconds_total",
             "Processor time of handlers, by tenant",
         );
-        let limits = Opts::new("parlance_tenant_limit", "What a tenant may use, by tenant and limit");
-        let stored = Opts::new(
-            "parlance_tenant_stored",
-            "What a tenant keeps in the store, by tenant and limit",
-        );
+        let gauge = |(name, help): Named| make.add(GaugeVec::new(Opts::new(name, help), &tenant));
+        let [a, b, c, d, e, f, g, h, i] = LIMITS;
+        let [messages, kv, rooms] = STORED;
         Ok(Self {
             tenants: Arc::default(),
             connections: gauges("parlance_tenant_connections", "Open connections, by tenant")?,
@@ -59,9 +115,28 @@ impl TenantVectors {
                 "Bytes to clients as quota.outbound_bytes_per_second counts them, by tenant",
             )?,
             cpu: make.add(CounterVec::new(cpu, &tenant))?,
-            limits: make.add(GaugeVec::new(limits, &by_limit))?,
-            stored: make.add(GaugeVec::new(stored, &by_limit))?,
+            rooms: gauges(
+                "parlance_tenant_rooms",
+                "Rooms with a connection in them on this node, by tenant",
+            )?,
+            limits: [
+                gauge(a)?,
+                gauge(b)?,
+                gauge(c)?,
+                gauge(d)?,
+                gauge(e)?,
+                gauge(f)?,
+                gauge(g)?,
+                gauge(h)?,
+                gauge(i)?,
+            ],
+            stored: [gauge(messages)?, gauge(kv)?, gauge(rooms)?],
         })
+    }
+
+    /// The rooms of one tenant of this name.
+    pub(super) fn rooms_of(&self, name: &str) -> IntGauge {
+        self.rooms.with_label_values(&[name])
     }
 
     /// Counts for one tenant of this name.
@@ -102,21 +177,6 @@ pub struct TenantMetrics {
     cpu: Counter,
 }
 
-/// The names under which a tenant's limits are shown beside what it uses.
-const LIMITS: [&str; 9] = [
-    "connections",
-    "instances",
-    "events_per_second",
-    "guest_cpu_seconds_per_second",
-    "write_bytes_per_second",
-    "outbound_bytes_per_second",
-    "message_bytes",
-    "kv_bytes",
-    "rooms",
-];
-/// Of those, what is kept in the store.
-const STORED: [&str; 3] = ["message_bytes", "kv_bytes", "rooms"];
-
 impl TenantMetrics {
     /// Threads were busy with its handlers for so long.
     pub fn spent(&self, cpu: Duration) {
@@ -125,18 +185,18 @@ impl TenantMetrics {
 
     /// Shows what it keeps: bytes of messages, bytes of key-value data, rooms.
     pub fn stored(&self, stored: [f64; 3]) {
-        self.show(&self.vectors.stored, STORED, stored);
+        self.show(&self.vectors.stored, stored);
     }
 
     /// Shows its limits: connections, events in handlers, and in a second events, seconds of processor time, bytes
     /// written and bytes to clients; then those of [`stored`](Self::stored).
     pub fn limits(&self, limits: [f64; 9]) {
-        self.show(&self.vectors.limits, LIMITS, limits);
+        self.show(&self.vectors.limits, limits);
     }
 
-    fn show<const N: usize>(&self, gauges: &GaugeVec, names: [&str; N], values: [f64; N]) {
-        for (name, value) in names.into_iter().zip(values) {
-            gauges.with_label_values(&[self.name.as_str(), name]).set(value);
+    fn show<const N: usize>(&self, gauges: &[GaugeVec; N], values: [f64; N]) {
+        for (gauge, value) in gauges.iter().zip(values) {
+            gauge.with_label_values(&[self.name.as_str()]).set(value);
         }
     }
 }
@@ -161,22 +221,20 @@ impl Drop for TenantMetrics {
             written,
             sent,
             cpu,
+            rooms,
             limits,
             stored,
         } = &self.vectors;
         // One that is not there has been removed already.
-        for gauges in [connections, running] {
+        for gauges in [connections, running, rooms] {
             let _ = gauges.remove_label_values(&name);
         }
         for counters in [events, refused, written, sent] {
             let _ = counters.remove_label_values(&name);
         }
         let _ = cpu.remove_label_values(&name);
-        for limit in LIMITS {
-            let _ = limits.remove_label_values(&[self.name.as_str(), limit]);
-        }
-        for what in STORED {
-            let _ = stored.remove_label_values(&[self.name.as_str(), what]);
+        for gauges in limits.iter().chain(stored) {
+            let _ = gauges.remove_label_values(&name);
         }
     }
 }
@@ -195,11 +253,14 @@ mod tests {
         new.limits([1.0; 9]);
         new.stored([1.0; 3]);
         new.events.inc();
+        metrics.hall("acme").rooms.set(3);
+        metrics.hall("globex").rooms.set(4);
         drop(old);
         let text = metrics.render().unwrap();
         for line in [
             "parlance_tenant_events_total{tenant=\"acme\"} 1",
-            "parlance_tenant_limit{limit=\"rooms\",tenant=\"acme\"} 1",
+            "parlance_tenant_stored_rooms_limit{tenant=\"acme\"} 1",
+            "parlance_tenant_rooms{tenant=\"acme\"} 3",
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -16,7 +16,7 @@ use crate::cluster::bus::{Broadcast, Bus, Place, Target};
 use crate::cluster::connection::Outgoing;
 use crate::cluster::outbound::Outbound;
 use crate::id::{RoomId, TenantId, UserId};
-use crate::metrics::Metrics;
+use crate::metrics::HallMetrics;
 use crate::store::Store;
 use crate::turns::Company;
 
@@ -84,7 +84,7 @@ impl Others {
 /// The hall's life.
 pub(super) async fn run(
     tenant: TenantId,
-    metrics: Arc<Metrics>,
+    metrics: HallMetrics,
     outbound: Arc<Outbound>,
     grace: Arc<AtomicU64>,
     fleet: Fleet,

@@ -20,7 +20,7 @@ use crate::cluster::presence::Users;
 use crate::cluster::rooms::{Gap, Rooms};
 use crate::cluster::wire::{self, Receipt, Reply};
 use crate::id::{RoomId, UserId};
-use crate::metrics::Metrics;
+use crate::metrics::HallMetrics;
 use crate::store::Written;
 use crate::turns::{Company, Slice};
 
@@ -35,7 +35,7 @@ pub(super) struct State {
     pub(super) population: Population,
     pub(super) grace: Grace,
     pub(super) departed: DepartedUsers,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: HallMetrics,
     /// Where there may be other nodes.
     pub(super) others: Option<Others>,
     outbound: Arc<Outbound>,
@@ -47,7 +47,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(
-        metrics: Arc<Metrics>,
+        metrics: HallMetrics,
         outbound: Arc<Outbound>,
         presence_grace: Arc<AtomicU64>,
         company: Arc<Company>,
