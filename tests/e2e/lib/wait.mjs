@@ -22,13 +22,16 @@ export async function within(promise, what, ms = PATIENCE_MS) {
   }
 }
 
-/** Asks `probe` again and again until it returns something truthy, and returns that. For states nobody announces. */
+/**
+ * Asks `probe` again and again until it returns something truthy, and returns that. For states nobody announces.
+ * @param {string | (() => string)} what
+ */
 export async function eventually(probe, what, ms = PATIENCE_MS) {
   const end = performance.now() + ms;
   for (;;) {
     const value = await probe();
     if (value) return value;
-    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
+    if (performance.now() > end) throw new Error(`waited ${ms} ms in vain for ${typeof what === 'function' ? what() : what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
