@@ -134,7 +134,7 @@ test('a tenant that is deleted and made again at once is not closed with the one
   await connect(server, 'carol', at(name, 'carol'));
   const metrics = await (await fetch(`${server.adminUrl}/metrics`)).text();
   assert.match(metrics, new RegExp(`parlance_tenant_connections{tenant="${name}"} 2`));
-  assert.match(metrics, new RegExp(`parlance_tenant_limit{limit="rooms",tenant="${name}"}`));
+  assert.match(metrics, new RegExp(`parlance_tenant_stored_rooms_limit{tenant="${name}"}`));
 });
 
 test('what is wrong with a tenant is said at once, each with its key, and nothing changes', async () => {
@@ -195,7 +195,7 @@ test('what is no handler is refused with the reason, and what runs goes on', asy
   for (const [raw, reason] of cases) {
     const answer = await api.request('POST', '/tenants/default/handlers/bad/versions', { raw });
     assert.equal(answer.status, 422, answer.text);
-    assert.match(answer.json.title, reason);
+    assert.match(answer.json.detail, reason);
   }
   assert.equal(await api.handler('default', 'bad'), undefined);
   const large = await api.request('POST', '/tenants/default/handlers/bad/versions', { raw: Buffer.alloc(33 * 1024 * 1024) });
@@ -226,7 +226,7 @@ test('a deployment has its turn before its component is read, and of the tenant 
     const answer = await deploy(name);
     return answer.status === 429 && answer;
   }, 'a refusal');
-  assert.match(full.json.title, /a deployment of this tenant is under way/);
+  assert.match(full.json.detail, /a deployment of this tenant is under way/);
   assert.deepEqual([full.json.code, full.json.retryAfterMs, full.retryAfter], ['rate-limited', 1000, '1']);
   assert.equal((await deploy(other)).status, 422, 'another tenant has a turn of its own');
   half.destroy();
@@ -234,7 +234,7 @@ test('a deployment has its turn before its component is read, and of the tenant 
 
   const large = await deploy(other, Buffer.alloc(64 * 1024 + 1));
   assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
-  assert.match(large.json.title, /65536 bytes.*sandbox\.component_size/);
+  assert.match(large.json.detail, /65536 bytes.*sandbox\.component_size/);
   const unannounced = await fetch(`${server.adminUrl}/admin/v1/tenants/${other}/handlers/x/versions`, {
     method: 'POST',
     headers: { authorization: `Bearer ${ADMIN_TOKEN}` },
@@ -421,12 +421,12 @@ test('events for clients: without other nodes too, in bounds, and within the ten
   // `sandbox.emit`, as for handlers.
   const large = await emit({ event: 'x', arguments: ['x'.repeat(128 * 1024)], to: { rooms: [room] } });
   assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
-  assert.match(large.json.title, /sandbox\.emit/);
+  assert.match(large.json.detail, /sandbox\.emit/);
   const fits = await emit({ event: 'x', arguments: ['x'.repeat(128 * 1024 - 4)], to: { rooms: [room] } });
   assert.equal(fits.status, 204, fits.text);
   const servers = await api.request('POST', '/tenants/default/servers/emit', { body: { event: 'x' } });
   assert.equal(servers.status, 409, servers.text);
-  assert.match(servers.json.title, /redis\.url is not set/);
+  assert.match(servers.json.detail, /redis\.url is not set/);
 
   assert.equal((await api.request('POST', `${clients}/disconnect`, { body: { rooms: [room] } })).status, 204);
   await client.until(() => client.disconnects.length === 1, 'being disconnected');

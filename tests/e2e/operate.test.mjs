@@ -66,7 +66,7 @@ test('a tenant that is not served is listed and shown with the reason', async ()
   const answers = {
     '/admin/v1/tenants': [200, [tenant, { ...tenant, name: 'older', served: true }]],
     '/admin/v1/tenants/odd': [200, tenant],
-    '/admin/v1/tenants/odd/usage': [409, { status: 409, code: 'conflict', title: `the tenant "odd" is not served here: ${problem}` }],
+    '/admin/v1/tenants/odd/usage': [409, { status: 409, title: 'Conflict', code: 'conflict', detail: `the tenant "odd" is not served here: ${problem}` }],
   };
   const url = await pretend((response, { url }) => {
     const [status, body] = answers[url];
@@ -117,7 +117,7 @@ test('a deployment that has to wait for the server says so', async () => {
   let answer;
   const url = await pretend((response) => {
     response.write('{"step":"compiling"}\n');
-    answer = () => response.end('{"problem":{"title":"not today"}}\n');
+    answer = () => response.end('{"problem":{"detail":"not today"}}\n');
   });
   const deploying = owned(new Process(['deploy', guest('stamped'), '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));
   await deploying.sees(/still compiling and checking; the server compiles two components at a time \(\d+ s\)/);

@@ -117,7 +117,7 @@ test("8. Nobody else's: an admin token of one tenant reaches that tenant only", 
     const refusal = await acme.request('GET', path);
     assert.equal(refusal.status, 404, path);
     const absent = await admin(other).request('GET', path.replace('globex', 'nobody'));
-    assert.equal(refusal.json.title.replace('globex', 'nobody'), absent.json.title, 'as if it were not there');
+    assert.equal(refusal.json.detail.replace('globex', 'nobody'), absent.json.detail, 'as if it were not there');
   }
   for (const [method, path, body] of [
     ['POST', '/tenants', { name: 'mine', configuration: configurationOf('mine') }],

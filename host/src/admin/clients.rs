@@ -9,7 +9,7 @@ use super::routes::{Answer, Path, Sent, sent};
 use crate::control::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketsView};
 
 /// Find the connections of rooms and users, on all nodes and Node servers.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/find", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 200, body = SocketsView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/find", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 200, body = SocketsView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn find(
     caller: Caller,
     Path(tenant): Path<String>,
@@ -21,7 +21,7 @@ pub(super) async fn find(
 
 /// Send an event to the clients of rooms and users, on all nodes and Node servers. It counts as one of the tenant's
 /// events; it is not kept.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/emit", params(("tenant" = String, Path)), request_body = EmitRequest, responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/emit", params(("tenant" = String, Path)), request_body = EmitRequest, responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn emit(
     Emitter(caller): Emitter,
     Path(tenant): Path<String>,
@@ -33,7 +33,7 @@ pub(super) async fn emit(
 }
 
 /// Disconnect the clients of rooms and users, on all nodes and Node servers. They may come back; see revocations.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/disconnect", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/disconnect", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn disconnect(
     caller: Caller,
     Path(tenant): Path<String>,
@@ -45,7 +45,7 @@ pub(super) async fn disconnect(
 }
 
 /// Emit to the other servers of the fleet, which Node servers know as `serverSideEmit`.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/servers/emit", params(("tenant" = String, Path)), request_body = ServerEmitRequest, responses((status = 200, body = ServerAnswers), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/servers/emit", params(("tenant" = String, Path)), request_body = ServerEmitRequest, responses((status = 200, body = ServerAnswers), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn server_emit(
     Emitter(caller): Emitter,
     Path(tenant): Path<String>,

@@ -14,7 +14,7 @@ use utoipa::IntoParams;
 
 use super::access::Caller;
 use super::problem::Problem;
-use super::routes::{Asked, Path, asked};
+use super::routes::{Asked, Path, asked, asked_whole, small};
 use super::stream::ndjson;
 use crate::control::view::{DeployStep, HandlerView};
 use crate::control::{Deployment, Turn};
@@ -30,23 +30,31 @@ const DISCARDED: (usize, Duration) = (64 * 1024 * 1024, BODY_TIME);
 #[into_params(parameter_in = Query)]
 pub(super) struct Deploying {
     /// The share of rooms to begin with, 1 to 99 percent; all when not given.
-    #[serde(default)]
-    canary: Option<u8>,
+    #[serde(default, deserialize_with = "asked_whole")]
+    #[param(minimum = 1, maximum = 99)]
+    canary: Option<u64>,
     /// What there is to say of it.
     #[serde(default)]
     note: Option<String>,
     /// Whether its instances are used again: `fresh` or `warm`; as the version before when not given.
     #[serde(default)]
+    #[param(pattern = "^(fresh|warm)$")]
     isolation: Option<String>,
     /// What the component can read: a JSON object of strings; as the version before when not given.
     #[serde(default)]
     settings: Option<String>,
 }
 
+/// A component's bytes.
+#[derive(utoipa::ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[allow(dead_code, reason = "describes the body, which is read as a stream")]
+struct Component(Vec<u8>);
+
 /// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
 /// step, then `{"handler": …}` or `{"problem": …}`. The component is read when it is the deployment's turn: one beside
 /// too many others is refused before that (429), and one that takes longer than a minute to arrive is given up (408).
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), Deploying), request_body(content = Vec<u8>, content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), Deploying), request_body(content = inline(Component), content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = 200, body = DeployStep, content_type = "application/x-ndjson", description = "with `Accept: application/x-ndjson`: the steps"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn deploy(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
@@ -118,7 +126,7 @@ async fn begin(
     let deployment = Deployment {
         handler,
         component: Bytes::new(),
-        canary,
+        canary: canary.map(small),
         note,
         settings: settings.map(|text| settings_from(&text)).transpose()?,
         isolation,
@@ -132,8 +140,8 @@ async fn begin(
 
 fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
     serde_json::from_str(text).map_err(|error| {
-        let title = format!("settings is no JSON object of strings: {error}");
-        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", title)
+        let detail = format!("settings is not a JSON object of strings: {error}");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
     })
 }
 

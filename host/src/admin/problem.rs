@@ -16,40 +16,46 @@ const TOO_MANY_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Problem {
     /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
     pub(super) status: u16,
+    /// The name of the status, the same each time.
+    pub(super) title: &'static str,
+    /// What is wrong this time, in words.
+    pub(super) detail: String,
     /// A stable name for programs.
     pub(super) code: &'static str,
-    /// What is wrong, in words.
-    pub(super) title: String,
     /// Everything that is wrong with what was sent, each with its key.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub(super) problems: Vec<String>,
     /// For 429: after how many milliseconds trying again makes sense. The header `Retry-After` has it in seconds.
     #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
     pub(super) retry_after_ms: Option<u64>,
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or_default(),
+            detail: detail.into(),
             code,
-            title: title.into(),
             problems: Vec::new(),
             retry_after_ms: None,
         }
     }
 
-    pub(super) fn invalid(title: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid", title)
+    pub(super) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
     }
 
     /// Too much of something; trying again makes sense after `wait`.
-    pub(super) fn limited(title: impl Into<String>, wait: Duration) -> Self {
+    pub(super) fn limited(detail: impl Into<String>, wait: Duration) -> Self {
         let ms = wait.as_micros().div_ceil(1000).max(1);
         Self {
             retry_after_ms: Some(u64::try_from(ms).unwrap_or(u64::MAX)),
-            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", title)
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail)
         }
     }
 }

@@ -8,8 +8,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, Unexpected};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,6 +19,7 @@ use super::problem::Problem;
 use crate::control::Removed;
 use crate::control::view::{AuditView, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
 use crate::id::check_tenant_name;
+use crate::text::number::whole;
 use crate::text::without_lone_surrogates;
 
 pub(super) type Answer<T> = Result<Json<T>, Problem>;
@@ -33,7 +34,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
         if !is_json(request.headers()) {
-            let problem = Problem::invalid("send JSON, with `Content-Type: application/json`");
+            let problem = Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "send JSON, with `Content-Type: application/json`",
+            );
             return Ok(Self(Err(problem)));
         }
         let body = match Bytes::from_request(request, state).await {
@@ -74,6 +79,27 @@ pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
     }
 }
 
+/// The largest whole number that every reader of JSON has exactly: 2^53 - 1.
+const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// A number in the address's query, if any, up to 2^53 - 1; for `deserialize_with`. `10.0` is a whole number too.
+pub(super) fn asked_whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    // A double has all whole numbers up to there.
+    match Option::<f64>::deserialize(from)? {
+        None => Ok(None),
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "within these bounds it is exact"
+        )]
+        Some(number) if number.fract() == 0.0 && (0.0..=WHOLE_MAX).contains(&number) => Ok(Some(number as u64)),
+        Some(number) => Err(D::Error::invalid_value(
+            Unexpected::Float(number),
+            &"a whole number up to 9007199254740991",
+        )),
+    }
+}
+
 /// The parts of the address that stand for something; what cannot be read is a [`Problem`].
 pub(super) struct Path<T>(pub(super) T);
 
@@ -93,6 +119,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTenant {
     /// 1 to 63 of lower-case letters, digits and `-`.
+    #[schema(min_length = 1, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
     name: String,
     /// With the keys of `[tenants.NAME]` in the configuration file; files cannot be named.
     #[schema(value_type = Object)]
@@ -100,7 +127,7 @@ pub(super) struct NewTenant {
 }
 
 /// List the tenants; with a tenant's token, that one.
-#[utoipa::path(get, path = "/admin/v1/tenants", responses((status = 200, body = Vec<TenantView>), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/admin/v1/tenants", responses((status = 200, body = Vec<TenantView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn tenants(caller: Caller) -> Answer<Vec<TenantView>> {
     let mut all = caller.control.tenants().await?;
     if let Role::Tenant(own) = &caller.role {
@@ -110,7 +137,7 @@ pub(super) async fn tenants(caller: Caller) -> Answer<Vec<TenantView>> {
 }
 
 /// Create a tenant. It is served at once.
-#[utoipa::path(post, path = "/admin/v1/tenants", request_body = NewTenant, responses((status = 201, body = TenantView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants", request_body = NewTenant, responses((status = 201, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create_tenant(
     caller: Caller,
     body: Sent<NewTenant>,
@@ -125,14 +152,14 @@ pub(super) async fn create_tenant(
 }
 
 /// Show a tenant.
-#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn tenant(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
     caller.of(&tenant)?;
     Ok(Json(caller.control.tenant(&tenant).await?))
 }
 
 /// Replace a tenant's configuration. `If-Match` with the revision refuses when somebody else was first.
-#[utoipa::path(put, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), ("If-Match" = Option<String>, Header, description = "the revision, in quotes")), request_body = Object, responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+#[utoipa::path(put, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), ("If-Match" = Option<String>, Header, nullable = false, pattern = "^([*]|\"?[0-9]{1,15}\"?)$", description = "the revision, in quotes; `*`: whichever")), request_body = Object, responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn replace_tenant(
     caller: Caller,
     Path(tenant): Path<String>,
@@ -142,12 +169,10 @@ pub(super) async fn replace_tenant(
     caller.operator()?;
     let expect = match headers.get(header::IF_MATCH) {
         None => None,
+        Some(value) if value.as_bytes() == b"*" => None,
         Some(value) => {
-            let number = value
-                .to_str()
-                .ok()
-                .and_then(|text| text.trim().trim_matches('"').parse().ok());
-            Some(number.ok_or_else(|| Problem::invalid("If-Match must be a revision, such as \"7\""))?)
+            let number = value.to_str().ok().and_then(|text| text.trim_matches('"').parse().ok());
+            Some(number.ok_or_else(|| Problem::invalid("If-Match must be a revision in quotes, such as \"7\", or *"))?)
         }
     };
     let changed = caller
@@ -167,7 +192,7 @@ pub(super) struct Removal {
 }
 
 /// Delete a tenant. Its clients are disconnected with a reason.
-#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), Removal), responses((status = 204), (status = 202, description = "it is deleted; its data is still being removed, and until that is done no tenant of that name can be made"), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), Removal), responses((status = 204), (status = 202, description = "it is deleted; its data is still being removed, and until that is done no tenant of that name can be made"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn delete_tenant(
     caller: Caller,
     Path(tenant): Path<String>,
@@ -183,35 +208,35 @@ pub(super) async fn delete_tenant(
 }
 
 /// Suspend a tenant: its clients are disconnected, and nobody is let in.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/suspend", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/suspend", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn suspend(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
     caller.operator()?;
     Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, true).await?))
 }
 
 /// Let a suspended tenant's clients in again.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/resume", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/resume", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn resume(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
     caller.operator()?;
     Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, false).await?))
 }
 
 /// What a tenant uses and may use.
-#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/usage", params(("tenant" = String, Path)), responses((status = 200, body = UsageView), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/usage", params(("tenant" = String, Path)), responses((status = 200, body = UsageView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn usage(caller: Caller, Path(tenant): Path<String>) -> Answer<UsageView> {
     caller.of(&tenant)?;
     Ok(Json(caller.control.usage(&tenant).await?))
 }
 
 /// List a tenant's deployed handlers with their versions.
-#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/handlers", params(("tenant" = String, Path)), responses((status = 200, body = Vec<HandlerView>), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/handlers", params(("tenant" = String, Path)), responses((status = 200, body = Vec<HandlerView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn handlers(caller: Caller, Path(tenant): Path<String>) -> Answer<Vec<HandlerView>> {
     caller.of(&tenant)?;
     Ok(Json(caller.control.handlers(&tenant).await?))
 }
 
 /// Remove a deployed handler with its versions; the configured handlers take over.
-#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}/handlers/{handler}", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}/handlers/{handler}", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn remove_handler(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
@@ -222,7 +247,7 @@ pub(super) async fn remove_handler(
 }
 
 /// Put the canary into service for everything.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/promote", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 200, body = HandlerView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/promote", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 200, body = HandlerView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn promote(caller: Caller, Path((tenant, handler)): Path<(String, String)>) -> Answer<HandlerView> {
     caller.of(&tenant)?;
     Ok(Json(caller.control.promote(&caller.actor, &tenant, &handler).await?))
@@ -233,12 +258,13 @@ pub(super) async fn promote(caller: Caller, Path((tenant, handler)): Path<(Strin
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
     /// A version that is kept.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 1)]
     to: Option<u64>,
 }
 
 /// Take the canary out of service; without one, go back to the version before, or to version `to`.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/rollback", params(("tenant" = String, Path), ("handler" = String, Path)), request_body = Target, responses((status = 200, body = HandlerView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/rollback", params(("tenant" = String, Path), ("handler" = String, Path)), request_body = Target, responses((status = 200, body = HandlerView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn rollback(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
@@ -256,11 +282,18 @@ pub(super) async fn rollback(
 #[serde(deny_unknown_fields)]
 pub(super) struct Share {
     /// Percent of the rooms, 1 to 99.
-    percent: u8,
+    #[serde(deserialize_with = "whole")]
+    #[schema(nullable = false, required = true, minimum = 1, maximum = 99)]
+    percent: Option<u64>,
+}
+
+/// What is too large for a share stays too large.
+pub(super) fn small(percent: u64) -> u8 {
+    u8::try_from(percent).unwrap_or(u8::MAX)
 }
 
 /// Change the canary's share of the rooms.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/canary", params(("tenant" = String, Path), ("handler" = String, Path)), request_body = Share, responses((status = 200, body = HandlerView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/canary", params(("tenant" = String, Path), ("handler" = String, Path)), request_body = Share, responses((status = 200, body = HandlerView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn canary(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
@@ -268,23 +301,24 @@ pub(super) async fn canary(
 ) -> Answer<HandlerView> {
     caller.of(&tenant)?;
     let Share { percent } = sent(body)?;
+    let percent = percent.ok_or_else(|| Problem::invalid("percent: must be 1 to 99"))?;
     Ok(Json(
         caller
             .control
-            .set_canary(&caller.actor, &tenant, &handler, percent)
+            .set_canary(&caller.actor, &tenant, &handler, small(percent))
             .await?,
     ))
 }
 
 /// List what is revoked.
-#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), responses((status = 200, body = Vec<RevocationView>), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), responses((status = 200, body = Vec<RevocationView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revocations(caller: Caller, Path(tenant): Path<String>) -> Answer<Vec<RevocationView>> {
     caller.of(&tenant)?;
     Ok(Json(caller.control.revocations(&tenant).await?))
 }
 
 /// Revoke tokens. Whoever is connected with one is disconnected within a second.
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), request_body = RevokeRequest, responses((status = 201, body = RevocationView), (status = "default", body = Problem)))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), request_body = RevokeRequest, responses((status = 201, body = RevocationView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revoke(
     caller: Caller,
     Path(tenant): Path<String>,
@@ -296,7 +330,7 @@ pub(super) async fn revoke(
 }
 
 /// Take a revocation back.
-#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}/revocations/{id}", params(("tenant" = String, Path), ("id" = String, Path)), responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(delete, path = "/admin/v1/tenants/{tenant}/revocations/{id}", params(("tenant" = String, Path), ("id" = String, Path)), responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn unrevoke(
     caller: Caller,
     Path((tenant, id)): Path<(String, String)>,
@@ -312,20 +346,23 @@ pub(super) async fn unrevoke(
 pub(super) struct Page {
     /// Of this tenant; with a tenant's token always that one.
     #[serde(default)]
+    #[param(pattern = "^([a-z0-9][a-z0-9-]{0,62})?$")]
     tenant: Option<String>,
     /// Older than the entry with this id.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "asked_whole")]
+    #[param(minimum = 0, maximum = 9007199254740991i64)]
     before: Option<u64>,
     /// At most so many, 1 to 500; 50 when not given.
-    #[serde(default)]
-    limit: Option<u32>,
+    #[serde(default, deserialize_with = "asked_whole")]
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u64>,
 }
 
 /// Entries on a page of the audit log: when not said, and at most.
-const AUDIT_PAGE: (u32, u32) = (50, 500);
+const AUDIT_PAGE: (u64, u64) = (50, 500);
 
 /// The audit log, newest first.
-#[utoipa::path(get, path = "/admin/v1/audit", params(Page), responses((status = 200, body = Vec<AuditView>), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/admin/v1/audit", params(Page), responses((status = 200, body = Vec<AuditView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<AuditView>> {
     let Page { tenant, before, limit } = asked(query)?;
     let tenant = match &caller.role {
@@ -336,6 +373,10 @@ pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<Audi
     if let Some(tenant) = tenant.as_ref().filter(|tenant| !tenant.is_empty()) {
         check_tenant_name(tenant).map_err(|error| Problem::invalid(format!("tenant: {error}")))?;
     }
-    let limit = limit.unwrap_or(AUDIT_PAGE.0).clamp(1, AUDIT_PAGE.1);
+    let limit = limit.unwrap_or(AUDIT_PAGE.0);
+    let limit = u32::try_from(limit)
+        .ok()
+        .filter(|_| (1..=AUDIT_PAGE.1).contains(&limit));
+    let limit = limit.ok_or_else(|| Problem::invalid(format!("limit: must be 1 to {}", AUDIT_PAGE.1)))?;
     Ok(Json(caller.control.audit(tenant.as_deref(), before, limit).await?))
 }

@@ -40,6 +40,7 @@ pub(super) struct Filter {
     handler: Option<String>,
     /// At least this level: trace, debug, info, warn, error or trap; info when not given.
     #[serde(default)]
+    #[param(pattern = "^(trace|debug|info|warn|error|trap)$")]
     level: Option<String>,
 }
 
@@ -55,7 +56,7 @@ struct Missed {
 /// What handlers log from now on at this node, and how they are stopped there: a JSON object a line, until the client
 /// goes; an empty line when there was none for a while. A client that reads too slowly gets `{"missed": n, "tenant": …}` for what it has lost; other nodes have streams
 /// of their own.
-#[utoipa::path(get, path = "/admin/v1/logs", params(Filter), responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = "default", body = Problem)))]
+#[utoipa::path(get, path = "/admin/v1/logs", params(Filter), responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn logs(
     caller: Caller,
     State(admin): State<Admin>,

@@ -112,10 +112,11 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         while let Some(line) = self.waiting(doing, answer.try_next()).await? {
             let value: Value = serde_json::from_str(&line).context("the server's answer cannot be read")?;
             if let Some(problem) = value.get("problem") {
-                let title = problem.get("title").and_then(Value::as_str).unwrap_or("it was refused");
+                let detail = problem.get("detail").and_then(Value::as_str);
+                let detail = detail.unwrap_or("it was refused");
                 let problems = problem.get("problems").cloned().unwrap_or_else(|| json!([]));
                 let problems: Vec<String> = serde_json::from_value(problems).unwrap_or_default();
-                return Err(said(title, &problems).into());
+                return Err(said(detail, &problems).into());
             }
             if let Some(view) = value.get("handler") {
                 let view: HandlerView = serde_json::from_value(view.clone()).context("the server's answer")?;

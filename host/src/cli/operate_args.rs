@@ -303,8 +303,8 @@ pub struct AuditArgs {
     /// Only this tenant's entries.
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<String>,
-    /// At most so many, newest first.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    /// At most so many, newest first: 1 to 500.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
     /// Only those older than the entry with this id, which is in the first column.
     #[arg(long, value_name = "ID")]

@@ -38,7 +38,7 @@ pub(super) struct Remote {
 /// What the API answers when it refuses.
 #[derive(Deserialize)]
 struct Problem {
-    title: String,
+    detail: String,
     #[serde(default)]
     problems: Vec<String>,
 }
@@ -102,7 +102,7 @@ impl Remote {
         }
         let text = response.text().await.unwrap_or_default();
         Err(match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => said(&problem.title, &problem.problems),
+            Ok(problem) => said(&problem.detail, &problem.problems),
             Err(_) if status.as_u16() == 404 => anyhow!(
                 "there is no admin API here: it listens at server.admin_address, when the server was started with \
                  PARLANCE_ADMIN_TOKEN or with [[admin.tokens]] in its file"
@@ -125,7 +125,7 @@ impl Remote {
 }
 
 /// What the server says is wrong, one thing a line.
-pub(super) fn said(title: &str, problems: &[String]) -> anyhow::Error {
+pub(super) fn said(detail: &str, problems: &[String]) -> anyhow::Error {
     let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    anyhow!("{title}{lines}")
+    anyhow!("{detail}{lines}")
 }

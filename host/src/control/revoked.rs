@@ -62,31 +62,21 @@ fn read(request: RevokeRequest, now: u64) -> Answer<(String, Revocation)> {
 }
 
 fn view(id: &str, revocation: &Revocation) -> RevocationView {
-    let what = match revocation.clone() {
-        Revocation::Token { id, expires_at } => RevokeRequest {
-            token_id: Some(id),
-            expires_at: Some(expires_at),
-            ..RevokeRequest::default()
-        },
+    let (token_id, user, issued_before, expires_at) = match revocation.clone() {
+        Revocation::Token { id, expires_at } => (Some(id), None, None, expires_at),
         Revocation::User {
             user,
             before,
             expires_at,
-        } => RevokeRequest {
-            user: Some(user),
-            issued_before: Some(before),
-            expires_at: Some(expires_at),
-            ..RevokeRequest::default()
-        },
-        Revocation::All { before, expires_at } => RevokeRequest {
-            issued_before: Some(before),
-            expires_at: Some(expires_at),
-            ..RevokeRequest::default()
-        },
+        } => (None, Some(user), Some(before), expires_at),
+        Revocation::All { before, expires_at } => (None, None, Some(before), expires_at),
     };
     RevocationView {
         id: id.to_owned(),
-        what,
+        token_id,
+        user,
+        issued_before,
+        expires_at,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -39,9 +40,10 @@ pub struct TenantView {
     /// Why it is not served here, or not as it is configured.
     #[serde(default)]
     pub problem: Option<String>,
-    /// Its configuration, with the keys of `[tenants.NAME]` in the file; secrets are left out.
-    #[schema(value_type = Object)]
-    pub configuration: serde_json::Value,
+    /// Its configuration, with the keys of `[tenants.NAME]` in the file; secrets are left out. `null` for a tenant of
+    /// the file.
+    #[schema(value_type = Option<Object>)]
+    pub configuration: Value,
 }
 
 /// What a tenant uses, beside what it may.
@@ -93,6 +95,7 @@ pub struct CanaryView {
     /// Which version.
     pub version: u64,
     /// The share of rooms, 1 to 99.
+    #[schema(minimum = 1, maximum = 99)]
     pub percent: u8,
 }
 
@@ -139,28 +142,40 @@ pub struct VersionView {
 pub struct RevokeRequest {
     /// The token with this `jti`.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 512)]
     pub token_id: Option<String>,
     /// Every token of this user that was issued before `issuedBefore`, or until now.
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 128)]
     pub user: Option<String>,
     /// Every token of the tenant that was issued before this moment, in milliseconds since the Unix epoch; with
     /// `user`, of that user.
     #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0)]
     pub issued_before: Option<u64>,
     /// When the revoked tokens have expired anyway, in milliseconds since the Unix epoch. Default: 400 days from now.
     #[serde(default, deserialize_with = "whole")]
+    #[schema(minimum = 0)]
     pub expires_at: Option<u64>,
 }
 
-/// Something revoked.
+/// Something revoked: a token, a user's tokens, or all of the tenant's.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationView {
     /// Names it, to take it back.
     pub id: String,
-    /// What is revoked.
-    #[serde(flatten)]
-    pub what: RevokeRequest,
+    /// The token with this `jti`.
+    #[serde(default)]
+    pub token_id: Option<String>,
+    /// The tokens of this user.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Only tokens that were issued before this moment, in milliseconds since the Unix epoch; none for one token.
+    #[serde(default)]
+    pub issued_before: Option<u64>,
+    /// Until when it is kept, in milliseconds since the Unix epoch: then the tokens have expired.
+    pub expires_at: u64,
 }
 
 /// An entry of the audit log.
@@ -178,8 +193,8 @@ pub struct AuditView {
     /// What, such as `tenant.create` or `handler.rollback`.
     pub action: String,
     /// The particulars.
-    #[schema(value_type = Object)]
-    pub detail: serde_json::Value,
+    #[schema(value_type = Value)]
+    pub detail: Value,
 }
 
 /// A step of a deployment, as it begins.
@@ -212,9 +227,11 @@ pub enum DeployStep {
 pub struct ClientsRequest {
     /// Room ids.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub rooms: Vec<String>,
     /// User ids.
     #[serde(default)]
+    #[schema(max_items = 100)]
     pub users: Vec<String>,
 }
 
@@ -223,10 +240,11 @@ pub struct ClientsRequest {
 #[serde(deny_unknown_fields)]
 pub struct EmitRequest {
     /// Its name.
+    #[schema(min_length = 1)]
     pub event: String,
     /// Its arguments, any JSON.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Value>)]
     pub arguments: Vec<Box<RawValue>>,
     /// Who gets it.
     pub to: ClientsRequest,
@@ -240,10 +258,11 @@ pub struct EmitRequest {
 #[serde(deny_unknown_fields)]
 pub struct ServerEmitRequest {
     /// Its name.
+    #[schema(min_length = 1)]
     pub event: String,
     /// Its arguments, any JSON.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Value>)]
     pub arguments: Vec<Box<RawValue>>,
     /// Wait for what each of them answers.
     #[serde(default)]
@@ -254,7 +273,7 @@ pub struct ServerEmitRequest {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ServerAnswers {
     /// One of each, in no order; `null` of those that handle no such events, as nodes of Parlance.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Value>)]
     pub answers: Vec<Box<RawValue>>,
     /// Whether every server has answered in time (`redis.request_timeout`). False when none was waited for.
     pub complete: bool,
@@ -270,7 +289,7 @@ pub struct SocketView {
     /// The IP address that it came from, as its server sees it; `server.trusted_proxies` are believed about it.
     pub address: Option<String>,
     /// `userId` and `username` at a node of Parlance; at a Node server what that keeps with the socket.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub data: Box<RawValue>,
 }
 

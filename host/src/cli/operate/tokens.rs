@@ -44,8 +44,8 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         }
         let mut table = Table::new(&["ID", "ISSUED BEFORE", "KEPT UNTIL"]);
         for one in &all {
-            let shown = |at: Option<u64>| at.map(moment).unwrap_or_default();
-            table.row(&[&one.id, &shown(one.what.issued_before), &shown(one.what.expires_at)]);
+            let before = one.issued_before.map(moment).unwrap_or_default();
+            table.row(&[&one.id, &before, &moment(one.expires_at)]);
         }
         self.line(table)
     }

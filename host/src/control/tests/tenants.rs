@@ -96,8 +96,8 @@ async fn a_later_revocation_does_not_loosen_an_earlier_one() {
             expires_at: Some(u64::MAX - 10 + expires),
             ..view::RevokeRequest::default()
         };
-        let made = node.control.revoke(&node.actor, "acme", request).await.unwrap().what;
-        (made.issued_before.unwrap(), made.expires_at.unwrap() - (u64::MAX - 10))
+        let made = node.control.revoke(&node.actor, "acme", request).await.unwrap();
+        (made.issued_before.unwrap(), made.expires_at - (u64::MAX - 10))
     };
     assert_eq!(revoke(20, 2).await, (20, 2));
     assert_eq!(revoke(10, 3).await, (20, 3));

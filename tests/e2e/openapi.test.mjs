@@ -1,0 +1,76 @@
+// The admin API against its own description, by a program that makes requests from it: what the description allows and
+// what it forbids, with and without a token, with every method. https://schemathesis.readthedocs.io
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { stringify } from 'smol-toml';
+import { ADMIN_TOKEN, admin, configurationOf } from './lib/admin.mjs';
+import { test } from './lib/scope.mjs';
+import { guest, startServer, temporaryDirectory } from './lib/server.mjs';
+
+const SCHEMATHESIS = resolve(import.meta.dirname, '../.venv/bin/schemathesis');
+/** Which requests are made depends on this alone, so a run can be repeated. */
+const SEED = 10;
+/** For each operation. */
+const REQUESTS = 20;
+/** Some hundred requests a second take 20 s; a machine that is busy may need longer. */
+const PATIENCE_MS = 240_000;
+
+/** Names that are there, names that are not, and names that cannot be; `share`: how often one of these is taken. */
+const dictionary = (name, share = 0.8) => ({ dictionary: name, probability: share });
+
+/** What the description cannot say. */
+const CONFIG = {
+  seed: SEED,
+  'continue-on-failure': true,
+  hooks: join(import.meta.dirname, 'python/openapi_hooks.py'),
+  generation: { 'max-examples': REQUESTS },
+  phases: { stateful: { enabled: false } },
+  dictionaries: {
+    tenants: { values: ['stored', 'filed', 'nobody', 'Ünmöglich', 'a\u0000b'] },
+    doomed: { values: ['doomed', 'filed', 'nobody'] },
+    handlers: { values: ['h', 'nobody', 'a/b', '\u0007'] },
+    revocations: { values: ['all', 'user:ann', 'token:\u0001', 'nothing'] },
+  },
+  parameters: {
+    'path.tenant': dictionary('tenants'),
+    'path.handler': dictionary('handlers'),
+    'path.id': dictionary('revocations'),
+  },
+  checks: {
+    // 422: the form is right, and what it says is not, such as a configuration that cannot be. 429: too many events.
+    positive_data_acceptance: { 'expected-statuses': ['2xx', 404, 409, 412, 413, 422, 429] },
+    negative_data_rejection: { 'expected-statuses': [400, 401, 404, 409, 413, 415, 422, 429] },
+  },
+  operations: [
+    // Never ends.
+    { 'include-name': 'GET /admin/v1/logs', enabled: false },
+    // The tenants that others are asked about stay.
+    { 'include-name': 'DELETE /admin/v1/tenants/{tenant}', parameters: { 'path.tenant': dictionary('doomed', 1) } },
+  ],
+};
+
+test('what the admin API answers is what its description says', { timeout: PATIENCE_MS + 60_000 }, async () => {
+  assert.ok(existsSync(SCHEMATHESIS), `${SCHEMATHESIS} is missing; \`make setup\` installs it`);
+  const server = await startServer({
+    env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+    config: { tenants: { filed: configurationOf('filed') } },
+  });
+  const { must, deploy } = admin(server);
+  for (const name of ['stored', 'doomed']) {
+    await must('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
+  }
+  await deploy('stored', 'h', guest('stamped'));
+  const cwd = temporaryDirectory();
+  const config = join(cwd, 'schemathesis.toml');
+  writeFileSync(config, stringify(CONFIG));
+  const url = `${server.adminUrl}/admin/v1/openapi.json`;
+  const args = ['--no-color', '--config-file', config, 'run', url, '--header', `Authorization: Bearer ${ADMIN_TOKEN}`];
+  const done = await promisify(execFile)(SCHEMATHESIS, args, { cwd, timeout: PATIENCE_MS, maxBuffer: 64 * 1024 * 1024 })
+    .then(({ stdout }) => ({ code: 0, stdout }), ({ code, stdout, stderr }) => ({ code, stdout: stdout + stderr }));
+  assert.equal(done.code, 0, done.stdout.slice(0, 20_000));
+  assert.match(done.stdout, /No issues found/);
+  assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
+});
