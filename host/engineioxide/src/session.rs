@@ -302,6 +302,11 @@ impl SessionHandle {
         self.0.close(Ended::Aborted, DisconnectReason::TransportClose);
     }
 
+    /// Ends the session as a server does that stops: what waits is sent, then the transport is closed.
+    pub fn close(&self) {
+        self.0.close(Ended::Server, DisconnectReason::ClosingServer);
+    }
+
     /// Whether nothing waits to be written to the transport.
     #[must_use]
     pub fn is_flushed(&self) -> bool {

@@ -99,6 +99,11 @@ pub trait Outlet: Send + Sync {
     /// another node where there is one.
     fn hang_up(&self);
 
+    /// Ends the transport after what was sent before: the client connects again by itself.
+    fn finish(&self) {
+        self.hang_up();
+    }
+
     /// Sends nothing any more; the client has gone.
     fn close(&self);
 

@@ -170,6 +170,10 @@ impl Outlet for SocketOutlet {
         self.0.session.abort();
     }
 
+    fn finish(&self) {
+        self.0.session.close();
+    }
+
     fn close(&self) {
         self.0.gone.store(true, Ordering::Release);
     }

@@ -273,6 +273,9 @@ impl Server {
         let sessions = self.sessions.take();
         sessions.iter().for_each(Session::end);
         wait_until(deadline, || sessions.iter().all(|session| session.is_idle())).await;
+        // Each by itself, and before the namespaces go: socketioxide forgets those first when it closes, finds no socket
+        // of a transport that ends after that, and would keep each socket with its session for ever.
+        sessions.iter().for_each(|session| session.connection.outlet.finish());
         // It waits for every transport, a stalled one too.
         let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
         // Whoever keeps a connection alive without a request is no client that has to be waited for. If the listener is
