@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::allowance::message_bytes;
-use super::super::{Draft, FirstPost, KvKey, Refusal, StoreError, Unit, Usage, Write, Written, counter};
+use super::super::{Draft, FirstPost, KvKey, Message, Refusal, StoreError, Unit, Usage, Write, Written, counter};
 use super::fault::classify;
 use super::open::Lock;
 use super::places::Places;
@@ -243,37 +243,39 @@ fn append(
     unit: &Unit,
     draft: &Draft,
 ) -> Result<Written, Stop> {
-    // Only an id that its sender chose can be there already. It is looked for before the room, which may be made then.
+    // An id that its sender chose may be there already. It is looked for before the room, which may be made then.
     if draft.client.is_some()
         && let Some(first) = reader::message(db, &unit.tenant, draft.id)?
     {
-        let place = FirstPost {
-            seq: first.seq,
-            sent_at: first.sent_at,
-            username: first.username.clone(),
-        };
-        return Ok(draft.again(first.request(), place)?);
+        return again(draft, &first);
     }
     let place = places.of(db, &unit.tenant, &draft.room)?;
     let seq = place.last_seq + 1;
     let client = draft.client.as_ref();
-    db.prepare_cached(
-        "INSERT INTO messages (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-    )?
-    .execute(params![
-        place.room,
-        seq,
-        place.tenant,
-        draft.id.to_bytes(),
-        draft.sender.as_str(),
-        draft.content,
-        draft.metadata,
-        draft.sent_at.cast_signed(),
-        &*draft.username,
-        client.map(|client| &*client.id),
-        client.map(|client| client.request.to_bytes()),
-    ])?;
+    let appended = db
+        .prepare_cached(
+            "INSERT INTO messages
+               (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username, client_id, request)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (tenant_id, id) DO NOTHING",
+        )?
+        .execute(params![
+            place.room,
+            seq,
+            place.tenant,
+            draft.id.to_bytes(),
+            draft.sender.as_str(),
+            draft.content,
+            draft.metadata,
+            draft.sent_at.cast_signed(),
+            &*draft.username,
+            client.map(|client| &*client.id),
+            client.map(|client| client.request.to_bytes()),
+        ])?;
+    if appended == 0 {
+        // One of chance is there only by another's mistake.
+        let first = reader::message(db, &unit.tenant, draft.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        return again(draft, &first);
+    }
     place.last_seq = seq;
     let more = Usage {
         message_bytes: message_bytes(draft),
@@ -286,6 +288,16 @@ fn append(
         sent_at: draft.sent_at,
         duplicate: false,
     })
+}
+
+/// What becomes of a message whose id is there already.
+fn again(draft: &Draft, first: &Message) -> Result<Written, Stop> {
+    let place = FirstPost {
+        seq: first.seq,
+        sent_at: first.sent_at,
+        username: first.username.clone(),
+    };
+    Ok(draft.again(first.request(), place)?)
 }
 
 fn mark_read(db: &Connection, tenant: i64, id: MessageId, user: &UserId, at: u64) -> Result<Written, Stop> {
