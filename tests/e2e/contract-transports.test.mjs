@@ -43,7 +43,7 @@ for (const [name, options] of Object.entries(TRANSPORTS)) {
 
     const draft = { roomId: room, content: 'hello \u{1F44B} \u0000', metadata: { reply: [1, 'two', null] } };
     const posted = await bob.post(room, draft.content, { metadata: draft.metadata });
-    assert.deepEqual(Object.keys(posted).sort(), ['id', 'sentAt', 'seq']);
+    assert.deepEqual(Object.keys(posted).sort(), ['id', 'sentAt', 'seq', 'username']);
     assert.equal(posted.seq, 1);
     assertNow(posted.sentAt);
     const expected = { ...posted, ...draft, userId: bob.user };

@@ -85,7 +85,7 @@ test('a stranger sends nothing but small packets, and no attachments', async () 
 });
 
 test('sessions without a token are bounded, and end by themselves', async () => {
-  const limits = { unauthenticated: 40, unauthenticated_per_address: 40, connect_timeout: '1s' };
+  const limits = { unauthenticated: 40, unauthenticated_per_address: 40, connect_timeout: '5s' };
   const server = await startServer({ config: { limits } });
   const answers = await Promise.all(Array.from({ length: 200 }, () => fetch(server.url + POLLING)));
   const opened = answers.filter((answer) => answer.status === 200).length;

@@ -42,7 +42,8 @@ const CONFIG = {
   checks: {
     // 422: the form is right, and what it says is not, such as a configuration that cannot be. 429: too many events.
     positive_data_acceptance: { 'expected-statuses': ['2xx', 404, 409, 412, 413, 422, 429] },
-    negative_data_rejection: { 'expected-statuses': [400, 401, 404, 409, 413, 415, 422, 429] },
+    // 412: a precondition is looked at before the content (RFC 9110, 13.2.1).
+    negative_data_rejection: { 'expected-statuses': [400, 401, 404, 409, 412, 413, 415, 422, 429] },
   },
   operations: [
     // Never ends.

@@ -82,7 +82,8 @@ async function check(server, book) {
     const message = byId.get(id);
     assert.ok(message, `acknowledged ${clientId} is lost`);
     const { user, draft } = book.sent.get(clientId);
-    assert.deepEqual(message, { id, seq, sentAt, roomId: ROOM, userId: user, content: draft.content });
+    const username = `${user}'s name`;
+    assert.deepEqual(message, { id, seq, sentAt, roomId: ROOM, userId: user, username, content: draft.content, clientId });
   }
   assert.equal(stored.length, book.sent.size, 'each message sent is there once');
 }

@@ -14,7 +14,7 @@ const SPARE_REQUESTS: usize = 1024;
 /// keeps for itself.
 const OPERATORS: usize = 128;
 /// Connections of operators, and of what collects metrics, that have no request.
-const SILENT_OPERATORS: usize = 64;
+const SILENT_OPERATORS: usize = 256;
 /// How long a component may take to arrive that an operator deploys; longer than any deployment may take.
 const COMPONENT_TIMEOUT: Duration = Duration::from_secs(300);
 

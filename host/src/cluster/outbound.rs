@@ -44,6 +44,9 @@ impl Outbound {
         }
         self.uncharged.fetch_add(bytes, Ordering::Relaxed);
         let rate = self.rate.load(Ordering::Relaxed).max(1);
+        if rate == u64::MAX {
+            return None;
+        }
         // In whole nanoseconds; a wait of centuries is as good as one of years.
         let takes = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
         let takes = u64::try_from(takes).unwrap_or(u64::MAX);

@@ -98,7 +98,8 @@ impl State {
             return;
         };
         let come: HashSet<RoomId> = after.rooms.difference(&before.rooms).cloned().collect();
-        if before.status() != after.status() {
+        let renamed = matches!((&before.name, &after.name), (Some(was), Some(is)) if was != is);
+        if before.status() != after.status() || renamed && after.status.is_some() {
             let since = after.status.map_or(now_ms, |(_, since)| since);
             let outgoing = wire::presence(user, name, after.status(), since);
             let rooms = before.rooms.union(&after.rooms).cloned().collect();
