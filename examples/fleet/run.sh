@@ -213,8 +213,9 @@ node() {
     cd "$DATA/node-$n"
     # `dev` serves the chat page and gives tokens to whoever asks on this machine, where alone it listens. In production
     # it is `parlance serve`.
-    PORT=$((PORT + n)) \
-        PARLANCE_ADMIN_ADDRESS="127.0.0.1:$((PORT + 20 + n))" \
+    # The first before the second, which changes what it is reckoned from.
+    PARLANCE_ADMIN_ADDRESS="127.0.0.1:$((PORT + 20 + n))" \
+        PORT=$((PORT + n)) \
         DATABASE_URL="postgres://parlance:$POSTGRES_PASSWORD@127.0.0.1:$POSTGRES_PORT/chat" \
         REDIS_URL="redis://:$REDIS_PASSWORD@127.0.0.1:$REDIS_PORT" \
         start "node-$n" "$PARLANCE_BIN" dev --config "$DATA/parlance.toml"

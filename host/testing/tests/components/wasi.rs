@@ -88,15 +88,15 @@ fn waiting_ends_with_the_event() {
 fn chance_comes_in_bounded_portions() {
     let mut host = wasi();
     assert_eq!(values(&deed(&mut host, "random", 64 * 1024)), [64 * 1024]);
-    deed(&mut host, "random", 64 * 1024 + 1).assert_trapped(TrapKind::Transfer);
-    deed(&mut host, "random", u64::MAX).assert_trapped(TrapKind::Transfer);
+    deed(&mut host, "random", 64 * 1024 + 1).assert_trapped(TrapKind::Guest);
+    deed(&mut host, "random", u64::MAX).assert_trapped(TrapKind::Guest);
 }
 
 #[test]
 fn so_many_things_may_be_held_at_once() {
     let mut host = wasi();
     assert_eq!(values(&deed(&mut host, "hold", 100)), [100]);
-    deed(&mut host, "hold", 900).assert_trapped(TrapKind::Transfer);
+    deed(&mut host, "hold", 900).assert_trapped(TrapKind::Guest);
     assert_eq!(
         values(&deed(&mut host, "hold", 100)),
         [100],
