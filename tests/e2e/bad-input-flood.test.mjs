@@ -6,8 +6,8 @@ import { rawConnect, serverIsWell } from './lib/raw.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 
-// The queue is what is tested here, not the rate.
-const limits = { events_per_second: 1_000_000, event_burst: 1_000_000, byte_burst: '64MiB', bytes_per_second: '64MiB' };
+// The queue is what is tested here, not the rate. Without a grace who is cut off shows as offline at once.
+const limits = { events_per_second: 1_000_000, event_burst: 1_000_000, byte_burst: '64MiB', bytes_per_second: '64MiB', presence_grace: '0s' };
 const server = await startServer({
   config: { limits, quota: { events_per_second: 1_000_000, event_burst: 1_000_000, guest_cpu: '100s' } },
 });
