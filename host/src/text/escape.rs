@@ -85,7 +85,7 @@ pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, Style::Text, is_hidden)
 }
 
-/// Several lines: as [`line`], but line ends and tabs stay.
+/// Several lines: as [`line`](fn@line), but line ends and tabs stay.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, Style::Text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))

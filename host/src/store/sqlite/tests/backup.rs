@@ -41,8 +41,11 @@ fn shorten(path: &Path, by: u64) {
     file.set_len(file.metadata().unwrap().len() - by).unwrap();
 }
 
+/// Does something to a database file.
+type Damage = fn(&Path);
+
 /// What can become of a database on its way, and a word of what is said then.
-const DAMAGE: [(&str, fn(&Path)); 4] = [
+const DAMAGE: [(&str, Damage); 4] = [
     ("malformed", |path| shorten(path, fs::metadata(path).unwrap().len() / 2)),
     ("last 1 bytes", |path| shorten(path, 1)),
     // The first byte of a page says what kind it is.
