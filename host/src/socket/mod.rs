@@ -1,8 +1,7 @@
 //! Socket.IO packet → event, and back. The only place that names socketioxide.
 //!
-//! What is worked around here from outside, because the crates stay as published: a client that stops reading
-//! (`outlet`, `listener`), handlers that run unordered (`ingress`), sockets that vanish while they connect
-//! (`namespace`).
+//! socketioxide stays as published. This module works around its limits from outside: packets that do not fit a queue
+//! (`outlet`), handlers that run unordered (`ingress`), sockets that vanish while they connect (`namespace`).
 
 mod adapter;
 mod address;
