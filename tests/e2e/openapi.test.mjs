@@ -25,7 +25,7 @@ const dictionary = (name, share = 0.8) => ({ dictionary: name, probability: shar
 const CONFIG = {
   seed: SEED,
   'continue-on-failure': true,
-  hooks: join(import.meta.dirname, 'python/openapi_hooks.py'),
+  hooks: join(import.meta.dirname, 'openapi/openapi_hooks.py'),
   generation: { 'max-examples': REQUESTS },
   phases: { stateful: { enabled: false } },
   dictionaries: {
