@@ -43,7 +43,9 @@ test('a body full of requests for a namespace costs a stranger the session and t
   const body = `40${SEPARATOR}`.repeat(699_000);
   for (let n = 0; n < 4; n += 1) {
     const sid = await open(server);
-    assert.equal((await post(server, sid, body)).status, 413);
+    // A client that is still sending when it is refused sees the answer, or a connection that is cut.
+    const refused = await post(server, sid, body).then(({ status }) => status, ({ cause }) => cause.code);
+    assert.ok([413, 'EPIPE', 'ECONNRESET', 'UND_ERR_SOCKET'].includes(refused), refused);
     assert.equal((await poll(server, sid)).status, 400, 'the session has ended');
   }
   assert.ok(memory(server) - before < 48 * MIB, `${(memory(server) - before) / MIB} MiB more`);
