@@ -117,7 +117,7 @@ pub trait EventHandler {
 /// Handles every event with a name of the tenant's own, and acknowledges it as Socket.IO can: with several arguments,
 /// with binary ones, or not at all.
 pub trait EventAckHandler {
-    /// What is returned is the acknowledgement: [`Acknowledgement::of`], [`Acknowledgement::with_attachments`], or
+    /// Returns the acknowledgement: [`Acknowledgement::of`], [`Acknowledgement::with_attachments`], or
     /// [`Acknowledgement::Silent`].
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub struct EngineIoConfig {
     pub max_buffer_size: usize,
     /// The largest body of a polling request, and of an answer to one.
     pub max_payload: u64,
-    /// What is read at once from a WebSocket that is idle. A busy one reads more.
+    /// Bytes that one read of an idle WebSocket takes at most. A busy one reads more.
     pub ws_read_buffer_size: usize,
     /// The largest WebSocket message.
     pub ws_max_message_size: usize,

@@ -37,7 +37,7 @@ struct State {
     probed: bool,
     /// Transports that still run.
     running: usize,
-    /// What is left of the times that a namespace may be asked for.
+    /// Requests for a namespace that are left.
     connects: u32,
     /// Since when those of a joined session are counted.
     connects_since: Option<Instant>,

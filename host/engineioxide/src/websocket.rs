@@ -37,7 +37,7 @@ pub(crate) struct WebSocket<S> {
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     decoder: Decoder,
-    /// What is being written, from `written` on.
+    /// Bytes on their way out, from `written` on.
     output: Vec<u8>,
     written: usize,
     /// How much is read at once.
