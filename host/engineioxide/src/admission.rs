@@ -15,6 +15,21 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
+impl PeerAddress {
+    /// The key that limits count under: the IPv4 address, or the first 64 bits of the IPv6 address, since a subscriber
+    /// has at least this much of a network to choose addresses from (RFC 6177).
+    #[must_use]
+    pub fn network(self) -> IpAddr {
+        match self.0.to_canonical() {
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+            v4 => v4,
+        }
+    }
+}
+
 /// The bounds. Each is inclusive; a server without an [`Admission`] has those of [`Limits::NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -171,7 +186,7 @@ impl Admission {
 
     /// Lets a session in, or says why not.
     pub(crate) fn admit(self: &Arc<Self>, address: Option<PeerAddress>, now: Instant) -> Result<Place, Refusal> {
-        let address = address.map(|PeerAddress(address)| network(address));
+        let address = address.map(PeerAddress::network);
         match self.count(address, now) {
             Ok(()) => Ok(Place {
                 admission: self.clone(),
@@ -242,17 +257,6 @@ impl Addresses {
         self.by_address
             .retain(|_, entry| entry.sessions > 0 || !entry.rate.is_full(now));
         self.sweep_at = (self.by_address.len() * 2).max(SWEEP_MIN);
-    }
-}
-
-/// One who has an IPv6 address has a /64 of them (RFC 6177), and counts as one.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
     }
 }
 

@@ -260,12 +260,20 @@ mod tests {
         outbox.reserve().unwrap();
         outbox.fill([text("a")]);
         let mut room = std::pin::pin!(outbox.room());
-        assert!(futures_util::poll!(room.as_mut()).is_pending());
+        assert!(
+            tokio::time::timeout(std::time::Duration::ZERO, room.as_mut())
+                .await
+                .is_err()
+        );
         outbox.take().unwrap();
         room.await;
         outbox.reserve().unwrap();
         let mut room = std::pin::pin!(outbox.room());
-        assert!(futures_util::poll!(room.as_mut()).is_pending());
+        assert!(
+            tokio::time::timeout(std::time::Duration::ZERO, room.as_mut())
+                .await
+                .is_err()
+        );
         outbox.close();
         room.await;
     }

@@ -88,6 +88,26 @@ impl<H: EngineIoHandler> Engine<H> {
         path.strip_suffix('/').unwrap_or(path) == self.config.req_path
     }
 
+    /// Answers a request of the protocol; `inner` answers any other.
+    fn answer_or<ReqBody, B, F>(
+        self: &Arc<Self>,
+        request: Request<ReqBody>,
+        inner: impl FnOnce(Request<ReqBody>) -> F,
+    ) -> ResponseFuture<F, B>
+    where
+        ReqBody: Body + Send + Unpin + 'static,
+        ReqBody::Data: Send,
+        B: Send + 'static,
+    {
+        if self.serves(&request) {
+            let answer = Box::pin(self.clone().answer(request));
+            ResponseFuture::Own { answer }
+        } else {
+            let answer = inner(request);
+            ResponseFuture::Inner { answer }
+        }
+    }
+
     async fn answer<ReqBody, B>(self: Arc<Self>, request: Request<ReqBody>) -> Response<ResponseBody<B>>
     where
         ReqBody: Body + Send + Unpin + 'static,
@@ -186,7 +206,6 @@ where
     };
     tokio::spawn(async move {
         if let Ok(upgraded) = on_upgrade.await {
-            // On the heap only while it runs: a task is as large as the largest of its states.
             carry(TokioIo::new(upgraded)).await;
         }
     });
@@ -224,13 +243,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if self.engine.serves(&request) {
-            let answer = Box::pin(self.engine.clone().answer(request));
-            ResponseFuture::Own { answer }
-        } else {
-            let answer = self.inner.call(request);
-            ResponseFuture::Inner { answer }
-        }
+        self.engine.answer_or(request, |request| self.inner.call(request))
     }
 }
 
@@ -248,13 +261,7 @@ where
     type Future = ResponseFuture<S::Future, B>;
 
     fn call(&self, request: Request<ReqBody>) -> Self::Future {
-        if self.engine.serves(&request) {
-            let answer = Box::pin(self.engine.clone().answer(request));
-            ResponseFuture::Own { answer }
-        } else {
-            let answer = self.inner.call(request);
-            ResponseFuture::Inner { answer }
-        }
+        self.engine.answer_or(request, |request| self.inner.call(request))
     }
 }
 

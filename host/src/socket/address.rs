@@ -1,18 +1,15 @@
 //! Where a request comes from: the address of its TCP connection, or what proxies that are trusted say.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use engineioxide::PeerAddress;
 use ipnet::IpNet;
 
 /// The header in which each proxy appends the address that it was called from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Bits of an IPv6 address that name a network. A subscriber has at least this much of a network to choose addresses
-/// from (RFC 6177), so limits count all of it as one.
-const IPV6_NETWORK_BITS: u32 = 64;
-
 /// The address of the client that sent a request: an extension of each request of the clients' listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(IpAddr);
@@ -30,16 +27,10 @@ impl ClientAddress {
         self.0
     }
 
-    /// The key that limits by address count under: the IPv4 address, or the first 64 bits of the IPv6 address.
+    /// The key that limits by address count under, as the Engine.IO layer does: [`PeerAddress::network`].
     #[must_use]
     pub fn network(self) -> IpAddr {
-        match self.0 {
-            IpAddr::V4(_) => self.0,
-            IpAddr::V6(address) => {
-                let mask = u128::MAX << (128 - IPV6_NETWORK_BITS);
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-            }
-        }
+        PeerAddress(self.0).network()
     }
 }
 
