@@ -60,9 +60,13 @@ test('churn: a transport that asks to be connected over and over is refused, and
     await raw.frame('40{');
     raw.send('41');
   }
-  for (let n = 0; n < 100; n += 1) raw.send(`40${JSON.stringify({ token: token('eve') })}`);
+  const again = () => raw.send(`40${JSON.stringify({ token: token('eve') })}`);
+  again();
   const [, refusal] = (await raw.frame('44')).match(/^44(.*)$/);
   assert.match(JSON.parse(refusal).message, /^rate-limited: this transport asks .*; retryAfterMs=\d+$/);
+  // Who asks faster than it is refused is cut off.
+  for (let n = 0; n < 100; n += 1) again();
+  await raw.until(() => raw.closed, 'the cut');
   const ann = await connect(server, 'ann');
   await ann.must('get-presence', []);
 });
