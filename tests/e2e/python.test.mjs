@@ -4,11 +4,11 @@ import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { freshRoom } from './lib/client.mjs';
+import { PYTHON } from './lib/python.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
 
-const PYTHON = resolve(import.meta.dirname, '../.venv/bin/python');
 const SCRIPTS = resolve(import.meta.dirname, 'python');
 
 const scripts = readdirSync(SCRIPTS).filter((name) => name.endsWith('.py'));

@@ -6,6 +6,8 @@ import { temporaryDirectory } from './server.mjs';
 
 const REPOSITORY = resolve(import.meta.dirname, '../../..');
 const GUESTS = join(REPOSITORY, 'tests/guests/python');
+/** The interpreter with the packages of `tests/requirements.txt`. */
+export const PYTHON = join(REPOSITORY, 'tests/.venv/bin/python');
 const COMPONENTIZE = join(REPOSITORY, 'tests/.venv/bin/componentize-py');
 
 /** Builds `NAME.py` of `tests/guests/python` for the world in `NAME.wit`: the component's path. */

@@ -22,7 +22,8 @@ impl EventAckHandler for Acknowledging {
                 attachments: Vec::new(),
             })),
             "missing-attachment" => Acknowledgement::with_attachments(&[Placeholder(1)], vec![vec![0]]),
-            _ => Err(Rejection::Denied("as told".into())),
+            "refuse" => Err(Rejection::Denied("as told".into())),
+            name => Acknowledgement::of(&[name]),
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Packets' text, to and fro.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use socketioxide_core::packet::{Packet, PacketData};
+use socketioxide_core::parser::ParseError;
+use socketioxide_core::{Str, Value};
+
+use crate::payload;
+
+/// What is before a packet's payload.
+struct Head<'a> {
+    kind: u8,
+    attachments: usize,
+    namespace: &'a str,
+    /// The number of an acknowledgement, wanted or given.
+    number: Option<i64>,
+    payload: &'a str,
+}
+
+/// Splits off what `is` holds for.
+fn split(text: &str, is: impl Fn(u8) -> bool) -> (&str, &str) {
+    let end = text.bytes().position(|byte| !is(byte)).unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, ""))
+}
+
+fn head(text: &str) -> Result<Head<'_>, ParseError> {
+    let kind = text.bytes().next().ok_or(ParseError::InvalidPacketType)?;
+    let mut rest = text.get(1..).ok_or(ParseError::InvalidPacketType)?;
+    let mut attachments = 0;
+    if matches!(kind, b'5' | b'6') {
+        let (count, behind) = rest.split_once('-').ok_or(ParseError::InvalidAttachments)?;
+        // Without digits it is none, as Node reads it.
+        if !count.is_empty() {
+            let digits = count.bytes().all(|byte| byte.is_ascii_digit());
+            let read = digits.then(|| count.parse().ok()).flatten();
+            attachments = read.ok_or(ParseError::InvalidAttachments)?;
+        }
+        rest = behind;
+    }
+    let mut namespace = "/";
+    if rest.starts_with('/') {
+        // A client may leave the comma out where nothing follows.
+        (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
+    }
+    let (digits, payload) = split(rest, |byte| byte.is_ascii_digit());
+    let number = match digits {
+        "" => None,
+        digits => Some(digits.parse().map_err(|_| ParseError::InvalidAckId)?),
+    };
+    let (_, payload) = split(payload, |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    Ok(Head {
+        kind,
+        attachments,
+        namespace,
+        number,
+        payload,
+    })
+}
+
+/// A slice of `text` that `part` is.
+fn shared(text: &Str, part: &str) -> Str {
+    let start = part.as_ptr().addr().wrapping_sub(text.as_str().as_ptr().addr());
+    text.slice(start..start.wrapping_add(part.len()))
+}
+
+/// Reads a packet, and how many attachments follow it.
+///
+/// # Errors
+/// It is none that a client may send.
+pub(crate) fn read(text: &Str) -> Result<(Packet, usize), ParseError> {
+    let head = head(text)?;
+    let value = |json| Value::Str(json, None);
+    let inner = match head.kind {
+        b'0' => {
+            let auth = payload::check_connect(head.payload)?;
+            PacketData::Connect(auth.then(|| value(shared(text, head.payload))))
+        }
+        b'1' if head.payload.is_empty() => PacketData::Disconnect,
+        b'2' | b'5' => {
+            let payload = payload::check_event(head.payload)?;
+            let payload = payload.unwrap_or_else(|| shared(text, head.payload));
+            if head.kind == b'2' {
+                PacketData::Event(value(payload), head.number)
+            } else {
+                PacketData::BinaryEvent(value(payload), head.number)
+            }
+        }
+        b'3' | b'6' => {
+            payload::check_acknowledgement(head.payload)?;
+            let payload = value(shared(text, head.payload));
+            // Numbers are given from 0 on: this one is nobody's.
+            let number = head.number.unwrap_or(-1);
+            if head.kind == b'3' {
+                PacketData::EventAck(payload, number)
+            } else {
+                PacketData::BinaryAck(payload, number)
+            }
+        }
+        b'1' => return Err(ParseError::InvalidData),
+        _ => return Err(ParseError::InvalidPacketType),
+    };
+    let ns = match head.namespace {
+        "/" => Str::from("/"),
+        namespace => shared(text, namespace),
+    };
+    Ok((Packet { inner, ns }, head.attachments))
+}
+
+/// Bytes that a packet has besides its payload and namespace, with room for two numbers.
+const HEAD: usize = 48;
+
+/// Writes a packet.
+pub(crate) fn write(packet: Packet) -> Value {
+    let (payload, attachments, number) = match &packet.inner {
+        PacketData::Connect(value) => (value.as_ref().and_then(Value::as_str), None, None),
+        PacketData::Disconnect | PacketData::ConnectError(_) => (None, None, None),
+        PacketData::Event(value, number) => (value.as_str(), None, *number),
+        PacketData::EventAck(value, number) => (value.as_str(), None, Some(*number)),
+        PacketData::BinaryEvent(value, number) => (value.as_str(), Some(count(value)), *number),
+        PacketData::BinaryAck(value, number) => (value.as_str(), Some(count(value)), Some(*number)),
+    };
+    let payload = payload.map(Str::as_str).unwrap_or_default();
+    let mut text = String::with_capacity(HEAD + packet.ns.len() + payload.len());
+    push_number(&mut text, packet.inner.index());
+    if let Some(attachments) = attachments {
+        push_number(&mut text, attachments);
+        text.push('-');
+    }
+    if !matches!(packet.ns.as_str(), "" | "/") {
+        if !packet.ns.starts_with('/') {
+            text.push('/');
+        }
+        text.push_str(&packet.ns);
+        text.push(',');
+    }
+    if let Some(number) = number {
+        push_number(&mut text, number);
+    }
+    match &packet.inner {
+        PacketData::ConnectError(message) => {
+            text.push_str("{\"message\":");
+            text.push_str(&payload::quoted(message));
+            text.push('}');
+        }
+        _ => text.push_str(payload),
+    }
+    Value::Str(text.into(), into_attachments(packet.inner))
+}
+
+fn push_number(text: &mut String, number: impl std::fmt::Display) {
+    use std::fmt::Write as _;
+    // Writing to a string does not fail.
+    let _ = write!(text, "{number}");
+}
+
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Str(_, Some(attachments)) => attachments.len(),
+        Value::Str(_, None) | Value::Bytes(_) => 0,
+    }
+}
+
+fn into_attachments(data: PacketData) -> Option<VecDeque<Bytes>> {
+    match data {
+        PacketData::BinaryEvent(Value::Str(_, attachments), _)
+        | PacketData::BinaryAck(Value::Str(_, attachments), _) => attachments,
+        _ => None,
+    }
+}
