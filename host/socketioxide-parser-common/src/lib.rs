@@ -99,20 +99,15 @@ impl Parse for CommonParser {
 
     /// Bytes inside of `data` become arrays of numbers; see `README.md`.
     fn encode_value<T: ?Sized + Serialize>(self, data: &T, event: Option<&str>) -> Result<Value, ParserError> {
-        let data = serde_json::to_string(data)
-            .and_then(|json| {
-                if is_ser_tuple(data) {
-                    Ok(json)
-                } else {
-                    Ok(format!("[{json}]"))
-                }
-            })
-            .map_err(ParserError::new)?;
+        let mut json = serde_json::to_string(data).map_err(ParserError::new)?;
+        if !is_ser_tuple(data) {
+            json = format!("[{json}]");
+        }
         let Some(event) = event else {
-            return Ok(Value::Str(data.into(), None));
+            return Ok(Value::Str(json.into(), None));
         };
         let name = serde_json::to_string(event).map_err(ParserError::new)?;
-        let arguments = data.strip_prefix('[').unwrap_or(&data);
+        let arguments = json.strip_prefix('[').unwrap_or(&json);
         let comma = if arguments == "]" { "" } else { "," };
         Ok(Value::Str(format!("[{name}{comma}{arguments}").into(), None))
     }
