@@ -79,6 +79,7 @@ impl Bench {
         let call = Box::new(move || Call {
             identity: identity.clone(),
             connection: connection.clone(),
+            handshake: Arc::default(),
             handler: info.clone(),
             now_ms: 1_790_000_000_000,
             chance: chance.clone(),

@@ -29,7 +29,7 @@ use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
-use crate::socket::{Server, ServerLimits};
+use crate::socket::{HandshakeLimits, Server, ServerLimits};
 use crate::store::Outage;
 use crate::turns::Company;
 
@@ -267,6 +267,10 @@ fn server_limits(config: &Config) -> ServerLimits {
         ping_interval: limits.ping_interval,
         ping_timeout: limits.ping_timeout,
         connect_timeout: limits.connect_timeout,
+        handshake: HandshakeLimits {
+            headers: config.server.handshake_headers.clone(),
+            bytes: limits.handshake,
+        },
     }
 }
 

@@ -1,6 +1,6 @@
-//! `identity`: what the verified token says.
+//! `identity`: what the verified token says, and what the client did when it connected.
 
-use super::Call;
+use super::{Call, Handshake};
 
 impl Call {
     /// The name to show.
@@ -13,5 +13,11 @@ impl Call {
     #[must_use]
     pub fn claims(&self) -> &str {
         self.identity.claims()
+    }
+
+    /// How the connection began.
+    #[must_use]
+    pub fn handshake(&self) -> &Handshake {
+        &self.handshake
     }
 }

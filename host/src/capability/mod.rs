@@ -16,6 +16,7 @@ mod ambient;
 mod broadcast;
 pub mod effects;
 mod grants;
+mod handshake;
 mod identity;
 mod kv;
 mod log;
@@ -30,6 +31,7 @@ pub use ambient::{Chance, SystemChance};
 pub use broadcast::{ATTACHMENTS_MAX, AudienceRequest};
 pub use effects::{Audience, Effect, Effects, Packet, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
+pub use handshake::Handshake;
 pub use log::{Level, LogLine, Logs};
 pub use lookups::{LOOKUPS_AT_ONCE, LookupShare};
 pub use messages::DraftRequest;
@@ -185,6 +187,8 @@ pub struct Call {
     pub identity: Arc<Identity>,
     /// Over which connection.
     pub connection: ConnectionId,
+    /// How that connection began.
+    pub handshake: Arc<Handshake>,
     /// Who handles it.
     pub handler: Arc<HandlerInfo>,
     /// When the event arrived, in milliseconds since the Unix epoch; what `ambient.now-ms` says.

@@ -1,6 +1,5 @@
 //! One connection, as everything below the socket sees it.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::auth::Identity;
-use crate::capability::Packet;
+use crate::capability::{Handshake, Packet};
 use crate::id::{ConnectionId, RoomId};
 
 /// What a packet counts besides its bytes.
@@ -124,8 +123,8 @@ pub struct Connection {
     pub identity: ArcSwap<Identity>,
     /// The way to the client.
     pub outlet: Box<dyn Outlet>,
-    /// Where it came from, when that is known.
-    pub address: Option<IpAddr>,
+    /// How it began.
+    pub handshake: Arc<Handshake>,
     /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`.
     rooms: Mutex<Vec<RoomId>>,
     /// Events that have left their handler and are not settled yet.
@@ -141,17 +140,20 @@ impl Connection {
             id,
             identity: ArcSwap::new(identity),
             outlet,
-            address: None,
+            handshake: Arc::default(),
             rooms: Mutex::new(Vec::new()),
             unsettled: AtomicUsize::new(0),
             settled: Notify::new(),
         }
     }
 
-    /// Notes where it came from.
+    /// Notes how it began.
     #[must_use]
-    pub fn from_address(self, address: Option<IpAddr>) -> Self {
-        Self { address, ..self }
+    pub fn with_handshake(self, handshake: Handshake) -> Self {
+        Self {
+            handshake: Arc::new(handshake),
+            ..self
+        }
     }
 
     /// Whether it is in the room.

@@ -185,6 +185,26 @@ impl Kind for Texts {
     }
 }
 
+/// A list of names of HTTP headers.
+pub(super) struct HeaderNames;
+
+impl Kind for HeaderNames {
+    type Value = Vec<String>;
+
+    fn allowed(&self) -> String {
+        "a list of names of HTTP headers, such as [\"user-agent\"]".to_owned()
+    }
+
+    fn parse(&self, value: &Value, base: &Path) -> Result<Vec<String>, String> {
+        let items = Texts.parse(value, base)?;
+        let strange = |char: char| !char.is_ascii_alphanumeric() && !"!#$%&'*+-.^_`|~".contains(char);
+        match items.iter().find(|item| item.contains(strange)) {
+            Some(item) => Err(format!("has {item:?}, which is no name of a header")),
+            None => Ok(items.iter().map(|item| item.to_ascii_lowercase()).collect()),
+        }
+    }
+}
+
 /// A list of servers, in the words of a [`HostPattern`].
 pub(super) struct Hosts;
 

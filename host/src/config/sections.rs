@@ -7,7 +7,8 @@ use ipnet::IpNet;
 
 use super::addresses::{AdminAddress, AdminListener, Host, Networks, Origins};
 use super::kinds::{
-    Count, DirectoryOrNone, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Port, StoreLocation, StoreUrl,
+    Count, DirectoryOrNone, HeaderNames, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Port, StoreLocation,
+    StoreUrl,
 };
 use super::kinds::{GIB, KIB, MIB, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
 use super::reader::Reader;
@@ -94,6 +95,8 @@ section! {
     /// Addresses or networks of the reverse proxies in front of this server, which are believed about their clients'
     /// addresses (X-Forwarded-For). Limits by address and the log then count and show the client instead of the proxy.
     trusted_proxies: Vec<IpNet> = [], Networks;
+    /// Headers of the request that opens a connection that handlers get (`identity.handshake`).
+    handshake_headers: Vec<String> = ["accept-language", "user-agent"], HeaderNames;
     /// How long a node of a fleet takes, when it is told to stop, to send its clients to other nodes, evenly spread.
     /// Nobody connects meanwhile, and who is connected is served. "0s": all at once, as there is nowhere to go.
     drain_time: Duration = "0s", Time(secs(0), secs(3600));
@@ -210,6 +213,9 @@ section! {
     ping_interval: Duration = "25s", Time(millis(100), secs(300));
     /// How long it waits for the answer.
     ping_timeout: Duration = "20s", Time(millis(100), secs(300));
+    /// Bytes of what a client says besides its token when it connects: the rest of `auth`, the query, and the headers
+    /// that `server.handshake_headers` names, together.
+    handshake: usize = "4KiB", Size(0, 64 * KIB);
     /// How long a connection may take to join a namespace, which takes a token.
     connect_timeout: Duration = "10s", Time(millis(100), secs(300));
     /// How long a client may take to send the head of an HTTP request, from its first byte or from when it connected.

@@ -22,7 +22,7 @@ use crate::commit::Committer;
 use crate::dispatch::Services;
 use crate::logs::LogHub;
 use crate::sandbox::{EngineLimits, Handler, Interface, hex};
-use crate::socket::ServerLimits;
+use crate::socket::{HandshakeLimits, ServerLimits};
 use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
 use crate::store::memory::{MemoryCatalog, MemoryStore};
 use crate::store::{Outage, StoreError, Unit};
@@ -136,6 +136,10 @@ impl Node {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(45),
+            handshake: HandshakeLimits {
+                headers: Vec::new(),
+                bytes: 1024,
+            },
         };
         let engine = EngineLimits {
             instances: 4,

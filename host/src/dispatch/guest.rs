@@ -306,6 +306,7 @@ async fn decide(
         few: running <= FEW,
         identity,
         connection: session.connection.id.clone(),
+        handshake: session.connection.handshake.clone(),
         handler: handler.info().clone(),
         now_ms: arrival.at_ms,
         sent,

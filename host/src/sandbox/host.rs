@@ -189,6 +189,20 @@ impl wit::identity::Host for CallState {
         self.give(claims.len())?;
         Ok(claims)
     }
+
+    fn handshake(&mut self) -> Host<wit::identity::HandshakeData> {
+        let handshake = self.enter(0)?.handshake();
+        let bytes = handshake.bytes();
+        let handshake = wit::identity::HandshakeData {
+            auth: handshake.auth.clone().into(),
+            query: handshake.query.clone(),
+            address: handshake.address.map(|address| address.to_string()),
+            transport: handshake.transport.to_owned(),
+            headers: handshake.headers.clone(),
+        };
+        self.give(bytes)?;
+        Ok(handshake)
+    }
 }
 
 impl wit::settings::Host for CallState {

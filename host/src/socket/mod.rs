@@ -6,6 +6,7 @@
 mod adapter;
 mod address;
 mod attempts;
+mod handshake;
 mod ingress;
 mod listener;
 mod namespace;
@@ -16,6 +17,7 @@ mod sessions;
 mod transports;
 
 pub use address::{ClientAddress, TrustedProxies};
+pub use handshake::HandshakeLimits;
 pub use listener::Listener;
 pub use server::{Closing, Server, ServerLimits};
 pub use transports::{TransportLimits, Transports};

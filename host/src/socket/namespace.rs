@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use engineioxide::SessionHandle;
 use parking_lot::Mutex;
-use serde::Deserialize;
+use serde_json::value::RawValue;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
@@ -18,6 +18,7 @@ use socketioxide_core::packet::Sid;
 use super::adapter::{Adapter, Adapters};
 use super::address::ClientAddress;
 use super::attempts::Attempts;
+use super::handshake::{HandshakeLimits, Opening};
 use super::ingress::Ingress;
 use super::outlet::{Outside, SocketOutlet};
 use super::server::ServerLimits;
@@ -97,13 +98,6 @@ impl Sessions {
     }
 }
 
-/// What the handshake carries.
-#[derive(Deserialize)]
-struct Handshake {
-    #[serde(default)]
-    token: String,
-}
-
 /// Why a connection is refused; the text is the `connect_error`'s message.
 #[derive(Debug, Clone)]
 struct Refused(String);
@@ -133,6 +127,7 @@ struct Door {
     sessions: Sessions,
     attempts: Attempts,
     outside: Arc<Outside>,
+    handshake: HandshakeLimits,
     connections: usize,
     log: RefusalLog,
 }
@@ -161,12 +156,12 @@ pub(super) fn register(
     let door: Arc<std::sync::OnceLock<Door>> = Arc::default();
     let middleware = {
         let door = door.clone();
-        move |socket: SocketRef<Adapter>, TryData(handshake): TryData<Handshake>| {
+        move |socket: SocketRef<Adapter>, TryData(auth): TryData<Box<RawValue>>| {
             let door = door.clone();
             async move {
                 let starting = || Refused::from(&EventError::new(Code::Unavailable, "the server is starting"));
                 let door = door.get().ok_or_else(starting)?;
-                door.enter(&socket, handshake.ok()).await
+                door.enter(&socket, auth.ok().as_deref()).await
             }
         }
     };
@@ -197,6 +192,7 @@ pub(super) fn register(
         sessions,
         attempts,
         outside,
+        handshake: limits.handshake.clone(),
         connections: limits.connections,
         log: RefusalLog::default(),
     });
@@ -205,7 +201,7 @@ pub(super) fn register(
 impl Door {
     /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
     /// what the client sends then must find its handlers in place.
-    async fn enter(&self, socket: &SocketRef<Adapter>, handshake: Option<Handshake>) -> Result<(), Refused> {
+    async fn enter(&self, socket: &SocketRef<Adapter>, auth: Option<&RawValue>) -> Result<(), Refused> {
         let transport = socket.req_parts().extensions.get::<SessionHandle>().cloned();
         let transport = transport.ok_or_else(|| Refused("unavailable: the transport has no session".to_owned()))?;
         let address = socket.req_parts().extensions.get::<ClientAddress>().copied();
@@ -217,7 +213,10 @@ impl Door {
             self.log_refusal(&self.log.often, address, &often);
             Refused::from(&EventError::limited(Code::RateLimited, often, wait))
         })?;
-        let token = handshake.map(|handshake| handshake.token).unwrap_or_default();
+        let Opening { token, handshake } = self
+            .handshake
+            .read(auth, socket.req_parts())
+            .map_err(|error| Refused::from(&error))?;
         let settings = self.tenant.settings();
         let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;
         let identity = verified.map_err(|error| self.wrong_token(address, &error))?;
@@ -237,7 +236,7 @@ impl Door {
         let from = address.map(|address| address.to_string());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), address = from, "connected");
         let connection = Connection::new(id, Arc::new(identity), Box::new(outlet));
-        let connection = Arc::new(connection.from_address(address.map(ClientAddress::ip)));
+        let connection = Arc::new(connection.with_handshake(handshake));
         let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());

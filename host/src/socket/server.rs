@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::HandshakeLimits;
 use super::adapter::{Adapter, Adapters};
 use super::attempts::Attempts;
 use super::namespace::{Sessions, register};
@@ -69,6 +70,8 @@ pub struct ServerLimits {
     pub ping_interval: Duration,
     /// How long they may take to give one.
     pub ping_timeout: Duration,
+    /// What of a handshake handlers get.
+    pub handshake: HandshakeLimits,
     /// How long a transport may take to connect to a namespace.
     pub connect_timeout: Duration,
 }

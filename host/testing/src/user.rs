@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use parlance::capability::Handshake;
 use parlance::cluster::{Outgoing, Outlet, SendFailed};
 use serde_json::{Map, Value};
 
@@ -13,6 +14,7 @@ use crate::outcome::Acknowledged;
 pub struct User {
     pub(crate) id: String,
     pub(crate) claims: Map<String, Value>,
+    pub(crate) handshake: Handshake,
 }
 
 impl User {
@@ -21,6 +23,7 @@ impl User {
         Self {
             id: id.into(),
             claims: Map::new(),
+            handshake: Handshake::default(),
         }
     }
 
@@ -34,6 +37,31 @@ impl User {
     #[must_use]
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets what the user's client gives as `auth` besides its token; that counts when the user's connection opens.
+    #[must_use]
+    pub fn auth(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let mut auth: Map<String, Value> = serde_json::from_str(&self.handshake.auth).unwrap_or_default();
+        auth.insert(name.to_owned(), value.into());
+        self.handshake.auth = Value::Object(auth).to_string().into();
+        self
+    }
+
+    /// Adds to the query of the request that opens the user's connection.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.handshake.query.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds a header of that request, one of those that the operator names.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.handshake
+            .headers
+            .push((name.to_ascii_lowercase(), value.to_owned()));
         self
     }
 }

@@ -112,7 +112,8 @@ impl World {
         let identity = Arc::new(self.identity(user, setup.now_ms)?);
         let inbox = Inbox::default();
         let id = ConnectionId::from_bits(self.people.lock().len() as u64 + 1);
-        let connection = Arc::new(Connection::new(id, identity, Box::new(inbox.clone())));
+        let connection = Connection::new(id, identity, Box::new(inbox.clone()));
+        let connection = Arc::new(connection.with_handshake(user.handshake.clone()));
         let person = Person { connection, inbox };
         self.hall.arrive(person.connection.clone(), setup.now_ms)?;
         self.people.lock().insert(user.id.clone(), person.clone());
@@ -227,6 +228,7 @@ impl World {
         let call = Call {
             identity: person.connection.identity.load_full(),
             connection: person.connection.id.clone(),
+            handshake: person.connection.handshake.clone(),
             handler: setup.handler.clone(),
             now_ms: setup.now_ms,
             sent: kind.sent(),

@@ -246,8 +246,9 @@ fn socket(connection: &Connection) -> RemoteSocket {
     RemoteSocket {
         id: connection.id.as_str().to_owned(),
         rooms,
-        handshake: serde_json::json!({ "address": connection.address, "headers": {}, "query": {}, "auth": {} })
-            .to_string(),
+        handshake:
+            serde_json::json!({ "address": connection.handshake.address, "headers": {}, "query": {}, "auth": {} })
+                .to_string(),
         data: serde_json::json!({ "userId": identity.user().as_str(), "username": &**identity.name() }).to_string(),
     }
 }

@@ -92,6 +92,7 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
     let call = Call {
         identity: Arc::new(Identity::for_tests("default", "alice").unwrap()),
         connection: ConnectionId::from_bits(1),
+        handshake: Arc::default(),
         handler: handler.info().clone(),
         now_ms: 1_790_000_000_000,
         chance: Arc::new(SystemChance),

@@ -1,6 +1,6 @@
 //! Acknowledges an event as its name says.
 
-use parlance_guest::{Acknowledgement, Arguments, Context, EventAckHandler, Placeholder, Rejection};
+use parlance_guest::{Acknowledgement, Arguments, Context, EventAckHandler, Placeholder, Rejection, identity};
 
 struct Acknowledging;
 
@@ -22,6 +22,16 @@ impl EventAckHandler for Acknowledging {
                 attachments: Vec::new(),
             })),
             "missing-attachment" => Acknowledgement::with_attachments(&[Placeholder(1)], vec![vec![0]]),
+            "handshake" => {
+                let handshake = identity::handshake();
+                Acknowledgement::of(&(
+                    handshake.auth,
+                    handshake.query,
+                    handshake.address,
+                    handshake.transport,
+                    handshake.headers,
+                ))
+            }
             "refuse" => Err(Rejection::Denied("as told".into())),
             name => Acknowledgement::of(&[name]),
         }

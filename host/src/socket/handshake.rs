@@ -1,0 +1,178 @@
+//! What a client says when it connects: its token, and what handlers get as `identity.handshake`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::address::ClientAddress;
+use crate::capability::Handshake;
+use crate::error::{Code, EventError};
+use crate::text::json::{DEPTH_MAX, nests_deeper};
+use crate::text::without_lone_surrogates;
+
+/// Keys of the query that are the protocol's own (Engine.IO protocol 4).
+const PROTOCOL: [&str; 5] = ["EIO", "transport", "sid", "t", "b64"];
+
+/// What of a handshake is kept, and how much it may be.
+#[derive(Debug, Clone)]
+pub struct HandshakeLimits {
+    /// Headers that handlers get, in lower case.
+    pub headers: Vec<String>,
+    /// Bytes of `auth` without the token, query and headers together.
+    pub bytes: usize,
+}
+
+/// A handshake as it was read.
+pub(super) struct Opening {
+    pub(super) token: String,
+    pub(super) handshake: Handshake,
+}
+
+impl HandshakeLimits {
+    /// Reads what a client gave as `auth`, and the request that opened its transport.
+    ///
+    /// # Errors
+    /// It is too large or nests too deep.
+    pub(super) fn read(&self, auth: Option<&RawValue>, request: &Parts) -> Result<Opening, EventError> {
+        let text = without_lone_surrogates(auth.map_or("{}", RawValue::get));
+        if nests_deeper(&text, DEPTH_MAX) {
+            let deep = format!("auth must not nest deeper than {DEPTH_MAX}");
+            return Err(EventError::new(Code::Invalid, deep));
+        }
+        // The parser lets nothing else through than an object.
+        let Auth { token, rest } = serde_json::from_str(&text).unwrap_or_default();
+        let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
+        let (own, query): (Vec<_>, Vec<_>) = query
+            .into_owned()
+            .partition(|(key, _)| PROTOCOL.contains(&key.as_str()));
+        let polling = own.iter().any(|(key, value)| key == "transport" && value == "polling");
+        let header = |name: &String| {
+            let value = String::from_utf8_lossy(request.headers.get(name)?.as_bytes()).into_owned();
+            Some((name.clone(), value))
+        };
+        let handshake = Handshake {
+            auth: rest.into(),
+            query,
+            address: request
+                .extensions
+                .get::<ClientAddress>()
+                .copied()
+                .map(ClientAddress::ip),
+            transport: if polling { "polling" } else { "websocket" },
+            headers: self.headers.iter().filter_map(header).collect(),
+        };
+        let bytes = handshake.bytes();
+        if bytes > self.bytes {
+            let large = format!(
+                "auth (without the token), query and headers have {bytes} bytes; at most {} are allowed",
+                self.bytes
+            );
+            return Err(EventError::new(Code::TooLarge, large));
+        }
+        Ok(Opening { token, handshake })
+    }
+}
+
+/// `auth`: its token, and the rest as it was written.
+struct Auth {
+    token: String,
+    rest: String,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            token: String::new(),
+            rest: "{}".to_owned(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Auth {
+    fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Auth;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Auth, A::Error> {
+                let (mut token, mut rest) = (String::new(), String::from("{"));
+                while let Some((key, value)) = map.next_entry::<Cow<'de, str>, &RawValue>()? {
+                    if key == "token" {
+                        // What is no text is no token.
+                        token = serde_json::from_str(value.get()).unwrap_or_default();
+                        continue;
+                    }
+                    if rest.len() > 1 {
+                        rest.push(',');
+                    }
+                    rest.push_str(&serde_json::Value::from(key).to_string());
+                    rest.push(':');
+                    rest.push_str(value.get());
+                }
+                rest.push('}');
+                Ok(Auth { token, rest })
+            }
+        }
+        reader.deserialize_map(Reader)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn read(auth: &str, query: &str, bytes: usize) -> Result<Opening, EventError> {
+        let auth: Box<RawValue> = serde_json::from_str(auth).unwrap();
+        let request = Request::builder()
+            .uri(format!("/socket.io/?{query}"))
+            .header("user-agent", "one")
+            .header("cookie", "secret");
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let headers = ["accept-language", "user-agent"].map(str::to_owned).to_vec();
+        HandshakeLimits { headers, bytes }.read(Some(&auth), &parts)
+    }
+
+    #[test]
+    fn handlers_get_what_is_neither_the_token_nor_the_protocols() {
+        let auth = r#"{"room":1e400,"token":"x","a":{"b":[1, 2]}, "\ud83d":"é"}"#;
+        let opening = read(auth, "EIO=4&transport=polling&t=abc&app=a%20b+c&app=2", 1000).unwrap();
+        assert_eq!(opening.token, "x");
+        let handshake = opening.handshake;
+        assert_eq!(
+            &*handshake.auth,
+            "{\"room\":1e400,\"a\":{\"b\":[1, 2]},\"\u{fffd}\":\"é\"}"
+        );
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(handshake.query, [pair("app", "a b c"), pair("app", "2")]);
+        assert_eq!(handshake.transport, "polling");
+        assert_eq!(handshake.headers, [pair("user-agent", "one")]);
+    }
+
+    #[test]
+    fn a_token_that_is_no_text_is_none() {
+        for auth in [r#"{"token":5}"#, "{}", r#"{"token":null}"#] {
+            assert_eq!(read(auth, "EIO=4&transport=websocket", 100).unwrap().token, "");
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_and_the_token_is_not_counted() {
+        let long = "x".repeat(500);
+        assert!(read(&format!("{{\"token\":\"{long}\"}}"), "", 100).is_ok());
+        for (auth, query) in [(format!("{{\"a\":\"{long}\"}}"), ""), ("{}".to_owned(), long.as_str())] {
+            assert_eq!(read(&auth, query, 100).err().unwrap().code, Code::TooLarge);
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        assert_eq!(read(&deep, "", 1000).err().unwrap().code, Code::Invalid);
+    }
+}
