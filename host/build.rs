@@ -18,8 +18,15 @@ const PAGE_TYPES: [(&str, &str); 4] = [
     ("svg", "image/svg+xml"),
 ];
 
-/// The official client as one file, from the page's npm packages.
-const CLIENT: &str = "node_modules/socket.io-client/dist/socket.io.esm.min.js";
+/// The official client, from the page's npm packages.
+const CLIENT: &str = "node_modules/socket.io-client/dist";
+/// Its files that Node's server serves too.
+const CLIENT_FILES: [&str; 4] = [
+    "socket.io.js",
+    "socket.io.min.js",
+    "socket.io.msgpack.min.js",
+    "socket.io.esm.min.js",
+];
 
 fn main() -> Result<()> {
     let out_dir = directory("OUT_DIR")?;
@@ -82,9 +89,7 @@ fn sources(workspace: &Path) -> Result<Vec<PathBuf>> {
 
 fn page(directory: &Path, out_dir: &Path) -> Result<()> {
     watch(directory);
-    let mut files = entries(directory)?;
-    // Missing until npm has installed it. A build for the tests of something else does not need it.
-    files.extend(Some(directory.join(CLIENT)).filter(|client| client.exists()));
+    let files = entries(directory)?;
     let mut code = String::from(
         "/// The chat page: each file's path below the page's own, its media type, its bytes.\n\
          pub(super) const PAGE: &[(&str, &str, &[u8])] = &[\n",
@@ -94,6 +99,18 @@ fn page(directory: &Path, out_dir: &Path) -> Result<()> {
             continue;
         };
         writeln!(code, "    ({name:?}, {media_type:?}, include_bytes!({file:?})),")?;
+    }
+    code.push_str(
+        "];\n\
+         /// The official client: the name and the bytes of each of its files. None when npm had not installed it.\n\
+         pub(super) const CLIENT: &[(&str, &[u8])] = &[\n",
+    );
+    // A build for the tests of something else does not need it.
+    for name in CLIENT_FILES {
+        let path = directory.join(CLIENT).join(name);
+        if path.exists() {
+            writeln!(code, "    ({name:?}, include_bytes!({path:?})),")?;
+        }
     }
     code.push_str("];\n");
     write(&out_dir.join("page.rs"), &code)

@@ -9,7 +9,6 @@ import { Outbox } from './outbox.js';
 import { People, TYPING_LASTS } from './people.js';
 import { Session } from './session.js';
 import { SideView } from './side-view.js';
-import { io } from './socket.io.esm.min.js';
 import { browserStore, tabStore } from './storage.js';
 
 const FIRST_ROOMS = ['general', 'random', 'help'];
@@ -23,8 +22,13 @@ let active = tabStore.get('active');
 let token;
 let refreshTimer;
 
+// Where the server has Socket.IO, and with it the client.
+const { path } = await (await fetch('/dev/settings')).json();
+const { io } = await import(`${path}/socket.io.esm.min.js`);
+
 // Every handshake takes a new token, so that a long sleep or a new name needs no special case.
 const socket = io({
+  path,
   autoConnect: false,
   transports: ['websocket', 'polling'],
   tryAllTransports: true,

@@ -85,7 +85,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         for_operators = for_operators.merge(admin.router());
     }
     let health = http::health(state.clone());
-    let mut routes = http::page(state).merge(health.clone());
+    let mut routes = http::page(state, &config.server.path).merge(health.clone());
     if config.server.admin_address == AdminAddress::Shared {
         routes = routes.merge(for_operators.clone());
     }
@@ -122,7 +122,10 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         tracing::error!("not ready: {error}");
     }
     let expiry = server.enforce_tokens();
-    let refuse = axum::middleware::from_fn_with_state(services.clone(), http::refuse_when_draining);
+    let refuse = axum::middleware::from_fn_with_state(
+        (services.clone(), config.server.path.clone().into()),
+        http::refuse_when_draining,
+    );
     let origins = origin::Origins::new(&config);
     let foreign = axum::middleware::from_fn_with_state(origins.clone(), origin::refuse_foreign_websocket);
     let router = router.layer(refuse).layer(foreign).layer(origins.cors());
@@ -267,6 +270,7 @@ fn server_limits(config: &Config) -> ServerLimits {
         ping_interval: limits.ping_interval,
         ping_timeout: limits.ping_timeout,
         connect_timeout: limits.connect_timeout,
+        path: config.server.path.clone(),
         handshake: HandshakeLimits {
             headers: config.server.handshake_headers.clone(),
             bytes: limits.handshake,

@@ -7,7 +7,11 @@ use crate::source::{self, Source, Token};
 const LIBRARIES: [(&[&str], &[&str]); 11] = [
     (
         &["socketioxide", "socketioxide_core", "engineioxide"],
-        &["host/src/socket/"],
+        &[
+            "host/src/socket/",
+            "host/engineioxide/",
+            "host/socketioxide-parser-common/",
+        ],
     ),
     (
         &["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"],
@@ -55,7 +59,11 @@ const GUARDED: [(&str, &[&str], &str); 5] = [
     ),
     (
         "SocketOutlet",
-        &["host/src/socket/"],
+        &[
+            "host/src/socket/",
+            "host/engineioxide/",
+            "host/socketioxide-parser-common/",
+        ],
         "the rest knows the trait `Outlet`",
     ),
 ];

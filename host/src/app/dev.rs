@@ -109,10 +109,10 @@ impl Development {
                 path.display()
             );
         }
-        if PAGE.iter().any(|(path, ..)| path.ends_with("socket.io.esm.min.js")) {
-            tracing::info!("open http://localhost:{}/ in two tabs to chat", address.port());
-        } else {
+        if CLIENT.is_empty() {
             tracing::warn!("the page's npm packages were not there at build time, so it will not work; use `make run`");
+        } else {
+            tracing::info!("open http://localhost:{}/ in two tabs to chat", address.port());
         }
         tracing::info!("a token for your own client: parlance token --user alice");
     }

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::dev::{PAGE, PageMinter};
+use super::dev::{CLIENT, PAGE, PageMinter};
 use crate::cluster::bus::RedisBus;
 use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
@@ -96,8 +96,9 @@ pub(super) fn metrics(state: State) -> Router {
     Router::new().route("/metrics", get(show_metrics)).with_state(state)
 }
 
-/// The page of development mode, and tokens for it; nothing otherwise.
-pub(super) fn page(state: State) -> Router {
+/// The page of development mode, tokens for it, and the official client below the path of Socket.IO, as Node's server
+/// has it; nothing otherwise.
+pub(super) fn page(state: State, socket_path: &str) -> Router {
     let mut router = Router::new();
     if let Some(minter) = &state.minter {
         router = router.route(
@@ -106,6 +107,14 @@ pub(super) fn page(state: State) -> Router {
                 .layer(axum::extract::DefaultBodyLimit::max(TOKEN_REQUEST))
                 .layer(from_fn_with_state(minter.clone(), super::origin::refuse_foreign_page)),
         );
+        let settings = PageSettings {
+            path: socket_path.to_owned(),
+        };
+        router = router.route("/dev/settings", get(move || async move { axum::Json(settings) }));
+        for (name, bytes) in CLIENT {
+            let client = move || async move { file("text/javascript; charset=utf-8", bytes) };
+            router = router.route(&format!("{socket_path}/{name}"), get(client));
+        }
         for (path, kind, bytes) in PAGE {
             let page = move || async move { file(kind, bytes) };
             router = router.route(&format!("/{path}"), get(page));
@@ -124,11 +133,11 @@ fn is_leaving(services: &Services) -> bool {
 
 /// Refuses new Socket.IO handshakes while the server is shutting down; requests of sessions that exist go on.
 pub(super) async fn refuse_when_draining(
-    Shared(services): Shared<Arc<Services>>,
+    Shared((services, path)): Shared<(Arc<Services>, Arc<str>)>,
     request: Request,
     next: Next,
 ) -> Response {
-    let handshake = request.uri().path().starts_with("/socket.io")
+    let handshake = request.uri().path().trim_end_matches('/') == &*path
         && !request
             .uri()
             .query()
@@ -210,6 +219,13 @@ fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
         (header::CACHE_CONTROL, "no-cache"),
     ];
     (headers, bytes).into_response()
+}
+
+/// What the page cannot know.
+#[derive(Clone, Serialize)]
+struct PageSettings {
+    /// The path of Socket.IO.
+    path: String,
 }
 
 #[derive(Deserialize)]

@@ -31,6 +31,38 @@ impl Kind for Host {
     }
 }
 
+/// Paths that are served otherwise, with all below them.
+const TAKEN: [&str; 6] = ["admin", "console", "dev", "healthz", "metrics", "readyz"];
+
+/// The path of a URL, without the slash that may end it.
+pub(super) struct UrlPath;
+
+impl Kind for UrlPath {
+    type Value = String;
+
+    fn allowed(&self) -> String {
+        format!("a path such as \"/chat/socket.io\", not below /{}", TAKEN.join(", /"))
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<String, String> {
+        let path = text(value)?.trim_end_matches('/');
+        let segments = path
+            .strip_prefix('/')
+            .ok_or("does not begin with a slash, or is the root")?;
+        let plain = |char: char| char.is_ascii_alphanumeric() || "-._~".contains(char);
+        if segments
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | "..") || !segment.chars().all(plain))
+        {
+            return Err("has a part that is empty, or characters that a path must encode".to_owned());
+        }
+        match segments.split('/').next().filter(|first| TAKEN.contains(first)) {
+            Some(first) => Err(format!("is below /{first}, which is the server's own")),
+            None => Ok(path.to_owned()),
+        }
+    }
+}
+
 /// Where operators reach the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AdminAddress {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::addresses::{AdminAddress, AdminListener, Host, Networks, Origins};
+use super::addresses::{AdminAddress, AdminListener, Host, Networks, Origins, UrlPath};
 use super::kinds::{
     Count, DirectoryOrNone, HeaderNames, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Port, StoreLocation,
     StoreUrl,
@@ -86,6 +86,8 @@ section! {
     host: String = "0.0.0.0", Host;
     /// The TCP port; 0 lets the system choose one. Environment: PORT.
     port: u16 = 3000, Port;
+    /// The path of Socket.IO: the clients' option `path`.
+    path: String = "/socket.io", UrlPath;
     /// Where operators reach /admin, /metrics, /healthz and /readyz: HOST:PORT of a second socket, which should not be
     /// open to the world, "shared" for the clients' port, or "off". Environment: PARLANCE_ADMIN_ADDRESS.
     admin_address: AdminAddress = "127.0.0.1:3001", AdminListener;

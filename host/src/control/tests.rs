@@ -136,6 +136,7 @@ impl Node {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(45),
+            path: "/socket.io".to_owned(),
             handshake: HandshakeLimits {
                 headers: Vec::new(),
                 bytes: 1024,

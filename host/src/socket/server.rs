@@ -70,6 +70,8 @@ pub struct ServerLimits {
     pub ping_interval: Duration,
     /// How long they may take to give one.
     pub ping_timeout: Duration,
+    /// The path of the protocol, without a slash at its end.
+    pub path: String,
     /// What of a handshake handlers get.
     pub handshake: HandshakeLimits,
     /// How long a transport may take to connect to a namespace.
@@ -107,11 +109,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Sets the server up, without a namespace yet, and lets the router serve `/socket.io/`.
+    /// Sets the server up, without a namespace yet, and lets the router serve it.
     pub fn attach(router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
         let adapters = Adapters::default();
         let answered = limits.packet.saturating_mul(ANSWERED_PACKETS);
         let (layer, io) = SocketIo::builder()
+            .req_path(limits.path.clone())
             .max_payload(answered as u64)
             .ws_max_message_size(answered)
             .ws_max_frame_size(answered)

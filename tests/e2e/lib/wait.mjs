@@ -1,7 +1,7 @@
 // Waiting for a condition, never for a length of time.
 
 /** How long anything here may take before the test fails, in milliseconds. */
-export const PATIENCE_MS = 10_000;
+export const PATIENCE_MS = 30_000;
 
 /**
  * The promise's value, or an error that says what did not come.
