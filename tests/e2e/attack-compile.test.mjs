@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { assertGapless } from './lib/assert.mjs';
-import { bomb, tower } from './lib/bomb.mjs';
+import { bomb, deep, nest, tower, vast } from './lib/bomb.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
@@ -100,21 +100,26 @@ for (const [what, [shape, sandbox, words]] of Object.entries(BOMBS)) {
   });
 }
 
-test('attack: a few hundred bytes that stand for millions of instances: refused before they are compiled, and remembered', async () => {
-  const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
-  const api = admin(server);
-  await api.must('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
-  const component = tower(11);
-  assert.ok(component.length < 1024, `${component.length} bytes`);
-  const before = residentBytes(server);
-  for (let n = 0; n < 3; n += 1) {
-    const answer = await deploy(api, component);
-    assert.equal(answer.status, 422, answer.text);
-    assert.match(answer.text, /made of too many parts.*more than \d+ core instances/);
-  }
-  assert.ok(residentBytes(server) < before + MEMORY_BOUND, 'the server has not held it');
-  await api.deploy('evil', 'flaky', guest('flaky'));
-});
+for (const [what, component, words] of [
+  ['instances', tower(11), /made of too many parts.*more than \d+ core instances/],
+  ['names', nest(18, 2), /made of too many parts.*more than \d+ names that an instance exports/],
+  ['components in each other', deep(100_000), /made of too many parts.*more than \d+ components one in the other/],
+  ['pages of memory', vast(60_000), /does not fit the server's limits: memory/],
+]) {
+  test(`attack: a component that stands for too many ${what} is refused, as its own fault, and remembered`, async () => {
+    const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+    const api = admin(server);
+    await api.must('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
+    const before = residentBytes(server);
+    for (let n = 0; n < 3; n += 1) {
+      const answer = await deploy(api, component);
+      assert.equal(answer.status, 422, answer.text);
+      assert.match(answer.text, words);
+    }
+    assert.ok(residentBytes(server) < before + MEMORY_BOUND, 'the server has not held it');
+    await api.deploy('evil', 'flaky', guest('flaky'));
+  });
+}
 
 test('attack: the process that compiles reads and writes what it was given, and reaches nothing else', async () => {
   const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });

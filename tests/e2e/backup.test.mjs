@@ -137,6 +137,47 @@ test('a restore needs the server to be stopped, and neither command overwrites w
   }
 });
 
+for (const [what, copied] of [['an older copy with its log', ['', '-wal']], ['a log that was left of an older copy', ['-wal']]]) {
+  test(`a backup in the place of ${what} is restored as it was made`, async () => {
+    const server = await startServer();
+    const database = join(server.dir, 'chat.db');
+    const file = join(server.dir, 'copy.db');
+    const ann = await connect(server, 'ann');
+    await ann.join('room');
+    const post = async (count) => {
+      for (let n = 0; n < count; n += 1) await ann.post('room', 'x'.repeat(300));
+    };
+    await post(20);
+    for (const end of copied) cpSync(database + end, file + end);
+    await post(30);
+    const refused = await parlance(database, 'backup', file);
+    assert.equal(refused.code, 1, refused.output);
+    assert.match(refused.output, /is there already; choose another name, or use --force/);
+    const made = await parlance(database, 'backup', '--force', file);
+    assert.equal(made.code, 0, made.output);
+    assert.deepEqual(['-wal', '-shm', '-journal'].filter((end) => existsSync(file + end)), []);
+    // One that turns up beside it later is not the backup's either.
+    cpSync(`${database}-wal`, `${file}-wal`);
+    await server.stop();
+    const restored = await parlance(database, 'restore', file);
+    assert.equal(restored.code, 0, restored.output);
+    await server.start();
+    const bob = await connect(server, 'bob');
+    assert.equal((await bob.join('room')).lastSeq, 50);
+  });
+}
+
+test('a backup does not replace what is no file', async () => {
+  const server = await startServer();
+  const database = join(server.dir, 'chat.db');
+  for (const [path, why] of [[server.dir, /is a directory/], ['/dev/null', /is no file that can be replaced/]]) {
+    const { code, output } = await parlance(database, 'backup', '--force', path);
+    assert.equal(code, 1, output);
+    assert.match(output, why);
+  }
+  assert.ok(statSync('/dev/null').isCharacterDevice());
+});
+
 test('a damaged database is refused before the server listens, and is neither backed up nor restored', async () => {
   const server = await startServer();
   const database = join(server.dir, 'chat.db');

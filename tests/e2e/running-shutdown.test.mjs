@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
-import { rawConnect } from './lib/raw.mjs';
-import { test } from './lib/scope.mjs';
+import { Raw, rawConnect } from './lib/raw.mjs';
+import { owned, test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
@@ -78,6 +78,31 @@ test('a client is told that the server goes, and comes back by itself when there
     await client.connected(2);
     const { messages } = await client.join(room, { after: 0 });
     assert.deepEqual(messages.map((message) => message.id), [before.id]);
+  }
+});
+
+test('a client that does not read, and strangers, do not hold up the end, nor are the others cut off for them', async () => {
+  const server = await startServer();
+  const room = freshRoom();
+  const lazy = await rawConnect(server, 'lazy');
+  assert.deepEqual((await lazy.ask(1, JSON.stringify(['join-room', room])))[0].ok, true);
+  const stranger = owned(new Raw(server));
+  await stranger.frame('0{');
+  const readers = await Promise.all(['ann', 'bob'].map((user) => connect(server, user, { reconnection: false })));
+  for (const reader of readers) await reader.join(room);
+  lazy.ws._socket.pause();
+  // More than the kernel's buffers hold, so that it waits in the server.
+  const count = 300;
+  const posts = Array.from({ length: count }, () => readers[0].must('send-message', { roomId: room, content: 'x'.repeat(16_000) }));
+  await Promise.all(posts);
+  for (const reader of readers) await reader.until(() => reader.all('new-message').length === count, 'all of them');
+  const { code, ms } = await server.stop();
+  assert.equal(code, 0);
+  assert.ok(ms < 5000, `${ms} ms`);
+  assert.match(server.log, /clients that did not read what was sent to them, .* were cut off connections=1\b/);
+  for (const reader of readers) {
+    await reader.until(() => reader.disconnects.length > 0, 'the end');
+    assert.deepEqual(reader.disconnects, ['transport close']);
   }
 });
 

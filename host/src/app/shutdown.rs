@@ -86,7 +86,10 @@ impl Signals {
 /// Waits for the committer's last batch and closes the store.
 pub(super) async fn finish(committing: JoinHandle<()>, database: &Database, time: Duration, left: usize) {
     if left > 0 {
-        tracing::warn!(connections = left, "some clients did not go in time and are cut off");
+        tracing::warn!(
+            connections = left,
+            "clients that did not read what was sent to them, or whose events took too long, were cut off"
+        );
     }
     // Sessions that are left hold the committer open; what they submitted is committed in order all the same.
     if tokio::time::timeout(time, committing).await.is_err() {

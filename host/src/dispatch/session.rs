@@ -347,6 +347,13 @@ impl Session {
         !queue.running && queue.work.is_empty() && self.connection.is_settled() && self.connection.outlet.is_flushed()
     }
 
+    /// Whether it has ended, and nothing of it is under way.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.closed && !queue.running && queue.work.is_empty() && self.connection.is_settled()
+    }
+
     fn run_if_idle(self: &Arc<Self>, queue: &mut Queue) {
         if !queue.running && !queue.work.is_empty() {
             queue.running = true;

@@ -18,6 +18,7 @@ use super::bindings::exports::parlance::chat as exports;
 use super::blame::is_lack;
 use super::cache::{Cache, Key};
 use super::call::CallState;
+use super::code::OwnCode;
 use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::habit::Habit;
@@ -297,14 +298,31 @@ impl Sandbox {
         if let Some(known) = self.known(&sha256) {
             return known;
         }
+        let compiled = self
+            .compile_anew(compiler, bytes, sha256, may_import_http)
+            .inspect_err(|error| self.refused.note(sha256, error, Instant::now()));
+        let (compiled, code) = compiled?;
+        if let Some((cache, key)) = &cache {
+            cache.put(key, &code);
+        }
+        Ok(self.share(compiled))
+    }
+
+    fn compile_anew(
+        &self,
+        compiler: &Compiler,
+        bytes: &[u8],
+        sha256: [u8; 32],
+        may_import_http: bool,
+    ) -> Result<(Compiled, OwnCode), LoadError> {
         let begun = Instant::now();
-        let code = compile(&self.engine, compiler, &self.limits, bytes)
-            .inspect_err(|error| self.refused.note(sha256, error, Instant::now()))?;
+        let code = compile(&self.engine, compiler, &self.limits, bytes)?;
+        // Our own compiler made it, for an engine of the same settings: what is wrong with it is the component's.
         let component = code.load(&self.engine).map_err(|error| {
             if is_lack(&error) {
                 LoadError::Host(detail(&error))
             } else {
-                LoadError::Compiler(detail(&error))
+                LoadError::Unfit(detail(&error))
             }
         })?;
         let compiled = self.link(&component, sha256, may_import_http)?;
@@ -318,10 +336,7 @@ impl Sandbox {
             took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             "component compiled"
         );
-        if let Some((cache, key)) = &cache {
-            cache.put(key, &code);
-        }
-        Ok(self.share(compiled))
+        Ok((compiled, code))
     }
 
     /// What has come of the same bytes before.

@@ -264,31 +264,96 @@ impl Server {
     }
 
     /// Refuses new events, finishes those that came before, and closes every transport: clients see the same as when
-    /// a usual Socket.IO server closes, and reconnect by themselves. Gives how many were left when time was up.
+    /// a usual Socket.IO server closes, and reconnect by themselves. Gives how many were cut off: they did not read what
+    /// was sent to them, or their events did not end in time.
     ///
     /// The listener still accepts meanwhile, since a polling client needs new requests to hear of its end; the HTTP
     /// side refuses new handshakes while `draining` is set. When all sessions have ended, `stop` tells it to end too.
     pub async fn shut_down(&self, time: Duration, transports: &Transports, stop: oneshot::Sender<()>) -> usize {
         let deadline = Instant::now() + time;
         self.services.draining.store(true, Ordering::Relaxed);
+        // What the last events send reaches everybody who reads.
         wait_until(deadline, || {
-            self.sessions.list().iter().all(|session| session.is_idle())
+            let done = |session: &Arc<Session>| session.is_idle() || !session.connection.outlet.is_flushed();
+            self.sessions.list().iter().all(done)
         })
         .await;
-        tokio::time::sleep(FLUSH).await;
         let sessions = self.sessions.take();
-        sessions.iter().for_each(Session::end);
-        wait_until(deadline, || sessions.iter().all(|session| session.is_idle())).await;
         // Each by itself, and before the namespaces go: socketioxide forgets those first when it closes, finds no socket
         // of a transport that ends after that, and would keep each socket with its session for ever.
-        sessions.iter().for_each(|session| session.connection.outlet.finish());
-        // It waits for every transport, a stalled one too.
+        let mut reading: Vec<_> = sessions.iter().map(Leaving::new).collect();
+        let mut cut = 0;
+        while !reading.is_empty() {
+            let late = Instant::now() >= deadline;
+            reading.retain_mut(|leaving| match leaving.look() {
+                Progress::Done => {
+                    leaving.session.connection.outlet.finish();
+                    false
+                }
+                Progress::Stalled => {
+                    leaving.session.connection.outlet.hang_up();
+                    cut += 1;
+                    false
+                }
+                Progress::Reads if late => {
+                    leaving.session.connection.outlet.hang_up();
+                    cut += 1;
+                    false
+                }
+                Progress::Reads => true,
+            });
+            tokio::time::sleep(STEP).await;
+        }
+        sessions.iter().for_each(Session::end);
+        // What a connection's end does is written too. One that was cut off may have events that will never be read.
+        wait_until(deadline, || sessions.iter().all(|session| session.has_ended())).await;
         let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
         // Whoever keeps a connection alive without a request is no client that has to be waited for. If the listener is
-        // gone already, so are its connections.
+        // gone already, so are its connections. Strangers, who are in no namespace, are not waited for.
         let _ = stop.send(());
-        wait_until(deadline.min(Instant::now() + GOODBYE), || transports.open() == 0).await;
-        transports.open()
+        let gone = || transports.open() <= self.admission.waiting();
+        wait_until(deadline.min(Instant::now() + GOODBYE), gone).await;
+        cut
+    }
+}
+
+/// A session that is told to go once its client has read everything.
+struct Leaving<'a> {
+    session: &'a Arc<Session>,
+    /// Bytes that the client had not read when it read last, and when that was.
+    unread: usize,
+    since: Instant,
+}
+
+enum Progress {
+    /// It has read everything, and its events are done.
+    Done,
+    Reads,
+    /// It has read nothing for [`GOODBYE`].
+    Stalled,
+}
+
+impl<'a> Leaving<'a> {
+    fn new(session: &'a Arc<Session>) -> Self {
+        Self {
+            session,
+            unread: usize::MAX,
+            since: Instant::now(),
+        }
+    }
+
+    fn look(&mut self) -> Progress {
+        if self.session.is_idle() {
+            return Progress::Done;
+        }
+        let unread = self.session.connection.outlet.unread();
+        if unread < self.unread || unread == 0 {
+            (self.unread, self.since) = (unread, Instant::now());
+        }
+        if self.since.elapsed() >= GOODBYE {
+            return Progress::Stalled;
+        }
+        Progress::Reads
     }
 }
 

@@ -25,6 +25,31 @@ export function tower(levels) {
   return Array.from({ length: levels }).reduce((inner) => Buffer.concat([PREAMBLE, section(4, inner), four]), innermost);
 }
 
+const name = (text) => [0, ...leb(text.length), ...Buffer.from(text)];
+
+/** An instance of `width` exports, each an instance of `width` exports …: `width` to the power of `levels` names. */
+export function nest(levels, width) {
+  const letters = Array.from({ length: width }, (_, n) => String.fromCharCode(97 + n));
+  // The first is made of no exports.
+  const instances = [[1, 0]];
+  for (let level = 1; level <= levels; level += 1) {
+    instances.push([1, width, ...letters.flatMap((letter) => [...name(letter), 5, ...leb(level - 1)])]);
+  }
+  const exported = [1, ...name('x'), 5, ...leb(levels), 0];
+  return Buffer.concat([PREAMBLE, section(5, Buffer.from([...leb(instances.length), ...instances.flat()])), section(11, Buffer.from(exported))]);
+}
+
+/** Components one in the other. */
+export function deep(levels) {
+  return Array.from({ length: levels }).reduce((inner) => Buffer.concat([PREAMBLE, section(4, inner)]), PREAMBLE);
+}
+
+/** A component with a memory of so many pages at least. */
+export function vast(pages) {
+  const module = [Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]), section(5, Buffer.from([1, 0, ...leb(pages)]))];
+  return Buffer.concat([PREAMBLE, section(1, Buffer.concat(module))]);
+}
+
 /** A component around a core module with functions of no parameters, each with these bytes as its body. */
 function component(bodies) {
   const count = Buffer.from(leb(bodies.length));

@@ -19,6 +19,11 @@ use crate::sandbox::load::LoadError;
 const COMPONENT_INSTANCES: usize = 1000;
 /// Definitions, aliases and exports that are followed, each as often as its component is instantiated.
 const STEPS: u32 = 1_000_000;
+/// Names that an instance exports, with those of the instances among them: whoever loads the code has them all apart,
+/// however often one instance stands for many. An interface has some tens.
+const NAMES: u32 = 10_000;
+/// Components in components, one in the other.
+const NESTING: usize = 100;
 /// How a refusal for too many parts begins.
 pub(super) const TOO_MANY: &str = "the component is made of too many parts";
 
@@ -59,8 +64,8 @@ impl From<BinaryReaderError> for Refusal {
 /// When there are too many, or the component cannot be read.
 pub(super) fn check(bytes: &[u8]) -> Result<(), Refusal> {
     let root = Rc::new(read(bytes)?);
-    Count::default().instantiate(&root, &BTreeMap::new(), None)?;
-    Ok(())
+    let exports = Count::default().instantiate(&root, &BTreeMap::new(), None)?;
+    instance(exports).map(drop)
 }
 
 /// What a core module has of its own.
@@ -111,7 +116,16 @@ fn read(bytes: &[u8]) -> Result<Definition, Refusal> {
             Payload::Version {
                 encoding: Encoding::Component,
                 ..
-            } => open.push(Vec::new()),
+            } => {
+                if open.len() >= NESTING {
+                    let (what, max) = (
+                        "components one in the other",
+                        u32::try_from(NESTING).unwrap_or(u32::MAX),
+                    );
+                    return Err(Refusal::TooMany { what, max });
+                }
+                open.push(Vec::new());
+            }
             Payload::Version { .. } => module = Some(Module::default()),
             Payload::End(_) => {
                 let Some(done) = open.pop() else { break };
@@ -193,7 +207,8 @@ enum Value {
     Module(Module),
     /// With the number of the scope in which it is defined.
     Component(Rc<Definition>, usize),
-    Instance(Rc<Exports>),
+    /// With the number of names that it exports, those of the instances among them included.
+    Instance(Rc<Exports>, u32),
     /// From the host, or nothing that is counted.
     Unknown,
 }
@@ -250,20 +265,18 @@ impl Count {
                 Item::Instantiate(component, args) => {
                     let args = self.gather(scope, args)?;
                     let made = match self.get(scope, Kind::Component, *component) {
-                        Value::Component(inner, outer) => {
-                            Value::Instance(Rc::new(self.instantiate(&inner, &args, Some(outer))?))
-                        }
+                        Value::Component(inner, outer) => instance(self.instantiate(&inner, &args, Some(outer))?)?,
                         _ => Value::Unknown,
                     };
                     self.define(scope, Kind::Instance, made);
                 }
                 Item::FromExports(parts) => {
-                    let made = Value::Instance(Rc::new(self.gather(scope, parts)?));
+                    let made = instance(self.gather(scope, parts)?)?;
                     self.define(scope, Kind::Instance, made);
                 }
                 Item::AliasExport(kind, instance, name) => {
                     let value = match self.get(scope, Kind::Instance, *instance) {
-                        Value::Instance(exports) => exports.get(name).cloned().unwrap_or(Value::Unknown),
+                        Value::Instance(exports, _) => exports.get(name).cloned().unwrap_or(Value::Unknown),
                         _ => Value::Unknown,
                     };
                     self.define(scope, *kind, value);
@@ -348,6 +361,24 @@ impl Count {
     }
 }
 
+/// An instance with these exports, and how many names those are in all.
+fn instance(exports: Exports) -> Result<Value, Refusal> {
+    let mut names = 0;
+    for value in exports.values() {
+        let inner = match value {
+            Value::Instance(_, names) => *names,
+            _ => 0,
+        };
+        add(
+            &mut names,
+            inner.saturating_add(1),
+            "names that an instance exports",
+            NAMES,
+        )?;
+    }
+    Ok(Value::Instance(Rc::new(exports), names))
+}
+
 fn add(sum: &mut u32, more: u32, what: &'static str, max: u32) -> Result<(), Refusal> {
     *sum = sum.saturating_add(more);
     if *sum > max {
@@ -429,6 +460,43 @@ mod tests {
         assert_eq!(what(&with("(memory 1)", MEMORIES_PER_COMPONENT + 1)), "memories");
         assert_eq!(checked(&with("(table 1 funcref)", TABLES_PER_COMPONENT)), Ok(()));
         assert_eq!(what(&with("(table 1 funcref)", TABLES_PER_COMPONENT + 1)), "tables");
+    }
+
+    #[test]
+    fn an_instance_of_instances_that_stands_for_millions_of_names_is_refused() {
+        let levels = |count| {
+            let level = |n: usize| {
+                format!(
+                    "(instance $i{n} (export \"a\" (instance $i{0})) (export \"b\" (instance $i{0})))",
+                    n - 1
+                )
+            };
+            (1..=count).map(level).collect::<String>()
+        };
+        let text = |count| {
+            format!(
+                "(component (component $c) (instance $i0 (instantiate $c)) {})",
+                levels(count)
+            )
+        };
+        assert_eq!(checked(&text(12)), Ok(()));
+        assert_eq!(what(&text(18)), "names that an instance exports");
+    }
+
+    #[test]
+    fn components_nest_so_deep_and_no_deeper() {
+        // As bytes: the text's own reader does not nest so deep. A component's header, and for the outer ones a section
+        // (4) with the inner one, its length as LEB128.
+        let nested = |depth: usize| {
+            (1..depth).fold(b"\0asm\x0d\0\x01\0".to_vec(), |inner, _| {
+                let (low, high) = (inner.len() % 128, inner.len() / 128);
+                let length = [u8::try_from(low | 0x80).unwrap(), u8::try_from(high).unwrap()];
+                [b"\0asm\x0d\0\x01\0\x04".as_slice(), &length, &inner].concat()
+            })
+        };
+        assert_eq!(check(&nested(NESTING)), Ok(()));
+        let too_deep = check(&nested(NESTING + 1));
+        assert!(matches!(too_deep, Err(Refusal::TooMany { .. })), "{too_deep:?}");
     }
 
     #[test]

@@ -24,13 +24,13 @@ impl Refused {
         is_recent(*since, now).then(|| error.clone())
     }
 
-    /// Remembers the refusal, when it is one that comes dear and that would be the same again, or that is of an attack: what is merely no proper
-    /// component is refused quickly, and a machine that is too busy now may have time later.
+    /// Remembers the refusal, when it is one that comes dear and would be the same again: what is merely no proper component
+    /// is refused quickly, and a machine that is too busy now may have time later.
     pub(in crate::sandbox) fn note(&self, hash: [u8; 32], error: &LoadError, now: Instant) {
-        use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, TooMany};
+        use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, NoExports, TooMany, Unfit};
         if !matches!(
             error,
-            CompileTime { .. } | CompileMemory { .. } | CompiledTooLarge { .. } | TooMany(_)
+            CompileTime { .. } | CompileMemory { .. } | CompiledTooLarge { .. } | TooMany(_) | Unfit(_) | NoExports
         ) {
             return;
         }

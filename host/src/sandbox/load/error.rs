@@ -66,7 +66,8 @@ pub enum LoadError {
     Http(String),
     /// It offers nothing.
     #[error(
-        "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event at version 0.1"
+        "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event, \
+         on-event-ack at version 0.1"
     )]
     NoExports,
     /// It offers it with other types.
@@ -104,6 +105,9 @@ pub enum LoadError {
     /// It has more instances, memories or tables than the pool gives one component.
     #[error("{0}")]
     TooMany(String),
+    /// It compiles, and what comes of it has no place in the pool: more of something than one component may have.
+    #[error("the component does not fit the server's limits: {0}")]
+    Unfit(String),
     /// It cannot be instantiated.
     #[error("the component fails while it is instantiated: {0}")]
     Instantiate(String),

@@ -4,7 +4,7 @@
 //! a file of that name is a database that can be restored.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +35,12 @@ pub enum BackupError {
     /// The file to be written is there already.
     #[error("{path} is there already; choose another name, or use --force")]
     Exists {
+        /// What was asked for.
+        path: String,
+    },
+    /// The file to be written is a directory, a device or the like.
+    #[error("{path} is no file that can be replaced; name another one")]
+    NotAFile {
         /// What was asked for.
         path: String,
     },
@@ -100,8 +106,13 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
     {
         return Err(BackupError::IsDatabase { path: shown(&file) });
     }
-    if file.exists() && !replace {
-        return Err(BackupError::Exists { path: shown(&file) });
+    if fs::metadata(&file).is_ok_and(|there| !there.is_file()) {
+        return Err(BackupError::NotAFile { path: shown(&file) });
+    }
+    // What SQLite finds beside a file of this name it would read into the copy.
+    let companions = COMPANIONS.map(|end| beside(&file, end));
+    if !replace && let Some(there) = [&file].into_iter().chain(&companions).find(|path| path.exists()) {
+        return Err(BackupError::Exists { path: shown(there) });
     }
     let failed = |source: anyhow::Error| BackupError::Failed {
         path: shown(&file),
@@ -135,6 +146,9 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
         });
     }
     let bytes = sync(made.path()).map_err(|error| failed(error.into()))?;
+    remove(&companions)
+        .and_then(|()| sync(directory))
+        .map_err(|error| failed(error.into()))?;
     let named = if replace {
         made.persist(&file)
     } else {
@@ -192,9 +206,9 @@ fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
         }
         fs::DirBuilder::new().mode(0o700).create(staging)?;
         fs::copy(file, &staged)?;
-        // Of a backup that was made with other tools.
+        // Of a backup that was made with other tools. One of ours has none: a log beside it is another database's.
         let log = beside(file, "-wal");
-        if log.exists() {
+        if log.exists() && has_log(file)? {
             fs::copy(log, beside(&staged, "-wal"))?;
         }
         fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))
@@ -238,23 +252,38 @@ fn swap(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Result<u64> {
         }
     }
     if let Some(aside) = aside {
+        // What is left beside an earlier one that was moved away is not this one's.
+        remove(&COMPANIONS.map(|end| beside(aside, end)))?;
         fs::hard_link(real, aside)?;
         let log = beside(real, "-wal");
         if log.exists() {
             fs::rename(&log, beside(aside, "-wal"))?;
         }
     }
-    for end in COMPANIONS {
-        match fs::remove_file(beside(real, end)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
+    remove(&COMPANIONS.map(|end| beside(real, end)))?;
     let directory = real.parent().unwrap_or(Path::new("."));
     sync(directory)?;
     fs::rename(staged, real)?;
     sync(directory)?;
     fs::metadata(real).map(|now| now.len())
+}
+
+/// Removes files, those that are there.
+fn remove(paths: &[PathBuf]) -> io::Result<()> {
+    for path in paths {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether the database is one with a write-ahead log: its header says so (SQLite's file format, 1.3.3).
+fn has_log(database: &Path) -> io::Result<bool> {
+    let mut header = [0; 20];
+    let read = File::open(database)?.read_exact(&mut header);
+    Ok(read.is_ok() && header.get(18) == Some(&2))
 }
 
 /// Writes the write-ahead log into its database and removes it, as a server does when it stops.
