@@ -44,6 +44,9 @@ pub mod logs;
 // What the server counts.
 pub mod metrics;
 
+// JSON with attachments to and from MessagePack.
+pub mod msgpack;
+
 // Event → WebAssembly call → outcome and effects. The only place that names wasmtime.
 pub mod sandbox;
 

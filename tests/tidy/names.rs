@@ -26,7 +26,7 @@ const LIBRARIES: [(&[&str], &[&str]); 11] = [
     // Tests of handlers sign tokens, to have them verified as any other.
     (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
     (&["toml"], &["host/src/config/"]),
-    (&["rmp"], &["host/src/cluster/bus"]),
+    (&["rmp"], &["host/src/cluster/bus", "host/src/msgpack/"]),
     (&["clap"], &["host/src/cli/", "host/src/main.rs"]),
     (
         &["axum", "tower_http"],

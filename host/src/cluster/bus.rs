@@ -10,7 +10,6 @@
 
 mod ask;
 mod channels;
-mod codec;
 mod gossip;
 mod halls;
 mod link;

@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 
-use super::codec::{CodecError, Input, write_name};
 use super::{Load, NodeId};
 use crate::id::UserId;
+use crate::msgpack::{CodecError, Input, write_name};
 
 /// The version of this format. Nodes of another one are overlooked.
 const VERSION: u64 = 1;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::channels::{self, place, room_name};
-use super::codec::{self, CodecError, Input, Written};
 use super::{Broadcast, Place, Target};
 use crate::capability::Packet;
 use crate::id::{RoomId, TenantId};
+use crate::msgpack::{self, CodecError, Input, Written};
 use crate::text::json::{Placeholders, Walk, nests_deeper};
 
 /// The packet type of an event (Socket.IO protocol, "Packet types"); with attachments it may also be 5.
@@ -35,7 +35,7 @@ pub(super) fn write(
     };
     let mut out = Vec::with_capacity(broadcast.packet.text.len() + 128);
     array(&mut out, 3);
-    codec::write_name(&mut out, uid);
+    msgpack::write_name(&mut out, uid);
     let written = write_packet(&mut out, tenant, &broadcast.packet, max)?;
     write_options(&mut out, &rooms, broadcast, text_beside(written, &broadcast.packet));
     Ok(Some(out.into()))
@@ -63,15 +63,15 @@ pub(super) fn write_request(
     };
     let mut out = Vec::new();
     map(&mut out, 5);
-    codec::write_name(&mut out, "uid");
-    codec::write_name(&mut out, uid);
-    codec::write_name(&mut out, "requestId");
-    codec::write_name(&mut out, request);
-    codec::write_name(&mut out, "type");
+    msgpack::write_name(&mut out, "uid");
+    msgpack::write_name(&mut out, uid);
+    msgpack::write_name(&mut out, "requestId");
+    msgpack::write_name(&mut out, request);
+    msgpack::write_name(&mut out, "type");
     number(&mut out, 7);
-    codec::write_name(&mut out, "packet");
+    msgpack::write_name(&mut out, "packet");
     let written = write_packet(&mut out, tenant, &broadcast.packet, max)?;
-    codec::write_name(&mut out, "opts");
+    msgpack::write_name(&mut out, "opts");
     write_options(&mut out, &rooms, broadcast, text_beside(written, &broadcast.packet));
     Ok(Some(out.into()))
 }
@@ -80,51 +80,51 @@ pub(super) fn write_request(
 pub(super) fn write_answer(request: &str, answer: &Packet, max: usize) -> Result<Bytes, CodecError> {
     let mut out = Vec::new();
     map(&mut out, 3);
-    codec::write_name(&mut out, "type");
+    msgpack::write_name(&mut out, "type");
     number(&mut out, 9);
-    codec::write_name(&mut out, "requestId");
-    codec::write_name(&mut out, request);
-    codec::write_name(&mut out, "packet");
-    codec::write_data(&mut out, &answer.text, &answer.attachments, max)?;
+    msgpack::write_name(&mut out, "requestId");
+    msgpack::write_name(&mut out, request);
+    msgpack::write_name(&mut out, "packet");
+    msgpack::write_data(&mut out, &answer.text, &answer.attachments, max)?;
     Ok(out.into())
 }
 
 fn write_packet(out: &mut Vec<u8>, tenant: &TenantId, packet: &Packet, max: usize) -> Result<Written, CodecError> {
     map(out, 3);
-    codec::write_name(out, "type");
+    msgpack::write_name(out, "type");
     number(out, EVENT);
-    codec::write_name(out, "data");
-    let written = codec::write_data(out, &packet.text, &packet.attachments, max)?;
-    codec::write_name(out, "nsp");
-    codec::write_name(out, &tenant.namespace());
+    msgpack::write_name(out, "data");
+    let written = msgpack::write_data(out, &packet.text, &packet.attachments, max)?;
+    msgpack::write_name(out, "nsp");
+    msgpack::write_name(out, &tenant.namespace());
     Ok(written)
 }
 
 fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, text: Option<&str>) {
     let own = is_own(broadcast);
     map(out, 3 + u32::from(text.is_some()) + u32::from(own));
-    codec::write_name(out, "rooms");
+    msgpack::write_name(out, "rooms");
     names(out, rooms.iter().map(String::as_str));
-    codec::write_name(out, "except");
+    msgpack::write_name(out, "except");
     let except: Vec<String> = broadcast.except.iter().map(room_name).collect();
     names(out, except.iter().map(String::as_str));
-    codec::write_name(out, "flags");
+    msgpack::write_name(out, "flags");
     map(out, 0);
     if let Some(text) = text {
-        codec::write_name(out, TEXT_KEY);
-        codec::write_name(out, text);
+        msgpack::write_name(out, TEXT_KEY);
+        msgpack::write_name(out, text);
     }
     if !own {
         return;
     }
-    codec::write_name(out, "parlance");
+    msgpack::write_name(out, "parlance");
     let message = broadcast.message.as_ref().map(|place| ("seq", place));
     match message.or(broadcast.after.as_ref().map(|place| ("after", place))) {
         Some((key, (room, seq))) => {
             map(out, 2);
-            codec::write_name(out, "room");
-            codec::write_name(out, room.as_str());
-            codec::write_name(out, key);
+            msgpack::write_name(out, "room");
+            msgpack::write_name(out, room.as_str());
+            msgpack::write_name(out, key);
             number(out, *seq);
         }
         None => map(out, 0),
@@ -143,7 +143,7 @@ fn is_own(broadcast: &Broadcast) -> bool {
 
 fn names<'n>(out: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'n str>) {
     array(out, u32::try_from(names.len()).unwrap_or(u32::MAX));
-    names.for_each(|name| codec::write_name(out, name));
+    names.for_each(|name| msgpack::write_name(out, name));
 }
 
 // Writing to memory cannot fail.
@@ -236,7 +236,7 @@ pub(super) fn read_message(bytes: Bytes) -> Result<Message, CodecError> {
             };
             Ok(Message::Request(request, Box::new(received)))
         }
-        (9, _) => Ok(Message::Answer(request, codec::read_data(&mut packet)?)),
+        (9, _) => Ok(Message::Answer(request, msgpack::read_data(&mut packet)?)),
         _ => Err(CodecError::Malformed("a request of an unknown type")),
     }
 }
@@ -254,7 +254,7 @@ fn read_packet(input: &mut Input) -> Result<(String, Packet), CodecError> {
     for _ in 0..keys(input)? {
         match input.name()?.as_str() {
             "type" => kind = Some(input.unsigned()?),
-            "data" => data = Some(codec::read_data(input)?),
+            "data" => data = Some(msgpack::read_data(input)?),
             "nsp" => namespace = Some(input.name()?),
             _ => input.skip()?,
         }
@@ -280,7 +280,7 @@ fn check_text(text: &str, attachments: usize) -> Result<(), CodecError> {
     let malformed = CodecError::Malformed("a text that is no event");
     let walk = Walk::of(text).ok_or(malformed)?;
     check_name(text.as_bytes())?;
-    if nests_deeper(text, codec::DEPTH_MAX) {
+    if nests_deeper(text, msgpack::DEPTH_MAX) {
         return Err(malformed);
     }
     let mut placeholders = Placeholders::default();

@@ -14,7 +14,7 @@ const MALFORMED: CodecError = CodecError::Malformed("its data is not JSON");
 
 /// What became of a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Written {
+pub enum Written {
     /// Reading it gives the text again, byte for byte.
     Exactly,
     /// Reading it gives another text of the same values, as Node has them: numbers beyond doubles, white space and
@@ -26,12 +26,7 @@ pub(in super::super) enum Written {
 
 /// Appends the JSON text; an object `{"_placeholder": true, "num": n}` becomes the attachment `n`. `out` never grows
 /// beyond `max` bytes, however often one attachment is named.
-pub(in super::super) fn write_data(
-    out: &mut Vec<u8>,
-    text: &[u8],
-    attachments: &[Bytes],
-    max: usize,
-) -> Result<Written, CodecError> {
+pub fn write_data(out: &mut Vec<u8>, text: &[u8], attachments: &[Bytes], max: usize) -> Result<Written, CodecError> {
     let text = std::str::from_utf8(text).map_err(|_| MALFORMED)?;
     let mut writer = Writer {
         out,
@@ -61,7 +56,7 @@ pub(in super::super) fn write_data(
 }
 
 /// Appends a text, such as a key of a map.
-pub(in super::super) fn write_name(out: &mut Vec<u8>, name: &str) {
+pub fn write_name(out: &mut Vec<u8>, name: &str) {
     // Writing to memory cannot fail; a text of 4 GiB cannot get here.
     let _ = rmp::encode::write_str(out, name);
 }

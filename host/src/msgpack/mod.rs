@@ -10,12 +10,12 @@ mod read;
 mod tests;
 mod text;
 
-pub(super) use encode::{Written, write_data, write_name};
-pub(super) use read::Input;
-pub(super) use text::read_data;
+pub use encode::{Written, write_data, write_name};
+pub use read::Input;
+pub use text::read_data;
 
 /// How deep arrays and maps may nest: what handlers and clients may send, inside the host's own events.
-pub(super) const DEPTH_MAX: usize = crate::text::json::DEPTH_MAX + 8;
+pub const DEPTH_MAX: usize = crate::text::json::DEPTH_MAX + 8;
 /// Most attachments of one event.
 const ATTACHMENTS_MAX: usize = 256;
 
@@ -26,7 +26,7 @@ fn placeholder(number: usize) -> String {
 
 /// Bytes that are no packet, or a packet that cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CodecError {
+pub enum CodecError {
     /// They end too early.
     #[error("the packet is cut short")]
     Truncated,

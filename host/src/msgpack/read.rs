@@ -9,7 +9,7 @@ const MALFORMED: CodecError = CodecError::Malformed("not what was expected here"
 
 /// What is left to read. The attachments of what is read share its memory.
 #[derive(Clone)]
-pub(in super::super) struct Input {
+pub struct Input {
     bytes: Bytes,
 }
 
@@ -29,12 +29,12 @@ pub(super) enum Head {
 
 impl Input {
     /// All of it.
-    pub(in super::super) fn new(bytes: Bytes) -> Self {
+    pub fn new(bytes: Bytes) -> Self {
         Self { bytes }
     }
 
     /// Whether nothing is left.
-    pub(in super::super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
@@ -155,7 +155,7 @@ impl Input {
     }
 
     /// An array's length.
-    pub(in super::super) fn array(&mut self) -> Result<u32, CodecError> {
+    pub fn array(&mut self) -> Result<u32, CodecError> {
         match self.head()? {
             Head::Array(count) => Ok(count),
             _ => Err(MALFORMED),
@@ -163,7 +163,7 @@ impl Input {
     }
 
     /// A map's length.
-    pub(in super::super) fn map(&mut self) -> Result<u32, CodecError> {
+    pub fn map(&mut self) -> Result<u32, CodecError> {
         match self.head()? {
             Head::Map(count) => Ok(count),
             _ => Err(MALFORMED),
@@ -171,7 +171,7 @@ impl Input {
     }
 
     /// A text of valid UTF-8, or a whole number written out: rooms of a Node server may be numbers.
-    pub(in super::super) fn name(&mut self) -> Result<String, CodecError> {
+    pub fn name(&mut self) -> Result<String, CodecError> {
         match self.head()? {
             Head::Text(bytes) => String::from_utf8(bytes.into()).map_err(|_| MALFORMED),
             Head::Unsigned(number) => Ok(number.to_string()),
@@ -181,7 +181,7 @@ impl Input {
     }
 
     /// A text of valid UTF-8, in the packet's memory.
-    pub(in super::super) fn text_bytes(&mut self) -> Result<Bytes, CodecError> {
+    pub fn text_bytes(&mut self) -> Result<Bytes, CodecError> {
         match self.head()? {
             Head::Text(bytes) if std::str::from_utf8(&bytes).is_ok() => Ok(bytes),
             _ => Err(MALFORMED),
@@ -189,7 +189,7 @@ impl Input {
     }
 
     /// A whole number that is not negative.
-    pub(in super::super) fn unsigned(&mut self) -> Result<u64, CodecError> {
+    pub fn unsigned(&mut self) -> Result<u64, CodecError> {
         match self.head()? {
             Head::Unsigned(number) => Ok(number),
             _ => Err(MALFORMED),
@@ -197,7 +197,7 @@ impl Input {
     }
 
     /// Bytes; `None` for nil.
-    pub(in super::super) fn binary(&mut self) -> Result<Option<Bytes>, CodecError> {
+    pub fn binary(&mut self) -> Result<Option<Bytes>, CodecError> {
         match self.head()? {
             Head::Binary(bytes) => Ok(Some(bytes)),
             Head::Nil => Ok(None),
@@ -206,7 +206,7 @@ impl Input {
     }
 
     /// Passes over a value.
-    pub(in super::super) fn skip(&mut self) -> Result<(), CodecError> {
+    pub fn skip(&mut self) -> Result<(), CodecError> {
         self.skip_within(DEPTH_MAX)
     }
 

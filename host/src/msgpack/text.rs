@@ -13,7 +13,7 @@ const LEGACY: i8 = 0;
 
 /// Reads one value as what a client gets: JSON as `JSON.stringify` would write it, with a placeholder for each
 /// attachment.
-pub(in super::super) fn read_data(input: &mut Input) -> Result<Packet, CodecError> {
+pub fn read_data(input: &mut Input) -> Result<Packet, CodecError> {
     let mut reader = Reader {
         out: Vec::new(),
         attachments: Vec::new(),
