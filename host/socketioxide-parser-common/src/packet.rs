@@ -31,7 +31,7 @@ fn head(text: &str) -> Result<Head<'_>, ParseError> {
     let mut attachments = 0;
     if matches!(kind, b'5' | b'6') {
         let (count, behind) = rest.split_once('-').ok_or(ParseError::InvalidAttachments)?;
-        // Without digits it is none, as Node reads it.
+        // Without digits it is none. Node's server closes then, and at the number 0: nothing is lost by reading them.
         if !count.is_empty() {
             let digits = count.bytes().all(|byte| byte.is_ascii_digit());
             let read = digits.then(|| count.parse().ok()).flatten();

@@ -1,0 +1,195 @@
+// Sessions with either server, and what is observed of them as short texts.
+import { eventually } from '../lib/wait.mjs';
+import { exchange, frame, OPCODE, UPGRADE, wire } from '../lib/wire.mjs';
+
+export const PATH = '/socket.io/';
+export const POLLING = `${PATH}?EIO=4&transport=polling`;
+export const WEBSOCKET = `${PATH}?EIO=4&transport=websocket`;
+export const SEPARATOR = '\x1e';
+/** An event that both servers acknowledge: whatever came before it has been dealt with. */
+const LAST_ID = 9999;
+const LAST = `42${LAST_ID}["message-with-ack","last"]`;
+const LAST_ACK = `43${LAST_ID}["last"]`;
+
+/** Ids differ from session to session. A close frame without a status and one with 1000 both say that all is done. */
+const seen = (text) => text.replaceAll(/"sid":"[^"]+"/g, '"sid":"…"').replace(/^close 1000$/, 'close');
+
+/** An answer in one line: the status, then the error's code or the body. */
+export function told(answer) {
+  if (answer === null) return 'cut';
+  const { status, body } = answer;
+  if (status === 200 || body === '') return `${status} ${seen(body)}`.trim();
+  try {
+    return `${status} code ${JSON.parse(body).code}`;
+  } catch {
+    return `${status} text`;
+  }
+}
+
+/** Those headers of an answer that are named, where they are there. */
+export const picked = ({ headers }, names) => names.filter((name) => name in headers).map((name) => `${name}: ${headers[name]}`);
+
+const connectPacket = ({ auth }, namespace = '') => `40${namespace && `${namespace},`}${JSON.stringify(auth)}`;
+
+/** A session over polling. */
+export class Polling {
+  static async open(server, query = '') {
+    const answer = await exchange(server, 'GET', POLLING + query);
+    return new Polling(server, JSON.parse(answer.body.slice(1)).sid);
+  }
+
+  /** One that is in the namespace `/`. */
+  static async join(server) {
+    const session = await Polling.open(server);
+    await session.post(connectPacket(server));
+    await session.#pollFor('42["auth"');
+    return session;
+  }
+
+  constructor(server, sid) {
+    this.server = server;
+    this.sid = sid;
+    this.target = `${POLLING}&sid=${sid}`;
+  }
+
+  request(method, options) {
+    return exchange(this.server, method, this.target, options);
+  }
+
+  poll(options) {
+    return this.request('GET', options);
+  }
+
+  post(body, headers = {}) {
+    return this.request('POST', { body, headers: { 'Content-Type': 'text/plain;charset=UTF-8', ...headers } });
+  }
+
+  /** Sends a request on a connection that stays, and does not wait for its answer, but for the server to have read it. */
+  async begin(method, options, ...more) {
+    const connection = wire(this.server);
+    connection.request(method, this.target, options);
+    if (more.length > 0) connection.write(...more);
+    // Both servers read what comes first first: another request has been answered after this one was read.
+    for (let n = 0; n < 3; n += 1) await exchange(this.server, 'GET', PATH);
+    return connection;
+  }
+
+  /** Waits until the session is no more. */
+  async gone() {
+    await eventually(async () => (await this.post('3')).status !== 200, 'the end of the session');
+    return 'ended';
+  }
+
+  async #pollFor(start) {
+    const packets = [];
+    for (;;) {
+      const answer = await this.poll();
+      if (answer?.status !== 200) return { packets, ended: true };
+      packets.push(...answer.body.split(SEPARATOR));
+      if (packets.some((packet) => packet.startsWith(start))) return { packets, ended: false };
+    }
+  }
+
+  /** What comes before the session answers again, then whether it does: `open` or `ended`. */
+  async rest() {
+    const answer = await this.post(LAST);
+    if (answer?.status !== 200) return ['ended'];
+    const { packets, ended } = await this.#pollFor(LAST_ACK);
+    return [...packets.filter((packet) => packet !== LAST_ACK).map(seen), ended ? 'ended' : 'open'];
+  }
+
+  /** Whether a session that is in no namespace still is there. */
+  async isOpen() {
+    const { status } = await this.post(connectPacket(this.server));
+    if (status !== 200) return 'ended';
+    const { ended } = await this.#pollFor('40');
+    return ended ? 'ended' : 'open';
+  }
+
+  /** A WebSocket that is to take over. */
+  upgrade(headers) {
+    return Socket.open(this.server, `&sid=${this.sid}`, headers);
+  }
+}
+
+/** A session over a WebSocket, or a WebSocket for one. */
+export class Socket {
+  static async open(server, query = '', headers = {}) {
+    const connection = wire(server);
+    connection.request('GET', WEBSOCKET + query, { headers: { ...UPGRADE, ...headers } });
+    return new Socket(server, connection, await connection.answer());
+  }
+
+  /** A new session in no namespace. */
+  static async begin(server, headers) {
+    const socket = await Socket.open(server, '', headers);
+    await socket.frame('0{');
+    return socket;
+  }
+
+  /** One that is in the namespace `/`. */
+  static async join(server) {
+    const socket = await Socket.begin(server);
+    socket.text(connectPacket(server));
+    await socket.frame('42["auth"');
+    socket.wire.frames.length = 0;
+    return socket;
+  }
+
+  constructor(server, connection, answer) {
+    this.server = server;
+    this.wire = connection;
+    this.answer = answer;
+  }
+
+  text(...texts) {
+    this.wire.write(...texts.map((text) => frame(OPCODE.text, text)));
+  }
+
+  send(...args) {
+    this.wire.write(frame(...args));
+  }
+
+  get #isOver() {
+    return this.wire.ended || this.wire.frames.some((each) => each.startsWith('close'));
+  }
+
+  /** Waits for a frame that begins so, or for the end; takes the frames up to it. */
+  async frame(start) {
+    const { at } = await this.wire.until(() => {
+      const found = this.wire.frames.findIndex((each) => each.startsWith(start));
+      return (found >= 0 && { at: found }) || (this.#isOver && { at: this.wire.frames.length - 1 });
+    }, `a frame ${start}`);
+    return this.wire.frames.splice(0, at + 1).map(seen);
+  }
+
+  /** What comes before the session answers again, then whether it does: `open` or `ended`. */
+  async rest() {
+    this.text(LAST);
+    return this.#restUntil(LAST_ACK);
+  }
+
+  /** As `rest`, of a session that is in no namespace. */
+  async restBeforeConnect() {
+    this.text(connectPacket(this.server));
+    return this.#restUntil('42["auth"');
+  }
+
+  /** As `rest`, of a WebSocket with which the protocol's packets would change something: it answers a WebSocket's ping. */
+  async restBelow() {
+    this.send(OPCODE.ping, 'last');
+    return this.#restUntil('pong last');
+  }
+
+  async #restUntil(start) {
+    const frames = await this.frame(start);
+    const ended = this.#isOver || !frames.some((each) => each.startsWith(start));
+    return [...frames.filter((each) => !each.startsWith(start)), ended ? 'ended' : 'open'];
+  }
+
+  /** What comes up to the end of the connection. */
+  async end() {
+    await this.wire.until(() => this.#isOver, 'the end');
+    return [...this.wire.frames.map(seen), 'ended'];
+  }
+}
