@@ -19,7 +19,7 @@ use crate::payload::{self, SEPARATOR};
 use crate::request::Secret;
 use crate::session::{Ended, Running, Session, SessionHandle};
 use crate::socket::{CONNECT, DisconnectReason, Sid, Socket};
-use crate::websocket::{Taken, WebSocket};
+use crate::websocket::{NORMAL, Taken, WebSocket};
 
 /// The type of a Socket.IO packet with which a client leaves a namespace (Socket.IO protocol 5, DISCONNECT).
 const DISCONNECT: u8 = b'1';
@@ -220,12 +220,20 @@ impl<H: EngineIoHandler> Engine<H> {
                 self.take_text(&socket, &packet, move |_| rest.slice(1..))
             }
             Message::Binary(bytes) => self.take_binary(&socket, bytes),
-            Message::Ping(_) | Message::Pong | Message::Close => Taken::Goes,
+            Message::Ping(_) | Message::Pong | Message::Close(_) => Taken::Goes,
         };
         websocket.carry(&session, sizes, small, take).await;
         // The last word where none was said: the transport is gone.
         session.close(Ended::Aborted, DisconnectReason::TransportClose);
         drop(running);
+    }
+
+    /// Closes a WebSocket for a session that has one, or has one on its way.
+    pub(crate) async fn turn_away<S>(self: Arc<Self>, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        WebSocket::new(stream, &self.config).close(NORMAL).await;
     }
 
     /// Lets a WebSocket take over from polling (Engine.IO protocol, "Upgrade"). Until the client's last word a WebSocket
@@ -251,6 +259,8 @@ impl<H: EngineIoHandler> Engine<H> {
             () = session.end() => None,
         };
         if ready.is_none() {
+            drop(upgrading);
+            websocket.close(NORMAL).await;
             return;
         }
         let Some(running) = session.begin_websocket() else {

@@ -15,7 +15,8 @@ pub(crate) enum Message {
     Binary(Bytes),
     Ping(Bytes),
     Pong,
-    Close,
+    /// With the status code, if there is one.
+    Close(Option<u16>),
 }
 
 /// Why the connection cannot go on.
@@ -114,7 +115,7 @@ impl Decoder {
                 return Ok(Some(match opcode {
                     Opcode::Ping => Message::Ping(payload.freeze()),
                     Opcode::Pong => Message::Pong,
-                    _ => Message::Close,
+                    _ => Message::Close(close_code(&payload)?),
                 }));
             }
             let come = frame.missing.min(self.input.len());
@@ -198,6 +199,24 @@ impl Decoder {
     }
 }
 
+/// The status code of a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
+fn close_code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(FrameError::Protocol)
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    // Those that are assigned to frames, and those of libraries and applications.
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(FrameError::Protocol);
+    }
+    std::str::from_utf8(reason).map_err(|_| FrameError::NotUtf8)?;
+    Ok(Some(code))
+}
+
 fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -230,9 +249,11 @@ pub(crate) fn write_pong(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends a close frame.
-pub(crate) fn write_close(out: &mut Vec<u8>, code: u16) {
-    write_header(out, 0x8, 2);
-    out.extend_from_slice(&code.to_be_bytes());
+pub(crate) fn write_close(out: &mut Vec<u8>, code: Option<u16>) {
+    let code = code.map(u16::to_be_bytes);
+    let payload = code.as_ref().map_or(&[][..], |code| code);
+    write_header(out, 0x8, payload.len());
+    out.extend_from_slice(payload);
 }
 
 fn write_header(out: &mut Vec<u8>, opcode: u8, length: usize) {
@@ -356,6 +377,29 @@ mod tests {
             refused(&[0x81, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0]),
             FrameError::TooLarge
         );
+    }
+
+    #[test]
+    fn a_close_frame_is_read_with_its_code() {
+        let read = |payload: &[u8]| {
+            let mut decoder = Decoder::default();
+            decoder
+                .input
+                .extend_from_slice(&[0x88, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0]);
+            decoder.input.extend_from_slice(payload);
+            decoder.next(SIZES)
+        };
+        assert_eq!(read(&[]), Ok(Some(Message::Close(None))));
+        for code in [1000u16, 1001, 1014, 3000, 4999] {
+            let mut payload = code.to_be_bytes().to_vec();
+            payload.extend("bye é".bytes());
+            assert_eq!(read(&payload), Ok(Some(Message::Close(Some(code)))), "{code}");
+        }
+        for code in [0u16, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
+            assert_eq!(read(&code.to_be_bytes()), Err(FrameError::Protocol), "{code}");
+        }
+        assert_eq!(read(&[3]), Err(FrameError::Protocol), "half a code");
+        assert_eq!(read(&[3, 232, 0xFF]), Err(FrameError::NotUtf8));
     }
 
     #[test]

@@ -19,11 +19,18 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// A binary packet's bytes. Clients in Java break the lines of base64.
+/// A binary packet's bytes. Clients in Java break the lines of base64; the letters of URLs are read as well.
 pub(crate) fn decode_binary(text: &str) -> Option<Bytes> {
-    let decoded = if text.contains(['\r', '\n', ' ']) {
-        let joined: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        LENIENT.decode(joined)
+    let decoded = if text.contains(['\r', '\n', ' ', '-', '_']) {
+        let letters = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
+        let standard: Vec<u8> = letters
+            .map(|byte| match byte {
+                b'-' => b'+',
+                b'_' => b'/',
+                byte => byte,
+            })
+            .collect();
+        LENIENT.decode(standard)
     } else {
         LENIENT.decode(text)
     };
@@ -72,6 +79,7 @@ mod tests {
         for text in ["AQID", "AQ\r\nID", "AQID\n", "AQ ID"] {
             assert_eq!(decode_binary(text).unwrap(), [1, 2, 3].as_slice(), "{text:?}");
         }
+        assert_eq!(decode_binary("-_-_").unwrap(), [0xFB, 0xFF, 0xBF].as_slice());
         assert_eq!(decode_binary("AQ==").unwrap(), [1].as_slice());
         assert_eq!(decode_binary("AQ").unwrap(), [1].as_slice());
         assert_eq!(decode_binary("").unwrap(), [].as_slice());

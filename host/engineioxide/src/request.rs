@@ -1,5 +1,7 @@
 //! What a request asks for, by its query and headers (Engine.IO protocol, "Transports" and "Handshake").
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use engineioxide_core::TransportType;
 use http::{HeaderMap, Method, header};
 
@@ -60,7 +62,8 @@ impl Asked {
         if version != Some("4") {
             return Err(Bad::UnsupportedVersion);
         }
-        let secret = match sid {
+        // An empty one is none, as Node reads it.
+        let secret = match sid.filter(|sid| !sid.is_empty()) {
             Some(sid) => Some(Secret::try_from(sid.as_bytes()).map_err(|_| Bad::UnknownSession)?),
             None => None,
         };
@@ -82,6 +85,9 @@ impl Asked {
     }
 }
 
+/// Bytes of a WebSocket's key (RFC 6455, section 4.1).
+const KEY_LENGTH: usize = 16;
+
 /// The key, when the headers ask for a WebSocket (RFC 6455, section 4.2.1).
 fn key(headers: &HeaderMap) -> Option<Key> {
     let has = |name, token: &str| {
@@ -99,8 +105,9 @@ fn key(headers: &HeaderMap) -> Option<Key> {
         .and_then(|offered| offered.to_str().ok())
         .and_then(|offered| offered.split(',').next())
         .and_then(|first| http::HeaderValue::from_str(first.trim()).ok());
-    Some(Key {
-        key: headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes().to_vec(),
+    let key = headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
+    (STANDARD.decode(key).ok()?.len() == KEY_LENGTH).then(|| Key {
+        key: key.to_vec(),
         protocol,
     })
 }
@@ -139,6 +146,7 @@ mod tests {
         assert_eq!(read(Method::GET, &sid, &[]), Ok(Asked::Poll(secret)));
         assert_eq!(read(Method::POST, &sid, &[]), Ok(Asked::Post(secret)));
         assert_eq!(read(Method::PUT, &sid, &[]), Err(Bad::Request));
+        assert_eq!(read(Method::GET, "EIO=4&transport=polling&sid=", &[]), Ok(Asked::Open));
         assert_eq!(
             read(Method::POST, "EIO=4&transport=polling", &[]),
             Err(Bad::HandshakeMethod)
@@ -173,6 +181,19 @@ mod tests {
             let mut headers = WEBSOCKET.to_vec();
             headers.remove(left_out);
             assert_eq!(read(Method::GET, query, &headers), Err(Bad::Request), "{left_out}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_sixteen_bytes() {
+        for key in ["", "c2hvcnQ=", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE="] {
+            let mut headers = WEBSOCKET.to_vec();
+            headers[3].1 = key;
+            assert_eq!(
+                read(Method::GET, "EIO=4&transport=websocket", &headers),
+                Err(Bad::Request),
+                "{key}"
+            );
         }
     }
 

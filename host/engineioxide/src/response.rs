@@ -62,6 +62,10 @@ pub(crate) fn with<B>(status: StatusCode, kind: &'static str, text: Bytes) -> Re
     answer
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    // A poll is a GET whose answer is for one request only.
+    answer
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 

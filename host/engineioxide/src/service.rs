@@ -127,10 +127,12 @@ impl<H: EngineIoHandler> Engine<H> {
                     return Bad::UnknownSession.answer();
                 };
                 let free = socket.transport_type() == TransportType::Polling;
-                let Some(upgrading) = free.then(|| socket.session.begin_upgrade()).flatten() else {
-                    return Bad::Request.answer();
-                };
                 let engine = self.clone();
+                let Some(upgrading) = free.then(|| socket.session.begin_upgrade()).flatten() else {
+                    // Closed once it is made, as Node's server does: a client takes an answer that makes none for a
+                    // failure of the network.
+                    return switch(&mut parts, key, move |stream| engine.turn_away(stream));
+                };
                 switch(&mut parts, key, move |stream| {
                     engine.carry_upgrade(socket, upgrading, stream)
                 })

@@ -22,7 +22,7 @@ const KEPT: usize = 4 * 1024;
 /// Time for what was sent last, and for the close frame.
 const CLOSE: Duration = Duration::from_secs(1);
 /// Status of a close frame: the server is done (RFC 6455, section 7.4.1).
-const NORMAL: u16 = 1000;
+pub(crate) const NORMAL: Option<u16> = Some(1000);
 
 /// What becomes of a packet.
 pub(crate) enum Taken {
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                     Ok(Some(Message::Text(text))) => return Some(text),
                     Ok(Some(Message::Pong)) => {}
                     Ok(Some(Message::Ping(bytes))) => frame::write_pong(&mut self.output, &bytes),
-                    Ok(Some(Message::Binary(_) | Message::Close)) | Err(_) => return None,
+                    Ok(Some(Message::Binary(_) | Message::Close(_))) | Err(_) => return None,
                     Ok(None) => {
                         self.flush().await.ok()?;
                         self.decoder.input.reserve(self.read);
@@ -106,9 +106,9 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
             // What has come, in order.
             loop {
                 match self.decoder.next(sizes(session)) {
-                    Ok(Some(Message::Close)) => {
+                    Ok(Some(Message::Close(code))) => {
                         session.close(Ended::Client, DisconnectReason::TransportClose);
-                        return self.close(NORMAL).await;
+                        return self.close(code).await;
                     }
                     Ok(Some(Message::Ping(bytes))) => {
                         // A client that sends pings and reads nothing has its own buffer to blame.
@@ -180,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
     /// The client does not speak the protocol.
     async fn fail(self, session: &Session, error: FrameError) {
         session.close(Ended::Aborted, DisconnectReason::TransportError);
-        self.close(error.code()).await;
+        self.close(Some(error.code())).await;
     }
 
     /// Sends what waits, then closes; unless the session is ended at once meanwhile.
@@ -214,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
     }
 
     /// Sends the close frame behind what is being written.
-    async fn close(mut self, code: u16) {
+    pub(crate) async fn close(mut self, code: Option<u16>) {
         frame::write_close(&mut self.output, code);
         let sent = async {
             self.flush().await?;
