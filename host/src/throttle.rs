@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Lets through one log line a second and counts the lines in between.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct LogThrottle(Mutex<State>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     last: Option<Instant>,
     left_out: u64,

@@ -26,7 +26,14 @@ const LIBRARIES: [(&[&str], &[&str]); 11] = [
     // Tests of handlers sign tokens, to have them verified as any other.
     (&["jsonwebtoken"], &["host/src/auth/", "host/testing/"]),
     (&["toml"], &["host/src/config/"]),
-    (&["rmp"], &["host/src/cluster/bus", "host/src/msgpack/"]),
+    (
+        &["rmp"],
+        &[
+            "host/src/cluster/bus",
+            "host/src/msgpack/",
+            "host/src/socket/msgpack.rs",
+        ],
+    ),
     (&["clap"], &["host/src/cli/", "host/src/main.rs"]),
     (
         &["axum", "tower_http"],

@@ -19,6 +19,7 @@ use crate::payload::{self, SEPARATOR};
 use crate::request::Secret;
 use crate::session::{Ended, Running, Session, SessionHandle};
 use crate::socket::{CONNECT, DisconnectReason, Sid, Socket};
+use crate::translate::{Encoding, Translator};
 use crate::websocket::{NORMAL, Taken, WebSocket};
 
 /// The type of a Socket.IO packet with which a client leaves a namespace (Socket.IO protocol 5, DISCONNECT).
@@ -67,7 +68,8 @@ impl<H: EngineIoHandler> Engine<H> {
             None => None,
         };
         let secret = new_secret().ok_or(NotOpened::NoSecret)?;
-        let session = Arc::new(Session::new(transport, place, self.config.max_buffer_size));
+        let translator = parts.extensions.get::<Translator>().cloned();
+        let session = Arc::new(Session::new(transport, place, translator, self.config.max_buffer_size));
         let mut req_parts = copied(parts);
         req_parts.extensions.insert(SessionHandle(session.clone()));
         let socket = Arc::new(Socket {
@@ -146,16 +148,12 @@ impl<H: EngineIoHandler> Engine<H> {
         };
         match kind {
             "4" => {
-                if socket.session.is_waiting() || rest.as_bytes().first() == Some(&CONNECT) {
-                    match rest.as_bytes().first() {
-                        Some(&CONNECT) if socket.session.may_connect(Instant::now()) => {}
-                        Some(&DISCONNECT) => {}
-                        // Node's server closes too when a client speaks in a namespace that it is not in.
-                        _ => return Taken::Bad,
-                    }
+                match socket.session.encoding() {
+                    Encoding::Undecided => socket.session.set_encoding(Encoding::Default),
+                    Encoding::Default => {}
+                    Encoding::Translated => return Taken::Bad,
                 }
-                self.handler.on_message(keep(rest), socket.clone());
-                Taken::Goes
+                self.take_packet(socket, rest, keep)
             }
             "3" => {
                 socket.session.pong.notify_waiters();
@@ -175,13 +173,53 @@ impl<H: EngineIoHandler> Engine<H> {
         }
     }
 
-    fn take_binary(&self, socket: &Arc<Socket<H::Data>>, bytes: Bytes) -> Taken {
-        // A binary message belongs to an event, which needs a namespace.
-        if socket.session.is_waiting() {
-            return Taken::Bad;
+    /// Takes a Socket.IO packet, its attachments excepted.
+    fn take_packet(&self, socket: &Arc<Socket<H::Data>>, packet: &str, keep: impl FnOnce(&str) -> Str) -> Taken {
+        let kind = packet.as_bytes().first();
+        if socket.session.is_waiting() || kind == Some(&CONNECT) {
+            match kind {
+                Some(&CONNECT) if socket.session.may_connect(Instant::now()) => {}
+                Some(&DISCONNECT) => {}
+                // Node's server closes too when a client speaks in a namespace that it is not in.
+                other => {
+                    let known = other.is_some_and(u8::is_ascii_digit);
+                    if let Some(translator) = socket.session.translator().filter(|_| !known) {
+                        translator.unknown();
+                    }
+                    return Taken::Bad;
+                }
+            }
         }
-        self.handler.on_binary(bytes, socket.clone());
+        self.handler.on_message(keep(packet), socket.clone());
         Taken::Goes
+    }
+
+    fn take_binary(&self, socket: &Arc<Socket<H::Data>>, bytes: Bytes) -> Taken {
+        let session = &socket.session;
+        match (session.encoding(), session.translator()) {
+            (Encoding::Undecided | Encoding::Translated, Some(translator)) => {
+                let Some((packet, attachments)) = translator.read(bytes) else {
+                    if session.encoding() == Encoding::Undecided {
+                        translator.unknown();
+                    }
+                    return Taken::Bad;
+                };
+                session.set_encoding(Encoding::Translated);
+                if let Taken::Bad = self.take_packet(socket, &packet, Str::copy_from_slice) {
+                    return Taken::Bad;
+                }
+                for attachment in attachments {
+                    self.handler.on_binary(attachment, socket.clone());
+                }
+                Taken::Goes
+            }
+            // A binary message belongs to an event, which needs a namespace.
+            _ if session.is_waiting() => Taken::Bad,
+            _ => {
+                self.handler.on_binary(bytes, socket.clone());
+                Taken::Goes
+            }
+        }
     }
 
     /// Carries a new session over a WebSocket until it ends.

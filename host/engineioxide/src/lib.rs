@@ -14,6 +14,7 @@ mod polling;
 mod request;
 mod response;
 mod session;
+mod translate;
 mod upgrade;
 mod websocket;
 
@@ -21,3 +22,4 @@ pub use admission::{Admission, Limits, PeerAddress};
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
 pub use session::SessionHandle;
 pub use socket::{DisconnectReason, Socket};
+pub use translate::{Encoding, Translate, Translator};

@@ -4,13 +4,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use engineioxide_core::TransportType;
+use bytes::Bytes;
+use engineioxide_core::{Str, TransportType};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::admission::{Limits, Place};
-use crate::outbox::Outbox;
+use crate::outbox::{Message, Out, Outbox};
 use crate::socket::DisconnectReason;
+use crate::translate::{Encoding, Translate, Translator};
 
 /// How a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,11 +59,18 @@ pub(crate) struct Session {
     waiting: AtomicBool,
     place: Mutex<Option<Place>>,
     limits: Limits,
+    encoding: AtomicU8,
+    translator: Option<Translator>,
     on_close: OnceLock<OnClose>,
 }
 
 impl Session {
-    pub(crate) fn new(transport: TransportType, place: Option<Place>, messages: usize) -> Self {
+    pub(crate) fn new(
+        transport: TransportType,
+        place: Option<Place>,
+        translator: Option<Translator>,
+        messages: usize,
+    ) -> Self {
         let limits = place.as_ref().map_or(Limits::NONE, |place| *place.limits());
         Self {
             outbox: Outbox::new(messages, limits.queue_bytes),
@@ -75,6 +84,8 @@ impl Session {
             waiting: AtomicBool::new(place.is_some()),
             place: Mutex::new(place),
             limits,
+            encoding: AtomicU8::new(Encoding::Undecided as u8),
+            translator,
             on_close: OnceLock::new(),
         }
     }
@@ -92,6 +103,41 @@ impl Session {
             TransportType::Websocket
         } else {
             TransportType::Polling
+        }
+    }
+
+    /// How the client writes packets.
+    pub(crate) fn encoding(&self) -> Encoding {
+        Encoding::from_bits(self.encoding.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_encoding(&self, encoding: Encoding) {
+        self.encoding.store(encoding as u8, Ordering::Relaxed);
+    }
+
+    /// What speaks the other encoding, if the server has one.
+    pub(crate) fn translator(&self) -> Option<&dyn Translate> {
+        self.translator.as_ref().map(|translator| &*translator.0)
+    }
+
+    /// A packet as it goes to the client.
+    pub(crate) fn written(&self, text: Str, attachments: impl IntoIterator<Item = Bytes>) -> Message {
+        let attachments = attachments.into_iter();
+        match self.translator() {
+            Some(translator) if self.encoding() == Encoding::Translated => {
+                let attachments: Vec<_> = attachments.collect();
+                match translator.write(&text, &attachments) {
+                    Some(packet) => Message::from_iter([Out::Binary(packet)]),
+                    // A client that misses a packet without a word would be worse off than one that connects again.
+                    None => {
+                        self.close(Ended::Aborted, DisconnectReason::TransportError);
+                        Message::new()
+                    }
+                }
+            }
+            _ => std::iter::once(Out::Text(text))
+                .chain(attachments.map(Out::Binary))
+                .collect(),
         }
     }
 
@@ -305,6 +351,12 @@ impl SessionHandle {
     /// Ends the session as a server does that stops: what waits is sent, then the transport is closed.
     pub fn close(&self) {
         self.0.close(Ended::Server, DisconnectReason::ClosingServer);
+    }
+
+    /// How the client writes packets.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.0.encoding()
     }
 
     /// Whether nothing waits to be written to the transport.

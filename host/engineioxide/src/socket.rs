@@ -98,9 +98,7 @@ impl<D> Socket<D> {
     /// Sends a text message when nothing else waits; one that is set meanwhile takes its place. Tells whether this one
     /// took another's place.
     pub fn emit_volatile(&self, msg: impl Into<Str>) -> bool {
-        self.session
-            .outbox
-            .set_volatile(Message::from_iter([Out::Text(msg.into())]))
+        self.session.outbox.set_volatile(self.session.written(msg.into(), []))
     }
 
     /// Sends a binary message as [`emit_volatile`](Self::emit_volatile) does.
@@ -112,7 +110,7 @@ impl<D> Socket<D> {
 
     /// Sends a text message with binary ones behind it as [`emit_volatile`](Self::emit_volatile) does.
     pub fn emit_many_volatile(&self, msg: Str, data: VecDeque<Bytes>) -> bool {
-        self.session.outbox.set_volatile(many(Out::Text(msg), data))
+        self.session.outbox.set_volatile(self.session.written(msg, data))
     }
 
     /// Ends the session: what waits is sent, then the transport is closed.
@@ -154,7 +152,7 @@ impl Permit<'_> {
         if self.session.is_waiting() && msg.as_bytes().first() == Some(&CONNECT) {
             self.session.joined();
         }
-        self.send([Out::Text(msg)]);
+        self.send(self.session.written(msg, []));
     }
 
     /// Sends a binary message.
@@ -164,7 +162,7 @@ impl Permit<'_> {
 
     /// Sends a text message with binary ones behind it, none of another message between them.
     pub fn emit_many(mut self, msg: Str, data: VecDeque<Bytes>) {
-        self.send(many(Out::Text(msg), data));
+        self.send(self.session.written(msg, data));
     }
 
     /// Sends a binary message with others behind it, none of another message between them.

@@ -6,7 +6,7 @@ use super::auth::KEYS_EXAMPLE;
 use super::environment::VARIABLES;
 use super::handlers::{self, HANDLERS};
 use super::sections::{
-    Auth, Commit, Deploy, Granted, Limits, Log, Quota, Redis, Sandbox, Section, Server, Setting, Store,
+    Auth, Clients, Commit, Deploy, Granted, Limits, Log, Quota, Redis, Sandbox, Section, Server, Setting, Store,
 };
 use super::{admin, tenants};
 
@@ -39,13 +39,14 @@ fn described<S: Section>() -> Described {
 }
 
 /// All sections but the handlers, in the order of the printed defaults.
-fn sections() -> [Described; 11] {
+fn sections() -> [Described; 12] {
     [
         described::<Server>(),
         described::<Store>(),
         described::<Log>(),
         described::<Auth>(),
         described::<Limits>(),
+        described::<Clients>(),
         described::<Sandbox>(),
         described::<Granted>(),
         described::<Quota>(),

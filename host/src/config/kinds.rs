@@ -7,6 +7,7 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use crate::capability::HostPattern;
+use crate::tenant::Parser;
 
 /// 1024 bytes.
 pub(super) const KIB: usize = 1024;
@@ -201,6 +202,25 @@ impl Kind for HeaderNames {
         match items.iter().find(|item| item.contains(strange)) {
             Some(item) => Err(format!("has {item:?}, which is no name of a header")),
             None => Ok(items.iter().map(|item| item.to_ascii_lowercase()).collect()),
+        }
+    }
+}
+
+/// How clients write packets.
+pub(super) struct ParserName;
+
+impl Kind for ParserName {
+    type Value = Parser;
+
+    fn allowed(&self) -> String {
+        "\"default\" or \"msgpack\"".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<Parser, String> {
+        match text(value)? {
+            "default" => Ok(Parser::Default),
+            "msgpack" => Ok(Parser::MessagePack),
+            _ => Err("is no parser".to_owned()),
         }
     }
 }

@@ -33,7 +33,7 @@ pub use environment::{VARIABLES, Variable};
 pub use error::{ConfigError, ConfigErrors};
 pub use handlers::{Component, Handler, Handlers};
 pub use kinds::{LogFormat, PostgresUrl, RedisUrls, StoreUrl, format_size};
-pub use sections::{Commit, Deploy, Limits, Log, Quota, Redis, Sandbox, Server, Store};
+pub use sections::{Clients, Commit, Deploy, Limits, Log, Quota, Redis, Sandbox, Server, Store};
 pub use tenants::{TenantConfig, TenantDefaults};
 
 use crate::auth::Policy;
@@ -55,6 +55,8 @@ pub struct Config {
     pub auth: Policy,
     /// What one connection may cost.
     pub limits: Limits,
+    /// How clients speak.
+    pub clients: Clients,
     /// What one event may cost inside a handler.
     pub sandbox: Sandbox,
     /// What handlers may reach outside.
@@ -87,6 +89,7 @@ impl Config {
             name: crate::id::DEFAULT_TENANT.to_owned(),
             auth: self.auth.clone(),
             limits: self.limits.clone(),
+            clients: self.clients.clone(),
             sandbox: self.sandbox.clone(),
             quota: self.quota.clone(),
             grants: self.grants.clone(),
@@ -172,6 +175,7 @@ fn resolve(
     let log = section(&source, errors);
     let auth = auth::read(&source, env("JWT_SECRET"), errors, &mut warnings);
     let limits = section(&source, errors);
+    let clients = section(&source, errors);
     let sandbox = section(&source, errors);
     let grants = section(&source, errors).map(|Granted { http }| Grants { http });
     let quota = section(&source, errors);
@@ -190,6 +194,7 @@ fn resolve(
         log: log?,
         auth: auth?,
         limits: limits?,
+        clients: clients?,
         sandbox: sandbox?,
         grants: grants?.into(),
         quota: quota?,

@@ -10,9 +10,10 @@ use super::kinds::{
     Count, DirectoryOrNone, HeaderNames, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Port, StoreLocation,
     StoreUrl,
 };
-use super::kinds::{GIB, KIB, MIB, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
+use super::kinds::{GIB, KIB, MIB, ParserName, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
 use super::reader::Reader;
 use crate::capability::HostPattern;
+use crate::tenant::Parser;
 
 /// One setting, as messages and the commented defaults show it.
 #[derive(Debug, Clone)]
@@ -232,6 +233,14 @@ section! {
     /// Of one address: an IPv4 address, or 64 bits of an IPv6 one. Many clients behind one address connect at the same
     /// time when their network comes back. Those of `server.trusted_proxies` are not counted.
     silent_connections_per_address: usize = 1024, Count(1, 1_000_000);
+}
+
+section! {
+    /// How a tenant's clients speak.
+    pub Clients = "clients"
+    /// The encoding of packets: "default", or "msgpack" for clients with the option `parser` of
+    /// socket.io-msgpack-parser. A client that speaks the other is refused.
+    parser: Parser = "default", ParserName;
 }
 
 section! {

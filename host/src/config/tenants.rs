@@ -12,7 +12,7 @@ use super::auth;
 use super::error::{ConfigError, ConfigErrors, Errors};
 use super::handlers::{self, Handlers};
 use super::reader::{Reader, Source};
-use super::sections::{Auth, Granted, Limits, Quota, Sandbox, Section};
+use super::sections::{Auth, Clients, Granted, Limits, Quota, Sandbox, Section};
 use super::{check_together, section};
 use crate::auth::Policy;
 use crate::capability::Grants;
@@ -22,16 +22,17 @@ use crate::id::{DEFAULT_TENANT, check_tenant_name};
 pub(super) const TABLE: &str = "tenants";
 
 /// What a tenant's tables may hold.
-const TABLES: [&str; 6] = [
+const TABLES: [&str; 7] = [
     Auth::TABLE,
     Limits::TABLE,
+    Clients::TABLE,
     Sandbox::TABLE,
     Quota::TABLE,
     Granted::TABLE,
     handlers::TABLE,
 ];
 /// Those whose keys default to the file's own.
-const INHERITED: [&str; 3] = [Limits::TABLE, Sandbox::TABLE, Quota::TABLE];
+const INHERITED: [&str; 4] = [Limits::TABLE, Clients::TABLE, Sandbox::TABLE, Quota::TABLE];
 /// Settings that the tenants share, hence none has its own.
 const SHARED: [(&str, &[&str]); 2] = [
     (
@@ -84,6 +85,8 @@ pub struct TenantConfig {
     pub auth: Policy,
     /// What one connection may cost.
     pub limits: Limits,
+    /// How its clients speak.
+    pub clients: Clients,
     /// What one event may cost inside a handler.
     pub sandbox: Sandbox,
     /// What all of it may cost.
@@ -169,6 +172,7 @@ impl TenantDefaults {
         let mut warnings = Vec::new();
         let auth = auth::read(&source, None, errors, &mut warnings);
         let limits = section(&source, errors);
+        let clients = section(&source, errors);
         let sandbox = section(&source, errors);
         let quota = section(&source, errors);
         let grants = section(&source, errors).map(|Granted { http }| Grants { http });
@@ -177,6 +181,7 @@ impl TenantDefaults {
             name: name.to_owned(),
             auth: auth?,
             limits: limits?,
+            clients: clients?,
             sandbox: sandbox?,
             quota: quota?,
             grants: grants?.into(),

@@ -19,6 +19,7 @@ pub(super) fn settings(config: &TenantConfig, before: Option<&Authenticator>) ->
     };
     Ok(Settings::new(
         authenticator,
+        config.clients.parser,
         client_limits(&config.limits),
         call_limits(&config.limits, &config.sandbox),
         guest_limits(&config.sandbox),

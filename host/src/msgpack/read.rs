@@ -196,6 +196,15 @@ impl Input {
         }
     }
 
+    /// A whole number that is not negative; `None` for nil.
+    pub fn optional_unsigned(&mut self) -> Result<Option<u64>, CodecError> {
+        match self.head()? {
+            Head::Unsigned(number) => Ok(Some(number)),
+            Head::Nil => Ok(None),
+            _ => Err(MALFORMED),
+        }
+    }
+
     /// Bytes; `None` for nil.
     pub fn binary(&mut self) -> Result<Option<Bytes>, CodecError> {
         match self.head()? {

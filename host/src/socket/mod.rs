@@ -9,6 +9,7 @@ mod attempts;
 mod handshake;
 mod ingress;
 mod listener;
+mod msgpack;
 mod namespace;
 mod outlet;
 mod serve;

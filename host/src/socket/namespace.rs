@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engineioxide::SessionHandle;
+use engineioxide::{Encoding, SessionHandle};
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use socketioxide::SocketIo;
@@ -27,7 +27,7 @@ use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
 use crate::id::{ConnectionId, TenantId};
 use crate::metrics::Metrics;
-use crate::tenant::Tenant;
+use crate::tenant::{Parser, Tenant};
 use crate::throttle::LogThrottle;
 
 /// After how long somebody who met a full server may try again.
@@ -136,6 +136,7 @@ struct Door {
 #[derive(Default)]
 struct RefusalLog {
     token: LogThrottle,
+    parser: LogThrottle,
     quota: LogThrottle,
     server_full: LogThrottle,
     often: LogThrottle,
@@ -218,6 +219,7 @@ impl Door {
             .read(auth, socket.req_parts())
             .map_err(|error| Refused::from(&error))?;
         let settings = self.tenant.settings();
+        self.check_parser(settings.parser, transport.encoding(), address)?;
         let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;
         let identity = verified.map_err(|error| self.wrong_token(address, &error))?;
         if self.sessions.len() >= self.connections {
@@ -284,6 +286,22 @@ impl Door {
             return closed(Code::Denied, "the tenant is suspended");
         }
         Ok(())
+    }
+
+    /// Whether the client writes packets as the tenant's clients do. The refusal goes out as the client writes, so that it
+    /// is understood and the client does not try again.
+    fn check_parser(&self, parser: Parser, encoding: Encoding, address: Option<ClientAddress>) -> Result<(), Refused> {
+        let why = match (parser, encoding) {
+            (Parser::Default, Encoding::Translated) => {
+                "this tenant's clients use Socket.IO's default parser; leave the client's option `parser` out"
+            }
+            (Parser::MessagePack, Encoding::Default | Encoding::Undecided) => {
+                "this tenant's clients use socket.io-msgpack-parser; give it as the client's option `parser`"
+            }
+            _ => return Ok(()),
+        };
+        self.log_refusal(&self.log.parser, address, &why);
+        Err((&EventError::new(Code::Invalid, why)).into())
     }
 
     fn wrong_token(&self, address: Option<ClientAddress>, why: &dyn fmt::Display) -> Refused {

@@ -136,6 +136,7 @@ impl Server {
             router
                 .layer(layer)
                 .layer(axum::Extension(admission.clone()))
+                .layer(axum::Extension(super::msgpack::translator()))
                 .layer(axum::middleware::from_fn(super::sessions::note_address)),
             Self {
                 io,

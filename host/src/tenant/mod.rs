@@ -29,7 +29,7 @@ use reads::Reads;
 pub use log_budget::LogBudget;
 pub use rate::{Budget, Rate, number};
 pub use routes::{Canary, Place, Route, Routes};
-pub use settings::{ClientLimits, Settings, TenantQuota};
+pub use settings::{ClientLimits, Parser, Settings, TenantQuota};
 
 /// After how long somebody who met a full tenant may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);

@@ -110,10 +110,22 @@ impl TenantQuota {
     }
 }
 
+/// How a tenant's clients write packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parser {
+    /// Text with binary attachments: Socket.IO's default.
+    #[default]
+    Default,
+    /// MessagePack: `socket.io-msgpack-parser`.
+    MessagePack,
+}
+
 /// A tenant's keys, limits and budgets. Replaced as a whole.
 pub struct Settings {
     /// Verifies its tokens.
     pub authenticator: Authenticator,
+    /// How its clients write packets.
+    pub parser: Parser,
     /// What its clients are held to.
     pub client_limits: ClientLimits,
     /// What its handlers are held to, by the capabilities.
@@ -149,6 +161,7 @@ impl Settings {
     #[must_use]
     pub fn new(
         authenticator: Authenticator,
+        parser: Parser,
         client_limits: ClientLimits,
         call_limits: CallLimits,
         guest_limits: GuestLimits,
@@ -159,6 +172,7 @@ impl Settings {
             .max(1);
         Self {
             authenticator,
+            parser,
             client_limits,
             call_limits: Arc::new(call_limits),
             guest_limits,
