@@ -4,7 +4,7 @@ import { io } from 'socket.io-client';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { owned, test } from './lib/scope.mjs';
-import { startServer } from './lib/server.mjs';
+import { guest, startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
 
 const server = await startServer();
@@ -192,4 +192,21 @@ test('what was typed offline is not lost: the library sends it before one can jo
     assert.deepEqual([last.ok, more], [true, []], JSON.stringify(last));
   }
   assert.equal(watcher.messages(room).length, 2, 'each once');
+});
+
+test('what a handler refuses for another reason than the room is not told as "not joined yet"', async () => {
+  const server = await startServer({
+    config: { handlers: { message: { component: guest('moderation'), settings: { words: 'darn' } } } },
+  });
+  const ann = await connect(server, 'ann');
+  const room = freshRoom();
+  for (const content of ['darn', 'fine']) {
+    const { error } = await ann.ask('send-message', { roomId: room, content });
+    assert.deepEqual([error.code, error.retryable, /^not joined yet/.test(error.message)], ['denied', content === 'fine', content === 'fine']);
+  }
+  for (const event of [['typing', room], ['history', { roomId: room }]]) {
+    const { error } = await ann.ask(...event);
+    assert.match(error.message, /^not joined yet/, event[0]);
+    assert.equal(error.retryable, true);
+  }
 });

@@ -151,3 +151,18 @@ test('a token whose id could not be revoked is refused, and such an id is not re
   assert.equal((await revoke(id)).status, 201);
   await revoked.until(() => revoked.disconnects.length > 0, 'being disconnected');
 });
+
+test('a whole number beyond all doubles is the greatest, wherever a whole number is read', async () => {
+  const room = freshRoom();
+  const raw = await rawConnect(server, 'ann');
+  const ask = async (id, text) => (await raw.ask(id, text))[0];
+  assert.equal((await ask(1, `["join-room","${room}",{"last":1e400}]`)).ok, true);
+  await ask(2, `["send-message",{"roomId":"${room}","content":"one"}]`);
+  for (const [key, count] of [['limit', 1], ['before', 1], ['after', 0]]) {
+    const { ok, messages } = await ask(3, `["history",{"roomId":"${room}","${key}":1e400}]`);
+    assert.deepEqual([ok, messages?.length], [true, count], key);
+  }
+  for (const wrong of ['-1e400', '1.5', '"1"', '[]']) {
+    assert.equal((await ask(4, `["history",{"roomId":"${room}","limit":${wrong}}]`)).error.code, 'invalid', wrong);
+  }
+});

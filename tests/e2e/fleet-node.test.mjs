@@ -91,6 +91,17 @@ test('a Node server sees the sockets of Parlance, moves them and disconnects the
   assert.deepEqual([names(bob, 'to-more'), bob.disconnects], [[], []]);
 });
 
+test('typing ends in a room that a Node server takes the client out of', async () => {
+  const room = freshRoom();
+  const [ann, bob] = await Promise.all(fleet.nodes.map((node, n) => connect(node, ['ann', 'bob'][n])));
+  for (const each of [ann, bob]) await each.join(room);
+  await bob.must('typing', room, true);
+  await ann.next('user-typing', ({ userId, typing }) => userId === 'bob' && typing);
+  const sockets = await peer.io.in(room).fetchSockets();
+  peer.io.in(sockets.find(({ data }) => data.userId === 'bob').id).socketsLeave(room);
+  await ann.next('user-typing', ({ userId, typing }) => userId === 'bob' && !typing);
+});
+
 test('clients of Parlance acknowledge what a Node server asks, and a server-side event is answered', async () => {
   const room = freshRoom();
   const local = await atPeer('local', room);

@@ -138,3 +138,23 @@ test("a user's status has begun when it began, whichever of their devices is lef
     assert.deepEqual(saidOf(watcher, 'both'), ['online']);
   }
 });
+
+test('a client that reconnects at once to the same node has not left, as members on another node see it', async () => {
+  const { nodes: [one, two] } = await startFleet({ nodes: 2 });
+  const room = freshRoom();
+  const watchers = [await connect(one, 'here'), await connect(two, 'there')];
+  for (const each of watchers) await each.join(room);
+  const before = await connect(one, 'ann', { reconnection: false });
+  await before.join(room);
+  for (const each of watchers) await each.next('user-joined', ({ userId }) => userId === 'ann');
+  // So close together that the other node hears of both as one.
+  before.socket.io.engine.close();
+  const after = await connect(one, 'ann');
+  await after.join(room);
+  after.close();
+  for (const each of watchers) {
+    await each.next('user-left', ({ userId }) => userId === 'ann');
+    const seen = each.received.filter(({ args: [{ userId }] }) => userId === 'ann').map(({ event, args: [{ status }] }) => status ?? event);
+    assert.deepEqual(seen, ['online', 'user-joined', 'offline', 'user-left'], each.user);
+  }
+});

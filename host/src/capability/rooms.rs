@@ -52,6 +52,12 @@ impl Call {
         own.unwrap_or_else(|| self.surroundings.joined(room))
     }
 
+    /// [`joined`](Self::joined) for a handler. The host notes that the connection is not in the room, as it does when it
+    /// refuses something for that.
+    pub fn ask_joined(&self, room: &str) -> bool {
+        self.require_joined(room).is_ok()
+    }
+
     /// Refuses what takes being in the room. The host notes it: what the handler then refuses may succeed once the
     /// connection has joined.
     pub(super) fn require_joined(&self, room: &str) -> Result<(), Fault> {

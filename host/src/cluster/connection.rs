@@ -1,8 +1,8 @@
 //! One connection, as everything below the socket sees it.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -76,6 +76,15 @@ pub struct SendFailed;
 /// What a client will answer.
 pub type Answer = Pin<Box<dyn Future<Output = Option<Packet>> + Send>>;
 
+/// What the hall has a connection's session do, in its turn among the connection's events.
+#[derive(Debug)]
+pub enum Notice {
+    /// The connection is to leave these rooms, as another server wishes.
+    Leave(Vec<RoomId>),
+}
+
+type TakeNotice = Box<dyn Fn(Notice) -> bool + Send + Sync>;
+
 /// The way to the client. Sending never waits.
 pub trait Outlet: Send + Sync {
     /// Sends, in order.
@@ -127,6 +136,8 @@ pub struct Connection {
     pub handshake: Arc<Handshake>,
     /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`.
     rooms: Mutex<Vec<RoomId>>,
+    /// Its session, once it has one.
+    notice: OnceLock<TakeNotice>,
     /// Events that have left their handler and are not settled yet.
     unsettled: AtomicUsize,
     settled: Notify,
@@ -142,6 +153,7 @@ impl Connection {
             outlet,
             handshake: Arc::default(),
             rooms: Mutex::new(Vec::new()),
+            notice: OnceLock::new(),
             unsettled: AtomicUsize::new(0),
             settled: Notify::new(),
         }
@@ -154,6 +166,16 @@ impl Connection {
             handshake: Arc::new(handshake),
             ..self
         }
+    }
+
+    /// Notices go to `take` from now on, which says whether it takes them.
+    pub fn notify_to(&self, take: impl Fn(Notice) -> bool + Send + Sync + 'static) {
+        let _ = self.notice.set(Box::new(take));
+    }
+
+    /// Whether its session has taken the notice; one that has ended, or has never been, does not.
+    pub(super) fn notify(&self, notice: Notice) -> bool {
+        self.notice.get().is_some_and(|take| take(notice))
     }
 
     /// Whether it is in the room.

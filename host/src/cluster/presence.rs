@@ -13,6 +13,8 @@ struct User {
     rooms: HashMap<RoomId, u32>,
     status: Status,
     since: u64,
+    /// When the newest connection came.
+    newest: u64,
 }
 
 impl User {
@@ -39,6 +41,8 @@ impl User {
 pub(super) struct Summary {
     /// Open connections, whatever their status.
     pub(super) connections: u32,
+    /// When the newest of them came, in milliseconds since the Unix epoch.
+    pub(super) newest: u64,
     /// The most attending of them.
     pub(super) status: Status,
     /// Since when, in milliseconds since the Unix epoch.
@@ -62,7 +66,10 @@ impl Users {
             rooms: HashMap::new(),
             status: Status::Offline,
             since: now,
+            newest: now,
         });
+        // Never the same twice, so that others see when one connection has taken another's place.
+        user.newest = now.max(user.newest + u64::from(!user.connections.is_empty()));
         user.connections.push((connection.clone(), Status::Offline));
         self.by_id.insert(connection.id.clone(), connection.clone());
     }
@@ -156,6 +163,7 @@ impl Users {
         let found = self.users.get(user)?;
         Some(Summary {
             connections: u32::try_from(found.connections.len()).unwrap_or(u32::MAX),
+            newest: found.newest,
             status: found.status,
             since: found.since,
             name: self.name(user)?,

@@ -1,7 +1,8 @@
 //! Events that a handler decides.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -230,7 +231,12 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
     {
         return;
     }
-    match decide(session, &arrival, Input::Presence(change), None).await {
+    let input = Input::Presence(change);
+    let decided = match change {
+        Change::Disconnected => decide(session, &arrival, input, None).await,
+        _ => decide_in_time(session, &arrival, input).await,
+    };
+    match decided {
         Ok((effects, _)) => settle(session, arrival, effects, None, Reply::Silent).await,
         Err(error) => fail(session, arrival, error).await,
     }
@@ -246,8 +252,35 @@ pub(super) async fn typing_ended(session: &Arc<Session>, arrival: Arrival, room:
         room: &room,
         typing: false,
     };
-    if let Ok((effects, _)) = decide(session, &arrival, input, None).await {
+    if let Ok((effects, _)) = decide_in_time(session, &arrival, input).await {
         submit(session, arrival, effects, None, Reply::Silent, None, false).await;
+    }
+}
+
+/// How long what no client can repeat waits for what its tenant or the server lacks.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks for that, at least.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// [`decide`] for what no client can repeat: while the tenant has no processor time, or the handler cannot be run, it
+/// waits. A handler's refusal stands.
+async fn decide_in_time(
+    session: &Arc<Session>,
+    arrival: &Arrival,
+    input: Input<'_>,
+) -> Result<(Vec<Effect>, Returned), EventError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let error = match decide(session, arrival, input, None).await {
+            Err(error) => error,
+            decided => return decided,
+        };
+        let lacks = error.code == Code::Unavailable || session.tenant.has_time().is_err();
+        if !lacks || Instant::now() >= until || session.services.draining.load(Ordering::Relaxed) {
+            return Err(error);
+        }
+        let wait = error.retry_after.unwrap_or(LOOK);
+        tokio::time::sleep(wait.clamp(Duration::from_millis(10), LOOK)).await;
     }
 }
 
@@ -319,7 +352,6 @@ async fn decide(
         retry_after: None,
         not_joined: AtomicBool::new(false),
     };
-    let room = input.room_to_be_in();
     let running = Running::count(session);
     let outcome = handler.call(input, call, &settings.guest_limits, &arrival.slice).await;
     drop(running);
@@ -341,8 +373,7 @@ async fn decide(
                 handler = %handler.info().name, code = rejection.code.as_str(), message = rejection.message,
                 "a handler refused an event"
             );
-            let outside = room.is_some_and(|room| !session.connection.is_in(room));
-            Err(rejection.told(outcome.not_joined, outside))
+            Err(rejection.told(outcome.not_joined))
         }
         Err(Failure::Trapped(trap)) => Err(stopped(session, arrival, &handler, &trap)),
     }

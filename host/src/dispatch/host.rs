@@ -8,10 +8,11 @@ use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 
 use super::event::HistoryRequest;
-use super::session::{Session, now_ms};
-use super::{Arrival, fail, guest};
+use super::packet::now_ms;
+use super::session::Session;
+use super::{Arrival, fail, guest, settle};
 use crate::capability::{Effect, Surroundings as _};
-use crate::cluster::{Moment, Outgoing, Responder, history_reply, presence_reply};
+use crate::cluster::{Moment, Outgoing, Reply, Responder, history_reply, presence_reply};
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::sandbox::Change;
@@ -173,6 +174,13 @@ pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
     }
     session.give_seat_back();
     tracing::debug!(tenant = %session.tenant.id(), connection = %session.connection.id, "disconnected");
+}
+
+/// Another server wants the connection out of rooms. No handler decides about that.
+pub(super) async fn leave(session: &Arc<Session>, slice: &Slice, rooms: Vec<RoomId>) {
+    let arrival = arrival(session, "leave", Moment::Open, slice);
+    let effects = rooms.into_iter().map(Effect::Leave).collect();
+    settle(session, arrival, effects, None, Reply::Silent).await;
 }
 
 /// The client says that it types, or that it does not: from now on the host sees to it that it ends.

@@ -3,6 +3,7 @@
 mod event;
 mod guest;
 mod host;
+mod packet;
 mod repeat;
 mod session;
 mod surroundings;
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-pub use session::{Packet, Services, Session, now_ms};
+pub use packet::{Packet, now_ms};
+pub use session::{Services, Session};
 
 use crate::capability::Effect;
 use crate::cluster::{Delivery, Moment, Reply, Responder};
@@ -44,6 +46,7 @@ async fn handle(session: &Arc<Session>, work: Work, slice: &Slice) {
     match work {
         Work::Event(packet) => event(session, packet, slice).await,
         Work::Connected => host::arrive(session, slice).await,
+        Work::Leave(rooms) => host::leave(session, slice, rooms).await,
         Work::TypingEnded(room) => host::end_typing(session, slice, &room).await,
         Work::Disconnected => host::depart(session, slice).await,
     }

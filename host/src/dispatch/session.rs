@@ -5,18 +5,19 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::packet::Packet;
 use super::repeat::InFlight;
 use super::typing::Typing;
 use crate::capability::{ATTACHMENTS_MAX, Chance};
-use crate::cluster::{Connection, Responder, token_expiring};
+use crate::cluster::{Connection, Notice, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
+use crate::id::RoomId;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::store::Outage;
@@ -44,51 +45,13 @@ pub struct Services {
     pub leaving: AtomicBool,
 }
 
-/// An event as it came from the socket.
-#[derive(Debug)]
-pub struct Packet {
-    /// The JSON array `["event", argument, …]`.
-    pub text: Bytes,
-    /// What the placeholders in the text stand for.
-    pub attachments: Vec<Bytes>,
-    /// The client's number for the acknowledgement, when it wants one.
-    pub ack: Option<i64>,
-    /// When it came.
-    pub received: Instant,
-    /// The same, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-}
-
-impl Packet {
-    /// A packet that has just come.
-    #[must_use]
-    pub fn now(text: Bytes, attachments: Vec<Bytes>, ack: Option<i64>) -> Self {
-        Self {
-            text,
-            attachments,
-            ack,
-            received: Instant::now(),
-            at_ms: now_ms(),
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
-    }
-}
-
-/// Milliseconds since the Unix epoch.
-#[must_use]
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 pub(super) enum Work {
     Connected,
     Event(Packet),
     /// The client has not renewed its typing in this room in time.
     TypingEnded(String),
+    /// Another server wants the connection out of these rooms.
+    Leave(Vec<RoomId>),
     Disconnected,
 }
 
@@ -156,7 +119,7 @@ impl Session {
             work: VecDeque::from([Work::Connected]),
             ..Queue::default()
         };
-        Arc::new(Self {
+        let session = Arc::new(Self {
             tenant,
             connection,
             services,
@@ -169,7 +132,25 @@ impl Session {
             told_expiry: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             seat: Mutex::new(Some(seat)),
-        })
+        });
+        let weak = Arc::downgrade(&session);
+        session
+            .connection
+            .notify_to(move |notice| weak.upgrade().is_some_and(|session| session.take_notice(notice)));
+        session
+    }
+
+    /// Takes what the hall wants of it. `false` once it has ended.
+    fn take_notice(self: &Arc<Self>, notice: Notice) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return false;
+        }
+        queue.work.push_back(match notice {
+            Notice::Leave(rooms) => Work::Leave(rooms),
+        });
+        self.run_if_idle(&mut queue);
+        true
     }
 
     /// The client is connected.
@@ -378,7 +359,7 @@ impl Session {
             Some(Work::Event(packet)) => {
                 queue.bytes = queue.bytes.saturating_sub(packet.len());
             }
-            Some(Work::Connected | Work::TypingEnded(_) | Work::Disconnected) => {}
+            Some(Work::Connected | Work::TypingEnded(_) | Work::Leave(_) | Work::Disconnected) => {}
             None => {
                 queue.running = false;
                 // An idle connection keeps no buffer.
@@ -467,7 +448,7 @@ impl<'a> Counted<'a> {
     fn of(tenant: &'a Tenant, work: &Work) -> Self {
         let bytes = match work {
             Work::Event(packet) => packet.len(),
-            Work::Connected | Work::TypingEnded(_) | Work::Disconnected => 0,
+            Work::Connected | Work::TypingEnded(_) | Work::Leave(_) | Work::Disconnected => 0,
         };
         Self(tenant, bytes)
     }

@@ -145,7 +145,7 @@ impl wit::rooms::Host for CallState {
     }
 
     fn joined(&mut self, room: String) -> Host<bool> {
-        Ok(self.enter(room.len())?.joined(&room))
+        Ok(self.enter(room.len())?.ask_joined(&room))
     }
 
     async fn members(&mut self, room: String, limit: u32) -> Answer<Vec<String>> {

@@ -33,17 +33,6 @@ pub enum Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// The room that the client must have joined for the event to succeed, as a rule.
-    #[must_use]
-    pub fn room_to_be_in(&self) -> Option<&'a str> {
-        match self {
-            Self::Message { room, .. } | Self::Typing { room, .. } => Some(room),
-            Self::Receipt { .. } | Self::Presence(_) | Self::Join { .. } | Self::Leave { .. } | Self::Event { .. } => {
-                None
-            }
-        }
-    }
-
     /// The room that the event names.
     #[must_use]
     pub fn room(&self) -> Option<&str> {

@@ -17,12 +17,12 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// What the client is told. `not_joined`: the host refused something because the connection has not joined a room;
-    /// `outside`: it has not joined the room that the event names. What is refused for that may be granted once it has.
+    /// What the client is told. `not_joined`: the host has told the handler, by a refusal or when asked, that the
+    /// connection is not in a room. What is refused after that may be granted once it is.
     #[must_use]
-    pub fn told(&self, not_joined: bool, outside: bool) -> EventError {
+    pub fn told(&self, not_joined: bool) -> EventError {
         match self.code {
-            Code::Denied if not_joined || outside => EventError::not_joined(self.code, &self.message),
+            Code::Denied if not_joined => EventError::not_joined(self.code, &self.message),
             Code::NotFound if not_joined => EventError::not_joined(self.code, &self.message),
             code => EventError {
                 retry_after: self.retry_after,

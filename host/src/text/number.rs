@@ -1,9 +1,8 @@
 //! Numbers of JSON as JavaScript reads them.
 
-use std::fmt;
-
-use serde::Deserializer;
-use serde::de::{Error, Unexpected, Visitor};
+use serde::de::{Error, Unexpected};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// A number. A whole one that fits into 64 bits is kept exactly; all others are what JavaScript has, a double.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,7 +49,25 @@ impl Number {
 /// # Errors
 /// When it is something else.
 pub fn whole<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u64>, D::Error> {
-    reader.deserialize_option(Whole)
+    // As its text: a reader of numbers refuses those beyond doubles.
+    let text = Box::<RawValue>::deserialize(reader)?;
+    let wrong = |unexpected| {
+        Err(D::Error::invalid_value(
+            unexpected,
+            &"a whole number that is not negative",
+        ))
+    };
+    match Number::parse(text.get()) {
+        None if text.get() == "null" => Ok(None),
+        None => wrong(Unexpected::Other(text.get())),
+        Some(Number::Unsigned(number)) => Ok(Some(number)),
+        Some(Number::Signed(number)) => wrong(Unexpected::Signed(number)),
+        Some(Number::Float(number)) if number < 0.0 || number.fract() != 0.0 && number.is_finite() => {
+            wrong(Unexpected::Float(number))
+        }
+        // `as` saturates.
+        Some(Number::Float(number)) => Ok(Some(number as u64)),
+    }
 }
 
 /// [`whole`] for 32 bits: one beyond them is the greatest.
@@ -60,47 +77,6 @@ pub fn whole<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u64>, D::Err
 pub fn whole_u32<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
     let number = whole(reader)?;
     Ok(number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)))
-}
-
-struct Whole;
-
-impl<'de> Visitor<'de> for Whole {
-    type Value = Option<u64>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number that is not negative")
-    }
-
-    fn visit_none<E: Error>(self) -> Result<Option<u64>, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Option<u64>, E> {
-        Ok(None)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, reader: D) -> Result<Option<u64>, D::Error> {
-        reader.deserialize_any(self)
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Option<u64>, E> {
-        Ok(Some(number))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Option<u64>, E> {
-        match u64::try_from(number) {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(E::invalid_value(Unexpected::Signed(number), &self)),
-        }
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Option<u64>, E> {
-        if number < 0.0 || number.fract() != 0.0 {
-            return Err(E::invalid_value(Unexpected::Float(number), &self));
-        }
-        // `as` saturates.
-        Ok(Some(number as u64))
-    }
 }
 
 #[cfg(test)]
@@ -140,11 +116,12 @@ mod tests {
             ("-0.0", 0),
             ("18446744073709551616", u64::MAX),
             ("1e300", u64::MAX),
+            ("1e400", u64::MAX),
         ] {
             assert_eq!(read(text).unwrap(), Some(number), "{text}");
         }
         assert_eq!(read("null").unwrap(), None);
-        for wrong in ["1.5", "-1", "-1e300", "\"10\"", "true", "[]"] {
+        for wrong in ["1.5", "-1", "-1e300", "-1e400", "\"10\"", "true", "[]"] {
             let error = read(wrong).unwrap_err().to_string();
             assert!(error.contains("a whole number that is not negative"), "{error}");
         }

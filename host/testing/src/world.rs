@@ -257,9 +257,7 @@ impl World {
                 Ok(ran.effects.into_vec())
             }
             Err(Failure::Rejected(refusal)) => {
-                let room = kind.input(&[]).room_to_be_in().map(str::to_owned);
-                let outside = room.is_some_and(|room| !person.connection.is_in(&room));
-                let error = refusal.told(ran.not_joined, outside);
+                let error = refusal.told(ran.not_joined);
                 rejection = Some(refusal);
                 Err(error)
             }

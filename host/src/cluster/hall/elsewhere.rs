@@ -23,6 +23,8 @@ const VERSION: u8 = 1;
 pub(super) struct Entry {
     /// Open connections there, whatever their status.
     pub(super) connections: u32,
+    /// When the newest of them came there.
+    pub(super) newest: u64,
     /// The most attending of them.
     pub(super) status: Status,
     /// Since when, in milliseconds since the Unix epoch.
@@ -39,6 +41,9 @@ struct Wire<'a> {
     version: u8,
     #[serde(rename = "c")]
     connections: u32,
+    /// Nodes of an earlier release do not say it.
+    #[serde(rename = "a", default)]
+    newest: u64,
     #[serde(rename = "s")]
     status: Status,
     #[serde(rename = "t")]
@@ -54,6 +59,7 @@ impl Entry {
         let wire = Wire {
             version: VERSION,
             connections: self.connections,
+            newest: self.newest,
             status: self.status,
             since: self.since,
             name: (&*self.name).into(),
@@ -84,6 +90,7 @@ impl Entry {
             .filter_map(|room| RoomId::new(room).ok());
         Some(Self {
             connections: wire.connections,
+            newest: wire.newest,
             status: wire.status,
             since: wire.since,
             name: wire.name.into(),

@@ -153,6 +153,7 @@ impl State {
         for user in others.dirty.drain() {
             let entry = self.users.summary(&user).map(|summary| Entry {
                 connections: summary.connections,
+                newest: summary.newest,
                 status: summary.status,
                 since: summary.since,
                 name: summary.name,

@@ -77,7 +77,7 @@ pub(super) enum Cause {
 pub(super) struct Lingering {
     /// What members of rooms were told last.
     pub(super) shown: Sight,
-    /// When the first connection went, in milliseconds since the Unix epoch.
+    /// When the last connection went, in milliseconds since the Unix epoch.
     pub(super) went: u64,
     until: Instant,
 }
@@ -113,9 +113,10 @@ impl Grace {
         }
     }
 
-    /// The user is shown like this though their connections say something else, from `went` on.
-    pub(super) fn keep(&mut self, user: &UserId, shown: Sight, went: u64, now: Instant) {
-        if let Some(lingering) = self.users.get_mut(user) {
+    /// The user is shown like this though their connections say something else. A connection that went is waited for
+    /// from `went` on, whoever went before it.
+    pub(super) fn keep(&mut self, user: &UserId, shown: Sight, cause: Cause, went: u64, now: Instant) {
+        if let Some(lingering) = self.users.get_mut(user).filter(|_| cause != Cause::Went) {
             lingering.shown = shown;
             return;
         }
@@ -184,7 +185,7 @@ mod tests {
         let (before, gone) = (sight(Status::Away, 7, &["r"]), sight(Status::Offline, 0, &[]));
         let shown = grace.next(&ann(), &before, &gone, Cause::Went);
         assert!(shown.looks_like(&before));
-        grace.keep(&ann(), shown, 100, now);
+        grace.keep(&ann(), shown, Cause::Went, 100, now);
         assert_eq!(grace.next_end(), Some(now + grace.length));
         assert!(grace.take_ended(now).is_none());
         let (user, lingering) = grace.take_ended(now + grace.length).unwrap();
@@ -199,7 +200,7 @@ mod tests {
     fn what_comes_and_what_is_chosen_shows_at_once_while_what_went_is_waited_for() {
         let mut grace = grace();
         let before = sight(Status::Online, 7, &["r"]);
-        grace.keep(&ann(), before.clone(), 100, Instant::now());
+        grace.keep(&ann(), before.clone(), Cause::Went, 100, Instant::now());
         let came = sight(Status::Online, 200, &["s"]);
         let shown = grace.next(&ann(), &before, &came, Cause::Came);
         assert_eq!((shown.status, shown.rooms.len()), (Some((Status::Online, 7)), 2));
@@ -216,13 +217,27 @@ mod tests {
     }
 
     #[test]
+    fn one_who_goes_again_within_the_grace_is_waited_for_from_then_on() {
+        let (mut grace, now) = (grace(), Instant::now());
+        let shown = sight(Status::Online, 7, &["r"]);
+        grace.keep(&ann(), shown.clone(), Cause::Went, 100, now);
+        let back = now + Duration::from_secs(1);
+        grace.keep(&ann(), shown.clone(), Cause::Came, 200, back);
+        let again = now + Duration::from_secs(2);
+        grace.keep(&ann(), shown, Cause::Went, 300, again);
+        assert!(grace.take_ended(now + grace.length).is_none());
+        let (_, lingering) = grace.take_ended(again + grace.length).unwrap();
+        assert_eq!(lingering.went, 300);
+    }
+
+    #[test]
     fn one_who_is_back_and_goes_again_is_waited_for_anew() {
         let (mut grace, now) = (grace(), Instant::now());
         let shown = sight(Status::Online, 7, &[]);
-        grace.keep(&ann(), shown.clone(), 100, now);
+        grace.keep(&ann(), shown.clone(), Cause::Went, 100, now);
         grace.end(&ann());
         let later = now + Duration::from_secs(1);
-        grace.keep(&ann(), shown, 200, later);
+        grace.keep(&ann(), shown, Cause::Went, 200, later);
         assert_eq!(grace.next_end(), Some(later + grace.length));
         assert!(grace.take_ended(now + grace.length).is_none());
         assert!(grace.ends.len() == 1);

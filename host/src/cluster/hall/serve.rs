@@ -13,7 +13,7 @@ use super::grace::Cause;
 use super::state::State;
 use crate::capability::Packet;
 use crate::cluster::bus::{Broadcast, Inbound, NodeId, Place, RemoteSocket, Selection, Target};
-use crate::cluster::connection::{Connection, Outgoing};
+use crate::cluster::connection::{Connection, Notice, Outgoing};
 use crate::cluster::rooms::Gap;
 use crate::id::{RoomId, UserId};
 
@@ -198,7 +198,16 @@ impl State {
     fn remote_leave(&mut self, clients: &Selection, rooms: &[String]) {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         for connection in self.select(clients) {
-            for room in &rooms {
+            // What the connection does in the rooms, such as typing, ends first: its session sees to that.
+            let own: Vec<RoomId> = rooms
+                .iter()
+                .filter(|room| connection.is_in(room.as_str()))
+                .cloned()
+                .collect();
+            if own.is_empty() || connection.notify(Notice::Leave(own.clone())) {
+                continue;
+            }
+            for room in &own {
                 self.leave(room, &connection);
             }
         }
@@ -206,12 +215,14 @@ impl State {
 
     fn entry(&mut self, node: &NodeId, user: &UserId, entry: Option<Entry>) {
         let before = self.sight(user);
-        let connections = entry.as_ref().map_or(0, |entry| entry.connections);
+        let (connections, newest) = entry.as_ref().map_or((0, 0), |entry| (entry.connections, entry.newest));
         let Some(others) = &mut self.others else { return };
         let was = others.users.put(node, user, entry, &mut self.population);
-        let was = was.map_or(0, |was| was.connections);
-        let cause = match connections.cmp(&was) {
+        let (were, newest_was) = was.map_or((0, newest), |was| (was.connections, was.newest));
+        let cause = match connections.cmp(&were) {
             Ordering::Less => Cause::Went,
+            // One connection has taken another's place, as at a quick reconnect.
+            Ordering::Equal if newest != newest_was => Cause::Went,
             Ordering::Equal => Cause::Chose,
             Ordering::Greater => Cause::Came,
         };

@@ -62,7 +62,7 @@ impl State {
         if shown.looks_like(&after) {
             self.grace.end(user);
         } else {
-            self.grace.keep(user, shown, now_ms, Instant::now());
+            self.grace.keep(user, shown, cause, now_ms, Instant::now());
         }
     }
 
@@ -200,7 +200,7 @@ impl State {
         if let Some(shown) = shown {
             let mut shown = shown.clone();
             shown.rooms.insert(room.clone());
-            self.grace.keep(user, shown, 0, Instant::now());
+            self.grace.keep(user, shown, Cause::Came, 0, Instant::now());
         }
         if let Some((status, since)) = status {
             let outgoing = wire::presence(user, identity.name(), status, since);
