@@ -340,23 +340,35 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
+/// By how much a timer may be late without more time for the client, whose own clock is not late.
+const TIMER_LATE: Duration = Duration::from_millis(10);
+
 /// Asks a client for a sign of life, until it gives none (Engine.IO protocol, "Heartbeat").
-async fn beat(session: Arc<Session>, interval: std::time::Duration, timeout: std::time::Duration) {
+async fn beat(session: Arc<Session>, interval: Duration, timeout: Duration) {
+    let mut since = Instant::now();
     loop {
+        let due = since + interval;
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep_until(due.into()) => {}
             () = session.end() => return,
         }
+        // A machine that stood still gives its clients the whole time.
+        let asked = if due.elapsed() < TIMER_LATE {
+            due
+        } else {
+            Instant::now()
+        };
         let mut pong = std::pin::pin!(session.pong.notified());
         pong.as_mut().enable();
         session.outbox.ping();
         tokio::select! {
             () = pong => {}
-            () = tokio::time::sleep(timeout) => {
+            () = tokio::time::sleep_until((asked + timeout).into()) => {
                 return session.close(Ended::Aborted, DisconnectReason::HeartbeatTimeout);
             }
             () = session.end() => return,
         }
+        since = Instant::now();
     }
 }
 
