@@ -11,10 +11,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page run test bench measure lint clean
+.PHONY: help setup setup-guests setup-page run test conformance bench measure lint clean
 
 help: ## list the goals
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 run: setup-guests setup-page ## build and start the server in development mode, with the chat page
 	@echo "Building the server. The first build takes up to nine minutes on two cores: it compiles the handlers' standard library too."
@@ -23,6 +23,9 @@ run: setup-guests setup-page ## build and start the server in development mode, 
 
 test: setup ## run every test: Rust, and end to end over sockets and in a browser
 	tests/run.sh
+
+conformance: setup ## run the official suites of Socket.IO against the server (clones its repository)
+	tests/conformance/run.sh
 
 bench: setup ## measure Parlance beside the usual Node server
 	cargo build --release --package parlance --package parlance-bench $(LOCKED)

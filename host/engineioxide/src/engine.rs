@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engineioxide_core::{ProtocolVersion, Str, TransportType};
@@ -29,7 +29,12 @@ pub(crate) struct Engine<H: EngineIoHandler> {
     pub(crate) config: EngineIoConfig,
     handler: Arc<H>,
     sessions: Mutex<HashMap<Secret, Arc<Socket<H::Data>>>>,
+    /// Sessions that have ended and of which the next poll is to be told.
+    departing: Mutex<HashMap<Secret, Arc<Session>>>,
 }
+
+/// How long a session that has ended waits for a poll: longer than a client takes from one to the next.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A session, and the packet that tells its client so.
 pub(crate) type Opened<D> = (Arc<Socket<D>>, String);
@@ -47,11 +52,31 @@ impl<H: EngineIoHandler> Engine<H> {
             config,
             handler,
             sessions: Mutex::default(),
+            departing: Mutex::default(),
         })
     }
 
     pub(crate) fn find(&self, secret: &Secret) -> Option<Arc<Socket<H::Data>>> {
         self.sessions.lock().get(secret).cloned()
+    }
+
+    /// Keeps a session that has ended until a poll asks for it, for a while.
+    fn keep_for_a_poll(self: Arc<Self>, secret: Secret, session: Arc<Session>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return session.dismiss();
+        };
+        self.departing.lock().insert(secret, session);
+        runtime.spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            if let Some(session) = self.take_departing(&secret) {
+                session.dismiss();
+            }
+        });
+    }
+
+    /// A session that has ended and of which no poll has been told.
+    pub(crate) fn take_departing(&self, secret: &Secret) -> Option<Arc<Session>> {
+        self.departing.lock().remove(secret)
     }
 
     /// Opens a session.
@@ -82,8 +107,12 @@ impl<H: EngineIoHandler> Engine<H> {
         let engine = Arc::downgrade(self);
         session.when_closed(Box::new(move |reason| {
             let Some(engine) = engine.upgrade() else { return };
-            let socket = engine.sessions.lock().remove(&secret);
+            let socket = engine.find(&secret);
             if let Some(socket) = socket {
+                if socket.session.has_farewell() {
+                    engine.clone().keep_for_a_poll(secret, socket.session.clone());
+                }
+                engine.sessions.lock().remove(&secret);
                 engine.handler.on_disconnect(socket, reason);
             }
         }));
@@ -164,7 +193,8 @@ impl<H: EngineIoHandler> Engine<H> {
                 None => Taken::Bad,
             },
             "1" => {
-                socket.session.close(Ended::Client, DisconnectReason::TransportClose);
+                let session = &socket.session;
+                session.close_with_farewell(Ended::Client, DisconnectReason::TransportClose);
                 Taken::Goes
             }
             // Without a meaning where they come; ignored as Node's server does.
@@ -310,23 +340,35 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
+/// By how much a timer may be late without more time for the client, whose own clock is not late.
+const TIMER_LATE: Duration = Duration::from_millis(10);
+
 /// Asks a client for a sign of life, until it gives none (Engine.IO protocol, "Heartbeat").
-async fn beat(session: Arc<Session>, interval: std::time::Duration, timeout: std::time::Duration) {
+async fn beat(session: Arc<Session>, interval: Duration, timeout: Duration) {
+    let mut since = Instant::now();
     loop {
+        let due = since + interval;
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep_until(due.into()) => {}
             () = session.end() => return,
         }
+        // A machine that stood still gives its clients the whole time.
+        let asked = if due.elapsed() < TIMER_LATE {
+            due
+        } else {
+            Instant::now()
+        };
         let mut pong = std::pin::pin!(session.pong.notified());
         pong.as_mut().enable();
         session.outbox.ping();
         tokio::select! {
             () = pong => {}
-            () = tokio::time::sleep(timeout) => {
+            () = tokio::time::sleep_until((asked + timeout).into()) => {
                 return session.close(Ended::Aborted, DisconnectReason::HeartbeatTimeout);
             }
             () = session.end() => return,
         }
+        since = Instant::now();
     }
 }
 

@@ -137,14 +137,21 @@ impl<H: EngineIoHandler> Engine<H> {
                     engine.carry_upgrade(socket, upgrading, stream)
                 })
             }
-            Ok(Asked::Poll(secret)) => match self.find(&secret) {
-                None => Bad::UnknownSession.answer(),
-                Some(socket) if socket.transport_type() == TransportType::Websocket => Bad::Request.answer(),
-                Some(socket) => {
-                    let max = usize::try_from(self.config.max_payload).unwrap_or(usize::MAX);
-                    polling::poll(&socket.session, max).await
+            Ok(Asked::Poll(secret)) => {
+                let max = usize::try_from(self.config.max_payload).unwrap_or(usize::MAX);
+                match self.find(&secret) {
+                    None => match self.take_departing(&secret) {
+                        Some(session) => {
+                            let answer = polling::poll(&session, max).await;
+                            session.dismiss();
+                            answer
+                        }
+                        None => Bad::UnknownSession.answer(),
+                    },
+                    Some(socket) if socket.transport_type() == TransportType::Websocket => Bad::Request.answer(),
+                    Some(socket) => polling::poll(&socket.session, max).await,
                 }
-            },
+            }
             Ok(Asked::Post(secret)) => match self.find(&secret) {
                 None => Bad::UnknownSession.answer(),
                 Some(socket) if socket.transport_type() == TransportType::Websocket => Bad::Request.answer(),

@@ -35,6 +35,8 @@ struct State {
     posting: bool,
     /// A WebSocket is on its way to take over.
     upgrading: bool,
+    /// It has ended between two polls, and the next one is to be told.
+    farewell: bool,
     /// That WebSocket has said so: polls are answered, so that the client can pause them.
     probed: bool,
     /// Transports that still run.
@@ -179,9 +181,20 @@ impl Session {
         self.state.lock().ended
     }
 
-    /// Ends the session, once.
+    /// Ends the session, once. A client between two polls finds it gone.
     pub(crate) fn close(&self, ended: Ended, reason: DisconnectReason) {
-        let read = {
+        self.end_with(ended, reason, false);
+    }
+
+    /// Ends the session, once. A client between two polls is told by the next one: see [`has_farewell`].
+    ///
+    /// [`has_farewell`]: Self::has_farewell
+    pub(crate) fn close_with_farewell(&self, ended: Ended, reason: DisconnectReason) {
+        self.end_with(ended, reason, true);
+    }
+
+    fn end_with(&self, ended: Ended, reason: DisconnectReason, farewell: bool) {
+        let (read, farewell) = {
             let mut state = self.state.lock();
             match (state.ended, ended) {
                 (None, _) => state.ended = Some(ended),
@@ -195,18 +208,35 @@ impl Session {
                 }
                 (Some(_), _) => return,
             }
-            // No poll comes any more: the session is not found.
-            ended == Ended::Server && (state.polling || self.transport() == TransportType::Websocket)
+            let polled = state.polling || self.transport() == TransportType::Websocket;
+            state.farewell = farewell && !polled;
+            (ended == Ended::Server && (polled || farewell), state.farewell)
         };
         self.outbox.close();
         if !read {
             self.outbox.clear();
         }
-        self.place.lock().take();
+        if !farewell {
+            self.place.lock().take();
+        }
         self.changed.notify_waiters();
         if let Some(act) = self.on_close.get() {
             act(reason);
         }
+    }
+
+    /// Whether the session has ended between two polls and the next one is to be told. Until [`dismiss`] it keeps what
+    /// waits for that poll, and its place.
+    ///
+    /// [`dismiss`]: Self::dismiss
+    pub(crate) fn has_farewell(&self) -> bool {
+        self.state.lock().farewell
+    }
+
+    /// Gives up what a session keeps for one more poll.
+    pub(crate) fn dismiss(&self) {
+        self.outbox.clear();
+        self.place.lock().take();
     }
 
     /// Waits until the session has ended and no transport writes for it any more.
@@ -350,7 +380,8 @@ impl SessionHandle {
 
     /// Ends the session as a server does that stops: what waits is sent, then the transport is closed.
     pub fn close(&self) {
-        self.0.close(Ended::Server, DisconnectReason::ClosingServer);
+        self.0
+            .close_with_farewell(Ended::Server, DisconnectReason::ClosingServer);
     }
 
     /// How the client writes packets.

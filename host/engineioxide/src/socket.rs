@@ -115,7 +115,7 @@ impl<D> Socket<D> {
 
     /// Ends the session: what waits is sent, then the transport is closed.
     pub fn close(&self, reason: DisconnectReason) {
-        self.session.close(Ended::Server, reason);
+        self.session.close_with_farewell(Ended::Server, reason);
     }
 
     /// Whether the session has ended.

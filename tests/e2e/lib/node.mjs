@@ -4,6 +4,8 @@ import { once } from 'node:events';
 import { Server } from 'socket.io';
 import { owned } from './scope.mjs';
 
+const CLOSE_MS = 1000;
+
 /** Starts one with `options` of the `Server`: `{url, io}`. */
 export async function startNode(options) {
   // What is not Socket.IO's is not there.
@@ -11,11 +13,13 @@ export async function startNode(options) {
   const connections = new Set();
   http.on('connection', (socket) => connections.add(socket.on('close', () => connections.delete(socket))));
   const io = new Server(http, options);
+  // How long a session that the server ends waits for a poll, else half a minute.
+  io.engine.on('connection', ({ transport }) => (transport.closeTimeout = CLOSE_MS));
   http.listen(0, '127.0.0.1');
   await once(http, 'listening');
   owned({
     close: () => {
-      // It would wait half a minute for clients that do not answer its close frames.
+      // It would wait for clients that do not answer its close frames.
       for (const socket of connections) socket.destroy();
       return io.close();
     },

@@ -1,6 +1,6 @@
 // Pages of other hosts.
 import { exchange, UPGRADE } from '../lib/wire.mjs';
-import { picked, Polling, POLLING, told, WEBSOCKET } from './session.mjs';
+import { picked, Polling, POLLING, told, WEBSOCKET } from '../lib/sessions.mjs';
 import { ALLOWED_ORIGIN } from './settings.mjs';
 
 const OTHER_ORIGIN = 'http://other.example';

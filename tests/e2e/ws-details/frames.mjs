@@ -1,6 +1,6 @@
 // WebSocket frames: those that RFC 6455 allows, those that it forbids, and packets of Engine.IO in them.
 import { closing, OPCODE } from '../lib/wire.mjs';
-import { Socket } from './session.mjs';
+import { Socket } from '../lib/sessions.mjs';
 import { MAX_PAYLOAD } from './settings.mjs';
 
 const { text, binary, continuation, close, ping, pong } = OPCODE;

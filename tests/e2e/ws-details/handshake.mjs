@@ -1,6 +1,6 @@
 // Requests that open a session, or should not.
 import { exchange, UPGRADE } from '../lib/wire.mjs';
-import { PATH, picked, POLLING, told, WEBSOCKET } from './session.mjs';
+import { PATH, picked, POLLING, told, WEBSOCKET } from '../lib/sessions.mjs';
 
 const ask = (method, target, options) => async (server) => told(await exchange(server, method, target, options));
 const get = (target, headers) => ask('GET', target, { headers });

@@ -1,6 +1,6 @@
 // Packets of Socket.IO.
 import { OPCODE } from '../lib/wire.mjs';
-import { Socket } from './session.mjs';
+import { Socket } from '../lib/sessions.mjs';
 
 /** What becomes of a session in which these packets are sent; buffers are attachments. */
 const send = (...packets) => async (server) => {

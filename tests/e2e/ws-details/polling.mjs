@@ -1,6 +1,6 @@
 // Sessions over polling.
 import { exchange, UPGRADE } from '../lib/wire.mjs';
-import { picked, Polling, SEPARATOR, told } from './session.mjs';
+import { picked, Polling, SEPARATOR, told } from '../lib/sessions.mjs';
 import { MAX_PAYLOAD } from './settings.mjs';
 
 /** What a body is answered in a session that is in a namespace, and what becomes of the session. */

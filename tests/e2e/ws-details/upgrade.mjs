@@ -1,6 +1,6 @@
 // A WebSocket that takes over from polling.
 import { OPCODE, closing } from '../lib/wire.mjs';
-import { Polling, told } from './session.mjs';
+import { Polling, told } from '../lib/sessions.mjs';
 
 /** What the WebSocket gets for these frames, and what becomes of the session over polling. */
 const probe = (...texts) => async (server) => {

@@ -22,7 +22,20 @@ fn civil(mut days: u64) -> (u64, u64, u64) {
         year += 1;
     }
     let mut month = 1;
-    for days_of_month in [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+    for days_of_month in [
+        31,
+        if leap(year) { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ] {
         if days < days_of_month {
             break;
         }

@@ -15,7 +15,7 @@ use parlance_guest::{
 
 struct Conformance;
 
-/// The event that means nothing but itself.
+/// Those of an event that means nothing but itself.
 const NO_ARGUMENTS: [u8; 0] = [];
 /// The bytes of the suites' binary events.
 const BYTES: &[u8] = b"asdfasdf";
@@ -59,6 +59,8 @@ impl EventAckHandler for Conformance {
         match name {
             "message-with-ack" | "echo" => return Ok(back(&arguments)),
             "getAckDate" => return Acknowledgement::of(&[date::iso(context.received_at)]),
+            // Not `socket.id`, which handlers do not get.
+            "getId" => return Acknowledgement::of(&[&context.connection]),
             "getHandshake" => {
                 return Ok(Acknowledgement::Answer(Answer {
                     arguments: handshake()?,
@@ -67,6 +69,8 @@ impl EventAckHandler for Conformance {
             }
             "message" => to_sender_as_it_came("message-back", &arguments)?,
             "hi" => to_sender("hi", &NO_ARGUMENTS)?,
+            // Without asking for an acknowledgement, which handlers cannot.
+            "ack" => to_sender("ack", &NO_ARGUMENTS)?,
             "false" => to_sender("false", &[false])?,
             "getDate" => to_sender("takeDate", &[date::iso(context.received_at)])?,
             "getDateObj" => to_sender("takeDateObj", &[Dated::now(context)])?,

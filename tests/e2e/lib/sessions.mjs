@@ -1,6 +1,6 @@
 // Sessions with either server, and what is observed of them as short texts.
-import { eventually } from '../lib/wait.mjs';
-import { exchange, frame, OPCODE, UPGRADE, wire } from '../lib/wire.mjs';
+import { eventually } from './wait.mjs';
+import { exchange, frame, OPCODE, UPGRADE, wire } from './wire.mjs';
 
 export const PATH = '/socket.io/';
 export const POLLING = `${PATH}?EIO=4&transport=polling`;

@@ -1,0 +1,18 @@
+// The server of the protocols' own cases: the guest `conformance` in the namespaces `/` and `/custom`.
+import { guest, startServer } from './server.mjs';
+import { token } from './token.mjs';
+
+const secret = 'the secret of custom, longer than 32 bytes';
+
+/** Starts one: `{url, auth, customAuth, log}`, the latter two being what a client shows in each namespace. */
+export async function startConformance(limits = {}) {
+  const component = guest('conformance');
+  const handlers = { event: { component }, presence: { component } };
+  const server = await startServer({
+    config: { limits, handlers, tenants: { custom: { auth: { keys: [{ algorithm: 'HS256', secret }] }, handlers } } },
+  });
+  return { url: server.url, auth: { token: token('ann') }, customAuth: { token: token('ann', {}, { secret }) } };
+}
+
+/** Times that a test can wait for. */
+export const FAST = { ping_interval: '300ms', ping_timeout: '200ms', connect_timeout: '700ms' };

@@ -1,0 +1,248 @@
+// Engine.IO, protocol version 4: each case of the protocol's own suite, and what its text says besides.
+import assert from 'node:assert/strict';
+import { FAST, startConformance } from './lib/conformance.mjs';
+import { test } from './lib/scope.mjs';
+import { PATH, Polling, POLLING, SEPARATOR, Socket, told, WEBSOCKET } from './lib/sessions.mjs';
+import { eventually } from './lib/wait.mjs';
+import { exchange, OPCODE, UPGRADE, wire } from './lib/wire.mjs';
+
+const server = await startConformance();
+const impatient = await startConformance(FAST);
+
+const PING = '2';
+const PONG = '3';
+/** An event with one attachment, and its echo. */
+const BINARY = '451-["message",{"_placeholder":true,"num":0}]';
+const BINARY_BACK = '451-["message-back",{"_placeholder":true,"num":0}]';
+
+/** What OPEN says, checked but for the session's id. */
+function assertOpen(packet, upgrades, { pingInterval, pingTimeout }) {
+  assert.equal(packet[0], '0');
+  const { sid, ...rest } = JSON.parse(packet.slice(1));
+  assert.match(sid, /^[\w-]{20,}$/);
+  assert.deepEqual(rest, { upgrades, pingInterval, pingTimeout, maxPayload: 32 * 64 * 1024 });
+}
+
+const status = async (method, target, options) => (await exchange(server, method, target, options)).status;
+
+test('a session is opened over polling, which offers an upgrade', async () => {
+  const { status: code, headers, body } = await exchange(impatient, 'GET', POLLING);
+  assert.equal(code, 200);
+  assert.match(headers['content-type'], /^text\/plain; *charset=utf-8$/i);
+  assertOpen(body, ['websocket'], { pingInterval: 300, pingTimeout: 200 });
+});
+
+test('a session is opened over a WebSocket, which offers no upgrade', async () => {
+  const connection = wire(server);
+  connection.request('GET', WEBSOCKET, { headers: UPGRADE });
+  assert.equal((await connection.answer()).status, 101);
+  await connection.until(() => connection.frames.length > 0, 'OPEN');
+  assertOpen(connection.frames[0], [], { pingInterval: 25_000, pingTimeout: 20_000 });
+});
+
+test('a request without the version, with another one or with no number is refused', async () => {
+  for (const version of ['', 'EIO=3&', 'EIO=5&', 'EIO=abc&', 'EIO=&']) {
+    for (const [transport, headers] of [['polling', {}], ['websocket', UPGRADE]]) {
+      const answer = await exchange(server, 'GET', `${PATH}?${version}transport=${transport}`, { headers });
+      assert.equal(told(answer), '400 code 5', `${version}${transport}`);
+    }
+  }
+});
+
+test('a request without a transport, or with an unknown one, is refused', async () => {
+  for (const transport of ['', '&transport=', '&transport=abc', '&transport=webtransport']) {
+    for (const headers of [{}, UPGRADE]) {
+      assert.equal(told(await exchange(server, 'GET', `${PATH}?EIO=4${transport}`, { headers })), '400 code 0', transport);
+    }
+  }
+});
+
+test('a session is opened by GET only', async () => {
+  for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) assert.equal(await status(method, POLLING, { body: '' }), 400, method);
+});
+
+for (const [what, packets, back] of [
+  ['one text', ['42["message","hello"]'], ['42["message-back","hello"]']],
+  ['several texts', [1, 2, 3].map((n) => `42["message",${n}]`), [1, 2, 3].map((n) => `42["message-back",${n}]`)],
+  ['text and bytes', ['42["message","hello"]', BINARY, 'bAQIDBA=='], ['42["message-back","hello"]', BINARY_BACK, 'bAQIDBA==']],
+]) {
+  test(`a body of ${what} is taken, and polls bring what comes back in that order`, async () => {
+    const session = await Polling.join(server);
+    assert.equal(told(await session.post(packets.join(SEPARATOR))), '200 ok');
+    assert.deepEqual(await session.rest(), [...back, 'open']);
+  });
+}
+
+test('packets that wait come with one poll', async () => {
+  const session = await Polling.open(server);
+  await session.post(`40${JSON.stringify(server.auth)}`);
+  const packets = [];
+  await eventually(async () => {
+    packets.push((await session.poll()).body.split(SEPARATOR));
+    return packets.flat().some((packet) => packet.startsWith('42["auth"'));
+  }, 'the welcome');
+  const all = Array.from({ length: 20 }, (_, n) => n);
+  await session.post(all.map((n) => `42["message",${n}]`).join(SEPARATOR));
+  // An acknowledgement behind them: by then they have been handled.
+  const other = await Polling.join(server);
+  assert.deepEqual(await other.rest(), ['open']);
+  let polls = 0;
+  const back = [];
+  while (back.length < all.length) {
+    back.push(...(await session.poll()).body.split(SEPARATOR));
+    polls += 1;
+  }
+  assert.deepEqual(back, all.map((n) => `42["message-back",${n}]`));
+  assert.ok(polls < all.length, `${polls} polls`);
+});
+
+test('a text comes back over a WebSocket', async () => {
+  const socket = await Socket.join(server);
+  socket.text('42["message","hello"]');
+  assert.deepEqual(await socket.rest(), ['42["message-back","hello"]', 'open']);
+});
+
+test('bytes come back over a WebSocket', async () => {
+  const socket = await Socket.join(server);
+  socket.text(BINARY);
+  socket.send(OPCODE.binary, Buffer.from([1, 2, 3, 4]));
+  assert.deepEqual(await socket.rest(), [BINARY_BACK, '<01020304>', 'open']);
+});
+
+test('a packet that is none ends the session, over both transports', async () => {
+  for (const packet of ['abc', '7', '']) {
+    const session = await Polling.join(server);
+    assert.equal((await session.post(packet)).status, 400, packet);
+    assert.equal(told(await session.poll()), '400 code 1', packet);
+    const socket = await Socket.join(server);
+    socket.text(packet);
+    assert.deepEqual(await socket.end(), ['close', 'ended'], packet);
+  }
+});
+
+test('a second poll beside one that waits ends the session; the one that waits is told', async () => {
+  const session = await Polling.join(server);
+  const first = await session.begin('GET');
+  assert.equal((await session.poll()).status, 400);
+  assert.equal((await first.answer()).body, '1');
+  assert.equal(told(await session.poll()), '400 code 1');
+});
+
+test('a poll that its client cuts ends the session', async () => {
+  const session = await Polling.join(server);
+  (await session.begin('GET')).close();
+  await session.gone();
+});
+
+test('pings come over polling an interval apart, and pongs keep the session', async () => {
+  const session = await Polling.open(impatient);
+  await session.post(`40${JSON.stringify(impatient.auth)}`);
+  const begun = performance.now();
+  let pings = 0;
+  while (pings < 3) {
+    const { status: code, body } = await session.poll();
+    assert.equal(code, 200);
+    if (!body.split(SEPARATOR).includes(PING)) continue;
+    pings += 1;
+    assert.equal(told(await session.post(PONG)), '200 ok');
+  }
+  const took = performance.now() - begun;
+  assert.ok(took > 3 * 300 - 100, `three pings in ${took} ms`);
+});
+
+test('pings come over a WebSocket an interval apart, and pongs keep the session', async () => {
+  const socket = await Socket.join(impatient);
+  const begun = performance.now();
+  for (let n = 0; n < 3; n += 1) {
+    assert.deepEqual(await socket.frame(PING), [PING]);
+    socket.text(PONG);
+  }
+  const took = performance.now() - begun;
+  assert.ok(took > 3 * 300 - 150, `three pings in ${took} ms`);
+  assert.deepEqual((await socket.rest()).filter((frame) => frame !== PING), ['open']);
+});
+
+test('a session whose pings are not answered ends, over both transports', async () => {
+  const session = await Polling.open(impatient);
+  const socket = await Socket.begin(impatient);
+  await socket.wire.until(() => socket.wire.ended || socket.wire.frames.some((frame) => frame.startsWith('close')), 'the end');
+  await eventually(async () => (await session.poll()).status === 400, 'the end of the session over polling');
+});
+
+test('CLOSE ends the session over polling, and a poll that waits is let go', async () => {
+  const session = await Polling.join(server);
+  const poll = await session.begin('GET');
+  assert.equal(told(await session.post('1')), '200 ok');
+  assert.equal((await poll.answer()).body, '6');
+  assert.equal(told(await session.poll()), '400 code 1');
+});
+
+test('CLOSE between two polls lets the next one go', async () => {
+  const session = await Polling.join(server);
+  assert.equal(told(await session.post('1')), '200 ok');
+  assert.equal((await session.poll()).body, '6');
+  assert.equal(told(await session.poll()), '400 code 1');
+});
+
+test('a session that the server ends between two polls tells the next one, with what waits', async () => {
+  const session = await Polling.join(server);
+  // A packet of Socket.IO's that is none: the server closes.
+  assert.equal(told(await session.post(['42["message",1]', '4abc'].join(SEPARATOR))), '200 ok');
+  assert.match((await session.poll()).body, /(^|\x1e)1$/);
+  assert.equal(told(await session.poll()), '400 code 1');
+});
+
+test('CLOSE ends the session over a WebSocket', async () => {
+  const socket = await Socket.begin(server);
+  socket.text('1');
+  assert.deepEqual(await socket.end(), ['close', 'ended']);
+});
+
+/** A session that a WebSocket has taken over from polling. */
+async function upgraded() {
+  const session = await Polling.join(server);
+  const socket = await session.upgrade();
+  socket.text('2probe');
+  assert.deepEqual(await socket.frame('3'), ['3probe']);
+  socket.text('5');
+  assert.deepEqual(await socket.rest(), ['open']);
+  return { session, socket };
+}
+
+test('a WebSocket takes over after its probe, and lets the waiting poll go', async () => {
+  const session = await Polling.join(server);
+  const poll = await session.begin('GET');
+  const socket = await session.upgrade();
+  socket.text('2probe');
+  assert.deepEqual(await socket.frame('3'), ['3probe']);
+  assert.equal((await poll.answer()).body, '6');
+  socket.text('5', '42["message","hello"]');
+  assert.deepEqual(await socket.rest(), ['42["message-back","hello"]', 'open']);
+});
+
+test('a session that a WebSocket has taken over is not served over polling', async () => {
+  const { session, socket } = await upgraded();
+  assert.equal((await session.poll()).status, 400);
+  assert.equal((await session.post('42["message",1]')).status, 400);
+  assert.deepEqual(await socket.rest(), ['open']);
+});
+
+test('a second WebSocket for a session that has one is closed, and the first goes on', async () => {
+  const { session, socket } = await upgraded();
+  const second = await session.upgrade();
+  assert.equal(second.answer.status, 101);
+  assert.deepEqual(await second.end(), ['close', 'ended']);
+  socket.text('42["message","hello"]');
+  assert.deepEqual(await socket.rest(), ['42["message-back","hello"]', 'open']);
+});
+
+test('a second WebSocket while one is on its way is closed, and the first takes over', async () => {
+  const session = await Polling.join(server);
+  const first = await session.upgrade();
+  const second = await session.upgrade();
+  assert.deepEqual(await second.end(), ['close', 'ended']);
+  first.text('2probe');
+  assert.deepEqual(await first.frame('3'), ['3probe']);
+  first.text('5');
+  assert.deepEqual(await first.rest(), ['open']);
+});

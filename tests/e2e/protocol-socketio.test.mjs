@@ -1,0 +1,179 @@
+// Socket.IO, protocol version 5: each case of the protocol's own suite that is not Engine.IO's, and what its text says
+// besides.
+import assert from 'node:assert/strict';
+import { FAST, startConformance } from './lib/conformance.mjs';
+import { test } from './lib/scope.mjs';
+import { Polling, SEPARATOR, Socket, told } from './lib/sessions.mjs';
+import { OPCODE } from './lib/wire.mjs';
+
+const server = await startConformance();
+const impatient = await startConformance(FAST);
+
+const connectTo = (namespace, auth) => `40${namespace === '/' ? '' : `${namespace},`}${JSON.stringify(auth)}`;
+const head = (namespace) => (namespace === '/' ? '' : `${namespace},`);
+
+for (const namespace of ['/', '/custom']) {
+  const auth = namespace === '/' ? server.auth : server.customAuth;
+
+  test(`CONNECT to ${namespace} is answered with an id, then the handler's packets come`, async () => {
+    const socket = await Socket.begin(server);
+    socket.text(connectTo(namespace, auth));
+    const frames = await socket.frame(`42${head(namespace)}`);
+    assert.deepEqual(frames, [`40${head(namespace)}{"sid":"…"}`, `42${head(namespace)}["auth",{}]`]);
+  });
+
+  test(`CONNECT to ${namespace} brings what the client says of itself to the handler`, async () => {
+    const socket = await Socket.begin(server);
+    socket.text(connectTo(namespace, { ...auth, device: '123', more: [1, { a: null }] }));
+    const frames = await socket.frame(`42${head(namespace)}`);
+    assert.equal(frames[1], `42${head(namespace)}["auth",{"device":"123","more":[1,{"a":null}]}]`);
+  });
+}
+
+test('the id is not the secret of the session, and another in each namespace and connection', async () => {
+  const ids = new Set();
+  for (let n = 0; n < 2; n += 1) {
+    const session = await Polling.open(server);
+    await session.post([connectTo('/', server.auth), connectTo('/custom', server.customAuth)].join(SEPARATOR));
+    const packets = [];
+    while (packets.filter((packet) => packet.startsWith('40')).length < 2) packets.push(...(await session.poll()).body.split(SEPARATOR));
+    const [main, custom] = ['40{', '40/custom,{'].map((start) => packets.find((packet) => packet.startsWith(start)));
+    ids.add(session.sid).add(JSON.parse(main.slice(2)).sid);
+    assert.equal(typeof JSON.parse(custom.slice('40/custom,'.length)).sid, 'string');
+  }
+  assert.equal(ids.size, 4);
+});
+
+test('CONNECT to a namespace that is not there is refused, and the session goes on', async () => {
+  for (const packet of ['40/random', '40/random,', '40/random,{"token":"a"}']) {
+    const socket = await Socket.begin(server);
+    socket.text(packet);
+    assert.deepEqual(await socket.frame('4'), ['44/random,{"message":"Invalid namespace"}']);
+    socket.text(connectTo('/', server.auth));
+    assert.deepEqual(await socket.frame('40'), ['40{"sid":"…"}']);
+  }
+});
+
+test('CONNECT without a token, or with a wrong one, is refused in words', async () => {
+  for (const packet of ['40', '40{}', '40{"token":"wrong"}', '40/custom', connectTo('/custom', server.auth)]) {
+    const socket = await Socket.begin(server);
+    socket.text(packet);
+    const [refusal] = await socket.frame('44');
+    assert.match(refusal, /^44(\/custom,)?\{"message":"Authentication error/, packet);
+  }
+});
+
+test('a session that begins with something else than CONNECT ends', async () => {
+  for (const packet of ['4abc', '42["message",1]', '431[]', '40[]', '40"token"', '40{"token":']) {
+    const socket = await Socket.begin(server);
+    socket.text(packet);
+    assert.deepEqual(await socket.end(), ['close', 'ended'], packet);
+  }
+});
+
+test('a session that does not ask for a namespace ends after `limits.connect_timeout`', async () => {
+  const socket = await Socket.begin(impatient);
+  const begun = performance.now();
+  const timer = setInterval(() => socket.text('3'), 100);
+  try {
+    await socket.wire.until(() => socket.wire.ended || socket.wire.frames.some((frame) => frame.startsWith('close')), 'the end');
+  } finally {
+    clearInterval(timer);
+  }
+  const took = performance.now() - begun;
+  assert.ok(took > 600, `after ${took} ms, pongs being sent all the time`);
+});
+
+test('DISCONNECT leaves the namespace, and the session stays for another CONNECT', async () => {
+  const socket = await Socket.join(server);
+  socket.text('41');
+  assert.deepEqual(await socket.restBelow(), ['open']);
+  assert.deepEqual(await socket.restBeforeConnect(), ['40{"sid":"…"}', 'open']);
+});
+
+test('an event after DISCONNECT ends the session', async () => {
+  const socket = await Socket.join(server);
+  socket.text('41');
+  assert.deepEqual(await socket.restBelow(), ['open']);
+  socket.text('42["message",1]');
+  assert.deepEqual(await socket.end(), ['close', 'ended']);
+});
+
+test('DISCONNECT of one namespace leaves the others', async () => {
+  const socket = await Socket.join(server);
+  socket.text(connectTo('/custom', server.customAuth));
+  await socket.frame('42/custom,["auth"');
+  socket.text('41/custom', '42["message","to the main namespace"]');
+  assert.deepEqual(await socket.rest(), ['42["message-back","to the main namespace"]', 'open']);
+});
+
+test('an event of one namespace comes back in it', async () => {
+  const socket = await Socket.join(server);
+  socket.text(connectTo('/custom', server.customAuth));
+  await socket.frame('42/custom,["auth"');
+  socket.text('42/custom,["message",1]', '42/custom,7["message-with-ack",2]');
+  assert.deepEqual(await socket.frame('43/custom'), ['42/custom,["message-back",1]', '43/custom,7[2]']);
+});
+
+/** What the server sends for a packet with attachments, over either transport. */
+const OVER = {
+  async websocket(packet, attachments) {
+    const socket = await Socket.join(server);
+    socket.text(packet);
+    for (const bytes of attachments) socket.send(OPCODE.binary, bytes);
+    return socket.rest();
+  },
+  async polling(packet, attachments) {
+    const session = await Polling.join(server);
+    await session.post([packet, ...attachments.map((bytes) => `b${bytes.toString('base64')}`)].join(SEPARATOR));
+    const asFrame = (text) => text.startsWith('b') ? `<${Buffer.from(text.slice(1), 'base64').toString('hex')}>` : text;
+    return (await session.rest()).map(asFrame);
+  },
+};
+const TWO = [Buffer.from([1, 2, 3]), Buffer.from([4, 5, 6])];
+const PLACEHOLDERS = '{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}';
+
+for (const [transport, send] of Object.entries(OVER)) {
+  for (const [what, packet, attachments, back] of [
+    ['an event', '42["message",1,"2",{"3":[true]}]', [], ['42["message-back",1,"2",{"3":[true]}]']],
+    ['an event with attachments', `452-["message",${PLACEHOLDERS}]`, TWO, [`452-["message-back",${PLACEHOLDERS}]`, '<010203>', '<040506>']],
+    ['an event with an acknowledgement', '42456["message-with-ack",1,"2",{"3":[false]}]', [], ['43456[1,"2",{"3":[false]}]']],
+    ['an event with attachments and an acknowledgement', `452-789["message-with-ack",${PLACEHOLDERS}]`, TWO,
+      [`462-789[${PLACEHOLDERS}]`, '<010203>', '<040506>']],
+    ['an acknowledgement without arguments', '420["message-with-ack"]', [], ['430[]']],
+  ]) {
+    test(`${what} comes back over ${transport}`, async () => {
+      assert.deepEqual(await send(packet, attachments), [...back, 'open']);
+    });
+  }
+}
+
+for (const [what, packet] of [
+  ['an unknown packet type', '4abc'],
+  ['a payload that is no array', '42{}'],
+  ['an event without a name', '42[]'],
+  ['a name that is an object', '42[{}]'],
+  ['a payload that is not JSON', '42["message",'],
+  ['letters for the number of an acknowledgement', '42abc["message-with-ack",1,"2",{"3":[false]}]'],
+  ['CONNECT_ERROR', '44{"message":"no"}'],
+  ['an event with attachments without their number', '45["message",{"_placeholder":true,"num":0}]'],
+]) {
+  test(`${what} ends the session, over both transports`, async () => {
+    const socket = await Socket.join(server);
+    socket.text(packet);
+    assert.deepEqual(await socket.end(), ['close', 'ended']);
+    const session = await Polling.join(server);
+    assert.equal(told(await session.post(packet)), '200 ok');
+    assert.equal((await session.poll()).body, '1');
+    assert.equal(told(await session.poll()), '400 code 1');
+  });
+}
+
+test('a text while attachments are due, and bytes that are not, end the session', async () => {
+  const early = await Socket.join(server);
+  early.text('451-["message",{"_placeholder":true,"num":0}]', '42["message",1]');
+  assert.deepEqual(await early.end(), ['close', 'ended']);
+  const extra = await Socket.join(server);
+  extra.send(OPCODE.binary, Buffer.from([1]));
+  assert.deepEqual(await extra.end(), ['close', 'ended']);
+});
