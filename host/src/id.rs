@@ -228,18 +228,25 @@ impl UserId {
     }
 }
 
-/// A connection's public id. Unlike the Engine.IO session id, knowing it gives no power over the connection.
+/// A connection's public id: what its client, handlers and other servers know it by (`socket.id`). Unlike the secret of
+/// its Engine.IO session, knowing it gives no power over the connection. Unique among a tenant's connections on all nodes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ConnectionId(Arc<str>);
 
 impl ConnectionId {
-    /// From 64 bits of chance.
+    /// One of 64 bits, for connections without a socket.
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         Self(format!("{bits:016x}").into())
     }
 
-    /// The text, 16 hexadecimal digits.
+    /// The id that the client was told, of 16 characters.
+    #[must_use]
+    pub fn of_socket(id: &str) -> Self {
+        Self(id.into())
+    }
+
+    /// The text, 16 characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

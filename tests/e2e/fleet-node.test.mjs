@@ -6,9 +6,15 @@ import { metric, startFleet } from './lib/fleet.mjs';
 import { startPeer } from './lib/peer.mjs';
 import { rawConnect } from './lib/raw.mjs';
 import { owned, test } from './lib/scope.mjs';
+import { guest } from './lib/server.mjs';
+import { token } from './lib/token.mjs';
 import { eventually } from './lib/wait.mjs';
 
-const fleet = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
+const fleet = await startFleet({
+  nodes: 2,
+  env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
+  handlers: { event: guest('acknowledging') },
+});
 const [FIRST, SECOND] = fleet.nodes;
 const peer = await startPeer(fleet.redis.url);
 await eventually(async () => Number(fleet.redis.command('PUBSUB', 'NUMSUB', 'socket.io-request#/#').split('\n')[1]) === 3,
@@ -89,6 +95,44 @@ test('a Node server sees the sockets of Parlance, moves them and disconnects the
   await ann.until(() => ann.disconnects.length === 1, 'being disconnected');
   await eventually(async () => (await peer.io.in(room).fetchSockets()).map(({ data }) => data.userId).join() === 'bob', 'one to be left');
   assert.deepEqual([names(bob, 'to-more'), bob.disconnects], [[], []]);
+});
+
+test('everybody in a fleet knows a client by the id that it sees itself', async () => {
+  const room = freshRoom();
+  const ann = await at(FIRST, 'ann', room);
+  const bob = await at(SECOND, 'bob', room);
+  peer.io.to(ann.socket.id).emit('to-ann');
+  await got(ann, 'to-ann');
+  peer.emitter.to(bob.socket.id).emit('to-bob');
+  await got(bob, 'to-bob');
+  peer.io.to(room).except(bob.socket.id).emit('not-to-bob');
+  await got(ann, 'not-to-bob');
+  const found = await peer.io.in(room).fetchSockets();
+  assert.deepEqual(found.map(({ id }) => id).sort(), [ann.socket.id, bob.socket.id].sort());
+  const more = freshRoom();
+  peer.io.in(bob.socket.id).socketsJoin(more);
+  await eventually(async () => (await peer.io.in(more).fetchSockets()).length === 1, 'the socket to have joined');
+  peer.io.in(bob.socket.id).disconnectSockets();
+  await bob.until(() => bob.disconnects.length === 1, 'being disconnected');
+  assert.deepEqual(names(bob, 'to-ann', 'to-bob', 'not-to-bob'), ['to-bob']);
+  assert.deepEqual(names(ann, 'to-ann', 'to-bob', 'not-to-bob'), ['to-ann', 'not-to-bob']);
+});
+
+test('a Node server sees what a client said in its handshake, and what a handler keeps with it', async () => {
+  const room = freshRoom();
+  const ann = await connect(fleet.nodes[1], 'ann', {
+    auth: { token: token('ann'), device: 'phone' },
+    query: { app: 'web' },
+    extraHeaders: { 'user-agent': 'test' },
+  });
+  await ann.join(room);
+  assert.equal(await ann.ask('set-data', { level: 3, userId: 'forged', deep: [{}] }), true);
+  for (const wrong of [[1], 'text', 5, null, { long: 'x'.repeat(5000) }]) {
+    assert.equal((await ann.ask('set-data', wrong)).ok, false, JSON.stringify(wrong).slice(0, 20));
+  }
+  const [{ handshake, data }] = await peer.io.in(room).fetchSockets();
+  assert.deepEqual(data, { level: 3, deep: [{}], userId: 'ann', username: 'ann\'s name' });
+  assert.deepEqual(handshake, { address: '127.0.0.1', headers: { 'user-agent': 'test' }, query: { app: 'web' }, auth: { device: 'phone' } });
 });
 
 test('typing ends in a room that a Node server takes the client out of', async () => {

@@ -195,3 +195,12 @@ test('a flood that is made on another node is paced here: what is asked here is 
     assert.ok(performance.now() - asked < 2_500, `answered after ${performance.now() - asked} ms`);
   }
 });
+
+test('the log names each cause of an outage of Redis: not only the first', async () => {
+  const { nodes: [node], redis } = await startFleet({ nodes: 1 });
+  redis.command('CONFIG', 'SET', 'requirepass', 'secret');
+  node.toRedis.cut();
+  await node.sees(/no connection to Redis, other nodes are out of reach until there is one/);
+  node.toRedis.heal();
+  await node.sees(/no connection to Redis, .*NOAUTH|no connection to Redis, .*[Aa]uthentication/);
+});

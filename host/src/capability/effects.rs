@@ -102,6 +102,8 @@ pub enum Effect {
     Leave(RoomId),
     /// Set the connection's status.
     SetPresence(Status),
+    /// Keep a JSON object with the connection.
+    SetData(Arc<str>),
 }
 
 impl Effect {
@@ -112,6 +114,7 @@ impl Effect {
             Self::Post(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
             Self::KvSet { value, .. } => value.len(),
             Self::Emit { packet, .. } => packet.bytes(),
+            Self::SetData(data) => data.len(),
             Self::MarkRead { .. }
             | Self::KvDelete { .. }
             | Self::KvIncrement { .. }

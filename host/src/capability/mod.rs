@@ -79,6 +79,8 @@ pub struct CallLimits {
     pub presence_users: usize,
     /// Rooms one connection may be in.
     pub rooms_per_connection: usize,
+    /// Bytes of what is kept with a connection.
+    pub connection_data: usize,
     /// Effects of one event.
     pub effects: usize,
     /// Bytes of all effects of one event together.
@@ -98,6 +100,7 @@ impl Default for CallLimits {
             history_page_max: 200,
             presence_users: 200,
             rooms_per_connection: 256,
+            connection_data: 4 * 1024,
             effects: 256,
             output: 256 * 1024,
             log_bytes: 8 * 1024,

@@ -1,9 +1,15 @@
 //! `rooms`: which rooms this connection is in.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+
+use serde::de::IgnoredAny;
 
 use super::{Call, Effect, Fault, room_id};
 use crate::id::UserId;
+use crate::text::json::{DEPTH_MAX, nests_deeper};
+use crate::text::without_lone_surrogates;
 
 /// Most users that one call of `members` gives.
 const MEMBERS_MAX: u32 = 1000;
@@ -39,6 +45,23 @@ impl Call {
             return Ok(());
         }
         self.add(Effect::Leave(id), room.len())
+    }
+
+    /// Keeps a JSON object with the connection.
+    ///
+    /// # Errors
+    /// It is no object, too large, or the allowance is used up.
+    pub fn set_data(&mut self, data: &str) -> Result<(), Fault> {
+        if data.len() > self.limits.connection_data {
+            return Err(Fault::TooLarge);
+        }
+        let data = without_lone_surrogates(data);
+        let object = serde_json::from_str::<BTreeMap<Cow<'_, str>, IgnoredAny>>(&data);
+        if object.is_err() || nests_deeper(&data, DEPTH_MAX) {
+            return Err(Fault::Invalid("the data of a connection is a JSON object".to_owned()));
+        }
+        let bytes = data.len();
+        self.add(Effect::SetData(data.into()), bytes)
     }
 
     /// Whether the connection is in the room, counting this event's own joins and leaves.

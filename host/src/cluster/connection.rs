@@ -136,6 +136,8 @@ pub struct Connection {
     pub handshake: Arc<Handshake>,
     /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`.
     rooms: Mutex<Vec<RoomId>>,
+    /// What handlers keep with it: a JSON object.
+    data: Mutex<Option<Arc<str>>>,
     /// Its session, once it has one.
     notice: OnceLock<TakeNotice>,
     /// Events that have left their handler and are not settled yet.
@@ -153,6 +155,7 @@ impl Connection {
             outlet,
             handshake: Arc::default(),
             rooms: Mutex::new(Vec::new()),
+            data: Mutex::new(None),
             notice: OnceLock::new(),
             unsettled: AtomicUsize::new(0),
             settled: Notify::new(),
@@ -166,6 +169,16 @@ impl Connection {
             handshake: Arc::new(handshake),
             ..self
         }
+    }
+
+    pub(super) fn set_data(&self, data: Arc<str>) {
+        *self.data.lock() = Some(data);
+    }
+
+    /// What handlers keep with it, a JSON object; none when they keep nothing.
+    #[must_use]
+    pub fn data(&self) -> Option<Arc<str>> {
+        self.data.lock().clone()
     }
 
     /// Notices go to `take` from now on, which says whether it takes them.

@@ -89,7 +89,14 @@ impl Users {
 
     /// A connection has gone, and has left its rooms.
     pub(super) fn depart(&mut self, connection: &Arc<Connection>, now: u64) {
-        self.by_id.remove(&connection.id);
+        // A client that comes back to the namespace over the same transport has the same id.
+        if self
+            .by_id
+            .get(&connection.id)
+            .is_some_and(|known| Arc::ptr_eq(known, connection))
+        {
+            self.by_id.remove(&connection.id);
+        }
         let identity = connection.identity.load();
         let Some(user) = self.users.get_mut(identity.user()) else {
             return;

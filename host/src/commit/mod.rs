@@ -179,7 +179,7 @@ fn unit(event: &Delivery, quota: StorageQuota) -> Unit {
             by: *by,
             at: event.at_ms,
         }),
-        Effect::Emit { .. } | Effect::Join(_) | Effect::Leave(_) | Effect::SetPresence(_) => None,
+        Effect::Emit { .. } | Effect::Join(_) | Effect::Leave(_) | Effect::SetPresence(_) | Effect::SetData(_) => None,
     });
     Unit {
         tenant: identity.tenant().clone(),

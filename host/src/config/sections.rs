@@ -195,6 +195,8 @@ section! {
     presence_grace: Duration = "3s", Time(millis(0), secs(60));
     /// Rooms that one connection is in.
     rooms_per_connection: usize = 256, Count(1, 65_536);
+    /// Bytes of the JSON object that handlers keep with one connection (`rooms.set-data`).
+    connection_data: usize = "4KiB", Size(2, MIB);
     /// Times in a second, on average, that one transport may ask to be connected to a namespace.
     connects_per_second: usize = 5, Count(1, 100_000);
     /// The same at once.

@@ -61,6 +61,7 @@ fn call_limits(limits: &Limits, sandbox: &Sandbox) -> CallLimits {
         history_page_max: u32::try_from(limits.history_page_max).unwrap_or(u32::MAX),
         presence_users: limits.presence_users,
         rooms_per_connection: limits.rooms_per_connection,
+        connection_data: limits.connection_data,
         effects: sandbox.effects,
         output: sandbox.output,
         log_bytes: sandbox.log_bytes,

@@ -144,6 +144,10 @@ impl wit::rooms::Host for CallState {
         Ok(self.enter(room.len())?.leave(&room).map_err(Into::into))
     }
 
+    fn set_data(&mut self, data: String) -> Answer<()> {
+        Ok(self.enter(data.len())?.set_data(&data).map_err(Into::into))
+    }
+
     fn joined(&mut self, room: String) -> Host<bool> {
         Ok(self.enter(room.len())?.ask_joined(&room))
     }

@@ -234,7 +234,7 @@ impl Door {
             Refused::from(&error)
         })?;
         let outlet = SocketOutlet::new(socket.id, self.outside.clone(), transport.clone());
-        let id = ConnectionId::from_bits(self.services.chance.bits());
+        let id = ConnectionId::of_socket(socket.id.as_str());
         let from = address.map(|address| address.to_string());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), address = from, "connected");
         let connection = Connection::new(id, Arc::new(identity), Box::new(outlet));

@@ -90,6 +90,15 @@ impl Outcome {
         })
     }
 
+    /// What is kept with the connection from now on, when the handler set it.
+    #[must_use]
+    pub fn data(&self) -> Option<Value> {
+        self.effects.iter().rev().find_map(|effect| match effect {
+            Effect::SetData(data) => serde_json::from_str(data).ok(),
+            _ => None,
+        })
+    }
+
     /// The events sent to clients.
     pub fn emits(&self) -> impl Iterator<Item = Emitted> {
         self.effects.iter().filter_map(|effect| match effect {

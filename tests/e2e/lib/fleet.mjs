@@ -15,7 +15,7 @@ export const UNLIMITED = {
  * Starts a fleet: `{nodes, redis, postgres}`; `nodes[n].toRedis` and `.toPostgres` can be cut.
  * @param {{nodes?: number, config?: object, env?: Record<string, string>}} options
  */
-export async function startFleet({ nodes: count = 2, config = {}, env = {} } = {}) {
+export async function startFleet({ nodes: count = 2, config = {}, env = {}, handlers = {} } = {}) {
   const [postgres, redis] = await Promise.all([startPostgres(), startRedis()]);
   const nodes = [];
   // One after the other: the first makes the tables.
@@ -25,6 +25,7 @@ export async function startFleet({ nodes: count = 2, config = {}, env = {} } = {
     url.port = toPostgres.port;
     const node = await startServer({
       config: { ...UNLIMITED, redis: { heartbeat: '300ms', lease: '2s' }, ...config },
+      handlers,
       env: { DATABASE_URL: url.href, REDIS_URL: `redis://127.0.0.1:${toRedis.port}`, ...env },
     });
     nodes.push(Object.assign(node, { toRedis, toPostgres }));

@@ -17,7 +17,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Runs until the bus is told to stop.
 pub(super) async fn run(shared: Arc<Shared>, clients: Clients) {
     let mut watch = Watch::new(shared.clone());
-    let (mut pause, mut attempt, mut complained) = (FIRST_PAUSE, 0usize, false);
+    let (mut pause, mut attempt) = (FIRST_PAUSE, 0usize);
+    // What the log says of the outage.
+    let mut cause = None;
     loop {
         let connected = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -25,7 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>, clients: Clients) {
         };
         let ended = match connected {
             Ok(link) => {
-                (pause, complained) = (FIRST_PAUSE, false);
+                (pause, cause) = (FIRST_PAUSE, None);
                 tracing::info!(node = %shared.node, "connected to Redis");
                 session(&shared, &mut watch, link).await
             }
@@ -33,9 +35,11 @@ pub(super) async fn run(shared: Arc<Shared>, clients: Clients) {
         };
         let Err(error) = ended else { return };
         lost(&shared, &error);
-        // Once for each outage: the rest would be the same line again and again.
-        if !std::mem::replace(&mut complained, true) {
-            tracing::warn!("no connection to Redis, other nodes are out of reach until there is one: {error}");
+        // Once for each cause of an outage: the rest would be the same line again and again.
+        let now = error.to_string();
+        if cause.as_ref() != Some(&now) {
+            tracing::warn!("no connection to Redis, other nodes are out of reach until there is one: {now}");
+            cause = Some(now);
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::elsewhere::Entry;
 use super::grace::Cause;
 use super::state::State;
-use crate::capability::Packet;
+use crate::capability::{Handshake, Packet};
 use crate::cluster::bus::{Broadcast, Inbound, NodeId, Place, RemoteSocket, Selection, Target};
 use crate::cluster::connection::{Connection, Notice, Outgoing};
 use crate::cluster::rooms::Gap;
@@ -249,17 +250,44 @@ fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A connection as a Node server sees it. Of its handshake only the address is passed on: there is a token in it.
+/// A connection as a Node server sees it. Its token is not among what is kept of its handshake.
 fn socket(connection: &Connection) -> RemoteSocket {
-    let identity = connection.identity.load();
     let mut rooms = vec![connection.id.as_str().to_owned()];
     rooms.extend(connection.rooms().iter().map(|room| room.as_str().to_owned()));
     RemoteSocket {
         id: connection.id.as_str().to_owned(),
         rooms,
-        handshake:
-            serde_json::json!({ "address": connection.handshake.address, "headers": {}, "query": {}, "auth": {} })
-                .to_string(),
-        data: serde_json::json!({ "userId": identity.user().as_str(), "username": &**identity.name() }).to_string(),
+        handshake: handshake(&connection.handshake),
+        data: data(connection),
     }
+}
+
+/// A handshake as Node's servers have it, with what is kept of it.
+fn handshake(handshake: &Handshake) -> String {
+    let pairs = |pairs: &[(String, String)]| -> Map<String, Value> {
+        pairs
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().into()))
+            .collect()
+    };
+    let auth: Value = serde_json::from_str(&handshake.auth).unwrap_or_default();
+    json!({
+        "address": handshake.address,
+        "headers": pairs(&handshake.headers),
+        "query": pairs(&handshake.query),
+        "auth": auth,
+    })
+    .to_string()
+}
+
+/// What handlers keep with the connection, and whose it is.
+fn data(connection: &Connection) -> String {
+    let identity = connection.identity.load();
+    let kept = connection.data();
+    let mut data: Map<String, Value> = kept
+        .and_then(|kept| serde_json::from_str(&kept).ok())
+        .unwrap_or_default();
+    data.insert("userId".to_owned(), identity.user().as_str().into());
+    data.insert("username".to_owned(), (&**identity.name()).into());
+    Value::Object(data).to_string()
 }

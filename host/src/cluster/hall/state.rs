@@ -273,6 +273,7 @@ impl State {
             }
             (Effect::Join(room), _) => self.join(&room, connection, held_room == Some(&room)),
             (Effect::Leave(room), _) => self.leave(&room, connection),
+            (Effect::SetData(data), _) => connection.set_data(data),
             (Effect::SetPresence(status), _) => self.set_status(connection, status, moment, at_ms),
             // A receipt that was there already, and key-value writes: nobody is told.
             (

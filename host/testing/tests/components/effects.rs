@@ -148,5 +148,6 @@ fn name(effect: &Effect) -> &'static str {
         Effect::Join(_) => "join",
         Effect::Leave(_) => "leave",
         Effect::SetPresence(_) => "presence",
+        Effect::SetData(_) => "set-data",
     }
 }

@@ -1,6 +1,6 @@
 //! Acknowledges an event as its name says.
 
-use parlance_guest::{Acknowledgement, Arguments, Context, EventAckHandler, Placeholder, Rejection, identity};
+use parlance_guest::{Acknowledgement, Arguments, Context, EventAckHandler, Placeholder, Rejection, identity, rooms};
 
 struct Acknowledging;
 
@@ -31,6 +31,16 @@ impl EventAckHandler for Acknowledging {
                     handshake.transport,
                     handshake.headers,
                 ))
+            }
+            // Keeps its argument with the connection.
+            "set-data" => {
+                let json = arguments.json();
+                rooms::set_data(
+                    json.strip_prefix('[')
+                        .and_then(|rest| rest.strip_suffix(']'))
+                        .unwrap_or(json),
+                )?;
+                Acknowledgement::of(&(true,))
             }
             "refuse" => Err(Rejection::Denied("as told".into())),
             name => Acknowledgement::of(&[name]),
