@@ -3,6 +3,7 @@
 //!
 //! What is under way is bounded: some reads of one page each for a hall, one for a room, one sweep.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,7 +12,7 @@ use super::state::State;
 use crate::cluster::rooms::Gap;
 use crate::cluster::wire;
 use crate::id::RoomId;
-use crate::store::{End, Page, Range, StoreError};
+use crate::store::{End, Message, Page, Range, StoreError};
 
 /// How long a message may be late before it is read from the store: what two nodes publish at once may cross.
 const GRACE: Duration = Duration::from_millis(20);
@@ -173,19 +174,7 @@ impl State {
     /// A task has found something out.
     pub(super) fn learn(&mut self, learned: Learned) {
         match learned {
-            Learned::Messages { room, page } => {
-                self.fetched(&room, page);
-                let Some(others) = &mut self.others else { return };
-                others.fetches = others.fetches.saturating_sub(1);
-                while let Some(next) = others.queue.pop_front() {
-                    // The last member may have left meanwhile.
-                    if let Some(order) = self.rooms.order(&next) {
-                        order.fetching = false;
-                        self.fetch(next);
-                        return;
-                    }
-                }
-            }
+            Learned::Messages { room, page } => self.fetched(room, page),
             Learned::Last(last) => {
                 for (room, last) in last {
                     if self.rooms.heard_of(&room, last) == Gap::Missing {
@@ -215,28 +204,67 @@ impl State {
         }
     }
 
-    fn fetched(&mut self, room: &RoomId, page: Result<Page, StoreError>) {
-        let Some(order) = self.rooms.order(room) else { return };
-        let before = order.missing();
-        order.fetching = false;
-        match page {
-            Ok(page) => {
-                for message in &page.messages {
-                    self.rooms.offer(room, message.seq, &wire::stored_message(message));
-                }
-            }
-            Err(error) => {
-                tracing::debug!(
-                    error = format!("{error:#}"),
-                    "missing messages cannot be read; trying again"
-                );
+    fn fetched(&mut self, room: RoomId, page: Result<Page, StoreError>) {
+        let messages = page.map(|page| page.messages).unwrap_or_else(|error| {
+            tracing::debug!(
+                error = format!("{error:#}"),
+                "missing messages cannot be read; trying again"
+            );
+            Vec::new()
+        });
+        let missed = self.rooms.order(&room).and_then(|order| order.missing());
+        let Some(others) = &mut self.others else { return };
+        others.fetched.push_back(Fetched {
+            room,
+            missed,
+            messages: messages.into(),
+        });
+    }
+
+    /// Whether messages that were fetched wait to be sent.
+    pub(super) fn has_fetched(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| !others.fetched.is_empty())
+    }
+
+    /// Sends one message that was fetched. What others ask of the hall has its turn between two of them, and so has the
+    /// pace at which the tenant may send.
+    pub(super) fn send_fetched(&mut self) {
+        let Some(others) = &mut self.others else { return };
+        let Some(fetched) = others.fetched.front_mut() else {
+            return;
+        };
+        if let Some(message) = fetched.messages.pop_front()
+            && self.rooms.order(&fetched.room).is_some()
+        {
+            self.rooms
+                .offer(&fetched.room, message.seq, &wire::stored_message(&message));
+            return;
+        }
+        // All of them are sent, or the last member has left.
+        let Some(Fetched { room, missed, .. }) = others.fetched.pop_front() else {
+            return;
+        };
+        self.end_fetch(&room, missed);
+        let Some(others) = &mut self.others else { return };
+        others.fetches = others.fetches.saturating_sub(1);
+        while let Some(next) = others.queue.pop_front() {
+            // The last member may have left meanwhile.
+            if let Some(order) = self.rooms.order(&next) {
+                order.fetching = false;
+                self.fetch(next);
+                return;
             }
         }
+    }
+
+    /// Looks whether what the room `missed` has come.
+    fn end_fetch(&mut self, room: &RoomId, missed: Option<u64>) {
         let Some(order) = self.rooms.order(room) else { return };
+        order.fetching = false;
         let missing = order.missing();
         if missing.is_none() {
             order.vain = 0;
-        } else if missing != before {
+        } else if missing != missed {
             order.vain = 0;
             self.fetch(room.clone());
         } else {
@@ -245,4 +273,12 @@ impl State {
             self.watch_after(room, pause);
         }
     }
+}
+
+/// A page of messages that a room missed.
+pub(super) struct Fetched {
+    room: RoomId,
+    /// What it missed first when the page came.
+    missed: Option<u64>,
+    messages: VecDeque<Message>,
 }

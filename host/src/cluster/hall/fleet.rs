@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::catch_up::Learned;
+use super::catch_up::{Fetched, Learned};
 use super::elsewhere::{Elsewhere, Entry};
 use super::state::State;
 use super::{Fleet, Mail};
@@ -51,6 +51,8 @@ pub(super) struct Others {
     pub(super) count: u64,
     /// Reads that are under way.
     pub(super) fetches: usize,
+    /// What they have brought and was not sent yet.
+    pub(super) fetched: VecDeque<Fetched>,
     /// Rooms that wait for one of them to end.
     pub(super) queue: VecDeque<RoomId>,
     pub(super) sweeping: bool,
@@ -107,6 +109,7 @@ pub(super) async fn run(
         watched: BTreeMap::new(),
         count: 0,
         fetches: 0,
+        fetched: VecDeque::new(),
         queue: VecDeque::new(),
         sweeping: false,
         down: true,
@@ -128,6 +131,7 @@ pub(super) async fn run(
             Some(inbound) = heard.recv() => state.hear(inbound),
             Some(learned) = found.recv() => state.learn(learned),
             () = timer.as_mut() => state.look(Instant::now()),
+            () = std::future::ready(()), if state.has_fetched() => state.send_fetched(),
         }
         // Whatever it was that sent something, what comes next waits for it.
         state.pace().await;
