@@ -12,19 +12,20 @@ const HERE = import.meta.dirname;
 /** For a whole suite. */
 const SUITE_MS = 180_000;
 
-/** Prints what became of a suite, and holds it to what is known: no other test fails, and each of those does. */
-function hold(name, { passed, failed }) {
+/** Runs a suite, prints what became of it, and holds it to what is known: no other test fails, and each of those does. */
+async function hold(name, directory, args, { url, tokens }) {
   const known = KNOWN[name];
+  const environment = { PARLANCE_URL: url, PARLANCE_TOKENS: JSON.stringify(tokens) };
+  const { passed, failed, again } = await mocha(directory, args, environment, SUITE_MS, known.failing);
   console.log(`${name}: ${passed.length} of ${passed.length + failed.size} passed`);
   for (const [title, message] of failed) {
     console.log(`  ${title}\n    ${message.split('\n')[0]}\n    ${known.failing[title] ?? 'NOT KNOWN'}`);
   }
+  for (const title of again) console.log(`  ${title}\n    passed another time`);
   assert.equal(passed.length + failed.size, known.tests, 'tests that ran');
   assert.deepEqual([...failed.keys()].filter((title) => !(title in known.failing)), [], 'tests that fail and did not');
   assert.deepEqual(Object.keys(known.failing).filter((title) => !failed.has(title)), [], 'tests that failed and do not');
 }
-
-const environment = ({ url, tokens }) => ({ PARLANCE_URL: url, PARLANCE_TOKENS: JSON.stringify(tokens) });
 
 for (const protocol of ['engine.io', 'socket.io']) {
   const name = `${protocol}-protocol`;
@@ -33,7 +34,7 @@ for (const protocol of ['engine.io', 'socket.io']) {
     const server = await startSuiteServer({ '/custom': {} });
     cpSync(join(HERE, `protocol/${protocol}-imports.mjs`), join(directory, 'node-imports.js'));
     cpSync(join(HERE, 'protocol/parlance.mjs'), join(directory, 'parlance.mjs'));
-    hold(name, await mocha(directory, ['test-suite.js'], environment(server), SUITE_MS));
+    await hold(name, directory, ['test-suite.js'], server);
   });
 }
 
@@ -58,5 +59,5 @@ test('socket.io-client', async () => {
   cpSync(join(HERE, 'client/index.cjs'), join(directory, 'index.js'));
   cpSync(join(HERE, 'client/url.cjs'), join(directory, 'build/cjs/url.js'));
   const args = ['--import=tsx', '--require', join(HERE, 'client/hooks.cjs'), 'test/index.ts'];
-  hold('socket.io-client', await mocha(directory, args, environment(server), SUITE_MS));
+  await hold('socket.io-client', directory, args, server);
 });

@@ -117,7 +117,8 @@ impl<H: EngineIoHandler> Engine<H> {
             }
         }));
         self.sessions.lock().insert(secret, socket.clone());
-        tokio::spawn(beat(session, self.config.ping_interval, self.config.ping_timeout));
+        let now = Instant::now();
+        tokio::spawn(beat(session, now, self.config.ping_interval, self.config.ping_timeout));
         self.handler.clone().on_connect(socket.clone());
         let upgrades = transport == TransportType::Polling && self.config.allowed_transport(TransportType::Websocket);
         let opened = format!(
@@ -344,8 +345,7 @@ impl<H: EngineIoHandler> Engine<H> {
 const TIMER_LATE: Duration = Duration::from_millis(10);
 
 /// Asks a client for a sign of life, until it gives none (Engine.IO protocol, "Heartbeat").
-async fn beat(session: Arc<Session>, interval: Duration, timeout: Duration) {
-    let mut since = Instant::now();
+async fn beat(session: Arc<Session>, mut since: Instant, interval: Duration, timeout: Duration) {
     loop {
         let due = since + interval;
         tokio::select! {
