@@ -1,6 +1,7 @@
 // Socket.IO, protocol version 5: each case of the protocol's own suite that is not Engine.IO's, and what its text says
 // besides.
 import assert from 'node:assert/strict';
+import { connect } from './lib/client.mjs';
 import { FAST, startConformance } from './lib/conformance.mjs';
 import { test } from './lib/scope.mjs';
 import { Polling, SEPARATOR, Socket, told } from './lib/sessions.mjs';
@@ -89,6 +90,23 @@ test('DISCONNECT leaves the namespace, and the session stays for another CONNECT
   socket.text('41');
   assert.deepEqual(await socket.restBelow(), ['open']);
   assert.deepEqual(await socket.restBeforeConnect(), ['40{"sid":"…"}', 'open']);
+});
+
+test('CONNECT right behind DISCONNECT lets the client in again', async () => {
+  const socket = await Socket.join(server);
+  // As many as `limits.connect_burst` allows.
+  for (let n = 0; n < 30; n += 1) {
+    socket.text('41', connectTo('/', server.auth));
+    assert.deepEqual(await socket.frame('42["auth"'), ['40{"sid":"…"}', '42["auth",{}]']);
+  }
+});
+
+test('the official client leaves and comes back at once', async () => {
+  const ann = await connect(server, 'ann');
+  for (let n = 2; n < 10; n += 1) {
+    ann.socket.disconnect().connect();
+    await ann.connected(n);
+  }
 });
 
 test('an event after DISCONNECT ends the session', async () => {

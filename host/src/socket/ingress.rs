@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use socketioxide::handler::MessageHandler;
-use socketioxide::socket::Socket;
+use socketioxide::handler::{DisconnectHandler, MessageHandler};
+use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 
 use super::adapter::Adapter;
@@ -21,7 +21,7 @@ pub(super) struct Ingress {
     pub(super) sessions: Sessions,
 }
 
-/// Tells this handler from socketioxide's own.
+/// Tells these handlers from socketioxide's own.
 pub(super) enum InOrder {}
 
 impl MessageHandler<Adapter, InOrder> for Ingress {
@@ -32,6 +32,22 @@ impl MessageHandler<Adapter, InOrder> for Ingress {
             Value::Bytes(_) => return,
         };
         self.session.receive(Packet::now(text, attachments.into(), ack));
+    }
+}
+
+/// Takes the session off when its client leaves the namespace, on the reader's task: a CONNECT may follow DISCONNECT at
+/// once, and socketioxide passes over one for a namespace that the client has not left yet. Its own handlers run in a
+/// task, after which the namespace is left.
+pub(super) struct Leaving {
+    pub(super) session: Arc<Session>,
+    pub(super) key: Key,
+    pub(super) sessions: Sessions,
+}
+
+impl DisconnectHandler<Adapter, InOrder> for Leaving {
+    fn call_with_defer(&self, socket: Arc<Socket<Adapter>>, _: DisconnectReason, leave: fn(Arc<Socket<Adapter>>)) {
+        self.sessions.remove(&self.key, &self.session);
+        leave(socket);
     }
 }
 

@@ -19,7 +19,7 @@ use super::adapter::{Adapter, Adapters};
 use super::address::ClientAddress;
 use super::attempts::Attempts;
 use super::handshake::{HandshakeLimits, Opening};
-use super::ingress::Ingress;
+use super::ingress::{Ingress, Leaving};
 use super::outlet::{Outside, SocketOutlet};
 use super::server::ServerLimits;
 use crate::cluster::Connection;
@@ -258,11 +258,11 @@ impl Door {
             return Err(refused);
         }
         self.services.metrics.connected.inc();
-        let gone = {
-            let (key, session, sessions) = (key.clone(), session.clone(), self.sessions.clone());
-            move || async move { sessions.remove(&key, &session) }
-        };
-        socket.on_disconnect(gone);
+        socket.on_disconnect(Leaving {
+            session: session.clone(),
+            key: key.clone(),
+            sessions: self.sessions.clone(),
+        });
         socket.on_fallback(Ingress {
             session,
             key,
