@@ -1,5 +1,4 @@
 // What is known of the suites: how many tests each has, and which of them fail, each with the reason.
-const NO_SOCKET_ID = 'handlers get the connection\'s own id, not `socket.id`';
 
 export const KNOWN = {
   'engine.io-protocol': { tests: 25, failing: {} },
@@ -8,8 +7,6 @@ export const KNOWN = {
     tests: 111,
     failing: {
       'connection should work with acks': 'a handler\'s emit does not ask for an acknowledgement',
-      'socket should have an accessible socket id equal to the server-side socket id (default namespace)': NO_SOCKET_ID,
-      'socket should have an accessible socket id equal to the server-side socket id (custom namespace)': NO_SOCKET_ID,
       'socket should fire an error event on middleware failure from custom namespace':
         'a handler cannot refuse a connection in words of its own: the token decides',
       'connection state recovery should have an accessible socket id equal to the server-side socket id (default namespace)':

@@ -59,7 +59,6 @@ impl EventAckHandler for Conformance {
         match name {
             "message-with-ack" | "echo" => return Ok(back(&arguments)),
             "getAckDate" => return Acknowledgement::of(&[date::iso(context.received_at)]),
-            // Not `socket.id`, which handlers do not get.
             "getId" => return Acknowledgement::of(&[&context.connection]),
             "getHandshake" => {
                 return Ok(Acknowledgement::Answer(Answer {
