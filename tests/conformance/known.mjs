@@ -1,5 +1,4 @@
 // What is known of the suites: how many tests each has, and which of them fail, each with the reason.
-
 export const KNOWN = {
   'engine.io-protocol': { tests: 25, failing: {} },
   'socket.io-protocol': { tests: 32, failing: {} },

@@ -107,7 +107,7 @@ export const DIFFERENCES = [
     },
   },
   {
-    why: 'A session that the server ends while no poll waits is gone at once; Node\'s server tells the next poll.',
+    why: 'A session that the server has ended takes no further body, and tells the next poll; Node\'s server takes bodies until then.',
     exchanges: {
       'polling: an attachment that was not announced': { node: ['200 ok', '6', '1', 'ended'], parlance: ['200 ok', 'ended'] },
       'polling: a message without content': { node: ['200 ok', '6', '1', 'ended'], parlance: ['200 ok', 'ended'] },
