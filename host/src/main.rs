@@ -10,6 +10,12 @@ use parlance::cli::{self, Cli, Command, Failure};
 use parlance::dispatch::now_ms;
 use parlance::text::escape;
 
+/// Gives memory back that clients took and have left: glibc's arenas keep it. After 3,000 clients had come and gone, 54 to
+/// 72 MiB stayed with this one, 92 to 120 MiB with glibc's, 112 to 118 MiB with jemalloc for its first ten seconds; the
+/// processor time a message took was the same (22.6, 22.9 and 22.4 µs).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let env = |name: &str| std::env::var(name).ok();

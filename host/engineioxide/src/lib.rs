@@ -8,6 +8,8 @@ pub mod socket;
 
 mod engine;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod outbox;
 mod payload;
 mod polling;
