@@ -38,6 +38,6 @@ test('what traps ends its instance and fails only its own event', async () => {
   assert.equal(await counted('parlance_warm_retired_total\\{reason="failed"\\}'), before + 1);
   assert.equal((await bob.ask('kv-get', { key: 'k' })).ok, true);
   // The client has the event to ask about, and the log the rest.
-  const [, connection, event] = failed.error.message.match(/^the handler failed \(event ([0-9a-f]+)-(\d+)\)$/);
+  const [, connection, event] = failed.error.message.match(/^the handler failed \(event ([\w-]{16})-(\d+)\)$/);
   assert.match(server.log, new RegExp(`a handler was stopped .*connection=${connection} event=${event} .*trap=.*unreachable.*\n +0: .* at 0x`));
 });
