@@ -235,10 +235,14 @@ impl Crowd {
         let shared = Rc::clone(&self.shared);
         let settled = async {
             let mut look = interval(Duration::from_millis(5));
-            while !shared.settled() {
+            // At once; an order that was given just now has become a message by the next.
+            look.tick().await;
+            loop {
                 look.tick().await;
+                if shared.settled() {
+                    return Ok(());
+                }
             }
-            Ok(())
         };
         let drained = timeout(DRAIN, self.attend(settled)).await;
         drained.unwrap_or_else(|_| {
