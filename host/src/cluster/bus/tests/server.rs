@@ -153,6 +153,12 @@ impl Drop for Cluster {
 }
 
 pub(super) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    // Below those that the system gives to connections: whoever tries again and again to reach a server that is away would
+    // connect to itself, and the server could not have its port again.
+    const FROM: u64 = 15_000;
+    const COUNT: u64 = 17_000;
+    let chance = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+    let ports = std::iter::repeat_with(|| u16::try_from(FROM + chance() % COUNT).unwrap());
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.take(1000).find(free).unwrap()
 }

@@ -32,6 +32,9 @@ wait
 rm -rf "$directory"
 "#;
 
+/// What PostgreSQL says when it cannot start for processes of the one before.
+const MEMORY_IN_USE: &str = "pre-existing shared memory block";
+
 /// A server with a data directory, a port and a socket of its own.
 pub(crate) struct Server {
     directory: PathBuf,
@@ -145,15 +148,17 @@ impl Server {
     /// Starts it again on the same data and port, and waits until it serves.
     pub(crate) fn start_again(&self) {
         let begin = Instant::now();
+        let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
+        // After a kill the processes of the old one may still have its memory; the new one then gives up, and says so.
+        let given_up = || log().matches(MEMORY_IN_USE).count();
+        let mut before = given_up();
         self.order("start");
-        let mut asked_again = Instant::now();
         while self.try_psql("postgres", "SELECT 1").is_none() {
-            let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-            assert!(begin.elapsed() < PATIENCE, "PostgreSQL does not answer:\n{log}");
-            // After a kill the processes of the old one may still have its memory; the new one then gives up.
-            if asked_again.elapsed() > Duration::from_secs(2) && !self.directory.join("data/postmaster.pid").exists() {
+            assert!(begin.elapsed() < PATIENCE, "PostgreSQL does not answer:\n{}", log());
+            let now = given_up();
+            if now > before {
+                before = now;
                 self.order("start");
-                asked_again = Instant::now();
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -246,6 +251,12 @@ fn run(command: &mut Command) {
 }
 
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    // Below those that the system gives to connections: whoever tries again and again to reach a server that is away would
+    // connect to itself, and the server could not have its port again.
+    const FROM: u64 = 15_000;
+    const COUNT: u64 = 17_000;
+    let chance = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+    let ports = std::iter::repeat_with(|| u16::try_from(FROM + chance() % COUNT).unwrap());
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.take(1000).find(free).unwrap()
 }
