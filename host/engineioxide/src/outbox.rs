@@ -30,6 +30,13 @@ impl Out {
 /// A message: a text with its attachments.
 pub(crate) type Message = SmallVec<[Out; 1]>;
 
+/// A message of `first` and the binary packets behind it.
+pub(crate) fn message(first: Out, data: impl IntoIterator<Item = Bytes>) -> Message {
+    std::iter::once(first)
+        .chain(data.into_iter().map(Out::Binary))
+        .collect()
+}
+
 /// Bounded in packets and in bytes. One transport takes from it at a time.
 #[derive(Debug)]
 pub(crate) struct Outbox {

@@ -100,6 +100,7 @@ impl<H: EngineIoHandler> Engine<H> {
         B: Send + 'static,
     {
         if self.serves(&request) {
+            // On the heap only while it runs: a task is as large as the largest of its states.
             let answer = Box::pin(self.clone().answer(request));
             ResponseFuture::Own { answer }
         } else {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::admission::{Limits, Place};
-use crate::outbox::{Message, Out, Outbox};
+use crate::outbox::{self, Message, Out, Outbox};
 use crate::socket::DisconnectReason;
 use crate::translate::{Encoding, Translate, Translator};
 
@@ -124,10 +124,9 @@ impl Session {
 
     /// A packet as it goes to the client.
     pub(crate) fn written(&self, text: Str, attachments: impl IntoIterator<Item = Bytes>) -> Message {
-        let attachments = attachments.into_iter();
         match self.translator() {
             Some(translator) if self.encoding() == Encoding::Translated => {
-                let attachments: Vec<_> = attachments.collect();
+                let attachments: Vec<_> = attachments.into_iter().collect();
                 match translator.write(&text, &attachments) {
                     Some(packet) => Message::from_iter([Out::Binary(packet)]),
                     // A client that misses a packet without a word would be worse off than one that connects again.
@@ -137,9 +136,7 @@ impl Session {
                     }
                 }
             }
-            _ => std::iter::once(Out::Text(text))
-                .chain(attachments.map(Out::Binary))
-                .collect(),
+            _ => outbox::message(Out::Text(text), attachments),
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 pub use engineioxide_core::Sid;
 
-use crate::outbox::{Message, Out};
+use crate::outbox::{self, Message, Out};
 use crate::session::{Ended, Session};
 
 /// Why a session has ended.
@@ -130,12 +130,6 @@ impl<D> Socket<D> {
     }
 }
 
-fn many(first: Out, data: impl IntoIterator<Item = Bytes>) -> Message {
-    std::iter::once(first)
-        .chain(data.into_iter().map(Out::Binary))
-        .collect()
-}
-
 /// A place in a session's queue, for one message.
 #[derive(Debug)]
 pub struct Permit<'a> {
@@ -167,7 +161,7 @@ impl Permit<'_> {
 
     /// Sends a binary message with others behind it, none of another message between them.
     pub fn emit_many_binary(mut self, bin: Bytes, data: Vec<Bytes>) {
-        self.send(many(Out::Binary(bin), data));
+        self.send(outbox::message(Out::Binary(bin), data));
     }
 
     fn send(&mut self, message: impl IntoIterator<Item = Out>) {

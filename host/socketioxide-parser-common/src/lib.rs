@@ -120,7 +120,7 @@ impl Parse for CommonParser {
         } else {
             arguments.first().map_or("null", |first| first.get()).to_owned()
         };
-        // What is read borrows from the value, so the value is what is read.
+        // The result borrows from the value, so the value takes the text that is read.
         *value = Value::Str(data.into(), None);
         serde_json::from_str(text(value)?).map_err(ParserError::new)
     }

@@ -9,7 +9,7 @@ use socketioxide_core::{Str, Value};
 
 use crate::payload;
 
-/// What is before a packet's payload.
+/// The fields of a packet that stand before its payload, and the payload.
 struct Head<'a> {
     kind: u8,
     attachments: usize,

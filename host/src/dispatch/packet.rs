@@ -15,7 +15,7 @@ pub struct Packet {
     pub ack: Option<i64>,
     /// When it came.
     pub received: Instant,
-    /// The same, in milliseconds since the Unix epoch.
+    /// When it came, in milliseconds since the Unix epoch.
     pub at_ms: u64,
 }
 

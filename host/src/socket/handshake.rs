@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Auth {
                 let (mut token, mut rest) = (String::new(), String::from("{"));
                 while let Some((key, value)) = map.next_entry::<Cow<'de, str>, &RawValue>()? {
                     if key == "token" {
-                        // What is no text is no token.
+                        // A token that is not a text counts as missing.
                         token = serde_json::from_str(value.get()).unwrap_or_default();
                         continue;
                     }

@@ -291,17 +291,12 @@ impl Server {
                     leaving.session.connection.outlet.finish();
                     false
                 }
-                Progress::Stalled => {
+                Progress::Reads if !late => true,
+                Progress::Reads | Progress::Stalled => {
                     leaving.session.connection.outlet.hang_up();
                     cut += 1;
                     false
                 }
-                Progress::Reads if late => {
-                    leaving.session.connection.outlet.hang_up();
-                    cut += 1;
-                    false
-                }
-                Progress::Reads => true,
             });
             tokio::time::sleep(STEP).await;
         }

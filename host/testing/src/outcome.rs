@@ -90,7 +90,7 @@ impl Outcome {
         })
     }
 
-    /// What is kept with the connection from now on, when the handler set it.
+    /// The data that the handler has set for the connection (`rooms.set-data`), if it has.
     #[must_use]
     pub fn data(&self) -> Option<Value> {
         self.effects.iter().rev().find_map(|effect| match effect {

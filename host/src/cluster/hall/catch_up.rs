@@ -278,7 +278,7 @@ impl State {
 /// A page of messages that a room missed.
 pub(super) struct Fetched {
     room: RoomId,
-    /// What it missed first when the page came.
+    /// The first message that the room missed when the page came.
     missed: Option<u64>,
     messages: VecDeque<Message>,
 }

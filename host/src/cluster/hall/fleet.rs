@@ -51,7 +51,7 @@ pub(super) struct Others {
     pub(super) count: u64,
     /// Reads that are under way.
     pub(super) fetches: usize,
-    /// What they have brought and was not sent yet.
+    /// Pages that reads have brought, of which something is still to be sent.
     pub(super) fetched: VecDeque<Fetched>,
     /// Rooms that wait for one of them to end.
     pub(super) queue: VecDeque<RoomId>,

@@ -252,7 +252,7 @@ fn swap(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Result<u64> {
         }
     }
     if let Some(aside) = aside {
-        // What is left beside an earlier one that was moved away is not this one's.
+        // Logs of an earlier database that was moved away do not belong to this one.
         remove(&COMPANIONS.map(|end| beside(aside, end)))?;
         fs::hard_link(real, aside)?;
         let log = beside(real, "-wal");

@@ -3,8 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use super::server::free_port;
 use super::*;
+use crate::store::postgres::tests::cluster::free_port;
 
 /// The name under which the sentinel knows the primary.
 const NAME: &str = "chat";

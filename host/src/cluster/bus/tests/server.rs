@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::store::postgres::tests::cluster::free_port;
+
 /// A server on a Unix socket in a directory of its own. It ends with the value.
 pub(super) struct Server {
     directory: tempfile::TempDir,
@@ -150,15 +152,4 @@ impl Drop for Cluster {
             let _ = process.wait();
         }
     }
-}
-
-pub(super) fn free_port() -> u16 {
-    // Below those that the system gives to connections: whoever tries again and again to reach a server that is away would
-    // connect to itself, and the server could not have its port again.
-    const FROM: u64 = 15_000;
-    const COUNT: u64 = 17_000;
-    let chance = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-    let ports = std::iter::repeat_with(|| u16::try_from(FROM + chance() % COUNT).unwrap());
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.take(1000).find(free).unwrap()
 }

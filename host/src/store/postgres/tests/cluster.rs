@@ -250,7 +250,8 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {words}");
 }
 
-fn free_port() -> u16 {
+/// A port of this machine that nobody uses now.
+pub(crate) fn free_port() -> u16 {
     // Below those that the system gives to connections: whoever tries again and again to reach a server that is away would
     // connect to itself, and the server could not have its port again.
     const FROM: u64 = 15_000;
