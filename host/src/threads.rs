@@ -11,40 +11,21 @@ use std::io;
 #[cfg(target_os = "linux")]
 const SLICE_NANOS: u64 = 100_000;
 
-/// Short slices for the calling thread and all that it starts from now on. Called before any other is started.
+/// Short slices for the calling thread and all that it starts from now on. Called before any other is started. Where whoever
+/// started the server has chosen another policy, and knows why, nothing is changed.
 ///
 /// # Errors
 /// Where the kernel refuses. An older one takes it and does nothing.
 pub fn ask_for_short_slices() -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    change(|attributes| attributes.sched_runtime = SLICE_NANOS)?;
-    Ok(())
-}
-
-/// The calling thread runs while no other wants its processor, and any that wakes takes its place at once (`SCHED_IDLE`).
-/// Where all processors are busy all the time it gets three thousandths of one.
-///
-/// # Errors
-/// Where the kernel refuses.
-pub fn step_back() -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    change(|attributes| {
-        attributes.sched_policy = u32::try_from(libc::SCHED_IDLE).unwrap_or_default();
-        attributes.sched_runtime = 0;
-    })?;
-    Ok(())
-}
-
-/// Changes how the calling thread is scheduled, unless whoever started the server has chosen another policy, and knows
-/// why.
-#[cfg(target_os = "linux")]
-fn change(make: impl FnOnce(&mut libc::sched_attr)) -> io::Result<()> {
-    let mut attributes = sys::get()?;
-    if attributes.sched_policy != u32::try_from(libc::SCHED_OTHER).unwrap_or_default() {
-        return Ok(());
+    {
+        let mut attributes = sys::get()?;
+        if attributes.sched_policy == u32::try_from(libc::SCHED_OTHER).unwrap_or_default() {
+            attributes.sched_runtime = SLICE_NANOS;
+            sys::set(&attributes)?;
+        }
     }
-    make(&mut attributes);
-    sys::set(&attributes)
+    Ok(())
 }
 
 /// Two calls of the kernel that no library wraps.
@@ -116,20 +97,5 @@ mod tests {
             );
         }
         assert_eq!(now().sched_runtime, before.sched_runtime, "no other thread");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_thread_that_steps_back_is_the_only_one_that_does() {
-        let stepped_back = std::thread::spawn(|| {
-            ask_for_short_slices().unwrap();
-            step_back().unwrap();
-            sys::get().unwrap().sched_policy
-        });
-        assert_eq!(i64::from(stepped_back.join().unwrap()), i64::from(libc::SCHED_IDLE));
-        assert_eq!(
-            i64::from(sys::get().unwrap().sched_policy),
-            i64::from(libc::SCHED_OTHER)
-        );
     }
 }

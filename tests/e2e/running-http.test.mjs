@@ -218,7 +218,11 @@ test('the address of a client is what trusted proxies say, in the log and for ba
   await connect(own, 'ann', through('198.51.100.1', '203.0.113.9', '127.0.0.7'));
   await connect(own, 'bob', { ...through('203.0.113.10'), transports: ['polling'] });
   await connect(own, 'eve');
-  const find = async (base, user) => (await admin(base).must('POST', '/tenants/default/clients/find', { body: { users: [user] } })).sockets[0].address;
+  // A client knows that it is connected before the server shows it to operators.
+  const find = (base, user) => eventually(async () => {
+    const { sockets } = await admin(base).must('POST', '/tenants/default/clients/find', { body: { users: [user] } });
+    return sockets[0]?.address;
+  }, `${user} to be found`);
   assert.deepEqual(await Promise.all(['ann', 'bob', 'eve'].map((user) => find(own, user))), ['203.0.113.9', '203.0.113.10', '127.0.0.1']);
   await refused(own, { auth: { token: 'garbage' }, ...through('203.0.113.11') });
   await own.sees(/a connection was refused: Authentication error.*203\.0\.113\.11/);

@@ -2,7 +2,7 @@
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
-import { eventually } from './lib/wait.mjs';
+import { eventually, within } from './lib/wait.mjs';
 
 /** Events at once of the one who uses up the time. */
 const AT_ONCE = 40;
@@ -18,7 +18,7 @@ async function flood(client, room) {
       if (answers.some(({ error }) => /processor time is used up/.test(error?.message ?? ''))) noticed();
     }
   })();
-  await refused;
+  await within(refused, 'the time to be used up');
   return async () => {
     goes = false;
     await events;
