@@ -86,6 +86,7 @@ impl Bench {
             store: store.clone(),
             surroundings: surroundings.clone(),
             few: true,
+            takes_answers: false,
             retry_after: None,
             sent: None,
             not_joined: std::sync::atomic::AtomicBool::new(false),

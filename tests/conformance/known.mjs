@@ -5,7 +5,6 @@ export const KNOWN = {
   'socket.io-client': {
     tests: 111,
     failing: {
-      'connection should work with acks': 'a handler\'s emit does not ask for an acknowledgement',
       'socket should fire an error event on middleware failure from custom namespace':
         'a handler cannot refuse a connection in words of its own: the token decides',
       'connection state recovery should have an accessible socket id equal to the server-side socket id (default namespace)':

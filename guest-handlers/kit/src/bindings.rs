@@ -61,3 +61,7 @@ world!(
     /// `on-event-ack`.
     event_ack, "event-ack-handler", "export_on_event_ack"
 );
+world!(
+    /// `on-answer`.
+    answer, "answer-handler", "export_on_answer"
+);

@@ -53,6 +53,23 @@ pub fn emit<T: Serialize + ?Sized>(to: &Audience, event: &str, arguments: &T) ->
     broadcast::emit(to, event, &json, &[])
 }
 
+/// Emits an event as [`emit`] does, and asks each client that gets it to acknowledge it: [`AnswerHandler`](crate::AnswerHandler)
+/// is called with this `tag` for each of them, with the answer, or without one when none has come in `time`.
+///
+/// # Errors
+/// As [`broadcast::ask`]; `invalid` when the arguments cannot be written as JSON.
+pub fn ask<T: Serialize + ?Sized>(
+    to: &Audience,
+    event: &str,
+    arguments: &T,
+    tag: &str,
+    time: Duration,
+) -> Result<(), Fault> {
+    let json = serde_json::to_string(arguments).map_err(|error| Fault::Invalid(error.to_string()))?;
+    let time_ms = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    broadcast::ask(to, event, &json, &[], tag, time_ms)
+}
+
 impl Acknowledgement {
     /// An acknowledgement whose arguments are the elements of `arguments`: a tuple, an array or a slice. `&()` has none.
     ///

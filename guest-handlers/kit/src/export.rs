@@ -1,7 +1,7 @@
 //! From the traits to the component's exports.
 
 /// Exports a type as the component's handler for the interfaces named: `message`, `typing`, `receipt`, `presence`,
-/// `room`, `event`, `event_ack`. The type implements the trait of each.
+/// `room`, `event`, `event_ack`, `answer`. The type implements the trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);
@@ -119,6 +119,24 @@ macro_rules! __export {
                 }
             }
             world::export_on_event_ack!(Export with_types_in world);
+        };
+    };
+    (answer, $handler:ty) => {
+        const _: () = {
+            use $crate::bindings::answer as world;
+            struct Export;
+            impl world::exports::parlance::chat::on_answer::Guest for Export {
+                fn handle(
+                    context: $crate::Context,
+                    tag: String,
+                    answer: Option<world::exports::parlance::chat::on_answer::Answer>,
+                ) -> Result<(), $crate::Rejection> {
+                    $crate::install_panic_log();
+                    let answer = answer.map(|answer| $crate::Arguments::new(answer.arguments, answer.attachments));
+                    <$handler as $crate::AnswerHandler>::handle(&context, &tag, answer)
+                }
+            }
+            world::export_on_answer!(Export with_types_in world);
         };
     };
 }

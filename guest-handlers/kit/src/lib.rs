@@ -52,7 +52,7 @@ pub use bindings::event_ack::exports::parlance::chat::on_event_ack::{Acknowledge
 pub use bindings::message::exports::parlance::chat::on_message::Incoming;
 pub use bindings::presence::exports::parlance::chat::on_presence::Change;
 pub use bindings::room::exports::parlance::chat::on_room::Request;
-pub use convert::{Arguments, Placeholder, emit, rate_limited};
+pub use convert::{Arguments, Placeholder, ask, emit, rate_limited};
 pub use serde::{self, Serialize};
 
 #[doc(hidden)]
@@ -123,4 +123,13 @@ pub trait EventAckHandler {
     /// # Errors
     /// A rejection is told to the client, and nothing happens.
     fn handle(context: &Context, name: &str, arguments: Arguments) -> Result<Acknowledgement, Rejection>;
+}
+
+/// Handles what clients answer to the handler's own questions ([`ask`]).
+pub trait AnswerHandler {
+    /// The client that `context` speaks of has answered the question with this tag; `None` when its answer is missing.
+    ///
+    /// # Errors
+    /// A rejection is only logged, and nothing happens.
+    fn handle(context: &Context, tag: &str, answer: Option<Arguments>) -> Result<(), Rejection>;
 }

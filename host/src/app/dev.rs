@@ -155,7 +155,7 @@ impl Overlay {
             };
             let handler = load_component(&self.sandbox, path, info, &self.limits)
                 .with_context(|| format!("{} is not taken", path.display()))?;
-            for interface in handler.interfaces() {
+            for interface in handler.interfaces().filter(|interface| interface.is_routed()) {
                 tracing::info!("{interface} events: now handled by {}", path.display());
                 routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface))));
             }

@@ -1,13 +1,22 @@
 //! `broadcast`: events to clients that leave no trace in history.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use super::{Audience, Call, Effect, Fault, Packet, room_id, user_id};
+use super::{Audience, Call, Effect, Fault, Packet, Question, room_id, user_id};
 use crate::text::json::{DEPTH_MAX, Placeholders, Walk, nests_deeper};
 use crate::text::without_lone_surrogates;
 
 /// Most attachments of one event, from a handler or from a client.
 pub const ATTACHMENTS_MAX: usize = 10;
+/// Most bytes of a question's tag.
+pub const TAG_MAX: usize = 256;
+/// How long a client may take for its answer, at least and at most, whatever the handler asks for.
+pub const ANSWER_TIME_MIN: Duration = Duration::from_millis(1);
+/// See [`ANSWER_TIME_MIN`].
+pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Names that Socket.IO's clients and servers use themselves and refuse to emit.
 const RESERVED: [&str; 6] = [
     "connect",
@@ -43,6 +52,50 @@ impl Call {
         arguments: &str,
         attachments: Vec<Vec<u8>>,
     ) -> Result<(), Fault> {
+        let emit = self.packet(to, event, arguments, attachments)?;
+        self.add_emit(emit, None)
+    }
+
+    /// Sends an event that each client is to acknowledge.
+    ///
+    /// # Errors
+    /// As [`emit`](Self::emit); a tag that is too long, or a handler that takes no answers.
+    pub fn ask(
+        &mut self,
+        to: AudienceRequest,
+        event: &str,
+        arguments: &str,
+        attachments: Vec<Vec<u8>>,
+        tag: String,
+        time_ms: u32,
+    ) -> Result<(), Fault> {
+        if !self.takes_answers {
+            return Err(Fault::Denied);
+        }
+        if tag.len() > TAG_MAX {
+            return Err(Fault::Invalid(format!("a tag has at most {TAG_MAX} bytes")));
+        }
+        let emit = self.packet(to, event, arguments, attachments)?;
+        let question = Question {
+            handler: self.handler.name.clone(),
+            tag: tag.into(),
+            time: Duration::from_millis(time_ms.into()).clamp(ANSWER_TIME_MIN, ANSWER_TIME_MAX),
+        };
+        self.add_emit(emit, Some(Arc::new(question)))
+    }
+
+    fn add_emit(&mut self, (to, packet): (Audience, Packet), question: Option<Arc<Question>>) -> Result<(), Fault> {
+        let bytes = packet.bytes() + question.as_ref().map_or(0, |question| question.tag.len());
+        self.add(Effect::Emit { to, packet, question }, bytes)
+    }
+
+    fn packet(
+        &self,
+        to: AudienceRequest,
+        event: &str,
+        arguments: &str,
+        attachments: Vec<Vec<u8>>,
+    ) -> Result<(Audience, Packet), Fault> {
         let to = match to {
             AudienceRequest::Room(room) => Audience::Room(room_id(&room)?),
             AudienceRequest::OthersInRoom(room) => Audience::OthersInRoom(room_id(&room)?),
@@ -58,8 +111,7 @@ impl Call {
             return Err(Fault::TooLarge);
         }
         let packet = Packet::new(event, arguments, attachments, self.limits.event_name)?;
-        let bytes = packet.bytes();
-        self.add(Effect::Emit { to, packet }, bytes)
+        Ok((to, packet))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an event asks to happen. Nothing of it happens unless the handler returns ok (promise 1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -49,6 +50,17 @@ impl Packet {
     }
 }
 
+/// A handler waits for what the clients acknowledge that get its event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The handler.
+    pub handler: Arc<str>,
+    /// What it knows the question by: [`TAG_MAX`](super::TAG_MAX) bytes at most.
+    pub tag: Arc<str>,
+    /// How long a client may take.
+    pub time: Duration,
+}
+
 /// What a write weighs besides its bytes: a row and its places in indices.
 const WRITE: usize = 512;
 /// What any other effect weighs besides its bytes.
@@ -95,6 +107,8 @@ pub enum Effect {
         to: Audience,
         /// What.
         packet: Packet,
+        /// Whether its clients are to acknowledge it.
+        question: Option<Arc<Question>>,
     },
     /// Put the connection into the room.
     Join(RoomId),

@@ -28,8 +28,8 @@ mod rooms;
 mod settings;
 
 pub use ambient::{Chance, SystemChance};
-pub use broadcast::{ATTACHMENTS_MAX, AudienceRequest};
-pub use effects::{Audience, Effect, Effects, Packet, Status};
+pub use broadcast::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, ATTACHMENTS_MAX, AudienceRequest, TAG_MAX};
+pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use handshake::Handshake;
 pub use log::{Level, LogLine, Logs};
@@ -208,6 +208,8 @@ pub struct Call {
     pub few: bool,
     /// What the handler is held to.
     pub limits: Arc<CallLimits>,
+    /// Whether the handler can be called with clients' answers.
+    pub takes_answers: bool,
     /// What the handler has asked for so far.
     pub effects: Effects,
     /// What the handler has logged so far.

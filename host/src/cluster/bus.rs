@@ -37,7 +37,7 @@ pub use over_redis::{BusError, RedisBus};
 pub use settings::RedisSettings;
 pub use status::BusStatus;
 
-use crate::capability::Packet;
+use crate::capability::{Packet, Question};
 use crate::id::{RoomId, TenantId, UserId};
 
 /// The way to the other nodes. No method waits: what cannot be sent is dropped and counted.
@@ -131,6 +131,8 @@ pub struct Broadcast {
     /// When it is about a room's message, and is to come after it: the room and the message's `seq`. Node servers
     /// overlook it.
     pub after: Option<(RoomId, u64)>,
+    /// When a handler waits for what clients acknowledge. Clients of Node servers are not asked.
+    pub question: Option<Arc<Question>>,
 }
 
 /// The clients that a request is about.

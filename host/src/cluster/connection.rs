@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::auth::Identity;
-use crate::capability::{Handshake, Packet};
+use super::questions::Questions;
+use crate::capability::{Handshake, Packet, Question};
 use crate::id::{ConnectionId, RoomId};
 
 /// What a packet counts besides its bytes.
@@ -22,6 +23,8 @@ const PACKET_BYTES: usize = 512;
 pub enum Outgoing {
     /// An event.
     Event(Packet),
+    /// An event that the client is to acknowledge. The connection that sends it keeps the question.
+    Question(Packet, Arc<Question>),
     /// An acknowledgement: the JSON array of its arguments.
     Acknowledgement {
         /// The client's number for it.
@@ -48,7 +51,7 @@ impl Outgoing {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Event(packet) => packet.bytes(),
+            Self::Event(packet) | Self::Question(packet, _) => packet.bytes(),
             Self::Acknowledgement { text, attachments, .. } => {
                 text.len() + attachments.iter().map(Bytes::len).sum::<usize>()
             }
@@ -81,6 +84,8 @@ pub type Answer = Pin<Box<dyn Future<Output = Option<Packet>> + Send>>;
 pub enum Notice {
     /// The connection is to leave these rooms, as another server wishes.
     Leave(Vec<RoomId>),
+    /// What the client has answered to a question; `None` when the answer is missing.
+    Answer(Arc<Question>, Option<Packet>),
 }
 
 type TakeNotice = Box<dyn Fn(Notice) -> bool + Send + Sync>;
@@ -93,8 +98,9 @@ pub trait Outlet: Send + Sync {
     /// When the client does not keep up; the connection is then closed by the outlet itself.
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed>;
 
-    /// Sends an event that the client is to acknowledge within `time`; `None` when it cannot be sent now. Gives the
-    /// first argument of the acknowledgement, or nothing when none comes.
+    /// Sends an event that the client is to acknowledge within `time`; `None`, and nothing is sent, when the client is
+    /// behind in reading. Gives the acknowledgement's arguments, a JSON array that nobody has checked, or nothing when
+    /// none comes.
     fn ask(&self, packet: Packet, time: Duration) -> Option<Answer> {
         let _ = (packet, time);
         None
@@ -138,6 +144,8 @@ pub struct Connection {
     rooms: Mutex<Vec<RoomId>>,
     /// What handlers keep with it: a JSON object.
     data: Mutex<Option<Arc<str>>>,
+    /// What handlers have asked its client.
+    questions: Mutex<Questions>,
     /// Its session, once it has one.
     notice: OnceLock<TakeNotice>,
     /// Events that have left their handler and are not settled yet.
@@ -156,6 +164,7 @@ impl Connection {
             handshake: Arc::default(),
             rooms: Mutex::new(Vec::new()),
             data: Mutex::new(None),
+            questions: Mutex::default(),
             notice: OnceLock::new(),
             unsettled: AtomicUsize::new(0),
             settled: Notify::new(),
@@ -189,6 +198,52 @@ impl Connection {
     /// Whether its session has taken the notice; one that has ended, or has never been, does not.
     pub(super) fn notify(&self, notice: Notice) -> bool {
         self.notice.get().is_some_and(|take| take(notice))
+    }
+
+    /// Sends to the client, and keeps the question if it is one.
+    ///
+    /// # Errors
+    /// When the client does not keep up, as [`Outlet::send`].
+    pub(super) fn send(self: &Arc<Self>, outgoing: Outgoing) -> Result<(), SendFailed> {
+        match outgoing {
+            Outgoing::Question(packet, question) => self.ask(packet, &question),
+            outgoing => self.outlet.send(outgoing),
+        }
+    }
+
+    fn ask(self: &Arc<Self>, packet: Packet, question: &Arc<Question>) -> Result<(), SendFailed> {
+        let Some(number) = self.questions.lock().open(question) else {
+            return self.outlet.send(Outgoing::Event(packet));
+        };
+        let time = question.time;
+        let asked = self.outlet.ask(packet.clone(), time);
+        let sent = match &asked {
+            Some(_) => Ok(()),
+            None => self.outlet.send(Outgoing::Event(packet)),
+        };
+        let connection = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let answer = match asked {
+                Some(asked) => asked.await,
+                // Not at once: a handler that asks again would do so without an end.
+                None => {
+                    tokio::time::sleep(time).await;
+                    None
+                }
+            };
+            if let Some(connection) = connection.upgrade() {
+                let question = connection.questions.lock().close(number);
+                if let Some(question) = question {
+                    connection.notify(Notice::Answer(question, answer));
+                }
+            }
+        });
+        sent
+    }
+
+    /// The questions that the client has not answered, now that it has gone. It is asked no others.
+    pub fn give_up_questions(&self) -> Vec<Arc<Question>> {
+        self.questions.lock().give_up()
     }
 
     /// Whether it is in the room.

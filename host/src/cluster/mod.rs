@@ -12,6 +12,7 @@ mod order;
 mod outbound;
 mod population;
 mod presence;
+mod questions;
 mod rooms;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -27,7 +27,7 @@ impl Member {
             None if seq.is_some_and(|seq| seq <= self.from_seq) => {}
             // A connection that does not keep up is closed by its outlet; the others are not concerned.
             None => {
-                let _ = self.connection.outlet.send(outgoing.clone());
+                let _ = self.connection.send(outgoing.clone());
             }
         }
     }
@@ -149,7 +149,7 @@ impl Rooms {
         }
         if let Some(first) = first {
             self.count_sent(&first, 1);
-            let _ = connection.outlet.send(first);
+            let _ = connection.send(first);
         }
         let Some(member) = self.member(room, connection) else {
             return true;
@@ -158,7 +158,7 @@ impl Rooms {
         let from_seq = member.from_seq;
         for (seq, outgoing) in member.held.take().unwrap_or_default() {
             if seq.is_none_or(|seq| seq > from_seq) {
-                let _ = member.connection.outlet.send(outgoing);
+                let _ = member.connection.send(outgoing);
             }
         }
         true

@@ -189,6 +189,7 @@ impl Control {
         let loaded = self.try_load(&handler, grants, component.clone(), limits).await?;
         let events: Vec<String> = loaded
             .interfaces()
+            .filter(|interface| interface.is_routed())
             .map(|interface| interface.name().to_owned())
             .collect();
 

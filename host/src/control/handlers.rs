@@ -24,7 +24,8 @@ pub(super) fn load_routes(
 ) -> Result<Routes> {
     let mut routes = Routes::default();
     for (name, handler) in handlers.iter() {
-        let Some(interface) = Interface::ALL.into_iter().find(|interface| interface.name() == name) else {
+        let mut routed = Interface::ALL.into_iter().filter(|interface| interface.is_routed());
+        let Some(interface) = routed.find(|interface| interface.name() == name) else {
             bail!("handlers.{name}: there is no such event");
         };
         let info = HandlerInfo {

@@ -264,7 +264,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// [`decide`] for what no client can repeat: while the tenant has no processor time, or the handler cannot be run, it
 /// waits. A handler's refusal stands.
-async fn decide_in_time(
+pub(super) async fn decide_in_time(
     session: &Arc<Session>,
     arrival: &Arrival,
     input: Input<'_>,
@@ -304,7 +304,7 @@ impl Drop for Running<'_> {
 const FEW: usize = 4;
 
 /// Runs the handler. What it wants done, and its reply; or what to tell the client.
-async fn decide(
+pub(super) async fn decide(
     session: &Arc<Session>,
     arrival: &Arrival,
     input: Input<'_>,
@@ -313,7 +313,11 @@ async fn decide(
     let interface = input.interface();
     let identity = session.connection.identity.load_full();
     let place = input.room().map_or(Place::User(identity.user().as_str()), Place::Room);
-    let Some(handler) = session.tenant.route(interface, place) else {
+    let handler = match input {
+        Input::Answer { asker, .. } => session.tenant.asker(asker, place),
+        _ => session.tenant.route(interface, place),
+    };
+    let Some(handler) = handler else {
         if session.tenant.is_unavailable(interface) {
             return Err(EventError::new(
                 Code::Unavailable,
@@ -344,6 +348,7 @@ async fn decide(
         now_ms: arrival.at_ms,
         sent,
         chance: session.services.chance.clone(),
+        takes_answers: handler.handles(Interface::Answer),
         store: session.tenant.store.clone(),
         surroundings: session.clone(),
         limits: limits.clone(),

@@ -135,7 +135,7 @@ pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, toke
     fail(session, arrival, error).await;
 }
 
-fn arrival(session: &Session, event: &'static str, moment: Moment, slice: &Slice) -> Arrival {
+pub(super) fn arrival(session: &Session, event: &'static str, moment: Moment, slice: &Slice) -> Arrival {
     Arrival {
         slice: slice.clone(),
         number: session.next_event(),

@@ -1,5 +1,6 @@
 //! The spine: what becomes of an event, step by step.
 
+mod answer;
 mod event;
 mod guest;
 mod host;
@@ -47,6 +48,7 @@ async fn handle(session: &Arc<Session>, work: Work, slice: &Slice) {
         Work::Event(packet) => event(session, packet, slice).await,
         Work::Connected => host::arrive(session, slice).await,
         Work::Leave(rooms) => host::leave(session, slice, rooms).await,
+        Work::Answer(question, answer) => answer::answered(session, slice, &question, answer).await,
         Work::TypingEnded(room) => host::end_typing(session, slice, &room).await,
         Work::Disconnected => host::depart(session, slice).await,
     }

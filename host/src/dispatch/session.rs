@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::packet::Packet;
 use super::repeat::InFlight;
 use super::typing::Typing;
-use crate::capability::{ATTACHMENTS_MAX, Chance};
+use crate::capability::{self, ATTACHMENTS_MAX, Chance, Question};
 use crate::cluster::{Connection, Notice, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
@@ -52,13 +52,26 @@ pub(super) enum Work {
     TypingEnded(String),
     /// Another server wants the connection out of these rooms.
     Leave(Vec<RoomId>),
+    /// What the client has answered to a handler's question; `None` when the answer is missing.
+    Answer(Arc<Question>, Option<capability::Packet>),
     Disconnected,
+}
+
+impl Work {
+    /// Bytes that the client has sent.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(packet) => packet.len(),
+            Self::Answer(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
+            Self::Connected | Self::TypingEnded(_) | Self::Leave(_) | Self::Disconnected => 0,
+        }
+    }
 }
 
 #[derive(Default)]
 struct Queue {
-    /// At most `limits.queue_events` events of at most `limits.queue_bytes` bytes, the two marks, and as many ends of
-    /// typing as a connection has rooms to type in.
+    /// At most `limits.queue_events` events of at most `limits.queue_bytes` bytes, the two marks, as many ends of typing
+    /// as a connection has rooms to type in, and the ends of questions, which handlers have asked at their expense.
     work: VecDeque<Work>,
     bytes: usize,
     running: bool,
@@ -146,11 +159,36 @@ impl Session {
         if queue.closed {
             return false;
         }
-        queue.work.push_back(match notice {
+        let work = match notice {
             Notice::Leave(rooms) => Work::Leave(rooms),
-        });
+            Notice::Answer(question, answer) => Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer))),
+        };
+        queue.bytes = queue.bytes.saturating_add(work.bytes());
+        queue.work.push_back(work);
         self.run_if_idle(&mut queue);
         true
+    }
+
+    /// Whether the client may send this answer now, which is counted if so. It cannot be told when it may not.
+    fn admits(&self, queue: &Queue, answer: &capability::Packet) -> bool {
+        let settings = self.tenant.settings();
+        let limits = &settings.client_limits;
+        let bytes = answer.bytes();
+        let fits = bytes <= limits.packet
+            && queue.bytes.saturating_add(bytes) <= limits.queue_bytes
+            && answer.check_acknowledgement().is_ok();
+        if !fits || !self.tenant.queue(bytes) {
+            return false;
+        }
+        let admitted = self.admit(&settings, bytes);
+        match admitted {
+            Ok(()) => self.tenant.metrics.events.inc(),
+            Err(_) => {
+                self.tenant.metrics.refused.inc();
+                self.tenant.unqueue(bytes);
+            }
+        }
+        admitted.is_ok()
     }
 
     /// The client is connected.
@@ -252,7 +290,9 @@ impl Session {
                 self.give_seat_back();
                 return;
             }
-            queue.work.push_back(Work::Disconnected);
+            let missing = self.connection.give_up_questions();
+            let missing = missing.into_iter().map(|question| Work::Answer(question, None));
+            queue.work.extend(missing.chain([Work::Disconnected]));
             self.run_if_idle(&mut queue);
         }
     }
@@ -328,6 +368,11 @@ impl Session {
         !queue.running && queue.work.is_empty() && self.connection.is_settled() && self.connection.outlet.is_flushed()
     }
 
+    /// Whether the client has gone. Some of what it sent may still wait.
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
     /// Whether it has ended, and nothing of it is under way.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -356,10 +401,7 @@ impl Session {
         let mut queue = self.queue.lock();
         let work = queue.work.pop_front();
         match &work {
-            Some(Work::Event(packet)) => {
-                queue.bytes = queue.bytes.saturating_sub(packet.len());
-            }
-            Some(Work::Connected | Work::TypingEnded(_) | Work::Leave(_) | Work::Disconnected) => {}
+            Some(work) => queue.bytes = queue.bytes.saturating_sub(work.bytes()),
             None => {
                 queue.running = false;
                 // An idle connection keeps no buffer.
@@ -446,11 +488,7 @@ struct Counted<'a>(&'a Tenant, usize);
 
 impl<'a> Counted<'a> {
     fn of(tenant: &'a Tenant, work: &Work) -> Self {
-        let bytes = match work {
-            Work::Event(packet) => packet.len(),
-            Work::Connected | Work::TypingEnded(_) | Work::Leave(_) | Work::Disconnected => 0,
-        };
-        Self(tenant, bytes)
+        Self(tenant, work.bytes())
     }
 }
 

@@ -282,6 +282,11 @@ impl Handler {
                 let guest = present(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
                 data(guest.call_handle(store, context, name, arguments, attachments).await)
             }
+            Input::Answer { tag, answer, .. } => {
+                let guest = present(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;
+                let answer = answer.map(|(arguments, attachments)| exports::on_answer::Answer { arguments, attachments });
+                nothing(guest.call_handle(store, context, tag, answer).await)
+            }
         }
     }
 

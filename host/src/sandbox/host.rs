@@ -113,6 +113,17 @@ impl wit::kv::Host for CallState {
     }
 }
 
+impl From<wit::broadcast::Audience> for AudienceRequest {
+    fn from(to: wit::broadcast::Audience) -> Self {
+        match to {
+            wit::broadcast::Audience::Room(room) => Self::Room(room),
+            wit::broadcast::Audience::OthersInRoom(room) => Self::OthersInRoom(room),
+            wit::broadcast::Audience::User(user) => Self::User(user),
+            wit::broadcast::Audience::Sender => Self::Sender,
+        }
+    }
+}
+
 impl wit::broadcast::Host for CallState {
     fn emit(
         &mut self,
@@ -121,16 +132,26 @@ impl wit::broadcast::Host for CallState {
         arguments: String,
         attachments: Vec<Vec<u8>>,
     ) -> Answer<()> {
-        let to = match to {
-            wit::broadcast::Audience::Room(room) => AudienceRequest::Room(room),
-            wit::broadcast::Audience::OthersInRoom(room) => AudienceRequest::OthersInRoom(room),
-            wit::broadcast::Audience::User(user) => AudienceRequest::User(user),
-            wit::broadcast::Audience::Sender => AudienceRequest::Sender,
-        };
         let bytes = event.len() + arguments.len() + attachments.iter().map(Vec::len).sum::<usize>();
         Ok(self
             .enter(bytes)?
-            .emit(to, &event, &arguments, attachments)
+            .emit(to.into(), &event, &arguments, attachments)
+            .map_err(Into::into))
+    }
+
+    fn ask(
+        &mut self,
+        to: wit::broadcast::Audience,
+        event: String,
+        arguments: String,
+        attachments: Vec<Vec<u8>>,
+        tag: String,
+        time_ms: u32,
+    ) -> Answer<()> {
+        let bytes = event.len() + arguments.len() + attachments.iter().map(Vec::len).sum::<usize>() + tag.len();
+        Ok(self
+            .enter(bytes)?
+            .ask(to.into(), &event, &arguments, attachments, tag, time_ms)
             .map_err(Into::into))
     }
 }

@@ -30,6 +30,14 @@ pub enum Input<'a> {
         arguments: &'a String,
         attachments: &'a [&'a [u8]],
     },
+    /// `on-answer.handle`
+    Answer {
+        /// The handler that asked.
+        asker: &'a str,
+        tag: &'a str,
+        /// A JSON array and its attachments.
+        answer: Option<(&'a String, &'a [&'a [u8]])>,
+    },
 }
 
 impl<'a> Input<'a> {
@@ -40,7 +48,7 @@ impl<'a> Input<'a> {
             Self::Message { room, .. } | Self::Typing { room, .. } | Self::Join { room } | Self::Leave { room } => {
                 Some(room)
             }
-            Self::Receipt { .. } | Self::Presence(_) | Self::Event { .. } => None,
+            Self::Receipt { .. } | Self::Presence(_) | Self::Event { .. } | Self::Answer { .. } => None,
         }
     }
 
@@ -54,6 +62,7 @@ impl<'a> Input<'a> {
             Self::Presence(_) => Interface::Presence,
             Self::Join { .. } | Self::Leave { .. } => Interface::Room,
             Self::Event { .. } => Interface::Event,
+            Self::Answer { .. } => Interface::Answer,
         }
     }
 }

@@ -44,18 +44,27 @@ pub enum Interface {
     Room,
     /// `on-event` and `on-event-ack`
     Event,
+    /// `on-answer`
+    Answer,
 }
 
 impl Interface {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Message,
         Self::Typing,
         Self::Receipt,
         Self::Presence,
         Self::Room,
         Self::Event,
+        Self::Answer,
     ];
+
+    /// Whether a tenant's events are routed by it. Answers go to the handler that asked.
+    #[must_use]
+    pub fn is_routed(self) -> bool {
+        self != Self::Answer
+    }
 
     /// The name in configuration, logs and metrics.
     #[must_use]
@@ -67,6 +76,7 @@ impl Interface {
             Self::Presence => "presence",
             Self::Room => "room",
             Self::Event => "event",
+            Self::Answer => "answer",
         }
     }
 }
@@ -85,6 +95,7 @@ pub(super) struct Exports {
     pub(super) room: Option<exports::on_room::GuestIndices>,
     pub(super) event: Option<exports::on_event::GuestIndices>,
     pub(super) event_ack: Option<exports::on_event_ack::GuestIndices>,
+    pub(super) answer: Option<exports::on_answer::GuestIndices>,
 }
 
 /// A component, compiled, linked and checked. Shared by all handlers that are made of the same bytes.
@@ -326,7 +337,7 @@ impl Sandbox {
             }
         })?;
         let compiled = self.link(&component, sha256, may_import_http)?;
-        if compiled.interfaces.is_empty() {
+        if !compiled.interfaces.iter().any(|interface| interface.is_routed()) {
             return Err(LoadError::NoExports);
         }
         tracing::info!(
@@ -400,6 +411,7 @@ impl Sandbox {
             room: exports::on_room::GuestIndices::new(&pre).ok(),
             event: exports::on_event::GuestIndices::new(&pre).ok(),
             event_ack: exports::on_event_ack::GuestIndices::new(&pre).ok(),
+            answer: exports::on_answer::GuestIndices::new(&pre).ok(),
         };
         let interfaces: BTreeSet<Interface> = Interface::ALL
             .into_iter()
@@ -456,6 +468,7 @@ impl Exports {
             room, "on-room";
             event, "on-event";
             event_ack, "on-event-ack";
+            answer, "on-answer";
         }
         Ok(())
     }
@@ -468,6 +481,7 @@ impl Exports {
             Interface::Presence => self.presence.is_some(),
             Interface::Room => self.room.is_some(),
             Interface::Event => self.event.is_some() || self.event_ack.is_some(),
+            Interface::Answer => self.answer.is_some(),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engineioxide::SessionHandle;
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use socketioxide_core::adapter::BroadcastOptions;
@@ -123,7 +123,9 @@ impl Outlet for SocketOutlet {
 
     fn ask(&self, packet: crate::capability::Packet, time: Duration) -> Option<Answer> {
         // Behind what waits nothing can be asked: it would overtake it.
-        if self.0.gone.load(Ordering::Acquire) || !matches!(*self.0.state.lock(), State::Flowing) {
+        let state = self.0.state.lock();
+        let has_room = || self.0.session.room().now_or_never().is_some();
+        if self.0.gone.load(Ordering::Acquire) || !matches!(*state, State::Flowing) || !has_room() {
             return None;
         }
         let packet = self.0.event(&packet);
@@ -134,7 +136,10 @@ impl Outlet for SocketOutlet {
             Box::pin(async move {
                 let (_, answer) = std::pin::pin!(answers).next().await?;
                 match answer.ok()? {
-                    Value::Str(text, attachments) => first_argument(&text, attachments.into_iter().flatten().collect()),
+                    Value::Str(text, attachments) => Some(crate::capability::Packet {
+                        text: Bytes::copy_from_slice(text.as_bytes()),
+                        attachments: attachments.into_iter().flatten().collect(),
+                    }),
                     Value::Bytes(_) => None,
                 }
             })
@@ -206,7 +211,8 @@ impl Inner {
 
     fn try_send(&self, outgoing: &Outgoing) -> Result<(), SocketError> {
         let packet = match outgoing {
-            Outgoing::Event(packet) => self.event(packet),
+            // The connection has asked already, or does not ask.
+            Outgoing::Event(packet) | Outgoing::Question(packet, _) => self.event(packet),
             Outgoing::Acknowledgement {
                 id,
                 text: json,
@@ -296,16 +302,6 @@ impl Inner {
         self.outside.too_slow.inc();
         self.session.abort();
     }
-}
-
-/// The first argument of an acknowledgement, `null` when it has none.
-fn first_argument(text: &str, attachments: Vec<Bytes>) -> Option<crate::capability::Packet> {
-    let arguments: Vec<&serde_json::value::RawValue> = serde_json::from_str(text).ok()?;
-    let first = arguments.first().map_or("null", |first| first.get());
-    Some(crate::capability::Packet {
-        text: Bytes::copy_from_slice(first.as_bytes()),
-        attachments,
-    })
 }
 
 /// The crate's string has no way in from shared bytes but a copy.

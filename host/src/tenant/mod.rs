@@ -151,6 +151,12 @@ impl Tenant {
         self.routes.load().route(interface)?.get(place).cloned()
     }
 
+    /// The version of the handler of this name that serves this place now, if it takes answers to its questions.
+    #[must_use]
+    pub fn asker(&self, name: &str, place: Place<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().asker(name, place).cloned()
+    }
+
     /// Whether the interface has a handler that cannot be loaded now.
     #[must_use]
     pub fn is_unavailable(&self, interface: Interface) -> bool {

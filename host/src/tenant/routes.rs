@@ -102,6 +102,17 @@ impl Routes {
         self.route(interface)?.stable.as_ref()
     }
 
+    /// The version of the handler of this name that serves this place, if it takes answers: it may be a canary in some
+    /// places, and no other route leads to it there.
+    #[must_use]
+    pub fn asker(&self, name: &str, place: Place<'_>) -> Option<&Arc<Handler>> {
+        let is_asker = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(Interface::Answer);
+        let serves = |route: &'_ Route| route.get(place).filter(is_asker).is_some();
+        let routes = self.routes.iter();
+        let here = routes.clone().find(|route| serves(route)).and_then(|route| route.get(place));
+        here.or_else(|| routes.filter_map(|route| route.stable.as_ref()).find(is_asker))
+    }
+
     /// Everything that is handled, and by whom, canaries left out.
     pub fn iter(&self) -> impl Iterator<Item = (Interface, &Arc<Handler>)> {
         Interface::ALL

@@ -45,6 +45,11 @@ pub(crate) enum Kind {
         arguments: String,
         attachments: Vec<Vec<u8>>,
     },
+    Answer {
+        tag: String,
+        arguments: Option<String>,
+        attachments: Vec<Vec<u8>>,
+    },
 }
 
 impl Event {
@@ -117,6 +122,24 @@ impl Event {
         })
     }
 
+    /// The client answers the handler's question with this tag. The arguments are a JSON array.
+    pub fn answer(tag: impl Into<String>, arguments: &Value) -> Self {
+        Self::new(Kind::Answer {
+            tag: tag.into(),
+            arguments: Some(arguments.to_string()),
+            attachments: Vec::new(),
+        })
+    }
+
+    /// The client's answer to the question with this tag is missing: its time is over, or the client has gone.
+    pub fn no_answer(tag: impl Into<String>) -> Self {
+        Self::new(Kind::Answer {
+            tag: tag.into(),
+            arguments: None,
+            attachments: Vec::new(),
+        })
+    }
+
     /// Lets another user cause it.
     #[must_use]
     pub fn by(mut self, user: impl Into<String>) -> Self {
@@ -152,17 +175,17 @@ impl Event {
         self
     }
 
-    /// Adds a binary argument to an event of the tenant's own; the N-th belongs where the arguments have
+    /// Adds a binary argument to an event of the tenant's own, or to an answer; the N-th belongs where the arguments have
     /// `{"_placeholder": true, "num": N}`.
     ///
     /// # Panics
-    /// When the event is not the tenant's own.
+    /// When it is neither.
     #[must_use]
     #[track_caller]
     pub fn attachment(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
-            Kind::Custom { attachments, .. } => attachments.push(bytes.into()),
-            other => panic!("only an event of the tenant's own has attachments; this is {other:?}"),
+            Kind::Custom { attachments, .. } | Kind::Answer { attachments, .. } => attachments.push(bytes.into()),
+            other => panic!("only events of the tenant's own and answers have attachments; this is {other:?}"),
         }
         self
     }
@@ -195,6 +218,11 @@ impl Kind {
                 arguments,
                 attachments,
             },
+            Self::Answer { tag, arguments, .. } => Input::Answer {
+                asker: "",
+                tag,
+                answer: arguments.as_ref().map(|arguments| (arguments, attachments)),
+            },
         }
     }
 
@@ -216,7 +244,7 @@ impl Kind {
 
     pub(crate) fn attachments(&self) -> Vec<&[u8]> {
         match self {
-            Self::Custom { attachments, .. } => attachments.iter().map(Vec::as_slice).collect(),
+            Self::Custom { attachments, .. } | Self::Answer { attachments, .. } => attachments.iter().map(Vec::as_slice).collect(),
             _ => Vec::new(),
         }
     }
@@ -228,7 +256,7 @@ impl Kind {
     /// How the server answers it.
     pub(crate) fn reply(&self, returned: Returned) -> Reply {
         match (self, returned) {
-            (_, Returned::Silent) => Reply::Silent,
+            (Self::Answer { .. }, _) | (_, Returned::Silent) => Reply::Silent,
             (_, Returned::Acknowledgement(packet)) => Reply::Arguments(packet),
             (Self::Message { .. }, Returned::Data(data)) => Reply::Message { data },
             (Self::Custom { .. }, Returned::Data(data)) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),

@@ -56,6 +56,9 @@ pub struct Emitted {
     pub arguments: Vec<Value>,
     /// What the placeholders in the arguments stand for.
     pub attachments: Vec<Vec<u8>>,
+    /// What the handler knows the question by, when clients are to acknowledge it (`broadcast.ask`), and how long each
+    /// may take. The test says what they answer: [`Event::answer`](crate::Event::answer).
+    pub question: Option<(String, Duration)>,
 }
 
 impl Outcome {
@@ -102,7 +105,7 @@ impl Outcome {
     /// The events sent to clients.
     pub fn emits(&self) -> impl Iterator<Item = Emitted> {
         self.effects.iter().filter_map(|effect| match effect {
-            Effect::Emit { to, packet } => {
+            Effect::Emit { to, packet, question } => {
                 let mut arguments = json(&packet.text).into_iter();
                 let event = arguments
                     .next()
@@ -116,6 +119,7 @@ impl Outcome {
                     event,
                     arguments: arguments.collect(),
                     attachments,
+                    question: question.as_ref().map(|question| (question.tag.to_string(), question.time)),
                 })
             }
             _ => None,

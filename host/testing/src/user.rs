@@ -124,7 +124,7 @@ impl Inbox {
                 arguments: json(&text),
                 attachments: attachments.iter().map(|bytes| bytes.to_vec()).collect(),
             }),
-            Outgoing::Event(_) => None,
+            Outgoing::Event(_) | Outgoing::Question(..) => None,
         }
     }
 
@@ -132,7 +132,7 @@ impl Inbox {
     pub(crate) fn events(&self) -> Vec<Received> {
         let taken = std::mem::take(&mut *self.0.lock());
         let events = taken.into_iter().filter_map(|one| match one {
-            Outgoing::Event(packet) => Some(packet),
+            Outgoing::Event(packet) | Outgoing::Question(packet, _) => Some(packet),
             Outgoing::Acknowledgement { .. } => None,
         });
         events

@@ -240,6 +240,7 @@ impl World {
             }),
             limits: limits.clone(),
             few: true,
+            takes_answers: self.handler.handles(parlance::sandbox::Interface::Answer),
             retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),
             logs: Logs::with_allowance(limits.log_bytes),

@@ -2,13 +2,14 @@
 //! Parlance need besides: a message's place, and the event's JSON where MessagePack would not give it back byte for
 //! byte. Node servers overlook keys that they do not know.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::channels::{self, place, room_name};
 use super::{Broadcast, Place, Target};
-use crate::capability::Packet;
+use crate::capability::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, Packet, Question, TAG_MAX};
 use crate::id::{RoomId, TenantId};
 use crate::msgpack::{self, CodecError, Input, Written};
 use crate::text::json::{Placeholders, Walk, nests_deeper};
@@ -119,15 +120,22 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
     }
     msgpack::write_name(out, "parlance");
     let message = broadcast.message.as_ref().map(|place| ("seq", place));
-    match message.or(broadcast.after.as_ref().map(|place| ("after", place))) {
-        Some((key, (room, seq))) => {
-            map(out, 2);
-            msgpack::write_name(out, "room");
-            msgpack::write_name(out, room.as_str());
-            msgpack::write_name(out, key);
-            number(out, *seq);
-        }
-        None => map(out, 0),
+    let place = message.or(broadcast.after.as_ref().map(|place| ("after", place)));
+    let question = broadcast.question.as_ref();
+    map(out, if place.is_some() { 2 } else { 0 } + if question.is_some() { 3 } else { 0 });
+    if let Some((key, (room, seq))) = place {
+        msgpack::write_name(out, "room");
+        msgpack::write_name(out, room.as_str());
+        msgpack::write_name(out, key);
+        number(out, *seq);
+    }
+    if let Some(question) = question {
+        msgpack::write_name(out, "asker");
+        msgpack::write_name(out, &question.handler);
+        msgpack::write_name(out, "tag");
+        msgpack::write_name(out, &question.tag);
+        msgpack::write_name(out, "time");
+        number(out, u64::try_from(question.time.as_millis()).unwrap_or(u64::MAX));
     }
 }
 
@@ -307,6 +315,7 @@ struct Options {
 struct Own {
     message: Option<(RoomId, u64)>,
     after: Option<(RoomId, u64)>,
+    question: Option<Arc<Question>>,
 }
 
 impl Options {
@@ -325,13 +334,14 @@ impl Options {
             Target::Places(places) => Target::Places(places.into_iter().map(only_room).collect()),
             Target::Everybody => Target::Everybody,
         };
-        let Own { message, after } = self.own.unwrap_or_default();
+        let Own { message, after, question } = self.own.unwrap_or_default();
         Ok(Broadcast {
             packet,
             to,
             except: self.except.iter().map(|room| only_room(place(room))).collect(),
             message,
             after,
+            question,
         })
     }
 }
@@ -383,17 +393,27 @@ fn read_timeout(input: &mut Input) -> Result<Option<Duration>, CodecError> {
 
 fn read_own(input: &mut Input) -> Result<Own, CodecError> {
     let (mut room, mut seq, mut after): (Option<RoomId>, _, _) = (None, None, None);
+    let (mut asker, mut tag, mut time): (Option<String>, Option<String>, _) = (None, None, None);
     for _ in 0..keys(input)? {
         match input.name()?.as_str() {
             "room" => room = RoomId::new(&input.name()?).ok(),
             "seq" => seq = Some(input.unsigned()?),
             "after" => after = Some(input.unsigned()?),
+            "asker" => asker = Some(input.name()?),
+            "tag" => tag = Some(input.name()?).filter(|tag| tag.len() <= TAG_MAX),
+            "time" => time = Some(Duration::from_millis(input.unsigned()?)),
             _ => input.skip()?,
         }
     }
+    let question = asker.zip(tag).zip(time).map(|((handler, tag), time)| Question {
+        handler: handler.into(),
+        tag: tag.into(),
+        time: time.clamp(ANSWER_TIME_MIN, ANSWER_TIME_MAX),
+    });
     Ok(Own {
         message: room.clone().zip(seq),
         after: room.zip(after),
+        question: question.map(Arc::new),
     })
 }
 

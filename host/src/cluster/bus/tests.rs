@@ -58,6 +58,7 @@ fn event(text: &str, to: Target) -> Broadcast {
         except: Vec::new(),
         message: None,
         after: None,
+        question: None,
     }
 }
 

@@ -71,15 +71,19 @@ impl Others {
 
     /// Has the other nodes send this to whoever is in a place.
     pub(super) fn say_to(&self, place: Place, after: Option<(RoomId, u64)>, outgoing: &Outgoing) {
-        if let Outgoing::Event(packet) = outgoing {
-            self.say(Broadcast {
-                packet: packet.clone(),
-                to: Target::Places(vec![place]),
-                except: Vec::new(),
-                message: None,
-                after,
-            });
-        }
+        let (packet, question) = match outgoing {
+            Outgoing::Event(packet) => (packet, None),
+            Outgoing::Question(packet, question) => (packet, Some(question.clone())),
+            Outgoing::Acknowledgement { .. } => return,
+        };
+        self.say(Broadcast {
+            packet: packet.clone(),
+            to: Target::Places(vec![place]),
+            except: Vec::new(),
+            message: None,
+            after,
+            question,
+        });
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -76,7 +78,11 @@ impl State {
     }
 
     fn broadcast(&mut self, broadcast: &Broadcast) {
-        let outgoing = Outgoing::Event(broadcast.packet.clone());
+        let packet = broadcast.packet.clone();
+        let outgoing = match &broadcast.question {
+            Some(question) => Outgoing::Question(packet, question.clone()),
+            None => Outgoing::Event(packet),
+        };
         if let Some((room, seq)) = &broadcast.message {
             if self.rooms.offer(room, *seq, &outgoing) == Gap::Missing {
                 self.watch(room);
@@ -102,7 +108,7 @@ impl State {
         };
         let clients = self.select(&selection);
         for connection in &clients {
-            let _ = connection.outlet.send(outgoing.clone());
+            let _ = connection.send(outgoing.clone());
         }
         self.rooms.count_sent(&outgoing, clients.len());
     }
@@ -120,7 +126,7 @@ impl State {
         for answer in asked {
             let answers = answers.clone();
             tokio::spawn(async move {
-                if let Some(answer) = answer.await {
+                if let Some(answer) = answer.await.as_ref().and_then(first_argument) {
                     let _ = answers.send(answer).await;
                 }
             });
@@ -231,7 +237,7 @@ impl State {
     }
 
     /// All that a node says, in place of what it has said.
-    fn node(&mut self, node: &NodeId, entries: Vec<(UserId, bytes::Bytes)>) {
+    fn node(&mut self, node: &NodeId, entries: Vec<(UserId, Bytes)>) {
         let Some(others) = &self.others else { return };
         let mut gone: HashSet<UserId> = others.users.users_of(node).into_iter().collect();
         for (user, entry) in entries {
@@ -242,6 +248,16 @@ impl State {
             self.entry(node, &user, None);
         }
     }
+}
+
+/// The first argument of an acknowledgement, `null` when it has none: Node servers pass on no more.
+fn first_argument(acknowledgement: &Packet) -> Option<Packet> {
+    let arguments: Vec<&RawValue> = serde_json::from_slice(&acknowledgement.text).ok()?;
+    let first = arguments.first().map_or("null", |first| first.get());
+    Some(Packet {
+        text: Bytes::copy_from_slice(first.as_bytes()),
+        attachments: acknowledgement.attachments.clone(),
+    })
 }
 
 /// Milliseconds since the Unix epoch.

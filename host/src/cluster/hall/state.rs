@@ -259,15 +259,18 @@ impl State {
                 self.hint(&room, seq);
                 self.tell(&room, None, Some(seq), &outgoing).await;
             }
-            (Effect::Emit { to, packet }, _) => {
-                let outgoing = Outgoing::Event(packet);
+            (Effect::Emit { to, packet, question }, _) => {
+                let outgoing = match question {
+                    Some(question) => Outgoing::Question(packet, question),
+                    None => Outgoing::Event(packet),
+                };
                 match to {
                     Audience::Room(room) => self.tell(&room, None, None, &outgoing).await,
                     Audience::OthersInRoom(room) => self.tell(&room, Some(connection), None, &outgoing).await,
                     Audience::User(user) => self.tell_user(user, &outgoing),
                     Audience::Sender => {
                         self.rooms.count_sent(&outgoing, 1);
-                        let _ = connection.outlet.send(outgoing);
+                        let _ = connection.send(outgoing);
                     }
                 }
             }
@@ -300,6 +303,7 @@ impl State {
                 except: Vec::new(),
                 message: Some((room.clone(), seq)),
                 after: None,
+                question: None,
             });
         }
         if gap == Gap::Missing {
@@ -321,7 +325,7 @@ impl State {
     fn tell_user(&mut self, user: UserId, outgoing: &Outgoing) {
         let mut sent = 0;
         for connection in self.users.connections(&user) {
-            let _ = connection.outlet.send(outgoing.clone());
+            let _ = connection.send(outgoing.clone());
             sent += 1;
         }
         self.rooms.count_sent(outgoing, sent);

@@ -27,6 +27,7 @@ fn the_rest_of_the_room_is_told() {
                 event,
                 arguments,
                 attachments,
+                question: None,
             },
         ] = emits.as_slice()
         else {

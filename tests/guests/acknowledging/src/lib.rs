@@ -1,6 +1,11 @@
-//! Acknowledges an event as its name says.
+//! Acknowledges an event as its name says, and asks clients.
 
-use parlance_guest::{Acknowledgement, Arguments, Context, EventAckHandler, Placeholder, Rejection, identity, rooms};
+use std::time::Duration;
+
+use parlance_guest::broadcast::{self, Audience};
+use parlance_guest::{
+    Acknowledgement, AnswerHandler, Arguments, Context, EventAckHandler, Placeholder, Rejection, ask, identity, rooms,
+};
 
 struct Acknowledging;
 
@@ -42,10 +47,35 @@ impl EventAckHandler for Acknowledging {
                 )?;
                 Acknowledgement::of(&(true,))
             }
+            // Asks a room: its id, the tag, and how many milliseconds there are.
+            "ask" => {
+                let (room, tag, time): (String, String, u64) = arguments.parse()?;
+                ask(&Audience::Room(room), "question", &[&tag], &tag, Duration::from_millis(time))?;
+                Acknowledgement::of(&(true,))
+            }
             "refuse" => Err(Rejection::Denied("as told".into())),
             name => Acknowledgement::of(&[name]),
         }
     }
 }
 
-parlance_guest::export!(Acknowledging: event_ack);
+/// Who is to hear of answers.
+const LISTENERS: &str = "listeners";
+
+/// Tells the room of listeners: who, tag, arguments or null.
+impl AnswerHandler for Acknowledging {
+    fn handle(context: &Context, tag: &str, answer: Option<Arguments>) -> Result<(), Rejection> {
+        if tag == "refuse" {
+            return Err(Rejection::Denied("as told".into()));
+        }
+        let (arguments, attachments) = match &answer {
+            Some(answer) => (answer.json(), answer.attachments()),
+            None => ("null", &[][..]),
+        };
+        let told = format!("[\"{}\",\"{tag}\",{arguments}]", context.user);
+        broadcast::emit(&Audience::Room(LISTENERS.into()), "answered", &told, attachments)?;
+        Ok(())
+    }
+}
+
+parlance_guest::export!(Acknowledging: event_ack, answer);

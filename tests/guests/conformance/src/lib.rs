@@ -5,12 +5,14 @@
 mod date;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use parlance_guest::broadcast::{self, Audience};
 use parlance_guest::presence::Status;
+use parlance_guest::serde::Deserialize;
 use parlance_guest::{
-    Acknowledgement, Answer, Arguments, Change, Context, EventAckHandler, Fault, Placeholder, PresenceHandler,
-    Rejection, Serialize, emit, identity, presence, settings,
+    Acknowledgement, Answer, AnswerHandler, Arguments, Change, Context, EventAckHandler, Fault, Placeholder,
+    PresenceHandler, Rejection, Serialize, ask, emit, identity, presence, settings,
 };
 
 struct Conformance;
@@ -19,6 +21,8 @@ struct Conformance;
 const NO_ARGUMENTS: [u8; 0] = [];
 /// The bytes of the suites' binary events.
 const BYTES: &[u8] = b"asdfasdf";
+/// How long a client of the suites may take for an answer.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 impl PresenceHandler for Conformance {
     fn handle(_: &Context, change: Change) -> Result<(), Rejection> {
@@ -68,8 +72,7 @@ impl EventAckHandler for Conformance {
             }
             "message" => to_sender_as_it_came("message-back", &arguments)?,
             "hi" => to_sender("hi", &NO_ARGUMENTS)?,
-            // Without asking for an acknowledgement, which handlers cannot.
-            "ack" => to_sender("ack", &NO_ARGUMENTS)?,
+            "ack" => ask(&Audience::Sender, "ack", &NO_ARGUMENTS, "ack", ANSWER_TIME)?,
             "false" => to_sender("false", &[false])?,
             "getDate" => to_sender("takeDate", &[date::iso(context.received_at)])?,
             "getDateObj" => to_sender("takeDateObj", &[Dated::now(context)])?,
@@ -89,6 +92,24 @@ impl EventAckHandler for Conformance {
             _ => {}
         }
         Ok(Acknowledgement::Silent)
+    }
+}
+
+/// What the suite's client answers to `ack`.
+#[derive(Deserialize)]
+#[serde(crate = "parlance_guest::serde")]
+struct Got {
+    b: bool,
+}
+
+impl AnswerHandler for Conformance {
+    fn handle(_: &Context, _: &str, answer: Option<Arguments>) -> Result<(), Rejection> {
+        let Some(answer) = answer else { return Ok(()) };
+        let (a, got): (i64, Got) = answer.parse()?;
+        if a == 5 && got.b {
+            to_sender("got it", &NO_ARGUMENTS)?;
+        }
+        Ok(())
     }
 }
 
@@ -134,4 +155,4 @@ impl Dated {
     }
 }
 
-parlance_guest::export!(Conformance: presence, event_ack);
+parlance_guest::export!(Conformance: presence, event_ack, answer);

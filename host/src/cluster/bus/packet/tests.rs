@@ -130,6 +130,7 @@ fn what_only_nodes_of_parlance_know_comes_through() {
         except: vec![Place::User(UserId::new("bob").unwrap())],
         message: Some((RoomId::new("r").unwrap(), 7)),
         after: None,
+        question: None,
     };
     let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
     assert!(read(written.clone(), "abcdef").unwrap().is_none(), "its own echo");
@@ -155,6 +156,7 @@ fn broadcast(text: &str, attachments: Vec<Bytes>) -> Broadcast {
         except: Vec::new(),
         message: None,
         after: None,
+        question: None,
     }
 }
 
@@ -223,6 +225,7 @@ fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
         except: Vec::new(),
         message: None,
         after: Some((RoomId::new("r").unwrap(), 7)),
+        question: None,
     };
     let heard = |sent: &Broadcast| {
         let written = write("abcdef", &tenant, sent, MAX).unwrap().unwrap();
