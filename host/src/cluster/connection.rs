@@ -10,8 +10,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::auth::Identity;
 use super::questions::Questions;
+use crate::auth::Identity;
 use crate::capability::{Handshake, Packet, Question};
 use crate::id::{ConnectionId, RoomId};
 

@@ -194,7 +194,9 @@ mod tests {
     /// What left, as text.
     fn text(due: &Due<'_>) -> String {
         match due.outgoing {
-            Outgoing::Event(packet) | Outgoing::Question(packet, _) => String::from_utf8_lossy(&packet.text).into_owned(),
+            Outgoing::Event(packet) | Outgoing::Question(packet, _) => {
+                String::from_utf8_lossy(&packet.text).into_owned()
+            }
             Outgoing::Acknowledgement { .. } => String::new(),
         }
     }

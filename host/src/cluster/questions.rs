@@ -57,7 +57,10 @@ mod tests {
     #[test]
     fn each_question_ends_once() {
         let mut questions = Questions::default();
-        let (first, second) = (questions.open(&question()).unwrap(), questions.open(&question()).unwrap());
+        let (first, second) = (
+            questions.open(&question()).unwrap(),
+            questions.open(&question()).unwrap(),
+        );
         assert!(questions.close(first).is_some());
         assert!(questions.close(first).is_none());
         assert_eq!(questions.give_up().len(), 1);
@@ -68,7 +71,9 @@ mod tests {
     #[test]
     fn a_client_is_asked_so_many_at_a_time() {
         let mut questions = Questions::default();
-        let numbers: Vec<u64> = (0..QUESTIONS_MAX).map(|_| questions.open(&question()).unwrap()).collect();
+        let numbers: Vec<u64> = (0..QUESTIONS_MAX)
+            .map(|_| questions.open(&question()).unwrap())
+            .collect();
         assert!(questions.open(&question()).is_none());
         questions.close(numbers[7]).unwrap();
         assert!(questions.open(&question()).is_some());

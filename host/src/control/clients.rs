@@ -52,7 +52,7 @@ impl Control {
             except,
             message: None,
             after: None,
-        question: None,
+            question: None,
         };
         let bus = self.bus.get().cloned();
         // On a task of its own: whoever sends more than is sent on waits, also when nobody waits for the answer.

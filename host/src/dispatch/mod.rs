@@ -9,6 +9,7 @@ mod repeat;
 mod session;
 mod surroundings;
 mod typing;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -27,7 +28,7 @@ use crate::id::RoomId;
 use crate::text::without_lone_surrogates;
 use crate::turns::{Slice, metered};
 use event::Event;
-use session::Work;
+use work::Work;
 
 /// What is known of an event besides what it says.
 struct Arrival {

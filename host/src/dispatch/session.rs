@@ -13,11 +13,11 @@ use parking_lot::Mutex;
 use super::packet::Packet;
 use super::repeat::InFlight;
 use super::typing::Typing;
-use crate::capability::{self, ATTACHMENTS_MAX, Chance, Question};
+use super::work::Work;
+use crate::capability::{self, ATTACHMENTS_MAX, Chance};
 use crate::cluster::{Connection, Notice, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
-use crate::id::RoomId;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::store::Outage;
@@ -43,29 +43,6 @@ pub struct Services {
     pub draining: AtomicBool,
     /// The node sends its clients to other nodes: nobody connects any more, who is connected is served.
     pub leaving: AtomicBool,
-}
-
-pub(super) enum Work {
-    Connected,
-    Event(Packet),
-    /// The client has not renewed its typing in this room in time.
-    TypingEnded(String),
-    /// Another server wants the connection out of these rooms.
-    Leave(Vec<RoomId>),
-    /// What the client has answered to a handler's question; `None` when the answer is missing.
-    Answer(Arc<Question>, Option<capability::Packet>),
-    Disconnected,
-}
-
-impl Work {
-    /// Bytes that the client has sent.
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Event(packet) => packet.len(),
-            Self::Answer(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
-            Self::Connected | Self::TypingEnded(_) | Self::Leave(_) | Self::Disconnected => 0,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -161,7 +138,9 @@ impl Session {
         }
         let work = match notice {
             Notice::Leave(rooms) => Work::Leave(rooms),
-            Notice::Answer(question, answer) => Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer))),
+            Notice::Answer(question, answer) => {
+                Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer)))
+            }
         };
         queue.bytes = queue.bytes.saturating_add(work.bytes());
         queue.work.push_back(work);

@@ -284,7 +284,8 @@ impl Handler {
             }
             Input::Answer { tag, answer, .. } => {
                 let guest = present(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;
-                let answer = answer.map(|(arguments, attachments)| exports::on_answer::Answer { arguments, attachments });
+                let answer =
+                    answer.map(|(arguments, attachments)| exports::on_answer::Answer { arguments, attachments });
                 nothing(guest.call_handle(store, context, tag, answer).await)
             }
         }

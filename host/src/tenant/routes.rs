@@ -109,7 +109,10 @@ impl Routes {
         let is_asker = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(Interface::Answer);
         let serves = |route: &'_ Route| route.get(place).filter(is_asker).is_some();
         let routes = self.routes.iter();
-        let here = routes.clone().find(|route| serves(route)).and_then(|route| route.get(place));
+        let here = routes
+            .clone()
+            .find(|route| serves(route))
+            .and_then(|route| route.get(place));
         here.or_else(|| routes.filter_map(|route| route.stable.as_ref()).find(is_asker))
     }
 

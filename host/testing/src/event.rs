@@ -244,7 +244,9 @@ impl Kind {
 
     pub(crate) fn attachments(&self) -> Vec<&[u8]> {
         match self {
-            Self::Custom { attachments, .. } | Self::Answer { attachments, .. } => attachments.iter().map(Vec::as_slice).collect(),
+            Self::Custom { attachments, .. } | Self::Answer { attachments, .. } => {
+                attachments.iter().map(Vec::as_slice).collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -119,7 +119,9 @@ impl Outcome {
                     event,
                     arguments: arguments.collect(),
                     attachments,
-                    question: question.as_ref().map(|question| (question.tag.to_string(), question.time)),
+                    question: question
+                        .as_ref()
+                        .map(|question| (question.tag.to_string(), question.time)),
                 })
             }
             _ => None,

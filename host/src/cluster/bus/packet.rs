@@ -122,7 +122,10 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
     let message = broadcast.message.as_ref().map(|place| ("seq", place));
     let place = message.or(broadcast.after.as_ref().map(|place| ("after", place)));
     let question = broadcast.question.as_ref();
-    map(out, if place.is_some() { 2 } else { 0 } + if question.is_some() { 3 } else { 0 });
+    map(
+        out,
+        if place.is_some() { 2 } else { 0 } + if question.is_some() { 3 } else { 0 },
+    );
     if let Some((key, (room, seq))) = place {
         msgpack::write_name(out, "room");
         msgpack::write_name(out, room.as_str());
@@ -334,7 +337,11 @@ impl Options {
             Target::Places(places) => Target::Places(places.into_iter().map(only_room).collect()),
             Target::Everybody => Target::Everybody,
         };
-        let Own { message, after, question } = self.own.unwrap_or_default();
+        let Own {
+            message,
+            after,
+            question,
+        } = self.own.unwrap_or_default();
         Ok(Broadcast {
             packet,
             to,

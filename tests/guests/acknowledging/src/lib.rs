@@ -50,7 +50,13 @@ impl EventAckHandler for Acknowledging {
             // Asks a room: its id, the tag, and how many milliseconds there are.
             "ask" => {
                 let (room, tag, time): (String, String, u64) = arguments.parse()?;
-                ask(&Audience::Room(room), "question", &[&tag], &tag, Duration::from_millis(time))?;
+                ask(
+                    &Audience::Room(room),
+                    "question",
+                    &[&tag],
+                    &tag,
+                    Duration::from_millis(time),
+                )?;
                 Acknowledgement::of(&(true,))
             }
             "refuse" => Err(Rejection::Denied("as told".into())),

@@ -1,0 +1,31 @@
+//! What waits in a connection's queue.
+
+use std::sync::Arc;
+
+use super::packet::Packet;
+use crate::capability::{self, Question};
+use crate::id::RoomId;
+
+/// One after the other, in the order in which they came.
+pub(super) enum Work {
+    Connected,
+    Event(Packet),
+    /// The client has not renewed its typing in this room in time.
+    TypingEnded(String),
+    /// Another server wants the connection out of these rooms.
+    Leave(Vec<RoomId>),
+    /// What the client has answered to a handler's question; `None` when the answer is missing.
+    Answer(Arc<Question>, Option<capability::Packet>),
+    Disconnected,
+}
+
+impl Work {
+    /// Bytes that the client has sent.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Event(packet) => packet.len(),
+            Self::Answer(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
+            Self::Connected | Self::TypingEnded(_) | Self::Leave(_) | Self::Disconnected => 0,
+        }
+    }
+}
