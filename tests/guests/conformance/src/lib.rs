@@ -99,14 +99,14 @@ impl EventAckHandler for Conformance {
 #[derive(Deserialize)]
 #[serde(crate = "parlance_guest::serde")]
 struct Got {
-    b: bool,
+    test: bool,
 }
 
 impl AnswerHandler for Conformance {
     fn handle(_: &Context, _: &str, answer: Option<Arguments>) -> Result<(), Rejection> {
         let Some(answer) = answer else { return Ok(()) };
         let (a, got): (i64, Got) = answer.parse()?;
-        if a == 5 && got.b {
+        if a == 5 && got.test {
             to_sender("got it", &NO_ARGUMENTS)?;
         }
         Ok(())
