@@ -37,7 +37,7 @@ use database::Database;
 use shutdown::Hangup;
 
 pub use crate::control::{guest_limits, load_component, shipped};
-pub use database::{NotHere, backup, restore};
+pub use database::{NotHere, backup, check_place, restore};
 pub use dev::{Development, PageMinter};
 
 /// Runs the server until it is told to stop. `development` adds the page and tokens for it.

@@ -121,13 +121,24 @@ impl Caller {
         }
     }
 
+    /// The tenant whose things are asked for: the one of the token, or with an operator's the one named, if any.
+    pub(super) fn narrowed(&self, asked: Option<String>) -> Result<Option<String>, Problem> {
+        let Role::Tenant(own) = &self.role else {
+            return Ok(asked);
+        };
+        if let Some(asked) = asked {
+            self.of(&asked)?;
+        }
+        Ok(Some(own.clone()))
+    }
+
     /// For what concerns one tenant. Whether another tenant exists is none of a tenant's business.
     pub(super) fn of(&self, tenant: &str) -> Result<(), Problem> {
         match &self.role {
             Role::Tenant(own) if own != tenant => Err(Problem::new(
                 StatusCode::NOT_FOUND,
                 "not-found",
-                format!("there is no tenant {tenant:?}"),
+                format!("there is no tenant {tenant:?} for this token, which is for {own:?}"),
             )),
             _ => Ok(()),
         }

@@ -344,7 +344,7 @@ pub(super) async fn unrevoke(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Page {
-    /// Of this tenant; with a tenant's token always that one.
+    /// Of this tenant; with a tenant's token that one, also when it is left out.
     #[serde(default)]
     #[param(pattern = "^([a-z0-9][a-z0-9-]{0,62})?$")]
     tenant: Option<String>,
@@ -365,10 +365,7 @@ const AUDIT_PAGE: (u64, u64) = (50, 500);
 #[utoipa::path(get, path = "/admin/v1/audit", params(Page), responses((status = 200, body = Vec<AuditView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<AuditView>> {
     let Page { tenant, before, limit } = asked(query)?;
-    let tenant = match &caller.role {
-        Role::Operator => tenant,
-        Role::Tenant(own) => Some(own.clone()),
-    };
+    let tenant = caller.narrowed(tenant)?;
     // The entries of no tenant have an empty name.
     if let Some(tenant) = tenant.as_ref().filter(|tenant| !tenant.is_empty()) {
         check_tenant_name(tenant).map_err(|error| Problem::invalid(format!("tenant: {error}")))?;

@@ -66,6 +66,7 @@ pub(super) async fn logs(
     let rank = |name: &str| LEVELS.iter().position(|level| *level == name);
     let least = level.as_deref().unwrap_or("info");
     let least = rank(least).ok_or_else(|| Problem::invalid(format!("level: must be one of {}", LEVELS.join(", "))))?;
+    let tenant = caller.narrowed(tenant)?;
     let follower = match &caller.role {
         Role::Operator => Follower::Operator(tenant.map(Into::into)),
         Role::Tenant(own) => Follower::Tenant(own.as_str().into()),

@@ -102,3 +102,14 @@ pub fn restore(config: &StoreConfig, file: &Path, replace: bool) -> Result<(Path
     let restored = sqlite::restore(&database, file, replace)?;
     Ok((database, restored))
 }
+
+/// Whether the database may be where the configuration says, as far as that can be seen without making it.
+///
+/// # Errors
+/// Why an SQLite database cannot be there.
+pub fn check_place(config: &StoreConfig) -> Result<()> {
+    if let StoreUrl::Sqlite(path) = &config.url {
+        sqlite::check_place(path)?;
+    }
+    Ok(())
+}

@@ -5,7 +5,8 @@ use std::io::Write;
 use anyhow::Context;
 
 use super::{CheckConfigArgs, Failure};
-use crate::config::{Config, defaults_toml, no_key_help};
+use crate::app;
+use crate::config::{Config, TenantConfig, defaults_toml, no_key_help};
 
 /// Runs the command. `env` gives the value of a variable, `out` is standard output, `notes` standard error.
 ///
@@ -29,6 +30,12 @@ pub fn run(
     }
     if config.auth.keys.is_empty() && config.auth.jwks.is_empty() {
         let _ = writeln!(notes, "warning: `parlance serve` will not start. {}", no_key_help());
+    }
+    for warning in config.tenants.iter().filter_map(TenantConfig::warning) {
+        let _ = writeln!(notes, "warning: {warning}");
+    }
+    if let Err(error) = app::check_place(&config.store) {
+        let _ = writeln!(notes, "warning: `parlance serve` will not start. {error}");
     }
     let file = args.config.path.as_deref().map_or_else(
         || "no file, the environment over the defaults".to_owned(),

@@ -41,6 +41,14 @@ fn print(inspection: &Inspection, out: &mut impl Write) -> std::io::Result<()> {
     if let Ok(interfaces) = &inspection.handles {
         let names: Vec<_> = interfaces.iter().map(|interface| interface.name()).collect();
         writeln!(out, "handles  {}", names.join(", "))?;
+        if inspection.imports.iter().any(|import| import.starts_with("wasi:http/")) {
+            let needs = "servers that it may send requests to, such as grants.http = [\"api.example.org\"]";
+            writeln!(out, "needs    {needs}")?;
+            return writeln!(
+                out,
+                "allowed  all of parlance:chat/*@0.1 within [limits] and [sandbox]; no files"
+            );
+        }
         writeln!(
             out,
             "allowed  all of parlance:chat/*@0.1 within [limits] and [sandbox]; no files, no network, no clock of its own"

@@ -152,6 +152,9 @@ pub struct TokenArgs {
     /// The tenant whose key signs.
     #[arg(long, value_name = "TENANT", default_value = DEFAULT_TENANT)]
     pub tenant: String,
+    /// A file with the HMAC secret that signs (HS256), for a tenant that is not in the configuration.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
     /// How long the token is valid, such as 30m or 8h: 1 second to 10 years.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     pub ttl: Duration,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::remote::ServerArgs;
 use crate::dispatch::now_ms;
@@ -243,10 +243,10 @@ Examples:
   parlance revoke --issued-before now --tenant acme
   parlance revoke --issued-before '2026-03-01 12:00:00' --user mallory --tenant acme")]
 #[group(skip)]
+#[command(group = ArgGroup::new("which").required(true).multiple(true).args(["token_id", "user", "issued_before"]))]
 pub struct RevokeArgs {
     /// The token with this `jti`.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "issued_before"],
-        required_unless_present_any = ["user", "issued_before"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "issued_before"])]
     pub token_id: Option<String>,
     /// Every token of this user that was issued until now, or before --issued-before.
     #[arg(long, value_name = "USER")]

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::{Failure, TokenArgs};
 use crate::auth::dev_key::{self, DEV_SECRET_PATH};
-use crate::auth::{Key, MAX_NAME_BYTES, Minter, Policy};
+use crate::auth::{Algorithm, Key, MAX_NAME_BYTES, Minter, Policy};
 use crate::config::Config;
 use crate::id::{DEFAULT_TENANT, UserId};
 
@@ -31,12 +31,19 @@ pub fn run(
 ) -> Result<(), Failure> {
     check(args)?;
     let config = Config::load(args.config.path.as_deref(), env)?;
-    let policy = policy(&config, &args.tenant)?;
-    let (key, origin) = if args.tenant == DEFAULT_TENANT {
-        signing_key(policy, directory)?
+    let (policy, key, origin);
+    if let Some(file) = &args.secret_file {
+        // Issuer and audience of a tenant of the admin API are not known here.
+        (policy, key) = (&config.auth, secret(file)?);
+        origin = format!("signed with the secret in {}", file.display());
     } else {
-        tenant_key(policy, &args.tenant)?
-    };
+        policy = known_policy(&config, &args.tenant)?;
+        (key, origin) = if args.tenant == DEFAULT_TENANT {
+            signing_key(policy, directory)?
+        } else {
+            tenant_key(policy, &args.tenant)?
+        };
+    }
     let minter = Minter::new(&key, policy).context("cannot sign with this key")?;
     let token = minter
         .mint(&args.user, args.name.as_deref(), args.ttl, now_ms)
@@ -68,8 +75,16 @@ fn check(args: &TokenArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The key in a file, whose last line end does not count.
+fn secret(file: &Path) -> Result<Key, Failure> {
+    let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+    Key::from_secret(Algorithm::Hs256, secret).map_err(|error| Failure::Usage(format!("--secret-file: {error}")))
+}
+
 /// What the tenant accepts.
-fn policy<'c>(config: &'c Config, tenant: &str) -> Result<&'c Policy, Failure> {
+fn known_policy<'c>(config: &'c Config, tenant: &str) -> Result<&'c Policy, Failure> {
     if tenant == DEFAULT_TENANT {
         return Ok(&config.auth);
     }
@@ -78,7 +93,8 @@ fn policy<'c>(config: &'c Config, tenant: &str) -> Result<&'c Policy, Failure> {
         let mut names = vec![DEFAULT_TENANT];
         names.extend(config.tenants.iter().map(|known| known.name.as_str()));
         Failure::Usage(format!(
-            "--tenant: there is no tenant {tenant:?} in the configuration; known: {}",
+            "--tenant: there is no tenant {tenant:?} in the configuration; known: {}. For one that was made by the admin \
+             API name a file with its secret (--secret-file)",
             names.join(", ")
         ))
     })

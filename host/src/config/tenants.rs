@@ -192,6 +192,20 @@ impl TenantDefaults {
     }
 }
 
+impl TenantConfig {
+    /// What is allowed and can hardly be meant.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let none = self.auth.keys.is_empty() && self.auth.jwks.is_empty();
+        none.then(|| {
+            format!(
+                "tenant {} has no keys (auth.keys, auth.jwks): nobody can connect to it",
+                self.name
+            )
+        })
+    }
+}
+
 /// Reads `[tenants.NAME]` of the file.
 pub(super) fn read(source: &Source, defaults: &TenantDefaults, errors: &mut Errors) -> Option<Vec<TenantConfig>> {
     let reader = Reader::of(source, TABLE, errors);

@@ -26,6 +26,9 @@ fn key(tenant: &str, id: &str) -> RecordKey {
     }
 }
 
+/// How far the clock of whoever revokes may be ahead, in milliseconds.
+const CLOCKS_APART_MS: u64 = 60_000;
+
 /// The entry for a request and the id that names it: the same request names the same entry.
 fn read(request: RevokeRequest, now: u64) -> Answer<(String, Revocation)> {
     let expires_at = request.expires_at.unwrap_or_else(|| now.saturating_add(KEPT_MS));
@@ -35,6 +38,10 @@ fn read(request: RevokeRequest, now: u64) -> Answer<(String, Revocation)> {
         ));
     }
     let before = request.issued_before.unwrap_or(now);
+    // Until then nobody could get a token that works, and nothing would say so.
+    if before > now.saturating_add(CLOCKS_APART_MS) {
+        return Err(ControlError::invalid("issuedBefore: lies in the future"));
+    }
     match (request.token_id, request.user) {
         (Some(id), None) if request.issued_before.is_none() => {
             // What is refused here is no token's: the same rule lets tokens in.

@@ -13,6 +13,9 @@ use crate::tenant::{ClientLimits, Settings, TenantQuota};
 /// # Errors
 /// When the name is no tenant's name.
 pub(super) fn settings(config: &TenantConfig, before: Option<&Authenticator>) -> Result<Settings, InvalidId> {
+    if let Some(warning) = config.warning() {
+        tracing::warn!("{warning}");
+    }
     let authenticator = match before {
         Some(before) => before.renewed(&config.auth),
         None => Authenticator::new(&config.name, &config.auth)?,

@@ -186,9 +186,13 @@ impl<'de> Visitor<'de> for &Reading<'_> {
             "leave-room" => Event::Leave {
                 room: argument(&mut items, "the room")?,
             },
-            "set-presence" => match argument::<_, Status>(&mut items, "the status")? {
-                Status::Offline => return Err(A::Error::custom("`offline` is for connections that have gone")),
-                status => Event::SetPresence(status),
+            "set-presence" => match argument::<_, String>(&mut items, "the status")?.as_str() {
+                "online" => Event::SetPresence(Status::Online),
+                "away" => Event::SetPresence(Status::Away),
+                other => {
+                    let wrong = format!("the status must be `online` or `away`, not {other:?}");
+                    return Err(A::Error::custom(wrong));
+                }
             },
             "get-presence" => Event::GetPresence(argument(&mut items, "the users")?),
             "history" => Event::History(self.object(&mut items)?),
@@ -416,7 +420,7 @@ mod tests {
         assert!(told(r#"["send-message",["r","c"]]"#).1.contains("expected an object"));
         assert!(told(r#"["send-message",5]"#).1.contains("invalid type: integer `5`"));
         assert!(told(r#"["typing","r","yes"]"#).1.starts_with("typing takes"));
-        assert!(told(r#"["set-presence","offline"]"#).1.contains("have gone"));
+        assert!(told(r#"["set-presence","offline"]"#).1.contains("`online` or `away`"));
         assert_eq!(told(r#"["join-room",""]"#).1, "room id must not be empty");
         let long = format!(r#"["{}"]"#, "n".repeat(129));
         assert_eq!(told(&long).1, "an event name has 1 to 128 bytes; this one has 129");

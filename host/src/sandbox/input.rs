@@ -1,7 +1,7 @@
 //! An event on its way into a handler.
 
 use super::bindings::exports::parlance::chat as exports;
-use super::load::Interface;
+use super::interface::Interface;
 
 /// The event, as the interface wants it.
 #[derive(Debug, Clone, Copy)]

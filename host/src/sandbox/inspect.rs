@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wasmtime::component::types::ComponentItem;
 
 use super::engine::Sandbox;
-use super::load::{Interface, LoadError};
-use super::meter::GuestLimits;
+use super::interface::Interface;
+use super::load::LoadError;
 use crate::capability::HandlerInfo;
 
 /// What is known of a component without running it.
@@ -20,7 +20,7 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Names of what it exports.
     pub exports: Vec<String>,
-    /// What it would handle, or why it would not be taken.
+    /// What it would handle with the grants that it asks for, or why it would not be taken.
     pub handles: Result<Vec<Interface>, LoadError>,
 }
 
@@ -33,7 +33,7 @@ pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadE
         name: "inspected".into(),
         ..HandlerInfo::default()
     });
-    let loaded = sandbox.load(info, bytes, &GuestLimits::default());
+    let loaded = sandbox.load_to_inspect(info, bytes);
     if let Err(error @ (LoadError::TooLarge { .. } | LoadError::NotAComponent(_) | LoadError::Compile(_))) = loaded {
         return Err(error);
     }

@@ -23,69 +23,12 @@ use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::habit::Habit;
 use super::http::HttpClient;
+use super::interface::Interface;
 use super::meter::GuestLimits;
 use super::warm::Pool;
 use crate::capability::{HandlerInfo, Isolation};
 use check::{check_header, trial, try_out};
 pub use error::LoadError;
-
-/// The interfaces that a component may export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Interface {
-    /// `on-message`
-    Message,
-    /// `on-typing`
-    Typing,
-    /// `on-receipt`
-    Receipt,
-    /// `on-presence`
-    Presence,
-    /// `on-room`
-    Room,
-    /// `on-event` and `on-event-ack`
-    Event,
-    /// `on-answer`
-    Answer,
-}
-
-impl Interface {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Message,
-        Self::Typing,
-        Self::Receipt,
-        Self::Presence,
-        Self::Room,
-        Self::Event,
-        Self::Answer,
-    ];
-
-    /// Whether a tenant's events are routed by it. Answers go to the handler that asked.
-    #[must_use]
-    pub fn is_routed(self) -> bool {
-        self != Self::Answer
-    }
-
-    /// The name in configuration, logs and metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Typing => "typing",
-            Self::Receipt => "receipt",
-            Self::Presence => "presence",
-            Self::Room => "room",
-            Self::Event => "event",
-            Self::Answer => "answer",
-        }
-    }
-}
-
-impl fmt::Display for Interface {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 pub(super) struct Exports {
     pub(super) message: Option<exports::on_message::GuestIndices>,
@@ -241,7 +184,26 @@ impl Sandbox {
         limits: &GuestLimits,
     ) -> Result<Handler, LoadError> {
         let granted = !info.grants.http.is_empty();
-        let handler = self.load_by(&self.compiler, info, bytes, granted)?;
+        self.load_and_try(info, bytes, limits, granted)
+    }
+
+    /// Loads a component as if it had every grant that it asks for, to look at it.
+    pub(super) fn load_to_inspect(
+        self: &Arc<Self>,
+        info: Arc<HandlerInfo>,
+        bytes: &[u8],
+    ) -> Result<Handler, LoadError> {
+        self.load_and_try(info, bytes, &GuestLimits::default(), true)
+    }
+
+    fn load_and_try(
+        self: &Arc<Self>,
+        info: Arc<HandlerInfo>,
+        bytes: &[u8],
+        limits: &GuestLimits,
+        may_import_http: bool,
+    ) -> Result<Handler, LoadError> {
+        let handler = self.load_by(&self.compiler, info, bytes, may_import_http)?;
         try_out(self, &handler.compiled, limits)?;
         Ok(handler)
     }

@@ -44,7 +44,7 @@ mod usage;
 mod writer;
 
 pub use backup::{BackupError, Restored, backup, restore};
-pub use open::OpenError;
+pub use open::{OpenError, check_place};
 
 /// Reader threads, each with a connection and a page cache of its own.
 const READERS: usize = 2;

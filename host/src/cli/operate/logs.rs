@@ -38,7 +38,12 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             "following the node at {}; end with Ctrl-C",
             args.server.server
         ));
-        while let Some(line) = lines.try_next().await? {
+        loop {
+            let next = lines.try_next().await.map_err(|error| {
+                let cut = anyhow::anyhow!("{error}").context("the node has stopped, or cannot be reached any more");
+                Failure::Runtime(cut)
+            })?;
+            let Some(line) = next else { break };
             if args.server.json {
                 self.json_text(&line)?;
             } else if let Ok(line) = serde_json::from_str::<LogLine>(&line) {
@@ -51,6 +56,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 self.note(line);
             }
         }
+        self.note("the node has ended the stream: it stops");
         Ok(())
     }
 }

@@ -26,6 +26,12 @@ pub enum BackupError {
     /// The database, or the backup, cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// What is to be restored is something else.
+    #[error("{path} is no backup: it is not an SQLite database, or its beginning is damaged; nothing was changed")]
+    NotABackup {
+        /// What was asked for.
+        path: String,
+    },
     /// There is nothing to copy.
     #[error("there is no database {path}")]
     Missing {
@@ -215,7 +221,7 @@ fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
     };
     copy().map_err(|error| failed(error.into()))?;
     if fs::metadata(&staged).is_ok_and(|copy| copy.len() < open::SMALLEST_DATABASE) {
-        return Err(OpenError::NotADatabase { path: shown(file) }.into());
+        return Err(BackupError::NotABackup { path: shown(file) });
     }
     let look = || -> Result<Condition, OpenError> {
         let as_read = |error| open::failed(file, error);
@@ -231,6 +237,7 @@ fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
             sync(&staged).map_err(|error| failed(error.into()))?;
             return Ok(staged);
         }
+        Err(OpenError::NotADatabase { path }) => return Err(BackupError::NotABackup { path }),
         Err(other) => return Err(other.into()),
     };
     Err(BackupError::Damaged {

@@ -170,6 +170,14 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB).map_err(|error| failed(path, error))
 }
 
+/// Whether a database may be at this path, as far as its directory says. Nothing is made.
+///
+/// # Errors
+/// [`OpenError::IsDirectory`], [`OpenError::NoDirectory`] or [`OpenError::NotWritable`].
+pub fn check_place(path: &Path) -> Result<(), OpenError> {
+    resolve(path).map(drop)
+}
+
 /// The path without links, so that every way to the same file ends at the same lock.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     if path.is_dir() {

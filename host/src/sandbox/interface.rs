@@ -1,0 +1,61 @@
+//! What a component may handle.
+
+use std::fmt;
+
+/// The interfaces that a component may export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Interface {
+    /// `on-message`
+    Message,
+    /// `on-typing`
+    Typing,
+    /// `on-receipt`
+    Receipt,
+    /// `on-presence`
+    Presence,
+    /// `on-room`
+    Room,
+    /// `on-event` and `on-event-ack`
+    Event,
+    /// `on-answer`
+    Answer,
+}
+
+impl Interface {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Message,
+        Self::Typing,
+        Self::Receipt,
+        Self::Presence,
+        Self::Room,
+        Self::Event,
+        Self::Answer,
+    ];
+
+    /// Whether a tenant's events are routed by it. Answers go to the handler that asked.
+    #[must_use]
+    pub fn is_routed(self) -> bool {
+        self != Self::Answer
+    }
+
+    /// The name in configuration, logs and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Typing => "typing",
+            Self::Receipt => "receipt",
+            Self::Presence => "presence",
+            Self::Room => "room",
+            Self::Event => "event",
+            Self::Answer => "answer",
+        }
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
