@@ -271,6 +271,7 @@ fn server_limits(config: &Config) -> ServerLimits {
         ping_timeout: limits.ping_timeout,
         connect_timeout: limits.connect_timeout,
         path: config.server.path.clone(),
+        compression: config.server.compression,
         handshake: HandshakeLimits {
             headers: config.server.handshake_headers.clone(),
             bytes: limits.handshake,

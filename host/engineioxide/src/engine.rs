@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::admission::{Admission, PeerAddress, Refusal};
 use crate::config::EngineIoConfig;
+use crate::deflate::Deflate;
 use crate::frame::{Message, Sizes};
 use crate::handler::EngineIoHandler;
 use crate::payload::{self, SEPARATOR};
@@ -254,11 +255,16 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 
     /// Carries a new session over a WebSocket until it ends.
-    pub(crate) async fn carry_new<S>(self: Arc<Self>, socket: Arc<Socket<H::Data>>, opened: String, stream: S)
-    where
+    pub(crate) async fn carry_new<S>(
+        self: Arc<Self>,
+        socket: Arc<Socket<H::Data>>,
+        opened: String,
+        stream: S,
+        deflate: Option<Deflate>,
+    ) where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let mut websocket = WebSocket::new(stream, &self.config);
+        let mut websocket = WebSocket::new(stream, &self.config, deflate);
         let Some(running) = socket.session.begin_websocket() else {
             return;
         };
@@ -302,17 +308,22 @@ impl<H: EngineIoHandler> Engine<H> {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        WebSocket::new(stream, &self.config).close(NORMAL).await;
+        WebSocket::new(stream, &self.config, None).close(NORMAL).await;
     }
 
     /// Lets a WebSocket take over from polling (Engine.IO protocol, "Upgrade"). Until the client's last word a WebSocket
     /// that fails leaves the session as it was.
-    pub(crate) async fn carry_upgrade<S>(self: Arc<Self>, socket: Arc<Socket<H::Data>>, upgrading: Running, stream: S)
-    where
+    pub(crate) async fn carry_upgrade<S>(
+        self: Arc<Self>,
+        socket: Arc<Socket<H::Data>>,
+        upgrading: Running,
+        stream: S,
+        deflate: Option<Deflate>,
+    ) where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let session = &socket.session;
-        let mut websocket = WebSocket::new(stream, &self.config);
+        let mut websocket = WebSocket::new(stream, &self.config, deflate);
         let ready = async {
             let time = self.config.upgrade_timeout;
             let sizes = self.sizes(session);

@@ -1,10 +1,14 @@
-//! WebSocket frames (RFC 6455, section 5) as a server reads and writes them: no extensions.
+//! WebSocket frames (RFC 6455, section 5) as a server reads and writes them, compressed where that was agreed on.
 //!
 //! The payload of a message is unmasked as it arrives, so that a connection holds what has come and nothing for what
 //! may come.
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use crate::deflate::{self, Deflate};
+
+/// The reserved bit of a frame that begins a compressed message (RFC 7692, section 6).
+const COMPRESSED: u8 = 0x40;
 /// The longest payload of a control frame.
 const CONTROL_MAX: usize = 125;
 
@@ -82,18 +86,35 @@ pub(crate) struct Sizes {
     pub(crate) frame: usize,
 }
 
+/// A message that is being read.
+#[derive(Debug, Clone, Copy)]
+struct UnderWay {
+    text: bool,
+    compressed: bool,
+}
+
 /// Reads messages from what has come in.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     /// What has come and was not looked at.
     pub(crate) input: BytesMut,
+    /// Messages may come compressed.
+    inflates: bool,
     frame: Option<Frame>,
-    /// The message under way: whether it is text, and what has come of it.
-    under_way: Option<bool>,
+    under_way: Option<UnderWay>,
+    /// What has come of it.
     payload: Vec<u8>,
 }
 
 impl Decoder {
+    /// Messages may come compressed where that was agreed on.
+    pub(crate) fn new(inflates: bool) -> Self {
+        Self {
+            inflates,
+            ..Self::default()
+        }
+    }
+
     /// The next message, if all of it is there.
     pub(crate) fn next(&mut self, sizes: Sizes) -> Result<Option<Message>, FrameError> {
         loop {
@@ -131,9 +152,11 @@ impl Decoder {
             }
             let last = frame.last;
             self.frame = None;
-            if last {
-                let text = self.under_way.take().unwrap_or_default();
-                let payload = std::mem::take(&mut self.payload);
+            if let Some(UnderWay { text, compressed }) = self.under_way.take_if(|_| last) {
+                let mut payload = std::mem::take(&mut self.payload);
+                if compressed {
+                    payload = deflate::decompress(&payload, sizes.message)?;
+                }
                 return Ok(Some(if text {
                     Message::Text(String::from_utf8(payload).map_err(|_| FrameError::NotUtf8)?)
                 } else {
@@ -150,8 +173,10 @@ impl Decoder {
         };
         let (last, reserved) = (first & 0x80 != 0, first & 0x70);
         let opcode = Opcode::of(first & 0x0F)?;
-        // A client's frames are masked (section 5.1); no extension was agreed on that gives the reserved bits a meaning.
-        if reserved != 0 || second & 0x80 == 0 {
+        // The first reserved bit says of a whole message that it is compressed (RFC 7692, section 6).
+        let compressed = reserved == COMPRESSED && self.inflates && matches!(opcode, Opcode::Text | Opcode::Binary);
+        // A client's frames are masked (section 5.1).
+        if reserved != 0 && !compressed || second & 0x80 == 0 {
             return Err(FrameError::Protocol);
         }
         let (length, wide) = match second & 0x7F {
@@ -177,7 +202,12 @@ impl Decoder {
             match (opcode, self.under_way) {
                 (Opcode::Continuation, Some(_)) => {}
                 (Opcode::Continuation, None) | (_, Some(_)) => return Err(FrameError::Protocol),
-                (opcode, None) => self.under_way = Some(opcode == Opcode::Text),
+                (opcode, None) => {
+                    self.under_way = Some(UnderWay {
+                        text: opcode == Opcode::Text,
+                        compressed,
+                    });
+                }
             }
             if length > sizes.frame || length > sizes.message.saturating_sub(self.payload.len()) {
                 return Err(FrameError::TooLarge);
@@ -230,16 +260,27 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 }
 
 /// Appends a text frame: the packet's type, then its text.
-pub(crate) fn write_text(out: &mut Vec<u8>, kind: u8, text: &str) {
-    write_header(out, 0x1, text.len().saturating_add(1));
-    out.push(kind);
-    out.extend_from_slice(text.as_bytes());
+pub(crate) fn write_text(out: &mut Vec<u8>, kind: u8, text: &str, deflate: Option<Deflate>) {
+    write_message(out, 0x1, [&[kind], text.as_bytes()], deflate);
 }
 
 /// Appends a binary frame.
-pub(crate) fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
-    write_header(out, 0x2, bytes.len());
-    out.extend_from_slice(bytes);
+pub(crate) fn write_binary(out: &mut Vec<u8>, bytes: &[u8], deflate: Option<Deflate>) {
+    write_message(out, 0x2, [&[], bytes], deflate);
+}
+
+fn write_message(out: &mut Vec<u8>, opcode: u8, parts: [&[u8]; 2], deflate: Option<Deflate>) {
+    let length = parts.iter().map(|part| part.len()).sum();
+    let compressed = deflate
+        .filter(|deflate| length >= deflate.from)
+        .and_then(|_| deflate::compress(parts));
+    if let Some(compressed) = compressed {
+        write_header(out, COMPRESSED | opcode, compressed.len());
+        out.extend_from_slice(&compressed);
+        return;
+    }
+    write_header(out, opcode, length);
+    parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 /// Appends the answer to a ping.
@@ -431,7 +472,7 @@ mod tests {
     fn another_implementation_reads_what_is_written() {
         for length in [0, 1, 124, 125, 126, 65_534, 65_535, 65_536, 100_000] {
             let mut out = Vec::new();
-            write_text(&mut out, b'4', &"x".repeat(length));
+            write_text(&mut out, b'4', &"x".repeat(length), None);
             let mut input = std::io::Cursor::new(&out);
             let (header, payload) = FrameHeader::parse(&mut input).unwrap().unwrap();
             assert!(header.is_final && header.mask.is_none());

@@ -65,7 +65,7 @@ fn broken_input_never_harms() {
     };
     let (mut read, mut refused) = (0, 0);
     for _ in 0..rounds {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::new(chance.below(2) == 0);
         let mut held = 0;
         'connection: for _ in 0..1 + chance.below(8) {
             let bytes = frame(&mut chance);

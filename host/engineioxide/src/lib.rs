@@ -6,6 +6,7 @@ pub mod handler;
 pub mod service;
 pub mod socket;
 
+mod deflate;
 mod engine;
 mod frame;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod upgrade;
 mod websocket;
 
 pub use admission::{Admission, Limits, PeerAddress};
+pub use deflate::Deflate;
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
 pub use session::SessionHandle;
 pub use socket::{DisconnectReason, Socket};

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 use crate::admission::Refusal;
+use crate::deflate;
 
 /// A request that is answered with an error (Engine.IO protocol: the codes are those of Node's server).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,11 @@ pub(crate) fn with<B>(status: StatusCode, kind: &'static str, text: Bytes) -> Re
 }
 
 /// An answer that switches to a WebSocket.
-pub(crate) fn switching<B>(accept: HeaderValue, protocol: Option<HeaderValue>) -> Response<ResponseBody<B>> {
+pub(crate) fn switching<B>(
+    accept: HeaderValue,
+    protocol: Option<HeaderValue>,
+    deflates: bool,
+) -> Response<ResponseBody<B>> {
     let mut answer = Response::new(ResponseBody::Own { body: Full::default() });
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = answer.headers_mut();
@@ -79,6 +84,10 @@ pub(crate) fn switching<B>(accept: HeaderValue, protocol: Option<HeaderValue>) -
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     if let Some(protocol) = protocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    if deflates {
+        let extension = HeaderValue::from_static(deflate::ANSWER);
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extension);
     }
     answer
 }

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service as TowerService;
 
 use crate::config::EngineIoConfig;
+use crate::deflate::{self, Deflate};
 use crate::engine::{Engine, NotOpened};
 use crate::handler::EngineIoHandler;
 use crate::polling;
@@ -132,10 +133,11 @@ impl<H: EngineIoHandler> Engine<H> {
                 let Some(upgrading) = free.then(|| socket.session.begin_upgrade()).flatten() else {
                     // Closed once it is made, as Node's server does: a client takes an answer that makes none for a
                     // failure of the network.
-                    return switch(&mut parts, key, move |stream| engine.turn_away(stream));
+                    return switch(&mut parts, key, None, move |stream| engine.turn_away(stream));
                 };
-                switch(&mut parts, key, move |stream| {
-                    engine.carry_upgrade(socket, upgrading, stream)
+                let deflate = agreed(&parts);
+                switch(&mut parts, key, deflate, move |stream| {
+                    engine.carry_upgrade(socket, upgrading, stream, deflate)
                 })
             }
             Ok(Asked::Poll(secret)) => {
@@ -182,6 +184,7 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 
     fn open_websocket<B>(self: Arc<Self>, mut parts: Parts, key: Key) -> Response<ResponseBody<B>> {
+        let deflate = agreed(&parts);
         let on_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let (socket, opened) = match self.open(&mut parts, TransportType::Websocket) {
             Ok(opened) => opened,
@@ -192,7 +195,9 @@ impl<H: EngineIoHandler> Engine<H> {
         }
         let engine = self.clone();
         let session = socket.session.clone();
-        let answer = switch(&mut parts, key, move |stream| engine.carry_new(socket, opened, stream));
+        let answer = switch(&mut parts, key, deflate, move |stream| {
+            engine.carry_new(socket, opened, stream, deflate)
+        });
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             session.close(Ended::Aborted, DisconnectReason::TransportError);
         }
@@ -200,11 +205,18 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
+/// How messages are compressed: not at all, unless the server's settings say so and the client offers it.
+fn agreed(parts: &Parts) -> Option<Deflate> {
+    let deflate = parts.extensions.get::<Deflate>().copied()?;
+    deflate::is_offered(&parts.headers).then_some(deflate)
+}
+
 /// Answers the handshake of a WebSocket, and carries it once the connection has switched. It is dropped when that does
 /// not happen.
 fn switch<B, F>(
     parts: &mut Parts,
     key: Key,
+    deflate: Option<Deflate>,
     carry: impl FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> F + Send + 'static,
 ) -> Response<ResponseBody<B>>
 where
@@ -219,7 +231,7 @@ where
             carry(TokioIo::new(upgraded)).await;
         }
     });
-    switching(accept, key.protocol)
+    switching(accept, key.protocol, deflate.is_some())
 }
 
 impl NotOpened {
@@ -292,7 +304,7 @@ impl<H: EngineIoHandler> Engine<H> {
             match Asked::read(&parts.method, parts.uri.query(), &parts.headers, allowed) {
                 Ok(Asked::OpenWebSocket(_)) => {
                     if let Ok((socket, opened)) = engine.open(&mut parts, TransportType::Websocket) {
-                        tokio::spawn(engine.carry_new(socket, opened, stream));
+                        tokio::spawn(engine.carry_new(socket, opened, stream, None));
                     }
                 }
                 Ok(Asked::Upgrade(secret, _)) => {
@@ -300,7 +312,7 @@ impl<H: EngineIoHandler> Engine<H> {
                     if let Some(socket) = socket
                         && let Some(upgrading) = socket.session.begin_upgrade()
                     {
-                        tokio::spawn(engine.carry_upgrade(socket, upgrading, stream));
+                        tokio::spawn(engine.carry_upgrade(socket, upgrading, stream, None));
                     }
                 }
                 _ => {}

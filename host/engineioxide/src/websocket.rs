@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, Wr
 use tokio::time::timeout;
 
 use crate::config::EngineIoConfig;
+use crate::deflate::Deflate;
 use crate::frame::{self, Decoder, FrameError, Message, Sizes};
 use crate::outbox::{Out, Outbox};
 use crate::session::{Ended, Session};
@@ -37,6 +38,8 @@ pub(crate) struct WebSocket<S> {
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     decoder: Decoder,
+    /// Messages go out compressed.
+    deflate: Option<Deflate>,
     /// Bytes on their way out, from `written` on.
     output: Vec<u8>,
     written: usize,
@@ -45,12 +48,13 @@ pub(crate) struct WebSocket<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
-    pub(crate) fn new(stream: S, config: &EngineIoConfig) -> Self {
+    pub(crate) fn new(stream: S, config: &EngineIoConfig, deflate: Option<Deflate>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self {
             reader,
             writer,
-            decoder: Decoder::default(),
+            decoder: Decoder::new(deflate.is_some()),
+            deflate,
             output: Vec::new(),
             written: 0,
             read: config.ws_read_buffer_size.max(1),
@@ -81,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
 
     /// Sends a text within `time`.
     pub(crate) async fn send_text(&mut self, kind: u8, text: &str, time: Duration) -> Option<()> {
-        frame::write_text(&mut self.output, kind, text);
+        frame::write_text(&mut self.output, kind, text, None);
         timeout(time, self.flush()).await.ok()?.ok()
     }
 
@@ -139,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                 Some(Ended::Aborted) => return,
             }
             if self.output.is_empty() {
-                encode(&session.outbox, &mut self.output);
+                encode(&session.outbox, &mut self.output, self.deflate);
             }
             self.give_back(small);
             self.decoder.input.reserve(self.read);
@@ -188,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         let sent = async {
             loop {
                 self.flush().await?;
-                encode(&session.outbox, &mut self.output);
+                encode(&session.outbox, &mut self.output, self.deflate);
                 if self.output.is_empty() {
                     break std::io::Result::Ok(());
                 }
@@ -230,12 +234,12 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
 }
 
 /// Writes waiting packets as frames: as many as one write takes.
-fn encode(outbox: &Outbox, output: &mut Vec<u8>) {
+fn encode(outbox: &Outbox, output: &mut Vec<u8>, deflate: Option<Deflate>) {
     while output.len() < WRITE {
         match outbox.take() {
-            Some(Out::Text(text)) => frame::write_text(output, b'4', &text),
-            Some(Out::Binary(bytes)) => frame::write_binary(output, &bytes),
-            Some(Out::Ping) => frame::write_text(output, b'2', ""),
+            Some(Out::Text(text)) => frame::write_text(output, b'4', &text, deflate),
+            Some(Out::Binary(bytes)) => frame::write_binary(output, &bytes, deflate),
+            Some(Out::Ping) => frame::write_text(output, b'2', "", None),
             None => return,
         }
     }

@@ -137,6 +137,7 @@ impl Node {
             ping_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(45),
             path: "/socket.io".to_owned(),
+            compression: false,
             handshake: HandshakeLimits {
                 headers: Vec::new(),
                 bytes: 1024,

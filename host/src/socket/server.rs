@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
-use engineioxide::Admission;
+use engineioxide::{Admission, Deflate};
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -50,6 +50,8 @@ pub struct ServerLimits {
     pub outbound_bytes: usize,
     /// How long a client may read nothing while something waits for it.
     pub write_stall: Duration,
+    /// Messages of WebSockets are compressed for clients that offer it.
+    pub compression: bool,
     /// Times in a second that one transport may ask to be connected to a namespace.
     pub connects_per_second: usize,
     /// The same at once.
@@ -97,6 +99,9 @@ impl Closing {
     }
 }
 
+/// Shorter messages are not worth compressing.
+const COMPRESSION: Deflate = Deflate { from: 1024 };
+
 /// The Socket.IO server.
 pub struct Server {
     io: SocketIo<Adapter>,
@@ -110,7 +115,7 @@ pub struct Server {
 
 impl Server {
     /// Sets the server up, without a namespace yet, and lets the router serve it.
-    pub fn attach(router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
+    pub fn attach(mut router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
         let adapters = Adapters::default();
         let answered = limits.packet.saturating_mul(ANSWERED_PACKETS);
         let (layer, io) = SocketIo::builder()
@@ -130,11 +135,14 @@ impl Server {
             )
             .with_adapter::<Adapter>(adapters.clone())
             .build_layer();
+        router = router.layer(layer);
+        if limits.compression {
+            router = router.layer(axum::Extension(COMPRESSION));
+        }
         let sessions = Sessions::new(services.metrics.clone());
         let admission = super::sessions::admission(&limits);
         (
             router
-                .layer(layer)
                 .layer(axum::Extension(admission.clone()))
                 .layer(axum::Extension(super::msgpack::translator()))
                 .layer(axum::middleware::from_fn(super::sessions::note_address)),

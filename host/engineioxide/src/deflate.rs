@@ -1,0 +1,237 @@
+//! Compressed messages (permessage-deflate, RFC 7692), each by itself: a connection keeps no window from one message to
+//! the next (`no_context_takeover`), and nothing in memory.
+
+use std::cell::RefCell;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use http::{HeaderMap, header};
+
+use crate::frame::FrameError;
+
+/// Lets WebSockets be compressed whose clients offer it. Goes into the extensions of requests; without it nothing is
+/// compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deflate {
+    /// Bytes from which a message is compressed: a short one gains nothing.
+    pub from: usize,
+}
+
+/// What the server answers to an offer that it takes.
+pub(crate) const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+/// Effort, 0 to 9: higher ones cost several times as much for a few bytes less.
+const LEVEL: u32 = 3;
+/// What ends a message that is flushed, and is left out (section 7.2.1).
+const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
+/// How much more room a buffer is given at a time, in bytes.
+const STEP: usize = 4 * 1024;
+/// The largest window, in bits: the one that the compressor here has.
+const WINDOW_BITS: &str = "15";
+
+thread_local! {
+    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
+    static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+}
+
+/// Whether one of the client's offers can be taken (section 5.1).
+pub(crate) fn is_offered(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(is_taken)
+}
+
+fn is_taken(offer: &str) -> bool {
+    let mut parts = offer.split(';').map(str::trim);
+    if !parts
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate"))
+    {
+        return false;
+    }
+    let mut seen = Vec::new();
+    parts.all(|parameter| {
+        let (name, value) = match parameter.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+            None => (parameter, None),
+        };
+        if seen.contains(&name) {
+            return false;
+        }
+        seen.push(name);
+        match (name, value) {
+            // Whatever window the client could do with, it has what it needs for the whole one.
+            ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => true,
+            ("client_max_window_bits", Some(bits)) => matches!(bits.parse::<u8>(), Ok(8..=15)),
+            ("server_max_window_bits", Some(bits)) => bits == WINDOW_BITS,
+            _ => false,
+        }
+    })
+}
+
+/// The message made of these parts, compressed; none when that would not be shorter.
+pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    COMPRESS.with_borrow_mut(|state| {
+        state.reset();
+        let mut out = Vec::with_capacity(length / 2 + STEP);
+        for (mut input, flush) in parts.into_iter().zip([FlushCompress::None, FlushCompress::Sync]) {
+            loop {
+                let before = state.total_in();
+                state.compress_vec(input, &mut out, flush).ok()?;
+                let taken = usize::try_from(state.total_in() - before).ok()?;
+                input = input.get(taken..)?;
+                // Room that is left says that all of it is out.
+                if input.is_empty() && out.len() < out.capacity() {
+                    break;
+                }
+                if out.len() >= length {
+                    return None;
+                }
+                out.reserve(STEP);
+            }
+        }
+        out.truncate(out.strip_suffix(&TAIL)?.len());
+        (out.len() < length).then_some(out)
+    })
+}
+
+/// A message of at most `max` bytes that came compressed.
+pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
+    DECOMPRESS.with_borrow_mut(|state| {
+        state.reset(false);
+        let mut out = Vec::with_capacity(
+            payload
+                .len()
+                .saturating_mul(2)
+                .clamp(64, STEP)
+                .min(max.saturating_add(1)),
+        );
+        for mut input in [payload, &TAIL] {
+            loop {
+                let before = state.total_in();
+                let status = state
+                    .decompress_vec(input, &mut out, FlushDecompress::Sync)
+                    .map_err(|_| FrameError::Protocol)?;
+                let taken = usize::try_from(state.total_in() - before).unwrap_or(usize::MAX);
+                input = input.get(taken..).unwrap_or_default();
+                if out.len() > max {
+                    return Err(FrameError::TooLarge);
+                }
+                // What follows a last block is not the message's.
+                if status == Status::StreamEnd {
+                    return Ok(out);
+                }
+                if out.len() == out.capacity() {
+                    out.reserve(STEP.min(max.saturating_add(1).saturating_sub(out.len()).max(1)));
+                } else if input.is_empty() {
+                    break;
+                } else if taken == 0 {
+                    return Err(FrameError::Protocol);
+                }
+            }
+        }
+        Ok(out)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compressed_comes_back() {
+        for length in [1, 10, 1000, 70_000, 1_000_000] {
+            let text: String = (0..)
+                .map(|n| format!("{{\"n\":{n}}},"))
+                .flat_map(|part| part.chars().collect::<Vec<_>>())
+                .take(length)
+                .collect();
+            let Some(compressed) = compress([b"4", text.as_bytes()]) else {
+                assert!(length <= 10, "{length}");
+                continue;
+            };
+            assert!(compressed.len() < length / 2, "{length}: {}", compressed.len());
+            let back = decompress(&compressed, length + 1).unwrap();
+            assert_eq!(back, [b"4", text.as_bytes()].concat());
+            assert_eq!(decompress(&compressed, length), Err(FrameError::TooLarge));
+        }
+    }
+
+    #[test]
+    fn what_does_not_get_shorter_is_left_as_it_is() {
+        let mut chance = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            chance = chance
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (chance >> 56) as u8
+        })
+        .take(10_000)
+        .collect();
+        assert!(compress([b"4", &noise]).is_none());
+    }
+
+    #[test]
+    fn a_bomb_ends_at_the_bound() {
+        let zeros = vec![0; 50_000_000];
+        let bomb = compress([&[], &zeros]).unwrap();
+        assert!(bomb.len() < 300_000);
+        assert_eq!(decompress(&bomb, 1 << 20), Err(FrameError::TooLarge));
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc() {
+        // Section 7.2.3.1 and 7.2.3.3 (no compression), 7.2.3.4 (a last block).
+        assert_eq!(
+            decompress(&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00], 5).unwrap(),
+            b"Hello"
+        );
+        assert_eq!(
+            decompress(&[0x00, 0x05, 0x00, 0xFA, 0xFF, 0x48, 0x65, 0x6C, 0x6C, 0x6F, 0x00], 5).unwrap(),
+            b"Hello"
+        );
+        assert_eq!(
+            decompress(&[0xF3, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00, 0x00], 5).unwrap(),
+            b"Hello"
+        );
+        assert_eq!(
+            decompress(&[0x00], 5).unwrap(),
+            b"",
+            "an empty message, section 7.2.3.6"
+        );
+        for broken in [&[0xFF; 20][..], &[0x07], &[0x06, 0x00]] {
+            assert_eq!(decompress(broken, 100), Err(FrameError::Protocol), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn offers_are_taken_that_can_be_kept() {
+        let taken = |offer: &str| {
+            let headers = HeaderMap::from_iter([(header::SEC_WEBSOCKET_EXTENSIONS, offer.parse().unwrap())]);
+            is_offered(&headers)
+        };
+        for offer in [
+            "permessage-deflate",
+            "permessage-deflate; client_max_window_bits",
+            "Permessage-Deflate;server_no_context_takeover ; client_max_window_bits=10",
+            "x-other, permessage-deflate; server_max_window_bits=\"15\"",
+            "permessage-deflate; server_max_window_bits=10, permessage-deflate",
+        ] {
+            assert!(taken(offer), "{offer}");
+        }
+        for offer in [
+            "",
+            "x-webkit-deflate-frame",
+            "permessage-deflate; server_max_window_bits=10",
+            "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; client_max_window_bits=16",
+            "permessage-deflate; client_max_window_bits; client_max_window_bits",
+            "permessage-deflate; unheard_of",
+        ] {
+            assert!(!taken(offer), "{offer}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+// Compressed WebSockets (`server.compression`, RFC 7692), as the official client and others use them.
+import assert from 'node:assert/strict';
+import { WebSocket } from 'ws';
+import { connect, freshRoom } from './lib/client.mjs';
+import { test } from './lib/scope.mjs';
+import { startServer } from './lib/server.mjs';
+import { token } from './lib/token.mjs';
+import { eventually } from './lib/wait.mjs';
+
+const server = await startServer({ config: { server: { compression: true } } });
+const plain = await startServer();
+
+/** The WebSocket below a client. */
+const socketOf = (client) => client.socket.io.engine.transport.ws;
+/** Bytes that it has got. */
+const bytesRead = (client) => socketOf(client)._socket.bytesRead;
+
+/** A text of so many characters, as chats have them. */
+const long = (length) => 'the quick brown fox, héé '.repeat(length / 24 + 1).slice(0, length);
+
+test('long messages travel compressed, whole, in both directions', async () => {
+  const room = freshRoom();
+  const ann = await connect(server, 'ann');
+  const bob = await connect(server, 'bob', { transports: ['polling', 'websocket'] });
+  await eventually(() => bob.socket.io.engine.transport.name === 'websocket', 'the upgrade');
+  for (const each of [ann, bob]) {
+    await each.join(room);
+    assert.match(socketOf(each).extensions, /permessage-deflate/);
+  }
+  const before = bytesRead(bob);
+  for (const length of [1, 1000, 1023, 1024, 5000, 12_000]) await ann.post(room, long(length));
+  await bob.until(() => bob.messages(room).length === 6, 'all messages');
+  assert.deepEqual(bob.messages(room).map(({ content }) => content.length), [1, 1000, 1023, 1024, 5000, 12_000]);
+  assert.equal(bob.messages(room).at(-1).content, long(12_000));
+  assert.ok(bytesRead(bob) - before < 6000, `${bytesRead(bob) - before} bytes for 20,000`);
+});
+
+test('binary arguments survive compression', async () => {
+  const ann = await connect(server, 'ann');
+  // No handler takes it: what comes back names the event, and the connection stays.
+  const { error } = await ann.ask('no-such-event', Buffer.alloc(5000, 7), long(5000));
+  assert.equal(error.code, 'unhandled');
+  assert.equal(ann.disconnects.length, 0);
+});
+
+test('who offers no compression gets none, and no server compresses unless told to', async () => {
+  const without = await connect(server, 'ann', { perMessageDeflate: false });
+  assert.equal(socketOf(without).extensions, '');
+  const room = freshRoom();
+  await without.join(room);
+  await without.post(room, long(5000));
+  assert.equal((await without.next('new-message')).content, long(5000));
+  assert.equal(socketOf(await connect(plain, 'ann')).extensions, '');
+});
+
+test('a message that is small on the way and huge when it is inflated ends its own connection', async () => {
+  const url = `${server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`;
+  const bomber = new WebSocket(url, { perMessageDeflate: { threshold: 0 } });
+  const closed = new Promise((resolve) => bomber.on('close', resolve));
+  bomber.on('error', () => {});
+  await new Promise((resolve) => bomber.once('message', resolve));
+  bomber.send(`40{"token":"${token('eve')}"}`);
+  await new Promise((resolve) => bomber.once('message', resolve));
+  bomber.send(`42["x","${'0'.repeat(50_000_000)}"]`);
+  assert.equal(await closed, 1009);
+  await connect(server, 'ann');
+});
