@@ -87,6 +87,7 @@ impl Bench {
             surroundings: surroundings.clone(),
             few: true,
             takes_answers: false,
+            of_server: false,
             retry_after: None,
             sent: None,
             not_joined: std::sync::atomic::AtomicBool::new(false),

@@ -65,3 +65,7 @@ world!(
     /// `on-answer`.
     answer, "answer-handler", "export_on_answer"
 );
+world!(
+    /// `on-server-event`.
+    server_event, "server-event-handler", "export_on_server_event"
+);

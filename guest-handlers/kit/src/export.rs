@@ -1,7 +1,7 @@
 //! From the traits to the component's exports.
 
 /// Exports a type as the component's handler for the interfaces named: `message`, `typing`, `receipt`, `presence`,
-/// `room`, `event`, `event_ack`, `answer`. The type implements the trait of each.
+/// `room`, `event`, `event_ack`, `answer`, `server_event`. The type implements the trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);
@@ -137,6 +137,20 @@ macro_rules! __export {
                 }
             }
             world::export_on_answer!(Export with_types_in world);
+        };
+    };
+    (server_event, $handler:ty) => {
+        const _: () = {
+            use $crate::bindings::server_event as world;
+            struct Export;
+            impl world::exports::parlance::chat::on_server_event::Guest for Export {
+                fn handle(received_at: u64, name: String, arguments: String) -> Result<Option<String>, $crate::Rejection> {
+                    $crate::install_panic_log();
+                    let arguments = $crate::Arguments::new(arguments, Vec::new());
+                    $crate::reply(<$handler as $crate::ServerEventHandler>::handle(received_at, &name, arguments))
+                }
+            }
+            world::export_on_server_event!(Export with_types_in world);
         };
     };
 }

@@ -133,3 +133,13 @@ pub trait AnswerHandler {
     /// A rejection is only logged, and nothing happens.
     fn handle(context: &Context, tag: &str, answer: Option<Arguments>) -> Result<(), Rejection>;
 }
+
+/// Handles events that other servers of the fleet send (`serverSideEmit`).
+pub trait ServerEventHandler {
+    /// What is returned is the answer to a server that waits for one; `()` gives `null`. No client is there on whose behalf
+    /// anything could be done.
+    ///
+    /// # Errors
+    /// A rejection is answered as `{ok: false, error}`, and nothing happens.
+    fn handle(received_at: u64, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection>;
+}

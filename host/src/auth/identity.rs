@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::id::{TenantId, UserId};
+use crate::id::{InvalidId, TenantId, UserId};
 use crate::text::escape;
 
 /// Longest display name, in bytes. Longer ones are cut, since a name is shown and never compared.
@@ -43,6 +43,22 @@ impl Identity {
             issued_at_ms: token.issued_at_ms,
             token_id: token.token_id,
         }
+    }
+
+    /// What stands in the place of a client where other servers cause events. Nothing is done on its behalf.
+    ///
+    /// # Errors
+    /// Never: the name is a user's.
+    pub fn of_servers(tenant: TenantId) -> Result<Self, InvalidId> {
+        let token = Verified {
+            user: UserId::new("servers")?,
+            name: None,
+            claims: "{}".into(),
+            expires_at_ms: u64::MAX,
+            issued_at_ms: None,
+            token_id: None,
+        };
+        Ok(Self::verified(tenant, token))
     }
 
     /// An identity nobody has verified, which never expires and has no claims: for tests of what comes after

@@ -100,7 +100,10 @@ impl Call {
             AudienceRequest::Room(room) => Audience::Room(room_id(&room)?),
             AudienceRequest::OthersInRoom(room) => Audience::OthersInRoom(room_id(&room)?),
             AudienceRequest::User(user) => Audience::User(user_id(&user)?),
-            AudienceRequest::Sender => Audience::Sender,
+            AudienceRequest::Sender => {
+                self.of_client()?;
+                Audience::Sender
+            }
         };
         // Each of its clients may have many of them waiting.
         if attachments

@@ -208,6 +208,8 @@ pub struct Call {
     pub few: bool,
     /// What the handler is held to.
     pub limits: Arc<CallLimits>,
+    /// No client causes the event: nothing can be done on its behalf.
+    pub of_server: bool,
     /// Whether the handler can be called with clients' answers.
     pub takes_answers: bool,
     /// What the handler has asked for so far.
@@ -221,6 +223,11 @@ pub struct Call {
 }
 
 impl Call {
+    /// For what is done on behalf of a client.
+    fn of_client(&self) -> Result<(), Fault> {
+        if self.of_server { Err(Fault::Denied) } else { Ok(()) }
+    }
+
     fn add(&mut self, effect: Effect, bytes: usize) -> Result<(), Fault> {
         self.effects
             .push(effect, bytes)

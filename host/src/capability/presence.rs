@@ -42,6 +42,9 @@ impl Call {
             return Err(Fault::TooLarge);
         }
         let ids = users.iter().map(|user| user_id(user)).collect::<Result<Vec<_>, _>>()?;
+        if self.of_server {
+            return Ok(ids.into_iter().map(PresenceState::unseen).collect());
+        }
         Ok(self.surroundings.presence(&ids).await)
     }
 
@@ -50,6 +53,7 @@ impl Call {
     /// # Errors
     /// The allowance is used up.
     pub fn set_presence(&mut self, status: Status) -> Result<(), Fault> {
+        self.of_client()?;
         self.add(Effect::SetPresence(status), 0)
     }
 }

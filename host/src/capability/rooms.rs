@@ -21,6 +21,7 @@ impl Call {
     /// A bad id, or too many rooms.
     pub fn join(&mut self, room: &str) -> Result<(), Fault> {
         let id = room_id(room)?;
+        self.of_client()?;
         if self.joined(room) {
             return Ok(());
         }
@@ -41,6 +42,7 @@ impl Call {
     /// A bad id, or the allowance is used up.
     pub fn leave(&mut self, room: &str) -> Result<(), Fault> {
         let id = room_id(room)?;
+        self.of_client()?;
         if !self.joined(room) {
             return Ok(());
         }
@@ -52,6 +54,7 @@ impl Call {
     /// # Errors
     /// It is no object, too large, or the allowance is used up.
     pub fn set_data(&mut self, data: &str) -> Result<(), Fault> {
+        self.of_client()?;
         if data.len() > self.limits.connection_data {
             return Err(Fault::TooLarge);
         }

@@ -53,6 +53,9 @@ pub trait Bus: Send + Sync {
     /// withdrawn. One whose inbox is open has been opened since by another hall, and stays.
     fn close(&self, tenant: &TenantId);
 
+    /// Whether this node does what one of all nodes is to do: it has the lowest id of those that it knows to live.
+    fn is_first(&self) -> bool;
+
     /// Has the other nodes send an event to their clients. A [`Target::Places`] without places is sent to nobody.
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast);
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::questions::Questions;
 use crate::auth::Identity;
@@ -84,6 +84,8 @@ pub type Answer = Pin<Box<dyn Future<Output = Option<Packet>> + Send>>;
 pub enum Notice {
     /// The connection is to leave these rooms, as another server wishes.
     Leave(Vec<RoomId>),
+    /// Another server has sent an event, and may wait for an answer. Goes to the session that stands for servers.
+    ServerEvent(String, Option<oneshot::Sender<String>>),
     /// What the client has answered to a question; `None` when the answer is missing.
     Answer(Arc<Question>, Option<Packet>),
 }

@@ -130,6 +130,7 @@ enum Mail {
         room: RoomId,
     },
     Hear(Inbound),
+    ForServers(Arc<Connection>),
     CaughtUp(oneshot::Sender<()>),
     Members {
         room: RoomId,
@@ -320,6 +321,14 @@ impl Hall {
     /// When the hall is gone.
     pub fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
         self.post(Mail::Hold { connection, room })
+    }
+
+    /// Events of other servers go to the session of this connection from now on.
+    ///
+    /// # Errors
+    /// When the hall is gone.
+    pub fn set_for_servers(&self, connection: Arc<Connection>) -> Result<(), HallGone> {
+        self.post(Mail::ForServers(connection))
     }
 
     /// Something that is said to every node, here by this one: an event, a question, an order.

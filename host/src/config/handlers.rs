@@ -92,6 +92,8 @@ handlers! {
     room = "shipped";
     /// What happens at an event of any other name. None is shipped.
     event = "none";
+    /// What happens at an event that another server sends (`serverSideEmit`). None is shipped.
+    server_event = "none";
 }
 
 fn handler(reader: &mut Reader<'_, '_>, name: &'static str, default: &'static str) -> Option<Handler> {

@@ -348,6 +348,7 @@ pub(super) async fn decide(
         now_ms: arrival.at_ms,
         sent,
         chance: session.services.chance.clone(),
+        of_server: interface == Interface::ServerEvent,
         takes_answers: handler.handles(Interface::Answer),
         store: session.tenant.store.clone(),
         surroundings: session.clone(),

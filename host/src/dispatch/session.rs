@@ -104,9 +104,26 @@ impl Session {
     /// sets it going.
     #[must_use]
     pub fn new(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>, seat: Seat) -> Arc<Self> {
+        let work = VecDeque::from([Work::Connected]);
+        Self::with(tenant, connection, services, Some(seat), work)
+    }
+
+    /// A session for what other servers cause, in place of a client's. Nobody sees it come or go.
+    #[must_use]
+    pub fn for_servers(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>) -> Arc<Self> {
+        Self::with(tenant, connection, services, None, VecDeque::new())
+    }
+
+    fn with(
+        tenant: Arc<Tenant>,
+        connection: Arc<Connection>,
+        services: Arc<Services>,
+        seat: Option<Seat>,
+        work: VecDeque<Work>,
+    ) -> Arc<Self> {
         let rates = Rates::of(tenant.settings());
         let queue = Queue {
-            work: VecDeque::from([Work::Connected]),
+            work,
             ..Queue::default()
         };
         let session = Arc::new(Self {
@@ -121,7 +138,7 @@ impl Session {
             typing_is_watched: AtomicBool::new(false),
             told_expiry: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
-            seat: Mutex::new(Some(seat)),
+            seat: Mutex::new(seat),
         });
         let weak = Arc::downgrade(&session);
         session
@@ -138,6 +155,13 @@ impl Session {
         }
         let work = match notice {
             Notice::Leave(rooms) => Work::Leave(rooms),
+            Notice::ServerEvent(text, reply) => {
+                if !self.admits_bytes(&queue, text.len()) {
+                    let _ = reply.map(|reply| reply.send("null".to_owned()));
+                    return true;
+                }
+                Work::ServerEvent(text, reply)
+            }
             Notice::Answer(question, answer) => {
                 Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer)))
             }
@@ -150,12 +174,16 @@ impl Session {
 
     /// Whether the client may send this answer now, which is counted if so. It cannot be told when it may not.
     fn admits(&self, queue: &Queue, answer: &capability::Packet) -> bool {
+        answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
+    }
+
+    /// Whether something of so many bytes may come that is no packet of the client's own, which is counted if so.
+    fn admits_bytes(&self, queue: &Queue, bytes: usize) -> bool {
         let settings = self.tenant.settings();
         let limits = &settings.client_limits;
-        let bytes = answer.bytes();
         let fits = bytes <= limits.packet
-            && queue.bytes.saturating_add(bytes) <= limits.queue_bytes
-            && answer.check_acknowledgement().is_ok();
+            && queue.work.len() < limits.queue_events
+            && queue.bytes.saturating_add(bytes) <= limits.queue_bytes;
         if !fits || !self.tenant.queue(bytes) {
             return false;
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::packet::Packet;
 use crate::capability::{self, Question};
 use crate::id::RoomId;
@@ -14,6 +16,8 @@ pub(super) enum Work {
     TypingEnded(String),
     /// Another server wants the connection out of these rooms.
     Leave(Vec<RoomId>),
+    /// Another server has sent an event: a JSON array that begins with its name. It may wait for an answer.
+    ServerEvent(String, Option<oneshot::Sender<String>>),
     /// What the client has answered to a handler's question; `None` when the answer is missing.
     Answer(Arc<Question>, Option<capability::Packet>),
     Disconnected,
@@ -25,6 +29,7 @@ impl Work {
         match self {
             Self::Event(packet) => packet.len(),
             Self::Answer(_, answer) => answer.as_ref().map_or(0, capability::Packet::bytes),
+            Self::ServerEvent(text, _) => text.len(),
             Self::Connected | Self::TypingEnded(_) | Self::Leave(_) | Self::Disconnected => 0,
         }
     }

@@ -283,6 +283,10 @@ impl Handler {
                 let guest = present(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
                 data(guest.call_handle(store, context, name, arguments, attachments).await)
             }
+            Input::ServerEvent { name, arguments } => {
+                let guest = present(&self.compiled.exports.server_event)?.load(&mut *store, &instance)?;
+                data(guest.call_handle(store, received_at, name, arguments).await)
+            }
             Input::Answer { tag, answer, .. } => {
                 let guest = present(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;
                 let answer =

@@ -30,6 +30,8 @@ pub enum Input<'a> {
         arguments: &'a String,
         attachments: &'a [&'a [u8]],
     },
+    /// `on-server-event.handle`
+    ServerEvent { name: &'a str, arguments: &'a String },
     /// `on-answer.handle`
     Answer {
         /// The handler that asked.
@@ -48,7 +50,11 @@ impl<'a> Input<'a> {
             Self::Message { room, .. } | Self::Typing { room, .. } | Self::Join { room } | Self::Leave { room } => {
                 Some(room)
             }
-            Self::Receipt { .. } | Self::Presence(_) | Self::Event { .. } | Self::Answer { .. } => None,
+            Self::Receipt { .. }
+            | Self::Presence(_)
+            | Self::Event { .. }
+            | Self::ServerEvent { .. }
+            | Self::Answer { .. } => None,
         }
     }
 
@@ -62,6 +68,7 @@ impl<'a> Input<'a> {
             Self::Presence(_) => Interface::Presence,
             Self::Join { .. } | Self::Leave { .. } => Interface::Room,
             Self::Event { .. } => Interface::Event,
+            Self::ServerEvent { .. } => Interface::ServerEvent,
             Self::Answer { .. } => Interface::Answer,
         }
     }

@@ -17,19 +17,22 @@ pub enum Interface {
     Room,
     /// `on-event` and `on-event-ack`
     Event,
+    /// `on-server-event`
+    ServerEvent,
     /// `on-answer`
     Answer,
 }
 
 impl Interface {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Message,
         Self::Typing,
         Self::Receipt,
         Self::Presence,
         Self::Room,
         Self::Event,
+        Self::ServerEvent,
         Self::Answer,
     ];
 
@@ -49,6 +52,7 @@ impl Interface {
             Self::Presence => "presence",
             Self::Room => "room",
             Self::Event => "event",
+            Self::ServerEvent => "server_event",
             Self::Answer => "answer",
         }
     }

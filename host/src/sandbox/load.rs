@@ -39,6 +39,7 @@ pub(super) struct Exports {
     pub(super) event: Option<exports::on_event::GuestIndices>,
     pub(super) event_ack: Option<exports::on_event_ack::GuestIndices>,
     pub(super) answer: Option<exports::on_answer::GuestIndices>,
+    pub(super) server_event: Option<exports::on_server_event::GuestIndices>,
 }
 
 /// A component, compiled, linked and checked. Shared by all handlers that are made of the same bytes.
@@ -374,6 +375,7 @@ impl Sandbox {
             event: exports::on_event::GuestIndices::new(&pre).ok(),
             event_ack: exports::on_event_ack::GuestIndices::new(&pre).ok(),
             answer: exports::on_answer::GuestIndices::new(&pre).ok(),
+            server_event: exports::on_server_event::GuestIndices::new(&pre).ok(),
         };
         let interfaces: BTreeSet<Interface> = Interface::ALL
             .into_iter()
@@ -431,6 +433,7 @@ impl Exports {
             event, "on-event";
             event_ack, "on-event-ack";
             answer, "on-answer";
+            server_event, "on-server-event";
         }
         Ok(())
     }
@@ -444,6 +447,7 @@ impl Exports {
             Interface::Room => self.room.is_some(),
             Interface::Event => self.event.is_some() || self.event_ack.is_some(),
             Interface::Answer => self.answer.is_some(),
+            Interface::ServerEvent => self.server_event.is_some(),
         }
     }
 }

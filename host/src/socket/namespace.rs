@@ -20,8 +20,9 @@ use super::address::ClientAddress;
 use super::attempts::Attempts;
 use super::handshake::{HandshakeLimits, Opening};
 use super::ingress::{Ingress, Leaving};
-use super::outlet::{Outside, SocketOutlet};
+use super::outlet::{Nowhere, Outside, SocketOutlet};
 use super::server::ServerLimits;
+use crate::auth::Identity;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
@@ -130,6 +131,8 @@ struct Door {
     handshake: HandshakeLimits,
     connections: usize,
     log: RefusalLog,
+    /// What stands for other servers; it lives as long as the door does.
+    _servers: Option<Arc<Session>>,
 }
 
 /// What refused connections leave in the log: for each reason one line a second, of each tenant.
@@ -187,7 +190,9 @@ pub(super) fn register(
         stall: limits.write_stall,
         too_slow: services.metrics.too_slow.clone(),
     });
+    let servers = for_servers(&tenant, &services);
     let _ = door.set(Door {
+        _servers: servers,
         tenant,
         services,
         sessions,
@@ -197,6 +202,15 @@ pub(super) fn register(
         connections: limits.connections,
         log: RefusalLog::default(),
     });
+}
+
+/// The session that events of other servers go to, of which its tenant's hall is told.
+fn for_servers(tenant: &Arc<Tenant>, services: &Arc<Services>) -> Option<Arc<Session>> {
+    let identity = Identity::of_servers(tenant.id().clone()).ok()?;
+    let connection = Connection::new(ConnectionId::from_bits(0), Arc::new(identity), Box::new(Nowhere));
+    let session = Session::for_servers(tenant.clone(), Arc::new(connection), services.clone());
+    tenant.hall.set_for_servers(session.connection.clone()).ok()?;
+    Some(session)
 }
 
 impl Door {

@@ -45,6 +45,10 @@ pub(crate) enum Kind {
         arguments: String,
         attachments: Vec<Vec<u8>>,
     },
+    Server {
+        name: String,
+        arguments: String,
+    },
     Answer {
         tag: String,
         arguments: Option<String>,
@@ -119,6 +123,14 @@ impl Event {
             name: name.into(),
             arguments: arguments.to_string(),
             attachments: Vec::new(),
+        })
+    }
+
+    /// Another server sends an event (`serverSideEmit`). The arguments are a JSON array.
+    pub fn server(name: impl Into<String>, arguments: &Value) -> Self {
+        Self::new(Kind::Server {
+            name: name.into(),
+            arguments: arguments.to_string(),
         })
     }
 
@@ -218,6 +230,7 @@ impl Kind {
                 arguments,
                 attachments,
             },
+            Self::Server { name, arguments } => Input::ServerEvent { name, arguments },
             Self::Answer { tag, arguments, .. } => Input::Answer {
                 asker: "",
                 tag,
@@ -261,6 +274,7 @@ impl Kind {
             (Self::Answer { .. }, _) | (_, Returned::Silent) => Reply::Silent,
             (_, Returned::Acknowledgement(packet)) => Reply::Arguments(packet),
             (Self::Message { .. }, Returned::Data(data)) => Reply::Message { data },
+            (Self::Server { .. }, Returned::Data(data)) => Reply::AsIs(data.unwrap_or_else(|| "null".to_owned())),
             (Self::Custom { .. }, Returned::Data(data)) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
             (_, Returned::Data(data)) => Reply::Ok { data },
         }

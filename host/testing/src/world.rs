@@ -240,6 +240,7 @@ impl World {
             }),
             limits: limits.clone(),
             few: true,
+            of_server: matches!(kind, Kind::Server { .. }),
             takes_answers: self.handler.handles(parlance::sandbox::Interface::Answer),
             retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),

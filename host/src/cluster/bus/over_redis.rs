@@ -183,6 +183,10 @@ impl Bus for RedisBus {
         &self.shared.node
     }
 
+    fn is_first(&self) -> bool {
+        self.shared.counts.lower_nodes.load(std::sync::atomic::Ordering::Relaxed) == 0
+    }
+
     fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
         self.shared.halls.open(tenant.namespace(), inbox);
         self.shared.reconcile.notify_one();

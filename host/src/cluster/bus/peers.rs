@@ -74,6 +74,11 @@ impl Peers {
         self.peers.len()
     }
 
+    /// How many of them have a lower id.
+    pub(super) fn lower_than(&self, own: &NodeId) -> usize {
+        self.peers.keys().filter(|node| *node < own).count()
+    }
+
     /// Whatever was known may be out of date: every node is read anew once it is heard of, and has until then as
     /// much time as if it had just been heard of.
     pub(super) fn forget(&mut self, now: Instant) {

@@ -42,6 +42,8 @@ struct Link {
 pub(super) struct Counts {
     link: Mutex<Link>,
     pub(super) nodes: AtomicUsize,
+    /// Those of them with a lower id.
+    pub(super) lower_nodes: AtomicUsize,
     pub(super) published: AtomicU64,
     pub(super) dropped: AtomicU64,
     pub(super) received: AtomicU64,
@@ -69,6 +71,7 @@ impl Counts {
                 error: None,
             }),
             nodes: AtomicUsize::new(0),
+            lower_nodes: AtomicUsize::new(0),
             published: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             received: AtomicU64::new(0),

@@ -221,7 +221,10 @@ impl Watch {
     }
 
     fn count_peers(&self) {
-        self.shared.counts.nodes.store(self.peers.len(), Ordering::Relaxed);
+        let counts = &self.shared.counts;
+        counts.nodes.store(self.peers.len(), Ordering::Relaxed);
+        let lower = self.peers.lower_than(&self.shared.node);
+        counts.lower_nodes.store(lower, Ordering::Relaxed);
     }
 
     fn sum_loads(&self) {

@@ -58,9 +58,15 @@ impl State {
                 let _ = reply.send(rooms);
             }
             Inbound::ServerSideEmit { arguments, reply } => {
-                tracing::debug!(bytes = arguments.len(), "an event for servers came; nothing handles it");
-                if let Some(reply) = reply {
-                    let _ = reply.send("null".to_owned());
+                let first = self.others.as_ref().is_none_or(|others| others.bus.is_first());
+                match self.for_servers.as_ref().filter(|_| first) {
+                    Some(servers) => {
+                        servers.notify(Notice::ServerEvent(arguments, reply));
+                    }
+                    // Whoever waits counts the answers of all servers.
+                    None => {
+                        let _ = reply.map(|reply| reply.send("null".to_owned()));
+                    }
                 }
             }
             Inbound::BroadcastWithAck {

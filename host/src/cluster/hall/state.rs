@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) metrics: HallMetrics,
     /// Where there may be other nodes.
     pub(super) others: Option<Others>,
+    /// What stands for other servers.
+    pub(super) for_servers: Option<Arc<Connection>>,
     outbound: Arc<Outbound>,
     /// `limits.presence_grace` as it is now, in milliseconds.
     presence_grace: Arc<AtomicU64>,
@@ -61,6 +63,7 @@ impl State {
             departed: DepartedUsers::default(),
             metrics,
             others,
+            for_servers: None,
             outbound,
             presence_grace,
             slice: Slice::among(company),
@@ -120,6 +123,7 @@ impl State {
             }
             Mail::Hold { connection, room } => self.rooms.hold(&room, &connection),
             Mail::Hear(inbound) => self.hear(inbound),
+            Mail::ForServers(connection) => self.for_servers = Some(connection),
             Mail::CaughtUp(done) => {
                 let _ = done.send(());
             }

@@ -67,7 +67,7 @@ pub enum LoadError {
     /// It offers nothing.
     #[error(
         "the component exports none of parlance:chat/on-message, on-typing, on-receipt, on-presence, on-room, on-event, \
-         on-event-ack at version 0.1 (on-answer alone is not enough: it answers for another of them)"
+         on-event-ack, on-server-event at version 0.1 (on-answer alone is not enough: it answers for another of them)"
     )]
     NoExports,
     /// It offers it with other types.

@@ -100,6 +100,7 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
         surroundings: Arc::new(Everywhere),
         few: true,
         takes_answers: false,
+        of_server: false,
         effects: Effects::with_allowance(allowed.effects, allowed.output),
         logs: Logs::with_allowance(allowed.log_bytes),
         retry_after: None,

@@ -1,10 +1,11 @@
-//! Acknowledges an event as its name says, and asks clients.
+//! Acknowledges an event as its name says, asks clients, and answers servers.
 
 use std::time::Duration;
 
 use parlance_guest::broadcast::{self, Audience};
 use parlance_guest::{
-    Acknowledgement, AnswerHandler, Arguments, Context, EventAckHandler, Placeholder, Rejection, ask, identity, rooms,
+    Acknowledgement, AnswerHandler, Arguments, Context, EventAckHandler, Fault, Placeholder, Rejection, Serialize,
+    ServerEventHandler, ask, emit, identity, kv, messages, presence, rooms,
 };
 
 struct Acknowledging;
@@ -84,4 +85,51 @@ impl AnswerHandler for Acknowledging {
     }
 }
 
-parlance_guest::export!(Acknowledging: event_ack, answer);
+/// What a server asks for.
+#[derive(Serialize)]
+#[serde(crate = "parlance_guest::serde", untagged)]
+enum Told {
+    Sum(i64),
+    Refused(Vec<(&'static str, bool)>),
+    Nothing(()),
+}
+
+impl ServerEventHandler for Acknowledging {
+    fn handle(_: u64, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection> {
+        match name {
+            "count" => {
+                let (by,): (i64,) = arguments.parse()?;
+                let sum = kv::increment("servers", by)?;
+                emit(&Audience::Room(LISTENERS.into()), "counted", &[sum])?;
+                Ok(Told::Sum(sum))
+            }
+            "refuse" => Err(Rejection::Conflict("as told".into())),
+            "on-behalf" => Ok(Told::Refused(on_behalf())),
+            _ => Ok(Told::Nothing(())),
+        }
+    }
+}
+
+/// What needs a client, and whether it is denied.
+fn on_behalf() -> Vec<(&'static str, bool)> {
+    let room = || LISTENERS.to_owned();
+    let draft = messages::Draft {
+        room: room(),
+        content: "from nobody".into(),
+        metadata: None,
+        client_id: None,
+    };
+    let denied = |fault: Result<(), Fault>| matches!(fault, Err(Fault::Denied));
+    vec![
+        ("join", denied(rooms::join(&room()))),
+        ("leave", denied(rooms::leave(&room()))),
+        ("set-data", denied(rooms::set_data("{}"))),
+        ("presence", denied(presence::set(presence::Status::Online))),
+        ("sender", denied(emit(&Audience::Sender, "e", &[1]))),
+        ("post", denied(messages::post(&draft).map(drop))),
+        ("history", denied(messages::history(&room(), None, 1).map(drop))),
+        ("members", denied(rooms::members(&room(), 1).map(drop))),
+    ]
+}
+
+parlance_guest::export!(Acknowledging: event_ack, answer, server_event);

@@ -1,0 +1,96 @@
+//! Events that other servers of the fleet send (`serverSideEmit`).
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+
+use super::guest::decide;
+use super::session::Session;
+use super::{host, submit};
+use crate::cluster::{Moment, Reply};
+use crate::error::{Code, EventError};
+use crate::sandbox::{Input, Interface};
+use crate::tenant::Place;
+use crate::text::json::{DEPTH_MAX, nests_deeper};
+use crate::text::without_lone_surrogates;
+use crate::turns::Slice;
+
+/// What a server is answered that gets no answer.
+const NOTHING: &str = "null";
+
+/// Lets the handler decide, and answers who waits: once everything is durable.
+pub(super) async fn handle(session: &Arc<Session>, slice: &Slice, text: &str, reply: Option<oneshot::Sender<String>>) {
+    let answer = match decided(session, slice, &without_lone_surrogates(text)).await {
+        Ok(data) => data.unwrap_or_else(|| NOTHING.to_owned()),
+        Err(error) => {
+            tracing::debug!(
+                tenant = %session.tenant.id(), code = error.code.as_str(),
+                "an event of another server failed: {}", error.message
+            );
+            let (code, retryable) = (error.code.as_str(), error.is_retryable());
+            let error = serde_json::json!({ "code": code, "message": error.message, "retryable": retryable });
+            serde_json::json!({ "ok": false, "error": error }).to_string()
+        }
+    };
+    // Whoever asked may have ceased to wait.
+    let _ = reply.map(|reply| reply.send(answer));
+}
+
+async fn decided(session: &Arc<Session>, slice: &Slice, text: &str) -> Result<Option<String>, EventError> {
+    let place = Place::User(session.connection.id.as_str());
+    if session.tenant.route(Interface::ServerEvent, place).is_none() || session.tenant.is_suspended() {
+        return Ok(None);
+    }
+    let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
+    let arrival = host::arrival(session, "server-event", Moment::Open, slice);
+    let input = Input::ServerEvent {
+        name: &name,
+        arguments: &arguments,
+    };
+    let (effects, returned) = decide(session, &arrival, input, None).await?;
+    let done = submit(session, arrival, effects, None, Reply::Silent, None, true).await;
+    if let Some(done) = done {
+        let stopped = || EventError::new(Code::Unavailable, "the server is shutting down");
+        done.await.unwrap_or_else(|_| Err(stopped()))?;
+    }
+    Ok(returned.into_data())
+}
+
+/// The event's name, and the array of its arguments.
+fn read(text: &str, name_max: usize) -> Result<(String, String), EventError> {
+    let invalid = |why: String| EventError::new(Code::Invalid, why);
+    if nests_deeper(text, DEPTH_MAX) {
+        return Err(invalid(format!("the arguments must not nest deeper than {DEPTH_MAX}")));
+    }
+    let parts: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+    let (name, arguments) = parts
+        .split_first()
+        .ok_or_else(|| invalid("an event has a name".to_owned()))?;
+    let name: String = serde_json::from_str(name.get()).map_err(|error| invalid(error.to_string()))?;
+    if name.is_empty() || name.len() > name_max {
+        return Err(invalid(format!("an event name has 1 to {name_max} bytes")));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(|argument| argument.get()).collect();
+    Ok((name, format!("[{}]", arguments.join(","))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_stands_before_the_arguments() {
+        let read = |text| read(text, 8).map_err(|error| error.code);
+        assert_eq!(read(r#"["n"]"#), Ok(("n".into(), "[]".into())));
+        assert_eq!(
+            read(r#"[ "a\"b", 1e400 , {"x":[]} ]"#),
+            Ok(("a\"b".into(), r#"[1e400,{"x":[]}]"#.into()))
+        );
+        for bad in ["", "{}", "[]", "[1]", r#"[""]"#, r#"["too-long-a-name"]"#, r#"["n""#] {
+            assert_eq!(read(bad), Err(Code::Invalid), "{bad}");
+        }
+        let deep = format!(r#"["n",{}{}]"#, "[".repeat(2000), "]".repeat(2000));
+        assert_eq!(read(&deep), Err(Code::Invalid));
+    }
+}
