@@ -73,7 +73,7 @@ fn nothing_at_all_is_a_configuration() {
     assert_eq!(config.log.format, LogFormat::Text);
     assert!(config.auth.keys.is_empty() && config.warnings.is_empty());
     for (name, handler) in config.handlers.iter() {
-        let expected = if name == "event" {
+        let expected = if ["event", "server_event"].contains(&name) {
             Component::Absent
         } else {
             Component::Shipped
@@ -123,7 +123,7 @@ fn the_printed_defaults_have_every_key_described() {
         }
     }
     let handlers = table["handlers"].as_table().unwrap();
-    assert_eq!(handlers.len(), 6);
+    assert_eq!(handlers.len(), 7);
     for line in text.lines() {
         assert!(line.len() <= 130, "{line}");
     }

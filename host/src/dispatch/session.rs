@@ -2,6 +2,8 @@
 //!
 //! An idle connection has no task: the first event starts one among its tenant's, which ends when the queue is empty.
 
+mod notice;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,8 +16,8 @@ use super::packet::Packet;
 use super::repeat::InFlight;
 use super::typing::Typing;
 use super::work::Work;
-use crate::capability::{self, ATTACHMENTS_MAX, Chance};
-use crate::cluster::{Connection, Notice, Responder, token_expiring};
+use crate::capability::{ATTACHMENTS_MAX, Chance};
+use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::logs::LogHub;
@@ -108,10 +110,14 @@ impl Session {
         Self::with(tenant, connection, services, Some(seat), work)
     }
 
-    /// A session for what other servers cause, in place of a client's. Nobody sees it come or go.
+    /// A session for what other servers cause, in place of a client's, of which the tenant's hall is told. Nobody sees it
+    /// come or go.
     #[must_use]
-    pub fn for_servers(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>) -> Arc<Self> {
-        Self::with(tenant, connection, services, None, VecDeque::new())
+    pub fn for_servers(tenant: Arc<Tenant>, services: Arc<Services>) -> Option<Arc<Self>> {
+        let connection = Arc::new(Connection::for_servers(tenant.id())?);
+        let session = Self::with(tenant, connection, services, None, VecDeque::new());
+        session.tenant.hall.set_for_servers(session.connection.clone()).ok()?;
+        Some(session)
     }
 
     fn with(
@@ -145,57 +151,6 @@ impl Session {
             .connection
             .notify_to(move |notice| weak.upgrade().is_some_and(|session| session.take_notice(notice)));
         session
-    }
-
-    /// Takes what the hall wants of it. `false` once it has ended.
-    fn take_notice(self: &Arc<Self>, notice: Notice) -> bool {
-        let mut queue = self.queue.lock();
-        if queue.closed {
-            return false;
-        }
-        let work = match notice {
-            Notice::Leave(rooms) => Work::Leave(rooms),
-            Notice::ServerEvent(text, reply) => {
-                if !self.admits_bytes(&queue, text.len()) {
-                    let _ = reply.map(|reply| reply.send("null".to_owned()));
-                    return true;
-                }
-                Work::ServerEvent(text, reply)
-            }
-            Notice::Answer(question, answer) => {
-                Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer)))
-            }
-        };
-        queue.bytes = queue.bytes.saturating_add(work.bytes());
-        queue.work.push_back(work);
-        self.run_if_idle(&mut queue);
-        true
-    }
-
-    /// Whether the client may send this answer now, which is counted if so. It cannot be told when it may not.
-    fn admits(&self, queue: &Queue, answer: &capability::Packet) -> bool {
-        answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
-    }
-
-    /// Whether something of so many bytes may come that is no packet of the client's own, which is counted if so.
-    fn admits_bytes(&self, queue: &Queue, bytes: usize) -> bool {
-        let settings = self.tenant.settings();
-        let limits = &settings.client_limits;
-        let fits = bytes <= limits.packet
-            && queue.work.len() < limits.queue_events
-            && queue.bytes.saturating_add(bytes) <= limits.queue_bytes;
-        if !fits || !self.tenant.queue(bytes) {
-            return false;
-        }
-        let admitted = self.admit(&settings, bytes);
-        match admitted {
-            Ok(()) => self.tenant.metrics.events.inc(),
-            Err(_) => {
-                self.tenant.metrics.refused.inc();
-                self.tenant.unqueue(bytes);
-            }
-        }
-        admitted.is_ok()
     }
 
     /// The client is connected.

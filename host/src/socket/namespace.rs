@@ -20,9 +20,8 @@ use super::address::ClientAddress;
 use super::attempts::Attempts;
 use super::handshake::{HandshakeLimits, Opening};
 use super::ingress::{Ingress, Leaving};
-use super::outlet::{Nowhere, Outside, SocketOutlet};
+use super::outlet::{Outside, SocketOutlet};
 use super::server::ServerLimits;
-use crate::auth::Identity;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
@@ -190,9 +189,8 @@ pub(super) fn register(
         stall: limits.write_stall,
         too_slow: services.metrics.too_slow.clone(),
     });
-    let servers = for_servers(&tenant, &services);
     let _ = door.set(Door {
-        _servers: servers,
+        _servers: Session::for_servers(tenant.clone(), services.clone()),
         tenant,
         services,
         sessions,
@@ -202,15 +200,6 @@ pub(super) fn register(
         connections: limits.connections,
         log: RefusalLog::default(),
     });
-}
-
-/// The session that events of other servers go to, of which its tenant's hall is told.
-fn for_servers(tenant: &Arc<Tenant>, services: &Arc<Services>) -> Option<Arc<Session>> {
-    let identity = Identity::of_servers(tenant.id().clone()).ok()?;
-    let connection = Connection::new(ConnectionId::from_bits(0), Arc::new(identity), Box::new(Nowhere));
-    let session = Session::for_servers(tenant.clone(), Arc::new(connection), services.clone());
-    tenant.hall.set_for_servers(session.connection.clone()).ok()?;
-    Some(session)
 }
 
 impl Door {

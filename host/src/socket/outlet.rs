@@ -74,25 +74,6 @@ impl SocketOutlet {
     }
 }
 
-/// Where nobody is.
-pub(super) struct Nowhere;
-
-impl Outlet for Nowhere {
-    fn send(&self, _: Outgoing) -> Result<(), SendFailed> {
-        Err(SendFailed)
-    }
-
-    fn disconnect(&self) {}
-
-    fn hang_up(&self) {}
-
-    fn close(&self) {}
-
-    fn is_flushed(&self) -> bool {
-        true
-    }
-}
-
 impl Outlet for SocketOutlet {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         if self.0.gone.load(Ordering::Acquire) {

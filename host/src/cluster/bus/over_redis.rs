@@ -184,7 +184,11 @@ impl Bus for RedisBus {
     }
 
     fn is_first(&self) -> bool {
-        self.shared.counts.lower_nodes.load(std::sync::atomic::Ordering::Relaxed) == 0
+        self.shared
+            .counts
+            .lower_nodes
+            .load(std::sync::atomic::Ordering::Relaxed)
+            == 0
     }
 
     fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {

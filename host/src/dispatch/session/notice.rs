@@ -1,0 +1,61 @@
+//! What comes into a session's queue that is no packet of its client's.
+
+use std::sync::Arc;
+
+use super::{Queue, Session};
+use crate::capability::Packet;
+use crate::cluster::Notice;
+use crate::dispatch::work::Work;
+
+impl Session {
+    /// Takes what the hall wants of it. `false` once it has ended.
+    pub(super) fn take_notice(self: &Arc<Self>, notice: Notice) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.closed {
+            return false;
+        }
+        let work = match notice {
+            Notice::Leave(rooms) => Work::Leave(rooms),
+            Notice::ServerEvent(text, reply) => {
+                if !self.admits_bytes(&queue, text.len()) {
+                    let _ = reply.map(|reply| reply.send("null".to_owned()));
+                    return true;
+                }
+                Work::ServerEvent(text, reply)
+            }
+            Notice::Answer(question, answer) => {
+                Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer)))
+            }
+        };
+        queue.bytes = queue.bytes.saturating_add(work.bytes());
+        queue.work.push_back(work);
+        self.run_if_idle(&mut queue);
+        true
+    }
+
+    /// Whether the client may send this answer now, which is counted if so. It cannot be told when it may not.
+    fn admits(&self, queue: &Queue, answer: &Packet) -> bool {
+        answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
+    }
+
+    /// Whether something of so many bytes may come that is no packet of the client's own, which is counted if so.
+    fn admits_bytes(&self, queue: &Queue, bytes: usize) -> bool {
+        let settings = self.tenant.settings();
+        let limits = &settings.client_limits;
+        let fits = bytes <= limits.packet
+            && queue.work.len() < limits.queue_events
+            && queue.bytes.saturating_add(bytes) <= limits.queue_bytes;
+        if !fits || !self.tenant.queue(bytes) {
+            return false;
+        }
+        let admitted = self.admit(&settings, bytes);
+        match admitted {
+            Ok(()) => self.tenant.metrics.events.inc(),
+            Err(_) => {
+                self.tenant.metrics.refused.inc();
+                self.tenant.unqueue(bytes);
+            }
+        }
+        admitted.is_ok()
+    }
+}
