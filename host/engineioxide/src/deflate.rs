@@ -8,8 +8,7 @@ use http::{HeaderMap, header};
 
 use crate::frame::FrameError;
 
-/// Lets WebSockets be compressed whose clients offer it. Goes into the extensions of requests; without it nothing is
-/// compressed.
+/// In the extensions of a request: permessage-deflate may be agreed on with clients that offer it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deflate {
     /// Bytes from which a message is compressed: a short one gains nothing.
@@ -61,7 +60,7 @@ fn is_taken(offer: &str) -> bool {
         }
         seen.push(name);
         match (name, value) {
-            // Whatever window the client could do with, it has what it needs for the whole one.
+            // The answer limits no window of the client's, so it may be told of any limit.
             ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => true,
             ("client_max_window_bits", Some(bits)) => matches!(bits.parse::<u8>(), Ok(8..=15)),
             ("server_max_window_bits", Some(bits)) => bits == WINDOW_BITS,
@@ -82,7 +81,7 @@ pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
                 state.compress_vec(input, &mut out, flush).ok()?;
                 let taken = usize::try_from(state.total_in() - before).ok()?;
                 input = input.get(taken..)?;
-                // Room that is left says that all of it is out.
+                // Room is left when the flush is complete.
                 if input.is_empty() && out.len() < out.capacity() {
                     break;
                 }
@@ -97,7 +96,7 @@ pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
     })
 }
 
-/// A message of at most `max` bytes that came compressed.
+/// Inflates a message; [`FrameError::TooLarge`] past `max` bytes.
 pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
     DECOMPRESS.with_borrow_mut(|state| {
         state.reset(false);
@@ -119,7 +118,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
                 if out.len() > max {
                     return Err(FrameError::TooLarge);
                 }
-                // What follows a last block is not the message's.
+                // A final block ends the message; what follows is ignored.
                 if status == Status::StreamEnd {
                     return Ok(out);
                 }

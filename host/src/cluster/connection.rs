@@ -76,18 +76,19 @@ impl Outgoing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendFailed;
 
-/// What a client will answer.
-pub type Answer = Pin<Box<dyn Future<Output = Option<Packet>> + Send>>;
+/// Resolves to the client's acknowledgement, or to nothing when none comes.
+pub type PendingAcknowledgement = Pin<Box<dyn Future<Output = Option<Packet>> + Send>>;
 
-/// What the hall has a connection's session do, in its turn among the connection's events.
+/// Work for a session's queue that is no packet of its client's; it has its turn among those.
 #[derive(Debug)]
 pub enum Notice {
     /// The connection is to leave these rooms, as another server wishes.
     Leave(Vec<RoomId>),
     /// Another server has sent an event, and may wait for an answer. Goes to the session that stands for servers.
     ServerEvent(String, Option<oneshot::Sender<String>>),
-    /// What the client has answered to a question; `None` when the answer is missing.
-    Answer(Arc<Question>, Option<Packet>),
+    /// What the client has answered to the question of this number ([`Connection::take_question`]); `None` when the
+    /// answer is missing.
+    Answer(u64, Option<Packet>),
 }
 
 type TakeNotice = Box<dyn Fn(Notice) -> bool + Send + Sync>;
@@ -103,7 +104,7 @@ pub trait Outlet: Send + Sync {
     /// Sends an event that the client is to acknowledge within `time`; `None`, and nothing is sent, when the client is
     /// behind in reading. Gives the acknowledgement's arguments, a JSON array that nobody has checked, or nothing when
     /// none comes.
-    fn ask(&self, packet: Packet, time: Duration) -> Option<Answer> {
+    fn ask(&self, packet: Packet, time: Duration) -> Option<PendingAcknowledgement> {
         let _ = (packet, time);
         None
     }
@@ -132,7 +133,7 @@ pub trait Outlet: Send + Sync {
     fn is_flushed(&self) -> bool;
 }
 
-/// Where nobody is.
+/// Takes nothing: there is no client.
 struct Nowhere;
 
 impl Outlet for Nowhere {
@@ -175,7 +176,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// What stands for other servers in a client's place: nobody hears what is sent to it.
+    /// For events that other servers cause, in place of a client's connection: nothing can be sent to it.
     #[must_use]
     pub fn for_servers(tenant: &TenantId) -> Option<Self> {
         let identity = Identity::of_servers(tenant.clone()).ok()?;
@@ -257,20 +258,22 @@ impl Connection {
         tokio::spawn(async move {
             let answer = match asked {
                 Some(asked) => asked.await,
-                // Not at once: a handler that asks again would do so without an end.
+                // Not at once: a handler that asks again when no answer comes would do so without an end.
                 None => {
                     tokio::time::sleep(time).await;
                     None
                 }
             };
             if let Some(connection) = connection.upgrade() {
-                let question = connection.questions.lock().close(number);
-                if let Some(question) = question {
-                    connection.notify(Notice::Answer(question, answer));
-                }
+                connection.notify(Notice::Answer(number, answer));
             }
         });
         sent
+    }
+
+    /// Takes an open question out; `None` when it has ended otherwise.
+    pub fn take_question(&self, number: u64) -> Option<Arc<Question>> {
+        self.questions.lock().take(number)
     }
 
     /// The questions that the client has not answered, now that it has gone. It is asked no others.

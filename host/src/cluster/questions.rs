@@ -1,4 +1,4 @@
-//! What handlers have asked a client, and the client has not answered yet.
+//! The open questions of a connection: what handlers have asked its client, and the client has not answered yet.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::capability::Question;
 /// Questions that a client is asked at a time; it gets further ones as plain events.
 const QUESTIONS_MAX: usize = 64;
 
-/// Each question ends once: with an answer, with the end of its time, or with the client's going.
+/// Each is taken out once: when the client has answered, when its time is over, or when the client has gone.
 #[derive(Default)]
 pub(super) struct Questions {
     open: Vec<(u64, Arc<Question>)>,
@@ -16,7 +16,7 @@ pub(super) struct Questions {
 }
 
 impl Questions {
-    /// Notes a question, and numbers it; `None` when the client is not to be asked.
+    /// Opens a question and gives its number; `None` when too many are open, or the client has gone.
     pub(super) fn open(&mut self, question: &Arc<Question>) -> Option<u64> {
         if self.given_up || self.open.len() >= QUESTIONS_MAX {
             return None;
@@ -26,13 +26,13 @@ impl Questions {
         Some(self.last)
     }
 
-    /// Takes the question out; `None` when it has ended otherwise.
-    pub(super) fn close(&mut self, number: u64) -> Option<Arc<Question>> {
+    /// Takes the question out; `None` when that has been done.
+    pub(super) fn take(&mut self, number: u64) -> Option<Arc<Question>> {
         let at = self.open.iter().position(|(own, _)| *own == number)?;
         Some(self.open.swap_remove(at).1)
     }
 
-    /// Takes all out, and takes no others.
+    /// Takes all out, and opens no others.
     pub(super) fn give_up(&mut self) -> Vec<Arc<Question>> {
         self.given_up = true;
         let open = std::mem::take(&mut self.open);
@@ -61,10 +61,10 @@ mod tests {
             questions.open(&question()).unwrap(),
             questions.open(&question()).unwrap(),
         );
-        assert!(questions.close(first).is_some());
-        assert!(questions.close(first).is_none());
+        assert!(questions.take(first).is_some());
+        assert!(questions.take(first).is_none());
         assert_eq!(questions.give_up().len(), 1);
-        assert!(questions.close(second).is_none());
+        assert!(questions.take(second).is_none());
         assert!(questions.open(&question()).is_none(), "the client has gone");
     }
 
@@ -75,7 +75,7 @@ mod tests {
             .map(|_| questions.open(&question()).unwrap())
             .collect();
         assert!(questions.open(&question()).is_none());
-        questions.close(numbers[7]).unwrap();
+        questions.take(numbers[7]).unwrap();
         assert!(questions.open(&question()).is_some());
     }
 }

@@ -22,7 +22,7 @@ pub enum Component {
     Shipped,
     /// A `.wasm` file, which was there when the configuration was read.
     File(PathBuf),
-    /// None: the event is answered `unhandled`.
+    /// None: a client's event is answered `unhandled`, another server's `null`.
     Absent,
 }
 
@@ -92,7 +92,7 @@ handlers! {
     room = "shipped";
     /// What happens at an event of any other name. None is shipped.
     event = "none";
-    /// What happens at an event that another server sends (`serverSideEmit`). None is shipped.
+    /// What happens at an event of another server (`serverSideEmit`). None is shipped: it is answered `null`.
     server_event = "none";
 }
 

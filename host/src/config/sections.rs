@@ -98,8 +98,8 @@ section! {
     /// Addresses or networks of the reverse proxies in front of this server, which are believed about their clients'
     /// addresses (X-Forwarded-For). Limits by address and the log then count and show the client instead of the proxy.
     trusted_proxies: Vec<IpNet> = [], Networks;
-    /// Compress messages of WebSockets from 1 KiB on, in both directions, for clients that offer it (permessage-deflate,
-    /// RFC 7692). Each recipient's copy is compressed by itself, which costs processor time that no tenant is charged for.
+    /// Accept permessage-deflate (RFC 7692) from WebSocket clients that offer it. The server compresses messages of 1 KiB
+    /// and more, once for each recipient; clients may compress any. No tenant is charged for that processor time.
     compression: bool = false, Switch;
     /// Headers of the request that opens a connection that handlers get (`identity.handshake`).
     handshake_headers: Vec<String> = ["accept-language", "user-agent"], HeaderNames;

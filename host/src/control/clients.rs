@@ -1,5 +1,7 @@
 //! What back ends and operators do with a tenant's clients, on whichever node they are, those of Node servers too.
 
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -13,6 +15,9 @@ use crate::tenant::Tenant;
 
 /// Most rooms and users that one request names.
 const PLACES_MAX: usize = 100;
+
+/// How much longer than the others this node may take for its own answer.
+const OWN_ANSWER: Duration = Duration::from_secs(1);
 
 impl Control {
     /// The connections of rooms and users, on all nodes.
@@ -102,11 +107,22 @@ impl Control {
         let text = std::str::from_utf8(&packet.text).map_err(|error| ControlError::invalid(error.to_string()))?;
         let arguments: &RawValue =
             serde_json::from_str(text).map_err(|error| ControlError::invalid(error.to_string()))?;
+        let own = |reply| Inbound::ServerSideEmit {
+            arguments: text.to_owned(),
+            reply,
+        };
         if !request.answers {
             bus.server_side_emit(tenant.id(), arguments);
+            self.hear(&tenant, own(None)).await?;
             return Ok(ServerAnswers::default());
         }
-        let Gathered { items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
+        let (reply, answered) = oneshot::channel();
+        self.hear(&tenant, own(Some(reply))).await?;
+        let Gathered { mut items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
+        // Whoever handles it had as much time as the others.
+        let answered = tokio::time::timeout(OWN_ANSWER, answered).await;
+        let complete = complete && answered.is_ok();
+        items.extend(answered.ok().and_then(Result::ok));
         let answers = items.iter().map(|text| serde_json::from_str(text).unwrap_or_default());
         Ok(ServerAnswers {
             answers: answers.collect(),

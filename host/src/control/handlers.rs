@@ -42,7 +42,8 @@ pub(super) fn load_routes(
                 .with_context(|| format!("handlers.{name}.component = {:?}", path.display().to_string()))?,
         };
         if !loaded.handles(interface) {
-            bail!("handlers.{name}: the component does not export parlance:chat/on-{name}; see `parlance inspect`");
+            let export = interface.export();
+            bail!("handlers.{name}: the component does not export parlance:chat/{export}; see `parlance inspect`");
         }
         routes = routes.with(interface, Arc::new(loaded));
     }

@@ -253,7 +253,7 @@ pub struct EmitRequest {
     pub except: ClientsRequest,
 }
 
-/// An event for the other servers of the fleet.
+/// An event for the servers of the fleet.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerEmitRequest {
@@ -269,10 +269,11 @@ pub struct ServerEmitRequest {
     pub answers: bool,
 }
 
-/// What the other servers have answered.
+/// What the servers have answered.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ServerAnswers {
-    /// One of each, in no order; `null` of those that handle no such events, as nodes of Parlance.
+    /// One of each, in no order; `null` of those that handle no such events: of the nodes of
+    /// Parlance one does at most (`on-server-event`).
     #[schema(value_type = Vec<Value>)]
     pub answers: Vec<Box<RawValue>>,
     /// Whether every server has answered in time (`redis.request_timeout`). False when none was waited for.

@@ -11,7 +11,7 @@ use crate::sandbox::Input;
 use crate::text::without_lone_surrogates;
 use crate::turns::Slice;
 
-/// The client has answered, or has not: the handler that asked is told. What it refuses concerns no client.
+/// Runs `on-answer` of the handler that asked. A rejection is logged and told to no client.
 pub(super) async fn answered(session: &Arc<Session>, slice: &Slice, question: &Question, answer: Option<Packet>) {
     if session.barred().is_some() {
         return;
@@ -30,7 +30,7 @@ pub(super) async fn answered(session: &Arc<Session>, slice: &Slice, question: &Q
         tag: &question.tag,
         answer: answer.as_ref().map(|(text, _)| (text, &*attachments)),
     };
-    // Who has gone is not kept waiting: others still see it.
+    // One that has gone waits for no processor time: others see its user until its queue is done.
     let decided = if session.is_closed() {
         decide(session, &arrival, input, None).await
     } else {

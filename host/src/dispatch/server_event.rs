@@ -16,10 +16,10 @@ use crate::text::json::{DEPTH_MAX, nests_deeper};
 use crate::text::without_lone_surrogates;
 use crate::turns::Slice;
 
-/// What a server is answered that gets no answer.
+/// The answer of a node that has none.
 const NOTHING: &str = "null";
 
-/// Lets the handler decide, and answers who waits: once everything is durable.
+/// Runs the handler, waits until its effects are durable, and then answers the server that waits.
 pub(super) async fn handle(session: &Arc<Session>, slice: &Slice, text: &str, reply: Option<oneshot::Sender<String>>) {
     let answer = match decided(session, slice, &without_lone_surrogates(text)).await {
         Ok(data) => data.unwrap_or_else(|| NOTHING.to_owned()),
@@ -38,8 +38,12 @@ pub(super) async fn handle(session: &Arc<Session>, slice: &Slice, text: &str, re
 }
 
 async fn decided(session: &Arc<Session>, slice: &Slice, text: &str) -> Result<Option<String>, EventError> {
-    let place = Place::User(session.connection.id.as_str());
-    if session.tenant.route(Interface::ServerEvent, place).is_none() || session.tenant.is_suspended() {
+    let (tenant, identity) = (&session.tenant, session.connection.identity.load_full());
+    let place = Place::User(identity.user().as_str());
+    // One that is there and cannot be loaded is another matter, and an error.
+    let handled =
+        tenant.route(Interface::ServerEvent, place).is_some() || tenant.is_unavailable(Interface::ServerEvent);
+    if !handled || tenant.is_suspended() {
         return Ok(None);
     }
     let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;

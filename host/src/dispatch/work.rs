@@ -8,7 +8,7 @@ use super::packet::Packet;
 use crate::capability::{self, Question};
 use crate::id::RoomId;
 
-/// One after the other, in the order in which they came.
+/// One entry of the queue; they are handled in the order in which they came.
 pub(super) enum Work {
     Connected,
     Event(Packet),
@@ -24,7 +24,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Bytes that the client has sent.
+    /// Bytes that count against the queue's bound.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Event(packet) => packet.len(),

@@ -42,6 +42,12 @@ impl Interface {
         self != Self::Answer
     }
 
+    /// The interface in `wit/`.
+    #[must_use]
+    pub fn export(self) -> String {
+        format!("on-{}", self.name().replace('_', "-"))
+    }
+
     /// The name in configuration, logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

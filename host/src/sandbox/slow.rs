@@ -18,10 +18,10 @@ const NICENESS: i32 = 10;
 pub(super) struct SlowThreads(Option<Runtime>);
 
 impl SlowThreads {
-    /// Starts so many.
+    /// Starts that many threads.
     pub(super) fn start(threads: usize) -> io::Result<Self> {
         let step_back = || {
-            // Not everywhere may a thread do that; then it is merely as important as the others.
+            // Where a filter of system calls forbids it, the thread keeps the usual share.
             let _ = rustix::process::nice(NICENESS);
         };
         let runtime = Builder::new_multi_thread()

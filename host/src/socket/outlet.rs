@@ -20,7 +20,7 @@ use socketioxide_core::packet::{Packet, Sid};
 use socketioxide_core::{Str, Value};
 
 use super::adapter::Adapter;
-use crate::cluster::{Answer, Outgoing, Outlet, SendFailed};
+use crate::cluster::{Outgoing, Outlet, PendingAcknowledgement, SendFailed};
 
 /// What all outlets of a namespace share.
 pub(super) struct Outside {
@@ -121,7 +121,7 @@ impl Outlet for SocketOutlet {
         }
     }
 
-    fn ask(&self, packet: crate::capability::Packet, time: Duration) -> Option<Answer> {
+    fn ask(&self, packet: crate::capability::Packet, time: Duration) -> Option<PendingAcknowledgement> {
         // Behind what waits nothing can be asked: it would overtake it.
         let state = self.0.state.lock();
         let has_room = || self.0.session.room().now_or_never().is_some();
@@ -132,7 +132,7 @@ impl Outlet for SocketOutlet {
         let options = BroadcastOptions::new(self.0.sid);
         let local = &self.0.outside.adapter.local;
         let (answers, asked) = local.broadcast_with_ack(packet, options, Some(time));
-        (asked > 0).then(|| -> Answer {
+        (asked > 0).then(|| -> PendingAcknowledgement {
             Box::pin(async move {
                 let (_, answer) = std::pin::pin!(answers).next().await?;
                 match answer.ok()? {

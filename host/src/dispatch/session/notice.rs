@@ -1,4 +1,4 @@
-//! What comes into a session's queue that is no packet of its client's.
+//! Puts into a session's queue what is no packet of its client's.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::cluster::Notice;
 use crate::dispatch::work::Work;
 
 impl Session {
-    /// Takes what the hall wants of it. `false` once it has ended.
+    /// Queues a notice. `false` once the client has gone.
     pub(super) fn take_notice(self: &Arc<Self>, notice: Notice) -> bool {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -23,7 +23,11 @@ impl Session {
                 }
                 Work::ServerEvent(text, reply)
             }
-            Notice::Answer(question, answer) => {
+            Notice::Answer(number, answer) => {
+                // Under the queue's lock, as the client's going takes all that are open.
+                let Some(question) = self.connection.take_question(number) else {
+                    return true;
+                };
                 Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer)))
             }
         };
@@ -33,12 +37,12 @@ impl Session {
         true
     }
 
-    /// Whether the client may send this answer now, which is counted if so. It cannot be told when it may not.
+    /// Whether the client may send this answer now; it is charged if so. A refusal cannot be told to the client.
     fn admits(&self, queue: &Queue, answer: &Packet) -> bool {
         answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
     }
 
-    /// Whether something of so many bytes may come that is no packet of the client's own, which is counted if so.
+    /// Whether so many bytes are within the queue's bounds and the rates; they are charged if so.
     fn admits_bytes(&self, queue: &Queue, bytes: usize) -> bool {
         let settings = self.tenant.settings();
         let limits = &settings.client_limits;
