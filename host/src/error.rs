@@ -85,6 +85,8 @@ pub struct EventError {
     pub retry_after: Option<Duration>,
     /// The connection has not joined the room yet: the event may succeed once it has.
     pub not_joined: bool,
+    /// The handler has said so itself.
+    pub by_handler: bool,
 }
 
 impl EventError {
@@ -95,6 +97,7 @@ impl EventError {
             message: message.into(),
             retry_after: Some(retry_after),
             not_joined: false,
+            by_handler: false,
         }
     }
 
@@ -131,6 +134,7 @@ impl EventError {
             message: message.into(),
             retry_after: None,
             not_joined: false,
+            by_handler: false,
         }
     }
 }

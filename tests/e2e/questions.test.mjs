@@ -7,7 +7,7 @@ import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 
 /** Questions that a connection may have open. */
-const OPEN_MAX = 64;
+const OPEN_MAX = 16;
 /** Milliseconds that are never over in a test. */
 const LONG = 60_000;
 /** Milliseconds that are soon over. */

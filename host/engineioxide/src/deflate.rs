@@ -2,6 +2,7 @@
 //! the next (`no_context_takeover`), and nothing in memory.
 
 use std::cell::RefCell;
+use std::time::Instant;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use http::{HeaderMap, header};
@@ -24,12 +25,46 @@ const LEVEL: u32 = 3;
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 /// How much more room a buffer is given at a time, in bytes.
 const STEP: usize = 4 * 1024;
-/// The largest window, in bits: the one that the compressor here has.
-const WINDOW_BITS: &str = "15";
+/// Inflated bytes that a connection may send in a second, and at once: a few bytes on the wire can stand for a thousand times
+/// as many.
+const INFLATED_PER_SECOND: usize = 2 * 1024 * 1024;
+const INFLATED_AT_ONCE: usize = 4 * 1024 * 1024;
 
 thread_local! {
     static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::new(LEVEL), false));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
+}
+
+/// What a connection may still inflate.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    left: usize,
+    since: Instant,
+}
+
+impl Budget {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            left: INFLATED_AT_ONCE,
+            since: now,
+        }
+    }
+
+    /// Bytes that one message may have now.
+    pub(crate) fn left(&mut self, now: Instant) -> usize {
+        let millis = usize::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(usize::MAX);
+        let more = millis.saturating_mul(INFLATED_PER_SECOND / 1000);
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(INFLATED_AT_ONCE);
+            self.since = now;
+        }
+        self.left
+    }
+
+    /// So many were inflated.
+    pub(crate) fn spend(&mut self, bytes: usize) {
+        self.left = self.left.saturating_sub(bytes);
+    }
 }
 
 /// Whether one of the client's offers can be taken (section 5.1).
@@ -63,7 +98,6 @@ fn is_taken(offer: &str) -> bool {
             // The answer limits no window of the client's, so it may be told of any limit.
             ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => true,
             ("client_max_window_bits", Some(bits)) => matches!(bits.parse::<u8>(), Ok(8..=15)),
-            ("server_max_window_bits", Some(bits)) => bits == WINDOW_BITS,
             _ => false,
         }
     })
@@ -118,9 +152,13 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
                 if out.len() > max {
                     return Err(FrameError::TooLarge);
                 }
-                // A final block ends the message; what follows is ignored.
+                // Another block may follow a final one (section 7.2.1); it begins with no window.
                 if status == Status::StreamEnd {
-                    return Ok(out);
+                    state.reset(false);
+                    if input.is_empty() {
+                        break;
+                    }
+                    continue;
                 }
                 if out.len() == out.capacity() {
                     out.reserve(STEP.min(max.saturating_add(1).saturating_sub(out.len()).max(1)));
@@ -174,6 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_inflates_so_much_at_once_and_in_a_second() {
+        let begun = Instant::now();
+        let mut budget = Budget::new(begun);
+        budget.spend(INFLATED_AT_ONCE);
+        assert_eq!(budget.left(begun), 0);
+        let later = begun + std::time::Duration::from_millis(500);
+        assert!(budget.left(later).abs_diff(INFLATED_PER_SECOND / 2) < 2000);
+        assert_eq!(
+            budget.left(later + std::time::Duration::from_secs(3600)),
+            INFLATED_AT_ONCE
+        );
+    }
+
+    #[test]
     fn a_bomb_ends_at_the_bound() {
         let zeros = vec![0; 50_000_000];
         let bomb = compress([&[], &zeros]).unwrap();
@@ -216,7 +268,7 @@ mod tests {
             "permessage-deflate",
             "permessage-deflate; client_max_window_bits",
             "Permessage-Deflate;server_no_context_takeover ; client_max_window_bits=10",
-            "x-other, permessage-deflate; server_max_window_bits=\"15\"",
+            "x-other, permessage-deflate; client_max_window_bits=\"15\"",
             "permessage-deflate; server_max_window_bits=10, permessage-deflate",
         ] {
             assert!(taken(offer), "{offer}");
@@ -226,6 +278,7 @@ mod tests {
             "x-webkit-deflate-frame",
             "permessage-deflate; server_max_window_bits=10",
             "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; server_max_window_bits=15",
             "permessage-deflate; client_max_window_bits=16",
             "permessage-deflate; client_max_window_bits; client_max_window_bits",
             "permessage-deflate; unheard_of",

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -222,8 +223,29 @@ impl<H: EngineIoHandler> Engine<H> {
                 }
             }
         }
-        self.handler.on_message(keep(packet), socket.clone());
+        let packet = keep(packet);
+        if kind == Some(&CONNECT) && !socket.session.is_waiting() {
+            self.ask_again(socket, packet.clone());
+        }
+        self.handler.on_message(packet, socket.clone());
         Taken::Goes
+    }
+
+    /// Passes a CONNECT of a client that was in a namespace before on again, until it is answered: socketioxide passes over
+    /// one that comes before the task of the client's CONNECT before it has quite ended, and the client would wait for
+    /// ever.
+    fn ask_again(&self, socket: &Arc<Socket<H::Data>>, packet: Str) {
+        socket.session.asks.store(true, Ordering::Release);
+        let (handler, socket) = (self.handler.clone(), socket.clone());
+        tokio::spawn(async move {
+            for pause in ASK_AGAIN {
+                tokio::time::sleep(pause).await;
+                if socket.session.ended().is_some() || !socket.session.asks.load(Ordering::Acquire) {
+                    return;
+                }
+                handler.on_message(packet.clone(), socket.clone());
+            }
+        });
     }
 
     fn take_binary(&self, socket: &Arc<Socket<H::Data>>, bytes: Bytes) -> Taken {
@@ -351,6 +373,13 @@ impl<H: EngineIoHandler> Engine<H> {
         self.carry(socket, websocket, running).await;
     }
 }
+
+/// When a CONNECT that is not answered is passed on again. One that is still being decided is passed over.
+const ASK_AGAIN: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(2),
+];
 
 /// By how much a timer may be late without more time for the client, whose own clock is not late.
 const TIMER_LATE: Duration = Duration::from_millis(10);

@@ -3,6 +3,8 @@
 //! The payload of a message is unmasked as it arrives, so that a connection holds what has come and nothing for what
 //! may come.
 
+use std::time::Instant;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::deflate::{self, Deflate};
@@ -98,8 +100,8 @@ struct UnderWay {
 pub(crate) struct Decoder {
     /// What has come and was not looked at.
     pub(crate) input: BytesMut,
-    /// Messages may come compressed.
-    inflates: bool,
+    /// Messages may come compressed, while this lasts.
+    inflates: Option<deflate::Budget>,
     frame: Option<Frame>,
     under_way: Option<UnderWay>,
     /// What has come of it.
@@ -110,7 +112,7 @@ impl Decoder {
     /// Messages may come compressed where that was agreed on.
     pub(crate) fn new(inflates: bool) -> Self {
         Self {
-            inflates,
+            inflates: inflates.then(|| deflate::Budget::new(Instant::now())),
             ..Self::default()
         }
     }
@@ -154,8 +156,10 @@ impl Decoder {
             self.frame = None;
             if let Some(UnderWay { text, compressed }) = self.under_way.take_if(|_| last) {
                 let mut payload = std::mem::take(&mut self.payload);
-                if compressed {
-                    payload = deflate::decompress(&payload, sizes.message)?;
+                if let Some(budget) = self.inflates.as_mut().filter(|_| compressed) {
+                    let most = sizes.message.min(budget.left(Instant::now()));
+                    payload = deflate::decompress(&payload, most)?;
+                    budget.spend(payload.len());
                 }
                 return Ok(Some(if text {
                     Message::Text(String::from_utf8(payload).map_err(|_| FrameError::NotUtf8)?)
@@ -174,7 +178,8 @@ impl Decoder {
         let (last, reserved) = (first & 0x80 != 0, first & 0x70);
         let opcode = Opcode::of(first & 0x0F)?;
         // The first reserved bit says of a whole message that it is compressed (RFC 7692, section 6).
-        let compressed = reserved == COMPRESSED && self.inflates && matches!(opcode, Opcode::Text | Opcode::Binary);
+        let compressed =
+            reserved == COMPRESSED && self.inflates.is_some() && matches!(opcode, Opcode::Text | Opcode::Binary);
         // A client's frames are masked (section 5.1).
         if reserved != 0 && !compressed || second & 0x80 == 0 {
             return Err(FrameError::Protocol);

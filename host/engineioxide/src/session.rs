@@ -59,6 +59,8 @@ pub(crate) struct Session {
     pub(crate) pong: Notify,
     /// In no namespace yet. Kept apart from the place, since every packet asks.
     waiting: AtomicBool,
+    /// A CONNECT of a client that was in a namespace before is not answered yet.
+    pub(crate) asks: AtomicBool,
     place: Mutex<Option<Place>>,
     limits: Limits,
     encoding: AtomicU8,
@@ -84,6 +86,7 @@ impl Session {
             changed: Notify::new(),
             pong: Notify::new(),
             waiting: AtomicBool::new(place.is_some()),
+            asks: AtomicBool::new(false),
             place: Mutex::new(place),
             limits,
             encoding: AtomicU8::new(Encoding::Undecided as u8),
@@ -147,6 +150,7 @@ impl Session {
 
     /// The server has let the session into a namespace.
     pub(crate) fn joined(&self) {
+        self.asks.store(false, Ordering::Release);
         if self.waiting.swap(false, Ordering::Relaxed)
             && let Some(place) = &*self.place.lock()
         {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use engineioxide_core::{ProtocolVersion, Str, TransportType};
@@ -139,12 +140,16 @@ pub struct Permit<'a> {
 
 /// The type of a Socket.IO packet that lets a client into a namespace (Socket.IO protocol 5, CONNECT).
 pub(crate) const CONNECT: u8 = b'0';
+/// The type of one that refuses that.
+const CONNECT_ERROR: u8 = b'4';
 
 impl Permit<'_> {
     /// Sends a text message.
     pub fn emit(mut self, msg: Str) {
-        if self.session.is_waiting() && msg.as_bytes().first() == Some(&CONNECT) {
-            self.session.joined();
+        match msg.as_bytes().first() {
+            Some(&CONNECT) => self.session.joined(),
+            Some(&CONNECT_ERROR) => self.session.asks.store(false, Ordering::Release),
+            _ => {}
         }
         self.send(self.session.written(msg, []));
     }

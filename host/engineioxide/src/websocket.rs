@@ -16,6 +16,8 @@ use crate::socket::DisconnectReason;
 
 /// Bytes of waiting packets that are joined into one write.
 const WRITE: usize = 64 * 1024;
+/// What a frame has besides its payload, about.
+const FRAME: usize = 4;
 /// The most that is read at once.
 const READ_MAX: usize = 16 * 1024;
 /// Capacity of a buffer that an idle connection keeps.
@@ -235,10 +237,18 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
 
 /// Writes waiting packets as frames: as many as one write takes.
 fn encode(outbox: &Outbox, output: &mut Vec<u8>, deflate: Option<Deflate>) {
-    while output.len() < WRITE {
+    // Counted before they are compressed, which takes time.
+    let mut taken = output.len();
+    while taken < WRITE {
         match outbox.take() {
-            Some(Out::Text(text)) => frame::write_text(output, b'4', &text, deflate),
-            Some(Out::Binary(bytes)) => frame::write_binary(output, &bytes, deflate),
+            Some(Out::Text(text)) => {
+                taken += text.len() + FRAME;
+                frame::write_text(output, b'4', &text, deflate);
+            }
+            Some(Out::Binary(bytes)) => {
+                taken += bytes.len() + FRAME;
+                frame::write_binary(output, &bytes, deflate);
+            }
             Some(Out::Ping) => frame::write_text(output, b'2', "", None),
             None => return,
         }

@@ -14,7 +14,7 @@ pub const ATTACHMENTS_MAX: usize = 10;
 /// Most bytes of a question's tag.
 pub const TAG_MAX: usize = 256;
 /// How long a client may take for its answer, at least and at most, whatever the handler asks for.
-pub const ANSWER_TIME_MIN: Duration = Duration::from_millis(1);
+pub const ANSWER_TIME_MIN: Duration = Duration::from_millis(100);
 /// See [`ANSWER_TIME_MIN`].
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Names that Socket.IO's clients and servers use themselves and refuse to emit.

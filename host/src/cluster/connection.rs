@@ -133,6 +133,19 @@ pub trait Outlet: Send + Sync {
     fn is_flushed(&self) -> bool;
 }
 
+/// A question that has ended. It counts among its connection's until this is dropped.
+pub struct EndedQuestion {
+    /// The question.
+    pub question: Arc<Question>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for EndedQuestion {
+    fn drop(&mut self) {
+        self.connection.questions.lock().done();
+    }
+}
+
 /// Takes nothing: there is no client.
 struct Nowhere;
 
@@ -272,13 +285,22 @@ impl Connection {
     }
 
     /// Takes an open question out; `None` when it has ended otherwise.
-    pub fn take_question(&self, number: u64) -> Option<Arc<Question>> {
-        self.questions.lock().take(number)
+    pub fn take_question(self: &Arc<Self>, number: u64) -> Option<EndedQuestion> {
+        let question = self.questions.lock().take(number)?;
+        Some(self.ended(question))
+    }
+
+    fn ended(self: &Arc<Self>, question: Arc<Question>) -> EndedQuestion {
+        EndedQuestion {
+            question,
+            connection: self.clone(),
+        }
     }
 
     /// The questions that the client has not answered, now that it has gone. It is asked no others.
-    pub fn give_up_questions(&self) -> Vec<Arc<Question>> {
-        self.questions.lock().give_up()
+    pub fn give_up_questions(self: &Arc<Self>) -> Vec<EndedQuestion> {
+        let given_up = self.questions.lock().give_up();
+        given_up.into_iter().map(|question| self.ended(question)).collect()
     }
 
     /// Whether it is in the room.

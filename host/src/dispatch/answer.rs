@@ -1,8 +1,11 @@
 //! What clients answer to handlers' questions.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
-use super::guest::{decide, decide_in_time};
+use super::guest::{LOOK, PATIENCE, SHORTEST_WAIT, decide, decide_in_time};
+use super::packet::now_ms;
 use super::session::Session;
 use super::{host, settle};
 use crate::capability::{Packet, Question};
@@ -11,9 +14,31 @@ use crate::sandbox::Input;
 use crate::text::without_lone_surrogates;
 use crate::turns::Slice;
 
+/// Waits until the tenant may have one more event, while that makes sense.
+async fn admitted(session: &Session) -> bool {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if session.services.draining.load(Ordering::Relaxed) {
+            return false;
+        }
+        let Err(error) = session.tenant.admit() else {
+            return true;
+        };
+        if session.is_closed() || Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(error.retry_after.unwrap_or(LOOK).clamp(SHORTEST_WAIT, LOOK)).await;
+    }
+}
+
 /// Runs `on-answer` of the handler that asked. A rejection is logged and told to no client.
 pub(super) async fn answered(session: &Arc<Session>, slice: &Slice, question: &Question, answer: Option<Packet>) {
-    if session.barred().is_some() {
+    if session.barred().is_some() || session.has_expired(now_ms()) {
+        return;
+    }
+    // What the client has sent was admitted when it came; the end of a question's time is an event of the tenant's too.
+    if answer.is_none() && !admitted(session).await {
+        tracing::debug!(tenant = %session.tenant.id(), handler = %question.handler, "a missing answer was not told");
         return;
     }
     let arrival = host::arrival(session, "answer", Moment::Open, slice);

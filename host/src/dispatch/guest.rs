@@ -258,9 +258,11 @@ pub(super) async fn typing_ended(session: &Arc<Session>, arrival: Arrival, room:
 }
 
 /// How long what no client can repeat waits for what its tenant or the server lacks.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks for that, at least.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+/// How often it looks at most.
+pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 /// [`decide`] for what no client can repeat: while the tenant has no processor time, or the handler cannot be run, it
 /// waits. A handler's refusal stands.
@@ -275,12 +277,12 @@ pub(super) async fn decide_in_time(
             Err(error) => error,
             decided => return decided,
         };
-        let lacks = error.code == Code::Unavailable || session.tenant.has_time().is_err();
+        let lacks = !error.by_handler && (error.code == Code::Unavailable || session.tenant.has_time().is_err());
         if !lacks || Instant::now() >= until || session.services.draining.load(Ordering::Relaxed) {
             return Err(error);
         }
         let wait = error.retry_after.unwrap_or(LOOK);
-        tokio::time::sleep(wait.clamp(Duration::from_millis(10), LOOK)).await;
+        tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LOOK)).await;
     }
 }
 

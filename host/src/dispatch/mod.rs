@@ -51,7 +51,7 @@ async fn handle(session: &Arc<Session>, work: Work, slice: &Slice) {
         Work::Connected => host::arrive(session, slice).await,
         Work::Leave(rooms) => host::leave(session, slice, rooms).await,
         Work::ServerEvent(text, reply) => server_event::handle(session, slice, &text, reply).await,
-        Work::Answer(question, answer) => answer::answered(session, slice, &question, answer).await,
+        Work::Answer(question, answer) => answer::answered(session, slice, &question.question, answer).await,
         Work::TypingEnded(room) => host::end_typing(session, slice, &room).await,
         Work::Disconnected => host::depart(session, slice).await,
     }

@@ -1,11 +1,10 @@
 //! What waits in a connection's queue.
 
-use std::sync::Arc;
-
 use tokio::sync::oneshot;
 
 use super::packet::Packet;
-use crate::capability::{self, Question};
+use crate::capability;
+use crate::cluster::EndedQuestion;
 use crate::id::RoomId;
 
 /// One entry of the queue; they are handled in the order in which they came.
@@ -19,7 +18,7 @@ pub(super) enum Work {
     /// Another server has sent an event: a JSON array that begins with its name. It may wait for an answer.
     ServerEvent(String, Option<oneshot::Sender<String>>),
     /// What the client has answered to a handler's question; `None` when the answer is missing.
-    Answer(Arc<Question>, Option<capability::Packet>),
+    Answer(EndedQuestion, Option<capability::Packet>),
     Disconnected,
 }
 

@@ -21,13 +21,16 @@ impl Rejection {
     /// connection is not in a room. What is refused after that may be granted once it is.
     #[must_use]
     pub fn told(&self, not_joined: bool) -> EventError {
-        match self.code {
-            Code::Denied if not_joined => EventError::not_joined(self.code, &self.message),
-            Code::NotFound if not_joined => EventError::not_joined(self.code, &self.message),
+        let error = match self.code {
+            Code::Denied | Code::NotFound if not_joined => EventError::not_joined(self.code, &self.message),
             code => EventError {
                 retry_after: self.retry_after,
                 ..EventError::new(code, self.message.clone())
             },
+        };
+        EventError {
+            by_handler: true,
+            ..error
         }
     }
 

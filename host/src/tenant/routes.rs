@@ -113,7 +113,11 @@ impl Routes {
             .clone()
             .find(|route| serves(route))
             .and_then(|route| route.get(place));
-        here.or_else(|| routes.filter_map(|route| route.stable.as_ref()).find(is_asker))
+        let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(is_asker);
+        // A version on trial may be the first that asks.
+        let on_trial = || routes.clone().filter_map(|route| route.canary.as_ref());
+        here.or_else(stable)
+            .or_else(|| on_trial().map(|canary| &canary.handler).find(is_asker))
     }
 
     /// Everything that is handled, and by whom, canaries left out.

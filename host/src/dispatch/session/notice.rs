@@ -1,6 +1,7 @@
 //! Puts into a session's queue what is no packet of its client's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Queue, Session};
 use crate::capability::Packet;
@@ -17,7 +18,8 @@ impl Session {
         let work = match notice {
             Notice::Leave(rooms) => Work::Leave(rooms),
             Notice::ServerEvent(text, reply) => {
-                if !self.admits_bytes(&queue, text.len()) {
+                let stops = self.services.draining.load(Ordering::Relaxed);
+                if stops || !self.admits_bytes(&queue, text.len()) {
                     let _ = reply.map(|reply| reply.send("null".to_owned()));
                     return true;
                 }
@@ -39,7 +41,8 @@ impl Session {
 
     /// Whether the client may send this answer now; it is charged if so. A refusal cannot be told to the client.
     fn admits(&self, queue: &Queue, answer: &Packet) -> bool {
-        answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
+        let small = answer.bytes() <= self.tenant.settings().client_limits.packet;
+        small && answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
     }
 
     /// Whether so many bytes are within the queue's bounds and the rates; they are charged if so.
