@@ -97,6 +97,17 @@ test('what the handler refuses of an answer concerns nobody', async () => {
   assert.deepEqual(ann.all('error'), []);
 });
 
+test('what the handler refuses for now it is not asked again', async () => {
+  const room = freshRoom();
+  const ann = await member(server, 'ann', room);
+  answering(ann, (_, answer) => answer(1));
+  await ask(ann, room, 'unavailable', LONG);
+  await server.sees(/an answer came/);
+  // Behind the answer, in the same connection's turn.
+  assert.equal(await ann.ask('echo', 'next'), 'next');
+  assert.equal(server.log.match(/an answer came/g).length, 1);
+});
+
 test('a client is asked so many questions at a time, and gets further ones as events', async () => {
   const [room, tag] = [freshRoom(), freshTag()];
   const ann = await member(server, 'ann', 'listeners');

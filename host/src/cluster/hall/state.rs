@@ -24,7 +24,7 @@ use crate::metrics::HallMetrics;
 use crate::store::Written;
 use crate::turns::{Company, Slice};
 
-/// Bytes that are sent before others have a turn.
+/// What is sent before others have a turn, as [`Outgoing::weight`] counts.
 const PART: usize = 256 * 1024;
 
 /// Everything of a hall; its task owns it.
@@ -163,7 +163,9 @@ impl State {
 
     /// Sends to everybody in a room but `except`, some at a time; `seq` when it is a message. For a node that is alone.
     async fn send(&mut self, room: &RoomId, seq: Option<u64>, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
-        let part = (PART / outgoing.len().max(1)).max(1);
+        // By weight: of a short packet a part in bytes would be thousands of sends.
+        let weight = usize::try_from(outgoing.weight()).unwrap_or(usize::MAX);
+        let part = (PART / weight.max(1)).max(1);
         let mut from = 0;
         // Nobody else can come in or go meanwhile: that is done by this task.
         while self.rooms.send(room, from..from + part, seq, except, outgoing) {

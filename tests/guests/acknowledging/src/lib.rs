@@ -5,7 +5,7 @@ use std::time::Duration;
 use parlance_guest::broadcast::{self, Audience};
 use parlance_guest::{
     Acknowledgement, AnswerHandler, Arguments, Context, EventAckHandler, Fault, Placeholder, Rejection, Serialize,
-    ServerEventHandler, ask, emit, identity, kv, messages, presence, rooms,
+    ServerEventHandler, ask, emit, identity, kv, messages, presence, refusal, rooms,
 };
 
 struct Acknowledging;
@@ -72,8 +72,14 @@ const LISTENERS: &str = "listeners";
 /// Tells the room of listeners: who, tag, arguments or null.
 impl AnswerHandler for Acknowledging {
     fn handle(context: &Context, tag: &str, answer: Option<Arguments>) -> Result<(), Rejection> {
-        if tag == "refuse" {
-            return Err(Rejection::Denied("as told".into()));
+        match tag {
+            "refuse" => return Err(Rejection::Denied("as told".into())),
+            "unavailable" => {
+                parlance_guest::info!("an answer came");
+                refusal::retry_after(1);
+                return Err(Rejection::Unavailable("as told".into()));
+            }
+            _ => {}
         }
         let (arguments, attachments) = match &answer {
             Some(answer) => (answer.json(), answer.attachments()),
