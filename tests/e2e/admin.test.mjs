@@ -208,6 +208,7 @@ test('a deployment has its turn before its component is read, and of the tenant 
   const deploy = (tenant, raw = 'x') => api.request('POST', `/tenants/${tenant}/handlers/x/versions`, { raw });
   // One that has begun and does not go on; begun anew when one of those below was in its way.
   let [half, over] = [null, false];
+  const seen = [];
   const begin = () => {
     const own = httpRequest(`${server.adminUrl}/admin/v1/tenants/${name}/handlers/half/versions`, {
       method: 'POST',
@@ -215,8 +216,12 @@ test('a deployment has its turn before its component is read, and of the tenant 
     });
     half = own;
     // A refusal may be lost with the connection, whose body nobody reads.
-    own.on('error', () => { if (half === own && !over) begin(); });
+    own.on('error', (error) => {
+      seen.push(error.code);
+      if (half === own && !over) begin();
+    });
     own.on('response', (response) => {
+      seen.push(response.statusCode);
       own.destroy();
       if (response.statusCode === 429) begin();
     });
@@ -226,8 +231,9 @@ test('a deployment has its turn before its component is read, and of the tenant 
   owned({ close: () => { over = true; half.destroy(); } });
   const full = await eventually(async () => {
     const answer = await deploy(name);
+    seen.push(`another ${answer.status}`);
     return answer.status === 429 && answer;
-  }, 'a refusal');
+  }, () => `a refusal; the requests saw ${seen.slice(0, 20)} … ${seen.slice(-5)}`);
   assert.match(full.json.detail, /a deployment of this tenant is under way/);
   assert.deepEqual([full.json.code, full.json.retryAfterMs, full.retryAfter], ['rate-limited', 1000, '1']);
   assert.equal((await deploy(other)).status, 422, 'another tenant has a turn of its own');
