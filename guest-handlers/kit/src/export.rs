@@ -13,144 +13,83 @@ macro_rules! export {
     };
 }
 
+/// For each interface: its module in `bindings`, its name, the macro that exports it, the function that it has, and how
+/// the handler's trait is called.
 #[doc(hidden)]
 #[macro_export]
 // rustfmt indents it differently each time.
 #[rustfmt::skip]
 macro_rules! __export {
     (message, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::message as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_message::Guest for Export {
-                fn handle(context: $crate::Context, message: $crate::Incoming) -> Result<Option<String>, $crate::Rejection> {
-                    $crate::install_panic_log();
-                    $crate::reply(<$handler as $crate::MessageHandler>::handle(&context, message))
-                }
-            }
-            world::export_on_message!(Export with_types_in world);
-        };
+        $crate::__export_as!(message, on_message, export_on_message,
+            (context: $crate::Context, message: $crate::Incoming) -> Result<Option<String>, $crate::Rejection>,
+            $crate::reply(<$handler as $crate::MessageHandler>::handle(&context, message)));
     };
     (typing, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::typing as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_typing::Guest for Export {
-                fn handle(context: $crate::Context, room: String, typing: bool) -> Result<(), $crate::Rejection> {
-                    $crate::install_panic_log();
-                    <$handler as $crate::TypingHandler>::handle(&context, room, typing)
-                }
-            }
-            world::export_on_typing!(Export with_types_in world);
-        };
+        $crate::__export_as!(typing, on_typing, export_on_typing,
+            (context: $crate::Context, room: String, typing: bool) -> Result<(), $crate::Rejection>,
+            <$handler as $crate::TypingHandler>::handle(&context, room, typing));
     };
     (receipt, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::receipt as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_receipt::Guest for Export {
-                fn handle(context: $crate::Context, message: String) -> Result<(), $crate::Rejection> {
-                    $crate::install_panic_log();
-                    <$handler as $crate::ReceiptHandler>::handle(&context, message)
-                }
-            }
-            world::export_on_receipt!(Export with_types_in world);
-        };
+        $crate::__export_as!(receipt, on_receipt, export_on_receipt,
+            (context: $crate::Context, message: String) -> Result<(), $crate::Rejection>,
+            <$handler as $crate::ReceiptHandler>::handle(&context, message));
     };
     (presence, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::presence as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_presence::Guest for Export {
-                fn handle(context: $crate::Context, change: $crate::Change) -> Result<(), $crate::Rejection> {
-                    $crate::install_panic_log();
-                    <$handler as $crate::PresenceHandler>::handle(&context, change)
-                }
-            }
-            world::export_on_presence!(Export with_types_in world);
-        };
+        $crate::__export_as!(presence, on_presence, export_on_presence,
+            (context: $crate::Context, change: $crate::Change) -> Result<(), $crate::Rejection>,
+            <$handler as $crate::PresenceHandler>::handle(&context, change));
     };
     (room, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::room as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_room::Guest for Export {
-                fn handle(context: $crate::Context, request: $crate::Request) -> Result<Option<String>, $crate::Rejection> {
-                    $crate::install_panic_log();
-                    $crate::reply(<$handler as $crate::RoomHandler>::handle(&context, request))
-                }
-            }
-            world::export_on_room!(Export with_types_in world);
-        };
+        $crate::__export_as!(room, on_room, export_on_room,
+            (context: $crate::Context, request: $crate::Request) -> Result<Option<String>, $crate::Rejection>,
+            $crate::reply(<$handler as $crate::RoomHandler>::handle(&context, request)));
     };
     (event, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::event as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_event::Guest for Export {
-                fn handle(
-                    context: $crate::Context,
-                    name: String,
-                    arguments: String,
-                    attachments: Vec<Vec<u8>>,
-                ) -> Result<Option<String>, $crate::Rejection> {
-                    $crate::install_panic_log();
-                    let arguments = $crate::Arguments::new(arguments, attachments);
-                    $crate::reply(<$handler as $crate::EventHandler>::handle(&context, &name, arguments))
-                }
-            }
-            world::export_on_event!(Export with_types_in world);
-        };
+        $crate::__export_as!(event, on_event, export_on_event,
+            (context: $crate::Context, name: String, arguments: String, attachments: Vec<Vec<u8>>)
+                -> Result<Option<String>, $crate::Rejection>,
+            $crate::reply(<$handler as $crate::EventHandler>::handle(
+                &context, &name, $crate::Arguments::new(arguments, attachments))));
     };
     (event_ack, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::event_ack as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_event_ack::Guest for Export {
-                fn handle(
-                    context: $crate::Context,
-                    name: String,
-                    arguments: String,
-                    attachments: Vec<Vec<u8>>,
-                ) -> Result<$crate::Acknowledgement, $crate::Rejection> {
-                    $crate::install_panic_log();
-                    let arguments = $crate::Arguments::new(arguments, attachments);
-                    <$handler as $crate::EventAckHandler>::handle(&context, &name, arguments)
-                }
-            }
-            world::export_on_event_ack!(Export with_types_in world);
-        };
+        $crate::__export_as!(event_ack, on_event_ack, export_on_event_ack,
+            (context: $crate::Context, name: String, arguments: String, attachments: Vec<Vec<u8>>)
+                -> Result<$crate::Acknowledgement, $crate::Rejection>,
+            <$handler as $crate::EventAckHandler>::handle(
+                &context, &name, $crate::Arguments::new(arguments, attachments)));
     };
     (answer, $handler:ty) => {
-        const _: () = {
-            use $crate::bindings::answer as world;
-            struct Export;
-            impl world::exports::parlance::chat::on_answer::Guest for Export {
-                fn handle(
-                    context: $crate::Context,
-                    tag: String,
-                    answer: Option<world::exports::parlance::chat::on_answer::Answer>,
-                ) -> Result<(), $crate::Rejection> {
-                    $crate::install_panic_log();
-                    let answer = answer.map(|answer| $crate::Arguments::new(answer.arguments, answer.attachments));
-                    <$handler as $crate::AnswerHandler>::handle(&context, &tag, answer)
-                }
-            }
-            world::export_on_answer!(Export with_types_in world);
-        };
+        $crate::__export_as!(answer, on_answer, export_on_answer,
+            (context: $crate::Context, tag: String,
+                answer: Option<$crate::bindings::answer::exports::parlance::chat::on_answer::Answer>)
+                -> Result<(), $crate::Rejection>,
+            <$handler as $crate::AnswerHandler>::handle(
+                &context, &tag, answer.map(|answer| $crate::Arguments::new(answer.arguments, answer.attachments))));
     };
     (server_event, $handler:ty) => {
+        $crate::__export_as!(server_event, on_server_event, export_on_server_event,
+            (received_at: u64, name: String, arguments: String) -> Result<Option<String>, $crate::Rejection>,
+            $crate::reply(<$handler as $crate::ServerEventHandler>::handle(
+                received_at, &name, $crate::Arguments::new(arguments, Vec::new()))));
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+#[rustfmt::skip]
+macro_rules! __export_as {
+    ($module:ident, $interface:ident, $export:ident, ($($argument:ident: $kind:ty),*) -> $result:ty, $call:expr) => {
         const _: () = {
-            use $crate::bindings::server_event as world;
+            use $crate::bindings::$module as world;
             struct Export;
-            impl world::exports::parlance::chat::on_server_event::Guest for Export {
-                fn handle(received_at: u64, name: String, arguments: String) -> Result<Option<String>, $crate::Rejection> {
+            impl world::exports::parlance::chat::$interface::Guest for Export {
+                fn handle($($argument: $kind),*) -> $result {
                     $crate::install_panic_log();
-                    let arguments = $crate::Arguments::new(arguments, Vec::new());
-                    $crate::reply(<$handler as $crate::ServerEventHandler>::handle(received_at, &name, arguments))
+                    $call
                 }
             }
-            world::export_on_server_event!(Export with_types_in world);
+            world::$export!(Export with_types_in world);
         };
     };
 }

@@ -136,8 +136,8 @@ pub trait AnswerHandler {
 
 /// Handles events that other servers of the fleet send (`serverSideEmit`).
 pub trait ServerEventHandler {
-    /// What is returned is the answer to a server that waits for one; `()` gives `null`. No client is there on whose behalf
-    /// anything could be done.
+    /// The server that waits for an answer gets what this returns; `()` gives `null`. No client causes the event, so calls
+    /// that act for one are denied or find nothing.
     ///
     /// # Errors
     /// A rejection is answered as `{ok: false, error}`, and nothing happens.

@@ -55,7 +55,7 @@ impl Packet {
 pub struct Question {
     /// The handler.
     pub handler: Arc<str>,
-    /// What it knows the question by: [`TAG_MAX`](super::TAG_MAX) bytes at most.
+    /// The handler's own name for the question: [`TAG_MAX`](super::TAG_MAX) bytes at most.
     pub tag: Arc<str>,
     /// How long a client may take.
     pub time: Duration,

@@ -37,6 +37,15 @@ pub enum Outgoing {
 }
 
 impl Outgoing {
+    /// An event, which a question makes one that the client is to acknowledge.
+    #[must_use]
+    pub fn event(packet: Packet, question: Option<Arc<Question>>) -> Self {
+        match question {
+            Some(question) => Self::Question(packet, question),
+            None => Self::Event(packet),
+        }
+    }
+
     /// An acknowledgement without attachments.
     #[must_use]
     pub fn acknowledgement(id: i64, text: Bytes) -> Self {

@@ -193,7 +193,7 @@ impl TenantDefaults {
 }
 
 impl TenantConfig {
-    /// What is allowed and can hardly be meant.
+    /// Warns of a configuration that is valid and lets nobody connect.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let none = self.auth.keys.is_empty() && self.auth.jwks.is_empty();

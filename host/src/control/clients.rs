@@ -119,7 +119,7 @@ impl Control {
         let (reply, answered) = oneshot::channel();
         self.hear(&tenant, own(Some(reply))).await?;
         let Gathered { mut items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
-        // Whoever handles it had as much time as the others.
+        // This node's handler had as much time as the other servers, since both were asked at once.
         let answered = tokio::time::timeout(OWN_ANSWER, answered).await;
         let complete = complete && answered.is_ok();
         items.extend(answered.ok().and_then(Result::ok));

@@ -33,7 +33,7 @@ pub(super) async fn handle(session: &Arc<Session>, slice: &Slice, text: &str, re
             serde_json::json!({ "ok": false, "error": error }).to_string()
         }
     };
-    // Whoever asked may have ceased to wait.
+    // The server that asked may have stopped waiting.
     let _ = reply.map(|reply| reply.send(answer));
 }
 

@@ -20,7 +20,7 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Names of what it exports.
     pub exports: Vec<String>,
-    /// What it would handle with the grants that it asks for, or why it would not be taken.
+    /// The events that it would handle, if it had the grants that it needs; or why the server would refuse it.
     pub handles: Result<Vec<Interface>, LoadError>,
 }
 

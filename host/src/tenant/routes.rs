@@ -107,12 +107,8 @@ impl Routes {
     #[must_use]
     pub fn asker(&self, name: &str, place: Place<'_>) -> Option<&Arc<Handler>> {
         let is_asker = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(Interface::Answer);
-        let serves = |route: &'_ Route| route.get(place).filter(is_asker).is_some();
         let routes = self.routes.iter();
-        let here = routes
-            .clone()
-            .find(|route| serves(route))
-            .and_then(|route| route.get(place));
+        let here = routes.clone().find_map(|route| route.get(place).filter(is_asker));
         let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(is_asker);
         // A version on trial may be the first that asks.
         let on_trial = || routes.clone().filter_map(|route| route.canary.as_ref());

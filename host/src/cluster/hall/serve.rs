@@ -63,7 +63,7 @@ impl State {
                     Some(servers) => {
                         servers.notify(Notice::ServerEvent(arguments, reply));
                     }
-                    // Whoever waits counts the answers of all servers.
+                    // A server that waits for answers expects one of every server.
                     None => {
                         let _ = reply.map(|reply| reply.send("null".to_owned()));
                     }
@@ -84,11 +84,7 @@ impl State {
     }
 
     fn broadcast(&mut self, broadcast: &Broadcast) {
-        let packet = broadcast.packet.clone();
-        let outgoing = match &broadcast.question {
-            Some(question) => Outgoing::Question(packet, question.clone()),
-            None => Outgoing::Event(packet),
-        };
+        let outgoing = Outgoing::event(broadcast.packet.clone(), broadcast.question.clone());
         if let Some((room, seq)) = &broadcast.message {
             if self.rooms.offer(room, *seq, &outgoing) == Gap::Missing {
                 self.watch(room);

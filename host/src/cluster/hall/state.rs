@@ -24,7 +24,7 @@ use crate::metrics::HallMetrics;
 use crate::store::Written;
 use crate::turns::{Company, Slice};
 
-/// What is sent before others have a turn, as [`Outgoing::weight`] counts.
+/// The hall sends this much, in the units of [`Outgoing::weight`], before other tenants have a turn.
 const PART: usize = 256 * 1024;
 
 /// Everything of a hall; its task owns it.
@@ -266,10 +266,7 @@ impl State {
                 self.tell(&room, None, Some(seq), &outgoing).await;
             }
             (Effect::Emit { to, packet, question }, _) => {
-                let outgoing = match question {
-                    Some(question) => Outgoing::Question(packet, question),
-                    None => Outgoing::Event(packet),
-                };
+                let outgoing = Outgoing::event(packet, question);
                 match to {
                     Audience::Room(room) => self.tell(&room, None, None, &outgoing).await,
                     Audience::OthersInRoom(room) => self.tell(&room, Some(connection), None, &outgoing).await,

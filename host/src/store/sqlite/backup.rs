@@ -26,7 +26,7 @@ pub enum BackupError {
     /// The database, or the backup, cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// What is to be restored is something else.
+    /// The file to restore is no backup.
     #[error("{path} is no backup: it is not an SQLite database, or its beginning is damaged; nothing was changed")]
     NotABackup {
         /// What was asked for.

@@ -66,7 +66,7 @@ impl EventAckHandler for Acknowledging {
     }
 }
 
-/// Who is to hear of answers.
+/// The room whose members are told of answers.
 const LISTENERS: &str = "listeners";
 
 /// Tells the room of listeners: who, tag, arguments or null.
