@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::bus::{Bus, BusStatus, RedisBus, RedisSettings};
+use crate::cluster::bus::{Adapter, Bus, BusStatus, RedisBus, RedisSettings};
 use crate::cluster::{Fleet, FleetLimits};
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, RedisAdapter, StoreUrl};
 use crate::metrics::{Metrics, RedisFigures};
 use crate::store::Store;
 
@@ -30,6 +30,10 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
         urls: redis.url.as_slice().to_vec(),
         sentinels: redis.sentinels.as_slice().to_vec(),
         cluster: redis.cluster || redis.url.as_slice().len() > 1,
+        adapter: match redis.adapter {
+            RedisAdapter::Classic => Adapter::Classic,
+            RedisAdapter::Sharded => Adapter::Sharded,
+        },
         key: redis.key.clone(),
         heartbeat: redis.heartbeat,
         lease: redis.lease,

@@ -8,19 +8,24 @@
 //! Nothing here is the truth. What is said while a connection is down is lost, and [`Inbound::Up`] says so: the
 //! hall then reads from the store what it has missed, and the bus tells it anew what the other nodes have.
 
+mod adapter;
 mod ask;
 mod channels;
+mod classic;
 mod gossip;
 mod halls;
+mod json;
 mod link;
+mod message;
 mod over_redis;
 mod packet;
 mod peers;
 mod queue;
-mod request;
 mod serve;
 mod session;
 mod settings;
+mod sharded;
+mod shards;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -32,6 +37,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+pub use adapter::Adapter;
 pub use ask::{Acknowledged, Gathered};
 pub use over_redis::{BusError, RedisBus};
 pub use settings::RedisSettings;
@@ -55,6 +61,10 @@ pub trait Bus: Send + Sync {
 
     /// Whether this node does what one of all nodes is to do: it has the lowest id of those that it knows to live.
     fn is_first(&self) -> bool;
+
+    /// This node has a room, or a connection of this id, from now on, or has it no more. Some servers send what is for
+    /// one room only to those that have it.
+    fn room(&self, tenant: &TenantId, room: &str, here: bool);
 
     /// Has the other nodes send an event to their clients. A [`Target::Places`] without places is sent to nobody.
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast);

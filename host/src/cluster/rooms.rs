@@ -264,6 +264,11 @@ impl Rooms {
         members.unwrap_or_default().iter().map(|member| &member.connection)
     }
 
+    /// How many connections of this node are in a room.
+    pub(super) fn members(&self, room: &RoomId) -> usize {
+        self.rooms.get(room).map_or(0, |room| room.members.len())
+    }
+
     /// Sends to the members now, whatever messages are on their way.
     pub(super) fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
         self.send(room, 0..usize::MAX, None, except, outgoing);

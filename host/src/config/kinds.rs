@@ -406,6 +406,34 @@ impl Kind for Prefix {
     }
 }
 
+/// One of Node's adapters over Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisAdapter {
+    /// `createAdapter`.
+    Classic,
+    /// `createShardedAdapter`.
+    Sharded,
+}
+
+/// The name of a [`RedisAdapter`].
+pub(super) struct AdapterName;
+
+impl Kind for AdapterName {
+    type Value = RedisAdapter;
+
+    fn allowed(&self) -> String {
+        "\"classic\" or \"sharded\"".to_owned()
+    }
+
+    fn parse(&self, value: &Value, _: &Path) -> Result<RedisAdapter, String> {
+        match text(value)? {
+            "classic" => Ok(RedisAdapter::Classic),
+            "sharded" => Ok(RedisAdapter::Sharded),
+            _ => Err("is no adapter".to_owned()),
+        }
+    }
+}
+
 /// Directives of `tracing`'s filter, as in RUST_LOG.
 pub(super) struct LogFilter;
 

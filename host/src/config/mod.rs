@@ -32,7 +32,7 @@ pub use defaults::defaults_toml;
 pub use environment::{VARIABLES, Variable};
 pub use error::{ConfigError, ConfigErrors};
 pub use handlers::{Component, Handler, Handlers};
-pub use kinds::{LogFormat, PostgresUrl, RedisUrls, StoreUrl, format_size};
+pub use kinds::{LogFormat, PostgresUrl, RedisAdapter, RedisUrls, StoreUrl, format_size};
 pub use sections::{Clients, Commit, Deploy, Limits, Log, Quota, Redis, Sandbox, Server, Store};
 pub use tenants::{TenantConfig, TenantDefaults};
 

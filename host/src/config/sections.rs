@@ -7,10 +7,12 @@ use ipnet::IpNet;
 
 use super::addresses::{AdminAddress, AdminListener, Host, Networks, Origins, UrlPath};
 use super::kinds::{
-    Count, DirectoryOrNone, HeaderNames, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Port, StoreLocation,
-    StoreUrl,
+    AdapterName, Count, DirectoryOrNone, HeaderNames, Hosts, Kind, LogFilter, LogFormat, LogFormatName, Port,
+    StoreLocation, StoreUrl,
 };
-use super::kinds::{GIB, KIB, MIB, ParserName, Prefix, RedisLocation, RedisUrls, Size, Switch, Texts, Time};
+use super::kinds::{
+    GIB, KIB, MIB, ParserName, Prefix, RedisAdapter, RedisLocation, RedisUrls, Size, Switch, Texts, Time,
+};
 use super::reader::Reader;
 use crate::capability::HostPattern;
 use crate::tenant::Parser;
@@ -378,7 +380,10 @@ section! {
     sentinels: RedisUrls = "", RedisLocation("no sentinels");
     /// Whether `redis.url` names nodes of a Redis Cluster. Several URLs always do.
     cluster: bool = false, Switch;
-    /// What channels and keys begin with: the `key` of Node's adapter.
+    /// Which of Node's adapters all servers on this Redis speak: `createAdapter`, and with it
+    /// `@socket.io/redis-emitter`, or `createShardedAdapter`, which needs Redis 7.
+    adapter: RedisAdapter = "classic", AdapterName;
+    /// What channels and keys begin with: the `key` of Node's adapter, the `channelPrefix` of its sharded one.
     key: String = "socket.io", Prefix;
     /// How often this node says that it is alive.
     heartbeat: Duration = "2s", Time(millis(100), secs(60));

@@ -20,7 +20,7 @@ pub const DEPTH_MAX: usize = crate::text::json::DEPTH_MAX + 8;
 const ATTACHMENTS_MAX: usize = 256;
 
 /// What stands in JSON for the attachment of this number.
-fn placeholder(number: usize) -> String {
+pub fn placeholder(number: usize) -> String {
     format!("{{\"_placeholder\":true,\"num\":{number}}}")
 }
 

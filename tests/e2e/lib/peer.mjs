@@ -1,7 +1,7 @@
 // A Node Socket.IO server in the fleet, in the test's own process, and a back end with an emitter.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
-import { createAdapter } from '@socket.io/redis-adapter';
+import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
 import { Emitter } from '@socket.io/redis-emitter';
 import { createClient } from 'redis';
 import { Server } from 'socket.io';
@@ -10,8 +10,9 @@ import { owned } from './scope.mjs';
 class Peer {
   #clients = [];
 
-  constructor(url) {
+  constructor(url, subscriptionMode) {
     this.redis = url;
+    this.subscriptionMode = subscriptionMode;
   }
 
   async start() {
@@ -25,7 +26,11 @@ class Peer {
     };
     this.http = createServer();
     const commands = await client();
-    this.io = new Server(this.http, { adapter: createAdapter(commands, await client(), { requestsTimeout: 5_000 }) });
+    const { subscriptionMode } = this;
+    const adapter = subscriptionMode
+      ? createShardedAdapter(commands, await client(), { subscriptionMode })
+      : createAdapter(commands, await client(), { requestsTimeout: 5_000 });
+    this.io = new Server(this.http, { adapter });
     // Its clients say which rooms they want.
     this.io.on('connection', (socket) => socket.join(socket.handshake.auth.rooms ?? []));
     this.emitter = new Emitter(commands);
@@ -42,7 +47,10 @@ class Peer {
   }
 }
 
-/** Starts one over the Redis at `url`: `{url, io, emitter}`. */
-export function startPeer(url) {
-  return owned(new Peer(url)).start();
+/**
+ * Starts one over the Redis at `url`: `{url, io, emitter}`. With a `subscriptionMode` it has the sharded adapter, which
+ * the emitter does not speak.
+ */
+export function startPeer(url, { subscriptionMode } = {}) {
+  return owned(new Peer(url, subscriptionMode)).start();
 }

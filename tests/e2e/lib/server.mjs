@@ -13,7 +13,7 @@ export const BINARY = resolve(process.env.PARLANCE_BIN ?? join(E2E, '../../targe
 /** Signs every token of these tests that is meant to be accepted. */
 export const SECRET = 'a secret for tests only, longer than 32 bytes';
 /** A cold start compiles the handlers. */
-const START_MS = 180_000;
+const START_MS = 600_000;
 const LOG_LINES_SHOWN = 80;
 
 // A test's server must not depend on what the caller's shell happens to set.

@@ -3,17 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::channels::{self, room_name};
+use super::adapter::Adapter;
+use super::message::{Answer, Request};
 use super::over_redis::{RedisBus, random_id};
-use super::packet::{self, Message};
-use super::request::{self, Answer, Asked, Places, Said};
-use super::{Broadcast, Inbound, RemoteSocket, Selection};
+use super::{Broadcast, Inbound, RemoteSocket, Selection, Target};
 use crate::capability::Packet;
 use crate::id::TenantId;
 
@@ -41,40 +39,20 @@ pub struct Acknowledged {
     pub complete: bool,
 }
 
-enum Heard {
-    Said(Said),
-    Acknowledged(Packet),
-}
-
 /// Requests that wait for answers.
 #[derive(Default)]
 pub(super) struct Pending {
-    requests: Mutex<HashMap<String, mpsc::Sender<Heard>>>,
+    requests: Mutex<HashMap<String, mpsc::Sender<Answer>>>,
 }
 
 impl Pending {
-    /// Takes an answer in; `None` when it makes no sense. One that nobody waits for makes sense.
-    pub(super) fn answer(&self, payload: Bytes) -> Option<()> {
-        let (id, heard) = if payload.first() == Some(&b'{') {
-            let text = request::text(&payload);
-            let mut answer: Answer<'_> = serde_json::from_str(&text).ok()?;
-            let id = answer.request_id.take()?;
-            if !self.requests.lock().contains_key(&id) {
-                return Some(());
-            }
-            (id, Heard::Said(answer.said()))
-        } else {
-            match packet::read_message(payload).ok()? {
-                Message::Answer(id, answer) => (id, Heard::Acknowledged(answer)),
-                Message::Request(..) => return None,
-            }
-        };
-        let waiting = self.requests.lock().get(&id).cloned();
+    /// Takes an answer in, unless nobody waits for it any more.
+    pub(super) fn answer(&self, id: &str, answer: Answer) {
+        let waiting = self.requests.lock().get(id).cloned();
         if let Some(waiting) = waiting {
             // Full: the one who waits has given up, or somebody makes answers up.
-            let _ = waiting.try_send(heard);
+            let _ = waiting.try_send(answer);
         }
-        Some(())
     }
 }
 
@@ -82,7 +60,7 @@ impl Pending {
 struct Waiting<'p> {
     pending: &'p Pending,
     id: String,
-    answers: mpsc::Receiver<Heard>,
+    answers: mpsc::Receiver<Answer>,
 }
 
 impl Drop for Waiting<'_> {
@@ -97,10 +75,10 @@ impl RedisBus {
         let (reply, own) = oneshot::channel();
         let local = clients.clone();
         self.deliver(tenant, Inbound::FetchSockets { clients: local, reply });
-        let (said, complete) = self.ask(tenant, request::FETCH, Some(&clients), None, None).await;
+        let (said, complete) = self.ask(tenant, &Request::Fetch(clients)).await;
         let mut items = self.own(own).await.unwrap_or_default();
-        items.extend(said.into_iter().flat_map(|said| match said {
-            Said::Sockets(sockets) => sockets,
+        items.extend(said.into_iter().flat_map(|answer| match answer {
+            Answer::Sockets(sockets) => sockets,
             _ => Vec::new(),
         }));
         Gathered { items, complete }
@@ -108,14 +86,27 @@ impl RedisBus {
 
     /// The rooms that have members on any node, each once.
     pub async fn all_rooms(&self, tenant: &TenantId) -> Gathered<String> {
-        let (reply, own) = oneshot::channel();
-        self.deliver(tenant, Inbound::AllRooms { reply });
-        let (said, complete) = self.ask(tenant, request::ALL_ROOMS, None, None, None).await;
-        let mut items = self.own(own).await.unwrap_or_default();
-        items.extend(said.into_iter().flat_map(|said| match said {
-            Said::Rooms(rooms) => rooms,
-            _ => Vec::new(),
-        }));
+        let (mut items, complete) = match self.shared.wire.adapter {
+            Adapter::Classic => {
+                let (reply, own) = oneshot::channel();
+                self.deliver(tenant, Inbound::AllRooms { reply });
+                let (said, complete) = self.ask(tenant, &Request::Rooms).await;
+                let mut items = self.own(own).await.unwrap_or_default();
+                items.extend(said.into_iter().flat_map(|answer| match answer {
+                    Answer::Rooms(rooms) => rooms,
+                    _ => Vec::new(),
+                }));
+                (items, complete)
+            }
+            // It has no such question.
+            Adapter::Sharded => {
+                let to = Target::Everybody;
+                let except = Vec::new();
+                let all = self.fetch_sockets(tenant, Selection { to, except }).await;
+                let rooms = all.items.into_iter().flat_map(|socket| socket.rooms);
+                (rooms.collect(), all.complete)
+            }
+        };
         items.sort_unstable();
         items.dedup();
         Gathered { items, complete }
@@ -123,36 +114,46 @@ impl RedisBus {
 
     /// Has clients join rooms, on all nodes.
     pub fn join(&self, tenant: &TenantId, clients: Selection, rooms: Vec<String>) {
-        self.tell(tenant, request::JOIN, &clients, Some(&rooms), None);
+        let request = Request::Join {
+            clients: clients.clone(),
+            rooms: rooms.clone(),
+        };
+        self.tell(tenant, &request);
         self.deliver(tenant, Inbound::Join { clients, rooms });
     }
 
     /// Has clients leave rooms, on all nodes.
     pub fn leave_rooms(&self, tenant: &TenantId, clients: Selection, rooms: Vec<String>) {
-        self.tell(tenant, request::LEAVE, &clients, Some(&rooms), None);
+        let request = Request::Leave {
+            clients: clients.clone(),
+            rooms: rooms.clone(),
+        };
+        self.tell(tenant, &request);
         self.deliver(tenant, Inbound::Leave { clients, rooms });
     }
 
     /// Disconnects clients, on all nodes; with `close` their transports too.
     pub fn disconnect(&self, tenant: &TenantId, clients: Selection, close: bool) {
-        self.tell(tenant, request::DISCONNECT, &clients, None, Some(close));
+        let request = Request::Disconnect {
+            clients: clients.clone(),
+            close,
+        };
+        self.tell(tenant, &request);
         self.deliver(tenant, Inbound::Disconnect { clients, close });
     }
 
     /// Emits to the other servers, not to their clients. `arguments` is a JSON array that begins with the event's
     /// name; what is no JSON is sent to nobody.
     pub fn server_side_emit(&self, tenant: &TenantId, arguments: &RawValue) {
-        let payload = self.request(request::SERVER_SIDE_EMIT, None, None, None, None, Some(arguments));
-        let channel = self.shared.channels.request(&tenant.namespace());
-        self.shared.publish(channel, payload.into());
+        self.tell(tenant, &Request::Emit(arguments.get().to_owned()));
     }
 
     /// The same, with an answer from each of the other servers: a JSON value.
     pub async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Gathered<String> {
-        let asked = self.ask(tenant, request::SERVER_SIDE_EMIT, None, None, Some(arguments));
-        let (said, complete) = asked.await;
-        let items = said.into_iter().filter_map(|said| match said {
-            Said::Data(data) => Some(data),
+        let request = Request::Emit(arguments.get().to_owned());
+        let (said, complete) = self.ask(tenant, &request).await;
+        let items = said.into_iter().filter_map(|answer| match answer {
+            Answer::Data(data) => Some(data),
             _ => None,
         });
         Gathered {
@@ -171,13 +172,8 @@ impl RedisBus {
         let mut nodes = others.unwrap_or_default();
         let mut complete = others.is_some();
         if let Some(waiting) = &waiting {
-            let (uid, max) = (self.shared.node.as_str(), self.shared.settings.message_bytes);
-            let written = packet::write_request(uid, &waiting.id, tenant, &broadcast, max);
-            let channel = self.shared.channels.request(&tenant.namespace());
-            let sent = match written {
-                Ok(Some(payload)) => self.shared.publish(channel, payload),
-                Ok(None) | Err(_) => false,
-            };
+            let written = self.shared.wire.ask(&waiting.id, tenant, &broadcast);
+            let sent = self.shared.send(written);
             (nodes, complete) = if sent { (nodes, complete) } else { (0, false) };
         }
         let own = Inbound::BroadcastWithAck {
@@ -211,12 +207,12 @@ impl RedisBus {
                 }
                 Some(answer) = own_answers.recv() => gathered.answers.push(answer),
                 Some(heard) = heard.recv() => match heard {
-                    Heard::Said(Said::Clients(clients)) => {
+                    Answer::Clients(clients) => {
                         gathered.clients = gathered.clients.saturating_add(clients);
                         nodes = nodes.saturating_sub(1);
                     }
-                    Heard::Acknowledged(answer) => gathered.answers.push(answer),
-                    Heard::Said(_) => {}
+                    Answer::Acknowledged(answer) => gathered.answers.push(answer),
+                    _ => {}
                 },
             }
         }
@@ -250,74 +246,43 @@ impl RedisBus {
     async fn others(&self, tenant: &TenantId) -> Option<u64> {
         let mut commands = self.shared.commands.lock().clone()?;
         let namespace = tenant.namespace();
-        let channel = self.shared.channels.request(&namespace);
-        let asked = tokio::time::timeout(self.shared.settings.request_timeout, commands.listeners(&channel)).await;
+        let wire = &self.shared.wire;
+        let channels = [wire.requests(&namespace)];
+        let listeners = commands.listeners(wire.adapter, &channels);
+        let asked = tokio::time::timeout(self.shared.settings.request_timeout, listeners).await;
         let own = u64::from(self.shared.halls.is_up(&namespace));
-        Some(asked.ok()?.ok()?.saturating_sub(own))
+        let all = asked.ok()?.ok()?.first().copied()?;
+        Some(all.saturating_sub(own))
     }
 
-    fn request(
-        &self,
-        kind: u8,
-        id: Option<&str>,
-        clients: Option<&Selection>,
-        rooms: Option<&[String]>,
-        close: Option<bool>,
-        data: Option<&RawValue>,
-    ) -> Vec<u8> {
-        let names = clients.map(|clients| {
-            let except: Vec<String> = clients.except.iter().map(room_name).collect();
-            (channels::rooms(&clients.to).unwrap_or_default(), except)
-        });
-        let asked = Asked {
-            uid: self.shared.node.as_str(),
-            request_id: id,
-            kind,
-            opts: names.as_ref().map(|(rooms, except)| Places { rooms, except }),
-            rooms,
-            close,
-            data,
-        };
-        serde_json::to_vec(&asked).unwrap_or_default()
-    }
-
-    fn tell(&self, tenant: &TenantId, kind: u8, clients: &Selection, rooms: Option<&[String]>, close: Option<bool>) {
-        // Nobody cannot be said; an empty list would be everybody.
-        if channels::rooms(&clients.to).is_some() {
-            let payload = self.request(kind, None, Some(clients), rooms, close, None);
-            let channel = self.shared.channels.request(&tenant.namespace());
-            self.shared.publish(channel, payload.into());
-        }
+    fn tell(&self, tenant: &TenantId, request: &Request) {
+        self.shared.send(self.shared.wire.request(None, tenant, request));
     }
 
     /// Asks the others and gathers what they say, and whether all have.
-    async fn ask(
-        &self,
-        tenant: &TenantId,
-        kind: u8,
-        clients: Option<&Selection>,
-        rooms: Option<&[String]>,
-        data: Option<&RawValue>,
-    ) -> (Vec<Said>, bool) {
+    async fn ask(&self, tenant: &TenantId, request: &Request) -> (Vec<Answer>, bool) {
         let mut said = Vec::new();
-        let nobody = clients.is_some_and(|clients| channels::rooms(&clients.to).is_none());
-        let others = if nobody { Some(0) } else { self.others(tenant).await };
-        let (Some(others), Some(mut waiting)) = (others, self.wait()) else {
+        let Some(mut waiting) = self.wait() else {
             return (said, false);
         };
-        if others == 0 {
+        let written = self.shared.wire.request(Some(&waiting.id), tenant, request);
+        if matches!(written, Ok(None)) {
+            // It is about nobody.
             return (said, true);
         }
-        let payload = self.request(kind, Some(&waiting.id), clients, rooms, None, data);
-        let channel = self.shared.channels.request(&tenant.namespace());
-        if !self.shared.publish(channel, payload.into()) {
+        let others = match self.others(tenant).await {
+            None => return (said, false),
+            Some(0) => return (said, true),
+            Some(others) => others,
+        };
+        if !self.shared.send(written) {
             return (said, false);
         }
         let deadline = Instant::now() + self.shared.settings.request_timeout;
         while (said.len() as u64) < others {
             match tokio::time::timeout_at(deadline, waiting.answers.recv()).await {
-                Ok(Some(Heard::Said(answer))) => said.push(answer),
-                Ok(Some(Heard::Acknowledged(_))) => {}
+                Ok(Some(Answer::Acknowledged(_))) => {}
+                Ok(Some(answer)) => said.push(answer),
                 Ok(None) | Err(_) => return (said, false),
             }
         }

@@ -12,11 +12,11 @@ pub(super) struct Channels {
 /// What a channel carries, and for which namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channel<'c> {
-    /// Events for clients.
+    /// Events for clients; with the sharded adapter whatever servers say.
     Broadcast(&'c str),
-    /// Questions and orders.
+    /// Questions and orders, with the classic adapter.
     Request(&'c str),
-    /// Answers.
+    /// Answers, with the classic adapter.
     Response(&'c str),
     /// What nodes say of themselves.
     Nodes,
@@ -38,14 +38,24 @@ impl Channels {
     /// Where an event is published. Node servers pass over one for a single room in which they have nobody without
     /// reading it.
     pub(super) fn broadcast(&self, tenant: &TenantId, to: &Target) -> String {
-        let all = format!("{}#{}#", self.key, tenant.namespace());
+        let namespace = tenant.namespace();
         match to {
             Target::Places(places) => match places.as_slice() {
-                [one] => format!("{all}{}#", room_name(one)),
-                _ => all,
+                [one] => self.one(&namespace, &room_name(one)),
+                _ => self.all(&namespace),
             },
-            Target::Everybody => all,
+            Target::Everybody => self.all(&namespace),
         }
+    }
+
+    /// A namespace's channel.
+    pub(super) fn all(&self, namespace: &str) -> String {
+        format!("{}#{namespace}#", self.key)
+    }
+
+    /// The channel of one room of a namespace; with the sharded adapter also that of one server's answers.
+    pub(super) fn one(&self, namespace: &str, name: &str) -> String {
+        format!("{}#{namespace}#{name}#", self.key)
     }
 
     /// Where a tenant's requests are published.

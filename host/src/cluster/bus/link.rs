@@ -1,18 +1,23 @@
-//! The connections to Redis: one for commands, one for subscriptions, and with a cluster one that finds each key's
-//! node. They live and die together.
+//! The connections to Redis: one for commands, one for subscriptions, with a cluster one that finds each key's node, and
+//! with the sharded adapter those for its channels. They live and die together.
 
 mod sentinel;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
-use redis::cluster::ClusterClient;
+use redis::cluster::{ClusterClient, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVersion, RedisError, RedisResult, Value};
+use tokio::sync::mpsc;
 
 use self::sentinel::Sentinels;
+use super::adapter::{Adapter, Letter};
 use super::settings::RedisSettings;
+use super::shards::{Pushes, Shards};
 
 /// Fields of a hash that are asked for at once.
 const SCAN_COUNT: usize = 1000;
@@ -28,6 +33,7 @@ pub(super) struct Clients {
     nodes: Vec<Client>,
     sentinels: Option<Sentinels>,
     cluster: Option<ClusterClient>,
+    adapter: Adapter,
     connect_timeout: Duration,
     response_timeout: Duration,
 }
@@ -45,6 +51,8 @@ pub(super) struct Link {
     pub(super) commands: Commands,
     pub(super) subscribe: PubSubSink,
     pub(super) messages: PubSubStream,
+    /// With the sharded adapter.
+    pub(super) shards: Option<(Shards, Pushes)>,
 }
 
 fn timed_out(what: &'static str) -> RedisError {
@@ -68,9 +76,12 @@ impl Clients {
             let client = ClusterClient::builder(urls)
                 .connection_timeout(settings.connect_timeout)
                 .response_timeout(settings.response_timeout)
-                .retries(3)
-                .build()?;
-            Some(client)
+                .retries(3);
+            let client = match settings.adapter {
+                Adapter::Classic => client,
+                Adapter::Sharded => client.use_protocol(ProtocolVersion::RESP3),
+            };
+            Some(client.build()?)
         } else {
             None
         };
@@ -78,6 +89,7 @@ impl Clients {
             nodes,
             sentinels,
             cluster,
+            adapter: settings.adapter,
             connect_timeout: settings.connect_timeout,
             response_timeout: settings.response_timeout,
         })
@@ -119,11 +131,35 @@ impl Clients {
             Some(cluster) => Some(cluster.get_async_connection().await?),
             None => None,
         };
+        let shards = match self.adapter {
+            Adapter::Classic => None,
+            Adapter::Sharded => Some(self.connect_shards(client, config).await?),
+        };
         Ok(Link {
             commands: Commands { node, cluster },
             subscribe,
             messages,
+            shards,
         })
+    }
+
+    /// Connects to where sharded channels are, with version 3 of the protocol, in which they come beside answers.
+    async fn connect_shards(&self, client: &Client, config: AsyncConnectionConfig) -> RedisResult<(Shards, Pushes)> {
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let shards = if let Some(cluster) = &self.cluster {
+            let config = ClusterConfig::new()
+                .set_connection_timeout(self.connect_timeout)
+                .set_response_timeout(self.response_timeout)
+                .set_push_sender(sender);
+            Shards::Cluster(cluster.get_async_connection_with_config(config).await?)
+        } else {
+            let server = client.get_connection_info().clone();
+            let redis = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+            let client = Client::open(server.set_redis_settings(redis))?;
+            let config = config.set_push_sender(sender);
+            Shards::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
+        };
+        Ok((shards, Pushes { pushes }))
     }
 }
 
@@ -148,6 +184,27 @@ impl Commands {
             return Ok(());
         }
         publish.exec_async(&mut self.node).await
+    }
+
+    /// Publishes through sharded channels, on each in the order given.
+    pub(super) async fn write_shards(&mut self, letters: Vec<Letter>) -> RedisResult<()> {
+        // In a cluster they are on different servers.
+        let mut channels: HashMap<String, Pipeline> = HashMap::new();
+        for Letter { channel, payload } in letters {
+            let key = if self.cluster.is_some() { channel.as_str() } else { "" };
+            let commands = channels.entry(key.to_owned()).or_default();
+            commands.cmd("SPUBLISH").arg(&channel).arg(payload.as_ref()).ignore();
+        }
+        let each = channels.into_values().map(|commands| {
+            let mut to = self.clone();
+            async move {
+                match &mut to.cluster {
+                    Some(cluster) => commands.exec_async(cluster).await,
+                    None => commands.exec_async(&mut to.node).await,
+                }
+            }
+        });
+        try_join_all(each).await.map(|_| ())
     }
 
     async fn ask<T: redis::FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
@@ -185,22 +242,30 @@ impl Commands {
         }
     }
 
-    /// How many servers listen to a channel, in the whole cluster.
-    pub(super) async fn listeners(&mut self, channel: &str) -> RedisResult<u64> {
+    /// How many servers that speak this adapter listen to each of these channels, in the whole cluster.
+    pub(super) async fn listeners(&mut self, adapter: Adapter, channels: &[String]) -> RedisResult<Vec<u64>> {
         let mut command = redis::cmd("PUBSUB");
-        command.arg("NUMSUB").arg(channel);
+        let count = match adapter {
+            Adapter::Classic => "NUMSUB",
+            Adapter::Sharded => "SHARDNUMSUB",
+        };
+        command.arg(count).arg(channels);
         let Some(cluster) = &mut self.cluster else {
-            let (_, count): (String, u64) = command.query_async(&mut self.node).await?;
-            return Ok(count);
+            let counts: Vec<(String, u64)> = command.query_async(&mut self.node).await?;
+            return Ok(counts.into_iter().map(|(_, count)| count).collect());
         };
         let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllNodes, None));
         let answers = cluster.route_command(command, everywhere).await?;
         let Value::Map(answers) = answers else {
             return Err((ErrorKind::UnexpectedReturnType, "the nodes' answers are no map").into());
         };
-        answers.into_iter().try_fold(0, |sum, (_, answer)| {
-            let (_, count): (String, u64) = redis::from_redis_value(answer)?;
-            Ok(sum + count)
-        })
+        let mut sums = vec![0; channels.len()];
+        for (_, answer) in answers {
+            let counts: Vec<(String, u64)> = redis::from_redis_value(answer)?;
+            for (sum, (_, count)) in sums.iter_mut().zip(counts) {
+                *sum += count;
+            }
+        }
+        Ok(sums)
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::adapter::{Adapter, Letter, Wire};
 use super::ask::Pending;
 use super::channels::Channels;
 use super::gossip::Change;
@@ -22,9 +23,11 @@ use super::halls::Halls;
 use super::link::{Clients, Commands};
 use super::queue::{Item, Queue};
 use super::settings::RedisSettings;
+use super::shards::RoomChannels;
 use super::status::{BusStatus, Counts, count};
-use super::{Broadcast, Bus, Elsewhere, Inbound, Load, NodeId, Notice, packet, session};
+use super::{Broadcast, Bus, Elsewhere, Inbound, Load, NodeId, Notice, session};
 use crate::id::{TenantId, UserId};
+use crate::msgpack::CodecError;
 
 /// Letters and digits of a node's id, as the Node adapter has them.
 const ID_CHARS: usize = 6;
@@ -56,7 +59,7 @@ pub(super) struct Entries {
 /// What the task with the connections shares with everybody else.
 pub(super) struct Shared {
     pub(super) node: NodeId,
-    pub(super) channels: Channels,
+    pub(super) wire: Wire,
     pub(super) settings: RedisSettings,
     pub(super) counts: Counts,
     pub(super) queue: Queue,
@@ -69,6 +72,8 @@ pub(super) struct Shared {
     pub(super) commands: Mutex<Option<Commands>>,
     pub(super) pending: Pending,
     pub(super) answering: Arc<Semaphore>,
+    /// The rooms of the sharded adapter's channels.
+    pub(super) rooms: Mutex<RoomChannels>,
     /// What the tenants of this node carry.
     pub(super) own_load: Mutex<HashMap<String, Load>>,
     /// What they carry on all others together.
@@ -83,13 +88,25 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Queues a message, or drops and counts it.
-    pub(super) fn publish(&self, channel: String, payload: Bytes) -> bool {
-        let queued = self.queue.push(Item::Publish { channel, payload });
+    /// Queues something, or drops and counts it.
+    fn push(&self, item: Item) -> bool {
+        let queued = self.queue.push(item);
         if !queued {
             count(&self.counts.dropped);
         }
         queued
+    }
+
+    /// Queues a message as it was written, or drops and counts it. `false` too for one that is for nobody.
+    pub(super) fn send(&self, written: Result<Option<Letter>, CodecError>) -> bool {
+        match written {
+            Ok(Some(letter)) => self.push(Item::Message(letter)),
+            Ok(None) => false,
+            Err(_) => {
+                count(&self.counts.dropped);
+                false
+            }
+        }
     }
 
     /// Gives a hall what came for it, and has it told everything anew when it had lost something before.
@@ -126,9 +143,11 @@ impl RedisBus {
     /// When a URL makes no sense.
     pub fn start(settings: RedisSettings) -> Result<Self, BusError> {
         let clients = Clients::new(&settings)?;
+        let node = NodeId(random_id()?.into());
+        let channels = Channels::new(&settings.key);
         let shared = Arc::new(Shared {
-            node: NodeId(random_id()?.into()),
-            channels: Channels::new(&settings.key),
+            wire: Wire::new(settings.adapter, channels, node.clone(), settings.message_bytes),
+            node,
             counts: Counts::new(),
             queue: Queue::new(settings.queue_messages, settings.queue_bytes),
             halls: Halls::default(),
@@ -138,6 +157,7 @@ impl RedisBus {
             commands: Mutex::new(None),
             pending: Pending::default(),
             answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
+            rooms: Mutex::default(),
             own_load: Mutex::default(),
             elsewhere: ArcSwap::default(),
             reconcile: Notify::new(),
@@ -201,6 +221,7 @@ impl Bus for RedisBus {
         if !self.shared.halls.close(&namespace) {
             return;
         }
+        self.shared.rooms.lock().close(&namespace);
         let mut entries = self.shared.entries.lock();
         if entries.by_namespace.remove(&namespace).is_some() {
             entries.dirty = true;
@@ -211,19 +232,26 @@ impl Bus for RedisBus {
         self.shared.beat.notify_one();
     }
 
-    fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast) {
-        let shared = &self.shared;
-        match packet::write(shared.node.as_str(), tenant, &broadcast, shared.settings.message_bytes) {
-            Ok(Some(payload)) => {
-                let channel = shared.channels.broadcast(tenant, &broadcast.to);
-                shared.publish(channel, payload);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                count(&shared.counts.dropped);
-                tracing::warn!(tenant = tenant.as_str(), "an event did not go to other nodes: {error}");
-            }
+    fn room(&self, tenant: &TenantId, room: &str, here: bool) {
+        if self.shared.wire.adapter != Adapter::Sharded {
+            return;
         }
+        let namespace = tenant.namespace();
+        let mut rooms = self.shared.rooms.lock();
+        if here {
+            rooms.come(&namespace, room);
+        } else {
+            rooms.go(&namespace, room);
+        }
+        self.shared.reconcile.notify_one();
+    }
+
+    fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast) {
+        let written = self.shared.wire.broadcast(tenant, &broadcast);
+        if let Err(error) = &written {
+            tracing::warn!(tenant = tenant.as_str(), "an event did not go to other nodes: {error}");
+        }
+        self.shared.send(written);
     }
 
     fn entry(&self, tenant: &TenantId, user: &UserId, entry: Option<Bytes>) {
@@ -268,7 +296,7 @@ impl Bus for RedisBus {
     fn notice(&self, notice: Bytes) {
         let mut payload = self.shared.node.as_str().as_bytes().to_vec();
         payload.extend_from_slice(&notice);
-        self.shared.publish(self.shared.channels.notices(), payload.into());
+        self.shared.push(Item::Notice(payload.into()));
     }
 
     fn notices(&self) -> broadcast::Receiver<Notice> {

@@ -1,6 +1,6 @@
-//! Broadcasts on the wire: `[uid, {type, data, nsp}, {rooms, except, flags}]`, and with `parlance` what the nodes of
-//! Parlance need besides: a message's place, and the event's JSON where MessagePack would not give it back byte for
-//! byte. Node servers overlook keys that they do not know.
+//! Events on the wire: `{type, data, nsp}` and `{rooms, except, flags}`, and with `parlance` what the nodes of Parlance
+//! need besides: a message's place, and the event's JSON where MessagePack would not give it back byte for byte. Node
+//! servers overlook keys that they do not know.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,22 +24,29 @@ const ROOMS_MAX: u32 = 65_536;
 /// Keys of a map that is read; whoever writes more is not a Socket.IO server.
 const KEYS_MAX: u32 = 64;
 
-/// Writes a broadcast; `None` when nobody is to get it.
+/// Writes an event and whom it is for, with what `between` writes between the two. `false`, and what was written is to be
+/// let fall, when nobody is to get it.
 pub(super) fn write(
-    uid: &str,
+    out: &mut Vec<u8>,
     tenant: &TenantId,
     broadcast: &Broadcast,
     max: usize,
-) -> Result<Option<Bytes>, CodecError> {
+    between: impl FnOnce(&mut Vec<u8>),
+) -> Result<bool, CodecError> {
     let Some(rooms) = channels::rooms(&broadcast.to) else {
-        return Ok(None);
+        return Ok(false);
     };
-    let mut out = Vec::with_capacity(broadcast.packet.text.len() + 128);
-    array(&mut out, 3);
-    msgpack::write_name(&mut out, uid);
-    let written = write_packet(&mut out, tenant, &broadcast.packet, max)?;
-    write_options(&mut out, &rooms, broadcast, text_beside(written, &broadcast.packet));
-    Ok(Some(out.into()))
+    let packet = &broadcast.packet;
+    map(out, 3);
+    msgpack::write_name(out, "type");
+    number(out, EVENT);
+    msgpack::write_name(out, "data");
+    let written = msgpack::write_data(out, &packet.text, &packet.attachments, max)?;
+    msgpack::write_name(out, "nsp");
+    msgpack::write_name(out, &tenant.namespace());
+    between(out);
+    write_options(out, &rooms, broadcast, text_beside(written, packet));
+    Ok(true)
 }
 
 /// The event's JSON, when reading what was written gives other bytes. With attachments in another order it is not the
@@ -49,56 +56,6 @@ fn text_beside(written: Written, packet: &Packet) -> Option<&str> {
         Written::Exactly | Written::Renumbered => None,
         Written::ByValue => std::str::from_utf8(&packet.text).ok(),
     }
-}
-
-/// Writes a request for a broadcast with acknowledgement.
-pub(super) fn write_request(
-    uid: &str,
-    request: &str,
-    tenant: &TenantId,
-    broadcast: &Broadcast,
-    max: usize,
-) -> Result<Option<Bytes>, CodecError> {
-    let Some(rooms) = channels::rooms(&broadcast.to) else {
-        return Ok(None);
-    };
-    let mut out = Vec::new();
-    map(&mut out, 5);
-    msgpack::write_name(&mut out, "uid");
-    msgpack::write_name(&mut out, uid);
-    msgpack::write_name(&mut out, "requestId");
-    msgpack::write_name(&mut out, request);
-    msgpack::write_name(&mut out, "type");
-    number(&mut out, 7);
-    msgpack::write_name(&mut out, "packet");
-    let written = write_packet(&mut out, tenant, &broadcast.packet, max)?;
-    msgpack::write_name(&mut out, "opts");
-    write_options(&mut out, &rooms, broadcast, text_beside(written, &broadcast.packet));
-    Ok(Some(out.into()))
-}
-
-/// Writes what a client has acknowledged.
-pub(super) fn write_answer(request: &str, answer: &Packet, max: usize) -> Result<Bytes, CodecError> {
-    let mut out = Vec::new();
-    map(&mut out, 3);
-    msgpack::write_name(&mut out, "type");
-    number(&mut out, 9);
-    msgpack::write_name(&mut out, "requestId");
-    msgpack::write_name(&mut out, request);
-    msgpack::write_name(&mut out, "packet");
-    msgpack::write_data(&mut out, &answer.text, &answer.attachments, max)?;
-    Ok(out.into())
-}
-
-fn write_packet(out: &mut Vec<u8>, tenant: &TenantId, packet: &Packet, max: usize) -> Result<Written, CodecError> {
-    map(out, 3);
-    msgpack::write_name(out, "type");
-    number(out, EVENT);
-    msgpack::write_name(out, "data");
-    let written = msgpack::write_data(out, &packet.text, &packet.attachments, max)?;
-    msgpack::write_name(out, "nsp");
-    msgpack::write_name(out, &tenant.namespace());
-    Ok(written)
 }
 
 fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, text: Option<&str>) {
@@ -158,101 +115,20 @@ fn names<'n>(out: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'n str>) {
 }
 
 // Writing to memory cannot fail.
-fn array(out: &mut Vec<u8>, count: u32) {
+pub(super) fn array(out: &mut Vec<u8>, count: u32) {
     let _ = rmp::encode::write_array_len(out, count);
 }
 
-fn map(out: &mut Vec<u8>, count: u32) {
+pub(super) fn map(out: &mut Vec<u8>, count: u32) {
     let _ = rmp::encode::write_map_len(out, count);
 }
 
-fn number(out: &mut Vec<u8>, number: u64) {
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
     let _ = rmp::encode::write_uint(out, number);
 }
 
-/// What was read.
-#[derive(Debug)]
-pub(super) struct Received {
-    /// Who has sent it.
-    pub(super) uid: String,
-    /// To which namespace.
-    pub(super) namespace: String,
-    /// What.
-    pub(super) broadcast: Broadcast,
-    /// How long the sender waits for acknowledgements, when it wants any.
-    pub(super) timeout: Option<Duration>,
-}
-
-/// Reads a broadcast. `own` is what is passed over, its own sender's echo.
-pub(super) fn read(bytes: Bytes, own: &str) -> Result<Option<Received>, CodecError> {
-    let mut input = Input::new(bytes);
-    if input.array()? != 3 {
-        return Err(CodecError::Malformed("not a packet with its options"));
-    }
-    let uid = input.name()?;
-    if uid == own {
-        return Ok(None);
-    }
-    let (namespace, packet) = read_packet(&mut input)?;
-    let options = read_options(&mut input)?;
-    if !input.is_empty() {
-        return Err(CodecError::Malformed("more than a packet"));
-    }
-    Ok(Some(Received {
-        uid,
-        namespace,
-        timeout: options.timeout,
-        broadcast: options.broadcast(packet)?,
-    }))
-}
-
-/// A request or an answer that is MessagePack and not JSON.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// A broadcast with acknowledgement, and its request's id.
-    Request(String, Box<Received>),
-    /// What a client has acknowledged, and the request's id.
-    Answer(String, Packet),
-}
-
-/// Reads one.
-pub(super) fn read_message(bytes: Bytes) -> Result<Message, CodecError> {
-    let mut input = Input::new(bytes);
-    let (mut kind, mut uid, mut request, mut packet, mut options) = (0, String::new(), None, None, None);
-    for _ in 0..keys(&mut input)? {
-        match input.name()?.as_str() {
-            "type" => kind = input.unsigned()?,
-            "uid" => uid = input.name()?,
-            "requestId" => request = Some(input.name()?),
-            "packet" => {
-                // What it is depends on the type, which may come later.
-                packet = Some(input.clone());
-                input.skip()?;
-            }
-            "opts" => options = Some(read_options(&mut input)?),
-            _ => input.skip()?,
-        }
-    }
-    let (Some(request), Some(mut packet)) = (request, packet) else {
-        return Err(CodecError::Malformed("a request without an id or a packet"));
-    };
-    match (kind, options) {
-        (7, Some(options)) => {
-            let (namespace, packet) = read_packet(&mut packet)?;
-            let received = Received {
-                uid,
-                namespace,
-                timeout: options.timeout,
-                broadcast: options.broadcast(packet)?,
-            };
-            Ok(Message::Request(request, Box::new(received)))
-        }
-        (9, _) => Ok(Message::Answer(request, msgpack::read_data(&mut packet)?)),
-        _ => Err(CodecError::Malformed("a request of an unknown type")),
-    }
-}
-
-fn keys(input: &mut Input) -> Result<u32, CodecError> {
+/// The number of a map's keys.
+pub(super) fn keys(input: &mut Input) -> Result<u32, CodecError> {
     let keys = input.map()?;
     if keys > KEYS_MAX {
         return Err(CodecError::TooLarge);
@@ -260,21 +136,44 @@ fn keys(input: &mut Input) -> Result<u32, CodecError> {
     Ok(keys)
 }
 
-fn read_packet(input: &mut Input) -> Result<(String, Packet), CodecError> {
-    let (mut kind, mut data, mut namespace) = (None, None, None);
+/// Reads an event, which is for this namespace if it says for which.
+pub(super) fn read(input: &mut Input, namespace: &str) -> Result<Packet, CodecError> {
+    let (mut kind, mut data, mut to) = (None, None, None);
     for _ in 0..keys(input)? {
         match input.name()?.as_str() {
             "type" => kind = Some(input.unsigned()?),
             "data" => data = Some(msgpack::read_data(input)?),
-            "nsp" => namespace = Some(input.name()?),
+            "nsp" => to = Some(input.name()?),
             _ => input.skip()?,
         }
     }
-    let (Some(EVENT | BINARY_EVENT), Some(packet)) = (kind, data) else {
+    let (Some(kind), Some(packet)) = (kind, data) else {
         return Err(CodecError::Malformed("a packet that is no event"));
     };
+    check(kind, to.as_deref(), namespace)?;
     check_name(&packet.text)?;
-    Ok((namespace.unwrap_or_else(|| "/".to_owned()), packet))
+    Ok(packet)
+}
+
+/// Reads an event from JSON, which is for this namespace if it says for which.
+pub(super) fn from_json(kind: u64, to: Option<&str>, data: &str, namespace: &str) -> Result<Packet, CodecError> {
+    check(kind, to, namespace)?;
+    check_text(data, 0)?;
+    Ok(Packet {
+        text: Bytes::copy_from_slice(data.as_bytes()),
+        attachments: Vec::new(),
+    })
+}
+
+fn check(kind: u64, to: Option<&str>, namespace: &str) -> Result<(), CodecError> {
+    if !matches!(kind, EVENT | BINARY_EVENT) {
+        return Err(CodecError::Malformed("a packet that is no event"));
+    }
+    // The sharded adapter leaves it out.
+    if to.is_some_and(|to| to != namespace) {
+        return Err(CodecError::Malformed("a packet for another namespace"));
+    }
+    Ok(())
 }
 
 /// Clients end the connection when an event has no name.
@@ -302,11 +201,13 @@ fn check_text(text: &str, attachments: usize) -> Result<(), CodecError> {
     Ok(())
 }
 
+/// Whom an event is for, and how it is sent.
 #[derive(Default)]
-struct Options {
+pub(super) struct Options {
     rooms: Vec<String>,
     except: Vec<String>,
-    timeout: Option<Duration>,
+    /// How long the sender waits for acknowledgements, when it wants any.
+    pub(super) timeout: Option<Duration>,
     /// What a node of Parlance says besides.
     own: Option<Own>,
     /// The event's JSON, when it came beside.
@@ -322,7 +223,8 @@ struct Own {
 }
 
 impl Options {
-    fn broadcast(self, mut packet: Packet) -> Result<Broadcast, CodecError> {
+    /// The event with it.
+    pub(super) fn broadcast(self, mut packet: Packet) -> Result<Broadcast, CodecError> {
         if let Some(bytes) = self.text {
             let text = std::str::from_utf8(&bytes).map_err(|_| CodecError::Malformed("a text that is none"))?;
             check_text(text, packet.attachments.len())?;
@@ -353,7 +255,8 @@ impl Options {
     }
 }
 
-fn read_options(input: &mut Input) -> Result<Options, CodecError> {
+/// Reads them.
+pub(super) fn read_options(input: &mut Input) -> Result<Options, CodecError> {
     let mut options = Options::default();
     let mut has_rooms = false;
     for _ in 0..keys(input)? {
@@ -423,6 +326,3 @@ fn read_own(input: &mut Input) -> Result<Own, CodecError> {
         question: question.map(Arc::new),
     })
 }
-
-#[cfg(test)]
-mod tests;

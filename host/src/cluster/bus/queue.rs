@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::adapter::Letter;
 use super::gossip::Change;
 
 /// What costs an item besides its bytes, about.
@@ -14,8 +15,10 @@ const OVERHEAD: usize = 64;
 /// Something to be written to Redis.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A message.
-    Publish { channel: String, payload: Bytes },
+    /// A message in the words of the adapter.
+    Message(Letter),
+    /// A notice.
+    Notice(Bytes),
     /// A change of this node's entries.
     Change(Change),
 }
@@ -24,7 +27,8 @@ impl Item {
     fn bytes(&self) -> usize {
         OVERHEAD
             + match self {
-                Self::Publish { channel, payload } => channel.len() + payload.len(),
+                Self::Message(Letter { channel, payload }) => channel.len() + payload.len(),
+                Self::Notice(payload) => payload.len(),
                 Self::Change(change) => {
                     change.namespace.len() + change.user.as_str().len() + change.entry.as_ref().map_or(0, Bytes::len)
                 }
@@ -109,7 +113,7 @@ impl Queue {
     /// Takes nothing in any more and drops what is there. Gives how many messages that were.
     pub(super) fn close(&self) -> usize {
         let dropped = std::mem::take(&mut *self.waiting.lock()).items;
-        let publish = |item: &&Item| matches!(item, Item::Publish { .. });
+        let publish = |item: &&Item| matches!(item, Item::Message(_) | Item::Notice(_));
         dropped.iter().filter(publish).count()
     }
 
@@ -118,7 +122,7 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         let mut bytes = 0;
         waiting.items.retain(|item| {
-            let keep = matches!(item, Item::Publish { .. });
+            let keep = matches!(item, Item::Message(_) | Item::Notice(_));
             bytes += if keep { item.bytes() } else { 0 };
             keep
         });
@@ -135,10 +139,7 @@ mod tests {
     use super::*;
 
     fn item(bytes: usize) -> Item {
-        Item::Publish {
-            channel: String::new(),
-            payload: vec![0; bytes].into(),
-        }
+        Item::Notice(vec![0; bytes].into())
     }
 
     #[test]

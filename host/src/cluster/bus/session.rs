@@ -62,8 +62,8 @@ fn jitter() -> f32 {
 async fn connect(shared: &Shared, clients: &Clients, attempt: usize) -> RedisResult<Link> {
     let mut link = clients.connect(attempt).await?;
     let subscribing = async {
-        link.subscribe.psubscribe(shared.channels.broadcasts()).await?;
-        let own = [shared.channels.nodes(), shared.channels.notices()];
+        link.subscribe.psubscribe(shared.wire.channels.broadcasts()).await?;
+        let own = [shared.wire.channels.nodes(), shared.wire.channels.notices()];
         link.subscribe.subscribe(&own[..]).await
     };
     tokio::time::timeout(shared.settings.response_timeout, subscribing)

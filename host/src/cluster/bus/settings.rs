@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::adapter::Adapter;
+
 /// Where Redis is and what the bus may cost. The app makes it of the configuration's section `[redis]`.
 #[derive(Clone)]
 pub struct RedisSettings {
@@ -11,6 +13,8 @@ pub struct RedisSettings {
     pub sentinels: Vec<String>,
     /// Whether `urls` are nodes of a Redis Cluster.
     pub cluster: bool,
+    /// The adapter that the fleet's servers speak.
+    pub adapter: Adapter,
     /// What every channel and key begins with.
     pub key: String,
     /// How often this node says that it is alive.

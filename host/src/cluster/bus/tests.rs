@@ -6,6 +6,7 @@ mod outages;
 mod requests;
 mod sentinel;
 mod server;
+mod sharded;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ fn settings(url: &str) -> RedisSettings {
         urls: url.split(',').map(str::to_owned).collect(),
         sentinels: Vec::new(),
         cluster: url.contains(','),
+        adapter: Adapter::Classic,
         key: "socket.io".to_owned(),
         heartbeat: Duration::from_millis(200),
         lease: Duration::from_secs(2),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,23 +12,32 @@ use redis::aio::PubSubSink;
 use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::time::MissedTickBehavior;
 
+use super::adapter::Adapter;
 use super::channels::Channel;
 use super::gossip::{self, Change, Gossip};
 use super::link::{Commands, Fields, Link};
 use super::over_redis::{Shared, read_notice};
 use super::peers::{Peers, Scope, Todo};
+use super::shards::{Push, Pushes, Shards};
 use super::status::count;
 use super::write::{FIELD_END, META_FIELD};
-use super::{Elsewhere, Inbound, Load, NodeId, Notice, packet};
+use super::{Elsewhere, Inbound, Load, NodeId, Notice};
 use crate::id::UserId;
 
 /// What is learned of another node by asking Redis.
 enum Learned {
-    Entries(RedisResult<Fields>),
-    Lease(RedisResult<bool>),
+    Entries(NodeId, RedisResult<Fields>),
+    Lease(NodeId, RedisResult<bool>),
+    /// How many servers speak the other adapter in each of these namespaces.
+    Strangers(Vec<String>, RedisResult<Vec<u64>>),
 }
 
-type Asking = FuturesUnordered<BoxFuture<'static, (NodeId, Learned)>>;
+type Asking = FuturesUnordered<BoxFuture<'static, Learned>>;
+
+/// How often somebody is looked for who speaks the other adapter.
+const STRANGERS_EVERY: Duration = Duration::from_secs(10);
+/// The namespaces in which they are looked for at once.
+const STRANGERS_NAMESPACES: usize = 256;
 
 /// What is known of the other nodes. It outlives connections.
 pub(super) struct Watch {
@@ -37,12 +46,17 @@ pub(super) struct Watch {
     loads: HashMap<NodeId, Vec<(String, Load)>>,
     /// Since when nothing of this node itself has come back through Redis.
     echo: Instant,
+    /// When to look for servers that speak the other adapter.
+    strangers_at: Instant,
+    /// The log has said that there are some.
+    strangers: bool,
 }
 
 /// What lives as long as one connection.
 struct Session {
     commands: Commands,
     subscribe: PubSubSink,
+    shards: Option<Shards>,
     /// The namespaces that are subscribed to.
     subscribed: HashSet<String>,
     asking: Asking,
@@ -59,21 +73,26 @@ impl Watch {
             peers: Peers::default(),
             loads: HashMap::new(),
             echo: Instant::now(),
+            strangers_at: Instant::now(),
+            strangers: false,
         }
     }
 
     /// Listens until the connection fails.
     pub(super) async fn listen(&mut self, link: Link) -> RedisResult<()> {
         let mut messages = link.messages;
+        let (shards, mut pushes) = link.shards.unzip();
         let mut session = Session {
             commands: link.commands,
             subscribe: link.subscribe,
+            shards,
             subscribed: HashSet::new(),
             asking: FuturesUnordered::new(),
         };
         let shared = self.shared.clone();
         self.echo = Instant::now();
         self.peers.forget(self.echo);
+        shared.rooms.lock().begin();
         self.reconcile(&mut session).await?;
         let mut tick = tokio::time::interval(shared.settings.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,16 +102,14 @@ impl Watch {
                     let Some(message) = message else {
                         return Err(failed("the connection for subscriptions was closed"));
                     };
-                    let payload = message.get_payload_bytes();
-                    if payload.len() > shared.settings.message_bytes {
-                        count(&shared.counts.malformed);
-                        continue;
-                    }
-                    count(&shared.counts.received);
-                    self.message(&mut session, message.get_channel_name(), Bytes::copy_from_slice(payload));
+                    self.came(&mut session, &message);
                 }
-                Some((node, learned)) = session.asking.next(), if !session.asking.is_empty() => {
-                    self.learned(&mut session, &node, learned)?;
+                push = next(&mut pushes) => match push? {
+                    Push::Message(message) => self.came(&mut session, &message),
+                    Push::Unsubscribed(channel) => self.unsubscribed(&session, &channel)?,
+                },
+                Some(learned) = session.asking.next(), if !session.asking.is_empty() => {
+                    self.learned(&mut session, learned)?;
                 }
                 () = shared.reconcile.notified() => self.reconcile(&mut session).await?,
                 _ = tick.tick() => self.look_around(&mut session)?,
@@ -106,12 +123,20 @@ impl Watch {
         let shared = self.shared.clone();
         let wanted: HashSet<String> = shared.halls.namespaces().into_iter().collect();
         let channels = |namespaces: Vec<&String>| -> Vec<String> {
-            let of = |namespace: &String| shared.channels.of_tenant(namespace, shared.node.as_str());
+            let of = |namespace: &String| shared.wire.subscriptions(namespace);
             namespaces.into_iter().flat_map(of).collect()
         };
-        let come = channels(wanted.difference(&session.subscribed).collect());
-        let gone = channels(session.subscribed.difference(&wanted).collect());
+        let mut come = channels(wanted.difference(&session.subscribed).collect());
+        let mut gone = channels(session.subscribed.difference(&wanted).collect());
+        for (namespace, room, here) in shared.rooms.lock().take() {
+            let channel = shared.wire.channels.one(&namespace, &room);
+            if here { &mut come } else { &mut gone }.push(channel);
+        }
         let subscribing = async {
+            if let Some(shards) = &session.shards {
+                shards.subscribe(&come).await?;
+                return shards.unsubscribe(&gone).await;
+            }
             if !come.is_empty() {
                 session.subscribe.subscribe(&come).await?;
             }
@@ -137,10 +162,37 @@ impl Watch {
         Ok(())
     }
 
+    fn came(&mut self, session: &mut Session, message: &redis::Msg) {
+        let payload = message.get_payload_bytes();
+        if payload.len() > self.shared.settings.message_bytes {
+            count(&self.shared.counts.malformed);
+            return;
+        }
+        count(&self.shared.counts.received);
+        self.message(session, message.get_channel_name(), Bytes::copy_from_slice(payload));
+    }
+
+    /// A sharded channel to which this node still listens has moved: what came meanwhile is lost.
+    fn unsubscribed(&self, session: &Session, channel: &str) -> RedisResult<()> {
+        let Some(Channel::Broadcast(namespace)) = self.shared.wire.channels.read(channel) else {
+            return Ok(());
+        };
+        let own = self
+            .shared
+            .wire
+            .subscriptions(namespace)
+            .iter()
+            .any(|own| own == channel);
+        if own && session.subscribed.contains(namespace) {
+            return Err(failed("a sharded channel has moved to another server"));
+        }
+        Ok(())
+    }
+
     fn message(&mut self, session: &mut Session, channel: &str, payload: Bytes) {
         let shared = self.shared.clone();
         let malformed = || count(&shared.counts.malformed);
-        match shared.channels.read(channel) {
+        match shared.wire.channels.read(channel) {
             Some(Channel::Nodes) => match gossip::read(payload) {
                 Ok(Some((node, n, gossip))) => self.gossip(session, node, n, gossip),
                 Ok(None) => {}
@@ -158,23 +210,13 @@ impl Watch {
             {
                 count(&shared.counts.unknown_namespaces);
             }
-            Some(Channel::Broadcast(namespace)) => match packet::read(payload, shared.node.as_str()) {
-                Ok(Some(received)) if received.namespace == namespace => {
-                    shared.deliver(namespace, Inbound::Broadcast(received.broadcast));
-                }
+            Some(
+                channel @ (Channel::Broadcast(namespace) | Channel::Request(namespace) | Channel::Response(namespace)),
+            ) => match shared.wire.read(channel, payload) {
+                Ok(Some(message)) => super::serve::take(&shared, namespace, message),
                 Ok(None) => {}
-                Ok(Some(_)) | Err(_) => malformed(),
+                Err(_) => malformed(),
             },
-            Some(Channel::Request(namespace)) => {
-                if super::serve::request(&shared, namespace, payload).is_none() {
-                    malformed();
-                }
-            }
-            Some(Channel::Response(_)) => {
-                if shared.pending.answer(payload).is_none() {
-                    malformed();
-                }
-            }
             None => malformed(),
         }
     }
@@ -240,33 +282,37 @@ impl Watch {
     }
 
     fn read(&self, session: &Session, node: NodeId) {
-        let (mut commands, key) = (session.commands.clone(), self.shared.channels.node_key(node.as_str()));
+        let (mut commands, key) = (
+            session.commands.clone(),
+            self.shared.wire.channels.node_key(node.as_str()),
+        );
         session.asking.push(Box::pin(async move {
             let entries = commands.hash(&key).await;
-            (node, Learned::Entries(entries))
+            Learned::Entries(node, entries)
         }));
     }
 
-    fn learned(&mut self, session: &mut Session, node: &NodeId, learned: Learned) -> RedisResult<()> {
+    fn learned(&mut self, session: &mut Session, learned: Learned) -> RedisResult<()> {
         match learned {
-            Learned::Lease(kept) => {
+            Learned::Strangers(namespaces, counts) => self.met(&namespaces, &counts),
+            Learned::Lease(node, kept) => {
                 if self
                     .peers
-                    .judge(node, kept?, Instant::now(), self.shared.settings.lease)
+                    .judge(&node, kept?, Instant::now(), self.shared.settings.lease)
                 {
-                    self.gone(node.clone());
+                    self.gone(node);
                 }
             }
-            Learned::Entries(fields) => {
+            Learned::Entries(node, fields) => {
                 let fields = fields?;
                 let found = fields.iter().any(|(field, _)| field == META_FIELD);
-                let (found, todo) = self.peers.read(node, found);
+                let (found, todo) = self.peers.read(&node, found);
                 if let Some((scope, changes)) = found {
-                    self.tell(node, fields, &scope);
-                    self.pass(node, changes);
+                    self.tell(&node, fields, &scope);
+                    self.pass(&node, changes);
                 }
                 if todo == Todo::Read {
-                    self.read(session, node.clone());
+                    self.read(session, node);
                 }
             }
         }
@@ -297,18 +343,77 @@ impl Watch {
             return Err(failed("what is published does not come back"));
         }
         for node in self.peers.silent(Instant::now(), lease) {
-            let (mut commands, key) = (session.commands.clone(), self.shared.channels.node_key(node.as_str()));
+            let (mut commands, key) = (
+                session.commands.clone(),
+                self.shared.wire.channels.node_key(node.as_str()),
+            );
             session.asking.push(Box::pin(async move {
                 let kept = commands.exists(&key).await;
-                (node, Learned::Lease(kept))
+                Learned::Lease(node, kept)
             }));
         }
+        self.look_for_strangers(session);
         let told = self.shared.halls.tell_losses();
         if !told.is_empty() {
             self.shared.retell.lock().extend(told);
             self.shared.reconcile.notify_one();
         }
         Ok(())
+    }
+
+    /// Asks Redis whether somebody speaks the other adapter: this node and they do not hear each other.
+    fn look_for_strangers(&mut self, session: &Session) {
+        if Instant::now() < self.strangers_at {
+            return;
+        }
+        self.strangers_at = Instant::now() + STRANGERS_EVERY;
+        let mut namespaces = self.shared.halls.namespaces();
+        namespaces.truncate(STRANGERS_NAMESPACES);
+        let (other, channels) = (self.shared.wire.adapter.other(), &self.shared.wire.channels);
+        let listened: Vec<String> = namespaces
+            .iter()
+            .map(|namespace| match other {
+                Adapter::Classic => channels.request(namespace),
+                Adapter::Sharded => channels.all(namespace),
+            })
+            .collect();
+        if listened.is_empty() {
+            return;
+        }
+        let mut commands = session.commands.clone();
+        session.asking.push(Box::pin(async move {
+            let counts = commands.listeners(other, &listened).await;
+            Learned::Strangers(namespaces, counts)
+        }));
+    }
+
+    fn met(&mut self, namespaces: &[String], counts: &RedisResult<Vec<u64>>) {
+        // A Redis without sharded channels does not know the question.
+        let Ok(counts) = counts else { return };
+        let met = namespaces.iter().zip(counts).find(|(_, count)| **count > 0);
+        if let Some((namespace, count)) = met
+            && !self.strangers
+        {
+            let (own, other) = (self.shared.wire.adapter, self.shared.wire.adapter.other());
+            tracing::warn!(
+                namespace,
+                "{count} servers on this Redis speak Node's {} and this one {}, so they do not hear each other: have all \
+                 of them use {} (here by redis.adapter = \"{}\")",
+                other.function(),
+                own.function(),
+                other.function(),
+                other.name(),
+            );
+        }
+        self.strangers = met.is_some();
+    }
+}
+
+/// What comes next through sharded channels, where there are any.
+async fn next(pushes: &mut Option<Pushes>) -> RedisResult<Push> {
+    match pushes {
+        Some(pushes) => pushes.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use redis::{Pipeline, RedisResult};
 use tokio::time::MissedTickBehavior;
 
+use super::adapter::{Adapter, Letter};
 use super::gossip::{self, Change, Gossip};
 use super::link::Commands;
 use super::over_redis::Shared;
@@ -32,7 +33,7 @@ fn field(namespace: &str, user: &str) -> Vec<u8> {
 
 impl Shared {
     fn own_key(&self) -> String {
-        self.channels.node_key(self.node.as_str())
+        self.wire.channels.node_key(self.node.as_str())
     }
 
     fn lease_ms(&self) -> i64 {
@@ -41,7 +42,7 @@ impl Shared {
 
     fn say(&self, publish: &mut Pipeline, n: u64, gossip: &Gossip) {
         let payload = gossip::write(&self.node, n, gossip);
-        publish.publish(self.channels.nodes(), payload.as_ref()).ignore();
+        publish.publish(self.wire.channels.nodes(), payload.as_ref()).ignore();
     }
 
     /// Writes what is queued and says that this node is alive, until the connection fails, or until the bus is told
@@ -65,10 +66,15 @@ impl Shared {
     async fn write_batch(&self, commands: &mut Commands, items: Vec<Item>) -> RedisResult<()> {
         let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
         let (mut changes, mut messages): (Vec<Change>, usize) = (Vec::new(), 0);
+        let mut letters = Vec::new();
         for item in items {
             match item {
-                Item::Publish { channel, payload } => {
-                    publish.publish(channel, payload.as_ref()).ignore();
+                Item::Message(letter) => {
+                    letters.push(letter);
+                    messages += 1;
+                }
+                Item::Notice(payload) => {
+                    publish.publish(self.wire.channels.notices(), payload.as_ref()).ignore();
                     messages += 1;
                 }
                 Item::Change(change) => {
@@ -87,7 +93,17 @@ impl Shared {
             let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
             self.say(&mut publish, n, &Gossip::Changed(changes));
         }
-        let written = commands.write(keys, publish).await;
+        let sharded = match self.wire.adapter {
+            Adapter::Sharded => std::mem::take(&mut letters),
+            Adapter::Classic => Vec::new(),
+        };
+        for Letter { channel, payload } in letters {
+            publish.publish(channel, payload.as_ref()).ignore();
+        }
+        let mut written = commands.write(keys, publish).await;
+        if written.is_ok() && !sharded.is_empty() {
+            written = commands.write_shards(sharded).await;
+        }
         let counter = if written.is_ok() {
             &self.counts.published
         } else {

@@ -128,6 +128,9 @@ impl State {
     pub(super) fn arrive(&mut self, connection: &Arc<Connection>, now_ms: u64) {
         let identity = connection.identity.load();
         self.users.arrive(connection, now_ms);
+        if let Some(others) = &self.others {
+            others.bus.room(&others.tenant, connection.id.as_str(), true);
+        }
         self.departed.forget(identity.user());
         self.touch(identity.user());
     }
@@ -136,12 +139,15 @@ impl State {
         let user = connection.identity.load().user().clone();
         let before = self.sight(&user);
         for room in connection.rooms() {
-            self.rooms.leave(&room, connection);
+            self.leave_room(&room, connection);
             if self.users.exit(&user, &room) {
                 self.population.leave(&room, &user);
             }
         }
         self.users.depart(connection, now_ms);
+        if let Some(others) = &self.others {
+            others.bus.room(&others.tenant, connection.id.as_str(), false);
+        }
         self.changed(&user, before, Cause::Went, now_ms);
         self.touch(&user);
     }
@@ -178,7 +184,13 @@ impl State {
         let identity = connection.identity.load();
         let user = identity.user();
         let known = self.rooms_of(user);
-        if !self.rooms.join(room, connection, held) || !self.users.enter(user, room) {
+        if !self.rooms.join(room, connection, held) {
+            return;
+        }
+        if let Some(others) = self.others.as_ref().filter(|_| self.rooms.members(room) == 1) {
+            others.bus.room(&others.tenant, room.as_str(), true);
+        }
+        if !self.users.enter(user, room) {
             return;
         }
         self.touch(user);
@@ -215,7 +227,7 @@ impl State {
     pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
         let identity = connection.identity.load();
         let user = identity.user();
-        if !self.rooms.leave(room, connection) || !self.users.exit(user, room) {
+        if !self.leave_room(room, connection) || !self.users.exit(user, room) {
             return;
         }
         self.touch(user);
@@ -227,6 +239,15 @@ impl State {
                 self.rooms.tell(room, None, &outgoing);
             }
         }
+    }
+
+    /// Takes the connection out of the room. `false` when it was not in.
+    fn leave_room(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
+        let left = self.rooms.leave(room, connection);
+        if let Some(others) = self.others.as_ref().filter(|_| left && self.rooms.members(room) == 0) {
+            others.bus.room(&others.tenant, room.as_str(), false);
+        }
+        left
     }
 
     /// The state of a user as `asker`, who is in `rooms`, may see it.

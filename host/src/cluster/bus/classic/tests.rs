@@ -1,9 +1,10 @@
 //! The packets in hexadecimal were made by `@socket.io/redis-emitter` 5.1.0 and `@socket.io/redis-adapter` 8.3.0.
 
+use std::time::Duration;
+
 use super::super::Place;
-use super::super::Target;
 use super::*;
-use crate::id::UserId;
+use crate::id::{RoomId, UserId};
 
 const MAX: usize = 1 << 20;
 
@@ -21,24 +22,30 @@ fn named(name: &str) -> Place {
     Place::Named(name.into())
 }
 
+fn tenant(namespace: &str) -> TenantId {
+    let name = namespace.trim_start_matches('/');
+    TenantId::assume_verified(if name.is_empty() { "default" } else { name }).unwrap()
+}
+
+fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Broadcast>, CodecError> {
+    let message = read_broadcast(bytes, own, namespace)?;
+    Ok(message.map(|message| match message {
+        Message::Broadcast(broadcast) => broadcast,
+        other => panic!("no broadcast: {other:?}"),
+    }))
+}
+
 /// Reads a packet, and reads again what is written of it.
-fn read_twice(hex: &str) -> Received {
-    let received = read(bytes(hex), "nobody").unwrap().unwrap();
-    let name = received.namespace.trim_start_matches('/');
-    let tenant = TenantId::assume_verified(if name.is_empty() { "default" } else { name }).unwrap();
-    let written = write(&received.uid, &tenant, &received.broadcast, MAX)
+fn read_twice(hex: &str, namespace: &str) -> Broadcast {
+    let received = read(bytes(hex), "nobody", namespace).unwrap().unwrap();
+    let written = broadcast("emitter", &tenant(namespace), &received, MAX)
         .unwrap()
         .unwrap();
-    let again = read(written, "nobody").unwrap().unwrap();
-    assert_eq!(again.uid, received.uid);
-    assert_eq!(again.namespace, received.namespace);
-    assert_eq!(again.broadcast.packet.text, received.broadcast.packet.text);
-    assert_eq!(
-        again.broadcast.packet.attachments,
-        received.broadcast.packet.attachments
-    );
-    assert_eq!(again.broadcast.to, received.broadcast.to);
-    assert_eq!(again.broadcast.except, received.broadcast.except);
+    let again = read(written, "nobody", namespace).unwrap().unwrap();
+    assert_eq!(again.packet.text, received.packet.text);
+    assert_eq!(again.packet.attachments, received.packet.attachments);
+    assert_eq!(again.to, received.to);
+    assert_eq!(again.except, received.except);
     received
 }
 
@@ -49,15 +56,15 @@ fn an_emitters_event_with_a_date_bytes_and_undefined() {
     let received = read_twice(
         "93a7656d697474657283a47479706502a46461746193a46e657773a47465787483a47768656ed7ff1d5353006ab13b80a562797465\
          73c40200ffa46c69737492c0c0a36e7370a12f83a5726f6f6d7391a4726f6f6da5666c61677380a665786365707490",
+        "/",
     );
-    assert_eq!((received.uid.as_str(), received.namespace.as_str()), ("emitter", "/"));
     assert_eq!(
-        received.broadcast.packet.text,
+        received.packet.text,
         r#"["news","text",{"when":"2026-09-21T14:13:20.123Z","bytes":{"_placeholder":true,"num":0},"list":[null,null]}]"#
     );
-    assert_eq!(received.broadcast.packet.attachments, [Bytes::from_static(&[0, 255])]);
-    assert_eq!(received.broadcast.to, Target::Places(vec![named("room")]));
-    assert_eq!(received.broadcast.message, None);
+    assert_eq!(received.packet.attachments, [Bytes::from_static(&[0, 255])]);
+    assert_eq!(received.to, Target::Places(vec![named("room")]));
+    assert_eq!(received.message, None);
 }
 
 #[test]
@@ -67,14 +74,14 @@ fn an_emitters_numbers_for_another_namespace() {
         "93a7656d697474657283a47479706502a46461746197a76e756d6265727300ffcb3ff8000000000000cf0020000000000000d3ffff\
          ff0000000000cb7ff8000000000000a36e7370a52f61636d6583a5726f6f6d7392a161a162a5666c61677380a665786365707491a1\
          63",
+        "/acme",
     );
-    assert_eq!(received.namespace, "/acme");
     assert_eq!(
-        received.broadcast.packet.text,
+        received.packet.text,
         r#"["numbers",0,-1,1.5,9007199254740992,-1099511627776,null]"#
     );
-    assert_eq!(received.broadcast.to, Target::Places(vec![named("a"), named("b")]));
-    assert_eq!(received.broadcast.except, [named("c")]);
+    assert_eq!(received.to, Target::Places(vec![named("a"), named("b")]));
+    assert_eq!(received.except, [named("c")]);
 }
 
 #[test]
@@ -83,8 +90,9 @@ fn an_emitters_event_for_everybody() {
     let received = read_twice(
         "93a7656d697474657283a47479706502a46461746191a3616c6ca36e7370a12f83a5726f6f6d7390a5666c61677380a66578636570\
          7490",
+        "/",
     );
-    assert_eq!(received.broadcast.to, Target::Everybody);
+    assert_eq!(received.to, Target::Everybody);
 }
 
 #[test]
@@ -95,9 +103,10 @@ fn an_emitters_typed_array_early_date_and_emoji() {
         "93a7656d697474657283a47479706502a46461746194a476696577c403010203c70cff3b8b87c0ffffffffffffffffa6c3a9f09f98\
          80a36e7370a12f83a5726f6f6d7391a4726f6f6da5666c61677382a8766f6c6174696c65c3a8636f6d7072657373c2a66578636570\
          7491a178",
+        "/",
     );
     assert_eq!(
-        received.broadcast.packet.text,
+        received.packet.text,
         r#"["view",{"_placeholder":true,"num":0},"1969-12-31T23:59:59.999Z","é😀"]"#
     );
 }
@@ -105,22 +114,38 @@ fn an_emitters_typed_array_early_date_and_emoji() {
 #[test]
 fn a_servers_request_for_acknowledgements() {
     // io.to("room").timeout(3000).emit("ack-me", "please", () => {})
-    let message = read_message(bytes(
-        "85a3756964a6756964756964a9726571756573744964a66c3477467971a47479706507a67061636b657483a47479706502a4646174\
+    let message = read_request(
+        bytes(
+            "85a3756964a6756964756964a9726571756573744964a66c3477467971a47479706507a67061636b657483a47479706502a4646174\
          6192a661636b2d6d65a6706c65617365a36e7370a12fa46f70747383a5726f6f6d7391a4726f6f6da665786365707490a5666c6167\
          7381a774696d656f7574cd0bb8",
-    ));
-    let Message::Request(id, received) = message.unwrap() else {
+        ),
+        "nobody",
+        "/",
+    );
+    let Some(Message::Ask {
+        asker,
+        broadcast,
+        timeout,
+    }) = message.unwrap()
+    else {
         panic!("no request")
     };
-    assert_eq!((id.as_str(), received.uid.as_str()), ("l4wFyq", "uiduid"));
-    assert_eq!(received.timeout, Some(Duration::from_secs(3)));
-    assert_eq!(received.broadcast.packet.text, r#"["ack-me","please"]"#);
+    let uid = Some("uiduid".to_owned());
+    assert_eq!(
+        asker,
+        Asker {
+            uid,
+            id: "l4wFyq".to_owned()
+        }
+    );
+    assert_eq!(timeout, Some(Duration::from_secs(3)));
+    assert_eq!(broadcast.packet.text, r#"["ack-me","please"]"#);
 }
 
 #[test]
 fn what_only_nodes_of_parlance_know_comes_through() {
-    let tenant = TenantId::assume_verified("acme").unwrap();
+    let tenant = tenant("/acme");
     let sent = Broadcast {
         packet: Packet {
             text: Bytes::from_static(br#"["new-message",{"seq":7}]"#),
@@ -132,21 +157,24 @@ fn what_only_nodes_of_parlance_know_comes_through() {
         after: None,
         question: None,
     };
-    let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
-    assert!(read(written.clone(), "abcdef").unwrap().is_none(), "its own echo");
-    let got = read(written.clone(), "ghijkl").unwrap().unwrap().broadcast;
+    let written = broadcast("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
+    assert!(
+        read(written.clone(), "abcdef", "/acme").unwrap().is_none(),
+        "its own echo"
+    );
+    let got = read(written.clone(), "ghijkl", "/acme").unwrap().unwrap();
     assert_eq!(
         (got.to, got.except, got.message),
         (sent.to.clone(), sent.except.clone(), sent.message.clone())
     );
     for cut in 0..written.len() {
-        let cut = read(written.slice(..cut), "ghijkl");
+        let cut = read(written.slice(..cut), "ghijkl", "/acme");
         assert!(cut.is_err(), "half a packet");
     }
-    assert!(write("abcdef", &tenant, &sent, 10).is_err(), "too large");
+    assert!(broadcast("abcdef", &tenant, &sent, 10).is_err(), "too large");
 }
 
-fn broadcast(text: &str, attachments: Vec<Bytes>) -> Broadcast {
+fn event(text: &str, attachments: Vec<Bytes>) -> Broadcast {
     Broadcast {
         packet: Packet {
             text: Bytes::copy_from_slice(text.as_bytes()),
@@ -162,11 +190,11 @@ fn broadcast(text: &str, attachments: Vec<Bytes>) -> Broadcast {
 
 #[test]
 fn json_comes_to_other_nodes_byte_for_byte() {
-    let tenant = TenantId::assume_verified("acme").unwrap();
+    let tenant = tenant("/acme");
     let there = |text: &str, attachments: Vec<Bytes>| {
-        let sent = broadcast(text, attachments);
-        let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
-        let got = read(written.clone(), "ghijkl").unwrap().unwrap().broadcast.packet;
+        let sent = event(text, attachments);
+        let written = broadcast("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
+        let got = read(written.clone(), "ghijkl", "/acme").unwrap().unwrap().packet;
         assert_eq!(got.text, text);
         assert_eq!(got.attachments, sent.packet.attachments);
         written.len()
@@ -193,10 +221,10 @@ fn json_comes_to_other_nodes_byte_for_byte() {
 
 #[test]
 fn a_text_beside_a_packet_is_not_believed() {
-    let tenant = TenantId::assume_verified("acme").unwrap();
+    let tenant = tenant("/acme");
     let spelt = r#"["e",{"num":0, "_placeholder":true}]"#;
-    let sent = broadcast(spelt, vec![Bytes::from_static(&[1, 2])]);
-    let written = write("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
+    let sent = event(spelt, vec![Bytes::from_static(&[1, 2])]);
+    let written = broadcast("abcdef", &tenant, &sent, MAX).unwrap().unwrap();
     let at = written
         .windows(spelt.len())
         .position(|part| part == spelt.as_bytes())
@@ -209,13 +237,13 @@ fn a_text_beside_a_packet_is_not_believed() {
     ] {
         let mut packet = written.to_vec();
         packet[at..at + wrong.len()].copy_from_slice(wrong.as_bytes());
-        assert!(read(packet.into(), "ghijkl").is_err(), "{wrong}");
+        assert!(read(packet.into(), "ghijkl", "/acme").is_err(), "{wrong}");
     }
 }
 
 #[test]
 fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
-    let tenant = TenantId::assume_verified("acme").unwrap();
+    let tenant = tenant("/acme");
     let mut sent = Broadcast {
         packet: Packet {
             text: Bytes::from_static(br#"["message-read",{}]"#),
@@ -228,8 +256,8 @@ fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
         question: None,
     };
     let heard = |sent: &Broadcast| {
-        let written = write("abcdef", &tenant, sent, MAX).unwrap().unwrap();
-        let got = read(written, "ghijkl").unwrap().unwrap().broadcast;
+        let written = broadcast("abcdef", &tenant, sent, MAX).unwrap().unwrap();
+        let got = read(written, "ghijkl", "/acme").unwrap().unwrap();
         (got.to, got.after)
     };
     assert_eq!(heard(&sent), (sent.to.clone(), sent.after.clone()));
@@ -241,7 +269,7 @@ fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
 fn a_packet_without_a_list_of_rooms_is_for_nobody() {
     // ["emitter", {type: 2, data: ["all"], nsp: "/"}, {except: []}]
     let hex = "93a7656d697474657283a47479706502a46461746191a3616c6ca36e7370a12f81a665786365707490";
-    assert!(read(bytes(hex), "nobody").is_err());
+    assert!(read(bytes(hex), "nobody", "/").is_err());
 }
 
 #[test]
@@ -255,6 +283,6 @@ fn a_packet_that_is_no_event_is_refused() {
         "82a47479706502a36e7370a12f",
     ] {
         let hex = format!("93a7656d6974746572{}81a5726f6f6d7390", packet.replace(' ', ""));
-        assert!(read(bytes(&hex), "nobody").is_err());
+        assert!(read(bytes(&hex), "nobody", "/").is_err());
     }
 }

@@ -1,0 +1,412 @@
+//! The words of Node's adapter `createShardedAdapter`, over the sharded channels of Redis 7: each message is
+//! `{uid, nsp, type, data}`, in MessagePack where it may hold binary, else in JSON.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::json::{self, Name, Options, Places, SentSocket, read_sockets, texts};
+use super::message::{Answer, Asker, Message, Request};
+use super::packet::{self, keys, map, number};
+use super::{Broadcast, Selection};
+use crate::capability::Packet;
+use crate::id::TenantId;
+use crate::msgpack::{self, CodecError, Input, write_name};
+
+// The types of `ClusterAdapter` in `socket.io-adapter`. 1, 2 and 13 are said by adapters that count each other by
+// heartbeats, which this one is not.
+const BROADCAST: u64 = 3;
+const JOIN: u64 = 4;
+const LEAVE: u64 = 5;
+const DISCONNECT: u64 = 6;
+const FETCH: u64 = 7;
+const SOCKETS: u64 = 8;
+const EMIT: u64 = 9;
+const DATA: u64 = 10;
+const CLIENTS: u64 = 11;
+const ACKNOWLEDGED: u64 = 12;
+
+/// Writes an event; with the id of a request when acknowledgements are wanted. `None` when nobody is to get it.
+pub(super) fn broadcast(
+    uid: &str,
+    id: Option<&str>,
+    tenant: &TenantId,
+    broadcast: &Broadcast,
+    max: usize,
+) -> Result<Option<Bytes>, CodecError> {
+    let mut out = Vec::with_capacity(broadcast.packet.text.len() + 160);
+    head(&mut out, uid, &tenant.namespace(), BROADCAST);
+    map(&mut out, 2 + u32::from(id.is_some()));
+    if let Some(id) = id {
+        write_name(&mut out, "requestId");
+        write_name(&mut out, id);
+    }
+    write_name(&mut out, "packet");
+    let between = |out: &mut Vec<u8>| write_name(out, "opts");
+    let written = packet::write(&mut out, tenant, broadcast, max, between)?;
+    Ok(written.then(|| out.into()))
+}
+
+/// What stands before the data.
+fn head(out: &mut Vec<u8>, uid: &str, namespace: &str, kind: u64) {
+    map(out, 4);
+    write_name(out, "uid");
+    write_name(out, uid);
+    write_name(out, "nsp");
+    write_name(out, namespace);
+    write_name(out, "type");
+    number(out, kind);
+    write_name(out, "data");
+}
+
+#[derive(Serialize)]
+struct Sent<'a> {
+    uid: &'a str,
+    nsp: &'a str,
+    #[serde(rename = "type")]
+    kind: u64,
+    data: SentData<'a>,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SentData<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opts: Option<Places>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rooms: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    close: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packet: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets: Option<Vec<SentSocket<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_count: Option<u64>,
+}
+
+/// Writes a request, with an id when it is to be answered; `None` when it is about nobody, or is one for which these
+/// words have none.
+pub(super) fn request(
+    uid: &str,
+    id: Option<&str>,
+    namespace: &str,
+    request: &Request,
+) -> Result<Option<Bytes>, CodecError> {
+    let mut data = SentData {
+        request_id: id,
+        ..SentData::default()
+    };
+    let (kind, clients) = match request {
+        Request::Join { clients, rooms } => {
+            data.rooms = Some(rooms);
+            (JOIN, Some(clients))
+        }
+        Request::Leave { clients, rooms } => {
+            data.rooms = Some(rooms);
+            (LEAVE, Some(clients))
+        }
+        Request::Disconnect { clients, close } => {
+            data.close = Some(*close);
+            (DISCONNECT, Some(clients))
+        }
+        Request::Fetch(clients) => (FETCH, Some(clients)),
+        Request::Emit(arguments) => {
+            data.packet = json::raw(arguments);
+            (EMIT, None)
+        }
+        Request::Ids(_) | Request::Rooms => return Ok(None),
+    };
+    if let Some(clients) = clients {
+        let Some(places) = Places::of(clients) else {
+            return Ok(None);
+        };
+        data.opts = Some(places);
+    }
+    sent(uid, namespace, kind, data).map(Some)
+}
+
+fn sent(uid: &str, nsp: &str, kind: u64, data: SentData<'_>) -> Result<Bytes, CodecError> {
+    json::write(&Sent { uid, nsp, kind, data })
+}
+
+/// Writes an answer; `None` when these words have none for it.
+pub(super) fn answer(
+    uid: &str,
+    id: &str,
+    namespace: &str,
+    answer: &Answer,
+    max: usize,
+) -> Result<Option<Bytes>, CodecError> {
+    let mut data = SentData {
+        request_id: Some(id),
+        ..SentData::default()
+    };
+    let kind = match answer {
+        Answer::Sockets(sockets) => {
+            data.sockets = Some(sockets.iter().map(SentSocket::from).collect());
+            SOCKETS
+        }
+        Answer::Data(value) => {
+            data.packet = json::raw(value);
+            DATA
+        }
+        Answer::Clients(clients) => {
+            data.client_count = Some(*clients);
+            CLIENTS
+        }
+        Answer::Acknowledged(packet) => {
+            let mut out = Vec::with_capacity(packet.text.len() + 128);
+            head(&mut out, uid, namespace, ACKNOWLEDGED);
+            map(&mut out, 2);
+            write_name(&mut out, "requestId");
+            write_name(&mut out, id);
+            write_name(&mut out, "packet");
+            msgpack::write_data(&mut out, &packet.text, &packet.attachments, max)?;
+            return Ok(Some(out.into()));
+        }
+        Answer::Ids(_) | Answer::Rooms(_) => return Ok(None),
+    };
+    sent(uid, namespace, kind, data).map(Some)
+}
+
+/// Reads a message for a namespace; `None` when it is `own`, or of a type that has no meaning here.
+pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Message>, CodecError> {
+    if bytes.first() == Some(&b'{') {
+        let text = json::text(&bytes);
+        let head: Head<'_> = json::read(&text)?;
+        return match head.data {
+            _ if head.uid == own => Ok(None),
+            Some(data) if head.nsp == namespace => from_json(head.uid, head.kind, data.get(), namespace),
+            None if head.nsp == namespace => Ok(None),
+            _ => Err(ELSEWHERE),
+        };
+    }
+    let mut input = Input::new(bytes);
+    let (mut uid, mut nsp, mut kind, mut data) = (None, None, None, None);
+    for _ in 0..keys(&mut input)? {
+        match input.name()?.as_str() {
+            "uid" => uid = Some(input.name()?),
+            "nsp" => nsp = Some(input.name()?),
+            "type" => kind = Some(input.unsigned()?),
+            "data" => {
+                // What it is depends on the type, which may come later.
+                data = Some(input.clone());
+                input.skip()?;
+            }
+            _ => input.skip()?,
+        }
+    }
+    let (Some(uid), Some(kind), Some(mut data)) = (uid, kind, data) else {
+        return Err(CodecError::Malformed("a message without sender, type or data"));
+    };
+    if uid == own {
+        return Ok(None);
+    }
+    if nsp.as_deref() != Some(namespace) {
+        return Err(ELSEWHERE);
+    }
+    match kind {
+        BROADCAST => read_broadcast(uid, &mut data, namespace).map(Some),
+        ACKNOWLEDGED => read_acknowledged(&mut data).map(Some),
+        _ => {
+            let packet = msgpack::read_data(&mut data)?;
+            from_json(uid, kind, &with_bytes_as_json(&packet)?, namespace)
+        }
+    }
+}
+
+const ELSEWHERE: CodecError = CodecError::Malformed("a message for another namespace");
+const NO_ID: CodecError = CodecError::Malformed("a message without the id of its request");
+
+fn read_broadcast(uid: String, data: &mut Input, namespace: &str) -> Result<Message, CodecError> {
+    let (mut id, mut packet, mut options) = (None, None, None);
+    for _ in 0..keys(data)? {
+        match data.name()?.as_str() {
+            "requestId" => id = Some(data.name()?),
+            "packet" => packet = Some(packet::read(data, namespace)?),
+            "opts" => options = Some(packet::read_options(data)?),
+            _ => data.skip()?,
+        }
+    }
+    let (Some(packet), Some(options)) = (packet, options) else {
+        return Err(CodecError::Malformed("an event without a packet or options"));
+    };
+    let timeout = options.timeout;
+    let broadcast = options.broadcast(packet)?;
+    Ok(of(uid, id, broadcast, timeout))
+}
+
+/// An event, and whether acknowledgements are wanted.
+fn of(uid: String, id: Option<String>, broadcast: Broadcast, timeout: Option<Duration>) -> Message {
+    match id {
+        Some(id) => Message::Ask {
+            asker: Asker { uid: Some(uid), id },
+            broadcast,
+            timeout,
+        },
+        None => Message::Broadcast(broadcast),
+    }
+}
+
+fn read_acknowledged(data: &mut Input) -> Result<Message, CodecError> {
+    let (mut id, mut packet) = (None, None);
+    for _ in 0..keys(data)? {
+        match data.name()?.as_str() {
+            "requestId" => id = Some(data.name()?),
+            "packet" => packet = Some(msgpack::read_data(data)?),
+            _ => data.skip()?,
+        }
+    }
+    let packet = packet.unwrap_or_else(nothing);
+    Ok(Message::Answer {
+        id: id.ok_or(NO_ID)?,
+        answer: Answer::Acknowledged(packet),
+    })
+}
+
+/// `undefined`, which JSON leaves out.
+fn nothing() -> Packet {
+    Packet {
+        text: Bytes::from_static(b"null"),
+        attachments: Vec::new(),
+    }
+}
+
+/// What has no attachments here, servers' events and what servers keep with their sockets, shows bytes as
+/// `JSON.stringify` would: a `Buffer` as its `toJSON` says.
+fn with_bytes_as_json(packet: &Packet) -> Result<String, CodecError> {
+    let text = std::str::from_utf8(&packet.text).map_err(|_| CodecError::Malformed("a text that is none"))?;
+    let (mut json, mut rest) = (String::with_capacity(text.len()), text);
+    for (at, bytes) in packet.attachments.iter().enumerate() {
+        // They stand in the order of their numbers.
+        let Some((before, after)) = rest.split_once(&msgpack::placeholder(at)) else {
+            break;
+        };
+        json.push_str(before);
+        json.push_str(&format!(r#"{{"type":"Buffer","data":{:?}}}"#, bytes.as_ref()));
+        rest = after;
+    }
+    json.push_str(rest);
+    Ok(json)
+}
+
+#[derive(Deserialize)]
+struct Head<'r> {
+    uid: String,
+    nsp: String,
+    #[serde(rename = "type")]
+    kind: u64,
+    #[serde(borrow, default)]
+    data: Option<&'r RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data<'r> {
+    #[serde(default)]
+    request_id: Option<String>,
+    #[serde(default)]
+    opts: Option<Options>,
+    #[serde(default)]
+    rooms: Option<Vec<Name>>,
+    #[serde(default)]
+    close: Option<bool>,
+    #[serde(borrow, default)]
+    packet: Option<&'r RawValue>,
+    #[serde(borrow, default)]
+    sockets: Option<Vec<&'r RawValue>>,
+    #[serde(default)]
+    client_count: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Event<'r> {
+    #[serde(rename = "type")]
+    kind: u64,
+    #[serde(borrow)]
+    data: &'r RawValue,
+    #[serde(default)]
+    nsp: Option<String>,
+}
+
+impl Data<'_> {
+    fn clients(&mut self) -> Result<Selection, CodecError> {
+        let clients = self.opts.take().and_then(Options::clients);
+        clients.ok_or(CodecError::Malformed("a message without clients"))
+    }
+
+    fn packet(&self) -> Result<&str, CodecError> {
+        let packet = self.packet.map(RawValue::get);
+        packet.ok_or(CodecError::Malformed("a message without a packet"))
+    }
+
+    fn event(&mut self, namespace: &str) -> Result<(Broadcast, Option<Duration>), CodecError> {
+        let event: Event<'_> = json::read(self.packet()?)?;
+        let packet = packet::from_json(event.kind, event.nsp.as_deref(), event.data.get(), namespace)?;
+        let flags = self.opts.as_ref().and_then(|options| options.flags.as_ref());
+        let ms = flags.and_then(|flags| flags.timeout);
+        let timeout = ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
+        let Selection { to, except } = self.clients()?;
+        let broadcast = Broadcast {
+            packet,
+            to,
+            except,
+            message: None,
+            after: None,
+            question: None,
+        };
+        Ok((broadcast, timeout))
+    }
+}
+
+fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Option<Message>, CodecError> {
+    let mut data: Data<'_> = json::read(data)?;
+    let id = data.request_id.take();
+    let request = match kind {
+        BROADCAST => {
+            let (broadcast, timeout) = data.event(namespace)?;
+            return Ok(Some(of(uid, id, broadcast, timeout)));
+        }
+        JOIN => Request::Join {
+            clients: data.clients()?,
+            rooms: texts(data.rooms),
+        },
+        LEAVE => Request::Leave {
+            clients: data.clients()?,
+            rooms: texts(data.rooms),
+        },
+        DISCONNECT => Request::Disconnect {
+            clients: data.clients()?,
+            close: data.close.unwrap_or_default(),
+        },
+        FETCH => Request::Fetch(data.clients()?),
+        EMIT => Request::Emit(data.packet()?.to_owned()),
+        _ => return answer_of(kind, id, data),
+    };
+    let asker = id.map(|id| Asker { uid: Some(uid), id });
+    Ok(Some(Message::Request { asker, request }))
+}
+
+fn answer_of(kind: u64, id: Option<String>, data: Data<'_>) -> Result<Option<Message>, CodecError> {
+    let value = data.packet.map_or("null", RawValue::get);
+    let answer = match kind {
+        SOCKETS => Answer::Sockets(read_sockets(&data.sockets.unwrap_or_default())),
+        DATA => Answer::Data(value.to_owned()),
+        CLIENTS => Answer::Clients(data.client_count.unwrap_or_default()),
+        ACKNOWLEDGED => Answer::Acknowledged(Packet {
+            text: Bytes::copy_from_slice(value.as_bytes()),
+            attachments: Vec::new(),
+        }),
+        _ => return Ok(None),
+    };
+    let id = id.ok_or(NO_ID)?;
+    Ok(Some(Message::Answer { id, answer }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The sharded adapter.
+
+use serde_json::value::to_raw_value;
+
+use super::requests::{everybody, serve, socket};
+use super::server::Cluster;
+use super::*;
+
+fn sharded(url: &str) -> RedisSettings {
+    RedisSettings {
+        adapter: Adapter::Sharded,
+        ..settings(url)
+    }
+}
+
+async fn start(url: &str) -> Node {
+    let mut node = Node::with(sharded(url), "acme");
+    node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    node
+}
+
+/// Sends to sharded channels until the node has heard it, since a subscription takes its time.
+async fn heard(server: &Server, node: &mut Node, channel: &str, text: &str) {
+    let packet = format!(r#"{{"packet":{{"type":2,"data":{text}}},"opts":{{"rooms":["r"],"except":[]}}}}"#);
+    let message = format!(r#"{{"uid":"node","nsp":"/acme","type":3,"data":{packet}}}"#);
+    eventually("somebody listens", || {
+        server.command(&["SPUBLISH", channel, &message]) == redis::Value::Int(1)
+    })
+    .await;
+    assert_eq!(node.broadcast().await.packet.text, text);
+}
+
+#[tokio::test]
+async fn events_and_questions_reach_every_node() {
+    let server = Server::start();
+    let mut one = start(&server.url()).await;
+    let mut two = start(&server.url()).await;
+    let sent = Broadcast {
+        message: Some((RoomId::new("r").unwrap(), 42)),
+        ..event(r#"["e",1.50]"#, Target::Places(vec![room("r")]))
+    };
+    one.bus.broadcast(&one.tenant, sent.clone());
+    let got = two.broadcast().await;
+    assert_eq!(got.packet.text, sent.packet.text);
+    assert_eq!((got.to, got.message), (sent.to, sent.message));
+    two.send(r#"["back"]"#);
+    assert_eq!(one.broadcast().await.packet.text, r#"["back"]"#, "not its own event");
+
+    let acme = one.tenant.clone();
+    let rooms = vec!["r".to_owned()];
+    one.bus.join(&acme, everybody(), rooms.clone());
+    let (clients, joined) = two
+        .until(|inbound| match inbound {
+            Inbound::Join { clients, rooms } => Some((clients, rooms)),
+            _ => None,
+        })
+        .await;
+    assert_eq!((clients, joined), (everybody(), rooms));
+
+    tokio::spawn(serve(one.mail, "one"));
+    tokio::spawn(serve(two.mail, "two"));
+    let mut sockets = one.bus.fetch_sockets(&acme, everybody()).await;
+    sockets.items.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(sockets.items, [socket("one"), socket("two")]);
+    assert!(sockets.complete);
+    let rooms = one.bus.all_rooms(&acme).await;
+    assert_eq!((rooms.items, rooms.complete), (vec!["r".to_owned()], true));
+    let arguments = to_raw_value(&("question", 1)).unwrap();
+    let answers = one.bus.server_side_emit_with_ack(&acme, &arguments).await;
+    assert_eq!(answers.items, ["\"two\""], "the others only");
+    let asked = event(r#"["e"]"#, Target::Everybody);
+    let got = one.bus.broadcast_with_ack(&acme, asked, DEADLINE).await;
+    assert!(got.complete);
+    assert_eq!((got.clients, got.answers.len()), (4, 4));
+}
+
+#[tokio::test]
+async fn the_channel_of_a_room_is_heard_while_somebody_is_in_it() {
+    let mut server = Server::start();
+    let mut node = start(&server.url()).await;
+    let acme = node.tenant.clone();
+    let channel = "socket.io#/acme#r#";
+    node.bus.room(&acme, "r", true);
+    heard(&server, &mut node, channel, r#"["one"]"#).await;
+    // After an outage too.
+    server.kill();
+    server.restart();
+    node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    heard(&server, &mut node, channel, r#"["two"]"#).await;
+    node.bus.room(&acme, "r", false);
+    eventually("nobody listens", || {
+        server.command(&["SPUBLISH", channel, "{}"]) == redis::Value::Int(0)
+    })
+    .await;
+    heard(&server, &mut node, "socket.io#/acme#", r#"["three"]"#).await;
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_counted_and_harms_nobody() {
+    let server = Server::start();
+    let one = start(&server.url()).await;
+    let mut two = start(&server.url()).await;
+    for payload in ["", "\u{1}", "{", "{}", "[]", "\u{7f}nonsense"] {
+        server.command(&["SPUBLISH", "socket.io#/acme#", payload]);
+    }
+    one.send(r#"["after"]"#);
+    assert_eq!(two.broadcast().await.packet.text, r#"["after"]"#);
+    assert_eq!(two.bus.status().malformed, 6);
+}
+
+#[tokio::test]
+async fn a_cluster_carries_sharded_channels() {
+    let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
+    let mut one = start(&cluster.urls).await;
+    let mut two = start(&cluster.urls).await;
+    for n in 0..3 {
+        let text = format!("[\"e{n}\"]");
+        one.send(&text);
+        assert_eq!(two.broadcast().await.packet.text, text);
+    }
+    let acme = one.tenant.clone();
+    // Rooms whose channels are on different servers.
+    for n in 0..10 {
+        one.bus.room(&acme, &format!("room {n}"), true);
+    }
+    two.send(r#"["back"]"#);
+    assert_eq!(one.broadcast().await.packet.text, r#"["back"]"#);
+    tokio::spawn(serve(one.mail, "one"));
+    tokio::spawn(serve(two.mail, "two"));
+    let sockets = one.bus.fetch_sockets(&acme, everybody()).await;
+    assert!(sockets.complete);
+    assert_eq!(sockets.items.len(), 2);
+}
