@@ -24,7 +24,7 @@ run: setup-guests setup-page ## build and start the server in development mode, 
 test: setup ## run every test: Rust, and end to end over sockets and in a browser
 	tests/run.sh
 
-conformance: setup ## run the official suites of Socket.IO against the server (clones its repository)
+conformance: setup ## run the official suites of Socket.IO against the server (clones its repositories)
 	tests/conformance/run.sh
 
 bench: setup ## measure Parlance beside the usual Node server

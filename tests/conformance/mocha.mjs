@@ -11,11 +11,13 @@ const RACES = 5;
 
 /**
  * Runs a suite, and those of its tests that fail and are not `known` to once more.
+ * @param {{args: string[], only?: string, env: object, ms: number}} how mocha's arguments; a pattern of the titles of
+ *   those tests that are run; variables; for how long at most
  * @returns {Promise<{passed: string[], failed: Map<string, string>, again: string[]}>} as `run`, with the tests that
  *   passed another time.
  */
-export async function mocha(directory, args, env, ms, known) {
-  const { passed, failed } = await run(directory, args, env, ms);
+export async function mocha(directory, { args, only, env, ms }, known) {
+  const { passed, failed } = await run(directory, [...(only ? ['--grep', only] : []), ...args], env, ms);
   const again = [];
   const unknown = [...failed.keys()].filter((each) => !(each in known));
   for (const title of unknown.length > RACES ? [] : unknown) {
@@ -46,12 +48,14 @@ async function run(directory, args, env, ms) {
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
   await new Promise((done) => child.on('close', done));
-  let tests;
+  let all, pending;
   try {
-    ({ tests } = JSON.parse(readFileSync(report, 'utf8')));
+    ({ tests: all, pending } = JSON.parse(readFileSync(report, 'utf8')));
   } catch {
     throw new Error(`mocha left no report:\n${output}`);
   }
+  const skipped = new Set(pending.map(({ fullTitle }) => fullTitle));
+  const tests = all.filter(({ fullTitle }) => !skipped.has(fullTitle));
   const failed = new Map(tests.filter(({ err }) => err.message !== undefined).map(({ fullTitle, err }) => [fullTitle, err.message]));
   const passed = tests.map(({ fullTitle }) => fullTitle).filter((title) => !failed.has(title));
   return { passed, failed, output };

@@ -82,7 +82,8 @@ test('a Node server sees the sockets of Parlance, moves them and disconnects the
   assert.deepEqual(found.map(({ data }) => data.userId).sort(), ['ann', 'bob']);
   assert.ok(found.every((socket) => socket.rooms.has(room) && socket.rooms.has(socket.id)));
   assert.deepEqual(found.map(({ handshake }) => handshake.address), ['127.0.0.1', '127.0.0.1']);
-  assert.ok((await peer.io.of('/').adapter.allRooms()).has(room));
+  const rooms = await peer.io.of('/').adapter.allRooms();
+  for (const each of [room, ann.socket.id, bob.socket.id]) assert.ok(rooms.has(each), each);
   const ofAnn = found.find(({ data }) => data.userId === 'ann');
   const more = freshRoom();
   peer.io.in(ofAnn.id).socketsJoin(more);

@@ -54,8 +54,10 @@ impl State {
                 let _ = reply.send(sockets);
             }
             Inbound::AllRooms { reply } => {
-                let rooms = self.rooms.ids().iter().map(|room| room.as_str().to_owned()).collect();
-                let _ = reply.send(rooms);
+                // A connection is a room to Node servers, as each of their own sockets is.
+                let connections = self.users.everybody().map(|connection| connection.id.as_str().to_owned());
+                let rooms = self.rooms.ids().into_iter().map(|room| room.as_str().to_owned());
+                let _ = reply.send(rooms.chain(connections).collect());
             }
             Inbound::ServerSideEmit { arguments, reply } => {
                 let first = self.others.as_ref().is_none_or(|others| others.bus.is_first());
