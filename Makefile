@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page run test conformance bench measure lint clean
+.PHONY: help setup setup-guests setup-page run test conformance clients bench measure lint clean
 
 help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +26,9 @@ test: setup ## run every test: Rust, and end to end over sockets and in a browse
 
 conformance: setup ## run the official suites of Socket.IO against the server (clones its repositories)
 	tests/conformance/run.sh
+
+clients: setup ## run clients of other languages, Rust and Java, against the server (needs a JDK and Maven)
+	tests/clients/run.sh
 
 bench: setup ## measure Parlance beside the usual Node server
 	cargo build --release --package parlance --package parlance-bench $(LOCKED)
