@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::id::{MessageId, RoomId, UserId};
-use crate::store::{Draft, KvKey};
+use crate::id::{RoomId, UserId};
+use crate::store::Write;
 
 /// A connection's or a user's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -69,38 +69,8 @@ const OTHER: usize = 64;
 /// One thing that is to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Append to a room's history and deliver.
-    Post(Arc<Draft>),
-    /// Note that the message was read, and tell its room.
-    MarkRead {
-        /// Which message.
-        id: MessageId,
-        /// Its room.
-        room: RoomId,
-        /// Its place there.
-        seq: u64,
-    },
-    /// Set a key.
-    KvSet {
-        /// Where.
-        key: KvKey,
-        /// What.
-        value: Vec<u8>,
-        /// From when it counts as absent, in milliseconds since the Unix epoch.
-        expires_at: Option<u64>,
-    },
-    /// Remove a key.
-    KvDelete {
-        /// Where.
-        key: KvKey,
-    },
-    /// Add to the integer at a key.
-    KvIncrement {
-        /// Where.
-        key: KvKey,
-        /// How much.
-        by: i64,
-    },
+    /// Write to the store; nobody sees anything of it before it is durable.
+    Write(Arc<Write>),
     /// Send an event.
     Emit {
         /// To whom.
@@ -124,32 +94,25 @@ impl Effect {
     /// What it weighs on its way, in bytes, about: what it keeps or sends, and for each write what a row costs.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let own = match self {
-            Self::Post(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
-            Self::KvSet { value, .. } => value.len(),
-            Self::Emit { packet, .. } => packet.bytes(),
-            Self::SetData(data) => data.len(),
-            Self::MarkRead { .. }
-            | Self::KvDelete { .. }
-            | Self::KvIncrement { .. }
-            | Self::Join(_)
-            | Self::Leave(_)
-            | Self::SetPresence(_) => 0,
-        };
-        own.saturating_add(if self.is_durable() { WRITE } else { OTHER })
+        match self {
+            Self::Write(write) => WRITE.saturating_add(match &**write {
+                Write::Append(draft) => draft.content.len() + draft.metadata.as_ref().map_or(0, String::len),
+                Write::KvSet { value, .. } => value.len(),
+                Write::MarkRead { .. } | Write::KvDelete { .. } | Write::KvIncrement { .. } => 0,
+            }),
+            Self::Emit { packet, .. } => OTHER.saturating_add(packet.bytes()),
+            Self::SetData(data) => OTHER.saturating_add(data.len()),
+            Self::Join(_) | Self::Leave(_) | Self::SetPresence(_) => OTHER,
+        }
     }
 
-    /// Whether the store has to be told before anybody may see it.
+    /// What it writes to the store.
     #[must_use]
-    pub fn is_durable(&self) -> bool {
-        matches!(
-            self,
-            Self::Post(_)
-                | Self::MarkRead { .. }
-                | Self::KvSet { .. }
-                | Self::KvDelete { .. }
-                | Self::KvIncrement { .. }
-        )
+    pub fn write(&self) -> Option<&Arc<Write>> {
+        match self {
+            Self::Write(write) => Some(write),
+            _ => None,
+        }
     }
 }
 

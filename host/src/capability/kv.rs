@@ -1,7 +1,7 @@
 //! `kv`: a small key-value space of this tenant and this handler alone.
 
-use super::{Call, Effect, Fault, unavailable};
-use crate::store::KvKey;
+use super::{Call, Fault, unavailable};
+use crate::store::{KvKey, Write};
 
 /// Longest key, in bytes.
 const KEY_MAX: usize = 256;
@@ -37,10 +37,11 @@ impl Call {
         let mut sum: Option<i128> = None;
         let mut base: Option<Option<&[u8]>> = None;
         for effect in self.effects.iter().rev() {
-            match effect {
-                Effect::KvIncrement { key: at, by } if at == key => sum = Some(sum.unwrap_or(0) + i128::from(*by)),
+            let Some(write) = effect.write() else { continue };
+            match &**write {
+                Write::KvIncrement { key: at, by, .. } if at == key => sum = Some(sum.unwrap_or(0) + i128::from(*by)),
                 // A value that has expired already when it is set is as good as none.
-                Effect::KvSet {
+                Write::KvSet {
                     key: at,
                     value,
                     expires_at,
@@ -49,7 +50,7 @@ impl Call {
                     base = Some(live.then_some(value.as_slice()));
                     break;
                 }
-                Effect::KvDelete { key: at } if at == key => {
+                Write::KvDelete { key: at } if at == key => {
                     base = Some(None);
                     break;
                 }
@@ -89,7 +90,7 @@ impl Call {
         let expires_at = ttl_ms
             .and_then(|ttl| self.now_ms.checked_add(ttl))
             .filter(|at| i64::try_from(*at).is_ok());
-        self.add(Effect::KvSet { key, value, expires_at }, bytes)
+        self.write(Write::KvSet { key, value, expires_at }, bytes)
     }
 
     /// Removes a key.
@@ -99,7 +100,7 @@ impl Call {
     pub fn kv_delete(&mut self, key: String) -> Result<(), Fault> {
         let key = self.kv_key(key)?;
         let bytes = key.key.len();
-        self.add(Effect::KvDelete { key }, bytes)
+        self.write(Write::KvDelete { key }, bytes)
     }
 
     /// Adds to the integer at a key and gives the sum as this event sees it.
@@ -110,7 +111,8 @@ impl Call {
         let key = self.kv_key(key)?;
         let sum = add(self.kv_read(&key).await?.as_deref(), by.into())?;
         let bytes = key.key.len();
-        self.add(Effect::KvIncrement { key, by }, bytes)?;
+        let at = self.now_ms;
+        self.write(Write::KvIncrement { key, by, at }, bytes)?;
         Ok(sum)
     }
 }

@@ -1,12 +1,11 @@
 //! `messages`: the tenant's durable history, on behalf of the user who caused the event.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Call, Effect, Fault, room_id, unavailable};
 use crate::id::{MessageId, check_client_id};
-use crate::store::{ClientRef, Draft, End, Message, Range, RequestDigest};
+use crate::store::{ClientRef, Draft, End, Message, Range, RequestDigest, Write};
 use crate::text::json::{DEPTH_MAX, is_sound};
 use crate::text::without_lone_surrogates;
 
@@ -57,10 +56,8 @@ impl Call {
                 MessageId::from_time(self.now_ms, chance)
             }
         };
-        let posted = self.effects.iter().find_map(|effect| match effect {
-            Effect::Post(posted) if posted.id == id => Some(posted),
-            _ => None,
-        });
+        let writes = self.effects.iter().filter_map(Effect::write);
+        let posted = writes.filter_map(|write| write.draft()).find(|draft| draft.id == id);
         if let Some(posted) = posted {
             return if posted.room == room && posted.content == content && posted.metadata == metadata {
                 Ok(id)
@@ -82,7 +79,7 @@ impl Call {
             client,
             once,
         };
-        self.add(Effect::Post(Arc::new(draft)), bytes)?;
+        self.write(Write::Append(draft), bytes)?;
         Ok(id)
     }
 
@@ -159,13 +156,13 @@ impl Call {
     /// Not found, the store cannot serve, or the allowance is used up.
     pub async fn mark_read(&mut self, id: &str) -> Result<(), Fault> {
         let message = self.message(id).await?;
-        self.add(
-            Effect::MarkRead {
-                id: message.id,
-                room: message.room,
-                seq: message.seq,
-            },
-            id.len(),
-        )
+        let write = Write::MarkRead {
+            id: message.id,
+            room: message.room,
+            seq: message.seq,
+            user: self.identity.user().clone(),
+            at: self.now_ms,
+        };
+        self.write(write, id.len())
     }
 }

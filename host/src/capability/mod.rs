@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::auth::Identity;
 use crate::id::{ConnectionId, RoomId, UserId};
-use crate::store::{ClientRef, Store};
+use crate::store::{ClientRef, Store, Write};
 
 mod ambient;
 mod broadcast;
@@ -226,6 +226,10 @@ impl Call {
     /// For what is done on behalf of a client.
     fn of_client(&self) -> Result<(), Fault> {
         if self.of_server { Err(Fault::Denied) } else { Ok(()) }
+    }
+
+    fn write(&mut self, write: Write, bytes: usize) -> Result<(), Fault> {
+        self.add(Effect::Write(Arc::new(write)), bytes)
     }
 
     fn add(&mut self, effect: Effect, bytes: usize) -> Result<(), Fault> {

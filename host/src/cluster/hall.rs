@@ -58,6 +58,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Whether the store has to be told before anybody may see it.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.effects.iter().any(|effect| effect.write().is_some())
+    }
+
     /// What its effects weigh, in bytes, about; at least 1.
     #[must_use]
     pub fn effects_weight(&self) -> usize {
@@ -75,10 +81,8 @@ impl Delivery {
         let effects = std::mem::take(&mut self.effects);
         self.floors = Vec::new();
         self.written = Ok(Vec::new());
-        let message = effects.iter().find_map(|effect| match effect {
-            Effect::Post(draft) if draft.once => Some(draft),
-            _ => None,
-        });
+        let drafts = effects.iter().filter_map(|effect| effect.write()?.draft());
+        let message = drafts.into_iter().find(|draft| draft.once);
         if let Some(draft) = message {
             self.reply = Reply::Repeated(Box::new(Repeated {
                 room: draft.room.clone(),

@@ -18,7 +18,7 @@ use crate::cluster::{Delivery, Hall, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
-use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Write, Written};
+use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
 use crate::turns::{Company, pause};
 use waiting::Waiting;
 
@@ -134,7 +134,7 @@ type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
 async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: &[Job]) -> Results {
     let units: Vec<Unit> = jobs
         .iter()
-        .filter(|job| is_durable(&job.delivery))
+        .filter(|job| job.delivery.writes())
         .map(|job| unit(&job.delivery, job.quota))
         .collect();
     if units.is_empty() {
@@ -155,35 +155,10 @@ async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: 
     results
 }
 
-fn is_durable(event: &Delivery) -> bool {
-    event.effects.iter().any(Effect::is_durable)
-}
-
 fn unit(event: &Delivery, quota: StorageQuota) -> Unit {
-    let identity = event.connection.identity.load();
-    let writes = event.effects.iter().filter_map(|effect| match effect {
-        Effect::Post(draft) => Some(Write::Append(draft.clone())),
-        Effect::MarkRead { id, .. } => Some(Write::MarkRead {
-            id: *id,
-            user: identity.user().clone(),
-            at: event.at_ms,
-        }),
-        Effect::KvSet { key, value, expires_at } => Some(Write::KvSet {
-            key: key.clone(),
-            value: value.clone(),
-            expires_at: *expires_at,
-        }),
-        Effect::KvDelete { key } => Some(Write::KvDelete { key: key.clone() }),
-        Effect::KvIncrement { key, by } => Some(Write::KvIncrement {
-            key: key.clone(),
-            by: *by,
-            at: event.at_ms,
-        }),
-        Effect::Emit { .. } | Effect::Join(_) | Effect::Leave(_) | Effect::SetPresence(_) | Effect::SetData(_) => None,
-    });
     Unit {
-        tenant: identity.tenant().clone(),
-        writes: writes.collect(),
+        tenant: event.connection.identity.load().tenant().clone(),
+        writes: event.effects.iter().filter_map(Effect::write).cloned().collect(),
         quota,
     }
 }
@@ -200,7 +175,7 @@ fn deliveries(
     };
     let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
     for Job { hall, mut delivery, .. } in jobs {
-        if is_durable(&delivery) {
+        if delivery.writes() {
             delivery.written = if down {
                 Err(EventError::new(
                     Code::Unavailable,

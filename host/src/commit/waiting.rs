@@ -93,7 +93,7 @@ mod tests {
     use crate::cluster::{Connection, Delivery, Hall, Reply, Responder};
     use crate::id::ConnectionId;
     use crate::metrics::Metrics;
-    use crate::store::{KvKey, StorageQuota};
+    use crate::store::{KvKey, StorageQuota, Write};
 
     /// A tenant's job that sets a key to so many bytes; the key is the job's number.
     fn job(tenant: &str, number: usize, bytes: usize) -> Job {
@@ -117,11 +117,11 @@ mod tests {
                     identity,
                     Box::new(Inbox::default()),
                 )),
-                effects: vec![Effect::KvSet {
+                effects: vec![Effect::Write(Arc::new(Write::KvSet {
                     key,
                     value: vec![0; bytes],
                     expires_at: None,
-                }],
+                }))],
                 written: Ok(Vec::new()),
                 reply: Reply::Silent,
                 responder: Responder::new(None, "e"),
@@ -140,8 +140,8 @@ mod tests {
     fn names(batch: &[Job]) -> Vec<(String, String)> {
         let name = |job: &Job| {
             let tenant = job.delivery.connection.identity.load().tenant().to_string();
-            match &job.delivery.effects[0] {
-                Effect::KvSet { key, .. } => (tenant, key.key.clone()),
+            match job.delivery.effects[0].write().map(|write| &**write) {
+                Some(Write::KvSet { key, .. }) => (tenant, key.key.clone()),
                 other => panic!("{other:?}"),
             }
         };

@@ -117,23 +117,44 @@ async fn charged(session: &Session, answering: impl Future<Output = ()>) {
 
 /// Tells the client, in its turn, that the event failed.
 async fn fail(session: &Arc<Session>, arrival: Arrival, error: EventError) {
-    settle(session, arrival, Vec::new(), Some(error), Reply::Ok { data: None }).await;
+    let decision = Decision {
+        failure: Some(error),
+        ..Decision::of(Vec::new(), Reply::Ok { data: None })
+    };
+    settle(session, arrival, decision).await;
 }
 
-/// Hands over what an event did, or that it failed.
-async fn settle(
-    session: &Arc<Session>,
-    arrival: Arrival,
+/// What was decided about an event.
+struct Decision {
     effects: Vec<Effect>,
+    /// Why it failed; it has no effects then.
     failure: Option<EventError>,
     reply: Reply,
-) {
-    host::end_typing_of_left(session, &arrival, &effects).await;
+    /// A join of this room waits to be released.
+    held_room: Option<RoomId>,
+}
+
+impl Decision {
+    /// It did this.
+    fn of(effects: Vec<Effect>, reply: Reply) -> Self {
+        Self {
+            effects,
+            failure: None,
+            reply,
+            held_room: None,
+        }
+    }
+}
+
+/// Hands over what was decided, and waits until what decides about the connection's next event is done.
+async fn settle(session: &Arc<Session>, arrival: Arrival, decision: Decision) {
+    let effects = &decision.effects;
+    host::end_typing_of_left(session, &arrival, effects).await;
     // Whether the connection is in a room decides about its next event.
     let moves = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
-    let wait = submit(session, arrival, effects, failure, reply, None, moves).await;
+    let wait = submit(session, arrival, decision, moves).await;
     if let Some(wait) = wait {
         let _ = wait.await;
     }
@@ -160,16 +181,19 @@ async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId
     floors
 }
 
-/// The same; a join of `held_room` waits to be released, and with `waits` there is word of the end.
+/// Hands over what was decided; with `waits` there is word of the end.
 async fn submit(
     session: &Session,
     arrival: Arrival,
-    effects: Vec<Effect>,
-    failure: Option<EventError>,
-    reply: Reply,
-    held_room: Option<RoomId>,
+    decision: Decision,
     waits: bool,
 ) -> Option<oneshot::Receiver<Result<(), EventError>>> {
+    let Decision {
+        effects,
+        failure,
+        reply,
+        held_room,
+    } = decision;
     let Arrival {
         received,
         at_ms,
@@ -203,7 +227,7 @@ async fn submit(
     delivery.room = session.tenant.room_for(&delivery).await;
     let hall = session.tenant.hall.clone();
     // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
-    if delivery.effects.iter().any(Effect::is_durable) || !connection.is_settled() {
+    if delivery.writes() || !connection.is_settled() {
         session.services.committer.submit(Job {
             hall,
             quota: session.tenant.settings().quota.storage,

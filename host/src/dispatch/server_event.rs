@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::guest::decide;
 use super::session::Session;
-use super::{host, submit};
+use super::{Decision, host, submit};
 use crate::cluster::{Moment, Reply};
 use crate::error::{Code, EventError};
 use crate::sandbox::{Input, Interface};
@@ -53,7 +53,7 @@ async fn decided(session: &Arc<Session>, slice: &Slice, text: &str) -> Result<Op
         arguments: &arguments,
     };
     let (effects, returned) = decide(session, &arrival, input, None).await?;
-    let done = submit(session, arrival, effects, None, Reply::Silent, None, true).await;
+    let done = submit(session, arrival, Decision::of(effects, Reply::Silent), true).await;
     if let Some(done) = done {
         let stopped = || EventError::new(Code::Unavailable, "the server is shutting down");
         done.await.unwrap_or_else(|_| Err(stopped()))?;

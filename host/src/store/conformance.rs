@@ -152,12 +152,14 @@ fn draft(n: u128, to: &str) -> Draft {
 }
 
 fn append(n: u128, to: &str) -> Write {
-    Write::Append(Arc::new(draft(n, to)))
+    Write::Append(draft(n, to))
 }
 
 fn read(n: u128, by: &str, at: u64) -> Write {
     Write::MarkRead {
         id: id(n),
+        room: room("any"),
+        seq: 1,
         user: user(by),
         at,
     }
@@ -189,7 +191,7 @@ fn increment(name: &str, by: i64) -> Write {
 fn unit(of: &str, writes: Vec<Write>) -> Unit {
     Unit {
         tenant: tenant(of),
-        writes,
+        writes: writes.into_iter().map(Arc::new).collect(),
         quota: StorageQuota::UNLIMITED,
     }
 }

@@ -4,6 +4,7 @@
 mod catalog;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -64,7 +65,7 @@ impl Store for MemoryStore {
             .into_iter()
             .map(|unit| {
                 let tenant = tenants.entry(unit.tenant).or_default();
-                tenant.write(unit.writes, unit.quota)
+                tenant.write(&unit.writes, unit.quota)
             })
             .collect())
     }
@@ -159,7 +160,7 @@ impl Tenant {
         }
     }
 
-    fn write(&mut self, writes: Vec<Write>, quota: StorageQuota) -> Result<Vec<Written>, Refusal> {
+    fn write(&mut self, writes: &[Arc<Write>], quota: StorageQuota) -> Result<Vec<Written>, Refusal> {
         let bounded = quota != StorageQuota::UNLIMITED;
         let mut written = Vec::with_capacity(writes.len());
         let mut undo = Vec::with_capacity(writes.len());
@@ -184,32 +185,32 @@ impl Tenant {
         Ok(written)
     }
 
-    fn apply(&mut self, write: Write) -> Result<(Written, Undo), Refusal> {
+    fn apply(&mut self, write: &Write) -> Result<(Written, Undo), Refusal> {
         match write {
-            Write::Append(draft) => self.append(&draft),
-            Write::MarkRead { id, user, at } => self.mark_read(id, user, at),
+            Write::Append(draft) => self.append(draft),
+            Write::MarkRead { id, user, at, .. } => self.mark_read(*id, user.clone(), *at),
             Write::KvSet { key, value, expires_at } => Ok((
                 Written::Done,
                 self.set(
-                    key,
+                    key.clone(),
                     Value {
-                        bytes: value,
-                        expires_at,
+                        bytes: value.clone(),
+                        expires_at: *expires_at,
                     },
                 ),
             )),
             Write::KvDelete { key } => {
-                let old = self.kv.remove(&key);
-                Ok((Written::Done, Undo::Kv(key, old)))
+                let old = self.kv.remove(key);
+                Ok((Written::Done, Undo::Kv(key.clone(), old)))
             }
             Write::KvIncrement { key, by, at } => {
-                let live = self.live(&key, at);
-                let sum = counter::add(live.map(|value| value.bytes.as_slice()), by)?;
+                let live = self.live(key, *at);
+                let sum = counter::add(live.map(|value| value.bytes.as_slice()), *by)?;
                 let expires_at = live.and_then(|value| value.expires_at);
                 Ok((
                     Written::Done,
                     self.set(
-                        key,
+                        key.clone(),
                         Value {
                             bytes: sum.to_string().into_bytes(),
                             expires_at,

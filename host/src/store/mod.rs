@@ -29,7 +29,7 @@ pub struct Unit {
     /// Whose data. Every key of every write is under it.
     pub tenant: TenantId,
     /// The writes, in the order the handler asked for them.
-    pub writes: Vec<Write>,
+    pub writes: Vec<Arc<Write>>,
     /// What the tenant may have in all; a write that would take it past that refuses the unit with
     /// [`Refusal::QuotaExceeded`].
     pub quota: StorageQuota,
@@ -70,17 +70,21 @@ pub struct Usage {
 }
 
 /// One write.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
     /// Append to a room's history. When the tenant has a message with this id already, nothing is appended, and what
     /// both were asked for decides: the same is reported as a duplicate, or refuses the unit with [`Refusal::Repeated`]
     /// where the draft says so ([`Draft::once`]); anything else refuses the unit with [`Refusal::ClientIdTaken`].
-    Append(Arc<Draft>),
+    Append(Draft),
     /// A user has read a message. The first time counts; repeating it changes nothing.
     /// A message that is not there refuses the unit with [`Refusal::NotFound`].
     MarkRead {
         /// Which message.
         id: MessageId,
+        /// Its room, for whoever tells the members.
+        room: RoomId,
+        /// Its place there.
+        seq: u64,
         /// Who read it.
         user: UserId,
         /// When, in milliseconds since the Unix epoch.
@@ -112,6 +116,17 @@ pub enum Write {
         /// The time of the event, against which expiry is judged.
         at: u64,
     },
+}
+
+impl Write {
+    /// The message that is appended.
+    #[must_use]
+    pub fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Append(draft) => Some(draft),
+            _ => None,
+        }
+    }
 }
 
 /// A key of a handler's key-value space. The parts are kept apart all the way into the table: `a:b` of handler `c`

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::capability::{Effect, LookupShare};
+use crate::capability::LookupShare;
 use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
@@ -241,7 +241,7 @@ impl Tenant {
     pub async fn room_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
         let settings = self.settings.load_full();
         let weight = delivery.weight();
-        if delivery.effects.iter().any(Effect::is_durable) {
+        if delivery.writes() {
             let written = delivery.effects_weight() as u64;
             settings.writes.spend(written);
             self.metrics.written.inc_by(written);

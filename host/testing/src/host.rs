@@ -185,7 +185,7 @@ impl TestHost {
             self.world.clone(),
             Unit {
                 tenant: self.tenant.clone(),
-                writes: vec![write],
+                writes: vec![Arc::new(write)],
                 quota: parlance::store::StorageQuota::UNLIMITED,
             },
         );
@@ -280,7 +280,7 @@ impl TestHost {
             once: false,
         };
         let id = draft.id.to_string();
-        self.arrange(user, vec![Effect::Post(Arc::new(draft))]);
+        self.arrange(user, vec![Effect::Write(Arc::new(Write::Append(draft)))]);
         id
     }
 

@@ -53,4 +53,4 @@ pub use parlance::capability::{
 };
 pub use parlance::error::Code;
 pub use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Rejection, Trap, TrapKind};
-pub use parlance::store::{Draft, KvKey, Message};
+pub use parlance::store::{Draft, KvKey, Message, Write};

@@ -87,10 +87,7 @@ impl Outcome {
 
     /// The messages posted.
     pub fn posts(&self) -> impl Iterator<Item = &Draft> {
-        self.effects.iter().filter_map(|effect| match effect {
-            Effect::Post(draft) => Some(&**draft),
-            _ => None,
-        })
+        self.effects.iter().filter_map(|effect| effect.write()?.draft())
     }
 
     /// The data that the handler has set for the connection (`rooms.set-data`), if it has.

@@ -55,7 +55,10 @@ impl State {
             }
             Inbound::AllRooms { reply } => {
                 // A connection is a room to Node servers, as each of their own sockets is.
-                let connections = self.users.everybody().map(|connection| connection.id.as_str().to_owned());
+                let connections = self
+                    .users
+                    .everybody()
+                    .map(|connection| connection.id.as_str().to_owned());
                 let rooms = self.rooms.ids().into_iter().map(|room| room.as_str().to_owned());
                 let _ = reply.send(rooms.chain(connections).collect());
             }

@@ -21,7 +21,7 @@ use crate::cluster::rooms::{Gap, Rooms};
 use crate::cluster::wire::{self, Receipt, Reply};
 use crate::id::{RoomId, UserId};
 use crate::metrics::HallMetrics;
-use crate::store::Written;
+use crate::store::{Write, Written};
 use crate::turns::{Company, Slice};
 
 /// The hall sends this much, in the units of [`Outgoing::weight`], before other tenants have a turn.
@@ -45,6 +45,15 @@ pub(super) struct State {
     presence_grace: Arc<AtomicU64>,
     /// Until when it works before others have a turn.
     pub(super) slice: Slice,
+}
+
+/// What effects come from.
+struct Caused<'a> {
+    connection: &'a Arc<Connection>,
+    moment: Moment,
+    at_ms: u64,
+    /// A join of this room waits to be released.
+    held_room: Option<&'a RoomId>,
 }
 
 impl State {
@@ -193,11 +202,21 @@ impl State {
             Ok(written) => {
                 let mut written = written.into_iter();
                 let mut first_post = None;
+                let cause = Caused {
+                    connection: &connection,
+                    moment,
+                    at_ms,
+                    held_room: held_room.as_ref(),
+                };
                 for effect in effects {
-                    let written = if effect.is_durable() { written.next() } else { None };
-                    let held = held_room.as_ref();
-                    self.apply(&connection, effect, written, held, (moment, at_ms), &mut first_post)
-                        .await;
+                    match effect {
+                        Effect::Write(write) => {
+                            if let Some(written) = written.next() {
+                                first_post = first_post.or(self.wrote(&connection, &write, written).await);
+                            }
+                        }
+                        effect => self.apply(&cause, effect).await,
+                    }
                     self.pace().await;
                 }
                 for (room, last) in floors {
@@ -227,45 +246,48 @@ impl State {
         self.pace().await;
     }
 
-    async fn apply(
-        &mut self,
-        connection: &Arc<Connection>,
-        effect: Effect,
-        written: Option<Written>,
-        held_room: Option<&RoomId>,
-        (moment, at_ms): (Moment, u64),
-        first_post: &mut Option<Receipt>,
-    ) {
-        match (effect, written) {
+    /// Something was written: whom it concerns is told. Gives the receipt of a message.
+    async fn wrote(&mut self, connection: &Arc<Connection>, write: &Write, written: Written) -> Option<Receipt> {
+        match (write, written) {
             (
-                Effect::Post(draft),
-                Some(Written::Appended {
+                Write::Append(draft),
+                Written::Appended {
                     seq,
                     sent_at,
                     duplicate,
-                }),
+                },
             ) => {
-                first_post.get_or_insert(Receipt {
+                if duplicate {
+                    self.hint(&draft.room, seq);
+                } else {
+                    self.post(&draft.room, seq, &wire::new_message(draft, seq)).await;
+                }
+                Some(Receipt {
                     id: draft.id,
                     seq,
                     sent_at,
                     username: draft.username.clone(),
                     client_id: draft.client.as_ref().map(|client| client.id.clone()),
-                });
-                if duplicate {
-                    self.hint(&draft.room, seq);
-                } else {
-                    self.post(&draft.room, seq, &wire::new_message(&draft, seq)).await;
-                }
+                })
             }
-            (Effect::MarkRead { id, room, seq }, Some(Written::Read { at, first: true })) => {
+            (Write::MarkRead { id, room, seq, .. }, Written::Read { at, first: true }) => {
                 let identity = connection.identity.load();
-                let outgoing = wire::message_read(id, &room, identity.user(), at);
+                let outgoing = wire::message_read(*id, room, identity.user(), at);
                 // The reader may have it from the store, and the members not yet.
-                self.hint(&room, seq);
-                self.tell(&room, None, Some(seq), &outgoing).await;
+                self.hint(room, *seq);
+                self.tell(room, None, Some(*seq), &outgoing).await;
+                None
             }
-            (Effect::Emit { to, packet, question }, _) => {
+            // A receipt that was there already, and key-value writes: nobody is told.
+            _ => None,
+        }
+    }
+
+    /// Does what writes nothing.
+    async fn apply(&mut self, cause: &Caused<'_>, effect: Effect) {
+        let connection = cause.connection;
+        match effect {
+            Effect::Emit { to, packet, question } => {
                 let outgoing = Outgoing::event(packet, question);
                 match to {
                     Audience::Room(room) => self.tell(&room, None, None, &outgoing).await,
@@ -277,19 +299,11 @@ impl State {
                     }
                 }
             }
-            (Effect::Join(room), _) => self.join(&room, connection, held_room == Some(&room)),
-            (Effect::Leave(room), _) => self.leave(&room, connection),
-            (Effect::SetData(data), _) => connection.set_data(data),
-            (Effect::SetPresence(status), _) => self.set_status(connection, status, moment, at_ms),
-            // A receipt that was there already, and key-value writes: nobody is told.
-            (
-                Effect::Post(_)
-                | Effect::MarkRead { .. }
-                | Effect::KvSet { .. }
-                | Effect::KvDelete { .. }
-                | Effect::KvIncrement { .. },
-                _,
-            ) => {}
+            Effect::Join(room) => self.join(&room, connection, cause.held_room == Some(&room)),
+            Effect::Leave(room) => self.leave(&room, connection),
+            Effect::SetData(data) => connection.set_data(data),
+            Effect::SetPresence(status) => self.set_status(connection, status, cause.moment, cause.at_ms),
+            Effect::Write(_) => {}
         }
     }
 

@@ -119,7 +119,7 @@ fn write() -> Unit {
     };
     Unit {
         tenant: TenantId::assume_verified("acme").unwrap(),
-        writes: vec![Write::Append(Arc::new(draft))],
+        writes: vec![Arc::new(Write::Append(draft))],
         quota: StorageQuota::UNLIMITED,
     }
 }

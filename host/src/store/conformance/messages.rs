@@ -8,7 +8,7 @@ pub(crate) async fn an_append_is_read_back_as_it_was_written(store: Subject) {
         ..draft(7, "lobby")
     };
     assert_eq!(
-        commit(&store, vec![Write::Append(Arc::new(draft.clone()))]).await,
+        commit(&store, vec![Write::Append(draft.clone())]).await,
         [appended(1, 7)]
     );
     let kept = Message {
@@ -38,7 +38,7 @@ pub(crate) async fn an_append_is_read_back_as_it_was_written(store: Subject) {
         client: None,
         ..self::draft(9, "lobby")
     };
-    commit(&store, vec![Write::Append(Arc::new(own))]).await;
+    commit(&store, vec![Write::Append(own)]).await;
     let kept = store.message(&tenant("acme"), id(9)).await.unwrap().unwrap();
     assert_eq!(
         (kept.client, &*kept.username),
@@ -53,10 +53,7 @@ pub(crate) async fn an_id_posted_twice_is_appended_once(store: Subject) {
         sent_at: 1,
         ..draft(1, "lobby")
     };
-    assert_eq!(
-        commit(&store, vec![Write::Append(Arc::new(again))]).await,
-        [duplicate(1, 1)]
-    );
+    assert_eq!(commit(&store, vec![Write::Append(again)]).await, [duplicate(1, 1)]);
     assert_eq!(contents(&store, "acme", "lobby").await, ["message 1", "message 2"]);
 }
 
@@ -263,7 +260,7 @@ pub(crate) async fn one_id_in_two_tenants_is_two_messages(store: Subject) {
         ..draft(1, "lobby")
     };
     let outcome = store
-        .commit(vec![unit("globex", vec![Write::Append(Arc::new(draft))])])
+        .commit(vec![unit("globex", vec![Write::Append(draft)])])
         .await
         .unwrap();
     assert_eq!(outcome, [Ok(vec![appended(1, 1)])]);
@@ -296,7 +293,7 @@ pub(crate) async fn any_text_comes_back_unchanged(store: Subject) {
             metadata: Some((*text).to_owned()),
             ..draft(n, "x")
         };
-        commit(&store, vec![Write::Append(Arc::new(draft))]).await;
+        commit(&store, vec![Write::Append(draft)]).await;
         let kept = store.message(&tenant("acme"), id(n)).await.unwrap().unwrap();
         assert_eq!((kept.content.as_str(), kept.metadata.as_deref()), (*text, Some(*text)));
         assert_eq!((kept.room, kept.sender), (room(&name), user("Ünï 👋")));
@@ -312,10 +309,10 @@ pub(crate) async fn times_have_no_edges(store: Subject) {
         .enumerate()
     {
         let n = n as u128;
-        let draft = Arc::new(Draft {
+        let draft = Draft {
             sent_at: at,
             ..draft(n, "lobby")
-        });
+        };
         let seq = n as u64 + 1;
         let first = commit(&store, vec![Write::Append(draft.clone()), read(n, "ann", at)]).await;
         let fresh = Written::Appended {

@@ -4,7 +4,7 @@ use super::*;
 
 /// What the sender asks for under the id `n`, with a change.
 fn asked(n: u128, to: &str, content: &str, metadata: Option<&str>) -> Write {
-    Write::Append(Arc::new(Draft {
+    Write::Append(Draft {
         content: content.to_owned(),
         metadata: metadata.map(str::to_owned),
         client: Some(ClientRef {
@@ -12,7 +12,7 @@ fn asked(n: u128, to: &str, content: &str, metadata: Option<&str>) -> Write {
             request: RequestDigest::of(to, content, metadata),
         }),
         ..draft(n, to)
-    }))
+    })
 }
 
 pub(crate) async fn a_client_id_of_another_message_is_refused(store: Subject) {
@@ -39,10 +39,10 @@ pub(crate) async fn a_client_id_of_another_message_is_refused(store: Subject) {
 
 /// The event that sends the message with id `n`.
 fn once(n: u128, to: &str) -> Write {
-    Write::Append(Arc::new(Draft {
+    Write::Append(Draft {
         once: true,
         ..draft(n, to)
-    }))
+    })
 }
 
 pub(crate) async fn an_event_that_only_repeats_its_message_does_nothing(store: Subject) {
@@ -80,11 +80,11 @@ pub(crate) async fn an_event_that_only_repeats_its_message_does_nothing(store: S
 pub(crate) async fn a_repetition_is_one_of_what_was_asked_for(store: Subject) {
     // The handler rewrites what the client sent, in another way each time.
     let rewritten = |content: &str, username: &str| {
-        Write::Append(Arc::new(Draft {
+        Write::Append(Draft {
             content: content.to_owned(),
             username: username.into(),
             ..draft(1, "lobby")
-        }))
+        })
     };
     commit(&store, vec![rewritten("m**** 1", "Ann")]).await;
     assert_eq!(

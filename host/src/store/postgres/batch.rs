@@ -80,7 +80,7 @@ impl<'a> Touched<'a> {
         for unit in units {
             let tenant = tenants.get(&unit.tenant).copied().unwrap_or_default();
             for write in &unit.writes {
-                match write {
+                match &**write {
                     Write::Append(draft) => {
                         touched.rooms.insert((tenant, &draft.room));
                         touched.messages.insert((tenant, draft.id), true);

@@ -120,7 +120,7 @@ impl<'a> Ledger<'a> {
     fn write(&mut self, tenant: i64, write: &'a Write, quota: StorageQuota) -> Result<Written, Refusal> {
         match write {
             Write::Append(draft) => self.append(tenant, draft, quota),
-            Write::MarkRead { id, user, at } => self.mark_read(tenant, *id, user, *at),
+            Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
             Write::KvSet { key, value, expires_at } => {
                 let value = Cow::Borrowed(value.as_slice());
                 self.set((tenant, key), value, expires_at.map(u64::cast_signed), quota)?;

@@ -50,7 +50,7 @@ fn id(n: u128) -> MessageId {
 }
 
 fn append(n: u128, to: &str) -> Write {
-    Write::Append(Arc::new(Draft {
+    Write::Append(Draft {
         id: id(n),
         room: room(to),
         sender: UserId::new("ann").unwrap(),
@@ -60,7 +60,7 @@ fn append(n: u128, to: &str) -> Write {
         sent_at: 1,
         client: None,
         once: false,
-    }))
+    })
 }
 
 fn key(name: &str) -> KvKey {
@@ -81,7 +81,7 @@ fn increment(name: &str) -> Write {
 fn unit(writes: Vec<Write>) -> Unit {
     Unit {
         tenant: acme(),
-        writes,
+        writes: writes.into_iter().map(Arc::new).collect(),
         quota: StorageQuota::UNLIMITED,
     }
 }

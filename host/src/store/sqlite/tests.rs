@@ -101,7 +101,7 @@ fn append(n: u128, content: &str) -> Unit {
     };
     Unit {
         tenant: acme(),
-        writes: vec![Write::Append(Arc::new(draft))],
+        writes: vec![Arc::new(Write::Append(draft))],
         quota: StorageQuota::UNLIMITED,
     }
 }
@@ -113,11 +113,11 @@ fn set(name: &str, expires_at: Option<u64>) -> Unit {
     };
     Unit {
         tenant: acme(),
-        writes: vec![Write::KvSet {
+        writes: vec![Arc::new(Write::KvSet {
             key,
             value: b"v".to_vec(),
             expires_at,
-        }],
+        })],
         quota: StorageQuota::UNLIMITED,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
@@ -23,10 +24,10 @@ struct Counted {
 }
 
 /// At most what a unit can add.
-fn bound(writes: &[Write]) -> Usage {
+fn bound(writes: &[Arc<Write>]) -> Usage {
     let mut bound = Usage::default();
     for write in writes {
-        match write {
+        match &**write {
             Write::Append(draft) => {
                 bound.message_bytes += message_bytes(draft);
                 bound.rooms += 1;
@@ -60,7 +61,7 @@ impl Usages {
         &mut self,
         db: &Connection,
         tenant: i64,
-        writes: &[Write],
+        writes: &[Arc<Write>],
         quota: StorageQuota,
     ) -> Result<bool> {
         Ok(over(self.of(db, tenant)?, bound(writes), quota).is_some())

@@ -160,7 +160,7 @@ fn write_unit(db: &Connection, places: &mut Places, usages: &mut Usages, unit: &
         None => (true, None),
     };
     // Rolling back needs a savepoint only if something can have been written before a write refuses the unit.
-    let guarded = tight || unit.writes.iter().skip(1).any(can_refuse);
+    let guarded = tight || unit.writes.iter().skip(1).any(|write| can_refuse(write));
     if guarded {
         db.prepare_cached("SAVEPOINT unit")?.execute([])?;
     }
@@ -210,7 +210,7 @@ fn apply(
     let tenant = &unit.tenant;
     match write {
         Write::Append(draft) => append(db, places, usages, unit, draft),
-        Write::MarkRead { id, user, at } => match places.known_tenant(db, tenant)? {
+        Write::MarkRead { id, user, at, .. } => match places.known_tenant(db, tenant)? {
             Some(row) => mark_read(db, row, *id, user, *at),
             None => Err(Refusal::NotFound.into()),
         },

@@ -1,6 +1,6 @@
 //! Promise 1, inside: each kind of effect happens when the handler accepts, and leaves nothing when it does not.
 
-use parlance_testing::{Effect, Event, Outcome, Status, TestHost};
+use parlance_testing::{Effect, Event, Outcome, Status, TestHost, Write};
 use serde_json::{Value, json};
 
 use crate::built::hostile;
@@ -139,11 +139,13 @@ fn the_next_event_sees_what_this_one_did() {
 
 fn name(effect: &Effect) -> &'static str {
     match effect {
-        Effect::Post(_) => "post",
-        Effect::MarkRead { .. } => "mark-read",
-        Effect::KvSet { .. } => "kv-set",
-        Effect::KvDelete { .. } => "kv-delete",
-        Effect::KvIncrement { .. } => "kv-increment",
+        Effect::Write(write) => match **write {
+            Write::Append(_) => "post",
+            Write::MarkRead { .. } => "mark-read",
+            Write::KvSet { .. } => "kv-set",
+            Write::KvDelete { .. } => "kv-delete",
+            Write::KvIncrement { .. } => "kv-increment",
+        },
         Effect::Emit { .. } => "emit",
         Effect::Join(_) => "join",
         Effect::Leave(_) => "leave",

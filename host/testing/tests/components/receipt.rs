@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parlance_testing::{CallLimits, Code, Effect, Event, START_MS, TestHost};
+use parlance_testing::{CallLimits, Code, Event, START_MS, TestHost, Write};
 use serde_json::json;
 
 use crate::built::initial_memory;
@@ -23,7 +23,8 @@ fn the_room_learns_that_a_message_was_read() {
     host.advance(Duration::from_millis(7));
     let outcome = host.dispatch(Event::read(&id));
     outcome.assert_ok();
-    let [Effect::MarkRead { id: marked, room, .. }] = outcome.effects.as_slice() else {
+    let writes = outcome.effects.iter().filter_map(|effect| effect.write());
+    let [Write::MarkRead { id: marked, room, .. }] = writes.map(|write| &**write).collect::<Vec<_>>()[..] else {
         panic!("one receipt and nothing else: {:?}", outcome.effects);
     };
     assert_eq!((marked.to_string(), room.as_str()), (id.clone(), "general"));

@@ -132,6 +132,8 @@ async fn the_first_receipt_counts_on_whichever_node() {
         let read = |at| {
             unit(vec![Write::MarkRead {
                 id: id(n),
+                room: RoomId::new("any").unwrap(),
+                seq: 1,
                 user: UserId::new("bob").unwrap(),
                 at,
             }])
