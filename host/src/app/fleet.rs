@@ -51,16 +51,19 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
 }
 
 /// What halls need of it.
-pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Store>) -> Option<Fleet> {
-    Some(Fleet {
-        bus: bus?.clone(),
+pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Store>) -> Fleet {
+    let Some(bus) = bus else {
+        return Fleet::of_one(store.clone());
+    };
+    Fleet {
+        bus: bus.clone(),
         store: store.clone(),
         limits: FleetLimits {
             sweep: config.redis.sweep,
             poll: config.redis.poll,
             rooms_per_connection: config.limits.rooms_per_connection,
         },
-    })
+    }
 }
 
 /// Says farewell.

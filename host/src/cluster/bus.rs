@@ -17,6 +17,7 @@ mod halls;
 mod json;
 mod link;
 mod message;
+mod nobody;
 mod over_redis;
 mod packet;
 mod peers;
@@ -39,6 +40,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use adapter::Adapter;
 pub use ask::{Acknowledged, Gathered};
+pub use nobody::Nobody;
 pub use over_redis::{BusError, RedisBus};
 pub use settings::RedisSettings;
 pub use status::BusStatus;
@@ -50,6 +52,11 @@ use crate::id::{RoomId, TenantId, UserId};
 pub trait Bus: Send + Sync {
     /// This node's id.
     fn node(&self) -> &NodeId;
+
+    /// Whether there is no other node, ever: whatever is committed is committed here, and nothing can be missed.
+    fn is_alone(&self) -> bool {
+        false
+    }
 
     /// From now on the tenant's hall hears what other nodes say, through `inbox`. What does not fit in it is lost,
     /// and the hall is told so with another [`Inbound::Up`] as soon as there is room.

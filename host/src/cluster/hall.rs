@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::bus::{Bus, Inbound};
+use super::bus::{Bus, Inbound, Nobody};
 use super::connection::{Connection, Outgoing};
 use super::outbound::Outbound;
 use super::wire::{Receipt, Repeated, Reply, Responder};
@@ -24,7 +24,6 @@ use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
 use crate::store::{FirstPost, Store, Written};
 use crate::turns::{Company, metered};
-use state::State;
 
 pub use fleet::FleetLimits;
 
@@ -158,7 +157,7 @@ enum Mail {
 #[error("the server is shutting down")]
 pub struct HallGone;
 
-/// What a hall that is one of several says and hears.
+/// What a hall says to other nodes and hears of them.
 #[derive(Clone)]
 pub struct Fleet {
     /// The way to the other nodes.
@@ -167,6 +166,29 @@ pub struct Fleet {
     pub store: Arc<dyn Store>,
     /// How often and how much.
     pub limits: FleetLimits,
+}
+
+impl Fleet {
+    /// Whether there is no other node, ever.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.bus.is_alone()
+    }
+
+    /// A node that is alone.
+    #[must_use]
+    pub fn of_one(store: Arc<dyn Store>) -> Self {
+        Self {
+            bus: Arc::new(Nobody::default()),
+            store,
+            limits: FleetLimits {
+                // Nothing is missed.
+                sweep: Duration::from_secs(u32::MAX.into()),
+                poll: Duration::from_secs(1),
+                rooms_per_connection: usize::MAX,
+            },
+        }
+    }
 }
 
 /// The way to a tenant's hall. Cheap to clone; the hall ends with the last clone.
@@ -186,11 +208,11 @@ pub struct Hall {
 }
 
 impl Hall {
-    /// Opens a hall; without `fleet` that of the only node.
+    /// Opens a hall.
     #[must_use]
-    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Option<Fleet>, company: Arc<Company>) -> Self {
+    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, company: Arc<Company>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let in_fleet = fleet.is_some();
+        let in_fleet = !fleet.is_alone();
         let metrics = metrics.hall(tenant.as_str());
         let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<AtomicU64>::default(), Arc::default());
         let hall = Self {
@@ -201,12 +223,7 @@ impl Hall {
             in_fleet,
         };
         let task = async move {
-            let life = async move {
-                match fleet {
-                    None => State::new(metrics, outbound, grace, company, None).run(mail).await,
-                    Some(fleet) => fleet::run(tenant, metrics, outbound, grace, fleet, company, mail).await,
-                }
-            };
+            let life = fleet::run(tenant, metrics, outbound, grace, fleet, company, mail);
             metered(life, &cpu).await;
         };
         crate::vital::spawn("hall", task);

@@ -10,6 +10,7 @@ mod departed;
 mod hall;
 mod order;
 mod outbound;
+mod outbox;
 mod population;
 mod presence;
 mod questions;

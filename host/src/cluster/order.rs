@@ -12,6 +12,8 @@ const PENDING_MAX: usize = 512;
 const PENDING_BYTES: usize = 4 * 1024 * 1024;
 /// Other packets of a room that wait behind messages. Further ones do not wait.
 const FOLLOWERS_MAX: usize = 1024;
+/// Bytes of those packets.
+const FOLLOWERS_BYTES: usize = 1024 * 1024;
 
 /// Something that is to go to the members now.
 pub(super) struct Due<'a> {
@@ -43,9 +45,11 @@ pub(super) struct Order {
     floor: u64,
     /// Never the next one.
     pending: BTreeMap<u64, Waiting>,
-    /// Packets behind those, and bytes of those, in all.
-    followers: usize,
+    /// Bytes of those.
     bytes: usize,
+    /// Packets behind those, and their bytes.
+    followers: usize,
+    follower_bytes: usize,
     /// There is such a message, here or not.
     last: u64,
     /// Somebody reads from the store what is missing.
@@ -97,8 +101,10 @@ impl Order {
         deliver: &mut impl FnMut(Due<'_>),
     ) {
         // Until the beginning is known, nobody is there who could see what is pending.
-        if self.missing().is_some() && self.followers < FOLLOWERS_MAX {
+        let room = self.followers < FOLLOWERS_MAX && self.follower_bytes < FOLLOWERS_BYTES;
+        if self.missing().is_some() && room {
             self.followers += 1;
+            self.follower_bytes = self.follower_bytes.saturating_add(outgoing.len());
             let last = self.pending.entry(self.last).or_default();
             last.followers.push((except.cloned(), outgoing.clone()));
             return;
@@ -177,6 +183,7 @@ impl Order {
             .saturating_sub(waiting.message.as_ref().map_or(0, Outgoing::len));
         self.followers = self.followers.saturating_sub(waiting.followers.len());
         for (except, outgoing) in &waiting.followers {
+            self.follower_bytes = self.follower_bytes.saturating_sub(outgoing.len());
             deliver(Due {
                 seq: None,
                 except: except.as_ref(),
@@ -270,6 +277,20 @@ mod tests {
         assert_eq!(left, ["1"]);
         offer(&mut order, &mut left, 2);
         assert_eq!(left, ["1", "2", "read 2"]);
+    }
+
+    #[test]
+    fn what_follows_is_bounded_in_bytes_and_what_is_beyond_does_not_wait() {
+        let (mut order, mut left) = (Order::default(), Vec::new());
+        order.begin(0, &mut |_| {});
+        order.heard_of(1);
+        let large = packet("x".repeat(FOLLOWERS_BYTES / 4));
+        for _ in 0..6 {
+            order.follow(None, &large, &mut |due| left.push(text(&due)));
+        }
+        assert_eq!(left.len(), 2, "four wait");
+        offer(&mut order, &mut left, 1);
+        assert_eq!((left.len(), order.follower_bytes), (7, 0));
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! Who is in which room on this node.
+//! Who is in which room on this node, and what is on its way to them.
+//!
+//! Everything for several connections goes through one outbox and leaves it in parts, so that whoever drives this can
+//! keep to a pace. Nobody comes or goes while something is in the outbox: it is emptied before the next input.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::connection::{Connection, Outgoing};
-use super::order::{Due, Order};
+use super::order::Order;
+use super::outbox::{Fanout, Recipients};
 use crate::id::RoomId;
 
 /// A connection in a room.
@@ -15,14 +18,24 @@ pub(super) struct Member {
     from_seq: u64,
     /// While the acknowledgement of its join is being prepared, what the room gets waits here, so that the client
     /// sees the past before the present. Lives for one read of the store.
-    held: Option<Vec<(Option<u64>, Outgoing)>>,
+    held: Option<Held>,
+}
+
+/// What waits for a join to be answered.
+#[derive(Default)]
+struct Held {
+    packets: Vec<(Option<u64>, Outgoing)>,
+    bytes: usize,
 }
 
 impl Member {
     /// Sends, or holds; `seq` when it is a message.
     fn send(&mut self, seq: Option<u64>, outgoing: &Outgoing) {
         match &mut self.held {
-            Some(held) if held.len() < HELD_MAX => held.push((seq, outgoing.clone())),
+            Some(held) if held.packets.len() < HELD_MAX && held.bytes < HELD_BYTES => {
+                held.bytes = held.bytes.saturating_add(outgoing.len());
+                held.packets.push((seq, outgoing.clone()));
+            }
             Some(_) => self.connection.outlet.disconnect(),
             None if seq.is_some_and(|seq| seq <= self.from_seq) => {}
             // A connection that does not keep up is closed by its outlet; the others are not concerned.
@@ -35,6 +48,8 @@ impl Member {
 
 /// Packets held for one joining connection; a busier room makes the joiner's connection too slow.
 const HELD_MAX: usize = 4096;
+/// Bytes of those packets.
+const HELD_BYTES: usize = 4 * 1024 * 1024;
 
 #[derive(Default)]
 struct Room {
@@ -42,7 +57,6 @@ struct Room {
     /// Where in `members` a connection is, by its address, so that coming and going costs the same in a room of any
     /// size.
     places: HashMap<usize, usize>,
-    /// Of no use while there are no other nodes: what is committed here comes in order.
     order: Order,
 }
 
@@ -75,6 +89,7 @@ fn address(connection: &Arc<Connection>) -> usize {
 #[derive(Default)]
 pub(super) struct Rooms {
     rooms: HashMap<RoomId, Room>,
+    outbox: VecDeque<Fanout>,
     /// Bytes that were sent and not accounted for yet, each recipient's counted.
     sent: u64,
 }
@@ -114,7 +129,7 @@ impl Rooms {
         members.push(Member {
             connection: connection.clone(),
             from_seq: 0,
-            held: held.then(Vec::new),
+            held: held.then(Held::default),
         });
         connection.enter(room.clone());
         true
@@ -156,7 +171,7 @@ impl Rooms {
         };
         member.from_seq = member.from_seq.max(from_seq);
         let from_seq = member.from_seq;
-        for (seq, outgoing) in member.held.take().unwrap_or_default() {
+        for (seq, outgoing) in member.held.take().unwrap_or_default().packets {
             if seq.is_none_or(|seq| seq > from_seq) {
                 let _ = member.connection.send(outgoing);
             }
@@ -180,59 +195,103 @@ impl Rooms {
         true
     }
 
-    /// Sends to this part of the room's members but `except`; `seq` when it is a message. Whether there are others
-    /// behind that part. For a node that is alone.
-    pub(super) fn send(
-        &mut self,
-        room: &RoomId,
-        part: Range<usize>,
-        seq: Option<u64>,
-        except: Option<&Arc<Connection>>,
-        outgoing: &Outgoing,
-    ) -> bool {
-        let Some(Room { members, .. }) = self.rooms.get_mut(room) else {
-            return false;
-        };
-        let count = members.len();
-        if let Some(part) = members.get_mut(part.start..part.end.min(count)) {
-            self.sent += send(part, &Due { seq, except, outgoing });
+    /// Sends what is in the outbox to some connections more: about so much in the units of [`Outgoing::weight`], and to
+    /// one at least. Whether something is left.
+    pub(super) fn send_part(&mut self, weight: u64) -> bool {
+        let mut left = weight;
+        while let Some(fanout) = self.outbox.front_mut() {
+            let each = fanout.outgoing.weight().max(1);
+            let most = usize::try_from((left / each).max(1)).unwrap_or(usize::MAX);
+            let (before, seq, outgoing) = (fanout.done, fanout.seq, &fanout.outgoing);
+            let until = before.saturating_add(most);
+            let count = match &fanout.to {
+                Recipients::Room(room, except) => {
+                    let members = self.rooms.get_mut(room).map(|room| room.members.as_mut_slice());
+                    let members = members.unwrap_or_default();
+                    let count = members.len();
+                    for member in members.get_mut(before..until.min(count)).unwrap_or_default() {
+                        if except
+                            .as_ref()
+                            .is_none_or(|except| !Arc::ptr_eq(except, &member.connection))
+                        {
+                            member.send(seq, outgoing);
+                        }
+                    }
+                    count
+                }
+                Recipients::Members(members) => {
+                    for (room, connection) in members.get(before..until.min(members.len())).unwrap_or_default() {
+                        if let Some(member) = self.rooms.get_mut(room).and_then(|room| room.member(connection)) {
+                            member.send(seq, outgoing);
+                        }
+                    }
+                    members.len()
+                }
+                Recipients::Connections(connections) => {
+                    for connection in connections
+                        .get(before..until.min(connections.len()))
+                        .unwrap_or_default()
+                    {
+                        // A connection that does not keep up is closed by its outlet; the others are not concerned.
+                        let _ = connection.send(outgoing.clone());
+                    }
+                    connections.len()
+                }
+            };
+            fanout.done = until.min(count);
+            let sent = each.saturating_mul(fanout.done.saturating_sub(before) as u64);
+            self.sent += sent;
+            if fanout.done < count {
+                return true;
+            }
+            self.outbox.pop_front();
+            left = left.saturating_sub(sent);
+            if left == 0 {
+                break;
+            }
         }
-        part.end < count
+        !self.outbox.is_empty()
+    }
+
+    /// Something for these connections, whatever rooms they are in.
+    pub(super) fn send_to(&mut self, connections: Vec<Arc<Connection>>, outgoing: &Outgoing) {
+        let to = Recipients::Connections(connections);
+        self.outbox.push_back(Fanout::new(to, None, outgoing));
     }
 
     /// A message of a room, from wherever: the members get it when it is its turn.
-    pub(super) fn offer(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) -> Gap {
-        let Some(room) = self.rooms.get_mut(room) else {
+    pub(super) fn offer(&mut self, id: &RoomId, seq: u64, outgoing: &Outgoing) -> Gap {
+        let Self { rooms, outbox, .. } = self;
+        let Some(Room { order, .. }) = rooms.get_mut(id) else {
             return Gap::None;
         };
-        let Room { members, order, .. } = room;
-        let sent = &mut self.sent;
-        order.offer(seq, outgoing, &mut |due| *sent += send(members, &due));
+        order.offer(seq, outgoing, &mut |due| outbox.push_back(Fanout::due(id, &due)));
         gap(order)
     }
 
     /// Another packet of a room: it does not overtake the messages before it.
-    pub(super) fn follow(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
-        if let Some(Room { members, order, .. }) = self.rooms.get_mut(room) {
-            let sent = &mut self.sent;
-            order.follow(except, outgoing, &mut |due| *sent += send(members, &due));
+    pub(super) fn follow(&mut self, id: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+        let Self { rooms, outbox, .. } = self;
+        if let Some(Room { order, .. }) = rooms.get_mut(id) {
+            order.follow(except, outgoing, &mut |due| outbox.push_back(Fanout::due(id, &due)));
         }
     }
 
     /// The room's first members have everything up to `last`.
-    pub(super) fn begin(&mut self, room: &RoomId, last: u64) -> Gap {
-        let Some(Room { members, order, .. }) = self.rooms.get_mut(room) else {
+    pub(super) fn begin(&mut self, id: &RoomId, last: u64) -> Gap {
+        let Self { rooms, outbox, .. } = self;
+        let Some(Room { order, .. }) = rooms.get_mut(id) else {
             return Gap::None;
         };
-        let sent = &mut self.sent;
-        order.begin(last, &mut |due| *sent += send(members, &due));
+        order.begin(last, &mut |due| outbox.push_back(Fanout::due(id, &due)));
         gap(order)
     }
 
     /// The room has a message with this number, as the store says. Where nobody knows where the first member came in,
     /// it is here and now; while a join is being answered, that answer decides.
-    pub(super) fn heard_of(&mut self, room: &RoomId, last: u64) -> Gap {
-        let Some(Room { members, order, .. }) = self.rooms.get_mut(room) else {
+    pub(super) fn heard_of(&mut self, id: &RoomId, last: u64) -> Gap {
+        let Self { rooms, outbox, .. } = self;
+        let Some(Room { members, order, .. }) = rooms.get_mut(id) else {
             return Gap::None;
         };
         if order.has_begun() {
@@ -242,8 +301,7 @@ impl Rooms {
             let last = order
                 .first_pending()
                 .map_or(last, |first| last.min(first.saturating_sub(1)));
-            let sent = &mut self.sent;
-            order.begin(last, &mut |due| *sent += send(members, &due));
+            order.begin(last, &mut |due| outbox.push_back(Fanout::due(id, &due)));
         }
         gap(order)
     }
@@ -269,25 +327,28 @@ impl Rooms {
         self.rooms.get(room).map_or(0, |room| room.members.len())
     }
 
-    /// Sends to the members now, whatever messages are on their way.
+    /// Something for the members, whatever messages are missing.
     pub(super) fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
-        self.send(room, 0..usize::MAX, None, except, outgoing);
+        let to = Recipients::Room(room.clone(), except.cloned());
+        self.outbox.push_back(Fanout::new(to, None, outgoing));
     }
 
-    /// Sends once to every connection that is in any of the rooms and in none of `known`.
+    /// Something for every connection that is in any of the rooms and in none of `known`, once.
     pub(super) fn send_across(&mut self, rooms: &HashSet<RoomId>, known: &HashSet<RoomId>, outgoing: &Outgoing) {
         let mut told: HashSet<*const Connection> = HashSet::new();
-        for room in rooms {
-            let Some(Room { members, .. }) = self.rooms.get_mut(room) else {
+        let mut to = Vec::new();
+        for id in rooms {
+            let Some(Room { members, .. }) = self.rooms.get(id) else {
                 continue;
             };
-            for member in members {
-                if !member.connection.is_in_any(known) && told.insert(Arc::as_ptr(&member.connection)) {
-                    member.send(None, outgoing);
+            for Member { connection, .. } in members {
+                if !connection.is_in_any(known) && told.insert(Arc::as_ptr(connection)) {
+                    to.push((id.clone(), connection.clone()));
                 }
             }
         }
-        self.sent += weight(outgoing, told.len());
+        self.outbox
+            .push_back(Fanout::new(Recipients::Members(to), None, outgoing));
     }
 
     /// Rooms with a member on this node.
@@ -299,17 +360,6 @@ impl Rooms {
 /// What it weighs for so many clients.
 fn weight(outgoing: &Outgoing, clients: usize) -> u64 {
     outgoing.weight().saturating_mul(clients as u64)
-}
-
-/// Gives the bytes that were sent, each member's counted.
-fn send(members: &mut [Member], due: &Due<'_>) -> u64 {
-    for member in members.iter_mut() {
-        if due.except.is_some_and(|except| Arc::ptr_eq(except, &member.connection)) {
-            continue;
-        }
-        member.send(due.seq, due.outgoing);
-    }
-    weight(due.outgoing, members.len())
 }
 
 fn gap(order: &Order) -> Gap {
@@ -388,6 +438,8 @@ mod tests {
                         }
                     }
                 }
+                // Before the next input the outbox is emptied, in parts of any size.
+                while rooms.send_part(seed % 3) {}
             }
             for client in clients {
                 let expected: Vec<String> = (client.told.unwrap() + 1..=MESSAGES).map(|n| n.to_string()).collect();
@@ -420,6 +472,7 @@ mod tests {
                     1 => assert_eq!(rooms.leave(&room, connection), is_in, "seed {seed}"),
                     _ => {
                         rooms.tell(&room, Some(connection), &packet(step));
+                        while rooms.send_part(seed) {}
                         for (other, (connection, _)) in clients.iter().enumerate() {
                             if other != at && connection.is_in("room") {
                                 expected[other].push(step.to_string());

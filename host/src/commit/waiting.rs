@@ -90,9 +90,10 @@ mod tests {
     use crate::auth::Identity;
     use crate::capability::Effect;
     use crate::cluster::tests::Inbox;
-    use crate::cluster::{Connection, Delivery, Hall, Reply, Responder};
+    use crate::cluster::{Connection, Delivery, Fleet, Hall, Reply, Responder};
     use crate::id::ConnectionId;
     use crate::metrics::Metrics;
+    use crate::store::memory::MemoryStore;
     use crate::store::{KvKey, StorageQuota, Write};
 
     /// A tenant's job that sets a key to so many bytes; the key is the job's number.
@@ -101,7 +102,7 @@ mod tests {
         let hall = Hall::open(
             identity.tenant().clone(),
             Arc::new(Metrics::new().unwrap()),
-            None,
+            Fleet::of_one(Arc::new(MemoryStore::default())),
             Arc::default(),
         );
         let key = KvKey {

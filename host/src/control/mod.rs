@@ -82,7 +82,7 @@ pub struct Parts {
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The other nodes, where there may be any.
-    pub fleet: Option<Fleet>,
+    pub fleet: Fleet,
     /// What a tenant has that does not say otherwise.
     pub defaults: TenantDefaults,
     /// When a new version goes back by itself.

@@ -153,7 +153,7 @@ impl Node {
             sandbox: Arc::new(Sandbox::new(engine).unwrap()),
             server: Arc::new(Server::attach(Default::default(), services, limits).1),
             metrics,
-            fleet: None,
+            fleet: Fleet::of_one(store.clone()),
             defaults: TenantDefaults::default(),
             deploy: Deploy {
                 failure_percent: 2,

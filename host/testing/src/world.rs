@@ -11,7 +11,7 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, LookupShare, PresenceState, Surroundings,
 };
-use parlance::cluster::{Connection, Delivery, Hall, Moment, Repeated, Reply, Responder, join_reply};
+use parlance::cluster::{Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, UserId};
@@ -79,10 +79,10 @@ impl World {
         let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;
         let tenant = authenticator.tenant().clone();
         Ok(Self {
+            hall: Hall::open(tenant, metrics, Fleet::of_one(store.clone()), Arc::default()),
             handler,
             store,
             chance: Arc::default(),
-            hall: Hall::open(tenant, metrics, None, Arc::default()),
             committer,
             authenticator,
             slice: Slice::new(),

@@ -42,7 +42,7 @@ impl State {
     /// When there is something to be looked at next.
     pub(super) fn next_look(&mut self) -> Option<Instant> {
         let grace = self.grace.next_end();
-        let others = self.others.as_ref()?;
+        let others = &self.others;
         let watched = others.watched.first_key_value().map(|((at, _), _)| *at);
         let sweep = (!others.sweeping).then_some(others.sweep_at);
         [watched, sweep, others.tell_at, grace].into_iter().flatten().min()
@@ -51,11 +51,7 @@ impl State {
     /// Looks at whatever it is time for.
     pub(super) fn look(&mut self, now: Instant) {
         self.end_grace(now);
-        loop {
-            let Some(others) = &mut self.others else { return };
-            let Some(entry) = others.watched.first_entry().filter(|entry| entry.key().0 <= now) else {
-                break;
-            };
+        while let Some(entry) = self.others.watched.first_entry().filter(|entry| entry.key().0 <= now) {
             let room = entry.remove();
             let Some(order) = self.rooms.order(&room) else { continue };
             order.watched = false;
@@ -63,7 +59,7 @@ impl State {
                 self.fetch(room);
             }
         }
-        let Some(others) = &self.others else { return };
+        let others = &self.others;
         let (tell, sweep) = (
             others.tell_at.is_some_and(|at| at <= now),
             !others.sweeping && others.sweep_at <= now,
@@ -82,7 +78,7 @@ impl State {
     }
 
     fn watch_after(&mut self, room: &RoomId, pause: Duration) {
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         if let Some(order) = self.rooms.order(room).filter(|order| !order.watched && !order.fetching) {
             order.watched = true;
             others.count += 1;
@@ -95,7 +91,7 @@ impl State {
     /// Members of a room have everything up to `last`, as one of them was told. `None`: the store did not say, and is
     /// asked again.
     pub(super) fn begin(&mut self, room: &RoomId, last: Option<u64>) {
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         match last {
             Some(last) => {
                 if self.rooms.begin(room, last) == Gap::Missing {
@@ -108,9 +104,6 @@ impl State {
 
     /// The room has a message with this number.
     pub(super) fn hint(&mut self, room: &RoomId, seq: u64) {
-        if self.others.is_none() {
-            return;
-        }
         let Some(order) = self.rooms.order(room).filter(|order| order.has_begun()) else {
             return;
         };
@@ -122,7 +115,7 @@ impl State {
 
     /// Reads what is missing, or puts the room in the queue for it.
     fn fetch(&mut self, room: RoomId) {
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         let Some(order) = self.rooms.order(&room) else { return };
         let Some(from) = order.missing().filter(|_| !order.fetching) else {
             return;
@@ -149,7 +142,7 @@ impl State {
 
     /// Asks for the last message of every room with members here.
     fn sweep(&mut self) {
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         others.sweeping = true;
         let (store, tenant, learned) = (others.store.clone(), others.tenant.clone(), others.learned.clone());
         let rooms = self.rooms.ids();
@@ -184,7 +177,7 @@ impl State {
                 }
             }
             Learned::Swept(swept) => {
-                let Some(others) = &mut self.others else { return };
+                let others = &mut self.others;
                 let pause = if others.down || swept.is_err() {
                     others.limits.poll
                 } else {
@@ -213,7 +206,7 @@ impl State {
             Vec::new()
         });
         let missed = self.rooms.order(&room).and_then(|order| order.missing());
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         others.fetched.push_back(Fetched {
             room,
             missed,
@@ -223,13 +216,13 @@ impl State {
 
     /// Whether messages that were fetched wait to be sent.
     pub(super) fn has_fetched(&self) -> bool {
-        self.others.as_ref().is_some_and(|others| !others.fetched.is_empty())
+        !self.others.fetched.is_empty()
     }
 
     /// Sends one message that was fetched. What others ask of the hall has its turn between two of them, and so has the
     /// pace at which the tenant may send.
     pub(super) fn send_fetched(&mut self) {
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         let Some(fetched) = others.fetched.front_mut() else {
             return;
         };
@@ -245,7 +238,7 @@ impl State {
             return;
         };
         self.end_fetch(&room, missed);
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         others.fetches = others.fetches.saturating_sub(1);
         while let Some(next) = others.queue.pop_front() {
             // The last member may have left meanwhile.

@@ -1,4 +1,5 @@
-//! A hall that is one of several: what it tells the others, what it hears of them, and who is where.
+//! A hall is one of several: what it tells the others, what it hears of them, and who is where. On a node that is alone
+//! the others are nobody.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -64,21 +65,23 @@ pub(super) struct Others {
 }
 
 impl Others {
-    /// Has the other nodes send this.
-    pub(super) fn say(&self, broadcast: Broadcast) {
-        self.bus.broadcast(&self.tenant, broadcast);
+    /// Has the other nodes send this, where there may be any.
+    pub(super) fn say(&self, broadcast: impl FnOnce() -> Broadcast) {
+        if !self.bus.is_alone() {
+            self.bus.broadcast(&self.tenant, broadcast());
+        }
     }
 
     /// Has the other nodes send this to whoever is in a place.
-    pub(super) fn say_to(&self, place: Place, after: Option<(RoomId, u64)>, outgoing: &Outgoing) {
+    pub(super) fn say_to(&self, place: impl FnOnce() -> Place, after: Option<(RoomId, u64)>, outgoing: &Outgoing) {
         let (packet, question) = match outgoing {
             Outgoing::Event(packet) => (packet, None),
             Outgoing::Question(packet, question) => (packet, Some(question.clone())),
             Outgoing::Acknowledgement { .. } => return,
         };
-        self.say(Broadcast {
+        self.say(|| Broadcast {
             packet: packet.clone(),
-            to: Target::Places(vec![place]),
+            to: Target::Places(vec![place()]),
             except: Vec::new(),
             message: None,
             after,
@@ -119,7 +122,7 @@ pub(super) async fn run(
         down: true,
         learned,
     };
-    let mut state = State::new(metrics, outbound, grace, company, Some(others));
+    let mut state = State::new(metrics, outbound, grace, company, others);
     let mut timer = std::pin::pin!(sleep_until(Instant::now()));
     loop {
         if let Some(wake) = state.next_look()
@@ -138,7 +141,7 @@ pub(super) async fn run(
             () = std::future::ready(()), if state.has_fetched() => state.send_fetched(),
         }
         // Whatever it was that sent something, what comes next waits for it.
-        state.pace().await;
+        state.send().await;
     }
     // Its inbox is shut by then: a hall that was opened since in its place is not closed.
     drop(heard);
@@ -148,7 +151,8 @@ pub(super) async fn run(
 impl State {
     /// The other nodes are to be told of a user, soon.
     pub(super) fn touch(&mut self, user: &UserId) {
-        if let Some(others) = &mut self.others {
+        let others = &mut self.others;
+        if !others.bus.is_alone() {
             others.dirty.insert(user.clone());
             others.tell_at.get_or_insert_with(|| Instant::now() + ENTRY_PAUSE);
         }
@@ -156,7 +160,7 @@ impl State {
 
     /// Tells the other nodes of those who have changed.
     pub(super) fn tell_entries(&mut self) {
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         others.tell_at = None;
         for user in others.dirty.drain() {
             let entry = self.users.summary(&user).map(|summary| Entry {

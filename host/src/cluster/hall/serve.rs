@@ -63,7 +63,7 @@ impl State {
                 let _ = reply.send(rooms.chain(connections).collect());
             }
             Inbound::ServerSideEmit { arguments, reply } => {
-                let first = self.others.as_ref().is_none_or(|others| others.bus.is_first());
+                let first = self.others.bus.is_first();
                 match self.for_servers.as_ref().filter(|_| first) {
                     Some(servers) => {
                         servers.notify(Notice::ServerEvent(arguments, reply));
@@ -83,7 +83,7 @@ impl State {
     }
 
     fn link(&mut self, up: bool) {
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         others.down = !up;
         others.sweep_at = Instant::now() + if up { Duration::ZERO } else { others.limits.poll };
     }
@@ -114,10 +114,7 @@ impl State {
             except: broadcast.except.clone(),
         };
         let clients = self.select(&selection);
-        for connection in &clients {
-            let _ = connection.send(outgoing.clone());
-        }
-        self.rooms.count_sent(&outgoing, clients.len());
+        self.rooms.send_to(clients, &outgoing);
     }
 
     /// Has clients here acknowledge an event, and passes on what they answer. One that is behind in reading is not
@@ -187,10 +184,7 @@ impl State {
     }
 
     fn remote_join(&mut self, clients: &Selection, rooms: &[String]) {
-        let most = self
-            .others
-            .as_ref()
-            .map_or(0, |others| others.limits.rooms_per_connection);
+        let most = self.others.limits.rooms_per_connection;
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         for connection in self.select(clients) {
             for room in &rooms {
@@ -204,9 +198,7 @@ impl State {
     }
 
     fn begin_unknown(&mut self) {
-        if let Some(others) = &mut self.others {
-            others.sweep_at = Instant::now();
-        }
+        self.others.sweep_at = Instant::now();
     }
 
     fn remote_leave(&mut self, clients: &Selection, rooms: &[String]) {
@@ -230,7 +222,7 @@ impl State {
     fn entry(&mut self, node: &NodeId, user: &UserId, entry: Option<Entry>) {
         let before = self.sight(user);
         let (connections, newest) = entry.as_ref().map_or((0, 0), |entry| (entry.connections, entry.newest));
-        let Some(others) = &mut self.others else { return };
+        let others = &mut self.others;
         let was = others.users.put(node, user, entry, &mut self.population);
         let (were, newest_was) = was.map_or((0, newest), |was| (was.connections, was.newest));
         let cause = match connections.cmp(&were) {
@@ -245,7 +237,7 @@ impl State {
 
     /// All that a node says, in place of what it has said.
     fn node(&mut self, node: &NodeId, entries: Vec<(UserId, Bytes)>) {
-        let Some(others) = &self.others else { return };
+        let others = &self.others;
         let mut gone: HashSet<UserId> = others.users.users_of(node).into_iter().collect();
         for (user, entry) in entries {
             gone.remove(&user);

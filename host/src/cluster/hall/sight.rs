@@ -17,8 +17,7 @@ impl State {
     /// A user's status and since when, on all nodes together, when it is to be seen.
     fn visible(&self, user: &UserId) -> Option<(Status, u64)> {
         let here = self.users.visible(user);
-        let Some(others) = &self.others else { return here };
-        let elsewhere = others.users.entries(user).map(|entry| (entry.status, entry.since));
+        let elsewhere = self.others.users.entries(user).map(|entry| (entry.status, entry.since));
         here.into_iter()
             .chain(elsewhere)
             .filter(|(status, _)| *status != Status::Offline)
@@ -26,17 +25,14 @@ impl State {
     }
 
     fn name(&self, user: &UserId) -> Option<Arc<str>> {
-        self.users.name(user).or_else(|| {
-            let others = self.others.as_ref()?;
-            others.users.entries(user).next().map(|entry| entry.name.clone())
-        })
+        self.users
+            .name(user)
+            .or_else(|| self.others.users.entries(user).next().map(|entry| entry.name.clone()))
     }
 
     pub(super) fn rooms_of(&self, user: &UserId) -> HashSet<RoomId> {
         let mut rooms: HashSet<RoomId> = self.users.rooms_of(user).cloned().collect();
-        if let Some(others) = &self.others {
-            rooms.extend(others.users.rooms_of(user).cloned());
-        }
+        rooms.extend(self.others.users.rooms_of(user).cloned());
         rooms
     }
 
@@ -87,9 +83,7 @@ impl State {
         if self.users.adopt_since(user, is, since) {
             self.touch(user);
         }
-        if let Some(others) = &mut self.others {
-            others.users.adopt_since(user, is, since);
-        }
+        self.others.users.adopt_since(user, is, since);
     }
 
     /// Tells members here what they see differently. `now_ms` is when a user who is not to be seen any more went.
@@ -128,9 +122,8 @@ impl State {
     pub(super) fn arrive(&mut self, connection: &Arc<Connection>, now_ms: u64) {
         let identity = connection.identity.load();
         self.users.arrive(connection, now_ms);
-        if let Some(others) = &self.others {
-            others.bus.room(&others.tenant, connection.id.as_str(), true);
-        }
+        let others = &self.others;
+        others.bus.room(&others.tenant, connection.id.as_str(), true);
         self.departed.forget(identity.user());
         self.touch(identity.user());
     }
@@ -145,9 +138,8 @@ impl State {
             }
         }
         self.users.depart(connection, now_ms);
-        if let Some(others) = &self.others {
-            others.bus.room(&others.tenant, connection.id.as_str(), false);
-        }
+        let others = &self.others;
+        others.bus.room(&others.tenant, connection.id.as_str(), false);
         self.changed(&user, before, Cause::Went, now_ms);
         self.touch(&user);
     }
@@ -187,8 +179,8 @@ impl State {
         if !self.rooms.join(room, connection, held) {
             return;
         }
-        if let Some(others) = self.others.as_ref().filter(|_| self.rooms.members(room) == 1) {
-            others.bus.room(&others.tenant, room.as_str(), true);
+        if self.rooms.members(room) == 1 {
+            self.others.bus.room(&self.others.tenant, room.as_str(), true);
         }
         if !self.users.enter(user, room) {
             return;
@@ -244,8 +236,8 @@ impl State {
     /// Takes the connection out of the room. `false` when it was not in.
     fn leave_room(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
         let left = self.rooms.leave(room, connection);
-        if let Some(others) = self.others.as_ref().filter(|_| left && self.rooms.members(room) == 0) {
-            others.bus.room(&others.tenant, room.as_str(), false);
+        if left && self.rooms.members(room) == 0 {
+            self.others.bus.room(&self.others.tenant, room.as_str(), false);
         }
         left
     }
@@ -253,9 +245,8 @@ impl State {
     /// The state of a user as `asker`, who is in `rooms`, may see it.
     pub(super) fn presence_of(&self, user: &UserId, asker: &UserId, rooms: &HashSet<RoomId>) -> PresenceState {
         let own = user == asker;
-        let others = self.others.as_ref();
         let here = self.users.summary(user);
-        let elsewhere = || others.into_iter().flat_map(|others| others.users.entries(user));
+        let elsewhere = || self.others.users.entries(user);
         let connections = elsewhere()
             .map(|entry| entry.connections)
             .chain(here.as_ref().map(|here| here.connections))

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::fleet::Others;
 use super::grace::Grace;
@@ -25,7 +24,7 @@ use crate::store::{Write, Written};
 use crate::turns::{Company, Slice};
 
 /// The hall sends this much, in the units of [`Outgoing::weight`], before other tenants have a turn.
-const PART: usize = 256 * 1024;
+const PART: u64 = 256 * 1024;
 
 /// Everything of a hall; its task owns it.
 pub(super) struct State {
@@ -36,8 +35,8 @@ pub(super) struct State {
     pub(super) grace: Grace,
     pub(super) departed: DepartedUsers,
     pub(super) metrics: HallMetrics,
-    /// Where there may be other nodes.
-    pub(super) others: Option<Others>,
+    /// What concerns other nodes.
+    pub(super) others: Others,
     /// What stands for other servers.
     pub(super) for_servers: Option<Arc<Connection>>,
     outbound: Arc<Outbound>,
@@ -62,7 +61,7 @@ impl State {
         outbound: Arc<Outbound>,
         presence_grace: Arc<AtomicU64>,
         company: Arc<Company>,
-        others: Option<Others>,
+        others: Others,
     ) -> Self {
         Self {
             rooms: Rooms::default(),
@@ -76,27 +75,6 @@ impl State {
             outbound,
             presence_grace,
             slice: Slice::among(company),
-        }
-    }
-
-    /// The life of the hall of a node that is alone.
-    pub(super) async fn run(mut self, mut mail: mpsc::UnboundedReceiver<Mail>) {
-        loop {
-            let mail = match self.grace.next_end() {
-                None => mail.recv().await,
-                Some(end) => tokio::select! {
-                    mail = mail.recv() => mail,
-                    () = sleep_until(end) => {
-                        self.end_grace(Instant::now());
-                        self.pace().await;
-                        continue;
-                    }
-                },
-            };
-            match mail {
-                Some(mail) => self.take(mail).await,
-                None => return,
-            }
         }
     }
 
@@ -156,30 +134,22 @@ impl State {
         self.metrics
             .rooms
             .set(i64::try_from(self.rooms.len()).unwrap_or(i64::MAX));
-        self.pace().await;
+        self.send().await;
     }
 
-    /// Notes what was sent, and waits when that was more than may go out: what comes next waits for it, and with it
-    /// whoever caused it. Lets others have a turn in any case.
-    pub(super) async fn pace(&mut self) {
-        let bytes = self.rooms.take_sent();
-        let now = std::time::Instant::now();
-        if let Some(until) = self.outbound.spend(bytes, now) {
-            sleep_until(until.into()).await;
-        }
-        self.slice.share().await;
-    }
-
-    /// Sends to everybody in a room but `except`, some at a time; `seq` when it is a message. For a node that is alone.
-    async fn send(&mut self, room: &RoomId, seq: Option<u64>, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
-        // By weight: of a short packet a part in bytes would be thousands of sends.
-        let weight = usize::try_from(outgoing.weight()).unwrap_or(usize::MAX);
-        let part = (PART / weight.max(1)).max(1);
-        let mut from = 0;
-        // Nobody else can come in or go meanwhile: that is done by this task.
-        while self.rooms.send(room, from..from + part, seq, except, outgoing) {
-            from += part;
-            self.pace().await;
+    /// Sends what is in the outbox, in parts. After each it waits when that was more than may go out: what comes next
+    /// waits for it, and with it whoever caused it. Lets others have a turn in any case.
+    pub(super) async fn send(&mut self) {
+        loop {
+            let more = self.rooms.send_part(PART);
+            let bytes = self.rooms.take_sent();
+            if let Some(until) = self.outbound.spend(bytes, std::time::Instant::now()) {
+                sleep_until(until.into()).await;
+            }
+            self.slice.share().await;
+            if !more {
+                return;
+            }
         }
     }
 
@@ -212,12 +182,12 @@ impl State {
                     match effect {
                         Effect::Write(write) => {
                             if let Some(written) = written.next() {
-                                first_post = first_post.or(self.wrote(&connection, &write, written).await);
+                                first_post = first_post.or(self.wrote(&connection, &write, written));
                             }
                         }
-                        effect => self.apply(&cause, effect).await,
+                        effect => self.apply(&cause, effect),
                     }
-                    self.pace().await;
+                    self.send().await;
                 }
                 for (room, last) in floors {
                     self.begin(&room, Some(last));
@@ -243,11 +213,11 @@ impl State {
         }
         connection.settle();
         // Its share of what may be on the way is given back when its answer may have gone out.
-        self.pace().await;
+        self.send().await;
     }
 
     /// Something was written: whom it concerns is told. Gives the receipt of a message.
-    async fn wrote(&mut self, connection: &Arc<Connection>, write: &Write, written: Written) -> Option<Receipt> {
+    fn wrote(&mut self, connection: &Arc<Connection>, write: &Write, written: Written) -> Option<Receipt> {
         match (write, written) {
             (
                 Write::Append(draft),
@@ -260,7 +230,7 @@ impl State {
                 if duplicate {
                     self.hint(&draft.room, seq);
                 } else {
-                    self.post(&draft.room, seq, &wire::new_message(draft, seq)).await;
+                    self.post(&draft.room, seq, &wire::new_message(draft, seq));
                 }
                 Some(Receipt {
                     id: draft.id,
@@ -275,7 +245,7 @@ impl State {
                 let outgoing = wire::message_read(*id, room, identity.user(), at);
                 // The reader may have it from the store, and the members not yet.
                 self.hint(room, *seq);
-                self.tell(room, None, Some(*seq), &outgoing).await;
+                self.tell(room, None, Some(*seq), &outgoing);
                 None
             }
             // A receipt that was there already, and key-value writes: nobody is told.
@@ -284,14 +254,14 @@ impl State {
     }
 
     /// Does what writes nothing.
-    async fn apply(&mut self, cause: &Caused<'_>, effect: Effect) {
+    fn apply(&mut self, cause: &Caused<'_>, effect: Effect) {
         let connection = cause.connection;
         match effect {
             Effect::Emit { to, packet, question } => {
                 let outgoing = Outgoing::event(packet, question);
                 match to {
-                    Audience::Room(room) => self.tell(&room, None, None, &outgoing).await,
-                    Audience::OthersInRoom(room) => self.tell(&room, Some(connection), None, &outgoing).await,
+                    Audience::Room(room) => self.tell(&room, None, None, &outgoing),
+                    Audience::OthersInRoom(room) => self.tell(&room, Some(connection), None, &outgoing),
                     Audience::User(user) => self.tell_user(user, &outgoing),
                     Audience::Sender => {
                         self.rooms.count_sent(&outgoing, 1);
@@ -308,13 +278,16 @@ impl State {
     }
 
     /// A message that was committed here.
-    async fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
-        let Some(others) = &self.others else {
-            return self.send(room, Some(seq), None, outgoing).await;
-        };
-        let gap = self.rooms.offer(room, seq, outgoing);
+    fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
+        if self.others.bus.is_alone() && self.rooms.order(room).is_some_and(|order| !order.has_begun()) {
+            // Messages come from here alone and in order: whoever is there has been told of those before.
+            self.rooms.begin(room, seq.saturating_sub(1));
+        }
+        if self.rooms.offer(room, seq, outgoing) == Gap::Missing {
+            self.watch(room);
+        }
         if let Outgoing::Event(packet) = outgoing {
-            others.say(Broadcast {
+            self.others.say(|| Broadcast {
                 packet: packet.clone(),
                 to: Target::Places(vec![Place::Room(room.as_str().into())]),
                 except: Vec::new(),
@@ -323,31 +296,20 @@ impl State {
                 question: None,
             });
         }
-        if gap == Gap::Missing {
-            self.watch(room);
-        }
     }
 
     /// Something for the members of a room, here and elsewhere, who get it after the message `after`. Whoever is excepted
     /// is here.
-    async fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, after: Option<u64>, outgoing: &Outgoing) {
-        let Some(others) = &self.others else {
-            return self.send(room, None, except, outgoing).await;
-        };
+    fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, after: Option<u64>, outgoing: &Outgoing) {
         self.rooms.follow(room, except, outgoing);
-        let after = after.map(|seq| (room.clone(), seq));
-        others.say_to(Place::Room(room.as_str().into()), after, outgoing);
+        let place = || Place::Room(room.as_str().into());
+        self.others
+            .say_to(place, after.map(|seq| (room.clone(), seq)), outgoing);
     }
 
     fn tell_user(&mut self, user: UserId, outgoing: &Outgoing) {
-        let mut sent = 0;
-        for connection in self.users.connections(&user) {
-            let _ = connection.send(outgoing.clone());
-            sent += 1;
-        }
-        self.rooms.count_sent(outgoing, sent);
-        if let Some(others) = &self.others {
-            others.say_to(Place::User(user), None, outgoing);
-        }
+        self.rooms
+            .send_to(self.users.connections(&user).cloned().collect(), outgoing);
+        self.others.say_to(|| Place::User(user), None, outgoing);
     }
 }
