@@ -127,6 +127,7 @@ impl RedisMetrics {
 }
 
 /// What one tenant's hall counts.
+#[derive(Clone)]
 pub struct HallMetrics {
     /// Rooms with a connection in them on this node.
     pub rooms: IntGauge,

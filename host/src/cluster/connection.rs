@@ -155,6 +155,17 @@ impl Drop for EndedQuestion {
     }
 }
 
+/// Effects of a connection's event that have neither arrived nor failed.
+pub struct OnTheWay(Arc<Connection>);
+
+impl Drop for OnTheWay {
+    fn drop(&mut self) {
+        if self.0.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.settled.notify_waiters();
+        }
+    }
+}
+
 /// Takes nothing: there is no client.
 struct Nowhere;
 
@@ -343,16 +354,10 @@ impl Connection {
         self.rooms.lock().retain(|id| id != room);
     }
 
-    /// An event's effects are on their way.
-    pub fn begin(&self) {
+    /// An event's effects are on their way until what this gives is dropped.
+    pub fn begin(self: &Arc<Self>) -> OnTheWay {
         self.unsettled.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// They have arrived, or have failed.
-    pub fn settle(&self) {
-        if self.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.settled.notify_waiters();
-        }
+        OnTheWay(self.clone())
     }
 
     /// Whether nothing is on its way.

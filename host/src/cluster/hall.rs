@@ -7,6 +7,8 @@ mod grace;
 mod serve;
 mod sight;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::bus::{Bus, Inbound, Nobody};
-use super::connection::{Connection, Outgoing};
+use super::connection::{Connection, OnTheWay, Outgoing};
 use super::outbound::Outbound;
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use crate::capability::{Effect, PresenceState};
@@ -50,6 +52,8 @@ pub struct Delivery {
     pub done: Option<oneshot::Sender<Result<(), EventError>>>,
     /// Its share of what the tenant may have on the way, given back when it is visible.
     pub room: Option<OwnedSemaphorePermit>,
+    /// It counts among what its connection has on the way until it is visible, or is let fall.
+    pub on_the_way: Option<OnTheWay>,
     /// When the packet came.
     pub received: Instant,
     /// The same, in milliseconds since the Unix epoch.

@@ -19,7 +19,9 @@ mod rooms;
 pub(crate) mod tests;
 mod wire;
 
-pub use connection::{Connection, EndedQuestion, Notice, Outgoing, Outlet, PendingAcknowledgement, SendFailed};
+pub use connection::{
+    Connection, EndedQuestion, Notice, OnTheWay, Outgoing, Outlet, PendingAcknowledgement, SendFailed,
+};
 pub use hall::{Delivery, Fleet, FleetLimits, Hall, HallGone, Moment};
 pub use wire::{
     Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, presence_reply, token_expiring,

@@ -65,12 +65,10 @@ impl Committer {
 
     /// Hands an event over, after all that its tenant handed over before. Counts as unsettled on its connection until
     /// it is visible. Never waits: what a tenant may have on the way bounds what waits here.
-    pub fn submit(&self, job: Job) {
-        job.delivery.connection.begin();
-        if let Err(mpsc::error::SendError(job)) = self.jobs.send(job) {
-            // Only at the very end of a shutdown, when nobody is connected any more.
-            job.delivery.connection.settle();
-        }
+    pub fn submit(&self, mut job: Job) {
+        job.delivery.on_the_way = Some(job.delivery.connection.begin());
+        // It fails only at the very end of a shutdown, when nobody is connected any more.
+        let _ = self.jobs.send(job);
     }
 }
 

@@ -131,6 +131,7 @@ mod tests {
                 floors: Vec::new(),
                 done: None,
                 room: None,
+                on_the_way: None,
                 received: Instant::now(),
                 at_ms: 0,
             },

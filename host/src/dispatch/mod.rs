@@ -220,6 +220,7 @@ async fn submit(
         floors,
         done,
         room: None,
+        on_the_way: None,
         received,
         at_ms,
     };
@@ -238,9 +239,8 @@ async fn submit(
     if let Err(error) = &delivery.written {
         session.services.metrics.failed(error.code);
     }
-    connection.begin();
-    if hall.deliver(vec![delivery]).is_err() {
-        connection.settle();
-    }
+    delivery.on_the_way = Some(connection.begin());
+    // It fails only at the very end of a shutdown, when nobody is connected any more.
+    let _ = hall.deliver(vec![delivery]);
     wait
 }

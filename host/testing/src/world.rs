@@ -177,6 +177,7 @@ impl World {
             floors: Vec::new(),
             done: Some(done),
             room: None,
+            on_the_way: None,
             received: Instant::now(),
             at_ms: setup.now_ms,
         };

@@ -2,10 +2,12 @@
 //! the others are nobody.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -13,7 +15,7 @@ use super::catch_up::{Fetched, Learned};
 use super::elsewhere::{Elsewhere, Entry};
 use super::state::State;
 use super::{Fleet, Mail};
-use crate::cluster::bus::{Broadcast, Bus, Place, Target};
+use crate::cluster::bus::{Broadcast, Bus, Inbound, Place, Target};
 use crate::cluster::connection::Outgoing;
 use crate::cluster::outbound::Outbound;
 use crate::id::{RoomId, TenantId, UserId};
@@ -65,6 +67,27 @@ pub(super) struct Others {
 }
 
 impl Others {
+    fn new(tenant: TenantId, fleet: &Fleet, learned: mpsc::Sender<Learned>) -> Self {
+        Self {
+            tenant,
+            bus: fleet.bus.clone(),
+            store: fleet.store.clone(),
+            sweep_at: Instant::now() + fleet.limits.poll,
+            limits: fleet.limits.clone(),
+            users: Elsewhere::default(),
+            dirty: HashSet::new(),
+            tell_at: None,
+            watched: BTreeMap::new(),
+            count: 0,
+            fetches: 0,
+            fetched: VecDeque::new(),
+            queue: VecDeque::new(),
+            sweeping: false,
+            down: true,
+            learned,
+        }
+    }
+
     /// Has the other nodes send this, where there may be any.
     pub(super) fn say(&self, broadcast: impl FnOnce() -> Broadcast) {
         if !self.bus.is_alone() {
@@ -90,7 +113,8 @@ impl Others {
     }
 }
 
-/// The hall's life.
+/// The hall's life. A panic ends only what the hall has: its connections are ended, clients connect again and ask for what
+/// they have missed, and the hall starts anew.
 pub(super) async fn run(
     tenant: TenantId,
     metrics: HallMetrics,
@@ -100,29 +124,47 @@ pub(super) async fn run(
     company: Arc<Company>,
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
-    let (learned, mut found) = mpsc::channel(64);
-    let (inbox, mut heard) = mpsc::channel(INBOX);
-    fleet.bus.open(&tenant, inbox);
     let bus = fleet.bus.clone();
-    let others = Others {
-        tenant: tenant.clone(),
-        bus: fleet.bus,
-        store: fleet.store,
-        sweep_at: Instant::now() + fleet.limits.poll,
-        limits: fleet.limits,
-        users: Elsewhere::default(),
-        dirty: HashSet::new(),
-        tell_at: None,
-        watched: BTreeMap::new(),
-        count: 0,
-        fetches: 0,
-        fetched: VecDeque::new(),
-        queue: VecDeque::new(),
-        sweeping: false,
-        down: true,
-        learned,
-    };
-    let mut state = State::new(metrics, outbound, grace, company, others);
+    let mut servers = None;
+    loop {
+        let (learned, found) = mpsc::channel(64);
+        let (inbox, heard) = mpsc::channel(INBOX);
+        let others = Others::new(tenant.clone(), &fleet, learned);
+        let mut state = State::new(
+            metrics.clone(),
+            outbound.clone(),
+            grace.clone(),
+            company.clone(),
+            others,
+        );
+        state.for_servers = servers.take();
+        bus.open(&tenant, inbox);
+        let life = AssertUnwindSafe(live(&mut state, &mut mail, heard, found));
+        let ended = life.catch_unwind().await;
+        // Its inbox is shut by then: a hall that was opened since in its place is not closed.
+        bus.close(&tenant);
+        if ended.is_ok() {
+            return;
+        }
+        tracing::error!(
+            tenant = tenant.as_str(),
+            connections = state.users.everybody().count(),
+            "the tenant's hall has failed: its connections end, and it starts anew"
+        );
+        servers = state.for_servers.take();
+        for connection in state.users.everybody() {
+            connection.outlet.hang_up();
+        }
+    }
+}
+
+/// Goes on until nobody can reach the hall any more.
+async fn live(
+    state: &mut State,
+    mail: &mut mpsc::UnboundedReceiver<Mail>,
+    mut heard: mpsc::Receiver<Inbound>,
+    mut found: mpsc::Receiver<Learned>,
+) {
     let mut timer = std::pin::pin!(sleep_until(Instant::now()));
     loop {
         if let Some(wake) = state.next_look()
@@ -133,7 +175,7 @@ pub(super) async fn run(
         tokio::select! {
             mail = mail.recv() => match mail {
                 Some(mail) => state.take(mail).await,
-                None => break,
+                None => return,
             },
             Some(inbound) = heard.recv() => state.hear(inbound),
             Some(learned) = found.recv() => state.learn(learned),
@@ -143,9 +185,6 @@ pub(super) async fn run(
         // Whatever it was that sent something, what comes next waits for it.
         state.send().await;
     }
-    // Its inbox is shut by then: a hall that was opened since in its place is not closed.
-    drop(heard);
-    bus.close(&tenant);
 }
 
 impl State {

@@ -132,8 +132,7 @@ impl State {
         let user = connection.identity.load().user().clone();
         let before = self.sight(&user);
         for room in connection.rooms() {
-            self.leave_room(&room, connection);
-            if self.users.exit(&user, &room) {
+            if self.leave_room(&room, connection) && self.users.exit(&user, &room) {
                 self.population.leave(&room, &user);
             }
         }

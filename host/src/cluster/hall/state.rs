@@ -165,6 +165,7 @@ impl State {
             floors,
             done,
             room: _room,
+            on_the_way,
             received,
             at_ms,
         } = delivery;
@@ -211,7 +212,7 @@ impl State {
         if let Some(done) = done {
             let _ = done.send(result);
         }
-        connection.settle();
+        drop(on_the_way);
         // Its share of what may be on the way is given back when its answer may have gone out.
         self.send().await;
     }

@@ -1,0 +1,150 @@
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use super::*;
+use crate::auth::Identity;
+use crate::capability::{Audience, Packet};
+use crate::cluster::bus::{Broadcast, Elsewhere, Load, NodeId, Notice};
+use crate::cluster::tests::Inbox;
+use crate::cluster::{Outlet, SendFailed};
+use crate::id::ConnectionId;
+use crate::store::memory::MemoryStore;
+
+/// Fails when it is told of a room of this name, which a hall does not expect.
+const BAD_ROOM: &str = "bad";
+
+#[derive(Default)]
+struct Faulty(Nobody);
+
+impl Bus for Faulty {
+    fn node(&self) -> &NodeId {
+        self.0.node()
+    }
+    fn is_alone(&self) -> bool {
+        true
+    }
+    fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
+        self.0.open(tenant, inbox);
+    }
+    fn close(&self, tenant: &TenantId) {
+        self.0.close(tenant);
+    }
+    fn is_first(&self) -> bool {
+        true
+    }
+    fn room(&self, _: &TenantId, room: &str, _: bool) {
+        assert_ne!(room, BAD_ROOM, "the test has a hall fail");
+    }
+    fn broadcast(&self, _: &TenantId, _: Broadcast) {}
+    fn entry(&self, _: &TenantId, _: &UserId, _: Option<Bytes>) {}
+    fn set_load(&self, _: &TenantId, _: Load) {}
+    fn elsewhere(&self, _: &TenantId) -> Elsewhere {
+        Elsewhere::default()
+    }
+    fn notice(&self, _: Bytes) {}
+    fn notices(&self) -> broadcast::Receiver<Notice> {
+        self.0.notices()
+    }
+}
+
+/// A client that notes whether its transport was ended.
+#[derive(Clone, Default)]
+struct Client {
+    inbox: Inbox,
+    hung_up: Arc<AtomicBool>,
+}
+
+impl Outlet for Client {
+    fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
+        self.inbox.send(outgoing)
+    }
+    fn disconnect(&self) {}
+    fn hang_up(&self) {
+        self.hung_up.store(true, Ordering::Relaxed);
+    }
+    fn close(&self) {}
+    fn is_flushed(&self) -> bool {
+        true
+    }
+}
+
+fn hall(tenant: &str, bus: &Arc<Faulty>) -> Hall {
+    let fleet = Fleet {
+        bus: bus.clone(),
+        ..Fleet::of_one(Arc::new(MemoryStore::default()))
+    };
+    let tenant = TenantId::assume_verified(tenant).unwrap();
+    Hall::open(tenant, Arc::new(Metrics::new().unwrap()), fleet, Arc::default())
+}
+
+fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
+    let client = Client::default();
+    let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
+    let id = ConnectionId::from_bits(number);
+    let connection = Arc::new(Connection::new(id, identity, Box::new(client.clone())));
+    hall.arrive(connection.clone(), 0).unwrap();
+    (connection, client)
+}
+
+/// Has effects happen; whether they have.
+async fn happens(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Effect>) -> bool {
+    let (done, wait) = oneshot::channel();
+    let delivery = Delivery {
+        connection: connection.clone(),
+        effects,
+        written: Ok(Vec::new()),
+        reply: Reply::Silent,
+        responder: Responder::new(None, "e"),
+        moment: Moment::Open,
+        held_room: None,
+        floors: Vec::new(),
+        done: Some(done),
+        room: None,
+        on_the_way: Some(connection.begin()),
+        received: Instant::now(),
+        at_ms: 0,
+    };
+    hall.deliver(vec![delivery]).unwrap();
+    wait.await.is_ok_and(|result| result.is_ok())
+}
+
+fn join(room: &str) -> Effect {
+    Effect::Join(RoomId::new(room).unwrap())
+}
+
+fn emit(room: &str, text: &'static str) -> Effect {
+    Effect::Emit {
+        to: Audience::Room(RoomId::new(room).unwrap()),
+        packet: Packet {
+            text: Bytes::from_static(text.as_bytes()),
+            attachments: Vec::new(),
+        },
+        question: None,
+    }
+}
+
+#[tokio::test]
+async fn a_hall_that_fails_ends_its_own_connections_and_starts_anew() {
+    let bus = Arc::new(Faulty::default());
+    let (bad, good) = (hall("bad", &bus), hall("good", &bus));
+    let (alice, client) = arrive(&bad, "bad", 1);
+    let (other, bystander) = arrive(&good, "good", 1);
+    assert!(happens(&bad, &alice, vec![join("r")]).await);
+    assert!(happens(&good, &other, vec![join("r")]).await);
+
+    assert!(!happens(&bad, &alice, vec![join(BAD_ROOM)]).await);
+    alice.settled().await;
+    bad.caught_up().await.unwrap();
+    assert!(client.hung_up.load(Ordering::Relaxed), "it is to connect again");
+    // Its going is that of somebody whom the new hall does not know.
+    bad.depart(alice, 1).await.unwrap();
+
+    let (again, client) = arrive(&bad, "bad", 2);
+    assert!(happens(&bad, &again, vec![join("r"), emit("r", "[\"e\"]")]).await);
+    assert_eq!(client.inbox.texts(), ["[\"e\"]"]);
+    assert!(happens(&good, &other, vec![emit("r", "[\"mine\"]")]).await);
+    assert_eq!(bystander.inbox.texts(), ["[\"mine\"]"]);
+    assert!(!bystander.hung_up.load(Ordering::Relaxed));
+}
