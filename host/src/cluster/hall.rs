@@ -172,6 +172,9 @@ pub struct Fleet {
     pub limits: FleetLimits,
 }
 
+/// Longer than any server runs.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 impl Fleet {
     /// Whether there is no other node, ever.
     #[must_use]
@@ -187,8 +190,8 @@ impl Fleet {
             store,
             limits: FleetLimits {
                 // Nothing is missed.
-                sweep: Duration::from_secs(u32::MAX.into()),
-                poll: Duration::from_secs(1),
+                sweep: FOREVER,
+                poll: FOREVER,
                 rooms_per_connection: usize::MAX,
             },
         }

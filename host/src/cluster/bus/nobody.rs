@@ -32,10 +32,7 @@ impl Bus for Nobody {
         true
     }
 
-    fn open(&self, _: &TenantId, inbox: mpsc::Sender<Inbound>) {
-        // A fresh inbox has room.
-        let _ = inbox.try_send(Inbound::Up);
-    }
+    fn open(&self, _: &TenantId, _: mpsc::Sender<Inbound>) {}
 
     fn close(&self, _: &TenantId) {}
 

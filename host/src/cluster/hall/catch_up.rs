@@ -89,9 +89,13 @@ impl State {
     }
 
     /// Members of a room have everything up to `last`, as one of them was told. `None`: the store did not say, and is
-    /// asked again.
+    /// asked again. On a node that is alone the first message that comes says it ([`State::post`]): what was committed
+    /// before the answer and has not come yet is new to the other members.
     pub(super) fn begin(&mut self, room: &RoomId, last: Option<u64>) {
         let others = &mut self.others;
+        if others.bus.is_alone() {
+            return;
+        }
         match last {
             Some(last) => {
                 if self.rooms.begin(room, last) == Gap::Missing {

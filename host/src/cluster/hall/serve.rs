@@ -198,7 +198,9 @@ impl State {
     }
 
     fn begin_unknown(&mut self) {
-        self.others.sweep_at = Instant::now();
+        if !self.others.bus.is_alone() {
+            self.others.sweep_at = Instant::now();
+        }
     }
 
     fn remote_leave(&mut self, clients: &Selection, rooms: &[String]) {

@@ -90,6 +90,7 @@ impl State {
             Mail::Arrive { connection, now } => self.arrive(&connection, now),
             Mail::Depart { connection, now, done } => {
                 self.depart(&connection, now);
+                self.send().await;
                 // The one who asked may have ceased to wait.
                 let _ = done.send(());
             }
@@ -193,6 +194,8 @@ impl State {
                 for (room, last) in floors {
                     self.begin(&room, Some(last));
                 }
+                // What waited for that comes before the answer.
+                self.send().await;
                 if let Reply::Repeated(repeated) = &reply {
                     // Where the first attempt was committed and nobody heard of that, the room has a gap.
                     self.hint(&repeated.room, repeated.receipt.seq);
@@ -279,9 +282,9 @@ impl State {
     }
 
     /// A message that was committed here.
-    fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
+    pub(super) fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
         if self.others.bus.is_alone() && self.rooms.order(room).is_some_and(|order| !order.has_begun()) {
-            // Messages come from here alone and in order: whoever is there has been told of those before.
+            // Messages come from here alone and in order: whoever is there has been told of those before, or has had them.
             self.rooms.begin(room, seq.saturating_sub(1));
         }
         if self.rooms.offer(room, seq, outgoing) == Gap::Missing {

@@ -9,8 +9,9 @@ use crate::capability::{Audience, Packet};
 use crate::cluster::bus::{Broadcast, Elsewhere, Load, NodeId, Notice};
 use crate::cluster::tests::Inbox;
 use crate::cluster::{Outlet, SendFailed};
-use crate::id::ConnectionId;
+use crate::id::{ConnectionId, MessageId};
 use crate::store::memory::MemoryStore;
+use crate::store::{Draft, Write};
 
 /// Fails when it is told of a room of this name, which a hall does not expect.
 const BAD_ROOM: &str = "bad";
@@ -90,11 +91,15 @@ fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
 
 /// Has effects happen; whether they have.
 async fn happens(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Effect>) -> bool {
+    happens_with(hall, connection, effects, Vec::new()).await
+}
+
+async fn happens_with(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Effect>, written: Vec<Written>) -> bool {
     let (done, wait) = oneshot::channel();
     let delivery = Delivery {
         connection: connection.clone(),
         effects,
-        written: Ok(Vec::new()),
+        written: Ok(written),
         reply: Reply::Silent,
         responder: Responder::new(None, "e"),
         moment: Moment::Open,
@@ -147,4 +152,49 @@ async fn a_hall_that_fails_ends_its_own_connections_and_starts_anew() {
     assert!(happens(&good, &other, vec![emit("r", "[\"mine\"]")]).await);
     assert_eq!(bystander.inbox.texts(), ["[\"mine\"]"]);
     assert!(!bystander.hung_up.load(Ordering::Relaxed));
+}
+
+/// A message that was committed with this number.
+fn posted(room: &str, seq: u64) -> (Effect, Written) {
+    let draft = Draft {
+        id: MessageId::from_time(1, seq.into()),
+        room: RoomId::new(room).unwrap(),
+        sender: UserId::new("alice").unwrap(),
+        username: "Alice".into(),
+        content: seq.to_string(),
+        metadata: None,
+        sent_at: 1,
+        client: None,
+        once: false,
+    };
+    let written = Written::Appended {
+        seq,
+        sent_at: 1,
+        duplicate: false,
+    };
+    (Effect::Write(Arc::new(Write::Append(draft))), written)
+}
+
+#[tokio::test]
+async fn what_a_joiner_was_told_of_and_the_hall_not_yet_reaches_the_members_before() {
+    let hall = hall("t", &Arc::default());
+    let (member, early) = arrive(&hall, "t", 1);
+    let (joiner, late) = arrive(&hall, "t", 2);
+    assert!(happens(&hall, &member, vec![join("r")]).await);
+    let room = RoomId::new("r").unwrap();
+    assert!(happens(&hall, &joiner, vec![join("r")]).await);
+    hall.hold(joiner.clone(), room.clone()).unwrap();
+    // The store has two messages already, and the joiner is answered with both.
+    assert!(hall.release(joiner, room, 2, Some(2), None).await.unwrap());
+    for seq in 1..=3 {
+        let (effect, written) = posted("r", seq);
+        assert!(happens_with(&hall, &member, vec![effect], vec![written]).await);
+    }
+    let content = |client: &Client| -> Vec<String> {
+        let texts = client.inbox.texts();
+        let content = |text: &String| text.split("\"content\":\"").nth(1).unwrap()[..1].to_owned();
+        texts.iter().map(content).collect()
+    };
+    assert_eq!(content(&early), ["1", "2", "3"]);
+    assert_eq!(content(&late), ["3"]);
 }
