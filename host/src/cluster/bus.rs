@@ -1,7 +1,8 @@
 //! The way between nodes: what one node says so that the others' halls and clients learn of it.
 //!
-//! A [`Bus`] carries three things. **Events** for clients elsewhere, in the wire format of Node's
-//! `@socket.io/redis-adapter`, so that Node servers and back ends with an emitter can be part of the fleet.
+//! A [`Bus`] carries three things. **Events** for clients elsewhere, in the words of one of Node's
+//! adapters for Redis ([`Adapter`]), so that Node servers, and with the classic one back ends with an emitter, can be
+//! part of the fleet.
 //! **Entries**: what each node says of its users, kept beside a lease, so that the others know it after any gap and
 //! forget it when the node dies. **Notices**: a few bytes from node to node.
 //!

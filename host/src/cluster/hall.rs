@@ -156,9 +156,9 @@ enum Mail {
     },
 }
 
-/// The server is shutting down.
+/// The server is shutting down, or the hall has failed and does not know of it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server is shutting down")]
+#[error("the tenant has been interrupted here; try again")]
 pub struct HallGone;
 
 /// What a hall says to other nodes and hears of them.

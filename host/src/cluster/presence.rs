@@ -189,6 +189,12 @@ impl Users {
         connections.map(|(connection, _)| connection)
     }
 
+    /// Whether the connection has come and not gone.
+    pub(super) fn has(&self, connection: &Arc<Connection>) -> bool {
+        let known = self.by_id.get(&connection.id);
+        known.is_some_and(|known| Arc::ptr_eq(known, connection))
+    }
+
     /// The connection with this public id.
     pub(super) fn with_id(&self, id: &str) -> Option<&Arc<Connection>> {
         self.by_id.get(id)

@@ -1,7 +1,7 @@
 //! Who is in which room on this node, and what is on its way to them.
 //!
 //! Everything for several connections goes through one outbox and leaves it in parts, so that whoever drives this can
-//! keep to a pace. Nobody comes or goes while something is in the outbox: it is emptied before the next input.
+//! keep to a pace. The outbox is emptied before anybody else comes or goes; members are those of then.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -36,7 +36,8 @@ impl Member {
                 held.bytes = held.bytes.saturating_add(outgoing.len());
                 held.packets.push((seq, outgoing.clone()));
             }
-            Some(_) => self.connection.outlet.disconnect(),
+            // It is to connect again and ask for what it has missed.
+            Some(_) => self.connection.outlet.hang_up(),
             None if seq.is_some_and(|seq| seq <= self.from_seq) => {}
             // A connection that does not keep up is closed by its outlet; the others are not concerned.
             None => {
@@ -251,6 +252,11 @@ impl Rooms {
             }
         }
         !self.outbox.is_empty()
+    }
+
+    /// Whether nothing waits to be sent, nor what was sent to be accounted for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && self.sent == 0
     }
 
     /// Something for these connections, whatever rooms they are in.

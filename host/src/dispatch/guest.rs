@@ -135,7 +135,7 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
         Some(wait) => wait.await.unwrap_or_else(|_| {
             Err(EventError::new(
                 Code::Unavailable,
-                "the server is shutting down; reconnect and try again",
+                "the event was interrupted; reconnect and try again",
             ))
         }),
         None => Ok(()),

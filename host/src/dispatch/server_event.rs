@@ -55,7 +55,7 @@ async fn decided(session: &Arc<Session>, slice: &Slice, text: &str) -> Result<Op
     let (effects, returned) = decide(session, &arrival, input, None).await?;
     let done = submit(session, arrival, Decision::of(effects, Reply::Silent), true).await;
     if let Some(done) = done {
-        let stopped = || EventError::new(Code::Unavailable, "the server is shutting down");
+        let stopped = || EventError::new(Code::Unavailable, "the event was interrupted");
         done.await.unwrap_or_else(|_| Err(stopped()))?;
     }
     Ok(returned.into_data())

@@ -71,6 +71,13 @@ impl Halls {
         }
     }
 
+    /// Something for the hall was lost on the way; it is told as soon as there is room.
+    pub(super) fn miss(&self, namespace: &str) {
+        if let Some(hall) = self.halls.lock().get_mut(namespace) {
+            hall.lost = true;
+        }
+    }
+
     /// Tells those who have lost something and have room again. Gives their namespaces.
     pub(super) fn tell_losses(&self) -> Vec<String> {
         let mut halls = self.halls.lock();

@@ -75,11 +75,11 @@ impl Clients {
             let urls: Vec<&str> = settings.urls.iter().map(String::as_str).collect();
             let client = ClusterClient::builder(urls)
                 .connection_timeout(settings.connect_timeout)
-                .response_timeout(settings.response_timeout)
-                .retries(3);
+                .response_timeout(settings.response_timeout);
             let client = match settings.adapter {
-                Adapter::Classic => client,
-                Adapter::Sharded => client.use_protocol(ProtocolVersion::RESP3),
+                Adapter::Classic => client.retries(3),
+                // What was sent once too often would reach clients twice.
+                Adapter::Sharded => client.retries(0).use_protocol(ProtocolVersion::RESP3),
             };
             Some(client.build()?)
         } else {

@@ -74,6 +74,7 @@ pub(super) struct Shared {
     pub(super) answering: Arc<Semaphore>,
     /// The rooms of the sharded adapter's channels.
     pub(super) rooms: Mutex<RoomChannels>,
+    pub(super) rooms_changed: Notify,
     /// What the tenants of this node carry.
     pub(super) own_load: Mutex<HashMap<String, Load>>,
     /// What they carry on all others together.
@@ -158,6 +159,7 @@ impl RedisBus {
             pending: Pending::default(),
             answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
             rooms: Mutex::default(),
+            rooms_changed: Notify::new(),
             own_load: Mutex::default(),
             elsewhere: ArcSwap::default(),
             reconcile: Notify::new(),
@@ -222,6 +224,7 @@ impl Bus for RedisBus {
             return;
         }
         self.shared.rooms.lock().close(&namespace);
+        self.shared.rooms_changed.notify_one();
         let mut entries = self.shared.entries.lock();
         if entries.by_namespace.remove(&namespace).is_some() {
             entries.dirty = true;
@@ -236,6 +239,10 @@ impl Bus for RedisBus {
         if self.shared.wire.adapter != Adapter::Sharded {
             return;
         }
+        // A room of this name has the channel of this node's answers.
+        if room == self.shared.node.as_str() {
+            return;
+        }
         let namespace = tenant.namespace();
         let mut rooms = self.shared.rooms.lock();
         if here {
@@ -243,7 +250,8 @@ impl Bus for RedisBus {
         } else {
             rooms.go(&namespace, room);
         }
-        self.shared.reconcile.notify_one();
+        drop(rooms);
+        self.shared.rooms_changed.notify_one();
     }
 
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast) {

@@ -89,6 +89,7 @@ async fn session(shared: &Arc<Shared>, watch: &mut Watch, link: Link) -> RedisRe
 
 fn lost(shared: &Shared, error: &RedisError) {
     *shared.commands.lock() = None;
+    shared.rooms.lock().end();
     add(&shared.counts.dropped, shared.queue.close());
     // What was queued of this node's entries has to be written some other way.
     shared.entries.lock().dirty = true;

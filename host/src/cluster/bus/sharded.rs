@@ -238,19 +238,30 @@ fn read_broadcast(uid: String, data: &mut Input, namespace: &str) -> Result<Mess
     };
     let timeout = options.timeout;
     let broadcast = options.broadcast(packet)?;
-    Ok(of(uid, id, broadcast, timeout))
+    of(uid, id, broadcast, timeout)
 }
 
 /// An event, and whether acknowledgements are wanted.
-fn of(uid: String, id: Option<String>, broadcast: Broadcast, timeout: Option<Duration>) -> Message {
-    match id {
+fn of(uid: String, id: Option<String>, broadcast: Broadcast, timeout: Option<Duration>) -> Result<Message, CodecError> {
+    Ok(match id {
         Some(id) => Message::Ask {
-            asker: Asker { uid: Some(uid), id },
+            asker: asker(uid, id)?,
             broadcast,
             timeout,
         },
         None => Message::Broadcast(broadcast),
+    })
+}
+
+/// Bytes of the longest name of a server; Node's have 16.
+const UID_MAX: usize = 64;
+
+/// Who asks: the name is part of the channel to which the answer goes.
+fn asker(uid: String, id: String) -> Result<Asker, CodecError> {
+    if uid.is_empty() || uid.len() > UID_MAX || uid.contains(|c: char| c == '#' || c.is_control()) {
+        return Err(CodecError::Malformed("a server's name that is none"));
     }
+    Ok(Asker { uid: Some(uid), id })
 }
 
 fn read_acknowledged(data: &mut Input) -> Result<Message, CodecError> {
@@ -370,7 +381,7 @@ fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Opti
     let request = match kind {
         BROADCAST => {
             let (broadcast, timeout) = data.event(namespace)?;
-            return Ok(Some(of(uid, id, broadcast, timeout)));
+            return of(uid, id, broadcast, timeout).map(Some);
         }
         JOIN => Request::Join {
             clients: data.clients()?,
@@ -388,7 +399,7 @@ fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Opti
         EMIT => Request::Emit(data.packet()?.to_owned()),
         _ => return answer_of(kind, id, data),
     };
-    let asker = id.map(|id| Asker { uid: Some(uid), id });
+    let asker = id.map(|id| asker(uid, id)).transpose()?;
     Ok(Some(Message::Request { asker, request }))
 }
 

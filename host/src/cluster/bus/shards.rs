@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::{ErrorKind, Msg, PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::mpsc;
 
@@ -20,7 +21,7 @@ pub(super) enum Shards {
     Cluster(ClusterConnection),
 }
 
-/// What comes through sharded channels. The task that reads it never waits for halls.
+/// What comes through sharded channels. The task that reads it waits neither for halls nor for rooms' subscriptions.
 pub(super) struct Pushes {
     pub(super) pushes: mpsc::UnboundedReceiver<PushInfo>,
 }
@@ -39,6 +40,18 @@ impl Shards {
 
     pub(super) async fn unsubscribe(&self, channels: &[String]) -> RedisResult<()> {
         self.each("SUNSUBSCRIBE", channels).await
+    }
+
+    /// Whether each server answers.
+    pub(super) async fn ping(&self) -> RedisResult<()> {
+        let ping = redis::cmd("PING");
+        match self {
+            Self::Server(connection) => ping.exec_async(&mut connection.clone()).await,
+            Self::Cluster(connection) => {
+                let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                connection.clone().route_command(ping, everywhere).await.map(|_| ())
+            }
+        }
     }
 
     async fn each(&self, command: &str, channels: &[String]) -> RedisResult<()> {
@@ -112,8 +125,9 @@ fn lost() -> RedisError {
 pub(super) struct RoomChannels {
     /// How often each is here: a room may be named like a connection.
     by_namespace: HashMap<String, HashMap<Arc<str>, u32>>,
-    /// What has come or gone since it was asked last.
+    /// What has come or gone since it was asked last, while there is a connection.
     changed: HashSet<(String, Arc<str>)>,
+    connected: bool,
 }
 
 impl RoomChannels {
@@ -125,7 +139,7 @@ impl RoomChannels {
             None => {
                 let room: Arc<str> = room.into();
                 rooms.insert(room.clone(), 1);
-                self.changed.insert((namespace.to_owned(), room));
+                self.note(namespace, room);
             }
         }
     }
@@ -139,7 +153,7 @@ impl RoomChannels {
             Some(count) if *count > 1 => *count -= 1,
             Some(_) => {
                 rooms.remove(room);
-                self.changed.insert((namespace.to_owned(), room.into()));
+                self.note(namespace, room.into());
             }
             None => {}
         }
@@ -147,9 +161,24 @@ impl RoomChannels {
 
     /// The namespace has no rooms any more.
     pub(super) fn close(&mut self, namespace: &str) {
-        let rooms = self.by_namespace.remove(namespace).unwrap_or_default();
-        let gone = rooms.into_keys().map(|room| (namespace.to_owned(), room));
-        self.changed.extend(gone);
+        for (room, _) in self.by_namespace.remove(namespace).unwrap_or_default() {
+            self.note(namespace, room);
+        }
+    }
+
+    /// Redis has ended the subscription to a room's channel: if it is still here, it counts as changed.
+    pub(super) fn unsubscribed(&mut self, namespace: &str, room: &str) {
+        let rooms = self.by_namespace.get(namespace);
+        if let Some((room, _)) = rooms.and_then(|rooms| rooms.get_key_value(room)) {
+            let room = room.clone();
+            self.note(namespace, room);
+        }
+    }
+
+    fn note(&mut self, namespace: &str, room: Arc<str>) {
+        if self.connected {
+            self.changed.insert((namespace.to_owned(), room));
+        }
     }
 
     /// Has everything count as changed, for a connection that has no subscriptions yet.
@@ -157,6 +186,13 @@ impl RoomChannels {
         let all = self.by_namespace.iter();
         let all = all.flat_map(|(namespace, rooms)| rooms.keys().map(|room| (namespace.clone(), room.clone())));
         self.changed = all.collect();
+        self.connected = true;
+    }
+
+    /// The connection has ended.
+    pub(super) fn end(&mut self) {
+        self.changed = HashSet::new();
+        self.connected = false;
     }
 
     /// What has changed since this was asked last: namespace, room, and whether it is here.
@@ -178,6 +214,10 @@ mod tests {
     #[test]
     fn rooms_that_come_and_go_are_told_once() {
         let mut rooms = RoomChannels::default();
+        rooms.come("/", "before");
+        assert!(rooms.take().is_empty(), "there is no connection");
+        rooms.go("/", "before");
+        rooms.begin();
         rooms.come("/", "a");
         rooms.come("/", "b");
         rooms.go("/", "b");
@@ -189,6 +229,9 @@ mod tests {
         rooms.come("/", "a");
         rooms.go("/", "a");
         assert!(rooms.take().is_empty(), "it is still here once");
+        rooms.unsubscribed("/", "b");
+        rooms.unsubscribed("/", "a");
+        assert_eq!(rooms.take(), [entry("a", true)], "Redis has ended it");
         rooms.begin();
         assert_eq!(rooms.take(), [entry("a", true)], "all that there is");
         rooms.close("/");

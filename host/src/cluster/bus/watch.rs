@@ -28,6 +28,10 @@ use crate::id::UserId;
 enum Learned {
     Entries(NodeId, RedisResult<Fields>),
     Lease(NodeId, RedisResult<bool>),
+    /// The channels of rooms are subscribed to.
+    Rooms(RedisResult<()>),
+    /// The servers with sharded channels answer.
+    Alive(RedisResult<()>),
     /// How many servers speak the other adapter in each of these namespaces.
     Strangers(Vec<String>, RedisResult<Vec<u64>>),
 }
@@ -48,6 +52,8 @@ pub(super) struct Watch {
     echo: Instant,
     /// When to look for servers that speak the other adapter.
     strangers_at: Instant,
+    /// The last namespace in which they were looked for.
+    strangers_after: String,
     /// The log has said that there are some.
     strangers: bool,
 }
@@ -57,6 +63,8 @@ struct Session {
     commands: Commands,
     subscribe: PubSubSink,
     shards: Option<Shards>,
+    /// Subscriptions to rooms are under way.
+    subscribing: bool,
     /// The namespaces that are subscribed to.
     subscribed: HashSet<String>,
     asking: Asking,
@@ -74,6 +82,7 @@ impl Watch {
             loads: HashMap::new(),
             echo: Instant::now(),
             strangers_at: Instant::now(),
+            strangers_after: String::new(),
             strangers: false,
         }
     }
@@ -86,6 +95,7 @@ impl Watch {
             commands: link.commands,
             subscribe: link.subscribe,
             shards,
+            subscribing: false,
             subscribed: HashSet::new(),
             asking: FuturesUnordered::new(),
         };
@@ -93,6 +103,7 @@ impl Watch {
         self.echo = Instant::now();
         self.peers.forget(self.echo);
         shared.rooms.lock().begin();
+        shared.rooms_changed.notify_one();
         self.reconcile(&mut session).await?;
         let mut tick = tokio::time::interval(shared.settings.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,12 +117,13 @@ impl Watch {
                 }
                 push = next(&mut pushes) => match push? {
                     Push::Message(message) => self.came(&mut session, &message),
-                    Push::Unsubscribed(channel) => self.unsubscribed(&session, &channel)?,
+                    Push::Unsubscribed(channel) => self.unsubscribed(&mut session, &channel),
                 },
                 Some(learned) = session.asking.next(), if !session.asking.is_empty() => {
                     self.learned(&mut session, learned)?;
                 }
                 () = shared.reconcile.notified() => self.reconcile(&mut session).await?,
+                () = shared.rooms_changed.notified(), if !session.subscribing => self.subscribe_rooms(&mut session),
                 _ = tick.tick() => self.look_around(&mut session)?,
             }
         }
@@ -126,12 +138,8 @@ impl Watch {
             let of = |namespace: &String| shared.wire.subscriptions(namespace);
             namespaces.into_iter().flat_map(of).collect()
         };
-        let mut come = channels(wanted.difference(&session.subscribed).collect());
-        let mut gone = channels(session.subscribed.difference(&wanted).collect());
-        for (namespace, room, here) in shared.rooms.lock().take() {
-            let channel = shared.wire.channels.one(&namespace, &room);
-            if here { &mut come } else { &mut gone }.push(channel);
-        }
+        let come = channels(wanted.difference(&session.subscribed).collect());
+        let gone = channels(session.subscribed.difference(&wanted).collect());
         let subscribing = async {
             if let Some(shards) = &session.shards {
                 shards.subscribe(&come).await?;
@@ -172,21 +180,47 @@ impl Watch {
         self.message(session, message.get_channel_name(), Bytes::copy_from_slice(payload));
     }
 
-    /// A sharded channel to which this node still listens has moved: what came meanwhile is lost.
-    fn unsubscribed(&self, session: &Session, channel: &str) -> RedisResult<()> {
-        let Some(Channel::Broadcast(namespace)) = self.shared.wire.channels.read(channel) else {
-            return Ok(());
-        };
-        let own = self
-            .shared
-            .wire
-            .subscriptions(namespace)
-            .iter()
-            .any(|own| own == channel);
-        if own && session.subscribed.contains(namespace) {
-            return Err(failed("a sharded channel has moved to another server"));
+    /// Subscribes to the channels of rooms that have come, and leaves those of rooms that have gone, beside all else.
+    fn subscribe_rooms(&self, session: &mut Session) {
+        let Some(shards) = session.shards.clone() else { return };
+        let (mut come, mut gone) = (Vec::new(), Vec::new());
+        for (namespace, room, here) in self.shared.rooms.lock().take() {
+            let channel = self.shared.wire.channels.one(&namespace, &room);
+            if here { &mut come } else { &mut gone }.push(channel);
         }
-        Ok(())
+        if come.is_empty() && gone.is_empty() {
+            return;
+        }
+        session.subscribing = true;
+        session.asking.push(Box::pin(async move {
+            let mut subscribed = shards.subscribe(&come).await;
+            if subscribed.is_ok() {
+                subscribed = shards.unsubscribe(&gone).await;
+            }
+            Learned::Rooms(subscribed)
+        }));
+    }
+
+    /// Redis has ended a subscription: because it was asked to, or because the channel has moved to another server of a
+    /// cluster. What is still wanted is subscribed to again, and what came meanwhile is lost.
+    fn unsubscribed(&self, session: &mut Session, channel: &str) {
+        let channels = &self.shared.wire.channels;
+        let Some(Channel::Broadcast(namespace)) = channels.read(channel) else {
+            return;
+        };
+        let of_tenant = self.shared.wire.subscriptions(namespace);
+        if of_tenant.iter().any(|own| own == channel) {
+            if session.subscribed.remove(namespace) {
+                self.shared.halls.miss(namespace);
+                self.shared.reconcile.notify_one();
+            }
+            return;
+        }
+        let room = channel.strip_prefix(&channels.all(namespace));
+        if let Some(room) = room.and_then(|room| room.strip_suffix('#')) {
+            self.shared.rooms.lock().unsubscribed(namespace, room);
+            self.shared.rooms_changed.notify_one();
+        }
     }
 
     fn message(&mut self, session: &mut Session, channel: &str, payload: Bytes) {
@@ -295,6 +329,11 @@ impl Watch {
     fn learned(&mut self, session: &mut Session, learned: Learned) -> RedisResult<()> {
         match learned {
             Learned::Strangers(namespaces, counts) => self.met(&namespaces, &counts),
+            Learned::Rooms(subscribed) => {
+                subscribed?;
+                session.subscribing = false;
+            }
+            Learned::Alive(alive) => alive?,
             Learned::Lease(node, kept) => {
                 if self
                     .peers
@@ -353,6 +392,11 @@ impl Watch {
             }));
         }
         self.look_for_strangers(session);
+        if let Some(shards) = session.shards.clone() {
+            session
+                .asking
+                .push(Box::pin(async move { Learned::Alive(shards.ping().await) }));
+        }
         let told = self.shared.halls.tell_losses();
         if !told.is_empty() {
             self.shared.retell.lock().extend(told);
@@ -368,7 +412,12 @@ impl Watch {
         }
         self.strangers_at = Instant::now() + STRANGERS_EVERY;
         let mut namespaces = self.shared.halls.namespaces();
+        namespaces.sort_unstable();
+        // Those that have not had their turn come first.
+        let from = namespaces.partition_point(|namespace| *namespace <= self.strangers_after);
+        namespaces.rotate_left(from);
         namespaces.truncate(STRANGERS_NAMESPACES);
+        self.strangers_after = namespaces.last().cloned().unwrap_or_default();
         let (other, channels) = (self.shared.wire.adapter.other(), &self.shared.wire.channels);
         let listened: Vec<String> = namespaces
             .iter()

@@ -25,6 +25,9 @@ use crate::turns::Company;
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
 const INBOX: usize = 4096;
+/// The pause before a hall that has failed starts anew; it doubles with each failure up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Changes of a user within this time are told to the other nodes as one.
 const ENTRY_PAUSE: Duration = Duration::from_millis(50);
 
@@ -125,7 +128,7 @@ pub(super) async fn run(
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
     let bus = fleet.bus.clone();
-    let mut servers = None;
+    let (mut servers, mut pause) = (None, FIRST_PAUSE);
     loop {
         let (learned, found) = mpsc::channel(64);
         let (inbox, heard) = mpsc::channel(INBOX);
@@ -155,6 +158,9 @@ pub(super) async fn run(
         for connection in state.users.everybody() {
             connection.outlet.hang_up();
         }
+        // Where it fails again and again, others are not to be kept busy by it.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
@@ -177,7 +183,7 @@ async fn live(
                 Some(mail) => state.take(mail).await,
                 None => return,
             },
-            Some(inbound) = heard.recv() => state.hear(inbound),
+            Some(inbound) = heard.recv() => state.hear(inbound).await,
             Some(learned) = found.recv() => state.learn(learned),
             () = timer.as_mut() => state.look(Instant::now()),
             () = std::future::ready(()), if state.has_fetched() => state.send_fetched(),

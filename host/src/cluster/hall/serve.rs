@@ -25,7 +25,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 impl State {
     /// Another node, or the way to them.
-    pub(super) fn hear(&mut self, inbound: Inbound) {
+    pub(super) async fn hear(&mut self, inbound: Inbound) {
         match inbound {
             Inbound::Up | Inbound::Down => self.link(matches!(inbound, Inbound::Up)),
             Inbound::Broadcast(broadcast) => self.broadcast(&broadcast),
@@ -33,10 +33,10 @@ impl State {
                 let entry = entry.and_then(|entry| Entry::decode(&entry));
                 self.entry(&node, &user, entry);
             }
-            Inbound::Node { node, entries } => self.node(&node, entries),
-            Inbound::NodeGone { node } => self.node(&node, Vec::new()),
-            Inbound::Join { clients, rooms } => self.remote_join(&clients, &rooms),
-            Inbound::Leave { clients, rooms } => self.remote_leave(&clients, &rooms),
+            Inbound::Node { node, entries } => self.node(&node, entries).await,
+            Inbound::NodeGone { node } => self.node(&node, Vec::new()).await,
+            Inbound::Join { clients, rooms } => self.remote_join(&clients, &rooms).await,
+            Inbound::Leave { clients, rooms } => self.remote_leave(&clients, &rooms).await,
             // With `close` a Node server would end the transport too, after this word. A transport that is cut says
             // nothing, and its client would come back.
             Inbound::Disconnect { clients, .. } => {
@@ -183,13 +183,15 @@ impl State {
         found
     }
 
-    fn remote_join(&mut self, clients: &Selection, rooms: &[String]) {
+    async fn remote_join(&mut self, clients: &Selection, rooms: &[String]) {
         let most = self.others.limits.rooms_per_connection;
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         for connection in self.select(clients) {
             for room in &rooms {
                 if connection.room_count() < most {
                     self.join(room, &connection, false);
+                    // Before the next comes in, who hears of this one differently.
+                    self.send().await;
                 }
             }
         }
@@ -203,7 +205,7 @@ impl State {
         }
     }
 
-    fn remote_leave(&mut self, clients: &Selection, rooms: &[String]) {
+    async fn remote_leave(&mut self, clients: &Selection, rooms: &[String]) {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         for connection in self.select(clients) {
             // What the connection does in the rooms, such as typing, ends first: its session sees to that.
@@ -217,6 +219,7 @@ impl State {
             }
             for room in &own {
                 self.leave(room, &connection);
+                self.send().await;
             }
         }
     }
@@ -237,16 +240,18 @@ impl State {
         self.changed(user, before, cause, now_ms());
     }
 
-    /// All that a node says, in place of what it has said.
-    fn node(&mut self, node: &NodeId, entries: Vec<(UserId, Bytes)>) {
+    /// All that a node says, in place of what it has said. What each entry causes is sent before the next.
+    async fn node(&mut self, node: &NodeId, entries: Vec<(UserId, Bytes)>) {
         let others = &self.others;
         let mut gone: HashSet<UserId> = others.users.users_of(node).into_iter().collect();
         for (user, entry) in entries {
             gone.remove(&user);
             self.entry(node, &user, Entry::decode(&entry));
+            self.send().await;
         }
         for user in gone {
             self.entry(node, &user, None);
+            self.send().await;
         }
     }
 }

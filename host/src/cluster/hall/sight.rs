@@ -62,9 +62,10 @@ impl State {
         }
     }
 
-    /// Users who have been waited for long enough are shown as they are.
+    /// A user who has been waited for long enough is shown as they are. One at a time: what each of many causes is sent
+    /// before the next.
     pub(super) fn end_grace(&mut self, now: Instant) {
-        while let Some((user, lingering)) = self.grace.take_ended(now) {
+        if let Some((user, lingering)) = self.grace.take_ended(now) {
             let mut after = self.sight(&user);
             self.keep_since(&user, &lingering.shown, &mut after);
             self.tell_change(&user, &lingering.shown, &after, lingering.went);
@@ -174,6 +175,10 @@ impl State {
     pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) {
         let identity = connection.identity.load();
         let user = identity.user();
+        // One that was there before the hall failed is on its way out.
+        if !self.users.has(connection) {
+            return;
+        }
         let known = self.rooms_of(user);
         if !self.rooms.join(room, connection, held) {
             return;

@@ -90,7 +90,6 @@ impl State {
             Mail::Arrive { connection, now } => self.arrive(&connection, now),
             Mail::Depart { connection, now, done } => {
                 self.depart(&connection, now);
-                self.send().await;
                 // The one who asked may have ceased to wait.
                 let _ = done.send(());
             }
@@ -110,7 +109,7 @@ impl State {
                 let _ = done.send(released);
             }
             Mail::Hold { connection, room } => self.rooms.hold(&room, &connection),
-            Mail::Hear(inbound) => self.hear(inbound),
+            Mail::Hear(inbound) => self.hear(inbound).await,
             Mail::ForServers(connection) => self.for_servers = Some(connection),
             Mail::CaughtUp(done) => {
                 let _ = done.send(());
@@ -141,6 +140,9 @@ impl State {
     /// Sends what is in the outbox, in parts. After each it waits when that was more than may go out: what comes next
     /// waits for it, and with it whoever caused it. Lets others have a turn in any case.
     pub(super) async fn send(&mut self) {
+        if self.rooms.is_idle() {
+            return self.slice.share().await;
+        }
         loop {
             let more = self.rooms.send_part(PART);
             let bytes = self.rooms.take_sent();
