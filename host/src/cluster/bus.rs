@@ -99,6 +99,12 @@ pub trait Bus: Send + Sync {
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
+    /// One for tests.
+    #[cfg(test)]
+    pub(crate) fn for_tests(number: usize) -> Self {
+        Self(format!("node{number:02}").into())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -6,6 +6,8 @@ mod fleet;
 mod grace;
 mod serve;
 mod sight;
+#[cfg(test)]
+mod simulation;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -52,8 +52,8 @@ impl Bus for Faulty {
 
 /// A client that notes whether its transport was ended.
 #[derive(Clone, Default)]
-struct Client {
-    inbox: Inbox,
+pub(super) struct Client {
+    pub(super) inbox: Inbox,
     hung_up: Arc<AtomicBool>,
 }
 
@@ -80,7 +80,7 @@ fn hall(tenant: &str, bus: &Arc<Faulty>) -> Hall {
     Hall::open(tenant, Arc::new(Metrics::new().unwrap()), fleet, Arc::default())
 }
 
-fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
+pub(super) fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
     let client = Client::default();
     let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
     let id = ConnectionId::from_bits(number);
@@ -115,7 +115,7 @@ async fn happens_with(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Ef
     wait.await.is_ok_and(|result| result.is_ok())
 }
 
-fn join(room: &str) -> Effect {
+pub(super) fn join(room: &str) -> Effect {
     Effect::Join(RoomId::new(room).unwrap())
 }
 
@@ -155,7 +155,7 @@ async fn a_hall_that_fails_ends_its_own_connections_and_starts_anew() {
 }
 
 /// A message that was committed with this number.
-fn posted(room: &str, seq: u64) -> (Effect, Written) {
+pub(super) fn posted(room: &str, seq: u64) -> (Effect, Written) {
     let draft = Draft {
         id: MessageId::from_time(1, seq.into()),
         room: RoomId::new(room).unwrap(),
