@@ -5,6 +5,7 @@ import { connect, freshRoom } from './lib/client.mjs';
 import { rawConnect, serverIsWell } from './lib/raw.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
+import { residentBytes } from './lib/tenants.mjs';
 
 // The queue is what is tested here, not the rate. Without a grace who is cut off shows as offline at once.
 const limits = { events_per_second: 1_000_000, event_burst: 1_000_000, byte_burst: '64MiB', bytes_per_second: '64MiB', presence_grace: '0s' };
@@ -76,4 +77,30 @@ test('a stalled client of a quiet room does not hold up the end of the server', 
   const { code, ms } = await own.stop();
   assert.equal(code, 0);
   assert.ok(ms < 10_000, `${ms} ms`);
+});
+
+test('who asks for many pages and reads none has few of them waiting, and gets all when it reads', async () => {
+  const own = await startServer({
+    config: { limits, quota: { events_per_second: 1_000_000, event_burst: 1_000_000, guest_cpu: '100s', outbound_bytes_per_second: '1GiB' } },
+  });
+  const [room, pages, clients] = [freshRoom(), 60, 8];
+  const writer = await connect(own, 'writer');
+  await writer.join(room);
+  for (let n = 0; n < 200; n += 1) await writer.post(room, 'x'.repeat(1_200));
+  const before = residentBytes(own);
+  const stalled = await Promise.all(Array.from({ length: clients }, async () => {
+    const raw = await rawConnect(own, 'stalled');
+    await raw.ask(1, `["join-room","${room}"]`);
+    raw.ws.pause();
+    for (let n = 0; n < pages; n += 1) raw.send(`42${100 + n}["history",{"roomId":"${room}","limit":200}]`);
+    return raw;
+  }));
+  // The others have as many pages as they like meanwhile: what the stalled ones asked for has had its turns.
+  for (let n = 0; n < pages; n += 1) assert.equal((await writer.must('history', { roomId: room, limit: 200 })).messages.length, 200);
+  const held = residentBytes(own) - before;
+  assert.ok(held < 48 * 1024 * 1024, `${clients} clients hold ${held} bytes`);
+  for (const raw of stalled) {
+    raw.ws.resume();
+    for (let n = 0; n < pages; n += 1) assert.ok((await raw.frame(`43${100 + n}[`)).length > 200_000);
+  }
 });
