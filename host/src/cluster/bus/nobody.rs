@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{Broadcast, Bus, Elsewhere, Inbound, Load, NodeId, Notice};
 use crate::id::{TenantId, UserId};
 
-/// See the [module](self).
+/// Reaches nobody, and is not missed.
 pub struct Nobody {
     node: NodeId,
     notices: broadcast::Sender<Notice>,
