@@ -64,8 +64,8 @@ pub trait Bus: Send + Sync {
     fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>);
 
     /// The tenant's hall, whose inbox is shut, hears nothing any more, and this node's entries for its users are
-    /// withdrawn. One whose inbox is open has been opened since by another hall, and stays.
-    fn close(&self, tenant: &TenantId);
+    /// withdrawn. One whose inbox is open has been opened since by another hall, and stays: `false` then.
+    fn close(&self, tenant: &TenantId) -> bool;
 
     /// Whether this node does what one of all nodes is to do: it has the lowest id of those that it knows to live.
     fn is_first(&self) -> bool;

@@ -34,7 +34,9 @@ impl Bus for Nobody {
 
     fn open(&self, _: &TenantId, _: mpsc::Sender<Inbound>) {}
 
-    fn close(&self, _: &TenantId) {}
+    fn close(&self, _: &TenantId) -> bool {
+        true
+    }
 
     fn is_first(&self) -> bool {
         true

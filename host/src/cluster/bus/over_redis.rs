@@ -218,10 +218,10 @@ impl Bus for RedisBus {
         self.shared.reconcile.notify_one();
     }
 
-    fn close(&self, tenant: &TenantId) {
+    fn close(&self, tenant: &TenantId) -> bool {
         let namespace = tenant.namespace();
         if !self.shared.halls.close(&namespace) {
-            return;
+            return false;
         }
         self.shared.rooms.lock().close(&namespace);
         self.shared.rooms_changed.notify_one();
@@ -233,6 +233,7 @@ impl Bus for RedisBus {
         self.set_load(tenant, Load::default());
         self.shared.reconcile.notify_one();
         self.shared.beat.notify_one();
+        true
     }
 
     fn room(&self, tenant: &TenantId, room: &str, here: bool) {

@@ -145,7 +145,7 @@ pub(super) async fn run(
         let life = AssertUnwindSafe(live(&mut state, &mut mail, heard, found));
         let ended = life.catch_unwind().await;
         // Its inbox is shut by then: a hall that was opened since in its place is not closed.
-        bus.close(&tenant);
+        let in_service = bus.close(&tenant);
         if ended.is_ok() {
             return;
         }
@@ -157,6 +157,10 @@ pub(super) async fn run(
         servers = state.for_servers.take();
         for connection in state.users.everybody() {
             connection.outlet.hang_up();
+        }
+        if !in_service {
+            // The tenant has another hall by now; whoever still has this one connects again, to that.
+            return;
         }
         // Where it fails again and again, others are not to be kept busy by it.
         tokio::time::sleep(pause).await;

@@ -74,7 +74,9 @@ impl Bus for Simulated {
         self.net.inboxes.lock()[self.index] = Some(inbox);
         self.net.give(self.index, Inbound::Up);
     }
-    fn close(&self, _: &TenantId) {}
+    fn close(&self, _: &TenantId) -> bool {
+        true
+    }
     fn is_first(&self) -> bool {
         self.index == 0
     }

@@ -29,8 +29,8 @@ impl Bus for Faulty {
     fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
         self.0.open(tenant, inbox);
     }
-    fn close(&self, tenant: &TenantId) {
-        self.0.close(tenant);
+    fn close(&self, tenant: &TenantId) -> bool {
+        self.0.close(tenant)
     }
     fn is_first(&self) -> bool {
         true
