@@ -106,7 +106,7 @@ impl Effect {
         }
     }
 
-    /// What it writes to the store.
+    /// The write to the store, if the effect is one.
     #[must_use]
     pub fn write(&self) -> Option<&Arc<Write>> {
         match self {

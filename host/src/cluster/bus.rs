@@ -162,6 +162,21 @@ pub struct Broadcast {
     pub question: Option<Arc<Question>>,
 }
 
+impl Broadcast {
+    /// An event that has no place among a room's messages and asks nothing.
+    #[must_use]
+    pub fn event(packet: Packet, to: Target, except: Vec<Place>) -> Self {
+        Self {
+            packet,
+            to,
+            except,
+            message: None,
+            after: None,
+            question: None,
+        }
+    }
+}
+
 /// The clients that a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {

@@ -1,4 +1,4 @@
-//! What is on its way from a hall to several connections.
+//! A packet that a hall is sending to several connections.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::connection::{Connection, Outgoing};
 use super::order::Due;
 use crate::id::RoomId;
 
-/// Who gets something.
+/// The connections that get a packet.
 pub(super) enum Recipients {
     /// The members of a room but one.
     Room(RoomId, Option<Arc<Connection>>),
@@ -16,7 +16,7 @@ pub(super) enum Recipients {
     Connections(Vec<Arc<Connection>>),
 }
 
-/// Something on its way to several connections.
+/// A packet, the connections that get it, and how far sending it has come.
 pub(super) struct Fanout {
     pub(super) to: Recipients,
     /// How many of them have got it.

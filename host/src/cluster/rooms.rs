@@ -1,4 +1,4 @@
-//! Who is in which room on this node, and what is on its way to them.
+//! The rooms of one tenant on this node: their members, and the packets that wait to be sent to them.
 //!
 //! Everything for several connections goes through one outbox and leaves it in parts, so that whoever drives this can
 //! keep to a pace. The outbox is emptied before anybody else comes or goes; members are those of then.
@@ -105,11 +105,6 @@ pub(super) enum Gap {
 }
 
 impl Rooms {
-    /// So many clients were sent this.
-    pub(super) fn count_sent(&mut self, outgoing: &Outgoing, clients: usize) {
-        self.sent += weight(outgoing, clients);
-    }
-
     /// So much was sent, as [`Outgoing::weight`] counts.
     pub(super) fn count_bytes(&mut self, bytes: u64) {
         self.sent += bytes;
@@ -164,7 +159,7 @@ impl Rooms {
             return false;
         }
         if let Some(first) = first {
-            self.count_sent(&first, 1);
+            self.count_bytes(first.weight());
             let _ = connection.send(first);
         }
         let Some(member) = self.member(room, connection) else {
@@ -361,11 +356,6 @@ impl Rooms {
     pub(super) fn len(&self) -> usize {
         self.rooms.len()
     }
-}
-
-/// What it weighs for so many clients.
-fn weight(outgoing: &Outgoing, clients: usize) -> u64 {
-    outgoing.weight().saturating_mul(clients as u64)
 }
 
 fn gap(order: &Order) -> Gap {

@@ -1,11 +1,13 @@
 //! What tests of several modules need.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::{Outgoing, Outlet, SendFailed};
-use crate::capability::Packet;
+use super::{Connection, Delivery, Moment, Outgoing, Outlet, Reply, Responder, SendFailed};
+use crate::capability::{Effect, Packet};
+use crate::store::Written;
 
 /// The events that one client has got, as text.
 #[derive(Clone, Default)]
@@ -29,6 +31,25 @@ impl Outlet for Inbox {
     fn close(&self) {}
     fn is_flushed(&self) -> bool {
         true
+    }
+}
+
+/// An event of a connection that had these effects.
+pub(crate) fn delivery(connection: &Arc<Connection>, effects: Vec<Effect>, written: Vec<Written>) -> Delivery {
+    Delivery {
+        connection: connection.clone(),
+        effects,
+        written: Ok(written),
+        reply: Reply::Silent,
+        responder: Responder::new(None, "e"),
+        moment: Moment::Open,
+        held_room: None,
+        floors: Vec::new(),
+        done: None,
+        room: None,
+        on_the_way: None,
+        received: Instant::now(),
+        at_ms: 0,
     }
 }
 

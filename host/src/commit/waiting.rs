@@ -84,13 +84,12 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Instant;
 
     use super::*;
     use crate::auth::Identity;
     use crate::capability::Effect;
-    use crate::cluster::tests::Inbox;
-    use crate::cluster::{Connection, Delivery, Fleet, Hall, Reply, Responder};
+    use crate::cluster::tests::{Inbox, delivery};
+    use crate::cluster::{Connection, Fleet, Hall};
     use crate::id::ConnectionId;
     use crate::metrics::Metrics;
     use crate::store::memory::MemoryStore;
@@ -109,32 +108,16 @@ mod tests {
             handler: "h".into(),
             key: number.to_string(),
         };
+        let connection = Connection::new(ConnectionId::from_bits(1), identity, Box::new(Inbox::default()));
+        let write = Write::KvSet {
+            key,
+            value: vec![0; bytes],
+            expires_at: None,
+        };
         Job {
             hall,
             quota: StorageQuota::UNLIMITED,
-            delivery: Delivery {
-                connection: Arc::new(Connection::new(
-                    ConnectionId::from_bits(1),
-                    identity,
-                    Box::new(Inbox::default()),
-                )),
-                effects: vec![Effect::Write(Arc::new(Write::KvSet {
-                    key,
-                    value: vec![0; bytes],
-                    expires_at: None,
-                }))],
-                written: Ok(Vec::new()),
-                reply: Reply::Silent,
-                responder: Responder::new(None, "e"),
-                moment: crate::cluster::Moment::Open,
-                held_room: None,
-                floors: Vec::new(),
-                done: None,
-                room: None,
-                on_the_way: None,
-                received: Instant::now(),
-                at_ms: 0,
-            },
+            delivery: delivery(&Arc::new(connection), vec![Effect::Write(Arc::new(write))], Vec::new()),
         }
     }
 

@@ -51,14 +51,7 @@ impl Control {
         let Selection { to, except } = selection(&request.to, &request.except)?;
         let tenant = self.serving(tenant).await?;
         let packet = packet(&tenant, &request.event, &request.arguments)?;
-        let broadcast = Broadcast {
-            packet,
-            to,
-            except,
-            message: None,
-            after: None,
-            question: None,
-        };
+        let broadcast = Broadcast::event(packet, to, except);
         let bus = self.bus.get().cloned();
         // On a task of its own: whoever sends more than is sent on waits, also when nobody waits for the answer.
         let sending = tokio::spawn(async move {

@@ -247,7 +247,7 @@ struct Binary {
     kind: u8,
     uid: Option<String>,
     request_id: String,
-    /// What it is depends on the kind.
+    /// An event where acknowledgements are asked for, or the acknowledgement itself.
     packet: Input,
     options: Option<packet::Options>,
 }

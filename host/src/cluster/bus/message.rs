@@ -19,7 +19,7 @@ pub(super) enum Message {
     },
     /// Something to be done or answered.
     Request {
-        /// Who wants an answer.
+        /// The server that waits for an answer, if one does.
         asker: Option<Asker>,
         request: Request,
     },
@@ -27,7 +27,7 @@ pub(super) enum Message {
     Answer { id: String, answer: Answer },
 }
 
-/// Where an answer goes.
+/// The server and the request that an answer is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asker {
     /// The asking server; an emitter does not say.
@@ -36,7 +36,7 @@ pub(super) struct Asker {
     pub(super) id: String,
 }
 
-/// What is to be done or answered.
+/// An order to the other servers, or a question to them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
     /// Clients are to join rooms.
@@ -55,7 +55,7 @@ pub(super) enum Request {
     Rooms,
 }
 
-/// What is answered.
+/// The answer to a [`Request`], or to [`Message::Ask`].
 #[derive(Debug)]
 pub(super) enum Answer {
     /// To [`Request::Ids`].

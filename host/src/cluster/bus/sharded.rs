@@ -194,7 +194,7 @@ pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Me
             "nsp" => nsp = Some(input.name()?),
             "type" => kind = Some(input.unsigned()?),
             "data" => {
-                // What it is depends on the type, which may come later.
+                // The type, which may come later, decides how the data is read.
                 data = Some(input.clone());
                 input.skip()?;
             }
@@ -256,7 +256,7 @@ fn of(uid: String, id: Option<String>, broadcast: Broadcast, timeout: Option<Dur
 /// Bytes of the longest name of a server; Node's have 16.
 const UID_MAX: usize = 64;
 
-/// Who asks: the name is part of the channel to which the answer goes.
+/// The asking server and the id of its request. The server's name is part of the channel to which the answer goes.
 fn asker(uid: String, id: String) -> Result<Asker, CodecError> {
     if uid.is_empty() || uid.len() > UID_MAX || uid.contains(|c: char| c == '#' || c.is_control()) {
         return Err(CodecError::Malformed("a server's name that is none"));
@@ -363,15 +363,7 @@ impl Data<'_> {
         let ms = flags.and_then(|flags| flags.timeout);
         let timeout = ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
         let Selection { to, except } = self.clients()?;
-        let broadcast = Broadcast {
-            packet,
-            to,
-            except,
-            message: None,
-            after: None,
-            question: None,
-        };
-        Ok((broadcast, timeout))
+        Ok((Broadcast::event(packet, to, except), timeout))
     }
 }
 

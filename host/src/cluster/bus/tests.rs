@@ -51,17 +51,11 @@ fn room(name: &str) -> Place {
 }
 
 fn event(text: &str, to: Target) -> Broadcast {
-    Broadcast {
-        packet: Packet {
-            text: Bytes::copy_from_slice(text.as_bytes()),
-            attachments: Vec::new(),
-        },
-        to,
-        except: Vec::new(),
-        message: None,
-        after: None,
-        question: None,
-    }
+    let packet = Packet {
+        text: Bytes::copy_from_slice(text.as_bytes()),
+        attachments: Vec::new(),
+    };
+    Broadcast::event(packet, to, Vec::new())
 }
 
 /// A node with one tenant's hall.

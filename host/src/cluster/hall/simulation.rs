@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::tests::{Client, arrive, join, posted};
 use super::*;
 use crate::cluster::bus::{Broadcast, Elsewhere, Load, NodeId, Notice};
-use crate::cluster::tests::random;
+use crate::cluster::tests::{delivery, random};
 use crate::store::memory::MemoryStore;
 use crate::store::{StorageQuota, Unit};
 
@@ -134,24 +134,6 @@ struct Member {
     told: u64,
     /// Nothing up to there comes any more.
     exactly: bool,
-}
-
-fn delivery(connection: &Arc<Connection>, effects: Vec<Effect>, written: Vec<Written>) -> Delivery {
-    Delivery {
-        connection: connection.clone(),
-        effects,
-        written: Ok(written),
-        reply: Reply::Silent,
-        responder: Responder::new(None, "e"),
-        moment: Moment::Open,
-        held_room: None,
-        floors: Vec::new(),
-        done: None,
-        room: None,
-        on_the_way: None,
-        received: Instant::now(),
-        at_ms: 0,
-    }
 }
 
 impl World {

@@ -270,7 +270,7 @@ impl State {
                     Audience::OthersInRoom(room) => self.tell(&room, Some(connection), None, &outgoing),
                     Audience::User(user) => self.tell_user(user, &outgoing),
                     Audience::Sender => {
-                        self.rooms.count_sent(&outgoing, 1);
+                        self.rooms.count_bytes(outgoing.weight());
                         let _ = connection.send(outgoing);
                     }
                 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::auth::Identity;
 use crate::capability::{Audience, Packet};
 use crate::cluster::bus::{Broadcast, Elsewhere, Load, NodeId, Notice};
-use crate::cluster::tests::Inbox;
+use crate::cluster::tests::{Inbox, delivery};
 use crate::cluster::{Outlet, SendFailed};
 use crate::id::{ConnectionId, MessageId};
 use crate::store::memory::MemoryStore;
@@ -97,19 +97,9 @@ async fn happens(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Effect>
 async fn happens_with(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Effect>, written: Vec<Written>) -> bool {
     let (done, wait) = oneshot::channel();
     let delivery = Delivery {
-        connection: connection.clone(),
-        effects,
-        written: Ok(written),
-        reply: Reply::Silent,
-        responder: Responder::new(None, "e"),
-        moment: Moment::Open,
-        held_room: None,
-        floors: Vec::new(),
         done: Some(done),
-        room: None,
         on_the_way: Some(connection.begin()),
-        received: Instant::now(),
-        at_ms: 0,
+        ..delivery(connection, effects, written)
     };
     hall.deliver(vec![delivery]).unwrap();
     wait.await.is_ok_and(|result| result.is_ok())

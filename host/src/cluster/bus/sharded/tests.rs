@@ -18,7 +18,7 @@ fn acme() -> TenantId {
     TenantId::assume_verified("acme").unwrap()
 }
 
-/// What is said in `/acme`: the type and the data of a message in JSON.
+/// Reads a JSON message of this type, with this data, for the namespace `/acme`.
 fn said(kind: u64, data: &str) -> Option<Message> {
     let message = format!(r#"{{"type":{kind},"data":{data},"uid":"a999382783936907","nsp":"/acme"}}"#);
     read(message.into(), "nobody", "/acme").unwrap()
@@ -181,17 +181,11 @@ fn answers() {
 
 #[test]
 fn what_is_written_is_read_as_it_was() {
-    let sent = Broadcast {
-        packet: Packet {
-            text: Bytes::from_static(br#"["e",{"_placeholder":true,"num":0},1.50]"#),
-            attachments: vec![Bytes::from_static(&[7])],
-        },
-        to: Target::Places(vec![Place::Room("r".into())]),
-        except: Vec::new(),
-        message: None,
-        after: None,
-        question: None,
+    let packet = Packet {
+        text: Bytes::from_static(br#"["e",{"_placeholder":true,"num":0},1.50]"#),
+        attachments: vec![Bytes::from_static(&[7])],
     };
+    let sent = Broadcast::event(packet, Target::Places(vec![Place::Room("r".into())]), Vec::new());
     let written = broadcast("abcdef", Some("id"), &acme(), &sent, MAX).unwrap().unwrap();
     let Some(Message::Ask { asker, broadcast, .. }) = read(written, "ghijkl", "/acme").unwrap() else {
         panic!("nothing")
