@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::guest::{LOOK, PATIENCE, SHORTEST_WAIT, decide, decide_in_time};
 use super::packet::now_ms;
 use super::session::Session;
-use super::{Decision, host, settle};
+use super::{Decision, complete, host};
 use crate::capability::{Packet, Question};
 use crate::cluster::{Moment, Reply};
 use crate::sandbox::Input;
@@ -62,7 +62,7 @@ pub(super) async fn answered(session: &Arc<Session>, slice: &Slice, question: &Q
         decide_in_time(session, &arrival, input).await
     };
     match decided {
-        Ok((effects, _)) => settle(session, arrival, Decision::of(effects, Reply::Silent)).await,
+        Ok((effects, _)) => complete(session, arrival, Decision::of(effects, Reply::Silent)).await,
         Err(error) => tracing::debug!(
             tenant = %session.tenant.id(), connection = %session.connection.id, handler = %question.handler,
             tag = %question.tag, code = error.code.as_str(), "an answer was not handled: {}", error.message

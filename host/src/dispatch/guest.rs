@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::event::{Event, Past};
 use super::repeat::Request;
 use super::session::Session;
-use super::{Arrival, Decision, fail, settle, submit};
+use super::{Arrival, Decision, complete, fail, submit};
 use crate::capability::{Call, Effect, Effects, Isolation, Level, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
@@ -76,7 +76,7 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
     }
     let sent = request.as_ref().map(|request| request.client.clone());
     match decide(session, &arrival, input, sent).await {
-        Ok((effects, returned)) => settle(session, arrival, Decision::of(effects, reply(returned))).await,
+        Ok((effects, returned)) => complete(session, arrival, Decision::of(effects, reply(returned))).await,
         Err(error) => {
             // The first attempt may have come in meanwhile over another connection, and be what the handler minds.
             if let Some(request) = &request
@@ -92,7 +92,7 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
 /// Answers a message that is there already.
 async fn repeat(session: &Arc<Session>, arrival: Arrival, answer: Result<Reply, EventError>) {
     match answer {
-        Ok(reply) => settle(session, arrival, Decision::of(Vec::new(), reply)).await,
+        Ok(reply) => complete(session, arrival, Decision::of(Vec::new(), reply)).await,
         Err(error) => fail(session, arrival, error).await,
     }
 }
@@ -122,7 +122,7 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
     let id = RoomId::new(&room).ok().filter(|_| joins || already);
     let Some(id) = id else {
         // The handler said yes and did not let the user in: what it returned is all there is to say.
-        return settle(session, arrival, Decision::of(effects, Reply::Ok { data })).await;
+        return complete(session, arrival, Decision::of(effects, Reply::Ok { data })).await;
     };
     super::host::end_typing_of_left(session, &arrival, &effects).await;
     let responder = arrival.responder.clone();
@@ -241,7 +241,7 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
         _ => decide_in_time(session, &arrival, input).await,
     };
     match decided {
-        Ok((effects, _)) => settle(session, arrival, Decision::of(effects, Reply::Silent)).await,
+        Ok((effects, _)) => complete(session, arrival, Decision::of(effects, Reply::Silent)).await,
         Err(error) => fail(session, arrival, error).await,
     }
 }

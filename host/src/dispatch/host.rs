@@ -10,7 +10,7 @@ use tokio::sync::SemaphorePermit;
 use super::event::HistoryRequest;
 use super::packet::now_ms;
 use super::session::Session;
-use super::{Arrival, Decision, fail, guest, settle};
+use super::{Arrival, Decision, complete, fail, guest};
 use crate::capability::{Effect, Surroundings as _};
 use crate::cluster::{Moment, Outgoing, Reply, Responder, history_reply, presence_reply};
 use crate::error::{Code, EventError};
@@ -180,7 +180,7 @@ pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
 pub(super) async fn leave(session: &Arc<Session>, slice: &Slice, rooms: Vec<RoomId>) {
     let arrival = arrival(session, "leave", Moment::Open, slice);
     let effects = rooms.into_iter().map(Effect::Leave).collect();
-    settle(session, arrival, Decision::of(effects, Reply::Silent)).await;
+    complete(session, arrival, Decision::of(effects, Reply::Silent)).await;
 }
 
 /// The client says that it types, or that it does not: from now on the host sees to it that it ends.

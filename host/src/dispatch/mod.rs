@@ -121,7 +121,7 @@ async fn fail(session: &Arc<Session>, arrival: Arrival, error: EventError) {
         failure: Some(error),
         ..Decision::of(Vec::new(), Reply::Ok { data: None })
     };
-    settle(session, arrival, decision).await;
+    complete(session, arrival, decision).await;
 }
 
 /// What was decided about an event.
@@ -147,7 +147,7 @@ impl Decision {
 }
 
 /// Hands over what was decided, and waits until what decides about the connection's next event is done.
-async fn settle(session: &Arc<Session>, arrival: Arrival, decision: Decision) {
+async fn complete(session: &Arc<Session>, arrival: Arrival, decision: Decision) {
     let effects = &decision.effects;
     host::end_typing_of_left(session, &arrival, effects).await;
     // Whether the connection is in a room decides about its next event.
