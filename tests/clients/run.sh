@@ -12,13 +12,5 @@ TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 readonly TARGET
 export CARGO_TARGET_DIR=$TARGET
 
-if [ -z "${PARLANCE_BIN:-}" ]; then
-    cargo build --workspace
-    export PARLANCE_BIN=$TARGET/debug/parlance
-fi
-if [ -z "${PARLANCE_TEST_GUESTS:-}" ]; then
-    "$TARGET/debug/parlance-build" --locked --workspace tests/guests --root . --target-dir "$TARGET/guests" \
-        --out "$TARGET/test-guests"
-    export PARLANCE_TEST_GUESTS=$TARGET/test-guests
-fi
+source tests/built.sh
 node --test tests/clients/clients.test.mjs

@@ -60,13 +60,5 @@ for suite in engine.io-protocol socket.io-protocol socket.io-client redis-adapte
     packages "$AT/$suite"
 done
 
-if [ -z "${PARLANCE_BIN:-}" ]; then
-    cargo build --workspace
-    export PARLANCE_BIN=$TARGET/debug/parlance
-fi
-if [ -z "${PARLANCE_TEST_GUESTS:-}" ]; then
-    "$TARGET/debug/parlance-build" --locked --workspace tests/guests --root . --target-dir "$TARGET/guests" \
-        --out "$TARGET/test-guests"
-    export PARLANCE_TEST_GUESTS=$TARGET/test-guests
-fi
+source tests/built.sh
 PARLANCE_SUITES_AT=$AT node --test tests/conformance/suites.test.mjs

@@ -1,7 +1,7 @@
 // A Node Socket.IO server and an emitter in one fleet with two nodes of Parlance, as a gradual migration has them.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
-import { Client, connect, freshRoom } from './lib/client.mjs';
+import { Client, connect, freshRoom, got, names } from './lib/client.mjs';
 import { metric, startFleet } from './lib/fleet.mjs';
 import { startPeer } from './lib/peer.mjs';
 import { rawConnect } from './lib/raw.mjs';
@@ -31,12 +31,6 @@ async function at(node, user, room) {
   await client.join(room);
   return client;
 }
-
-/** The arguments of the first such event, past or to come. */
-const got = async (client, name) =>
-  (await client.until(() => client.received.find(({ event }) => event === name), name)).args;
-
-const names = (client, ...among) => client.received.map(({ event }) => event).filter((name) => among.includes(name));
 
 test('messages and typing of Parlance reach the clients of a Node server in the room, and nobody else there', async () => {
   const room = freshRoom();

@@ -2,7 +2,7 @@
 // subscribes to rooms.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
-import { Client, connect, freshRoom } from './lib/client.mjs';
+import { Client, connect, freshRoom, got, names } from './lib/client.mjs';
 import { startFleet } from './lib/fleet.mjs';
 import { startPeer } from './lib/peer.mjs';
 import { startRedis } from './lib/redis.mjs';
@@ -33,12 +33,6 @@ async function at(node, user, room) {
   await eventually(async () => listeners(`socket.io#/#${room}#`) > 0, 'somebody to listen to the room');
   return client;
 }
-
-/** The arguments of the first such event, past or to come. */
-const got = async (client, name) =>
-  (await client.until(() => client.received.find(({ event }) => event === name), name)).args;
-
-const names = (client, ...among) => client.received.map(({ event }) => event).filter((name) => among.includes(name));
 
 for (const [mode, peer] of Object.entries(peers)) {
   /** A client of the Node server in this room. */

@@ -157,3 +157,10 @@ export function freshRoom(name = 'room') {
   rooms += 1;
   return `${name}-${rooms}`;
 }
+
+/** The arguments of the first such event that a client got, past or to come. */
+export const got = async (client, name) =>
+  (await client.until(() => client.received.find(({ event }) => event === name), name)).args;
+
+/** Those of these events that a client has got, in their order. */
+export const names = (client, ...among) => client.received.map(({ event }) => event).filter((name) => among.includes(name));
