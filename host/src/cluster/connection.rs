@@ -330,7 +330,7 @@ impl Connection {
     }
 
     /// Whether it is in any of the rooms.
-    pub(super) fn is_in_any(&self, rooms: &std::collections::HashSet<RoomId>) -> bool {
+    pub(super) fn is_in_any(&self, rooms: &indexmap::IndexSet<RoomId>) -> bool {
         !rooms.is_empty() && self.rooms.lock().iter().any(|id| rooms.contains(id))
     }
 

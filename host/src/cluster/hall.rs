@@ -1,14 +1,10 @@
-//! One tenant's hall: the task that makes visible what has been committed, here and on other nodes.
+//! One tenant's hall: the task that drives the tenant's [`Hub`](super::hub), and the way to it.
 
-mod catch_up;
-mod elsewhere;
-mod fleet;
-mod grace;
-mod serve;
-mod sight;
+mod carry_out;
+mod drive;
+mod servers;
 #[cfg(test)]
 mod simulation;
-mod state;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::bus::{Bus, Inbound, Nobody};
 use super::connection::{Connection, OnTheWay, Outgoing};
+use super::hub::{FleetLimits, Input};
 use super::outbound::Outbound;
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use crate::capability::{Effect, PresenceState};
@@ -28,8 +25,6 @@ use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
 use crate::store::{FirstPost, Store, Written};
 use crate::turns::{Company, metered};
-
-pub use fleet::FleetLimits;
 
 /// An event whose writes, if any, are durable, or which has failed.
 pub struct Delivery {
@@ -115,29 +110,9 @@ pub enum Moment {
     Closing,
 }
 
+/// What is said to a hall on this node.
 enum Mail {
-    Deliver(Vec<Delivery>),
-    Arrive {
-        connection: Arc<Connection>,
-        now: u64,
-    },
-    Depart {
-        connection: Arc<Connection>,
-        now: u64,
-        done: oneshot::Sender<()>,
-    },
-    Release {
-        connection: Arc<Connection>,
-        room: RoomId,
-        from_seq: u64,
-        last_seq: Option<u64>,
-        first: Option<Outgoing>,
-        done: oneshot::Sender<bool>,
-    },
-    Hold {
-        connection: Arc<Connection>,
-        room: RoomId,
-    },
+    Input(Input),
     Hear(Inbound),
     ForServers(Arc<Connection>),
     CaughtUp(oneshot::Sender<()>),
@@ -232,7 +207,7 @@ impl Hall {
             in_fleet,
         };
         let task = async move {
-            let life = fleet::run(tenant, metrics, outbound, grace, fleet, company, mail);
+            let life = drive::run(tenant, metrics, outbound, grace, fleet, company, mail);
             metered(life, &cpu).await;
         };
         crate::vital::spawn("hall", task);
@@ -296,24 +271,29 @@ impl Hall {
     /// # Errors
     /// When the hall is gone.
     pub fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), HallGone> {
-        self.post(Mail::Deliver(deliveries))
+        self.post(Mail::Input(Input::Deliver(deliveries)))
     }
 
     /// A connection has come.
     ///
     /// # Errors
     /// When the hall is gone.
-    pub fn arrive(&self, connection: Arc<Connection>, now: u64) -> Result<(), HallGone> {
-        self.post(Mail::Arrive { connection, now })
+    pub fn arrive(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HallGone> {
+        self.post(Mail::Input(Input::Arrive { connection, at_ms }))
     }
 
     /// A connection has gone: it leaves all rooms, and its user may be offline. Returns when that is done.
     ///
     /// # Errors
     /// When the hall is gone.
-    pub async fn depart(&self, connection: Arc<Connection>, now: u64) -> Result<(), HallGone> {
+    pub async fn depart(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HallGone> {
         let (done, wait) = oneshot::channel();
-        self.post(Mail::Depart { connection, now, done })?;
+        let gone = Input::Depart {
+            connection,
+            at_ms,
+            done,
+        };
+        self.post(Mail::Input(gone))?;
         wait.await.map_err(|_| HallGone)
     }
 
@@ -334,14 +314,15 @@ impl Hall {
         first: Option<Outgoing>,
     ) -> Result<bool, HallGone> {
         let (done, wait) = oneshot::channel();
-        self.post(Mail::Release {
+        let release = Input::Release {
             connection,
             room,
             from_seq,
             last_seq,
             first,
             done,
-        })?;
+        };
+        self.post(Mail::Input(release))?;
         wait.await.map_err(|_| HallGone)
     }
 
@@ -350,7 +331,7 @@ impl Hall {
     /// # Errors
     /// When the hall is gone.
     pub fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
-        self.post(Mail::Hold { connection, room })
+        self.post(Mail::Input(Input::Hold { connection, room }))
     }
 
     /// Events of other servers go to the session of this connection from now on.

@@ -6,15 +6,10 @@
 
 pub mod bus;
 mod connection;
-mod departed;
 mod hall;
-mod order;
+mod hub;
 mod outbound;
-mod outbox;
-mod population;
-mod presence;
 mod questions;
-mod rooms;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wire;
@@ -22,7 +17,8 @@ mod wire;
 pub use connection::{
     Connection, EndedQuestion, Notice, OnTheWay, Outgoing, Outlet, PendingAcknowledgement, SendFailed,
 };
-pub use hall::{Delivery, Fleet, FleetLimits, Hall, HallGone, Moment};
+pub use hall::{Delivery, Fleet, Hall, HallGone, Moment};
+pub use hub::FleetLimits;
 pub use wire::{
     Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, presence_reply, token_expiring,
 };

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::hub::Output;
 use super::{Connection, Delivery, Moment, Outgoing, Outlet, Reply, Responder, SendFailed};
 use crate::capability::{Effect, Packet};
 use crate::store::Written;
@@ -31,6 +32,15 @@ impl Outlet for Inbox {
     fn close(&self) {}
     fn is_flushed(&self) -> bool {
         true
+    }
+}
+
+/// Has sent what a hub, or its rooms, want sent.
+pub(super) fn send_all(outputs: &mut Vec<Output>) {
+    for output in outputs.drain(..) {
+        if let Output::Send(connection, outgoing) = output {
+            connection.send(outgoing).unwrap();
+        }
     }
 }
 

@@ -412,18 +412,17 @@ impl Responder {
         write(&[body], 192)
     }
 
-    /// Answers an event that succeeded, if an answer was asked for. Gives what the answer weighs.
-    pub(super) fn succeed(&self, connection: &Connection, reply: &Reply, first_post: Option<&Receipt>) -> u64 {
-        let Some(id) = self.ack else { return 0 };
+    /// The answer to an event that succeeded, if one was asked for.
+    pub(super) fn answer(&self, reply: &Reply, first_post: Option<&Receipt>) -> Option<Outgoing> {
+        let id = self.ack?;
         let text = match reply {
-            Reply::Silent => return 0,
+            Reply::Silent => return None,
             Reply::Arguments(packet) => {
-                let answer = Outgoing::Acknowledgement {
+                return Some(Outgoing::Acknowledgement {
                     id,
                     text: packet.text.clone(),
                     attachments: packet.attachments.clone(),
-                };
-                return send(connection, answer);
+                });
             }
             Reply::Message { data } => self.done(first_post, data.as_deref()),
             Reply::Repeated(repeated) => self.done(Some(&repeated.receipt), None),
@@ -432,18 +431,18 @@ impl Responder {
                 Some(json) => write(&[json], json.get().len() + 2),
                 None => {
                     let code = Code::HandlerFailed;
-                    return self.fail(connection, &EventError::new(code, "the handler's reply is not JSON"));
+                    return Some(self.failure(&EventError::new(code, "the handler's reply is not JSON")));
                 }
             },
         };
-        send(connection, Outgoing::acknowledgement(id, text))
+        Some(Outgoing::acknowledgement(id, text))
     }
 
-    /// Answers an event that failed: by the acknowledgement, else by `error-event`. Gives what the answer weighs.
-    pub fn fail(&self, connection: &Connection, error: &EventError) -> u64 {
+    /// The answer to an event that failed: the acknowledgement, else `error-event`.
+    pub(super) fn failure(&self, error: &EventError) -> Outgoing {
         let (retryable, retry_after_ms) = (error.is_retryable(), error.retry_after_ms());
         let (code, message) = (error.code.as_str(), &*error.message);
-        let outgoing = match self.ack {
+        match self.ack {
             Some(id) => {
                 let body = ErrorBody {
                     event: None,
@@ -467,15 +466,15 @@ impl Responder {
                 },
                 192,
             ),
-        };
-        send(connection, outgoing)
+        }
     }
-}
 
-/// Sends, and gives what that weighs.
-fn send(connection: &Connection, outgoing: Outgoing) -> u64 {
-    let weight = outgoing.weight();
-    // A client that does not keep up is closed by its outlet.
-    let _ = connection.outlet.send(outgoing);
-    weight
+    /// Answers an event that failed, past the hub. Gives what the answer weighs.
+    pub fn fail(&self, connection: &Connection, error: &EventError) -> u64 {
+        let answer = self.failure(error);
+        let weight = answer.weight();
+        // A client that does not keep up is closed by its outlet.
+        let _ = connection.outlet.send(answer);
+        weight
+    }
 }

@@ -23,9 +23,6 @@ impl Bus for Faulty {
     fn node(&self) -> &NodeId {
         self.0.node()
     }
-    fn is_alone(&self) -> bool {
-        true
-    }
     fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
         self.0.open(tenant, inbox);
     }
@@ -71,9 +68,9 @@ impl Outlet for Client {
     }
 }
 
-fn hall(tenant: &str, bus: &Arc<Faulty>) -> Hall {
+fn hall(tenant: &str, bus: Arc<dyn Bus>) -> Hall {
     let fleet = Fleet {
-        bus: bus.clone(),
+        bus,
         ..Fleet::of_one(Arc::new(MemoryStore::default()))
     };
     let tenant = TenantId::assume_verified(tenant).unwrap();
@@ -122,8 +119,8 @@ fn emit(room: &str, text: &'static str) -> Effect {
 
 #[tokio::test]
 async fn a_hall_that_fails_ends_its_own_connections_and_starts_anew() {
-    let bus = Arc::new(Faulty::default());
-    let (bad, good) = (hall("bad", &bus), hall("good", &bus));
+    let bus: Arc<dyn Bus> = Arc::new(Faulty::default());
+    let (bad, good) = (hall("bad", bus.clone()), hall("good", bus));
     let (alice, client) = arrive(&bad, "bad", 1);
     let (other, bystander) = arrive(&good, "good", 1);
     assert!(happens(&bad, &alice, vec![join("r")]).await);
@@ -167,7 +164,7 @@ pub(super) fn posted(room: &str, seq: u64) -> (Effect, Written) {
 
 #[tokio::test]
 async fn what_a_joiner_was_told_of_and_the_hall_not_yet_reaches_the_members_before() {
-    let hall = hall("t", &Arc::default());
+    let hall = hall("t", Arc::new(Nobody::default()));
     let (member, early) = arrive(&hall, "t", 1);
     let (joiner, late) = arrive(&hall, "t", 2);
     assert!(happens(&hall, &member, vec![join("r")]).await);

@@ -1,10 +1,11 @@
 //! What members of rooms were told of users whose connections have just gone: it holds for a while, so that a quick
 //! reconnect shows nothing.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexSet;
 use tokio::time::Instant;
 
 use crate::capability::Status;
@@ -19,7 +20,7 @@ pub(super) struct Sight {
     /// The status and since when, in milliseconds since the Unix epoch; nothing while the user is not to be seen.
     pub(super) status: Option<(Status, u64)>,
     pub(super) name: Option<Arc<str>>,
-    pub(super) rooms: HashSet<RoomId>,
+    pub(super) rooms: IndexSet<RoomId>,
 }
 
 /// Most attending first.
@@ -128,7 +129,7 @@ impl Grace {
     /// The room is not shown any more as one that the user is in. Gives whether it was.
     pub(super) fn leave(&mut self, user: &UserId, room: &RoomId) -> bool {
         let lingering = self.users.get_mut(user);
-        lingering.is_some_and(|lingering| lingering.shown.rooms.remove(room))
+        lingering.is_some_and(|lingering| lingering.shown.rooms.swap_remove(room))
     }
 
     /// The user is not waited for any more.

@@ -1,23 +1,22 @@
 //! What members of rooms are told of users, and what is answered about them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use indexmap::IndexSet;
 
-use super::Moment;
 use super::grace::{Cause, Sight, rank};
-use super::state::State;
+use super::{Hub, Output};
 use crate::capability::{PresenceState, Status};
 use crate::cluster::connection::Connection;
+use crate::cluster::hall::Moment;
 use crate::cluster::wire;
 use crate::id::{RoomId, UserId};
 
-impl State {
+impl Hub {
     /// A user's status and since when, on all nodes together, when it is to be seen.
     fn visible(&self, user: &UserId) -> Option<(Status, u64)> {
         let here = self.users.visible(user);
-        let elsewhere = self.others.users.entries(user).map(|entry| (entry.status, entry.since));
+        let elsewhere = self.elsewhere.entries(user).map(|entry| (entry.status, entry.since));
         here.into_iter()
             .chain(elsewhere)
             .filter(|(status, _)| *status != Status::Offline)
@@ -27,12 +26,12 @@ impl State {
     fn name(&self, user: &UserId) -> Option<Arc<str>> {
         self.users
             .name(user)
-            .or_else(|| self.others.users.entries(user).next().map(|entry| entry.name.clone()))
+            .or_else(|| self.elsewhere.entries(user).next().map(|entry| entry.name.clone()))
     }
 
-    pub(super) fn rooms_of(&self, user: &UserId) -> HashSet<RoomId> {
-        let mut rooms: HashSet<RoomId> = self.users.rooms_of(user).cloned().collect();
-        rooms.extend(self.others.users.rooms_of(user).cloned());
+    pub(in crate::cluster) fn rooms_of(&self, user: &UserId) -> IndexSet<RoomId> {
+        let mut rooms: IndexSet<RoomId> = self.users.rooms_of(user).cloned().collect();
+        rooms.extend(self.elsewhere.rooms_of(user).cloned());
         rooms
     }
 
@@ -58,14 +57,14 @@ impl State {
         if shown.looks_like(&after) {
             self.grace.end(user);
         } else {
-            self.grace.keep(user, shown, cause, now_ms, Instant::now());
+            self.grace.keep(user, shown, cause, now_ms, self.now.instant);
         }
     }
 
     /// A user who has been waited for long enough is shown as they are. One at a time: what each of many causes is sent
     /// before the next.
-    pub(super) fn end_grace(&mut self, now: Instant) {
-        if let Some((user, lingering)) = self.grace.take_ended(now) {
+    pub(super) fn end_grace(&mut self) {
+        if let Some((user, lingering)) = self.grace.take_ended(self.now.instant) {
             let mut after = self.sight(&user);
             self.keep_since(&user, &lingering.shown, &mut after);
             self.tell_change(&user, &lingering.shown, &after, lingering.went);
@@ -84,7 +83,7 @@ impl State {
         if self.users.adopt_since(user, is, since) {
             self.touch(user);
         }
-        self.others.users.adopt_since(user, is, since);
+        self.elsewhere.adopt_since(user, is, since);
     }
 
     /// Tells members here what they see differently. `now_ms` is when a user who is not to be seen any more went.
@@ -92,13 +91,13 @@ impl State {
         let Some(name) = after.name.as_ref().or(before.name.as_ref()) else {
             return;
         };
-        let come: HashSet<RoomId> = after.rooms.difference(&before.rooms).cloned().collect();
+        let come: IndexSet<RoomId> = after.rooms.difference(&before.rooms).cloned().collect();
         let renamed = matches!((&before.name, &after.name), (Some(was), Some(is)) if was != is);
         if before.status() != after.status() || renamed && after.status.is_some() {
             let since = after.status.map_or(now_ms, |(_, since)| since);
             let outgoing = wire::presence(user, name, after.status(), since);
             let rooms = before.rooms.union(&after.rooms).cloned().collect();
-            self.rooms.send_across(&rooms, &HashSet::new(), &outgoing);
+            self.rooms.send_across(&rooms, &IndexSet::new(), &outgoing);
         } else if let Some((status, since)) = after.status {
             // Who shares another room with the user already knows.
             let outgoing = wire::presence(user, name, status, since);
@@ -123,8 +122,7 @@ impl State {
     pub(super) fn arrive(&mut self, connection: &Arc<Connection>, now_ms: u64) {
         let identity = connection.identity.load();
         self.users.arrive(connection, now_ms);
-        let others = &self.others;
-        others.bus.room(&others.tenant, connection.id.as_str(), true);
+        self.announce_room(connection.id.as_str(), true);
         self.departed.forget(identity.user());
         self.touch(identity.user());
     }
@@ -138,8 +136,7 @@ impl State {
             }
         }
         self.users.depart(connection, now_ms);
-        let others = &self.others;
-        others.bus.room(&others.tenant, connection.id.as_str(), false);
+        self.announce_room(connection.id.as_str(), false);
         self.changed(&user, before, Cause::Went, now_ms);
         self.touch(&user);
     }
@@ -184,7 +181,7 @@ impl State {
             return;
         }
         if self.rooms.members(room) == 1 {
-            self.others.bus.room(&self.others.tenant, room.as_str(), true);
+            self.announce_room(room.as_str(), true);
         }
         if !self.users.enter(user, room) {
             return;
@@ -208,12 +205,12 @@ impl State {
         if let Some(shown) = shown {
             let mut shown = shown.clone();
             shown.rooms.insert(room.clone());
-            self.grace.keep(user, shown, Cause::Came, 0, Instant::now());
+            self.grace.keep(user, shown, Cause::Came, 0, self.now.instant);
         }
         if let Some((status, since)) = status {
             let outgoing = wire::presence(user, identity.name(), status, since);
             self.rooms
-                .send_across(&HashSet::from([room.clone()]), &known, &outgoing);
+                .send_across(&IndexSet::from([room.clone()]), &known, &outgoing);
             let outgoing = wire::user_joined(room, user, identity.name());
             self.rooms.tell(room, Some(connection), &outgoing);
         }
@@ -241,16 +238,29 @@ impl State {
     fn leave_room(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
         let left = self.rooms.leave(room, connection);
         if left && self.rooms.members(room) == 0 {
-            self.others.bus.room(&self.others.tenant, room.as_str(), false);
+            self.announce_room(room.as_str(), false);
         }
         left
     }
 
+    /// Servers that send to rooms hear whether this node has one.
+    fn announce_room(&mut self, name: &str, here: bool) {
+        if !self.alone {
+            let name = name.into();
+            self.out.push(Output::Room { name, here });
+        }
+    }
+
     /// The state of a user as `asker`, who is in `rooms`, may see it.
-    pub(super) fn presence_of(&self, user: &UserId, asker: &UserId, rooms: &HashSet<RoomId>) -> PresenceState {
+    pub(in crate::cluster) fn presence_of(
+        &self,
+        user: &UserId,
+        asker: &UserId,
+        rooms: &IndexSet<RoomId>,
+    ) -> PresenceState {
         let own = user == asker;
         let here = self.users.summary(user);
-        let elsewhere = || self.others.users.entries(user);
+        let elsewhere = || self.elsewhere.entries(user);
         let connections = elsewhere()
             .map(|entry| entry.connections)
             .chain(here.as_ref().map(|here| here.connections))

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::connection::{Connection, Outgoing};
+use crate::cluster::connection::{Connection, Outgoing};
 
 /// Messages of a room that wait for one before them. What is beyond comes from the store, in its turn.
 const PENDING_MAX: usize = 512;

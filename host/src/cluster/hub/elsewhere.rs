@@ -1,14 +1,15 @@
 //! Users on other nodes, as those say.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
+use super::population::Population;
 use crate::capability::Status;
 use crate::cluster::bus::NodeId;
-use crate::cluster::population::Population;
 use crate::id::{RoomId, UserId};
 
 /// Rooms of a user that a node tells the others of. Of further ones they do not know that the user is in there.
@@ -103,7 +104,7 @@ impl Entry {
 #[derive(Default)]
 pub(super) struct Elsewhere {
     users: HashMap<UserId, Vec<(NodeId, Entry)>>,
-    nodes: HashMap<NodeId, HashSet<UserId>>,
+    nodes: HashMap<NodeId, IndexSet<UserId>>,
 }
 
 impl Elsewhere {
@@ -138,7 +139,7 @@ impl Elsewhere {
             self.users.remove(user);
         }
         if let Some(users) = self.nodes.get_mut(node) {
-            users.remove(user);
+            users.swap_remove(user);
             if users.is_empty() {
                 self.nodes.remove(node);
             }
@@ -156,8 +157,8 @@ impl Elsewhere {
     }
 
     /// Of whom the node says anything.
-    pub(super) fn users_of(&self, node: &NodeId) -> Vec<UserId> {
-        self.nodes.get(node).into_iter().flatten().cloned().collect()
+    pub(super) fn users_of(&self, node: &NodeId) -> impl Iterator<Item = &UserId> {
+        self.nodes.get(node).into_iter().flatten()
     }
 
     /// What is said of a user.

@@ -1,9 +1,9 @@
-//! A packet that a hall is sending to several connections.
+//! A packet that a hub is sending to several connections.
 
 use std::sync::Arc;
 
-use super::connection::{Connection, Outgoing};
 use super::order::Due;
+use crate::cluster::connection::{Connection, Outgoing};
 use crate::id::RoomId;
 
 /// The connections that get a packet.

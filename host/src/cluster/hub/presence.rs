@@ -1,16 +1,18 @@
 //! Which users have connections to this node, in which rooms, and how attending they are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::connection::Connection;
+use indexmap::{IndexMap, IndexSet};
+
 use crate::capability::Status;
+use crate::cluster::connection::Connection;
 use crate::id::{ConnectionId, RoomId, UserId};
 
 struct User {
     connections: Vec<(Arc<Connection>, Status)>,
     /// The rooms they are in, and with how many connections.
-    rooms: HashMap<RoomId, u32>,
+    rooms: IndexMap<RoomId, u32>,
     status: Status,
     since: u64,
     /// When the newest connection came.
@@ -53,7 +55,7 @@ pub(super) struct Summary {
 
 #[derive(Default)]
 pub(super) struct Users {
-    users: HashMap<UserId, User>,
+    users: IndexMap<UserId, User>,
     by_id: HashMap<ConnectionId, Arc<Connection>>,
 }
 
@@ -63,7 +65,7 @@ impl Users {
         let identity = connection.identity.load();
         let user = self.users.entry(identity.user().clone()).or_insert_with(|| User {
             connections: Vec::new(),
-            rooms: HashMap::new(),
+            rooms: IndexMap::new(),
             status: Status::Offline,
             since: now,
             newest: now,
@@ -103,7 +105,7 @@ impl Users {
         };
         user.connections.retain(|(other, _)| !Arc::ptr_eq(other, connection));
         if user.connections.is_empty() {
-            self.users.remove(identity.user());
+            self.users.swap_remove(identity.user());
         } else {
             user.update(now);
         }
@@ -128,7 +130,7 @@ impl Users {
             return false;
         };
         *connections -= 1;
-        *connections == 0 && user.rooms.remove(room).is_some()
+        *connections == 0 && user.rooms.swap_remove(room).is_some()
     }
 
     /// The user has had this status for longer than this node knew. Gives whether that is news.
@@ -156,7 +158,7 @@ impl Users {
     }
 
     /// Whether a user is in any of the rooms here.
-    pub(super) fn is_in_any(&self, user: &UserId, rooms: &HashSet<RoomId>) -> bool {
+    pub(super) fn is_in_any(&self, user: &UserId, rooms: &IndexSet<RoomId>) -> bool {
         let Some(user) = self.users.get(user) else { return false };
         if user.rooms.len() < rooms.len() {
             user.rooms.keys().any(|room| rooms.contains(room))

@@ -6,9 +6,12 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::connection::{Connection, Outgoing};
+use indexmap::{IndexMap, IndexSet};
+
+use super::Output;
 use super::order::Order;
 use super::outbox::{Fanout, Recipients};
+use crate::cluster::connection::{Connection, Outgoing};
 use crate::id::RoomId;
 
 /// A connection in a room.
@@ -30,19 +33,16 @@ struct Held {
 
 impl Member {
     /// Sends, or holds; `seq` when it is a message.
-    fn send(&mut self, seq: Option<u64>, outgoing: &Outgoing) {
+    fn send(&mut self, seq: Option<u64>, outgoing: &Outgoing, out: &mut Vec<Output>) {
         match &mut self.held {
             Some(held) if held.packets.len() < HELD_MAX && held.bytes < HELD_BYTES => {
                 held.bytes = held.bytes.saturating_add(outgoing.len());
                 held.packets.push((seq, outgoing.clone()));
             }
             // It is to connect again and ask for what it has missed.
-            Some(_) => self.connection.outlet.hang_up(),
+            Some(_) => out.push(Output::HangUp(self.connection.clone())),
             None if seq.is_some_and(|seq| seq <= self.from_seq) => {}
-            // A connection that does not keep up is closed by its outlet; the others are not concerned.
-            None => {
-                let _ = self.connection.send(outgoing.clone());
-            }
+            None => out.push(Output::Send(self.connection.clone(), outgoing.clone())),
         }
     }
 }
@@ -89,7 +89,7 @@ fn address(connection: &Arc<Connection>) -> usize {
 
 #[derive(Default)]
 pub(super) struct Rooms {
-    rooms: HashMap<RoomId, Room>,
+    rooms: IndexMap<RoomId, Room>,
     outbox: VecDeque<Fanout>,
     /// Bytes that were sent and not accounted for yet, each recipient's counted.
     sent: u64,
@@ -110,7 +110,12 @@ impl Rooms {
         self.sent += bytes;
     }
 
-    /// Bytes that were sent since this was asked last.
+    /// What was sent and not taken account of yet.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Takes account of what was sent.
     pub(super) fn take_sent(&mut self) -> u64 {
         std::mem::take(&mut self.sent)
     }
@@ -153,6 +158,7 @@ impl Rooms {
         from_seq: u64,
         told: Option<u64>,
         first: Option<Outgoing>,
+        out: &mut Vec<Output>,
     ) -> bool {
         let floor = self.order(room).map_or(0, |order| order.floor());
         if told.is_some_and(|told| told < floor) {
@@ -160,7 +166,7 @@ impl Rooms {
         }
         if let Some(first) = first {
             self.count_bytes(first.weight());
-            let _ = connection.send(first);
+            out.push(Output::Send(connection.clone(), first));
         }
         let Some(member) = self.member(room, connection) else {
             return true;
@@ -169,7 +175,7 @@ impl Rooms {
         let from_seq = member.from_seq;
         for (seq, outgoing) in member.held.take().unwrap_or_default().packets {
             if seq.is_none_or(|seq| seq > from_seq) {
-                let _ = member.connection.send(outgoing);
+                out.push(Output::Send(connection.clone(), outgoing));
             }
         }
         true
@@ -185,15 +191,15 @@ impl Rooms {
         }
         found.remove(connection);
         if found.members.is_empty() {
-            self.rooms.remove(room);
+            self.rooms.swap_remove(room);
         }
         connection.exit(room);
         true
     }
 
     /// Sends what is in the outbox to some connections more: about so much in the units of [`Outgoing::weight`], and to
-    /// one at least. Whether something is left.
-    pub(super) fn send_part(&mut self, weight: u64) -> bool {
+    /// one at least.
+    pub(super) fn send_part(&mut self, weight: u64, out: &mut Vec<Output>) {
         let mut left = weight;
         while let Some(fanout) = self.outbox.front_mut() {
             let each = fanout.outgoing.weight().max(1);
@@ -210,7 +216,7 @@ impl Rooms {
                             .as_ref()
                             .is_none_or(|except| !Arc::ptr_eq(except, &member.connection))
                         {
-                            member.send(seq, outgoing);
+                            member.send(seq, outgoing, out);
                         }
                     }
                     count
@@ -218,7 +224,7 @@ impl Rooms {
                 Recipients::Members(members) => {
                     for (room, connection) in members.get(before..until.min(members.len())).unwrap_or_default() {
                         if let Some(member) = self.rooms.get_mut(room).and_then(|room| room.member(connection)) {
-                            member.send(seq, outgoing);
+                            member.send(seq, outgoing, out);
                         }
                     }
                     members.len()
@@ -228,8 +234,7 @@ impl Rooms {
                         .get(before..until.min(connections.len()))
                         .unwrap_or_default()
                     {
-                        // A connection that does not keep up is closed by its outlet; the others are not concerned.
-                        let _ = connection.send(outgoing.clone());
+                        out.push(Output::Send(connection.clone(), outgoing.clone()));
                     }
                     connections.len()
                 }
@@ -238,20 +243,19 @@ impl Rooms {
             let sent = each.saturating_mul(fanout.done.saturating_sub(before) as u64);
             self.sent += sent;
             if fanout.done < count {
-                return true;
+                return;
             }
             self.outbox.pop_front();
             left = left.saturating_sub(sent);
             if left == 0 {
-                break;
+                return;
             }
         }
-        !self.outbox.is_empty()
     }
 
-    /// Whether nothing waits to be sent, nor what was sent to be accounted for.
-    pub(super) fn is_idle(&self) -> bool {
-        self.outbox.is_empty() && self.sent == 0
+    /// Whether something waits to be sent.
+    pub(super) fn has_outgoing(&self) -> bool {
+        !self.outbox.is_empty()
     }
 
     /// Something for these connections, whatever rooms they are in.
@@ -313,8 +317,8 @@ impl Rooms {
     }
 
     /// The rooms with members on this node.
-    pub(super) fn ids(&self) -> Vec<RoomId> {
-        self.rooms.keys().cloned().collect()
+    pub(super) fn ids(&self) -> impl Iterator<Item = &RoomId> {
+        self.rooms.keys()
     }
 
     /// The connections in a room.
@@ -335,7 +339,7 @@ impl Rooms {
     }
 
     /// Something for every connection that is in any of the rooms and in none of `known`, once.
-    pub(super) fn send_across(&mut self, rooms: &HashSet<RoomId>, known: &HashSet<RoomId>, outgoing: &Outgoing) {
+    pub(super) fn send_across(&mut self, rooms: &IndexSet<RoomId>, known: &IndexSet<RoomId>, outgoing: &Outgoing) {
         let mut told: HashSet<*const Connection> = HashSet::new();
         let mut to = Vec::new();
         for id in rooms {
@@ -369,7 +373,7 @@ fn gap(order: &Order) -> Gap {
 mod tests {
     use super::*;
     use crate::auth::Identity;
-    use crate::cluster::tests::{Inbox, packet, random};
+    use crate::cluster::tests::{Inbox, packet, random, send_all};
     use crate::id::ConnectionId;
 
     /// A client on its way into the room.
@@ -389,7 +393,7 @@ mod tests {
         for seed in 0..3000_u64 {
             let mut random = random(seed);
             let mut random = move |below: usize| usize::try_from(random(below as u64)).unwrap();
-            let mut rooms = Rooms::default();
+            let (mut rooms, mut out) = (Rooms::default(), Vec::new());
             let mut clients: Vec<Client> = Vec::new();
             let mut on_the_way: Vec<u64> = Vec::new();
             let mut committed = 0;
@@ -423,7 +427,7 @@ mod tests {
                         match (client.read, client.told) {
                             (None, _) => client.read = Some(committed),
                             (Some(read), None) if n == 4 => {
-                                if rooms.release(&room, &client.connection, read, Some(read), None) {
+                                if rooms.release(&room, &client.connection, read, Some(read), None, &mut out) {
                                     rooms.begin(&room, read);
                                     client.told = Some(read);
                                 } else {
@@ -435,7 +439,10 @@ mod tests {
                     }
                 }
                 // Before the next input the outbox is emptied, in parts of any size.
-                while rooms.send_part(seed % 3) {}
+                while rooms.has_outgoing() {
+                    rooms.send_part(seed % 3, &mut out);
+                }
+                send_all(&mut out);
             }
             for client in clients {
                 let expected: Vec<String> = (client.told.unwrap() + 1..=MESSAGES).map(|n| n.to_string()).collect();
@@ -449,7 +456,7 @@ mod tests {
         let room = RoomId::new("room").unwrap();
         for seed in 0..200_u64 {
             let mut random = random(seed);
-            let mut rooms = Rooms::default();
+            let (mut rooms, mut out) = (Rooms::default(), Vec::new());
             let clients: Vec<_> = (0..12)
                 .map(|n| {
                     let identity = Arc::new(Identity::for_tests("t", "alice").unwrap());
@@ -468,7 +475,10 @@ mod tests {
                     1 => assert_eq!(rooms.leave(&room, connection), is_in, "seed {seed}"),
                     _ => {
                         rooms.tell(&room, Some(connection), &packet(step));
-                        while rooms.send_part(seed) {}
+                        while rooms.has_outgoing() {
+                            rooms.send_part(seed, &mut out);
+                        }
+                        send_all(&mut out);
                         for (other, (connection, _)) in clients.iter().enumerate() {
                             if other != at && connection.is_in("room") {
                                 expected[other].push(step.to_string());

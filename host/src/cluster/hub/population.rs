@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
+use indexmap::IndexMap;
+
 use crate::id::{RoomId, UserId};
 
 /// Counts, for each user in a room, from how many sides they are in it: this node's connections are one side, each
 /// other node is another. So the first and the last step of a user in a room are found without looking at other members.
 #[derive(Default)]
 pub(super) struct Population {
-    rooms: HashMap<RoomId, HashMap<UserId, u32>>,
+    rooms: HashMap<RoomId, IndexMap<UserId, u32>>,
 }
 
 impl Population {
@@ -36,7 +38,7 @@ impl Population {
         if *sides > 0 {
             return false;
         }
-        users.remove(user);
+        users.swap_remove(user);
         if users.is_empty() {
             self.rooms.remove(room);
         }
@@ -50,12 +52,12 @@ impl Population {
 
     /// How many users are in the room.
     pub(super) fn count(&self, room: &RoomId) -> usize {
-        self.rooms.get(room).map_or(0, HashMap::len)
+        self.rooms.get(room).map_or(0, IndexMap::len)
     }
 
     /// Users in the room, each once, in no order.
     pub(super) fn users(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        let users = self.rooms.get(room).into_iter().flat_map(HashMap::keys);
+        let users = self.rooms.get(room).into_iter().flat_map(IndexMap::keys);
         users.take(limit).cloned().collect()
     }
 }

@@ -1,0 +1,257 @@
+//! The hall's task: it gives the hub what comes, has its outputs carried out, and keeps to the tenant's pace and turn.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Fleet, Mail};
+use crate::cluster::bus::Inbound;
+use crate::cluster::connection::Connection;
+use crate::cluster::hub::{Hub, Input, Now, Output};
+use crate::cluster::outbound::Outbound;
+use crate::id::TenantId;
+use crate::metrics::HallMetrics;
+use crate::turns::{Company, Slice};
+
+/// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
+const INBOX: usize = 4096;
+/// Answers of the store that wait for the hall.
+const FOUND: usize = 64;
+/// The pause before a hall that has failed starts anew; it doubles with each failure up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Everything of a hall; its task owns it.
+pub(super) struct Hall {
+    pub(super) tenant: TenantId,
+    pub(super) hub: Hub,
+    pub(super) fleet: Fleet,
+    pub(super) metrics: HallMetrics,
+    /// What stands for other servers.
+    pub(super) for_servers: Option<Arc<Connection>>,
+    /// What the hub is to learn before anything else.
+    pub(super) next: VecDeque<Input>,
+    /// Shares of what the tenant may have on the way, given back when what was sent may have gone out.
+    pub(super) to_give_back: Vec<OwnedSemaphorePermit>,
+    /// When the hub is due.
+    pub(super) wake_at: Option<Instant>,
+    /// What reads of the store have found.
+    pub(super) found: mpsc::Sender<Input>,
+    outbound: Arc<Outbound>,
+    /// `limits.presence_grace` as it is now, in milliseconds.
+    presence_grace: Arc<AtomicU64>,
+    /// Until when it works before others have a turn.
+    pub(super) slice: Slice,
+}
+
+/// What comes to a hall.
+enum Event {
+    Mail(Mail),
+    Heard(Inbound),
+    Found(Input),
+    Due,
+}
+
+/// Where it comes from. Each source has its turn, so that none waits for long behind another.
+struct Sources<'a> {
+    mail: &'a mut mpsc::UnboundedReceiver<Mail>,
+    heard: mpsc::Receiver<Inbound>,
+    found: mpsc::Receiver<Input>,
+    timer: Pin<&'a mut Sleep>,
+    /// Whose turn is next.
+    turn: usize,
+}
+
+impl Sources<'_> {
+    /// What comes next; `None` when nobody can reach the hall any more.
+    async fn next(&mut self, wake_at: Option<Instant>) -> Option<Event> {
+        if let Some(wake_at) = wake_at
+            && self.timer.deadline() != wake_at
+        {
+            self.timer.as_mut().reset(wake_at);
+        }
+        poll_fn(|context| {
+            for turn in self.turn..self.turn + 4 {
+                let polled = match turn % 4 {
+                    0 => self.mail.poll_recv(context).map(|mail| mail.map(Event::Mail)),
+                    1 => self.heard.poll_recv(context).map(|heard| heard.map(Event::Heard)),
+                    2 => self.found.poll_recv(context).map(|found| found.map(Event::Found)),
+                    _ if wake_at.is_none() => Poll::Pending,
+                    _ => self.timer.as_mut().poll(context).map(|()| Some(Event::Due)),
+                };
+                match polled {
+                    Poll::Ready(None) if turn % 4 == 0 => return Poll::Ready(None),
+                    // The bus has let this hall go; its own node still reaches it.
+                    Poll::Ready(None) | Poll::Pending => {}
+                    ready => {
+                        self.turn = (turn + 1) % 4;
+                        return ready;
+                    }
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// The hall's life. A panic ends only what the hall has: its connections are ended, clients connect again and ask for what
+/// they have missed, and the hall starts anew.
+pub(super) async fn run(
+    tenant: TenantId,
+    metrics: HallMetrics,
+    outbound: Arc<Outbound>,
+    presence_grace: Arc<AtomicU64>,
+    fleet: Fleet,
+    company: Arc<Company>,
+    mut mail: mpsc::UnboundedReceiver<Mail>,
+) {
+    let (mut servers, mut pause) = (None, FIRST_PAUSE);
+    loop {
+        let (found, finding) = mpsc::channel(FOUND);
+        let (inbox, heard) = mpsc::channel(INBOX);
+        let mut hall = Hall {
+            tenant: tenant.clone(),
+            hub: Hub::new(fleet.is_alone(), fleet.limits.clone(), now()),
+            fleet: fleet.clone(),
+            metrics: metrics.clone(),
+            for_servers: servers.take(),
+            next: VecDeque::new(),
+            to_give_back: Vec::new(),
+            wake_at: None,
+            found,
+            outbound: outbound.clone(),
+            presence_grace: presence_grace.clone(),
+            slice: Slice::among(company.clone()),
+        };
+        fleet.bus.open(&tenant, inbox);
+        let life = AssertUnwindSafe(hall.live(&mut mail, heard, finding));
+        let ended = life.catch_unwind().await;
+        // Its inbox is shut by then: a hall that was opened since in its place is not closed.
+        let in_service = fleet.bus.close(&tenant);
+        if ended.is_ok() {
+            return;
+        }
+        tracing::error!(
+            tenant = tenant.as_str(),
+            connections = hall.hub.connections().count(),
+            "the tenant's hall has failed: its connections end, and it starts anew"
+        );
+        servers = hall.for_servers.take();
+        for connection in hall.hub.connections() {
+            connection.outlet.hang_up();
+        }
+        if !in_service {
+            // The tenant has another hall by now; whoever still has this one connects again, to that.
+            return;
+        }
+        // Where it fails again and again, others are not to be kept busy by it.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+impl Hall {
+    /// Goes on until nobody can reach the hall any more.
+    async fn live(
+        &mut self,
+        mail: &mut mpsc::UnboundedReceiver<Mail>,
+        heard: mpsc::Receiver<Inbound>,
+        found: mpsc::Receiver<Input>,
+    ) {
+        let mut sources = Sources {
+            mail,
+            heard,
+            found,
+            timer: pin!(sleep_until(Instant::now())),
+            turn: 0,
+        };
+        let mut outputs = Vec::new();
+        loop {
+            let input = match self.next.pop_front() {
+                Some(input) => Some(input),
+                None => match sources.next(self.wake_at).await {
+                    None => return,
+                    Some(Event::Due) => None,
+                    Some(Event::Found(found)) => Some(found),
+                    Some(Event::Heard(inbound)) => match self.hear(inbound) {
+                        None => continue,
+                        heard => heard,
+                    },
+                    Some(Event::Mail(mail)) => match self.open(mail).await {
+                        None => continue,
+                        mail => mail,
+                    },
+                },
+            };
+            let grace = self.presence_grace.load(Ordering::Relaxed);
+            self.hub.set_presence_grace(Duration::from_millis(grace));
+            self.step(input, &mut outputs).await;
+            while self.hub.is_busy() {
+                self.step(None, &mut outputs).await;
+            }
+            let rooms = i64::try_from(self.hub.room_count()).unwrap_or(i64::MAX);
+            self.metrics.rooms.set(rooms);
+        }
+    }
+
+    /// Has the hub make a step. When it sent more than may go out, what comes next waits for that, and with it whoever
+    /// caused it. Others have a turn in any case.
+    async fn step(&mut self, input: Option<Input>, outputs: &mut Vec<Output>) {
+        let sent = self.hub.step(now(), input, outputs);
+        for output in outputs.drain(..) {
+            self.carry_out(output);
+        }
+        if let Some(until) = self.outbound.spend(sent, std::time::Instant::now()) {
+            sleep_until(until.into()).await;
+        }
+        self.to_give_back.clear();
+        self.slice.share().await;
+    }
+
+    /// Answers a question; gives what is none.
+    async fn open(&mut self, mail: Mail) -> Option<Input> {
+        // Whoever asked may have ceased to wait.
+        match mail {
+            Mail::Input(input) => return Some(input),
+            Mail::Hear(inbound) => return self.hear(inbound),
+            Mail::ForServers(connection) => self.for_servers = Some(connection),
+            Mail::CaughtUp(done) => {
+                let _ = done.send(());
+            }
+            Mail::Members { room, limit, reply } => {
+                let _ = reply.send(self.hub.members(&room, limit));
+            }
+            Mail::MemberCount { room, user, reply } => {
+                let _ = reply.send(self.hub.member_count(&room, &user));
+            }
+            Mail::Presence { asker, users, reply } => {
+                let rooms = self.hub.rooms_of(&asker);
+                let mut states = Vec::with_capacity(users.len());
+                for user in &users {
+                    states.push(self.hub.presence_of(user, &asker, &rooms));
+                    self.slice.share().await;
+                }
+                let _ = reply.send(states);
+            }
+        }
+        None
+    }
+}
+
+fn now() -> Now {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now {
+        instant: Instant::now(),
+        unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+    }
+}

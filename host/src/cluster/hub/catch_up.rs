@@ -1,0 +1,288 @@
+//! Getting from the store what did not come from the other nodes: a gap in a room, what was said while Redis was away,
+//! and, looked for at intervals, what was lost without a sign.
+//!
+//! What is under way is bounded: some reads of one page each for a hub, one for a room, one sweep.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::elsewhere::Entry;
+use super::rooms::Gap;
+use super::{Hub, Output};
+use crate::cluster::wire;
+use crate::id::{RoomId, UserId};
+use crate::store::{End, Message, Range};
+
+/// How long a message may be late before it is read from the store: what two nodes publish at once may cross.
+const GRACE: Duration = Duration::from_millis(20);
+/// The longest pause after reads that did not bring what is missing; it doubles from [`GRACE`] up to there.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Messages of one read.
+const PAGE: u32 = 100;
+/// Reads at once.
+const FETCHES: usize = 4;
+/// Changes of a user within this time are told to the other nodes as one.
+const ENTRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is to be read, is being read, and was read and not sent yet.
+pub(super) struct CatchUp {
+    /// Rooms to look at, by when; the number keeps two of the same time apart.
+    watched: BTreeMap<(Instant, u64), RoomId>,
+    count: u64,
+    /// Reads that are under way.
+    fetches: usize,
+    /// Pages that reads have brought, of which something is still to be sent.
+    fetched: VecDeque<Fetched>,
+    /// Rooms that wait for one of them to end.
+    queue: VecDeque<RoomId>,
+    sweeping: bool,
+    /// When the next sweep begins; `None` while one is under way, unless another was asked for meanwhile.
+    sweep_at: Option<Instant>,
+    /// The way to the other nodes is lost, or has not been there yet.
+    down: bool,
+}
+
+/// A page of messages that a room missed.
+struct Fetched {
+    room: RoomId,
+    /// The first message that the room missed when the page came.
+    missed: Option<u64>,
+    messages: VecDeque<Message>,
+}
+
+impl CatchUp {
+    pub(super) fn new(sweep_at: Instant) -> Self {
+        Self {
+            watched: BTreeMap::new(),
+            count: 0,
+            fetches: 0,
+            fetched: VecDeque::new(),
+            queue: VecDeque::new(),
+            sweeping: false,
+            sweep_at: Some(sweep_at),
+            down: true,
+        }
+    }
+}
+
+impl Hub {
+    /// When there is something to be looked at next.
+    pub(super) fn next_look(&mut self) -> Option<Instant> {
+        let grace = self.grace.next_end();
+        let catch_up = &self.catch_up;
+        let fetched = (!catch_up.fetched.is_empty()).then_some(self.now.instant);
+        let watched = catch_up.watched.first_key_value().map(|((at, _), _)| *at);
+        let sweep = catch_up.sweep_at.filter(|_| !catch_up.sweeping);
+        [fetched, watched, sweep, self.tell_at, grace]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Looks at whatever it is time for.
+    pub(super) fn look(&mut self) {
+        let now = self.now.instant;
+        self.end_grace();
+        while let Some(entry) = self.catch_up.watched.first_entry().filter(|entry| entry.key().0 <= now) {
+            let room = entry.remove();
+            let Some(order) = self.rooms.order(&room) else { continue };
+            order.watched = false;
+            if order.missing().is_some() {
+                self.fetch(room);
+            }
+        }
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_entries();
+        }
+        let catch_up = &mut self.catch_up;
+        if !catch_up.sweeping && catch_up.sweep_at.take_if(|at| *at <= now).is_some() {
+            catch_up.sweeping = true;
+            let rooms = self.rooms.ids().cloned().collect();
+            self.out.push(Output::ReadLast(rooms));
+        }
+        self.send_fetched();
+    }
+
+    /// The other nodes are to be told of a user, soon.
+    pub(super) fn touch(&mut self, user: &UserId) {
+        if !self.alone {
+            self.dirty.insert(user.clone());
+            self.tell_at.get_or_insert(self.now.instant + ENTRY_PAUSE);
+        }
+    }
+
+    /// Tells the other nodes of those who have changed.
+    fn tell_entries(&mut self) {
+        self.tell_at = None;
+        for user in std::mem::take(&mut self.dirty) {
+            let entry = self.users.summary(&user).map(|summary| Entry {
+                connections: summary.connections,
+                newest: summary.newest,
+                status: summary.status,
+                since: summary.since,
+                name: summary.name,
+                rooms: self.users.rooms_of(&user).cloned().collect(),
+            });
+            self.out.push(Output::Entry(user, entry.map(|entry| entry.encode())));
+        }
+    }
+
+    /// The way to the other nodes is there, or is lost.
+    pub(super) fn link(&mut self, up: bool) {
+        let pause = if up { Duration::ZERO } else { self.limits.poll };
+        self.catch_up.down = !up;
+        self.catch_up.sweep_at = Some(self.now.instant + pause);
+    }
+
+    /// The store is asked for the rooms' last messages, where there may be other nodes.
+    pub(super) fn sweep_soon(&mut self) {
+        if !self.alone {
+            self.catch_up.sweep_at = Some(self.now.instant);
+        }
+    }
+
+    /// A room misses something: if it does not come soon, it is fetched.
+    pub(super) fn watch(&mut self, room: &RoomId) {
+        self.watch_after(room, GRACE);
+    }
+
+    fn watch_after(&mut self, room: &RoomId, pause: Duration) {
+        let catch_up = &mut self.catch_up;
+        if let Some(order) = self.rooms.order(room).filter(|order| !order.watched && !order.fetching) {
+            order.watched = true;
+            catch_up.count += 1;
+            let at = self.now.instant + pause;
+            catch_up.watched.insert((at, catch_up.count), room.clone());
+        }
+    }
+
+    /// Members of a room have everything up to `last`, as one of them was told. `None`: the store did not say, and is
+    /// asked again. On a node that is alone the first message that comes says it ([`Hub::post`]): what was committed
+    /// before the answer and has not come yet is new to the other members.
+    pub(super) fn begin(&mut self, room: &RoomId, last: Option<u64>) {
+        match last {
+            _ if self.alone => {}
+            Some(last) => {
+                if self.rooms.begin(room, last) == Gap::Missing {
+                    self.watch(room);
+                }
+            }
+            None => self.sweep_soon(),
+        }
+    }
+
+    /// The room has a message with this number.
+    pub(super) fn hint(&mut self, room: &RoomId, seq: u64) {
+        let Some(order) = self.rooms.order(room).filter(|order| order.has_begun()) else {
+            return;
+        };
+        order.heard_of(seq);
+        if order.missing().is_some() {
+            self.watch(room);
+        }
+    }
+
+    /// Reads what is missing, or puts the room in the queue for it.
+    fn fetch(&mut self, room: RoomId) {
+        let catch_up = &mut self.catch_up;
+        let Some(order) = self.rooms.order(&room) else { return };
+        let Some(from) = order.missing().filter(|_| !order.fetching) else {
+            return;
+        };
+        order.fetching = true;
+        if catch_up.fetches >= FETCHES {
+            catch_up.queue.push_back(room);
+            return;
+        }
+        catch_up.fetches += 1;
+        let range = Range {
+            after: from - 1,
+            before: from.checked_add(u64::from(PAGE)),
+            limit: PAGE,
+            from: End::Oldest,
+        };
+        self.out.push(Output::ReadMessages { room, range });
+    }
+
+    /// The last messages of some rooms.
+    pub(super) fn learn_last(&mut self, last: Vec<(RoomId, u64)>) {
+        for (room, last) in last {
+            if self.rooms.heard_of(&room, last) == Gap::Missing {
+                // What was committed just now is probably on its way.
+                self.watch(&room);
+            }
+        }
+    }
+
+    /// The rooms' last messages have been read, or cannot be.
+    pub(super) fn end_sweep(&mut self, complete: bool) {
+        let catch_up = &mut self.catch_up;
+        let pause = if catch_up.down || !complete {
+            self.limits.poll
+        } else {
+            self.limits.sweep
+        };
+        catch_up.sweeping = false;
+        catch_up.sweep_at.get_or_insert(self.now.instant + pause);
+    }
+
+    /// Messages that a room missed have been read; none when they cannot be.
+    pub(super) fn fetched(&mut self, room: RoomId, messages: Vec<Message>) {
+        let missed = self.rooms.order(&room).and_then(|order| order.missing());
+        self.catch_up.fetched.push_back(Fetched {
+            room,
+            missed,
+            messages: messages.into(),
+        });
+    }
+
+    /// Sends one message that was fetched. What others ask of the hub has its turn between two of them, and so has the
+    /// pace at which the tenant may send.
+    fn send_fetched(&mut self) {
+        let catch_up = &mut self.catch_up;
+        let Some(fetched) = catch_up.fetched.front_mut() else {
+            return;
+        };
+        if let Some(message) = fetched.messages.pop_front()
+            && self.rooms.order(&fetched.room).is_some()
+        {
+            self.rooms
+                .offer(&fetched.room, message.seq, &wire::stored_message(&message));
+            return;
+        }
+        // All of them are sent, or the last member has left.
+        let Some(Fetched { room, missed, .. }) = catch_up.fetched.pop_front() else {
+            return;
+        };
+        self.end_fetch(&room, missed);
+        let catch_up = &mut self.catch_up;
+        catch_up.fetches = catch_up.fetches.saturating_sub(1);
+        while let Some(next) = catch_up.queue.pop_front() {
+            // The last member may have left meanwhile.
+            if let Some(order) = self.rooms.order(&next) {
+                order.fetching = false;
+                self.fetch(next);
+                return;
+            }
+        }
+    }
+
+    /// Looks whether what the room `missed` has come.
+    fn end_fetch(&mut self, room: &RoomId, missed: Option<u64>) {
+        let Some(order) = self.rooms.order(room) else { return };
+        order.fetching = false;
+        let missing = order.missing();
+        if missing.is_none() {
+            order.vain = 0;
+        } else if missing != missed {
+            order.vain = 0;
+            self.fetch(room.clone());
+        } else {
+            order.vain = order.vain.saturating_add(1);
+            let pause = GRACE.saturating_mul(1 << order.vain.min(10)).min(PAUSE_MAX);
+            self.watch_after(room, pause);
+        }
+    }
+}

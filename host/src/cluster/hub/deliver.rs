@@ -1,0 +1,217 @@
+//! What an event of a client here causes, once its writes are durable.
+
+use std::sync::Arc;
+
+use super::rooms::Gap;
+use super::{Completed, Hub, Output};
+use crate::capability::{Audience, Effect};
+use crate::cluster::bus::{Broadcast, Place, Target};
+use crate::cluster::connection::{Connection, Outgoing};
+use crate::cluster::hall::{Delivery, Moment};
+use crate::cluster::wire::{self, Receipt, Reply, Responder};
+use crate::id::{RoomId, UserId};
+use crate::store::{Write, Written};
+
+/// What is left of an event.
+pub(super) struct Event {
+    connection: Arc<Connection>,
+    moment: Moment,
+    at_ms: u64,
+    /// A join of this room waits to be released.
+    held_room: Option<RoomId>,
+    effects: std::vec::IntoIter<Effect>,
+    /// What became of the writes among them.
+    written: std::vec::IntoIter<Written>,
+    first_post: Option<Receipt>,
+    floors: Vec<(RoomId, u64)>,
+    reply: Reply,
+    responder: Responder,
+    completed: Box<Completed>,
+}
+
+impl Event {
+    pub(super) fn new(delivery: Delivery) -> Self {
+        let (effects, floors, written, result) = match delivery.written {
+            Ok(written) => (delivery.effects, delivery.floors, written, Ok(())),
+            Err(error) => (Vec::new(), Vec::new(), Vec::new(), Err(error)),
+        };
+        Self {
+            connection: delivery.connection,
+            moment: delivery.moment,
+            at_ms: delivery.at_ms,
+            held_room: delivery.held_room,
+            effects: effects.into_iter(),
+            written: written.into_iter(),
+            first_post: None,
+            floors,
+            reply: delivery.reply,
+            responder: delivery.responder,
+            completed: Box::new(Completed {
+                result,
+                done: delivery.done,
+                received: delivery.received,
+                on_the_way: delivery.on_the_way,
+                room: delivery.room,
+            }),
+        }
+    }
+}
+
+impl Hub {
+    /// Does one piece of an event: an effect, or what comes behind the last of them. Gives what is left.
+    pub(super) fn happen(&mut self, mut event: Box<Event>) -> Option<Box<Event>> {
+        match event.effects.next() {
+            Some(Effect::Write(write)) => {
+                if let Some(written) = event.written.next() {
+                    let receipt = self.wrote(&event.connection, &write, written);
+                    event.first_post = event.first_post.take().or(receipt);
+                }
+            }
+            Some(effect) => self.apply(&event, effect),
+            // What waited for the beginnings comes before the answer.
+            None if !event.floors.is_empty() => {
+                for (room, last) in std::mem::take(&mut event.floors) {
+                    self.begin(&room, Some(last));
+                }
+            }
+            None => {
+                self.complete(*event);
+                return None;
+            }
+        }
+        Some(event)
+    }
+
+    /// All of an event has happened: it is answered.
+    fn complete(&mut self, event: Event) {
+        let answer = match &event.completed.result {
+            Ok(()) => {
+                if let Reply::Repeated(repeated) = &event.reply {
+                    // Where the first attempt was committed and nobody heard of that, the room has a gap.
+                    self.hint(&repeated.room, repeated.receipt.seq);
+                }
+                event.responder.answer(&event.reply, event.first_post.as_ref())
+            }
+            Err(_) if matches!(event.reply, Reply::Silent) => None,
+            Err(error) => Some(event.responder.failure(error)),
+        };
+        if let Some(answer) = answer {
+            self.send(&event.connection, answer);
+        }
+        self.out.push(Output::Completed(event.completed));
+    }
+
+    fn send(&mut self, connection: &Arc<Connection>, outgoing: Outgoing) {
+        self.rooms.count_bytes(outgoing.weight());
+        self.out.push(Output::Send(connection.clone(), outgoing));
+    }
+
+    /// Something was written: whom it concerns is told. Gives the receipt of a message.
+    fn wrote(&mut self, connection: &Arc<Connection>, write: &Write, written: Written) -> Option<Receipt> {
+        match (write, written) {
+            (
+                Write::Append(draft),
+                Written::Appended {
+                    seq,
+                    sent_at,
+                    duplicate,
+                },
+            ) => {
+                if duplicate {
+                    self.hint(&draft.room, seq);
+                } else {
+                    self.post(&draft.room, seq, &wire::new_message(draft, seq));
+                }
+                Some(Receipt {
+                    id: draft.id,
+                    seq,
+                    sent_at,
+                    username: draft.username.clone(),
+                    client_id: draft.client.as_ref().map(|client| client.id.clone()),
+                })
+            }
+            (Write::MarkRead { id, room, seq, .. }, Written::Read { at, first: true }) => {
+                let identity = connection.identity.load();
+                let outgoing = wire::message_read(*id, room, identity.user(), at);
+                // The reader may have it from the store, and the members not yet.
+                self.hint(room, *seq);
+                self.tell(room, None, Some(*seq), &outgoing);
+                None
+            }
+            // A receipt that was there already, and key-value writes: nobody is told.
+            _ => None,
+        }
+    }
+
+    /// Does what writes nothing.
+    fn apply(&mut self, event: &Event, effect: Effect) {
+        let connection = &event.connection;
+        match effect {
+            Effect::Emit { to, packet, question } => {
+                let outgoing = Outgoing::event(packet, question);
+                match to {
+                    Audience::Room(room) => self.tell(&room, None, None, &outgoing),
+                    Audience::OthersInRoom(room) => self.tell(&room, Some(connection), None, &outgoing),
+                    Audience::User(user) => self.tell_user(user, &outgoing),
+                    Audience::Sender => self.send(connection, outgoing),
+                }
+            }
+            Effect::Join(room) => self.join(&room, connection, event.held_room.as_ref() == Some(&room)),
+            Effect::Leave(room) => self.leave(&room, connection),
+            Effect::SetData(data) => connection.set_data(data),
+            Effect::SetPresence(status) => self.set_status(connection, status, event.moment, event.at_ms),
+            Effect::Write(_) => {}
+        }
+    }
+
+    /// A message that was committed here.
+    fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
+        if self.alone && self.rooms.order(room).is_some_and(|order| !order.has_begun()) {
+            // Messages come from here alone and in order: whoever is there has been told of those before, or has had them.
+            self.rooms.begin(room, seq.saturating_sub(1));
+        }
+        if self.rooms.offer(room, seq, outgoing) == Gap::Missing {
+            self.watch(room);
+        }
+        self.publish(
+            || Place::Room(room.as_str().into()),
+            outgoing,
+            |broadcast| {
+                broadcast.message = Some((room.clone(), seq));
+            },
+        );
+    }
+
+    /// Something for the members of a room, here and elsewhere, who get it after the message `after`. Whoever is excepted
+    /// is here.
+    fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, after: Option<u64>, outgoing: &Outgoing) {
+        self.rooms.follow(room, except, outgoing);
+        self.publish(
+            || Place::Room(room.as_str().into()),
+            outgoing,
+            |broadcast| {
+                broadcast.after = after.map(|seq| (room.clone(), seq));
+            },
+        );
+    }
+
+    fn tell_user(&mut self, user: UserId, outgoing: &Outgoing) {
+        self.rooms
+            .send_to(self.users.connections(&user).cloned().collect(), outgoing);
+        self.publish(|| Place::User(user), outgoing, |_| {});
+    }
+
+    /// Has the other nodes, where there may be any, send this to whoever is in a place.
+    fn publish(&mut self, place: impl FnOnce() -> Place, outgoing: &Outgoing, order: impl FnOnce(&mut Broadcast)) {
+        let (packet, question) = match outgoing {
+            _ if self.alone => return,
+            Outgoing::Event(packet) => (packet, None),
+            Outgoing::Question(packet, question) => (packet, Some(question.clone())),
+            Outgoing::Acknowledgement { .. } => return,
+        };
+        let mut broadcast = Broadcast::event(packet.clone(), Target::Places(vec![place()]), Vec::new());
+        broadcast.question = question;
+        order(&mut broadcast);
+        self.out.push(Output::Publish(Box::new(broadcast)));
+    }
+}
