@@ -4,8 +4,6 @@ mod carry_out;
 mod drive;
 mod servers;
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -42,9 +40,9 @@ pub struct Delivery {
     pub moment: Moment,
     /// A join of this room waits for [`Hall::release`].
     pub held_room: Option<RoomId>,
-    /// Rooms that it joins without being told of their past, and the last message that each had before: what comes
-    /// later is delivered. Only where there are other nodes.
-    pub floors: Vec<(RoomId, u64)>,
+    /// Rooms that it joins without being told of their past, and the last message that each had before, `None` when the
+    /// store did not say: what comes later is delivered.
+    pub floors: Vec<(RoomId, Option<u64>)>,
     /// Told what became of the event once it is visible.
     pub done: Option<oneshot::Sender<Result<(), EventError>>>,
     /// Its share of what the tenant may have on the way, given back when it is visible.
@@ -166,9 +164,9 @@ impl Fleet {
             bus: Arc::new(Nobody::default()),
             store,
             limits: FleetLimits {
-                // Nothing is missed.
+                // Nothing is missed but what a failing store may have committed.
                 sweep: FOREVER,
-                poll: FOREVER,
+                poll: Duration::from_secs(1),
                 rooms_per_connection: usize::MAX,
             },
         }
@@ -188,7 +186,6 @@ pub struct Hall {
     cpu: Arc<AtomicU64>,
     /// `limits.presence_grace`, in milliseconds.
     presence_grace: Arc<AtomicU64>,
-    in_fleet: bool,
 }
 
 impl Hall {
@@ -196,7 +193,6 @@ impl Hall {
     #[must_use]
     pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, company: Arc<Company>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let in_fleet = !fleet.is_alone();
         let metrics = metrics.hall(tenant.as_str());
         let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<AtomicU64>::default(), Arc::default());
         let hall = Self {
@@ -204,7 +200,6 @@ impl Hall {
             outbound: outbound.clone(),
             cpu: cpu.clone(),
             presence_grace: Arc::clone(&grace),
-            in_fleet,
         };
         let task = async move {
             let life = drive::run(tenant, metrics, outbound, grace, fleet, company, mail);
@@ -219,12 +214,6 @@ impl Hall {
     #[must_use]
     pub fn is_forsaken(&self) -> bool {
         self.mailbox.strong_count() == 1
-    }
-
-    /// Whether there may be other nodes.
-    #[must_use]
-    pub fn is_in_fleet(&self) -> bool {
-        self.in_fleet
     }
 
     /// How many bytes may go out to clients in a second, each client's counted; as many as there are until it is said.

@@ -18,6 +18,8 @@ mod presence;
 mod receive;
 mod rooms;
 mod sight;
+#[cfg(test)]
+mod simulation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -232,7 +234,7 @@ impl Hub {
     pub(super) fn new(alone: bool, limits: FleetLimits, now: Now) -> Self {
         Self {
             alone,
-            catch_up: CatchUp::new(now.instant + limits.poll),
+            catch_up: CatchUp::new(!alone, (!alone).then_some(now.instant + limits.poll)),
             limits,
             now,
             rooms: Rooms::default(),

@@ -161,21 +161,19 @@ async fn complete(session: &Arc<Session>, arrival: Arrival, decision: Decision) 
 }
 
 /// Where a handler lets the client into rooms other than the one the client asked for, nobody tells the client of their
-/// past: it gets what comes after the last message of now. Where all messages come from this node that is clear anyway.
-async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, u64)> {
+/// past: it gets what comes after the last message of now.
+async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
     let mut floors = Vec::new();
-    if !session.tenant.hall.is_in_fleet() {
-        return floors;
-    }
     for effect in effects {
         if let Effect::Join(room) = effect
             && Some(room) != held_room
         {
-            match session.tenant.store.last_seq(session.tenant.id(), room).await {
-                Ok(last) => floors.push((room.clone(), last)),
+            let last = session.tenant.store.last_seq(session.tenant.id(), room).await;
+            if let Err(error) = &last {
                 // The hall finds it out when the store serves again.
-                Err(error) => tracing::debug!(%error, "a room's last message cannot be read"),
+                tracing::debug!(%error, "a room's last message cannot be read");
             }
+            floors.push((room.clone(), last.ok()));
         }
     }
     floors

@@ -166,6 +166,14 @@ impl World {
         let (done, wait) = oneshot::channel();
         let (effects, written) =
             decided.map_or_else(|error| (Vec::new(), Err(error)), |effects| (effects, Ok(Vec::new())));
+        let mut floors = Vec::new();
+        for effect in &effects {
+            if let Effect::Join(room) = effect {
+                let identity = person.connection.identity.load_full();
+                let last = self.store.last_seq(identity.tenant(), room).await?;
+                floors.push((room.clone(), Some(last)));
+            }
+        }
         let delivery = Delivery {
             connection: person.connection.clone(),
             effects,
@@ -174,7 +182,7 @@ impl World {
             responder: Responder::new(Some(ACKNOWLEDGEMENT), ""),
             moment: Moment::Open,
             held_room: None,
-            floors: Vec::new(),
+            floors,
             done: Some(done),
             room: None,
             on_the_way: None,

@@ -49,8 +49,8 @@ impl Bus for Faulty {
 
 /// A client that notes whether its transport was ended.
 #[derive(Clone, Default)]
-pub(super) struct Client {
-    pub(super) inbox: Inbox,
+struct Client {
+    inbox: Inbox,
     hung_up: Arc<AtomicBool>,
 }
 
@@ -77,7 +77,7 @@ fn hall(tenant: &str, bus: Arc<dyn Bus>) -> Hall {
     Hall::open(tenant, Arc::new(Metrics::new().unwrap()), fleet, Arc::default())
 }
 
-pub(super) fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
+fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
     let client = Client::default();
     let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
     let id = ConnectionId::from_bits(number);
@@ -102,7 +102,7 @@ async fn happens_with(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Ef
     wait.await.is_ok_and(|result| result.is_ok())
 }
 
-pub(super) fn join(room: &str) -> Effect {
+fn join(room: &str) -> Effect {
     Effect::Join(RoomId::new(room).unwrap())
 }
 
@@ -142,7 +142,7 @@ async fn a_hall_that_fails_ends_its_own_connections_and_starts_anew() {
 }
 
 /// A message that was committed with this number.
-pub(super) fn posted(room: &str, seq: u64) -> (Effect, Written) {
+fn posted(room: &str, seq: u64) -> (Effect, Written) {
     let draft = Draft {
         id: MessageId::from_time(1, seq.into()),
         room: RoomId::new(room).unwrap(),
@@ -167,8 +167,15 @@ async fn what_a_joiner_was_told_of_and_the_hall_not_yet_reaches_the_members_befo
     let hall = hall("t", Arc::new(Nobody::default()));
     let (member, early) = arrive(&hall, "t", 1);
     let (joiner, late) = arrive(&hall, "t", 2);
-    assert!(happens(&hall, &member, vec![join("r")]).await);
     let room = RoomId::new("r").unwrap();
+    let (done, wait) = oneshot::channel();
+    let first = Delivery {
+        floors: vec![(room.clone(), Some(0))],
+        done: Some(done),
+        ..delivery(&member, vec![join("r")], Vec::new())
+    };
+    hall.deliver(vec![first]).unwrap();
+    wait.await.unwrap().unwrap();
     assert!(happens(&hall, &joiner, vec![join("r")]).await);
     hall.hold(joiner.clone(), room.clone()).unwrap();
     // The store has two messages already, and the joiner is answered with both.

@@ -53,7 +53,8 @@ struct Fetched {
 }
 
 impl CatchUp {
-    pub(super) fn new(sweep_at: Instant) -> Self {
+    /// Where there are other nodes, the way to them is not there at first.
+    pub(super) fn new(down: bool, sweep_at: Option<Instant>) -> Self {
         Self {
             watched: BTreeMap::new(),
             count: 0,
@@ -61,8 +62,8 @@ impl CatchUp {
             fetched: VecDeque::new(),
             queue: VecDeque::new(),
             sweeping: false,
-            sweep_at: Some(sweep_at),
-            down: true,
+            sweep_at,
+            down,
         }
     }
 }
@@ -136,11 +137,16 @@ impl Hub {
         self.catch_up.sweep_at = Some(self.now.instant + pause);
     }
 
-    /// The store is asked for the rooms' last messages, where there may be other nodes.
+    /// The store is asked for the rooms' last messages.
     pub(super) fn sweep_soon(&mut self) {
-        if !self.alone {
-            self.catch_up.sweep_at = Some(self.now.instant);
-        }
+        self.catch_up.sweep_at = Some(self.now.instant);
+    }
+
+    /// The store said that it had failed to commit, and may have done so all the same.
+    pub(super) fn doubt_commit(&mut self) {
+        let at = self.now.instant + self.limits.poll;
+        let sweep_at = self.catch_up.sweep_at.get_or_insert(at);
+        *sweep_at = at.min(*sweep_at);
     }
 
     /// A room misses something: if it does not come soon, it is fetched.
@@ -159,11 +165,9 @@ impl Hub {
     }
 
     /// Members of a room have everything up to `last`, as one of them was told. `None`: the store did not say, and is
-    /// asked again. On a node that is alone the first message that comes says it ([`Hub::post`]): what was committed
-    /// before the answer and has not come yet is new to the other members.
+    /// asked again.
     pub(super) fn begin(&mut self, room: &RoomId, last: Option<u64>) {
         match last {
-            _ if self.alone => {}
             Some(last) => {
                 if self.rooms.begin(room, last) == Gap::Missing {
                     self.watch(room);

@@ -9,6 +9,7 @@ use crate::cluster::bus::{Broadcast, Place, Target};
 use crate::cluster::connection::{Connection, Outgoing};
 use crate::cluster::hall::{Delivery, Moment};
 use crate::cluster::wire::{self, Receipt, Reply, Responder};
+use crate::error::Code;
 use crate::id::{RoomId, UserId};
 use crate::store::{Write, Written};
 
@@ -23,7 +24,7 @@ pub(super) struct Event {
     /// What became of the writes among them.
     written: std::vec::IntoIter<Written>,
     first_post: Option<Receipt>,
-    floors: Vec<(RoomId, u64)>,
+    floors: Vec<(RoomId, Option<u64>)>,
     reply: Reply,
     responder: Responder,
     completed: Box<Completed>,
@@ -71,7 +72,7 @@ impl Hub {
             // What waited for the beginnings comes before the answer.
             None if !event.floors.is_empty() => {
                 for (room, last) in std::mem::take(&mut event.floors) {
-                    self.begin(&room, Some(last));
+                    self.begin(&room, last);
                 }
             }
             None => {
@@ -92,8 +93,13 @@ impl Hub {
                 }
                 event.responder.answer(&event.reply, event.first_post.as_ref())
             }
-            Err(_) if matches!(event.reply, Reply::Silent) => None,
-            Err(error) => Some(event.responder.failure(error)),
+            Err(error) => {
+                if error.code == Code::Unavailable {
+                    self.doubt_commit();
+                }
+                let silent = matches!(event.reply, Reply::Silent);
+                (!silent).then(|| event.responder.failure(error))
+            }
         };
         if let Some(answer) = answer {
             self.send(&event.connection, answer);
@@ -166,10 +172,6 @@ impl Hub {
 
     /// A message that was committed here.
     fn post(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
-        if self.alone && self.rooms.order(room).is_some_and(|order| !order.has_begun()) {
-            // Messages come from here alone and in order: whoever is there has been told of those before, or has had them.
-            self.rooms.begin(room, seq.saturating_sub(1));
-        }
         if self.rooms.offer(room, seq, outgoing) == Gap::Missing {
             self.watch(room);
         }

@@ -1,0 +1,402 @@
+//! A client, as the usual ones are: it comes in with what it has last seen, sends again what nobody acknowledged, and
+//! comes back when it was cut off.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use parlance_history::{Invoke, Record};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::join::Join;
+use super::{Happening, Input, LIVELY, REST, TENANT, World, tenant};
+use crate::auth::Identity;
+use crate::capability::{Audience, Effect, Packet, Status};
+use crate::cluster::connection::{Connection, Outgoing, Outlet, SendFailed};
+use crate::cluster::hall::{Delivery, Moment};
+use crate::cluster::wire::{Reply, Responder};
+use crate::id::{ConnectionId, MessageId, RoomId, UserId};
+use crate::store::{ClientRef, Draft, RequestDigest, Store as _, Write};
+
+/// Acknowledgements of joins have numbers from here on, those of messages their op.
+pub(super) const JOIN: i64 = 1_000_000;
+/// Longest pauses, in microseconds: between two things that a client does, and until it comes back.
+const PAUSE: u64 = 120_000;
+const AWAY: u64 = 600_000;
+
+/// What has come to a client and was not read yet.
+#[derive(Clone, Default)]
+struct Mailbox(Arc<Mutex<Vec<Outgoing>>>);
+
+impl Outlet for Mailbox {
+    fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
+        self.0.lock().push(outgoing);
+        Ok(())
+    }
+    fn disconnect(&self) {}
+    fn hang_up(&self) {}
+    fn close(&self) {}
+    fn is_flushed(&self) -> bool {
+        true
+    }
+}
+
+pub(super) struct Client {
+    pub(super) name: Arc<str>,
+    pub(super) user: UserId,
+    pub(super) session: Option<Session>,
+    /// When it comes back.
+    away_until: u64,
+    /// Connections that it had.
+    sessions: u64,
+    /// Messages that it sent.
+    ops: u64,
+    /// Those that nobody has answered, and where they go.
+    pub(super) unanswered: BTreeMap<u64, RoomId>,
+    /// The last message that it has of each room, over all connections.
+    pub(super) seen: BTreeMap<RoomId, u64>,
+}
+
+/// One connection.
+pub(super) struct Session {
+    pub(super) node: usize,
+    pub(super) connection: Arc<Connection>,
+    mailbox: Mailbox,
+    pub(super) reads: bool,
+    pub(super) rooms: BTreeMap<RoomId, Stay>,
+    pub(super) join: Option<Join>,
+}
+
+/// A room that the client is in, and knows since when.
+pub(super) struct Stay {
+    /// It has, or need not have, everything up to here.
+    pub(super) base: u64,
+    /// Users that it was told of: whether they are in the room.
+    pub(super) members: BTreeMap<String, bool>,
+}
+
+impl Client {
+    pub(super) fn new(number: u64) -> Self {
+        Self {
+            name: format!("c{number}").into(),
+            // Some are two connections of one user.
+            user: UserId::new(&format!("u{}", number - number / 5)).unwrap(),
+            session: None,
+            away_until: 0,
+            sessions: 0,
+            ops: 0,
+            unanswered: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+}
+
+impl World {
+    /// A client does something, if it has anything to do.
+    pub(super) fn act(&mut self, number: usize) {
+        let lively = self.is_lively();
+        if self.now < LIVELY + REST / 2 {
+            self.within(PAUSE, Happening::Act(number));
+        }
+        let client = &self.clients[number];
+        let Some(session) = &client.session else {
+            // Some do not come back in the end.
+            if self.now >= client.away_until && (lively || !number.is_multiple_of(4)) {
+                self.open(number);
+            }
+            return;
+        };
+        let (node, connection) = (session.node, session.connection.clone());
+        if !lively && !session.reads {
+            return self.cut_off(number, &connection);
+        }
+        if !lively || session.join.is_some() {
+            return;
+        }
+        let rooms: Vec<RoomId> = session.rooms.keys().cloned().collect();
+        let room = self.room();
+        match self.below(24) {
+            0..=5 => self.join(number, room),
+            6..=15 if !rooms.is_empty() => {
+                let at = self.below(rooms.len() as u64);
+                self.send_message(number, &rooms[usize::try_from(at).unwrap()].clone());
+            }
+            16 if rooms.contains(&room) => {
+                self.record_left(number, &room);
+                self.session(number).rooms.remove(&room);
+                self.submit(node, Self::event(&connection, vec![Effect::Leave(room)]));
+            }
+            17 if rooms.contains(&room) => self.type_in(node, &connection, room),
+            18 | 19 => {
+                let status = if self.one_in(2) { Status::Away } else { Status::Online };
+                self.submit(node, Self::event(&connection, vec![Effect::SetPresence(status)]));
+            }
+            20 => self.cut_off(number, &connection),
+            21 => {
+                self.faults.slow_clients += u64::from(self.session(number).reads);
+                self.session(number).reads = false;
+            }
+            // Its outlet gives up on it.
+            22 | 23 if !self.session(number).reads => self.cut_off(number, &connection),
+            _ => {}
+        }
+    }
+
+    pub(super) fn session(&mut self, number: usize) -> &mut Session {
+        self.clients[number].session.as_mut().unwrap()
+    }
+
+    fn open(&mut self, number: usize) {
+        let nodes = self.nodes.len() as u64;
+        let node = usize::try_from(self.below(nodes)).unwrap();
+        let client = &mut self.clients[number];
+        client.sessions += 1;
+        let identity = Arc::new(Identity::for_tests(TENANT, client.user.as_str()).unwrap());
+        let id = ConnectionId::from_bits(number as u64 * 1000 + client.sessions);
+        let mailbox = Mailbox::default();
+        let connection = Arc::new(Connection::new(id, identity, Box::new(mailbox.clone())));
+        client.session = Some(Session {
+            node,
+            connection: connection.clone(),
+            mailbox,
+            reads: true,
+            rooms: BTreeMap::new(),
+            join: None,
+        });
+        let (life, at_ms) = (self.nodes[node].life, self.time().unix_ms);
+        self.nodes[node].connections.push((connection.clone(), number));
+        let arrive = Input::Arrive {
+            connection: connection.clone(),
+            at_ms,
+        };
+        self.give(node, life, arrive);
+        let comes = Delivery {
+            moment: Moment::Opening,
+            at_ms,
+            ..Self::event(&connection, vec![Effect::SetPresence(Status::Online)])
+        };
+        self.submit(node, comes);
+        // What nobody answered is sent again when nothing was sent after it: else the order would be another one.
+        let unanswered = std::mem::take(&mut self.clients[number].unanswered);
+        for op in unanswered.keys() {
+            let (client, op) = (self.clients[number].name.clone(), *op);
+            self.history.push(Record::Unknown { client, op });
+        }
+        if let Some((op, room)) = unanswered.into_iter().next_back()
+            && op == self.clients[number].ops
+            && self.is_lively()
+        {
+            self.post(number, op, room);
+        }
+    }
+
+    /// The way between a client and its node is cut, by whichever of them. The node hears of it later.
+    pub(super) fn cut_off(&mut self, number: usize, connection: &Arc<Connection>) {
+        let known = self.clients[number]
+            .session
+            .take_if(|session| Arc::ptr_eq(&session.connection, connection));
+        let Some(session) = known else { return };
+        for room in session.rooms.keys() {
+            self.record_left(number, room);
+        }
+        let node = session.node;
+        let life = self.nodes[node].life;
+        let known = self.nodes[node].connections.len();
+        self.nodes[node]
+            .connections
+            .retain(|(own, _)| !Arc::ptr_eq(own, connection));
+        if self.nodes[node].connections.len() < known {
+            let (done, _) = oneshot::channel();
+            let depart = Input::Depart {
+                connection: connection.clone(),
+                at_ms: self.time().unix_ms,
+                done,
+            };
+            self.within(200_000, Happening::Input(node, life, depart));
+        }
+        let away_until = self.now + self.below(AWAY);
+        self.clients[number].away_until = away_until;
+    }
+
+    /// A hub ends a client's transport.
+    pub(super) fn hang_up(&mut self, number: usize, connection: &Arc<Connection>) {
+        self.cut_off(number, connection);
+    }
+
+    pub(super) fn record_left(&mut self, number: usize, room: &RoomId) {
+        let (client, room) = (self.clients[number].name.clone(), room.as_str().into());
+        self.history.push(Record::Left { client, room });
+    }
+
+    fn send_message(&mut self, number: usize, room: &RoomId) {
+        let client = &mut self.clients[number];
+        client.ops += 1;
+        let op = client.ops;
+        let invoke = Invoke {
+            client: client.name.clone(),
+            tenant: TENANT.into(),
+            user: client.user.as_str().into(),
+            op,
+            room: room.as_str().into(),
+            content: format!("{}-{op}", client.name).into(),
+        };
+        self.history.push(Record::Invoke(invoke));
+        self.post(number, op, room.clone());
+    }
+
+    fn post(&mut self, number: usize, op: u64, room: RoomId) {
+        let sent_at = self.time().unix_ms;
+        let client = &mut self.clients[number];
+        let content = format!("{}-{op}", client.name);
+        let draft = Draft {
+            id: MessageId::from_client(&tenant(), &client.user, &content),
+            room: room.clone(),
+            sender: client.user.clone(),
+            username: client.name.clone(),
+            content: content.clone(),
+            metadata: None,
+            sent_at,
+            client: Some(ClientRef {
+                id: content.as_str().into(),
+                request: RequestDigest::of(room.as_str(), &content, None),
+            }),
+            once: true,
+        };
+        client.unanswered.insert(op, room);
+        let session = self.session(number);
+        let (node, connection) = (session.node, session.connection.clone());
+        let event = Delivery {
+            reply: Reply::Message { data: None },
+            responder: Responder::new(Some(i64::try_from(op).unwrap()), "send-message"),
+            ..Self::event(&connection, vec![Effect::Write(Arc::new(Write::Append(draft)))])
+        };
+        self.submit(node, event);
+    }
+
+    fn type_in(&mut self, node: usize, connection: &Arc<Connection>, room: RoomId) {
+        let emit = Effect::Emit {
+            to: Audience::OthersInRoom(room),
+            packet: Packet {
+                text: "[\"typing\",{}]".into(),
+                attachments: Vec::new(),
+            },
+            question: None,
+        };
+        self.submit(node, Self::event(connection, vec![emit]));
+    }
+
+    /// Tells that it has read the last message that it has seen.
+    fn read_last(&mut self, number: usize, room: &RoomId) {
+        let Some(seen) = self.clients[number].seen.get(room).copied() else {
+            return;
+        };
+        let Some(message) = self.stored(room).into_iter().find(|message| message.seq == seen) else {
+            return;
+        };
+        let at = self.time().unix_ms;
+        let user = self.clients[number].user.clone();
+        let session = self.session(number);
+        let (node, connection) = (session.node, session.connection.clone());
+        let read = Write::MarkRead {
+            id: message.id,
+            room: room.clone(),
+            seq: seen,
+            user,
+            at,
+        };
+        self.submit(node, Self::event(&connection, vec![Effect::Write(Arc::new(read))]));
+    }
+
+    /// Everything that has come to clients is read, and what they wait for is looked at.
+    pub(super) fn read_all(&mut self) {
+        for number in 0..self.clients.len() {
+            self.go_on_joining(number);
+            while let Some(session) = &self.clients[number].session
+                && session.reads
+            {
+                let mut mailbox = session.mailbox.0.lock();
+                if mailbox.is_empty() {
+                    break;
+                }
+                let outgoing = mailbox.remove(0);
+                drop(mailbox);
+                self.read(number, &outgoing);
+            }
+        }
+    }
+
+    fn read(&mut self, number: usize, outgoing: &Outgoing) {
+        match outgoing {
+            Outgoing::Acknowledgement { id, .. } if *id >= JOIN => self.read_joined(number, *id),
+            Outgoing::Acknowledgement { id, text, .. } => {
+                let op = u64::try_from(*id).unwrap();
+                self.read_answer(number, op, &serde_json::from_slice(text).unwrap());
+            }
+            Outgoing::Event(packet) | Outgoing::Question(packet, _) => {
+                let event: (String, Value) = serde_json::from_slice(&packet.text).unwrap();
+                self.read_event(number, &event.0, &event.1);
+            }
+        }
+    }
+
+    fn read_answer(&mut self, number: usize, op: u64, answer: &Value) {
+        let room = self.clients[number].unanswered.remove(&op);
+        let client = self.clients[number].name.clone();
+        if answer[0]["ok"] == true {
+            let seq = answer[0]["message"]["seq"].as_u64().unwrap();
+            return self.history.push(Record::Ok { client, op, seq });
+        }
+        assert_eq!(answer[0]["error"]["code"], "unavailable", "{answer}");
+        // The store may have done it all the same.
+        self.history.push(Record::Unknown { client, op });
+        if let Some(room) = room
+            && op == self.clients[number].ops
+            && self.is_lively()
+        {
+            self.post(number, op, room);
+        }
+    }
+
+    fn read_event(&mut self, number: usize, event: &str, body: &Value) {
+        let room = body["roomId"].as_str().and_then(|room| RoomId::new(room).ok());
+        let client = &mut self.clients[number];
+        let session = client.session.as_mut().unwrap();
+        // What comes to one that is not in the room, or does not know since when, is nothing to it.
+        let stay = room.as_ref().and_then(|room| session.rooms.get_mut(room));
+        let (Some(room), Some(stay)) = (room, stay) else {
+            return;
+        };
+        match event {
+            "new-message" => {
+                let (seq, content) = (body["seq"].as_u64().unwrap(), body["content"].as_str().unwrap());
+                if let Some(seen) = client.seen.get_mut(&room) {
+                    *seen = seq.max(*seen);
+                }
+                stay.base = stay.base.max(seq);
+                self.history.push(Record::Delivered {
+                    client: client.name.clone(),
+                    room: room.as_str().into(),
+                    seq,
+                    content: content.into(),
+                });
+                if self.one_in(8) {
+                    self.read_last(number, &room);
+                }
+            }
+            "message-read" => {
+                let id = MessageId::parse(body["messageId"].as_str().unwrap()).unwrap();
+                let base = stay.base;
+                let message = self.store.message(&tenant(), id).now_or_never().unwrap();
+                let seq = message.unwrap().unwrap().seq;
+                assert!(seq <= base, "{seq} is read before it comes, at {base}");
+            }
+            "user-joined" | "user-left" => {
+                let user = body["userId"].as_str().unwrap().to_owned();
+                stay.members.insert(user, event == "user-joined");
+            }
+            other => panic!("{other}"),
+        }
+    }
+}

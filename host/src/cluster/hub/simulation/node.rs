@@ -1,0 +1,294 @@
+//! One node: its hub, the committer before it, and whoever carries out what the hub says.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::{Happening, World, tenant};
+use crate::cluster::bus::Place;
+use crate::cluster::connection::Connection;
+use crate::cluster::hall::Delivery;
+use crate::cluster::hub::{FleetLimits, Hub, Input, Output};
+use crate::cluster::tests::delivery;
+use crate::cluster::wire;
+use crate::error::{Code, EventError};
+use crate::store::{Refusal, StorageQuota, Store as _, Unit};
+
+const PRESENCE_GRACE: Duration = Duration::from_millis(200);
+
+pub(super) struct Node {
+    pub(super) alone: bool,
+    /// Counts its deaths: nothing of an earlier life reaches a later one.
+    pub(super) life: u64,
+    pub(super) hub: Option<Hub>,
+    /// The way to the others is there.
+    pub(super) up: bool,
+    /// When the last entry of each other node arrives.
+    pub(super) entries_at: Vec<u64>,
+    inputs: VecDeque<Input>,
+    /// A step is on the agenda.
+    stepping: bool,
+    /// When the hub is due, and for which such time a step is on the agenda.
+    wake_at: Option<u64>,
+    timer_at: Option<u64>,
+    jobs: Vec<Delivery>,
+    committing: bool,
+    /// A batch that is committed and not handed over.
+    committed: Option<Vec<Delivery>>,
+    /// Connections here: a client's number, by the connection's.
+    pub(super) connections: Vec<(Arc<Connection>, usize)>,
+}
+
+impl Node {
+    pub(super) fn new(_index: usize, alone: bool) -> Self {
+        Self {
+            alone,
+            life: 0,
+            hub: None,
+            up: false,
+            entries_at: vec![0; 8],
+            inputs: VecDeque::new(),
+            stepping: false,
+            wake_at: None,
+            timer_at: None,
+            jobs: Vec::new(),
+            committing: false,
+            committed: None,
+            connections: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn begin_node(&mut self, index: usize) {
+        let limits = FleetLimits {
+            sweep: Duration::from_millis(400),
+            poll: Duration::from_millis(100),
+            rooms_per_connection: 10,
+        };
+        let limits = match self.nodes[index].alone {
+            // As `Fleet::of_one` has it.
+            true => FleetLimits {
+                sweep: Duration::from_secs(1 << 32),
+                ..limits
+            },
+            false => limits,
+        };
+        let mut hub = Hub::new(self.nodes[index].alone, limits, self.time());
+        hub.set_presence_grace(PRESENCE_GRACE);
+        self.nodes[index].hub = Some(hub);
+        if !self.nodes[index].alone {
+            self.connect(index);
+        }
+    }
+
+    /// The node ends, with all that it was doing, and another begins in its place.
+    pub(super) fn die(&mut self, index: usize) {
+        self.faults.deaths += 1;
+        let node = &mut self.nodes[index];
+        let life = node.life;
+        *node = Node {
+            life: life + 1,
+            entries_at: node.entries_at.clone(),
+            connections: std::mem::take(&mut node.connections),
+            ..Node::new(index, node.alone)
+        };
+        if !self.nodes[index].alone {
+            self.lose(index, life);
+        }
+        for (connection, client) in std::mem::take(&mut self.nodes[index].connections) {
+            self.cut_off(client, &connection);
+        }
+        self.begin_node(index);
+    }
+
+    /// The hub learns something, in its turn.
+    pub(super) fn give(&mut self, index: usize, life: u64, input: Input) {
+        let node = &mut self.nodes[index];
+        if node.life == life {
+            node.inputs.push_back(input);
+            self.wake(index, 200);
+        }
+    }
+
+    fn wake(&mut self, index: usize, within: u64) {
+        let node = &mut self.nodes[index];
+        if !node.stepping {
+            node.stepping = true;
+            let life = node.life;
+            self.within(within, Happening::Step(index, life));
+        }
+    }
+
+    pub(super) fn step(&mut self, index: usize, life: u64) {
+        let now = self.time();
+        let node = &mut self.nodes[index];
+        if node.life != life {
+            return;
+        }
+        node.stepping = false;
+        node.timer_at = node.timer_at.filter(|at| *at > self.now);
+        let Some(hub) = &mut node.hub else { return };
+        let input = if hub.is_busy() { None } else { node.inputs.pop_front() };
+        let mut outputs = Vec::new();
+        hub.step(now, input, &mut outputs);
+        let goes_on = hub.is_busy() || !node.inputs.is_empty();
+        for output in outputs {
+            self.carry_out(index, output);
+        }
+        if goes_on {
+            // The pace that the tenant has to keep to.
+            let pause = if self.one_in(20) { 20_000 } else { 100 };
+            self.wake(index, pause);
+        } else if let Some(due) = self.nodes[index].wake_at
+            && self.nodes[index].timer_at != Some(due)
+        {
+            // A timer may be late, and is never early.
+            self.nodes[index].timer_at = Some(due);
+            let at = due.max(self.now) + self.below(1000);
+            self.at(at, Happening::Step(index, life));
+        }
+    }
+
+    fn carry_out(&mut self, index: usize, output: Output) {
+        let life = self.nodes[index].life;
+        match output {
+            Output::Send(connection, outgoing) => drop(connection.outlet.send(outgoing)),
+            Output::HangUp(connection) => {
+                if let Some(client) = self.client_of(index, &connection) {
+                    self.hang_up(client, &connection);
+                }
+            }
+            Output::Completed(completed) => {
+                if let Some(done) = completed.done {
+                    let _ = done.send(completed.result);
+                }
+            }
+            Output::Departed(done) => drop(done.send(())),
+            Output::Released(done, released) => drop(done.send(released)),
+            Output::Publish(broadcast) => {
+                assert!(
+                    !matches!(&broadcast.to, crate::cluster::bus::Target::Places(places)
+                        if places.iter().any(|place| matches!(place, Place::Named(_)))),
+                    "a node names rooms as such"
+                );
+                self.publish(index, &broadcast);
+            }
+            Output::Entry(user, entry) => self.say_entry(index, user, entry),
+            read @ (Output::ReadMessages { .. } | Output::ReadLast(_)) => {
+                self.within(20_000, Happening::Read(index, life, read));
+            }
+            Output::WakeAt(at) => {
+                let micros = at.map(|at| at.saturating_duration_since(self.began).as_nanos().div_ceil(1000));
+                self.nodes[index].wake_at = micros.and_then(|micros| u64::try_from(micros).ok());
+            }
+            Output::Room { .. } => {}
+            Output::Disconnect(_) | Output::AskToLeave(..) | Output::Ask(_) => {}
+        }
+    }
+
+    pub(super) fn answer_read(&mut self, index: usize, life: u64, read: Output) {
+        let serves = self.store_serves;
+        match read {
+            Output::ReadMessages { room, range } => {
+                let page = self.store.history(&tenant(), &room, range).now_or_never().unwrap();
+                let messages = if serves { page.unwrap().messages } else { Vec::new() };
+                self.give(index, life, Input::Messages { room, messages });
+            }
+            Output::ReadLast(rooms) if serves => {
+                let last = rooms
+                    .into_iter()
+                    .map(|room| (room.clone(), self.last_seq(&room)))
+                    .collect();
+                self.give(index, life, Input::Last(last));
+                self.give(index, life, Input::LastEnded { complete: true });
+            }
+            _ => self.give(index, life, Input::LastEnded { complete: false }),
+        }
+    }
+
+    /// An event has left its handler.
+    pub(super) fn submit(&mut self, index: usize, mut event: Delivery) {
+        let life = self.nodes[index].life;
+        let direct = !event.writes() && event.connection.is_settled();
+        event.on_the_way = Some(event.connection.begin());
+        if direct {
+            return self.give(index, life, Input::Deliver(vec![event]));
+        }
+        self.nodes[index].jobs.push(event);
+        self.schedule_commit(index);
+    }
+
+    fn schedule_commit(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if !node.committing && !node.jobs.is_empty() {
+            node.committing = true;
+            let life = node.life;
+            self.within(20_000, Happening::Commit(index, life));
+        }
+    }
+
+    /// The batch is committed, and later handed over: a node may die in between.
+    pub(super) fn commit(&mut self, index: usize, life: u64) {
+        if self.nodes[index].life != life {
+            return;
+        }
+        if let Some(committed) = self.nodes[index].committed.take() {
+            self.nodes[index].committing = false;
+            self.give(index, life, Input::Deliver(committed));
+            return self.schedule_commit(index);
+        }
+        let mut jobs = std::mem::take(&mut self.nodes[index].jobs);
+        let writes = jobs.iter().filter(|job| job.writes());
+        let units: Vec<Unit> = writes
+            .map(|job| Unit {
+                tenant: tenant(),
+                writes: job
+                    .effects
+                    .iter()
+                    .filter_map(|effect| effect.write())
+                    .cloned()
+                    .collect(),
+                quota: StorageQuota::UNLIMITED,
+            })
+            .collect();
+        let lost_answer = self.is_lively() && self.one_in(40);
+        self.faults.lost_answers += u64::from(lost_answer && self.store_serves && !units.is_empty());
+        let results = self.store_serves.then(|| {
+            let results = self.store.commit(units).now_or_never().unwrap();
+            results.unwrap()
+        });
+        let results = results.filter(|_| !lost_answer);
+        let down = results.is_none();
+        let mut results = results.unwrap_or_default().into_iter();
+        for job in jobs.iter_mut().filter(|job| job.writes()) {
+            job.written = match results.next() {
+                Some(Ok(written)) => Ok(written),
+                Some(Err(Refusal::Repeated(first))) => {
+                    job.repeat(first);
+                    continue;
+                }
+                Some(Err(Refusal::ClientIdTaken)) => Err(wire::client_id_taken()),
+                Some(Err(refusal)) => panic!("{refusal}"),
+                None if down => Err(EventError::new(Code::Unavailable, "the store does not serve")),
+                None => panic!("a result for each"),
+            };
+        }
+        self.nodes[index].committed = Some(jobs);
+        self.within(10_000, Happening::Commit(index, life));
+    }
+
+    /// Who is behind a connection of this node.
+    fn client_of(&self, index: usize, connection: &Arc<Connection>) -> Option<usize> {
+        let mut known = self.nodes[index].connections.iter();
+        known
+            .find(|(own, _)| Arc::ptr_eq(own, connection))
+            .map(|(_, client)| *client)
+    }
+
+    pub(super) fn event(connection: &Arc<Connection>, effects: Vec<crate::capability::Effect>) -> Delivery {
+        delivery(connection, effects, Vec::new())
+    }
+}
