@@ -89,8 +89,12 @@ pub enum Record {
     },
 }
 
-/// A message as a client sends it. When the client sends it again, that may be recorded with the same
-/// `op` and content; it need not be.
+/// A message as a client sends it. When the client sends it again, that may be recorded with the same `op` and content;
+/// it need not be.
+///
+/// Its place is behind that of every op which the same client had sent to the room before and which was acknowledged by
+/// then. Ops that are on the way at once keep their order too, unless one of the client's ops failed or became unknown
+/// meanwhile: then the client may be on another connection, or send in another order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invoke {
