@@ -1,7 +1,8 @@
 // Official clients that post all the time, come back by themselves to whatever node there is, ask for what they have
-// missed, and send again what was not acknowledged; and the check of what each of them has seen.
+// missed, and send again what was not acknowledged; and the history of what each of them has seen.
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
+import { History } from './history.mjs';
 import { owned } from './scope.mjs';
 import { token } from './token.mjs';
 import { eventually } from './wait.mjs';
@@ -9,25 +10,29 @@ import { eventually } from './wait.mjs';
 /** How long an acknowledgement may take before the message is sent again. */
 const PATIENCE_MS = 3000;
 const RETRY_MS = 100;
+const TENANT = 'default';
 
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 class Member {
-  /** The room as this client has seen it: `seq` n is at n - 1. */
-  list = [];
-  /** What it should not have seen. */
+  /** The last message that this client has seen. */
+  last = 0;
+  /** What it should not have been told. */
   faults = [];
-  /** Ids of acknowledged messages. */
-  acknowledged = [];
+  acknowledged = 0;
+  /** What it was told last of each user. */
+  statuses = new Map();
   /** The codes of refusals, each with how often. */
   refusals = {};
   connects = 0;
+  #crowd;
   #ready = false;
   #early = [];
   #round = 0;
 
   constructor(crowd, user, room, node) {
     Object.assign(this, { user, room });
+    this.#crowd = crowd;
     const { nodes } = crowd;
     let at = node;
     this.socket = io(nodes[at].url, {
@@ -44,17 +49,37 @@ class Member {
       this.connects += 1;
       this.#enter();
     });
-    this.socket.on('disconnect', () => (this.#ready = false));
+    this.socket.on('disconnect', () => {
+      if (this.#ready) this.#record('left', { room });
+      this.#ready = false;
+    });
     this.socket.on('new-message', (message) => {
-      if (message.roomId !== room) this.faults.push(`a message of ${message.roomId}`);
-      else if (this.#ready) this.#see(message);
+      if (this.#ready) this.#see(message);
       else this.#early.push(message);
     });
+    this.socket.on('presence', ({ userId, status }) => this.#tell(userId, status));
   }
 
-  #see({ seq, id }) {
-    if (seq !== this.list.length + 1) this.faults.push(`${seq} after ${this.list.length}`);
-    else this.list.push(id);
+  #record(kind, details) {
+    this.#crowd.history.push({ kind, client: this.user, ...details });
+  }
+
+  /** A message has one id, wherever it is seen. */
+  #identify(content, id) {
+    const { ids } = this.#crowd;
+    if (!ids.has(content)) ids.set(content, id);
+    else if (ids.get(content) !== id) this.faults.push(`${content} is ${ids.get(content)} and ${id}`);
+  }
+
+  #see({ roomId, seq, id, content }) {
+    this.#record('delivered', { room: roomId, seq, content });
+    this.#identify(content, id);
+    this.last = seq;
+  }
+
+  #tell(user, status) {
+    this.#record('presence', { user, status });
+    this.statuses.set(user, status);
   }
 
   async #ask(...words) {
@@ -68,15 +93,21 @@ class Member {
     const here = () => round === this.#round && this.socket.connected;
     for (let attempt = 1; here(); attempt += 1) {
       this.#early = [];
-      const answer = await this.#ask('join-room', this.room, { after: this.list.length });
+      const answer = await this.#ask('join-room', this.room, { after: this.last });
       if (!here()) return;
       const pages = answer?.ok ? await this.#pages(answer, here) : null;
       if (!here()) return;
       if (pages) {
         this.#ready = true;
+        const [last, after] = [answer.lastSeq, this.last];
+        const messages = pages.map(({ seq, content }) => ({ seq, content }));
+        this.#record('joined', { tenant: TENANT, user: this.user, room: this.room, last, after, messages });
+        for (const { content, id } of pages) this.#identify(content, id);
+        this.last = last;
         // Who asks again may be in the room already, and then hears some of the past before the answer, which has it too.
-        const early = attempt === 1 ? this.#early : this.#early.filter(({ seq }) => seq > answer.lastSeq);
-        for (const message of [...pages, ...early]) this.#see(message);
+        const early = attempt === 1 ? this.#early : this.#early.filter(({ seq }) => seq > last);
+        for (const message of early) this.#see(message);
+        await this.#look(here);
         return;
       }
       // In the room, but without its past: the next answer brings both.
@@ -85,14 +116,30 @@ class Member {
     }
   }
 
+  /** Asks what the members do: a client that was away has not heard what changed. */
+  async #look(here) {
+    const users = this.#crowd.users(this.room);
+    while (here()) {
+      this.statuses.clear();
+      const answer = await this.#ask('get-presence', users);
+      if (here() && answer?.ok) {
+        // What came meanwhile is newer.
+        const news = answer.states.filter(({ userId }) => !this.statuses.has(userId));
+        for (const { userId, status } of news) this.#tell(userId, status);
+        return;
+      }
+      await pause(RETRY_MS);
+    }
+  }
+
   async #pages({ messages, complete, lastSeq }, here) {
-    const wanted = lastSeq - this.list.length;
+    const wanted = lastSeq - this.last;
     let pages = messages;
     while (pages.length < wanted && here()) {
       const before = pages[0]?.seq ?? lastSeq + 1;
       const answer = await this.#ask('history', { roomId: this.room, before, limit: 200 });
       if (!answer?.ok) return null;
-      pages = [...answer.messages.filter(({ seq }) => seq > this.list.length), ...pages];
+      pages = [...answer.messages.filter(({ seq }) => seq > this.last), ...pages];
       if (answer.messages.length === 0) return null;
     }
     // Not even the last message's number is known when the past could not be read: `complete: false`, and no messages.
@@ -103,11 +150,15 @@ class Member {
   async post(perSecond, going) {
     let due = performance.now() + Math.random() * (1000 / perSecond);
     for (let n = 0; going(); n += 1) {
-      const message = { roomId: this.room, content: `${this.user}:${n}`, clientId: `${this.user}:${n}` };
+      const content = `${this.user}:${n}`;
+      const message = { roomId: this.room, content, clientId: content };
+      this.#record('invoke', { tenant: TENANT, user: this.user, op: n, room: this.room, content });
       for (;;) {
         const answer = this.#ready ? await this.#ask('send-message', message) : null;
         if (answer?.ok) {
-          this.acknowledged.push(answer.message);
+          this.#record('ok', { op: n, seq: answer.message.seq });
+          this.#identify(content, answer.message.id);
+          this.acknowledged += 1;
           break;
         }
         if (answer) {
@@ -125,12 +176,12 @@ class Member {
 }
 
 /** Everything stored, in order. */
-function messages(postgres) {
-  const rows = postgres.query(`SELECT rooms.name, seq, encode(messages.id, 'hex'), convert_from(content, 'UTF8')
+function stored(postgres) {
+  const rows = postgres.query(`SELECT rooms.name, seq, encode(messages.id, 'hex'), sender, convert_from(content, 'UTF8')
     FROM messages JOIN rooms ON rooms.id = room_id ORDER BY rooms.name, seq`);
   return rows.split('\n').map((row) => {
-    const [room, seq, id, content] = row.split('|');
-    return { room, seq: Number(seq), id: base32(id), content };
+    const [room, seq, id, user, content] = row.split('|');
+    return { room, seq: Number(seq), id: base32(id), user, content };
   });
 }
 
@@ -146,6 +197,9 @@ function base32(hex) {
 }
 
 export class Crowd {
+  history = new History();
+  /** The id of each message, by its content. */
+  ids = new Map();
   #going = true;
   #posting = [];
 
@@ -166,7 +220,11 @@ export class Crowd {
   }
 
   get acknowledged() {
-    return this.members.reduce((sum, member) => sum + member.acknowledged.length, 0);
+    return this.members.reduce((sum, { acknowledged }) => sum + acknowledged, 0);
+  }
+
+  users(room) {
+    return this.members.filter((member) => member.room === room).map(({ user }) => user);
   }
 
   /** The codes of all refusals so far. */
@@ -184,28 +242,25 @@ export class Crowd {
     return eventually(() => this.acknowledged >= before + more, () => `${more} more messages ${what}`, ms);
   }
 
-  /** Stops, and compares what every client has seen with what is stored. */
+  /** Stops, and has checked what every client has seen. */
   async check() {
     this.#going = false;
     await Promise.all(this.#posting);
-    const stored = new Map();
-    for (const { room, seq, id, content } of messages(this.fleet.postgres)) {
-      if (!stored.has(room)) stored.set(room, []);
-      const list = stored.get(room);
-      list.push({ id, content });
-      assert.equal(seq, list.length, `${room} has a gap or a repeat in the store`);
+    const all = stored(this.fleet.postgres);
+    const rooms = new Map(this.members.map(({ room }) => [room, []]));
+    for (const { room, seq, content, user } of all) rooms.get(room).push({ seq, content, user });
+    const isThrough = ({ room, last, statuses }) => last >= rooms.get(room).length
+      && this.users(room).every((user) => statuses.get(user) === 'online');
+    // What a client still waits for then, the checker says.
+    await eventually(() => this.members.every(isThrough), 'all members', 30_000).catch(() => {});
+    for (const { user: client, room } of this.members) {
+      for (const user of this.users(room)) this.history.push({ kind: 'truth-presence', client, user, status: 'online' });
     }
-    for (const member of this.members) {
-      const list = stored.get(member.room);
-      await eventually(() => member.list.length >= list.length || member.faults.length > 0,
-        () => `${member.user}: ${list.length} messages; it has ${member.list.length}`, 30_000);
-      assert.deepEqual(member.faults, [], `${member.user} after ${member.connects} connects`);
-      assert.deepEqual(member.list, list.map(({ id }) => id), `${member.user} has seen the room as it is stored`);
-      for (const { id, seq } of member.acknowledged) assert.equal(list[seq - 1]?.id, id, 'an acknowledged message is lost');
-      const own = list.filter(({ content }) => content.startsWith(`${member.user}:`)).map(({ content }) => Number(content.split(':')[1]));
-      assert.deepEqual(own, own.map((_, n) => n), `what ${member.user} posted is there once, in the order posted`);
-      assert.equal(own.length, member.acknowledged.length);
-    }
+    for (const [room, messages] of rooms) this.history.push({ kind: 'stored', tenant: TENANT, room, messages });
+    const { ops, acknowledged } = this.history.check();
+    assert.deepEqual([ops, acknowledged], [this.acknowledged, this.acknowledged], 'each message was acknowledged');
+    for (const { content, id } of all) assert.equal(this.ids.get(content), id, `the id of ${content}`);
+    for (const { user, connects, faults } of this.members) assert.deepEqual(faults, [], `${user} after ${connects} connects`);
   }
 
   close() {

@@ -1,0 +1,33 @@
+// What clients did and saw and what the store has, as records that `parlance-history` checks; tests/history/src/record.rs
+// says what they are.
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { BINARY, temporaryDirectory } from './server.mjs';
+
+const CHECKER = resolve(process.env.PARLANCE_HISTORY ?? join(dirname(BINARY), 'parlance-history'));
+
+export class History {
+  #lines = [];
+
+  constructor() {
+    // Said before the test runs for minutes.
+    if (!existsSync(CHECKER)) {
+      throw new Error(`${CHECKER} is missing; \`cargo build --workspace\` makes it, and PARLANCE_HISTORY may name another place`);
+    }
+  }
+
+  push(record) {
+    this.#lines.push(`${JSON.stringify(record)}\n`);
+  }
+
+  /** Fails with what is wrong; returns the counts of what was checked. */
+  check() {
+    const file = join(temporaryDirectory(), 'history.ndjson');
+    writeFileSync(file, this.#lines.join(''));
+    const { status, stdout, stderr } = spawnSync(CHECKER, [file], { encoding: 'utf8' });
+    assert.ok(status === 0, `the history is wrong:\n${stderr}`);
+    return JSON.parse(stdout);
+  }
+}
