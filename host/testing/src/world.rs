@@ -170,8 +170,8 @@ impl World {
         for effect in &effects {
             if let Effect::Join(room) = effect {
                 let identity = person.connection.identity.load_full();
-                let last = self.store.last_seq(identity.tenant(), room).await?;
-                floors.push((room.clone(), Some(last)));
+                let last = self.store.last_seq(identity.tenant(), room).await;
+                floors.push((room.clone(), last.ok()));
             }
         }
         let delivery = Delivery {

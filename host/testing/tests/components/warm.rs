@@ -88,12 +88,17 @@ async fn after_any_error_the_instance_is_gone() {
         guest_time: Duration::from_secs(60),
         ..GuestLimits::default()
     };
+    let patient = GuestLimits {
+        wall_time: Duration::from_secs(60),
+        guest_time: Duration::from_secs(60),
+        ..GuestLimits::default()
+    };
     let ends = [
         ("nothing-then-trap", 0, &short, TrapKind::Guest),
         ("nothing-then-loop", 0, &short, TrapKind::GuestTime),
         ("nothing-then-loop", 0, &hurried, TrapKind::WallTime),
         ("nothing-then-host-calls", 101, &short, TrapKind::HostCalls),
-        ("nothing-then-memory", 0, &hurried, TrapKind::Memory),
+        ("nothing-then-memory", 0, &patient, TrapKind::Memory),
     ];
     for (name, count, limits, kind) in ends {
         let bare = warm(WarmLimits::default());
