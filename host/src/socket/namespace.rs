@@ -104,7 +104,7 @@ struct Refused(String);
 
 impl From<&EventError> for Refused {
     /// `code: words`, and `; retryAfterMs=n` at the end where a limit was hit: clients get nothing but a text, so the
-    /// form is a promise (README, "Connect a client").
+    /// form is a promise (`host/clients.md`, "Refusals").
     fn from(error: &EventError) -> Self {
         let mut text = format!("{}: {}", error.code.as_str(), error.message);
         if let Some(wait) = error.retry_after_ms() {
