@@ -90,7 +90,7 @@ pub struct RedisMetrics {
     malformed: IntCounter,
 }
 
-/// The same, as read. Counts are since the start.
+/// The figures of Redis at one moment. Counts are since the start.
 #[derive(Debug, Clone, Copy)]
 pub struct RedisFigures {
     /// Whether messages get through.

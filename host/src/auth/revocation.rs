@@ -27,7 +27,7 @@ pub enum Revocation {
         /// When all of them have expired anyway.
         expires_at: u64,
     },
-    /// The same for every user.
+    /// Every token of every user that was issued before the moment.
     All {
         /// The moment.
         before: u64,

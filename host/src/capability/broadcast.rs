@@ -32,7 +32,7 @@ const RESERVED: [&str; 6] = [
 pub enum AudienceRequest {
     /// Every connection in the room.
     Room(String),
-    /// The same without the sender.
+    /// Every connection in the room but the sender's.
     OthersInRoom(String),
     /// Every connection of a user.
     User(String),

@@ -27,7 +27,8 @@ const QUOTA_RETRY: Duration = Duration::from_secs(60);
 
 /// How often a batch lets others run before it goes off, while they go on handing in jobs.
 const ROUNDS: usize = 8;
-/// The same for a tenant that is alone: each lasts only until the runtime has looked for packets.
+/// How often a batch of a tenant that is alone lets others run: each time lasts only until the runtime has looked for
+/// packets.
 const ROUNDS_ALONE: usize = 64;
 /// Of those, how many may bring nothing: what has just arrived takes some steps to become a job.
 const VAIN_ALONE: usize = 8;

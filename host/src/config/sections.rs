@@ -204,7 +204,7 @@ section! {
     connection_data: usize = "4KiB", Size(2, MIB);
     /// Times in a second, on average, that one transport may ask to be connected to a namespace.
     connects_per_second: usize = 5, Count(1, 100_000);
-    /// The same at once.
+    /// Times at once that one transport may ask to be connected to a namespace.
     connect_burst: usize = 32, Count(1, 100_000);
     /// Connections to this server.
     connections: usize = 100_000, Count(1, 10_000_000);
@@ -403,7 +403,7 @@ section! {
     reconnect_pause: Duration = "2s", Time(millis(100), secs(60));
     /// How often the store is asked for messages that Redis has lost without a sign; so late may one be then.
     sweep: Duration = "5s", Time(millis(100), secs(600));
-    /// The same while Redis is away, which is how rooms go on meanwhile.
+    /// How often the store is asked for messages while Redis is away, which is how rooms go on meanwhile.
     poll: Duration = "1s", Time(millis(50), secs(60));
     /// How long other nodes may take to answer a request.
     request_timeout: Duration = "5s", Time(millis(100), secs(60));

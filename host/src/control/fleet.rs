@@ -62,7 +62,8 @@ impl Control {
         Ok(self.attempt(tenant, puts, audit, settle).await??)
     }
 
-    /// The same, and says which expectation did not hold; then nothing has happened.
+    /// Carries out a decision as [`decide`](Self::decide) does, or says which expectation did not hold; then nothing has
+    /// happened.
     pub(super) async fn attempt(
         self: &Arc<Self>,
         tenant: &str,

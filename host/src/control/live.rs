@@ -89,7 +89,7 @@ impl Live {
     }
 }
 
-/// The same version with other grants. It begins to count anew.
+/// Makes the version anew with other grants. Its record begins to count anew.
 pub(super) fn with_grants(handler: &Handler, grants: &Arc<Grants>) -> Arc<Handler> {
     let info = HandlerInfo {
         grants: grants.clone(),

@@ -66,7 +66,7 @@ pub(super) fn no_tenant(state: &State, name: &str) -> ControlError {
     })
 }
 
-/// The same without the values of keys named `secret`, at any depth.
+/// A tenant's configuration without the values of keys named `secret`, at any depth.
 fn without_secrets(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields

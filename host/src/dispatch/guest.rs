@@ -189,7 +189,7 @@ async fn release(
     }
 }
 
-/// The same as [`missed`]; nothing, and a line in the log, when it cannot be read.
+/// Reads what [`missed`] does; gives nothing, and leaves a line in the log, when it cannot be read.
 async fn readable(session: &Session, room: &RoomId, asked: Past) -> Option<(u64, Page)> {
     let missed = missed(session, room, asked).await;
     // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.

@@ -54,7 +54,7 @@ pub struct ServerLimits {
     pub compression: bool,
     /// Times in a second that one transport may ask to be connected to a namespace.
     pub connects_per_second: usize,
-    /// The same at once.
+    /// Times at once that one transport may ask to be connected to a namespace.
     pub connect_burst: usize,
     /// Connections.
     pub connections: usize,

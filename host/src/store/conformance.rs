@@ -86,7 +86,7 @@ macro_rules! tests_of {
 }
 pub(crate) use tests_of;
 
-/// The same for a catalog: `async fn make() -> (Arc<dyn Catalog>, Guard)`.
+/// The rules for a catalog as tests, with a function that makes one: `async fn make() -> (Arc<dyn Catalog>, Guard)`.
 macro_rules! catalog_tests_of {
     ($make:path) => {
         $crate::store::conformance::tests_of! {

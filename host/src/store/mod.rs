@@ -243,7 +243,7 @@ pub trait Store: Send + Sync + 'static {
     /// When the store cannot serve.
     async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError>;
 
-    /// The same for many rooms of a tenant at once, in the order asked.
+    /// The `seq` of the last message of each of many rooms of a tenant, in the order asked; 0 for none.
     ///
     /// # Errors
     /// When the store cannot serve.

@@ -249,7 +249,7 @@ impl TestHost {
         fine(self.run(async move { world.dispatch(&setup, &event).await }))
     }
 
-    /// The same, for asynchronous tests.
+    /// Dispatches an event as [`dispatch`](Self::dispatch) does, for asynchronous tests.
     ///
     /// # Panics
     /// As [`dispatch`](Self::dispatch).

@@ -42,7 +42,7 @@ pub(crate) enum Metric {
     ServerCpuMicrosecondsPerMessage,
     /// CPU time of the server in the window, as a share of one core.
     ServerCpuShare,
-    /// The same of the load: near 1, the load is the limit and not the server.
+    /// CPU time of the load in the window, as a share of one core: near 1, the load is the limit and not the server.
     LoadCpuShare,
     /// From the intended sending to the receipt by each member of the room.
     LatencyP50Milliseconds,
@@ -183,7 +183,7 @@ impl Crowd {
         .await
     }
 
-    /// The same on a fixed schedule, with the latency of each delivery.
+    /// Measures a window on a fixed schedule, with the latency of each delivery.
     async fn window_at_pace(&mut self, pid: u32, timing: Timing, per_second: u32) -> Result<Metrics> {
         let Paced {
             mut metrics,
@@ -199,7 +199,7 @@ impl Crowd {
         Ok(metrics)
     }
 
-    /// The same, as it was recorded.
+    /// Runs a window on a fixed schedule and gives each delivery as it was recorded.
     pub(crate) async fn paced(&mut self, pid: u32, timing: Timing, per_second: u32) -> Result<Paced> {
         let shared = Rc::clone(&self.shared);
         let senders = self.senders.clone();

@@ -36,7 +36,7 @@ impl Published {
         Self::new(kid, Algorithm::EdDsa, private)
     }
 
-    /// The same with another member.
+    /// Sets a member of the published key.
     fn saying(mut self, name: &str, value: &str) -> Self {
         self.jwk[name] = json!(value);
         self

@@ -148,7 +148,8 @@ impl RedisBus {
         self.tell(tenant, &Request::Emit(arguments.get().to_owned()));
     }
 
-    /// The same, with an answer from each of the other servers: a JSON value.
+    /// Emits to the other servers as [`server_side_emit`](Self::server_side_emit) does, and gathers an answer from each: a
+    /// JSON value.
     pub async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Gathered<String> {
         let request = Request::Emit(arguments.get().to_owned());
         let (said, complete) = self.ask(tenant, &request).await;

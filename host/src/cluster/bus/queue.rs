@@ -89,7 +89,7 @@ impl Queue {
         }
     }
 
-    /// The same without waiting.
+    /// Takes what is there, within these bounds, and does not wait: nothing, when the queue is empty.
     pub(super) fn take_now(&self, items: usize, bytes: usize) -> Vec<Item> {
         let mut waiting = self.waiting.lock();
         let (mut taken, mut sum) = (Vec::new(), 0);

@@ -81,7 +81,7 @@ pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: 
     run_with(handler, name, &arguments, limits).await
 }
 
-/// The same with the arguments as JSON.
+/// Runs the handler with an event whose arguments are given as JSON.
 pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &String, limits: &GuestLimits) -> Outcome {
     let input = Input::Event {
         name,
