@@ -1,4 +1,5 @@
 // Promise 1. The component `hostile` does a deed with each kind of effect and then ends as it is told to.
+// ARCHITECTURE.md#1-all-or-nothing says what makes it true.
 import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';

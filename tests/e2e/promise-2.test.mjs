@@ -1,4 +1,5 @@
 // Promise 2: a server is killed under load, again and again; what it acknowledged or showed is never lost.
+// ARCHITECTURE.md#2-durable-before-visible says what makes it true.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { Client, connect } from './lib/client.mjs';

@@ -1,4 +1,5 @@
 // Promise 3, on one node: everybody sees the same list, those who reconnect too.
+// ARCHITECTURE.md#3-one-order says what makes it true.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';

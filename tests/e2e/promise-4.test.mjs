@@ -1,4 +1,5 @@
 // Promise 4: the same `clientId` from the same user posts once.
+// ARCHITECTURE.md#4-send-twice-post-once says what makes it true.
 import assert from 'node:assert/strict';
 import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';

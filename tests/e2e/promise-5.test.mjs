@@ -1,5 +1,6 @@
 // Promise 5: a thousand events of every kind are fired without waiting; a model that takes them one by one, in the
 // order sent, foretells each answer.
+// ARCHITECTURE.md#5-in-order says what makes it true.
 import assert from 'node:assert/strict';
 import { chance } from './lib/chance.mjs';
 import { connect, freshRoom } from './lib/client.mjs';

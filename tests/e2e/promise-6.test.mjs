@@ -1,4 +1,5 @@
 // Promise 6. A tenant that attacks wastes its own budget; the tenant beside it is served.
+// ARCHITECTURE.md#6-contained says what makes it true.
 import assert from 'node:assert/strict';
 import { at, configurationOf } from './lib/admin.mjs';
 import { Client, connect, freshRoom, refused } from './lib/client.mjs';

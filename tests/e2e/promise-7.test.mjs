@@ -1,4 +1,5 @@
 // Promise 7. Versions change under clients that go on posting.
+// ARCHITECTURE.md#7-swap-without-a-seam says what makes it true.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { assertGapless } from './lib/assert.mjs';

@@ -1,4 +1,5 @@
 // Promise 8. Two tenants with the same names for everything; nothing of one is seen by the other.
+// ARCHITECTURE.md#8-nobody-elses says what makes it true.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf, secretOf } from './lib/admin.mjs';
 import { assertFailed } from './lib/assert.mjs';
