@@ -13,6 +13,7 @@ mod source;
 mod code;
 mod modules;
 mod names;
+mod pages;
 mod text;
 mod wit;
 

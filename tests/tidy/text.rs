@@ -9,7 +9,7 @@ use crate::hold;
 const LINES: usize = 500;
 
 /// What may lie at the top: the fixed layout, and what tools look for there. Names that begin with a dot may, too.
-const TOP: [&str; 16] = [
+pub(crate) const TOP: [&str; 16] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "Cargo.lock",
@@ -128,56 +128,4 @@ fn no_path_of_a_machine_is_named() {
         }
     }
     hold("A file works wherever it lies.", &broken);
-}
-
-#[test]
-fn what_the_pages_point_at_is_there() {
-    let (mut broken, mut checked) = (Vec::new(), 0);
-    for file in files::all().iter().filter(|file| file.is("md")) {
-        let directory = file.path.rsplit_once('/').map_or("", |(directory, _)| directory);
-        for (line, number) in file.text.lines().zip(1..) {
-            for (target, from) in links(line)
-                .map(|link| (link, directory))
-                .chain(named(line).map(|path| (path, "")))
-            {
-                checked += 1;
-                if !files::root().join(from).join(&target).exists() {
-                    broken.push(format!("{}:{number}: {target}", file.path));
-                }
-            }
-        }
-    }
-    assert!(checked > 50, "only {checked} pointers in all pages");
-    hold("A page points only at files that are there.", &broken);
-}
-
-/// Relative links, without what follows `#`.
-fn links(line: &str) -> impl Iterator<Item = String> {
-    let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let sources = line.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
-    let relative = targets
-        .chain(sources)
-        .filter(|target| !target.contains("://") && !target.starts_with('#'));
-    relative.map(|target| target.split('#').next().unwrap_or_default().to_owned())
-}
-
-/// Paths from the top of the repository that stand in backticks by themselves.
-fn named(line: &str) -> impl Iterator<Item = String> {
-    let quoted = line.split('`').skip(1).step_by(2);
-    let is_path = |text: &&str| {
-        let first = text.split('/').next().unwrap_or_default();
-        text.contains('/') && TOP.contains(&first) && !text.contains([' ', '*', '<', '…'])
-    };
-    quoted.filter(is_path).map(str::to_owned)
-}
-
-#[test]
-fn the_handler_in_the_readme_is_the_example() {
-    let example = files::one("examples/moderation/src/lib.rs");
-    let code: Vec<&str> = example.lines().filter(|line| !line.starts_with("//!")).collect();
-    let code = code.join("\n");
-    assert!(
-        files::one("README.md").contains(code.trim()),
-        "README.md does not show examples/moderation/src/lib.rs as it is"
-    );
 }

@@ -107,8 +107,8 @@ impl Authenticator {
         identity.expires_at_ms().saturating_add(self.leeway_ms) <= now_ms
     }
 
-    /// Verifies as [`verify`](Self::verify) does, but a token that names a key which is not known waits for another look
-    /// at the published key sets, which all such tokens share.
+    /// Verifies as [`verify`](Self::verify) does, but a token that names an unknown key waits for another look at the
+    /// published key sets, which all such tokens share.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).

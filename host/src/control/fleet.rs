@@ -62,8 +62,7 @@ impl Control {
         Ok(self.attempt(tenant, puts, audit, settle).await??)
     }
 
-    /// Carries out a decision as [`decide`](Self::decide) does, or says which expectation did not hold; then nothing has
-    /// happened.
+    /// Decides as [`decide`](Self::decide) does, or says which expectation did not hold; then nothing has happened.
     pub(super) async fn attempt(
         self: &Arc<Self>,
         tenant: &str,
