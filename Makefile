@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page run test conformance clients bench measure lint clean
+.PHONY: help setup setup-guests setup-page setup-docs run test conformance clients bench measure docs lint clean
 
 help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,7 +38,10 @@ measure: setup ## measure swaps under load, attacks, the start of many tenants, 
 	cargo build --release --package parlance --package parlance-build --package parlance-bench $(LOCKED)
 	tests/measure.sh
 
-lint: setup-guests ## check formatting, clippy and the documentation, with warnings denied
+docs: setup-docs ## make one site of the pages, below target/docs; a link that leads nowhere fails
+	tests/.venv/bin/mkdocs build --strict --config-file tests/docs/mkdocs.yml --site-dir '$(abspath $(TARGET_DIR))/docs'
+
+lint: setup-guests docs ## check formatting, clippy and the documentation, with warnings denied
 	cargo fmt --all --check
 	for guests in guest-handlers tests/guests examples/moderation; do (cd $$guests && cargo fmt --all --check) || exit 1; done
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
@@ -53,6 +56,9 @@ setup-guests:
 
 setup-page:
 	@tests/setup.sh page
+
+setup-docs:
+	@tests/setup.sh docs
 
 clean: ## remove what these goals made in this directory
 	rm -rf $(TARGET_DIR) guest-handlers/target tests/guests/target

@@ -2,7 +2,8 @@
 # Provides what the tests and the chat page need, and does nothing when all is there.
 #   tests/setup.sh          everything
 #   tests/setup.sh page     only what the chat page is made of: Node.js and its npm packages
-# `make setup` and `make run` call this. What is installed for the machine comes from its own packages; everything else
+#   tests/setup.sh docs     only the Python packages, which make the site of the pages
+# `make setup`, `make run` and `make docs` call this. What is installed for the machine comes from its own packages; everything else
 # goes into tests/.venv and the node_modules directories of this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -112,6 +113,9 @@ page)
     node_and_npm
     npm_packages examples/web-chat
     ;;
+docs)
+    python_packages
+    ;;
 all)
     programs
     node_and_npm
@@ -122,6 +126,6 @@ all)
     python_packages
     ;;
 *)
-    fail "usage: tests/setup.sh [page]"
+    fail "usage: tests/setup.sh [page | docs]"
     ;;
 esac

@@ -148,7 +148,7 @@ impl RedisBus {
         self.tell(tenant, &Request::Emit(arguments.get().to_owned()));
     }
 
-    /// Emits as [`server_side_emit`](Self::server_side_emit) does, and gathers an answer from each server: a JSON value.
+    /// Emits as [`server_side_emit`](Self::server_side_emit) does, and gathers an answer from each server, in JSON.
     pub async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Gathered<String> {
         let request = Request::Emit(arguments.get().to_owned());
         let (said, complete) = self.ask(tenant, &request).await;

@@ -1,0 +1,116 @@
+"""Makes a site of the repository's pages, which stay where they lie: beside what they describe, as a forge shows them.
+
+MkDocs calls the functions `on_…`. Links are the same on a forge and on the site. What a page links to besides pages,
+a source file or a directory of them, becomes a page of the site too, which shows the text.
+"""
+
+import os
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.structure.files import File, InclusionLevel
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_for_filename
+from pygments.util import ClassNotFound
+
+ROOT = Path(__file__).resolve().parents[2]
+# What git ignores.
+IGNORED = {".git", ".parlance", ".venv", "dist", "node_modules", "target"}
+PICTURES = (".png", ".svg")
+# The page that shows the contract.
+CONTRACT = "wit/README.md"
+# What stands in parentheses behind a text in brackets.
+LINK = re.compile(r"(?<=\]\()([^()\s]+)(?=\))")
+# Longer than any fence in what is shown.
+FENCE = "~" * 8
+
+
+def on_config(config):
+    config.mdx_configs["toc"] = {"slugify": anchor}
+    return config
+
+
+def anchor(heading, _separator):
+    """The name that a heading has in links, as forges make it."""
+    return re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+
+
+def on_files(files, config):
+    def add(path, inclusion=InclusionLevel.INCLUDED):
+        files.append(File(path, ROOT, config.site_dir, config.use_directory_urls, inclusion=inclusion))
+
+    def generate(path, text, inclusion=InclusionLevel.NOT_IN_NAV):
+        files.append(File.generated(config, path, content=text, inclusion=inclusion))
+
+    generate("code.css", HtmlFormatter(style="friendly").get_style_defs(".codehilite"))
+    generate(CONTRACT, contract(), InclusionLevel.INCLUDED)
+    shown = set()
+    for path in all_paths():
+        if path.endswith(PICTURES):
+            add(path)
+        elif path.endswith(".md"):
+            add(path)
+            shown.update(source for source, _ in map(source_behind(path), LINK.findall(read(path))) if source)
+    for path in sorted(shown):
+        generate(f"{path}.md", f"# {path}\n\n" + "\n".join(map(listing, files_at(path))))
+    return files
+
+
+def on_page_markdown(markdown, page, **_):
+    behind = source_behind(page.file.src_uri)
+    return LINK.sub(lambda link: behind(link[1])[1], markdown)
+
+
+def source_behind(page):
+    """For a link on the page: the source that it leads to, if any, and the link as the site has it."""
+
+    def behind(link):
+        target, hash_, place = link.partition("#")
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target))
+        at = ROOT / path
+        if not target or ":" in target or path.startswith("..") or not at.exists():
+            return None, link
+        if (at / "README.md").exists() or f"{path}/README.md" == CONTRACT:
+            return None, f"{target.rstrip('/')}/README.md{hash_}{place}"
+        if path.endswith((".md", *PICTURES)):
+            return None, link
+        return path, f"{target.rstrip('/')}.md"
+
+    return behind
+
+
+def contract():
+    parts = [
+        "# The contract between server and handlers",
+        "The files of `wit/`. A handler imports the interfaces that it calls and exports those that it implements.",
+    ]
+    for path in sorted((ROOT / "wit").glob("*.wit")):
+        parts += [f"## {path.stem}", listing(f"wit/{path.name}")]
+    return "\n\n".join(parts)
+
+
+def listing(path):
+    """A text as a block of code, under its path."""
+    try:
+        language = get_lexer_for_filename(path).aliases[0]
+    except ClassNotFound:
+        language = "text"
+    return f"`{path}`\n\n{FENCE} {language}\n{read(path)}\n{FENCE}\n"
+
+
+def files_at(path):
+    """The file, or all files of the directory."""
+    return [path] if (ROOT / path).is_file() else [below for below in all_paths() if below.startswith(f"{path}/")]
+
+
+def all_paths():
+    paths = []
+    for directory, inner, names in os.walk(ROOT):
+        inner[:] = [name for name in inner if name not in IGNORED]
+        paths += [(Path(directory) / name).relative_to(ROOT).as_posix() for name in names]
+    return sorted(paths)
+
+
+def read(path):
+    return (ROOT / path).read_text(encoding="utf-8")
