@@ -31,7 +31,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Everything of a hall; its task owns it.
-pub(super) struct Hall {
+pub(super) struct Driver {
     pub(super) tenant: TenantId,
     pub(super) hub: Hub,
     pub(super) fleet: Fleet,
@@ -119,7 +119,7 @@ pub(super) async fn run(
     loop {
         let (found, finding) = mpsc::channel(FOUND);
         let (inbox, heard) = mpsc::channel(INBOX);
-        let mut hall = Hall {
+        let mut hall = Driver {
             tenant: tenant.clone(),
             hub: Hub::new(fleet.is_alone(), fleet.limits.clone(), now()),
             fleet: fleet.clone(),
@@ -160,7 +160,7 @@ pub(super) async fn run(
     }
 }
 
-impl Hall {
+impl Driver {
     /// Goes on until nobody can reach the hall any more.
     async fn live(
         &mut self,
