@@ -17,8 +17,8 @@ use parlance::capability::{
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Returned, Sandbox};
+use parlance::scheduler::Slice;
 use parlance::store::memory::MemoryStore;
-use parlance::turns::Slice;
 
 /// A connection that is in every room, alone.
 struct Everywhere;

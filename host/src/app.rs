@@ -29,9 +29,9 @@ use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
+use crate::scheduler::Company;
 use crate::socket::{HandshakeLimits, Server, ServerLimits};
 use crate::store::Outage;
-use crate::turns::Company;
 
 use database::Database;
 use shutdown::Hangup;

@@ -17,7 +17,7 @@ use crate::app::{self, Development, PageMinter};
 use crate::auth::{Minter, dev_key};
 use crate::config::{Config, LogFormat, no_key_help};
 use crate::text::escape::{Escaping, Style};
-use crate::{descriptors, threads};
+use crate::{descriptors, scheduler};
 
 /// Runs the server until it is told to stop.
 ///
@@ -70,7 +70,7 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
     // Before there is any other thread.
-    let slices = threads::ask_for_short_slices();
+    let slices = scheduler::ask_for_short_slices();
     let descriptors = descriptors::raise();
     let log = log_to_stderr(&config)?;
     if let Err(error) = slices {

@@ -26,8 +26,8 @@ use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
+use crate::scheduler::{Company, metered};
 use crate::store::{FirstPost, Store, Written};
-use crate::turns::{Company, metered};
 
 pub use fleet::FleetLimits;
 

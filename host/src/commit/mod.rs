@@ -18,8 +18,8 @@ use crate::cluster::{Delivery, Hall, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
+use crate::scheduler::{Company, pause};
 use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
-use crate::turns::{Company, pause};
 use waiting::Waiting;
 
 /// After how long an event that found no room in the store may be tried again: somebody has to make room first.

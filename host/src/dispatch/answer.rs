@@ -11,8 +11,8 @@ use super::{Decision, complete, host};
 use crate::capability::{Packet, Question};
 use crate::cluster::{Moment, Reply};
 use crate::sandbox::Input;
+use crate::scheduler::Slice;
 use crate::text::without_lone_surrogates;
-use crate::turns::Slice;
 
 /// Waits until the tenant may have one more event, while that makes sense.
 async fn admitted(session: &Session) -> bool {

@@ -16,8 +16,8 @@ use crate::cluster::{Moment, Outgoing, Reply, Responder, history_reply, presence
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::sandbox::Change;
+use crate::scheduler::Slice;
 use crate::store::{End, Range, StoreError};
-use crate::turns::Slice;
 
 /// Bytes that wait for a client before it gets another page of messages. One page more is what it may have unread.
 const UNREAD_MAX: usize = 64 * 1024;

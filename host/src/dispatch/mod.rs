@@ -26,8 +26,8 @@ use crate::cluster::{Delivery, Moment, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
+use crate::scheduler::{Slice, metered};
 use crate::text::without_lone_surrogates;
-use crate::turns::{Slice, metered};
 use event::Event;
 use work::Work;
 

@@ -11,10 +11,10 @@ use super::{Decision, host, submit};
 use crate::cluster::{Moment, Reply};
 use crate::error::{Code, EventError};
 use crate::sandbox::{Input, Interface};
+use crate::scheduler::Slice;
 use crate::tenant::Place;
 use crate::text::json::{DEPTH_MAX, nests_deeper};
 use crate::text::without_lone_surrogates;
-use crate::turns::Slice;
 
 /// The answer of a node that has none.
 const NOTHING: &str = "null";

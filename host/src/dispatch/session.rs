@@ -22,9 +22,9 @@ use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
+use crate::scheduler::Slice;
 use crate::store::Outage;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
-use crate::turns::Slice;
 
 /// After how long a client whose queue was full may try again: a guess, as it depends on its own events.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);

@@ -17,11 +17,10 @@ use super::interface::Interface;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter};
 use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
-use super::spending::{Spending, polled};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
-use crate::turns::{Slice, thread_nanos};
+use crate::scheduler::{Slice, Spending, polled, thread_nanos};
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {

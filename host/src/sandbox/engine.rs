@@ -16,11 +16,10 @@ use super::compile::{CompileLimits, Compiler, Queue, Refused, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
-use super::slow::SlowThreads;
 use super::ticker::Ticker;
 use super::warm::{Places, WarmLimits};
 use super::wasi;
-use crate::turns::Turns;
+use crate::scheduler::{SlowThreads, Turns};
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;

@@ -7,9 +7,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::blame;
 use super::call::CallState;
-use super::habit::{ASIDE, Habit};
-use super::spending::Spending;
-use crate::turns::{Slice, pause};
+use crate::scheduler::{ASIDE, Habit, Slice, Spending, pause};
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]

@@ -22,8 +22,8 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
+use crate::scheduler::{Company, Turns};
 use crate::store::Store;
-use crate::turns::{Company, Turns};
 use reads::Reads;
 
 pub use log_budget::LogBudget;

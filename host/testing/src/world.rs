@@ -17,8 +17,8 @@ use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, UserId};
 use parlance::metrics::Metrics;
 use parlance::sandbox::{Failure, GuestLimits, Handler, Returned};
+use parlance::scheduler::Slice;
 use parlance::store::{Page, Store};
-use parlance::turns::Slice;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 

@@ -20,8 +20,8 @@ use crate::cluster::connection::Outgoing;
 use crate::cluster::outbound::Outbound;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::HallMetrics;
+use crate::scheduler::Company;
 use crate::store::Store;
-use crate::turns::Company;
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
 const INBOX: usize = 4096;

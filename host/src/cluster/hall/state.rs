@@ -20,8 +20,8 @@ use crate::cluster::rooms::{Gap, Rooms};
 use crate::cluster::wire::{self, Receipt, Reply};
 use crate::id::{RoomId, UserId};
 use crate::metrics::HallMetrics;
+use crate::scheduler::{Company, Slice};
 use crate::store::{Write, Written};
-use crate::turns::{Company, Slice};
 
 /// The hall sends this much, in the units of [`Outgoing::weight`], before other tenants have a turn.
 const PART: u64 = 256 * 1024;

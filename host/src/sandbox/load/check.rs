@@ -8,9 +8,8 @@ use crate::sandbox::call::{CallState, trap};
 use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::outcome::TrapKind;
-use crate::sandbox::spending::{Spending, polled};
 use crate::sandbox::wait::wait;
-use crate::turns::Slice;
+use crate::scheduler::{Slice, Spending, polled};
 
 /// Instantiates once under the limits of its tenant, and compares the exports' types: what would fail every event is
 /// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy

@@ -1,4 +1,4 @@
-//! Whether a version's events run long: then they have threads of their own (`slow.rs`).
+//! Whether a version's events run long: then they have threads of their own (`background.rs`).
 //!
 //! A tick is short, but many guests that begin at once each have theirs, on every thread, before anybody else's turn.
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 const LONG: Duration = Duration::from_micros(50);
 /// An event of a version that does not run long as a rule goes on elsewhere once it has used this much: whoever goes there
 /// waits behind those who belong there.
-pub(super) const ASIDE: Duration = Duration::from_millis(2);
+pub(crate) const ASIDE: Duration = Duration::from_millis(2);
 /// Long events may use one part in so many of a processor before the version counts as one that runs long.
 const SHARE: u32 = 20;
 /// What is forgiven: so much on top of that share, for the odd event that is long.
@@ -22,7 +22,7 @@ const MOST: Duration = Duration::from_millis(500);
 
 /// What long events have used lately.
 #[derive(Debug)]
-pub(super) struct Habit {
+pub(crate) struct Habit {
     began: Instant,
     /// What is remembered, and since when, after `began`.
     used: Mutex<(Duration, Duration)>,
@@ -42,14 +42,14 @@ impl Default for Habit {
 
 impl Habit {
     /// An event has used this much.
-    pub(super) fn note(&self, cpu: Duration) {
+    pub(crate) fn note(&self, cpu: Duration) {
         if cpu >= LONG {
             self.note_at(cpu, self.began.elapsed());
         }
     }
 
     /// Whether events are to run where they are in nobody's way.
-    pub(super) fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         // Of a version without long events not even the clock is looked at.
         until > 0 && self.began.elapsed() < Duration::from_micros(until)

@@ -6,11 +6,11 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::turns::thread_nanos;
+use super::thread_nanos;
 
 /// Processor time of one event.
 #[derive(Debug, Default)]
-pub(super) struct Spending {
+pub(crate) struct Spending {
     /// Nanoseconds of the polls that have ended.
     ended: AtomicU64,
     /// The thread's clock when the present poll began.
@@ -19,19 +19,19 @@ pub(super) struct Spending {
 
 impl Spending {
     /// What the polls have used that have ended.
-    pub(super) fn so_far(&self) -> Duration {
+    pub(crate) fn so_far(&self) -> Duration {
         Duration::from_nanos(self.ended.load(Ordering::Relaxed))
     }
 
     /// The same with what the present poll has used. For who runs in it.
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         let present = thread_nanos().saturating_sub(self.began.load(Ordering::Relaxed));
         self.so_far().saturating_add(Duration::from_nanos(present))
     }
 }
 
 /// Notes the processor time that each poll of the future takes.
-pub(super) async fn polled<F: Future>(future: F, spending: &Spending) -> F::Output {
+pub(crate) async fn polled<F: Future>(future: F, spending: &Spending) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {
         spending.began.store(thread_nanos(), Ordering::Relaxed);

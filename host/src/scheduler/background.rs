@@ -6,7 +6,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::turns::Turns;
+use super::Turns;
 
 /// Steps below the server's other threads: a tenth of their share. Measured with `parlance-bench attacks` (a loop, calls of
 /// the host, huge calls and returns; two rounds, one core for the server, Linux 6.18, where slices are short): the mean
@@ -15,11 +15,11 @@ use crate::turns::Turns;
 const NICENESS: i32 = 10;
 
 /// The threads. Their guests take turns at each tick, by tenant.
-pub(super) struct SlowThreads(Option<Runtime>);
+pub(crate) struct SlowThreads(Option<Runtime>);
 
 impl SlowThreads {
     /// Starts that many threads.
-    pub(super) fn start(threads: usize) -> io::Result<Self> {
+    pub(crate) fn start(threads: usize) -> io::Result<Self> {
         let step_back = || {
             // Where a filter of system calls forbids it, the thread keeps the usual share.
             let _ = rustix::process::nice(NICENESS);
@@ -34,7 +34,7 @@ impl SlowThreads {
     }
 
     /// A tenant's turns there: however many of its guests run long, those of others come as often.
-    pub(super) fn turns(&self, threads: usize) -> Option<Turns> {
+    pub(crate) fn turns(&self, threads: usize) -> Option<Turns> {
         Some(Turns::on(self.0.as_ref()?.handle().clone(), threads))
     }
 }

@@ -5,7 +5,11 @@
 //! the runtime sees a few tasks for each tenant, its crews, however many the tenant has: each crew works for a slice of
 //! time, then everybody else has a turn.
 
+mod background;
 mod company;
+mod habit;
+mod kernel;
+mod spending;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -21,7 +25,11 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
+pub(crate) use background::SlowThreads;
 pub use company::Company;
+pub(crate) use habit::{ASIDE, Habit};
+pub use kernel::ask_for_short_slices;
+pub(crate) use spending::{Spending, polled};
 
 /// How long a crew works before others have a turn: long beside what taking turns costs, short beside what people notice.
 const SLICE: Duration = Duration::from_micros(200);
