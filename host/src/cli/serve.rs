@@ -70,7 +70,7 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
     // Before there is any other thread.
-    let slices = scheduler::ask_for_short_slices();
+    let slices = scheduler::request_short_time_slices();
     let descriptors = descriptors::raise();
     let log = log_to_stderr(&config)?;
     if let Err(error) = slices {

@@ -26,7 +26,7 @@ use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
-use crate::scheduler::{Company, metered};
+use crate::scheduler::{Contention, metered};
 use crate::store::{FirstPost, Store, Written};
 
 pub use fleet::FleetLimits;
@@ -219,7 +219,7 @@ pub struct Hall {
 impl Hall {
     /// Opens a hall.
     #[must_use]
-    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, company: Arc<Company>) -> Self {
+    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, company: Arc<Contention>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let in_fleet = !fleet.is_alone();
         let metrics = metrics.hall(tenant.as_str());

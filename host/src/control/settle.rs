@@ -300,7 +300,7 @@ impl Control {
             settings.authenticator.tenant().clone(),
             parts.metrics.clone(),
             parts.fleet.clone(),
-            parts.company.clone(),
+            parts.contention.clone(),
         );
         let tenant = Arc::new(Tenant::new(
             settings,
@@ -308,8 +308,8 @@ impl Control {
             metrics,
             base.clone(),
             Runs {
-                aside: parts.sandbox.aside(),
-                company: parts.company.clone(),
+                background: parts.sandbox.background(),
+                contention: parts.contention.clone(),
                 store: parts.store.clone(),
             },
         ));

@@ -20,7 +20,7 @@ use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapK
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
-use crate::scheduler::{Slice, Spending, polled, thread_nanos};
+use crate::scheduler::{Quantum, Spending, polled, thread_nanos};
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {
@@ -119,11 +119,11 @@ impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
     /// nothing behind but the outcome.
     ///
-    /// It runs on the calling task, which steps aside ([`Slice::step_aside`]) when the event takes long, and before it
+    /// It runs on the calling task, which moves to the background ([`Quantum::move_to_background`]) when the event takes long, and before it
     /// begins when this version's events do as a rule: packets, quick events and batches go first.
-    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits, slice: &Slice) -> Outcome {
-        if self.record.habit.is_long() && !slice.is_aside() {
-            slice.step_aside().await;
+    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits, quantum: &Quantum) -> Outcome {
+        if self.record.profile.runs_long() && !quantum.is_in_background() {
+            quantum.move_to_background().await;
         }
         let began = Instant::now();
         let waiting = self.warm.as_ref().and_then(|pool| pool.take());
@@ -143,7 +143,7 @@ impl Handler {
         };
         let spending = Arc::new(Spending::default());
         let meter = &mut seated.guest.store.data_mut().meter;
-        meter.begin(limits, spending.clone(), self.record.habit.clone(), slice.clone());
+        meter.begin(limits, spending.clone(), self.record.profile.clone(), quantum.clone());
         let running = self.sandbox.ticker.count();
         let (output, interface) = (call.limits.output, input.interface());
 
@@ -165,7 +165,7 @@ impl Handler {
         drop(running);
         let state = seated.guest.store.data_mut();
         let cpu = spending.so_far();
-        let noted = state.meter.noted();
+        let observed = state.meter.observed();
         let (asked, logs, retry_after, not_joined) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
@@ -191,7 +191,7 @@ impl Handler {
             let more = Duration::from_nanos(thread_nanos().saturating_sub(since));
             usage.cpu = usage.cpu.saturating_add(more);
         }
-        self.record.habit.note(usage.cpu.saturating_sub(noted));
+        self.record.profile.observe(usage.cpu.saturating_sub(observed));
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => {

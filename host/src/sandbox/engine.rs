@@ -19,7 +19,7 @@ use super::meter::{GuestLimits, Meter, tick};
 use super::ticker::Ticker;
 use super::warm::{Places, WarmLimits};
 use super::wasi;
-use crate::scheduler::{SlowThreads, Turns};
+use crate::scheduler::{BackgroundPool, FairScheduler};
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;
@@ -91,7 +91,7 @@ pub struct Sandbox {
     pub(super) limits: EngineLimits,
     /// Instances that may be made now.
     pub(super) places: Arc<Places>,
-    pub(super) slow: SlowThreads,
+    pub(super) background: BackgroundPool,
     /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
     pub(super) ticker: Ticker,
@@ -134,7 +134,7 @@ impl Sandbox {
             limits,
             places,
             compiled: Mutex::default(),
-            slow: SlowThreads::start(slow_threads())?,
+            background: BackgroundPool::start(background_threads())?,
             ticker,
             compiler: Compiler::default(),
             cache: None,
@@ -173,10 +173,12 @@ impl Sandbox {
 
     /// Where one tenant's events go on that take long.
     #[must_use]
-    pub fn aside(&self) -> Turns {
-        let threads = slow_threads();
+    pub fn background(&self) -> FairScheduler {
+        let threads = background_threads();
         // The threads end with the sandbox; nothing runs any more then.
-        self.slow.turns(threads).unwrap_or_else(|| Turns::new(threads, None))
+        self.background
+            .scheduler(threads)
+            .unwrap_or_else(|| FairScheduler::new(threads, None))
     }
 
     /// A store for one instance, with its limits armed and no event yet.
@@ -200,7 +202,7 @@ impl Sandbox {
 
 /// Threads for guests that run long: half of what the machine has, so that the others are always there for guests that
 /// finish quickly.
-fn slow_threads() -> usize {
+fn background_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))
 }
 

@@ -26,7 +26,7 @@ use super::interface::Interface;
 use super::meter::GuestLimits;
 use super::warm::Pool;
 use crate::capability::{HandlerInfo, Isolation};
-use crate::scheduler::Habit;
+use crate::scheduler::CpuProfile;
 use check::{check_header, trial, try_out};
 pub use error::LoadError;
 
@@ -57,7 +57,7 @@ pub(super) struct Compiled {
 pub struct Record {
     handled: AtomicU64,
     failed: AtomicU64,
-    pub(super) habit: Arc<Habit>,
+    pub(super) profile: Arc<CpuProfile>,
 }
 
 impl Record {

@@ -6,7 +6,7 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::Turns;
+use super::FairScheduler;
 
 /// Steps below the server's other threads: a tenth of their share. Measured with `parlance-bench attacks` (a loop, calls of
 /// the host, huge calls and returns; two rounds, one core for the server, Linux 6.18, where slices are short): the mean
@@ -15,31 +15,31 @@ use super::Turns;
 const NICENESS: i32 = 10;
 
 /// The threads. Their guests take turns at each tick, by tenant.
-pub(crate) struct SlowThreads(Option<Runtime>);
+pub(crate) struct BackgroundPool(Option<Runtime>);
 
-impl SlowThreads {
+impl BackgroundPool {
     /// Starts that many threads.
     pub(crate) fn start(threads: usize) -> io::Result<Self> {
-        let step_back = || {
+        let set_low_priority = || {
             // Where a filter of system calls forbids it, the thread keeps the usual share.
             let _ = rustix::process::nice(NICENESS);
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
-            .thread_name("slow-guests")
-            .on_thread_start(step_back)
+            .thread_name("background-guests")
+            .on_thread_start(set_low_priority)
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))
     }
 
     /// A tenant's turns there: however many of its guests run long, those of others come as often.
-    pub(crate) fn turns(&self, threads: usize) -> Option<Turns> {
-        Some(Turns::on(self.0.as_ref()?.handle().clone(), threads))
+    pub(crate) fn scheduler(&self, threads: usize) -> Option<FairScheduler> {
+        Some(FairScheduler::on(self.0.as_ref()?.handle().clone(), threads))
     }
 }
 
-impl Drop for SlowThreads {
+impl Drop for BackgroundPool {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             // Whoever drops this may itself be inside a runtime, where nothing may wait.

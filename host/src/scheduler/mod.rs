@@ -2,12 +2,12 @@
 //!
 //! A runtime serves its tasks in the order in which they became ready. So a thousand connections of one tenant that all
 //! have something to do at once would come before the next step of everybody else, and an event takes several steps. Here
-//! the runtime sees a few tasks for each tenant, its crews, however many the tenant has: each crew works for a slice of
+//! the runtime sees a few tasks for each tenant, its groups, however many the tenant has: each group works for a quantum of
 //! time, then everybody else has a turn.
 
 mod background;
-mod company;
-mod habit;
+mod contention;
+mod cpu_profile;
 mod kernel;
 mod spending;
 
@@ -25,81 +25,81 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
-pub(crate) use background::SlowThreads;
-pub use company::Company;
-pub(crate) use habit::{ASIDE, Habit};
-pub use kernel::ask_for_short_slices;
+pub(crate) use background::BackgroundPool;
+pub use contention::Contention;
+pub(crate) use cpu_profile::{BACKGROUND_AFTER, CpuProfile};
+pub use kernel::request_short_time_slices;
 pub(crate) use spending::{Spending, polled};
 
-/// How long a crew works before others have a turn: long beside what taking turns costs, short beside what people notice.
-const SLICE: Duration = Duration::from_micros(200);
+/// How long a group works before others have a turn: long beside what taking turns costs, short beside what people notice.
+const QUANTUM: Duration = Duration::from_micros(200);
 
 /// A tenant's tasks on one runtime.
-pub struct Turns {
+pub struct FairScheduler {
     runtime: Option<Handle>,
-    crews: Vec<Arc<Crew>>,
+    groups: Vec<Arc<TaskGroup>>,
     next: AtomicUsize,
 }
 
 /// A tenant among the others.
 #[derive(Debug, Clone)]
-struct Place {
-    company: Arc<Company>,
-    number: usize,
+struct Competitor {
+    contention: Arc<Contention>,
+    tenant: usize,
 }
 
-/// Tasks that the runtime sees as one.
-struct Crew {
+/// Tasks of one tenant that the runtime sees as one task.
+struct TaskGroup {
     arrivals: Mutex<Arrivals>,
-    /// Where tasks go on that are in the way here.
-    aside: Option<Arc<Turns>>,
-    place: Option<Place>,
+    /// Where long tasks go on.
+    background: Option<Arc<FairScheduler>>,
+    competitor: Option<Competitor>,
 }
 
 #[derive(Default)]
 struct Arrivals {
-    tasks: Vec<Turn>,
-    /// The crew has a task of the runtime.
+    tasks: Vec<Task>,
+    /// The group has a task of the runtime.
     works: bool,
     waker: Option<Waker>,
 }
 
-/// Until when a task works now, and where. Cheap to clone.
+/// QuantumState when a task works now, and where. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Slice(Arc<Until>);
+pub struct Quantum(Arc<QuantumState>);
 
 #[derive(Debug)]
-struct Until {
+struct QuantumState {
     began: Instant,
     /// What decides how long the next one is.
-    company: Option<Arc<Company>>,
+    contention: Option<Arc<Contention>>,
     /// Nanoseconds after that.
     end: AtomicU64,
     /// It wants to go on where it is in nobody's way.
-    wants_aside: AtomicBool,
-    is_aside: AtomicBool,
+    wants_background: AtomicBool,
+    is_in_background: AtomicBool,
 }
 
-impl Slice {
+impl Quantum {
     /// One that is over.
     #[must_use]
     pub fn new() -> Self {
         Self::of(None)
     }
 
-    /// One that is over. The next are as long as the company of others allows.
+    /// One that is over. The next are as long as the contention of others allows.
     #[must_use]
-    pub fn among(company: Arc<Company>) -> Self {
-        Self::of(Some(company))
+    pub fn among(contention: Arc<Contention>) -> Self {
+        Self::of(Some(contention))
     }
 
-    fn of(company: Option<Arc<Company>>) -> Self {
-        Self(Arc::new(Until {
+    fn of(contention: Option<Arc<Contention>>) -> Self {
+        Self(Arc::new(QuantumState {
             began: Instant::now(),
-            company,
+            contention,
             end: AtomicU64::new(0),
-            wants_aside: AtomicBool::new(false),
-            is_aside: AtomicBool::new(false),
+            wants_background: AtomicBool::new(false),
+            is_in_background: AtomicBool::new(false),
         }))
     }
 
@@ -123,7 +123,7 @@ impl Slice {
         now >= self.0.end.load(Ordering::Relaxed)
     }
 
-    /// Lets others have a turn when the slice is over, and begins the next one. For who does much without waiting.
+    /// Lets others have a turn when the quantum is over, and begins the next one. For who does much without waiting.
     pub async fn share(&self) {
         if self.is_over() {
             pause().await;
@@ -133,14 +133,18 @@ impl Slice {
 
     /// The next one begins.
     fn begin(&self) {
-        let length = self.0.company.as_ref().map_or(SLICE, |company| company.slice());
+        let length = self
+            .0
+            .contention
+            .as_ref()
+            .map_or(QUANTUM, |contention| contention.quantum());
         self.end_at(Instant::now() + length);
     }
 
     /// The task goes on where its tenant's long ones do, if there is such a place, and stays there to its end. Others
     /// have a turn in any case.
-    pub async fn step_aside(&self) {
-        if self.is_aside() {
+    pub async fn move_to_background(&self) {
+        if self.is_in_background() {
             return pause().await;
         }
         let mut asked = false;
@@ -148,7 +152,7 @@ impl Slice {
             if std::mem::replace(&mut asked, true) {
                 return Poll::Ready(());
             }
-            self.0.wants_aside.store(true, Ordering::Relaxed);
+            self.0.wants_background.store(true, Ordering::Relaxed);
             // Where nobody moves the task, this is a pause.
             context.waker().wake_by_ref();
             Poll::Pending
@@ -158,70 +162,80 @@ impl Slice {
 
     /// Whether it is there.
     #[must_use]
-    pub fn is_aside(&self) -> bool {
-        self.0.is_aside.load(Ordering::Relaxed)
+    pub fn is_in_background(&self) -> bool {
+        self.0.is_in_background.load(Ordering::Relaxed)
     }
 }
 
-impl Default for Slice {
+impl Default for Quantum {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Turns {
-    /// For tasks on the runtime on which [`spawn`](Self::spawn) is called, with so many crews: as many as it has threads
-    /// lets one tenant use all of them. Tasks that step aside go on in `aside`.
+impl FairScheduler {
+    /// For tasks on the runtime on which [`spawn`](Self::spawn) is called, with so many groups: as many as it has threads
+    /// lets one tenant use all of them. Tasks that move to the background go on in `background`.
     #[must_use]
-    pub fn new(crews: usize, aside: Option<Turns>) -> Self {
-        Self::of(None, crews, aside.map(Arc::new), None)
+    pub fn new(groups: usize, background: Option<FairScheduler>) -> Self {
+        Self::of(None, groups, background.map(Arc::new), None)
     }
 
     /// The same for one tenant among others.
     #[must_use]
-    pub fn among(company: Arc<Company>, crews: usize, aside: Turns) -> Self {
-        let number = company.number();
-        Self::of(None, crews, Some(Arc::new(aside)), Some(Place { company, number }))
+    pub fn among(contention: Arc<Contention>, groups: usize, background: FairScheduler) -> Self {
+        let tenant = contention.register();
+        Self::of(
+            None,
+            groups,
+            Some(Arc::new(background)),
+            Some(Competitor { contention, tenant }),
+        )
     }
 
-    /// On that runtime, from which nobody steps aside.
+    /// On that runtime, from which no task moves.
     #[must_use]
-    pub fn on(runtime: Handle, crews: usize) -> Self {
-        Self::of(Some(runtime), crews, None, None)
+    pub fn on(runtime: Handle, groups: usize) -> Self {
+        Self::of(Some(runtime), groups, None, None)
     }
 
-    fn of(runtime: Option<Handle>, crews: usize, aside: Option<Arc<Turns>>, place: Option<Place>) -> Self {
-        let crew = || {
-            Arc::new(Crew {
+    fn of(
+        runtime: Option<Handle>,
+        groups: usize,
+        background: Option<Arc<FairScheduler>>,
+        competitor: Option<Competitor>,
+    ) -> Self {
+        let group = || {
+            Arc::new(TaskGroup {
                 arrivals: Mutex::default(),
-                aside: aside.clone(),
-                place: place.clone(),
+                background: background.clone(),
+                competitor: competitor.clone(),
             })
         };
         Self {
             runtime,
-            crews: std::iter::repeat_with(crew).take(crews.max(1)).collect(),
+            groups: std::iter::repeat_with(group).take(groups.max(1)).collect(),
             next: AtomicUsize::new(0),
         }
     }
 
-    /// Starts a task, which gets the slice that it works in. A panic ends that task alone.
-    pub fn spawn<F>(&self, task: impl FnOnce(Slice) -> F)
+    /// Starts a task, which gets the quantum that it works in. A panic ends that task alone.
+    pub fn spawn<F>(&self, task: impl FnOnce(Quantum) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let slice = Slice::new();
-        let task = AssertUnwindSafe(task(slice.clone())).catch_unwind().map(drop).boxed();
-        self.take(Turn {
+        let quantum = Quantum::new();
+        let task = AssertUnwindSafe(task(quantum.clone())).catch_unwind().map(drop).boxed();
+        self.take(Task {
             task: Some(task),
-            slice,
+            quantum,
         });
     }
 
-    fn take(&self, task: Turn) {
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.crews.len().max(1);
-        let Some(crew) = self.crews.get(at) else { return };
-        let mut arrivals = crew.arrivals.lock();
+    fn take(&self, task: Task) {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.groups.len().max(1);
+        let Some(group) = self.groups.get(at) else { return };
+        let mut arrivals = group.arrivals.lock();
         arrivals.tasks.push(task);
         if arrivals.works {
             if let Some(waker) = &arrivals.waker {
@@ -231,7 +245,7 @@ impl Turns {
         }
         arrivals.works = true;
         drop(arrivals);
-        let work = crew.clone().work();
+        let work = group.clone().work();
         match &self.runtime {
             Some(runtime) => drop(runtime.spawn(work)),
             None => drop(tokio::spawn(work)),
@@ -239,23 +253,23 @@ impl Turns {
     }
 }
 
-impl Crew {
-    /// The crew's task; it ends when there is nothing to do, so that an idle tenant has none.
+impl TaskGroup {
+    /// The group's task; it ends when there is nothing to do, so that an idle tenant has none.
     async fn work(self: Arc<Self>) {
         let mut tasks = FuturesUnordered::new();
-        let slice = Slice::of(self.place.as_ref().map(|place| place.company.clone()));
+        let quantum = Quantum::of(self.competitor.as_ref().map(|own| own.contention.clone()));
         std::future::poll_fn(|context| {
-            if let Some(Place { company, number }) = &self.place {
-                company.begins(*number);
+            if let Some(Competitor { contention, tenant }) = &self.competitor {
+                contention.record_turn(*tenant);
             }
-            slice.begin();
+            quantum.begin();
             loop {
                 {
                     let mut arrivals = self.arrivals.lock();
                     tasks.extend(arrivals.tasks.drain(..).map(|turn| Member {
                         turn,
-                        crew: slice.clone(),
-                        may_leave: self.aside.is_some(),
+                        group: quantum.clone(),
+                        may_leave: self.background.is_some(),
                     }));
                     if tasks.is_empty() {
                         arrivals.works = false;
@@ -269,14 +283,14 @@ impl Crew {
                 }
                 match tasks.poll_next_unpin(context) {
                     Poll::Ready(Some(Some(turn))) => {
-                        if let Some(aside) = &self.aside {
-                            aside.take(turn);
+                        if let Some(background) = &self.background {
+                            background.take(turn);
                         }
                     }
                     Poll::Ready(_) => {}
                     Poll::Pending => return Poll::Pending,
                 }
-                if slice.is_over() {
+                if quantum.is_over() {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -286,43 +300,43 @@ impl Crew {
     }
 }
 
-/// A task and the slice that it knows.
-struct Turn {
+/// A task and the quantum that it knows.
+struct Task {
     /// Gone when it has ended or is elsewhere.
     task: Option<BoxFuture<'static, ()>>,
-    slice: Slice,
+    quantum: Quantum,
 }
 
-/// A task in a crew. It waits for the next slice when this one is over: its crew would otherwise poll all that are
-/// ready. It ends with itself when it steps aside.
+/// A task in a group. It waits for the next quantum when this one is over: its group would otherwise poll all that are
+/// ready. It ends with itself when it moves to the background.
 struct Member {
-    turn: Turn,
-    crew: Slice,
+    turn: Task,
+    group: Quantum,
     may_leave: bool,
 }
 
 impl Future for Member {
-    type Output = Option<Turn>;
+    type Output = Option<Task>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Turn>> {
-        if self.crew.is_over() {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Task>> {
+        if self.group.is_over() {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Self { turn, crew, may_leave } = &mut *self;
+        let Self { turn, group, may_leave } = &mut *self;
         let Some(task) = &mut turn.task else {
             return Poll::Ready(None);
         };
-        turn.slice.end_as(crew);
+        turn.quantum.end_as(group);
         if task.as_mut().poll(context).is_ready() {
             turn.task = None;
             return Poll::Ready(None);
         }
-        if *may_leave && turn.slice.0.wants_aside.swap(false, Ordering::Relaxed) {
-            turn.slice.0.is_aside.store(true, Ordering::Relaxed);
-            return Poll::Ready(Some(Turn {
+        if *may_leave && turn.quantum.0.wants_background.swap(false, Ordering::Relaxed) {
+            turn.quantum.0.is_in_background.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Task {
                 task: turn.task.take(),
-                slice: turn.slice.clone(),
+                quantum: turn.quantum.clone(),
             }));
         }
         Poll::Pending
@@ -384,14 +398,14 @@ mod tests {
     }
 
     /// Runs the future as one of the tasks.
-    async fn run<F>(turns: &Turns, task: impl FnOnce(Slice) -> F) -> F::Output
+    async fn run<F>(turns: &FairScheduler, task: impl FnOnce(Quantum) -> F) -> F::Output
     where
         F: Future + Send + 'static,
         F::Output: Send + std::fmt::Debug + 'static,
     {
         let (done, wait) = oneshot::channel();
-        turns.spawn(|slice| {
-            let task = task(slice);
+        turns.spawn(|quantum| {
+            let task = task(quantum);
             async move { done.send(task.await).unwrap() }
         });
         wait.await.unwrap()
@@ -399,12 +413,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_with_many_tasks_gets_no_more_turns_than_one_with_a_single_one() {
-        let (many, few) = (Turns::new(1, None), Turns::new(1, None));
+        let (many, few) = (FairScheduler::new(1, None), FairScheduler::new(1, None));
         let done = Arc::new(AtomicUsize::new(0));
         for _ in 0..1000 {
             let done = done.clone();
             many.spawn(|_| async move {
-                burn(SLICE / 4);
+                burn(QUANTUM / 4);
                 done.fetch_add(1, Ordering::Relaxed);
             });
         }
@@ -421,13 +435,13 @@ mod tests {
 
     #[tokio::test]
     async fn who_works_without_waiting_shares_when_the_slice_is_over() {
-        let (busy, other) = (Turns::new(1, None), Turns::new(1, None));
+        let (busy, other) = (FairScheduler::new(1, None), FairScheduler::new(1, None));
         let served = Arc::new(AtomicBool::new(false));
         let seen = served.clone();
-        let working = run(&busy, |slice| async move {
+        let working = run(&busy, |quantum| async move {
             for _ in 0..10_000 {
-                burn(SLICE / 10);
-                slice.share().await;
+                burn(QUANTUM / 10);
+                quantum.share().await;
                 if seen.load(Ordering::Relaxed) {
                     return true;
                 }
@@ -441,11 +455,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_takes_no_other_along_and_an_idle_tenant_has_no_task() {
-        let turns = Turns::new(1, None);
+        let turns = FairScheduler::new(1, None);
         turns.spawn(|_| async { panic!("as told") });
         assert_eq!(run(&turns, |_| async { 7 }).await, 7);
-        // The crew's task ends after its last one, and another begins with the next.
-        while turns.crews[0].arrivals.lock().works {
+        // The group's task ends after its last one, and another begins with the next.
+        while turns.groups[0].arrivals.lock().works {
             tokio::task::yield_now().await;
         }
         assert_eq!(run(&turns, |_| async { 8 }).await, 8);
@@ -455,32 +469,32 @@ mod tests {
     fn a_task_that_steps_aside_goes_on_on_the_other_runtime_to_its_end() {
         let slow = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
-            .thread_name("aside")
+            .thread_name("background")
             .build()
             .unwrap();
         let here = || std::thread::current().name().map(str::to_owned);
-        let turns = Turns::new(1, Some(Turns::on(slow.handle().clone(), 1)));
+        let turns = FairScheduler::new(1, Some(FairScheduler::on(slow.handle().clone(), 1)));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let places = runtime.block_on(run(&turns, move |slice| async move {
+        let places = runtime.block_on(run(&turns, move |quantum| async move {
             let mut places = vec![here()];
             for _ in 0..3 {
-                slice.step_aside().await;
-                assert!(slice.is_aside());
+                quantum.move_to_background().await;
+                assert!(quantum.is_in_background());
                 places.push(here());
             }
             tokio::task::yield_now().await;
             places.push(here());
             places
         }));
-        assert_ne!(places[0].as_deref(), Some("aside"));
+        assert_ne!(places[0].as_deref(), Some("background"));
         assert!(
-            places[1..].iter().all(|place| place.as_deref() == Some("aside")),
+            places[1..].iter().all(|place| place.as_deref() == Some("background")),
             "{places:?}"
         );
         // Where there is no such place, it is a pause.
-        let stays = runtime.block_on(run(&Turns::new(1, None), |slice| async move {
-            slice.step_aside().await;
-            slice.is_aside()
+        let stays = runtime.block_on(run(&FairScheduler::new(1, None), |quantum| async move {
+            quantum.move_to_background().await;
+            quantum.is_in_background()
         }));
         assert!(!stays);
         slow.shutdown_background();

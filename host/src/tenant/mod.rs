@@ -22,7 +22,7 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
-use crate::scheduler::{Company, Turns};
+use crate::scheduler::{Contention, FairScheduler};
 use crate::store::Store;
 use reads::Reads;
 
@@ -46,7 +46,7 @@ pub struct Tenant {
     /// What it uses.
     pub metrics: TenantMetrics,
     /// Its connections' tasks.
-    pub turns: Turns,
+    pub scheduler: FairScheduler,
     /// What its events read.
     pub store: Arc<dyn Store>,
     /// What its requests may look up. Other settings do not renew it.
@@ -71,10 +71,10 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
 
 /// What a tenant's events run on.
 pub struct Runs {
-    /// Where those go on that take long: [`Sandbox::aside`](crate::sandbox::Sandbox::aside).
-    pub aside: Turns,
+    /// Where those go on that take long: [`Sandbox::background`](crate::sandbox::Sandbox::background).
+    pub background: FairScheduler,
     /// The other tenants, as far as turns are concerned.
-    pub company: Arc<Company>,
+    pub contention: Arc<Contention>,
     /// What they read.
     pub store: Arc<dyn Store>,
 }
@@ -96,10 +96,10 @@ impl Tenant {
             id: settings.authenticator.tenant().clone(),
             hall,
             metrics,
-            turns: Turns::among(
-                runs.company,
+            scheduler: FairScheduler::among(
+                runs.contention,
                 std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-                runs.aside,
+                runs.background,
             ),
             store: Arc::new(Reads::of(runs.store)),
             lookups: LookupShare::default(),

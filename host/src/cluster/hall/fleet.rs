@@ -20,7 +20,7 @@ use crate::cluster::connection::Outgoing;
 use crate::cluster::outbound::Outbound;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::HallMetrics;
-use crate::scheduler::Company;
+use crate::scheduler::Contention;
 use crate::store::Store;
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
@@ -124,7 +124,7 @@ pub(super) async fn run(
     outbound: Arc<Outbound>,
     grace: Arc<AtomicU64>,
     fleet: Fleet,
-    company: Arc<Company>,
+    company: Arc<Contention>,
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
     let bus = fleet.bus.clone();

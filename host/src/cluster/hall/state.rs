@@ -20,7 +20,7 @@ use crate::cluster::rooms::{Gap, Rooms};
 use crate::cluster::wire::{self, Receipt, Reply};
 use crate::id::{RoomId, UserId};
 use crate::metrics::HallMetrics;
-use crate::scheduler::{Company, Slice};
+use crate::scheduler::{Contention, Quantum};
 use crate::store::{Write, Written};
 
 /// The hall sends this much, in the units of [`Outgoing::weight`], before other tenants have a turn.
@@ -43,7 +43,7 @@ pub(super) struct State {
     /// `limits.presence_grace` as it is now, in milliseconds.
     presence_grace: Arc<AtomicU64>,
     /// Until when it works before others have a turn.
-    pub(super) slice: Slice,
+    pub(super) slice: Quantum,
 }
 
 /// What effects come from.
@@ -60,7 +60,7 @@ impl State {
         metrics: HallMetrics,
         outbound: Arc<Outbound>,
         presence_grace: Arc<AtomicU64>,
-        company: Arc<Company>,
+        company: Arc<Contention>,
         others: Others,
     ) -> Self {
         Self {
@@ -74,7 +74,7 @@ impl State {
             for_servers: None,
             outbound,
             presence_grace,
-            slice: Slice::among(company),
+            slice: Quantum::among(company),
         }
     }
 

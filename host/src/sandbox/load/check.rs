@@ -9,7 +9,7 @@ use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::outcome::TrapKind;
 use crate::sandbox::wait::wait;
-use crate::scheduler::{Slice, Spending, polled};
+use crate::scheduler::{Quantum, Spending, polled};
 
 /// Instantiates once under the limits of its tenant, and compares the exports' types: what would fail every event is
 /// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy
@@ -26,7 +26,7 @@ pub(super) async fn trial(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &
     let mut store = sandbox.store(limits);
     let spending = Arc::new(Spending::default());
     let meter = &mut store.data_mut().meter;
-    meter.begin(limits, spending.clone(), Arc::default(), Slice::new());
+    meter.begin(limits, spending.clone(), Arc::default(), Quantum::new());
     let instantiate = polled(compiled.pre.instantiate_async(&mut store), &spending);
     let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
         Ok(Ok(instance)) => instance,

@@ -109,7 +109,7 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
         limits: Arc::new(allowed),
     };
     handler
-        .call(input, call, limits, &parlance::scheduler::Slice::new())
+        .call(input, call, limits, &parlance::scheduler::Quantum::new())
         .await
 }
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 const LONG: Duration = Duration::from_micros(50);
 /// An event of a version that does not run long as a rule goes on elsewhere once it has used this much: whoever goes there
 /// waits behind those who belong there.
-pub(crate) const ASIDE: Duration = Duration::from_millis(2);
+pub(crate) const BACKGROUND_AFTER: Duration = Duration::from_millis(2);
 /// Long events may use one part in so many of a processor before the version counts as one that runs long.
 const SHARE: u32 = 20;
 /// What is forgiven: so much on top of that share, for the odd event that is long.
@@ -22,7 +22,7 @@ const MOST: Duration = Duration::from_millis(500);
 
 /// What long events have used lately.
 #[derive(Debug)]
-pub(crate) struct Habit {
+pub(crate) struct CpuProfile {
     began: Instant,
     /// What is remembered, and since when, after `began`.
     used: Mutex<(Duration, Duration)>,
@@ -30,7 +30,7 @@ pub(crate) struct Habit {
     until: AtomicU64,
 }
 
-impl Default for Habit {
+impl Default for CpuProfile {
     fn default() -> Self {
         Self {
             began: Instant::now(),
@@ -40,22 +40,22 @@ impl Default for Habit {
     }
 }
 
-impl Habit {
+impl CpuProfile {
     /// An event has used this much.
-    pub(crate) fn note(&self, cpu: Duration) {
+    pub(crate) fn observe(&self, cpu: Duration) {
         if cpu >= LONG {
-            self.note_at(cpu, self.began.elapsed());
+            self.observe_at(cpu, self.began.elapsed());
         }
     }
 
     /// Whether events are to run where they are in nobody's way.
-    pub(crate) fn is_long(&self) -> bool {
+    pub(crate) fn runs_long(&self) -> bool {
         let until = self.until.load(Ordering::Relaxed);
         // Of a version without long events not even the clock is looked at.
         until > 0 && self.began.elapsed() < Duration::from_micros(until)
     }
 
-    fn note_at(&self, cpu: Duration, now: Duration) {
+    fn observe_at(&self, cpu: Duration, now: Duration) {
         let mut used = self.used.lock();
         let (sum, since) = *used;
         let sum = sum
@@ -79,38 +79,38 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    fn until(habit: &Habit) -> Duration {
-        Duration::from_micros(habit.until.load(Ordering::Relaxed))
+    fn until(cpu_profile: &CpuProfile) -> Duration {
+        Duration::from_micros(cpu_profile.until.load(Ordering::Relaxed))
     }
 
     #[test]
     fn quick_events_are_never_held_against_a_version() {
-        let habit = Habit::default();
+        let cpu_profile = CpuProfile::default();
         for _ in 0..10_000 {
-            habit.note(LONG - Duration::from_nanos(1));
+            cpu_profile.observe(LONG - Duration::from_nanos(1));
         }
-        assert!(!habit.is_long());
+        assert!(!cpu_profile.runs_long());
     }
 
     #[test]
     fn a_few_long_events_are_forgiven_and_many_are_remembered_for_a_while() {
-        let habit = Habit::default();
+        let cpu_profile = CpuProfile::default();
         // A twentieth of a processor.
         for n in 0..100 {
-            habit.note_at(ms(5), ms(100 * n));
+            cpu_profile.observe_at(ms(5), ms(100 * n));
         }
-        assert_eq!(until(&habit), Duration::ZERO);
+        assert_eq!(until(&cpu_profile), Duration::ZERO);
         // Half of one.
         for n in 0..100 {
-            habit.note_at(ms(5), ms(20_000 + 10 * n));
+            cpu_profile.observe_at(ms(5), ms(20_000 + 10 * n));
         }
         let last = ms(20_990);
         assert!(
-            until(&habit) > last && until(&habit) <= last + MOST * SHARE,
+            until(&cpu_profile) > last && until(&cpu_profile) <= last + MOST * SHARE,
             "{:?}",
-            until(&habit)
+            until(&cpu_profile)
         );
-        habit.note_at(ms(1), ms(60_000));
-        assert!(until(&habit) < ms(60_000), "long ago");
+        cpu_profile.observe_at(ms(1), ms(60_000));
+        assert!(until(&cpu_profile) < ms(60_000), "long ago");
     }
 }
