@@ -13,8 +13,7 @@ mod typing;
 mod work;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -26,7 +25,7 @@ use crate::cluster::{Delivery, Moment, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
-use crate::scheduler::{Quantum, metered};
+use crate::scheduler::{CpuTimer, Quantum};
 use crate::text::without_lone_surrogates;
 use event::Event;
 use work::Work;
@@ -109,9 +108,9 @@ async fn event(session: &Arc<Session>, packet: Packet, quantum: &Quantum) {
 
 /// Charges the tenant for the processor time of an answer that the host gives itself.
 async fn charged(session: &Session, answering: impl Future<Output = ()>) {
-    let nanos = AtomicU64::new(0);
-    metered(answering, &nanos).await;
-    session.tenant.spend(Duration::from_nanos(nanos.into_inner()));
+    let timer = CpuTimer::default();
+    timer.time(answering).await;
+    session.tenant.spend(timer.total());
     session.tenant.collect_charges();
 }
 

@@ -20,7 +20,7 @@ use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapK
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
-use crate::scheduler::{Quantum, Spending, polled, thread_nanos};
+use crate::scheduler::{CpuTimer, Quantum};
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {
@@ -141,37 +141,37 @@ impl Handler {
                 Err(_) => return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed()),
             },
         };
-        let spending = Arc::new(Spending::default());
+        let timer = Arc::new(CpuTimer::default());
         let meter = &mut seated.guest.store.data_mut().meter;
-        meter.begin(limits, spending.clone(), self.record.profile.clone(), quantum.clone());
+        meter.begin(limits, timer.clone(), self.record.profile.clone(), quantum.clone());
         let running = self.sandbox.ticker.count();
         let (output, interface) = (call.limits.output, input.interface());
 
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
-        let run = polled(self.run(&mut seated.guest, input, call, outgoing), &spending);
+        let run = timer.time(self.run(&mut seated.guest, input, call, outgoing));
         // The guest's own time is bounded by ticks; this bounds the waiting.
         let ended = tokio::time::timeout(limits.wall_time, run).await;
         // What a trap costs is mostly its trace, and giving the memory back.
-        let unpaid = (!matches!(ended, Ok(Ok(_)))).then(thread_nanos);
+        let unpaid = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
         let handled = match ended {
             Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
             Err(_) => Err(Trap {
-                kind: too_late(seated.guest.store.data(), &spending, limits),
+                kind: too_late(seated.guest.store.data(), &timer, limits),
                 detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
             }),
         };
         let guest_time = started.elapsed();
         drop(running);
         let state = seated.guest.store.data_mut();
-        let cpu = spending.so_far();
         let observed = state.meter.observed();
         let (asked, logs, retry_after, not_joined) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
             guest_time,
-            cpu,
+            // Known once everything is given back.
+            cpu: Duration::ZERO,
             reused,
             retired: None,
         };
@@ -187,10 +187,8 @@ impl Handler {
                 drop(seated);
             }
         }
-        if let Some(since) = unpaid {
-            let more = Duration::from_nanos(thread_nanos().saturating_sub(since));
-            usage.cpu = usage.cpu.saturating_add(more);
-        }
+        drop(unpaid);
+        usage.cpu = timer.total();
         self.record.profile.observe(usage.cpu.saturating_sub(observed));
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
@@ -320,8 +318,8 @@ impl Handler {
 }
 
 /// Whose doing it was that an event took too long. One that was busy for a good part of the time has itself to blame.
-fn too_late(state: &CallState, spending: &Spending, limits: &GuestLimits) -> TrapKind {
-    let busy = spending.so_far().saturating_mul(10) >= limits.wall_time;
+fn too_late(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> TrapKind {
+    let busy = timer.total().saturating_mul(10) >= limits.wall_time;
     let requests = state
         .outgoing
         .as_ref()
@@ -434,12 +432,12 @@ mod tests {
     async fn an_event_whose_request_waits_for_other_tenants_is_not_to_blame_for_the_time() {
         let limits = GuestLimits::default();
         let mut state = CallState::new(Meter::new(&limits));
-        let spending = Spending::default();
+        let timer = CpuTimer::default();
         state.outgoing = Some(Box::new(Outgoing::denied()));
-        assert_eq!(too_late(&state, &spending, &limits), TrapKind::WallTime);
+        assert_eq!(too_late(&state, &timer, &limits), TrapKind::WallTime);
         let held_up = state.outgoing.as_ref().unwrap().held_up.clone();
         let waits = held_up.until(std::future::pending::<()>());
         tokio::time::timeout(Duration::ZERO, waits).await.unwrap_err();
-        assert_eq!(too_late(&state, &spending, &limits), TrapKind::HostTime);
+        assert_eq!(too_late(&state, &timer, &limits), TrapKind::HostTime);
     }
 }

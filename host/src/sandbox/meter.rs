@@ -7,7 +7,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::blame;
 use super::call::CallState;
-use crate::scheduler::{BACKGROUND_AFTER, CpuProfile, Quantum, Spending, pause};
+use crate::scheduler::{BACKGROUND_AFTER, CpuProfile, CpuTimer, Quantum, pause};
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ pub(super) enum Stopped {
 pub(super) struct Meter {
     guest_time: Duration,
     /// What the event has used.
-    spending: Option<Arc<Spending>>,
+    timer: Option<Arc<CpuTimer>>,
     /// Told what the event uses, for the events to come.
     profile: Option<Arc<CpuProfile>>,
     observed: Duration,
@@ -92,7 +92,7 @@ impl Meter {
     pub(super) fn new(limits: &GuestLimits) -> Self {
         Self {
             guest_time: limits.guest_time,
-            spending: None,
+            timer: None,
             profile: None,
             observed: Duration::ZERO,
             quantum: None,
@@ -113,12 +113,12 @@ impl Meter {
     pub(super) fn begin(
         &mut self,
         limits: &GuestLimits,
-        spending: Arc<Spending>,
+        timer: Arc<CpuTimer>,
         profile: Arc<CpuProfile>,
         quantum: Quantum,
     ) {
         self.guest_time = limits.guest_time;
-        self.spending = Some(spending);
+        self.timer = Some(timer);
         self.profile = Some(profile);
         self.observed = Duration::ZERO;
         self.quantum = Some(quantum);
@@ -140,8 +140,8 @@ impl Meter {
     /// Whether the event's processor time is used up; called once a tick.
     fn is_out_of_time(&mut self) -> bool {
         // Without an event there is no time to spend.
-        let Some(spending) = &self.spending else { return true };
-        let used = spending.now();
+        let Some(timer) = &self.timer else { return true };
+        let used = timer.total_now();
         self.observe(used);
         used > self.guest_time
     }

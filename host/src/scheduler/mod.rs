@@ -8,11 +8,11 @@
 mod background;
 mod contention;
 mod cpu_profile;
+mod cpu_timer;
 mod kernel;
-mod spending;
 
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -22,14 +22,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 
 pub(crate) use background::BackgroundPool;
 pub use contention::Contention;
 pub(crate) use cpu_profile::{BACKGROUND_AFTER, CpuProfile};
+pub use cpu_timer::CpuTimer;
 pub use kernel::request_short_time_slices;
-pub(crate) use spending::{Spending, polled};
 
 /// How long a group works before others have a turn: long beside what taking turns costs, short beside what people notice.
 const QUANTUM: Duration = Duration::from_micros(200);
@@ -357,30 +356,6 @@ pub async fn pause() {
     .await;
 }
 
-/// Adds the processor time of each poll of the future to a sum of nanoseconds, by the thread's own clock: on a busy
-/// machine a thread waits for its turn, and that is nobody's doing here.
-pub async fn metered<F: Future>(future: F, nanos: &AtomicU64) -> F::Output {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| {
-        let began = thread_nanos();
-        let polled = future.as_mut().poll(context);
-        nanos.fetch_add(thread_nanos().saturating_sub(began), Ordering::Relaxed);
-        polled
-    })
-    .await
-}
-
-/// Nanoseconds that the calling thread has run.
-#[must_use]
-pub fn thread_nanos() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));
-    seconds
-        .unwrap_or_default()
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanos.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
@@ -498,19 +473,5 @@ mod tests {
         }));
         assert!(!stays);
         slow.shutdown_background();
-    }
-
-    #[tokio::test]
-    async fn what_a_future_computes_is_counted_and_what_it_waits_for_is_not() {
-        let nanos = AtomicU64::new(0);
-        let compute = async {
-            burn(Duration::from_millis(5));
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        let began = Instant::now();
-        metered(compute, &nanos).await;
-        let used = Duration::from_nanos(nanos.load(Ordering::Relaxed));
-        assert!(used < began.elapsed() - Duration::from_millis(40), "{used:?}");
-        assert!(used > Duration::ZERO);
     }
 }
