@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::QUANTUM;
+use super::quantum::QUANTUM;
 
 /// The same while no other tenant has anything to do. What comes of it then goes to the store and to clients in few
 /// large pieces, which is what a busy server needs most.
