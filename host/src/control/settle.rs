@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -308,6 +309,7 @@ impl Control {
             metrics,
             base.clone(),
             Runs {
+                runtime: Handle::try_current()?,
                 background: parts.sandbox.background(),
                 contention: parts.contention.clone(),
                 store: parts.store.clone(),

@@ -110,7 +110,7 @@ impl Guest {
 /// An instance and its place among all. The instance goes first: the pool must have room when somebody gets the place.
 pub(super) struct Seated {
     pub(super) guest: Guest,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) place: OwnedSemaphorePermit,
 }
 
 type Handled = Result<Returned, types::Rejection>;
@@ -119,14 +119,15 @@ impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
     /// nothing behind but the outcome.
     ///
-    /// It runs on the calling task, which moves to the background ([`Quantum::move_to_background`]) when the event takes long, and before it
-    /// begins when this version's events do as a rule: packets, quick events and batches go first.
+    /// It runs on the calling task, which moves to the background ([`Quantum::move_to_background`]) when the event takes
+    /// long, and before it begins when this version's events do as a rule: packets, quick events and batches go first.
+    /// The task is back when this returns.
     pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits, quantum: &Quantum) -> Outcome {
-        if self.record.profile.runs_long() && !quantum.is_in_background() {
+        let waiting = self.warm.as_ref().and_then(|pool| pool.take());
+        if self.record.profile.runs_long() {
             quantum.move_to_background().await;
         }
         let began = Instant::now();
-        let waiting = self.warm.as_ref().and_then(|pool| pool.take());
         let reused = waiting.is_some();
         let mut seated = match waiting {
             Some(mut seated) => {
@@ -136,9 +137,12 @@ impl Handler {
             None => match self.sandbox.places.take(call.few).await {
                 Ok(place) => Seated {
                     guest: Guest::new(self.sandbox.store(limits)),
-                    _place: place,
+                    place,
                 },
-                Err(_) => return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed()),
+                Err(_) => {
+                    quantum.return_to_foreground().await;
+                    return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed());
+                }
             },
         };
         let timer = Arc::new(CpuTimer::default());
@@ -179,17 +183,25 @@ impl Handler {
             Ok(reply) => checked(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
-        match (&self.warm, &handled) {
+        let (reusable, place) = match (&self.warm, &handled) {
             // A refusal is an answer. Whatever else went wrong may have left anything behind.
-            (Some(pool), Ok(_)) => usage.retired = pool.keep(seated, &self.sandbox.limits.warm),
+            (Some(pool), Ok(_)) => (Some((pool, seated)), None),
             (warm, _) => {
                 usage.retired = warm.as_ref().map(|_| Retired::Failed);
-                drop(seated);
+                let Seated { guest, place } = seated;
+                drop(guest);
+                (None, Some(place))
             }
-        }
+        };
         drop(unpaid);
         usage.cpu = timer.total();
         self.record.profile.observe(usage.cpu.saturating_sub(observed));
+        // What follows, here and in the caller, takes locks that threads of the server need.
+        quantum.return_to_foreground().await;
+        drop(place);
+        if let Some((pool, seated)) = reusable {
+            usage.retired = pool.keep(seated, &self.sandbox.limits.warm);
+        }
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => {

@@ -19,7 +19,7 @@ use super::meter::{GuestLimits, Meter, tick};
 use super::ticker::Ticker;
 use super::warm::{Places, WarmLimits};
 use super::wasi;
-use crate::scheduler::{BackgroundPool, FairScheduler};
+use crate::scheduler::{Background, BackgroundPool};
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;
@@ -171,14 +171,10 @@ impl Sandbox {
         self.places.sweep(self.limits.warm.idle);
     }
 
-    /// Where one tenant's events go on that take long.
+    /// Where events go on that take long.
     #[must_use]
-    pub fn background(&self) -> FairScheduler {
-        let threads = background_threads();
-        // The threads end with the sandbox; nothing runs any more then.
-        self.background
-            .scheduler(threads)
-            .unwrap_or_else(|| FairScheduler::new(threads, None))
+    pub fn background(&self) -> Option<Background> {
+        self.background.background()
     }
 
     /// A store for one instance, with its limits armed and no event yet.

@@ -4,9 +4,7 @@
 
 use std::io;
 
-use tokio::runtime::{Builder, Runtime};
-
-use super::FairScheduler;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Steps below the server's other threads: a tenth of their share. Measured with `parlance-bench attacks` (a loop, calls of
 /// the host, huge calls and returns; two rounds, one core for the server, Linux 6.18, where slices are short): the mean
@@ -15,7 +13,11 @@ use super::FairScheduler;
 const NICENESS: i32 = 10;
 
 /// The threads. Their guests take turns at each tick, by tenant.
-pub(crate) struct BackgroundPool(Option<Runtime>);
+pub(crate) struct BackgroundPool {
+    /// Taken when this is dropped.
+    runtime: Option<Runtime>,
+    threads: usize,
+}
 
 impl BackgroundPool {
     /// Starts that many threads.
@@ -30,18 +32,32 @@ impl BackgroundPool {
             .on_thread_start(set_low_priority)
             .enable_all()
             .build()?;
-        Ok(Self(Some(runtime)))
+        Ok(Self {
+            runtime: Some(runtime),
+            threads,
+        })
     }
 
-    /// A tenant's turns there: however many of its guests run long, those of others come as often.
-    pub(crate) fn scheduler(&self, threads: usize) -> Option<FairScheduler> {
-        Some(FairScheduler::on(self.0.as_ref()?.handle().clone(), threads))
+    /// What a tenant's scheduler needs of them.
+    pub(crate) fn background(&self) -> Option<Background> {
+        let runtime = self.runtime.as_ref()?.handle().clone();
+        Some(Background {
+            runtime,
+            threads: self.threads,
+        })
     }
+}
+
+/// The threads as a scheduler knows them.
+#[derive(Debug, Clone)]
+pub struct Background {
+    pub(super) runtime: Handle,
+    pub(super) threads: usize,
 }
 
 impl Drop for BackgroundPool {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             // Whoever drops this may itself be inside a runtime, where nothing may wait.
             runtime.shutdown_background();
         }

@@ -1,92 +1,72 @@
 //! A fair queue over tenants: each tenant's tasks are few for the runtime, however many they are.
+//!
+//! A runtime serves its tasks in the order in which they became ready. So a thousand connections of one tenant that all
+//! have something to do at once would come before the next step of everybody else, and an event takes several steps. Here
+//! the runtime sees a few tasks for each tenant, its groups: each group polls its members for a quantum of time, then
+//! everybody else has a turn.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
+use super::background::Background;
 use super::{Contention, Quantum};
 
-/// A tenant's tasks on one runtime.
+/// One tenant's tasks.
 pub struct FairScheduler {
-    runtime: Option<Handle>,
-    groups: Vec<Arc<TaskGroup>>,
-    next: AtomicUsize,
+    foreground: Side,
+    background: Option<Arc<Side>>,
 }
 
-/// A tenant among the others.
-#[derive(Debug, Clone)]
+/// A tenant's groups on one runtime.
+struct Side {
+    runtime: Handle,
+    groups: Vec<TaskGroup>,
+    next: AtomicUsize,
+    competitor: Option<Competitor>,
+}
+
+/// A tenant among those whose turns [`Contention`] records.
+#[derive(Clone)]
 struct Competitor {
     contention: Arc<Contention>,
     tenant: usize,
 }
 
-/// Tasks of one tenant that the runtime sees as one task.
-struct TaskGroup {
-    arrivals: Mutex<Arrivals>,
-    /// Where long tasks go on.
-    background: Option<Arc<FairScheduler>>,
-    competitor: Option<Competitor>,
-}
-
+/// Tasks that the runtime sees as one. Started with the first of them; it ends with the scheduler and the last task.
+///
+/// Tasks come in through a channel without a lock: threads of the server and those of the background hand tasks to each
+/// other, and neither may wait for a thread that the kernel has set aside.
 #[derive(Default)]
-struct Arrivals {
-    tasks: Vec<Task>,
-    /// The group has a task of the runtime.
-    works: bool,
-    waker: Option<Waker>,
+struct TaskGroup(OnceLock<mpsc::UnboundedSender<Task>>);
+
+/// A task, and what moves with it.
+struct Task {
+    future: BoxFuture<'static, ()>,
+    quantum: Quantum,
+    /// The group to which it returns from the background.
+    home: mpsc::UnboundedSender<Task>,
+    background: Option<Arc<Side>>,
 }
 
 impl FairScheduler {
-    /// For tasks on the runtime on which [`spawn`](Self::spawn) is called, with so many groups: as many as it has threads
-    /// lets one tenant use all of them. Tasks that move to the background go on in `background`.
+    /// For tasks on that runtime, in so many groups: as many as it has threads lets one tenant use all of them. Without
+    /// a background no task moves there.
     #[must_use]
-    pub fn new(groups: usize, background: Option<FairScheduler>) -> Self {
-        Self::of(None, groups, background.map(Arc::new), None)
-    }
-
-    /// The same for one tenant among others.
-    #[must_use]
-    pub fn among(contention: Arc<Contention>, groups: usize, background: FairScheduler) -> Self {
+    pub fn new(runtime: Handle, contention: Arc<Contention>, groups: usize, background: Option<Background>) -> Self {
         let tenant = contention.register();
-        Self::of(
-            None,
-            groups,
-            Some(Arc::new(background)),
-            Some(Competitor { contention, tenant }),
-        )
-    }
-
-    /// On that runtime, from which no task moves.
-    #[must_use]
-    pub fn on(runtime: Handle, groups: usize) -> Self {
-        Self::of(Some(runtime), groups, None, None)
-    }
-
-    fn of(
-        runtime: Option<Handle>,
-        groups: usize,
-        background: Option<Arc<FairScheduler>>,
-        competitor: Option<Competitor>,
-    ) -> Self {
-        let group = || {
-            Arc::new(TaskGroup {
-                arrivals: Mutex::default(),
-                background: background.clone(),
-                competitor: competitor.clone(),
-            })
-        };
+        let background = background.map(|background| Arc::new(Side::new(background.runtime, background.threads, None)));
         Self {
-            runtime,
-            groups: std::iter::repeat_with(group).take(groups.max(1)).collect(),
-            next: AtomicUsize::new(0),
+            foreground: Side::new(runtime, groups, Some(Competitor { contention, tenant })),
+            background,
         }
     }
 
@@ -95,95 +75,96 @@ impl FairScheduler {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let quantum = Quantum::new();
-        let task = AssertUnwindSafe(task(quantum.clone())).catch_unwind().map(drop).boxed();
-        self.take(Task {
-            task: Some(task),
-            quantum,
-        });
-    }
-
-    fn take(&self, task: Task) {
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.groups.len().max(1);
-        let Some(group) = self.groups.get(at) else { return };
-        let mut arrivals = group.arrivals.lock();
-        arrivals.tasks.push(task);
-        if arrivals.works {
-            if let Some(waker) = &arrivals.waker {
-                waker.wake_by_ref();
-            }
+        let Some(home) = self.foreground.next_group() else {
             return;
-        }
-        arrivals.works = true;
-        drop(arrivals);
-        let work = group.clone().work();
-        match &self.runtime {
-            Some(runtime) => drop(runtime.spawn(work)),
-            None => drop(tokio::spawn(work)),
-        }
+        };
+        let quantum = Quantum::new();
+        let future = AssertUnwindSafe(task(quantum.clone())).catch_unwind().map(drop).boxed();
+        let task = Task {
+            future,
+            quantum,
+            home: home.clone(),
+            background: self.background.clone(),
+        };
+        // A group ends before its scheduler only with its runtime, and nothing runs any more then.
+        let _ = home.send(task);
     }
 }
 
-impl TaskGroup {
-    /// The group's task; it ends when there is nothing to do, so that an idle tenant has none.
-    async fn work(self: Arc<Self>) {
-        let mut tasks = FuturesUnordered::new();
-        let quantum = Quantum::of(self.competitor.as_ref().map(|own| own.contention.clone()));
-        std::future::poll_fn(|context| {
-            if let Some(Competitor { contention, tenant }) = &self.competitor {
-                contention.record_turn(*tenant);
-            }
-            quantum.begin();
-            loop {
-                {
-                    let mut arrivals = self.arrivals.lock();
-                    tasks.extend(arrivals.tasks.drain(..).map(|turn| Member {
-                        turn,
+impl Side {
+    fn new(runtime: Handle, groups: usize, competitor: Option<Competitor>) -> Self {
+        Self {
+            runtime,
+            groups: std::iter::repeat_with(TaskGroup::default).take(groups.max(1)).collect(),
+            next: AtomicUsize::new(0),
+            competitor,
+        }
+    }
+
+    /// The way to each group in turn; there is always one.
+    fn next_group(&self) -> Option<&mpsc::UnboundedSender<Task>> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.groups.len().max(1);
+        let group = self.groups.get(at)?;
+        Some(group.0.get_or_init(|| {
+            let (tasks, arrivals) = mpsc::unbounded_channel();
+            self.runtime.spawn(work(arrivals, self.competitor.clone()));
+            tasks
+        }))
+    }
+}
+
+impl Task {
+    /// Goes on where it wants to be.
+    fn go_on(self) {
+        let home = self.home.clone();
+        let background = self.background.clone().filter(|_| self.quantum.is_in_background());
+        let group = background.as_ref().and_then(|background| background.next_group());
+        // As in `spawn`.
+        let _ = group.unwrap_or(&home).send(self);
+    }
+}
+
+/// What a group does.
+async fn work(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Option<Competitor>) {
+    let mut members = FuturesUnordered::new();
+    let quantum = Quantum::of(competitor.as_ref().map(|own| own.contention.clone()));
+    std::future::poll_fn(|context| {
+        if let Some(Competitor { contention, tenant }) = &competitor {
+            contention.record_turn(*tenant);
+        }
+        quantum.begin();
+        loop {
+            let ended = loop {
+                match arrivals.poll_recv(context) {
+                    Poll::Ready(Some(task)) => members.push(Member {
+                        task: Some(task),
                         group: quantum.clone(),
-                        may_leave: self.background.is_some(),
-                    }));
-                    if tasks.is_empty() {
-                        arrivals.works = false;
-                        arrivals.waker = None;
-                        return Poll::Ready(());
-                    }
-                    match &mut arrivals.waker {
-                        Some(waker) => waker.clone_from(context.waker()),
-                        none => *none = Some(context.waker().clone()),
-                    }
+                    }),
+                    Poll::Ready(None) => break true,
+                    Poll::Pending => break false,
                 }
-                match tasks.poll_next_unpin(context) {
-                    Poll::Ready(Some(Some(turn))) => {
-                        if let Some(background) = &self.background {
-                            background.take(turn);
-                        }
-                    }
-                    Poll::Ready(_) => {}
-                    Poll::Pending => return Poll::Pending,
-                }
-                if quantum.is_over() {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
+            };
+            match members.poll_next_unpin(context) {
+                Poll::Ready(Some(Some(task))) => task.go_on(),
+                Poll::Ready(Some(None)) => {}
+                Poll::Ready(None) if ended => return Poll::Ready(()),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
-        })
-        .await;
-    }
-}
-
-/// A task and the quantum that it knows.
-struct Task {
-    /// Gone when it has ended or is elsewhere.
-    task: Option<BoxFuture<'static, ()>>,
-    quantum: Quantum,
+            if quantum.is_over() {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
 }
 
 /// A task in a group. It waits for the next quantum when this one is over: its group would otherwise poll all that are
-/// ready. It ends with itself when it moves to the background.
+/// ready. It ends when the task ends, or moves, which it then gives.
 struct Member {
-    turn: Task,
+    /// Gone when it has ended or moved.
+    task: Option<Task>,
     group: Quantum,
-    may_leave: bool,
 }
 
 impl Future for Member {
@@ -194,20 +175,17 @@ impl Future for Member {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Self { turn, group, may_leave } = &mut *self;
-        let Some(task) = &mut turn.task else {
+        let Self { task: own, group } = &mut *self;
+        let Some(task) = own else {
             return Poll::Ready(None);
         };
-        turn.quantum.end_as(group);
-        if task.as_mut().poll(context).is_ready() {
-            turn.task = None;
+        task.quantum.end_as(group);
+        if task.future.as_mut().poll(context).is_ready() {
+            *own = None;
             return Poll::Ready(None);
         }
-        if *may_leave && turn.quantum.leaves() {
-            return Poll::Ready(Some(Task {
-                task: turn.task.take(),
-                quantum: turn.quantum.clone(),
-            }));
+        if task.background.is_some() && task.quantum.moves() {
+            return Poll::Ready(own.take());
         }
         Poll::Pending
     }
@@ -233,14 +211,21 @@ mod tests {
         }
     }
 
+    /// Two tenants on the test's runtime.
+    fn two() -> (FairScheduler, FairScheduler) {
+        let contention = Arc::<Contention>::default();
+        let one = || FairScheduler::new(Handle::current(), contention.clone(), 1, None);
+        (one(), one())
+    }
+
     /// Runs the future as one of the tasks.
-    async fn run<F>(turns: &FairScheduler, task: impl FnOnce(Quantum) -> F) -> F::Output
+    async fn run<F>(scheduler: &FairScheduler, task: impl FnOnce(Quantum) -> F) -> F::Output
     where
         F: Future + Send + 'static,
         F::Output: Send + std::fmt::Debug + 'static,
     {
         let (done, wait) = oneshot::channel();
-        turns.spawn(|quantum| {
+        scheduler.spawn(|quantum| {
             let task = task(quantum);
             async move { done.send(task.await).unwrap() }
         });
@@ -249,7 +234,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_with_many_tasks_gets_no_more_turns_than_one_with_a_single_one() {
-        let (many, few) = (FairScheduler::new(1, None), FairScheduler::new(1, None));
+        let (many, few) = two();
         let done = Arc::new(AtomicUsize::new(0));
         for _ in 0..1000 {
             let done = done.clone();
@@ -270,8 +255,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_works_without_waiting_shares_when_the_slice_is_over() {
-        let (busy, other) = (FairScheduler::new(1, None), FairScheduler::new(1, None));
+    async fn who_works_without_waiting_shares_when_the_quantum_is_over() {
+        let (busy, other) = two();
         let served = Arc::new(AtomicBool::new(false));
         let seen = served.clone();
         let working = run(&busy, |quantum| async move {
@@ -290,49 +275,64 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_takes_no_other_along_and_an_idle_tenant_has_no_task() {
-        let turns = FairScheduler::new(1, None);
-        turns.spawn(|_| async { panic!("as told") });
-        assert_eq!(run(&turns, |_| async { 7 }).await, 7);
-        // The group's task ends after its last one, and another begins with the next.
-        while turns.groups[0].arrivals.lock().works {
+    async fn a_task_that_panics_takes_no_other_along_and_a_tenant_that_is_gone_has_no_task() {
+        let (scheduler, _) = two();
+        scheduler.spawn(|_| async { panic!("as told") });
+        assert_eq!(run(&scheduler, |_| async { 7 }).await, 7);
+        let (end, ended) = oneshot::channel::<()>();
+        scheduler.spawn(|_| async { ended.await.unwrap() });
+        drop(scheduler);
+        end.send(()).unwrap();
+        while Handle::current().metrics().num_alive_tasks() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(run(&turns, |_| async { 8 }).await, 8);
     }
 
     #[test]
-    fn a_task_that_steps_aside_goes_on_on_the_other_runtime_to_its_end() {
-        let slow = tokio::runtime::Builder::new_multi_thread()
+    fn a_task_is_on_the_other_runtime_from_when_it_asks_until_it_returns() {
+        let other = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("background")
             .build()
             .unwrap();
-        let here = || std::thread::current().name().map(str::to_owned);
-        let turns = FairScheduler::new(1, Some(FairScheduler::on(slow.handle().clone(), 1)));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let places = runtime.block_on(run(&turns, move |quantum| async move {
-            let mut places = vec![here()];
-            for _ in 0..3 {
-                quantum.move_to_background().await;
-                assert!(quantum.is_in_background());
-                places.push(here());
-            }
-            tokio::task::yield_now().await;
-            places.push(here());
-            places
-        }));
-        assert_ne!(places[0].as_deref(), Some("background"));
-        assert!(
-            places[1..].iter().all(|place| place.as_deref() == Some("background")),
-            "{places:?}"
-        );
-        // Where there is no such place, it is a pause.
-        let stays = runtime.block_on(run(&FairScheduler::new(1, None), |quantum| async move {
+        let background = Background {
+            runtime: other.handle().clone(),
+            threads: 1,
+        };
+        let is_there = || std::thread::current().name() == Some("background");
+        let here = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let seen = here.block_on(async {
+            let scheduler = FairScheduler::new(Handle::current(), Arc::default(), 1, Some(background));
+            run(&scheduler, move |quantum| async move {
+                let mut seen = Vec::new();
+                for _ in 0..2 {
+                    quantum.return_to_foreground().await;
+                    seen.push((quantum.is_in_background(), is_there()));
+                    for _ in 0..2 {
+                        quantum.move_to_background().await;
+                        seen.push((quantum.is_in_background(), is_there()));
+                    }
+                    tokio::task::yield_now().await;
+                    seen.push((quantum.is_in_background(), is_there()));
+                }
+                seen
+            })
+            .await
+        });
+        let (foreground, background) = ((false, false), (true, true));
+        assert_eq!(seen, [foreground, background, background, background].repeat(2));
+        other.shutdown_background();
+    }
+
+    #[tokio::test]
+    async fn without_a_background_moving_there_is_a_pause() {
+        let (scheduler, _) = two();
+        let moved = run(&scheduler, |quantum| async move {
             quantum.move_to_background().await;
-            quantum.is_in_background()
-        }));
-        assert!(!stays);
-        slow.shutdown_background();
+            let moved = quantum.is_in_background();
+            quantum.return_to_foreground().await;
+            moved
+        });
+        assert!(!moved.await);
     }
 }

@@ -18,6 +18,7 @@ use std::task::Poll;
 
 use tokio::runtime::{Builder, Runtime};
 
+pub use background::Background;
 pub(crate) use background::BackgroundPool;
 pub use contention::Contention;
 pub(crate) use cpu_profile::{BACKGROUND_AFTER, CpuProfile};

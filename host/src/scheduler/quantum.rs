@@ -21,9 +21,9 @@ struct QuantumState {
     contention: Option<Arc<Contention>>,
     /// Nanoseconds after that.
     end: AtomicU64,
-    /// It wants to go on where it is in nobody's way.
-    wants_background: AtomicBool,
-    is_in_background: AtomicBool,
+    /// To the background, or back.
+    asks_to_move: AtomicBool,
+    in_background: AtomicBool,
 }
 
 impl Quantum {
@@ -44,8 +44,8 @@ impl Quantum {
             began: Instant::now(),
             contention,
             end: AtomicU64::new(0),
-            wants_background: AtomicBool::new(false),
-            is_in_background: AtomicBool::new(false),
+            asks_to_move: AtomicBool::new(false),
+            in_background: AtomicBool::new(false),
         }))
     }
 
@@ -87,19 +87,30 @@ impl Quantum {
         self.end_at(Instant::now() + length);
     }
 
-    /// The task goes on where its tenant's long ones do, if there is such a place, and stays there to its end. Others
-    /// have a turn in any case.
+    /// The task goes on in the background, if there is one, until [`return_to_foreground`](Self::return_to_foreground).
+    /// Others have a turn in any case.
     pub async fn move_to_background(&self) {
         if self.is_in_background() {
             return pause().await;
         }
+        self.ask_to_move().await;
+    }
+
+    /// The task goes on where it began, if it is not there.
+    pub async fn return_to_foreground(&self) {
+        if self.is_in_background() {
+            self.ask_to_move().await;
+        }
+    }
+
+    /// Asks the group for it with the next poll. Where no group moves the task, this is a pause.
+    async fn ask_to_move(&self) {
         let mut asked = false;
         std::future::poll_fn(|context| {
             if std::mem::replace(&mut asked, true) {
                 return Poll::Ready(());
             }
-            self.0.wants_background.store(true, Ordering::Relaxed);
-            // Where nobody moves the task, this is a pause.
+            self.0.asks_to_move.store(true, Ordering::Relaxed);
             context.waker().wake_by_ref();
             Poll::Pending
         })
@@ -107,18 +118,18 @@ impl Quantum {
     }
 
     /// Whether the task has asked to move, which it does now.
-    pub(super) fn leaves(&self) -> bool {
-        let leaves = self.0.wants_background.swap(false, Ordering::Relaxed);
-        if leaves {
-            self.0.is_in_background.store(true, Ordering::Relaxed);
+    pub(super) fn moves(&self) -> bool {
+        let moves = self.0.asks_to_move.swap(false, Ordering::Relaxed);
+        if moves {
+            self.0.in_background.fetch_not(Ordering::Relaxed);
         }
-        leaves
+        moves
     }
 
-    /// Whether it is there.
+    /// Whether the task is in the background.
     #[must_use]
     pub fn is_in_background(&self) -> bool {
-        self.0.is_in_background.load(Ordering::Relaxed)
+        self.0.in_background.load(Ordering::Relaxed)
     }
 }
 

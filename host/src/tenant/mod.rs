@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::capability::LookupShare;
@@ -22,7 +23,7 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
-use crate::scheduler::{Contention, FairScheduler};
+use crate::scheduler::{Background, Contention, FairScheduler};
 use crate::store::Store;
 use reads::Reads;
 
@@ -71,8 +72,10 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
 
 /// What a tenant's events run on.
 pub struct Runs {
+    /// The threads of the server.
+    pub runtime: Handle,
     /// Where those go on that take long: [`Sandbox::background`](crate::sandbox::Sandbox::background).
-    pub background: FairScheduler,
+    pub background: Option<Background>,
     /// The other tenants, as far as turns are concerned.
     pub contention: Arc<Contention>,
     /// What they read.
@@ -96,7 +99,8 @@ impl Tenant {
             id: settings.authenticator.tenant().clone(),
             hall,
             metrics,
-            scheduler: FairScheduler::among(
+            scheduler: FairScheduler::new(
+                runs.runtime,
                 runs.contention,
                 std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
                 runs.background,
