@@ -5,8 +5,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
 /// An event that uses so much processor time is a long one.
 const LONG: Duration = Duration::from_micros(50);
 /// An event of a version that does not run long as a rule goes on elsewhere once it has used this much: whoever goes there
@@ -20,22 +18,19 @@ const FORGIVEN: Duration = Duration::from_millis(10);
 /// have to wait for seconds, and its version must not begin anew after each wait.
 const MOST: Duration = Duration::from_millis(500);
 
-/// What long events have used lately.
+/// What long events have used lately: a bucket that drains with time. One number, so that no thread holds up another.
 #[derive(Debug)]
 pub(crate) struct CpuProfile {
     began: Instant,
-    /// What is remembered, and since when, after `began`.
-    used: Mutex<(Duration, Duration)>,
-    /// Until when it counts as one that runs long, in microseconds after `began`.
-    until: AtomicU64,
+    /// When the bucket will be empty, in microseconds after `began`.
+    empty_at: AtomicU64,
 }
 
 impl Default for CpuProfile {
     fn default() -> Self {
         Self {
             began: Instant::now(),
-            used: Mutex::default(),
-            until: AtomicU64::new(0),
+            empty_at: AtomicU64::new(0),
         }
     }
 }
@@ -50,24 +45,24 @@ impl CpuProfile {
 
     /// Whether events are to run where they are in nobody's way.
     pub(crate) fn runs_long(&self) -> bool {
-        let until = self.until.load(Ordering::Relaxed);
-        // Of a version without long events not even the clock is looked at.
-        until > 0 && self.began.elapsed() < Duration::from_micros(until)
+        let empty_at = self.empty_at.load(Ordering::Relaxed);
+        // Versions without long events skip the look at the clock.
+        empty_at > 0 && self.runs_long_at(self.began.elapsed())
     }
 
     fn observe_at(&self, cpu: Duration, now: Duration) {
-        let mut used = self.used.lock();
-        let (sum, since) = *used;
-        let sum = sum
-            .saturating_sub(now.saturating_sub(since) / SHARE)
-            .saturating_add(cpu)
-            .min(MOST);
-        *used = (sum, now);
-        let until = now.saturating_add(sum.saturating_sub(FORGIVEN).saturating_mul(SHARE));
-        if until > now {
-            let micros = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
-            self.until.store(micros, Ordering::Relaxed);
-        }
+        let more = |empty_at: u64| {
+            let drains = Duration::from_micros(empty_at).saturating_sub(now);
+            let drains = drains.saturating_add(cpu.saturating_mul(SHARE)).min(MOST * SHARE);
+            u64::try_from(now.saturating_add(drains).as_micros()).ok()
+        };
+        // It fails only where the clock does.
+        let _ = self.empty_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    fn runs_long_at(&self, now: Duration) -> bool {
+        let empty_at = Duration::from_micros(self.empty_at.load(Ordering::Relaxed));
+        empty_at.saturating_sub(now) > FORGIVEN * SHARE
     }
 }
 
@@ -77,10 +72,6 @@ mod tests {
 
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
-    }
-
-    fn until(cpu_profile: &CpuProfile) -> Duration {
-        Duration::from_micros(cpu_profile.until.load(Ordering::Relaxed))
     }
 
     #[test]
@@ -98,19 +89,17 @@ mod tests {
         // A twentieth of a processor.
         for n in 0..100 {
             cpu_profile.observe_at(ms(5), ms(100 * n));
+            assert!(!cpu_profile.runs_long_at(ms(100 * n)));
         }
-        assert_eq!(until(&cpu_profile), Duration::ZERO);
         // Half of one.
         for n in 0..100 {
             cpu_profile.observe_at(ms(5), ms(20_000 + 10 * n));
         }
         let last = ms(20_990);
-        assert!(
-            until(&cpu_profile) > last && until(&cpu_profile) <= last + MOST * SHARE,
-            "{:?}",
-            until(&cpu_profile)
-        );
+        assert!(cpu_profile.runs_long_at(last));
+        assert!(cpu_profile.runs_long_at(last + ms(5_000)), "a pause changes nothing");
+        assert!(!cpu_profile.runs_long_at(last + MOST * SHARE));
         cpu_profile.observe_at(ms(1), ms(60_000));
-        assert!(until(&cpu_profile) < ms(60_000), "long ago");
+        assert!(!cpu_profile.runs_long_at(ms(60_000)), "long ago");
     }
 }
