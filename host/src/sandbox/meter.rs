@@ -7,7 +7,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::blame;
 use super::call::CallState;
-use crate::scheduler::{BACKGROUND_AFTER, CpuProfile, CpuTimer, Quantum, pause};
+use crate::scheduler::{CpuProfile, CpuTimer, Quantum, pause};
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
@@ -204,9 +204,9 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
         return Err(Stopped::GuestTime.into());
     }
     meter.held_up = true;
-    // A tick falls anywhere within an event, and while a machine puts a thread aside ticks pass in which its guest did
-    // not run: who is quick must not end up behind those that are not.
-    let long = meter.observed >= BACKGROUND_AFTER || meter.profile.as_ref().is_some_and(|profile| profile.runs_long());
+    // The version decides, not this tick: it falls anywhere within an event, and while a machine puts a thread aside ticks
+    // pass in which its guest did not run. A quick event must not end up behind those that are not.
+    let long = meter.profile.as_ref().is_some_and(|profile| profile.runs_long());
     let quantum = meter.quantum.clone().filter(|_| long);
     let pause = async move {
         match quantum {

@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 /// An event that uses so much processor time is a long one.
 const LONG: Duration = Duration::from_micros(50);
-/// An event of a version that does not run long as a rule goes on elsewhere once it has used this much: whoever goes there
-/// waits behind those who belong there.
-pub(crate) const BACKGROUND_AFTER: Duration = Duration::from_millis(2);
 /// Long events may use one part in so many of a processor before the version counts as one that runs long.
 const SHARE: u32 = 20;
-/// What is forgiven: so much on top of that share, for the odd event that is long.
+/// What is forgiven: so much on top of that share, for the odd event that is long. The first event of a version that runs
+/// long is in nobody's way any more when it has used this much.
 const FORGIVEN: Duration = Duration::from_millis(10);
 /// What is remembered at most, so that it is forgotten within ten seconds: a tenant whose processor time is used up may
 /// have to wait for seconds, and its version must not begin anew after each wait.

@@ -21,7 +21,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use background::Background;
 pub(crate) use background::BackgroundPool;
 pub use contention::Contention;
-pub(crate) use cpu_profile::{BACKGROUND_AFTER, CpuProfile};
+pub(crate) use cpu_profile::CpuProfile;
 pub use cpu_timer::CpuTimer;
 pub use fair::FairScheduler;
 pub use kernel::request_short_time_slices;
