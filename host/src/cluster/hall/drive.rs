@@ -20,7 +20,7 @@ use crate::cluster::hub::{Hub, Input, Now, Output};
 use crate::cluster::outbound::Outbound;
 use crate::id::TenantId;
 use crate::metrics::HallMetrics;
-use crate::turns::{Company, Slice};
+use crate::scheduler::{Contention, Quantum};
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
 const INBOX: usize = 4096;
@@ -49,8 +49,8 @@ pub(super) struct Driver {
     outbound: Arc<Outbound>,
     /// `limits.presence_grace` as it is now, in milliseconds.
     presence_grace: Arc<AtomicU64>,
-    /// Until when it works before others have a turn.
-    pub(super) slice: Slice,
+    /// For how long it works before others have a turn.
+    pub(super) quantum: Quantum,
 }
 
 /// What comes to a hall.
@@ -112,7 +112,7 @@ pub(super) async fn run(
     outbound: Arc<Outbound>,
     presence_grace: Arc<AtomicU64>,
     fleet: Fleet,
-    company: Arc<Company>,
+    contention: Arc<Contention>,
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
     let (mut servers, mut pause) = (None, FIRST_PAUSE);
@@ -131,7 +131,7 @@ pub(super) async fn run(
             found,
             outbound: outbound.clone(),
             presence_grace: presence_grace.clone(),
-            slice: Slice::among(company.clone()),
+            quantum: Quantum::among(contention.clone()),
         };
         fleet.bus.open(&tenant, inbox);
         let life = AssertUnwindSafe(hall.live(&mut mail, heard, finding));
@@ -215,7 +215,7 @@ impl Driver {
             sleep_until(until.into()).await;
         }
         self.to_give_back.clear();
-        self.slice.share().await;
+        self.quantum.share().await;
     }
 
     /// Answers a question; gives what is none.
@@ -239,7 +239,7 @@ impl Driver {
                 let mut states = Vec::with_capacity(users.len());
                 for user in &users {
                     states.push(self.hub.presence_of(user, &asker, &rooms));
-                    self.slice.share().await;
+                    self.quantum.share().await;
                 }
                 let _ = reply.send(states);
             }
