@@ -28,6 +28,7 @@ done
 if [ "$(nproc)" -gt 1 ]; then
     measure bombs taskset --cpu-list 1
     measure nodes taskset --cpu-list 1
+    measure floods taskset --cpu-list 1
 else
-    echo "measure: bombs and nodes need two cores, one for the servers and one for all else" >&2
+    echo "measure: bombs, nodes and floods need two cores, one for the servers and one for all else" >&2
 fi

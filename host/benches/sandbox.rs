@@ -17,8 +17,8 @@ use parlance::capability::{
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Returned, Sandbox};
+use parlance::scheduler::Quantum;
 use parlance::store::memory::MemoryStore;
-use parlance::turns::Slice;
 
 /// A connection that is in every room, alone.
 struct Everywhere;
@@ -107,14 +107,14 @@ impl Bench {
             .enable_all()
             .build()
             .expect("a runtime");
-        let slice = Slice::new();
+        let quantum = Quantum::new();
         // What is measured must be what happens in the server: a handler that accepts, with one effect.
-        let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &slice));
+        let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &quantum));
         assert_eq!((outcome.result, outcome.effects.len()), (Ok(Returned::Data(None)), 1));
         criterion.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter_batched(
                 &self.call,
-                |call| self.handler.call(input, call, &self.limits, &slice),
+                |call| self.handler.call(input, call, &self.limits, &quantum),
                 BatchSize::SmallInput,
             );
         });

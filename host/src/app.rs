@@ -29,9 +29,9 @@ use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
+use crate::scheduler::Contention;
 use crate::socket::{HandshakeLimits, Server, ServerLimits};
 use crate::store::Outage;
-use crate::turns::Company;
 
 use database::Database;
 use shutdown::Hangup;
@@ -53,9 +53,9 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
 
     let database = Database::open(&config.store).await?;
     let store = database.store();
-    let company = Arc::new(Company::default());
+    let contention = Arc::new(Contention::default());
     let (committer, committing) =
-        Committer::start(store.clone(), metrics.clone(), config.commit.batch, company.clone());
+        Committer::start(store.clone(), metrics.clone(), config.commit.batch, contention.clone());
     let services = Arc::new(Services {
         committer,
         metrics: metrics.clone(),
@@ -101,7 +101,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         defaults: config.tenant_defaults.clone(),
         deploy: config.deploy.clone(),
         audit_kept: config.store.audit_kept,
-        company,
+        contention,
     });
     for tenant in std::iter::once(config.default_tenant()).chain(config.tenants.iter().cloned()) {
         let name = tenant.name.clone();

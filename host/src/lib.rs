@@ -80,8 +80,5 @@ pub mod vital;
 // Log lines that anybody can cause, at most one a second.
 pub mod throttle;
 
-// The tasks of one tenant take turns with those of the others.
-pub mod turns;
-
-// What is asked of the kernel's scheduler.
-pub mod threads;
+// Whose work runs next, where, and for how long.
+pub mod scheduler;

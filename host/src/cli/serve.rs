@@ -17,7 +17,7 @@ use crate::app::{self, Development, PageMinter};
 use crate::auth::{Minter, dev_key};
 use crate::config::{Config, LogFormat, no_key_help};
 use crate::text::escape::{Escaping, Style};
-use crate::{descriptors, threads};
+use crate::{descriptors, scheduler};
 
 /// Runs the server until it is told to stop.
 ///
@@ -70,7 +70,7 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
     // Before there is any other thread.
-    let slices = threads::ask_for_short_slices();
+    let slices = scheduler::request_short_time_slices();
     let descriptors = descriptors::raise();
     let log = log_to_stderr(&config)?;
     if let Err(error) = slices {
@@ -79,11 +79,7 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
     if let Err(error) = descriptors {
         tracing::warn!(%error, "the limit of file descriptors (ulimit -n) could not be raised");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .event_interval(STEPS)
-        .enable_all()
-        .build()
-        .context("the threads of the server could not be started")?;
+    let runtime = scheduler::runtime().context("the threads of the server could not be started")?;
     runtime.spawn(watch_log(log.lost));
     let result = runtime.block_on(app::run(config, development));
     // Reader threads and reloading may still hold something; the data is safe by now.
@@ -92,10 +88,6 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
     drop(log.writer);
     Ok(result?)
 }
-
-/// Steps of a thread between two looks for packets. On a busy server a packet waits for so many steps of others, each as
-/// long as somebody's turn; tokio's own 61 are for tasks that are shorter.
-const STEPS: u32 = 8;
 
 /// Lines of the log that wait to be written. Whoever has something to say never waits: what is too much is lost, and
 /// said so.

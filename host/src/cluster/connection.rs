@@ -195,8 +195,9 @@ pub struct Connection {
     pub outlet: Box<dyn Outlet>,
     /// How it began.
     pub handshake: Arc<Handshake>,
-    /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`.
-    rooms: Mutex<Vec<RoomId>>,
+    /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`. Handlers ask for it in the
+    /// background too, where a lock might be held for long.
+    rooms: ArcSwap<Vec<RoomId>>,
     /// What handlers keep with it: a JSON object.
     data: Mutex<Option<Arc<str>>>,
     /// What handlers have asked its client.
@@ -228,7 +229,7 @@ impl Connection {
             identity: ArcSwap::new(identity),
             outlet,
             handshake: Arc::default(),
-            rooms: Mutex::new(Vec::new()),
+            rooms: ArcSwap::default(),
             data: Mutex::new(None),
             questions: Mutex::default(),
             notice: OnceLock::new(),
@@ -326,32 +327,36 @@ impl Connection {
     /// Whether it is in the room.
     #[must_use]
     pub fn is_in(&self, room: &str) -> bool {
-        self.rooms.lock().iter().any(|id| id.as_str() == room)
+        self.rooms.load().iter().any(|id| id.as_str() == room)
     }
 
     /// Whether it is in any of the rooms.
     pub(super) fn is_in_any(&self, rooms: &indexmap::IndexSet<RoomId>) -> bool {
-        !rooms.is_empty() && self.rooms.lock().iter().any(|id| rooms.contains(id))
+        !rooms.is_empty() && self.rooms.load().iter().any(|id| rooms.contains(id))
     }
 
     /// How many rooms it is in.
     #[must_use]
     pub fn room_count(&self) -> usize {
-        self.rooms.lock().len()
+        self.rooms.load().len()
     }
 
     /// The rooms it is in.
     #[must_use]
     pub fn rooms(&self) -> Vec<RoomId> {
-        self.rooms.lock().clone()
+        Vec::clone(&self.rooms.load())
     }
 
     pub(super) fn enter(&self, room: RoomId) {
-        self.rooms.lock().push(room);
+        let mut rooms = self.rooms();
+        rooms.push(room);
+        self.rooms.store(Arc::new(rooms));
     }
 
     pub(super) fn exit(&self, room: &RoomId) {
-        self.rooms.lock().retain(|id| id != room);
+        let mut rooms = self.rooms();
+        rooms.retain(|id| id != room);
+        self.rooms.store(Arc::new(rooms));
     }
 
     /// An event's effects are on their way until what this gives is dropped.

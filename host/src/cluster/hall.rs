@@ -21,8 +21,8 @@ use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::metrics::Metrics;
+use crate::scheduler::{Contention, CpuTimer};
 use crate::store::{FirstPost, Store, Written};
-use crate::turns::{Company, metered};
 
 /// An event whose writes, if any, are durable, or which has failed.
 pub struct Delivery {
@@ -182,8 +182,8 @@ impl Fleet {
 pub struct Hall {
     mailbox: mpsc::UnboundedSender<Mail>,
     outbound: Arc<Outbound>,
-    /// Nanoseconds of processor time that the tenant has not been charged for yet.
-    cpu: Arc<AtomicU64>,
+    /// Processor time that the tenant has not been charged for yet.
+    cpu: Arc<CpuTimer>,
     /// `limits.presence_grace`, in milliseconds.
     presence_grace: Arc<AtomicU64>,
 }
@@ -191,10 +191,10 @@ pub struct Hall {
 impl Hall {
     /// Opens a hall.
     #[must_use]
-    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, company: Arc<Company>) -> Self {
+    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, contention: Arc<Contention>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
         let metrics = metrics.hall(tenant.as_str());
-        let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<AtomicU64>::default(), Arc::default());
+        let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<CpuTimer>::default(), Arc::default());
         let hall = Self {
             mailbox,
             outbound: outbound.clone(),
@@ -202,8 +202,8 @@ impl Hall {
             presence_grace: Arc::clone(&grace),
         };
         let task = async move {
-            let life = drive::run(tenant, metrics, outbound, grace, fleet, company, mail);
-            metered(life, &cpu).await;
+            let life = drive::run(tenant, metrics, outbound, grace, fleet, contention, mail);
+            cpu.time(life).await;
         };
         crate::vital::spawn("hall", task);
         hall
@@ -244,11 +244,7 @@ impl Hall {
     /// What the tenant has used since this was asked last: processor time of the hall, and bytes for clients.
     #[must_use]
     pub fn take_used(&self) -> (Duration, u64) {
-        let cpu = match self.cpu.load(Ordering::Relaxed) {
-            0 => 0,
-            _ => self.cpu.swap(0, Ordering::Relaxed),
-        };
-        (Duration::from_nanos(cpu), self.outbound.take_uncharged())
+        (self.cpu.take(), self.outbound.take_uncharged())
     }
 
     fn post(&self, mail: Mail) -> Result<(), HallGone> {

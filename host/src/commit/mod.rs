@@ -18,8 +18,8 @@ use crate::cluster::{Delivery, Hall, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
+use crate::scheduler::{Contention, pause};
 use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
-use crate::turns::{Company, pause};
 use waiting::Waiting;
 
 /// After how long an event that found no room in the store may be tried again: somebody has to make room first.
@@ -57,10 +57,10 @@ impl Committer {
         store: Arc<dyn Store>,
         metrics: Arc<Metrics>,
         batch: usize,
-        company: Arc<Company>,
+        contention: Arc<Contention>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (jobs, arrivals) = mpsc::unbounded_channel();
-        let task = crate::vital::spawn("committer", run(store, metrics, batch, company, arrivals));
+        let task = crate::vital::spawn("committer", run(store, metrics, batch, contention, arrivals));
         (Self { jobs }, task)
     }
 
@@ -77,7 +77,7 @@ async fn run(
     store: Arc<dyn Store>,
     metrics: Arc<Metrics>,
     batch: usize,
-    company: Arc<Company>,
+    contention: Arc<Contention>,
     mut arrivals: mpsc::UnboundedReceiver<Job>,
 ) {
     let mut waiting = Waiting::default();
@@ -90,7 +90,7 @@ async fn run(
                 None => return,
             }
         }
-        gather(&mut arrivals, &mut waiting, batch, &company).await;
+        gather(&mut arrivals, &mut waiting, batch, &contention).await;
         waiting.fill(&mut jobs, batch);
         let results = write(&*store, &metrics, &mut outage, &jobs).await;
         for (hall, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
@@ -104,8 +104,13 @@ async fn run(
 /// Lets everything that is ready to run hand its job over first, since a transaction costs much the same however
 /// much is in it. On a quiet server nothing is ready and this waits for nothing; on a busy one it bounds the cost. A
 /// tenant that is alone gets what has only just arrived into the batch too, which makes it several times as large.
-async fn gather(arrivals: &mut mpsc::UnboundedReceiver<Job>, waiting: &mut Waiting, batch: usize, company: &Company) {
-    let alone = company.is_alone();
+async fn gather(
+    arrivals: &mut mpsc::UnboundedReceiver<Job>,
+    waiting: &mut Waiting,
+    batch: usize,
+    contention: &Contention,
+) {
+    let alone = !contention.is_contended();
     let (rounds, mut vain) = if alone { (ROUNDS_ALONE, VAIN_ALONE) } else { (ROUNDS, 1) };
     for _ in 0..rounds {
         let before = waiting.len();

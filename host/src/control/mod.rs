@@ -47,11 +47,11 @@ use crate::cluster::{Fleet, Hall};
 use crate::config::{Deploy, TenantDefaults};
 use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
+use crate::scheduler::Contention;
 use crate::socket::{Closing, Server};
 use crate::store::Store;
 use crate::store::catalog::{AuditEntry, Catalog};
 use crate::tenant::{Routes, Tenant};
-use crate::turns::Company;
 use known::Known;
 use live::Live;
 use settle::Unsettled;
@@ -90,7 +90,7 @@ pub struct Parts {
     /// How long entries of the audit log are kept.
     pub audit_kept: Duration,
     /// The tenants among themselves, as far as turns are concerned.
-    pub company: Arc<Company>,
+    pub contention: Arc<Contention>,
 }
 
 /// See the [module](self). Shared by the admin API and the tasks that follow the catalog and watch versions.

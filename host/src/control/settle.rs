@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -300,7 +301,7 @@ impl Control {
             settings.authenticator.tenant().clone(),
             parts.metrics.clone(),
             parts.fleet.clone(),
-            parts.company.clone(),
+            parts.contention.clone(),
         );
         let tenant = Arc::new(Tenant::new(
             settings,
@@ -308,8 +309,9 @@ impl Control {
             metrics,
             base.clone(),
             Runs {
-                aside: parts.sandbox.aside(),
-                company: parts.company.clone(),
+                runtime: Handle::try_current()?,
+                background: parts.sandbox.background(),
+                contention: parts.contention.clone(),
                 store: parts.store.clone(),
             },
         ));

@@ -161,7 +161,7 @@ impl Node {
                 window: Duration::from_secs(10),
             },
             audit_kept: Duration::from_secs(3600),
-            company: Arc::default(),
+            contention: Arc::default(),
         });
         Self {
             control,

@@ -11,8 +11,8 @@ use super::{Decision, complete, host};
 use crate::capability::{Packet, Question};
 use crate::cluster::{Moment, Reply};
 use crate::sandbox::Input;
+use crate::scheduler::Quantum;
 use crate::text::without_lone_surrogates;
-use crate::turns::Slice;
 
 /// Waits until the tenant may have one more event, while that makes sense.
 async fn admitted(session: &Session) -> bool {
@@ -32,7 +32,7 @@ async fn admitted(session: &Session) -> bool {
 }
 
 /// Runs `on-answer` of the handler that asked. A rejection is logged and told to no client.
-pub(super) async fn answered(session: &Arc<Session>, slice: &Slice, question: &Question, answer: Option<Packet>) {
+pub(super) async fn answered(session: &Arc<Session>, quantum: &Quantum, question: &Question, answer: Option<Packet>) {
     if session.barred().is_some() || session.has_expired(now_ms()) {
         return;
     }
@@ -41,7 +41,7 @@ pub(super) async fn answered(session: &Arc<Session>, slice: &Slice, question: &Q
         tracing::debug!(tenant = %session.tenant.id(), handler = %question.handler, "a missing answer was not told");
         return;
     }
-    let arrival = host::arrival(session, "answer", Moment::Open, slice);
+    let arrival = host::arrival(session, "answer", Moment::Open, quantum);
     let answer = answer.map(|packet| {
         let text = std::str::from_utf8(&packet.text).unwrap_or_default();
         (without_lone_surrogates(text).into_owned(), packet.attachments)

@@ -365,7 +365,9 @@ pub(super) async fn decide(
         not_joined: AtomicBool::new(false),
     };
     let running = Running::count(session);
-    let outcome = handler.call(input, call, &settings.guest_limits, &arrival.slice).await;
+    let outcome = handler
+        .call(input, call, &settings.guest_limits, &arrival.quantum)
+        .await;
     drop(running);
     session.tenant.spend(outcome.usage.cpu);
     handler.record.count(failed(&outcome));

@@ -16,8 +16,8 @@ use crate::cluster::{Moment, Outgoing, Reply, Responder, history_reply, presence
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::sandbox::Change;
+use crate::scheduler::Quantum;
 use crate::store::{End, Range, StoreError};
-use crate::turns::Slice;
 
 /// Bytes that wait for a client before it gets another page of messages. One page more is what it may have unread.
 const UNREAD_MAX: usize = 64 * 1024;
@@ -135,9 +135,9 @@ pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, toke
     fail(session, arrival, error).await;
 }
 
-pub(super) fn arrival(session: &Session, event: &'static str, moment: Moment, slice: &Slice) -> Arrival {
+pub(super) fn arrival(session: &Session, event: &'static str, moment: Moment, quantum: &Quantum) -> Arrival {
     Arrival {
-        slice: slice.clone(),
+        quantum: quantum.clone(),
         number: session.next_event(),
         received: Instant::now(),
         at_ms: now_ms(),
@@ -147,8 +147,8 @@ pub(super) fn arrival(session: &Session, event: &'static str, moment: Moment, sl
 }
 
 /// The connection is open.
-pub(super) async fn arrive(session: &Arc<Session>, slice: &Slice) {
-    let arrival = arrival(session, "connect", Moment::Opening, slice);
+pub(super) async fn arrive(session: &Arc<Session>, quantum: &Quantum) {
+    let arrival = arrival(session, "connect", Moment::Opening, quantum);
     let connection = session.connection.clone();
     if session.tenant.hall.arrive(connection, arrival.at_ms).is_ok() {
         guest::presence(session, arrival, Change::Connected).await;
@@ -156,11 +156,11 @@ pub(super) async fn arrive(session: &Arc<Session>, slice: &Slice) {
 }
 
 /// The connection is gone: the handler hears of it, then the hall forgets it whatever the handler did.
-pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
+pub(super) async fn depart(session: &Arc<Session>, quantum: &Quantum) {
     for room in session.all_typing() {
-        end_typing(session, slice, &room).await;
+        end_typing(session, quantum, &room).await;
     }
-    let arrival = arrival(session, "disconnect", Moment::Closing, slice);
+    let arrival = arrival(session, "disconnect", Moment::Closing, quantum);
     guest::presence(session, arrival, Change::Disconnected).await;
     session.connection.settled().await;
     if session
@@ -177,24 +177,24 @@ pub(super) async fn depart(session: &Arc<Session>, slice: &Slice) {
 }
 
 /// Another server wants the connection out of rooms. No handler decides about that.
-pub(super) async fn leave(session: &Arc<Session>, slice: &Slice, rooms: Vec<RoomId>) {
-    let arrival = arrival(session, "leave", Moment::Open, slice);
+pub(super) async fn leave(session: &Arc<Session>, quantum: &Quantum, rooms: Vec<RoomId>) {
+    let arrival = arrival(session, "leave", Moment::Open, quantum);
     let effects = rooms.into_iter().map(Effect::Leave).collect();
     complete(session, arrival, Decision::of(effects, Reply::Silent)).await;
 }
 
 /// The client says that it types, or that it does not: from now on the host sees to it that it ends.
-pub(super) async fn note_typing(session: &Arc<Session>, slice: &Slice, room: &str, typing: bool) {
+pub(super) async fn note_typing(session: &Arc<Session>, quantum: &Quantum, room: &str, typing: bool) {
     if let Some(other) = session.note_typing(room, typing) {
-        end_typing(session, slice, &other).await;
+        end_typing(session, quantum, &other).await;
     }
 }
 
 /// The client types no more in the room and has not said so: the handler hears of it as if it had.
-pub(super) async fn end_typing(session: &Arc<Session>, slice: &Slice, room: &str) {
+pub(super) async fn end_typing(session: &Arc<Session>, quantum: &Quantum, room: &str) {
     // It may have begun anew while this waited for its turn.
     if !session.types_in(room) {
-        guest::typing_ended(session, arrival(session, "typing", Moment::Open, slice), room).await;
+        guest::typing_ended(session, arrival(session, "typing", Moment::Open, quantum), room).await;
     }
 }
 
@@ -204,7 +204,7 @@ pub(super) async fn end_typing_of_left(session: &Arc<Session>, arrival: &Arrival
         if let Effect::Leave(room) = effect
             && session.note_left(room.as_str())
         {
-            end_typing(session, &arrival.slice, room.as_str()).await;
+            end_typing(session, &arrival.quantum, room.as_str()).await;
         }
     }
 }

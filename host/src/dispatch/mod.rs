@@ -13,8 +13,7 @@ mod typing;
 mod work;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -26,15 +25,15 @@ use crate::cluster::{Delivery, Moment, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
+use crate::scheduler::{CpuTimer, Quantum};
 use crate::text::without_lone_surrogates;
-use crate::turns::{Slice, metered};
 use event::Event;
 use work::Work;
 
 /// What is known of an event besides what it says.
 struct Arrival {
     /// What the connection's task works in.
-    slice: Slice,
+    quantum: Quantum,
     /// Numbers the connection's events, for the log.
     number: u64,
     received: Instant,
@@ -45,19 +44,19 @@ struct Arrival {
 
 /// Handles one event to its end. The next event of the connection begins when this returns; what this one wrote
 /// may still be on its way to the store.
-async fn handle(session: &Arc<Session>, work: Work, slice: &Slice) {
+async fn handle(session: &Arc<Session>, work: Work, quantum: &Quantum) {
     match work {
-        Work::Event(packet) => event(session, packet, slice).await,
-        Work::Connected => host::arrive(session, slice).await,
-        Work::Leave(rooms) => host::leave(session, slice, rooms).await,
-        Work::ServerEvent(text, reply) => server_event::handle(session, slice, &text, reply).await,
-        Work::Answer(question, answer) => answer::answered(session, slice, &question.question, answer).await,
-        Work::TypingEnded(room) => host::end_typing(session, slice, &room).await,
-        Work::Disconnected => host::depart(session, slice).await,
+        Work::Event(packet) => event(session, packet, quantum).await,
+        Work::Connected => host::arrive(session, quantum).await,
+        Work::Leave(rooms) => host::leave(session, quantum, rooms).await,
+        Work::ServerEvent(text, reply) => server_event::handle(session, quantum, &text, reply).await,
+        Work::Answer(question, answer) => answer::answered(session, quantum, &question.question, answer).await,
+        Work::TypingEnded(room) => host::end_typing(session, quantum, &room).await,
+        Work::Disconnected => host::depart(session, quantum).await,
     }
 }
 
-async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
+async fn event(session: &Arc<Session>, packet: Packet, quantum: &Quantum) {
     let Packet {
         text,
         attachments,
@@ -70,7 +69,7 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
     let text = &*without_lone_surrogates(text);
     let responder = Responder::new(ack, event::name(text).to_owned());
     let mut arrival = Arrival {
-        slice: slice.clone(),
+        quantum: quantum.clone(),
         number: session.next_event(),
         received,
         at_ms,
@@ -100,7 +99,7 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
         Event::Join { room, past } => guest::join(session, arrival, room, past).await,
         event => {
             if let Event::Typing { room, typing } = &event {
-                host::note_typing(session, slice, room, *typing).await;
+                host::note_typing(session, quantum, room, *typing).await;
             }
             guest::handle(session, arrival, event).await;
         }
@@ -109,9 +108,9 @@ async fn event(session: &Arc<Session>, packet: Packet, slice: &Slice) {
 
 /// Charges the tenant for the processor time of an answer that the host gives itself.
 async fn charged(session: &Session, answering: impl Future<Output = ()>) {
-    let nanos = AtomicU64::new(0);
-    metered(answering, &nanos).await;
-    session.tenant.spend(Duration::from_nanos(nanos.into_inner()));
+    let timer = CpuTimer::default();
+    timer.time(answering).await;
+    session.tenant.spend(timer.total());
     session.tenant.collect_charges();
 }
 

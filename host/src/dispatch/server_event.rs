@@ -11,17 +11,22 @@ use super::{Decision, host, submit};
 use crate::cluster::{Moment, Reply};
 use crate::error::{Code, EventError};
 use crate::sandbox::{Input, Interface};
+use crate::scheduler::Quantum;
 use crate::tenant::Place;
 use crate::text::json::{DEPTH_MAX, nests_deeper};
 use crate::text::without_lone_surrogates;
-use crate::turns::Slice;
 
 /// The answer of a node that has none.
 const NOTHING: &str = "null";
 
 /// Runs the handler, waits until its effects are durable, and then answers the server that waits.
-pub(super) async fn handle(session: &Arc<Session>, slice: &Slice, text: &str, reply: Option<oneshot::Sender<String>>) {
-    let answer = match decided(session, slice, &without_lone_surrogates(text)).await {
+pub(super) async fn handle(
+    session: &Arc<Session>,
+    quantum: &Quantum,
+    text: &str,
+    reply: Option<oneshot::Sender<String>>,
+) {
+    let answer = match decided(session, quantum, &without_lone_surrogates(text)).await {
         Ok(data) => data.unwrap_or_else(|| NOTHING.to_owned()),
         Err(error) => {
             tracing::debug!(
@@ -37,7 +42,7 @@ pub(super) async fn handle(session: &Arc<Session>, slice: &Slice, text: &str, re
     let _ = reply.map(|reply| reply.send(answer));
 }
 
-async fn decided(session: &Arc<Session>, slice: &Slice, text: &str) -> Result<Option<String>, EventError> {
+async fn decided(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Option<String>, EventError> {
     let (tenant, identity) = (&session.tenant, session.connection.identity.load_full());
     let place = Place::User(identity.user().as_str());
     // One that is there and cannot be loaded is another matter, and an error.
@@ -47,7 +52,7 @@ async fn decided(session: &Arc<Session>, slice: &Slice, text: &str) -> Result<Op
         return Ok(None);
     }
     let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
-    let arrival = host::arrival(session, "server-event", Moment::Open, slice);
+    let arrival = host::arrival(session, "server-event", Moment::Open, quantum);
     let input = Input::ServerEvent {
         name: &name,
         arguments: &arguments,

@@ -22,9 +22,9 @@ use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::logs::LogHub;
 use crate::metrics::Metrics;
+use crate::scheduler::Quantum;
 use crate::store::Outage;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
-use crate::turns::Slice;
 
 /// After how long a client whose queue was full may try again: a guess, as it depends on its own events.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
@@ -345,17 +345,17 @@ impl Session {
     fn run_if_idle(self: &Arc<Self>, queue: &mut Queue) {
         if !queue.running && !queue.work.is_empty() {
             queue.running = true;
-            self.tenant.turns.spawn(|slice| self.clone().run(slice));
+            self.tenant.scheduler.spawn(|quantum| self.clone().run(quantum));
         }
     }
 
-    async fn run(self: Arc<Self>, slice: Slice) {
+    async fn run(self: Arc<Self>, quantum: Quantum) {
         let _resume = Resume(self.clone());
         while let Some(work) = self.next() {
             // It counts until it is done: it is in memory while it waits for an instance, too.
             let _counted = Counted::of(&self.tenant, &work);
-            super::handle(&self, work, &slice).await;
-            slice.share().await;
+            super::handle(&self, work, &quantum).await;
+            quantum.share().await;
         }
     }
 

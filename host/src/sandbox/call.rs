@@ -17,11 +17,10 @@ use super::interface::Interface;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter};
 use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
-use super::spending::{Spending, polled};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
-use crate::turns::{Slice, thread_nanos};
+use crate::scheduler::{CpuTimer, Quantum};
 
 /// What is in the instance's store: the call and its meter.
 pub(super) struct CallState {
@@ -111,7 +110,7 @@ impl Guest {
 /// An instance and its place among all. The instance goes first: the pool must have room when somebody gets the place.
 pub(super) struct Seated {
     pub(super) guest: Guest,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) place: OwnedSemaphorePermit,
 }
 
 type Handled = Result<Returned, types::Rejection>;
@@ -120,14 +119,15 @@ impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
     /// nothing behind but the outcome.
     ///
-    /// It runs on the calling task, which steps aside ([`Slice::step_aside`]) when the event takes long, and before it
-    /// begins when this version's events do as a rule: packets, quick events and batches go first.
-    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits, slice: &Slice) -> Outcome {
-        if self.record.habit.is_long() && !slice.is_aside() {
-            slice.step_aside().await;
+    /// It runs on the calling task, which moves to the background ([`Quantum::move_to_background`]) when the event takes
+    /// long, and before it begins when this version's events do as a rule: packets, quick events and batches go first.
+    /// The task is back when this returns.
+    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits, quantum: &Quantum) -> Outcome {
+        let waiting = self.warm.as_ref().and_then(|pool| pool.take());
+        if self.record.profile.runs_long() {
+            quantum.move_to_background().await;
         }
         let began = Instant::now();
-        let waiting = self.warm.as_ref().and_then(|pool| pool.take());
         let reused = waiting.is_some();
         let mut seated = match waiting {
             Some(mut seated) => {
@@ -137,42 +137,45 @@ impl Handler {
             None => match self.sandbox.places.take(call.few).await {
                 Ok(place) => Seated {
                     guest: Guest::new(self.sandbox.store(limits)),
-                    _place: place,
+                    place,
                 },
-                Err(_) => return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed()),
+                Err(_) => {
+                    quantum.return_to_foreground().await;
+                    return self.not_run(call.logs, "the sandbox is shutting down", began.elapsed());
+                }
             },
         };
-        let spending = Arc::new(Spending::default());
+        let timer = Arc::new(CpuTimer::default());
         let meter = &mut seated.guest.store.data_mut().meter;
-        meter.begin(limits, spending.clone(), self.record.habit.clone(), slice.clone());
+        meter.begin(limits, timer.clone(), self.record.profile.clone(), quantum.clone());
         let running = self.sandbox.ticker.count();
         let (output, interface) = (call.limits.output, input.interface());
 
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
-        let run = polled(self.run(&mut seated.guest, input, call, outgoing), &spending);
+        let run = timer.time(self.run(&mut seated.guest, input, call, outgoing));
         // The guest's own time is bounded by ticks; this bounds the waiting.
         let ended = tokio::time::timeout(limits.wall_time, run).await;
         // What a trap costs is mostly its trace, and giving the memory back.
-        let unpaid = (!matches!(ended, Ok(Ok(_)))).then(thread_nanos);
+        let unpaid = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
         let handled = match ended {
             Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
             Err(_) => Err(Trap {
-                kind: too_late(seated.guest.store.data(), &spending, limits),
+                kind: too_late(seated.guest.store.data(), &timer, limits),
                 detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
             }),
         };
         let guest_time = started.elapsed();
         drop(running);
         let state = seated.guest.store.data_mut();
-        let cpu = spending.so_far();
-        let noted = state.meter.noted();
+        let observed = state.meter.observed();
         let (asked, logs, retry_after, not_joined) = state.end();
         let mut usage = Usage {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
             guest_time,
-            cpu,
+            // Known once everything is given back.
+            cpu: Duration::ZERO,
             reused,
             retired: None,
         };
@@ -180,19 +183,25 @@ impl Handler {
             Ok(reply) => checked(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
-        match (&self.warm, &handled) {
+        let (reusable, place) = match (&self.warm, &handled) {
             // A refusal is an answer. Whatever else went wrong may have left anything behind.
-            (Some(pool), Ok(_)) => usage.retired = pool.keep(seated, &self.sandbox.limits.warm),
+            (Some(pool), Ok(_)) => (Some((pool, seated)), None),
             (warm, _) => {
                 usage.retired = warm.as_ref().map(|_| Retired::Failed);
-                drop(seated);
+                let Seated { guest, place } = seated;
+                drop(guest);
+                (None, Some(place))
             }
+        };
+        drop(unpaid);
+        usage.cpu = timer.total();
+        self.record.profile.observe(usage.cpu.saturating_sub(observed));
+        // What follows, here and in the caller, takes locks that threads of the server need.
+        quantum.return_to_foreground().await;
+        drop(place);
+        if let Some((pool, seated)) = reusable {
+            usage.retired = pool.keep(seated, &self.sandbox.limits.warm);
         }
-        if let Some(since) = unpaid {
-            let more = Duration::from_nanos(thread_nanos().saturating_sub(since));
-            usage.cpu = usage.cpu.saturating_add(more);
-        }
-        self.record.habit.note(usage.cpu.saturating_sub(noted));
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
             Ok(Err(rejection)) => {
@@ -321,8 +330,8 @@ impl Handler {
 }
 
 /// Whose doing it was that an event took too long. One that was busy for a good part of the time has itself to blame.
-fn too_late(state: &CallState, spending: &Spending, limits: &GuestLimits) -> TrapKind {
-    let busy = spending.so_far().saturating_mul(10) >= limits.wall_time;
+fn too_late(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> TrapKind {
+    let busy = timer.total().saturating_mul(10) >= limits.wall_time;
     let requests = state
         .outgoing
         .as_ref()
@@ -435,12 +444,12 @@ mod tests {
     async fn an_event_whose_request_waits_for_other_tenants_is_not_to_blame_for_the_time() {
         let limits = GuestLimits::default();
         let mut state = CallState::new(Meter::new(&limits));
-        let spending = Spending::default();
+        let timer = CpuTimer::default();
         state.outgoing = Some(Box::new(Outgoing::denied()));
-        assert_eq!(too_late(&state, &spending, &limits), TrapKind::WallTime);
+        assert_eq!(too_late(&state, &timer, &limits), TrapKind::WallTime);
         let held_up = state.outgoing.as_ref().unwrap().held_up.clone();
         let waits = held_up.until(std::future::pending::<()>());
         tokio::time::timeout(Duration::ZERO, waits).await.unwrap_err();
-        assert_eq!(too_late(&state, &spending, &limits), TrapKind::HostTime);
+        assert_eq!(too_late(&state, &timer, &limits), TrapKind::HostTime);
     }
 }

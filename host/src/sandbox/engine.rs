@@ -16,11 +16,10 @@ use super::compile::{CompileLimits, Compiler, Queue, Refused, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
-use super::slow::SlowThreads;
 use super::ticker::Ticker;
 use super::warm::{Places, WarmLimits};
 use super::wasi;
-use crate::turns::Turns;
+use crate::scheduler::{Background, BackgroundPool};
 
 /// Bytes of stack for WebAssembly code of one instance.
 const WASM_STACK: usize = 256 * 1024;
@@ -92,7 +91,7 @@ pub struct Sandbox {
     pub(super) limits: EngineLimits,
     /// Instances that may be made now.
     pub(super) places: Arc<Places>,
-    pub(super) slow: SlowThreads,
+    pub(super) background: BackgroundPool,
     /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
     pub(super) ticker: Ticker,
@@ -135,7 +134,7 @@ impl Sandbox {
             limits,
             places,
             compiled: Mutex::default(),
-            slow: SlowThreads::start(slow_threads())?,
+            background: BackgroundPool::start(background_threads())?,
             ticker,
             compiler: Compiler::default(),
             cache: None,
@@ -172,12 +171,10 @@ impl Sandbox {
         self.places.sweep(self.limits.warm.idle);
     }
 
-    /// Where one tenant's events go on that take long.
+    /// Where events go on that take long.
     #[must_use]
-    pub fn aside(&self) -> Turns {
-        let threads = slow_threads();
-        // The threads end with the sandbox; nothing runs any more then.
-        self.slow.turns(threads).unwrap_or_else(|| Turns::new(threads, None))
+    pub fn background(&self) -> Option<Background> {
+        self.background.background()
     }
 
     /// A store for one instance, with its limits armed and no event yet.
@@ -201,7 +198,7 @@ impl Sandbox {
 
 /// Threads for guests that run long: half of what the machine has, so that the others are always there for guests that
 /// finish quickly.
-fn slow_threads() -> usize {
+fn background_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))
 }
 

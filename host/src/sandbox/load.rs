@@ -21,12 +21,12 @@ use super::call::CallState;
 use super::code::OwnCode;
 use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
-use super::habit::Habit;
 use super::http::HttpClient;
 use super::interface::Interface;
 use super::meter::GuestLimits;
 use super::warm::Pool;
 use crate::capability::{HandlerInfo, Isolation};
+use crate::scheduler::CpuProfile;
 use check::{check_header, trial, try_out};
 pub use error::LoadError;
 
@@ -57,7 +57,7 @@ pub(super) struct Compiled {
 pub struct Record {
     handled: AtomicU64,
     failed: AtomicU64,
-    pub(super) habit: Arc<Habit>,
+    pub(super) profile: Arc<CpuProfile>,
 }
 
 impl Record {

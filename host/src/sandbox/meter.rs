@@ -7,9 +7,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::blame;
 use super::call::CallState;
-use super::habit::{ASIDE, Habit};
-use super::spending::Spending;
-use crate::turns::{Slice, pause};
+use crate::scheduler::{CpuProfile, CpuTimer, Quantum, pause};
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
@@ -68,12 +66,12 @@ pub(super) enum Stopped {
 pub(super) struct Meter {
     guest_time: Duration,
     /// What the event has used.
-    spending: Option<Arc<Spending>>,
+    timer: Option<Arc<CpuTimer>>,
     /// Told what the event uses, for the events to come.
-    habit: Option<Arc<Habit>>,
-    noted: Duration,
+    profile: Option<Arc<CpuProfile>>,
+    observed: Duration,
     /// What the event's task works in.
-    slice: Option<Slice>,
+    quantum: Option<Quantum>,
     memory: usize,
     memory_max: usize,
     peak_memory: usize,
@@ -94,10 +92,10 @@ impl Meter {
     pub(super) fn new(limits: &GuestLimits) -> Self {
         Self {
             guest_time: limits.guest_time,
-            spending: None,
-            habit: None,
-            noted: Duration::ZERO,
-            slice: None,
+            timer: None,
+            profile: None,
+            observed: Duration::ZERO,
+            quantum: None,
             memory: 0,
             memory_max: limits.memory,
             peak_memory: 0,
@@ -111,34 +109,40 @@ impl Meter {
         }
     }
 
-    /// An event begins, in a task that works in this slice.
-    pub(super) fn begin(&mut self, limits: &GuestLimits, spending: Arc<Spending>, habit: Arc<Habit>, slice: Slice) {
+    /// An event begins, in a task that works in this quantum.
+    pub(super) fn begin(
+        &mut self,
+        limits: &GuestLimits,
+        timer: Arc<CpuTimer>,
+        profile: Arc<CpuProfile>,
+        quantum: Quantum,
+    ) {
         self.guest_time = limits.guest_time;
-        self.spending = Some(spending);
-        self.habit = Some(habit);
-        self.noted = Duration::ZERO;
-        self.slice = Some(slice);
+        self.timer = Some(timer);
+        self.profile = Some(profile);
+        self.observed = Duration::ZERO;
+        self.quantum = Some(quantum);
     }
 
     /// What the event's version has been told of so far.
-    pub(super) fn noted(&self) -> Duration {
-        self.noted
+    pub(super) fn observed(&self) -> Duration {
+        self.observed
     }
 
     /// The event has used so much by now.
-    fn note(&mut self, used: Duration) {
-        if let Some(habit) = &self.habit {
-            habit.note(used.saturating_sub(self.noted));
+    fn observe(&mut self, used: Duration) {
+        if let Some(profile) = &self.profile {
+            profile.observe(used.saturating_sub(self.observed));
         }
-        self.noted = used;
+        self.observed = used;
     }
 
     /// Whether the event's processor time is used up; called once a tick.
     fn is_out_of_time(&mut self) -> bool {
         // Without an event there is no time to spend.
-        let Some(spending) = &self.spending else { return true };
-        let used = spending.now();
-        self.note(used);
+        let Some(timer) = &self.timer else { return true };
+        let used = timer.total_now();
+        self.observe(used);
         used > self.guest_time
     }
 
@@ -200,13 +204,13 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
         return Err(Stopped::GuestTime.into());
     }
     meter.held_up = true;
-    // A tick falls anywhere within an event, and while a machine puts a thread aside ticks pass in which its guest did
-    // not run: who is quick must not end up behind those that are not.
-    let long = meter.noted >= ASIDE || meter.habit.as_ref().is_some_and(|habit| habit.is_long());
-    let slice = meter.slice.clone().filter(|_| long);
+    // The version decides, not this tick: it falls anywhere within an event, and while a machine puts a thread aside ticks
+    // pass in which its guest did not run. A quick event must not end up behind those that are not.
+    let long = meter.profile.as_ref().is_some_and(|profile| profile.runs_long());
+    let quantum = meter.quantum.clone().filter(|_| long);
     let pause = async move {
-        match slice {
-            Some(slice) => slice.step_aside().await,
+        match quantum {
+            Some(quantum) => quantum.move_to_background().await,
             None => pause().await,
         }
     };

@@ -13,7 +13,6 @@ mod call;
 mod code;
 mod compile;
 mod engine;
-mod habit;
 mod host;
 mod http;
 mod input;
@@ -22,8 +21,6 @@ mod interface;
 mod load;
 mod meter;
 mod outcome;
-mod slow;
-mod spending;
 mod stdio;
 #[cfg(test)]
 mod tests;

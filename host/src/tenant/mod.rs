@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::capability::LookupShare;
@@ -22,8 +23,8 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
+use crate::scheduler::{Background, Contention, FairScheduler};
 use crate::store::Store;
-use crate::turns::{Company, Turns};
 use reads::Reads;
 
 pub use log_budget::LogBudget;
@@ -46,7 +47,7 @@ pub struct Tenant {
     /// What it uses.
     pub metrics: TenantMetrics,
     /// Its connections' tasks.
-    pub turns: Turns,
+    pub scheduler: FairScheduler,
     /// What its events read.
     pub store: Arc<dyn Store>,
     /// What its requests may look up. Other settings do not renew it.
@@ -71,10 +72,12 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
 
 /// What a tenant's events run on.
 pub struct Runs {
-    /// Where those go on that take long: [`Sandbox::aside`](crate::sandbox::Sandbox::aside).
-    pub aside: Turns,
+    /// The threads of the server.
+    pub runtime: Handle,
+    /// Where those go on that take long: [`Sandbox::background`](crate::sandbox::Sandbox::background).
+    pub background: Option<Background>,
     /// The other tenants, as far as turns are concerned.
-    pub company: Arc<Company>,
+    pub contention: Arc<Contention>,
     /// What they read.
     pub store: Arc<dyn Store>,
 }
@@ -96,10 +99,11 @@ impl Tenant {
             id: settings.authenticator.tenant().clone(),
             hall,
             metrics,
-            turns: Turns::among(
-                runs.company,
+            scheduler: FairScheduler::new(
+                runs.runtime,
+                runs.contention,
                 std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-                runs.aside,
+                runs.background,
             ),
             store: Arc::new(Reads::of(runs.store)),
             lookups: LookupShare::default(),

@@ -17,8 +17,8 @@ use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, UserId};
 use parlance::metrics::Metrics;
 use parlance::sandbox::{Failure, GuestLimits, Handler, Returned};
+use parlance::scheduler::Quantum;
 use parlance::store::{Page, Store};
-use parlance::turns::Slice;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -51,7 +51,7 @@ pub(crate) struct World {
     authenticator: Authenticator,
     /// By user id; each has one connection.
     /// What events work in.
-    slice: Slice,
+    quantum: Quantum,
     people: Mutex<BTreeMap<String, Person>>,
 }
 
@@ -85,7 +85,7 @@ impl World {
             chance: Arc::default(),
             committer,
             authenticator,
-            slice: Slice::new(),
+            quantum: Quantum::new(),
             people: Mutex::default(),
         })
     }
@@ -258,7 +258,12 @@ impl World {
         };
         let ran = self
             .handler
-            .call(kind.input(&kind.attachments()), call, &setup.guest_limits, &self.slice)
+            .call(
+                kind.input(&kind.attachments()),
+                call,
+                &setup.guest_limits,
+                &self.quantum,
+            )
             .await;
         let (mut rejection, mut trap) = (None, None);
         let mut returned = Returned::Data(None);

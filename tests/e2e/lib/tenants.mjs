@@ -7,11 +7,15 @@ import { token } from './token.mjs';
 
 const secretOf = (tenant) => `the secret of ${tenant}, longer than 32 bytes`;
 
-/** Starts it. `tenants` has the tables of each by its name, besides its key; `config` those of the server. */
-export function startTenants(tenants, config = {}) {
-  const tenant = (name) => ({ auth: { keys: [{ algorithm: 'HS256', secret: secretOf(name) }] }, ...tenants[name] });
-  const all = Object.fromEntries(Object.keys(tenants).map((name) => [name, tenant(name)]));
-  return startServer({ config: { ...config, tenants: all } });
+/** The tables of tenants, each with a key of its own. `tables` has each one's by its name, besides its key. */
+export function tenants(tables) {
+  const tenant = (name) => ({ auth: { keys: [{ algorithm: 'HS256', secret: secretOf(name) }] }, ...tables[name] });
+  return Object.fromEntries(Object.keys(tables).map((name) => [name, tenant(name)]));
+}
+
+/** Starts a server with these tenants; `config` has its other tables. */
+export function startTenants(tables, config = {}) {
+  return startServer({ config: { ...config, tenants: tenants(tables) } });
 }
 
 /** A client of one of the tenants. */

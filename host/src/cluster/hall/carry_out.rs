@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::drive::Hall;
+use super::drive::Driver;
 use crate::capability::Packet;
 use crate::cluster::connection::Notice;
 use crate::cluster::hub::{Ask, Completed, Input, Output};
@@ -17,7 +17,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 /// Rooms whose last message is asked for at once.
 const SWEPT_ROOMS: usize = 500;
 
-impl Hall {
+impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
         // Who waits for an answer may have ceased to wait.
         match output {

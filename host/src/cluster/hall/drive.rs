@@ -20,7 +20,7 @@ use crate::cluster::hub::{Hub, Input, Now, Output};
 use crate::cluster::outbound::Outbound;
 use crate::id::TenantId;
 use crate::metrics::HallMetrics;
-use crate::turns::{Company, Slice};
+use crate::scheduler::{Contention, Quantum};
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
 const INBOX: usize = 4096;
@@ -31,7 +31,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Everything of a hall; its task owns it.
-pub(super) struct Hall {
+pub(super) struct Driver {
     pub(super) tenant: TenantId,
     pub(super) hub: Hub,
     pub(super) fleet: Fleet,
@@ -49,8 +49,8 @@ pub(super) struct Hall {
     outbound: Arc<Outbound>,
     /// `limits.presence_grace` as it is now, in milliseconds.
     presence_grace: Arc<AtomicU64>,
-    /// Until when it works before others have a turn.
-    pub(super) slice: Slice,
+    /// For how long it works before others have a turn.
+    pub(super) quantum: Quantum,
 }
 
 /// What comes to a hall.
@@ -112,14 +112,14 @@ pub(super) async fn run(
     outbound: Arc<Outbound>,
     presence_grace: Arc<AtomicU64>,
     fleet: Fleet,
-    company: Arc<Company>,
+    contention: Arc<Contention>,
     mut mail: mpsc::UnboundedReceiver<Mail>,
 ) {
     let (mut servers, mut pause) = (None, FIRST_PAUSE);
     loop {
         let (found, finding) = mpsc::channel(FOUND);
         let (inbox, heard) = mpsc::channel(INBOX);
-        let mut hall = Hall {
+        let mut hall = Driver {
             tenant: tenant.clone(),
             hub: Hub::new(fleet.is_alone(), fleet.limits.clone(), now()),
             fleet: fleet.clone(),
@@ -131,7 +131,7 @@ pub(super) async fn run(
             found,
             outbound: outbound.clone(),
             presence_grace: presence_grace.clone(),
-            slice: Slice::among(company.clone()),
+            quantum: Quantum::among(contention.clone()),
         };
         fleet.bus.open(&tenant, inbox);
         let life = AssertUnwindSafe(hall.live(&mut mail, heard, finding));
@@ -160,7 +160,7 @@ pub(super) async fn run(
     }
 }
 
-impl Hall {
+impl Driver {
     /// Goes on until nobody can reach the hall any more.
     async fn live(
         &mut self,
@@ -215,7 +215,7 @@ impl Hall {
             sleep_until(until.into()).await;
         }
         self.to_give_back.clear();
-        self.slice.share().await;
+        self.quantum.share().await;
     }
 
     /// Answers a question; gives what is none.
@@ -239,7 +239,7 @@ impl Hall {
                 let mut states = Vec::with_capacity(users.len());
                 for user in &users {
                     states.push(self.hub.presence_of(user, &asker, &rooms));
-                    self.slice.share().await;
+                    self.quantum.share().await;
                 }
                 let _ = reply.send(states);
             }

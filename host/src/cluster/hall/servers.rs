@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::drive::Hall;
+use super::drive::Driver;
 use crate::capability::Handshake;
 use crate::cluster::bus::{Inbound, RemoteSocket};
 use crate::cluster::connection::{Connection, Notice};
 use crate::cluster::hub::Input;
 
-impl Hall {
+impl Driver {
     /// Answers what is asked; gives what the hub is to learn.
     pub(super) fn hear(&mut self, inbound: Inbound) -> Option<Input> {
         match inbound {

@@ -8,9 +8,8 @@ use crate::sandbox::call::{CallState, trap};
 use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::outcome::TrapKind;
-use crate::sandbox::spending::{Spending, polled};
 use crate::sandbox::wait::wait;
-use crate::turns::Slice;
+use crate::scheduler::{CpuTimer, Quantum};
 
 /// Instantiates once under the limits of its tenant, and compares the exports' types: what would fail every event is
 /// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy
@@ -25,10 +24,10 @@ pub(super) async fn trial(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &
     let _place = place.map_err(|_| LoadError::Host("the sandbox is shutting down".to_owned()))?;
     let _running = sandbox.ticker.count();
     let mut store = sandbox.store(limits);
-    let spending = Arc::new(Spending::default());
+    let timer = Arc::new(CpuTimer::default());
     let meter = &mut store.data_mut().meter;
-    meter.begin(limits, spending.clone(), Arc::default(), Slice::new());
-    let instantiate = polled(compiled.pre.instantiate_async(&mut store), &spending);
+    meter.begin(limits, timer.clone(), Arc::default(), Quantum::new());
+    let instantiate = timer.time(compiled.pre.instantiate_async(&mut store));
     let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
         Ok(Ok(instance)) => instance,
         Ok(Err(error)) => return Err(refusal(&error, store.data(), limits)),

@@ -108,7 +108,9 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
         not_joined: std::sync::atomic::AtomicBool::new(false),
         limits: Arc::new(allowed),
     };
-    handler.call(input, call, limits, &parlance::turns::Slice::new()).await
+    handler
+        .call(input, call, limits, &parlance::scheduler::Quantum::new())
+        .await
 }
 
 #[track_caller]

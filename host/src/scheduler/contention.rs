@@ -3,17 +3,17 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::SLICE;
+use super::quantum::QUANTUM;
 
 /// The same while no other tenant has anything to do. What comes of it then goes to the store and to clients in few
 /// large pieces, which is what a busy server needs most.
-const SLICE_ALONE: Duration = Duration::from_millis(4);
+const QUANTUM_UNCONTENDED: Duration = Duration::from_millis(4);
 /// After so long without another tenant's turn one counts as alone.
-const ALONE_AFTER: Duration = Duration::from_millis(100);
+const UNCONTENDED_AFTER: Duration = Duration::from_millis(100);
 
 /// Whether more than one tenant has had something to do lately. One for a server.
 #[derive(Debug)]
-pub struct Company {
+pub struct Contention {
     began: Instant,
     /// Numbers for tenants.
     tenants: AtomicUsize,
@@ -23,7 +23,7 @@ pub struct Company {
     changed: AtomicU64,
 }
 
-impl Default for Company {
+impl Default for Contention {
     fn default() -> Self {
         Self {
             began: Instant::now(),
@@ -34,31 +34,35 @@ impl Default for Company {
     }
 }
 
-impl Company {
+impl Contention {
     /// A number for a tenant.
-    pub(super) fn number(&self) -> usize {
+    pub(super) fn register(&self) -> usize {
         self.tenants.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Somebody's turn begins. Two at the same moment may both be taken for the last: it is a hint.
-    pub(super) fn begins(&self, who: usize) {
+    pub(super) fn record_turn(&self, tenant: usize) {
         // Who has every turn writes nothing that other threads read.
-        if self.last.load(Ordering::Relaxed) != who {
-            self.last.store(who, Ordering::Relaxed);
+        if self.last.load(Ordering::Relaxed) != tenant {
+            self.last.store(tenant, Ordering::Relaxed);
             self.changed.store(self.now(), Ordering::Relaxed);
         }
     }
 
-    /// Whether one tenant has had all turns lately.
+    /// Whether more than one tenant has had turns lately.
     #[must_use]
-    pub fn is_alone(&self) -> bool {
+    pub fn is_contended(&self) -> bool {
         let changed = Duration::from_micros(self.changed.load(Ordering::Relaxed));
-        Duration::from_micros(self.now()).saturating_sub(changed) > ALONE_AFTER
+        Duration::from_micros(self.now()).saturating_sub(changed) <= UNCONTENDED_AFTER
     }
 
     /// How long a turn is now.
-    pub(super) fn slice(&self) -> Duration {
-        if self.is_alone() { SLICE_ALONE } else { SLICE }
+    pub(super) fn quantum(&self) -> Duration {
+        if self.is_contended() {
+            QUANTUM
+        } else {
+            QUANTUM_UNCONTENDED
+        }
     }
 
     fn now(&self) -> u64 {
@@ -72,21 +76,21 @@ mod tests {
 
     #[test]
     fn turns_are_long_for_one_tenant_and_short_for_two() {
-        let company = Company::default();
-        let (one, other) = (company.number(), company.number());
-        let until_alone = || {
+        let contention = Contention::default();
+        let (one, other) = (contention.register(), contention.register());
+        let until_uncontended = || {
             let began = Instant::now();
-            while !company.is_alone() {
-                company.begins(one);
+            while contention.is_contended() {
+                contention.record_turn(one);
             }
             began.elapsed()
         };
-        assert!(until_alone() > ALONE_AFTER / 2);
-        assert_eq!(company.slice(), SLICE_ALONE);
-        company.begins(other);
-        assert_eq!(company.slice(), SLICE);
-        company.begins(one);
-        assert!(!company.is_alone());
-        until_alone();
+        assert!(until_uncontended() > UNCONTENDED_AFTER / 2);
+        assert_eq!(contention.quantum(), QUANTUM_UNCONTENDED);
+        contention.record_turn(other);
+        assert_eq!(contention.quantum(), QUANTUM);
+        contention.record_turn(one);
+        assert!(contention.is_contended());
+        until_uncontended();
     }
 }

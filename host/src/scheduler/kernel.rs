@@ -16,7 +16,7 @@ const SLICE_NANOS: u64 = 100_000;
 ///
 /// # Errors
 /// Where the kernel refuses. An older one takes it and does nothing.
-pub fn ask_for_short_slices() -> io::Result<()> {
+pub fn request_short_time_slices() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         let mut attributes = sys::get()?;
@@ -83,7 +83,7 @@ mod tests {
         let before = sys::get().unwrap();
         let now = || sys::get().unwrap();
         let threads = std::thread::spawn(move || {
-            ask_for_short_slices().unwrap();
+            request_short_time_slices().unwrap();
             [now(), std::thread::spawn(now).join().unwrap()]
         });
         for attributes in threads.join().unwrap() {

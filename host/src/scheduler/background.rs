@@ -4,9 +4,7 @@
 
 use std::io;
 
-use tokio::runtime::{Builder, Runtime};
-
-use crate::turns::Turns;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Steps below the server's other threads: a tenth of their share. Measured with `parlance-bench attacks` (a loop, calls of
 /// the host, huge calls and returns; two rounds, one core for the server, Linux 6.18, where slices are short): the mean
@@ -15,33 +13,51 @@ use crate::turns::Turns;
 const NICENESS: i32 = 10;
 
 /// The threads. Their guests take turns at each tick, by tenant.
-pub(super) struct SlowThreads(Option<Runtime>);
+pub(crate) struct BackgroundPool {
+    /// Taken when this is dropped.
+    runtime: Option<Runtime>,
+    threads: usize,
+}
 
-impl SlowThreads {
+impl BackgroundPool {
     /// Starts that many threads.
-    pub(super) fn start(threads: usize) -> io::Result<Self> {
-        let step_back = || {
+    pub(crate) fn start(threads: usize) -> io::Result<Self> {
+        let set_low_priority = || {
             // Where a filter of system calls forbids it, the thread keeps the usual share.
             let _ = rustix::process::nice(NICENESS);
         };
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
-            .thread_name("slow-guests")
-            .on_thread_start(step_back)
+            .thread_name("background-guests")
+            .on_thread_start(set_low_priority)
             .enable_all()
             .build()?;
-        Ok(Self(Some(runtime)))
+        Ok(Self {
+            runtime: Some(runtime),
+            threads,
+        })
     }
 
-    /// A tenant's turns there: however many of its guests run long, those of others come as often.
-    pub(super) fn turns(&self, threads: usize) -> Option<Turns> {
-        Some(Turns::on(self.0.as_ref()?.handle().clone(), threads))
+    /// What a tenant's scheduler needs of them.
+    pub(crate) fn background(&self) -> Option<Background> {
+        let runtime = self.runtime.as_ref()?.handle().clone();
+        Some(Background {
+            runtime,
+            threads: self.threads,
+        })
     }
 }
 
-impl Drop for SlowThreads {
+/// The threads as a scheduler knows them.
+#[derive(Debug, Clone)]
+pub struct Background {
+    pub(super) runtime: Handle,
+    pub(super) threads: usize,
+}
+
+impl Drop for BackgroundPool {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             // Whoever drops this may itself be inside a runtime, where nothing may wait.
             runtime.shutdown_background();
         }

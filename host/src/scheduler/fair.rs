@@ -1,0 +1,348 @@
+//! A fair queue over tenants: each tenant's tasks are few for the runtime, however many they are.
+//!
+//! A runtime serves its tasks in the order in which they became ready. So a thousand connections of one tenant that all
+//! have something to do at once would come before the next step of everybody else, and an event takes several steps. Here
+//! the runtime sees a few tasks for each tenant, its groups: each group polls its members for a quantum of time, then
+//! everybody else has a turn.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::background::Background;
+use super::{Contention, Quantum};
+
+/// One tenant's tasks.
+pub struct FairScheduler {
+    foreground: Side,
+    background: Option<Arc<Side>>,
+}
+
+/// A tenant's groups on one runtime.
+struct Side {
+    runtime: Handle,
+    groups: Vec<TaskGroup>,
+    next: AtomicUsize,
+    competitor: Option<Competitor>,
+}
+
+/// A tenant among those whose turns [`Contention`] records.
+#[derive(Clone)]
+struct Competitor {
+    contention: Arc<Contention>,
+    tenant: usize,
+}
+
+impl Competitor {
+    fn record_turn(&self) {
+        self.contention.record_turn(self.tenant);
+    }
+}
+
+/// Tasks that the runtime sees as one. Started with the first of them; it ends with the scheduler and the last task.
+///
+/// Tasks come in through a channel without a lock: threads of the server and those of the background hand tasks to each
+/// other, and neither may wait for a thread that the kernel has set aside.
+#[derive(Default)]
+struct TaskGroup(OnceLock<mpsc::UnboundedSender<Task>>);
+
+/// A task, and what moves with it.
+struct Task {
+    future: BoxFuture<'static, ()>,
+    quantum: Quantum,
+    /// The group to which it returns from the background.
+    home: mpsc::UnboundedSender<Task>,
+    background: Option<Arc<Side>>,
+}
+
+impl FairScheduler {
+    /// For tasks on that runtime, in so many groups: as many as it has threads lets one tenant use all of them. Without
+    /// a background no task moves there.
+    #[must_use]
+    pub fn new(runtime: Handle, contention: Arc<Contention>, groups: usize, background: Option<Background>) -> Self {
+        let tenant = contention.register();
+        let background = background.map(|background| Arc::new(Side::new(background.runtime, background.threads, None)));
+        Self {
+            foreground: Side::new(runtime, groups, Some(Competitor { contention, tenant })),
+            background,
+        }
+    }
+
+    /// Starts a task, which gets the quantum that it works in. A panic ends that task alone.
+    pub fn spawn<F>(&self, task: impl FnOnce(Quantum) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(home) = self.foreground.next_group() else {
+            return;
+        };
+        if let Some(competitor) = &self.foreground.competitor {
+            competitor.record_turn();
+        }
+        let quantum = Quantum::new();
+        let future = AssertUnwindSafe(task(quantum.clone())).catch_unwind().map(drop).boxed();
+        let task = Task {
+            future,
+            quantum,
+            home: home.clone(),
+            background: self.background.clone(),
+        };
+        // A group ends before its scheduler only with its runtime, and nothing runs any more then.
+        let _ = home.send(task);
+    }
+}
+
+impl Side {
+    fn new(runtime: Handle, groups: usize, competitor: Option<Competitor>) -> Self {
+        Self {
+            runtime,
+            groups: std::iter::repeat_with(TaskGroup::default).take(groups.max(1)).collect(),
+            next: AtomicUsize::new(0),
+            competitor,
+        }
+    }
+
+    /// The way to each group in turn; there is always one.
+    fn next_group(&self) -> Option<&mpsc::UnboundedSender<Task>> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.groups.len().max(1);
+        let group = self.groups.get(at)?;
+        Some(group.0.get_or_init(|| {
+            let (tasks, arrivals) = mpsc::unbounded_channel();
+            self.runtime.spawn(work(arrivals, self.competitor.clone()));
+            tasks
+        }))
+    }
+}
+
+impl Task {
+    /// Goes on where it wants to be.
+    fn go_on(self) {
+        let home = self.home.clone();
+        let background = self.background.clone().filter(|_| self.quantum.is_in_background());
+        let group = background.as_ref().and_then(|background| background.next_group());
+        // As in `spawn`.
+        let _ = group.unwrap_or(&home).send(self);
+    }
+}
+
+/// What a group does.
+async fn work(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Option<Competitor>) {
+    let mut members = FuturesUnordered::new();
+    let quantum = Quantum::of(competitor.as_ref().map(|own| own.contention.clone()));
+    std::future::poll_fn(|context| {
+        // A task that comes back from the background has little left to do: it is no reason to cut the others short.
+        if let Some(competitor) = competitor.as_ref().filter(|_| !members.is_empty()) {
+            competitor.record_turn();
+        }
+        quantum.begin();
+        loop {
+            let ended = loop {
+                match arrivals.poll_recv(context) {
+                    Poll::Ready(Some(task)) => members.push(Member {
+                        task: Some(task),
+                        group: quantum.clone(),
+                    }),
+                    Poll::Ready(None) => break true,
+                    Poll::Pending => break false,
+                }
+            };
+            match members.poll_next_unpin(context) {
+                Poll::Ready(Some(Some(task))) => task.go_on(),
+                Poll::Ready(Some(None)) => {}
+                Poll::Ready(None) if ended => return Poll::Ready(()),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+            }
+            if quantum.is_over() {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+/// A task in a group. It waits for the next quantum when this one is over: its group would otherwise poll all that are
+/// ready. It ends when the task ends, or moves, which it then gives.
+struct Member {
+    /// Gone when it has ended or moved.
+    task: Option<Task>,
+    group: Quantum,
+}
+
+impl Future for Member {
+    type Output = Option<Task>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Task>> {
+        if self.group.is_over() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let Self { task: own, group } = &mut *self;
+        let Some(task) = own else {
+            return Poll::Ready(None);
+        };
+        task.quantum.end_as(group);
+        if task.future.as_mut().poll(context).is_ready() {
+            *own = None;
+            return Poll::Ready(None);
+        }
+        if task.background.is_some() && task.quantum.moves() {
+            return Poll::Ready(own.take());
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::scheduler::pause;
+    use crate::scheduler::quantum::QUANTUM;
+
+    /// Keeps the thread busy.
+    fn burn(time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            black_box(());
+        }
+    }
+
+    /// Two tenants on the test's runtime.
+    fn two() -> (FairScheduler, FairScheduler) {
+        let contention = Arc::<Contention>::default();
+        let one = || FairScheduler::new(Handle::current(), contention.clone(), 1, None);
+        (one(), one())
+    }
+
+    /// Runs the future as one of the tasks.
+    async fn run<F>(scheduler: &FairScheduler, task: impl FnOnce(Quantum) -> F) -> F::Output
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + std::fmt::Debug + 'static,
+    {
+        let (done, wait) = oneshot::channel();
+        scheduler.spawn(|quantum| {
+            let task = task(quantum);
+            async move { done.send(task.await).unwrap() }
+        });
+        wait.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tenant_with_many_tasks_gets_no_more_turns_than_one_with_a_single_one() {
+        let (many, few) = two();
+        let done = Arc::new(AtomicUsize::new(0));
+        for _ in 0..1000 {
+            let done = done.clone();
+            many.spawn(|_| async move {
+                burn(QUANTUM / 4);
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        // Ten steps, as an event has several, each behind whatever is ready.
+        let before = run(&few, |_| async move {
+            for _ in 0..10 {
+                pause().await;
+            }
+            done.load(Ordering::Relaxed)
+        })
+        .await;
+        assert!(before < 200, "{before} of the other tenant's tasks came first");
+    }
+
+    #[tokio::test]
+    async fn who_works_without_waiting_shares_when_the_quantum_is_over() {
+        let (busy, other) = two();
+        let served = Arc::new(AtomicBool::new(false));
+        let seen = served.clone();
+        let working = run(&busy, |quantum| async move {
+            for _ in 0..10_000 {
+                burn(QUANTUM / 10);
+                quantum.share().await;
+                if seen.load(Ordering::Relaxed) {
+                    return true;
+                }
+            }
+            false
+        });
+        let serve = run(&other, |_| async move { served.store(true, Ordering::Relaxed) });
+        let (seen, ()) = tokio::join!(working, serve);
+        assert!(seen);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_takes_no_other_along_and_a_tenant_that_is_gone_has_no_task() {
+        let (scheduler, _) = two();
+        scheduler.spawn(|_| async { panic!("as told") });
+        assert_eq!(run(&scheduler, |_| async { 7 }).await, 7);
+        let (end, ended) = oneshot::channel::<()>();
+        scheduler.spawn(|_| async { ended.await.unwrap() });
+        drop(scheduler);
+        end.send(()).unwrap();
+        while Handle::current().metrics().num_alive_tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_task_is_on_the_other_runtime_from_when_it_asks_until_it_returns() {
+        let other = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .build()
+            .unwrap();
+        let background = Background {
+            runtime: other.handle().clone(),
+            threads: 1,
+        };
+        let is_there = || std::thread::current().name() == Some("background");
+        let here = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let seen = here.block_on(async {
+            let scheduler = FairScheduler::new(Handle::current(), Arc::default(), 1, Some(background));
+            run(&scheduler, move |quantum| async move {
+                let mut seen = Vec::new();
+                for _ in 0..2 {
+                    quantum.return_to_foreground().await;
+                    seen.push((quantum.is_in_background(), is_there()));
+                    for _ in 0..2 {
+                        quantum.move_to_background().await;
+                        seen.push((quantum.is_in_background(), is_there()));
+                    }
+                    tokio::task::yield_now().await;
+                    seen.push((quantum.is_in_background(), is_there()));
+                }
+                seen
+            })
+            .await
+        });
+        let (foreground, background) = ((false, false), (true, true));
+        assert_eq!(seen, [foreground, background, background, background].repeat(2));
+        other.shutdown_background();
+    }
+
+    #[tokio::test]
+    async fn without_a_background_moving_there_is_a_pause() {
+        let (scheduler, _) = two();
+        let moved = run(&scheduler, |quantum| async move {
+            quantum.move_to_background().await;
+            let moved = quantum.is_in_background();
+            quantum.return_to_foreground().await;
+            moved
+        });
+        assert!(!moved.await);
+    }
+}
