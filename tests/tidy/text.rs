@@ -129,3 +129,26 @@ fn no_path_of_a_machine_is_named() {
     }
     hold("A file works wherever it lies.", &broken);
 }
+
+/// Such a comment can be read only with the one before it.
+#[test]
+fn no_doc_comment_begins_with_the_same() {
+    let begins = |line: &str| {
+        let line = line.trim_start();
+        let comment = ["///", "//!"].iter().find_map(|mark| line.strip_prefix(mark));
+        comment.is_some_and(|text| text.trim_start().starts_with("The same"))
+    };
+    let mut broken = Vec::new();
+    for file in files::all().iter().filter(|file| file.is("rs")) {
+        let mut before = "";
+        for (line, number) in file.text.lines().zip(1..) {
+            // A sentence may go on with these words.
+            let goes_on = before.trim_start().starts_with("//") && !before.trim_end().ends_with('.');
+            if begins(line) && !goes_on {
+                broken.push(format!("{}:{number}", file.path));
+            }
+            before = line;
+        }
+    }
+    hold("A doc comment names its subject.", &broken);
+}

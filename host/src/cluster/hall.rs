@@ -51,7 +51,7 @@ pub struct Delivery {
     pub on_the_way: Option<OnTheWay>,
     /// When the packet came.
     pub received: Instant,
-    /// The same, in milliseconds since the Unix epoch.
+    /// When the packet came, in milliseconds since the Unix epoch.
     pub at_ms: u64,
 }
 

@@ -64,7 +64,7 @@ pub(super) struct Now {
 pub struct FleetLimits {
     /// Between two looks into the store for what Redis may have lost.
     pub sweep: Duration,
-    /// The same while Redis is away.
+    /// Between two looks while Redis is away.
     pub poll: Duration,
     /// Rooms that a connection may be made to join from elsewhere.
     pub rooms_per_connection: usize,

@@ -84,7 +84,7 @@ pub enum EngineError {
 pub struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Linker<CallState>,
-    /// The same with WASI, for components that import some of it.
+    /// What components link to that import some of WASI.
     pub(super) wasi_linker: Linker<CallState>,
     /// Set when the first component with a grant for it is loaded.
     pub(super) http: OnceLock<HttpClient>,

@@ -129,7 +129,7 @@ impl Handler {
         hex(&self.compiled.sha256)
     }
 
-    /// The same component under another name, with other settings and other grants. Without a grant for HTTP it sends
+    /// Gives the component under another name, with other settings and other grants. Without a grant for HTTP it sends
     /// nothing; with one it sends, whether or not it had one before.
     #[must_use]
     pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
@@ -209,7 +209,7 @@ impl Sandbox {
         Ok(handler)
     }
 
-    /// The same for a component that passed when it was deployed. It is not tried again: were it refused because the
+    /// Loads a component that passed when it was deployed. It is not tried again: were it refused because the
     /// tenant's limits have changed, another handler would take its events, where now they fail and say why. Likewise
     /// one whose grant was taken away is loaded, and its requests are denied.
     ///
@@ -219,7 +219,7 @@ impl Sandbox {
         self.load_by(&self.compiler, info, bytes, true)
     }
 
-    /// The same for a component that came with the server: it is compiled in this process, and not tried.
+    /// Loads a component that came with the server: it is compiled in this process, and not tried.
     ///
     /// # Errors
     /// As [`load_deployed`](Self::load_deployed).

@@ -55,7 +55,7 @@ pub enum TrapKind {
     GuestTime,
     /// It took too long, waiting included.
     WallTime,
-    /// The same, while it waited for the host: for the store, for other clients' events, for its turn.
+    /// It took too long because it waited for the host: for the store, for other clients' events, for its turn.
     HostTime,
     /// It trapped after its wish for more memory was refused, or asked for more in the first place.
     Memory,

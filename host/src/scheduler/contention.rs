@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::quantum::QUANTUM;
 
-/// The same while no other tenant has anything to do. What comes of it then goes to the store and to clients in few
+/// A quantum while no other tenant has anything to do. What comes of it then goes to the store and to clients in few
 /// large pieces, which is what a busy server needs most.
 const QUANTUM_UNCONTENDED: Duration = Duration::from_millis(4);
 /// After so long without another tenant's turn one counts as alone.

@@ -43,7 +43,7 @@ pub(super) fn failure(error: &reqwest::Error) -> Error {
     }
 }
 
-/// The same of names that lead nowhere.
+/// What a component is told of a name that leads nowhere.
 pub(super) fn lookup_failure(error: &LookupError) -> Error {
     match error {
         LookupError::NoPublicAddress => Error::DestinationIpProhibited,
