@@ -65,6 +65,12 @@ pub(crate) enum What {
         room: &'static str,
         back_ms: u64,
     },
+    /// All clients of the node leave the room, and come back at the same time.
+    Flock {
+        node: usize,
+        room: &'static str,
+        back_ms: u64,
+    },
     /// The client goes, and comes back; the server hears of it that late.
     Disconnect {
         client: usize,
@@ -143,6 +149,7 @@ impl What {
             Self::Status { .. } => "presence set",
             Self::Ask { .. } => "presence asked",
             Self::Leave { .. } => "rooms left",
+            Self::Flock { .. } => "rooms left by all of a node",
             Self::Disconnect { .. } => "fault: client gone",
             Self::Stall { .. } => "fault: client reads nothing",
             Self::Kill { .. } => "fault: node dies",
@@ -184,6 +191,10 @@ impl Plan {
         }
         for _ in 0..events.below(6) {
             steps.extend(both(&events, &people));
+        }
+        let flocks = dice.branch(5);
+        for _ in 0..flocks.below(5) {
+            steps.extend(flock(&flocks, &people, nodes));
         }
         let faults = dice.branch(3);
         for _ in 0..faults.between(0, 8) {
@@ -262,6 +273,31 @@ fn both(dice: &Dice, people: &[Person]) -> Vec<Step> {
         },
     };
     limited.map(send).collect()
+}
+
+/// Everybody of a node leaves a room, and all come back at once while others send.
+fn flock(dice: &Dice, people: &[Person], nodes: usize) -> Vec<Step> {
+    let (room, back_ms) = (ROOMS[dice.index(ROOMS.len())], dice.between(100, 1_000));
+    let leave = at(
+        dice,
+        What::Flock {
+            node: dice.index(nodes),
+            room,
+            back_ms,
+        },
+    );
+    let back = leave.at_ms + back_ms;
+    let mut steps = vec![leave];
+    for _ in 0..dice.between(2, 12) {
+        steps.push(Step {
+            at_ms: back + dice.below(30),
+            what: What::Send {
+                client: dice.index(people.len()),
+                room,
+            },
+        });
+    }
+    steps
 }
 
 fn fault(dice: &Dice, people: usize, nodes: usize) -> What {

@@ -202,6 +202,11 @@ fn act(world: &Arc<World>, clients: &[Handle], what: &What, number: usize, guest
         | What::Stall { client, .. } => {
             let _ = clients[client].words.send(Word::Do(what.clone()));
         }
+        What::Flock { .. } => {
+            for client in clients {
+                let _ = client.words.send(Word::Do(what.clone()));
+            }
+        }
         What::Kill {
             node,
             done_percent,

@@ -122,6 +122,8 @@ impl Outlet for Pipe {
 /// The client's end.
 pub(crate) struct Link {
     pub(crate) epoch: u64,
+    /// Which node it leads to.
+    pub(crate) node: usize,
     pub(crate) line: Arc<Line>,
     up: mpsc::UnboundedSender<(Instant, String, Option<i64>)>,
     travel: Duration,
@@ -176,12 +178,13 @@ impl Opening {
     ) -> Link {
         let Self { line, down, travel } = self;
         let (up, events) = mpsc::unbounded_channel();
-        let notice = dice.time(NOTICE_MS);
+        let (notice, node) = (dice.time(NOTICE_MS), life.index());
         tokio::spawn(upwards(line.clone(), life.clone(), session.clone(), events));
         tokio::spawn(downwards(line.clone(), life.clone(), down, words, epoch, notice));
         tokio::spawn(ends(line.clone(), life, session));
         Link {
             epoch,
+            node,
             line,
             up,
             travel,
