@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page setup-docs run test conformance clients bench measure docs lint clean
+.PHONY: help setup setup-guests setup-page setup-docs run test simulate mutants conformance clients bench measure docs lint clean
 
 help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +23,15 @@ run: setup-guests setup-page ## build and start the server in development mode, 
 
 test: setup ## run every test: Rust, and end to end over sockets and in a browser
 	tests/run.sh
+
+# Which seeds `make simulate` runs, and at most as many for each mistake of `make mutants`.
+SEEDS ?= 0..1000
+
+simulate: setup-guests ## run three nodes in one process, with simulated time and faults, by a thousand seeds (SEEDS=A..B)
+	cargo run --package parlance-simulate $(LOCKED) -- --seeds $(SEEDS)
+
+mutants: setup-guests ## plant mistakes one after the other, and show at which seed the simulation finds each
+	cargo run --package parlance-simulate $(LOCKED) -- --mutants --seeds $(SEEDS)
 
 conformance: setup ## run the official suites of Socket.IO against the server (clones its repositories)
 	tests/conformance/run.sh

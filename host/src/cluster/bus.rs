@@ -99,10 +99,16 @@ pub trait Bus: Send + Sync {
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
+    /// The id of this text.
+    #[must_use]
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
     /// One for tests.
     #[cfg(test)]
     pub(crate) fn for_tests(number: usize) -> Self {
-        Self(format!("node{number:02}").into())
+        Self::new(format!("node{number:02}"))
     }
 
     /// The text.

@@ -268,8 +268,9 @@ impl Control {
             grants,
             ..HandlerInfo::default()
         });
-        let sandbox = self.parts.sandbox.clone();
-        tokio::task::spawn_blocking(move || sandbox.load(info, &component, &limits))
+        self.parts
+            .sandbox
+            .load_apart(move |sandbox| sandbox.load(info, &component, &limits))
             .await
             .map_err(|_| ControlError::Host("the component could not be checked; try again".to_owned()))?
             .map_err(|error| match error {

@@ -23,7 +23,7 @@ use crate::auth::Authenticator;
 use crate::capability::{Grants, HandlerInfo};
 use crate::cluster::Hall;
 use crate::config::TenantConfig;
-use crate::sandbox::Handler;
+use crate::sandbox::{Handler, Sandbox};
 use crate::socket::Closing;
 use crate::tenant::{Routes, Runs, Settings, Tenant};
 
@@ -262,9 +262,8 @@ impl Control {
             version: version.version,
             grants: grants.clone(),
         });
-        let sandbox = self.parts.sandbox.clone();
-        let loaded = tokio::task::spawn_blocking(move || sandbox.load_deployed(info, &bytes)).await?;
-        let loaded = loaded?;
+        let load = move |sandbox: &Arc<Sandbox>| sandbox.load_deployed(info, &bytes);
+        let loaded = self.parts.sandbox.load_apart(load).await??;
         // Otherwise it would be loaded again and again: it would never be the one that is meant.
         anyhow::ensure!(
             loaded.sha256() == version.sha256,
@@ -274,14 +273,11 @@ impl Control {
     }
 
     pub(super) async fn base_routes(&self, config: &TenantConfig) -> anyhow::Result<Routes> {
-        let (sandbox, handlers, grants) = (
-            self.parts.sandbox.clone(),
-            config.handlers.clone(),
-            config.grants.clone(),
-        );
+        let (handlers, grants) = (config.handlers.clone(), config.grants.clone());
         let limits = super::guest_limits(&config.sandbox);
-        // Compiling takes a while: not on a thread that serves sockets.
-        tokio::task::spawn_blocking(move || load_routes(&sandbox, &handlers, &grants, &limits))
+        self.parts
+            .sandbox
+            .load_apart(move |sandbox| load_routes(sandbox, &handlers, &grants, &limits))
             .await
             .context("the handlers could not be loaded")?
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::JoinError;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 
@@ -101,6 +102,7 @@ pub struct Sandbox {
     pub(super) compiling: Queue,
     /// What took its compiler too much.
     pub(super) refused: Refused,
+    loads_in_place: bool,
 }
 
 impl Sandbox {
@@ -140,6 +142,7 @@ impl Sandbox {
             cache: None,
             compiling: Queue::default(),
             refused: Refused::default(),
+            loads_in_place: false,
         })
     }
 
@@ -148,6 +151,29 @@ impl Sandbox {
     pub fn compiled_by(mut self, compiler: Compiler) -> Self {
         self.compiler = compiler;
         self
+    }
+
+    /// Loads components on the task that asks for it: for a simulation, in which no other thread may decide what comes
+    /// first.
+    #[must_use]
+    pub fn loading_in_place(mut self) -> Self {
+        self.loads_in_place = true;
+        self
+    }
+
+    /// Loads something. That takes a while where it is compiled, so a thread does it that serves nobody.
+    ///
+    /// # Errors
+    /// When it panics, or the runtime ends.
+    pub async fn load_apart<T: Send + 'static>(
+        self: &Arc<Self>,
+        load: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        if self.loads_in_place {
+            return Ok(load(self));
+        }
+        let sandbox = self.clone();
+        tokio::task::spawn_blocking(move || load(&sandbox)).await
     }
 
     /// Keeps compiled components in a directory, which is made with its key when it is not there.

@@ -1,0 +1,63 @@
+//! Runs nodes of Parlance by a seed: a few of them in one process, without sockets, disks or Redis, over a simulated
+//! network and a store in memory, while faults happen. Time is simulated, so minutes pass in a moment; one seed is one run,
+//! and the same run each time.
+//!
+//! What is real: dispatch, the sandbox with the shipped handlers, the committer, the hubs, and control. What is not:
+//! sockets and the transports above them, the bus (`net`), the store's back ends (`shelf`).
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a test that is wrong about its own plan fails by panicking"
+)]
+
+mod chance;
+mod check;
+mod client;
+mod guests;
+mod life;
+mod log;
+mod mutants;
+mod net;
+mod node;
+mod options;
+mod os;
+mod plan;
+mod roll_call;
+mod room;
+mod run;
+mod runner;
+mod sending;
+mod shares;
+mod shelf;
+mod shrink;
+mod view;
+mod wire;
+mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = match options::read() {
+        Ok(Some(options)) => options,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("parlance-simulate: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = if options.child {
+        runner::child(&options).map(|()| true)
+    } else if options.mutants {
+        mutants::run(&options)
+    } else {
+        runner::parent(&options)
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("parlance-simulate: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

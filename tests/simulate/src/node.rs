@@ -1,0 +1,179 @@
+//! One node: all of the server but sockets and the transports below them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use parking_lot::Mutex;
+use parlance::cluster::{Fleet, FleetLimits};
+use parlance::commit::Committer;
+use parlance::config::{Deploy, TenantDefaults};
+use parlance::control::{Actor, Control, Deployment, Parts};
+use parlance::dispatch::Services;
+use parlance::logs::LogHub;
+use parlance::metrics::Metrics;
+use parlance::sandbox::Sandbox;
+use parlance::socket::{HandshakeLimits, Server, ServerLimits};
+use parlance::store::Outage;
+use parlance::tenant::Tenant;
+use serde_json::{Value, json};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::chance::Dice;
+use crate::life::Life;
+use crate::net::Net;
+use crate::plan::TENANTS;
+use crate::shelf::Shelf;
+
+/// Signs the tokens of every user. Nothing outside the process sees it.
+pub(crate) const SECRET: &str = "a secret that is none, for simulations, longer than 32 bytes";
+/// Messages of one page: few, so that clients who were away need several.
+pub(crate) const PAGE: usize = 6;
+/// Events of one transaction.
+const BATCH: usize = 64;
+
+/// What all nodes of a run have in common.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) shelf: Shelf,
+    pub(crate) net: Net,
+    pub(crate) dice: Dice,
+}
+
+pub(crate) struct Node {
+    pub(crate) life: Arc<Life>,
+    pub(crate) services: Arc<Services>,
+    pub(crate) control: Arc<Control>,
+    following: Mutex<Option<AbortOnDropHandle<()>>>,
+}
+
+impl Node {
+    /// Starts a process. What it serves is in the catalog; it comes when the catalog can be read.
+    pub(crate) fn start(ground: &Ground, index: usize) -> Result<Arc<Self>> {
+        let life = Life::new(index);
+        let way = ground.shelf.way(life.clone());
+        let metrics = Arc::new(Metrics::new()?);
+        let contention = Arc::default();
+        let (committer, _) = Committer::start(way.clone(), metrics.clone(), BATCH, Arc::clone(&contention));
+        let services = Arc::new(Services {
+            committer,
+            metrics: metrics.clone(),
+            logs: LogHub::default(),
+            chance: Arc::new(ground.dice.branch(index as u64)),
+            reads: Mutex::new(Outage::of_reads()),
+            draining: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+        });
+        // Nobody comes through it: what it does besides is open and close the tenants' namespaces.
+        let (_, server) = Server::attach(axum::Router::new(), services.clone(), limits());
+        let control = Control::new(Parts {
+            catalog: way.clone(),
+            store: way.clone(),
+            sandbox: ground.sandbox.clone(),
+            server: Arc::new(server),
+            metrics,
+            fleet: Fleet {
+                bus: ground.net.join(life.clone()),
+                store: way,
+                limits: FleetLimits {
+                    sweep: Duration::from_secs(5),
+                    poll: Duration::from_secs(1),
+                    rooms_per_connection: 100,
+                },
+            },
+            defaults: TenantDefaults::default(),
+            deploy: Deploy {
+                failure_percent: 2,
+                failures: 5,
+                window: Duration::from_secs(10),
+            },
+            audit_kept: Duration::from_secs(3600),
+            contention,
+        });
+        let node = Arc::new(Self {
+            following: Mutex::new(Some(control.follow())),
+            life,
+            services,
+            control,
+        });
+        let dead = Arc::downgrade(&node);
+        node.life.at_the_end(move || {
+            // Operators' tasks are many and change the catalog, so these end; see [`Life`] for the others.
+            drop(dead.upgrade().and_then(|node| node.following.lock().take()));
+        });
+        Ok(node)
+    }
+
+    /// Makes the tenants, and what handles their messages.
+    pub(crate) async fn found(&self) -> Result<()> {
+        for tenant in TENANTS {
+            self.control.create_tenant(&operator(), tenant, configuration()).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        let served = self.control.served().await;
+        served.into_iter().find(|tenant| tenant.id().as_str() == name)
+    }
+
+    /// A new version of a handler that writes `stamp` into each message.
+    pub(crate) async fn deploy(&self, tenant: &str, component: &[u8], stamp: &str, canary: Option<u8>) -> Result<()> {
+        let turn = self.control.turn(tenant).await?;
+        let deployment = Deployment {
+            handler: HANDLER.to_owned(),
+            component: component.to_vec().into(),
+            canary,
+            note: None,
+            settings: Some([("stamp".to_owned(), stamp.to_owned())].into()),
+            isolation: None,
+        };
+        let deployed = self.control.deploy(&operator(), turn, deployment, |_| {}).await;
+        deployed.context("deploy").map(drop)
+    }
+}
+
+/// The deployed handler's name.
+pub(crate) const HANDLER: &str = "post";
+
+pub(crate) fn operator() -> Actor {
+    Actor("operator".into())
+}
+
+fn configuration() -> Value {
+    json!({
+        "auth": { "keys": [{ "algorithm": "HS256", "secret": SECRET }] },
+        "limits": { "history_page": PAGE, "history_page_max": PAGE },
+        // One more than a user has devices, as long as the server does not know that one has gone.
+        "quota": { "connections_per_user": 3 },
+    })
+}
+
+/// Of the transports, of which there are none.
+fn limits() -> ServerLimits {
+    ServerLimits {
+        packet: 64 * 1024,
+        outbound_packets: 64,
+        outbound_bytes: 64 * 1024,
+        write_stall: Duration::from_secs(30),
+        connects_per_second: 100,
+        connect_burst: 100,
+        connections: 1000,
+        connections_per_address: 1000,
+        unauthenticated: 1000,
+        unauthenticated_per_address: 1000,
+        handshakes_per_second: 1000,
+        handshakes_per_second_per_address: 1000,
+        ping_interval: Duration::from_secs(25),
+        ping_timeout: Duration::from_secs(20),
+        connect_timeout: Duration::from_secs(45),
+        path: "/socket.io".to_owned(),
+        compression: false,
+        handshake: HandshakeLimits {
+            headers: Vec::new(),
+            bytes: 1024,
+        },
+    }
+}

@@ -1,0 +1,202 @@
+//! Once all is well again, everything that clients see of each other works, at every node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_history::Record;
+use tokio::time::sleep;
+
+use crate::client::{Handle, Word};
+use crate::plan::{ROOMS, TENANTS, What};
+use crate::world::World;
+
+/// Within which an event reaches everybody.
+const SOON: Duration = Duration::from_secs(3);
+/// Within which what has a time of its own has ended: typing, presence.
+const LONG: Duration = Duration::from_secs(15);
+/// Clients that go at the end.
+const LEAVING: usize = 3;
+
+fn tell(client: &Handle, what: What) {
+    let _ = client.words.send(Word::Do(what));
+}
+
+pub(crate) async fn call(world: &Arc<World>, clients: &[Handle]) {
+    // Until then connections to nodes that have died may count.
+    sleep(LONG).await;
+    // Each status changes, so that everybody hears of it.
+    for last in [false, true] {
+        for (number, client) in clients.iter().enumerate() {
+            let away = ends_online(client) != last;
+            tell(client, What::Status { client: number, away });
+        }
+        sleep(SOON).await;
+    }
+    for tenant in TENANTS {
+        for room in ROOMS {
+            let inside = |client: &&Handle| client.person.tenant == tenant && client.person.rooms.contains(&room);
+            let members: Vec<&Handle> = clients.iter().filter(inside).collect();
+            events(world, room, &members).await;
+        }
+    }
+    let mut present: Vec<usize> = (0..clients.len()).collect();
+    for _ in 0..LEAVING {
+        let gone = present.remove(world.dice.index(present.len()));
+        let never = What::Disconnect {
+            client: gone,
+            heard_ms: 0,
+            back_ms: u64::MAX,
+        };
+        tell(&clients[gone], never);
+    }
+    sleep(LONG).await;
+    for number in &present {
+        tell(&clients[*number], What::Ask { client: *number });
+    }
+    sleep(SOON).await;
+    presence(world, clients, &present);
+    seats(world, clients, &present).await;
+}
+
+/// Nodes count as many connections as there are.
+async fn seats(world: &World, clients: &[Handle], present: &[usize]) {
+    for tenant in TENANTS {
+        let of_tenant = |number: &&usize| clients[**number].person.tenant == tenant;
+        let expected = present.iter().filter(of_tenant).count();
+        let mut counted = 0;
+        for node in world.nodes() {
+            counted += node.tenant(tenant).await.map_or(0, |tenant| tenant.connections());
+        }
+        if counted != expected {
+            world.log.violation(format_args!(
+                "nodes count {counted} connections of {tenant}, of which there are {expected}"
+            ));
+        }
+    }
+}
+
+/// A message, its receipt and typing reach all members.
+async fn events(world: &World, room: &'static str, members: &[&Handle]) {
+    let Some(writer) = members.iter().find(|member| !member.person.is_limited()) else {
+        return;
+    };
+    tell(writer, What::Send { client: 0, room });
+    sleep(SOON).await;
+    let newest = writer.view.lock().newest.get(room).cloned();
+    for member in members {
+        if member.view.lock().newest.get(room).cloned() != newest {
+            world
+                .log
+                .violation(format_args!("a message does not reach {}", name(member)));
+        }
+    }
+    let Some(reader) = members.iter().find(|other| other.person.user != writer.person.user) else {
+        return;
+    };
+    tell(reader, What::Read { client: 0, room });
+    tell(
+        reader,
+        What::Type {
+            client: 0,
+            room,
+            on: true,
+        },
+    );
+    sleep(SOON).await;
+    let types = |member: &Handle| {
+        let view = member.view.lock();
+        let typing = view.typing.get(room).and_then(|typing| typing.get(&reader.person.user));
+        typing.copied().unwrap_or(false)
+    };
+    let of_another = |member: &&&Handle| member.person.user != reader.person.user;
+    for member in members.iter().filter(of_another) {
+        let receipt = newest.clone().map(|id| (id, reader.person.user.clone()));
+        let view = member.view.lock();
+        let has = receipt.is_some_and(|receipt| view.read.get(room).is_some_and(|read| read.contains(&receipt)));
+        drop(view);
+        if !has {
+            world
+                .log
+                .violation(format_args!("a receipt does not reach {}", name(member)));
+        }
+        if !types(member) {
+            world
+                .log
+                .violation(format_args!("typing does not reach {}", name(member)));
+        }
+    }
+    sleep(LONG).await;
+    for member in members.iter().filter(of_another).filter(|member| types(member)) {
+        world
+            .log
+            .violation(format_args!("typing does not end at {}", name(member)));
+    }
+}
+
+/// Half of the users are online in the end, with all of their devices, and the others away.
+fn ends_online(client: &Handle) -> bool {
+    client.person.user.ends_with(['1', '3', '5'])
+}
+
+fn name(client: &Handle) -> String {
+    format!("{}/{}", client.person.tenant, client.person.user)
+}
+
+/// Who is there, as everybody who is there sees it: by asking, and by what they were told.
+fn presence(world: &World, clients: &[Handle], present: &[usize]) {
+    let mut devices: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for number in present {
+        let person = &clients[*number].person;
+        *devices.entry((person.tenant, &person.user)).or_default() += 1;
+    }
+    for number in present {
+        let observer = &clients[*number];
+        let rooms: BTreeSet<&str> = observer.person.rooms.iter().copied().collect();
+        for client in clients {
+            let person = &client.person;
+            let with = |device: &Handle| device.person.rooms.iter().any(|room| rooms.contains(room));
+            // Of somebody who has no device left, all that there were count.
+            let left_some = devices.contains_key(&(person.tenant, person.user.as_str()));
+            let shares = (0..clients.len())
+                .filter(|device| same(&clients[*device], client) && (!left_some || present.contains(device)))
+                .any(|device| with(&clients[device]));
+            if person.tenant != observer.person.tenant || person.user == observer.person.user || !shares {
+                continue;
+            }
+            let connections = devices
+                .get(&(person.tenant, person.user.as_str()))
+                .copied()
+                .unwrap_or(0);
+            let left = (0..clients.len()).filter(|number| !present.contains(number));
+            let has_left = left.clone().any(|number| same(&clients[number], client));
+            let status = match connections {
+                0 => "offline",
+                _ if ends_online(client) => "online",
+                _ => "away",
+            };
+            let asked = observer.view.lock().users.get(&person.user).cloned();
+            let truth = (status.to_owned(), connections);
+            if asked.as_ref() != Some(&truth) {
+                world.log.violation(format_args!(
+                    "{} hears that {} is {asked:?}, which is {truth:?}",
+                    name(observer),
+                    person.user
+                ));
+            }
+            // Who has another device somewhere else may be seen through that alone.
+            if has_left && connections > 0 {
+                continue;
+            }
+            world.log.push(Record::TruthPresence {
+                client: format!("{}/{number}", observer.person.tenant).into(),
+                user: person.user.as_str().into(),
+                status: status.into(),
+            });
+        }
+    }
+}
+
+fn same(one: &Handle, other: &Handle) -> bool {
+    one.person.tenant == other.person.tenant && one.person.user == other.person.user
+}

@@ -1,0 +1,202 @@
+//! A room as a client sees it: it takes each message once and in order, and asks for what it has missed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use parlance_history::{Joined, Message, Record};
+use serde_json::{Value, json};
+
+/// How far the client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Outside,
+    /// It has asked to come in.
+    Joining,
+    /// It reads what it has missed, page by page; what comes meanwhile waits.
+    Reading,
+    Inside,
+}
+
+/// A message, as far as clients look at it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) id: String,
+    pub(crate) seq: u64,
+    pub(crate) content: String,
+    pub(crate) stamp: Option<String>,
+}
+
+impl Seen {
+    pub(crate) fn of(value: &Value) -> Option<Self> {
+        Some(Self {
+            id: value["id"].as_str()?.to_owned(),
+            seq: value["seq"].as_u64()?,
+            content: value["content"].as_str()?.to_owned(),
+            stamp: value["metadata"]["by"].as_str().map(str::to_owned),
+        })
+    }
+}
+
+pub(crate) struct Room {
+    pub(crate) name: &'static str,
+    pub(crate) stage: Stage,
+    /// All messages up to there are here; `None` before the first time.
+    pub(crate) have: Option<u64>,
+    /// The last one, for receipts.
+    pub(crate) newest: Option<Seen>,
+    last: u64,
+    /// What was read of the past.
+    past: BTreeMap<u64, Seen>,
+    /// What came while the past was read.
+    held: VecDeque<Seen>,
+    /// Who types there.
+    pub(crate) typing: BTreeMap<String, bool>,
+    /// Messages that others have read, by id, as the client was told.
+    pub(crate) read: Vec<(String, String)>,
+    /// It is not to be in the room for now.
+    pub(crate) away: bool,
+}
+
+/// What to do next.
+pub(crate) enum Next {
+    Nothing,
+    /// Ask for the page before this message.
+    Page(u64),
+    /// The past could not be read: leave, and come again.
+    Again,
+    /// All is here.
+    In(Vec<Record>),
+}
+
+impl Room {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            stage: Stage::Outside,
+            have: None,
+            newest: None,
+            last: 0,
+            past: BTreeMap::new(),
+            held: VecDeque::new(),
+            typing: BTreeMap::new(),
+            read: Vec::new(),
+            away: false,
+        }
+    }
+
+    /// The client is not in the room any more.
+    pub(crate) fn leave(&mut self) {
+        self.stage = Stage::Outside;
+        self.past.clear();
+        self.held.clear();
+        self.typing.clear();
+    }
+
+    pub(crate) fn request(&mut self) -> Value {
+        self.leave();
+        self.stage = Stage::Joining;
+        let past = match self.have {
+            Some(after) => json!({ "after": after }),
+            None => json!({ "last": 5 }),
+        };
+        json!(["join-room", self.name, past])
+    }
+
+    /// The server has let the client in.
+    pub(crate) fn joined(&mut self, answer: &Value, who: &Who) -> Next {
+        self.last = answer["lastSeq"].as_u64().unwrap_or(0);
+        self.stage = Stage::Reading;
+        self.take_page(answer);
+        if self.past.is_empty() && answer["complete"] == false {
+            return Next::Again;
+        }
+        self.go_on(who)
+    }
+
+    /// The server has answered with a page.
+    pub(crate) fn page(&mut self, answer: &Value, who: &Who) -> Next {
+        if self.stage != Stage::Reading {
+            return Next::Nothing;
+        }
+        let before = self.past.len();
+        self.take_page(answer);
+        if self.past.len() == before {
+            // The server has no more, which the check of the history will mind.
+            return self.enter(who);
+        }
+        self.go_on(who)
+    }
+
+    fn take_page(&mut self, answer: &Value) {
+        let messages = answer["messages"].as_array().into_iter().flatten();
+        for message in messages.filter_map(Seen::of) {
+            // A page before a message may begin with what is here.
+            if self.have.is_none_or(|have| message.seq > have) {
+                self.past.insert(message.seq, message);
+            }
+        }
+    }
+
+    fn go_on(&mut self, who: &Who) -> Next {
+        if let (Some(have), Some(first)) = (self.have, self.past.keys().next())
+            && *first > have + 1
+        {
+            return Next::Page(*first);
+        }
+        self.enter(who)
+    }
+
+    fn enter(&mut self, who: &Who) -> Next {
+        self.stage = Stage::Inside;
+        let past = std::mem::take(&mut self.past);
+        let message = |seen: &Seen| Message {
+            seq: seen.seq,
+            content: seen.content.as_str().into(),
+        };
+        let mut records = vec![Record::Joined(Joined {
+            client: who.client.clone(),
+            tenant: who.tenant.clone(),
+            user: who.user.clone(),
+            room: self.name.into(),
+            last: self.last,
+            after: self.have,
+            messages: past.values().map(message).collect(),
+            exactly: true,
+        })];
+        self.newest = past.into_values().next_back().or(self.newest.take());
+        self.have = Some(self.last.max(self.have.unwrap_or(0)));
+        for seen in std::mem::take(&mut self.held) {
+            records.push(self.deliver(seen, who));
+        }
+        Next::In(records)
+    }
+
+    /// A message has come.
+    pub(crate) fn message(&mut self, seen: Seen, who: &Who) -> Option<Record> {
+        match self.stage {
+            Stage::Inside | Stage::Outside => Some(self.deliver(seen, who)),
+            Stage::Joining | Stage::Reading => {
+                self.held.push_back(seen);
+                None
+            }
+        }
+    }
+
+    fn deliver(&mut self, seen: Seen, who: &Who) -> Record {
+        self.have = Some(seen.seq.max(self.have.unwrap_or(0)));
+        let record = Record::Delivered {
+            client: who.client.clone(),
+            room: self.name.into(),
+            seq: seen.seq,
+            content: seen.content.as_str().into(),
+        };
+        self.newest = Some(seen);
+        record
+    }
+}
+
+/// Whose view it is.
+pub(crate) struct Who {
+    pub(crate) client: parlance_history::Text,
+    pub(crate) tenant: parlance_history::Text,
+    pub(crate) user: parlance_history::Text,
+}
