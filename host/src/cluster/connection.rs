@@ -353,7 +353,15 @@ impl Connection {
         self.rooms.store(Arc::new(rooms));
     }
 
+    /// It is in no room any more. Gives those that it was in.
+    pub(super) fn exit_all(&self) -> Arc<Vec<RoomId>> {
+        self.rooms.swap(Arc::default())
+    }
+
     pub(super) fn exit(&self, room: &RoomId) {
+        if !self.is_in(room.as_str()) {
+            return;
+        }
         let mut rooms = self.rooms();
         rooms.retain(|id| id != room);
         self.rooms.store(Arc::new(rooms));

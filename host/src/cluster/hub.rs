@@ -3,8 +3,8 @@
 //!
 //! [`Hub::step`] takes one [`Input`] and appends [`Output`]s, which whoever drives it carries out in their order. An
 //! input may cause much: a step does a part of it, and until [`Hub::is_busy`] says that nothing is left, steps without
-//! an input go on with it. So whoever drives it decides the pace, and what waits to be sent is never more than what one
-//! effect causes.
+//! an input go on with it. So whoever drives it decides the pace, and what waits to be sent
+//! is what one effect, one answer of the store or one joiner's beginning has caused.
 
 mod catch_up;
 mod deliver;

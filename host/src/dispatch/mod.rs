@@ -162,20 +162,24 @@ async fn complete(session: &Arc<Session>, arrival: Arrival, decision: Decision) 
 /// Where a handler lets the client into rooms other than the one the client asked for, nobody tells the client of their
 /// past: it gets what comes after the last message of now.
 async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
-    let mut floors = Vec::new();
-    for effect in effects {
-        if let Effect::Join(room) = effect
-            && Some(room) != held_room
-        {
-            let last = session.tenant.store.last_seq(session.tenant.id(), room).await;
-            if let Err(error) = &last {
-                // The hall finds it out when the store serves again.
-                tracing::debug!(%error, "a room's last message cannot be read");
-            }
-            floors.push((room.clone(), last.ok()));
-        }
+    let joined = effects.iter().filter_map(|effect| match effect {
+        Effect::Join(room) if Some(room) != held_room => Some(room.clone()),
+        _ => None,
+    });
+    let rooms: Vec<RoomId> = joined.collect();
+    if rooms.is_empty() {
+        return Vec::new();
     }
-    floors
+    let last = session.tenant.store.last_seqs(session.tenant.id(), &rooms).await;
+    let last: Vec<Option<u64>> = match last {
+        Ok(last) => last.into_iter().map(Some).collect(),
+        Err(error) => {
+            // The hall finds it out when the store serves again.
+            tracing::debug!(%error, "the last messages of rooms cannot be read");
+            vec![None; rooms.len()]
+        }
+    };
+    rooms.into_iter().zip(last).collect()
 }
 
 /// Hands over what was decided; with `waits` there is word of the end.

@@ -51,9 +51,10 @@
 //! core: of another thread's attempts one in fifteen waited, at most 8 ms, and 24 ms without short slices; beside three
 //! busy threads 22 and 88 ms. So background threads take no lock of ours that the server's threads need. A task returns
 //! from the background before it gives its permits back, commits or logs; tasks go over through channels; the profile is
-//! an atomic, and which rooms a connection is in is read without a lock. What is left are locks inside libraries, held
-//! for some instructions each: of tokio's run queues, of its semaphores where a read of the store or an instance must be
-//! waited for, of wasmtime's pool, of the allocator, and of connection pools.
+//! an atomic, and which rooms a connection is in is read without a lock. What is left are the
+//! warm pools' locks where all places are taken, and locks inside libraries, held for some instructions each: of tokio's
+//! channels and run queues, of its semaphores where a read of the store or an instance must be waited for, of wasmtime's
+//! pool, of the allocator, and of connection pools.
 
 mod background;
 mod contention;

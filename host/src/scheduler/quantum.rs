@@ -100,6 +100,9 @@ impl Quantum {
     pub async fn return_to_foreground(&self) {
         if self.is_in_background() {
             self.ask_to_move().await;
+        } else {
+            // A guest that was dropped may have asked to move just before.
+            self.0.asks_to_move.store(false, Ordering::Relaxed);
         }
     }
 

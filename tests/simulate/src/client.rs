@@ -317,15 +317,14 @@ impl Client {
                     });
                 }
             }
-            What::Flock { node, room, back_ms } => {
-                if self.link.as_ref().is_some_and(|link| link.node == node) {
-                    self.take(What::Leave {
-                        client: 0,
-                        room,
-                        back_ms,
-                    });
-                }
+            What::Flock { node, room, back_ms } if self.link.as_ref().is_some_and(|link| link.node == node) => {
+                self.take(What::Leave {
+                    client: 0,
+                    room,
+                    back_ms,
+                });
             }
+            What::Flock { .. } => {}
             What::Disconnect { heard_ms, back_ms, .. } => {
                 if let Some(link) = self.link.take() {
                     self.gone = back_ms == u64::MAX;

@@ -85,6 +85,8 @@ impl Sources<'_> {
                     0 => self.mail.poll_recv(context).map(|mail| mail.map(Event::Mail)),
                     1 => self.heard.poll_recv(context).map(|heard| heard.map(Event::Heard)),
                     2 => self.found.poll_recv(context).map(|found| found.map(Event::Found)),
+                    // A timer ends with the next millisecond, and is put off when it is set anew.
+                    _ if wake_at.is_some_and(|at| at <= Instant::now()) => Poll::Ready(Some(Event::Due)),
                     _ if wake_at.is_none() => Poll::Pending,
                     _ => self.timer.as_mut().poll(context).map(|()| Some(Event::Due)),
                 };
@@ -105,7 +107,8 @@ impl Sources<'_> {
 }
 
 /// The hall's life. A panic ends only what the hall has: its connections are ended, clients connect again and ask for what
-/// they have missed, and the hall starts anew.
+/// they have missed, and the hall starts anew. What the failed step was to send is lost with it: messages come from the
+/// store.
 pub(super) async fn run(
     tenant: TenantId,
     metrics: HallMetrics,
@@ -154,6 +157,8 @@ pub(super) async fn run(
             // The tenant has another hall by now; whoever still has this one connects again, to that.
             return;
         }
+        // Whoever waits for what was left is told at once.
+        drop(hall);
         // Where it fails again and again, others are not to be kept busy by it.
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -184,11 +189,17 @@ impl Driver {
                     Some(Event::Due) => None,
                     Some(Event::Found(found)) => Some(found),
                     Some(Event::Heard(inbound)) => match self.hear(inbound) {
-                        None => continue,
+                        None => {
+                            self.quantum.share().await;
+                            continue;
+                        }
                         heard => heard,
                     },
                     Some(Event::Mail(mail)) => match self.open(mail).await {
-                        None => continue,
+                        None => {
+                            self.quantum.share().await;
+                            continue;
+                        }
                         mail => mail,
                     },
                 },

@@ -11,7 +11,7 @@ use crate::cluster::tests::{Inbox, delivery};
 use crate::cluster::{Outlet, SendFailed};
 use crate::id::{ConnectionId, MessageId};
 use crate::store::memory::MemoryStore;
-use crate::store::{Draft, Write};
+use crate::store::{Draft, StorageQuota, Unit, Write};
 
 /// Fails when it is told of a room of this name, which a hall does not expect.
 const BAD_ROOM: &str = "bad";
@@ -191,4 +191,47 @@ async fn what_a_joiner_was_told_of_and_the_hall_not_yet_reaches_the_members_befo
     };
     assert_eq!(content(&early), ["1", "2", "3"]);
     assert_eq!(content(&late), ["3"]);
+}
+
+/// A timer would let one message through each millisecond, and none at all while the hall has much to do.
+#[tokio::test]
+async fn what_was_missed_is_sent_without_waiting_for_a_timer() {
+    const MISSED: u64 = 300;
+    let store = Arc::new(MemoryStore::default());
+    let fleet = Fleet {
+        bus: Arc::new(Faulty::default()),
+        ..Fleet::of_one(store.clone())
+    };
+    let tenant = TenantId::assume_verified("t").unwrap();
+    let hall = Hall::open(tenant.clone(), Arc::new(Metrics::new().unwrap()), fleet, Arc::default());
+    let (member, client) = arrive(&hall, "t", 1);
+    let (room, other) = (RoomId::new("r").unwrap(), RoomId::new("other").unwrap());
+    let joins = Delivery {
+        floors: vec![(room, Some(0))],
+        ..delivery(&member, vec![join("r")], Vec::new())
+    };
+    hall.deliver(vec![joins]).unwrap();
+    for seq in 1..=MISSED {
+        let (effect, _) = posted("r", seq);
+        let unit = Unit {
+            tenant: tenant.clone(),
+            writes: effect.write().cloned().into_iter().collect(),
+            quota: StorageQuota::UNLIMITED,
+        };
+        store.commit(vec![unit]).await.unwrap().remove(0).unwrap();
+    }
+    // Another node's messages, of which only the last arrives.
+    let (effect, written) = posted("r", MISSED);
+    hall.deliver(vec![delivery(&member, vec![effect], vec![written])])
+        .unwrap();
+    while client.inbox.texts().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut turns = 0;
+    while client.inbox.texts().len() < usize::try_from(MISSED).unwrap() {
+        hall.hold(member.clone(), other.clone()).unwrap();
+        tokio::task::yield_now().await;
+        turns += 1;
+        assert!(turns < 50 * MISSED, "{} have come", client.inbox.texts().len());
+    }
 }

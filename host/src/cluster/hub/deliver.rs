@@ -9,7 +9,7 @@ use crate::cluster::bus::{Broadcast, Place, Target};
 use crate::cluster::connection::{Connection, Outgoing};
 use crate::cluster::hall::{Delivery, Moment};
 use crate::cluster::wire::{self, Receipt, Reply, Responder};
-use crate::error::Code;
+use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::store::{Write, Written};
 
@@ -25,6 +25,8 @@ pub(super) struct Event {
     written: std::vec::IntoIter<Written>,
     first_post: Option<Receipt>,
     floors: Vec<(RoomId, Option<u64>)>,
+    /// The store was told of its writes and has failed.
+    may_be_committed: bool,
     reply: Reply,
     responder: Responder,
     completed: Box<Completed>,
@@ -32,6 +34,8 @@ pub(super) struct Event {
 
 impl Event {
     pub(super) fn new(delivery: Delivery) -> Self {
+        let failed = |error: &EventError| error.code == Code::Unavailable;
+        let may_be_committed = delivery.writes() && delivery.written.as_ref().is_err_and(failed);
         let (effects, floors, written, result) = match delivery.written {
             Ok(written) => (delivery.effects, delivery.floors, written, Ok(())),
             Err(error) => (Vec::new(), Vec::new(), Vec::new(), Err(error)),
@@ -45,6 +49,7 @@ impl Event {
             written: written.into_iter(),
             first_post: None,
             floors,
+            may_be_committed,
             reply: delivery.reply,
             responder: delivery.responder,
             completed: Box::new(Completed {
@@ -94,7 +99,7 @@ impl Hub {
                 event.responder.answer(&event.reply, event.first_post.as_ref())
             }
             Err(error) => {
-                if error.code == Code::Unavailable {
+                if event.may_be_committed {
                     self.doubt_commit();
                 }
                 let silent = matches!(event.reply, Reply::Silent);

@@ -130,9 +130,9 @@ impl Hub {
     pub(super) fn depart(&mut self, connection: &Arc<Connection>, now_ms: u64) {
         let user = connection.identity.load().user().clone();
         let before = self.sight(&user);
-        for room in connection.rooms() {
-            if self.leave_room(&room, connection) && self.users.exit(&user, &room) {
-                self.population.leave(&room, &user);
+        for room in connection.exit_all().iter() {
+            if self.leave_room(room, connection) && self.users.exit(&user, room) {
+                self.population.leave(room, &user);
             }
         }
         self.users.depart(connection, now_ms);
