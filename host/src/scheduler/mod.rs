@@ -9,7 +9,7 @@
 //!    many turns as one with a single one. Halls share their quanta in the same way.
 //! 2. **Long quanta without contention** ([`Contention`]). A quantum is 0.2 ms, and 4 ms while only one tenant has had turns
 //!    lately, since small pieces cost a busy server a third of its throughput.
-//! 3. **Long events run in the background** ([`CpuProfile`], [`BackgroundPool`]). A guest lets others run at each tick. When
+//! 3. **Long events run in the background** (`CpuProfile`, `BackgroundPool`). A guest lets others run at each tick. When
 //!    its version's events have used more than a twentieth of a processor lately, the guest runs on threads of their own,
 //!    half as many as processors, where tenants take turns as well. What comes before and after the guest runs on the
 //!    server's threads.
