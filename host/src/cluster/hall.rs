@@ -108,7 +108,7 @@ pub enum Moment {
     Closing,
 }
 
-/// What is said to a hall on this node.
+/// A command or a question from this node.
 enum Mail {
     Input(Input),
     Hear(Inbound),

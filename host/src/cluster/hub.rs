@@ -135,7 +135,7 @@ pub(super) enum Input {
     LastEnded { complete: bool },
 }
 
-/// What is to be done for a hub.
+/// An action that the driver takes for a hub.
 pub(super) enum Output {
     /// Send to a client.
     Send(Arc<Connection>, Outgoing),
@@ -205,14 +205,14 @@ pub(super) struct Hub {
     dirty: IndexSet<UserId>,
     tell_at: Option<Instant>,
     catch_up: CatchUp,
-    /// What is left of the input.
+    /// The unfinished part of the input.
     work: Option<Work>,
     /// When a step is due, as was said last.
     wake_at: Option<Instant>,
     out: Vec<Output>,
 }
 
-/// What is left of an input that causes much.
+/// The unfinished part of an input that takes several pieces.
 enum Work {
     /// Events, and what is left of the first one.
     Events(std::vec::IntoIter<Delivery>, Option<Box<Event>>),

@@ -1,5 +1,6 @@
 //! What tests of several modules need.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,21 +11,29 @@ use super::{Connection, Delivery, Moment, Outgoing, Outlet, Reply, Responder, Se
 use crate::capability::{Effect, Packet};
 use crate::store::Written;
 
-/// The events that one client has got, as text.
+/// What one client has got.
 #[derive(Clone, Default)]
-pub(crate) struct Inbox(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Inbox(Arc<Mutex<VecDeque<Outgoing>>>);
 
 impl Inbox {
+    /// Its events, as text.
     pub(super) fn texts(&self) -> Vec<String> {
-        self.0.lock().clone()
+        let text = |outgoing: &Outgoing| match outgoing {
+            Outgoing::Event(packet) => Some(String::from_utf8_lossy(&packet.text).into_owned()),
+            _ => None,
+        };
+        self.0.lock().iter().filter_map(text).collect()
+    }
+
+    /// Takes out what came first.
+    pub(super) fn read(&self) -> Option<Outgoing> {
+        self.0.lock().pop_front()
     }
 }
 
 impl Outlet for Inbox {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
-        if let Outgoing::Event(packet) = outgoing {
-            self.0.lock().push(String::from_utf8_lossy(&packet.text).into_owned());
-        }
+        self.0.lock().push_back(outgoing);
         Ok(())
     }
     fn disconnect(&self) {}

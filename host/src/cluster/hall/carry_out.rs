@@ -19,7 +19,7 @@ const SWEPT_ROOMS: usize = 500;
 
 impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
-        // Who waits for an answer may have ceased to wait.
+        // The receiver of an answer may be gone.
         match output {
             // A connection that does not keep up is closed by its outlet; the others are not concerned.
             Output::Send(connection, outgoing) => drop(connection.send(outgoing)),

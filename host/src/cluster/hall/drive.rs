@@ -157,7 +157,7 @@ pub(super) async fn run(
             // The tenant has another hall by now; whoever still has this one connects again, to that.
             return;
         }
-        // Whoever waits for what was left is told at once.
+        // Dropping the unfinished work tells those who wait for it at once.
         drop(hall);
         // Where it fails again and again, others are not to be kept busy by it.
         tokio::time::sleep(pause).await;
@@ -188,20 +188,9 @@ impl Driver {
                     None => return,
                     Some(Event::Due) => None,
                     Some(Event::Found(found)) => Some(found),
-                    Some(Event::Heard(inbound)) => match self.hear(inbound) {
-                        None => {
-                            self.quantum.share().await;
-                            continue;
-                        }
-                        heard => heard,
-                    },
-                    Some(Event::Mail(mail)) => match self.open(mail).await {
-                        None => {
-                            self.quantum.share().await;
-                            continue;
-                        }
-                        mail => mail,
-                    },
+                    // A question is answered at once, and the hub makes a step all the same.
+                    Some(Event::Heard(inbound)) => self.hear(inbound),
+                    Some(Event::Mail(mail)) => self.open(mail).await,
                 },
             };
             let grace = self.presence_grace.load(Ordering::Relaxed);
@@ -231,7 +220,7 @@ impl Driver {
 
     /// Answers a question; gives what is none.
     async fn open(&mut self, mail: Mail) -> Option<Input> {
-        // Whoever asked may have ceased to wait.
+        // The asker may be gone.
         match mail {
             Mail::Input(input) => return Some(input),
             Mail::Hear(inbound) => return self.hear(inbound),

@@ -35,7 +35,7 @@ impl Driver {
                 clients,
                 answers,
             }),
-            // Whoever asked may have ceased to wait, here and below.
+            // The asker may be gone, here and below.
             Inbound::FetchSockets { clients, reply } => {
                 let clients = self.hub.select(&clients);
                 let _ = reply.send(clients.iter().map(|connection| socket(connection)).collect());

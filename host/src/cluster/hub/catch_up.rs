@@ -1,7 +1,7 @@
 //! Getting from the store what did not come from the other nodes: a gap in a room, what was said while Redis was away,
 //! and, looked for at intervals, what was lost without a sign.
 //!
-//! What is under way is bounded: some reads of one page each for a hub, one for a room, one sweep.
+//! Reads under way are bounded: four of one page each for a hub, one for a room, and one sweep.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const FETCHES: usize = 4;
 /// Changes of a user within this time are told to the other nodes as one.
 const ENTRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is to be read, is being read, and was read and not sent yet.
+/// Reads that are due, reads under way, and pages of which something is not sent yet.
 pub(super) struct CatchUp {
     /// Rooms to look at, by when; the number keeps two of the same time apart.
     watched: BTreeMap<(Instant, u64), RoomId>,

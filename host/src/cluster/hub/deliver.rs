@@ -13,7 +13,7 @@ use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::store::{Write, Written};
 
-/// What is left of an event.
+/// The unfinished part of an event.
 pub(super) struct Event {
     connection: Arc<Connection>,
     moment: Moment,

@@ -24,7 +24,7 @@ impl Hub {
             }
             return;
         }
-        // What is about a message comes after it, and the message comes from the store if it does not come otherwise.
+        // A packet about a message comes after the message, which is read from the store when it does not come otherwise.
         if let Some((room, seq)) = &broadcast.after {
             self.hint(room, *seq);
         }

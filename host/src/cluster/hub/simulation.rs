@@ -114,7 +114,7 @@ impl World {
             rooms,
         };
         for index in 0..usize::try_from(nodes).unwrap() {
-            world.nodes.push(Node::new(index, nodes == 1));
+            world.nodes.push(Node::new(nodes == 1));
             world.begin_node(index);
         }
         for number in 0..4 + world.below(6) {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use parking_lot::Mutex;
 use parlance_history::{Invoke, Record};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -14,8 +13,9 @@ use super::join::Join;
 use super::{Happening, Input, LIVELY, REST, TENANT, World, tenant};
 use crate::auth::Identity;
 use crate::capability::{Audience, Effect, Packet, Status};
-use crate::cluster::connection::{Connection, Outgoing, Outlet, SendFailed};
+use crate::cluster::connection::{Connection, Outgoing};
 use crate::cluster::hall::{Delivery, Moment};
+use crate::cluster::tests::Inbox;
 use crate::cluster::wire::{Reply, Responder};
 use crate::id::{ConnectionId, MessageId, RoomId, UserId};
 use crate::store::{ClientRef, Draft, RequestDigest, Store as _, Write};
@@ -25,23 +25,6 @@ pub(super) const JOIN: i64 = 1_000_000;
 /// Longest pauses, in microseconds: between two things that a client does, and until it comes back.
 const PAUSE: u64 = 120_000;
 const AWAY: u64 = 600_000;
-
-/// What has come to a client and was not read yet.
-#[derive(Clone, Default)]
-struct Mailbox(Arc<Mutex<Vec<Outgoing>>>);
-
-impl Outlet for Mailbox {
-    fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
-        self.0.lock().push(outgoing);
-        Ok(())
-    }
-    fn disconnect(&self) {}
-    fn hang_up(&self) {}
-    fn close(&self) {}
-    fn is_flushed(&self) -> bool {
-        true
-    }
-}
 
 pub(super) struct Client {
     pub(super) name: Arc<str>,
@@ -63,7 +46,7 @@ pub(super) struct Client {
 pub(super) struct Session {
     pub(super) node: usize,
     pub(super) connection: Arc<Connection>,
-    mailbox: Mailbox,
+    mailbox: Inbox,
     pub(super) reads: bool,
     pub(super) rooms: BTreeMap<RoomId, Stay>,
     pub(super) join: Option<Join>,
@@ -155,7 +138,7 @@ impl World {
         client.sessions += 1;
         let identity = Arc::new(Identity::for_tests(TENANT, client.user.as_str()).unwrap());
         let id = ConnectionId::from_bits(number as u64 * 1000 + client.sessions);
-        let mailbox = Mailbox::default();
+        let mailbox = Inbox::default();
         let connection = Arc::new(Connection::new(id, identity, Box::new(mailbox.clone())));
         client.session = Some(Session {
             node,
@@ -218,11 +201,6 @@ impl World {
         }
         let away_until = self.now + self.below(AWAY);
         self.clients[number].away_until = away_until;
-    }
-
-    /// A hub ends a client's transport.
-    pub(super) fn hang_up(&mut self, number: usize, connection: &Arc<Connection>) {
-        self.cut_off(number, connection);
     }
 
     pub(super) fn record_left(&mut self, number: usize, room: &RoomId) {
@@ -316,12 +294,7 @@ impl World {
             while let Some(session) = &self.clients[number].session
                 && session.reads
             {
-                let mut mailbox = session.mailbox.0.lock();
-                if mailbox.is_empty() {
-                    break;
-                }
-                let outgoing = mailbox.remove(0);
-                drop(mailbox);
+                let Some(outgoing) = session.mailbox.read() else { break };
                 self.read(number, &outgoing);
             }
         }

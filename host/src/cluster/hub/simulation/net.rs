@@ -24,8 +24,6 @@ pub(super) struct Net {
 struct Entries {
     life: u64,
     users: BTreeMap<String, (UserId, Bytes)>,
-    /// The lease has run out, and the others have been told.
-    gone: bool,
 }
 
 /// A node has another id in each life.
@@ -108,7 +106,6 @@ impl World {
         }
         self.nodes[node].up = true;
         self.give(node, life, Input::Up);
-        self.net.entries.entry(node).or_default().gone = false;
         for other in self.others(node) {
             let input = self.all_entries(other);
             self.in_order(other, node, input);
@@ -158,7 +155,6 @@ impl World {
         if self.nodes[node].up || self.nodes[node].life != life {
             return;
         }
-        self.net.entries.entry(node).or_default().gone = true;
         for to in (0..self.nodes.len()).filter(|to| *to != node) {
             if self.nodes[to].up {
                 let gone = Input::Node {

@@ -42,7 +42,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(_index: usize, alone: bool) -> Self {
+    pub(super) fn new(alone: bool) -> Self {
         Self {
             alone,
             life: 0,
@@ -93,7 +93,7 @@ impl World {
             life: life + 1,
             entries_at: node.entries_at.clone(),
             connections: std::mem::take(&mut node.connections),
-            ..Node::new(index, node.alone)
+            ..Node::new(node.alone)
         };
         if !self.nodes[index].alone {
             self.lose(index, life);
@@ -158,7 +158,7 @@ impl World {
             Output::Send(connection, outgoing) => drop(connection.outlet.send(outgoing)),
             Output::HangUp(connection) => {
                 if let Some(client) = self.client_of(index, &connection) {
-                    self.hang_up(client, &connection);
+                    self.cut_off(client, &connection);
                 }
             }
             Output::Completed(completed) => {
