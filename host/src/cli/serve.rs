@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -79,7 +80,7 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
     if let Err(error) = descriptors {
         tracing::warn!(%error, "the limit of file descriptors (ulimit -n) could not be raised");
     }
-    let runtime = scheduler::runtime().context("the threads of the server could not be started")?;
+    let runtime = Runtime::new().context("the threads of the server could not be started")?;
     runtime.spawn(watch_log(log.lost));
     let result = runtime.block_on(app::run(config, development));
     // Reader threads and reloading may still hold something; the data is safe by now.

@@ -17,7 +17,6 @@
 //!    `SCHED_IDLE`, with which a tenant's events took minutes beside three busy processes.
 //! 5. **Short time slices** ([`request_short_time_slices`]). The kernel interrupts each thread after 0.1 ms where others
 //!    wait, or at its next tick.
-//! 6. **Packets are looked for** after every eighth poll ([`runtime`]).
 //!
 //! Each guest's and hall's processor time is counted by the clock of its thread ([`CpuTimer`]). Two more rules are about what
 //! they share out, and stand there: `commit` fills batches by tenant and waits for more jobs where that costs nobody
@@ -38,7 +37,7 @@
 //! | to the background after 2 ms of an event | the same | 4.4 ms (7) | 4.0 ms (4) | taken out |
 //! | niceness 10 | `fan200` beside three tenants that loop, pairs | 248, 156, 328 k/s | 102, 99, 205 k/s | stays |
 //! | short time slices | the same; waits for a lock (below) | 248, 156, 328 k/s; 8 ms | 157, 170, 323 k/s; 24 ms | stays, for locks; beside two busy processes a loop cost 17 ms with and 11 ms without (3) |
-//! | packets after 8 polls | look-ups; huge returns | 18; 4.4 ms | 23 (3); 2.4 ms (1) | undecided |
+//! | packets looked for after 8 polls, not tokio's 61 | `fan200`; all attacks | 519 µs (6); as without | 417 µs (6) | taken out |
 //! | gathering without contention | `fan200` | 420 µs (9) | 513 µs (4) | stays |
 //! | gathering under contention | `nofan`, `fan200`, on a disk | 44, 1,119 µs (2) | 49, 1,393 µs (2) | stays; on tmpfs it costs: 937 and 784 µs (3) |
 //! | batches by tenant | a flood of writes | 4.3 ms (3) | 5.1 ms (3) | not seen within the default quotas; bounds what lifted ones let in |
@@ -64,10 +63,7 @@ mod fair;
 mod kernel;
 mod quantum;
 
-use std::io;
 use std::task::Poll;
-
-use tokio::runtime::{Builder, Runtime};
 
 pub use background::Background;
 pub(crate) use background::BackgroundPool;
@@ -77,21 +73,6 @@ pub use cpu_timer::CpuTimer;
 pub use fair::FairScheduler;
 pub use kernel::request_short_time_slices;
 pub use quantum::Quantum;
-
-/// Polls of tasks between two looks for packets. On a busy server a packet waits for so many polls, each as long as a
-/// quantum; tokio's own 61 are for tasks that are shorter.
-const EVENT_INTERVAL: u32 = 8;
-
-/// Starts the threads of the server.
-///
-/// # Errors
-/// The system gives no threads.
-pub fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread()
-        .event_interval(EVENT_INTERVAL)
-        .enable_all()
-        .build()
-}
 
 /// Whatever is ready now has a turn first. tokio's own `yield_now` would wait until the runtime looks for packets, which
 /// on a busy one is dozens of turns later.
