@@ -13,10 +13,10 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use parlance::app::shipped;
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, LookupShare, PresenceState, Surroundings, SystemChance,
+    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, DnsLookupLimit, PresenceState, HostContext, SystemRandom,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
-use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Input, Returned, Sandbox};
+use parlance::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, HandlerReply, Sandbox};
 use parlance::scheduler::Quantum;
 use parlance::store::memory::MemoryStore;
 
@@ -24,7 +24,7 @@ use parlance::store::memory::MemoryStore;
 struct Everywhere;
 
 #[async_trait::async_trait]
-impl Surroundings for Everywhere {
+impl HostContext for Everywhere {
     fn joined(&self, _: &str) -> bool {
         true
     }
@@ -33,15 +33,15 @@ impl Surroundings for Everywhere {
         1
     }
 
-    fn may_send(&self) -> bool {
+    fn admit_http_request(&self) -> bool {
         true
     }
 
-    fn lookups(&self) -> LookupShare {
-        LookupShare::default()
+    fn dns_lookups(&self) -> DnsLookupLimit {
+        DnsLookupLimit::default()
     }
 
-    async fn settled(&self) {}
+    async fn wait_in_flight(&self) {}
 
     async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
         Vec::new()
@@ -52,7 +52,7 @@ impl Surroundings for Everywhere {
     }
 
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        users.iter().cloned().map(PresenceState::unseen).collect()
+        users.iter().cloned().map(PresenceState::offline).collect()
     }
 }
 
@@ -74,20 +74,20 @@ impl Bench {
             .expect("it loads");
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
         let limits = Arc::new(CallLimits::default());
-        let (store, surroundings) = (Arc::new(MemoryStore::new()), Arc::new(Everywhere));
-        let (chance, connection) = (Arc::new(SystemChance), ConnectionId::from_bits(1));
+        let (store, host_context) = (Arc::new(MemoryStore::new()), Arc::new(Everywhere));
+        let (random, connection) = (Arc::new(SystemRandom), ConnectionId::from_bits(1));
         let call = Box::new(move || Call {
             identity: identity.clone(),
             connection: connection.clone(),
             handshake: Arc::default(),
             handler: info.clone(),
             now_ms: 1_790_000_000_000,
-            chance: chance.clone(),
+            random: random.clone(),
             store: store.clone(),
-            surroundings: surroundings.clone(),
-            few: true,
+            host_context: host_context.clone(),
+            has_reserved_slot: true,
             takes_answers: false,
-            of_server: false,
+            is_server_event: false,
             retry_after: None,
             sent: None,
             not_joined: std::sync::atomic::AtomicBool::new(false),
@@ -102,7 +102,7 @@ impl Bench {
         }
     }
 
-    fn run(&self, criterion: &mut Criterion, name: &str, input: Input<'_>) {
+    fn run(&self, criterion: &mut Criterion, name: &str, input: HandlerInput<'_>) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -110,7 +110,7 @@ impl Bench {
         let quantum = Quantum::new();
         // What is measured must be what happens in the server: a handler that accepts, with one effect.
         let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &quantum));
-        assert_eq!((outcome.result, outcome.effects.len()), (Ok(Returned::Data(None)), 1));
+        assert_eq!((outcome.result, outcome.effects.len()), (Ok(HandlerReply::Data(None)), 1));
         criterion.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter_batched(
                 &self.call,
@@ -124,13 +124,13 @@ impl Bench {
 fn events(criterion: &mut Criterion) {
     let sandbox = Arc::new(Sandbox::new(EngineLimits::default()).expect("an engine"));
     let (room, content) = ("general".to_owned(), "x".repeat(100));
-    let message = Input::Message {
+    let message = HandlerInput::Message {
         room: &room,
         content: &content,
         metadata: None,
         client_id: None,
     };
-    let typing = Input::Typing {
+    let typing = HandlerInput::Typing {
         room: &room,
         typing: true,
     };

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, AdminToken, Role};
 use crate::auth::{JwksLocation, Policy};
-use crate::capability::SystemChance;
+use crate::capability::SystemRandom;
 use crate::commit::Committer;
 use crate::config::{AdminAddress, AdminTokenConfig, Config};
 use crate::control::{Control, Parts};
@@ -60,7 +60,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         committer,
         metrics: metrics.clone(),
         logs: LogHub::default(),
-        chance: Arc::new(SystemChance),
+        random: Arc::new(SystemRandom),
         reads: parking_lot::Mutex::new(Outage::of_reads()),
         draining: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
@@ -219,9 +219,9 @@ fn sandbox(config: &Config) -> Result<Sandbox> {
     } else {
         std::env::current_exe().context("the path of this program, which compiles components, is not known")?
     };
-    let mut sandbox = Sandbox::new(engine_limits(config))?.compiled_by(Compiler::Child(program));
+    let mut sandbox = Sandbox::new(engine_limits(config))?.with_compiler(Compiler::Child(program));
     if let Some(directory) = &config.sandbox.cache {
-        match sandbox.cache_in(directory) {
+        match sandbox.open_cache(directory) {
             // A server without a disk to write to can do without.
             Err(error @ CacheError::Unusable { .. }) => {
                 tracing::warn!("{error}; components are compiled at each start")

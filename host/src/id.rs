@@ -285,8 +285,8 @@ const ID_CHARS: usize = 26;
 impl MessageId {
     /// From the time in milliseconds since the Unix epoch and 128 bits of chance, of which 80 are used.
     #[must_use]
-    pub fn from_time(now_ms: u64, chance: u128) -> Self {
-        Self((u128::from(now_ms) << 80) | (chance & ((1 << 80) - 1)))
+    pub fn from_time(now_ms: u64, random: u128) -> Self {
+        Self((u128::from(now_ms) << 80) | (random & ((1 << 80) - 1)))
     }
 
     /// From the sender's own id for the message. Each part is preceded by its length, so that no two different

@@ -12,7 +12,7 @@ use prometheus::{
 };
 
 use crate::error::Code;
-use crate::sandbox::{Interface, Retired, TrapKind};
+use crate::sandbox::{Interface, RetireReason, TrapKind};
 use tenant::TenantVectors;
 
 pub use tenant::TenantMetrics;
@@ -61,7 +61,7 @@ pub struct Metrics {
     failures: Vec<(Code, IntCounter)>,
     traps: Vec<(TrapKind, IntCounter)>,
     warm: (IntCounter, IntCounter),
-    retired: Vec<(Retired, IntCounter)>,
+    retired: Vec<(RetireReason, IntCounter)>,
     tenants: TenantVectors,
     /// The way to other nodes; all 0 where there is none.
     pub redis: RedisMetrics,
@@ -285,7 +285,7 @@ impl Metrics {
                 .map(|kind| (kind, traps.with_label_values(&[kind.name()])))
                 .collect(),
             warm: (warm.with_label_values(&["reused"]), warm.with_label_values(&["new"])),
-            retired: Retired::ALL
+            retired: RetireReason::ALL
                 .into_iter()
                 .map(|why| (why, retired.with_label_values(&[why.name()])))
                 .collect(),
@@ -342,7 +342,7 @@ impl Metrics {
     }
 
     /// A handler with warm instances has run: in one that was used before or not, and why it is not used again.
-    pub fn warm(&self, reused: bool, retired: Option<Retired>) {
+    pub fn warm(&self, reused: bool, retired: Option<RetireReason>) {
         let (old, new) = &self.warm;
         if reused {
             old.inc()

@@ -5,17 +5,17 @@ use std::hash::{BuildHasher, RandomState};
 use super::Call;
 
 /// Where chance comes from: the system's, or fixed in tests and replays.
-pub trait Chance: Send + Sync {
+pub trait RandomSource: Send + Sync {
     /// 64 bits.
-    fn bits(&self) -> u64;
+    fn next_u64(&self) -> u64;
 }
 
 /// The operating system's secure source.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct SystemChance;
+pub struct SystemRandom;
 
-impl Chance for SystemChance {
-    fn bits(&self) -> u64 {
+impl RandomSource for SystemRandom {
+    fn next_u64(&self) -> u64 {
         let mut bytes = [0u8; 8];
         match getrandom::fill(&mut bytes) {
             Ok(()) => u64::from_ne_bytes(bytes),
@@ -35,6 +35,6 @@ impl Call {
     /// 64 bits of chance.
     #[must_use]
     pub fn random_u64(&self) -> u64 {
-        self.chance.bits()
+        self.random.next_u64()
     }
 }

@@ -101,7 +101,7 @@ impl Call {
             AudienceRequest::OthersInRoom(room) => Audience::OthersInRoom(room_id(&room)?),
             AudienceRequest::User(user) => Audience::User(user_id(&user)?),
             AudienceRequest::Sender => {
-                self.of_client()?;
+                self.require_client()?;
                 Audience::Sender
             }
         };

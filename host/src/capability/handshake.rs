@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// What a connection began with. Nobody has verified it but for the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Handshake {
+pub struct HandshakeData {
     /// The fields of `auth` besides the token: a JSON object.
     pub auth: Box<str>,
     /// The query, decoded, without the protocol's own keys.
@@ -17,7 +17,7 @@ pub struct Handshake {
     pub headers: Vec<(String, String)>,
 }
 
-impl Default for Handshake {
+impl Default for HandshakeData {
     /// One that says nothing, over a WebSocket.
     fn default() -> Self {
         Self {
@@ -30,7 +30,7 @@ impl Default for Handshake {
     }
 }
 
-impl Handshake {
+impl HandshakeData {
     /// Bytes that the client chose.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -1,6 +1,6 @@
 //! `identity`: what the verified token says, and what the client did when it connected.
 
-use super::{Call, Handshake};
+use super::{Call, HandshakeData};
 
 impl Call {
     /// The name to show.
@@ -17,7 +17,7 @@ impl Call {
 
     /// How the connection began.
     #[must_use]
-    pub fn handshake(&self) -> &Handshake {
+    pub fn handshake(&self) -> &HandshakeData {
         &self.handshake
     }
 }

@@ -61,7 +61,7 @@ impl Call {
         let base = match base {
             Some(own) => own,
             None => {
-                self.surroundings.settled().await;
+                self.host_context.wait_in_flight().await;
                 stored = self
                     .store
                     .kv_get(self.identity.tenant(), key, self.now_ms)

@@ -52,8 +52,8 @@ impl Call {
         let id = match &client {
             Some(client) => MessageId::from_client(self.identity.tenant(), self.identity.user(), &client.id),
             None => {
-                let chance = (u128::from(self.chance.bits()) << 64) | u128::from(self.chance.bits());
-                MessageId::from_time(self.now_ms, chance)
+                let random = (u128::from(self.random.next_u64()) << 64) | u128::from(self.random.next_u64());
+                MessageId::from_time(self.now_ms, random)
             }
         };
         let writes = self.effects.iter().filter_map(Effect::write);
@@ -112,12 +112,12 @@ impl Call {
     /// # Errors
     /// Not found, or the store cannot serve.
     pub async fn message(&self, id: &str) -> Result<Message, Fault> {
-        if self.surroundings.room_count() == 0 {
+        if self.host_context.room_count() == 0 {
             // No message at all can be seen from here, so that this tells nothing of the one asked for.
             self.not_joined.store(true, Ordering::Relaxed);
         }
         let id = MessageId::parse(id).ok_or(Fault::NotFound)?;
-        self.surroundings.settled().await;
+        self.host_context.wait_in_flight().await;
         let found = self
             .store
             .message(self.identity.tenant(), id)
@@ -135,7 +135,7 @@ impl Call {
     pub async fn history(&self, room: &str, before: Option<u64>, limit: u32) -> Result<Vec<Message>, Fault> {
         let id = room_id(room)?;
         self.require_joined(room)?;
-        self.surroundings.settled().await;
+        self.host_context.wait_in_flight().await;
         let range = Range {
             after: 0,
             before,

@@ -1,6 +1,6 @@
 //! What a handler may call: one module for each WIT interface, as methods of [`Call`].
 //!
-//! Reads go to the store and to what the host knows of the connection ([`Surroundings`]). Writes become
+//! Reads go to the store and to what the host knows of the connection ([`HostContext`]). Writes become
 //! [`Effects`]. Nothing here knows of WebAssembly: `sandbox` translates.
 
 use std::collections::BTreeMap;
@@ -20,20 +20,20 @@ mod handshake;
 mod identity;
 mod kv;
 mod log;
-mod lookups;
+mod dns_lookups;
 mod messages;
 mod presence;
 mod refusal;
 mod rooms;
 mod settings;
 
-pub use ambient::{Chance, SystemChance};
+pub use ambient::{RandomSource, SystemRandom};
 pub use broadcast::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, ATTACHMENTS_MAX, AudienceRequest, TAG_MAX};
 pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
-pub use handshake::Handshake;
+pub use handshake::HandshakeData;
 pub use log::{Level, LogLine, Logs};
-pub use lookups::{LOOKUPS_AT_ONCE, LookupShare};
+pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
 
@@ -110,7 +110,7 @@ impl Default for CallLimits {
 
 /// What the host knows of the connection and its tenant while an event runs.
 #[async_trait::async_trait]
-pub trait Surroundings: Send + Sync {
+pub trait HostContext: Send + Sync {
     /// Whether the connection is in the room.
     fn joined(&self, room: &str) -> bool;
 
@@ -118,13 +118,13 @@ pub trait Surroundings: Send + Sync {
     fn room_count(&self) -> usize;
 
     /// Whether the tenant may send one more HTTP request now, which is counted.
-    fn may_send(&self) -> bool;
+    fn admit_http_request(&self) -> bool;
 
     /// The tenant's share of the look-ups of names, which its HTTP requests need.
-    fn lookups(&self) -> LookupShare;
+    fn dns_lookups(&self) -> DnsLookupLimit;
 
     /// Waits until what earlier events of this connection wrote is in the store.
-    async fn settled(&self);
+    async fn wait_in_flight(&self);
 
     /// Users with a connection in the room, each once, at most `limit`.
     async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId>;
@@ -191,7 +191,7 @@ pub struct Call {
     /// Over which connection.
     pub connection: ConnectionId,
     /// How that connection began.
-    pub handshake: Arc<Handshake>,
+    pub handshake: Arc<HandshakeData>,
     /// Who handles it.
     pub handler: Arc<HandlerInfo>,
     /// When the event arrived, in milliseconds since the Unix epoch; what `ambient.now-ms` says.
@@ -199,17 +199,17 @@ pub struct Call {
     /// The client's own id for the message that this event sends, with what it asks for under that id.
     pub sent: Option<ClientRef>,
     /// Where chance comes from.
-    pub chance: Arc<dyn Chance>,
+    pub random: Arc<dyn RandomSource>,
     /// Where reads go.
     pub store: Arc<dyn Store>,
     /// What else the host knows.
-    pub surroundings: Arc<dyn Surroundings>,
+    pub host_context: Arc<dyn HostContext>,
     /// Whether the tenant has few events in handlers now. Some of the server's instances are kept for such tenants.
-    pub few: bool,
+    pub has_reserved_slot: bool,
     /// What the handler is held to.
     pub limits: Arc<CallLimits>,
     /// No client causes the event: nothing can be done on its behalf.
-    pub of_server: bool,
+    pub is_server_event: bool,
     /// Whether the handler can be called with clients' answers.
     pub takes_answers: bool,
     /// What the handler has asked for so far.
@@ -224,8 +224,8 @@ pub struct Call {
 
 impl Call {
     /// For what is done on behalf of a client.
-    fn of_client(&self) -> Result<(), Fault> {
-        if self.of_server { Err(Fault::Denied) } else { Ok(()) }
+    fn require_client(&self) -> Result<(), Fault> {
+        if self.is_server_event { Err(Fault::Denied) } else { Ok(()) }
     }
 
     fn write(&mut self, write: Write, bytes: usize) -> Result<(), Fault> {

@@ -21,7 +21,7 @@ pub struct PresenceState {
 impl PresenceState {
     /// What is said of a user who is not there, or whom the asker may not know of.
     #[must_use]
-    pub fn unseen(user: UserId) -> Self {
+    pub fn offline(user: UserId) -> Self {
         Self {
             user,
             username: None,
@@ -42,10 +42,10 @@ impl Call {
             return Err(Fault::TooLarge);
         }
         let ids = users.iter().map(|user| user_id(user)).collect::<Result<Vec<_>, _>>()?;
-        if self.of_server {
-            return Ok(ids.into_iter().map(PresenceState::unseen).collect());
+        if self.is_server_event {
+            return Ok(ids.into_iter().map(PresenceState::offline).collect());
         }
-        Ok(self.surroundings.presence(&ids).await)
+        Ok(self.host_context.presence(&ids).await)
     }
 
     /// Sets the connection's status.
@@ -53,7 +53,7 @@ impl Call {
     /// # Errors
     /// The allowance is used up.
     pub fn set_presence(&mut self, status: Status) -> Result<(), Fault> {
-        self.of_client()?;
+        self.require_client()?;
         self.add(Effect::SetPresence(status), 0)
     }
 }

@@ -21,7 +21,7 @@ impl Call {
     /// A bad id, or too many rooms.
     pub fn join(&mut self, room: &str) -> Result<(), Fault> {
         let id = room_id(room)?;
-        self.of_client()?;
+        self.require_client()?;
         if self.joined(room) {
             return Ok(());
         }
@@ -30,7 +30,7 @@ impl Call {
             count(|effect| matches!(effect, Effect::Join(_))),
             count(|effect| matches!(effect, Effect::Leave(_))),
         );
-        if self.surroundings.room_count() + joins >= self.limits.rooms_per_connection + leaves {
+        if self.host_context.room_count() + joins >= self.limits.rooms_per_connection + leaves {
             return Err(Fault::QuotaExceeded);
         }
         self.add(Effect::Join(id), room.len())
@@ -42,7 +42,7 @@ impl Call {
     /// A bad id, or the allowance is used up.
     pub fn leave(&mut self, room: &str) -> Result<(), Fault> {
         let id = room_id(room)?;
-        self.of_client()?;
+        self.require_client()?;
         if !self.joined(room) {
             return Ok(());
         }
@@ -54,7 +54,7 @@ impl Call {
     /// # Errors
     /// It is no object, too large, or the allowance is used up.
     pub fn set_data(&mut self, data: &str) -> Result<(), Fault> {
-        self.of_client()?;
+        self.require_client()?;
         if data.len() > self.limits.connection_data {
             return Err(Fault::TooLarge);
         }
@@ -75,12 +75,12 @@ impl Call {
             Effect::Leave(id) if id.as_str() == room => Some(false),
             _ => None,
         });
-        own.unwrap_or_else(|| self.surroundings.joined(room))
+        own.unwrap_or_else(|| self.host_context.joined(room))
     }
 
     /// [`joined`](Self::joined) for a handler. The host notes that the connection is not in the room, as it does when it
     /// refuses something for that.
-    pub fn ask_joined(&self, room: &str) -> bool {
+    pub fn query_joined(&self, room: &str) -> bool {
         self.require_joined(room).is_ok()
     }
 
@@ -102,7 +102,7 @@ impl Call {
         let id = room_id(room)?;
         self.require_joined(room)?;
         let limit = limit.min(MEMBERS_MAX) as usize;
-        let mut members = self.surroundings.members(&id, limit).await;
+        let mut members = self.host_context.members(&id, limit).await;
         // Whoever joins in this very event counts; the join itself happens only after it.
         let own = self.identity.user();
         if !members.contains(own) && members.len() < limit {
@@ -120,7 +120,7 @@ impl Call {
         if !self.joined(room) {
             return Err(Fault::Denied);
         }
-        let count = self.surroundings.member_count(&id, self.identity.user()).await;
+        let count = self.host_context.member_count(&id, self.identity.user()).await;
         Ok(u32::try_from(count).unwrap_or(u32::MAX))
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::questions::Questions;
 use crate::auth::Identity;
-use crate::capability::{Handshake, Packet, Question};
+use crate::capability::{HandshakeData, Packet, Question};
 use crate::id::{ConnectionId, RoomId, TenantId};
 
 /// What a packet counts besides its bytes.
@@ -194,7 +194,7 @@ pub struct Connection {
     /// The way to the client.
     pub outlet: Box<dyn Outlet>,
     /// How it began.
-    pub handshake: Arc<Handshake>,
+    pub handshake: Arc<HandshakeData>,
     /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`. Handlers ask for it in the
     /// background too, where a lock might be held for long.
     rooms: ArcSwap<Vec<RoomId>>,
@@ -240,7 +240,7 @@ impl Connection {
 
     /// Notes how it began.
     #[must_use]
-    pub fn with_handshake(self, handshake: Handshake) -> Self {
+    pub fn with_handshake(self, handshake: HandshakeData) -> Self {
         Self {
             handshake: Arc::new(handshake),
             ..self

@@ -18,7 +18,7 @@ use crate::cluster::{Delivery, Hall, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::metrics::Metrics;
-use crate::scheduler::{Contention, pause};
+use crate::scheduler::{Contention, yield_now};
 use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
 use waiting::Waiting;
 
@@ -118,7 +118,7 @@ async fn gather(
             // Comes back when the runtime has looked for packets.
             tokio::task::yield_now().await;
         } else {
-            pause().await;
+            yield_now().await;
         }
         while let Ok(job) = arrivals.try_recv() {
             waiting.push(job);

@@ -270,11 +270,11 @@ impl Control {
         });
         self.parts
             .sandbox
-            .load_apart(move |sandbox| sandbox.load(info, &component, &limits))
+            .load_blocking(move |sandbox| sandbox.load(info, &component, &limits))
             .await
             .map_err(|_| ControlError::Host("the component could not be checked; try again".to_owned()))?
             .map_err(|error| match error {
-                LoadError::Host(_) | LoadError::CompileClock { .. } => ControlError::Host(error.to_string()),
+                LoadError::Host(_) | LoadError::CompileWallTime { .. } => ControlError::Host(error.to_string()),
                 _ => ControlError::invalid(error.to_string()),
             })
     }

@@ -170,7 +170,7 @@ impl HandlerDocument {
         };
         let versions = self.versions.iter().rev().map(|version| {
             let loaded = running.and_then(|running| running.loaded.get(&version.version));
-            let (events_handled, events_failed) = loaded.map_or((0, 0), |handler| handler.record.counts());
+            let (events_handled, events_failed) = loaded.map_or((0, 0), |handler| handler.stats.counts());
             VersionView {
                 version: version.version,
                 sha256: version.sha256.clone(),

@@ -111,7 +111,7 @@ impl Running {
         self.since
             .retain(|number, _| in_service(*number) && self.loaded.contains_key(number));
         for (number, handler) in self.loaded.iter().filter(|(number, _)| in_service(**number)) {
-            self.since.entry(*number).or_insert_with(|| handler.record.counts());
+            self.since.entry(*number).or_insert_with(|| handler.stats.counts());
         }
         match document.active {
             None => self.last = None,

@@ -41,7 +41,7 @@ pub use handlers::{load_component, shipped};
 pub use purge::Removed;
 pub use settings::guest_limits;
 
-use crate::capability::{Chance as _, SystemChance};
+use crate::capability::{RandomSource as _, SystemRandom};
 use crate::cluster::bus::RedisBus;
 use crate::cluster::{Fleet, Hall};
 use crate::config::{Deploy, TenantDefaults};
@@ -147,7 +147,7 @@ impl Control {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             parts,
-            process: format!("{:016x}", SystemChance.bits()),
+            process: format!("{:016x}", SystemRandom.next_u64()),
             reading: Mutex::default(),
             state: Mutex::default(),
             loads: Semaphore::new(settle::LOADS),

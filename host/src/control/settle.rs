@@ -263,7 +263,7 @@ impl Control {
             grants: grants.clone(),
         });
         let load = move |sandbox: &Arc<Sandbox>| sandbox.load_deployed(info, &bytes);
-        let loaded = self.parts.sandbox.load_apart(load).await??;
+        let loaded = self.parts.sandbox.load_blocking(load).await??;
         // Otherwise it would be loaded again and again: it would never be the one that is meant.
         anyhow::ensure!(
             loaded.sha256() == version.sha256,
@@ -277,7 +277,7 @@ impl Control {
         let limits = super::guest_limits(&config.sandbox);
         self.parts
             .sandbox
-            .load_apart(move |sandbox| load_routes(sandbox, &handlers, &grants, &limits))
+            .load_blocking(move |sandbox| load_routes(sandbox, &handlers, &grants, &limits))
             .await
             .context("the handlers could not be loaded")?
     }

@@ -115,7 +115,7 @@ impl Node {
             committer: Committer::start(store.clone(), metrics.clone(), 16, Arc::default()).0,
             metrics: metrics.clone(),
             logs: LogHub::default(),
-            chance: Arc::new(SystemChance),
+            random: Arc::new(SystemRandom),
             reads: parking_lot::Mutex::new(Outage::of_reads()),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),

@@ -26,7 +26,7 @@ impl Control {
     /// What the host lacks.
     pub async fn try_one(&self, tenant: &Arc<Tenant>) -> Result<(), LoadError> {
         // While every place is taken the sandbox serves, and this would wait.
-        if self.parts.sandbox.free_places() == 0 {
+        if self.parts.sandbox.free_instances() == 0 {
             return Ok(());
         }
         try_tenant(tenant, &mut BTreeSet::new(), 1).await
@@ -39,7 +39,7 @@ async fn try_tenant(tenant: &Arc<Tenant>, tried: &mut BTreeSet<String>, most: us
         if !tried.insert(handler.sha256()) {
             continue;
         }
-        match handler.try_out(limits).await {
+        match handler.check_instantiation(limits).await {
             Ok(()) => {}
             Err(error @ LoadError::Host(_)) => return Err(error),
             Err(error) => tracing::warn!(

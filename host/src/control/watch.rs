@@ -54,7 +54,7 @@ pub(super) struct Failing {
 impl Window {
     /// Events and failures within the last `length`.
     fn look(&mut self, now: Instant, length: Duration) -> (u64, u64) {
-        let (handled, failed) = self.handler.record.counts();
+        let (handled, failed) = self.handler.stats.counts();
         self.looks.push_back((now, handled, failed));
         while self
             .looks

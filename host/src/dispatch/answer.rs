@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Decision, complete, host};
 use crate::capability::{Packet, Question};
 use crate::cluster::{Moment, Reply};
-use crate::sandbox::Input;
+use crate::sandbox::HandlerInput;
 use crate::scheduler::Quantum;
 use crate::text::without_lone_surrogates;
 
@@ -50,7 +50,7 @@ pub(super) async fn answered(session: &Arc<Session>, quantum: &Quantum, question
         .iter()
         .flat_map(|(_, attachments)| attachments.iter().map(|bytes| &**bytes))
         .collect();
-    let input = Input::Answer {
+    let input = HandlerInput::Answer {
         asker: &question.handler,
         tag: &question.tag,
         answer: answer.as_ref().map(|(text, _)| (text, &*attachments)),

@@ -15,13 +15,13 @@ use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::logs::LogLine;
-use crate::sandbox::{Change, Failure, Handler, Input, Interface, Outcome, Returned, Trap, TrapKind};
+use crate::sandbox::{Change, Failure, Handler, HandlerInput, Interface, CallOutcome, HandlerReply, Trap, TrapKind};
 use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::Place;
 
 /// Lets the handler decide, and does what it asks for.
 pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Event) {
-    let reply: fn(Returned) -> Reply = match &event {
+    let reply: fn(HandlerReply) -> Reply = match &event {
         Event::Message(_) => |returned| Reply::Message {
             data: returned.into_data(),
         },
@@ -33,16 +33,16 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
     let attachments: Vec<Bytes>;
     let slices: Vec<&[u8]>;
     let input = match &event {
-        Event::Message(message) => Input::Message {
+        Event::Message(message) => HandlerInput::Message {
             room: &message.room,
             content: &message.content,
             metadata: message.metadata.as_ref(),
             client_id: message.client_id.as_deref(),
         },
-        Event::Typing { room, typing } => Input::Typing { room, typing: *typing },
-        Event::Read { message } => Input::Receipt { message },
-        Event::SetPresence(status) => Input::Presence(Change::Set((*status).into())),
-        Event::Leave { room } => Input::Leave { room },
+        Event::Typing { room, typing } => HandlerInput::Typing { room, typing: *typing },
+        Event::Read { message } => HandlerInput::Receipt { message },
+        Event::SetPresence(status) => HandlerInput::Presence(Change::Set((*status).into())),
+        Event::Leave { room } => HandlerInput::Leave { room },
         Event::Custom {
             name,
             arguments,
@@ -50,7 +50,7 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
         } => {
             attachments = own.clone();
             slices = attachments.iter().map(|bytes| &**bytes).collect();
-            Input::Event {
+            HandlerInput::Event {
                 name,
                 arguments,
                 attachments: &slices,
@@ -98,18 +98,18 @@ async fn repeat(session: &Arc<Session>, arrival: Arrival, answer: Result<Reply, 
 }
 
 /// How an event with a name of the tenant's own is acknowledged.
-fn custom_reply(returned: Returned) -> Reply {
+fn custom_reply(returned: HandlerReply) -> Reply {
     match returned {
-        Returned::Data(data) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
-        Returned::Acknowledgement(packet) => Reply::Arguments(packet),
-        Returned::Silent => Reply::Silent,
+        HandlerReply::Data(data) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
+        HandlerReply::Acknowledgement(packet) => Reply::Arguments(packet),
+        HandlerReply::Silent => Reply::Silent,
     }
 }
 
 /// Lets the room handler decide, then answers with what the client has missed: the past in the acknowledgement,
 /// then the present, without a gap or a repeat between them.
 pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String, past: Past) {
-    let (effects, data) = match decide(session, &arrival, Input::Join { room: &room }, None).await {
+    let (effects, data) = match decide(session, &arrival, HandlerInput::Join { room: &room }, None).await {
         Ok((effects, returned)) => (effects, returned.into_data()),
         Err(error) => return fail(session, arrival, error).await,
     };
@@ -235,7 +235,7 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
     {
         return;
     }
-    let input = Input::Presence(change);
+    let input = HandlerInput::Presence(change);
     let decided = match change {
         Change::Disconnected => decide(session, &arrival, input, None).await,
         _ => decide_in_time(session, &arrival, input).await,
@@ -252,7 +252,7 @@ pub(super) async fn typing_ended(session: &Arc<Session>, arrival: Arrival, room:
         return;
     }
     let room = room.to_owned();
-    let input = Input::Typing {
+    let input = HandlerInput::Typing {
         room: &room,
         typing: false,
     };
@@ -273,8 +273,8 @@ pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 pub(super) async fn decide_in_time(
     session: &Arc<Session>,
     arrival: &Arrival,
-    input: Input<'_>,
-) -> Result<(Vec<Effect>, Returned), EventError> {
+    input: HandlerInput<'_>,
+) -> Result<(Vec<Effect>, HandlerReply), EventError> {
     let until = Instant::now() + PATIENCE;
     loop {
         let error = match decide(session, arrival, input, None).await {
@@ -313,14 +313,14 @@ const FEW: usize = 4;
 pub(super) async fn decide(
     session: &Arc<Session>,
     arrival: &Arrival,
-    input: Input<'_>,
+    input: HandlerInput<'_>,
     sent: Option<ClientRef>,
-) -> Result<(Vec<Effect>, Returned), EventError> {
+) -> Result<(Vec<Effect>, HandlerReply), EventError> {
     let interface = input.interface();
     let identity = session.connection.identity.load_full();
     let place = input.room().map_or(Place::User(identity.user().as_str()), Place::Room);
     let handler = match input {
-        Input::Answer { asker, .. } => session.tenant.asker(asker, place),
+        HandlerInput::Answer { asker, .. } => session.tenant.asker(asker, place),
         _ => session.tenant.route(interface, place),
     };
     let Some(handler) = handler else {
@@ -346,18 +346,18 @@ pub(super) async fn decide(
         .instances
         .saturating_sub(settings.instances.available_permits());
     let call = Call {
-        few: running <= FEW,
+        has_reserved_slot: running <= FEW,
         identity,
         connection: session.connection.id.clone(),
         handshake: session.connection.handshake.clone(),
         handler: handler.info().clone(),
         now_ms: arrival.at_ms,
         sent,
-        chance: session.services.chance.clone(),
-        of_server: interface == Interface::ServerEvent,
+        random: session.services.random.clone(),
+        is_server_event: interface == Interface::ServerEvent,
         takes_answers: handler.handles(Interface::Answer),
         store: session.tenant.store.clone(),
-        surroundings: session.clone(),
+        host_context: session.clone(),
         limits: limits.clone(),
         effects: Effects::with_allowance(limits.effects, limits.output),
         logs: Logs::with_allowance(limits.log_bytes),
@@ -370,7 +370,7 @@ pub(super) async fn decide(
         .await;
     drop(running);
     session.tenant.spend(outcome.usage.cpu);
-    handler.record.count(failed(&outcome));
+    handler.stats.count(failed(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
     if handler.info().isolation == Isolation::Warm {
         session
@@ -387,15 +387,15 @@ pub(super) async fn decide(
                 handler = %handler.info().name, code = rejection.code.as_str(), message = rejection.message,
                 "a handler refused an event"
             );
-            Err(rejection.told(outcome.not_joined))
+            Err(rejection.to_event_error(outcome.not_joined))
         }
         Err(Failure::Trapped(trap)) => Err(stopped(session, arrival, &handler, &trap)),
     }
 }
 
 /// Whether the version is to blame: not for its refusals, and not when the host could not run it.
-fn failed(outcome: &Outcome) -> bool {
-    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_the_versions())
+fn failed(outcome: &CallOutcome) -> bool {
+    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_handler_fault())
 }
 
 /// The log has the cause; the client has a code and the event's number to ask about.
@@ -424,7 +424,7 @@ fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap)
         "trap",
         &format!("{}: {}", trap.kind.name(), trap.detail),
     );
-    let (code, what) = trap.kind.told();
+    let (code, what) = trap.kind.client_error();
     EventError::new(code, format!("{what} (event {connection}-{})", arrival.number))
 }
 
@@ -474,7 +474,7 @@ fn show(session: &Session, arrival: &Arrival, handler: &Handler, level: &str, te
 /// What is said of it.
 const CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
 
-fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &Outcome) {
+fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &CallOutcome) {
     for line in outcome.logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, arrival.number);
         show(session, arrival, handler, line.level.name(), &line.text);

@@ -11,7 +11,7 @@ use super::event::HistoryRequest;
 use super::packet::now_ms;
 use super::session::Session;
 use super::{Arrival, Decision, complete, fail, guest};
-use crate::capability::{Effect, Surroundings as _};
+use crate::capability::{Effect, HostContext as _};
 use crate::cluster::{Moment, Outgoing, Reply, Responder, history_reply, presence_reply};
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};

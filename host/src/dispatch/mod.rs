@@ -8,7 +8,7 @@ mod packet;
 mod repeat;
 mod server_event;
 mod session;
-mod surroundings;
+mod host_context;
 mod typing;
 mod work;
 

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::{Decision, host, submit};
 use crate::cluster::{Moment, Reply};
 use crate::error::{Code, EventError};
-use crate::sandbox::{Input, Interface};
+use crate::sandbox::{HandlerInput, Interface};
 use crate::scheduler::Quantum;
 use crate::tenant::Place;
 use crate::text::json::{DEPTH_MAX, nests_deeper};
@@ -53,7 +53,7 @@ async fn decided(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Resul
     }
     let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
     let arrival = host::arrival(session, "server-event", Moment::Open, quantum);
-    let input = Input::ServerEvent {
+    let input = HandlerInput::ServerEvent {
         name: &name,
         arguments: &arguments,
     };

@@ -16,7 +16,7 @@ use super::packet::Packet;
 use super::repeat::InFlight;
 use super::typing::Typing;
 use super::work::Work;
-use crate::capability::{ATTACHMENTS_MAX, Chance};
+use crate::capability::{ATTACHMENTS_MAX, RandomSource};
 use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
@@ -38,7 +38,7 @@ pub struct Services {
     /// Shows what handlers log.
     pub logs: LogHub,
     /// Where chance comes from.
-    pub chance: Arc<dyn Chance>,
+    pub random: Arc<dyn RandomSource>,
     /// Reads of messages that fail, as the log shows them.
     pub reads: Mutex<Outage>,
     /// Set when the server shuts down: what comes from then on is refused.
@@ -355,7 +355,7 @@ impl Session {
             // It counts until it is done: it is in memory while it waits for an instance, too.
             let _counted = Counted::of(&self.tenant, &work);
             super::handle(&self, work, &quantum).await;
-            quantum.share().await;
+            quantum.yield_if_over().await;
         }
     }
 

@@ -12,11 +12,11 @@ use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::blame;
 use super::http::Outgoing;
-use super::input::Input;
+use super::input::HandlerInput;
 use super::interface::Interface;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter};
-use super::outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
+use super::outcome::{Failure, CallOutcome, Rejection, RetireReason, HandlerReply, Trap, TrapKind, Usage};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
@@ -113,7 +113,7 @@ pub(super) struct Seated {
     pub(super) place: OwnedSemaphorePermit,
 }
 
-type Handled = Result<Returned, types::Rejection>;
+type Handled = Result<HandlerReply, types::Rejection>;
 
 impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
@@ -122,9 +122,9 @@ impl Handler {
     /// It runs on the calling task, which moves to the background ([`Quantum::move_to_background`]) when the event takes
     /// long, and before it begins when this version's events do as a rule: packets, quick events and batches go first.
     /// The task is back when this returns.
-    pub async fn call(&self, input: Input<'_>, call: Call, limits: &GuestLimits, quantum: &Quantum) -> Outcome {
+    pub async fn call(&self, input: HandlerInput<'_>, call: Call, limits: &GuestLimits, quantum: &Quantum) -> CallOutcome {
         let waiting = self.warm.as_ref().and_then(|pool| pool.take());
-        if self.record.profile.runs_long() {
+        if self.stats.profile.runs_long() {
             quantum.move_to_background().await;
         }
         let began = Instant::now();
@@ -134,7 +134,7 @@ impl Handler {
                 seated.guest.renew(limits);
                 seated
             }
-            None => match self.sandbox.places.take(call.few).await {
+            None => match self.sandbox.places.take(call.has_reserved_slot).await {
                 Ok(place) => Seated {
                     guest: Guest::new(self.sandbox.store(limits)),
                     place,
@@ -147,7 +147,7 @@ impl Handler {
         };
         let timer = Arc::new(CpuTimer::default());
         let meter = &mut seated.guest.store.data_mut().meter;
-        meter.begin(limits, timer.clone(), self.record.profile.clone(), quantum.clone());
+        meter.begin(limits, timer.clone(), self.stats.profile.clone(), quantum.clone());
         let running = self.sandbox.ticker.count();
         let (output, interface) = (call.limits.output, input.interface());
 
@@ -187,7 +187,7 @@ impl Handler {
             // A refusal is an answer. Whatever else went wrong may have left anything behind.
             (Some(pool), Ok(_)) => (Some((pool, seated)), None),
             (warm, _) => {
-                usage.retired = warm.as_ref().map(|_| Retired::Failed);
+                usage.retired = warm.as_ref().map(|_| RetireReason::Failed);
                 let Seated { guest, place } = seated;
                 drop(guest);
                 (None, Some(place))
@@ -195,7 +195,7 @@ impl Handler {
         };
         drop(unpaid);
         usage.cpu = timer.total();
-        self.record.profile.observe(usage.cpu.saturating_sub(observed));
+        self.stats.profile.observe(usage.cpu.saturating_sub(observed));
         // What follows, here and in the caller, takes locks that threads of the server need.
         quantum.return_to_foreground().await;
         drop(place);
@@ -210,7 +210,7 @@ impl Handler {
             }
             Err(trap) => (Err(Failure::Trapped(trap)), Effects::default()),
         };
-        Outcome {
+        CallOutcome {
             result,
             effects,
             logs,
@@ -223,7 +223,7 @@ impl Handler {
     async fn run(
         &self,
         guest: &mut Guest,
-        input: Input<'_>,
+        input: HandlerInput<'_>,
         call: Call,
         outgoing: Option<Box<Outgoing>>,
     ) -> wasmtime::Result<Handled> {
@@ -243,7 +243,7 @@ impl Handler {
             received_at,
         };
         match input {
-            Input::Message {
+            HandlerInput::Message {
                 room,
                 content,
                 metadata,
@@ -258,29 +258,29 @@ impl Handler {
                 };
                 data(guest.call_handle(store, context, message).await)
             }
-            Input::Typing { room, typing } => {
+            HandlerInput::Typing { room, typing } => {
                 let guest = present(&self.compiled.exports.typing)?.load(&mut *store, &instance)?;
                 nothing(guest.call_handle(store, context, room, typing).await)
             }
-            Input::Receipt { message } => {
+            HandlerInput::Receipt { message } => {
                 let guest = present(&self.compiled.exports.receipt)?.load(&mut *store, &instance)?;
                 nothing(guest.call_handle(store, context, message).await)
             }
-            Input::Presence(change) => {
+            HandlerInput::Presence(change) => {
                 let guest = present(&self.compiled.exports.presence)?.load(&mut *store, &instance)?;
                 nothing(guest.call_handle(store, context, change).await)
             }
-            Input::Join { room } => {
+            HandlerInput::Join { room } => {
                 let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
                 let request = exports::on_room::Request::Join(room);
                 data(guest.call_handle(store, context, request).await)
             }
-            Input::Leave { room } => {
+            HandlerInput::Leave { room } => {
                 let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
                 let request = exports::on_room::Request::Leave(room);
                 data(guest.call_handle(store, context, request).await)
             }
-            Input::Event {
+            HandlerInput::Event {
                 name,
                 arguments,
                 attachments,
@@ -292,11 +292,11 @@ impl Handler {
                 let guest = present(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
                 data(guest.call_handle(store, context, name, arguments, attachments).await)
             }
-            Input::ServerEvent { name, arguments } => {
+            HandlerInput::ServerEvent { name, arguments } => {
                 let guest = present(&self.compiled.exports.server_event)?.load(&mut *store, &instance)?;
                 data(guest.call_handle(store, received_at, name, arguments).await)
             }
-            Input::Answer { tag, answer, .. } => {
+            HandlerInput::Answer { tag, answer, .. } => {
                 let guest = present(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;
                 let answer =
                     answer.map(|(arguments, attachments)| exports::on_answer::Answer { arguments, attachments });
@@ -311,12 +311,12 @@ impl Handler {
         Some(Box::new(Outgoing::granted(client, call, limits)))
     }
 
-    fn not_run(&self, logs: Logs, why: &str, guest_time: Duration) -> Outcome {
+    fn not_run(&self, logs: Logs, why: &str, guest_time: Duration) -> CallOutcome {
         let trap = Trap {
             kind: TrapKind::Host,
             detail: why.to_owned(),
         };
-        Outcome {
+        CallOutcome {
             result: Err(Failure::Trapped(trap)),
             effects: Effects::default(),
             logs,
@@ -345,21 +345,21 @@ fn too_late(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> TrapKi
 
 /// What an interface returned that may return a JSON text.
 fn data(returned: wasmtime::Result<Result<Option<String>, types::Rejection>>) -> wasmtime::Result<Handled> {
-    Ok(returned?.map(Returned::Data))
+    Ok(returned?.map(HandlerReply::Data))
 }
 
 /// What an interface returned that returns nothing.
 fn nothing(returned: wasmtime::Result<Result<(), types::Rejection>>) -> wasmtime::Result<Handled> {
-    Ok(returned?.map(|()| Returned::Data(None)))
+    Ok(returned?.map(|()| HandlerReply::Data(None)))
 }
 
 type Acknowledgement = exports::on_event_ack::Acknowledgement;
 
 fn acknowledgement(returned: wasmtime::Result<Result<Acknowledgement, types::Rejection>>) -> wasmtime::Result<Handled> {
     Ok(match returned? {
-        Ok(Acknowledgement::Silent) => Ok(Returned::Silent),
+        Ok(Acknowledgement::Silent) => Ok(HandlerReply::Silent),
         // Checked with the other replies, once the guest has ended.
-        Ok(Acknowledgement::Answer(answer)) => Ok(Returned::Acknowledgement(Packet {
+        Ok(Acknowledgement::Answer(answer)) => Ok(HandlerReply::Acknowledgement(Packet {
             text: answer.arguments.into(),
             attachments: answer.attachments.into_iter().map(Into::into).collect(),
         })),
@@ -374,7 +374,7 @@ fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
 }
 
 /// A reply goes to the client as it is: too large or no JSON, and it is as if the handler had failed.
-fn checked(reply: Returned, max: usize) -> Result<Returned, Trap> {
+fn checked(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
     let bytes = reply.bytes();
     if bytes > max {
         let detail = format!("its reply has {bytes} bytes; at most {max} are allowed (sandbox.output)");
@@ -384,14 +384,14 @@ fn checked(reply: Returned, max: usize) -> Result<Returned, Trap> {
         });
     }
     let wrong = match &reply {
-        Returned::Data(Some(text)) => serde_json::from_str::<serde::de::IgnoredAny>(text)
+        HandlerReply::Data(Some(text)) => serde_json::from_str::<serde::de::IgnoredAny>(text)
             .err()
             .map(|error| format!("its reply is not JSON: {error}")),
-        Returned::Acknowledgement(packet) => packet
+        HandlerReply::Acknowledgement(packet) => packet
             .check_acknowledgement()
             .err()
             .map(|fault| format!("its acknowledgement cannot be sent: {fault}")),
-        Returned::Data(None) | Returned::Silent => None,
+        HandlerReply::Data(None) | HandlerReply::Silent => None,
     };
     match wrong {
         None => Ok(reply),

@@ -148,7 +148,7 @@ impl Sandbox {
 
     /// Leaves compiling to another than this process.
     #[must_use]
-    pub fn compiled_by(mut self, compiler: Compiler) -> Self {
+    pub fn with_compiler(mut self, compiler: Compiler) -> Self {
         self.compiler = compiler;
         self
     }
@@ -165,7 +165,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// When it panics, or the runtime ends.
-    pub async fn load_apart<T: Send + 'static>(
+    pub async fn load_blocking<T: Send + 'static>(
         self: &Arc<Self>,
         load: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
     ) -> Result<T, JoinError> {
@@ -180,7 +180,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the directory or what is in it is not ours alone.
-    pub fn cache_in(&mut self, directory: &Path) -> Result<(), CacheError> {
+    pub fn open_cache(&mut self, directory: &Path) -> Result<(), CacheError> {
         let max = compiled_max(&self.limits);
         self.cache = Some(Cache::open(directory, self.limits.cache_size, max)?);
         Ok(())
@@ -188,7 +188,7 @@ impl Sandbox {
 
     /// How many instances could be made now.
     #[must_use]
-    pub fn free_places(&self) -> usize {
+    pub fn free_instances(&self) -> usize {
         self.places.free()
     }
 

@@ -170,7 +170,7 @@ impl wit::rooms::Host for CallState {
     }
 
     fn joined(&mut self, room: String) -> Host<bool> {
-        Ok(self.enter(room.len())?.ask_joined(&room))
+        Ok(self.enter(room.len())?.query_joined(&room))
     }
 
     async fn members(&mut self, room: String, limit: u32) -> Answer<Vec<String>> {
@@ -250,7 +250,7 @@ impl wit::ambient::Host for CallState {
 
 impl wit::refusal::Host for CallState {
     fn retry_after(&mut self, ms: u64) -> Host<()> {
-        self.enter(0)?.refuse_for(ms);
+        self.enter(0)?.set_retry_after(ms);
         Ok(())
     }
 }

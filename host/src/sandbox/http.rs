@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, Grants, HttpScheme, Level, LookupShare, Surroundings};
+use crate::capability::{Call, Grants, HttpScheme, Level, DnsLookupLimit, HostContext};
 use body::Allowance;
 pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
@@ -52,7 +52,7 @@ pub(super) struct Outgoing {
 struct Allowed {
     client: HttpClient,
     grants: Arc<Grants>,
-    surroundings: Arc<dyn Surroundings>,
+    host_context: Arc<dyn HostContext>,
     requests_max: u32,
     bytes: Allowance,
     /// When the event ends at the latest.
@@ -77,7 +77,7 @@ impl Outgoing {
             allowed: Some(Allowed {
                 client: client.clone(),
                 grants: call.handler.grants.clone(),
-                surroundings: call.surroundings.clone(),
+                host_context: call.host_context.clone(),
                 requests_max: limits.http_requests,
                 bytes: Allowance::new(limits.http_bytes),
                 end: Instant::now() + limits.wall_time,
@@ -133,7 +133,7 @@ impl Outgoing {
             self.denied.push(shown.to_owned());
             return Err(Error::HttpRequestDenied);
         }
-        if !allowed.surroundings.may_send() {
+        if !allowed.host_context.admit_http_request() {
             self.refused += 1;
             return Err(Error::ConnectionLimitReached);
         }
@@ -144,7 +144,7 @@ impl Outgoing {
         *request.headers_mut() = headers;
         let way = Way {
             client: allowed.client.clone(),
-            share: allowed.surroundings.lookups(),
+            share: allowed.host_context.dns_lookups(),
             held_up: self.held_up.clone(),
         };
         let timeouts = Timeouts::new(options, allowed.end);
@@ -193,7 +193,7 @@ impl Timeouts {
 /// How a request gets to its server.
 struct Way {
     client: HttpClient,
-    share: LookupShare,
+    share: DnsLookupLimit,
     held_up: HeldUp,
 }
 

@@ -6,7 +6,7 @@ use super::interface::Interface;
 /// The event, as the interface wants it.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "the fields are those of the WIT functions")]
-pub enum Input<'a> {
+pub enum HandlerInput<'a> {
     /// `on-message.handle`
     Message {
         room: &'a String,
@@ -42,7 +42,7 @@ pub enum Input<'a> {
     },
 }
 
-impl<'a> Input<'a> {
+impl<'a> HandlerInput<'a> {
     /// The room that the event names.
     #[must_use]
     pub fn room(&self) -> Option<&str> {

@@ -54,13 +54,13 @@ pub(super) struct Compiled {
 
 /// How a version has fared on this node.
 #[derive(Debug, Default)]
-pub struct Record {
+pub struct HandlerStats {
     handled: AtomicU64,
     failed: AtomicU64,
     pub(super) profile: Arc<CpuProfile>,
 }
 
-impl Record {
+impl HandlerStats {
     /// Counts an event; `failed` when the handler trapped or ran out of time.
     pub fn count(&self, failed: bool) {
         self.handled.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +88,7 @@ pub struct Handler {
     pub(super) warm: Option<Arc<Pool>>,
     info: Arc<HandlerInfo>,
     /// How it has fared.
-    pub record: Record,
+    pub stats: HandlerStats,
 }
 
 impl Handler {
@@ -113,7 +113,7 @@ impl Handler {
             http,
             warm: (info.isolation == Isolation::Warm).then(|| Pool::open(&sandbox.places)),
             info,
-            record: Record::default(),
+            stats: HandlerStats::default(),
         }
     }
 
@@ -296,7 +296,7 @@ impl Sandbox {
             if is_lack(&error) {
                 LoadError::Host(detail(&error))
             } else {
-                LoadError::Unfit(detail(&error))
+                LoadError::ExceedsPool(detail(&error))
             }
         })?;
         let compiled = self.link(&component, sha256, may_import_http)?;

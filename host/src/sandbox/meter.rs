@@ -7,7 +7,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::blame;
 use super::call::CallState;
-use crate::scheduler::{CpuProfile, CpuTimer, Quantum, pause};
+use crate::scheduler::{CpuProfile, CpuTimer, Quantum, yield_now};
 
 /// What one event may spend. Each has a key under `[sandbox]` in the config.
 #[derive(Debug, Clone)]
@@ -211,7 +211,7 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
     let pause = async move {
         match quantum {
             Some(quantum) => quantum.move_to_background().await,
-            None => pause().await,
+            None => yield_now().await,
         }
     };
     Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause)))

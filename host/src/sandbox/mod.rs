@@ -2,7 +2,7 @@
 //!
 //! [`Sandbox`] is the engine with everything that is the same for all handlers. [`Sandbox::load`] makes a
 //! [`Handler`] of a component: what can be done once for a version is done there. [`Handler::call`] runs one event
-//! in a fresh instance and gives an [`Outcome`], whatever the guest does.
+//! in a fresh instance and gives an [`CallOutcome`], whatever the guest does.
 
 mod backtrace;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
@@ -32,12 +32,12 @@ mod wasi;
 pub use cache::CacheError;
 pub use compile::{ChildError, CompileLimits, Compiler, compile_component};
 pub use engine::{EngineError, EngineLimits, Sandbox};
-pub use input::Input;
+pub use input::HandlerInput;
 pub use inspect::{Inspection, inspect};
 pub use interface::Interface;
-pub use load::{Handler, LoadError, Record, hex};
+pub use load::{Handler, LoadError, HandlerStats, hex};
 pub use meter::GuestLimits;
-pub use outcome::{Failure, Outcome, Rejection, Retired, Returned, Trap, TrapKind, Usage};
+pub use outcome::{Failure, CallOutcome, Rejection, RetireReason, HandlerReply, Trap, TrapKind, Usage};
 pub use warm::WarmLimits;
 
 pub use bindings::exports::parlance::chat::on_presence::Change;

@@ -20,7 +20,7 @@ impl Rejection {
     /// What the client is told. `not_joined`: the host has told the handler, by a refusal or when asked, that the
     /// connection is not in a room. What is refused after that may be granted once it is.
     #[must_use]
-    pub fn told(&self, not_joined: bool) -> EventError {
+    pub fn to_event_error(&self, not_joined: bool) -> EventError {
         let error = match self.code {
             Code::Denied | Code::NotFound if not_joined => EventError::not_joined(self.code, &self.message),
             code => EventError {
@@ -101,13 +101,13 @@ impl TrapKind {
 
     /// Whether the version is to blame, and not the host that could not serve it.
     #[must_use]
-    pub fn is_the_versions(self) -> bool {
+    pub fn is_handler_fault(self) -> bool {
         !matches!(self, Self::Host | Self::HostTime)
     }
 
     /// What a client is told of it: a code, and words without the cause.
     #[must_use]
-    pub fn told(self) -> (Code, &'static str) {
+    pub fn client_error(self) -> (Code, &'static str) {
         match self {
             Self::GuestTime | Self::WallTime | Self::HostTime => (Code::Timeout, "the handler did not finish in time"),
             Self::Guest | Self::Memory | Self::Stack | Self::HostCalls | Self::Transfer => {
@@ -150,12 +150,12 @@ pub struct Usage {
     /// Its instance had handled other events before.
     pub reused: bool,
     /// Why its instance is not used again, where it might have been.
-    pub retired: Option<Retired>,
+    pub retired: Option<RetireReason>,
 }
 
 /// Why an instance that could have handled further events was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Retired {
+pub enum RetireReason {
     /// Its event was stopped.
     Failed,
     /// It had handled `sandbox.warm_uses` events.
@@ -166,7 +166,7 @@ pub enum Retired {
     Full,
 }
 
-impl Retired {
+impl RetireReason {
     /// All of them, for metrics.
     pub const ALL: [Self; 4] = [Self::Failed, Self::Uses, Self::Memory, Self::Full];
 
@@ -184,7 +184,7 @@ impl Retired {
 
 /// What a handler returned for an event that it accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Returned {
+pub enum HandlerReply {
     /// A JSON text, or nothing.
     Data(Option<String>),
     /// The acknowledgement's arguments: a JSON array and its attachments (`on-event-ack`).
@@ -193,7 +193,7 @@ pub enum Returned {
     Silent,
 }
 
-impl Returned {
+impl HandlerReply {
     /// The JSON text, where an interface returns one.
     #[must_use]
     pub fn into_data(self) -> Option<String> {
@@ -215,9 +215,9 @@ impl Returned {
 
 /// What became of one event.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CallOutcome {
     /// What the handler returned, or why the event did not succeed.
-    pub result: Result<Returned, Failure>,
+    pub result: Result<HandlerReply, Failure>,
     /// What the handler asked to happen. Empty when it failed.
     pub effects: Effects,
     /// What the handler logged, also when it failed.

@@ -48,7 +48,7 @@ fn what_took_its_compiler_too_much_time_is_not_compiled_again_soon() {
         instances: 1,
         ..EngineLimits::default()
     });
-    let sandbox = Arc::new(sandbox.unwrap().compiled_by(Compiler::Child(program)));
+    let sandbox = Arc::new(sandbox.unwrap().with_compiler(Compiler::Child(program)));
     for _ in 0..3 {
         let loaded = sandbox.load(Arc::default(), EMPTY, &GuestLimits::default());
         assert!(

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::call::Seated;
-use super::outcome::Retired;
+use super::outcome::RetireReason;
 
 /// What bounds warm instances.
 #[derive(Debug, Clone)]
@@ -62,19 +62,19 @@ impl Pool {
     }
 
     /// Keeps an instance whose event went well, if there is room and it is not worn out; else says why not.
-    pub(super) fn keep(&self, seated: Seated, limits: &WarmLimits) -> Option<Retired> {
+    pub(super) fn keep(&self, seated: Seated, limits: &WarmLimits) -> Option<RetireReason> {
         if seated.guest.uses() >= limits.uses {
-            return Some(Retired::Uses);
+            return Some(RetireReason::Uses);
         }
         if seated.guest.memory() > limits.memory {
-            return Some(Retired::Memory);
+            return Some(RetireReason::Memory);
         }
         let mut idle = self.idle.lock();
         if idle.len() >= limits.instances {
             // Freeing an instance takes a while, so not under the lock.
             drop(idle);
             drop(seated);
-            return Some(Retired::Full);
+            return Some(RetireReason::Full);
         }
         idle.push(Idle {
             seated,

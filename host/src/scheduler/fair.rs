@@ -210,7 +210,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::scheduler::pause;
+    use crate::scheduler::yield_now;
     use crate::scheduler::quantum::QUANTUM;
 
     /// Keeps the thread busy.
@@ -256,7 +256,7 @@ mod tests {
         // Ten steps, as an event has several, each behind whatever is ready.
         let before = run(&few, |_| async move {
             for _ in 0..10 {
-                pause().await;
+                yield_now().await;
             }
             done.load(Ordering::Relaxed)
         })
@@ -272,7 +272,7 @@ mod tests {
         let working = run(&busy, |quantum| async move {
             for _ in 0..10_000 {
                 burn(QUANTUM / 10);
-                quantum.share().await;
+                quantum.yield_if_over().await;
                 if seen.load(Ordering::Relaxed) {
                     return true;
                 }

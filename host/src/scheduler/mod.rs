@@ -76,7 +76,7 @@ pub use quantum::Quantum;
 
 /// Whatever is ready now has a turn first. tokio's own `yield_now` would wait until the runtime looks for packets, which
 /// on a busy one is dozens of turns later.
-pub async fn pause() {
+pub async fn yield_now() {
     let mut paused = false;
     std::future::poll_fn(|context| {
         if std::mem::replace(&mut paused, true) {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::{Contention, pause};
+use super::{Contention, yield_now};
 
 /// How long a group works before others have a turn: long beside what taking turns costs, short beside what people notice.
 pub(super) const QUANTUM: Duration = Duration::from_micros(200);
@@ -35,7 +35,7 @@ impl Quantum {
 
     /// One that is over. The next are as long as the contention of others allows.
     #[must_use]
-    pub fn among(contention: Arc<Contention>) -> Self {
+    pub fn with_contention(contention: Arc<Contention>) -> Self {
         Self::of(Some(contention))
     }
 
@@ -70,9 +70,9 @@ impl Quantum {
     }
 
     /// Lets others have a turn when the quantum is over, and begins the next one. For who does much without waiting.
-    pub async fn share(&self) {
+    pub async fn yield_if_over(&self) {
         if self.is_over() {
-            pause().await;
+            yield_now().await;
             self.begin();
         }
     }
@@ -91,7 +91,7 @@ impl Quantum {
     /// Others have a turn in any case.
     pub async fn move_to_background(&self) {
         if self.is_in_background() {
-            return pause().await;
+            return yield_now().await;
         }
         self.ask_to_move().await;
     }

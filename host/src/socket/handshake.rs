@@ -9,7 +9,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::address::ClientAddress;
-use crate::capability::Handshake;
+use crate::capability::HandshakeData;
 use crate::error::{Code, EventError};
 use crate::text::json::{DEPTH_MAX, nests_deeper};
 use crate::text::without_lone_surrogates;
@@ -29,7 +29,7 @@ pub struct HandshakeLimits {
 /// A handshake as it was read.
 pub(super) struct Opening {
     pub(super) token: String,
-    pub(super) handshake: Handshake,
+    pub(super) handshake: HandshakeData,
 }
 
 impl HandshakeLimits {
@@ -54,7 +54,7 @@ impl HandshakeLimits {
             let value = String::from_utf8_lossy(request.headers.get(name)?.as_bytes()).into_owned();
             Some((name.clone(), value))
         };
-        let handshake = Handshake {
+        let handshake = HandshakeData {
             auth: rest.into(),
             query,
             address: request

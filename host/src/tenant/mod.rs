@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::capability::LookupShare;
+use crate::capability::DnsLookupLimit;
 use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
@@ -51,7 +51,7 @@ pub struct Tenant {
     /// What its events read.
     pub store: Arc<dyn Store>,
     /// What its requests may look up. Other settings do not renew it.
-    pub lookups: LookupShare,
+    pub dns_lookups: DnsLookupLimit,
     /// Pages of messages that are read or wait until they may be sent.
     pages: Semaphore,
     settings: ArcSwap<Settings>,
@@ -106,7 +106,7 @@ impl Tenant {
                 runs.background,
             ),
             store: Arc::new(Reads::of(runs.store)),
-            lookups: LookupShare::default(),
+            dns_lookups: DnsLookupLimit::default(),
             pages: Semaphore::new(PAGES_AT_ONCE),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),

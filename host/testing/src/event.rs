@@ -2,7 +2,7 @@
 
 use parlance::capability::Status;
 use parlance::cluster::Reply;
-use parlance::sandbox::{Change, Input, Interface, Returned};
+use parlance::sandbox::{Change, HandlerInput, Interface, HandlerReply};
 use parlance::store::{ClientRef, RequestDigest};
 use serde_json::Value;
 
@@ -205,33 +205,33 @@ impl Event {
 
 impl Kind {
     /// As the sandbox takes it; `attachments` are this event's own, borrowed.
-    pub(crate) fn input<'a>(&'a self, attachments: &'a [&'a [u8]]) -> Input<'a> {
+    pub(crate) fn input<'a>(&'a self, attachments: &'a [&'a [u8]]) -> HandlerInput<'a> {
         match self {
             Self::Message {
                 room,
                 content,
                 metadata,
                 client_id,
-            } => Input::Message {
+            } => HandlerInput::Message {
                 room,
                 content,
                 metadata: metadata.as_ref(),
                 client_id: client_id.as_deref(),
             },
-            Self::Typing { room, typing } => Input::Typing { room, typing: *typing },
-            Self::Receipt { message } => Input::Receipt { message },
-            Self::Connected => Input::Presence(Change::Connected),
-            Self::Disconnected => Input::Presence(Change::Disconnected),
-            Self::SetPresence(status) => Input::Presence(Change::Set((*status).into())),
-            Self::Join { room } => Input::Join { room },
-            Self::Leave { room } => Input::Leave { room },
-            Self::Custom { name, arguments, .. } => Input::Event {
+            Self::Typing { room, typing } => HandlerInput::Typing { room, typing: *typing },
+            Self::Receipt { message } => HandlerInput::Receipt { message },
+            Self::Connected => HandlerInput::Presence(Change::Connected),
+            Self::Disconnected => HandlerInput::Presence(Change::Disconnected),
+            Self::SetPresence(status) => HandlerInput::Presence(Change::Set((*status).into())),
+            Self::Join { room } => HandlerInput::Join { room },
+            Self::Leave { room } => HandlerInput::Leave { room },
+            Self::Custom { name, arguments, .. } => HandlerInput::Event {
                 name,
                 arguments,
                 attachments,
             },
-            Self::Server { name, arguments } => Input::ServerEvent { name, arguments },
-            Self::Answer { tag, arguments, .. } => Input::Answer {
+            Self::Server { name, arguments } => HandlerInput::ServerEvent { name, arguments },
+            Self::Answer { tag, arguments, .. } => HandlerInput::Answer {
                 asker: "",
                 tag,
                 answer: arguments.as_ref().map(|arguments| (arguments, attachments)),
@@ -269,14 +269,14 @@ impl Kind {
     }
 
     /// How the server answers it.
-    pub(crate) fn reply(&self, returned: Returned) -> Reply {
+    pub(crate) fn reply(&self, returned: HandlerReply) -> Reply {
         match (self, returned) {
-            (Self::Answer { .. }, _) | (_, Returned::Silent) => Reply::Silent,
-            (_, Returned::Acknowledgement(packet)) => Reply::Arguments(packet),
-            (Self::Message { .. }, Returned::Data(data)) => Reply::Message { data },
-            (Self::Server { .. }, Returned::Data(data)) => Reply::AsIs(data.unwrap_or_else(|| "null".to_owned())),
-            (Self::Custom { .. }, Returned::Data(data)) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
-            (_, Returned::Data(data)) => Reply::Ok { data },
+            (Self::Answer { .. }, _) | (_, HandlerReply::Silent) => Reply::Silent,
+            (_, HandlerReply::Acknowledgement(packet)) => Reply::Arguments(packet),
+            (Self::Message { .. }, HandlerReply::Data(data)) => Reply::Message { data },
+            (Self::Server { .. }, HandlerReply::Data(data)) => Reply::AsIs(data.unwrap_or_else(|| "null".to_owned())),
+            (Self::Custom { .. }, HandlerReply::Data(data)) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
+            (_, HandlerReply::Data(data)) => Reply::Ok { data },
         }
     }
 }

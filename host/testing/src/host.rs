@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parlance::app;
 use parlance::auth::Identity;
-use parlance::capability::{CallLimits, Chance as _, Effect, Grants, HandlerInfo, PresenceState};
+use parlance::capability::{CallLimits, RandomSource as _, Effect, Grants, HandlerInfo, PresenceState};
 use parlance::id::{DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
 use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Unit, Write};
@@ -202,8 +202,8 @@ impl TestHost {
 
     /// Gives the next numbers that chance will bring. After them, and without them, it brings 1, 2, 3 …
     #[must_use]
-    pub fn chance(self, numbers: impl IntoIterator<Item = u64>) -> Self {
-        self.world.chance.give(numbers);
+    pub fn random(self, numbers: impl IntoIterator<Item = u64>) -> Self {
+        self.world.random.give(numbers);
         self
     }
 
@@ -267,9 +267,9 @@ impl TestHost {
     /// When one of the ids is none.
     #[track_caller]
     pub fn post(&mut self, user: &str, room: &str, content: &str) -> String {
-        let chance = (u128::from(self.world.chance.bits()) << 64) | u128::from(self.world.chance.bits());
+        let random = (u128::from(self.world.random.next_u64()) << 64) | u128::from(self.world.random.next_u64());
         let draft = Draft {
-            id: MessageId::from_time(self.now_ms, chance),
+            id: MessageId::from_time(self.now_ms, random),
             room: fine(RoomId::new(room).map_err(Into::into)),
             sender: fine(UserId::new(user).map_err(Into::into)),
             username: user.into(),

@@ -2,7 +2,7 @@
 //!
 //! A [`TestHost`] is a tenant in memory around one component. What decides about the component is the server's own:
 //! the linker, the limits, the effects, the commit, the delivery. What the world gives it is fixed: the clock stands
-//! still until it is [advanced](TestHost::advance), chance is a known [sequence](TestHost::chance), and the store
+//! still until it is [advanced](TestHost::advance), chance is a known [sequence](TestHost::random), and the store
 //! forgets.
 //!
 //! ```
@@ -35,7 +35,7 @@
     reason = "what a test words wrongly is to fail that test, at its own line"
 )]
 
-mod chance;
+mod random;
 mod event;
 mod host;
 mod outcome;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use parlance::capability::Handshake;
+use parlance::capability::HandshakeData;
 use parlance::cluster::{Outgoing, Outlet, SendFailed};
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use crate::outcome::Acknowledged;
 pub struct User {
     pub(crate) id: String,
     pub(crate) claims: Map<String, Value>,
-    pub(crate) handshake: Handshake,
+    pub(crate) handshake: HandshakeData,
 }
 
 impl User {
@@ -23,7 +23,7 @@ impl User {
         Self {
             id: id.into(),
             claims: Map::new(),
-            handshake: Handshake::default(),
+            handshake: HandshakeData::default(),
         }
     }
 

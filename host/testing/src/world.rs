@@ -9,20 +9,20 @@ use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
-    Call, CallLimits, Chance, Effect, Effects, HandlerInfo, Logs, LookupShare, PresenceState, Surroundings,
+    Call, CallLimits, RandomSource, Effect, Effects, HandlerInfo, Logs, DnsLookupLimit, PresenceState, HostContext,
 };
 use parlance::cluster::{Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, UserId};
 use parlance::metrics::Metrics;
-use parlance::sandbox::{Failure, GuestLimits, Handler, Returned};
+use parlance::sandbox::{Failure, GuestLimits, Handler, HandlerReply};
 use parlance::scheduler::Quantum;
 use parlance::store::{Page, Store};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::chance::Sequence;
+use crate::random::Sequence;
 use crate::event::{Event, Kind};
 use crate::outcome::Outcome;
 use crate::store::TestStore;
@@ -45,7 +45,7 @@ pub(crate) struct Setup {
 pub(crate) struct World {
     pub(crate) handler: Arc<Handler>,
     pub(crate) store: Arc<TestStore>,
-    pub(crate) chance: Arc<Sequence>,
+    pub(crate) random: Arc<Sequence>,
     hall: Hall,
     committer: Committer,
     authenticator: Authenticator,
@@ -82,7 +82,7 @@ impl World {
             hall: Hall::open(tenant, metrics, Fleet::of_one(store.clone()), Arc::default()),
             handler,
             store,
-            chance: Arc::default(),
+            random: Arc::default(),
             committer,
             authenticator,
             quantum: Quantum::new(),
@@ -232,7 +232,7 @@ impl World {
         if let Some(outcome) = self.repeated(person, setup, kind).await? {
             return Ok(outcome);
         }
-        let chance: Arc<dyn Chance> = self.chance.clone();
+        let random: Arc<dyn RandomSource> = self.random.clone();
         let limits = &setup.call_limits;
         let call = Call {
             identity: person.connection.identity.load_full(),
@@ -241,15 +241,15 @@ impl World {
             handler: setup.handler.clone(),
             now_ms: setup.now_ms,
             sent: kind.sent(),
-            chance,
+            random,
             store: self.store.clone(),
-            surroundings: Arc::new(Standing {
+            host_context: Arc::new(Standing {
                 hall: self.hall.clone(),
                 connection: person.connection.clone(),
             }),
             limits: limits.clone(),
-            few: true,
-            of_server: matches!(kind, Kind::Server { .. }),
+            has_reserved_slot: true,
+            is_server_event: matches!(kind, Kind::Server { .. }),
             takes_answers: self.handler.handles(parlance::sandbox::Interface::Answer),
             retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),
@@ -266,19 +266,19 @@ impl World {
             )
             .await;
         let (mut rejection, mut trap) = (None, None);
-        let mut returned = Returned::Data(None);
+        let mut returned = HandlerReply::Data(None);
         let decided = match ran.result {
             Ok(accepted) => {
                 returned = accepted;
                 Ok(ran.effects.into_vec())
             }
             Err(Failure::Rejected(refusal)) => {
-                let error = refusal.told(ran.not_joined);
+                let error = refusal.to_event_error(ran.not_joined);
                 rejection = Some(refusal);
                 Err(error)
             }
             Err(Failure::Trapped(stop)) => {
-                let (code, words) = stop.kind.told();
+                let (code, words) = stop.kind.client_error();
                 let error = EventError::new(code, words);
                 trap = Some(stop);
                 Err(error)
@@ -322,7 +322,7 @@ impl World {
         };
         let (decided, reply) = match Repeated::of(first, &sent) {
             Ok(repeated) => (Ok(Vec::new()), Reply::Repeated(Box::new(repeated))),
-            Err(error) => (Err(error), kind.reply(Returned::Data(None))),
+            Err(error) => (Err(error), kind.reply(HandlerReply::Data(None))),
         };
         let _ = self.settle(person, setup, decided, reply).await?;
         Ok(Some(Outcome::without_handler(person.inbox.acknowledgement())))
@@ -354,7 +354,7 @@ struct Standing {
 }
 
 #[async_trait::async_trait]
-impl Surroundings for Standing {
+impl HostContext for Standing {
     fn joined(&self, room: &str) -> bool {
         self.connection.is_in(room)
     }
@@ -363,15 +363,15 @@ impl Surroundings for Standing {
         self.connection.room_count()
     }
 
-    fn may_send(&self) -> bool {
+    fn admit_http_request(&self) -> bool {
         true
     }
 
-    fn lookups(&self) -> LookupShare {
-        LookupShare::default()
+    fn dns_lookups(&self) -> DnsLookupLimit {
+        DnsLookupLimit::default()
     }
 
-    async fn settled(&self) {
+    async fn wait_in_flight(&self) {
         self.connection.settled().await;
     }
 

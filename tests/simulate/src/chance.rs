@@ -54,8 +54,8 @@ impl Dice {
     }
 }
 
-impl parlance::capability::Chance for Dice {
-    fn bits(&self) -> u64 {
+impl parlance::capability::RandomSource for Dice {
+    fn next_u64(&self) -> u64 {
         next(&mut self.0.lock())
     }
 }

@@ -33,7 +33,7 @@ impl Guests {
             tick: Duration::from_secs(24 * 60 * 60),
             ..EngineLimits::default()
         })?;
-        sandbox.cache_in(cache)?;
+        sandbox.open_cache(cache)?;
         let sandbox = Arc::new(sandbox.loading_in_place());
         let own = |name: &str| -> Result<Arc<[u8]>> {
             let path = components.join(format!("{name}.wasm"));

@@ -61,7 +61,7 @@ impl Node {
             committer,
             metrics: metrics.clone(),
             logs: LogHub::default(),
-            chance: Arc::new(ground.dice.branch(index as u64)),
+            random: Arc::new(ground.dice.branch(index as u64)),
             reads: Mutex::new(Outage::of_reads()),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),

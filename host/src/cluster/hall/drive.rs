@@ -134,7 +134,7 @@ pub(super) async fn run(
             found,
             outbound: outbound.clone(),
             presence_grace: presence_grace.clone(),
-            quantum: Quantum::among(contention.clone()),
+            quantum: Quantum::with_contention(contention.clone()),
         };
         fleet.bus.open(&tenant, inbox);
         let life = AssertUnwindSafe(hall.live(&mut mail, heard, finding));
@@ -215,7 +215,7 @@ impl Driver {
             sleep_until(until.into()).await;
         }
         self.to_give_back.clear();
-        self.quantum.share().await;
+        self.quantum.yield_if_over().await;
     }
 
     /// Answers a question; gives what is none.
@@ -239,7 +239,7 @@ impl Driver {
                 let mut states = Vec::with_capacity(users.len());
                 for user in &users {
                     states.push(self.hub.presence_of(user, &asker, &rooms));
-                    self.quantum.share().await;
+                    self.quantum.yield_if_over().await;
                 }
                 let _ = reply.send(states);
             }

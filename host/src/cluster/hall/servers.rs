@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::drive::Driver;
-use crate::capability::Handshake;
+use crate::capability::HandshakeData;
 use crate::cluster::bus::{Inbound, RemoteSocket};
 use crate::cluster::connection::{Connection, Notice};
 use crate::cluster::hub::Input;
@@ -75,7 +75,7 @@ fn socket(connection: &Connection) -> RemoteSocket {
 }
 
 /// A handshake as Node's servers have it, with what is kept of it.
-fn handshake(handshake: &Handshake) -> String {
+fn handshake(handshake: &HandshakeData) -> String {
     let pairs = |pairs: &[(String, String)]| -> Map<String, Value> {
         pairs
             .iter()

@@ -292,7 +292,7 @@ impl Hub {
             Some(gone) if gone.rooms.iter().any(|room| rooms.contains(room)) => {
                 state(Some(gone.name.clone()), Status::Offline, gone.since)
             }
-            _ => PresenceState::unseen(user.clone()),
+            _ => PresenceState::offline(user.clone()),
         }
     }
 }

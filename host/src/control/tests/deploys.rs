@@ -217,18 +217,18 @@ async fn a_version_that_comes_back_is_judged_from_then_on() {
     };
     let two = version(2).await;
     node.control.look(&mut watch).await;
-    (0..10).for_each(|_| two.record.count(true));
+    (0..10).for_each(|_| two.stats.count(true));
     node.control.look(&mut watch).await;
     assert_eq!(node.view("h").await.active, Some(1), "it went back by itself");
     // Events that were under way, and an operator who is quicker than the next look.
-    (0..10).for_each(|_| two.record.count(true));
+    (0..10).for_each(|_| two.stats.count(true));
     node.control.rollback(&node.actor, "acme", "h", Some(2)).await.unwrap();
     for _ in 0..3 {
-        (0..10).for_each(|_| two.record.count(false));
+        (0..10).for_each(|_| two.stats.count(false));
         node.control.look(&mut watch).await;
         assert_eq!(node.view("h").await.active, Some(2), "it stays while it is healthy");
     }
-    (0..10).for_each(|_| two.record.count(true));
+    (0..10).for_each(|_| two.stats.count(true));
     node.control.look(&mut watch).await;
     assert_eq!(node.view("h").await.active, Some(1), "and is judged like any other");
 }

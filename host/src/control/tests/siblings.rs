@@ -121,13 +121,13 @@ async fn a_version_that_fails_stays_when_the_one_before_is_in_another_handlers_w
         watch.look(rule, subjects, Instant::now())
     };
     assert!(look().await.is_empty());
-    (0..10).for_each(|_| active.record.count(true));
+    (0..10).for_each(|_| active.stats.count(true));
     let failing = look().await;
     assert_eq!(failing.len(), 1);
     let stuck = failing[0].stuck.as_ref().unwrap();
     assert!(stuck.contains(in_the_way), "{stuck}");
     assert!(look().await.is_empty(), "once");
-    (0..10).for_each(|_| active.record.count(true));
+    (0..10).for_each(|_| active.stats.count(true));
     node.control.look(&mut watch).await;
     assert_eq!(node.view("a").await.active, Some(2));
 

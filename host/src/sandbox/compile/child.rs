@@ -63,7 +63,7 @@ pub(super) async fn compile(
     };
     let clock = allowed.time.saturating_mul(CLOCK);
     let talked = tokio::time::timeout(clock, talk).await;
-    let (code, said, status) = talked.unwrap_or(Err(LoadError::CompileClock { max: clock }))?;
+    let (code, said, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
     if status.success() {
         for problem in fence::problems(&said) {
             tracing::warn!("the process that compiles has no whole fence around it: {problem}");

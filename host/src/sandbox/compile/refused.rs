@@ -27,10 +27,10 @@ impl Refused {
     /// Remembers the refusal, when it is one that comes dear and would be the same again: what is merely no proper component
     /// is refused quickly, and a machine that is too busy now may have time later.
     pub(in crate::sandbox) fn note(&self, hash: [u8; 32], error: &LoadError, now: Instant) {
-        use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, NoExports, TooMany, Unfit};
+        use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, NoExports, TooMany, ExceedsPool};
         if !matches!(
             error,
-            CompileTime { .. } | CompileMemory { .. } | CompiledTooLarge { .. } | TooMany(_) | Unfit(_) | NoExports
+            CompileTime { .. } | CompileMemory { .. } | CompiledTooLarge { .. } | TooMany(_) | ExceedsPool(_) | NoExports
         ) {
             return;
         }
@@ -74,7 +74,7 @@ mod tests {
         let (refused, now) = (Refused::default(), Instant::now());
         for error in [
             LoadError::Compile("no such type".to_owned()),
-            LoadError::CompileClock { max: KEPT },
+            LoadError::CompileWallTime { max: KEPT },
             LoadError::Compiler("killed".to_owned()),
         ] {
             refused.note(BOMB, &error, now);

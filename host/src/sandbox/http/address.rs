@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::held_up::HeldUp;
 use crate::address::is_public;
-use crate::capability::LookupShare;
+use crate::capability::DnsLookupLimit;
 
 /// Names that are looked up at once, in the whole server: each look-up holds a thread until the system's resolver
 /// has answered.
@@ -64,10 +64,10 @@ impl Lookups {
     pub(super) async fn public(
         &self,
         name: &str,
-        share: &LookupShare,
+        share: &DnsLookupLimit,
         held_up: &HeldUp,
     ) -> Result<Vec<SocketAddr>, LookupError> {
-        let own = share.place().await;
+        let own = share.acquire().await;
         // The semaphore is never closed.
         let place = held_up.until(self.places.clone().acquire_owned()).await.ok();
         let (resolver, name) = (self.resolver.clone(), name.to_owned());
@@ -97,7 +97,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
-    use crate::capability::LOOKUPS_AT_ONCE;
+    use crate::capability::DNS_LOOKUPS_PER_TENANT;
 
     #[test]
     fn of_what_a_name_leads_to_the_public_part_is_used() {
@@ -136,11 +136,11 @@ mod tests {
 
     /// For a tenant that looks nothing else up.
     async fn look_up(lookups: &Lookups, name: &str) -> Result<Vec<SocketAddr>, LookupError> {
-        lookups.public(name, &LookupShare::default(), &HeldUp::default()).await
+        lookups.public(name, &DnsLookupLimit::default(), &HeldUp::default()).await
     }
 
     /// One more of the tenant's requests waits for `slow`.
-    fn ask(lookups: &Arc<Lookups>, share: &LookupShare, held_up: &HeldUp) {
+    fn ask(lookups: &Arc<Lookups>, share: &DnsLookupLimit, held_up: &HeldUp) {
         let (lookups, share, held_up) = (lookups.clone(), share.clone(), held_up.clone());
         tokio::spawn(async move { lookups.public("slow", &share, &held_up).await });
     }
@@ -153,9 +153,9 @@ mod tests {
 
     /// Every place is taken, by as many tenants as that takes.
     async fn fill(lookups: &Arc<Lookups>, silence: &Silence) {
-        for _ in 0..LOOKUPS / LOOKUPS_AT_ONCE {
-            let share = LookupShare::default();
-            for _ in 0..LOOKUPS_AT_ONCE {
+        for _ in 0..LOOKUPS / DNS_LOOKUPS_PER_TENANT {
+            let share = DnsLookupLimit::default();
+            for _ in 0..DNS_LOOKUPS_PER_TENANT {
                 ask(lookups, &share, &HeldUp::default());
             }
         }
@@ -165,14 +165,14 @@ mod tests {
     #[tokio::test]
     async fn a_tenant_whose_names_are_not_answered_leaves_the_others_their_look_ups() {
         let (lookups, silence) = with_silence(LOOKUP_TIME);
-        let (greedy, held_up) = (LookupShare::default(), HeldUp::default());
+        let (greedy, held_up) = (DnsLookupLimit::default(), HeldUp::default());
         for _ in 0..2 * LOOKUPS {
             ask(&lookups, &greedy, &held_up);
         }
-        until(|| silence.asked.load(Ordering::Relaxed) >= LOOKUPS_AT_ONCE).await;
+        until(|| silence.asked.load(Ordering::Relaxed) >= DNS_LOOKUPS_PER_TENANT).await;
         let found = timeout(LOOKUP_TIME / 2, look_up(&lookups, "quick")).await;
         assert!(matches!(found, Ok(Ok(_))), "{found:?}");
-        assert_eq!(silence.asked.load(Ordering::Relaxed), LOOKUPS_AT_ONCE);
+        assert_eq!(silence.asked.load(Ordering::Relaxed), DNS_LOOKUPS_PER_TENANT);
         assert!(!held_up.is_any(), "it waits for itself");
     }
 
@@ -190,7 +190,7 @@ mod tests {
     async fn who_waits_for_the_look_ups_of_others_is_held_up_until_there_is_a_place() {
         let (lookups, silence) = with_silence(LOOKUP_TIME);
         fill(&lookups, &silence).await;
-        let (share, patient, hasty) = (LookupShare::default(), HeldUp::default(), HeldUp::default());
+        let (share, patient, hasty) = (DnsLookupLimit::default(), HeldUp::default(), HeldUp::default());
         let gave_up = timeout(Duration::ZERO, lookups.public("quick", &share, &hasty)).await;
         assert!(gave_up.is_err() && hasty.is_any(), "it never got a place");
         let found = lookups.public("quick", &share, &patient);

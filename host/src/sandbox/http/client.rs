@@ -12,7 +12,7 @@ use wasmtime_wasi_http::Error;
 use super::address::Lookups;
 use super::failure::{failure, in_full, lookup_failure};
 use super::held_up::HeldUp;
-use crate::capability::LookupShare;
+use crate::capability::DnsLookupLimit;
 
 /// Sends for all components of a server. Made when the first one with a grant is loaded.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl HttpClient {
     pub(super) async fn send(
         &self,
         request: Request,
-        share: &LookupShare,
+        share: &DnsLookupLimit,
         held_up: &HeldUp,
     ) -> Result<Response, Error> {
         let addresses = match request.url().domain() {

@@ -37,7 +37,7 @@ pub(super) async fn trial(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &
 }
 
 fn time(limit: &'static str, max: Duration) -> LoadError {
-    LoadError::TrialTime { limit, max }
+    LoadError::InstantiationTime { limit, max }
 }
 
 /// Which limit it met, if it was one.
@@ -45,7 +45,7 @@ fn refusal(error: &wasmtime::Error, state: &CallState, limits: &GuestLimits) -> 
     let trap = trap(error, state);
     match trap.kind {
         TrapKind::GuestTime => time("sandbox.guest_time", limits.guest_time),
-        TrapKind::Memory => LoadError::TrialMemory { max: limits.memory },
+        TrapKind::Memory => LoadError::InstantiationMemory { max: limits.memory },
         TrapKind::Host => LoadError::Host(trap.detail),
         _ => LoadError::Instantiate(trap.detail),
     }

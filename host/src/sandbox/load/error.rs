@@ -33,7 +33,7 @@ pub enum LoadError {
         "the component was not compiled within {}, four times sandbox.compile_time; the machine is busy: try again",
         humantime::format_duration(*max)
     )]
-    CompileClock {
+    CompileWallTime {
         /// The limit.
         max: Duration,
     },
@@ -84,7 +84,7 @@ pub enum LoadError {
          the limit, or let the component do less before its first event",
         humantime::format_duration(*max)
     )]
-    TrialTime {
+    InstantiationTime {
         /// Which limit, as in the configuration.
         limit: &'static str,
         /// The limit.
@@ -95,7 +95,7 @@ pub enum LoadError {
         "the component needs more than {max} bytes of memory to be instantiated (sandbox.memory of the tenant), so every \
          event would fail; raise the limit, or build the component with less"
     )]
-    TrialMemory {
+    InstantiationMemory {
         /// The limit in bytes.
         max: usize,
     },
@@ -107,7 +107,7 @@ pub enum LoadError {
     TooMany(String),
     /// It compiles, and what comes of it has no place in the pool: more of something than one component may have.
     #[error("the component does not fit the server's limits: {0}")]
-    Unfit(String),
+    ExceedsPool(String),
     /// It cannot be instantiated.
     #[error("the component fails while it is instantiated: {0}")]
     Instantiate(String),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, LookupShare, PresenceState, Surroundings, SystemChance,
+    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, DnsLookupLimit, PresenceState, HostContext, SystemRandom,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
-use parlance::sandbox::{EngineLimits, Failure, GuestLimits, Handler, Input, Outcome, Sandbox, TrapKind};
+use parlance::sandbox::{EngineLimits, Failure, GuestLimits, Handler, HandlerInput, CallOutcome, Sandbox, TrapKind};
 use parlance::store::memory::MemoryStore;
 
 use crate::built::hostile_file;
@@ -16,7 +16,7 @@ use crate::built::hostile_file;
 struct Everywhere;
 
 #[async_trait::async_trait]
-impl Surroundings for Everywhere {
+impl HostContext for Everywhere {
     fn joined(&self, _: &str) -> bool {
         true
     }
@@ -25,15 +25,15 @@ impl Surroundings for Everywhere {
         1
     }
 
-    fn may_send(&self) -> bool {
+    fn admit_http_request(&self) -> bool {
         true
     }
 
-    fn lookups(&self) -> LookupShare {
-        LookupShare::default()
+    fn dns_lookups(&self) -> DnsLookupLimit {
+        DnsLookupLimit::default()
     }
 
-    async fn settled(&self) {}
+    async fn wait_in_flight(&self) {}
 
     async fn members(&self, _: &RoomId, _: usize) -> Vec<UserId> {
         Vec::new()
@@ -44,7 +44,7 @@ impl Surroundings for Everywhere {
     }
 
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        users.iter().cloned().map(PresenceState::unseen).collect()
+        users.iter().cloned().map(PresenceState::offline).collect()
     }
 }
 
@@ -63,7 +63,7 @@ impl Bare {
     }
 
     /// Runs an event of that name; `count` says how much, where that matters.
-    pub(crate) async fn run(&self, name: &str, count: u32, limits: &GuestLimits) -> Outcome {
+    pub(crate) async fn run(&self, name: &str, count: u32, limits: &GuestLimits) -> CallOutcome {
         run(&self.handler, name, count, limits).await
     }
 }
@@ -76,14 +76,14 @@ pub(crate) fn info(isolation: Isolation) -> Arc<HandlerInfo> {
     })
 }
 
-pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: &GuestLimits) -> Outcome {
+pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: &GuestLimits) -> CallOutcome {
     let arguments = format!(r#"[{{"roomId":"general","count":{count}}}]"#);
     run_with(handler, name, &arguments, limits).await
 }
 
 /// Runs the handler with an event whose arguments are given as JSON.
-pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &String, limits: &GuestLimits) -> Outcome {
-    let input = Input::Event {
+pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &String, limits: &GuestLimits) -> CallOutcome {
+    let input = HandlerInput::Event {
         name,
         arguments,
         attachments: &[],
@@ -95,12 +95,12 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
         handshake: Arc::default(),
         handler: handler.info().clone(),
         now_ms: 1_790_000_000_000,
-        chance: Arc::new(SystemChance),
+        random: Arc::new(SystemRandom),
         store: Arc::new(MemoryStore::new()),
-        surroundings: Arc::new(Everywhere),
-        few: true,
+        host_context: Arc::new(Everywhere),
+        has_reserved_slot: true,
         takes_answers: false,
-        of_server: false,
+        is_server_event: false,
         effects: Effects::with_allowance(allowed.effects, allowed.output),
         logs: Logs::with_allowance(allowed.log_bytes),
         retry_after: None,
@@ -114,7 +114,7 @@ pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &Str
 }
 
 #[track_caller]
-pub(crate) fn assert_trapped(outcome: &Outcome, kind: TrapKind) {
+pub(crate) fn assert_trapped(outcome: &CallOutcome, kind: TrapKind) {
     match &outcome.result {
         Err(Failure::Trapped(trap)) if trap.kind == kind => {}
         other => panic!("not stopped as {kind:?}: {other:?}"),

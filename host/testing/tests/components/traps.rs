@@ -97,7 +97,7 @@ fn who_waits_for_the_store_for_too_long_is_not_to_blame() {
     host.store_silent(true);
     let outcome = host.dispatch(Event::custom("kv-get", &json!([{"key": "key"}])));
     outcome.assert_trapped(TrapKind::HostTime);
-    assert!(!TrapKind::HostTime.is_the_versions());
+    assert!(!TrapKind::HostTime.is_handler_fault());
     assert_eq!(outcome.reply["error"]["code"], "timeout");
 }
 

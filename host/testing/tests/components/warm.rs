@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance::capability::Isolation;
-use parlance::sandbox::{EngineLimits, GuestLimits, Returned, TrapKind, WarmLimits};
+use parlance::sandbox::{EngineLimits, GuestLimits, HandlerReply, TrapKind, WarmLimits};
 
 use crate::calls::{Bare, assert_trapped, info, run};
 
@@ -38,12 +38,12 @@ async fn a_fresh_handler_begins_anew_and_a_warm_one_goes_on() {
     let initial = ok(&fresh, "nothing-then-ok", 0).await;
     assert!(ok(&fresh, "grow", MUCH).await > initial);
     assert_eq!(ok(&fresh, "nothing-then-ok", 0).await, initial);
-    assert_eq!(fresh.sandbox.free_places(), 4);
+    assert_eq!(fresh.sandbox.free_instances(), 4);
 
     let warm = warm(WarmLimits::default());
     let grown = ok(&warm, "grow", MUCH).await;
     assert_eq!(ok(&warm, "nothing-then-ok", 0).await, grown);
-    assert_eq!(warm.sandbox.free_places(), 3, "it keeps its place");
+    assert_eq!(warm.sandbox.free_instances(), 3, "it keeps its place");
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn each_event_has_its_whole_allowance() {
         let outcome = bare.run("nothing-then-host-calls", 10, &few).await;
         assert_eq!(
             (outcome.result, outcome.usage.host_calls),
-            (Ok(Returned::Data(None)), 10)
+            (Ok(HandlerReply::Data(None)), 10)
         );
     }
     let grown = ok(&bare, "grow", MUCH).await;
@@ -70,7 +70,7 @@ async fn each_event_has_its_whole_allowance() {
         let outcome = bare.run("nothing-then-ok", 0, &short).await;
         assert_eq!(
             (outcome.result, outcome.usage.peak_memory),
-            (Ok(Returned::Data(None)), grown)
+            (Ok(HandlerReply::Data(None)), grown)
         );
     }
 }
@@ -104,7 +104,7 @@ async fn after_any_error_the_instance_is_gone() {
         let bare = warm(WarmLimits::default());
         assert!(ok(&bare, "grow", MUCH).await > initial);
         assert_trapped(&bare.run(name, count, limits).await, kind);
-        assert_eq!(bare.sandbox.free_places(), 4, "{name}");
+        assert_eq!(bare.sandbox.free_instances(), 4, "{name}");
         assert_eq!(ok(&bare, "nothing-then-ok", 0).await, initial, "{name}");
     }
     // A rejection is an answer like any other.
@@ -129,9 +129,9 @@ async fn an_instance_is_worn_out_by_uses_by_memory_and_by_waiting() {
         ..WarmLimits::default()
     });
     ok(&bare, "nothing-then-ok", 0).await;
-    assert_eq!(bare.sandbox.free_places(), 3);
+    assert_eq!(bare.sandbox.free_instances(), 3);
     ok(&bare, "grow", MUCH).await;
-    assert_eq!(bare.sandbox.free_places(), 4, "past the mark");
+    assert_eq!(bare.sandbox.free_instances(), 4, "past the mark");
 
     let bare = warm(WarmLimits {
         idle: Duration::from_millis(10),
@@ -139,7 +139,7 @@ async fn an_instance_is_worn_out_by_uses_by_memory_and_by_waiting() {
     });
     ok(&bare, "nothing-then-ok", 0).await;
     let gone = async {
-        while bare.sandbox.free_places() < 4 {
+        while bare.sandbox.free_instances() < 4 {
             bare.sandbox.retire_idle();
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -154,10 +154,10 @@ async fn handlers_share_no_instance() {
     let grown = ok(&bare, "grow", MUCH).await;
     let outcome = run(&other, "nothing-then-ok", 0, &GuestLimits::default()).await;
     assert!(outcome.usage.peak_memory < grown, "its own");
-    assert_eq!(bare.sandbox.free_places(), 2);
+    assert_eq!(bare.sandbox.free_instances(), 2);
     drop(other);
     assert_eq!(
-        bare.sandbox.free_places(),
+        bare.sandbox.free_instances(),
         3,
         "a handler that is replaced takes its instances along"
     );
@@ -178,7 +178,7 @@ async fn idle_instances_give_way_when_places_are_short() {
         );
         others.push(other);
     }
-    assert_eq!(bare.sandbox.free_places(), 0);
+    assert_eq!(bare.sandbox.free_instances(), 0);
     let fresh = Arc::new(bare.handler.with_info(info(Isolation::Fresh)));
     for _ in 0..10 {
         let limits = GuestLimits::default();
@@ -186,7 +186,7 @@ async fn idle_instances_give_way_when_places_are_short() {
         let outcome = tokio::time::timeout(Duration::from_secs(60), event).await.unwrap();
         assert!(outcome.result.is_ok());
     }
-    assert_eq!(bare.sandbox.free_places(), 1, "one was enough");
+    assert_eq!(bare.sandbox.free_instances(), 1, "one was enough");
     // Many at once, of five handlers: each event gets its turn.
     let events = (0..40).map(|at| {
         let handler = others.get(at % 5).unwrap_or(&fresh);

@@ -31,7 +31,7 @@ fn chance_is_the_same_in_each_run_and_ids_differ() {
     let mut host = TestHost::shipped("message")
         .unwrap()
         .member("alice", "general")
-        .chance([7, 7]);
+        .random([7, 7]);
     assert_ne!(
         host.dispatch(Event::message("general", "a")).reply["message"]["id"],
         first

@@ -93,7 +93,7 @@ fn a_memory_bomb_in_two_memories() {
         TestHost::from_bytes(&bytes).err().unwrap().downcast().unwrap()
     };
     let two = error(text!("memory-bomb-two"));
-    assert!(matches!(two, LoadError::TrialMemory { .. }), "{two}");
+    assert!(matches!(two, LoadError::InstantiationMemory { .. }), "{two}");
     // With one of the two it is refused for its types.
     let second = "(core instance (instantiate $m))";
     assert!(text!("memory-bomb-two").contains(second));

@@ -38,7 +38,7 @@ fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
     let taken = load(2).unwrap();
     // Its code is shared with the one that was taken, and so is nothing else.
     let Err(error) = load(1) else { panic!("it is loaded") };
-    assert!(matches!(error, LoadError::TrialMemory { max: PAGE }), "{error}");
+    assert!(matches!(error, LoadError::InstantiationMemory { max: PAGE }), "{error}");
     assert!(error.to_string().contains("sandbox.memory"), "{error}");
     drop(taken);
     assert!(load(1).is_err());
@@ -79,11 +79,11 @@ fn what_never_ends_is_stopped_and_has_a_place_among_the_instances_until_then() {
     };
     let mut seated = false;
     while !loading.is_finished() {
-        seated |= sandbox.free_places() == 0;
+        seated |= sandbox.free_instances() == 0;
         thread::yield_now();
     }
     let error = loading.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("sandbox.guest_time"), "{error}");
     assert!(seated, "it had no place");
-    assert_eq!(sandbox.free_places(), 1);
+    assert_eq!(sandbox.free_instances(), 1);
 }

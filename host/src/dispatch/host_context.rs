@@ -1,12 +1,12 @@
 //! What a handler may know of its connection and of the tenant's others.
 
-use crate::capability::{LookupShare, PresenceState, Surroundings};
+use crate::capability::{DnsLookupLimit, PresenceState, HostContext};
 use crate::id::{RoomId, UserId};
 
 use super::session::Session;
 
 #[async_trait::async_trait]
-impl Surroundings for Session {
+impl HostContext for Session {
     fn joined(&self, room: &str) -> bool {
         self.connection.is_in(room)
     }
@@ -15,15 +15,15 @@ impl Surroundings for Session {
         self.connection.room_count()
     }
 
-    fn may_send(&self) -> bool {
+    fn admit_http_request(&self) -> bool {
         self.tenant.settings().http.take(1).is_ok()
     }
 
-    fn lookups(&self) -> LookupShare {
-        self.tenant.lookups.clone()
+    fn dns_lookups(&self) -> DnsLookupLimit {
+        self.tenant.dns_lookups.clone()
     }
 
-    async fn settled(&self) {
+    async fn wait_in_flight(&self) {
         self.connection.settled().await;
     }
 

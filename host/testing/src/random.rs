@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-use parlance::capability::Chance;
+use parlance::capability::RandomSource;
 
 /// The numbers given, then 1, 2, 3 …, so that no two ids made of it are the same.
 #[derive(Default)]
@@ -23,8 +23,8 @@ impl Sequence {
     }
 }
 
-impl Chance for Sequence {
-    fn bits(&self) -> u64 {
+impl RandomSource for Sequence {
+    fn next_u64(&self) -> u64 {
         let mut state = self.state.lock();
         if let Some(number) = state.given.pop_front() {
             return number;
