@@ -19,8 +19,8 @@ const NAME_MAX: usize = 160;
 /// The cause and the guest's backtrace, at most some 4 KiB. Names are those that the component brings along; a
 /// component without them has the functions' numbers. Offsets are those in the module's file, for
 /// `wasm-tools addr2line` and its like.
-pub(super) fn detail(error: &wasmtime::Error) -> String {
-    let mut text = shown(&error.root_cause().to_string(), CAUSE_MAX);
+pub(super) fn describe(error: &wasmtime::Error) -> String {
+    let mut text = single_line(&error.root_cause().to_string(), CAUSE_MAX);
     let frames = error
         .downcast_ref::<WasmBacktrace>()
         .map(WasmBacktrace::frames)
@@ -58,9 +58,9 @@ fn demangled(name: &str) -> String {
         let mut bounded = Bounded(String::new());
         // An error is the bound: the demangler stops there.
         let _ = write!(bounded, "{demangled:#}");
-        return shown(&bounded.0, NAME_MAX);
+        return single_line(&bounded.0, NAME_MAX);
     }
-    shown(name, NAME_MAX)
+    single_line(name, NAME_MAX)
 }
 
 /// Takes `NAME_MAX` bytes and refuses more.
@@ -76,7 +76,7 @@ impl Write for Bounded {
 }
 
 /// Somebody else's text on one line, cut to so many bytes.
-pub(super) fn shown(text: &str, max: usize) -> String {
+pub(super) fn single_line(text: &str, max: usize) -> String {
     let cut = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
     cut.chars()
         .map(|c| if c.is_control() || is_break(c) { ' ' } else { c })

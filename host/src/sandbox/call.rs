@@ -10,7 +10,7 @@ use wasmtime::component::Instance;
 use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
-use super::blame;
+use super::classify;
 use super::http::Outgoing;
 use super::input::HandlerInput;
 use super::interface::Interface;
@@ -32,7 +32,7 @@ pub(super) struct CallState {
     /// Made when the component first calls WASI.
     pub(super) wasi: Option<Box<Wasi>>,
     /// What the event may send; `None` is nothing.
-    pub(super) outgoing: Option<Box<Outgoing>>,
+    pub(super) outgoing: Option<Box<OutgoingHttp>>,
 }
 
 impl CallState {
@@ -47,7 +47,7 @@ impl CallState {
     }
 
     /// The event begins: from here on the guest may call the host on its behalf.
-    fn begin(&mut self, call: Call, outgoing: Option<Box<Outgoing>>) {
+    fn begin(&mut self, call: Call, outgoing: Option<Box<OutgoingHttp>>) {
         self.now_ms = call.now_ms;
         if let Some(wasi) = &self.wasi {
             wasi.set_time(call.now_ms);
@@ -90,8 +90,8 @@ impl Guest {
     }
 
     /// Gives the next event the whole of every limit. What it is about comes with [`CallState::begin`].
-    fn renew(&mut self, limits: &GuestLimits) {
-        self.store.data_mut().meter.renew(limits);
+    fn reset(&mut self, limits: &GuestLimits) {
+        self.store.data_mut().meter.reset(limits);
         self.store.set_hostcall_fuel(limits.transfer);
         self.store.set_epoch_deadline(1);
     }
@@ -108,12 +108,12 @@ impl Guest {
 }
 
 /// An instance and its place among all. The instance goes first: the pool must have room when somebody gets the place.
-pub(super) struct Seated {
+pub(super) struct PooledGuest {
     pub(super) guest: Guest,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) slot: OwnedSemaphorePermit,
 }
 
-type Handled = Result<HandlerReply, types::Rejection>;
+type HandlerResult = Result<HandlerReply, types::Rejection>;
 
 impl Handler {
     /// Runs one event. Whatever the guest does, this returns within the limits and leaves
@@ -129,15 +129,15 @@ impl Handler {
         }
         let began = Instant::now();
         let reused = waiting.is_some();
-        let mut seated = match waiting {
-            Some(mut seated) => {
-                seated.guest.renew(limits);
-                seated
+        let mut pooled = match waiting {
+            Some(mut pooled) => {
+                pooled.guest.reset(limits);
+                pooled
             }
-            None => match self.sandbox.places.take(call.has_reserved_slot).await {
-                Ok(place) => Seated {
+            None => match self.sandbox.slots.acquire(call.has_reserved_slot).await {
+                Ok(slot) => PooledGuest {
                     guest: Guest::new(self.sandbox.store(limits)),
-                    place,
+                    slot,
                 },
                 Err(_) => {
                     quantum.return_to_foreground().await;
@@ -146,28 +146,28 @@ impl Handler {
             },
         };
         let timer = Arc::new(CpuTimer::default());
-        let meter = &mut seated.guest.store.data_mut().meter;
-        meter.begin(limits, timer.clone(), self.stats.profile.clone(), quantum.clone());
-        let running = self.sandbox.ticker.count();
+        let meter = &mut pooled.guest.store.data_mut().meter;
+        meter.begin_event(limits, timer.clone(), self.stats.profile.clone(), quantum.clone());
+        let running = self.sandbox.ticker.guest_started();
         let (output, interface) = (call.limits.output, input.interface());
 
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
-        let run = timer.time(self.run(&mut seated.guest, input, call, outgoing));
+        let run = timer.time(self.run(&mut pooled.guest, input, call, outgoing));
         // The guest's own time is bounded by ticks; this bounds the waiting.
         let ended = tokio::time::timeout(limits.wall_time, run).await;
         // What a trap costs is mostly its trace, and giving the memory back.
-        let unpaid = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
+        let teardown = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
         let handled = match ended {
-            Ok(handled) => handled.map_err(|error| trap(&error, seated.guest.store.data())),
+            Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data())),
             Err(_) => Err(Trap {
-                kind: too_late(seated.guest.store.data(), &timer, limits),
+                kind: timeout_kind(pooled.guest.store.data(), &timer, limits),
                 detail: format!("it took longer than {}", humantime::format_duration(limits.wall_time)),
             }),
         };
         let guest_time = started.elapsed();
         drop(running);
-        let state = seated.guest.store.data_mut();
+        let state = pooled.guest.store.data_mut();
         let observed = state.meter.observed();
         let (asked, logs, retry_after, not_joined) = state.end();
         let mut usage = Usage {
@@ -180,27 +180,27 @@ impl Handler {
             retired: None,
         };
         let handled = handled.and_then(|handled| match handled {
-            Ok(reply) => checked(reply, output.saturating_sub(asked.bytes())).map(Ok),
+            Ok(reply) => check_reply(reply, output.saturating_sub(asked.bytes())).map(Ok),
             rejected => Ok(rejected),
         });
-        let (reusable, place) = match (&self.warm, &handled) {
+        let (reusable, slot) = match (&self.warm, &handled) {
             // A refusal is an answer. Whatever else went wrong may have left anything behind.
-            (Some(pool), Ok(_)) => (Some((pool, seated)), None),
+            (Some(pool), Ok(_)) => (Some((pool, pooled)), None),
             (warm, _) => {
                 usage.retired = warm.as_ref().map(|_| RetireReason::Failed);
-                let Seated { guest, place } = seated;
+                let PooledGuest { guest, slot } = pooled;
                 drop(guest);
-                (None, Some(place))
+                (None, Some(slot))
             }
         };
-        drop(unpaid);
+        drop(teardown);
         usage.cpu = timer.total();
         self.stats.profile.observe(usage.cpu.saturating_sub(observed));
         // What follows, here and in the caller, takes locks that threads of the server need.
         quantum.return_to_foreground().await;
-        drop(place);
-        if let Some((pool, seated)) = reusable {
-            usage.retired = pool.keep(seated, &self.sandbox.limits.warm);
+        drop(slot);
+        if let Some((pool, pooled)) = reusable {
+            usage.retired = pool.put_back(pooled, &self.sandbox.limits.warm);
         }
         let (result, effects) = match handled {
             Ok(Ok(reply)) => (Ok(reply), asked),
@@ -225,8 +225,8 @@ impl Handler {
         guest: &mut Guest,
         input: HandlerInput<'_>,
         call: Call,
-        outgoing: Option<Box<Outgoing>>,
-    ) -> wasmtime::Result<Handled> {
+        outgoing: Option<Box<OutgoingHttp>>,
+    ) -> wasmtime::Result<HandlerResult> {
         // wit aliases of `string` lower from `&String`, not from `&str`.
         let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
         let Guest { store, instance, uses } = guest;
@@ -249,36 +249,36 @@ impl Handler {
                 metadata,
                 client_id,
             } => {
-                let guest = present(&self.compiled.exports.message)?.load(&mut *store, &instance)?;
+                let guest = exported(&self.compiled.exports.message)?.load(&mut *store, &instance)?;
                 let message = exports::on_message::Incoming {
                     room,
                     content,
                     metadata,
                     client_id,
                 };
-                data(guest.call_handle(store, context, message).await)
+                data_reply(guest.call_handle(store, context, message).await)
             }
             HandlerInput::Typing { room, typing } => {
-                let guest = present(&self.compiled.exports.typing)?.load(&mut *store, &instance)?;
-                nothing(guest.call_handle(store, context, room, typing).await)
+                let guest = exported(&self.compiled.exports.typing)?.load(&mut *store, &instance)?;
+                empty_reply(guest.call_handle(store, context, room, typing).await)
             }
             HandlerInput::Receipt { message } => {
-                let guest = present(&self.compiled.exports.receipt)?.load(&mut *store, &instance)?;
-                nothing(guest.call_handle(store, context, message).await)
+                let guest = exported(&self.compiled.exports.receipt)?.load(&mut *store, &instance)?;
+                empty_reply(guest.call_handle(store, context, message).await)
             }
             HandlerInput::Presence(change) => {
-                let guest = present(&self.compiled.exports.presence)?.load(&mut *store, &instance)?;
-                nothing(guest.call_handle(store, context, change).await)
+                let guest = exported(&self.compiled.exports.presence)?.load(&mut *store, &instance)?;
+                empty_reply(guest.call_handle(store, context, change).await)
             }
             HandlerInput::Join { room } => {
-                let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
+                let guest = exported(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
                 let request = exports::on_room::Request::Join(room);
-                data(guest.call_handle(store, context, request).await)
+                data_reply(guest.call_handle(store, context, request).await)
             }
             HandlerInput::Leave { room } => {
-                let guest = present(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
+                let guest = exported(&self.compiled.exports.room)?.load(&mut *store, &instance)?;
                 let request = exports::on_room::Request::Leave(room);
-                data(guest.call_handle(store, context, request).await)
+                data_reply(guest.call_handle(store, context, request).await)
             }
             HandlerInput::Event {
                 name,
@@ -287,28 +287,28 @@ impl Handler {
             } => {
                 if let Some(indices) = &self.compiled.exports.event_ack {
                     let guest = indices.load(&mut *store, &instance)?;
-                    return acknowledgement(guest.call_handle(store, context, name, arguments, attachments).await);
+                    return acknowledgement_reply(guest.call_handle(store, context, name, arguments, attachments).await);
                 }
-                let guest = present(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
-                data(guest.call_handle(store, context, name, arguments, attachments).await)
+                let guest = exported(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
+                data_reply(guest.call_handle(store, context, name, arguments, attachments).await)
             }
             HandlerInput::ServerEvent { name, arguments } => {
-                let guest = present(&self.compiled.exports.server_event)?.load(&mut *store, &instance)?;
-                data(guest.call_handle(store, received_at, name, arguments).await)
+                let guest = exported(&self.compiled.exports.server_event)?.load(&mut *store, &instance)?;
+                data_reply(guest.call_handle(store, received_at, name, arguments).await)
             }
             HandlerInput::Answer { tag, answer, .. } => {
-                let guest = present(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;
+                let guest = exported(&self.compiled.exports.answer)?.load(&mut *store, &instance)?;
                 let answer =
                     answer.map(|(arguments, attachments)| exports::on_answer::Answer { arguments, attachments });
-                nothing(guest.call_handle(store, context, tag, answer).await)
+                empty_reply(guest.call_handle(store, context, tag, answer).await)
             }
         }
     }
 
     /// What the event may send, for a component that asks for it.
-    fn outgoing(&self, call: &Call, limits: &GuestLimits) -> Option<Box<Outgoing>> {
+    fn outgoing(&self, call: &Call, limits: &GuestLimits) -> Option<Box<OutgoingHttp>> {
         let client = self.http.as_ref()?;
-        Some(Box::new(Outgoing::granted(client, call, limits)))
+        Some(Box::new(OutgoingHttp::granted(client, call, limits)))
     }
 
     fn not_run(&self, logs: Logs, why: &str, guest_time: Duration) -> CallOutcome {
@@ -330,13 +330,13 @@ impl Handler {
 }
 
 /// Whose doing it was that an event took too long. One that was busy for a good part of the time has itself to blame.
-fn too_late(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> TrapKind {
+fn timeout_kind(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> TrapKind {
     let busy = timer.total().saturating_mul(10) >= limits.wall_time;
     let requests = state
         .outgoing
         .as_ref()
-        .is_some_and(|outgoing| outgoing.held_up.is_any());
-    if (state.meter.held_up || requests) && !busy {
+        .is_some_and(|outgoing| outgoing.host_wait.is_waiting());
+    if (state.meter.waits_for_host || requests) && !busy {
         TrapKind::HostTime
     } else {
         TrapKind::WallTime
@@ -344,18 +344,18 @@ fn too_late(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> TrapKi
 }
 
 /// What an interface returned that may return a JSON text.
-fn data(returned: wasmtime::Result<Result<Option<String>, types::Rejection>>) -> wasmtime::Result<Handled> {
+fn data_reply(returned: wasmtime::Result<Result<Option<String>, types::Rejection>>) -> wasmtime::Result<HandlerResult> {
     Ok(returned?.map(HandlerReply::Data))
 }
 
 /// What an interface returned that returns nothing.
-fn nothing(returned: wasmtime::Result<Result<(), types::Rejection>>) -> wasmtime::Result<Handled> {
+fn empty_reply(returned: wasmtime::Result<Result<(), types::Rejection>>) -> wasmtime::Result<HandlerResult> {
     Ok(returned?.map(|()| HandlerReply::Data(None)))
 }
 
 type Acknowledgement = exports::on_event_ack::Acknowledgement;
 
-fn acknowledgement(returned: wasmtime::Result<Result<Acknowledgement, types::Rejection>>) -> wasmtime::Result<Handled> {
+fn acknowledgement_reply(returned: wasmtime::Result<Result<Acknowledgement, types::Rejection>>) -> wasmtime::Result<HandlerResult> {
     Ok(match returned? {
         Ok(Acknowledgement::Silent) => Ok(HandlerReply::Silent),
         // Checked with the other replies, once the guest has ended.
@@ -367,14 +367,14 @@ fn acknowledgement(returned: wasmtime::Result<Result<Acknowledgement, types::Rej
     })
 }
 
-fn present<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
+fn exported<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
     indices
         .as_ref()
         .ok_or_else(|| wasmtime::Error::msg("the component does not export this interface"))
 }
 
 /// A reply goes to the client as it is: too large or no JSON, and it is as if the handler had failed.
-fn checked(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
+fn check_reply(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
     let bytes = reply.bytes();
     if bytes > max {
         let detail = format!("its reply has {bytes} bytes; at most {max} are allowed (sandbox.output)");
@@ -404,10 +404,10 @@ fn checked(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
 
 /// What kind of end it was, and all that is known of it for the log.
 pub(super) fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
-    let kind = blame::kind(error, &state.meter);
+    let kind = classify::trap_kind(error, &state.meter);
     Trap {
         kind,
-        detail: backtrace::detail(error),
+        detail: backtrace::describe(error),
     }
 }
 
@@ -445,11 +445,11 @@ mod tests {
         let limits = GuestLimits::default();
         let mut state = CallState::new(Meter::new(&limits));
         let timer = CpuTimer::default();
-        state.outgoing = Some(Box::new(Outgoing::denied()));
-        assert_eq!(too_late(&state, &timer, &limits), TrapKind::WallTime);
-        let held_up = state.outgoing.as_ref().unwrap().held_up.clone();
-        let waits = held_up.until(std::future::pending::<()>());
+        state.outgoing = Some(Box::new(OutgoingHttp::denied()));
+        assert_eq!(timeout_kind(&state, &timer, &limits), TrapKind::WallTime);
+        let host_wait = state.outgoing.as_ref().unwrap().host_wait.clone();
+        let waits = host_wait.track(std::future::pending::<()>());
         tokio::time::timeout(Duration::ZERO, waits).await.unwrap_err();
-        assert_eq!(too_late(&state, &timer, &limits), TrapKind::HostTime);
+        assert_eq!(timeout_kind(&state, &timer, &limits), TrapKind::HostTime);
     }
 }

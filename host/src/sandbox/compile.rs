@@ -5,10 +5,10 @@
 //! before it reads, stands behind the server when the machine is busy, and is killed when its time is up.
 
 mod child;
-mod fence;
-mod parts;
-mod queue;
-mod refused;
+mod confinement;
+mod component_limits;
+mod compile_queue;
+mod negative_cache;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 pub use child::{ChildError, compile_component};
-pub(super) use queue::Queue;
-pub(super) use refused::Refused;
+pub(super) use compile_queue::CompileQueue;
+pub(super) use negative_cache::NegativeCache;
 
-use super::backtrace::shown;
-use super::code::OwnCode;
+use super::backtrace::single_line;
+use super::trusted_code::TrustedCode;
 use super::engine::EngineLimits;
 use super::load::LoadError;
 
@@ -66,20 +66,20 @@ pub(super) fn compile(
     compiler: &Compiler,
     limits: &EngineLimits,
     bytes: &[u8],
-) -> Result<OwnCode, LoadError> {
+) -> Result<TrustedCode, LoadError> {
     let code = match compiler {
         Compiler::InProcess => {
-            parts::check(bytes).map_err(|refusal| refusal.into_load_error())?;
+            component_limits::check(bytes).map_err(|error| error.into_load_error())?;
             engine
                 .precompile_component(bytes)
                 .map_err(|error| LoadError::Compile(message(&format!("{error:#}"))))?
         }
         Compiler::Child(program) => {
             let compiled = child::compile(program, limits, compiled_max(limits), bytes);
-            super::wait::wait(compiled).map_err(LoadError::Compiler)??
+            super::block_on::block_on(compiled).map_err(LoadError::Compiler)??
         }
     };
-    Ok(OwnCode::vouched_for(code))
+    Ok(TrustedCode::assume_trusted(code))
 }
 
 /// Bytes of compiled code at most.
@@ -89,5 +89,5 @@ pub(super) fn compiled_max(limits: &EngineLimits) -> usize {
 
 /// A compiler's words, which may have names of the component's in them.
 fn message(text: &str) -> String {
-    shown(text.trim(), MESSAGE_MAX)
+    single_line(text.trim(), MESSAGE_MAX)
 }

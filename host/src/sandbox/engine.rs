@@ -11,14 +11,14 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 
 use super::bindings;
-use super::cache::{Cache, CacheError};
+use super::cache::{CodeCache, CacheError};
 use super::call::CallState;
-use super::compile::{CompileLimits, Compiler, Queue, Refused, compiled_max};
+use super::compile::{CompileLimits, Compiler, CompileQueue, NegativeCache, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
 use super::ticker::Ticker;
-use super::warm::{Places, WarmLimits};
+use super::warm::{InstanceSlots, WarmLimits};
 use super::wasi;
 use crate::scheduler::{Background, BackgroundPool};
 
@@ -91,17 +91,17 @@ pub struct Sandbox {
     pub(super) http: OnceLock<HttpClient>,
     pub(super) limits: EngineLimits,
     /// Instances that may be made now.
-    pub(super) places: Arc<Places>,
+    pub(super) slots: Arc<InstanceSlots>,
     pub(super) background: BackgroundPool,
     /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
     pub(super) ticker: Ticker,
     pub(super) compiler: Compiler,
-    pub(super) cache: Option<Cache>,
+    pub(super) cache: Option<CodeCache>,
     /// Who compiles, and who waits for that.
-    pub(super) compiling: Queue,
+    pub(super) compile_queue: CompileQueue,
     /// What took its compiler too much.
-    pub(super) refused: Refused,
+    pub(super) negative_cache: NegativeCache,
     loads_in_place: bool,
 }
 
@@ -127,21 +127,21 @@ impl Sandbox {
         let mut wasi_linker = linker.clone();
         wasi::add_to_linker(&mut wasi_linker).map_err(|error| EngineError::Setup(format!("{error:#}")))?;
         let ticker = Ticker::start(&engine, limits.tick)?;
-        let places = Places::new(limits.instances as usize);
+        let slots = InstanceSlots::new(limits.instances as usize);
         Ok(Self {
             engine,
             linker,
             wasi_linker,
             http: OnceLock::new(),
             limits,
-            places,
+            slots,
             compiled: Mutex::default(),
             background: BackgroundPool::start(background_threads())?,
             ticker,
             compiler: Compiler::default(),
             cache: None,
-            compiling: Queue::default(),
-            refused: Refused::default(),
+            compile_queue: CompileQueue::default(),
+            negative_cache: NegativeCache::default(),
             loads_in_place: false,
         })
     }
@@ -182,19 +182,19 @@ impl Sandbox {
     /// When the directory or what is in it is not ours alone.
     pub fn open_cache(&mut self, directory: &Path) -> Result<(), CacheError> {
         let max = compiled_max(&self.limits);
-        self.cache = Some(Cache::open(directory, self.limits.cache_size, max)?);
+        self.cache = Some(CodeCache::open(directory, self.limits.cache_size, max)?);
         Ok(())
     }
 
     /// How many instances could be made now.
     #[must_use]
     pub fn free_instances(&self) -> usize {
-        self.places.free()
+        self.slots.free()
     }
 
     /// Ends instances that have waited for longer than `sandbox.warm_idle`. Call it now and then.
     pub fn retire_idle(&self) {
-        self.places.sweep(self.limits.warm.idle);
+        self.slots.evict_idle(self.limits.warm.idle);
     }
 
     /// Where events go on that take long.

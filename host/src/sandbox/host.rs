@@ -1,25 +1,25 @@
 //! The guest's calls of the host: from WIT types to the methods of [`Call`](crate::capability::Call) and back.
 //!
 //! Every function begins with [`CallState::enter`], which counts the call and the bytes that come with it; what goes back
-//! to the guest is counted by [`CallState::give`]. A refusal is a WIT `fault`; an `Err` here stops the guest.
+//! to the guest is counted by [`CallState::count_returned`]. A refusal is a WIT `fault`; an `Err` here stops the guest.
 
 use super::bindings::parlance::chat as wit;
 use super::call::CallState;
-use super::meter::Stopped;
+use super::meter::StopReason;
 use crate::capability::{AudienceRequest, Call, DraftRequest, Fault, Level, PresenceState, Status};
 use crate::store::Message;
 
 /// `Err` stops the guest.
-type Host<T> = wasmtime::Result<T>;
+type HostResult<T> = wasmtime::Result<T>;
 /// What the guest gets to see.
-type Answer<T> = Host<Result<T, wit::types::Fault>>;
+type GuestResult<T> = HostResult<Result<T, wit::types::Fault>>;
 
 impl CallState {
     /// The guest calls and hands over so many bytes.
-    fn enter(&mut self, bytes: usize) -> Host<&mut Call> {
+    fn enter(&mut self, bytes: usize) -> HostResult<&mut Call> {
         self.meter.host_call()?;
-        self.meter.cross(bytes)?;
-        let call = self.call.as_mut().ok_or(Stopped::NoEvent)?;
+        self.meter.count_transfer(bytes)?;
+        let call = self.call.as_mut().ok_or(StopReason::NoEvent)?;
         if let Some(wasi) = &self.wasi {
             // What it printed before comes before what it logs now.
             wasi.log(call);
@@ -28,33 +28,33 @@ impl CallState {
     }
 
     /// For what may wait, for the store or for the hall.
-    fn enter_to_wait(&mut self, bytes: usize) -> Host<&mut Call> {
+    fn enter_waiting(&mut self, bytes: usize) -> HostResult<&mut Call> {
         self.enter(bytes)?;
-        self.meter.held_up = true;
-        self.call.as_mut().ok_or_else(|| Stopped::NoEvent.into())
+        self.meter.waits_for_host = true;
+        self.call.as_mut().ok_or_else(|| StopReason::NoEvent.into())
     }
 
     /// The guest is given so many bytes.
-    fn give(&mut self, bytes: usize) -> Host<()> {
-        Ok(self.meter.cross(bytes)?)
+    fn count_returned(&mut self, bytes: usize) -> HostResult<()> {
+        Ok(self.meter.count_transfer(bytes)?)
     }
 }
 
 /// Bytes of a message besides its texts that are as long as clients make them, about.
 const MESSAGE_BYTES: usize = 256;
 
-fn weight(message: &Message) -> usize {
+fn message_bytes(message: &Message) -> usize {
     MESSAGE_BYTES + message.content.len() + message.metadata.as_ref().map_or(0, String::len)
 }
 
-fn lengths(texts: &[String]) -> usize {
+fn total_bytes(texts: &[String]) -> usize {
     texts.iter().map(String::len).sum()
 }
 
 impl wit::types::Host for CallState {}
 
 impl wit::messages::Host for CallState {
-    fn post(&mut self, draft: wit::messages::Draft) -> Answer<String> {
+    fn post(&mut self, draft: wit::messages::Draft) -> GuestResult<String> {
         let wit::messages::Draft {
             room,
             content,
@@ -72,43 +72,43 @@ impl wit::messages::Host for CallState {
         Ok(posted.map(|id| id.to_string()).map_err(Into::into))
     }
 
-    async fn get(&mut self, id: String) -> Answer<wit::types::Message> {
-        let found = self.enter_to_wait(id.len())?.message(&id).await;
-        self.give(found.as_ref().map_or(0, weight))?;
+    async fn get(&mut self, id: String) -> GuestResult<wit::types::Message> {
+        let found = self.enter_waiting(id.len())?.message(&id).await;
+        self.count_returned(found.as_ref().map_or(0, message_bytes))?;
         Ok(found.map(Into::into).map_err(Into::into))
     }
 
-    async fn history(&mut self, room: String, before: Option<u64>, limit: u32) -> Answer<Vec<wit::types::Message>> {
-        let page = self.enter_to_wait(room.len())?.history(&room, before, limit).await;
-        self.give(page.iter().flatten().map(weight).sum())?;
+    async fn history(&mut self, room: String, before: Option<u64>, limit: u32) -> GuestResult<Vec<wit::types::Message>> {
+        let page = self.enter_waiting(room.len())?.history(&room, before, limit).await;
+        self.count_returned(page.iter().flatten().map(message_bytes).sum())?;
         Ok(page
             .map(|messages| messages.into_iter().map(Into::into).collect())
             .map_err(Into::into))
     }
 
-    async fn mark_read(&mut self, id: String) -> Answer<()> {
-        Ok(self.enter_to_wait(id.len())?.mark_read(&id).await.map_err(Into::into))
+    async fn mark_read(&mut self, id: String) -> GuestResult<()> {
+        Ok(self.enter_waiting(id.len())?.mark_read(&id).await.map_err(Into::into))
     }
 }
 
 impl wit::kv::Host for CallState {
-    async fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
-        let value = self.enter_to_wait(key.len())?.kv_get(key).await;
-        self.give(value.iter().flatten().map(Vec::len).sum())?;
+    async fn get(&mut self, key: String) -> GuestResult<Option<Vec<u8>>> {
+        let value = self.enter_waiting(key.len())?.kv_get(key).await;
+        self.count_returned(value.iter().flatten().map(Vec::len).sum())?;
         Ok(value.map_err(Into::into))
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Answer<()> {
+    fn set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> GuestResult<()> {
         let bytes = key.len() + value.len();
         Ok(self.enter(bytes)?.kv_set(key, value, ttl_ms).map_err(Into::into))
     }
 
-    fn delete(&mut self, key: String) -> Answer<()> {
+    fn delete(&mut self, key: String) -> GuestResult<()> {
         Ok(self.enter(key.len())?.kv_delete(key).map_err(Into::into))
     }
 
-    async fn increment(&mut self, key: String, by: i64) -> Answer<i64> {
-        let counted = self.enter_to_wait(key.len())?.kv_increment(key, by).await;
+    async fn increment(&mut self, key: String, by: i64) -> GuestResult<i64> {
+        let counted = self.enter_waiting(key.len())?.kv_increment(key, by).await;
         Ok(counted.map_err(Into::into))
     }
 }
@@ -131,7 +131,7 @@ impl wit::broadcast::Host for CallState {
         event: String,
         arguments: String,
         attachments: Vec<Vec<u8>>,
-    ) -> Answer<()> {
+    ) -> GuestResult<()> {
         let bytes = event.len() + arguments.len() + attachments.iter().map(Vec::len).sum::<usize>();
         Ok(self
             .enter(bytes)?
@@ -147,7 +147,7 @@ impl wit::broadcast::Host for CallState {
         attachments: Vec<Vec<u8>>,
         tag: String,
         time_ms: u32,
-    ) -> Answer<()> {
+    ) -> GuestResult<()> {
         let bytes = event.len() + arguments.len() + attachments.iter().map(Vec::len).sum::<usize>() + tag.len();
         Ok(self
             .enter(bytes)?
@@ -157,65 +157,65 @@ impl wit::broadcast::Host for CallState {
 }
 
 impl wit::rooms::Host for CallState {
-    fn join(&mut self, room: String) -> Answer<()> {
+    fn join(&mut self, room: String) -> GuestResult<()> {
         Ok(self.enter(room.len())?.join(&room).map_err(Into::into))
     }
 
-    fn leave(&mut self, room: String) -> Answer<()> {
+    fn leave(&mut self, room: String) -> GuestResult<()> {
         Ok(self.enter(room.len())?.leave(&room).map_err(Into::into))
     }
 
-    fn set_data(&mut self, data: String) -> Answer<()> {
+    fn set_data(&mut self, data: String) -> GuestResult<()> {
         Ok(self.enter(data.len())?.set_data(&data).map_err(Into::into))
     }
 
-    fn joined(&mut self, room: String) -> Host<bool> {
+    fn joined(&mut self, room: String) -> HostResult<bool> {
         Ok(self.enter(room.len())?.query_joined(&room))
     }
 
-    async fn members(&mut self, room: String, limit: u32) -> Answer<Vec<String>> {
-        let members = self.enter_to_wait(room.len())?.members(&room, limit).await;
+    async fn members(&mut self, room: String, limit: u32) -> GuestResult<Vec<String>> {
+        let members = self.enter_waiting(room.len())?.members(&room, limit).await;
         let members = members.map(|users| users.iter().map(ToString::to_string).collect::<Vec<_>>());
-        self.give(members.as_deref().map_or(0, lengths))?;
+        self.count_returned(members.as_deref().map_or(0, total_bytes))?;
         Ok(members.map_err(Into::into))
     }
 
-    async fn member_count(&mut self, room: String) -> Answer<u32> {
-        let count = self.enter_to_wait(room.len())?.member_count(&room).await;
+    async fn member_count(&mut self, room: String) -> GuestResult<u32> {
+        let count = self.enter_waiting(room.len())?.member_count(&room).await;
         Ok(count.map_err(Into::into))
     }
 }
 
 impl wit::presence::Host for CallState {
-    async fn get(&mut self, users: Vec<String>) -> Answer<Vec<wit::presence::State>> {
+    async fn get(&mut self, users: Vec<String>) -> GuestResult<Vec<wit::presence::State>> {
         // The same users come back.
-        let bytes = lengths(&users);
-        let states = self.enter_to_wait(bytes)?.presence(&users).await;
-        self.give(bytes)?;
+        let bytes = total_bytes(&users);
+        let states = self.enter_waiting(bytes)?.presence(&users).await;
+        self.count_returned(bytes)?;
         Ok(states
             .map(|states| states.into_iter().map(Into::into).collect())
             .map_err(Into::into))
     }
 
-    fn set(&mut self, status: wit::presence::Status) -> Answer<()> {
+    fn set(&mut self, status: wit::presence::Status) -> GuestResult<()> {
         Ok(self.enter(0)?.set_presence(status.into()).map_err(Into::into))
     }
 }
 
 impl wit::identity::Host for CallState {
-    fn username(&mut self) -> Host<String> {
+    fn username(&mut self) -> HostResult<String> {
         let name = self.enter(0)?.username().to_owned();
-        self.give(name.len())?;
+        self.count_returned(name.len())?;
         Ok(name)
     }
 
-    fn claims(&mut self) -> Host<String> {
+    fn claims(&mut self) -> HostResult<String> {
         let claims = self.enter(0)?.claims().to_owned();
-        self.give(claims.len())?;
+        self.count_returned(claims.len())?;
         Ok(claims)
     }
 
-    fn handshake(&mut self) -> Host<wit::identity::HandshakeData> {
+    fn handshake(&mut self) -> HostResult<wit::identity::HandshakeData> {
         let handshake = self.enter(0)?.handshake();
         let bytes = handshake.bytes();
         let handshake = wit::identity::HandshakeData {
@@ -225,38 +225,38 @@ impl wit::identity::Host for CallState {
             transport: handshake.transport.to_owned(),
             headers: handshake.headers.clone(),
         };
-        self.give(bytes)?;
+        self.count_returned(bytes)?;
         Ok(handshake)
     }
 }
 
 impl wit::settings::Host for CallState {
-    fn get(&mut self, key: String) -> Host<Option<String>> {
+    fn get(&mut self, key: String) -> HostResult<Option<String>> {
         let value = self.enter(key.len())?.setting(&key).map(str::to_owned);
-        self.give(value.as_ref().map_or(0, String::len))?;
+        self.count_returned(value.as_ref().map_or(0, String::len))?;
         Ok(value)
     }
 }
 
 impl wit::ambient::Host for CallState {
-    fn now_ms(&mut self) -> Host<u64> {
+    fn now_ms(&mut self) -> HostResult<u64> {
         Ok(self.enter(0)?.now_ms())
     }
 
-    fn random_u64(&mut self) -> Host<u64> {
+    fn random_u64(&mut self) -> HostResult<u64> {
         Ok(self.enter(0)?.random_u64())
     }
 }
 
 impl wit::refusal::Host for CallState {
-    fn retry_after(&mut self, ms: u64) -> Host<()> {
+    fn retry_after(&mut self, ms: u64) -> HostResult<()> {
         self.enter(0)?.set_retry_after(ms);
         Ok(())
     }
 }
 
 impl wit::log::Host for CallState {
-    fn write(&mut self, level: wit::log::Level, message: String) -> Host<()> {
+    fn write(&mut self, level: wit::log::Level, message: String) -> HostResult<()> {
         let level = match level {
             wit::log::Level::Trace => Level::Trace,
             wit::log::Level::Debug => Level::Debug,

@@ -6,12 +6,12 @@
 //! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies and of the responses' headers are counted for each event,
 //! requests and the names that are looked up at once for each tenant.
 
-mod address;
+mod dns;
 mod body;
 mod client;
 mod failure;
 mod fields;
-mod held_up;
+mod host_wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
 use crate::capability::{Call, Grants, HttpScheme, Level, DnsLookupLimit, HostContext};
-use body::Allowance;
+use body::ByteBudget;
 pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
-pub(super) use held_up::HeldUp;
+pub(super) use host_wait::HostWait;
 
 /// Bytes of a request's body that a guest may hand over at once.
 const CHUNK: usize = 64 * 1024;
@@ -37,55 +37,55 @@ const HOST_SHOWN: usize = 253;
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 /// What one event may still send.
-pub(super) struct Outgoing {
-    allowed: Option<Allowed>,
+pub(super) struct OutgoingHttp {
+    allowed: Option<HttpAllowance>,
     /// Requests that were asked for, those included that no grant covers.
     requests: u32,
     /// The hosts of those that no grant covers, at most `requests` of them.
     denied: Vec<String>,
     /// Those that the tenant had no more budget for.
-    refused: u32,
+    rate_limited: u32,
     /// Those that wait for other tenants'.
-    pub(super) held_up: HeldUp,
+    pub(super) host_wait: HostWait,
 }
 
-struct Allowed {
+struct HttpAllowance {
     client: HttpClient,
     grants: Arc<Grants>,
     host_context: Arc<dyn HostContext>,
     requests_max: u32,
-    bytes: Allowance,
+    bytes: ByteBudget,
     /// When the event ends at the latest.
     end: Instant,
 }
 
-impl Outgoing {
+impl OutgoingHttp {
     /// Nothing: no grant, or no event.
     pub(super) fn denied() -> Self {
         Self {
             allowed: None,
             requests: 0,
             denied: Vec::new(),
-            refused: 0,
-            held_up: HeldUp::default(),
+            rate_limited: 0,
+            host_wait: HostWait::default(),
         }
     }
 
     /// What an event that begins now may send.
     pub(super) fn granted(client: &HttpClient, call: &Call, limits: &GuestLimits) -> Self {
         Self {
-            allowed: Some(Allowed {
+            allowed: Some(HttpAllowance {
                 client: client.clone(),
                 grants: call.handler.grants.clone(),
                 host_context: call.host_context.clone(),
                 requests_max: limits.http_requests,
-                bytes: Allowance::new(limits.http_bytes),
+                bytes: ByteBudget::new(limits.http_bytes),
                 end: Instant::now() + limits.wall_time,
             }),
             requests: 0,
             denied: Vec::new(),
-            refused: 0,
-            held_up: HeldUp::default(),
+            rate_limited: 0,
+            host_wait: HostWait::default(),
         }
     }
 
@@ -97,13 +97,13 @@ impl Outgoing {
                 &format!("an HTTP request to {host:?} was denied: no grant covers it"),
             );
         }
-        if self.refused > 0 {
+        if self.rate_limited > 0 {
             call.log(
                 Level::Warn,
                 &format!(
                     "HTTP requests that were not sent, as the tenant's for this second are used up: {} \
                      (quota.http_requests_per_second)",
-                    self.refused
+                    self.rate_limited
                 ),
             );
         }
@@ -134,7 +134,7 @@ impl Outgoing {
             return Err(Error::HttpRequestDenied);
         }
         if !allowed.host_context.admit_http_request() {
-            self.refused += 1;
+            self.rate_limited += 1;
             return Err(Error::ConnectionLimitReached);
         }
         let mut headers = parts.headers;
@@ -142,13 +142,13 @@ impl Outgoing {
         headers.remove(CONTENT_LENGTH);
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = headers;
-        let way = Way {
+        let request_client = RequestClient {
             client: allowed.client.clone(),
             share: allowed.host_context.dns_lookups(),
-            held_up: self.held_up.clone(),
+            host_wait: self.host_wait.clone(),
         };
         let timeouts = Timeouts::new(options, allowed.end);
-        Ok(send(way, request, body, allowed.bytes.clone(), timeouts))
+        Ok(send(request_client, request, body, allowed.bytes.clone(), timeouts))
     }
 }
 
@@ -191,20 +191,20 @@ impl Timeouts {
 }
 
 /// How a request gets to its server.
-struct Way {
+struct RequestClient {
     client: HttpClient,
     share: DnsLookupLimit,
-    held_up: HeldUp,
+    host_wait: HostWait,
 }
 
-async fn send(way: Way, mut request: reqwest::Request, body: WasiBody, bytes: Allowance, timeouts: Timeouts) -> Sent {
+async fn send(request_client: RequestClient, mut request: reqwest::Request, body: WasiBody, bytes: ByteBudget, timeouts: Timeouts) -> Sent {
     let body = timeout_at(timeouts.end, body::request(body, &bytes))
         .await
         .map_err(|_| Error::ConnectionWriteTimeout)??;
     if !body.is_empty() {
         *request.body_mut() = Some(body.into());
     }
-    let response = timeout_at(timeouts.first_byte, way.client.send(request, &way.share, &way.held_up))
+    let response = timeout_at(timeouts.first_byte, request_client.client.send(request, &request_client.share, &request_client.host_wait))
         .await
         .map_err(|_| Error::HttpResponseTimeout)??;
     let headers = response
@@ -226,7 +226,7 @@ async fn send(way: Way, mut request: reqwest::Request, body: WasiBody, bytes: Al
     Ok((answer.map(|()| body), Box::new(async { Ok(()) })))
 }
 
-impl WasiHttpHooks for Outgoing {
+impl WasiHttpHooks for OutgoingHttp {
     /// The host is told from the URL that was checked, never from the guest's own words.
     fn set_host_header(&mut self) -> bool {
         false

@@ -13,24 +13,24 @@ use sha2::{Digest, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
-use super::backtrace::detail;
+use super::backtrace::describe;
 use super::bindings::exports::parlance::chat as exports;
-use super::blame::is_lack;
-use super::cache::{Cache, Key};
+use super::classify::is_host_exhausted;
+use super::cache::{CodeCache, CacheKey};
 use super::call::CallState;
-use super::code::OwnCode;
+use super::trusted_code::TrustedCode;
 use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::http::HttpClient;
 use super::interface::Interface;
 use super::meter::GuestLimits;
-use super::warm::Pool;
+use super::warm::WarmPool;
 use crate::capability::{HandlerInfo, Isolation};
 use crate::scheduler::CpuProfile;
-use check::{check_header, trial, try_out};
+use check::{check_header, check_instantiation, instantiate_once};
 pub use error::LoadError;
 
-pub(super) struct Exports {
+pub(super) struct ExportIndices {
     pub(super) message: Option<exports::on_message::GuestIndices>,
     pub(super) typing: Option<exports::on_typing::GuestIndices>,
     pub(super) receipt: Option<exports::on_receipt::GuestIndices>,
@@ -45,7 +45,7 @@ pub(super) struct Exports {
 /// A component, compiled, linked and checked. Shared by all handlers that are made of the same bytes.
 pub(super) struct Compiled {
     pub(super) pre: InstancePre<CallState>,
-    pub(super) exports: Exports,
+    pub(super) exports: ExportIndices,
     /// It imports outgoing HTTP.
     sends_http: bool,
     sha256: [u8; 32],
@@ -85,7 +85,7 @@ pub struct Handler {
     /// Present when the component imports outgoing HTTP and has a grant.
     pub(super) http: Option<HttpClient>,
     /// Present when its instances are used again.
-    pub(super) warm: Option<Arc<Pool>>,
+    pub(super) warm: Option<Arc<WarmPool>>,
     info: Arc<HandlerInfo>,
     /// How it has fared.
     pub stats: HandlerStats,
@@ -111,7 +111,7 @@ impl Handler {
             compiled,
             sandbox: sandbox.clone(),
             http,
-            warm: (info.isolation == Isolation::Warm).then(|| Pool::open(&sandbox.places)),
+            warm: (info.isolation == Isolation::Warm).then(|| WarmPool::open(&sandbox.slots)),
             info,
             stats: HandlerStats::default(),
         }
@@ -143,8 +143,8 @@ impl Handler {
     ///
     /// # Errors
     /// [`LoadError::Host`] for what the host lacks; all else is the component's.
-    pub async fn try_out(&self, limits: &GuestLimits) -> Result<(), LoadError> {
-        trial(&self.sandbox, &self.compiled, limits).await
+    pub async fn check_instantiation(&self, limits: &GuestLimits) -> Result<(), LoadError> {
+        instantiate_once(&self.sandbox, &self.compiled, limits).await
     }
 
     /// What it handles.
@@ -185,7 +185,7 @@ impl Sandbox {
         limits: &GuestLimits,
     ) -> Result<Handler, LoadError> {
         let granted = !info.grants.http.is_empty();
-        self.load_and_try(info, bytes, limits, granted)
+        self.load_and_check(info, bytes, limits, granted)
     }
 
     /// Loads a component as if it had every grant that it asks for, to look at it.
@@ -194,10 +194,10 @@ impl Sandbox {
         info: Arc<HandlerInfo>,
         bytes: &[u8],
     ) -> Result<Handler, LoadError> {
-        self.load_and_try(info, bytes, &GuestLimits::default(), true)
+        self.load_and_check(info, bytes, &GuestLimits::default(), true)
     }
 
-    fn load_and_try(
+    fn load_and_check(
         self: &Arc<Self>,
         info: Arc<HandlerInfo>,
         bytes: &[u8],
@@ -205,7 +205,7 @@ impl Sandbox {
         may_import_http: bool,
     ) -> Result<Handler, LoadError> {
         let handler = self.load_by(&self.compiler, info, bytes, may_import_http)?;
-        try_out(self, &handler.compiled, limits)?;
+        check_instantiation(self, &handler.compiled, limits)?;
         Ok(handler)
     }
 
@@ -257,46 +257,46 @@ impl Sandbox {
         may_import_http: bool,
     ) -> Result<Arc<Compiled>, LoadError> {
         let sha256: [u8; 32] = Sha256::digest(bytes).into();
-        if let Some(known) = self.known(&sha256) {
+        if let Some(known) = self.find_loaded(&sha256) {
             return known;
         }
         let cache = self.cache.as_ref();
-        let cache = cache.map(|cache| (cache, Key::of(&self.engine, &self.limits, &sha256)));
+        let cache = cache.map(|cache| (cache, CacheKey::of(&self.engine, &self.limits, &sha256)));
         if let Some((cache, key)) = &cache
-            && let Some(compiled) = self.cached(cache, key, sha256, may_import_http)?
+            && let Some(compiled) = self.load_cached(cache, key, sha256, may_import_http)?
         {
-            return Ok(self.share(compiled));
+            return Ok(self.intern(compiled));
         }
-        let _turn = self.compiling.turn(sha256);
+        let _permit = self.compile_queue.acquire(sha256);
         // While this waited, the same may have been compiled, or been refused.
-        if let Some(known) = self.known(&sha256) {
+        if let Some(known) = self.find_loaded(&sha256) {
             return known;
         }
         let compiled = self
-            .compile_anew(compiler, bytes, sha256, may_import_http)
-            .inspect_err(|error| self.refused.note(sha256, error, Instant::now()));
+            .compile_new(compiler, bytes, sha256, may_import_http)
+            .inspect_err(|error| self.negative_cache.insert(sha256, error, Instant::now()));
         let (compiled, code) = compiled?;
         if let Some((cache, key)) = &cache {
             cache.put(key, &code);
         }
-        Ok(self.share(compiled))
+        Ok(self.intern(compiled))
     }
 
-    fn compile_anew(
+    fn compile_new(
         &self,
         compiler: &Compiler,
         bytes: &[u8],
         sha256: [u8; 32],
         may_import_http: bool,
-    ) -> Result<(Compiled, OwnCode), LoadError> {
+    ) -> Result<(Compiled, TrustedCode), LoadError> {
         let begun = Instant::now();
         let code = compile(&self.engine, compiler, &self.limits, bytes)?;
         // Our own compiler made it, for an engine of the same settings: what is wrong with it is the component's.
         let component = code.load(&self.engine).map_err(|error| {
-            if is_lack(&error) {
-                LoadError::Host(detail(&error))
+            if is_host_exhausted(&error) {
+                LoadError::Host(describe(&error))
             } else {
-                LoadError::ExceedsPool(detail(&error))
+                LoadError::ExceedsPool(describe(&error))
             }
         })?;
         let compiled = self.link(&component, sha256, may_import_http)?;
@@ -314,8 +314,8 @@ impl Sandbox {
     }
 
     /// What has come of the same bytes before.
-    fn known(&self, sha256: &[u8; 32]) -> Option<Result<Arc<Compiled>, LoadError>> {
-        let refused = || self.refused.why(sha256, Instant::now()).map(Err);
+    fn find_loaded(&self, sha256: &[u8; 32]) -> Option<Result<Arc<Compiled>, LoadError>> {
+        let refused = || self.negative_cache.get(sha256, Instant::now()).map(Err);
         self.in_use(sha256).map(Ok).or_else(refused)
     }
 
@@ -323,7 +323,7 @@ impl Sandbox {
         self.compiled.lock().get(sha256).and_then(Weak::upgrade)
     }
 
-    fn share(&self, compiled: Compiled) -> Arc<Compiled> {
+    fn intern(&self, compiled: Compiled) -> Arc<Compiled> {
         let mut all = self.compiled.lock();
         if let Some(same) = all.get(&compiled.sha256).and_then(Weak::upgrade) {
             return same;
@@ -334,10 +334,10 @@ impl Sandbox {
         compiled
     }
 
-    fn cached(
+    fn load_cached(
         &self,
-        cache: &Cache,
-        key: &Key,
+        cache: &CodeCache,
+        key: &CacheKey,
         sha256: [u8; 32],
         may_import_http: bool,
     ) -> Result<Option<Compiled>, LoadError> {
@@ -345,12 +345,12 @@ impl Sandbox {
         match code.load(&self.engine) {
             Ok(component) => self.link(&component, sha256, may_import_http).map(Some),
             Err(error) => {
-                let why = detail(&error);
+                let why = describe(&error);
                 tracing::warn!(
                     why,
                     "what the cache of compiled components holds is of no use; compiling anew"
                 );
-                cache.forget(key);
+                cache.remove(key);
                 Ok(None)
             }
         }
@@ -366,7 +366,7 @@ impl Sandbox {
         let pre = linker
             .instantiate_pre(component)
             .map_err(|error| LoadError::Imports(format!("{error:#}")))?;
-        let exports = Exports {
+        let exports = ExportIndices {
             message: exports::on_message::GuestIndices::new(&pre).ok(),
             typing: exports::on_typing::GuestIndices::new(&pre).ok(),
             receipt: exports::on_receipt::GuestIndices::new(&pre).ok(),
@@ -413,14 +413,14 @@ impl Sandbox {
     }
 }
 
-impl Exports {
+impl ExportIndices {
     fn check_types(&self, store: &mut Store<CallState>, instance: &Instance) -> Result<(), LoadError> {
         macro_rules! check {
             ($($field:ident, $name:literal;)+) => {$(
                 if let Some(indices) = &self.$field {
                     indices
                         .load(&mut *store, instance)
-                        .map_err(|error| LoadError::Export { interface: $name, why: detail(&error) })?;
+                        .map_err(|error| LoadError::Export { interface: $name, why: describe(&error) })?;
                 }
             )+};
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
-use super::blame;
+use super::classify;
 use super::call::CallState;
 use crate::scheduler::{CpuProfile, CpuTimer, Quantum, yield_now};
 
@@ -50,7 +50,7 @@ const TABLE_ELEMENTS: usize = 20_000;
 
 /// Why the host stopped a guest. Carried through wasmtime as the error of the trap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Stopped {
+pub(super) enum StopReason {
     #[error("it used up its processor time")]
     GuestTime,
     #[error("it called the host too often")]
@@ -81,11 +81,11 @@ pub(super) struct Meter {
     /// Bytes that may still go to the host and back.
     transfer_left: usize,
     /// What it waits for is the host's: the store, the hall, its turn. So it is not to blame for the time.
-    pub(super) held_up: bool,
+    pub(super) waits_for_host: bool,
     /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
     pub(super) memory_refused: bool,
     /// Set once the host had no memory that the guest might have had.
-    pub(super) memory_lacked: bool,
+    pub(super) host_out_of_memory: bool,
 }
 
 impl Meter {
@@ -103,14 +103,14 @@ impl Meter {
             host_calls: 0,
             host_calls_max: limits.host_calls,
             transfer_left: limits.transfer_total,
-            held_up: false,
+            waits_for_host: false,
             memory_refused: false,
-            memory_lacked: false,
+            host_out_of_memory: false,
         }
     }
 
     /// An event begins, in a task that works in this quantum.
-    pub(super) fn begin(
+    pub(super) fn begin_event(
         &mut self,
         limits: &GuestLimits,
         timer: Arc<CpuTimer>,
@@ -147,15 +147,15 @@ impl Meter {
     }
 
     /// For the next event in the same instance, which keeps its memories.
-    pub(super) fn renew(&mut self, limits: &GuestLimits) {
+    pub(super) fn reset(&mut self, limits: &GuestLimits) {
         self.memory_max = limits.memory;
         self.peak_memory = self.memory;
         self.host_calls = 0;
         self.host_calls_max = limits.host_calls;
         self.transfer_left = limits.transfer_total;
-        self.held_up = false;
+        self.waits_for_host = false;
         self.memory_refused = false;
-        self.memory_lacked = false;
+        self.host_out_of_memory = false;
     }
 
     /// Bytes of all memories now.
@@ -168,28 +168,28 @@ impl Meter {
     }
 
     /// Counts a call of the host.
-    pub(super) fn host_call(&mut self) -> Result<(), Stopped> {
+    pub(super) fn host_call(&mut self) -> Result<(), StopReason> {
         self.count_host_call();
-        if self.has_called_too_often() {
-            Err(Stopped::HostCalls)
+        if self.exceeds_host_calls() {
+            Err(StopReason::HostCalls)
         } else {
             Ok(())
         }
     }
 
     /// So many bytes go to the host or back.
-    pub(super) fn cross(&mut self, bytes: usize) -> Result<(), Stopped> {
-        self.transfer_left = self.transfer_left.checked_sub(bytes).ok_or(Stopped::Transfer)?;
+    pub(super) fn count_transfer(&mut self, bytes: usize) -> Result<(), StopReason> {
+        self.transfer_left = self.transfer_left.checked_sub(bytes).ok_or(StopReason::Transfer)?;
         Ok(())
     }
 
     /// Counts a call of the host that cannot be refused; [`tick`] stops the guest when it was one too many.
     pub(super) fn count_host_call(&mut self) {
         self.host_calls = self.host_calls.saturating_add(1);
-        self.held_up = false;
+        self.waits_for_host = false;
     }
 
-    fn has_called_too_often(&self) -> bool {
+    fn exceeds_host_calls(&self) -> bool {
         self.host_calls > self.host_calls_max
     }
 }
@@ -197,13 +197,13 @@ impl Meter {
 /// A tick has passed while the guest ran: let others run too, and stop it when its time is up.
 pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
     let meter = &mut store.data_mut().meter;
-    if meter.has_called_too_often() {
-        return Err(Stopped::HostCalls.into());
+    if meter.exceeds_host_calls() {
+        return Err(StopReason::HostCalls.into());
     }
     if meter.is_out_of_time() {
-        return Err(Stopped::GuestTime.into());
+        return Err(StopReason::GuestTime.into());
     }
-    meter.held_up = true;
+    meter.waits_for_host = true;
     // The version decides, not this tick: it falls anywhere within an event, and while a machine puts a thread aside ticks
     // pass in which its guest did not run. A quick event must not end up behind those that are not.
     let long = meter.profile.as_ref().is_some_and(|profile| profile.runs_long());
@@ -231,12 +231,12 @@ impl ResourceLimiter for Meter {
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.memory_lacked |= blame::is_lack(&error);
+        self.host_out_of_memory |= classify::is_host_exhausted(&error);
         Ok(())
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.memory_lacked |= blame::is_lack(&error);
+        self.host_out_of_memory |= classify::is_host_exhausted(&error);
         Ok(())
     }
 

@@ -7,10 +7,10 @@
 mod backtrace;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod bindings;
-mod blame;
+mod classify;
 mod cache;
 mod call;
-mod code;
+mod trusted_code;
 mod compile;
 mod engine;
 mod host;
@@ -25,7 +25,7 @@ mod stdio;
 #[cfg(test)]
 mod tests;
 mod ticker;
-mod wait;
+mod block_on;
 mod warm;
 mod wasi;
 

@@ -12,7 +12,7 @@ use crate::capability::{Call, Level};
 
 /// Bytes that wait to become lines of the log, of both streams together. The log's own limit is
 /// `sandbox.log_bytes`; this one is for what is written while no event is there to log for.
-const PENDING_MAX: usize = 64 * 1024;
+const PENDING_BYTES_MAX: usize = 64 * 1024;
 /// What a line costs besides its text, so that empty lines are not free.
 const LINE_BYTES: usize = 16;
 /// Bytes of a line; a longer one becomes several.
@@ -22,7 +22,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// What was written and is not in the log yet.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingLines {
     lines: Vec<(Level, String)>,
     /// The unfinished line of each stream.
     output: Vec<u8>,
@@ -31,9 +31,9 @@ struct Pending {
     cut: bool,
 }
 
-impl Pending {
+impl PendingLines {
     fn write(&mut self, level: Level, bytes: &[u8]) {
-        let left = PENDING_MAX.saturating_sub(self.bytes);
+        let left = PENDING_BYTES_MAX.saturating_sub(self.bytes);
         self.cut |= bytes.len() > left;
         let bytes = bytes.get(..left).unwrap_or(bytes);
         self.bytes = self.bytes.saturating_add(bytes.len());
@@ -64,21 +64,21 @@ impl Pending {
 /// Both streams of an instance.
 #[derive(Debug, Default)]
 pub(super) struct Stdio {
-    pending: Arc<Mutex<Pending>>,
+    pending: Arc<Mutex<PendingLines>>,
 }
 
 impl Stdio {
     /// Standard output, which is logged as `info`.
-    pub(super) fn output(&self) -> Pipe {
-        Pipe {
+    pub(super) fn output(&self) -> LogStream {
+        LogStream {
             level: Level::Info,
             pending: self.pending.clone(),
         }
     }
 
     /// Standard error, which is logged as `warn`.
-    pub(super) fn error(&self) -> Pipe {
-        Pipe {
+    pub(super) fn error(&self) -> LogStream {
+        LogStream {
             level: Level::Warn,
             pending: self.pending.clone(),
         }
@@ -115,18 +115,18 @@ impl Stdio {
 
 /// One stream, or one of several handles of it.
 #[derive(Debug, Clone)]
-pub(super) struct Pipe {
+pub(super) struct LogStream {
     level: Level,
-    pending: Arc<Mutex<Pending>>,
+    pending: Arc<Mutex<PendingLines>>,
 }
 
-impl IsTerminal for Pipe {
+impl IsTerminal for LogStream {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Pipe {
+impl StdoutStream for LogStream {
     // Asked for by WASI 0.3 only, which is not linked.
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
@@ -138,11 +138,11 @@ impl StdoutStream for Pipe {
 }
 
 #[async_trait::async_trait]
-impl Pollable for Pipe {
+impl Pollable for LogStream {
     async fn ready(&mut self) {}
 }
 
-impl OutputStream for Pipe {
+impl OutputStream for LogStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.pending.lock().write(self.level, &bytes);
         Ok(())
@@ -162,7 +162,7 @@ impl OutputStream for Pipe {
 mod tests {
     use super::*;
 
-    fn texts(pending: &Pending) -> Vec<(Level, &str)> {
+    fn texts(pending: &PendingLines) -> Vec<(Level, &str)> {
         pending
             .lines
             .iter()
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_streams_are_cut_into_lines_each_for_itself() {
-        let mut pending = Pending::default();
+        let mut pending = PendingLines::default();
         pending.write(Level::Info, b"one\r\ntw");
         pending.write(Level::Warn, b"odd\n");
         pending.write(Level::Info, b"o\n\nthr");
@@ -188,15 +188,15 @@ mod tests {
 
     #[test]
     fn a_flood_is_bounded() {
-        let mut pending = Pending::default();
+        let mut pending = PendingLines::default();
         for _ in 0..100 {
             pending.write(Level::Info, &[b'x'; CHUNK]);
             pending.write(Level::Warn, &[b'\n'; CHUNK]);
         }
         assert!(pending.cut);
         let kept: usize = pending.lines.iter().map(|(_, text)| text.len()).sum();
-        assert!(kept + pending.output.len() + pending.error.len() <= PENDING_MAX);
-        assert!(pending.lines.len() <= CHUNK + PENDING_MAX / LINE_BYTES);
+        assert!(kept + pending.output.len() + pending.error.len() <= PENDING_BYTES_MAX);
+        assert!(pending.lines.len() <= CHUNK + PENDING_BYTES_MAX / LINE_BYTES);
         assert!(pending.lines.iter().all(|(_, text)| text.len() <= CHUNK));
     }
 }

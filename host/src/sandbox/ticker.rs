@@ -8,28 +8,28 @@ use std::time::Duration;
 use wasmtime::Engine;
 
 /// Ticks without a guest after which the thread rests: an idle server does not wake a thousand times a second.
-const REST_AFTER: u32 = 100;
+const PARK_AFTER: u32 = 100;
 
 #[derive(Default)]
-struct Shared {
+struct TickerState {
     /// Guests that run now.
     running: AtomicUsize,
-    resting: AtomicBool,
+    parked: AtomicBool,
     ended: AtomicBool,
 }
 
 /// Ticks while guests run. The thread ends when this is dropped.
 pub(super) struct Ticker {
-    shared: Arc<Shared>,
+    shared: Arc<TickerState>,
     thread: Thread,
 }
 
 /// A guest runs, so time has to be counted.
-pub(super) struct Running<'a>(&'a Shared);
+pub(super) struct RunningGuest<'a>(&'a TickerState);
 
 impl Ticker {
     pub(super) fn start(engine: &Engine, tick: Duration) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(TickerState::default());
         let (own, engine) = (shared.clone(), engine.clone());
         let thread = thread::Builder::new()
             .name("guest-ticker".to_owned())
@@ -41,17 +41,17 @@ impl Ticker {
     }
 
     /// Call before a guest begins; it has ended when what this gives is dropped.
-    pub(super) fn count(&self) -> Running<'_> {
+    pub(super) fn guest_started(&self) -> RunningGuest<'_> {
         // With the order in `run`, one of the two sees what the other wrote: no guest runs while the thread rests.
         self.shared.running.fetch_add(1, Ordering::SeqCst);
-        if self.shared.resting.load(Ordering::SeqCst) {
+        if self.shared.parked.load(Ordering::SeqCst) {
             self.thread.unpark();
         }
-        Running(&self.shared)
+        RunningGuest(&self.shared)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningGuest<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
@@ -64,23 +64,23 @@ impl Drop for Ticker {
     }
 }
 
-fn run(shared: &Shared, engine: &Engine, tick: Duration) {
-    let mut quiet = 0;
+fn run(shared: &TickerState, engine: &Engine, tick: Duration) {
+    let mut idle_ticks = 0;
     while !shared.ended.load(Ordering::SeqCst) {
         thread::sleep(tick);
         engine.increment_epoch();
-        quiet = if shared.running.load(Ordering::SeqCst) == 0 {
-            quiet + 1
+        idle_ticks = if shared.running.load(Ordering::SeqCst) == 0 {
+            idle_ticks + 1
         } else {
             0
         };
-        if quiet > REST_AFTER {
-            shared.resting.store(true, Ordering::SeqCst);
+        if idle_ticks > PARK_AFTER {
+            shared.parked.store(true, Ordering::SeqCst);
             while shared.running.load(Ordering::SeqCst) == 0 && !shared.ended.load(Ordering::SeqCst) {
                 thread::park();
             }
-            shared.resting.store(false, Ordering::SeqCst);
-            quiet = 0;
+            shared.parked.store(false, Ordering::SeqCst);
+            idle_ticks = 0;
         }
     }
 }

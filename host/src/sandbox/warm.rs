@@ -1,4 +1,4 @@
-//! Instances that wait to be used again, and the places that all instances share.
+//! Instances that wait to be used again, and the slots that all instances share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
-use super::call::Seated;
+use super::call::PooledGuest;
 use super::outcome::RetireReason;
 
 /// What bounds warm instances.
@@ -35,55 +35,55 @@ impl Default for WarmLimits {
 }
 
 /// An instance between two events. It keeps its place.
-struct Idle {
-    seated: Seated,
+struct IdleGuest {
+    pooled: PooledGuest,
     since: Instant,
 }
 
 /// The idle instances of one handler; the one that waits longest is the first.
-pub(super) struct Pool {
-    idle: Mutex<Vec<Idle>>,
-    places: Arc<Places>,
+pub(super) struct WarmPool {
+    idle: Mutex<Vec<IdleGuest>>,
+    slots: Arc<InstanceSlots>,
 }
 
-impl Pool {
-    pub(super) fn open(places: &Arc<Places>) -> Arc<Self> {
+impl WarmPool {
+    pub(super) fn open(slots: &Arc<InstanceSlots>) -> Arc<Self> {
         let pool = Arc::new(Self {
             idle: Mutex::default(),
-            places: places.clone(),
+            slots: slots.clone(),
         });
-        places.add(&pool);
+        slots.add(&pool);
         pool
     }
 
     /// The instance that was used last, whose memory is likeliest to be at hand.
-    pub(super) fn take(&self) -> Option<Seated> {
-        Some(self.idle.lock().pop()?.seated)
+    pub(super) fn take(&self) -> Option<PooledGuest> {
+        Some(self.idle.lock().pop()?.pooled)
     }
 
     /// Keeps an instance whose event went well, if there is room and it is not worn out; else says why not.
-    pub(super) fn keep(&self, seated: Seated, limits: &WarmLimits) -> Option<RetireReason> {
-        if seated.guest.uses() >= limits.uses {
+    pub(super) fn put_back(&self, pooled: PooledGuest, limits: &WarmLimits) -> Option<RetireReason> {
+        if pooled.guest.uses() >= limits.uses {
             return Some(RetireReason::Uses);
         }
-        if seated.guest.memory() > limits.memory {
+        if pooled.guest.memory() > limits.memory {
             return Some(RetireReason::Memory);
         }
         let mut idle = self.idle.lock();
         if idle.len() >= limits.instances {
             // Freeing an instance takes a while, so not under the lock.
             drop(idle);
-            drop(seated);
+            drop(pooled);
             return Some(RetireReason::Full);
         }
-        idle.push(Idle {
-            seated,
+        idle.push(IdleGuest {
+            pooled,
             since: Instant::now(),
         });
         drop(idle);
         // Whoever began to wait before has not seen it.
-        if self.places.waiting.load(Ordering::SeqCst) > 0 {
-            self.places.make_room();
+        if self.slots.waiting.load(Ordering::SeqCst) > 0 {
+            self.slots.evict_oldest();
         }
         None
     }
@@ -108,75 +108,75 @@ impl Pool {
     }
 }
 
-/// One in so many places is kept for tenants that have few. So tenants whose handlers wait for something, which costs them
-/// nothing, cannot hold all places together.
-const KEPT: usize = 4;
+/// One in so many slots is reserved for tenants that have few. So tenants whose handlers wait for something, which costs them
+/// nothing, cannot hold all slots together.
+const RESERVED_DIVISOR: usize = 4;
 
 /// How many instances there may be. wasmtime's pool errs when it is full; this waits.
-pub(super) struct Places {
+pub(super) struct InstanceSlots {
     free: Arc<Semaphore>,
     /// For tenants that have few.
-    kept: Arc<Semaphore>,
+    reserved: Arc<Semaphore>,
     /// Events that wait for a place.
     waiting: AtomicUsize,
     /// Of every handler with warm instances.
-    pools: Mutex<Vec<Weak<Pool>>>,
+    pools: Mutex<Vec<Weak<WarmPool>>>,
 }
 
-impl Places {
+impl InstanceSlots {
     pub(super) fn new(instances: usize) -> Arc<Self> {
-        let kept = instances / KEPT;
+        let reserved = instances / RESERVED_DIVISOR;
         Arc::new(Self {
-            free: Arc::new(Semaphore::new(instances - kept)),
-            kept: Arc::new(Semaphore::new(kept)),
+            free: Arc::new(Semaphore::new(instances - reserved)),
+            reserved: Arc::new(Semaphore::new(reserved)),
             waiting: AtomicUsize::new(0),
             pools: Mutex::default(),
         })
     }
 
     pub(super) fn free(&self) -> usize {
-        self.free.available_permits() + self.kept.available_permits()
+        self.free.available_permits() + self.reserved.available_permits()
     }
 
-    /// Waits for a place, for a tenant that has `few` or for another. When there is none, idle instances give way.
-    pub(super) async fn take(&self, few: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
-        let at_once = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
-        if let Some(place) = at_once(&self.free).or_else(|| few.then(|| at_once(&self.kept)).flatten()) {
-            return Ok(place);
+    /// Waits for a slot, for a tenant that has a reserved slot or for another. When there is none, idle instances give way.
+    pub(super) async fn acquire(&self, has_reserved_slot: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let try_acquire = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
+        if let Some(slot) = try_acquire(&self.free).or_else(|| has_reserved_slot.then(|| try_acquire(&self.reserved)).flatten()) {
+            return Ok(slot);
         }
-        let _waiting = Waiting::count(&self.waiting);
-        self.make_room();
+        let _waiting = WaitGuard::count(&self.waiting);
+        self.evict_oldest();
         let free = self.free.clone().acquire_owned();
-        if !few {
+        if !has_reserved_slot {
             return free.await;
         }
         tokio::select! {
-            place = free => place,
-            place = self.kept.clone().acquire_owned() => place,
+            slot = free => slot,
+            slot = self.reserved.clone().acquire_owned() => slot,
         }
     }
 
     /// Drops what was idle for `age`.
-    pub(super) fn sweep(&self, age: Duration) {
-        for pool in self.live() {
+    pub(super) fn evict_idle(&self, age: Duration) {
+        for pool in self.pools_in_use() {
             pool.drop_older_than(age);
         }
     }
 
-    fn add(&self, pool: &Arc<Pool>) {
+    fn add(&self, pool: &Arc<WarmPool>) {
         let mut pools = self.pools.lock();
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(pool));
     }
 
-    fn live(&self) -> Vec<Arc<Pool>> {
+    fn pools_in_use(&self) -> Vec<Arc<WarmPool>> {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Drops the instance that has been idle longest. Another may be faster with that one, then the next goes.
-    fn make_room(&self) {
+    fn evict_oldest(&self) {
         let mut pools: Vec<_> = self
-            .live()
+            .pools_in_use()
             .into_iter()
             .filter_map(|pool| Some((pool.oldest()?, pool)))
             .collect();
@@ -186,16 +186,16 @@ impl Places {
 }
 
 /// An event that waits for a place.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitGuard<'a> {
     fn count(waiting: &'a AtomicUsize) -> Self {
         waiting.fetch_add(1, Ordering::SeqCst);
         Self(waiting)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -209,23 +209,23 @@ mod tests {
 
     #[tokio::test]
     async fn tenants_with_many_instances_leave_some_places_to_those_with_few() {
-        let places = Places::new(8);
+        let slots = InstanceSlots::new(8);
         let mut many = Vec::new();
         for _ in 0..6 {
-            many.push(places.take(false).now_or_never().unwrap().unwrap());
+            many.push(slots.acquire(false).now_or_never().unwrap().unwrap());
         }
-        assert!(places.take(false).now_or_never().is_none());
-        assert_eq!(places.free(), 2);
-        let first = places.take(true).now_or_never().unwrap().unwrap();
-        let second = places.take(true).now_or_never().unwrap().unwrap();
-        let mut waits = std::pin::pin!(places.take(true));
+        assert!(slots.acquire(false).now_or_never().is_none());
+        assert_eq!(slots.free(), 2);
+        let first = slots.acquire(true).now_or_never().unwrap().unwrap();
+        let second = slots.acquire(true).now_or_never().unwrap().unwrap();
+        let mut waits = std::pin::pin!(slots.acquire(true));
         assert!(waits.as_mut().now_or_never().is_none(), "there are no more");
         drop(first);
-        assert!(places.take(false).now_or_never().is_none(), "not for those with many");
+        assert!(slots.acquire(false).now_or_never().is_none(), "not for those with many");
         let first = waits.now_or_never().unwrap().unwrap();
         drop(many);
-        let _any = places.take(true).now_or_never().unwrap().unwrap();
+        let _any = slots.acquire(true).now_or_never().unwrap().unwrap();
         drop((first, second));
-        assert_eq!(places.free(), 7);
+        assert_eq!(slots.free(), 7);
     }
 }

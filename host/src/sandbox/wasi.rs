@@ -3,7 +3,7 @@
 //! Standard output and error are the handler's log, standard input is empty, there are no arguments and no
 //! environment, no directories and no sockets. The clocks are coarse and agree with `ambient`; asking for much
 //! chance at once is refused. `exit` stops the guest as a trap does. Waiting for a clock counts against the event's
-//! wall time, holds no thread, and ends with the event. Outgoing HTTP is in [`super::http`].
+//! wall time, holds no thread, and ends with the event. OutgoingHttp HTTP is in [`super::http`].
 //!
 //! All of it is made when a component first calls it: components without WASI do not pay for it.
 
@@ -111,7 +111,7 @@ impl WasiHttpView for CallState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         self.wasi();
         let Wasi { http, table, .. } = &mut **self.wasi.get_or_insert_with(|| Box::new(Wasi::new(self.now_ms)));
-        let hooks = self.outgoing.get_or_insert_with(|| Box::new(Outgoing::denied()));
+        let hooks = self.outgoing.get_or_insert_with(|| Box::new(OutgoingHttp::denied()));
         WasiHttpCtxView {
             hooks: hooks.as_mut(),
             table,

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// An event that uses so much processor time is a long one.
-const LONG: Duration = Duration::from_micros(50);
+const LONG_EVENT: Duration = Duration::from_micros(50);
 /// Long events may use one part in so many of a processor before the version counts as one that runs long.
-const SHARE: u32 = 20;
+const ALLOWED_SHARE: u32 = 20;
 /// What is forgiven: so much on top of that share, for the odd event that is long. The first event of a version that runs
 /// long is in nobody's way any more when it has used this much.
-const FORGIVEN: Duration = Duration::from_millis(10);
+const BACKGROUND_AFTER: Duration = Duration::from_millis(10);
 /// What is remembered at most, so that it is forgotten within ten seconds: a tenant whose processor time is used up may
 /// have to wait for seconds, and its version must not begin anew after each wait.
-const MOST: Duration = Duration::from_millis(500);
+const REMEMBERED_MAX: Duration = Duration::from_millis(500);
 
 /// What long events have used lately: a bucket that drains with time. One number, so that no thread holds up another.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Default for CpuProfile {
 impl CpuProfile {
     /// An event has used this much.
     pub(crate) fn observe(&self, cpu: Duration) {
-        if cpu >= LONG {
+        if cpu >= LONG_EVENT {
             self.observe_at(cpu, self.began.elapsed());
         }
     }
@@ -51,7 +51,7 @@ impl CpuProfile {
     fn observe_at(&self, cpu: Duration, now: Duration) {
         let more = |empty_at: u64| {
             let drains = Duration::from_micros(empty_at).saturating_sub(now);
-            let drains = drains.saturating_add(cpu.saturating_mul(SHARE)).min(MOST * SHARE);
+            let drains = drains.saturating_add(cpu.saturating_mul(ALLOWED_SHARE)).min(REMEMBERED_MAX * ALLOWED_SHARE);
             u64::try_from(now.saturating_add(drains).as_micros()).ok()
         };
         // It fails only where the clock does.
@@ -60,7 +60,7 @@ impl CpuProfile {
 
     fn runs_long_at(&self, now: Duration) -> bool {
         let empty_at = Duration::from_micros(self.empty_at.load(Ordering::Relaxed));
-        empty_at.saturating_sub(now) > FORGIVEN * SHARE
+        empty_at.saturating_sub(now) > BACKGROUND_AFTER * ALLOWED_SHARE
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
     fn quick_events_are_never_held_against_a_version() {
         let cpu_profile = CpuProfile::default();
         for _ in 0..10_000 {
-            cpu_profile.observe(LONG - Duration::from_nanos(1));
+            cpu_profile.observe(LONG_EVENT - Duration::from_nanos(1));
         }
         assert!(!cpu_profile.runs_long());
     }
@@ -96,7 +96,7 @@ mod tests {
         let last = ms(20_990);
         assert!(cpu_profile.runs_long_at(last));
         assert!(cpu_profile.runs_long_at(last + ms(5_000)), "a pause changes nothing");
-        assert!(!cpu_profile.runs_long_at(last + MOST * SHARE));
+        assert!(!cpu_profile.runs_long_at(last + REMEMBERED_MAX * ALLOWED_SHARE));
         cpu_profile.observe_at(ms(1), ms(60_000));
         assert!(!cpu_profile.runs_long_at(ms(60_000)), "long ago");
     }

@@ -18,13 +18,13 @@ pub struct CpuTimer {
 }
 
 /// Time counts until this is dropped, on the thread that made it.
-pub(crate) struct Run<'a>(&'a CpuTimer);
+pub(crate) struct TimerGuard<'a>(&'a CpuTimer);
 
 impl CpuTimer {
     /// Counts from now on. For work that waits for nothing.
-    pub(crate) fn start(&self) -> Run<'_> {
+    pub(crate) fn start(&self) -> TimerGuard<'_> {
         self.started.store(thread_cpu_nanos(), Ordering::Relaxed);
-        Run(self)
+        TimerGuard(self)
     }
 
     /// Counts what each poll of the future takes.
@@ -45,7 +45,7 @@ impl CpuTimer {
 
     /// [`total`](Self::total) and what the present run has taken so far. For code that runs in it.
     pub(crate) fn total_now(&self) -> Duration {
-        self.total().saturating_add(self.present())
+        self.total().saturating_add(self.current_run())
     }
 
     /// What the runs have taken that have ended since this was asked last.
@@ -58,14 +58,14 @@ impl CpuTimer {
         }
     }
 
-    fn present(&self) -> Duration {
+    fn current_run(&self) -> Duration {
         Duration::from_nanos(thread_cpu_nanos().saturating_sub(self.started.load(Ordering::Relaxed)))
     }
 }
 
-impl Drop for Run<'_> {
+impl Drop for TimerGuard<'_> {
     fn drop(&mut self) {
-        let nanos = u64::try_from(self.0.present().as_nanos()).unwrap_or(u64::MAX);
+        let nanos = u64::try_from(self.0.current_run().as_nanos()).unwrap_or(u64::MAX);
         self.0.ended.fetch_add(nanos, Ordering::Relaxed);
     }
 }

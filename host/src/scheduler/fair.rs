@@ -22,12 +22,12 @@ use super::{Contention, Quantum};
 
 /// One tenant's tasks.
 pub struct FairScheduler {
-    foreground: Side,
-    background: Option<Arc<Side>>,
+    foreground: TaskGroups,
+    background: Option<Arc<TaskGroups>>,
 }
 
 /// A tenant's groups on one runtime.
-struct Side {
+struct TaskGroups {
     runtime: Handle,
     groups: Vec<TaskGroup>,
     next: AtomicUsize,
@@ -60,7 +60,7 @@ struct Task {
     quantum: Quantum,
     /// The group to which it returns from the background.
     home: mpsc::UnboundedSender<Task>,
-    background: Option<Arc<Side>>,
+    background: Option<Arc<TaskGroups>>,
 }
 
 impl FairScheduler {
@@ -69,9 +69,9 @@ impl FairScheduler {
     #[must_use]
     pub fn new(runtime: Handle, contention: Arc<Contention>, groups: usize, background: Option<Background>) -> Self {
         let tenant = contention.register();
-        let background = background.map(|background| Arc::new(Side::new(background.runtime, background.threads, None)));
+        let background = background.map(|background| Arc::new(TaskGroups::new(background.runtime, background.threads, None)));
         Self {
-            foreground: Side::new(runtime, groups, Some(Competitor { contention, tenant })),
+            foreground: TaskGroups::new(runtime, groups, Some(Competitor { contention, tenant })),
             background,
         }
     }
@@ -100,7 +100,7 @@ impl FairScheduler {
     }
 }
 
-impl Side {
+impl TaskGroups {
     fn new(runtime: Handle, groups: usize, competitor: Option<Competitor>) -> Self {
         Self {
             runtime,
@@ -116,7 +116,7 @@ impl Side {
         let group = self.groups.get(at)?;
         Some(group.0.get_or_init(|| {
             let (tasks, arrivals) = mpsc::unbounded_channel();
-            self.runtime.spawn(work(arrivals, self.competitor.clone()));
+            self.runtime.spawn(run_group(arrivals, self.competitor.clone()));
             tasks
         }))
     }
@@ -124,7 +124,7 @@ impl Side {
 
 impl Task {
     /// Goes on where it wants to be.
-    fn go_on(self) {
+    fn requeue(self) {
         let home = self.home.clone();
         let background = self.background.clone().filter(|_| self.quantum.is_in_background());
         let group = background.as_ref().and_then(|background| background.next_group());
@@ -134,7 +134,7 @@ impl Task {
 }
 
 /// What a group does.
-async fn work(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Option<Competitor>) {
+async fn run_group(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Option<Competitor>) {
     let mut members = FuturesUnordered::new();
     let quantum = Quantum::of(competitor.as_ref().map(|own| own.contention.clone()));
     std::future::poll_fn(|context| {
@@ -155,7 +155,7 @@ async fn work(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Option<Co
                 }
             };
             match members.poll_next_unpin(context) {
-                Poll::Ready(Some(Some(task))) => task.go_on(),
+                Poll::Ready(Some(Some(task))) => task.requeue(),
                 Poll::Ready(Some(None)) => {}
                 Poll::Ready(None) if ended => return Poll::Ready(()),
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
@@ -189,12 +189,12 @@ impl Future for Member {
         let Some(task) = own else {
             return Poll::Ready(None);
         };
-        task.quantum.end_as(group);
+        task.quantum.end_with(group);
         if task.future.as_mut().poll(context).is_ready() {
             *own = None;
             return Poll::Ready(None);
         }
-        if task.background.is_some() && task.quantum.moves() {
+        if task.background.is_some() && task.quantum.take_move_request() {
             return Poll::Ready(own.take());
         }
         Poll::Pending

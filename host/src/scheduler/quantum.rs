@@ -22,7 +22,7 @@ struct QuantumState {
     /// Nanoseconds after that.
     end: AtomicU64,
     /// To the background, or back.
-    asks_to_move: AtomicBool,
+    move_requested: AtomicBool,
     in_background: AtomicBool,
 }
 
@@ -44,13 +44,13 @@ impl Quantum {
             began: Instant::now(),
             contention,
             end: AtomicU64::new(0),
-            asks_to_move: AtomicBool::new(false),
+            move_requested: AtomicBool::new(false),
             in_background: AtomicBool::new(false),
         }))
     }
 
     /// Ends when the other does.
-    pub(super) fn end_as(&self, other: &Self) {
+    pub(super) fn end_with(&self, other: &Self) {
         let end = Duration::from_nanos(other.0.end.load(Ordering::Relaxed));
         self.end_at(other.0.began.checked_add(end).unwrap_or(other.0.began));
     }
@@ -93,27 +93,27 @@ impl Quantum {
         if self.is_in_background() {
             return yield_now().await;
         }
-        self.ask_to_move().await;
+        self.request_move().await;
     }
 
     /// The task goes on where it began, if it is not there.
     pub async fn return_to_foreground(&self) {
         if self.is_in_background() {
-            self.ask_to_move().await;
+            self.request_move().await;
         } else {
             // A guest that was dropped may have asked to move just before.
-            self.0.asks_to_move.store(false, Ordering::Relaxed);
+            self.0.move_requested.store(false, Ordering::Relaxed);
         }
     }
 
     /// Asks the group for it with the next poll. Where no group moves the task, this is a pause.
-    async fn ask_to_move(&self) {
+    async fn request_move(&self) {
         let mut asked = false;
         std::future::poll_fn(|context| {
             if std::mem::replace(&mut asked, true) {
                 return Poll::Ready(());
             }
-            self.0.asks_to_move.store(true, Ordering::Relaxed);
+            self.0.move_requested.store(true, Ordering::Relaxed);
             context.waker().wake_by_ref();
             Poll::Pending
         })
@@ -121,8 +121,8 @@ impl Quantum {
     }
 
     /// Whether the task has asked to move, which it does now.
-    pub(super) fn moves(&self) -> bool {
-        let moves = self.0.asks_to_move.swap(false, Ordering::Relaxed);
+    pub(super) fn take_move_request(&self) -> bool {
+        let moves = self.0.move_requested.swap(false, Ordering::Relaxed);
         if moves {
             self.0.in_background.fetch_not(Ordering::Relaxed);
         }

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Bytes of the key.
-const KEY: usize = 32;
+const KEY_BYTES: usize = 32;
 /// Its file.
 const KEY_FILE: &str = "key";
 /// How the names of files begin that are being written.
-pub(super) const NEW: &str = ".new-";
+pub(super) const TEMPORARY_PREFIX: &str = ".new-";
 /// A file that is being written is finished after this time, by far.
-const LEFT_OVER: Duration = Duration::from_secs(60);
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum CacheError {
         "{path} {why}, and what lies there is run: give it to the user of this server with mode 0700 (its files: 0600), \
          or name another with sandbox.cache, or switch the cache off with sandbox.cache = \"none\""
     )]
-    NotOurs {
+    NotPrivate {
         /// The directory or the file in it.
         path: PathBuf,
         /// What is wrong with it.
@@ -40,7 +40,7 @@ pub enum CacheError {
 }
 
 /// Checks the directory, makes what is not there, and reads the key.
-pub(super) fn open(directory: &Path) -> Result<[u8; KEY], CacheError> {
+pub(super) fn open(directory: &Path) -> Result<[u8; KEY_BYTES], CacheError> {
     let unusable = |error| CacheError::Unusable {
         path: directory.to_owned(),
         error,
@@ -52,41 +52,41 @@ pub(super) fn open(directory: &Path) -> Result<[u8; KEY], CacheError> {
         .map_err(unusable)?;
     let meta = fs::symlink_metadata(directory).map_err(unusable)?;
     if !meta.is_dir() {
-        return Err(not_ours(directory, "is no directory but a link"));
+        return Err(not_private(directory, "is no directory but a link"));
     }
     // Whom a new file belongs to is who we are.
     let probe = tempfile::tempfile_in(directory).map_err(unusable)?;
     let us = probe.metadata().map_err(unusable)?.uid();
-    ours_alone(directory, &meta, us)?;
+    require_private(directory, &meta, us)?;
     let path = directory.join(KEY_FILE);
     if !path.exists() {
         make_key(directory, &path).map_err(unusable)?;
     }
     let meta = fs::symlink_metadata(&path).map_err(unusable)?;
     if !meta.is_file() {
-        return Err(not_ours(&path, "is no file"));
+        return Err(not_private(&path, "is no file"));
     }
-    ours_alone(&path, &meta, us)?;
-    let mut key = [0; KEY];
+    require_private(&path, &meta, us)?;
+    let mut key = [0; KEY_BYTES];
     let mut file = File::open(&path).map_err(unusable)?;
-    if meta.len() != KEY as u64 || file.read_exact(&mut key).is_err() {
-        return Err(not_ours(&path, "is damaged"));
+    if meta.len() != KEY_BYTES as u64 || file.read_exact(&mut key).is_err() {
+        return Err(not_private(&path, "is damaged"));
     }
     Ok(key)
 }
 
-fn ours_alone(path: &Path, meta: &Metadata, us: u32) -> Result<(), CacheError> {
+fn require_private(path: &Path, meta: &Metadata, us: u32) -> Result<(), CacheError> {
     if meta.uid() != us {
-        return Err(not_ours(path, "belongs to another user"));
+        return Err(not_private(path, "belongs to another user"));
     }
     if meta.permissions().mode() & 0o077 != 0 {
-        return Err(not_ours(path, "is open to others"));
+        return Err(not_private(path, "is open to others"));
     }
     Ok(())
 }
 
-fn not_ours(path: &Path, why: &'static str) -> CacheError {
-    CacheError::NotOurs {
+fn not_private(path: &Path, why: &'static str) -> CacheError {
+    CacheError::NotPrivate {
         path: path.to_owned(),
         why,
     }
@@ -94,10 +94,10 @@ fn not_ours(path: &Path, why: &'static str) -> CacheError {
 
 /// Makes the key whole or not at all. When another process was faster, its key is the key.
 fn make_key(directory: &Path, path: &Path) -> io::Result<()> {
-    let mut key = [0; KEY];
+    let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(io::Error::from)?;
     // Temporary files have mode 0600.
-    let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(directory)?;
     file.write_all(&key)?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
@@ -110,12 +110,12 @@ fn make_key(directory: &Path, path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When the directory cannot be read.
-pub(super) fn drop_leftovers(directory: &Path) -> io::Result<()> {
+pub(super) fn remove_stale(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let age = entry.metadata().and_then(|meta| meta.modified()).map(|at| at.elapsed());
-        let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age >= LEFT_OVER));
-        if is_old && entry.file_name().to_string_lossy().starts_with(NEW) {
+        let is_old = age.is_ok_and(|age| age.is_ok_and(|age| age >= STALE_AFTER));
+        if is_old && entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
             fs::remove_file(entry.path())?;
         }
     }
@@ -137,7 +137,7 @@ pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Drops the files with this ending that were not used for longest, until those that are left have `max` bytes.
-pub(super) fn shrink(directory: &Path, ending: &str, max: u64) -> io::Result<()> {
+pub(super) fn evict(directory: &Path, ending: &str, max: u64) -> io::Result<()> {
     let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();

@@ -10,17 +10,17 @@ use super::*;
 
 const MIB: usize = 1024 * 1024;
 
-fn key(n: u8) -> Key {
-    Key::of(&compiling_engine().unwrap(), &EngineLimits::default(), &[n; 32])
+fn key(n: u8) -> CacheKey {
+    CacheKey::of(&compiling_engine().unwrap(), &EngineLimits::default(), &[n; 32])
 }
 
-fn code(bytes: &[u8]) -> OwnCode {
-    OwnCode::vouched_for(bytes.to_vec())
+fn code(bytes: &[u8]) -> TrustedCode {
+    TrustedCode::assume_trusted(bytes.to_vec())
 }
 
 /// A cache with one entry, and the entry's file.
-fn filled(home: &tempfile::TempDir) -> (Cache, PathBuf) {
-    let cache = Cache::open(&home.path().join("cache"), MIB, MIB).unwrap();
+fn filled(home: &tempfile::TempDir) -> (CodeCache, PathBuf) {
+    let cache = CodeCache::open(&home.path().join("cache"), MIB, MIB).unwrap();
     cache.put(&key(1), &code(b"compiled"));
     let path = cache.path(&key(1));
     assert!(path.exists());
@@ -33,7 +33,7 @@ fn what_was_put_is_got_also_by_the_next_server() {
     let (cache, _) = filled(&home);
     assert_eq!(cache.get(&key(1)).unwrap().bytes(), b"compiled");
     assert!(cache.get(&key(2)).is_none());
-    let next = Cache::open(&home.path().join("cache"), MIB, MIB).unwrap();
+    let next = CodeCache::open(&home.path().join("cache"), MIB, MIB).unwrap();
     assert_eq!(next.get(&key(1)).unwrap().bytes(), b"compiled");
 }
 
@@ -84,7 +84,7 @@ fn a_directory_or_key_that_others_may_see_is_refused() {
     let directory = path.parent().unwrap().to_owned();
     let open = |mode, path: &PathBuf| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        Cache::open(&directory, MIB, MIB)
+        CodeCache::open(&directory, MIB, MIB)
     };
     for mode in [0o750, 0o705, 0o777] {
         let error = open(mode, &directory).err().unwrap();
@@ -94,10 +94,10 @@ fn a_directory_or_key_that_others_may_see_is_refused() {
     assert!(open(0o640, &directory.join("key")).is_err());
     assert!(open(0o600, &directory.join("key")).is_ok());
     fs::write(directory.join("key"), b"short").unwrap();
-    assert!(Cache::open(&directory, MIB, MIB).is_err());
+    assert!(CodeCache::open(&directory, MIB, MIB).is_err());
     let link = home.path().join("link");
     std::os::unix::fs::symlink(&directory, &link).unwrap();
-    assert!(Cache::open(&link, MIB, MIB).is_err());
+    assert!(CodeCache::open(&link, MIB, MIB).is_err());
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn what_a_killed_server_has_not_finished_is_removed_and_what_another_writes_now_
         path
     };
     let (old, new) = (left(".new-aaaa", 61), left(".new-bbbb", 0));
-    Cache::open(&cache.directory, MIB, MIB).unwrap();
+    CodeCache::open(&cache.directory, MIB, MIB).unwrap();
     assert!(!old.exists() && new.exists());
     assert!(cache.get(&key(1)).is_some());
 }
@@ -120,7 +120,7 @@ fn what_a_killed_server_has_not_finished_is_removed_and_what_another_writes_now_
 #[test]
 fn what_was_not_used_for_longest_goes_first() {
     let home = tempfile::tempdir().unwrap();
-    let cache = Cache::open(&home.path().join("cache"), 3 * (TAG + 100), MIB).unwrap();
+    let cache = CodeCache::open(&home.path().join("cache"), 3 * (TAG_BYTES + 100), MIB).unwrap();
     let old = |n: u8, seconds| {
         let file = fs::File::open(cache.path(&key(n))).unwrap();
         file.set_modified(SystemTime::now() - std::time::Duration::from_secs(seconds))

@@ -9,22 +9,22 @@ use rlimit::{Resource, setrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use super::{fence, message, parts};
+use super::{component_limits, confinement, message};
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
 use crate::sandbox::load::LoadError;
 
 /// For each second of the processor that the child may have, seconds of the clock: on a busy machine it waits for its
 /// turn, since it is less important than the server.
-const CLOCK: u32 = 4;
+const WALL_CLOCK_FACTOR: u32 = 4;
 /// Steps below the server, as many as there are: of a processor that is busy otherwise a seventieth, so that what is
 /// deployed gets into service there too, in its time.
 const NICENESS: i32 = 19;
 /// Bytes of what the child says on standard error that are kept.
-const SAID_MAX: u64 = 8 * 1024;
+const STDERR_MAX: u64 = 8 * 1024;
 /// SIGABRT: Rust ends so when memory is refused. The same number on every system that this runs on.
-const ABORTED: i32 = 6;
+const SIGABRT: i32 = 6;
 /// What it says then.
-const NO_MEMORY: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
+const OUT_OF_MEMORY_TEXTS: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
 
 /// Runs the child. Dropping this kills it.
 pub(super) async fn compile(
@@ -57,24 +57,24 @@ pub(super) async fn compile(
             }
             Ok(())
         };
-        let (code, said, ()) = tokio::try_join!(output(stdout, output_max), words(stderr), give)?;
+        let (code, messages, ()) = tokio::try_join!(read_stdout(stdout, output_max), read_stderr(stderr), give)?;
         let status = child.wait().await.map_err(failed)?;
-        Ok((code, said, status))
+        Ok((code, messages, status))
     };
-    let clock = allowed.time.saturating_mul(CLOCK);
+    let clock = allowed.time.saturating_mul(WALL_CLOCK_FACTOR);
     let talked = tokio::time::timeout(clock, talk).await;
-    let (code, said, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
+    let (code, messages, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
     if status.success() {
-        for problem in fence::problems(&said) {
+        for problem in confinement::problems(&messages) {
             tracing::warn!("the process that compiles has no whole fence around it: {problem}");
         }
         Ok(code)
     } else {
-        Err(reason(limits, status, &said))
+        Err(failure(limits, status, &messages))
     }
 }
 
-async fn output(stdout: Option<impl AsyncRead + Unpin>, max: usize) -> Result<Vec<u8>, LoadError> {
+async fn read_stdout(stdout: Option<impl AsyncRead + Unpin>, max: usize) -> Result<Vec<u8>, LoadError> {
     let mut code = Vec::new();
     if let Some(stdout) = stdout {
         let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
@@ -87,37 +87,37 @@ async fn output(stdout: Option<impl AsyncRead + Unpin>, max: usize) -> Result<Ve
     Ok(code)
 }
 
-async fn words(stderr: Option<impl AsyncRead + Unpin>) -> Result<String, LoadError> {
-    let mut said = Vec::new();
+async fn read_stderr(stderr: Option<impl AsyncRead + Unpin>) -> Result<String, LoadError> {
+    let mut messages = Vec::new();
     if let Some(mut stderr) = stderr {
-        let _ = (&mut stderr).take(SAID_MAX).read_to_end(&mut said).await;
+        let _ = (&mut stderr).take(STDERR_MAX).read_to_end(&mut messages).await;
         // It must not wait for somebody to listen.
         let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     }
-    Ok(String::from_utf8_lossy(&said).into_owned())
+    Ok(String::from_utf8_lossy(&messages).into_owned())
 }
 
-fn reason(limits: &EngineLimits, status: ExitStatus, said: &str) -> LoadError {
+fn failure(limits: &EngineLimits, status: ExitStatus, messages: &str) -> LoadError {
     let max = limits.compile.memory;
-    if NO_MEMORY.iter().any(|words| said.contains(words))
-        && (status.signal() == Some(ABORTED) || status.code().is_some())
+    if OUT_OF_MEMORY_TEXTS.iter().any(|words| messages.contains(words))
+        && (status.signal() == Some(SIGABRT) || status.code().is_some())
     {
         return LoadError::CompileMemory { max };
     }
     match (status.code(), status.signal()) {
-        (Some(1), _) if said.contains(parts::TOO_MANY) => LoadError::TooMany(message(own_words(said))),
-        (Some(1), _) => LoadError::Compile(message(own_words(said))),
+        (Some(1), _) if messages.contains(component_limits::TOO_MANY) => LoadError::TooMany(message(last_message(messages))),
+        (Some(1), _) => LoadError::Compile(message(last_message(messages))),
         // The kernel's, past RLIMIT_CPU.
         (_, Some(24)) => LoadError::CompileTime {
             max: limits.compile.time,
         },
-        _ => LoadError::Compiler(message(&format!("{status} {said}"))),
+        _ => LoadError::Compiler(message(&format!("{status} {messages}"))),
     }
 }
 
 /// What the child says of the component: the last line, after what it may have said of its fence.
-fn own_words(said: &str) -> &str {
-    said.rsplit_once("parlance: ").map_or(said, |(_, words)| words)
+fn last_message(messages: &str) -> &str {
+    messages.rsplit_once("parlance: ").map_or(messages, |(_, words)| words)
 }
 
 /// Why the child gives up.
@@ -155,13 +155,13 @@ pub fn compile_component(
     }
     // Not everywhere may a process do that; then it is merely as important as the server.
     let _ = rustix::process::nice(NICENESS);
-    for problem in fence::close() {
+    for problem in confinement::confine() {
         // Nobody may listen.
-        let _ = writeln!(std::io::stderr(), "{}{problem}", fence::SAID);
+        let _ = writeln!(std::io::stderr(), "{}{problem}", confinement::PROBLEM_PREFIX);
     }
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes).map_err(ChildError::Pipe)?;
-    parts::check(&bytes).map_err(|refusal| ChildError::Compile(refusal.to_string()))?;
+    component_limits::check(&bytes).map_err(|error| ChildError::Compile(error.to_string()))?;
     let engine = compiling_engine().map_err(|error| ChildError::Compile(format!("{error:#}")))?;
     let code = engine
         .precompile_component(&bytes)

@@ -1,4 +1,4 @@
-//! Bodies, counted against the event's allowance of bytes.
+//! Bodies, counted against the event's budget of bytes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,13 +11,13 @@ use hyper::body::Frame;
 use tokio::time::{Instant, timeout, timeout_at};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use super::failure::failure;
+use super::failure::error_code;
 
 /// What is left of the bytes that an event may send and receive, in all bodies and the responses' headers together.
 #[derive(Debug, Clone)]
-pub(super) struct Allowance(Arc<AtomicUsize>);
+pub(super) struct ByteBudget(Arc<AtomicUsize>);
 
-impl Allowance {
+impl ByteBudget {
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
@@ -36,12 +36,12 @@ impl Allowance {
 }
 
 /// The whole body of a request. It is sent when the guest has finished it.
-pub(super) async fn request(mut body: WasiBody, allowance: &Allowance) -> Result<Bytes, Error> {
+pub(super) async fn request(mut body: WasiBody, budget: &ByteBudget) -> Result<Bytes, Error> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         // Trailers are left out.
         if let Ok(data) = frame?.into_data() {
-            if !allowance.take(data.len()) {
+            if !budget.take(data.len()) {
                 return Err(Error::HttpRequestBodySize(None));
             }
             whole.extend_from_slice(&data);
@@ -50,19 +50,19 @@ pub(super) async fn request(mut body: WasiBody, allowance: &Allowance) -> Result
     Ok(whole.freeze())
 }
 
-/// The body of a response, as it comes: until the allowance is used up, a pause is longer than `pause`, or `end` has
+/// The body of a response, as it comes: until the budget is used up, a pause is longer than `pause`, or `end` has
 /// come.
-pub(super) fn response(response: reqwest::Response, allowance: Allowance, pause: Duration, end: Instant) -> WasiBody {
+pub(super) fn response(response: reqwest::Response, budget: ByteBudget, pause: Duration, end: Instant) -> WasiBody {
     let bytes = response.bytes_stream().boxed();
-    let limited = stream::try_unfold((bytes, allowance), move |(mut bytes, allowance)| async move {
+    let limited = stream::try_unfold((bytes, budget), move |(mut bytes, budget)| async move {
         let next = timeout_at(end, timeout(pause, bytes.next()))
             .await
             .map_err(|_| Error::HttpResponseTimeout)?
             .map_err(|_| Error::ConnectionReadTimeout)?;
         let Some(chunk) = next else { return Ok(None) };
-        let chunk = chunk.map_err(|error| failure(&error))?;
-        if allowance.take(chunk.len()) {
-            Ok(Some((chunk, (bytes, allowance))))
+        let chunk = chunk.map_err(|error| error_code(&error))?;
+        if budget.take(chunk.len()) {
+            Ok(Some((chunk, (bytes, budget))))
         } else {
             Err(Error::HttpResponseBodySize(None))
         }

@@ -9,16 +9,16 @@ use reqwest::{Request, Response};
 use rustls::{ClientConfig, RootCertStore};
 use wasmtime_wasi_http::Error;
 
-use super::address::Lookups;
-use super::failure::{failure, in_full, lookup_failure};
-use super::held_up::HeldUp;
+use super::dns::DnsResolver;
+use super::failure::{error_code, with_causes, dns_error_code};
+use super::host_wait::HostWait;
 use crate::capability::DnsLookupLimit;
 
 /// Sends for all components of a server. Made when the first one with a grant is loaded.
 #[derive(Debug, Clone)]
 pub(in crate::sandbox) struct HttpClient {
     tls: Arc<ClientConfig>,
-    lookups: Arc<Lookups>,
+    resolver: Arc<DnsResolver>,
 }
 
 impl HttpClient {
@@ -39,18 +39,18 @@ impl HttpClient {
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let client = Self {
             tls: Arc::new(tls),
-            lookups: Arc::new(Lookups::by_the_system()),
+            resolver: Arc::new(DnsResolver::system()),
         };
         // What is wrong with it is said when a component is loaded, not at its first request.
-        client.knowing(Vec::new()).map_err(|error| in_full(&error))?;
+        client.with_addresses(Vec::new()).map_err(|error| with_causes(&error))?;
         Ok(client)
     }
 
     /// A client for one request: it knows these addresses of a name, and none of any other.
-    fn knowing(&self, addresses: Vec<SocketAddr>) -> reqwest::Result<reqwest::Client> {
+    fn with_addresses(&self, addresses: Vec<SocketAddr>) -> reqwest::Result<reqwest::Client> {
         reqwest::Client::builder()
             .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
-            .dns_resolver(Arc::new(Checked(addresses)))
+            .dns_resolver(Arc::new(FixedAddresses(addresses)))
             .redirect(Policy::none())
             .no_proxy()
             .referer(false)
@@ -67,35 +67,35 @@ impl HttpClient {
         &self,
         request: Request,
         share: &DnsLookupLimit,
-        held_up: &HeldUp,
+        host_wait: &HostWait,
     ) -> Result<Response, Error> {
         let addresses = match request.url().domain() {
             Some(name) => {
-                let found = self.lookups.public(name, share, held_up).await;
+                let found = self.resolver.resolve_public(name, share, host_wait).await;
                 found.map_err(|error| {
                     tracing::debug!(%error, "the name for a handler's HTTP request could not be looked up");
-                    lookup_failure(&error)
+                    dns_error_code(&error)
                 })?
             }
             None => Vec::new(),
         };
-        let sent = match self.knowing(addresses) {
+        let sent = match self.with_addresses(addresses) {
             Ok(client) => client.execute(request).await,
             Err(error) => Err(error),
         };
         sent.map_err(|error| {
-            let answer = failure(&error);
+            let answer = error_code(&error);
             // Without the URL, which is the guest's text and as long as that likes.
-            tracing::debug!(error = in_full(&error.without_url()), "a handler's HTTP request failed");
+            tracing::debug!(error = with_causes(&error.without_url()), "a handler's HTTP request failed");
             answer
         })
     }
 }
 
 /// The addresses of a request's server. Nothing is looked up: what was checked is what is connected to.
-struct Checked(Vec<SocketAddr>);
+struct FixedAddresses(Vec<SocketAddr>);
 
-impl Resolve for Checked {
+impl Resolve for FixedAddresses {
     fn resolve(&self, _: Name) -> Resolving {
         let addresses: Addrs = Box::new(self.0.clone().into_iter());
         Box::pin(std::future::ready(Ok(addresses)))
@@ -123,7 +123,7 @@ mod tests {
         };
         let client = HttpClient::new()
             .unwrap()
-            .knowing(vec![SocketAddr::new(address.ip(), 0)]);
+            .with_addresses(vec![SocketAddr::new(address.ip(), 0)]);
         let host = format!("name.invalid:{}", address.port());
         let asking = async {
             let answer = client.unwrap().get(format!("http://{host}/")).send().await;

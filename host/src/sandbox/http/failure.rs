@@ -5,7 +5,7 @@ use std::iter::successors;
 
 use wasmtime_wasi_http::Error;
 
-use super::address::LookupError;
+use super::dns::ResolveError;
 
 type Cause<'a> = &'a (dyn StdError + 'static);
 
@@ -14,7 +14,7 @@ fn cause<'a>(error: &Cause<'a>) -> Option<Cause<'a>> {
 }
 
 /// The error with all its causes, for the log.
-pub(super) fn in_full(error: &reqwest::Error) -> String {
+pub(super) fn with_causes(error: &reqwest::Error) -> String {
     let causes: Vec<String> = successors(Some(error as Cause<'_>), cause)
         .map(ToString::to_string)
         .collect();
@@ -23,7 +23,7 @@ pub(super) fn in_full(error: &reqwest::Error) -> String {
 
 /// From reqwest's errors to the codes of `wasi:http/types`. No text of a cause goes to the guest: it may tell of this
 /// machine.
-pub(super) fn failure(error: &reqwest::Error) -> Error {
+pub(super) fn error_code(error: &reqwest::Error) -> Error {
     let causes = || successors(Some(error as Cause<'_>), cause);
     let tls = causes().find_map(|cause| {
         // rustls comes wrapped in an `io::Error`, whose source is that of what it wraps.
@@ -44,11 +44,11 @@ pub(super) fn failure(error: &reqwest::Error) -> Error {
 }
 
 /// What a component is told of a name that leads nowhere.
-pub(super) fn lookup_failure(error: &LookupError) -> Error {
+pub(super) fn dns_error_code(error: &ResolveError) -> Error {
     match error {
-        LookupError::NoPublicAddress => Error::DestinationIpProhibited,
-        LookupError::Time => Error::DnsTimeout,
-        LookupError::System(_) => Error::DnsError {
+        ResolveError::NoPublicAddress => Error::DestinationIpProhibited,
+        ResolveError::Time => Error::DnsTimeout,
+        ResolveError::System(_) => Error::DnsError {
             rcode: None,
             info_code: None,
         },

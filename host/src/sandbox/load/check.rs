@@ -8,25 +8,25 @@ use crate::sandbox::call::{CallState, trap};
 use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::outcome::TrapKind;
-use crate::sandbox::wait::wait;
+use crate::sandbox::block_on::block_on;
 use crate::scheduler::{CpuTimer, Quantum};
 
 /// Instantiates once under the limits of its tenant, and compares the exports' types: what would fail every event is
 /// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy
 /// machine refuses nothing that an idle one takes.
-pub(super) fn try_out(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
-    wait(trial(sandbox, compiled, limits)).map_err(LoadError::Host)?
+pub(super) fn check_instantiation(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
+    block_on(instantiate_once(sandbox, compiled, limits)).map_err(LoadError::Host)?
 }
 
 /// The trial itself, on the calling task.
-pub(super) async fn trial(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
-    let place = sandbox.places.take(true).await;
-    let _place = place.map_err(|_| LoadError::Host("the sandbox is shutting down".to_owned()))?;
-    let _running = sandbox.ticker.count();
+pub(super) async fn instantiate_once(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
+    let slot = sandbox.slots.acquire(true).await;
+    let _slot = slot.map_err(|_| LoadError::Host("the sandbox is shutting down".to_owned()))?;
+    let _running = sandbox.ticker.guest_started();
     let mut store = sandbox.store(limits);
     let timer = Arc::new(CpuTimer::default());
     let meter = &mut store.data_mut().meter;
-    meter.begin(limits, timer.clone(), Arc::default(), Quantum::new());
+    meter.begin_event(limits, timer.clone(), Arc::default(), Quantum::new());
     let instantiate = timer.time(compiled.pre.instantiate_async(&mut store));
     let instance = match tokio::time::timeout(limits.wall_time, instantiate).await {
         Ok(Ok(instance)) => instance,

@@ -16,20 +16,20 @@ use crate::sandbox::engine::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONEN
 use crate::sandbox::load::LoadError;
 
 /// Instances of components in a component. A composed one has some tens.
-const COMPONENT_INSTANCES: usize = 1000;
+const COMPONENT_INSTANCES_MAX: usize = 1000;
 /// Definitions, aliases and exports that are followed, each as often as its component is instantiated.
-const STEPS: u32 = 1_000_000;
+const DEFINITIONS_MAX: u32 = 1_000_000;
 /// Names that an instance exports, with those of the instances among them: whoever loads the code has them all apart,
 /// however often one instance stands for many. An interface has some tens.
-const NAMES: u32 = 10_000;
+const EXPORTED_NAMES_MAX: u32 = 10_000;
 /// Components in components, one in the other.
-const NESTING: usize = 100;
+const NESTING_MAX: usize = 100;
 /// How a refusal for too many parts begins.
 pub(super) const TOO_MANY: &str = "the component is made of too many parts";
 
 /// Why a component is not compiled.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum ComponentLimitError {
     /// More than the pool has for one component.
     #[error("{TOO_MANY}: with those of the components in it, it has more than {max} {what}")]
     TooMany {
@@ -43,7 +43,7 @@ pub(super) enum Refusal {
     Malformed(String),
 }
 
-impl Refusal {
+impl ComponentLimitError {
     pub(super) fn into_load_error(self) -> LoadError {
         match self {
             Self::TooMany { .. } => LoadError::TooMany(self.to_string()),
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-impl From<BinaryReaderError> for Refusal {
+impl From<BinaryReaderError> for ComponentLimitError {
     fn from(error: BinaryReaderError) -> Self {
         Self::Malformed(error.to_string())
     }
@@ -62,9 +62,9 @@ impl From<BinaryReaderError> for Refusal {
 ///
 /// # Errors
 /// When there are too many, or the component cannot be read.
-pub(super) fn check(bytes: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check(bytes: &[u8]) -> Result<(), ComponentLimitError> {
     let root = Rc::new(read(bytes)?);
-    let exports = Count::default().instantiate(&root, &BTreeMap::new(), None)?;
+    let exports = InstanceCounter::default().instantiate(&root, &BTreeMap::new(), None)?;
     instance(exports).map(drop)
 }
 
@@ -91,7 +91,7 @@ enum Item {
     Export(Kind, String, u32),
 }
 
-fn read(bytes: &[u8]) -> Result<Definition, Refusal> {
+fn read(bytes: &[u8]) -> Result<Definition, ComponentLimitError> {
     // The components that are being read, the outermost first, and how deep in a core module the parser is.
     let mut open: Vec<Definition> = Vec::new();
     let mut module: Option<Module> = None;
@@ -117,12 +117,12 @@ fn read(bytes: &[u8]) -> Result<Definition, Refusal> {
                 encoding: Encoding::Component,
                 ..
             } => {
-                if open.len() >= NESTING {
+                if open.len() >= NESTING_MAX {
                     let (what, max) = (
                         "components one in the other",
-                        u32::try_from(NESTING).unwrap_or(u32::MAX),
+                        u32::try_from(NESTING_MAX).unwrap_or(u32::MAX),
                     );
-                    return Err(Refusal::TooMany { what, max });
+                    return Err(ComponentLimitError::TooMany { what, max });
                 }
                 open.push(Vec::new());
             }
@@ -141,10 +141,10 @@ fn read(bytes: &[u8]) -> Result<Definition, Refusal> {
             }
         }
     }
-    Err(Refusal::Malformed("the component ends too early".to_owned()))
+    Err(ComponentLimitError::Malformed("the component ends too early".to_owned()))
 }
 
-fn read_section(payload: Payload<'_>, items: &mut Definition) -> Result<(), Refusal> {
+fn read_section(payload: Payload<'_>, items: &mut Definition) -> Result<(), ComponentLimitError> {
     match payload {
         Payload::InstanceSection(section) => {
             for instance in section {
@@ -214,7 +214,7 @@ enum Value {
 }
 
 type Exports = BTreeMap<String, Value>;
-type Parts = [(String, Kind, u32)];
+type NamedItems = [(String, Kind, u32)];
 
 /// The index spaces of a component that is being instantiated, or was.
 #[derive(Default)]
@@ -227,7 +227,7 @@ struct Scope {
 
 /// What was counted so far.
 #[derive(Default)]
-struct Count {
+struct InstanceCounter {
     /// One for each instance of a component, since what is defined in it may be used after it.
     scopes: Vec<Scope>,
     core_instances: u32,
@@ -236,20 +236,20 @@ struct Count {
     steps: u32,
 }
 
-impl Count {
+impl InstanceCounter {
     fn instantiate(
         &mut self,
         definition: &Rc<Definition>,
         imports: &Exports,
         outer: Option<usize>,
-    ) -> Result<Exports, Refusal> {
+    ) -> Result<Exports, ComponentLimitError> {
         let scope = self.scopes.len();
-        if scope >= COMPONENT_INSTANCES {
+        if scope >= COMPONENT_INSTANCES_MAX {
             let (what, max) = (
                 "instances of components",
-                u32::try_from(COMPONENT_INSTANCES).unwrap_or(u32::MAX),
+                u32::try_from(COMPONENT_INSTANCES_MAX).unwrap_or(u32::MAX),
             );
-            return Err(Refusal::TooMany { what, max });
+            return Err(ComponentLimitError::TooMany { what, max });
         }
         self.scopes.push(Scope {
             outer,
@@ -257,7 +257,7 @@ impl Count {
         });
         let mut exports = Exports::new();
         for item in definition.iter() {
-            self.step(1)?;
+            self.count_definitions(1)?;
             match item {
                 Item::Module(module) => self.define(scope, Kind::Module, Value::Module(*module)),
                 Item::Component(inner) => self.define(scope, Kind::Component, Value::Component(inner.clone(), scope)),
@@ -304,7 +304,7 @@ impl Count {
         Ok(exports)
     }
 
-    fn core_instance(&mut self, scope: usize, module: Option<u32>) -> Result<(), Refusal> {
+    fn core_instance(&mut self, scope: usize, module: Option<u32>) -> Result<(), ComponentLimitError> {
         // One that is put together of exports is none to the pool.
         let Some(module) = module else { return Ok(()) };
         let max = CORE_INSTANCES_PER_COMPONENT;
@@ -339,10 +339,10 @@ impl Count {
     }
 
     /// The scope so many scopes further out.
-    fn outer(&mut self, scope: usize, count: u32) -> Result<Option<usize>, Refusal> {
+    fn outer(&mut self, scope: usize, count: u32) -> Result<Option<usize>, ComponentLimitError> {
         let mut from = Some(scope);
         for _ in 0..count {
-            self.step(1)?;
+            self.count_definitions(1)?;
             from = from
                 .and_then(|scope| self.scopes.get(scope))
                 .and_then(|scope| scope.outer);
@@ -350,19 +350,19 @@ impl Count {
         Ok(from)
     }
 
-    fn gather(&mut self, scope: usize, parts: &Parts) -> Result<Exports, Refusal> {
-        self.step(u32::try_from(parts.len()).unwrap_or(u32::MAX))?;
+    fn gather(&mut self, scope: usize, parts: &NamedItems) -> Result<Exports, ComponentLimitError> {
+        self.count_definitions(u32::try_from(parts.len()).unwrap_or(u32::MAX))?;
         let value = |(name, kind, index): &(String, Kind, u32)| (name.clone(), self.get(scope, *kind, *index));
         Ok(parts.iter().map(value).collect())
     }
 
-    fn step(&mut self, steps: u32) -> Result<(), Refusal> {
-        add(&mut self.steps, steps, "definitions", STEPS)
+    fn count_definitions(&mut self, steps: u32) -> Result<(), ComponentLimitError> {
+        add(&mut self.steps, steps, "definitions", DEFINITIONS_MAX)
     }
 }
 
 /// An instance with these exports, and how many names those are in all.
-fn instance(exports: Exports) -> Result<Value, Refusal> {
+fn instance(exports: Exports) -> Result<Value, ComponentLimitError> {
     let mut names = 0;
     for value in exports.values() {
         let inner = match value {
@@ -373,16 +373,16 @@ fn instance(exports: Exports) -> Result<Value, Refusal> {
             &mut names,
             inner.saturating_add(1),
             "names that an instance exports",
-            NAMES,
+            EXPORTED_NAMES_MAX,
         )?;
     }
     Ok(Value::Instance(Rc::new(exports), names))
 }
 
-fn add(sum: &mut u32, more: u32, what: &'static str, max: u32) -> Result<(), Refusal> {
+fn add(sum: &mut u32, more: u32, what: &'static str, max: u32) -> Result<(), ComponentLimitError> {
     *sum = sum.saturating_add(more);
     if *sum > max {
-        return Err(Refusal::TooMany { what, max });
+        return Err(ComponentLimitError::TooMany { what, max });
     }
     Ok(())
 }

@@ -9,19 +9,19 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::held_up::HeldUp;
+use super::host_wait::HostWait;
 use crate::address::is_public;
 use crate::capability::DnsLookupLimit;
 
 /// Names that are looked up at once, in the whole server: each look-up holds a thread until the system's resolver
 /// has answered.
-const LOOKUPS: usize = 32;
+const CONCURRENT_LOOKUPS: usize = 32;
 /// How long a request waits for the system's resolver.
 const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
 /// Why a name leads nowhere.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LookupError {
+pub(super) enum ResolveError {
     #[error("the name has no public address")]
     NoPublicAddress,
     #[error("the system's resolver has not answered in time")]
@@ -34,57 +34,57 @@ pub(super) enum LookupError {
 type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// Looks names up and gives the public addresses alone.
-pub(super) struct Lookups {
-    places: Arc<Semaphore>,
+pub(super) struct DnsResolver {
+    permits: Arc<Semaphore>,
     time: Duration,
     resolver: Arc<Resolver>,
 }
 
-impl fmt::Debug for Lookups {
+impl fmt::Debug for DnsResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lookups").finish_non_exhaustive()
+        f.debug_struct("DnsResolver").finish_non_exhaustive()
     }
 }
 
-impl Lookups {
-    pub(super) fn by_the_system() -> Self {
-        Self::by(|name| Ok((name, 0).to_socket_addrs()?.collect()), LOOKUP_TIME)
+impl DnsResolver {
+    pub(super) fn system() -> Self {
+        Self::with_resolver(|name| Ok((name, 0).to_socket_addrs()?.collect()), LOOKUP_TIME)
     }
 
-    fn by(resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static, time: Duration) -> Self {
+    fn with_resolver(resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static, time: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(LOOKUPS)),
+            permits: Arc::new(Semaphore::new(CONCURRENT_LOOKUPS)),
             time,
             resolver: Arc::new(resolver),
         }
     }
 
     /// The public addresses of a name, at least one. It waits for the tenant's own look-ups first and then for those of
-    /// others, which counts as held up. So a tenant has no more than its share of the places, and of the queue for them.
-    pub(super) async fn public(
+    /// others, which counts as held up. So a tenant has no more than its share of the permits, and of the queue for them.
+    pub(super) async fn resolve_public(
         &self,
         name: &str,
         share: &DnsLookupLimit,
-        held_up: &HeldUp,
-    ) -> Result<Vec<SocketAddr>, LookupError> {
+        host_wait: &HostWait,
+    ) -> Result<Vec<SocketAddr>, ResolveError> {
         let own = share.acquire().await;
         // The semaphore is never closed.
-        let place = held_up.until(self.places.clone().acquire_owned()).await.ok();
+        let permit = host_wait.track(self.permits.clone().acquire_owned()).await.ok();
         let (resolver, name) = (self.resolver.clone(), name.to_owned());
         let found = tokio::task::spawn_blocking(move || {
             // The thread is busy for as long as the system takes, also when nobody waits any more.
-            let _places = (own, place);
+            let _permits = (own, permit);
             resolver(&name)
         });
-        let found = timeout(self.time, found).await.map_err(|_| LookupError::Time)?;
-        public(found.map_err(io::Error::other)??)
+        let found = timeout(self.time, found).await.map_err(|_| ResolveError::Time)?;
+        public_only(found.map_err(io::Error::other)??)
     }
 }
 
-fn public(mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, LookupError> {
+fn public_only(mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, ResolveError> {
     found.retain(|address| is_public(address.ip()));
     if found.is_empty() {
-        return Err(LookupError::NoPublicAddress);
+        return Err(ResolveError::NoPublicAddress);
     }
     Ok(found)
 }
@@ -103,15 +103,15 @@ mod tests {
     fn of_what_a_name_leads_to_the_public_part_is_used() {
         let address = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
         let mixed = vec![address("127.0.0.1"), address("1.1.1.1"), address("::1")];
-        assert_eq!(public(mixed).unwrap(), [address("1.1.1.1")]);
-        let none = public(vec![address("127.0.0.1")]);
-        assert!(matches!(none, Err(LookupError::NoPublicAddress)), "{none:?}");
+        assert_eq!(public_only(mixed).unwrap(), [address("1.1.1.1")]);
+        let none = public_only(vec![address("127.0.0.1")]);
+        assert!(matches!(none, Err(ResolveError::NoPublicAddress)), "{none:?}");
     }
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_refused() {
-        let found = look_up(&Lookups::by_the_system(), "localhost").await;
-        assert!(matches!(found, Err(LookupError::NoPublicAddress)), "{found:?}");
+        let found = look_up(&DnsResolver::system(), "localhost").await;
+        assert!(matches!(found, Err(ResolveError::NoPublicAddress)), "{found:?}");
     }
 
     /// Names of `slow` are answered when this is dropped, all others at once.
@@ -120,7 +120,7 @@ mod tests {
         asked: Arc<AtomicUsize>,
     }
 
-    fn with_silence(time: Duration) -> (Arc<Lookups>, Silence) {
+    fn with_silence(time: Duration) -> (Arc<DnsResolver>, Silence) {
         let (ends, waits) = mpsc::channel::<()>();
         let (waits, asked) = (Mutex::new(waits), Arc::new(AtomicUsize::new(0)));
         let count = asked.clone();
@@ -131,18 +131,18 @@ mod tests {
             }
             Ok(vec![SocketAddr::from(([1, 1, 1, 1], 0))])
         };
-        (Arc::new(Lookups::by(resolver, time)), Silence { _ends: ends, asked })
+        (Arc::new(DnsResolver::with_resolver(resolver, time)), Silence { _ends: ends, asked })
     }
 
     /// For a tenant that looks nothing else up.
-    async fn look_up(lookups: &Lookups, name: &str) -> Result<Vec<SocketAddr>, LookupError> {
-        lookups.public(name, &DnsLookupLimit::default(), &HeldUp::default()).await
+    async fn look_up(resolver: &DnsResolver, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+        resolver.resolve_public(name, &DnsLookupLimit::default(), &HostWait::default()).await
     }
 
     /// One more of the tenant's requests waits for `slow`.
-    fn ask(lookups: &Arc<Lookups>, share: &DnsLookupLimit, held_up: &HeldUp) {
-        let (lookups, share, held_up) = (lookups.clone(), share.clone(), held_up.clone());
-        tokio::spawn(async move { lookups.public("slow", &share, &held_up).await });
+    fn ask(resolver: &Arc<DnsResolver>, share: &DnsLookupLimit, host_wait: &HostWait) {
+        let (resolver, share, host_wait) = (resolver.clone(), share.clone(), host_wait.clone());
+        tokio::spawn(async move { resolver.resolve_public("slow", &share, &host_wait).await });
     }
 
     async fn until(condition: impl Fn() -> bool) {
@@ -152,53 +152,53 @@ mod tests {
     }
 
     /// Every place is taken, by as many tenants as that takes.
-    async fn fill(lookups: &Arc<Lookups>, silence: &Silence) {
-        for _ in 0..LOOKUPS / DNS_LOOKUPS_PER_TENANT {
+    async fn fill(resolver: &Arc<DnsResolver>, silence: &Silence) {
+        for _ in 0..CONCURRENT_LOOKUPS / DNS_LOOKUPS_PER_TENANT {
             let share = DnsLookupLimit::default();
             for _ in 0..DNS_LOOKUPS_PER_TENANT {
-                ask(lookups, &share, &HeldUp::default());
+                ask(resolver, &share, &HostWait::default());
             }
         }
-        until(|| silence.asked.load(Ordering::Relaxed) == LOOKUPS).await;
+        until(|| silence.asked.load(Ordering::Relaxed) == CONCURRENT_LOOKUPS).await;
     }
 
     #[tokio::test]
     async fn a_tenant_whose_names_are_not_answered_leaves_the_others_their_look_ups() {
-        let (lookups, silence) = with_silence(LOOKUP_TIME);
-        let (greedy, held_up) = (DnsLookupLimit::default(), HeldUp::default());
-        for _ in 0..2 * LOOKUPS {
-            ask(&lookups, &greedy, &held_up);
+        let (resolver, silence) = with_silence(LOOKUP_TIME);
+        let (greedy, host_wait) = (DnsLookupLimit::default(), HostWait::default());
+        for _ in 0..2 * CONCURRENT_LOOKUPS {
+            ask(&resolver, &greedy, &host_wait);
         }
         until(|| silence.asked.load(Ordering::Relaxed) >= DNS_LOOKUPS_PER_TENANT).await;
-        let found = timeout(LOOKUP_TIME / 2, look_up(&lookups, "quick")).await;
+        let found = timeout(LOOKUP_TIME / 2, look_up(&resolver, "quick")).await;
         assert!(matches!(found, Ok(Ok(_))), "{found:?}");
         assert_eq!(silence.asked.load(Ordering::Relaxed), DNS_LOOKUPS_PER_TENANT);
-        assert!(!held_up.is_any(), "it waits for itself");
+        assert!(!host_wait.is_waiting(), "it waits for itself");
     }
 
     #[tokio::test]
     async fn a_look_up_that_takes_too_long_fails_and_keeps_its_place_until_it_is_answered() {
-        let (lookups, silence) = with_silence(Duration::from_millis(10));
-        let found = look_up(&lookups, "slow").await;
-        assert!(matches!(found, Err(LookupError::Time)), "{found:?}");
-        assert_eq!(lookups.places.available_permits(), LOOKUPS - 1);
+        let (resolver, silence) = with_silence(Duration::from_millis(10));
+        let found = look_up(&resolver, "slow").await;
+        assert!(matches!(found, Err(ResolveError::Time)), "{found:?}");
+        assert_eq!(resolver.permits.available_permits(), CONCURRENT_LOOKUPS - 1);
         drop(silence);
-        until(|| lookups.places.available_permits() == LOOKUPS).await;
+        until(|| resolver.permits.available_permits() == CONCURRENT_LOOKUPS).await;
     }
 
     #[tokio::test]
     async fn who_waits_for_the_look_ups_of_others_is_held_up_until_there_is_a_place() {
-        let (lookups, silence) = with_silence(LOOKUP_TIME);
-        fill(&lookups, &silence).await;
-        let (share, patient, hasty) = (DnsLookupLimit::default(), HeldUp::default(), HeldUp::default());
-        let gave_up = timeout(Duration::ZERO, lookups.public("quick", &share, &hasty)).await;
-        assert!(gave_up.is_err() && hasty.is_any(), "it never got a place");
-        let found = lookups.public("quick", &share, &patient);
+        let (resolver, silence) = with_silence(LOOKUP_TIME);
+        fill(&resolver, &silence).await;
+        let (share, patient, hasty) = (DnsLookupLimit::default(), HostWait::default(), HostWait::default());
+        let gave_up = timeout(Duration::ZERO, resolver.resolve_public("quick", &share, &hasty)).await;
+        assert!(gave_up.is_err() && hasty.is_waiting(), "it never got a place");
+        let found = resolver.resolve_public("quick", &share, &patient);
         let seen = async {
-            until(|| patient.is_any()).await;
+            until(|| patient.is_waiting()).await;
             drop(silence);
         };
         let (found, ()) = tokio::join!(found, seen);
-        assert!(found.is_ok() && !patient.is_any(), "{found:?}");
+        assert!(found.is_ok() && !patient.is_waiting(), "{found:?}");
     }
 }

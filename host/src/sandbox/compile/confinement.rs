@@ -13,19 +13,19 @@ const OOM_SCORE: &str = "1000";
 
 /// Fences the calling process in, for good. Gives what could not be done, for the log: a kernel without it is no reason
 /// not to compile.
-pub(super) fn close() -> Vec<String> {
+pub(super) fn confine() -> Vec<String> {
     #[cfg(target_os = "linux")]
-    return linux::close();
+    return linux::confine();
     #[cfg(not(target_os = "linux"))]
     vec!["there is no fence for the process that compiles on this system".to_owned()]
 }
 
 /// What the child says of its fence, on standard error, one line for each problem.
-pub(super) const SAID: &str = "fence: ";
+pub(super) const PROBLEM_PREFIX: &str = "confinement: ";
 
 /// The problems among what a child said that has done its work.
-pub(super) fn problems(said: &str) -> impl Iterator<Item = String> {
-    said.lines().filter_map(|line| line.strip_prefix(SAID)).map(message)
+pub(super) fn problems(stderr: &str) -> impl Iterator<Item = String> {
+    stderr.lines().filter_map(|line| line.strip_prefix(PROBLEM_PREFIX)).map(message)
 }
 
 #[cfg(target_os = "linux")]
@@ -75,7 +75,7 @@ mod linux {
         SYS_sigaltstack,
     ];
 
-    pub(super) fn close() -> Vec<String> {
+    pub(super) fn confine() -> Vec<String> {
         let mut problems = Vec::new();
         let mut note = |what: &str, result: Result<(), String>| {
             problems.extend(result.err().map(|error| format!("{what}: {error}")));

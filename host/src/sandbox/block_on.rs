@@ -8,7 +8,7 @@ use tokio::runtime::Builder;
 ///
 /// # Errors
 /// In words, when there is no thread or runtime, or the thread failed.
-pub(super) fn wait<F>(future: F) -> Result<F::Output, String>
+pub(super) fn block_on<F>(future: F) -> Result<F::Output, String>
 where
     F: Future + Send,
     F::Output: Send,

@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 
 /// Components that are compiled at once, each in `sandbox.compile_memory` at most: so one that takes all the time it may
 /// have does not stop the others.
-const AT_ONCE: usize = 2;
+const CONCURRENT_COMPILATIONS: usize = 2;
 
 /// A component, by the hash of its bytes.
 type Hash = [u8; 32];
@@ -14,29 +14,29 @@ type Hash = [u8; 32];
 /// Compiling in the order in which one came, but for who waits for the same bytes as are being compiled: those come out
 /// of it for all who want them, and nobody else waits for that.
 #[derive(Debug, Default)]
-pub(in crate::sandbox) struct Queue {
-    inner: Mutex<Inner>,
+pub(in crate::sandbox) struct CompileQueue {
+    state: Mutex<CompileQueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct CompileQueueState {
     compiling: Vec<Hash>,
     /// With a number for each, since the same bytes may be there several times.
     waiting: VecDeque<(u64, Hash)>,
     next: u64,
 }
 
-impl Inner {
-    fn join(&mut self, hash: Hash) -> u64 {
+impl CompileQueueState {
+    fn enqueue(&mut self, hash: Hash) -> u64 {
         self.next += 1;
         self.waiting.push_back((self.next, hash));
         self.next
     }
 
     /// Whether the turn of this number has come; then it is at work.
-    fn begin(&mut self, number: u64) -> bool {
-        if self.compiling.len() >= AT_ONCE {
+    fn try_start(&mut self, number: u64) -> bool {
+        if self.compiling.len() >= CONCURRENT_COMPILATIONS {
             return false;
         }
         let first = self.waiting.iter().position(|(_, hash)| !self.compiling.contains(hash));
@@ -47,35 +47,35 @@ impl Inner {
         true
     }
 
-    fn end(&mut self, hash: &Hash) {
+    fn finish(&mut self, hash: &Hash) {
         self.compiling.retain(|other| other != hash);
     }
 }
 
 /// A turn. Given back when it is dropped.
-pub(in crate::sandbox) struct Turn<'a> {
-    queue: &'a Queue,
+pub(in crate::sandbox) struct CompilePermit<'a> {
+    queue: &'a CompileQueue,
     hash: Hash,
 }
 
-impl Queue {
+impl CompileQueue {
     /// Waits for the turn of these bytes; blocks the thread. A tenant that deploys is in the queue once, since it has one
     /// deployment at a time.
-    pub(in crate::sandbox) fn turn(&self, hash: Hash) -> Turn<'_> {
-        let mut inner = self.inner.lock();
-        let number = inner.join(hash);
-        while !inner.begin(number) {
-            self.changed.wait(&mut inner);
+    pub(in crate::sandbox) fn acquire(&self, hash: Hash) -> CompilePermit<'_> {
+        let mut state = self.state.lock();
+        let number = state.enqueue(hash);
+        while !state.try_start(number) {
+            self.changed.wait(&mut state);
         }
         // Who comes next may have a place too.
         self.changed.notify_all();
-        Turn { queue: self, hash }
+        CompilePermit { queue: self, hash }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for CompilePermit<'_> {
     fn drop(&mut self) {
-        self.queue.inner.lock().end(&self.hash);
+        self.queue.state.lock().finish(&self.hash);
         self.queue.changed.notify_all();
     }
 }
@@ -90,49 +90,49 @@ mod tests {
 
     #[test]
     fn one_that_takes_long_does_not_stop_the_others() {
-        let queue = Queue::default();
-        let _bomb = queue.turn(BOMB);
+        let queue = CompileQueue::default();
+        let _bomb = queue.acquire(BOMB);
         for hash in [ONE, TWO, ONE] {
-            drop(queue.turn(hash));
+            drop(queue.acquire(hash));
         }
     }
 
     #[test]
     fn there_are_so_many_at_once_and_the_others_come_in_the_order_in_which_they_came() {
-        let mut inner = Inner::default();
-        let all: Vec<u64> = (0..4).map(|n| inner.join([n; 32])).collect();
-        assert!(!inner.begin(all[1]), "the first is first");
-        assert!(inner.begin(all[0]) && inner.begin(all[1]));
-        assert!(!inner.begin(all[2]) && !inner.begin(all[3]), "{AT_ONCE} are at work");
-        inner.end(&[0; 32]);
-        assert!(!inner.begin(all[3]) && inner.begin(all[2]));
+        let mut state = CompileQueueState::default();
+        let all: Vec<u64> = (0..4).map(|n| state.enqueue([n; 32])).collect();
+        assert!(!state.try_start(all[1]), "the first is first");
+        assert!(state.try_start(all[0]) && state.try_start(all[1]));
+        assert!(!state.try_start(all[2]) && !state.try_start(all[3]), "{CONCURRENT_COMPILATIONS} are at work");
+        state.finish(&[0; 32]);
+        assert!(!state.try_start(all[3]) && state.try_start(all[2]));
     }
 
     #[test]
     fn the_same_bytes_are_compiled_once_at_a_time_and_who_waits_for_them_is_in_nobodys_way() {
-        let mut inner = Inner::default();
-        let (bomb, again, one) = (inner.join(BOMB), inner.join(BOMB), inner.join(ONE));
-        assert!(inner.begin(bomb));
-        assert!(!inner.begin(again) && inner.begin(one));
-        inner.end(&ONE);
-        assert!(!inner.begin(again), "there is a place, and the same bytes have it");
-        inner.end(&BOMB);
-        assert!(inner.begin(again));
+        let mut state = CompileQueueState::default();
+        let (bomb, again, one) = (state.enqueue(BOMB), state.enqueue(BOMB), state.enqueue(ONE));
+        assert!(state.try_start(bomb));
+        assert!(!state.try_start(again) && state.try_start(one));
+        state.finish(&ONE);
+        assert!(!state.try_start(again), "there is a place, and the same bytes have it");
+        state.finish(&BOMB);
+        assert!(state.try_start(again));
     }
 
     #[test]
     fn who_waits_is_woken_when_a_turn_ends() {
-        let queue = Queue::default();
-        let (first, second) = (queue.turn(ONE), queue.turn(TWO));
+        let queue = CompileQueue::default();
+        let (first, second) = (queue.acquire(ONE), queue.acquire(TWO));
         std::thread::scope(|scope| {
-            let third = scope.spawn(|| drop(queue.turn(BOMB)));
-            while queue.inner.lock().waiting.is_empty() {
+            let third = scope.spawn(|| drop(queue.acquire(BOMB)));
+            while queue.state.lock().waiting.is_empty() {
                 std::thread::yield_now();
             }
             drop(first);
             third.join().unwrap();
         });
         drop(second);
-        assert!(queue.inner.lock().compiling.is_empty());
+        assert!(queue.state.lock().compiling.is_empty());
     }
 }

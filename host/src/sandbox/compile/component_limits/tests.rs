@@ -2,13 +2,13 @@
 
 use super::*;
 
-fn checked(text: &str) -> Result<(), Refusal> {
+fn checked(text: &str) -> Result<(), ComponentLimitError> {
     check(&wat::parse_str(text).unwrap())
 }
 
 fn what(text: &str) -> &'static str {
     match checked(text) {
-        Err(Refusal::TooMany { what, .. }) => what,
+        Err(ComponentLimitError::TooMany { what, .. }) => what,
         other => panic!("{other:?}"),
     }
 }
@@ -105,9 +105,9 @@ fn components_nest_so_deep_and_no_deeper() {
             [b"\0asm\x0d\0\x01\0\x04".as_slice(), &length, &inner].concat()
         })
     };
-    assert_eq!(check(&nested(NESTING)), Ok(()));
-    let too_deep = check(&nested(NESTING + 1));
-    assert!(matches!(too_deep, Err(Refusal::TooMany { .. })), "{too_deep:?}");
+    assert_eq!(check(&nested(NESTING_MAX)), Ok(()));
+    let too_deep = check(&nested(NESTING_MAX + 1));
+    assert!(matches!(too_deep, Err(ComponentLimitError::TooMany { .. })), "{too_deep:?}");
 }
 
 #[test]
@@ -116,5 +116,5 @@ fn a_component_that_is_cut_is_malformed() {
     assert_eq!(check(&bytes), Ok(()));
     // Within its last section.
     let cut = check(&bytes[..bytes.len() - 1]);
-    assert!(matches!(cut, Err(Refusal::Malformed(_))), "{cut:?}");
+    assert!(matches!(cut, Err(ComponentLimitError::Malformed(_))), "{cut:?}");
 }

@@ -5,12 +5,12 @@ use wasmtime::component::Component;
 
 /// Code that this server's own compiler made. wasmtime runs what it deserialises as it is, so whoever makes one of
 /// these vouches for the bytes.
-pub(super) struct OwnCode(Vec<u8>);
+pub(super) struct TrustedCode(Vec<u8>);
 
-impl OwnCode {
+impl TrustedCode {
     /// Exactly two callers may say so: `compile`, of what our own compiler gave, in this process or in a child of
     /// ours; and `cache`, of an entry whose HMAC it has verified with a key that only we can read.
-    pub(super) fn vouched_for(bytes: Vec<u8>) -> Self {
+    pub(super) fn assume_trusted(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 
@@ -26,7 +26,7 @@ impl OwnCode {
     )]
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         // SAFETY: `deserialize` asks for bytes that `precompile_component` gave and nobody changed since. That is what
-        // `vouched_for` says, and they are ours since: in private memory, never mapped from a file that could change.
+        // `assume_trusted` says, and they are ours since: in private memory, never mapped from a file that could change.
         // Version and settings are compared by wasmtime itself.
         unsafe { Component::deserialize(engine, &self.0) }
     }

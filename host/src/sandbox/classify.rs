@@ -1,6 +1,6 @@
 //! Whose doing it is that a call ended with an error: the guest's or the host's.
 //!
-//! [`TABLE`] has a row for every kind of error that wasmtime 48 and its WASI give from `instantiate_async` and
+//! [`RULES`] has a row for every kind of error that wasmtime 48 and its WASI give from `instantiate_async` and
 //! `call_async`. An error that no row knows is the host's: a version must not be taken back for it.
 
 use std::char::{CharTryFromError, DecodeUtf16Error};
@@ -12,27 +12,27 @@ use wasmtime::{Error, OutOfMemory, PoolConcurrencyLimitError, Trap};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::FieldMapError;
 
-use super::meter::{Meter, Stopped};
+use super::meter::{Meter, StopReason};
 use super::outcome::TrapKind;
 
-type Row = (fn(&Error, &Meter) -> bool, TrapKind);
+type Rule = (fn(&Error, &Meter) -> bool, TrapKind);
 
 /// The first row that knows the error decides.
-const TABLE: &[Row] = &[
+const RULES: &[Rule] = &[
     // What the meter stops.
-    (|error, _| is_stopped(error, Stopped::GuestTime), TrapKind::GuestTime),
-    (|error, _| is_stopped(error, Stopped::HostCalls), TrapKind::HostCalls),
-    (|error, _| is_stopped(error, Stopped::Transfer), TrapKind::Transfer),
-    (|error, _| is_stopped(error, Stopped::NoEvent), TrapKind::Guest),
+    (|error, _| has_stop_reason(error, StopReason::GuestTime), TrapKind::GuestTime),
+    (|error, _| has_stop_reason(error, StopReason::HostCalls), TrapKind::HostCalls),
+    (|error, _| has_stop_reason(error, StopReason::Transfer), TrapKind::Transfer),
+    (|error, _| has_stop_reason(error, StopReason::NoEvent), TrapKind::Guest),
     // What the host lacks: slots of the pool, memory, threads, descriptors, whatever else the kernel refuses.
-    (|error, _| is_lack(error), TrapKind::Host),
+    (|error, _| is_host_exhausted(error), TrapKind::Host),
     // What the guest does by itself.
     (
         |error, _| error.downcast_ref() == Some(&Trap::StackOverflow),
         TrapKind::Stack,
     ),
     // An allocator that is refused memory panics or aborts: because of the limit, or because the host has none.
-    (|_, meter| meter.memory_lacked, TrapKind::Host),
+    (|_, meter| meter.host_out_of_memory, TrapKind::Host),
     (|_, meter| meter.memory_refused, TrapKind::Memory),
     (|error, _| error.is::<Trap>(), TrapKind::Guest),
     (|error, _| error.is::<I32Exit>(), TrapKind::Guest),
@@ -40,19 +40,19 @@ const TABLE: &[Row] = &[
         |error, _| error.is::<ResourceTableError>() || error.is::<FieldMapError>(),
         TrapKind::Guest,
     ),
-    (|error, _| says(error, &MISUSE), TrapKind::Guest),
-    (|error, _| says(error, &TOO_LARGE), TrapKind::Memory),
+    (|error, _| begins_with(error, &MISUSE_MESSAGES), TrapKind::Guest),
+    (|error, _| begins_with(error, &TOO_LARGE_MESSAGES), TrapKind::Memory),
     // What the guest hands over.
     (
         |error, _| error.is::<Utf8Error>() || error.is::<DecodeUtf16Error>() || error.is::<CharTryFromError>(),
         TrapKind::Transfer,
     ),
-    (|error, _| says(error, &MALFORMED), TrapKind::Transfer),
+    (|error, _| begins_with(error, &MALFORMED_MESSAGES), TrapKind::Transfer),
 ];
 
 /// Errors without a type of their own, by how they begin: memories and tables that begin larger than they may
 /// (`vm/memory.rs`, `vm/table.rs`, `store.rs`).
-const TOO_LARGE: [&str; 4] = [
+const TOO_LARGE_MESSAGES: [&str; 4] = [
     "memory minimum size of ",
     "initial memory size of ",
     "table minimum size of ",
@@ -61,7 +61,7 @@ const TOO_LARGE: [&str; 4] = [
 
 /// Values that cannot be lifted or lowered (`component/func.rs` and what is below it, `vm/component/libcalls.rs`, what
 /// `bindgen!` makes), and the hostcall fuel, whose type is private.
-const MALFORMED: [&str; 17] = [
+const MALFORMED_MESSAGES: [&str; 17] = [
     "too much data is being copied between the host and the guest",
     "pointer not aligned",
     "pointer size overflow",
@@ -83,7 +83,7 @@ const MALFORMED: [&str; 17] = [
 
 /// Handles that are not there or are used against their rules (`vm/component/handle_table.rs`, `vm/component/resources.rs`,
 /// `component/resources`), and calls of WASI against the rules of its interfaces.
-const MISUSE: [&str; 26] = [
+const MISUSE_MESSAGES: [&str; 26] = [
     "unknown handle index ",
     "index is not a resource",
     "index ",
@@ -113,23 +113,23 @@ const MISUSE: [&str; 26] = [
 ];
 
 /// Whose doing an error is, and of which kind.
-pub(super) fn kind(error: &Error, meter: &Meter) -> TrapKind {
-    let row = TABLE.iter().find(|(knows, _)| knows(error, meter));
+pub(super) fn trap_kind(error: &Error, meter: &Meter) -> TrapKind {
+    let row = RULES.iter().find(|(knows, _)| knows(error, meter));
     row.map_or(TrapKind::Host, |(_, kind)| *kind)
 }
 
 /// Whether the host lacks something that the call needs.
-pub(super) fn is_lack(error: &Error) -> bool {
-    let is_kernels =
+pub(super) fn is_host_exhausted(error: &Error) -> bool {
+    let is_from_kernel =
         |cause: &(dyn std::error::Error + 'static)| cause.is::<io::Error>() || cause.is::<rustix::io::Errno>();
-    error.is::<PoolConcurrencyLimitError>() || error.is::<OutOfMemory>() || error.chain().any(is_kernels)
+    error.is::<PoolConcurrencyLimitError>() || error.is::<OutOfMemory>() || error.chain().any(is_from_kernel)
 }
 
-fn is_stopped(error: &Error, how: Stopped) -> bool {
+fn has_stop_reason(error: &Error, how: StopReason) -> bool {
     error.downcast_ref() == Some(&how)
 }
 
-fn says(error: &Error, beginnings: &[&str]) -> bool {
+fn begins_with(error: &Error, beginnings: &[&str]) -> bool {
     let text = error.root_cause().to_string();
     beginnings.iter().any(|beginning| text.starts_with(beginning))
 }
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn of(error: Error) -> TrapKind {
-        kind(&error, &Meter::new(&GuestLimits::default()))
+        trap_kind(&error, &Meter::new(&GuestLimits::default()))
     }
 
     #[test]
@@ -162,9 +162,9 @@ mod tests {
     #[test]
     fn what_the_guest_does_is_the_guests() {
         let guests: [(Error, TrapKind); 9] = [
-            (Stopped::GuestTime.into(), TrapKind::GuestTime),
-            (Stopped::HostCalls.into(), TrapKind::HostCalls),
-            (Stopped::Transfer.into(), TrapKind::Transfer),
+            (StopReason::GuestTime.into(), TrapKind::GuestTime),
+            (StopReason::HostCalls.into(), TrapKind::HostCalls),
+            (StopReason::Transfer.into(), TrapKind::Transfer),
             (Trap::StackOverflow.into(), TrapKind::Stack),
             (Trap::UnreachableCodeReached.into(), TrapKind::Guest),
             (
@@ -192,8 +192,8 @@ mod tests {
         let mut meter = Meter::new(&GuestLimits::default());
         let panics = || Error::from(Trap::UnreachableCodeReached);
         meter.memory_refused = true;
-        assert_eq!(kind(&panics(), &meter), TrapKind::Memory);
-        meter.memory_lacked = true;
-        assert_eq!(kind(&panics(), &meter), TrapKind::Host);
+        assert_eq!(trap_kind(&panics(), &meter), TrapKind::Memory);
+        meter.host_out_of_memory = true;
+        assert_eq!(trap_kind(&panics(), &meter), TrapKind::Host);
     }
 }

@@ -8,17 +8,17 @@ use parking_lot::Mutex;
 use crate::sandbox::load::LoadError;
 
 /// Components that are remembered at most; the oldest goes first.
-const REMEMBERED: usize = 256;
+const CAPACITY: usize = 256;
 /// How long one is remembered.
-const KEPT: Duration = Duration::from_secs(600);
+const TTL: Duration = Duration::from_secs(600);
 
 /// Those that met a limit of the compiler's, by the hash of their bytes.
 #[derive(Debug, Default)]
-pub(in crate::sandbox) struct Refused(Mutex<HashMap<[u8; 32], (Instant, LoadError)>>);
+pub(in crate::sandbox) struct NegativeCache(Mutex<HashMap<[u8; 32], (Instant, LoadError)>>);
 
-impl Refused {
+impl NegativeCache {
     /// Why these bytes were refused not long ago.
-    pub(in crate::sandbox) fn why(&self, hash: &[u8; 32], now: Instant) -> Option<LoadError> {
+    pub(in crate::sandbox) fn get(&self, hash: &[u8; 32], now: Instant) -> Option<LoadError> {
         let all = self.0.lock();
         let (since, error) = all.get(hash)?;
         is_recent(*since, now).then(|| error.clone())
@@ -26,7 +26,7 @@ impl Refused {
 
     /// Remembers the refusal, when it is one that comes dear and would be the same again: what is merely no proper component
     /// is refused quickly, and a machine that is too busy now may have time later.
-    pub(in crate::sandbox) fn note(&self, hash: [u8; 32], error: &LoadError, now: Instant) {
+    pub(in crate::sandbox) fn insert(&self, hash: [u8; 32], error: &LoadError, now: Instant) {
         use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, NoExports, TooMany, ExceedsPool};
         if !matches!(
             error,
@@ -36,7 +36,7 @@ impl Refused {
         }
         let mut all = self.0.lock();
         all.retain(|_, (since, _)| is_recent(*since, now));
-        if all.len() >= REMEMBERED {
+        if all.len() >= CAPACITY {
             let oldest = all.iter().min_by_key(|(_, (since, _))| *since);
             if let Some(oldest) = oldest.map(|(hash, _)| *hash) {
                 all.remove(&oldest);
@@ -47,7 +47,7 @@ impl Refused {
 }
 
 fn is_recent(since: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(since) < KEPT
+    now.saturating_duration_since(since) < TTL
 }
 
 #[cfg(test)]
@@ -61,40 +61,40 @@ mod tests {
 
     #[test]
     fn what_met_a_limit_is_refused_again_for_the_same_reason_until_that_is_forgotten() {
-        let (refused, now) = (Refused::default(), Instant::now());
-        refused.note(BOMB, &TOO_LONG, now);
-        let why = refused.why(&BOMB, now + KEPT - Duration::from_secs(1)).unwrap();
+        let (cache, now) = (NegativeCache::default(), Instant::now());
+        cache.insert(BOMB, &TOO_LONG, now);
+        let why = cache.get(&BOMB, now + TTL - Duration::from_secs(1)).unwrap();
         assert_eq!(why.to_string(), TOO_LONG.to_string());
-        assert!(refused.why(&BOMB, now + KEPT).is_none());
-        assert!(refused.why(&[8; 32], now).is_none());
+        assert!(cache.get(&BOMB, now + TTL).is_none());
+        assert!(cache.get(&[8; 32], now).is_none());
     }
 
     #[test]
     fn what_is_refused_for_other_reasons_is_not_remembered() {
-        let (refused, now) = (Refused::default(), Instant::now());
+        let (cache, now) = (NegativeCache::default(), Instant::now());
         for error in [
             LoadError::Compile("no such type".to_owned()),
-            LoadError::CompileWallTime { max: KEPT },
+            LoadError::CompileWallTime { max: TTL },
             LoadError::Compiler("killed".to_owned()),
         ] {
-            refused.note(BOMB, &error, now);
-            assert!(refused.why(&BOMB, now).is_none(), "{error}");
+            cache.insert(BOMB, &error, now);
+            assert!(cache.get(&BOMB, now).is_none(), "{error}");
         }
     }
 
     #[test]
     fn so_many_are_remembered_and_the_oldest_is_forgotten_first() {
-        let (refused, now) = (Refused::default(), Instant::now());
+        let (cache, now) = (NegativeCache::default(), Instant::now());
         let hash = |n: usize| {
             let mut hash = [0; 32];
             hash[..8].copy_from_slice(&n.to_be_bytes());
             hash
         };
         let at = |n: usize| now + Duration::from_millis(n as u64);
-        for n in 0..=REMEMBERED {
-            refused.note(hash(n), &TOO_LONG, at(n));
+        for n in 0..=CAPACITY {
+            cache.insert(hash(n), &TOO_LONG, at(n));
         }
-        let known = |n| refused.why(&hash(n), at(REMEMBERED)).is_some();
-        assert!(!known(0) && (1..=REMEMBERED).all(known));
+        let known = |n| cache.get(&hash(n), at(CAPACITY)).is_some();
+        assert!(!known(0) && (1..=CAPACITY).all(known));
     }
 }
