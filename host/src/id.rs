@@ -213,7 +213,7 @@ impl UserId {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn of_token(text: &str) -> Result<Self, InvalidId> {
+    pub fn from_token(text: &str) -> Result<Self, InvalidId> {
         let id = Self::new(text)?;
         if text.contains(escape::is_directional) {
             return Err(InvalidId::Directional("user id"));
@@ -242,7 +242,7 @@ impl ConnectionId {
 
     /// The id that the client was told, of 16 characters.
     #[must_use]
-    pub fn of_socket(id: &str) -> Self {
+    pub fn from_socket_id(id: &str) -> Self {
         Self(id.into())
     }
 
@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn a_user_who_is_let_in_can_be_seen_and_is_not_shown_as_another() {
         for fine in ["ann", "7", "Ann Lee", "שלום", "日本", "😀", "می‌خواهم", "a@b.example"] {
-            assert!(UserId::of_token(fine).is_ok(), "{fine}");
+            assert!(UserId::from_token(fine).is_ok(), "{fine}");
         }
         for blank in [
             " ",
@@ -422,19 +422,19 @@ mod tests {
             "\u{e0041}",
         ] {
             assert_eq!(
-                UserId::of_token(blank),
+                UserId::from_token(blank),
                 Err(InvalidId::Invisible("user id")),
                 "{blank:?}"
             );
         }
         for turned in ["\u{202e}nna", "a\u{2066}b", "ann\u{200f}", "\u{61c}ann"] {
             assert_eq!(
-                UserId::of_token(turned),
+                UserId::from_token(turned),
                 Err(InvalidId::Directional("user id")),
                 "{turned:?}"
             );
         }
-        assert_eq!(UserId::of_token("ann\u{fffd}"), Err(InvalidId::Replacement("user id")));
+        assert_eq!(UserId::from_token("ann\u{fffd}"), Err(InvalidId::Replacement("user id")));
         assert!(UserId::new("ann\u{fffd}").is_ok(), "what was kept before is still read");
     }
 }

@@ -17,35 +17,35 @@ use crate::toolchain::{TARGET, Toolchain};
 const STACK_SIZE: u32 = 16 * 1024;
 
 /// The directories of [`Options`], made, and as whole paths without links, as the compiler sees them.
-pub(crate) struct Places {
+pub(crate) struct BuildPaths {
     pub(crate) workspace: PathBuf,
     pub(crate) root: PathBuf,
     pub(crate) target_dir: PathBuf,
     pub(crate) out_dir: PathBuf,
 }
 
-impl Places {
+impl BuildPaths {
     pub(crate) fn new(options: &Options) -> Result<Self> {
-        let workspace = whole(&options.workspace)?;
+        let workspace = canonical(&options.workspace)?;
         let root = match &options.root {
-            Some(root) => whole(root)?,
+            Some(root) => canonical(root)?,
             None => workspace.parent().unwrap_or(&workspace).to_owned(),
         };
         Ok(Self {
             root,
-            target_dir: made(&options.target_dir)?,
-            out_dir: made(&options.out_dir)?,
+            target_dir: created(&options.target_dir)?,
+            out_dir: created(&options.out_dir)?,
             workspace,
         })
     }
 }
 
-fn made(directory: &Path) -> Result<PathBuf> {
+fn created(directory: &Path) -> Result<PathBuf> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
-    whole(directory)
+    canonical(directory)
 }
 
-fn whole(directory: &Path) -> Result<PathBuf> {
+fn canonical(directory: &Path) -> Result<PathBuf> {
     directory
         .canonicalize()
         .with_context(|| format!("no directory {}", directory.display()))
@@ -58,12 +58,12 @@ pub(crate) struct Module {
 }
 
 /// Builds the packages (all that have a `cdylib`, when none is named) and returns their modules in that order.
-pub(crate) fn build(toolchain: &Toolchain, places: &Places, options: &Options) -> Result<Vec<Module>> {
+pub(crate) fn build(toolchain: &Toolchain, paths: &BuildPaths, options: &Options) -> Result<Vec<Module>> {
     let packages = options.packages.as_slice();
-    let mut ids = guests(toolchain, places)?;
+    let mut ids = guests(toolchain, paths)?;
     if let Some(missing) = packages.iter().find(|name| !ids.contains_key(*name)) {
         let known: Vec<_> = ids.into_keys().collect();
-        let workspace = places.workspace.display();
+        let workspace = paths.workspace.display();
         bail!(
             "no package `{missing}` with crate-type `cdylib` in {workspace}; there are: {}",
             known.join(", ")
@@ -72,7 +72,7 @@ pub(crate) fn build(toolchain: &Toolchain, places: &Places, options: &Options) -
     if !packages.is_empty() {
         ids.retain(|name, _| packages.contains(name));
     }
-    let modules = run(toolchain, places, &ids, options.locked)?;
+    let modules = run(toolchain, paths, &ids, options.locked)?;
     let order = if packages.is_empty() {
         ids.keys().cloned().collect()
     } else {
@@ -89,9 +89,9 @@ pub(crate) fn build(toolchain: &Toolchain, places: &Places, options: &Options) -
 }
 
 /// The workspace's packages that have a `cdylib`, by name.
-fn guests(toolchain: &Toolchain, places: &Places) -> Result<BTreeMap<String, PackageId>> {
+fn guests(toolchain: &Toolchain, paths: &BuildPaths) -> Result<BTreeMap<String, PackageId>> {
     let output = toolchain
-        .cargo(&places.workspace)
+        .cargo(&paths.workspace)
         .args(["metadata", "--no-deps", "--format-version=1"])
         .stderr(Stdio::inherit())
         .output()
@@ -99,7 +99,7 @@ fn guests(toolchain: &Toolchain, places: &Places) -> Result<BTreeMap<String, Pac
     if !output.status.success() {
         bail!(
             "cargo does not read the workspace {}: {}",
-            places.workspace.display(),
+            paths.workspace.display(),
             output.status
         );
     }
@@ -117,11 +117,11 @@ fn guests(toolchain: &Toolchain, places: &Places) -> Result<BTreeMap<String, Pac
 /// Runs the build and returns the module of each package.
 fn run(
     toolchain: &Toolchain,
-    places: &Places,
+    paths: &BuildPaths,
     packages: &BTreeMap<String, PackageId>,
     locked: bool,
 ) -> Result<BTreeMap<PackageId, PathBuf>> {
-    let mut command = toolchain.cargo(&places.workspace);
+    let mut command = toolchain.cargo(&paths.workspace);
     command
         .args([
             "build",
@@ -133,10 +133,10 @@ fn run(
         ])
         .args(toolchain.arguments())
         .arg("--target-dir")
-        .arg(&places.target_dir)
+        .arg(&paths.target_dir)
         .args(packages.keys().flat_map(|name| ["--package", name]))
         // Encoded, because a path may have a space in it.
-        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain, places)?.join("\x1f"));
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain, paths)?.join("\x1f"));
     if locked {
         command.arg("--locked");
     }
@@ -160,20 +160,20 @@ fn run(
     if !status.success() {
         bail!(
             "cargo could not build the guests in {}: {status}",
-            places.workspace.display()
+            paths.workspace.display()
         );
     }
     Ok(modules)
 }
 
-fn rustflags(toolchain: &Toolchain, places: &Places) -> Result<Vec<String>> {
+fn rustflags(toolchain: &Toolchain, paths: &BuildPaths) -> Result<Vec<String>> {
     let mut flags = toolchain.rustflags();
     flags.push(format!("-Clink-arg=-zstack-size={STACK_SIZE}"));
-    let (sources, sources_name) = toolchain.sources(&places.workspace)?;
+    let (sources, sources_name) = toolchain.sources(&paths.workspace)?;
     // The compiler takes the last that matches: a target directory lies within the root, mostly.
     let mut remaps = vec![
-        (places.root.clone(), "/guests".to_owned()),
-        (places.target_dir.clone(), "/target".to_owned()),
+        (paths.root.clone(), "/guests".to_owned()),
+        (paths.target_dir.clone(), "/target".to_owned()),
     ];
     remaps.extend(cargo_home().map(|home| (home, "/cargo".to_owned())));
     // Debian's is a link; which of its two names the compiler speaks of depends on how it came to the file.

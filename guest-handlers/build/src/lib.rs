@@ -63,12 +63,12 @@ pub struct Built {
 /// not there, when compiling fails, when a module is no valid component (it exports no interface, say), and when a
 /// file cannot be written.
 pub fn build(options: &Options) -> Result<Vec<Built>> {
-    let places = cargo::Places::new(options)?;
-    let toolchain = Toolchain::find(&places.workspace)?;
-    let modules = cargo::build(&toolchain, &places, options)?;
+    let paths = cargo::BuildPaths::new(options)?;
+    let toolchain = Toolchain::find(&paths.workspace)?;
+    let modules = cargo::build(&toolchain, &paths, options)?;
     modules
         .into_iter()
-        .map(|module| encode(module, &places.out_dir))
+        .map(|module| encode(module, &paths.out_dir))
         .collect()
 }
 

@@ -8,7 +8,7 @@ use jsonwebtoken::crypto;
 
 use super::claims::{self, Claims, Header};
 use super::error::AuthError;
-use super::identity::{Identity, Verified};
+use super::identity::{Identity, VerifiedClaims};
 use super::jwks::{JwksSource, KeyRing};
 use super::key::{Algorithm, Key};
 use super::revocation::{Revocation, Revocations};
@@ -63,7 +63,7 @@ impl Authenticator {
     /// before keeps its keys, whether or not its issuer can be reached now; one that is read as before also keeps its
     /// pace.
     #[must_use]
-    pub fn renewed(&self, policy: &Policy) -> Self {
+    pub fn with_policy(&self, policy: &Policy) -> Self {
         Self::with(self.tenant.clone(), policy, &self.rings, self.revocations.load_full())
     }
 
@@ -71,7 +71,7 @@ impl Authenticator {
         Self {
             tenant,
             keys: policy.keys.clone(),
-            rings: policy.jwks.iter().map(|source| KeyRing::of(source, known)).collect(),
+            rings: policy.jwks.iter().map(|source| KeyRing::reuse_or_open(source, known)).collect(),
             policy: policy.clone(),
             leeway_ms: u64::try_from(policy.leeway.as_millis()).unwrap_or(u64::MAX),
             revocations: ArcSwap::new(revocations),
@@ -80,13 +80,13 @@ impl Authenticator {
 
     /// Replaces what is revoked.
     pub fn set_revocations<'a>(&self, entries: impl IntoIterator<Item = &'a Revocation>) {
-        self.revocations.store(Arc::new(Revocations::of(entries)));
+        self.revocations.store(Arc::new(Revocations::from_entries(entries)));
     }
 
     /// Whether the identity's token has been revoked.
     #[must_use]
     pub fn is_revoked(&self, identity: &Identity) -> bool {
-        self.revocations.load().concern(identity)
+        self.revocations.load().revoke(identity)
     }
 
     /// The tenant for which identities are made.
@@ -117,7 +117,7 @@ impl Authenticator {
         if !matches!(verified, Err(AuthError::Unverified)) || !self.names_unknown_key(token) {
             return verified;
         }
-        futures_util::future::join_all(self.rings.iter().map(|ring| ring.look_again())).await;
+        futures_util::future::join_all(self.rings.iter().map(|ring| ring.refresh_now())).await;
         self.verify(token, now_ms)
     }
 
@@ -150,7 +150,7 @@ impl Authenticator {
         }
         let text = self.verified_claims(token)?;
         let claims = Claims::read(&text)?;
-        self.check_addressees(&claims)?;
+        self.check_audience_and_issuer(&claims)?;
 
         let expires_at_ms = claims.time_ms("exp")?.ok_or(AuthError::NoExpiry)?;
         if now_ms >= expires_at_ms.saturating_add(self.leeway_ms) {
@@ -161,8 +161,8 @@ impl Authenticator {
         {
             return Err(AuthError::NotYetValid);
         }
-        let name = claims.shown("name").or_else(|| claims.shown("username"));
-        let token = Verified {
+        let name = claims.visible_text("name").or_else(|| claims.visible_text("username"));
+        let token = VerifiedClaims {
             user: claims.user()?,
             name: name.as_deref(),
             claims: text.as_str().into(),
@@ -200,7 +200,7 @@ impl Authenticator {
 
     /// Whether the token is for us and from whom we trust. Without a configured audience any is accepted, as the usual
     /// Node server does: otherwise every token with an `aud` would be refused.
-    fn check_addressees(&self, claims: &Claims<'_>) -> Result<(), AuthError> {
+    fn check_audience_and_issuer(&self, claims: &Claims<'_>) -> Result<(), AuthError> {
         let names_one_of = |claim: &str, known: &[String]| {
             known.is_empty() || claims.texts(claim).iter().any(|text| known.contains(text))
         };

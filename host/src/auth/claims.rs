@@ -112,7 +112,7 @@ impl<'t> Claims<'t> {
     }
 
     /// A text that shows something.
-    pub(super) fn shown(&self, claim: &str) -> Option<Cow<'t, str>> {
+    pub(super) fn visible_text(&self, claim: &str) -> Option<Cow<'t, str>> {
         self.0.text(claim).filter(|text| text.contains(escape::is_visible))
     }
 
@@ -132,7 +132,7 @@ impl<'t> Claims<'t> {
     pub(super) fn user(&self) -> Result<UserId, AuthError> {
         let value = self.0.get("sub").or_else(|| self.0.get("id"));
         let id = value.and_then(text_or_integer).ok_or(AuthError::NoUser)?;
-        UserId::of_token(&id).map_err(|_| AuthError::NoUser)
+        UserId::from_token(&id).map_err(|_| AuthError::NoUser)
     }
 
     /// `jti`, a text or an integer, by which the token can be revoked. An empty one is none.

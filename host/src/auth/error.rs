@@ -42,7 +42,7 @@ pub enum AuthError {
     #[error("Authentication error: the token's id (claim `jti`) is not valid")]
     TokenId,
     /// Neither `sub` nor `id` is a user id: 1 to 128 bytes without control characters that show something and are not
-    /// shown as something else ([`UserId::of_token`](crate::id::UserId::of_token)), or an integer.
+    /// shown as something else ([`UserId::from_token`](crate::id::UserId::from_token)), or an integer.
     #[error("Authentication error: the token names no valid user (claim `sub` or `id`)")]
     NoUser,
 }

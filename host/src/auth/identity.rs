@@ -21,7 +21,7 @@ pub struct Identity {
 }
 
 /// What the token said, for [`Identity::verified`].
-pub(super) struct Verified<'a> {
+pub(super) struct VerifiedClaims<'a> {
     pub(super) user: UserId,
     pub(super) name: Option<&'a str>,
     pub(super) claims: Arc<str>,
@@ -32,7 +32,7 @@ pub(super) struct Verified<'a> {
 
 impl Identity {
     /// Only the authenticator calls this, after everything has been checked.
-    pub(super) fn verified(tenant: TenantId, token: Verified<'_>) -> Self {
+    pub(super) fn verified(tenant: TenantId, token: VerifiedClaims<'_>) -> Self {
         let name = display_name(token.name.unwrap_or(token.user.as_str()));
         Self {
             tenant,
@@ -49,8 +49,8 @@ impl Identity {
     ///
     /// # Errors
     /// Never: the name is a user's.
-    pub fn of_servers(tenant: TenantId) -> Result<Self, InvalidId> {
-        let token = Verified {
+    pub fn for_server_events(tenant: TenantId) -> Result<Self, InvalidId> {
+        let token = VerifiedClaims {
             user: UserId::new("servers")?,
             name: None,
             claims: "{}".into(),
@@ -65,7 +65,7 @@ impl Identity {
     /// authentication. `None` when the tenant or the user is no valid id.
     #[must_use]
     pub fn for_tests(tenant: &str, user: &str) -> Option<Self> {
-        let token = Verified {
+        let token = VerifiedClaims {
             user: UserId::new(user).ok()?,
             name: None,
             claims: "{}".into(),

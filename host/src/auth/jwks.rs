@@ -40,42 +40,42 @@ pub struct JwksSource {
     /// internet, as handlers' requests are: whoever says where a tenant's keys are must not make the server ask its
     /// neighbours.
     pub private_addresses: bool,
-    /// Time between two looks.
+    /// Time between two refreshes.
     pub refresh: Duration,
-    /// Fewest time between two looks that tokens with an unknown key cause.
+    /// Fewest time between two refreshes that tokens with an unknown key cause.
     pub unknown_key_refresh: Duration,
 }
 
 /// How long a look may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a token with an unknown key waits for a look.
-const PATIENCE: Duration = Duration::from_secs(6);
+const REFRESH_WAIT_MAX: Duration = Duration::from_secs(6);
 /// Bytes of a set.
-const SET_BYTES: usize = 256 * 1024;
+const SET_BYTES_MAX: usize = 256 * 1024;
 /// Keys of a set that are used; further ones are left out.
-const SET_KEYS: usize = 100;
+const SET_KEYS_MAX: usize = 100;
 /// Characters of base64url in an RSA modulus of 2048 bits, the fewest that count as strong.
 const RSA_MODULUS_CHARS: usize = 342;
 
 /// The keys of one source, kept up to date while this lives.
 pub(super) struct KeyRing {
-    shared: Arc<Shared>,
+    shared: Arc<KeyRingState>,
     _task: AbortOnDropHandle<()>,
 }
 
-struct Shared {
+struct KeyRingState {
     source: JwksSource,
     keys: ArcSwap<Vec<Key>>,
     /// Somebody has a token with an unknown key.
-    wanted: Notify,
-    /// How many looks have ended.
-    looks: watch::Sender<u64>,
+    refresh_requested: Notify,
+    /// How many refreshes have ended.
+    refreshes: watch::Sender<u64>,
 }
 
 impl KeyRing {
     /// The one among `known` with the same source, or else a new one, which begins with the keys that were read from
     /// the same place. Needs a runtime.
-    pub(super) fn of(source: &JwksSource, known: &[Arc<Self>]) -> Arc<Self> {
+    pub(super) fn reuse_or_open(source: &JwksSource, known: &[Arc<Self>]) -> Arc<Self> {
         if let Some(same) = known.iter().find(|ring| ring.shared.source == *source) {
             return same.clone();
         }
@@ -85,11 +85,11 @@ impl KeyRing {
     }
 
     fn open(source: JwksSource, keys: Arc<Vec<Key>>) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(KeyRingState {
             source,
             keys: ArcSwap::new(keys),
-            wanted: Notify::new(),
-            looks: watch::Sender::new(0),
+            refresh_requested: Notify::new(),
+            refreshes: watch::Sender::new(0),
         });
         let task = AbortOnDropHandle::new(tokio::spawn(shared.clone().run()));
         Self { shared, _task: task }
@@ -101,16 +101,16 @@ impl KeyRing {
     }
 
     /// Asks for a look and waits until one has ended, or patience has.
-    pub(super) async fn look_again(&self) {
-        let mut looks = self.shared.looks.subscribe();
-        looks.borrow_and_update();
-        self.shared.wanted.notify_one();
+    pub(super) async fn refresh_now(&self) {
+        let mut refreshes = self.shared.refreshes.subscribe();
+        refreshes.borrow_and_update();
+        self.shared.refresh_requested.notify_one();
         // Whether it has changed is seen by looking at the keys.
-        let _ = tokio::time::timeout(PATIENCE, looks.changed()).await;
+        let _ = tokio::time::timeout(REFRESH_WAIT_MAX, refreshes.changed()).await;
     }
 }
 
-impl Shared {
+impl KeyRingState {
     async fn run(self: Arc<Self>) {
         let mut failing = false;
         loop {
@@ -134,7 +134,7 @@ impl Shared {
                     failing = true;
                 }
             }
-            self.looks.send_modify(|looks| *looks += 1);
+            self.refreshes.send_modify(|refreshes| *refreshes += 1);
             // No source is asked more often than this, however many tokens name keys that nobody knows.
             tokio::time::sleep_until(began + self.source.unknown_key_refresh).await;
             let wait = if failing {
@@ -144,7 +144,7 @@ impl Shared {
             };
             let _ = tokio::time::timeout_at(
                 began + wait.max(self.source.unknown_key_refresh),
-                self.wanted.notified(),
+                self.refresh_requested.notified(),
             )
             .await;
         }
@@ -168,7 +168,7 @@ async fn read(source: &JwksSource) -> anyhow::Result<Vec<Key>> {
         }
         JwksLocation::Url(url) => fetch(url, source.private_addresses).await?,
     };
-    keys_of(&text)
+    parse_key_set(&text)
 }
 
 /// At most one byte more than a set may have, however large the file is. A pipe would keep the thread for ever.
@@ -176,30 +176,30 @@ pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     anyhow::ensure!(std::fs::metadata(path)?.is_file(), "it is no file");
     let mut text = Vec::new();
     std::fs::File::open(path)?
-        .take(SET_BYTES as u64 + 1)
+        .take(SET_BYTES_MAX as u64 + 1)
         .read_to_end(&mut text)?;
     Ok(text)
 }
 
 /// The keys of a set that can be used here, in its order. Others are passed over, those of a kind that nobody knew when
 /// this was written among them (RFC 7517, section 5).
-fn keys_of(text: &[u8]) -> anyhow::Result<Vec<Key>> {
-    anyhow::ensure!(text.len() <= SET_BYTES, "it has more than {SET_BYTES} bytes");
+fn parse_key_set(text: &[u8]) -> anyhow::Result<Vec<Key>> {
+    anyhow::ensure!(text.len() <= SET_BYTES_MAX, "it has more than {SET_BYTES_MAX} bytes");
     let text = String::from_utf8_lossy(text);
     let text = without_lone_surrogates(text.strip_prefix('\u{feff}').unwrap_or(&text));
-    let set: Set = serde_json::from_str(&text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
+    let set: KeySet = serde_json::from_str(&text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
     let keys: Vec<Key> = set
         .keys
         .into_iter()
-        .filter_map(|jwk| usable(&serde_json::from_str(jwk.get()).ok()?))
-        .take(SET_KEYS)
+        .filter_map(|jwk| to_key(&serde_json::from_str(jwk.get()).ok()?))
+        .take(SET_KEYS_MAX)
         .collect();
     anyhow::ensure!(!keys.is_empty(), "it has no key that can be used here");
     Ok(keys)
 }
 
 #[derive(serde::Deserialize)]
-struct Set {
+struct KeySet {
     keys: Vec<Box<RawValue>>,
 }
 
@@ -224,7 +224,7 @@ impl Resolve for PublicOnly {
 }
 
 /// The address that a URL has in place of a name. The parser has read every way of writing one.
-fn literal(url: &reqwest::Url) -> Option<IpAddr> {
+fn literal_address(url: &reqwest::Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
@@ -235,7 +235,7 @@ async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
         .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT);
     if !private_addresses {
-        anyhow::ensure!(literal(&url).is_none_or(is_public), NOT_PUBLIC);
+        anyhow::ensure!(literal_address(&url).is_none_or(is_public), NOT_PUBLIC);
         // A proxy would look the name up by itself.
         client = client.dns_resolver(Arc::new(PublicOnly)).no_proxy();
     }
@@ -245,8 +245,8 @@ async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
     let mut text = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         anyhow::ensure!(
-            text.len() + chunk.len() <= SET_BYTES,
-            "it has more than {SET_BYTES} bytes"
+            text.len() + chunk.len() <= SET_BYTES_MAX,
+            "it has more than {SET_BYTES_MAX} bytes"
         );
         text.extend_from_slice(&chunk);
     }
@@ -255,7 +255,7 @@ async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
 
 /// The key, if it is public, strong, for signatures, and of an algorithm that we know. A secret that somebody
 /// publishes is none.
-fn usable(jwk: &Jwk) -> Option<Key> {
+fn to_key(jwk: &Jwk) -> Option<Key> {
     if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return None;
     }

@@ -39,7 +39,7 @@ pub enum Revocation {
 impl Revocation {
     /// Both this and an earlier decision of the same kind about the same: what either revokes is revoked.
     #[must_use]
-    pub fn and(mut self, earlier: &Self) -> Self {
+    pub fn merge(mut self, earlier: &Self) -> Self {
         match (&mut self, earlier) {
             (Self::Token { expires_at, .. }, Self::Token { expires_at: known, .. }) => {
                 *expires_at = (*expires_at).max(*known);
@@ -87,7 +87,7 @@ pub(super) struct Revocations {
 }
 
 impl Revocations {
-    pub(super) fn of<'a>(entries: impl IntoIterator<Item = &'a Revocation>) -> Self {
+    pub(super) fn from_entries<'a>(entries: impl IntoIterator<Item = &'a Revocation>) -> Self {
         let mut all = Self::default();
         for entry in entries {
             match entry {
@@ -104,7 +104,7 @@ impl Revocations {
         all
     }
 
-    pub(super) fn concern(&self, identity: &Identity) -> bool {
+    pub(super) fn revoke(&self, identity: &Identity) -> bool {
         let issued_at = identity.issued_at_ms().unwrap_or(0);
         let of_user = self.users.get(identity.user().as_str()).copied().unwrap_or(0);
         issued_at < self.all.max(of_user) || identity.token_id().is_some_and(|id| self.tokens.contains(&**id))
@@ -118,19 +118,19 @@ mod tests {
     #[test]
     fn a_later_decision_never_loosens_an_earlier_one() {
         let all = |before, expires_at| Revocation::All { before, expires_at };
-        assert_eq!(all(5, 50).and(&all(9, 20)), all(9, 50));
-        assert_eq!(all(9, 20).and(&all(5, 50)), all(9, 50));
+        assert_eq!(all(5, 50).merge(&all(9, 20)), all(9, 50));
+        assert_eq!(all(9, 20).merge(&all(5, 50)), all(9, 50));
         let user = |before, expires_at| Revocation::User {
             user: "ann".to_owned(),
             before,
             expires_at,
         };
-        assert_eq!(user(5, 50).and(&user(9, 20)), user(9, 50));
+        assert_eq!(user(5, 50).merge(&user(9, 20)), user(9, 50));
         let token = |expires_at| Revocation::Token {
             id: "t".to_owned(),
             expires_at,
         };
-        assert_eq!(token(5).and(&token(9)), token(9));
-        assert_eq!(token(9).and(&token(5)), token(9));
+        assert_eq!(token(5).merge(&token(9)), token(9));
+        assert_eq!(token(9).merge(&token(5)), token(9));
     }
 }

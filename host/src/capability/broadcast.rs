@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Audience, Call, Effect, Fault, Packet, Question, room_id, user_id};
-use crate::text::json::{DEPTH_MAX, Placeholders, Walk, nests_deeper};
+use crate::text::json::{DEPTH_MAX, Placeholders, Tokens, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
 /// Most attachments of one event, from a handler or from a client.
@@ -187,15 +187,15 @@ fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
 /// placeholder in it points at one of them: clients drop the connection when one does not, and part of the text may
 /// come from another user. Numbers may be any: JavaScript reads those beyond its own as infinite.
 fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
-    let walk = Walk::of(arguments).ok_or_else(|| Fault::Invalid("the arguments are not JSON".to_owned()))?;
-    if nests_deeper(arguments, DEPTH_MAX) {
+    let walk = Tokens::parse(arguments).ok_or_else(|| Fault::Invalid("the arguments are not JSON".to_owned()))?;
+    if exceeds_depth(arguments, DEPTH_MAX) {
         return Err(Fault::Invalid(format!(
             "the arguments must not nest deeper than {DEPTH_MAX}"
         )));
     }
     let mut placeholders = Placeholders::default();
     let attached = |number: Option<u64>| number.is_some_and(|number| number < attachments as u64);
-    if attachments > 0 && !walk.filter_map(|token| placeholders.see(&token)).all(attached) {
+    if attachments > 0 && !walk.filter_map(|token| placeholders.observe(&token)).all(attached) {
         return Err(Fault::Invalid(format!(
             "a _placeholder needs a num below {attachments}, the number of attachments"
         )));

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::{Call, Effect, Fault, room_id, unavailable};
 use crate::id::{MessageId, check_client_id};
 use crate::store::{ClientRef, Draft, End, Message, Range, RequestDigest, Write};
-use crate::text::json::{DEPTH_MAX, is_sound};
+use crate::text::json::{DEPTH_MAX, is_valid_json};
 use crate::text::without_lone_surrogates;
 
 /// What a handler wants posted, as it came.
@@ -95,7 +95,7 @@ impl Call {
                 return Err(Fault::TooLarge);
             }
             // It goes to clients as it is, inside a larger JSON text: anything but one whole value would garble it.
-            if !is_sound(metadata, DEPTH_MAX) {
+            if !is_valid_json(metadata, DEPTH_MAX) {
                 return Err(Fault::Invalid(format!(
                     "the metadata is not JSON, or nests deeper than {DEPTH_MAX}"
                 )));

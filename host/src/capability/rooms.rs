@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 
 use super::{Call, Effect, Fault, room_id};
 use crate::id::UserId;
-use crate::text::json::{DEPTH_MAX, nests_deeper};
+use crate::text::json::{DEPTH_MAX, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
 /// Most users that one call of `members` gives.
@@ -60,7 +60,7 @@ impl Call {
         }
         let data = without_lone_surrogates(data);
         let object = serde_json::from_str::<BTreeMap<Cow<'_, str>, IgnoredAny>>(&data);
-        if object.is_err() || nests_deeper(&data, DEPTH_MAX) {
+        if object.is_err() || exceeds_depth(&data, DEPTH_MAX) {
             return Err(Fault::Invalid("the data of a connection is a JSON object".to_owned()));
         }
         let bytes = data.len();

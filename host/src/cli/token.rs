@@ -61,7 +61,7 @@ pub fn run(
 
 /// Refuses what the server would refuse, before a token is made that does not work.
 fn check(args: &TokenArgs) -> Result<(), Failure> {
-    UserId::of_token(&args.user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
+    UserId::from_token(&args.user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
     if args
         .name
         .as_ref()

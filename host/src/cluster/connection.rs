@@ -213,7 +213,7 @@ impl Connection {
     /// For events that other servers cause, in place of a client's connection: nothing can be sent to it.
     #[must_use]
     pub fn for_servers(tenant: &TenantId) -> Option<Self> {
-        let identity = Identity::of_servers(tenant.clone()).ok()?;
+        let identity = Identity::for_server_events(tenant.clone()).ok()?;
         Some(Self::new(
             ConnectionId::from_bits(0),
             Arc::new(identity),

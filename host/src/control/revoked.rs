@@ -130,7 +130,7 @@ impl Control {
                     )));
                 }
                 let revocation = match known {
-                    Some(known) => wished.clone().and(&known.document),
+                    Some(known) => wished.clone().merge(&known.document),
                     None => wished.clone(),
                 };
                 (revocation, known.map_or(0, |known| known.revision), over)

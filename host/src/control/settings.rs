@@ -17,7 +17,7 @@ pub(super) fn settings(config: &TenantConfig, before: Option<&Authenticator>) ->
         tracing::warn!("{warning}");
     }
     let authenticator = match before {
-        Some(before) => before.renewed(&config.auth),
+        Some(before) => before.with_policy(&config.auth),
         None => Authenticator::new(&config.name, &config.auth)?,
     };
     Ok(Settings::new(

@@ -301,7 +301,7 @@ fn size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
 
 /// Nesting is counted on the text: readers downstream, handlers' and other clients', may recurse.
 fn depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
-    if json::nests_deeper(json, max) {
+    if json::exceeds_depth(json, max) {
         return Err(invalid(format!("{what} must not nest deeper than {max}")));
     }
     Ok(())

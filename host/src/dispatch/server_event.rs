@@ -13,7 +13,7 @@ use crate::error::{Code, EventError};
 use crate::sandbox::{HandlerInput, Interface};
 use crate::scheduler::Quantum;
 use crate::tenant::Place;
-use crate::text::json::{DEPTH_MAX, nests_deeper};
+use crate::text::json::{DEPTH_MAX, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
 /// The answer of a node that has none.
@@ -69,7 +69,7 @@ async fn decided(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Resul
 /// The event's name, and the array of its arguments.
 fn read(text: &str, name_max: usize) -> Result<(String, String), EventError> {
     let invalid = |why: String| EventError::new(Code::Invalid, why);
-    if nests_deeper(text, DEPTH_MAX) {
+    if exceeds_depth(text, DEPTH_MAX) {
         return Err(invalid(format!("the arguments must not nest deeper than {DEPTH_MAX}")));
     }
     let parts: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;

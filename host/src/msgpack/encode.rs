@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{CodecError, DEPTH_MAX};
-use crate::text::json::{Placeholders, Token, Walk, unquoted};
+use crate::text::json::{Placeholders, Token, Tokens, unquoted};
 use crate::text::number::Number;
 
 /// Marks of MessagePack whose lengths are written in full, since they are known only after what they count.
@@ -14,7 +14,7 @@ const MALFORMED: CodecError = CodecError::Malformed("its data is not JSON");
 
 /// What became of a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum Fidelity {
     /// Reading it gives the text again, byte for byte.
     Exactly,
     /// Reading it gives another text of the same values, as Node has them: numbers beyond doubles, white space and
@@ -26,7 +26,7 @@ pub enum Written {
 
 /// Appends the JSON text; an object `{"_placeholder": true, "num": n}` becomes the attachment `n`. `out` never grows
 /// beyond `max` bytes, however often one attachment is named.
-pub fn write_data(out: &mut Vec<u8>, text: &[u8], attachments: &[Bytes], max: usize) -> Result<Written, CodecError> {
+pub fn write_data(out: &mut Vec<u8>, text: &[u8], attachments: &[Bytes], max: usize) -> Result<Fidelity, CodecError> {
     let text = std::str::from_utf8(text).map_err(|_| MALFORMED)?;
     let mut writer = Writer {
         out,
@@ -38,20 +38,20 @@ pub fn write_data(out: &mut Vec<u8>, text: &[u8], attachments: &[Bytes], max: us
         in_order: true,
         attached: 0,
     };
-    let mut walk = Walk::of(text).ok_or(MALFORMED)?;
+    let mut walk = Tokens::parse(text).ok_or(MALFORMED)?;
     let mut placeholders = Placeholders::default();
     let mut begins = walk.position();
     while let Some(token) = walk.next() {
-        let placeholder = placeholders.see(&token).filter(|_| !attachments.is_empty());
+        let placeholder = placeholders.observe(&token).filter(|_| !attachments.is_empty());
         writer.token(token, begins, walk.position(), placeholder)?;
         begins = walk.position();
     }
     writer.exact &= !walk.is_spaced();
     writer.in_order &= writer.attached == attachments.len();
     Ok(match (writer.exact, writer.in_order) {
-        (_, false) => Written::Renumbered,
-        (true, true) => Written::Exactly,
-        (false, true) => Written::ByValue,
+        (_, false) => Fidelity::Renumbered,
+        (true, true) => Fidelity::Exactly,
+        (false, true) => Fidelity::ByValue,
     })
 }
 
@@ -62,7 +62,7 @@ pub fn write_name(out: &mut Vec<u8>, name: &str) {
 }
 
 /// An array or an object that has begun.
-struct Open {
+struct OpenContainer {
     /// Where its mark is in what is written.
     at: usize,
     /// Where it begins in the text.
@@ -75,7 +75,7 @@ struct Writer<'w> {
     text: &'w str,
     attachments: &'w [Bytes],
     max: usize,
-    open: Vec<Open>,
+    open: Vec<OpenContainer>,
     exact: bool,
     in_order: bool,
     /// How many attachments are written.
@@ -101,28 +101,28 @@ impl Writer<'_> {
             },
             Token::Key(key) => {
                 let key = self.unquoted(key)?;
-                self.room(key.len() + 5)?;
+                self.check_room(key.len() + 5)?;
                 write_name(self.out, &key);
             }
             Token::Text(text) => {
                 self.count();
                 let text = self.unquoted(text)?;
-                self.room(text.len() + 5)?;
+                self.check_room(text.len() + 5)?;
                 write_name(self.out, &text);
             }
             Token::Number(text) => {
                 self.count();
-                self.room(9)?;
+                self.check_room(9)?;
                 self.number(text)?;
             }
             Token::Bool(value) => {
                 self.count();
-                self.room(1)?;
+                self.check_room(1)?;
                 rmp::encode::write_bool(self.out, value).map_err(|_| MALFORMED)?;
             }
             Token::Null => {
                 self.count();
-                self.room(1)?;
+                self.check_room(1)?;
                 rmp::encode::write_nil(self.out).map_err(|_| MALFORMED)?;
             }
         }
@@ -130,7 +130,7 @@ impl Writer<'_> {
     }
 
     /// What is written next has so many bytes, about.
-    fn room(&self, bytes: usize) -> Result<(), CodecError> {
+    fn check_room(&self, bytes: usize) -> Result<(), CodecError> {
         if self.out.len().saturating_add(bytes) > self.max {
             return Err(CodecError::TooLarge);
         }
@@ -170,10 +170,10 @@ impl Writer<'_> {
             return Err(CodecError::Malformed("too deep"));
         }
         self.count();
-        self.room(5)?;
+        self.check_room(5)?;
         let (at, count) = (self.out.len(), 0);
         self.out.extend_from_slice(&[mark, 0, 0, 0, 0]);
-        self.open.push(Open { at, begins, count });
+        self.open.push(OpenContainer { at, begins, count });
         Ok(())
     }
 
@@ -194,7 +194,7 @@ impl Writer<'_> {
             .and_then(|number| self.attachments.get(number))
             .ok_or(CodecError::Malformed("a placeholder without an attachment"))?;
         self.out.truncate(open.at);
-        self.room(attachment.len() + 5)?;
+        self.check_room(attachment.len() + 5)?;
         rmp::encode::write_bin(self.out, attachment).map_err(|_| MALFORMED)?;
         self.in_order &= number == Some(self.attached);
         let as_read = super::placeholder(self.attached);

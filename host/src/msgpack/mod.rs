@@ -10,8 +10,8 @@ mod read;
 mod tests;
 mod text;
 
-pub use encode::{Written, write_data, write_name};
-pub use read::Input;
+pub use encode::{Fidelity, write_data, write_name};
+pub use read::Reader;
 pub use text::read_data;
 
 /// How deep arrays and maps may nest: what handlers and clients may send, inside the host's own events.

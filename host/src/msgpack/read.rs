@@ -9,7 +9,7 @@ const MALFORMED: CodecError = CodecError::Malformed("not what was expected here"
 
 /// What is left to read. The attachments of what is read share its memory.
 #[derive(Clone)]
-pub struct Input {
+pub struct Reader {
     bytes: Bytes,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum Head {
     Extension(i8, Bytes),
 }
 
-impl Input {
+impl Reader {
     /// All of it.
     pub fn new(bytes: Bytes) -> Self {
         Self { bytes }

@@ -8,7 +8,7 @@ fn there_and_back(text: &str, attachments: &[&'static [u8]]) -> (String, Vec<Byt
     let attachments: Vec<Bytes> = attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect();
     let mut out = Vec::new();
     write_data(&mut out, text.as_bytes(), &attachments, MAX).unwrap();
-    let mut input = Input::new(out.into());
+    let mut input = Reader::new(out.into());
     let packet = read_data(&mut input).unwrap();
     assert!(input.is_empty());
     (String::from_utf8(packet.text.into()).unwrap(), packet.attachments)
@@ -71,10 +71,10 @@ fn what_javascript_writes_is_read_as_json_stringify_would_write_it() {
         (&[0xa2, 0xc3, 0x28], "\"\u{fffd}(\""),
     ];
     for (bytes, text) in cases {
-        let packet = read_data(&mut Input::new(Bytes::from_static(bytes))).unwrap();
+        let packet = read_data(&mut Reader::new(Bytes::from_static(bytes))).unwrap();
         assert_eq!(packet.text, text, "{bytes:02x?}");
     }
-    let packet = read_data(&mut Input::new(Bytes::from_static(&[0xc7, 3, 0, 7, 8, 9]))).unwrap();
+    let packet = read_data(&mut Reader::new(Bytes::from_static(&[0xc7, 3, 0, 7, 8, 9]))).unwrap();
     assert_eq!(packet.text, r#"{"_placeholder":true,"num":0}"#);
     assert_eq!(packet.attachments, [Bytes::from_static(&[7, 8, 9])]);
 }
@@ -93,26 +93,26 @@ fn lengths_are_not_believed() {
         &[0xcf, 1],
     ] {
         let bytes = Bytes::copy_from_slice(bytes);
-        assert!(read_data(&mut Input::new(bytes.clone())).is_err());
-        assert!(Input::new(bytes).skip().is_err());
+        assert!(read_data(&mut Reader::new(bytes.clone())).is_err());
+        assert!(Reader::new(bytes).skip().is_err());
     }
 }
 
 #[test]
 fn depth_has_a_bound() {
     let nested = |depth: usize| Bytes::from([vec![0x91; depth - 1], vec![0xc0]].concat());
-    assert!(read_data(&mut Input::new(nested(DEPTH_MAX))).is_ok());
-    assert!(Input::new(nested(DEPTH_MAX)).skip().is_ok());
-    assert!(read_data(&mut Input::new(nested(DEPTH_MAX + 1))).is_err());
-    assert!(Input::new(nested(1_000_000)).skip().is_err());
+    assert!(read_data(&mut Reader::new(nested(DEPTH_MAX))).is_ok());
+    assert!(Reader::new(nested(DEPTH_MAX)).skip().is_ok());
+    assert!(read_data(&mut Reader::new(nested(DEPTH_MAX + 1))).is_err());
+    assert!(Reader::new(nested(1_000_000)).skip().is_err());
 }
 
 /// How a text is written, and what is read of it.
-fn written(text: &str, attachments: &[&'static [u8]]) -> (Written, String) {
+fn written(text: &str, attachments: &[&'static [u8]]) -> (Fidelity, String) {
     let attachments: Vec<Bytes> = attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect();
     let mut out = Vec::new();
     let written = write_data(&mut out, text.as_bytes(), &attachments, MAX).unwrap();
-    let packet = read_data(&mut Input::new(out.into())).unwrap();
+    let packet = read_data(&mut Reader::new(out.into())).unwrap();
     (written, String::from_utf8(packet.text.into()).unwrap())
 }
 
@@ -128,13 +128,13 @@ fn what_node_reads_is_written_and_it_is_said_when_that_is_not_the_text() {
         (r#"["e",{"\u0061":1}]"#, r#"["e",{"a":1}]"#),
         (r#"["e","\ud83d"]"#, "[\"e\",\"\u{fffd}\"]"),
     ] {
-        assert_eq!(written(text, &[]), (Written::ByValue, read.to_owned()), "{text}");
+        assert_eq!(written(text, &[]), (Fidelity::ByValue, read.to_owned()), "{text}");
     }
     for text in [
         r#"["e",{"b":1,"a":2,"b":3}]"#,
         r#"["e",0.5,1e+21,"\n\u001f 😀",{"_placeholder":true}]"#,
     ] {
-        assert_eq!(written(text, &[]), (Written::Exactly, text.to_owned()));
+        assert_eq!(written(text, &[]), (Fidelity::Exactly, text.to_owned()));
     }
 }
 
@@ -143,22 +143,22 @@ fn attachments_in_another_order_are_said_to_be() {
     let two: [&'static [u8]; 2] = [b"one", b"two"];
     let at = |number: usize| super::placeholder(number);
     let in_order = format!("[\"e\",{},[{}]]", at(0), at(1));
-    assert_eq!(written(&in_order, &two), (Written::Exactly, in_order.clone()));
+    assert_eq!(written(&in_order, &two), (Fidelity::Exactly, in_order.clone()));
     let spelt = r#"["e",{"num":0,"_placeholder":true},{"_placeholder":true,"num":1}]"#;
-    assert_eq!(written(spelt, &two).0, Written::ByValue);
+    assert_eq!(written(spelt, &two).0, Fidelity::ByValue);
     for text in [
         format!("[\"e\",{},{}]", at(1), at(0)),
         format!("[\"e\",{},{}]", at(0), at(0)),
         format!("[\"e\",{}]", at(0)),
         format!("[\"e\",{},{},{}]", at(0), at(1), at(0)),
     ] {
-        assert_eq!(written(&text, &two).0, Written::Renumbered, "{text}");
+        assert_eq!(written(&text, &two).0, Fidelity::Renumbered, "{text}");
     }
     // For clients this is data like any other.
     let no_placeholder = format!(r#"["e",{},{{"_placeholder":false,"num":9}}]"#, at(0));
     assert_eq!(
         written(&no_placeholder, &two[..1]),
-        (Written::Exactly, no_placeholder.clone())
+        (Fidelity::Exactly, no_placeholder.clone())
     );
 }
 
@@ -236,9 +236,9 @@ fn what_is_said_to_be_exact_is_and_what_is_read_of_the_rest_is_exact_the_next_ti
         some_json(&mut chance, 0, &mut text);
         text.push(']');
         let (how, read) = written(&text, &[]);
-        assert_eq!(how == Written::Exactly, read == text, "{text} is read as {read}");
-        exact += usize::from(how == Written::Exactly);
-        assert_eq!(written(&read, &[]), (Written::Exactly, read.clone()), "{text}");
+        assert_eq!(how == Fidelity::Exactly, read == text, "{text} is read as {read}");
+        exact += usize::from(how == Fidelity::Exactly);
+        assert_eq!(written(&read, &[]), (Fidelity::Exactly, read.clone()), "{text}");
     }
     assert!((2_000..18_000).contains(&exact), "{exact}");
 }
@@ -248,7 +248,7 @@ fn a_placeholder_beside_attachments_is_refused() {
     let mut bytes = vec![0x92, 0xc4, 1, 7, 0x81, 0xac];
     bytes.extend(b"_placeholder");
     bytes.push(0xc3);
-    assert!(read_data(&mut Input::new(bytes.into())).is_err());
+    assert!(read_data(&mut Reader::new(bytes.into())).is_err());
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn no_bytes_make_it_panic() {
                 (state >> 32) as u8
             })
             .collect();
-        let mut input = Input::new(bytes.into());
+        let mut input = Reader::new(bytes.into());
         let _ = input.clone().skip();
         if let Ok(packet) = read_data(&mut input) {
             let text: serde_json::Value = serde_json::from_slice(&packet.text).unwrap();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::read::{Head, Input};
+use super::read::{Head, Reader};
 use super::{ATTACHMENTS_MAX, CodecError, DEPTH_MAX, date};
 use crate::capability::Packet;
 
@@ -13,7 +13,7 @@ const LEGACY: i8 = 0;
 
 /// Reads one value as what a client gets: JSON as `JSON.stringify` would write it, with a placeholder for each
 /// attachment.
-pub fn read_data(input: &mut Input) -> Result<Packet, CodecError> {
+pub fn read_data(input: &mut Reader) -> Result<Packet, CodecError> {
     let mut reader = Reader {
         out: Vec::new(),
         attachments: Vec::new(),
@@ -37,7 +37,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn value(&mut self, input: &mut Input, depth: usize) -> Result<(), CodecError> {
+    fn value(&mut self, input: &mut Reader, depth: usize) -> Result<(), CodecError> {
         let depth = depth.checked_sub(1).ok_or(CodecError::Malformed("too deep"))?;
         match input.head()? {
             Head::Nil => self.raw("null"),
@@ -129,7 +129,7 @@ impl Reader {
 }
 
 /// A key of a map. JavaScript's are texts; other writers may use numbers.
-fn key(input: &mut Input) -> Result<String, CodecError> {
+fn key(input: &mut Reader) -> Result<String, CodecError> {
     match input.head()? {
         Head::Text(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Head::Unsigned(number) => Ok(number.to_string()),

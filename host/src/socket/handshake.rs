@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::address::ClientAddress;
 use crate::capability::HandshakeData;
 use crate::error::{Code, EventError};
-use crate::text::json::{DEPTH_MAX, nests_deeper};
+use crate::text::json::{DEPTH_MAX, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
 /// Keys of the query that are the protocol's own (Engine.IO protocol 4).
@@ -39,7 +39,7 @@ impl HandshakeLimits {
     /// It is too large or nests too deep.
     pub(super) fn read(&self, auth: Option<&RawValue>, request: &Parts) -> Result<Opening, EventError> {
         let text = without_lone_surrogates(auth.map_or("{}", RawValue::get));
-        if nests_deeper(&text, DEPTH_MAX) {
+        if exceeds_depth(&text, DEPTH_MAX) {
             let deep = format!("auth must not nest deeper than {DEPTH_MAX}");
             return Err(EventError::new(Code::Invalid, deep));
         }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use engineioxide::{Translate, Translator};
 use std::sync::Arc;
 
-use crate::msgpack::{CodecError, Input, read_data, write_data, write_name};
+use crate::msgpack::{CodecError, Reader, read_data, write_data, write_name};
 use crate::throttle::LogThrottle;
 
 /// Types of packets (Socket.IO protocol 5) that differ where there are attachments.
@@ -48,7 +48,7 @@ impl Translate for MessagePack {
 }
 
 fn read(packet: Bytes) -> Result<Option<(String, Vec<Bytes>)>, CodecError> {
-    let mut input = Input::new(packet);
+    let mut input = Reader::new(packet);
     let (mut kind, mut namespace, mut id, mut data) = (None, None, None, None);
     for _ in 0..input.map()? {
         match input.name()?.as_str() {

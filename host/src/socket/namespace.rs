@@ -237,7 +237,7 @@ impl Door {
             Refused::from(&error)
         })?;
         let outlet = SocketOutlet::new(socket.id, self.outside.clone(), transport.clone());
-        let id = ConnectionId::of_socket(socket.id.as_str());
+        let id = ConnectionId::from_socket_id(socket.id.as_str());
         let from = address.map(|address| address.to_string());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), address = from, "connected");
         let connection = Connection::new(id, Arc::new(identity), Box::new(outlet));

@@ -36,7 +36,7 @@ pub enum Token<'t> {
 
 /// Walks the tokens of a JSON text.
 #[derive(Debug, Clone)]
-pub struct Walk<'t> {
+pub struct Tokens<'t> {
     text: &'t str,
     at: usize,
     /// Of each array and object that is open, whether it is an object.
@@ -46,10 +46,10 @@ pub struct Walk<'t> {
     spaced: bool,
 }
 
-impl<'t> Walk<'t> {
+impl<'t> Tokens<'t> {
     /// Begins. `None` when the text is not one JSON value.
     #[must_use]
-    pub fn of(text: &'t str) -> Option<Self> {
+    pub fn parse(text: &'t str) -> Option<Self> {
         serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
         Some(Self {
             text,
@@ -116,7 +116,7 @@ impl<'t> Walk<'t> {
     }
 }
 
-impl<'t> Iterator for Walk<'t> {
+impl<'t> Iterator for Tokens<'t> {
     type Item = Token<'t>;
 
     fn next(&mut self) -> Option<Token<'t>> {
@@ -193,13 +193,13 @@ pub fn unquoted(quoted: &str) -> Cow<'_, str> {
 
 /// Whether the text is one JSON value that nests no deeper than this.
 #[must_use]
-pub fn is_sound(text: &str, depth: usize) -> bool {
-    Walk::of(text).is_some() && !nests_deeper(text, depth)
+pub fn is_valid_json(text: &str, depth: usize) -> bool {
+    Tokens::parse(text).is_some() && !exceeds_depth(text, depth)
 }
 
 /// Whether a JSON text nests deeper than this.
 #[must_use]
-pub fn nests_deeper(json: &str, max: usize) -> bool {
+pub fn exceeds_depth(json: &str, max: usize) -> bool {
     let (mut deep, mut quoted, mut escaped) = (0usize, false, false);
     for byte in json.bytes() {
         match byte {
@@ -223,20 +223,20 @@ pub fn nests_deeper(json: &str, max: usize) -> bool {
 /// of a walk in turn, this says of each object that ends whether it is one.
 #[derive(Debug, Default)]
 pub struct Placeholders {
-    open: Vec<Seen>,
-    key: Member,
+    open: Vec<OpenContainer>,
+    key: Entry,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Seen {
+struct OpenContainer {
     placeholder: bool,
     number: Option<u64>,
     /// Of the entry in which this array or object stands.
-    member: Member,
+    member: Entry,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Member {
+enum Entry {
     Placeholder,
     Number,
     #[default]
@@ -245,21 +245,21 @@ enum Member {
 
 impl Placeholders {
     /// The number that a placeholder names, when this token ends one. `Some(None)`: it names none.
-    pub fn see(&mut self, token: &Token<'_>) -> Option<Option<u64>> {
+    pub fn observe(&mut self, token: &Token<'_>) -> Option<Option<u64>> {
         let member = std::mem::take(&mut self.key);
         let value = match token {
             Token::Key(key) => {
                 self.key = match &*unquoted(key) {
-                    "_placeholder" => Member::Placeholder,
-                    "num" => Member::Number,
-                    _ => Member::Other,
+                    "_placeholder" => Entry::Placeholder,
+                    "num" => Entry::Number,
+                    _ => Entry::Other,
                 };
                 return None;
             }
             Token::BeginArray | Token::BeginObject => {
-                self.open.push(Seen {
+                self.open.push(OpenContainer {
                     member,
-                    ..Seen::default()
+                    ..OpenContainer::default()
                 });
                 return None;
             }
@@ -277,12 +277,12 @@ impl Placeholders {
     }
 
     /// The last of several entries with one key counts, as in JavaScript.
-    fn set(&mut self, member: Member, is_true: bool, number: Option<u64>) {
+    fn set(&mut self, member: Entry, is_true: bool, number: Option<u64>) {
         let Some(object) = self.open.last_mut() else { return };
         match member {
-            Member::Placeholder => object.placeholder = is_true,
-            Member::Number => object.number = number,
-            Member::Other => {}
+            Entry::Placeholder => object.placeholder = is_true,
+            Entry::Number => object.number = number,
+            Entry::Other => {}
         }
     }
 }
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_walk_sees_every_token_as_it_is_written() {
         let text = r#" {"a\"":[1e400,"\ud83d",true,false,null,-0],"b":{},"a\"":"x"}"#;
-        let tokens: Vec<Token<'_>> = Walk::of(text).unwrap().collect();
+        let tokens: Vec<Token<'_>> = Tokens::parse(text).unwrap().collect();
         assert_eq!(
             tokens,
             [
@@ -317,14 +317,14 @@ mod tests {
             ]
         );
         for none in ["", "[", "[1 2]", "[] []", "{\"a\"}", "nul", "01", "\u{feff}1", "[1,]"] {
-            assert!(Walk::of(none).is_none(), "{none}");
+            assert!(Tokens::parse(none).is_none(), "{none}");
         }
     }
 
     #[test]
     fn white_space_counts_between_tokens_only() {
         let spaced = |text: &str| {
-            let mut walk = Walk::of(text).unwrap();
+            let mut walk = Tokens::parse(text).unwrap();
             walk.by_ref().for_each(drop);
             walk.is_spaced()
         };
@@ -343,18 +343,18 @@ mod tests {
 
     #[test]
     fn depth_is_counted_outside_strings() {
-        assert!(!nests_deeper("[[[1]]]", 3));
-        assert!(!nests_deeper(r#"["\"[[[[["]"#, 3));
-        assert!(nests_deeper(r#"[{"a":[[1]]}]"#, 3));
-        assert!(is_sound("[1e400]", 1) && !is_sound("[1", 1) && !is_sound("[[]]", 1));
+        assert!(!exceeds_depth("[[[1]]]", 3));
+        assert!(!exceeds_depth(r#"["\"[[[[["]"#, 3));
+        assert!(exceeds_depth(r#"[{"a":[[1]]}]"#, 3));
+        assert!(is_valid_json("[1e400]", 1) && !is_valid_json("[1", 1) && !is_valid_json("[[]]", 1));
     }
 
     #[test]
     fn placeholders_are_found_wherever_they_are() {
         let found = |text: &str| {
             let mut placeholders = Placeholders::default();
-            let walk = Walk::of(text).unwrap();
-            walk.filter_map(|token| placeholders.see(&token)).collect::<Vec<_>>()
+            let walk = Tokens::parse(text).unwrap();
+            walk.filter_map(|token| placeholders.observe(&token)).collect::<Vec<_>>()
         };
         assert_eq!(found(r#"[{"_placeholder":true,"num":1}]"#), [Some(1)]);
         assert_eq!(found(r#"[{"num":0,"more":[],"\u005fplaceholder":true}]"#), [Some(0)]);

@@ -7,17 +7,17 @@ use parlance::store::{ClientRef, RequestDigest};
 use serde_json::Value;
 
 /// Who causes an event when the test does not say.
-const SOMEBODY: &str = "alice";
+const DEFAULT_USER: &str = "alice";
 
 /// An event, caused by alice unless it is [by](Self::by) somebody else.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub(crate) user: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: EventKind,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Kind {
+pub(crate) enum EventKind {
     Message {
         room: String,
         content: String,
@@ -57,16 +57,16 @@ pub(crate) enum Kind {
 }
 
 impl Event {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: EventKind) -> Self {
         Self {
-            user: SOMEBODY.to_owned(),
+            user: DEFAULT_USER.to_owned(),
             kind,
         }
     }
 
     /// `send-message`
     pub fn message(room: impl Into<String>, content: impl Into<String>) -> Self {
-        Self::new(Kind::Message {
+        Self::new(EventKind::Message {
             room: room.into(),
             content: content.into(),
             metadata: None,
@@ -76,7 +76,7 @@ impl Event {
 
     /// `typing`
     pub fn typing(room: impl Into<String>, typing: bool) -> Self {
-        Self::new(Kind::Typing {
+        Self::new(EventKind::Typing {
             room: room.into(),
             typing,
         })
@@ -84,7 +84,7 @@ impl Event {
 
     /// `read-message`
     pub fn read(message: impl Into<String>) -> Self {
-        Self::new(Kind::Receipt {
+        Self::new(EventKind::Receipt {
             message: message.into(),
         })
     }
@@ -92,34 +92,34 @@ impl Event {
     /// A connection opens. The user's first event, as every other one connects them.
     #[must_use]
     pub fn connect() -> Self {
-        Self::new(Kind::Connected)
+        Self::new(EventKind::Connected)
     }
 
     /// The connection closes. Whatever the handler does, the user is gone afterwards.
     #[must_use]
     pub fn disconnect() -> Self {
-        Self::new(Kind::Disconnected)
+        Self::new(EventKind::Disconnected)
     }
 
     /// `set-presence`
     #[must_use]
     pub fn set_presence(status: Status) -> Self {
-        Self::new(Kind::SetPresence(status))
+        Self::new(EventKind::SetPresence(status))
     }
 
     /// `join-room`
     pub fn join(room: impl Into<String>) -> Self {
-        Self::new(Kind::Join { room: room.into() })
+        Self::new(EventKind::Join { room: room.into() })
     }
 
     /// `leave-room`
     pub fn leave(room: impl Into<String>) -> Self {
-        Self::new(Kind::Leave { room: room.into() })
+        Self::new(EventKind::Leave { room: room.into() })
     }
 
     /// An event with a name of the tenant's own. The arguments are a JSON array, such as `json!(["red", 3])`.
     pub fn custom(name: impl Into<String>, arguments: &Value) -> Self {
-        Self::new(Kind::Custom {
+        Self::new(EventKind::Custom {
             name: name.into(),
             arguments: arguments.to_string(),
             attachments: Vec::new(),
@@ -128,7 +128,7 @@ impl Event {
 
     /// Another server sends an event (`serverSideEmit`). The arguments are a JSON array.
     pub fn server(name: impl Into<String>, arguments: &Value) -> Self {
-        Self::new(Kind::Server {
+        Self::new(EventKind::Server {
             name: name.into(),
             arguments: arguments.to_string(),
         })
@@ -136,7 +136,7 @@ impl Event {
 
     /// The client answers the handler's question with this tag. The arguments are a JSON array.
     pub fn answer(tag: impl Into<String>, arguments: &Value) -> Self {
-        Self::new(Kind::Answer {
+        Self::new(EventKind::Answer {
             tag: tag.into(),
             arguments: Some(arguments.to_string()),
             attachments: Vec::new(),
@@ -145,7 +145,7 @@ impl Event {
 
     /// The client's answer to the question with this tag is missing: its time is over, or the client has gone.
     pub fn no_answer(tag: impl Into<String>) -> Self {
-        Self::new(Kind::Answer {
+        Self::new(EventKind::Answer {
             tag: tag.into(),
             arguments: None,
             attachments: Vec::new(),
@@ -167,7 +167,7 @@ impl Event {
     #[track_caller]
     pub fn metadata(mut self, json: &Value) -> Self {
         match &mut self.kind {
-            Kind::Message { metadata, .. } => *metadata = Some(json.to_string()),
+            EventKind::Message { metadata, .. } => *metadata = Some(json.to_string()),
             other => panic!("only a message has metadata; this is {other:?}"),
         }
         self
@@ -181,7 +181,7 @@ impl Event {
     #[track_caller]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         match &mut self.kind {
-            Kind::Message { client_id, .. } => *client_id = Some(id.into()),
+            EventKind::Message { client_id, .. } => *client_id = Some(id.into()),
             other => panic!("only a message has a client id; this is {other:?}"),
         }
         self
@@ -196,14 +196,14 @@ impl Event {
     #[track_caller]
     pub fn attachment(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
-            Kind::Custom { attachments, .. } | Kind::Answer { attachments, .. } => attachments.push(bytes.into()),
+            EventKind::Custom { attachments, .. } | EventKind::Answer { attachments, .. } => attachments.push(bytes.into()),
             other => panic!("only events of the tenant's own and answers have attachments; this is {other:?}"),
         }
         self
     }
 }
 
-impl Kind {
+impl EventKind {
     /// As the sandbox takes it; `attachments` are this event's own, borrowed.
     pub(crate) fn input<'a>(&'a self, attachments: &'a [&'a [u8]]) -> HandlerInput<'a> {
         match self {

@@ -1,4 +1,4 @@
-//! The test's view of the world.
+//! The test's view of the server.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::user::{Received, User};
-use crate::world::{Setup, World};
+use crate::server::{EventSetup, TestServer};
 
 /// What the clock says at first: the beginning of 2026, in milliseconds since the Unix epoch.
 pub const START_MS: u64 = 1_767_225_600_000;
@@ -28,7 +28,7 @@ pub const START_MS: u64 = 1_767_225_600_000;
 /// Users are connected when they are first named, and online. All methods may be called from asynchronous code too;
 /// those that are not asynchronous themselves block for as long as the handler runs.
 pub struct TestHost {
-    world: Arc<World>,
+    server: Arc<TestServer>,
     name: String,
     settings: BTreeMap<String, String>,
     grants: Arc<Grants>,
@@ -105,16 +105,16 @@ impl TestHost {
             .enable_all()
             .build()
             .context("no runtime")?;
-        let world = {
+        let server = {
             let _inside = runtime.enter();
-            Arc::new(World::new(Arc::new(handler))?)
+            Arc::new(TestServer::new(Arc::new(handler))?)
         };
         let tenant = Identity::for_tests(DEFAULT_TENANT, "anybody")
             .context("no identity")?
             .tenant()
             .clone();
         Ok(Self {
-            world,
+            server,
             name: "handler".to_owned(),
             settings: BTreeMap::new(),
             grants,
@@ -128,7 +128,7 @@ impl TestHost {
 
     /// What the component handles.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
-        self.world.handler.interfaces()
+        self.server.handler.interfaces()
     }
 
     /// Names the handler, as a server's configuration does. It owns the key-value space.
@@ -152,8 +152,8 @@ impl TestHost {
     #[must_use]
     #[track_caller]
     pub fn user(self, user: impl Into<User>) -> Self {
-        let (world, setup, user) = (self.world.clone(), self.setup(), user.into());
-        fine(self.run(async move { world.person(&user, &setup, true).await.map(drop) }));
+        let (server, setup, user) = (self.server.clone(), self.setup(), user.into());
+        expect_ok(self.run(async move { server.connect(&user, &setup, true).await.map(drop) }));
         self
     }
 
@@ -164,8 +164,8 @@ impl TestHost {
     #[must_use]
     #[track_caller]
     pub fn member(self, user: &str, room: &str) -> Self {
-        let joins = vec![Effect::Join(fine(RoomId::new(room).map_err(Into::into)))];
-        self.arrange(user, joins);
+        let joins = vec![Effect::Join(expect_ok(RoomId::new(room).map_err(Into::into)))];
+        self.apply_effects(user, joins);
         self
     }
 
@@ -181,15 +181,15 @@ impl TestHost {
             value: value.into(),
             expires_at: None,
         };
-        let (world, unit) = (
-            self.world.clone(),
+        let (server, unit) = (
+            self.server.clone(),
             Unit {
                 tenant: self.tenant.clone(),
                 writes: vec![Arc::new(write)],
                 quota: parlance::store::StorageQuota::UNLIMITED,
             },
         );
-        fine(self.run(async move { world.store.commit(vec![unit]).await.map(drop).map_err(Into::into) }));
+        expect_ok(self.run(async move { server.store.commit(vec![unit]).await.map(drop).map_err(Into::into) }));
         self
     }
 
@@ -203,7 +203,7 @@ impl TestHost {
     /// Gives the next numbers that chance will bring. After them, and without them, it brings 1, 2, 3 …
     #[must_use]
     pub fn random(self, numbers: impl IntoIterator<Item = u64>) -> Self {
-        self.world.random.give(numbers);
+        self.server.random.give(numbers);
         self
     }
 
@@ -223,12 +223,12 @@ impl TestHost {
 
     /// Takes the store down, or brings it back: while it is down, reads and commits fail, as a real one's may.
     pub fn store_down(&mut self, down: bool) {
-        self.world.store.set_down(down);
+        self.server.store.set_down(down);
     }
 
     /// Lets the store answer nothing any more, or answer again, as one does that cannot be reached.
     pub fn store_silent(&mut self, silent: bool) {
-        self.world.store.set_silent(silent);
+        self.server.store.set_silent(silent);
     }
 
     /// Moves the clock on.
@@ -245,8 +245,8 @@ impl TestHost {
     /// When the component does not handle such events, or a user's or room's id is none.
     #[track_caller]
     pub fn dispatch(&mut self, event: Event) -> Outcome {
-        let (world, setup) = (self.world.clone(), self.setup());
-        fine(self.run(async move { world.dispatch(&setup, &event).await }))
+        let (server, setup) = (self.server.clone(), self.setup());
+        expect_ok(self.run(async move { server.dispatch(&setup, &event).await }))
     }
 
     /// Dispatches an event as [`dispatch`](Self::dispatch) does, for asynchronous tests.
@@ -254,11 +254,11 @@ impl TestHost {
     /// # Panics
     /// As [`dispatch`](Self::dispatch).
     pub async fn dispatch_async(&mut self, event: Event) -> Outcome {
-        let (world, setup) = (self.world.clone(), self.setup());
+        let (server, setup) = (self.server.clone(), self.setup());
         let handled = self
             .runtime()
-            .spawn(async move { world.dispatch(&setup, &event).await });
-        fine(handled.await.map_err(Into::into).and_then(|outcome| outcome))
+            .spawn(async move { server.dispatch(&setup, &event).await });
+        expect_ok(handled.await.map_err(Into::into).and_then(|outcome| outcome))
     }
 
     /// Posts a message without the handler and gives its id: what was there before the test's own events.
@@ -267,11 +267,11 @@ impl TestHost {
     /// When one of the ids is none.
     #[track_caller]
     pub fn post(&mut self, user: &str, room: &str, content: &str) -> String {
-        let random = (u128::from(self.world.random.next_u64()) << 64) | u128::from(self.world.random.next_u64());
+        let random = (u128::from(self.server.random.next_u64()) << 64) | u128::from(self.server.random.next_u64());
         let draft = Draft {
             id: MessageId::from_time(self.now_ms, random),
-            room: fine(RoomId::new(room).map_err(Into::into)),
-            sender: fine(UserId::new(user).map_err(Into::into)),
+            room: expect_ok(RoomId::new(room).map_err(Into::into)),
+            sender: expect_ok(UserId::new(user).map_err(Into::into)),
             username: user.into(),
             content: content.to_owned(),
             metadata: None,
@@ -280,7 +280,7 @@ impl TestHost {
             once: false,
         };
         let id = draft.id.to_string();
-        self.arrange(user, vec![Effect::Write(Arc::new(Write::Append(draft)))]);
+        self.apply_effects(user, vec![Effect::Write(Arc::new(Write::Append(draft)))]);
         id
     }
 
@@ -290,7 +290,7 @@ impl TestHost {
     pub fn received(&self, user: &str) -> Vec<Received> {
         self.world
             .connected(user)
-            .map(|person| person.inbox.events())
+            .map(|client| client.inbox.events())
             .unwrap_or_default()
     }
 
@@ -301,16 +301,16 @@ impl TestHost {
     #[must_use]
     #[track_caller]
     pub fn history(&self, room: &str) -> Vec<Message> {
-        let (world, tenant) = (self.world.clone(), self.tenant.clone());
-        let room = fine(RoomId::new(room).map_err(Into::into));
+        let (server, tenant) = (self.server.clone(), self.tenant.clone());
+        let room = expect_ok(RoomId::new(room).map_err(Into::into));
         let all = Range {
             after: 0,
             before: None,
             limit: u32::MAX,
             from: End::Oldest,
         };
-        let read = async move { world.store.history(&tenant, &room, all).await.map_err(Into::into) };
-        fine(self.run(read)).messages
+        let read = async move { server.store.history(&tenant, &room, all).await.map_err(Into::into) };
+        expect_ok(self.run(read)).messages
     }
 
     /// The value at a key of the handler's key-value space.
@@ -320,8 +320,8 @@ impl TestHost {
     #[must_use]
     #[track_caller]
     pub fn value(&self, key: &str) -> Option<Vec<u8>> {
-        let (world, tenant, key, now) = (self.world.clone(), self.tenant.clone(), self.kv_key(key), self.now_ms);
-        fine(self.run(async move { world.store.kv_get(&tenant, &key, now).await.map_err(Into::into) }))
+        let (server, tenant, key, now) = (self.server.clone(), self.tenant.clone(), self.kv_key(key), self.now_ms);
+        expect_ok(self.run(async move { server.store.kv_get(&tenant, &key, now).await.map_err(Into::into) }))
     }
 
     /// Who is in a room, by id.
@@ -331,8 +331,8 @@ impl TestHost {
     #[must_use]
     #[track_caller]
     pub fn members(&self, room: &str) -> Vec<String> {
-        let (world, room) = (self.world.clone(), room.to_owned());
-        let mut members: Vec<_> = fine(self.run(async move { world.members(&room).await }))
+        let (server, room) = (self.server.clone(), room.to_owned());
+        let mut members: Vec<_> = expect_ok(self.run(async move { server.members(&room).await }))
             .iter()
             .map(ToString::to_string)
             .collect();
@@ -347,14 +347,14 @@ impl TestHost {
     #[must_use]
     #[track_caller]
     pub fn presence(&self, asker: &str, user: &str) -> PresenceState {
-        let (world, asker, user) = (self.world.clone(), asker.to_owned(), user.to_owned());
-        fine(self.run(async move { world.presence(&asker, &user).await }))
+        let (server, asker, user) = (self.server.clone(), asker.to_owned(), user.to_owned());
+        expect_ok(self.run(async move { server.presence(&asker, &user).await }))
     }
 
     #[track_caller]
-    fn arrange(&self, user: &str, effects: Vec<Effect>) {
-        let (world, setup, user) = (self.world.clone(), self.setup(), user.to_owned());
-        fine(self.run(async move { world.arrange(&user, &setup, effects).await }));
+    fn apply_effects(&self, user: &str, effects: Vec<Effect>) {
+        let (server, setup, user) = (self.server.clone(), self.setup(), user.to_owned());
+        expect_ok(self.run(async move { server.apply_effects(&user, &setup, effects).await }));
     }
 
     fn kv_key(&self, key: &str) -> KvKey {
@@ -364,8 +364,8 @@ impl TestHost {
         }
     }
 
-    fn setup(&self) -> Setup {
-        Setup {
+    fn setup(&self) -> EventSetup {
+        EventSetup {
             handler: Arc::new(HandlerInfo {
                 name: self.name.as_str().into(),
                 settings: self.settings.clone(),
@@ -407,7 +407,7 @@ impl Drop for TestHost {
 }
 
 #[track_caller]
-fn fine<T>(result: Result<T>) -> T {
+fn expect_ok<T>(result: Result<T>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => panic!("{error:#}"),

@@ -41,7 +41,7 @@ mod host;
 mod outcome;
 mod store;
 mod user;
-mod world;
+mod server;
 
 pub use event::Event;
 pub use host::{START_MS, TestHost};

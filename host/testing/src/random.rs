@@ -8,11 +8,11 @@ use parlance::capability::RandomSource;
 /// The numbers given, then 1, 2, 3 …, so that no two ids made of it are the same.
 #[derive(Default)]
 pub(crate) struct Sequence {
-    state: Mutex<State>,
+    state: Mutex<SequenceState>,
 }
 
 #[derive(Default)]
-struct State {
+struct SequenceState {
     given: VecDeque<u64>,
     count: u64,
 }

@@ -24,7 +24,7 @@ impl TestStore {
         self.silent.store(silent, Ordering::Relaxed);
     }
 
-    async fn up(&self) -> Result<&MemoryStore, StoreError> {
+    async fn available(&self) -> Result<&MemoryStore, StoreError> {
         if self.silent.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -38,38 +38,38 @@ impl TestStore {
 #[async_trait::async_trait]
 impl Store for TestStore {
     async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
-        self.up().await?.commit(units).await
+        self.available().await?.commit(units).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        self.up().await?.message(tenant, id).await
+        self.available().await?.message(tenant, id).await
     }
 
     async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
-        self.up().await?.history(tenant, room, range).await
+        self.available().await?.history(tenant, room, range).await
     }
 
     async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        self.up().await?.last_seq(tenant, room).await
+        self.available().await?.last_seq(tenant, room).await
     }
 
     async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        self.up().await?.last_seqs(tenant, rooms).await
+        self.available().await?.last_seqs(tenant, rooms).await
     }
 
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
-        self.up().await?.usage(tenant).await
+        self.available().await?.usage(tenant).await
     }
 
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        self.up().await?.delete_data(tenant).await
+        self.available().await?.delete_data(tenant).await
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.up().await?.kv_get(tenant, key, now).await
+        self.available().await?.kv_get(tenant, key, now).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.up().await?.ping().await
+        self.available().await?.ping().await
     }
 }

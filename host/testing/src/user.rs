@@ -85,9 +85,9 @@ pub struct Received {
 
 /// What has gone out to one client and was not looked at yet, in order.
 #[derive(Clone, Default)]
-pub(crate) struct Inbox(Arc<Mutex<Vec<Outgoing>>>);
+pub(crate) struct ClientInbox(Arc<Mutex<Vec<Outgoing>>>);
 
-impl Outlet for Inbox {
+impl Outlet for ClientInbox {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         self.0.lock().push(outgoing);
         Ok(())
@@ -104,7 +104,7 @@ impl Outlet for Inbox {
     }
 }
 
-impl Inbox {
+impl ClientInbox {
     pub(crate) fn len(&self) -> usize {
         self.0.lock().len()
     }

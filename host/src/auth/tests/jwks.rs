@@ -228,7 +228,7 @@ async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
     let mut without = same.clone();
     without.jwks.clear();
     for (policy, kept) in [(&same, true), (&slower, true), (&elsewhere, false), (&without, false)] {
-        let renewed = issuer.authenticator.renewed(policy);
+        let renewed = issuer.authenticator.with_policy(policy);
         assert_eq!(verdict(&renewed, &good), kept, "{:?}", policy.jwks);
         // And what has been kept is read again.
         std::fs::write(&issuer.file, set(std::slice::from_ref(&good.jwk))).unwrap();
@@ -241,7 +241,7 @@ async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
         file,
         _directory,
     } = issuer;
-    let renewed = authenticator.renewed(&same);
+    let renewed = authenticator.with_policy(&same);
     drop(authenticator);
     let fresh = Published::ed("fresh");
     std::fs::write(&file, set(std::slice::from_ref(&fresh.jwk))).unwrap();
@@ -264,7 +264,7 @@ fn another_policy_keeps_what_is_revoked() {
         expires_at: u64::MAX,
     }]);
     policy.expiring_notice *= 2;
-    let renewed = authenticator.renewed(&policy);
+    let renewed = authenticator.with_policy(&policy);
     assert_eq!(renewed.expiring_notice(), policy.expiring_notice);
     assert_eq!(renewed.verify(&token, NOW).unwrap_err(), AuthError::Revoked);
     renewed.set_revocations(&[]);

@@ -12,7 +12,7 @@ use super::packet::{self, array, keys, map, number};
 use super::{Broadcast, Selection, Target};
 use crate::capability::Packet;
 use crate::id::TenantId;
-use crate::msgpack::{self, CodecError, Input, write_name};
+use crate::msgpack::{self, CodecError, Reader, write_name};
 
 const IDS: u8 = 0;
 const ROOMS: u8 = 1;
@@ -178,7 +178,7 @@ fn acknowledged(id: &str, packet: &Packet, max: usize) -> Result<Bytes, CodecErr
 
 /// Reads a broadcast for a namespace; `None` when it is `own`, its sender's echo.
 pub(super) fn read_broadcast(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Message>, CodecError> {
-    let mut input = Input::new(bytes);
+    let mut input = Reader::new(bytes);
     if input.array()? != 3 {
         return Err(CodecError::Malformed("not a packet with its options"));
     }
@@ -248,13 +248,13 @@ struct Binary {
     uid: Option<String>,
     request_id: String,
     /// An event where acknowledgements are asked for, or the acknowledgement itself.
-    packet: Input,
+    packet: Reader,
     options: Option<packet::Options>,
 }
 
 impl Binary {
     fn read(bytes: Bytes) -> Result<Self, CodecError> {
-        let mut input = Input::new(bytes);
+        let mut input = Reader::new(bytes);
         let (mut kind, mut uid, mut request_id, mut packet, mut options) = (0, None, None, None, None);
         for _ in 0..keys(&mut input)? {
             match input.name()?.as_str() {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Load, NodeId};
 use crate::id::UserId;
-use crate::msgpack::{CodecError, Input, write_name};
+use crate::msgpack::{CodecError, Reader, write_name};
 
 /// The version of this format. Nodes of another one are overlooked.
 const VERSION: u64 = 1;
@@ -97,7 +97,7 @@ pub(super) fn write(node: &NodeId, n: u64, gossip: &Gossip) -> Bytes {
 
 /// Reads it: who, at which change, what. `None` from another version.
 pub(super) fn read(bytes: Bytes) -> Result<Option<(NodeId, u64, Gossip)>, CodecError> {
-    let mut input = Input::new(bytes);
+    let mut input = Reader::new(bytes);
     if input.array()? < 5 {
         return Err(CodecError::Malformed("gossip of too few parts"));
     }

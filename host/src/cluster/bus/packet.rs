@@ -11,8 +11,8 @@ use super::channels::{self, place, room_name};
 use super::{Broadcast, Place, Target};
 use crate::capability::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, Packet, Question, TAG_MAX};
 use crate::id::{RoomId, TenantId};
-use crate::msgpack::{self, CodecError, Input, Written};
-use crate::text::json::{Placeholders, Walk, nests_deeper};
+use crate::msgpack::{self, CodecError, Reader, Fidelity};
+use crate::text::json::{Placeholders, Tokens, exceeds_depth};
 
 /// The packet type of an event (Socket.IO protocol, "Packet types"); with attachments it may also be 5.
 const EVENT: u64 = 2;
@@ -51,10 +51,10 @@ pub(super) fn write(
 
 /// The event's JSON, when reading what was written gives other bytes. With attachments in another order it is not the
 /// JSON of those that are read.
-fn text_beside(written: Written, packet: &Packet) -> Option<&str> {
+fn text_beside(written: Fidelity, packet: &Packet) -> Option<&str> {
     match written {
-        Written::Exactly | Written::Renumbered => None,
-        Written::ByValue => std::str::from_utf8(&packet.text).ok(),
+        Fidelity::Exactly | Fidelity::Renumbered => None,
+        Fidelity::ByValue => std::str::from_utf8(&packet.text).ok(),
     }
 }
 
@@ -128,7 +128,7 @@ pub(super) fn number(out: &mut Vec<u8>, number: u64) {
 }
 
 /// The number of a map's keys.
-pub(super) fn keys(input: &mut Input) -> Result<u32, CodecError> {
+pub(super) fn keys(input: &mut Reader) -> Result<u32, CodecError> {
     let keys = input.map()?;
     if keys > KEYS_MAX {
         return Err(CodecError::TooLarge);
@@ -137,7 +137,7 @@ pub(super) fn keys(input: &mut Input) -> Result<u32, CodecError> {
 }
 
 /// Reads an event, which is for this namespace if it says for which.
-pub(super) fn read(input: &mut Input, namespace: &str) -> Result<Packet, CodecError> {
+pub(super) fn read(input: &mut Reader, namespace: &str) -> Result<Packet, CodecError> {
     let (mut kind, mut data, mut to) = (None, None, None);
     for _ in 0..keys(input)? {
         match input.name()?.as_str() {
@@ -188,14 +188,14 @@ fn check_name(text: &[u8]) -> Result<(), CodecError> {
 /// none, or names an attachment that is not there.
 fn check_text(text: &str, attachments: usize) -> Result<(), CodecError> {
     let malformed = CodecError::Malformed("a text that is no event");
-    let walk = Walk::of(text).ok_or(malformed)?;
+    let walk = Tokens::parse(text).ok_or(malformed)?;
     check_name(text.as_bytes())?;
-    if nests_deeper(text, msgpack::DEPTH_MAX) {
+    if exceeds_depth(text, msgpack::DEPTH_MAX) {
         return Err(malformed);
     }
     let mut placeholders = Placeholders::default();
     let attached = |number: Option<u64>| number.is_some_and(|number| number < attachments as u64);
-    if attachments > 0 && !walk.filter_map(|token| placeholders.see(&token)).all(attached) {
+    if attachments > 0 && !walk.filter_map(|token| placeholders.observe(&token)).all(attached) {
         return Err(malformed);
     }
     Ok(())
@@ -256,7 +256,7 @@ impl Options {
 }
 
 /// Reads them.
-pub(super) fn read_options(input: &mut Input) -> Result<Options, CodecError> {
+pub(super) fn read_options(input: &mut Reader) -> Result<Options, CodecError> {
     let mut options = Options::default();
     let mut has_rooms = false;
     for _ in 0..keys(input)? {
@@ -279,7 +279,7 @@ pub(super) fn read_options(input: &mut Input) -> Result<Options, CodecError> {
     Ok(options)
 }
 
-fn read_names(input: &mut Input) -> Result<Vec<String>, CodecError> {
+fn read_names(input: &mut Reader) -> Result<Vec<String>, CodecError> {
     let count = input.array()?;
     if count > ROOMS_MAX {
         return Err(CodecError::TooLarge);
@@ -287,7 +287,7 @@ fn read_names(input: &mut Input) -> Result<Vec<String>, CodecError> {
     (0..count).map(|_| input.name()).collect()
 }
 
-fn read_timeout(input: &mut Input) -> Result<Option<Duration>, CodecError> {
+fn read_timeout(input: &mut Reader) -> Result<Option<Duration>, CodecError> {
     let mut flags = input.clone();
     input.skip()?;
     // It may be nil.
@@ -301,7 +301,7 @@ fn read_timeout(input: &mut Input) -> Result<Option<Duration>, CodecError> {
     Ok(None)
 }
 
-fn read_own(input: &mut Input) -> Result<Own, CodecError> {
+fn read_own(input: &mut Reader) -> Result<Own, CodecError> {
     let (mut room, mut seq, mut after): (Option<RoomId>, _, _) = (None, None, None);
     let (mut asker, mut tag, mut time): (Option<String>, Option<String>, _) = (None, None, None);
     for _ in 0..keys(input)? {

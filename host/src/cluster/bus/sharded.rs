@@ -13,7 +13,7 @@ use super::packet::{self, keys, map, number};
 use super::{Broadcast, Selection};
 use crate::capability::Packet;
 use crate::id::TenantId;
-use crate::msgpack::{self, CodecError, Input, write_name};
+use crate::msgpack::{self, CodecError, Reader, write_name};
 
 // The types of `ClusterAdapter` in `socket.io-adapter`. 1, 2 and 13 are said by adapters that count each other by
 // heartbeats, which this one is not.
@@ -186,7 +186,7 @@ pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Me
             _ => Err(ELSEWHERE),
         };
     }
-    let mut input = Input::new(bytes);
+    let mut input = Reader::new(bytes);
     let (mut uid, mut nsp, mut kind, mut data) = (None, None, None, None);
     for _ in 0..keys(&mut input)? {
         match input.name()?.as_str() {
@@ -223,7 +223,7 @@ pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Me
 const ELSEWHERE: CodecError = CodecError::Malformed("a message for another namespace");
 const NO_ID: CodecError = CodecError::Malformed("a message without the id of its request");
 
-fn read_broadcast(uid: String, data: &mut Input, namespace: &str) -> Result<Message, CodecError> {
+fn read_broadcast(uid: String, data: &mut Reader, namespace: &str) -> Result<Message, CodecError> {
     let (mut id, mut packet, mut options) = (None, None, None);
     for _ in 0..keys(data)? {
         match data.name()?.as_str() {
@@ -264,7 +264,7 @@ fn asker(uid: String, id: String) -> Result<Asker, CodecError> {
     Ok(Asker { uid: Some(uid), id })
 }
 
-fn read_acknowledged(data: &mut Input) -> Result<Message, CodecError> {
+fn read_acknowledged(data: &mut Reader) -> Result<Message, CodecError> {
     let (mut id, mut packet) = (None, None);
     for _ in 0..keys(data)? {
         match data.name()?.as_str() {

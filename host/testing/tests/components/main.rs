@@ -26,4 +26,4 @@ mod effects;
 mod limits;
 mod traps;
 mod warm;
-mod world;
+mod test_host;

@@ -23,10 +23,10 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use crate::random::Sequence;
-use crate::event::{Event, Kind};
+use crate::event::{Event, EventKind};
 use crate::outcome::Outcome;
 use crate::store::TestStore;
-use crate::user::{Inbox, User, json as elements};
+use crate::user::{ClientInbox, User, json as elements};
 
 /// Signs the tokens of the test's users. Nothing outside the test's process sees it.
 const SECRET: &[u8] = b"a secret that is none, for tests in memory";
@@ -35,14 +35,14 @@ const ACKNOWLEDGEMENT: i64 = 0;
 
 /// What an event meets that a test may change between two of them.
 #[derive(Clone)]
-pub(crate) struct Setup {
+pub(crate) struct EventSetup {
     pub(crate) handler: Arc<HandlerInfo>,
     pub(crate) now_ms: u64,
     pub(crate) guest_limits: GuestLimits,
     pub(crate) call_limits: Arc<CallLimits>,
 }
 
-pub(crate) struct World {
+pub(crate) struct TestServer {
     pub(crate) handler: Arc<Handler>,
     pub(crate) store: Arc<TestStore>,
     pub(crate) random: Arc<Sequence>,
@@ -52,16 +52,16 @@ pub(crate) struct World {
     /// By user id; each has one connection.
     /// What events work in.
     quantum: Quantum,
-    people: Mutex<BTreeMap<String, Person>>,
+    clients: Mutex<BTreeMap<String, ConnectedUser>>,
 }
 
 #[derive(Clone)]
-pub(crate) struct Person {
+pub(crate) struct ConnectedUser {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) inbox: Inbox,
+    pub(crate) inbox: ClientInbox,
 }
 
-impl World {
+impl TestServer {
     /// Call it inside a runtime: the committer and the hall are tasks.
     pub(crate) fn new(handler: Arc<Handler>) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
@@ -86,7 +86,7 @@ impl World {
             committer,
             authenticator,
             quantum: Quantum::new(),
-            people: Mutex::default(),
+            clients: Mutex::default(),
         })
     }
 
@@ -104,43 +104,43 @@ impl World {
     }
 
     /// The user's connection, opened now if they have none. `shown`: they are online at once.
-    pub(crate) async fn person(&self, user: &User, setup: &Setup, shown: bool) -> Result<Person> {
-        let found = self.people.lock().get(&user.id).cloned();
-        if let Some(person) = found {
-            return Ok(person);
+    pub(crate) async fn connect(&self, user: &User, setup: &EventSetup, shown: bool) -> Result<ConnectedUser> {
+        let found = self.clients.lock().get(&user.id).cloned();
+        if let Some(client) = found {
+            return Ok(client);
         }
         let identity = Arc::new(self.identity(user, setup.now_ms)?);
-        let inbox = Inbox::default();
-        let id = ConnectionId::from_bits(self.people.lock().len() as u64 + 1);
+        let inbox = ClientInbox::default();
+        let id = ConnectionId::from_bits(self.clients.lock().len() as u64 + 1);
         let connection = Connection::new(id, identity, Box::new(inbox.clone()));
         let connection = Arc::new(connection.with_handshake(user.handshake.clone()));
-        let person = Person { connection, inbox };
-        self.hall.arrive(person.connection.clone(), setup.now_ms)?;
-        self.people.lock().insert(user.id.clone(), person.clone());
+        let client = ConnectedUser { connection, inbox };
+        self.hall.arrive(client.connection.clone(), setup.now_ms)?;
+        self.clients.lock().insert(user.id.clone(), client.clone());
         if shown {
             let online = Effect::SetPresence(parlance::capability::Status::Online);
-            self.settle(&person, setup, Ok(vec![online]), Reply::Silent)
+            self.complete(&client, setup, Ok(vec![online]), Reply::Silent)
                 .await?
-                .map_err(|error| told(&error))?;
+                .map_err(|error| to_anyhow(&error))?;
         }
-        Ok(person)
+        Ok(client)
     }
 
     /// The user's connection, if they have one.
-    pub(crate) fn connected(&self, user: &str) -> Option<Person> {
-        self.people.lock().get(user).cloned()
+    pub(crate) fn connected(&self, user: &str) -> Option<ConnectedUser> {
+        self.clients.lock().get(user).cloned()
     }
 
     /// Lets something happen on a user's behalf without a handler. Clients have read what comes of it.
-    pub(crate) async fn arrange(&self, user: &str, setup: &Setup, effects: Vec<Effect>) -> Result<()> {
-        let person = self.person(&user.into(), setup, true).await?;
-        let people: Vec<_> = self.people.lock().values().cloned().collect();
-        let unread: Vec<_> = people.iter().map(|person| person.inbox.len()).collect();
-        let settled = self.settle(&person, setup, Ok(effects), Reply::Silent).await?;
-        for (person, unread) in people.iter().zip(unread) {
-            person.inbox.truncate(unread);
+    pub(crate) async fn apply_effects(&self, user: &str, setup: &EventSetup, effects: Vec<Effect>) -> Result<()> {
+        let client = self.connect(&user.into(), setup, true).await?;
+        let clients: Vec<_> = self.clients.lock().values().cloned().collect();
+        let unread: Vec<_> = clients.iter().map(|client| client.inbox.len()).collect();
+        let settled = self.complete(&client, setup, Ok(effects), Reply::Silent).await?;
+        for (client, unread) in clients.iter().zip(unread) {
+            client.inbox.truncate(unread);
         }
-        settled.map_err(|error| told(&error))
+        settled.map_err(|error| to_anyhow(&error))
     }
 
     pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {
@@ -156,10 +156,10 @@ impl World {
     }
 
     /// Commits and delivers, or tells that the event failed; returns when that is done, with what became of it.
-    async fn settle(
+    async fn complete(
         &self,
-        person: &Person,
-        setup: &Setup,
+        client: &ConnectedUser,
+        setup: &EventSetup,
         decided: Result<Vec<Effect>, EventError>,
         reply: Reply,
     ) -> Result<Result<(), EventError>> {
@@ -169,13 +169,13 @@ impl World {
         let mut floors = Vec::new();
         for effect in &effects {
             if let Effect::Join(room) = effect {
-                let identity = person.connection.identity.load_full();
+                let identity = client.connection.identity.load_full();
                 let last = self.store.last_seq(identity.tenant(), room).await;
                 floors.push((room.clone(), last.ok()));
             }
         }
         let delivery = Delivery {
-            connection: person.connection.clone(),
+            connection: client.connection.clone(),
             effects,
             written,
             reply,
@@ -199,7 +199,7 @@ impl World {
     }
 
     /// Lets the handler decide about an event, and does what it asks for.
-    pub(crate) async fn dispatch(&self, setup: &Setup, event: &Event) -> Result<Outcome> {
+    pub(crate) async fn dispatch(&self, setup: &EventSetup, event: &Event) -> Result<Outcome> {
         let interface = event.kind.interface();
         if !self.handler.handles(interface) {
             let handled: Vec<_> = self
@@ -212,44 +212,44 @@ impl World {
                 handled.join(", ")
             );
         }
-        let connects = matches!(event.kind, Kind::Connected);
+        let connects = matches!(event.kind, EventKind::Connected);
         if connects && self.connected(&event.user).is_some() {
             bail!(
                 "{} is connected already: whoever causes an event or is made a member is",
                 event.user
             );
         }
-        let person = self.person(&User::new(&event.user), setup, !connects).await?;
-        let outcome = self.handle(&person, setup, &event.kind).await;
-        if matches!(event.kind, Kind::Disconnected) {
-            self.hall.depart(person.connection.clone(), setup.now_ms).await?;
-            self.people.lock().remove(&event.user);
+        let client = self.connect(&User::new(&event.user), setup, !connects).await?;
+        let outcome = self.handle(&client, setup, &event.kind).await;
+        if matches!(event.kind, EventKind::Disconnected) {
+            self.hall.depart(client.connection.clone(), setup.now_ms).await?;
+            self.clients.lock().remove(&event.user);
         }
         outcome
     }
 
-    async fn handle(&self, person: &Person, setup: &Setup, kind: &Kind) -> Result<Outcome> {
-        if let Some(outcome) = self.repeated(person, setup, kind).await? {
+    async fn handle(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Outcome> {
+        if let Some(outcome) = self.repeated(client, setup, kind).await? {
             return Ok(outcome);
         }
         let random: Arc<dyn RandomSource> = self.random.clone();
         let limits = &setup.call_limits;
         let call = Call {
-            identity: person.connection.identity.load_full(),
-            connection: person.connection.id.clone(),
-            handshake: person.connection.handshake.clone(),
+            identity: client.connection.identity.load_full(),
+            connection: client.connection.id.clone(),
+            handshake: client.connection.handshake.clone(),
             handler: setup.handler.clone(),
             now_ms: setup.now_ms,
             sent: kind.sent(),
             random,
             store: self.store.clone(),
-            host_context: Arc::new(Standing {
+            host_context: Arc::new(TestHostContext {
                 hall: self.hall.clone(),
-                connection: person.connection.clone(),
+                connection: client.connection.clone(),
             }),
             limits: limits.clone(),
             has_reserved_slot: true,
-            is_server_event: matches!(kind, Kind::Server { .. }),
+            is_server_event: matches!(kind, EventKind::Server { .. }),
             takes_answers: self.handler.handles(parlance::sandbox::Interface::Answer),
             retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),
@@ -286,16 +286,16 @@ impl World {
         };
         let effects = decided.clone().unwrap_or_default();
         let settled = self
-            .settle(person, setup, decided, kind.reply(returned.clone()))
+            .complete(client, setup, decided, kind.reply(returned.clone()))
             .await?;
-        let acknowledgement = person.inbox.acknowledgement();
+        let acknowledgement = client.inbox.acknowledgement();
         let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
         let mut reply = first.cloned().unwrap_or(Value::Null);
         let data = returned.into_data();
-        if let (Kind::Join { room }, Ok(())) = (kind, &settled)
-            && person.connection.is_in(room)
+        if let (EventKind::Join { room }, Ok(())) = (kind, &settled)
+            && client.connection.is_in(room)
         {
-            reply = self.joined(person, room, data.as_deref()).await?;
+            reply = self.joined(client, room, data.as_deref()).await?;
         }
         Ok(Outcome {
             reply,
@@ -312,9 +312,9 @@ impl World {
     }
 
     /// The answer to a message that is there already, for which no handler runs.
-    async fn repeated(&self, person: &Person, setup: &Setup, kind: &Kind) -> Result<Option<Outcome>> {
+    async fn repeated(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Option<Outcome>> {
         let Some(sent) = kind.sent() else { return Ok(None) };
-        let identity = person.connection.identity.load_full();
+        let identity = client.connection.identity.load_full();
         let id = MessageId::from_client(identity.tenant(), identity.user(), &sent.id);
         // A store that is down says nothing; the commit decides.
         let Ok(Some(first)) = self.store.message(identity.tenant(), id).await else {
@@ -324,13 +324,13 @@ impl World {
             Ok(repeated) => (Ok(Vec::new()), Reply::Repeated(Box::new(repeated))),
             Err(error) => (Err(error), kind.reply(HandlerReply::Data(None))),
         };
-        let _ = self.settle(person, setup, decided, reply).await?;
-        Ok(Some(Outcome::without_handler(person.inbox.acknowledgement())))
+        let _ = self.complete(client, setup, decided, reply).await?;
+        Ok(Some(Outcome::without_handler(client.inbox.acknowledgement())))
     }
 
     /// The acknowledgement of a join, as one gets it who asks for nothing of the past.
-    async fn joined(&self, person: &Person, room: &str, data: Option<&str>) -> Result<Value> {
-        let identity = person.connection.identity.load_full();
+    async fn joined(&self, client: &ConnectedUser, room: &str, data: Option<&str>) -> Result<Value> {
+        let identity = client.connection.identity.load_full();
         let last_seq = self.store.last_seq(identity.tenant(), &RoomId::new(room)?).await?;
         let nothing = Page {
             messages: Vec::new(),
@@ -343,18 +343,18 @@ impl World {
     }
 }
 
-fn told(error: &EventError) -> anyhow::Error {
+fn to_anyhow(error: &EventError) -> anyhow::Error {
     anyhow!("{}: {}", error.code.as_str(), error.message)
 }
 
 /// What the hall and the connection know.
-struct Standing {
+struct TestHostContext {
     hall: Hall,
     connection: Arc<Connection>,
 }
 
 #[async_trait::async_trait]
-impl HostContext for Standing {
+impl HostContext for TestHostContext {
     fn joined(&self, room: &str) -> bool {
         self.connection.is_in(room)
     }
