@@ -1,16 +1,16 @@
-//! `ambient`: time and chance.
+//! `ambient`: the event's time and random numbers.
 
 use std::hash::{BuildHasher, RandomState};
 
 use super::Call;
 
-/// Where chance comes from: the system's, or fixed in tests and replays.
+/// A source of random numbers: the operating system's, or a fixed one in tests.
 pub trait RandomSource: Send + Sync {
-    /// 64 bits.
+    /// The next 64 random bits.
     fn next_u64(&self) -> u64;
 }
 
-/// The operating system's secure source.
+/// The operating system's cryptographically secure source.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemRandom;
 
@@ -19,7 +19,7 @@ impl RandomSource for SystemRandom {
         let mut bytes = [0u8; 8];
         match getrandom::fill(&mut bytes) {
             Ok(()) => u64::from_ne_bytes(bytes),
-            // Cannot happen on a system that has booted; the hasher's keys come from the same source.
+            // This cannot fail once the system has booted. The hasher's keys come from the same source.
             Err(_) => RandomState::new().hash_one(0u8),
         }
     }
@@ -32,7 +32,7 @@ impl Call {
         self.now_ms
     }
 
-    /// 64 bits of chance.
+    /// 64 random bits.
     #[must_use]
     pub fn random_u64(&self) -> u64 {
         self.random.next_u64()

@@ -1,4 +1,4 @@
-//! `broadcast`: events to clients that leave no trace in history.
+//! `broadcast`: events to clients that are not stored in history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +9,15 @@ use super::{Audience, Call, Effect, Fault, Packet, Question, room_id, user_id};
 use crate::text::json::{DEPTH_MAX, Placeholders, Tokens, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
-/// Most attachments of one event, from a handler or from a client.
+/// Most attachments of one event, whether a handler or a client sends it.
 pub const ATTACHMENTS_MAX: usize = 10;
 /// Most bytes of a question's tag.
 pub const TAG_MAX: usize = 256;
-/// How long a client may take for its answer, at least and at most, whatever the handler asks for.
+/// Shortest time that a client has for its answer. A handler's shorter wish is raised to it.
 pub const ANSWER_TIME_MIN: Duration = Duration::from_millis(100);
-/// See [`ANSWER_TIME_MIN`].
+/// Longest time that a client has for its answer. A handler's longer wish is lowered to it.
 pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// Names that Socket.IO's clients and servers use themselves and refuse to emit.
+/// Event names that Socket.IO reserves: its clients and servers refuse to emit them.
 const RESERVED: [&str; 6] = [
     "connect",
     "connect_error",
@@ -27,12 +27,12 @@ const RESERVED: [&str; 6] = [
     "removeListener",
 ];
 
-/// Who gets an event, as the handler wrote it.
+/// The recipients of an event as the handler gave them, not checked yet.
 #[derive(Debug)]
 pub enum AudienceRequest {
     /// Every connection in the room.
     Room(String),
-    /// Every connection in the room but the sender's.
+    /// Every connection in the room except the sender's.
     OthersInRoom(String),
     /// Every connection of a user.
     User(String),
@@ -41,10 +41,10 @@ pub enum AudienceRequest {
 }
 
 impl Call {
-    /// Sends an event.
+    /// Emits an event.
     ///
     /// # Errors
-    /// Malformed, larger than `sandbox.emit`, or the allowance is used up.
+    /// When the event is malformed or larger than `sandbox.emit`, or the allowance is used up.
     pub fn emit(
         &mut self,
         to: AudienceRequest,
@@ -56,10 +56,10 @@ impl Call {
         self.add_emit(emit, None)
     }
 
-    /// Sends an event that each client is to acknowledge.
+    /// Emits an event that each recipient is to acknowledge.
     ///
     /// # Errors
-    /// As [`emit`](Self::emit); a tag that is too long, or a handler that takes no answers.
+    /// As [`emit`](Self::emit); also when the tag is too long, or the handler does not export `on-answer`.
     pub fn ask(
         &mut self,
         to: AudienceRequest,
@@ -105,7 +105,7 @@ impl Call {
                 Audience::Sender
             }
         };
-        // Each of its clients may have many of them waiting.
+        // Every recipient's queue may hold many such events, so their size is limited here.
         if attachments
             .iter()
             .fold(arguments.len(), |sum, bytes| sum.saturating_add(bytes.len()))
@@ -119,10 +119,10 @@ impl Call {
 }
 
 impl Packet {
-    /// An event from its name, of `name_max` bytes at most, and its arguments, a JSON array.
+    /// Makes an event of its name, of at most `name_max` bytes, and its arguments, a JSON array.
     ///
     /// # Errors
-    /// [`Fault::Invalid`] in words for whoever asked for it.
+    /// [`Fault::Invalid`] with a message for the caller.
     pub fn new(event: &str, arguments: &str, attachments: Vec<Vec<u8>>, name_max: usize) -> Result<Self, Fault> {
         if event.is_empty() || event.len() > name_max {
             return Err(Fault::Invalid(format!("an event name has 1 to {name_max} bytes")));
@@ -141,7 +141,7 @@ impl Packet {
 }
 
 impl Packet {
-    /// Whether it can be the arguments of an acknowledgement.
+    /// Checks that the packet can be the arguments of an acknowledgement.
     ///
     /// # Errors
     /// [`Fault::Invalid`] when its text is not a JSON array or does not fit its attachments.
@@ -164,7 +164,7 @@ fn check_attachments(count: usize) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `["event"` followed by the arguments' own text.
+/// `["event", …]`: the arguments keep the text in which they came.
 fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
     let inner = arguments
         .trim()
@@ -183,9 +183,9 @@ fn packet_text(event: &str, arguments: &str) -> Result<Bytes, Fault> {
     Ok(text.into())
 }
 
-/// The arguments are a JSON array that nests no deeper than other servers and clients can read. With attachments, each
-/// placeholder in it points at one of them: clients drop the connection when one does not, and part of the text may
-/// come from another user. Numbers may be any: JavaScript reads those beyond its own as infinite.
+/// Checks that the arguments are JSON and nest no deeper than other servers and clients can read. With attachments,
+/// each placeholder must refer to one of them: clients close the connection when one does not, and part of the text may
+/// come from another user. Numbers of any size pass, since JavaScript reads those beyond its range as infinite.
 fn check_arguments(arguments: &str, attachments: usize) -> Result<(), Fault> {
     let walk = Tokens::parse(arguments).ok_or_else(|| Fault::Invalid("the arguments are not JSON".to_owned()))?;
     if exceeds_depth(arguments, DEPTH_MAX) {

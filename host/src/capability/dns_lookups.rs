@@ -1,14 +1,14 @@
-//! What a tenant may look up of names, for the HTTP requests of its handlers.
+//! A tenant's limit of concurrent DNS look-ups, which its handlers' HTTP requests need.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Names of one tenant that are looked up at once; further ones wait. All tenants share the places for look-ups, and a
-/// name whose DNS server does not answer keeps its place for many seconds.
+/// Concurrent look-ups of one tenant; further ones wait. All tenants share the server's look-ups, and one whose DNS
+/// server does not answer takes many seconds.
 pub const DNS_LOOKUPS_PER_TENANT: usize = 4;
 
-/// A tenant's share of the look-ups. Clones are the same share.
+/// A tenant's limit of concurrent look-ups. Clones share one limit.
 #[derive(Debug, Clone)]
 pub struct DnsLookupLimit(Arc<Semaphore>);
 
@@ -19,7 +19,7 @@ impl Default for DnsLookupLimit {
 }
 
 impl DnsLookupLimit {
-    /// Waits until one look-up more of this tenant may be under way. `None` never: the share is not closed.
+    /// Waits until the tenant may start one more look-up. Never `None`, since the semaphore is not closed.
     pub(crate) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         self.0.clone().acquire_owned().await.ok()
     }

@@ -1,4 +1,4 @@
-//! What an event asks to happen. Nothing of it happens unless the handler returns ok (promise 1).
+//! The effects that a handler asks for. They happen only if the handler returns ok (promise 1).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use bytes::Bytes;
 use crate::id::{RoomId, UserId};
 use crate::store::Write;
 
-/// A connection's or a user's status.
+/// The presence status of a connection or a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// There and attending.
+    /// Connected and active.
     Online,
-    /// There, not attending.
+    /// Connected, but inactive.
     Away,
-    /// Not there, or not to be seen.
+    /// Not connected, or not visible to the asker.
     Offline,
 }
 
-/// Who gets an event.
+/// The recipients of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
     /// Every connection in the room.
     Room(RoomId),
-    /// Every connection in the room but the one that caused the event.
+    /// Every connection in the room except the one that caused the event.
     OthersInRoom(RoomId),
     /// Every connection of one user.
     User(UserId),
@@ -33,12 +33,12 @@ pub enum Audience {
     Sender,
 }
 
-/// A Socket.IO event ready to be sent: its text is written once, however many get it.
+/// A Socket.IO event ready to be sent. All its recipients share one text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
     /// The JSON array `["event", argument, …]`.
     pub text: Bytes,
-    /// What the placeholders in the text stand for.
+    /// The attachments that placeholders in the text refer to.
     pub attachments: Vec<Bytes>,
 }
 
@@ -50,34 +50,34 @@ impl Packet {
     }
 }
 
-/// A handler waits for what the clients acknowledge that get its event.
+/// A handler's request that each recipient acknowledge an event (`broadcast.ask`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// The handler.
+    /// The name of the handler that asks.
     pub handler: Arc<str>,
-    /// The handler's own name for the question: [`TAG_MAX`](super::TAG_MAX) bytes at most.
+    /// The handler's own name of the question: at most [`TAG_MAX`](super::TAG_MAX) bytes.
     pub tag: Arc<str>,
-    /// How long a client may take.
+    /// How long a client may take for its acknowledgement.
     pub time: Duration,
 }
 
-/// What a write weighs besides its bytes: a row and its places in indices.
+/// Estimated bytes of a write besides its content: a row and its index entries.
 const WRITE: usize = 512;
-/// What any other effect weighs besides its bytes.
+/// Estimated bytes of any other effect besides its content.
 const OTHER: usize = 64;
 
-/// One thing that is to happen.
+/// One thing that the handler asks to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Write to the store; nobody sees anything of it before it is durable.
+    /// Write to the store. It becomes visible only once it is durable.
     Write(Arc<Write>),
-    /// Send an event.
+    /// Emit an event.
     Emit {
-        /// To whom.
+        /// The recipients.
         to: Audience,
-        /// What.
+        /// The event.
         packet: Packet,
-        /// Whether its clients are to acknowledge it.
+        /// Present when each recipient is to acknowledge the event.
         question: Option<Arc<Question>>,
     },
     /// Put the connection into the room.
@@ -91,7 +91,8 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// What it weighs on its way, in bytes, about: what it keeps or sends, and for each write what a row costs.
+    /// Estimated bytes of the effect while it waits for the committer and the hub: its content, and for a write the
+    /// cost of a row.
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
@@ -130,7 +131,7 @@ pub struct Effects {
 pub struct AllowanceUsedUp;
 
 impl Effects {
-    /// None yet; at most `max_count`, with at most `max_bytes` in their texts and values together.
+    /// An empty list that takes at most `max_count` effects with at most `max_bytes` bytes of content together.
     #[must_use]
     pub fn with_allowance(max_count: usize, max_bytes: usize) -> Self {
         Self {
@@ -141,7 +142,7 @@ impl Effects {
         }
     }
 
-    /// Adds one that carries `bytes` bytes.
+    /// Adds an effect with `bytes` bytes of content.
     ///
     /// # Errors
     /// When the allowance is used up; nothing is added.
@@ -155,18 +156,18 @@ impl Effects {
         Ok(())
     }
 
-    /// In the order asked for.
+    /// The effects, in the order in which the handler asked for them.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Effect> {
         self.list.iter()
     }
 
-    /// How many.
+    /// How many effects there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Bytes they carry together.
+    /// Bytes of their content together.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -178,7 +179,7 @@ impl Effects {
         self.list.is_empty()
     }
 
-    /// The list itself.
+    /// The effects as a plain list.
     #[must_use]
     pub fn into_vec(self) -> Vec<Effect> {
         self.list

@@ -1,4 +1,4 @@
-//! What an operator lets handlers reach beyond the host's own capabilities: nothing, unless it is written here.
+//! Grants: what an operator lets handlers reach beyond the host's own capabilities.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a tenant's operator grants its components. The default grants nothing.
+/// What an operator grants a tenant's components. The default grants nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Grants {
@@ -15,7 +15,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// The grant that lets a request to this server through, if one does. `host` is as in a URL: a name, an IPv4
+    /// The grant that allows a request to this server, if there is one. `host` is written as in a URL: a name, an IPv4
     /// address, or an IPv6 address in brackets.
     #[must_use]
     pub fn http_to(&self, scheme: HttpScheme, host: &str, port: u16) -> Option<&HostPattern> {
@@ -24,7 +24,7 @@ impl Grants {
     }
 }
 
-/// How a request travels.
+/// The scheme of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum HttpScheme {
     /// Without TLS.
@@ -34,7 +34,7 @@ pub enum HttpScheme {
 }
 
 impl HttpScheme {
-    /// The port when none is written (RFC 9110, section 4.2).
+    /// The port of a URL that names none (RFC 9110, section 4.2).
     #[must_use]
     pub fn default_port(self) -> u16 {
         match self {
@@ -51,12 +51,12 @@ impl HttpScheme {
     }
 }
 
-/// Which servers a grant speaks of, as text `[https://|http://]HOST[:PORT]`: `api.example.org`, `*.example.org:8443`,
-/// `http://127.0.0.1:8080`.
+/// Which servers a grant covers. As text: `[https://|http://]HOST[:PORT]`, such as `api.example.org`,
+/// `*.example.org:8443`, `http://127.0.0.1:8080`.
 ///
-/// The scheme is https unless http is written, and the port is the scheme's own unless another is. `*.example.org`
-/// covers every name below `example.org`, and not `example.org` itself. A name covers only public addresses; an
-/// address that is not public is reached only by a grant that names this address.
+/// The scheme defaults to https, and the port to that of the scheme. `*.example.org` covers every name below
+/// `example.org`, but not `example.org` itself. A name covers public addresses only; an address that is not public is
+/// reached only through a grant that names the address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPattern {
@@ -69,29 +69,29 @@ pub struct HostPattern {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Host {
     Exact(ExactHost),
-    /// Every name that ends with this, which begins with a dot.
+    /// Every name below a domain. The text is the domain with a leading dot.
     Below(String),
 }
 
-/// One host, in lower case.
+/// A single host. Names are in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum ExactHost {
     Name(String),
     Address(IpAddr),
 }
 
-/// Why a text is no [`HostPattern`].
+/// Why a text is not a [`HostPattern`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostPatternError {
-    /// Something after the host, or another scheme.
+    /// There is something after the host, or another scheme than http and https.
     #[error(
         "{0:?} is not a host: write [http://]HOST[:PORT], without a path, a user or other schemes than http and https"
     )]
     Shape(String),
-    /// No name that DNS knows.
+    /// Not a valid host name or address.
     #[error("{0:?} is not a host name or an address; names from other scripts are written in their xn-- form")]
     Host(String),
-    /// `*` at another place than for the first label, or over a whole top-level domain.
+    /// `*` stands elsewhere than as the first label, or covers a whole top-level domain.
     #[error("{0:?} is too wide: `*.` may stand before a name of at least two parts, such as *.example.org")]
     Wildcard(String),
     /// Not 1 to 65535.
@@ -101,11 +101,11 @@ pub enum HostPatternError {
 
 /// Bytes of a host name (RFC 1035, section 2.3.4).
 const NAME_MAX: usize = 253;
-/// Bytes of one part of it.
+/// Bytes of one label of a host name.
 const LABEL_MAX: usize = 63;
 
 impl HostPattern {
-    /// Whether the grant names one address, which is then reached whether it is public or not.
+    /// Whether the pattern names an address. Such an address may be reached even when it is not public.
     #[must_use]
     pub fn names_an_address(&self) -> bool {
         matches!(self.host, Host::Exact(ExactHost::Address(_)))
@@ -114,7 +114,7 @@ impl HostPattern {
     fn covers(&self, scheme: HttpScheme, host: &ExactHost, port: u16) -> bool {
         let host = match (&self.host, host) {
             (Host::Exact(granted), asked) => granted == asked,
-            // The suffix begins with a dot, so something must stand before it.
+            // The suffix begins with a dot, and there must be a label before it.
             (Host::Below(suffix), ExactHost::Name(name)) => name.len() > suffix.len() && name.ends_with(suffix),
             (Host::Below(_), ExactHost::Address(_)) => false,
         };
@@ -133,7 +133,7 @@ impl ExactHost {
             return Ok(Self::Address(IpAddr::V4(address)));
         }
         let name = text.to_ascii_lowercase();
-        // What ends in a number is an address to some parsers and a name to others: `127.1`, `0x7f000001`.
+        // Some parsers read a host whose last label is a number as an address, others as a name: `127.1`, `0x7f000001`.
         let last = name.rsplit('.').next().unwrap_or_default();
         let numeric = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
         if numeric || name.len() > NAME_MAX || !name.split('.').all(is_label) {
@@ -182,7 +182,7 @@ impl FromStr for HostPattern {
     }
 }
 
-/// A port as people write it: digits alone, which `parse` does not insist on.
+/// Reads a port. Only digits pass: `parse` alone would also take a sign.
 fn number(digits: &str) -> Option<u16> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|port| plain && *port != 0)

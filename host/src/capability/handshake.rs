@@ -1,24 +1,24 @@
-//! What a client said when it connected.
+//! What a client sent when it connected.
 
 use std::net::IpAddr;
 
-/// What a connection began with. Nobody has verified it but for the address.
+/// What a client sent when it connected. Nothing of it is verified except the address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandshakeData {
-    /// The fields of `auth` besides the token: a JSON object.
+    /// The fields of `auth` except the token: a JSON object.
     pub auth: Box<str>,
-    /// The query, decoded, without the protocol's own keys.
+    /// The decoded query, without Engine.IO's own keys.
     pub query: Vec<(String, String)>,
-    /// Where it came from, when that is known.
+    /// The client's address, when it is known.
     pub address: Option<IpAddr>,
-    /// The transport it began with: `polling` or `websocket`.
+    /// The first transport: `polling` or `websocket`.
     pub transport: &'static str,
-    /// Those of its headers that the operator named.
+    /// The request headers that `server.handshake_headers` names.
     pub headers: Vec<(String, String)>,
 }
 
 impl Default for HandshakeData {
-    /// One that says nothing, over a WebSocket.
+    /// An empty handshake over a WebSocket.
     fn default() -> Self {
         Self {
             auth: "{}".into(),
@@ -31,7 +31,7 @@ impl Default for HandshakeData {
 }
 
 impl HandshakeData {
-    /// Bytes that the client chose.
+    /// Bytes of all parts whose size the client controls.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let pairs = self.query.iter().chain(&self.headers);

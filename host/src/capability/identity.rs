@@ -1,4 +1,4 @@
-//! `identity`: what the verified token says, and what the client did when it connected.
+//! `identity`: the claims of the verified token, and what the client sent when it connected.
 
 use super::{Call, HandshakeData};
 
@@ -15,7 +15,7 @@ impl Call {
         self.identity.claims()
     }
 
-    /// How the connection began.
+    /// What the client sent when it connected.
     #[must_use]
     pub fn handshake(&self) -> &HandshakeData {
         &self.handshake

@@ -1,4 +1,4 @@
-//! `kv`: a small key-value space of this tenant and this handler alone.
+//! `kv`: a small key-value space for each handler of each tenant.
 
 use super::{Call, Fault, unavailable};
 use crate::store::{KvKey, Write};
@@ -22,17 +22,17 @@ impl Call {
         })
     }
 
-    /// The value at a key, this event's own writes included.
+    /// The value at a key, with the event's own writes applied.
     ///
     /// # Errors
-    /// A bad key, or the store cannot serve.
+    /// When the key is invalid or the store cannot serve.
     pub async fn kv_get(&self, key: String) -> Result<Option<Vec<u8>>, Fault> {
         let key = self.kv_key(key)?;
         self.kv_read(&key).await
     }
 
-    /// What the event's own writes leave at the key. Only the last `set` or `delete` and the increments after it
-    /// count; without one, the store's value is under them.
+    /// Applies the event's own writes to the stored value. Only the last `set` or `delete` and the increments after it
+    /// count; if the event has neither, they apply to the value in the store.
     async fn kv_read(&self, key: &KvKey) -> Result<Option<Vec<u8>>, Fault> {
         let mut sum: Option<i128> = None;
         let mut base: Option<Option<&[u8]>> = None;
@@ -40,7 +40,7 @@ impl Call {
             let Some(write) = effect.write() else { continue };
             match &**write {
                 Write::KvIncrement { key: at, by, .. } if at == key => sum = Some(sum.unwrap_or(0) + i128::from(*by)),
-                // A value that has expired already when it is set is as good as none.
+                // A value whose expiry has passed already counts as absent.
                 Write::KvSet {
                     key: at,
                     value,
@@ -79,14 +79,14 @@ impl Call {
     /// Sets a key.
     ///
     /// # Errors
-    /// A bad key, too large a value, or the allowance is used up.
+    /// When the key is invalid, the value is too large, or the allowance is used up.
     pub fn kv_set(&mut self, key: String, value: Vec<u8>, ttl_ms: Option<u64>) -> Result<(), Fault> {
         let key = self.kv_key(key)?;
         if value.len() > VALUE_MAX {
             return Err(Fault::TooLarge);
         }
         let bytes = key.key.len() + value.len();
-        // Stores count milliseconds in 63 bits; what would never expire within them never expires.
+        // Stores keep milliseconds in 63 bits. A later expiry counts as none.
         let expires_at = ttl_ms
             .and_then(|ttl| self.now_ms.checked_add(ttl))
             .filter(|at| i64::try_from(*at).is_ok());
@@ -96,17 +96,17 @@ impl Call {
     /// Removes a key.
     ///
     /// # Errors
-    /// A bad key, or the allowance is used up.
+    /// When the key is invalid or the allowance is used up.
     pub fn kv_delete(&mut self, key: String) -> Result<(), Fault> {
         let key = self.kv_key(key)?;
         let bytes = key.key.len();
         self.write(Write::KvDelete { key }, bytes)
     }
 
-    /// Adds to the integer at a key and gives the sum as this event sees it.
+    /// Adds to the integer at a key. Returns the sum as this event sees it; events that run at once may add to it too.
     ///
     /// # Errors
-    /// A bad key, no integer, the store cannot serve, or the allowance is used up.
+    /// When the key is invalid, its value is not an integer, the store cannot serve, or the allowance is used up.
     pub async fn kv_increment(&mut self, key: String, by: i64) -> Result<i64, Fault> {
         let key = self.kv_key(key)?;
         let sum = add(self.kv_read(&key).await?.as_deref(), by.into())?;

@@ -1,33 +1,33 @@
-//! `log`: lines in the server's log.
+//! `log`: a handler's lines in the server's log.
 
 use super::Call;
 use crate::text::escape;
 
-/// How much a line matters.
+/// The severity of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Of interest to nobody but the author.
+    /// Details that only the handler's author needs.
     Trace,
-    /// Of interest to the author.
+    /// Information for the handler's author.
     Debug,
-    /// Of interest to the operator.
+    /// Information for the operator.
     Info,
-    /// Something is odd.
+    /// Something unexpected happened.
     Warn,
-    /// Something is wrong.
+    /// Something failed.
     Error,
 }
 
-/// A line, in which characters that are not to be seen are escaped.
+/// A line of the log. Invisible characters are escaped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// How much it matters.
+    /// The severity.
     pub level: Level,
     /// The text.
     pub text: String,
 }
 
-/// The lines of one event, within its allowance. They stay when the event fails.
+/// The lines of one event, within its allowance. They are logged even when the event fails.
 #[derive(Debug, Clone, Default)]
 pub struct Logs {
     lines: Vec<LogLine>,
@@ -53,7 +53,7 @@ impl Level {
 }
 
 impl Logs {
-    /// None yet; at most `bytes` in all.
+    /// No lines yet, with an allowance of `bytes` for all of them together.
     #[must_use]
     pub fn with_allowance(bytes: usize) -> Self {
         Self {
@@ -63,19 +63,19 @@ impl Logs {
         }
     }
 
-    /// The lines, in order.
+    /// The lines, in the order in which they were written.
     #[must_use]
     pub fn lines(&self) -> &[LogLine] {
         &self.lines
     }
 
-    /// Whether something was left out for want of allowance.
+    /// Whether text was left out because the allowance was used up.
     #[must_use]
     pub fn was_cut(&self) -> bool {
         self.cut
     }
 
-    /// Notes that something was left out before it came here.
+    /// Records that text was left out before it got here.
     pub fn mark_cut(&mut self) {
         self.cut = true;
     }
@@ -89,7 +89,7 @@ impl Logs {
         let cut = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
         self.cut |= cut.len() < text.len();
         let mut text = escape::line(cut).into_owned();
-        // Escaping lengthens, and it is the escaped text that fills the log.
+        // Escaping makes the text longer, and the log keeps the escaped text.
         self.cut |= text.len() > room;
         text.truncate(text.floor_char_boundary(room));
         self.left = room - text.len();
@@ -98,7 +98,7 @@ impl Logs {
 }
 
 impl Call {
-    /// Writes a line; what goes past the allowance is cut.
+    /// Writes a line. Text beyond the allowance is cut.
     pub fn log(&mut self, level: Level, text: &str) {
         self.logs.write(level, text);
     }

@@ -9,14 +9,14 @@ use crate::store::{ClientRef, Draft, End, Message, Range, RequestDigest, Write};
 use crate::text::json::{DEPTH_MAX, is_valid_json};
 use crate::text::without_lone_surrogates;
 
-/// What a handler wants posted, as it came.
+/// A message that a handler wants to post, not checked yet.
 #[derive(Debug)]
 pub struct DraftRequest {
-    /// Where.
+    /// The room.
     pub room: String,
     /// The text.
     pub content: String,
-    /// A JSON text.
+    /// A JSON value, as text.
     pub metadata: Option<String>,
     /// The sender's own id for the message.
     pub client_id: Option<String>,
@@ -26,7 +26,7 @@ impl Call {
     /// Posts a message.
     ///
     /// # Errors
-    /// Not in the room, malformed, too large, or the allowance is used up.
+    /// When the user is not in the room, the message is malformed or too large, or the allowance is used up.
     pub fn post(&mut self, mut draft: DraftRequest) -> Result<MessageId, Fault> {
         let room = room_id(&draft.room)?;
         if let Some(Cow::Owned(metadata)) = draft.metadata.as_deref().map(without_lone_surrogates) {
@@ -42,7 +42,8 @@ impl Call {
         } = draft;
         let once = client_id.is_some() && client_id.as_deref() == self.sent.as_ref().map(|sent| &*sent.id);
         let client = client_id.map(|id| match &self.sent {
-            // A handler may post something else than the client sent; a repetition is one of what the client sent.
+            // A handler may change what the client sent. Whether a later event repeats this one depends on the client's
+            // request, so its digest is kept.
             Some(sent) if once => sent.clone(),
             _ => ClientRef {
                 id: id.into(),
@@ -94,7 +95,7 @@ impl Call {
             if metadata.len() > self.limits.metadata {
                 return Err(Fault::TooLarge);
             }
-            // It goes to clients as it is, inside a larger JSON text: anything but one whole value would garble it.
+            // Metadata is copied into a larger JSON text as it is, so it must be exactly one JSON value.
             if !is_valid_json(metadata, DEPTH_MAX) {
                 return Err(Fault::Invalid(format!(
                     "the metadata is not JSON, or nests deeper than {DEPTH_MAX}"
@@ -107,13 +108,14 @@ impl Call {
         }
     }
 
-    /// One message. A message of a room the user is not in reads as absent, so that a refusal tells nothing.
+    /// Reads one message. A message in a room that the connection is not in counts as absent, so that a refusal does
+    /// not reveal that it exists.
     ///
     /// # Errors
-    /// Not found, or the store cannot serve.
+    /// When there is no such message for this user, or the store cannot serve.
     pub async fn message(&self, id: &str) -> Result<Message, Fault> {
         if self.host_context.room_count() == 0 {
-            // No message at all can be seen from here, so that this tells nothing of the one asked for.
+            // Outside all rooms no message is visible, so the flag reveals nothing about the requested one.
             self.not_joined.store(true, Ordering::Relaxed);
         }
         let id = MessageId::parse(id).ok_or(Fault::NotFound)?;
@@ -128,10 +130,10 @@ impl Call {
             .ok_or(Fault::NotFound)
     }
 
-    /// The newest messages before a place in the room.
+    /// Reads the newest messages of a room, or the newest before a `seq`.
     ///
     /// # Errors
-    /// Not in the room, a bad id, or the store cannot serve.
+    /// When the connection is not in the room, the id is invalid, or the store cannot serve.
     pub async fn history(&self, room: &str, before: Option<u64>, limit: u32) -> Result<Vec<Message>, Fault> {
         let id = room_id(room)?;
         self.require_joined(room)?;
@@ -150,10 +152,10 @@ impl Call {
         Ok(page.messages)
     }
 
-    /// Notes that the user has read the message.
+    /// Marks the message as read by the user.
     ///
     /// # Errors
-    /// Not found, the store cannot serve, or the allowance is used up.
+    /// When there is no such message for this user, the store cannot serve, or the allowance is used up.
     pub async fn mark_read(&mut self, id: &str) -> Result<(), Fault> {
         let message = self.message(id).await?;
         let write = Write::MarkRead {

@@ -1,7 +1,7 @@
-//! What a handler may call: one module for each WIT interface, as methods of [`Call`].
+//! The host functions that a handler may call: one module for each WIT interface, as methods of [`Call`].
 //!
-//! Reads go to the store and to what the host knows of the connection ([`HostContext`]). Writes become
-//! [`Effects`]. Nothing here knows of WebAssembly: `sandbox` translates.
+//! Reads go to the store and to the connection's [`HostContext`]. Writes become [`Effects`]. Nothing here knows
+//! WebAssembly: `sandbox` translates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,30 +37,30 @@ pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
 
-/// Why a capability refused; the WIT's `fault`.
+/// Why a capability refuses a call: the WIT's `fault`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The user, the room or the handler may not do this.
     #[error("denied")]
     Denied,
-    /// Not there, or not for this user to know of.
+    /// It does not exist, or this user may not know that it exists.
     #[error("not found")]
     NotFound,
     /// An argument is malformed.
     #[error("{0}")]
     Invalid(String),
-    /// An argument is over its size limit.
+    /// An argument exceeds its size limit.
     #[error("too large")]
     TooLarge,
     /// The event's allowance is used up.
     #[error("the event's allowance is used up")]
     QuotaExceeded,
-    /// The store cannot serve now.
+    /// The store cannot serve the request now.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// Sizes that the capabilities hold handlers to. Each has a key under `[limits]` or `[sandbox]` in the config.
+/// Limits of a handler's calls. Each has a key under `[limits]` or `[sandbox]` in the configuration.
 #[derive(Debug, Clone)]
 pub struct CallLimits {
     /// Bytes of a message's content.
@@ -71,21 +71,21 @@ pub struct CallLimits {
     pub client_id: usize,
     /// Bytes of an event name.
     pub event_name: usize,
-    /// Bytes of an event that it emits, attachments included.
+    /// Bytes of an emitted event, attachments included.
     pub emit: usize,
-    /// Messages of a history page.
+    /// Most messages of a history page.
     pub history_page_max: u32,
-    /// Users of one presence request.
+    /// Most users of one presence request.
     pub presence_users: usize,
-    /// Rooms one connection may be in.
+    /// Most rooms that one connection may be in.
     pub rooms_per_connection: usize,
-    /// Bytes of what is kept with a connection.
+    /// Bytes of the JSON object that a handler keeps with a connection.
     pub connection_data: usize,
-    /// Effects of one event.
+    /// Most effects of one event.
     pub effects: usize,
-    /// Bytes of all effects of one event together.
+    /// Bytes of all effects of one event together, its reply included.
     pub output: usize,
-    /// Bytes of log lines of one event together.
+    /// Bytes of all log lines of one event together.
     pub log_bytes: usize,
 }
 
@@ -108,48 +108,48 @@ impl Default for CallLimits {
     }
 }
 
-/// What the host knows of the connection and its tenant while an event runs.
+/// What a call may ask the host about its connection and its tenant.
 #[async_trait::async_trait]
 pub trait HostContext: Send + Sync {
-    /// Whether the connection is in the room.
+    /// Whether the connection is in the room, without the effects of the running event.
     fn joined(&self, room: &str) -> bool;
 
-    /// How many rooms the connection is in.
+    /// How many rooms the connection is in, without the effects of the running event.
     fn room_count(&self) -> usize;
 
-    /// Whether the tenant may send one more HTTP request now, which is counted.
+    /// Takes one HTTP request from the tenant's rate limit. `false`: the limit is used up for now.
     fn admit_http_request(&self) -> bool;
 
-    /// The tenant's share of the look-ups of names, which its HTTP requests need.
+    /// The tenant's limit of concurrent DNS look-ups, which its HTTP requests need.
     fn dns_lookups(&self) -> DnsLookupLimit;
 
-    /// Waits until what earlier events of this connection wrote is in the store.
+    /// Waits until the writes of the connection's earlier events are in the store.
     async fn wait_in_flight(&self);
 
     /// Users with a connection in the room, each once, at most `limit`.
     async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId>;
 
-    /// How many users have a connection in the room, `user` counted as one of them.
+    /// How many users have a connection in the room. `user` counts as one of them in any case.
     async fn member_count(&self, room: &RoomId, user: &UserId) -> usize;
 
-    /// The users' states as this connection's user may see them, in the order asked.
+    /// The users' presence as this connection's user may see it, in the order of `users`.
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState>;
 }
 
-/// What of an instance outlives the event that it was made for.
+/// Whether an instance outlives the event that it was made for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Isolation {
-    /// Nothing: each event has an instance of its own.
+    /// Each event gets a new instance.
     #[default]
     Fresh,
-    /// Its memory: events of one tenant and one version use it one after another, until something goes wrong in it or
-    /// it has served its time.
+    /// Events of one tenant and one version use an instance one after another, and its memory with it, until an event
+    /// fails in it or it reaches one of the limits `sandbox.warm_*`.
     Warm,
 }
 
 impl Isolation {
-    /// The one of this name: `fresh` or `warm`.
+    /// Reads the name: `fresh` or `warm`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -159,7 +159,7 @@ impl Isolation {
         }
     }
 
-    /// Its name.
+    /// The name in configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -169,61 +169,62 @@ impl Isolation {
     }
 }
 
-/// Which handler runs, with what its operator gave it. Made once for a version, shared by its calls.
+/// A handler's name and what its operator configured for it. Made once for a version, shared by all its calls.
 #[derive(Debug, Clone, Default)]
 pub struct HandlerInfo {
-    /// Names the handler in logs and owns its key-value space.
+    /// The handler's name in logs, which also names its key-value space.
     pub name: Arc<str>,
     /// The operator's settings.
     pub settings: BTreeMap<String, String>,
-    /// What it may reach outside.
+    /// Which servers it may send requests to.
     pub grants: Arc<Grants>,
-    /// Whether its instances are used again.
+    /// Whether its instances handle more than one event.
     pub isolation: Isolation,
-    /// The version's number among those that were deployed under this name; 0 for one that was not deployed.
+    /// The version's number among the versions deployed under this name; 0 for a handler from the configuration.
     pub version: u64,
 }
 
-/// One event's view of the host. Lives as long as the instance that handles the event.
+/// One event's view of the host: its inputs, and the effects and log lines that its handler has asked for so far.
 pub struct Call {
-    /// Who caused the event.
+    /// The user who caused the event.
     pub identity: Arc<Identity>,
-    /// Over which connection.
+    /// The connection that sent the event.
     pub connection: ConnectionId,
-    /// How that connection began.
+    /// What the client sent when that connection opened.
     pub handshake: Arc<HandshakeData>,
-    /// Who handles it.
+    /// The handler that runs.
     pub handler: Arc<HandlerInfo>,
-    /// When the event arrived, in milliseconds since the Unix epoch; what `ambient.now-ms` says.
+    /// When the event arrived, in milliseconds since the Unix epoch; `ambient.now-ms` returns it.
     pub now_ms: u64,
-    /// The client's own id for the message that this event sends, with what it asks for under that id.
+    /// The client's own id of the message that this event sends, with a digest of the request.
     pub sent: Option<ClientRef>,
-    /// Where chance comes from.
+    /// The source of random numbers.
     pub random: Arc<dyn RandomSource>,
-    /// Where reads go.
+    /// The store that reads go to.
     pub store: Arc<dyn Store>,
-    /// What else the host knows.
+    /// What the host knows of the connection and the tenant.
     pub host_context: Arc<dyn HostContext>,
-    /// Whether the tenant has few events in handlers now. Some of the server's instances are kept for such tenants.
+    /// Whether the event may take one of the instances that are reserved for tenants with few events in handlers.
     pub has_reserved_slot: bool,
-    /// What the handler is held to.
+    /// The limits of the handler's calls.
     pub limits: Arc<CallLimits>,
-    /// No client causes the event: nothing can be done on its behalf.
+    /// Whether another server caused the event. There is no client to act for then, so calls that act for one are
+    /// denied.
     pub is_server_event: bool,
-    /// Whether the handler can be called with clients' answers.
+    /// Whether the handler exports `on-answer`, so that it can be called with clients' answers.
     pub takes_answers: bool,
-    /// What the handler has asked for so far.
+    /// The effects that the handler has asked for so far.
     pub effects: Effects,
-    /// What the handler has logged so far.
+    /// The lines that the handler has logged so far.
     pub logs: Logs,
-    /// When the client may try again, should the handler refuse the event.
+    /// When the client may try again, in case the handler refuses the event.
     pub retry_after: Option<Duration>,
-    /// Something was refused because the connection has not joined a room.
+    /// Set once the host has refused something because the connection has not joined a room.
     pub not_joined: AtomicBool,
 }
 
 impl Call {
-    /// For what is done on behalf of a client.
+    /// Refuses what only a client's event may do.
     fn require_client(&self) -> Result<(), Fault> {
         if self.is_server_event { Err(Fault::Denied) } else { Ok(()) }
     }
@@ -247,7 +248,7 @@ fn user_id(text: &str) -> Result<UserId, Fault> {
     UserId::new(text).map_err(|error| Fault::Invalid(error.to_string()))
 }
 
-/// A read that failed: the handler learns that it may try later, the log learns why.
+/// The fault of a failed read. The handler learns only that it may try again later; the cause goes to the log.
 fn unavailable(error: &crate::store::StoreError) -> Fault {
     tracing::warn!(error = format!("{error:#}"), "a handler's read failed");
     Fault::Unavailable("the store cannot serve now".to_owned())

@@ -6,20 +6,21 @@ use crate::id::UserId;
 /// A user's status over all of their connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PresenceState {
-    /// Who.
+    /// The user.
     pub user: UserId,
-    /// What to call them; nothing when they are not to be seen.
+    /// The user's display name; absent when the asker may not see the user.
     pub username: Option<std::sync::Arc<str>>,
-    /// The most attending of their connections.
+    /// The most active status among the user's connections.
     pub status: Status,
-    /// Open connections, whatever their status.
+    /// How many connections the user has, whatever their status.
     pub connections: u32,
-    /// Since when, in milliseconds since the Unix epoch; 0 when not seen since the server started.
+    /// When the status began, in milliseconds since the Unix epoch; 0 when the user was not seen since the server
+    /// started.
     pub since: u64,
 }
 
 impl PresenceState {
-    /// What is said of a user who is not there, or whom the asker may not know of.
+    /// The state of a user who is not connected, or whom the asker may not see.
     #[must_use]
     pub fn offline(user: UserId) -> Self {
         Self {
@@ -33,10 +34,10 @@ impl PresenceState {
 }
 
 impl Call {
-    /// The states of users.
+    /// Reads the presence of users.
     ///
     /// # Errors
-    /// A bad id, or too many.
+    /// When an id is invalid or there are too many.
     pub async fn presence(&self, users: &[String]) -> Result<Vec<PresenceState>, Fault> {
         if users.len() > self.limits.presence_users {
             return Err(Fault::TooLarge);
@@ -51,7 +52,7 @@ impl Call {
     /// Sets the connection's status.
     ///
     /// # Errors
-    /// The allowance is used up.
+    /// When no client caused the event, or the allowance is used up.
     pub fn set_presence(&mut self, status: Status) -> Result<(), Fault> {
         self.require_client()?;
         self.add(Effect::SetPresence(status), 0)

@@ -1,4 +1,4 @@
-//! `rooms`: which rooms this connection is in.
+//! `rooms`: joining and leaving rooms, their members, and the connection's data.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,14 +11,14 @@ use crate::id::UserId;
 use crate::text::json::{DEPTH_MAX, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
-/// Most users that one call of `members` gives.
+/// Most users that one call of `members` returns.
 const MEMBERS_MAX: u32 = 1000;
 
 impl Call {
     /// Puts the connection into the room.
     ///
     /// # Errors
-    /// A bad id, or too many rooms.
+    /// When the id is invalid, no client caused the event, or the connection is in too many rooms.
     pub fn join(&mut self, room: &str) -> Result<(), Fault> {
         let id = room_id(room)?;
         self.require_client()?;
@@ -39,7 +39,7 @@ impl Call {
     /// Takes the connection out of the room.
     ///
     /// # Errors
-    /// A bad id, or the allowance is used up.
+    /// When the id is invalid, no client caused the event, or the allowance is used up.
     pub fn leave(&mut self, room: &str) -> Result<(), Fault> {
         let id = room_id(room)?;
         self.require_client()?;
@@ -52,7 +52,7 @@ impl Call {
     /// Keeps a JSON object with the connection.
     ///
     /// # Errors
-    /// It is no object, too large, or the allowance is used up.
+    /// When the text is not a JSON object or is too large, no client caused the event, or the allowance is used up.
     pub fn set_data(&mut self, data: &str) -> Result<(), Fault> {
         self.require_client()?;
         if data.len() > self.limits.connection_data {
@@ -67,7 +67,7 @@ impl Call {
         self.add(Effect::SetData(data.into()), bytes)
     }
 
-    /// Whether the connection is in the room, counting this event's own joins and leaves.
+    /// Whether the connection is in the room, with the event's own joins and leaves applied.
     #[must_use]
     pub fn joined(&self, room: &str) -> bool {
         let own = self.effects.iter().rev().find_map(|effect| match effect {
@@ -78,14 +78,14 @@ impl Call {
         own.unwrap_or_else(|| self.host_context.joined(room))
     }
 
-    /// [`joined`](Self::joined) for a handler. The host notes that the connection is not in the room, as it does when it
-    /// refuses something for that.
+    /// [`joined`](Self::joined), asked by a handler. As with a refusal, the host records that the connection is not in
+    /// the room: a handler that refuses after asking probably does so for that reason.
     pub fn query_joined(&self, room: &str) -> bool {
         self.require_joined(room).is_ok()
     }
 
-    /// Refuses what takes being in the room. The host notes it: what the handler then refuses may succeed once the
-    /// connection has joined.
+    /// Requires that the connection is in the room. The host records a refusal: if the handler then refuses the event,
+    /// the client learns that it may succeed after a join.
     pub(super) fn require_joined(&self, room: &str) -> Result<(), Fault> {
         if self.joined(room) {
             return Ok(());
@@ -94,16 +94,16 @@ impl Call {
         Err(Fault::Denied)
     }
 
-    /// Users in the room.
+    /// Lists users in the room, at most `limit`.
     ///
     /// # Errors
-    /// A bad id, or a room the connection is not in.
+    /// When the id is invalid or the connection is not in the room.
     pub async fn members(&self, room: &str, limit: u32) -> Result<Vec<UserId>, Fault> {
         let id = room_id(room)?;
         self.require_joined(room)?;
         let limit = limit.min(MEMBERS_MAX) as usize;
         let mut members = self.host_context.members(&id, limit).await;
-        // Whoever joins in this very event counts; the join itself happens only after it.
+        // A user who joins with this event counts, although the join happens only after it.
         let own = self.identity.user();
         if !members.contains(own) && members.len() < limit {
             members.push(own.clone());
@@ -111,10 +111,10 @@ impl Call {
         Ok(members)
     }
 
-    /// How many users are in the room, the one of this event among them.
+    /// How many users are in the room, the event's own user included.
     ///
     /// # Errors
-    /// A bad id, or a room the connection is not in.
+    /// When the id is invalid or the connection is not in the room.
     pub async fn member_count(&self, room: &str) -> Result<u32, Fault> {
         let id = room_id(room)?;
         if !self.joined(room) {

@@ -1,24 +1,23 @@
-//! What the log says of a guest that was stopped: the cause, and where it was, one frame a line.
+//! Describes a stopped guest for the log: the cause and the guest's backtrace, one frame a line.
 //!
-//! Every byte of it is the guest's own choice. So a name is cut before it is demangled and after, since a short mangled
-//! name can stand for one that is larger than any memory; and no name can begin a line of its own.
+//! The guest controls every byte of it. So a name is cut before it is demangled and after, since a short mangled name
+//! can expand to one that is larger than any memory, and no name can start a new line.
 
 use std::fmt::{self, Write};
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-/// Bytes of the cause.
+/// Most bytes of the cause.
 const CAUSE_MAX: usize = 1024;
-/// Frames, innermost first.
+/// Most frames, innermost first.
 const FRAMES_MAX: usize = 20;
-/// Bytes of a name as the component has it. Longer ones are shown as they are, up to `NAME_MAX`.
+/// Longest mangled name that is demangled, in bytes. A longer one is shown mangled, cut to `NAME_MAX`.
 const MANGLED_MAX: usize = 1024;
-/// Bytes of a name as it is shown.
+/// Most bytes of a name as it is shown.
 const NAME_MAX: usize = 160;
 
-/// The cause and the guest's backtrace, at most some 4 KiB. Names are those that the component brings along; a
-/// component without them has the functions' numbers. Offsets are those in the module's file, for
-/// `wasm-tools addr2line` and its like.
+/// The cause and the guest's backtrace, about 4 KiB at most. Function names come from the component; without them,
+/// frames have function numbers. Offsets are those in the module's file, as `wasm-tools addr2line` takes them.
 pub(super) fn describe(error: &wasmtime::Error) -> String {
     let mut text = single_line(&error.root_cause().to_string(), CAUSE_MAX);
     let frames = error
@@ -26,7 +25,7 @@ pub(super) fn describe(error: &wasmtime::Error) -> String {
         .map(WasmBacktrace::frames)
         .unwrap_or_default();
     for (number, frame) in frames.iter().take(FRAMES_MAX).enumerate() {
-        // Writing to text does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(text, "\n    {number}: {}", Frame(frame));
     }
     if frames.len() > FRAMES_MAX {
@@ -50,20 +49,20 @@ impl fmt::Display for Frame<'_> {
     }
 }
 
-/// The name as its author wrote it.
+/// The demangled name, as the author wrote it.
 fn demangled(name: &str) -> String {
     if name.len() <= MANGLED_MAX
         && let Ok(demangled) = rustc_demangle::try_demangle(name)
     {
         let mut bounded = Bounded(String::new());
-        // An error is the bound: the demangler stops there.
+        // An error means that `NAME_MAX` was reached, where the demangler stops.
         let _ = write!(bounded, "{demangled:#}");
         return single_line(&bounded.0, NAME_MAX);
     }
     single_line(name, NAME_MAX)
 }
 
-/// Takes `NAME_MAX` bytes and refuses more.
+/// A string that takes `NAME_MAX` bytes and then fails.
 struct Bounded(String);
 
 impl Write for Bounded {
@@ -75,7 +74,7 @@ impl Write for Bounded {
     }
 }
 
-/// Somebody else's text on one line, cut to so many bytes.
+/// Text from outside as one line, cut to at most `max` bytes.
 pub(super) fn single_line(text: &str, max: usize) -> String {
     let cut = text.get(..text.floor_char_boundary(max)).unwrap_or_default();
     cut.chars()
@@ -83,8 +82,7 @@ pub(super) fn single_line(text: &str, max: usize) -> String {
         .collect()
 }
 
-/// Line and paragraph separators, and the marks that turn the direction of what follows: a log must read as it was
-/// written.
+/// Whether a character separates lines or paragraphs, or changes the writing direction, which would garble the log.
 fn is_break(c: char) -> bool {
     matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -111,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_name_that_stands_for_more_than_any_memory_is_cut() {
-        // Each tuple has the one before twice, by reference: 2^40 names.
+        // Each tuple refers to the one before it twice: 2^40 names when expanded.
         let mut mangled = "_RINvC1a1b".to_owned();
         let mut begin = mangled.len() - 2;
         mangled.push_str("TmmE");
@@ -130,7 +128,8 @@ mod tests {
         );
     }
 
-    /// A reference to a position of a name, as the mangling scheme writes it: base 62, one less, then `_`.
+    /// A back reference to a position in the name, as the mangling scheme writes it: the position minus one in base 62,
+    /// then `_`.
     fn reference(to: usize) -> String {
         const DIGITS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
         let to = to - 2;

@@ -1,4 +1,4 @@
-//! What wasmtime makes of `wit/`.
+//! The bindings that wasmtime generates from `wit/`.
 
 wasmtime::component::bindgen!({
     path: "../wit",

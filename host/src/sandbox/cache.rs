@@ -1,8 +1,9 @@
-//! Compiled components on disk, so that a server that starts again need not compile.
+//! A cache of compiled components on disk, so that a server that restarts need not compile again.
 //!
-//! What lies there is run as it is, so nothing is believed: the directory and its key belong to us and are closed to
-//! all others, or are refused; each entry carries an HMAC over its name and its content. The bytes that were verified
-//! are the bytes that are used: they are read once. An entry that is not right is dropped, and made anew.
+//! The server runs the cached code without further checks, so only this server may be able to write it: the directory
+//! and its key must belong to the server's user alone, and each entry carries an HMAC over its name and content. An
+//! entry is read once, and the bytes that were verified are the bytes that are used. An entry that fails verification
+//! is removed and compiled again.
 
 mod directory;
 
@@ -21,46 +22,46 @@ use super::trusted_code::TrustedCode;
 use super::engine::EngineLimits;
 use super::load::hex;
 
-/// The ending of an entry's file.
+/// The file extension of an entry.
 const EXTENSION: &str = "code";
-/// What is signed begins so: a key is for one purpose.
+/// The first bytes of everything that is signed, so that the key serves no other purpose.
 const PURPOSE: &[u8] = b"parlance compiled component 1";
 /// Bytes of an HMAC-SHA256.
 const TAG_BYTES: usize = 32;
 
-/// Names an entry: the component, and everything that its code depends on.
+/// The key of an entry: a hash of the component and of everything else that its code depends on.
 pub(super) struct CacheKey([u8; 32]);
 
 impl CacheKey {
     pub(super) fn of(engine: &Engine, limits: &EngineLimits, component: &[u8; 32]) -> Self {
         let mut digest = Sha256Hasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut digest);
-        // What the engine does not count: other releases and other pools link and refuse differently.
+        // The engine's hash does not cover these, but another release or memory limit links and refuses differently.
         (env!("CARGO_PKG_VERSION"), limits.memory).hash(&mut digest);
         component.hash(&mut digest);
         Self(digest.0.finalize().into())
     }
 }
 
-/// The cache. Errors on the way are logged and cost a compilation, no more.
+/// The cache. An error while reading or writing is logged and only costs a compilation.
 pub(super) struct CodeCache {
     directory: PathBuf,
     key: hmac::Key,
-    /// Bytes of all entries together.
+    /// Most bytes of all entries together.
     max: u64,
-    /// Bytes of one entry.
+    /// Most bytes of one entry.
     entry_max: u64,
 }
 
 impl CodeCache {
-    /// Opens the directory, and makes it and its key when they are not there.
+    /// Opens the directory. Creates it and its key if they do not exist.
     ///
     /// # Errors
-    /// When either is not ours, or not ours alone.
+    /// When another user owns or may access either of them.
     pub(super) fn open(directory: &Path, max: usize, entry_max: usize) -> Result<Self, CacheError> {
         let key = directory::open(directory)?;
         if let Err(error) = directory::remove_stale(directory) {
-            tracing::warn!(directory = %directory.display(), %error, "unfinished files in the cache could not be removed");
+            tracing::warn!(directory = %directory.display(), %error, "unfinished files in the cache of compiled components could not be removed");
         }
         Ok(Self {
             directory: directory.to_owned(),
@@ -70,30 +71,30 @@ impl CodeCache {
         })
     }
 
-    /// The code that was put there, if it is as it was.
+    /// The cached code of a key, if there is an entry and its HMAC is right.
     pub(super) fn get(&self, key: &CacheKey) -> Option<TrustedCode> {
         let path = self.path(key);
         let bytes = match directory::read(&path, self.entry_max) {
             Ok(bytes) => bytes?,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a cached component cannot be read; compiling anew");
+                tracing::warn!(path = %path.display(), %error, "a cached component cannot be read; compiling it again");
                 self.remove(key);
                 return None;
             }
         };
         let (tag, code) = bytes.split_at_checked(TAG_BYTES).unwrap_or((&[], &bytes));
         if aws_lc_rs::constant_time::verify_slices_are_equal(self.sign(key, code).as_ref(), tag).is_err() {
-            tracing::warn!(path = %path.display(), "a cached component is damaged or not ours; compiling anew");
+            tracing::warn!(path = %path.display(), "a cached component is damaged or not from this server; compiling it again");
             self.remove(key);
             return None;
         }
         let code = code.to_vec();
-        // What was used last is kept longest. If that fails, it goes earlier.
+        // The modification time is the time of last use. If setting it fails, the entry is only evicted earlier.
         let _ = std::fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Some(TrustedCode::assume_trusted(code))
     }
 
-    /// Keeps the code, and drops what was not used for longest when there is too much.
+    /// Stores code. Evicts the least recently used entries when the cache is too large.
     pub(super) fn put(&self, key: &CacheKey, code: &TrustedCode) {
         let write = || -> std::io::Result<()> {
             let mut file = tempfile::Builder::new()
@@ -109,9 +110,9 @@ impl CodeCache {
         }
     }
 
-    /// Drops an entry.
+    /// Removes an entry.
     pub(super) fn remove(&self, key: &CacheKey) {
-        // It may be gone already.
+        // It may have been removed already.
         let _ = std::fs::remove_file(self.path(key));
     }
 
@@ -128,7 +129,7 @@ impl CodeCache {
     }
 }
 
-/// Takes a `Hash` into a digest.
+/// A `Hasher` that feeds SHA-256.
 struct Sha256Hasher(Sha256);
 
 impl Hasher for Sha256Hasher {

@@ -1,4 +1,5 @@
-//! One event in one instance: a fresh one, or for handlers that are isolated as `warm` one that has handled others.
+//! Runs one event in one instance: a fresh one, or, for a handler with `isolation = "warm"`, one that has handled
+//! others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,16 +23,16 @@ use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
 use crate::scheduler::{CpuTimer, Quantum};
 
-/// What is in the instance's store: the call and its meter.
+/// The data of the instance's wasmtime store: the call and its meter.
 pub(super) struct CallState {
-    /// Set once the instance is made: before that there is no event on whose behalf to call the host.
+    /// Set once the instance exists. Before that, a call of the host has no event to act for and is refused.
     pub(super) call: Option<Call>,
     pub(super) meter: Meter,
     /// When the event arrived, in milliseconds since the Unix epoch.
     pub(super) now_ms: u64,
-    /// Made when the component first calls WASI.
+    /// Created when the component first calls WASI.
     pub(super) wasi: Option<Box<Wasi>>,
-    /// What the event may send; `None` is nothing.
+    /// The event's outgoing HTTP; `None` when it may send nothing.
     pub(super) outgoing: Option<Box<OutgoingHttp>>,
 }
 
@@ -46,7 +47,7 @@ impl CallState {
         }
     }
 
-    /// The event begins: from here on the guest may call the host on its behalf.
+    /// Begins the event. From here on the guest may call the host.
     fn begin(&mut self, call: Call, outgoing: Option<Box<OutgoingHttp>>) {
         self.now_ms = call.now_ms;
         if let Some(wasi) = &self.wasi {
@@ -56,8 +57,8 @@ impl CallState {
         self.outgoing = outgoing;
     }
 
-    /// The event has ended: what it asked for, what it logged, when the client may come back, and whether something was
-    /// refused because the connection has not joined a room.
+    /// Ends the event. Returns its effects, its log lines, when the client may try again, and whether the host refused
+    /// something because the connection has not joined a room.
     fn end(&mut self) -> (Effects, Logs, Option<Duration>, bool) {
         let Some(mut call) = self.call.take() else {
             return Default::default();
@@ -72,10 +73,10 @@ impl CallState {
     }
 }
 
-/// An instance in its store. An event that goes wrong in it is its last.
+/// An instance and its wasmtime store. The instance is dropped after an event that fails in it.
 pub(super) struct Guest {
     store: Store<CallState>,
-    /// Made by its first event.
+    /// Created by its first event.
     instance: Option<Instance>,
     uses: u32,
 }
@@ -89,25 +90,26 @@ impl Guest {
         }
     }
 
-    /// Gives the next event the whole of every limit. What it is about comes with [`CallState::begin`].
+    /// Renews all limits for the next event. The event itself follows with [`CallState::begin`].
     fn reset(&mut self, limits: &GuestLimits) {
         self.store.data_mut().meter.reset(limits);
         self.store.set_hostcall_fuel(limits.transfer);
         self.store.set_epoch_deadline(1);
     }
 
-    /// Events that it has handled.
+    /// How many events it has handled.
     pub(super) fn uses(&self) -> u32 {
         self.uses
     }
 
-    /// Bytes of all its memories.
+    /// Bytes of all its linear memories.
     pub(super) fn memory(&self) -> usize {
         self.store.data().meter.memory()
     }
 }
 
-/// An instance and its place among all. The instance goes first: the pool must have room when somebody gets the place.
+/// An instance and the permit for its slot. Fields drop in this order: wasmtime's pool must have room again before
+/// another event gets the permit.
 pub(super) struct PooledGuest {
     pub(super) guest: Guest,
     pub(super) slot: OwnedSemaphorePermit,
@@ -116,12 +118,12 @@ pub(super) struct PooledGuest {
 type HandlerResult = Result<HandlerReply, types::Rejection>;
 
 impl Handler {
-    /// Runs one event. Whatever the guest does, this returns within the limits and leaves
-    /// nothing behind but the outcome.
+    /// Runs one event. Whatever the guest does, this returns within the limits, and all that remains of the event is
+    /// the outcome.
     ///
-    /// It runs on the calling task, which moves to the background ([`Quantum::move_to_background`]) when the event takes
-    /// long, and before it begins when this version's events do as a rule: packets, quick events and batches go first.
-    /// The task is back when this returns.
+    /// The guest runs on the calling task. The task moves to the background ([`Quantum::move_to_background`]) if this
+    /// version's events usually run long, or once they turn out to, so that packets, quick events and batches go first.
+    /// It is back in the foreground when this returns.
     pub async fn call(&self, input: HandlerInput<'_>, call: Call, limits: &GuestLimits, quantum: &Quantum) -> CallOutcome {
         let waiting = self.warm.as_ref().and_then(|pool| pool.take());
         if self.stats.profile.runs_long() {
@@ -154,9 +156,9 @@ impl Handler {
         let started = Instant::now();
         let outgoing = self.outgoing(&call, limits);
         let run = timer.time(self.run(&mut pooled.guest, input, call, outgoing));
-        // The guest's own time is bounded by ticks; this bounds the waiting.
+        // The ticker bounds the guest's processor time; the timeout also bounds its waiting.
         let ended = tokio::time::timeout(limits.wall_time, run).await;
-        // What a trap costs is mostly its trace, and giving the memory back.
+        // A trap costs processor time too, mostly for its backtrace and for freeing memory, so that is charged as well.
         let teardown = (!matches!(ended, Ok(Ok(_)))).then(|| timer.start());
         let handled = match ended {
             Ok(handled) => handled.map_err(|error| trap(&error, pooled.guest.store.data())),
@@ -174,7 +176,7 @@ impl Handler {
             host_calls: state.meter.host_calls,
             peak_memory: state.meter.peak_memory(),
             guest_time,
-            // Known once everything is given back.
+            // Set below, once everything is freed.
             cpu: Duration::ZERO,
             reused,
             retired: None,
@@ -184,7 +186,8 @@ impl Handler {
             rejected => Ok(rejected),
         });
         let (reusable, slot) = match (&self.warm, &handled) {
-            // A refusal is an answer. Whatever else went wrong may have left anything behind.
+            // A rejection is a regular reply. After any other failure the instance may be in any state, so it is
+            // dropped.
             (Some(pool), Ok(_)) => (Some((pool, pooled)), None),
             (warm, _) => {
                 usage.retired = warm.as_ref().map(|_| RetireReason::Failed);
@@ -196,7 +199,7 @@ impl Handler {
         drop(teardown);
         usage.cpu = timer.total();
         self.stats.profile.observe(usage.cpu.saturating_sub(observed));
-        // What follows, here and in the caller, takes locks that threads of the server need.
+        // The rest, here and in the caller, takes locks that the server's foreground threads need.
         quantum.return_to_foreground().await;
         drop(slot);
         if let Some((pool, pooled)) = reusable {
@@ -215,7 +218,8 @@ impl Handler {
             effects,
             logs,
             usage,
-            // Whether to let somebody in is not for who is in already.
+            // These two interfaces decide about users who are not in the room, so a missing join is not their reason to
+            // refuse.
             not_joined: not_joined && !matches!(interface, Interface::Room | Interface::Presence),
         }
     }
@@ -227,7 +231,7 @@ impl Handler {
         call: Call,
         outgoing: Option<Box<OutgoingHttp>>,
     ) -> wasmtime::Result<HandlerResult> {
-        // wit aliases of `string` lower from `&String`, not from `&str`.
+        // Bindings of aliases of WIT's `string` take `&String`, not `&str`.
         let (user, connection, received_at) = (call.identity.user().to_string(), call.connection.clone(), call.now_ms);
         let Guest { store, instance, uses } = guest;
         store.data_mut().now_ms = call.now_ms;
@@ -305,7 +309,7 @@ impl Handler {
         }
     }
 
-    /// What the event may send, for a component that asks for it.
+    /// The event's outgoing HTTP, for a component that imports it.
     fn outgoing(&self, call: &Call, limits: &GuestLimits) -> Option<Box<OutgoingHttp>> {
         let client = self.http.as_ref()?;
         Some(Box::new(OutgoingHttp::granted(client, call, limits)))
@@ -329,7 +333,7 @@ impl Handler {
     }
 }
 
-/// Whose doing it was that an event took too long. One that was busy for a good part of the time has itself to blame.
+/// Whose fault it is that an event took too long. It is the handler's if it computed for a tenth of the time or more.
 fn timeout_kind(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> TrapKind {
     let busy = timer.total().saturating_mul(10) >= limits.wall_time;
     let requests = state
@@ -343,12 +347,12 @@ fn timeout_kind(state: &CallState, timer: &CpuTimer, limits: &GuestLimits) -> Tr
     }
 }
 
-/// What an interface returned that may return a JSON text.
+/// The reply of an interface that may return a JSON text.
 fn data_reply(returned: wasmtime::Result<Result<Option<String>, types::Rejection>>) -> wasmtime::Result<HandlerResult> {
     Ok(returned?.map(HandlerReply::Data))
 }
 
-/// What an interface returned that returns nothing.
+/// The reply of an interface that returns nothing.
 fn empty_reply(returned: wasmtime::Result<Result<(), types::Rejection>>) -> wasmtime::Result<HandlerResult> {
     Ok(returned?.map(|()| HandlerReply::Data(None)))
 }
@@ -358,7 +362,7 @@ type Acknowledgement = exports::on_event_ack::Acknowledgement;
 fn acknowledgement_reply(returned: wasmtime::Result<Result<Acknowledgement, types::Rejection>>) -> wasmtime::Result<HandlerResult> {
     Ok(match returned? {
         Ok(Acknowledgement::Silent) => Ok(HandlerReply::Silent),
-        // Checked with the other replies, once the guest has ended.
+        // `check_reply` checks it with the other replies, after the guest has returned.
         Ok(Acknowledgement::Answer(answer)) => Ok(HandlerReply::Acknowledgement(Packet {
             text: answer.arguments.into(),
             attachments: answer.attachments.into_iter().map(Into::into).collect(),
@@ -373,7 +377,8 @@ fn exported<T>(indices: &Option<T>) -> wasmtime::Result<&T> {
         .ok_or_else(|| wasmtime::Error::msg("the component does not export this interface"))
 }
 
-/// A reply goes to the client as it is: too large or no JSON, and it is as if the handler had failed.
+/// Checks a reply, which goes to the client as it is. One that is too large or not JSON counts as a failure of the
+/// handler.
 fn check_reply(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
     let bytes = reply.bytes();
     if bytes > max {
@@ -402,7 +407,7 @@ fn check_reply(reply: HandlerReply, max: usize) -> Result<HandlerReply, Trap> {
     }
 }
 
-/// What kind of end it was, and all that is known of it for the log.
+/// The trap for an error: its kind, and the details for the log.
 pub(super) fn trap(error: &wasmtime::Error, state: &CallState) -> Trap {
     let kind = classify::trap_kind(error, &state.meter);
     Trap {
@@ -433,7 +438,7 @@ impl From<types::Rejection> for Rejection {
     }
 }
 
-/// Bytes of a rejection's message that reach the client.
+/// Most bytes of a rejection's message that reach the client.
 const REJECTION_MESSAGE_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Whose doing it is that a call ended with an error: the guest's or the host's.
+//! Classifies the error that ended a call: the guest's fault or the host's, and of which kind.
 //!
-//! [`RULES`] has a row for every kind of error that wasmtime 48 and its WASI give from `instantiate_async` and
-//! `call_async`. An error that no row knows is the host's: a version must not be taken back for it.
+//! [`RULES`] has a row for every kind of error that wasmtime 48 and its WASI return from `instantiate_async` and
+//! `call_async`. An error that matches no row counts as the host's: an unknown error must not roll a version back.
 
 use std::char::{CharTryFromError, DecodeUtf16Error};
 use std::io;
@@ -17,21 +17,22 @@ use super::outcome::TrapKind;
 
 type Rule = (fn(&Error, &Meter) -> bool, TrapKind);
 
-/// The first row that knows the error decides.
+/// The rules, in order: the first that matches decides.
 const RULES: &[Rule] = &[
-    // What the meter stops.
+    // Limits that the meter enforces.
     (|error, _| has_stop_reason(error, StopReason::GuestTime), TrapKind::GuestTime),
     (|error, _| has_stop_reason(error, StopReason::HostCalls), TrapKind::HostCalls),
     (|error, _| has_stop_reason(error, StopReason::Transfer), TrapKind::Transfer),
     (|error, _| has_stop_reason(error, StopReason::NoEvent), TrapKind::Guest),
-    // What the host lacks: slots of the pool, memory, threads, descriptors, whatever else the kernel refuses.
+    // Resources that the host ran out of: slots of the pool, memory, threads, descriptors, whatever else the kernel
+    // refuses.
     (|error, _| is_host_exhausted(error), TrapKind::Host),
-    // What the guest does by itself.
+    // Traps of the guest itself.
     (
         |error, _| error.downcast_ref() == Some(&Trap::StackOverflow),
         TrapKind::Stack,
     ),
-    // An allocator that is refused memory panics or aborts: because of the limit, or because the host has none.
+    // A guest's allocator panics or aborts when it gets no memory. Whether the limit or the host refused it decides.
     (|_, meter| meter.host_out_of_memory, TrapKind::Host),
     (|_, meter| meter.memory_refused, TrapKind::Memory),
     (|error, _| error.is::<Trap>(), TrapKind::Guest),
@@ -42,7 +43,7 @@ const RULES: &[Rule] = &[
     ),
     (|error, _| begins_with(error, &MISUSE_MESSAGES), TrapKind::Guest),
     (|error, _| begins_with(error, &TOO_LARGE_MESSAGES), TrapKind::Memory),
-    // What the guest hands over.
+    // Malformed values from the guest.
     (
         |error, _| error.is::<Utf8Error>() || error.is::<DecodeUtf16Error>() || error.is::<CharTryFromError>(),
         TrapKind::Transfer,
@@ -50,8 +51,8 @@ const RULES: &[Rule] = &[
     (|error, _| begins_with(error, &MALFORMED_MESSAGES), TrapKind::Transfer),
 ];
 
-/// Errors without a type of their own, by how they begin: memories and tables that begin larger than they may
-/// (`vm/memory.rs`, `vm/table.rs`, `store.rs`).
+/// How wasmtime's messages begin when a memory or table is larger than allowed from the start. These errors have no
+/// public type (`vm/memory.rs`, `vm/table.rs`, `store.rs`).
 const TOO_LARGE_MESSAGES: [&str; 4] = [
     "memory minimum size of ",
     "initial memory size of ",
@@ -59,8 +60,9 @@ const TOO_LARGE_MESSAGES: [&str; 4] = [
     "resource limit exceeded: ",
 ];
 
-/// Values that cannot be lifted or lowered (`component/func.rs` and what is below it, `vm/component/libcalls.rs`, what
-/// `bindgen!` makes), and the hostcall fuel, whose type is private.
+/// How messages begin when a value cannot be lifted or lowered (`component/func.rs` and the modules below it,
+/// `vm/component/libcalls.rs`, the code that `bindgen!` generates), or when the hostcall fuel, whose type is private,
+/// is used up.
 const MALFORMED_MESSAGES: [&str; 17] = [
     "too much data is being copied between the host and the guest",
     "pointer not aligned",
@@ -81,8 +83,9 @@ const MALFORMED_MESSAGES: [&str; 17] = [
     "cannot lower a `borrow` resource into an `own`",
 ];
 
-/// Handles that are not there or are used against their rules (`vm/component/handle_table.rs`, `vm/component/resources.rs`,
-/// `component/resources`), and calls of WASI against the rules of its interfaces.
+/// How messages begin when a guest uses a handle that does not exist or breaks the rules of handles
+/// (`vm/component/handle_table.rs`, `vm/component/resources.rs`, `component/resources`), or breaks the rules of a WASI
+/// interface.
 const MISUSE_MESSAGES: [&str; 26] = [
     "unknown handle index ",
     "index is not a resource",
@@ -112,13 +115,13 @@ const MISUSE_MESSAGES: [&str; 26] = [
     "not implemented",
 ];
 
-/// Whose doing an error is, and of which kind.
+/// The kind of trap that an error is, which says whose fault it is.
 pub(super) fn trap_kind(error: &Error, meter: &Meter) -> TrapKind {
     let row = RULES.iter().find(|(knows, _)| knows(error, meter));
     row.map_or(TrapKind::Host, |(_, kind)| *kind)
 }
 
-/// Whether the host lacks something that the call needs.
+/// Whether the host ran out of a resource that the call needs.
 pub(super) fn is_host_exhausted(error: &Error) -> bool {
     let is_from_kernel =
         |cause: &(dyn std::error::Error + 'static)| cause.is::<io::Error>() || cause.is::<rustix::io::Errno>();

@@ -1,8 +1,8 @@
-//! Compiling components: in this process, or in a child that may fail.
+//! Compiles components: in this process, or in a child process that may fail.
 //!
-//! A component can be made to cost its compiler any time and any memory, and compilers have bugs. So what comes from
-//! tenants is compiled by a child process, this same program as `parlance compile-component`, which limits itself
-//! before it reads, stands behind the server when the machine is busy, and is killed when its time is up.
+//! A malicious component can cost its compiler any amount of time and memory, and compilers have bugs. So a child
+//! process compiles what comes from tenants: this same program as `parlance compile-component`. It limits itself before
+//! it reads its input, runs at a lower priority than the server, and is killed when its time is up.
 
 mod child;
 mod confinement;
@@ -24,25 +24,26 @@ use super::trusted_code::TrustedCode;
 use super::engine::EngineLimits;
 use super::load::LoadError;
 
-/// Bytes of compiled code for each byte that a component may have.
+/// Most bytes of compiled code, for each byte of `sandbox.component_size`.
 const COMPILED_PER_BYTE: usize = 8;
-/// Bytes of a compiler's message.
+/// Most bytes of a compiler's message.
 const MESSAGE_MAX: usize = 1024;
 
-/// Who compiles.
+/// Where components are compiled.
 #[derive(Debug, Clone, Default)]
 pub enum Compiler {
-    /// This process, without limits: for components that one trusts, and for tools.
+    /// In this process, without limits: for trusted components, and for tools.
     #[default]
     InProcess,
-    /// A child process of this program, the `parlance` binary.
+    /// In a child process that runs this program, the `parlance` binary.
     Child(PathBuf),
 }
 
-/// What compiling one component may cost.
+/// Limits for compiling one component.
 #[derive(Debug, Clone)]
 pub struct CompileLimits {
-    /// Processor time. Of the clock it may be four times as much, since the compiler stands behind the server.
+    /// Processor time. The wall-clock limit is four times as long, since the compiler has a lower priority than the
+    /// server.
     pub time: Duration,
     /// Bytes of the compiler's address space.
     pub memory: usize,
@@ -57,7 +58,7 @@ impl Default for CompileLimits {
     }
 }
 
-/// Compiles a component whose header was checked.
+/// Compiles a component whose header has been checked.
 ///
 /// # Errors
 /// When it does not compile, or not within the limits.
@@ -82,12 +83,12 @@ pub(super) fn compile(
     Ok(TrustedCode::assume_trusted(code))
 }
 
-/// Bytes of compiled code at most.
+/// Most bytes of compiled code.
 pub(super) fn compiled_max(limits: &EngineLimits) -> usize {
     limits.component_size.saturating_mul(COMPILED_PER_BYTE)
 }
 
-/// A compiler's words, which may have names of the component's in them.
+/// A compiler's message as one line. It may contain names from the component.
 fn message(text: &str) -> String {
     single_line(text.trim(), MESSAGE_MAX)
 }

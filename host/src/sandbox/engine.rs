@@ -1,4 +1,4 @@
-//! The engine: settings, the pool of instances, the ticker, and the linker with every capability.
+//! The engine: its settings, the instance pool, the ticker, and the linkers with all capabilities.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,37 +22,37 @@ use super::warm::{InstanceSlots, WarmLimits};
 use super::wasi;
 use crate::scheduler::{Background, BackgroundPool};
 
-/// Bytes of stack for WebAssembly code of one instance.
+/// Bytes of an instance's stack that WebAssembly code may use.
 const WASM_STACK: usize = 256 * 1024;
-/// Bytes of the whole stack of one instance; what is left over is for the host's functions.
+/// Bytes of an instance's whole stack. The rest is for the host's functions.
 const ASYNC_STACK: usize = 1024 * 1024;
-/// Core instances a component may be made of: its own and the shims that adapt it.
+/// Most core instances of a component: its own and those of adapters.
 pub(super) const CORE_INSTANCES_PER_COMPONENT: u32 = 32;
-/// Linear memories a component may have.
+/// Most linear memories of a component.
 pub(super) const MEMORIES_PER_COMPONENT: u32 = 2;
-/// Tables a component may have.
+/// Most tables of a component.
 pub(super) const TABLES_PER_COMPONENT: u32 = 8;
-/// Handles an instance may hold; no interface gives out any yet.
+/// Most resource handles that an instance may hold.
 const HANDLES: usize = 1000;
-/// Bytes of each memory that stay mapped between two uses: a small handler's whole memory.
+/// Bytes of each memory that stay resident between two uses: enough for the whole memory of a small handler.
 const KEEP_RESIDENT: usize = 256 * 1024;
 
-/// What is fixed for the life of the engine.
+/// Limits that are fixed for the lifetime of the engine.
 #[derive(Debug, Clone)]
 pub struct EngineLimits {
-    /// Instances at once. More events wait their turn.
+    /// Most instances at a time. Further events wait.
     pub instances: u32,
-    /// Bytes of one linear memory.
+    /// Most bytes of one linear memory.
     pub memory: usize,
-    /// Time between two looks at the guests' spending.
+    /// Time between two checks of the guests' processor time.
     pub tick: Duration,
-    /// Bytes of a component's file.
+    /// Most bytes of a component's file.
     pub component_size: usize,
-    /// What compiling one component may cost.
+    /// Limits for compiling one component.
     pub compile: CompileLimits,
-    /// Bytes of compiled components on disk.
+    /// Most bytes of compiled components on disk.
     pub cache_size: usize,
-    /// Instances that are used again.
+    /// Limits for warm instances.
     pub warm: WarmLimits,
 }
 
@@ -70,43 +70,43 @@ impl Default for EngineLimits {
     }
 }
 
-/// Why there is no engine.
+/// Why the engine cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// wasmtime refused.
+    /// wasmtime refuses the configuration.
     #[error("the WebAssembly engine could not be set up: {0}")]
     Setup(String),
-    /// No thread.
+    /// A thread cannot be started.
     #[error("a thread for the guests could not be started: {0}")]
     Ticker(#[from] std::io::Error),
 }
 
-/// The engine and all that is the same for every handler. Dropping the last clone of it ends the ticker.
+/// The engine and everything else that all handlers share. The ticker ends when this is dropped.
 pub struct Sandbox {
     pub(super) engine: Engine,
     pub(super) linker: Linker<CallState>,
-    /// What components link to that import some of WASI.
+    /// The linker for components that import WASI.
     pub(super) wasi_linker: Linker<CallState>,
-    /// Set when the first component with a grant for it is loaded.
+    /// The client for outgoing HTTP. Created when the first component with a grant for it is loaded.
     pub(super) http: OnceLock<HttpClient>,
     pub(super) limits: EngineLimits,
-    /// Instances that may be made now.
+    /// Permits for instances.
     pub(super) slots: Arc<InstanceSlots>,
     pub(super) background: BackgroundPool,
-    /// What is in use, by the hash of its bytes, so that tenants with the same component share its code.
+    /// Components in use, by the hash of their bytes, so that tenants with the same component share its code.
     pub(super) compiled: Mutex<HashMap<[u8; 32], Weak<Compiled>>>,
     pub(super) ticker: Ticker,
     pub(super) compiler: Compiler,
     pub(super) cache: Option<CodeCache>,
-    /// Who compiles, and who waits for that.
+    /// Running and waiting compilations.
     pub(super) compile_queue: CompileQueue,
-    /// What took its compiler too much.
+    /// Components that exceeded a limit of the compiler.
     pub(super) negative_cache: NegativeCache,
     loads_in_place: bool,
 }
 
 impl Sandbox {
-    /// Sets up the engine with a pool of instances; where the address space does not suffice, without one.
+    /// Sets up the engine with an instance pool, or without one if the address space does not suffice.
     ///
     /// # Errors
     /// When neither works.
@@ -116,7 +116,7 @@ impl Sandbox {
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "no pool of instances: each event will map its memory anew, which costs several times as much"
+                    "no instance pool: each event maps its memory anew, which costs several times as much"
                 );
                 Engine::new(&config(None)).map_err(|error| EngineError::Setup(format!("{error:#}")))?
             }
@@ -146,25 +146,25 @@ impl Sandbox {
         })
     }
 
-    /// Leaves compiling to another than this process.
+    /// Sets where components are compiled.
     #[must_use]
     pub fn with_compiler(mut self, compiler: Compiler) -> Self {
         self.compiler = compiler;
         self
     }
 
-    /// Loads components on the task that asks for it: for a simulation, in which no other thread may decide what comes
-    /// first.
+    /// Loads components on the calling task instead of another thread. A simulation needs this, since a second thread
+    /// would make the order of events depend on timing.
     #[must_use]
     pub fn loading_in_place(mut self) -> Self {
         self.loads_in_place = true;
         self
     }
 
-    /// Loads something. That takes a while where it is compiled, so a thread does it that serves nobody.
+    /// Runs `load` on a thread for blocking work, since compiling takes long.
     ///
     /// # Errors
-    /// When it panics, or the runtime ends.
+    /// When `load` panics or the runtime shuts down.
     pub async fn load_blocking<T: Send + 'static>(
         self: &Arc<Self>,
         load: impl FnOnce(&Arc<Self>) -> T + Send + 'static,
@@ -176,34 +176,34 @@ impl Sandbox {
         tokio::task::spawn_blocking(move || load(&sandbox)).await
     }
 
-    /// Keeps compiled components in a directory, which is made with its key when it is not there.
+    /// Opens the cache of compiled components in a directory. Creates the directory and its key if they do not exist.
     ///
     /// # Errors
-    /// When the directory or what is in it is not ours alone.
+    /// When another user owns or may access the directory or its key.
     pub fn open_cache(&mut self, directory: &Path) -> Result<(), CacheError> {
         let max = compiled_max(&self.limits);
         self.cache = Some(CodeCache::open(directory, self.limits.cache_size, max)?);
         Ok(())
     }
 
-    /// How many instances could be made now.
+    /// How many instances could be created now.
     #[must_use]
     pub fn free_instances(&self) -> usize {
         self.slots.free()
     }
 
-    /// Ends instances that have waited for longer than `sandbox.warm_idle`. Call it now and then.
+    /// Drops warm instances that have been idle for longer than `sandbox.warm_idle`. To be called from time to time.
     pub fn retire_idle(&self) {
         self.slots.evict_idle(self.limits.warm.idle);
     }
 
-    /// Where events go on that take long.
+    /// The threads on which long events continue.
     #[must_use]
     pub fn background(&self) -> Option<Background> {
         self.background.background()
     }
 
-    /// A store for one instance, with its limits armed and no event yet.
+    /// A wasmtime store for one instance, with its limits set and no event yet.
     pub(super) fn store(&self, limits: &GuestLimits) -> Store<CallState> {
         let meter = Meter::new(limits);
         let mut store = Store::new(&self.engine, CallState::new(meter));
@@ -215,20 +215,20 @@ impl Sandbox {
         store
     }
 
-    /// What was fixed when the engine was set up.
+    /// The limits that the engine was set up with.
     #[must_use]
     pub fn limits(&self) -> &EngineLimits {
         &self.limits
     }
 }
 
-/// Threads for guests that run long: half of what the machine has, so that the others are always there for guests that
-/// finish quickly.
+/// The number of background threads: half as many as the machine has processors, so that the other half is always free
+/// for guests that finish quickly.
 fn background_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |threads| (threads.get() / 2).max(1))
 }
 
-/// An engine that makes code for the sandbox's and runs none.
+/// An engine that compiles code for [`Sandbox`]'s engine and runs none, so it needs no pool.
 pub(super) fn compiling_engine() -> wasmtime::Result<Engine> {
     Engine::new(&config(None))
 }
@@ -250,9 +250,9 @@ fn config(pool: Option<&EngineLimits>) -> Config {
 }
 
 fn pooling(limits: &EngineLimits) -> PoolingAllocationConfig {
-    // An instance that is being taken down still has its slot while the next one may begin.
+    // An instance that is being dropped still has its slot in the pool when the next one starts.
     let slots = limits.instances.saturating_add(limits.instances / 4).saturating_add(4);
-    // So many of everything that whoever has a slot finds what a component may need.
+    // Enough of everything, so that an instance with a slot gets all that a component may have.
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_COMPONENT))
@@ -271,15 +271,15 @@ fn pooling(limits: &EngineLimits) -> PoolingAllocationConfig {
     pool
 }
 
-/// Resetting only the pages that were written is what makes a fresh instance cheap. wasmtime 48 does not reset a
-/// written page that the kernel has swapped out, so a machine with swap does without.
+/// Whether only written pages are reset, which is what makes fresh instances cheap. wasmtime 48 does not reset a
+/// written page that the kernel has swapped out, so this is off on a machine with swap.
 fn pagemap_scan() -> Enabled {
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    // The first line is the heading.
+    // The first line is the header.
     if cfg!(target_os = "linux") && !swaps.is_empty() && swaps.lines().count() <= 1 {
         Enabled::Auto
     } else {
-        tracing::info!("swap is in use: a fresh instance costs more, as all of its memory is cleared");
+        tracing::info!("swap is in use: a fresh instance costs more, since all of its memory is cleared");
         Enabled::No
     }
 }

@@ -1,7 +1,7 @@
-//! The guest's calls of the host: from WIT types to the methods of [`Call`](crate::capability::Call) and back.
+//! The guest's calls of the host: translates WIT types to the methods of [`Call`](crate::capability::Call) and back.
 //!
-//! Every function begins with [`CallState::enter`], which counts the call and the bytes that come with it; what goes back
-//! to the guest is counted by [`CallState::count_returned`]. A refusal is a WIT `fault`; an `Err` here stops the guest.
+//! Every function begins with [`CallState::enter`], which counts the call and its bytes; [`CallState::count_returned`]
+//! counts the bytes of the result. A refusal is a WIT `fault`; an `Err` stops the guest.
 
 use super::bindings::parlance::chat as wit;
 use super::call::CallState;
@@ -9,38 +9,38 @@ use super::meter::StopReason;
 use crate::capability::{AudienceRequest, Call, DraftRequest, Fault, Level, PresenceState, Status};
 use crate::store::Message;
 
-/// `Err` stops the guest.
+/// The result of a host function that cannot refuse. `Err` stops the guest.
 type HostResult<T> = wasmtime::Result<T>;
-/// What the guest gets to see.
+/// The result of a host function that may refuse: the guest sees the inner result.
 type GuestResult<T> = HostResult<Result<T, wit::types::Fault>>;
 
 impl CallState {
-    /// The guest calls and hands over so many bytes.
+    /// Counts a call that passes `bytes` bytes to the host.
     fn enter(&mut self, bytes: usize) -> HostResult<&mut Call> {
         self.meter.host_call()?;
         self.meter.count_transfer(bytes)?;
         let call = self.call.as_mut().ok_or(StopReason::NoEvent)?;
         if let Some(wasi) = &self.wasi {
-            // What it printed before comes before what it logs now.
+            // Lines that the guest has printed come before those that it logs now.
             wasi.log(call);
         }
         Ok(call)
     }
 
-    /// For what may wait, for the store or for the hall.
+    /// [`enter`](Self::enter) for a call that may wait, for the store or the hub.
     fn enter_waiting(&mut self, bytes: usize) -> HostResult<&mut Call> {
         self.enter(bytes)?;
         self.meter.waits_for_host = true;
         self.call.as_mut().ok_or_else(|| StopReason::NoEvent.into())
     }
 
-    /// The guest is given so many bytes.
+    /// Counts bytes that are returned to the guest.
     fn count_returned(&mut self, bytes: usize) -> HostResult<()> {
         Ok(self.meter.count_transfer(bytes)?)
     }
 }
 
-/// Bytes of a message besides its texts that are as long as clients make them, about.
+/// Estimated bytes of a message besides its content and metadata.
 const MESSAGE_BYTES: usize = 256;
 
 fn message_bytes(message: &Message) -> usize {
@@ -188,7 +188,7 @@ impl wit::rooms::Host for CallState {
 
 impl wit::presence::Host for CallState {
     async fn get(&mut self, users: Vec<String>) -> GuestResult<Vec<wit::presence::State>> {
-        // The same users come back.
+        // The result has the same user ids.
         let bytes = total_bytes(&users);
         let states = self.enter_waiting(bytes)?.presence(&users).await;
         self.count_returned(bytes)?;

@@ -1,10 +1,11 @@
-//! `wasi:http/outgoing-handler`: requests of a component to the servers that its operator granted.
+//! `wasi:http/outgoing-handler`: a component's requests to the servers that its operator grants.
 //!
-//! A request goes out only when a [`Grants`](crate::capability::Grants) pattern covers its scheme, host and port. A
-//! name must lead to public addresses, and the connection goes to the very address that was checked. Redirects are
-//! the guest's to follow, and then checked again; there is no proxy, TLS is verified, and no connection serves two
-//! requests. Time is bounded by the event's wall time; requests and the bytes of all bodies and of the responses' headers are counted for each event,
-//! requests and the names that are looked up at once for each tenant.
+//! A request is sent only if a pattern of [`Grants`](crate::capability::Grants) covers its scheme, host and port. A
+//! name must resolve to public addresses, and the connection goes to an address that was checked. The client follows no
+//! redirects: the guest may, and its next request is checked again. There is no proxy, TLS is verified, and no
+//! connection serves two requests. The event's wall time bounds a request's time. Requests, and the bytes of all bodies
+//! and of the responses' headers, are limited for each event; requests and concurrent DNS look-ups are limited for each
+//! tenant.
 
 mod dns;
 mod body;
@@ -29,23 +30,23 @@ pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
 pub(super) use host_wait::HostWait;
 
-/// Bytes of a request's body that a guest may hand over at once.
+/// Most bytes of a request's body that a guest may pass at once.
 const CHUNK: usize = 64 * 1024;
-/// Bytes of a host that are logged: more than a name in the DNS can have. The URL is the guest's own text.
+/// Most bytes of a host name that are logged: the longest DNS name. The guest controls the URL.
 const HOST_SHOWN: usize = 253;
 
 type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
-/// What one event may still send.
+/// The outgoing HTTP of one event.
 pub(super) struct OutgoingHttp {
     allowed: Option<HttpAllowance>,
-    /// Requests that were asked for, those included that no grant covers.
+    /// Requests so far, including those that were denied.
     requests: u32,
-    /// The hosts of those that no grant covers, at most `requests` of them.
+    /// Hosts of the requests that no grant covers.
     denied: Vec<String>,
-    /// Those that the tenant had no more budget for.
+    /// Requests that were not sent because of the tenant's rate limit.
     rate_limited: u32,
-    /// Those that wait for other tenants'.
+    /// Requests that wait for other tenants' DNS look-ups.
     pub(super) host_wait: HostWait,
 }
 
@@ -55,12 +56,12 @@ struct HttpAllowance {
     host_context: Arc<dyn HostContext>,
     requests_max: u32,
     bytes: ByteBudget,
-    /// When the event ends at the latest.
+    /// The event's deadline.
     end: Instant,
 }
 
 impl OutgoingHttp {
-    /// Nothing: no grant, or no event.
+    /// Denies every request: there is no grant, or no event.
     pub(super) fn denied() -> Self {
         Self {
             allowed: None,
@@ -71,7 +72,7 @@ impl OutgoingHttp {
         }
     }
 
-    /// What an event that begins now may send.
+    /// The outgoing HTTP of an event that begins now.
     pub(super) fn granted(client: &HttpClient, call: &Call, limits: &GuestLimits) -> Self {
         Self {
             allowed: Some(HttpAllowance {
@@ -89,7 +90,7 @@ impl OutgoingHttp {
         }
     }
 
-    /// Moves what was denied and refused into the event's log, where it counts as what the handler itself has logged.
+    /// Writes denied and rate-limited requests to the event's log, within the log's allowance.
     pub(super) fn log(&mut self, call: &mut Call) {
         for host in self.denied.drain(..) {
             call.log(
@@ -101,7 +102,7 @@ impl OutgoingHttp {
             call.log(
                 Level::Warn,
                 &format!(
-                    "HTTP requests that were not sent, as the tenant's for this second are used up: {} \
+                    "HTTP requests that were not sent because the tenant's for this second are used up: {} \
                      (quota.http_requests_per_second)",
                     self.rate_limited
                 ),
@@ -109,14 +110,14 @@ impl OutgoingHttp {
         }
     }
 
-    /// The request when it may go out, with what it is held to.
+    /// Checks a request. Returns the future that sends it.
     fn admit(
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
     ) -> Result<impl Future<Output = Sent> + Send + use<>, Error> {
         let allowed = self.allowed.as_ref().ok_or(Error::HttpRequestDenied)?;
-        // Counted before anything is looked at: what is refused costs the host work too, and perhaps a line.
+        // Denied requests count too, since they cost the host work and a line of the log.
         if self.requests >= allowed.requests_max {
             return Err(Error::ConnectionLimitReached);
         }
@@ -125,7 +126,7 @@ impl OutgoingHttp {
         if matches!(parts.method, Method::CONNECT | Method::TRACE) {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        // What is checked is what the client reads: other parsers may find another host in the same text.
+        // Check the URL as the client parses it: another parser might find another host in the same text.
         let url = Url::parse(&parts.uri.to_string()).map_err(|_| Error::HttpRequestUriInvalid)?;
         if !is_granted(&allowed.grants, &url) {
             let host = url.host_str().unwrap_or_default();
@@ -138,7 +139,7 @@ impl OutgoingHttp {
             return Err(Error::ConnectionLimitReached);
         }
         let mut headers = parts.headers;
-        // It is known better when the body has been read.
+        // The client sets it once it has read the whole body.
         headers.remove(CONTENT_LENGTH);
         let mut request = reqwest::Request::new(parts.method, url);
         *request.headers_mut() = headers;
@@ -166,10 +167,10 @@ fn is_granted(grants: &Grants, url: &Url) -> bool {
     plain && grants.http_to(scheme, host, port).is_some()
 }
 
-/// The guest's wishes, where they are shorter than what is left of the event.
+/// The request's timeouts: the guest's, bounded by what is left of the event's time.
 #[derive(Debug, Clone, Copy)]
 struct Timeouts {
-    /// When the response must have begun.
+    /// When the response must have started.
     first_byte: Instant,
     between_bytes: Duration,
     end: Instant,
@@ -190,7 +191,7 @@ impl Timeouts {
     }
 }
 
-/// How a request gets to its server.
+/// What is needed to send a request.
 struct RequestClient {
     client: HttpClient,
     share: DnsLookupLimit,
@@ -227,7 +228,7 @@ async fn send(request_client: RequestClient, mut request: reqwest::Request, body
 }
 
 impl WasiHttpHooks for OutgoingHttp {
-    /// The host is told from the URL that was checked, never from the guest's own words.
+    /// The client takes the `Host` header from the URL that was checked, never from the guest.
     fn set_host_header(&mut self) -> bool {
         false
     }

@@ -1,9 +1,9 @@
-//! An event on its way into a handler.
+//! The input of a handler.
 
 use super::bindings::exports::parlance::chat as exports;
 use super::interface::Interface;
 
-/// The event, as the interface wants it.
+/// An event with its arguments, one variant for each function that handlers export.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs, reason = "the fields are those of the WIT functions")]
 pub enum HandlerInput<'a> {
@@ -34,10 +34,10 @@ pub enum HandlerInput<'a> {
     ServerEvent { name: &'a str, arguments: &'a String },
     /// `on-answer.handle`
     Answer {
-        /// The handler that asked.
+        /// The name of the handler that asked.
         asker: &'a str,
         tag: &'a str,
-        /// A JSON array and its attachments.
+        /// A JSON array and its attachments; absent if the client did not answer.
         answer: Option<(&'a String, &'a [&'a [u8]])>,
     },
 }
@@ -58,7 +58,7 @@ impl<'a> HandlerInput<'a> {
         }
     }
 
-    /// Which interface handles it.
+    /// The interface that handles it.
     #[must_use]
     pub fn interface(&self) -> Interface {
         match self {

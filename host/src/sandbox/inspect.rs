@@ -1,4 +1,4 @@
-//! What a component imports and exports, for `parlance inspect`.
+//! Lists what a component imports and exports, for `parlance inspect`.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::capability::HandlerInfo;
 pub struct Inspection {
     /// Bytes of the file.
     pub size: usize,
-    /// Of the file, in hexadecimal; absent when it does not load.
+    /// SHA-256 of the file, in hexadecimal; absent if the component does not load.
     pub sha256: Option<String>,
-    /// Names of what it imports.
+    /// Names of its imports.
     pub imports: Vec<String>,
-    /// Names of what it exports.
+    /// Names of its exports.
     pub exports: Vec<String>,
-    /// The events that it would handle, if it had the grants that it needs; or why the server would refuse it.
+    /// The interfaces that it would handle if it had the grants that it needs, or why the server would refuse it.
     pub handles: Result<Vec<Interface>, LoadError>,
 }
 
-/// Looks at a component.
+/// Inspects a component without running it.
 ///
 /// # Errors
-/// When it is none, or does not compile.
+/// When the file is not a component or does not compile.
 pub fn inspect(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Inspection, LoadError> {
     let info = Arc::new(HandlerInfo {
         name: "inspected".into(),

@@ -1,8 +1,8 @@
-//! What a component may handle.
+//! The interfaces that a component may export to handle events.
 
 use std::fmt;
 
-/// The interfaces that a component may export.
+/// An interface that a component may export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Interface {
     /// `on-message`
@@ -24,7 +24,7 @@ pub enum Interface {
 }
 
 impl Interface {
-    /// All of them.
+    /// All interfaces.
     pub const ALL: [Self; 8] = [
         Self::Message,
         Self::Typing,
@@ -36,13 +36,13 @@ impl Interface {
         Self::Answer,
     ];
 
-    /// Whether a tenant's events are routed by it. Answers go to the handler that asked.
+    /// Whether events are routed by this interface. Answers are not: they go to the handler that asked.
     #[must_use]
     pub fn is_routed(self) -> bool {
         self != Self::Answer
     }
 
-    /// The interface in `wit/`.
+    /// The interface's name in `wit/`.
     #[must_use]
     pub fn export(self) -> String {
         format!("on-{}", self.name().replace('_', "-"))

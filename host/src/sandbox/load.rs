@@ -1,4 +1,4 @@
-//! From a component's bytes to a [`Handler`]: what can be done once for a version.
+//! Makes a [`Handler`] of a component's bytes: what needs to be done once for a version.
 
 mod check;
 mod error;
@@ -42,17 +42,17 @@ pub(super) struct ExportIndices {
     pub(super) server_event: Option<exports::on_server_event::GuestIndices>,
 }
 
-/// A component, compiled, linked and checked. Shared by all handlers that are made of the same bytes.
+/// A compiled, linked and checked component. All handlers of the same bytes share it.
 pub(super) struct Compiled {
     pub(super) pre: InstancePre<CallState>,
     pub(super) exports: ExportIndices,
-    /// It imports outgoing HTTP.
+    /// Whether it imports outgoing HTTP.
     sends_http: bool,
     sha256: [u8; 32],
     interfaces: BTreeSet<Interface>,
 }
 
-/// How a version has fared on this node.
+/// A version's statistics on this node.
 #[derive(Debug, Default)]
 pub struct HandlerStats {
     handled: AtomicU64,
@@ -61,7 +61,7 @@ pub struct HandlerStats {
 }
 
 impl HandlerStats {
-    /// Counts an event; `failed` when the handler trapped or ran out of time.
+    /// Counts an event. `failed`: the handler trapped or ran out of time.
     pub fn count(&self, failed: bool) {
         self.handled.fetch_add(1, Ordering::Relaxed);
         if failed {
@@ -69,33 +69,33 @@ impl HandlerStats {
         }
     }
 
-    /// Events handled, and those of them that failed.
+    /// How many events it has handled, and how many of them failed.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        // In this order, so that there are never more failed ones than handled ones.
+        // Read in this order, so that the failed ones never exceed the handled ones.
         let failed = self.failed.load(Ordering::Relaxed);
         (self.handled.load(Ordering::Relaxed).max(failed), failed)
     }
 }
 
-/// One version of a handler of one tenant. Calls share it.
+/// One version of a tenant's handler. All calls share it.
 pub struct Handler {
     pub(super) compiled: Arc<Compiled>,
     pub(super) sandbox: Arc<Sandbox>,
-    /// Present when the component imports outgoing HTTP and has a grant.
+    /// Present if the component imports outgoing HTTP and has a grant.
     pub(super) http: Option<HttpClient>,
-    /// Present when its instances are used again.
+    /// Present if its instances are warm.
     pub(super) warm: Option<Arc<WarmPool>>,
     info: Arc<HandlerInfo>,
-    /// How it has fared.
+    /// Its statistics on this node.
     pub stats: HandlerStats,
 }
 
 impl Handler {
     /// # Errors
-    /// When it may send requests, and nothing can be set up to send them with.
+    /// When it may send requests and the HTTP client cannot be set up.
     fn new(sandbox: &Arc<Sandbox>, compiled: Arc<Compiled>, info: Arc<HandlerInfo>) -> Result<Self, LoadError> {
-        // The code is shared between tenants, the grant is not.
+        // Tenants share the code, but not the grants.
         let sends = compiled.sends_http && !info.grants.http.is_empty();
         let http = sends.then(|| sandbox.http_client()).transpose()?;
         Ok(Self::with_client(sandbox, compiled, http, info))
@@ -117,20 +117,20 @@ impl Handler {
         }
     }
 
-    /// Name and settings.
+    /// Its name, settings and grants.
     #[must_use]
     pub fn info(&self) -> &Arc<HandlerInfo> {
         &self.info
     }
 
-    /// Of the component's bytes, in hexadecimal.
+    /// SHA-256 of the component's bytes, in hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> String {
         hex(&self.compiled.sha256)
     }
 
-    /// Gives the component under another name, with other settings and other grants. Without a grant for HTTP it sends
-    /// nothing; with one it sends, whether or not it had one before.
+    /// The component with another name, other settings and other grants. Its HTTP requests depend on the new grants
+    /// alone.
     #[must_use]
     pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
         Self::new(&self.sandbox, self.compiled.clone(), info.clone()).unwrap_or_else(|error| {
@@ -139,21 +139,21 @@ impl Handler {
         })
     }
 
-    /// Makes an instance within `limits` and drops it, as an event would find it now.
+    /// Creates an instance within `limits` and drops it, to see whether an event could run now.
     ///
     /// # Errors
-    /// [`LoadError::Host`] for what the host lacks; all else is the component's.
+    /// [`LoadError::Host`] if the host lacks a resource; any other error is the component's fault.
     pub async fn check_instantiation(&self, limits: &GuestLimits) -> Result<(), LoadError> {
         instantiate_once(&self.sandbox, &self.compiled, limits).await
     }
 
-    /// What it handles.
+    /// Whether it exports the interface.
     #[must_use]
     pub fn handles(&self, interface: Interface) -> bool {
         self.compiled.interfaces.contains(&interface)
     }
 
-    /// Everything it handles.
+    /// All interfaces that it exports.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
         self.compiled.interfaces.iter().copied()
     }
@@ -172,12 +172,13 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 impl Sandbox {
-    /// Compiles, links and checks a component, and tries whether an instance of it can be made within `limits`, those of
-    /// the tenant that is to have it: each time, also when its code is known from another tenant. Takes milliseconds to
-    /// seconds of processor time: not for a thread that serves sockets.
+    /// Compiles, links and checks a component, and creates an instance within `limits`, those of the tenant that
+    /// deploys it. The instance is created each time, even if another tenant has the same component, since that
+    /// tenant's limits may differ. Takes milliseconds to seconds of processor time: not for a thread that serves
+    /// sockets.
     ///
     /// # Errors
-    /// What is wrong with the component, or which limit it does not keep.
+    /// What is wrong with the component, or which limit it exceeds.
     pub fn load(
         self: &Arc<Self>,
         info: Arc<HandlerInfo>,
@@ -188,7 +189,7 @@ impl Sandbox {
         self.load_and_check(info, bytes, limits, granted)
     }
 
-    /// Loads a component as if it had every grant that it asks for, to look at it.
+    /// Loads a component as if it had every grant that it needs, for `inspect`.
     pub(super) fn load_to_inspect(
         self: &Arc<Self>,
         info: Arc<HandlerInfo>,
@@ -209,9 +210,9 @@ impl Sandbox {
         Ok(handler)
     }
 
-    /// Loads a component that passed when it was deployed. It is not tried again: were it refused because the
-    /// tenant's limits have changed, another handler would take its events, where now they fail and say why. Likewise
-    /// one whose grant was taken away is loaded, and its requests are denied.
+    /// Loads a component that was checked when it was deployed. It is not instantiated again: if changed limits made it
+    /// fail here, another version would take its events, whereas now they fail and the error says why. Likewise a
+    /// component whose grant was taken away is loaded, and its requests are denied.
     ///
     /// # Errors
     /// What is wrong with the component.
@@ -219,7 +220,7 @@ impl Sandbox {
         self.load_by(&self.compiler, info, bytes, true)
     }
 
-    /// Loads a component that came with the server: it is compiled in this process, and not tried.
+    /// Loads a component that is part of the server: it is compiled in this process, and not instantiated.
     ///
     /// # Errors
     /// As [`load_deployed`](Self::load_deployed).
@@ -249,7 +250,8 @@ impl Sandbox {
         Handler::new(self, compiled, info)
     }
 
-    /// What all handlers with these bytes share: in use already, from the cache, or compiled now.
+    /// The compiled component, which all handlers with these bytes share: in use already, from the cache, or compiled
+    /// now.
     fn compiled(
         self: &Arc<Self>,
         compiler: &Compiler,
@@ -268,7 +270,7 @@ impl Sandbox {
             return Ok(self.intern(compiled));
         }
         let _permit = self.compile_queue.acquire(sha256);
-        // While this waited, the same may have been compiled, or been refused.
+        // Meanwhile the same bytes may have been compiled or refused.
         if let Some(known) = self.find_loaded(&sha256) {
             return known;
         }
@@ -291,7 +293,8 @@ impl Sandbox {
     ) -> Result<(Compiled, TrustedCode), LoadError> {
         let begun = Instant::now();
         let code = compile(&self.engine, compiler, &self.limits, bytes)?;
-        // Our own compiler made it, for an engine of the same settings: what is wrong with it is the component's.
+        // The code comes from this server's compiler, for an engine with the same settings, so an error is the
+        // component's fault.
         let component = code.load(&self.engine).map_err(|error| {
             if is_host_exhausted(&error) {
                 LoadError::Host(describe(&error))
@@ -313,7 +316,7 @@ impl Sandbox {
         Ok((compiled, code))
     }
 
-    /// What has come of the same bytes before.
+    /// The result for these bytes, if they are in use or were refused lately.
     fn find_loaded(&self, sha256: &[u8; 32]) -> Option<Result<Arc<Compiled>, LoadError>> {
         let refused = || self.negative_cache.get(sha256, Instant::now()).map(Err);
         self.in_use(sha256).map(Ok).or_else(refused)
@@ -348,7 +351,7 @@ impl Sandbox {
                 let why = describe(&error);
                 tracing::warn!(
                     why,
-                    "what the cache of compiled components holds is of no use; compiling anew"
+                    "a cached component cannot be loaded; compiling it again"
                 );
                 cache.remove(key);
                 Ok(None)
@@ -356,10 +359,10 @@ impl Sandbox {
         }
     }
 
-    /// Links a component with what it may import.
+    /// Links a component with its imports.
     fn link(&self, component: &Component, sha256: [u8; 32], may_import_http: bool) -> Result<Compiled, LoadError> {
         let (linker, sends_http) = self.linker_for(component);
-        // Said first: what else is wrong with it does not matter before that.
+        // A missing grant is reported first, before other problems.
         if sends_http && !may_import_http {
             return Err(LoadError::NotGranted);
         }
@@ -392,7 +395,7 @@ impl Sandbox {
 }
 
 impl Sandbox {
-    /// The linker with what the component imports, and whether that includes outgoing HTTP.
+    /// The linker that has the component's imports, and whether these include outgoing HTTP.
     fn linker_for(&self, component: &Component) -> (&Linker<CallState>, bool) {
         let kind = component.component_type();
         let imports = |prefix| kind.imports(&self.engine).any(|(name, _)| name.starts_with(prefix));
@@ -403,7 +406,7 @@ impl Sandbox {
         }
     }
 
-    /// What sends requests, made when it is first needed.
+    /// The shared HTTP client, created when it is first needed.
     fn http_client(&self) -> Result<HttpClient, LoadError> {
         if let Some(client) = self.http.get() {
             return Ok(client.clone());

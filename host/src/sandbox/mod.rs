@@ -1,8 +1,8 @@
-//! Event → WebAssembly call → outcome and effects. The only place that names wasmtime.
+//! Runs one event in a WebAssembly component and collects its outcome. The only module that names wasmtime.
 //!
-//! [`Sandbox`] is the engine with everything that is the same for all handlers. [`Sandbox::load`] makes a
-//! [`Handler`] of a component: what can be done once for a version is done there. [`Handler::call`] runs one event
-//! in a fresh instance and gives an [`CallOutcome`], whatever the guest does.
+//! [`Sandbox`] is the engine and everything else that all handlers share. [`Sandbox::load`] makes a [`Handler`] of a
+//! component and does there what is needed once for a version. [`Handler::call`] runs one event, in a fresh or a warm
+//! instance, and returns a [`CallOutcome`], whatever the guest does.
 
 mod backtrace;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]

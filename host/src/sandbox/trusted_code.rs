@@ -1,15 +1,16 @@
-//! Compiled code, and the one place of the host where it becomes something to run.
+//! Compiled code, and the one place where the host loads it for execution.
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Code that this server's own compiler made. wasmtime runs what it deserialises as it is, so whoever makes one of
-/// these vouches for the bytes.
+/// Machine code that this server's own compiler produced. wasmtime runs deserialized code unchecked, so a caller that
+/// makes a `TrustedCode` vouches for its bytes.
 pub(super) struct TrustedCode(Vec<u8>);
 
 impl TrustedCode {
-    /// Exactly two callers may say so: `compile`, of what our own compiler gave, in this process or in a child of
-    /// ours; and `cache`, of an entry whose HMAC it has verified with a key that only we can read.
+    /// Wraps bytes without a check. Only two callers may do this: `compile`, for what our own compiler produced in this
+    /// process or in a child, and `cache`, for an entry whose HMAC it has verified with a key that only this server can
+    /// read.
     pub(super) fn assume_trusted(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
@@ -18,16 +19,18 @@ impl TrustedCode {
         &self.0
     }
 
+    /// Loads the code into an engine.
+    ///
     /// # Errors
-    /// When it was compiled by another version of wasmtime, or for an engine with other settings.
+    /// When another version of wasmtime compiled it, or for an engine with other settings.
     #[allow(
         unsafe_code,
-        reason = "the only way to use code that was compiled in another process or an earlier life of this one"
+        reason = "the only way to load code that another process, or an earlier run, has compiled"
     )]
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: `deserialize` asks for bytes that `precompile_component` gave and nobody changed since. That is what
-        // `assume_trusted` says, and they are ours since: in private memory, never mapped from a file that could change.
-        // Version and settings are compared by wasmtime itself.
+        // SAFETY: `deserialize` requires bytes that `precompile_component` returned and nobody changed since. Callers
+        // of `assume_trusted` guarantee that, and since then the bytes were in private memory, never mapped from a file
+        // that could change. wasmtime itself compares version and settings.
         unsafe { Component::deserialize(engine, &self.0) }
     }
 }

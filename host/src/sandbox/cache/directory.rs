@@ -1,4 +1,4 @@
-//! The cache's directory: who may see it, its key, how much is in it.
+//! The cache's directory: its permissions, its key, and its size.
 
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Read as _, Write as _};
@@ -8,28 +8,28 @@ use std::time::{Duration, SystemTime};
 
 /// Bytes of the key.
 const KEY_BYTES: usize = 32;
-/// Its file.
+/// File name of the key.
 const KEY_FILE: &str = "key";
-/// How the names of files begin that are being written.
+/// File name prefix of entries that are being written.
 pub(super) const TEMPORARY_PREFIX: &str = ".new-";
-/// A file that is being written is finished after this time, by far.
+/// A temporary file of this age is left over from a process that was killed: writing takes far less.
 const STALE_AFTER: Duration = Duration::from_secs(60);
 
-/// Why there is no cache.
+/// Why the cache cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// Others could put code there.
+    /// Other users could put code there.
     #[error(
-        "{path} {why}, and what lies there is run: give it to the user of this server with mode 0700 (its files: 0600), \
-         or name another with sandbox.cache, or switch the cache off with sandbox.cache = \"none\""
+        "{path} {why}, but the server runs the code in it: give it to the server's user with mode 0700 (its files: 0600), \
+         or name another directory with sandbox.cache, or switch the cache off with sandbox.cache = \"none\""
     )]
     NotPrivate {
-        /// The directory or the file in it.
+        /// The directory, or the file in it.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
-    /// It cannot be made or read.
+    /// It cannot be created or read.
     #[error("{path} cannot be used for compiled components (sandbox.cache): {error}")]
     Unusable {
         /// The directory.
@@ -39,7 +39,7 @@ pub enum CacheError {
     },
 }
 
-/// Checks the directory, makes what is not there, and reads the key.
+/// Checks the directory, creates what is missing, and reads the key.
 pub(super) fn open(directory: &Path) -> Result<[u8; KEY_BYTES], CacheError> {
     let unusable = |error| CacheError::Unusable {
         path: directory.to_owned(),
@@ -52,9 +52,9 @@ pub(super) fn open(directory: &Path) -> Result<[u8; KEY_BYTES], CacheError> {
         .map_err(unusable)?;
     let meta = fs::symlink_metadata(directory).map_err(unusable)?;
     if !meta.is_dir() {
-        return Err(not_private(directory, "is no directory but a link"));
+        return Err(not_private(directory, "is not a directory"));
     }
-    // Whom a new file belongs to is who we are.
+    // The owner of a new file is the user that this process runs as.
     let probe = tempfile::tempfile_in(directory).map_err(unusable)?;
     let us = probe.metadata().map_err(unusable)?.uid();
     require_private(directory, &meta, us)?;
@@ -64,7 +64,7 @@ pub(super) fn open(directory: &Path) -> Result<[u8; KEY_BYTES], CacheError> {
     }
     let meta = fs::symlink_metadata(&path).map_err(unusable)?;
     if !meta.is_file() {
-        return Err(not_private(&path, "is no file"));
+        return Err(not_private(&path, "is not a file"));
     }
     require_private(&path, &meta, us)?;
     let mut key = [0; KEY_BYTES];
@@ -92,7 +92,7 @@ fn not_private(path: &Path, why: &'static str) -> CacheError {
     }
 }
 
-/// Makes the key whole or not at all. When another process was faster, its key is the key.
+/// Creates the key atomically. If another process was faster, its key stays.
 fn make_key(directory: &Path, path: &Path) -> io::Result<()> {
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(io::Error::from)?;
@@ -106,7 +106,7 @@ fn make_key(directory: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Drops what a process that was killed has begun to write and not finished. Another that writes now is left alone.
+/// Removes unfinished files of processes that were killed, but not the files that another process is writing now.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -122,27 +122,27 @@ pub(super) fn remove_stale(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The whole of a file; `None` when it is not there. One that is no file or larger than `max` is an error.
+/// Reads a whole file; `None` when it does not exist.
 pub(super) fn read(path: &Path, max: u64) -> io::Result<Option<Vec<u8>>> {
     let meta = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         meta => meta?,
     };
     if !meta.is_file() || meta.len() > max {
-        return Err(io::Error::other("it is no file, or too large"));
+        return Err(io::Error::other("it is not a file, or it is too large"));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(max).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
-/// Drops the files with this ending that were not used for longest, until those that are left have `max` bytes.
-pub(super) fn evict(directory: &Path, ending: &str, max: u64) -> io::Result<()> {
+/// Removes the least recently used files with this extension until the rest have at most `max` bytes together.
+pub(super) fn evict(directory: &Path, extension: &str, max: u64) -> io::Result<()> {
     let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|found| found == ending)
-            // One that another process drops meanwhile is of no interest.
+        if path.extension().is_some_and(|found| found == extension)
+            // Another process may remove a file meanwhile.
             && let Ok(meta) = fs::symlink_metadata(&path)
         {
             files.push((meta.modified()?, meta.len(), path));

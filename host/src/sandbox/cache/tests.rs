@@ -1,4 +1,4 @@
-//! What lies in the directory is run, so whatever is not ours is refused or made anew.
+//! The server runs cached code, so an entry from anyone else must be refused or compiled again.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;

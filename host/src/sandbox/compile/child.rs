@@ -1,4 +1,4 @@
-//! The child that compiles: what its parent does, and what it does itself.
+//! The child process that compiles: the parent's side and the child's.
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,20 +13,19 @@ use super::{component_limits, confinement, message};
 use crate::sandbox::engine::{EngineLimits, compiling_engine};
 use crate::sandbox::load::LoadError;
 
-/// For each second of the processor that the child may have, seconds of the clock: on a busy machine it waits for its
-/// turn, since it is less important than the server.
+/// Wall-clock seconds for each second of processor time: on a busy machine the child waits for a processor, since its
+/// priority is lower than the server's.
 const WALL_CLOCK_FACTOR: u32 = 4;
-/// Steps below the server, as many as there are: of a processor that is busy otherwise a seventieth, so that what is
-/// deployed gets into service there too, in its time.
+/// The lowest priority: about a seventieth of a busy processor, so that a deployment still completes there.
 const NICENESS: i32 = 19;
-/// Bytes of what the child says on standard error that are kept.
+/// Most bytes of the child's standard error that are kept.
 const STDERR_MAX: u64 = 8 * 1024;
-/// SIGABRT: Rust ends so when memory is refused. The same number on every system that this runs on.
+/// Rust aborts with this signal when an allocation fails. The number is the same on every supported system.
 const SIGABRT: i32 = 6;
-/// What it says then.
+/// Messages on standard error after a failed allocation.
 const OUT_OF_MEMORY_TEXTS: [&str; 2] = ["memory allocation of", "Cannot allocate memory"];
 
-/// Runs the child. Dropping this kills it.
+/// Runs the child to its end. Dropping the future kills it.
 pub(super) async fn compile(
     program: &Path,
     limits: &EngineLimits,
@@ -40,7 +39,7 @@ pub(super) async fn compile(
         .arg("compile-component")
         .args(["--memory", &allowed.memory.to_string()])
         .args(["--seconds", &format!("{seconds:.0}")])
-        // It needs nothing of it, and there are secrets in it.
+        // The child needs no variables, and the server's may hold secrets.
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -52,7 +51,7 @@ pub(super) async fn compile(
     let talk = async {
         let give = async {
             if let Some(mut stdin) = stdin {
-                // It may have died; its status says more than a broken pipe.
+                // The child may have died. Its exit status says more than a broken pipe.
                 let _ = stdin.write_all(bytes).await;
             }
             Ok(())
@@ -66,7 +65,7 @@ pub(super) async fn compile(
     let (code, messages, status) = talked.unwrap_or(Err(LoadError::CompileWallTime { max: clock }))?;
     if status.success() {
         for problem in confinement::problems(&messages) {
-            tracing::warn!("the process that compiles has no whole fence around it: {problem}");
+            tracing::warn!("the compiling process is not fully confined: {problem}");
         }
         Ok(code)
     } else {
@@ -78,7 +77,7 @@ async fn read_stdout(stdout: Option<impl AsyncRead + Unpin>, max: usize) -> Resu
     let mut code = Vec::new();
     if let Some(stdout) = stdout {
         let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-        // An error is an end too: the status says which.
+        // An error ends the output too. The exit status tells why.
         let _ = stdout.take(limit).read_to_end(&mut code).await;
     }
     if code.len() > max {
@@ -91,7 +90,7 @@ async fn read_stderr(stderr: Option<impl AsyncRead + Unpin>) -> Result<String, L
     let mut messages = Vec::new();
     if let Some(mut stderr) = stderr {
         let _ = (&mut stderr).take(STDERR_MAX).read_to_end(&mut messages).await;
-        // It must not wait for somebody to listen.
+        // Read the rest and discard it, so that the child does not block on a full pipe.
         let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
     }
     Ok(String::from_utf8_lossy(&messages).into_owned())
@@ -107,7 +106,7 @@ fn failure(limits: &EngineLimits, status: ExitStatus, messages: &str) -> LoadErr
     match (status.code(), status.signal()) {
         (Some(1), _) if messages.contains(component_limits::TOO_MANY) => LoadError::TooMany(message(last_message(messages))),
         (Some(1), _) => LoadError::Compile(message(last_message(messages))),
-        // The kernel's, past RLIMIT_CPU.
+        // SIGXCPU: the kernel sends it past RLIMIT_CPU.
         (_, Some(24)) => LoadError::CompileTime {
             max: limits.compile.time,
         },
@@ -115,27 +114,28 @@ fn failure(limits: &EngineLimits, status: ExitStatus, messages: &str) -> LoadErr
     }
 }
 
-/// What the child says of the component: the last line, after what it may have said of its fence.
+/// The child's message about the component, without the lines before it about problems of its confinement.
 fn last_message(messages: &str) -> &str {
     messages.rsplit_once("parlance: ").map_or(messages, |(_, words)| words)
 }
 
-/// Why the child gives up.
+/// Why the child fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
-    /// It could not limit itself.
+    /// It cannot set its own limits.
     #[error("the limits of the compiling process cannot be set: {0}")]
     Limits(#[source] std::io::Error),
-    /// Standard input or output.
+    /// Standard input or output fails.
     #[error("the compiling process cannot talk to its parent: {0}")]
     Pipe(#[source] std::io::Error),
-    /// The component.
+    /// The component does not compile.
     #[error("{0}")]
     Compile(String),
 }
 
-/// The child's whole life: limits itself, stands back, reads a component, writes its code. `memory` is of its address
-/// space, in bytes; `seconds` of processor time. For a process that does nothing else, since the limits stay.
+/// The child's main function: limits and confines the process, lowers its priority, reads a component, writes its code.
+/// `memory` limits the address space, in bytes; `seconds` limits processor time. The limits stay, so the process must
+/// do nothing else.
 ///
 /// # Errors
 /// When the component does not compile.
@@ -153,10 +153,10 @@ pub fn compile_component(
     ] {
         setrlimit(resource, soft, hard).map_err(ChildError::Limits)?;
     }
-    // Not everywhere may a process do that; then it is merely as important as the server.
+    // Some systems forbid this. The child then has the server's priority.
     let _ = rustix::process::nice(NICENESS);
     for problem in confinement::confine() {
-        // Nobody may listen.
+        // The parent may have gone, so errors are ignored.
         let _ = writeln!(std::io::stderr(), "{}{problem}", confinement::PROBLEM_PREFIX);
     }
     let mut bytes = Vec::new();

@@ -1,18 +1,18 @@
-//! Who may compile now.
+//! The queue of compilations.
 
 use std::collections::VecDeque;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Components that are compiled at once, each in `sandbox.compile_memory` at most: so one that takes all the time it may
-/// have does not stop the others.
+/// Components that are compiled at once, each within `sandbox.compile_memory`. With more than one, a component that
+/// takes all its time does not stop the others.
 const CONCURRENT_COMPILATIONS: usize = 2;
 
 /// A component, by the hash of its bytes.
 type Hash = [u8; 32];
 
-/// Compiling in the order in which one came, but for who waits for the same bytes as are being compiled: those come out
-/// of it for all who want them, and nobody else waits for that.
+/// A first-come, first-served queue of compilations. A request whose bytes are being compiled already waits for that
+/// result, and others pass it.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct CompileQueue {
     state: Mutex<CompileQueueState>,
@@ -22,7 +22,7 @@ pub(in crate::sandbox) struct CompileQueue {
 #[derive(Debug, Default)]
 struct CompileQueueState {
     compiling: Vec<Hash>,
-    /// With a number for each, since the same bytes may be there several times.
+    /// Hashes with a unique number each, since the same bytes may be queued several times.
     waiting: VecDeque<(u64, Hash)>,
     next: u64,
 }
@@ -34,7 +34,7 @@ impl CompileQueueState {
         self.next
     }
 
-    /// Whether the turn of this number has come; then it is at work.
+    /// Starts the compilation of this number if it is next.
     fn try_start(&mut self, number: u64) -> bool {
         if self.compiling.len() >= CONCURRENT_COMPILATIONS {
             return false;
@@ -52,22 +52,22 @@ impl CompileQueueState {
     }
 }
 
-/// A turn. Given back when it is dropped.
+/// Permission to compile, given back on drop.
 pub(in crate::sandbox) struct CompilePermit<'a> {
     queue: &'a CompileQueue,
     hash: Hash,
 }
 
 impl CompileQueue {
-    /// Waits for the turn of these bytes; blocks the thread. A tenant that deploys is in the queue once, since it has one
-    /// deployment at a time.
+    /// Waits until these bytes may be compiled, and blocks the thread meanwhile. A tenant is in the queue at most once,
+    /// since it has one deployment at a time.
     pub(in crate::sandbox) fn acquire(&self, hash: Hash) -> CompilePermit<'_> {
         let mut state = self.state.lock();
         let number = state.enqueue(hash);
         while !state.try_start(number) {
             self.changed.wait(&mut state);
         }
-        // Who comes next may have a place too.
+        // The next in the queue may be able to start as well.
         self.changed.notify_all();
         CompilePermit { queue: self, hash }
     }

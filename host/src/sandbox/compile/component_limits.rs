@@ -1,8 +1,8 @@
-//! How many instances, memories and tables a component is made of, counted before it is compiled.
+//! Counts the instances, memories and tables of a component before it is compiled, and refuses too many.
 //!
-//! A component may instantiate the components in it as often as it likes, and those the ones in them: a few hundred bytes
-//! can stand for millions of instances, each of which costs memory wherever its compiled code is loaded. So this follows
-//! the instantiations as the compiler would, and stops as soon as there are too many.
+//! A component may instantiate nested components any number of times, and those may do the same: a few hundred bytes
+//! can stand for millions of instances, each of which costs memory wherever the compiled code is loaded. So this
+//! follows the instantiations as the compiler would, and stops as soon as there are too many.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,30 +15,30 @@ use wasmparser::{
 use crate::sandbox::engine::{CORE_INSTANCES_PER_COMPONENT, MEMORIES_PER_COMPONENT, TABLES_PER_COMPONENT};
 use crate::sandbox::load::LoadError;
 
-/// Instances of components in a component. A composed one has some tens.
+/// Most component instances in a component. A composed component has some tens.
 const COMPONENT_INSTANCES_MAX: usize = 1000;
-/// Definitions, aliases and exports that are followed, each as often as its component is instantiated.
+/// Most definitions, aliases and exports, each counted as often as its component is instantiated.
 const DEFINITIONS_MAX: u32 = 1_000_000;
-/// Names that an instance exports, with those of the instances among them: whoever loads the code has them all apart,
-/// however often one instance stands for many. An interface has some tens.
+/// Most names that an instance exports, including the names of the instances among them. Loading the code stores each
+/// name separately, even if one instance is exported many times. An interface has some tens.
 const EXPORTED_NAMES_MAX: u32 = 10_000;
-/// Components in components, one in the other.
+/// Deepest nesting of components.
 const NESTING_MAX: usize = 100;
-/// How a refusal for too many parts begins.
+/// How the message of a [`ComponentLimitError::TooMany`] begins.
 pub(super) const TOO_MANY: &str = "the component is made of too many parts";
 
-/// Why a component is not compiled.
+/// Why a component is refused before it is compiled.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ComponentLimitError {
-    /// More than the pool has for one component.
+    /// It has more of something than the pool provides for one component.
     #[error("{TOO_MANY}: with those of the components in it, it has more than {max} {what}")]
     TooMany {
-        /// What of.
+        /// Of what there are too many.
         what: &'static str,
         /// The limit.
         max: u32,
     },
-    /// It cannot be read. What the compiler would say of it is better, but it is not to be asked.
+    /// It cannot be parsed. The compiler's message might be better, but the compiler must not see such a component.
     #[error("{0}")]
     Malformed(String),
 }
@@ -58,7 +58,7 @@ impl From<BinaryReaderError> for ComponentLimitError {
     }
 }
 
-/// Counts.
+/// Counts the component's instances, memories and tables.
 ///
 /// # Errors
 /// When there are too many, or the component cannot be read.
@@ -68,17 +68,17 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), ComponentLimitError> {
     instance(exports).map(drop)
 }
 
-/// What a core module has of its own.
+/// Memories and tables that a core module defines.
 #[derive(Debug, Clone, Copy, Default)]
 struct Module {
     memories: u32,
     tables: u32,
 }
 
-/// A component as it is written.
+/// A component's definitions, in the order in which they are written.
 type Definition = Vec<Item>;
 
-/// What matters here of what a component defines, in the order in which it does.
+/// A definition in a component that matters for counting.
 enum Item {
     Module(Module),
     Component(Rc<Definition>),
@@ -92,7 +92,8 @@ enum Item {
 }
 
 fn read(bytes: &[u8]) -> Result<Definition, ComponentLimitError> {
-    // The components that are being read, the outermost first, and how deep in a core module the parser is.
+    // The components that are being read, outermost first, and the core module that is being read, if the parser is in
+    // one.
     let mut open: Vec<Definition> = Vec::new();
     let mut module: Option<Module> = None;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -209,14 +210,14 @@ enum Value {
     Component(Rc<Definition>, usize),
     /// With the number of names that it exports, those of the instances among them included.
     Instance(Rc<Exports>, u32),
-    /// From the host, or nothing that is counted.
+    /// It comes from the host, or is not counted.
     Unknown,
 }
 
 type Exports = BTreeMap<String, Value>;
 type NamedItems = [(String, Kind, u32)];
 
-/// The index spaces of a component that is being instantiated, or was.
+/// The index spaces of a component instance.
 #[derive(Default)]
 struct Scope {
     modules: Vec<Value>,
@@ -225,10 +226,10 @@ struct Scope {
     outer: Option<usize>,
 }
 
-/// What was counted so far.
+/// The counts so far.
 #[derive(Default)]
 struct InstanceCounter {
-    /// One for each instance of a component, since what is defined in it may be used after it.
+    /// One for each component instance. They stay, since definitions in one may be used after it is complete.
     scopes: Vec<Scope>,
     core_instances: u32,
     memories: u32,
@@ -294,7 +295,7 @@ impl InstanceCounter {
                     self.define(scope, *kind, imports.get(name).cloned().unwrap_or(Value::Unknown));
                 }
                 Item::Export(kind, name, index) => {
-                    // An export is an index of its own, too.
+                    // An export also defines a new index.
                     let value = self.get(scope, *kind, *index);
                     self.define(scope, *kind, value.clone());
                     exports.insert(name.clone(), value);
@@ -305,7 +306,7 @@ impl InstanceCounter {
     }
 
     fn core_instance(&mut self, scope: usize, module: Option<u32>) -> Result<(), ComponentLimitError> {
-        // One that is put together of exports is none to the pool.
+        // A core instance that only groups exports takes no slot of the pool.
         let Some(module) = module else { return Ok(()) };
         let max = CORE_INSTANCES_PER_COMPONENT;
         add(&mut self.core_instances, 1, "core instances", max)?;
@@ -338,7 +339,7 @@ impl InstanceCounter {
         }
     }
 
-    /// The scope so many scopes further out.
+    /// The scope `count` scopes further out.
     fn outer(&mut self, scope: usize, count: u32) -> Result<Option<usize>, ComponentLimitError> {
         let mut from = Some(scope);
         for _ in 0..count {
@@ -361,7 +362,7 @@ impl InstanceCounter {
     }
 }
 
-/// An instance with these exports, and how many names those are in all.
+/// An instance with these exports, and the number of their names in all.
 fn instance(exports: Exports) -> Result<Value, ComponentLimitError> {
     let mut names = 0;
     for value in exports.values() {

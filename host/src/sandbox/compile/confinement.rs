@@ -1,29 +1,29 @@
-//! The fence around the process that compiles.
+//! Confines the process that compiles.
 //!
-//! What comes from a tenant reaches a large compiler here. Should it take the process over, it finds a process without
-//! privileges to gain, that may read its standard input, write its standard output and error, ask for memory, and end:
-//! it opens no file, uses no other descriptor, has no network, starts no program and reaches no other process. So neither
-//! the database nor the key of the cache is within its reach.
+//! A tenant's bytes reach a large compiler here. If they take the process over, they find one that cannot gain
+//! privileges, and may only read its standard input, write its standard output and error, allocate memory, and exit. It
+//! cannot open files, use other descriptors or the network, start programs, or reach other processes. So neither the
+//! database nor the cache's key is within its reach.
 
 use super::message;
 
-/// What the kernel prefers to end when memory runs out, from -1000 to 1000.
+/// The process's OOM score, from -1000 to 1000. The kernel kills the process with the highest one when memory runs out.
 #[cfg(target_os = "linux")]
 const OOM_SCORE: &str = "1000";
 
-/// Fences the calling process in, for good. Gives what could not be done, for the log: a kernel without it is no reason
-/// not to compile.
+/// Confines the calling process, irrevocably. Returns what could not be done, for the log: the process compiles even on
+/// a kernel that lacks some of it.
 pub(super) fn confine() -> Vec<String> {
     #[cfg(target_os = "linux")]
     return linux::confine();
     #[cfg(not(target_os = "linux"))]
-    vec!["there is no fence for the process that compiles on this system".to_owned()]
+    vec!["not supported on this system".to_owned()]
 }
 
-/// What the child says of its fence, on standard error, one line for each problem.
+/// Prefix of the child's lines on standard error about problems of its confinement.
 pub(super) const PROBLEM_PREFIX: &str = "confinement: ";
 
-/// The problems among what a child said that has done its work.
+/// The confinement problems among the lines that a successful child wrote to standard error.
 pub(super) fn problems(stderr: &str) -> impl Iterator<Item = String> {
     stderr.lines().filter_map(|line| line.strip_prefix(PROBLEM_PREFIX)).map(message)
 }
@@ -46,7 +46,7 @@ mod linux {
 
     use super::OOM_SCORE;
 
-    /// Calls that a program without threads makes to compute, to end, and to end with a trace.
+    /// System calls that a single-threaded program needs to compute, to exit, and to panic with a backtrace.
     const ALLOWED: [libc::c_long; 25] = [
         SYS_brk,
         SYS_clock_gettime,
@@ -81,27 +81,28 @@ mod linux {
             problems.extend(result.err().map(|error| format!("{what}: {error}")));
         };
         let text = |error: rustix::io::Errno| error.to_string();
-        // A killed server leaves no compiler behind. The thread that started this process waits for it, so it outlives it.
+        // A killed server must not leave compilers behind. The thread that started this process waits for it, so it
+        // does not end before.
         note(
-            "the end with the server",
+            "killing it when the server dies",
             set_parent_process_death_signal(Some(Signal::KILL)).map_err(text),
         );
         note(
-            "the first to go when memory runs out",
+            "raising its OOM score",
             std::fs::write("/proc/self/oom_score_adj", OOM_SCORE).map_err(|error| error.to_string()),
         );
         note(
-            "no new privileges",
+            "forbidding new privileges",
             rustix::thread::set_no_new_privs(true).map_err(text),
         );
         note(
-            "the filter of system calls",
+            "the system call filter",
             filter().map_err(|error| error.to_string()),
         );
         problems
     }
 
-    /// Refuses all calls but those that compiling needs, as not permitted.
+    /// Installs a seccomp filter. All system calls except those that compiling needs fail with `EPERM`.
     fn filter() -> seccompiler::Result<()> {
         let pid = u64::from(getpid().as_raw_nonzero().get().unsigned_abs());
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
@@ -109,7 +110,7 @@ mod linux {
         for call in [SYS_write, SYS_writev] {
             rules.insert(call, vec![first_argument(1)?, first_argument(2)?]);
         }
-        // How a process ends itself with a signal.
+        // `abort` sends the process itself a signal.
         rules.insert(SYS_tgkill, vec![first_argument(pid)?]);
         let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
         let arch = std::env::consts::ARCH.try_into()?;

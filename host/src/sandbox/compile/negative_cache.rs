@@ -1,4 +1,4 @@
-//! Components that took their compiler too much: the same bytes would again.
+//! A negative cache: components that exceeded a limit of the compiler, since the same bytes would do so again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,25 +7,25 @@ use parking_lot::Mutex;
 
 use crate::sandbox::load::LoadError;
 
-/// Components that are remembered at most; the oldest goes first.
+/// Most components that are remembered. The oldest is forgotten first.
 const CAPACITY: usize = 256;
-/// How long one is remembered.
+/// How long a component is remembered.
 const TTL: Duration = Duration::from_secs(600);
 
-/// Those that met a limit of the compiler's, by the hash of their bytes.
+/// Refused components and their errors, by the hash of their bytes.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct NegativeCache(Mutex<HashMap<[u8; 32], (Instant, LoadError)>>);
 
 impl NegativeCache {
-    /// Why these bytes were refused not long ago.
+    /// The error with which these bytes were refused lately.
     pub(in crate::sandbox) fn get(&self, hash: &[u8; 32], now: Instant) -> Option<LoadError> {
         let all = self.0.lock();
         let (since, error) = all.get(hash)?;
         is_recent(*since, now).then(|| error.clone())
     }
 
-    /// Remembers the refusal, when it is one that comes dear and would be the same again: what is merely no proper component
-    /// is refused quickly, and a machine that is too busy now may have time later.
+    /// Remembers an error that was expensive to find and would occur again. An invalid component is refused quickly
+    /// anyway, and a machine that is too busy now may have time later.
     pub(in crate::sandbox) fn insert(&self, hash: [u8; 32], error: &LoadError, now: Instant) {
         use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, NoExports, TooMany, ExceedsPool};
         if !matches!(

@@ -1,4 +1,4 @@
-//! Bodies, counted against the event's budget of bytes.
+//! Request and response bodies, counted against the event's byte budget.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::failure::error_code;
 
-/// What is left of the bytes that an event may send and receive, in all bodies and the responses' headers together.
+/// The bytes that an event may still send and receive, in all bodies and the responses' headers together.
 #[derive(Debug, Clone)]
 pub(super) struct ByteBudget(Arc<AtomicUsize>);
 
@@ -26,7 +26,7 @@ impl ByteBudget {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Takes so many; false when they are not there.
+    /// Takes bytes from the budget; `false` if fewer are left.
     pub(super) fn take(&self, bytes: usize) -> bool {
         let taken = self
             .0
@@ -35,11 +35,11 @@ impl ByteBudget {
     }
 }
 
-/// The whole body of a request. It is sent when the guest has finished it.
+/// Reads the whole body of a request, which is sent only once the guest has finished it.
 pub(super) async fn request(mut body: WasiBody, budget: &ByteBudget) -> Result<Bytes, Error> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // Trailers are left out.
+        // Trailers are not sent.
         if let Ok(data) = frame?.into_data() {
             if !budget.take(data.len()) {
                 return Err(Error::HttpRequestBodySize(None));
@@ -50,8 +50,7 @@ pub(super) async fn request(mut body: WasiBody, budget: &ByteBudget) -> Result<B
     Ok(whole.freeze())
 }
 
-/// The body of a response, as it comes: until the budget is used up, a pause is longer than `pause`, or `end` has
-/// come.
+/// Streams the body of a response. It fails once the budget is used up, a pause exceeds `pause`, or `end` has passed.
 pub(super) fn response(response: reqwest::Response, budget: ByteBudget, pause: Duration, end: Instant) -> WasiBody {
     let bytes = response.bytes_stream().boxed();
     let limited = stream::try_unfold((bytes, budget), move |(mut bytes, budget)| async move {

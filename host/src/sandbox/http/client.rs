@@ -1,4 +1,4 @@
-//! Sending one request to a server whose addresses were checked.
+//! Sends a request to a server whose addresses were checked.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::failure::{error_code, with_causes, dns_error_code};
 use super::host_wait::HostWait;
 use crate::capability::DnsLookupLimit;
 
-/// Sends for all components of a server. Made when the first one with a grant is loaded.
+/// The HTTP client that all components share. Created when the first one with a grant is loaded.
 #[derive(Debug, Clone)]
 pub(in crate::sandbox) struct HttpClient {
     tls: Arc<ClientConfig>,
@@ -22,8 +22,10 @@ pub(in crate::sandbox) struct HttpClient {
 }
 
 impl HttpClient {
+    /// Sets up TLS with the system's root certificates.
+    ///
     /// # Errors
-    /// When the system's certificates cannot be read.
+    /// When the system has no certificates to trust.
     pub(in crate::sandbox) fn new() -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -41,12 +43,12 @@ impl HttpClient {
             tls: Arc::new(tls),
             resolver: Arc::new(DnsResolver::system()),
         };
-        // What is wrong with it is said when a component is loaded, not at its first request.
+        // Report a problem when a component is loaded, not at its first request.
         client.with_addresses(Vec::new()).map_err(|error| with_causes(&error))?;
         Ok(client)
     }
 
-    /// A client for one request: it knows these addresses of a name, and none of any other.
+    /// A client for one request that resolves every name to these addresses.
     fn with_addresses(&self, addresses: Vec<SocketAddr>) -> reqwest::Result<reqwest::Client> {
         reqwest::Client::builder()
             .tls_backend_preconfigured(ClientConfig::clone(&self.tls))
@@ -55,14 +57,14 @@ impl HttpClient {
             .no_proxy()
             .referer(false)
             .retry(reqwest::retry::never())
-            // A connection that is kept would be shared between tenants.
+            // A pooled connection would be shared between tenants.
             .pool_max_idle_per_host(0)
             .http1_only()
             .build()
     }
 
-    /// Looks the server's name up, within the tenant's share, and sends. An address in the URL itself was granted as
-    /// such.
+    /// Resolves the server's name, within the tenant's limit, and sends the request. An address in the URL itself was
+    /// granted as such, so it is not checked again.
     pub(super) async fn send(
         &self,
         request: Request,
@@ -85,14 +87,14 @@ impl HttpClient {
         };
         sent.map_err(|error| {
             let answer = error_code(&error);
-            // Without the URL, which is the guest's text and as long as that likes.
+            // Without the URL, which the guest controls and which may be of any length.
             tracing::debug!(error = with_causes(&error.without_url()), "a handler's HTTP request failed");
             answer
         })
     }
 }
 
-/// The addresses of a request's server. Nothing is looked up: what was checked is what is connected to.
+/// Resolves every name to addresses that were checked, so that the client connects to nothing else.
 struct FixedAddresses(Vec<SocketAddr>);
 
 impl Resolve for FixedAddresses {

@@ -1,4 +1,4 @@
-//! From a name to the addresses that a request may go to: those of the public internet.
+//! Resolves a host name to the addresses that a request may go to: those of the public internet.
 
 use std::fmt;
 use std::io;
@@ -13,27 +13,26 @@ use super::host_wait::HostWait;
 use crate::address::is_public;
 use crate::capability::DnsLookupLimit;
 
-/// Names that are looked up at once, in the whole server: each look-up holds a thread until the system's resolver
-/// has answered.
+/// Concurrent look-ups in the whole server. Each blocks a thread until the system's resolver has answered.
 const CONCURRENT_LOOKUPS: usize = 32;
 /// How long a request waits for the system's resolver.
 const LOOKUP_TIME: Duration = Duration::from_secs(5);
 
-/// Why a name leads nowhere.
+/// Why a name does not resolve.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ResolveError {
     #[error("the name has no public address")]
     NoPublicAddress,
-    #[error("the system's resolver has not answered in time")]
+    #[error("the system's resolver did not answer in time")]
     Time,
     #[error("the system's resolver: {0}")]
     System(#[from] io::Error),
 }
 
-/// Asks for all addresses of a name, and waits for the answer.
+/// Resolves a name to all its addresses, blocking.
 type Resolver = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
-/// Looks names up and gives the public addresses alone.
+/// Resolves names to their public addresses.
 pub(super) struct DnsResolver {
     permits: Arc<Semaphore>,
     time: Duration,
@@ -59,8 +58,9 @@ impl DnsResolver {
         }
     }
 
-    /// The public addresses of a name, at least one. It waits for the tenant's own look-ups first and then for those of
-    /// others, which counts as held up. So a tenant has no more than its share of the permits, and of the queue for them.
+    /// The public addresses of a name, at least one. Waits for the tenant's own look-ups first and then for those of
+    /// others, which counts in `host_wait`. So a tenant uses no more than its share of the permits, and of the queue
+    /// for them.
     pub(super) async fn resolve_public(
         &self,
         name: &str,
@@ -68,11 +68,12 @@ impl DnsResolver {
         host_wait: &HostWait,
     ) -> Result<Vec<SocketAddr>, ResolveError> {
         let own = share.acquire().await;
-        // The semaphore is never closed.
+        // This is never an error: the semaphore is not closed.
         let permit = host_wait.track(self.permits.clone().acquire_owned()).await.ok();
         let (resolver, name) = (self.resolver.clone(), name.to_owned());
         let found = tokio::task::spawn_blocking(move || {
-            // The thread is busy for as long as the system takes, also when nobody waits any more.
+            // The thread stays busy until the system answers, even after the caller's timeout, so the permits stay
+            // taken too.
             let _permits = (own, permit);
             resolver(&name)
         });
@@ -114,7 +115,7 @@ mod tests {
         assert!(matches!(found, Err(ResolveError::NoPublicAddress)), "{found:?}");
     }
 
-    /// Names of `slow` are answered when this is dropped, all others at once.
+    /// A resolver's control: it answers the name `slow` only when this is dropped, and all others at once.
     struct Silence {
         _ends: mpsc::Sender<()>,
         asked: Arc<AtomicUsize>,
@@ -134,12 +135,12 @@ mod tests {
         (Arc::new(DnsResolver::with_resolver(resolver, time)), Silence { _ends: ends, asked })
     }
 
-    /// For a tenant that looks nothing else up.
+    /// Looks a name up for a tenant without other look-ups.
     async fn look_up(resolver: &DnsResolver, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
         resolver.resolve_public(name, &DnsLookupLimit::default(), &HostWait::default()).await
     }
 
-    /// One more of the tenant's requests waits for `slow`.
+    /// Starts one more look-up of `slow` for the tenant.
     fn ask(resolver: &Arc<DnsResolver>, share: &DnsLookupLimit, host_wait: &HostWait) {
         let (resolver, share, host_wait) = (resolver.clone(), share.clone(), host_wait.clone());
         tokio::spawn(async move { resolver.resolve_public("slow", &share, &host_wait).await });
@@ -151,7 +152,7 @@ mod tests {
         }
     }
 
-    /// Every place is taken, by as many tenants as that takes.
+    /// Takes every permit, with as many tenants as that needs.
     async fn fill(resolver: &Arc<DnsResolver>, silence: &Silence) {
         for _ in 0..CONCURRENT_LOOKUPS / DNS_LOOKUPS_PER_TENANT {
             let share = DnsLookupLimit::default();

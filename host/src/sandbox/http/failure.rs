@@ -1,4 +1,4 @@
-//! Why a request failed, as the guest reads it.
+//! Translates errors of requests for the guest.
 
 use std::error::Error as StdError;
 use std::iter::successors;
@@ -13,7 +13,7 @@ fn cause<'a>(error: &Cause<'a>) -> Option<Cause<'a>> {
     (*error).source()
 }
 
-/// The error with all its causes, for the log.
+/// The error and all its causes, for the log.
 pub(super) fn with_causes(error: &reqwest::Error) -> String {
     let causes: Vec<String> = successors(Some(error as Cause<'_>), cause)
         .map(ToString::to_string)
@@ -21,12 +21,12 @@ pub(super) fn with_causes(error: &reqwest::Error) -> String {
     causes.join(": ")
 }
 
-/// From reqwest's errors to the codes of `wasi:http/types`. No text of a cause goes to the guest: it may tell of this
+/// The code of `wasi:http/types` for an error of reqwest. The guest gets no text, since that might describe this
 /// machine.
 pub(super) fn error_code(error: &reqwest::Error) -> Error {
     let causes = || successors(Some(error as Cause<'_>), cause);
     let tls = causes().find_map(|cause| {
-        // rustls comes wrapped in an `io::Error`, whose source is that of what it wraps.
+        // A rustls error comes wrapped in an `io::Error`, whose `source` skips the wrapped error itself.
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         cause
             .downcast_ref::<rustls::Error>()
@@ -43,7 +43,7 @@ pub(super) fn error_code(error: &reqwest::Error) -> Error {
     }
 }
 
-/// What a component is told of a name that leads nowhere.
+/// The code of `wasi:http/types` for a name that does not resolve.
 pub(super) fn dns_error_code(error: &ResolveError) -> Error {
     match error {
         ResolveError::NoPublicAddress => Error::DestinationIpProhibited,

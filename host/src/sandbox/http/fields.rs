@@ -1,7 +1,7 @@
-//! Headers of a guest's requests, held to a size.
+//! Limits the size of the headers of a guest's requests.
 //!
-//! wasmtime's own functions trap when there are too many. A guest that passes on what others gave it cannot know, so here
-//! it is an answer: `forbidden`, the nearest that `wasi:http/types.header-error` has.
+//! wasmtime's own functions trap when the headers are too large. A guest that forwards headers cannot know that, so
+//! these functions return an error instead: `forbidden`, the closest one of `wasi:http/types.header-error`.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -11,15 +11,15 @@ use wasmtime_wasi_http::{FieldMap, FieldMapError, WasiHttpView as _};
 
 use crate::sandbox::call::CallState;
 
-/// The interface as wasmtime links it; components that were built for another minor version find it there.
+/// The interface's name in wasmtime's linker, which also serves components that were built for another patch version.
 const TYPES: &str = "wasi:http/types@0.2.12";
 
 type Fields = Resource<FieldMap>;
 
-/// Puts these functions in the place of wasmtime's.
+/// Replaces wasmtime's functions by these.
 ///
 /// # Errors
-/// When wasmtime's are not there.
+/// When the linker does not have wasmtime's functions.
 pub(in crate::sandbox) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance(TYPES)?;

@@ -1,4 +1,4 @@
-//! What a component must pass before it may handle events.
+//! The checks that a component must pass before it may handle events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::sandbox::outcome::TrapKind;
 use crate::sandbox::block_on::block_on;
 use crate::scheduler::{CpuTimer, Quantum};
 
-/// Instantiates once under the limits of its tenant, and compares the exports' types: what would fail every event is
-/// refused here. It has a place among all instances, and processor time as the thread's own clock has it, so a busy
-/// machine refuses nothing that an idle one takes.
+/// Instantiates the component once within its tenant's limits and checks the exports' types, so that a component which
+/// would fail every event is refused. Processor time is measured by the thread's clock, so a busy machine refuses
+/// nothing that an idle one accepts.
 pub(super) fn check_instantiation(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
     block_on(instantiate_once(sandbox, compiled, limits)).map_err(LoadError::Host)?
 }
 
-/// The trial itself, on the calling task.
+/// The check itself, on the calling task. The instance takes a slot like any other.
 pub(super) async fn instantiate_once(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
     let slot = sandbox.slots.acquire(true).await;
     let _slot = slot.map_err(|_| LoadError::Host("the sandbox is shutting down".to_owned()))?;
@@ -40,7 +40,7 @@ fn time(limit: &'static str, max: Duration) -> LoadError {
     LoadError::InstantiationTime { limit, max }
 }
 
-/// Which limit it met, if it was one.
+/// The error for a failed instantiation. It names the limit that was exceeded, if there is one.
 fn refusal(error: &wasmtime::Error, state: &CallState, limits: &GuestLimits) -> LoadError {
     let trap = trap(error, state);
     match trap.kind {
@@ -51,8 +51,8 @@ fn refusal(error: &wasmtime::Error, state: &CallState, limits: &GuestLimits) -> 
     }
 }
 
-/// Says what a file is when it is not a component. The header is `\0asm`, then the version and the layer: 13 and 1
-/// for a component, 1 and 0 for a core module (Component Model, Binary.md).
+/// Checks a component's header and says what the file is if it is not a component. The header is `\0asm`, then version
+/// and layer: 13 and 1 for a component, 1 and 0 for a core module (Component Model, Binary.md).
 pub(super) fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
     let why = match bytes {
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
@@ -61,7 +61,7 @@ pub(super) fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
         }
         [0x7f, b'E', b'L', b'F', ..] => "this is precompiled or native code, which is never accepted",
         [] => "the file is empty",
-        // Text begins with a form, or with a comment.
+        // The text format begins with a parenthesis or a comment.
         _ if matches!(bytes.trim_ascii_start(), [b'(', ..] | [b';', b';', ..]) => {
             "this is WebAssembly text; convert it with `wasm-tools parse` first"
         }

@@ -1,4 +1,4 @@
-//! Components that are small and stand for much.
+//! Small components that stand for many instances.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn what(text: &str) -> &'static str {
     }
 }
 
-/// A component of `levels` components, each of which instantiates the one in it four times.
+/// `levels` nested components, each of which instantiates the one in it four times.
 fn tower(levels: usize, innermost: &str) -> String {
     let four = "(instance (instantiate 0))".repeat(4);
     (0..levels).fold(innermost.to_owned(), |inner, _| format!("(component {inner} {four})"))
@@ -96,8 +96,8 @@ fn an_instance_of_instances_that_stands_for_millions_of_names_is_refused() {
 
 #[test]
 fn components_nest_so_deep_and_no_deeper() {
-    // As bytes: the text's own reader does not nest so deep. A component's header, and for the outer ones a section
-    // (4) with the inner one, its length as LEB128.
+    // Built as bytes, since the parser of the text format does not nest so deep. Each is a component's header; the
+    // outer ones then have a section (4) with the inner one, whose length is LEB128.
     let nested = |depth: usize| {
         (1..depth).fold(b"\0asm\x0d\0\x01\0".to_vec(), |inner, _| {
             let (low, high) = (inner.len() % 128, inner.len() / 128);
@@ -114,7 +114,7 @@ fn components_nest_so_deep_and_no_deeper() {
 fn a_component_that_is_cut_is_malformed() {
     let bytes = wat::parse_str("(component (core module (memory 1)) (core instance (instantiate 0)))").unwrap();
     assert_eq!(check(&bytes), Ok(()));
-    // Within its last section.
+    // The cut is within the last section.
     let cut = check(&bytes[..bytes.len() - 1]);
     assert!(matches!(cut, Err(ComponentLimitError::Malformed(_))), "{cut:?}");
 }
