@@ -1,13 +1,13 @@
-//! Waiting for a future where nothing may wait: the caller may be inside a runtime, where another cannot be waited for.
+//! Blocks on a future from a thread that may be inside a runtime, where tokio's own `block_on` panics.
 
 use std::thread;
 
 use tokio::runtime::Builder;
 
-/// Runs a future to its end on a thread of its own, and waits for that.
+/// Runs a future to its end on a new thread, and waits for it.
 ///
 /// # Errors
-/// In words, when there is no thread or runtime, or the thread failed.
+/// A message, if the thread or its runtime cannot be started, or the thread panics.
 pub(super) fn block_on<F>(future: F) -> Result<F::Output, String>
 where
     F: Future + Send,

@@ -1,4 +1,4 @@
-//! What one event may spend in its instance, and what it has spent.
+//! The limits of one event in its instance, and what it has used of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use super::classify;
 use super::call::CallState;
 use crate::scheduler::{CpuProfile, CpuTimer, Quantum, yield_now};
 
-/// What one event may spend. Each has a key under `[sandbox]` in the config.
+/// Limits of one event. Each has a key under `[sandbox]` in the configuration.
 #[derive(Debug, Clone)]
 pub struct GuestLimits {
-    /// Processor time, looked at once a tick of the engine.
+    /// Processor time, checked at each tick of the engine.
     pub guest_time: Duration,
-    /// Time from the first step to the last, waiting for the store included.
+    /// Wall-clock time from the first step to the last, waiting included.
     pub wall_time: Duration,
-    /// Bytes of all linear memories together.
+    /// Most bytes of all linear memories together.
     pub memory: usize,
-    /// Calls of the host.
+    /// Most calls of the host.
     pub host_calls: u32,
-    /// Bytes lifted out of the guest, in one call of the host at most.
+    /// Most bytes that the guest passes to the host in one call.
     pub transfer: usize,
-    /// Bytes that go from the guest to the host and back in all calls of the host together.
+    /// Most bytes passed in both directions in all calls of the host together.
     pub transfer_total: usize,
-    /// HTTP requests, where the operator grants any.
+    /// Most HTTP requests, if the operator grants any.
     pub http_requests: u32,
-    /// Bytes of the bodies of all its HTTP requests and responses, and of the responses' headers, together.
+    /// Most bytes of the bodies of all HTTP requests and responses, and of the responses' headers, together.
     pub http_bytes: usize,
 }
 
@@ -45,10 +45,10 @@ impl Default for GuestLimits {
     }
 }
 
-/// Elements of all tables of an instance together.
+/// Most elements of all tables of an instance together.
 const TABLE_ELEMENTS: usize = 20_000;
 
-/// Why the host stopped a guest. Carried through wasmtime as the error of the trap.
+/// Why the host stops a guest. Passes through wasmtime as the trap's error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum StopReason {
     #[error("it used up its processor time")]
@@ -61,16 +61,16 @@ pub(super) enum StopReason {
     NoEvent,
 }
 
-/// What has been spent.
+/// What the event has used so far.
 #[derive(Debug)]
 pub(super) struct Meter {
     guest_time: Duration,
-    /// What the event has used.
+    /// The event's processor time.
     timer: Option<Arc<CpuTimer>>,
-    /// Told what the event uses, for the events to come.
+    /// The version's profile, which is told what the event uses.
     profile: Option<Arc<CpuProfile>>,
     observed: Duration,
-    /// What the event's task works in.
+    /// The quantum of the event's task.
     quantum: Option<Quantum>,
     memory: usize,
     memory_max: usize,
@@ -78,13 +78,14 @@ pub(super) struct Meter {
     table_elements: usize,
     pub(super) host_calls: u32,
     host_calls_max: u32,
-    /// Bytes that may still go to the host and back.
+    /// Bytes that may still be passed to the host and back.
     transfer_left: usize,
-    /// What it waits for is the host's: the store, the hall, its turn. So it is not to blame for the time.
+    /// Whether the event waits for the host: for the store, the hub, or its turn. Its handler is not at fault if time
+    /// runs out meanwhile.
     pub(super) waits_for_host: bool,
-    /// Set once the guest asked for more memory than it may have: what it does then is its answer to that.
+    /// Set once the guest has asked for more memory than it may have. A trap after that counts as [`TrapKind::Memory`](super::outcome::TrapKind::Memory).
     pub(super) memory_refused: bool,
-    /// Set once the host had no memory that the guest might have had.
+    /// Set once the host could not provide memory within the guest's limit.
     pub(super) host_out_of_memory: bool,
 }
 
@@ -109,7 +110,7 @@ impl Meter {
         }
     }
 
-    /// An event begins, in a task that works in this quantum.
+    /// Begins an event, in a task with this quantum.
     pub(super) fn begin_event(
         &mut self,
         limits: &GuestLimits,
@@ -124,12 +125,12 @@ impl Meter {
         self.quantum = Some(quantum);
     }
 
-    /// What the event's version has been told of so far.
+    /// The processor time that the version's profile has been told of so far.
     pub(super) fn observed(&self) -> Duration {
         self.observed
     }
 
-    /// The event has used so much by now.
+    /// Tells the version's profile how much the event has used so far.
     fn observe(&mut self, used: Duration) {
         if let Some(profile) = &self.profile {
             profile.observe(used.saturating_sub(self.observed));
@@ -137,16 +138,16 @@ impl Meter {
         self.observed = used;
     }
 
-    /// Whether the event's processor time is used up; called once a tick.
+    /// Whether the event's processor time is used up. Called at each tick.
     fn is_out_of_time(&mut self) -> bool {
-        // Without an event there is no time to spend.
+        // Without an event no time may be used.
         let Some(timer) = &self.timer else { return true };
         let used = timer.total_now();
         self.observe(used);
         used > self.guest_time
     }
 
-    /// For the next event in the same instance, which keeps its memories.
+    /// Resets the limits for the next event in the same instance, which keeps its memories.
     pub(super) fn reset(&mut self, limits: &GuestLimits) {
         self.memory_max = limits.memory;
         self.peak_memory = self.memory;
@@ -158,7 +159,7 @@ impl Meter {
         self.host_out_of_memory = false;
     }
 
-    /// Bytes of all memories now.
+    /// Current bytes of all memories.
     pub(super) fn memory(&self) -> usize {
         self.memory
     }
@@ -177,13 +178,13 @@ impl Meter {
         }
     }
 
-    /// So many bytes go to the host or back.
+    /// Counts bytes that are passed to the host or back.
     pub(super) fn count_transfer(&mut self, bytes: usize) -> Result<(), StopReason> {
         self.transfer_left = self.transfer_left.checked_sub(bytes).ok_or(StopReason::Transfer)?;
         Ok(())
     }
 
-    /// Counts a call of the host that cannot be refused; [`tick`] stops the guest when it was one too many.
+    /// Counts a call of the host that cannot be refused here. [`tick`] stops the guest if it was one too many.
     pub(super) fn count_host_call(&mut self) {
         self.host_calls = self.host_calls.saturating_add(1);
         self.waits_for_host = false;
@@ -194,7 +195,7 @@ impl Meter {
     }
 }
 
-/// A tick has passed while the guest ran: let others run too, and stop it when its time is up.
+/// Called when a tick passes while the guest runs: stops the guest if a limit is exceeded, else lets other tasks run.
 pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Result<UpdateDeadline> {
     let meter = &mut store.data_mut().meter;
     if meter.exceeds_host_calls() {
@@ -204,8 +205,8 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
         return Err(StopReason::GuestTime.into());
     }
     meter.waits_for_host = true;
-    // The version decides, not this tick: it falls anywhere within an event, and while a machine puts a thread aside ticks
-    // pass in which its guest did not run. A quick event must not end up behind those that are not.
+    // The version's profile decides about the background, not this tick. A tick falls anywhere within an event, and
+    // ticks pass while the kernel runs another thread, so a quick event might meet one.
     let long = meter.profile.as_ref().is_some_and(|profile| profile.runs_long());
     let quantum = meter.quantum.clone().filter(|_| long);
     let pause = async move {
@@ -218,7 +219,7 @@ pub(super) fn tick(mut store: StoreContextMut<'_, CallState>) -> wasmtime::Resul
 }
 
 impl ResourceLimiter for Meter {
-    /// Sums over all memories of the instance; wasmtime asks for each growth and each initial size.
+    /// Limits the sum over all memories of the instance. wasmtime asks for each growth and each initial size.
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory.saturating_add(desired.saturating_sub(current));
         if total > self.memory_max {

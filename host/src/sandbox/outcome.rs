@@ -1,24 +1,25 @@
-//! What became of one event in its instance.
+//! The outcome of one event in its instance.
 
 use std::time::Duration;
 
 use crate::capability::{Effects, Logs, Packet};
 use crate::error::{Code, EventError};
 
-/// The handler's refusal, in words for the client.
+/// The handler's refusal, with a message for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// The stable code, such as `denied`.
     pub code: Code,
-    /// The handler's words.
+    /// The handler's message.
     pub message: String,
-    /// When the client may try again, if the handler said so and the code is one for which that makes sense.
+    /// When the client may try again, if the handler set that and the code allows it.
     pub retry_after: Option<Duration>,
 }
 
 impl Rejection {
-    /// What the client is told. `not_joined`: the host has told the handler, by a refusal or when asked, that the
-    /// connection is not in a room. What is refused after that may be granted once it is.
+    /// The error for the client. `not_joined`: the host has told the handler, by a refusal or when asked, that the
+    /// connection is not in a room. A `denied` or `not-found` after that is then retryable, since it may succeed after
+    /// a join.
     #[must_use]
     pub fn to_event_error(&self, not_joined: bool) -> EventError {
         let error = match self.code {
@@ -34,7 +35,7 @@ impl Rejection {
         }
     }
 
-    /// The rejection with the time after which the client may try again.
+    /// Sets when the client may try again, for codes that allow it.
     #[must_use]
     pub(super) fn with_retry(self, after: Option<Duration>) -> Self {
         let makes_sense = matches!(self.code, Code::RateLimited | Code::QuotaExceeded | Code::Unavailable);
@@ -45,32 +46,33 @@ impl Rejection {
     }
 }
 
-/// How a guest came to be stopped.
+/// Why a guest was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrapKind {
-    /// It trapped by itself: a panic, an access out of bounds, a division by zero …
+    /// A trap of the guest itself: a panic, an access out of bounds, a division by zero …
     Guest,
     /// It used up its processor time.
     GuestTime,
-    /// It took too long, waiting included.
+    /// It exceeded its wall-clock time.
     WallTime,
-    /// It took too long because it waited for the host: for the store, for other clients' events, for its turn.
+    /// It exceeded its wall-clock time while it waited for the host: the store, its turn, or other tenants' DNS
+    /// look-ups.
     HostTime,
-    /// It trapped after its wish for more memory was refused, or asked for more in the first place.
+    /// It trapped after it was refused more memory, or started with more than its limit.
     Memory,
     /// It overflowed its stack.
     Stack,
     /// It called the host too often.
     HostCalls,
-    /// It moved too many bytes, or what it returned was malformed.
+    /// It passed too many bytes, or returned a malformed value.
     Transfer,
     /// The host could not run it.
     Host,
 }
 
 impl TrapKind {
-    /// All of them, for metrics.
+    /// All variants, for metrics.
     pub const ALL: [Self; 9] = [
         Self::Guest,
         Self::GuestTime,
@@ -99,13 +101,13 @@ impl TrapKind {
         }
     }
 
-    /// Whether the version is to blame, and not the host that could not serve it.
+    /// Whether it is the handler's fault, and not that of the host.
     #[must_use]
     pub fn is_handler_fault(self) -> bool {
         !matches!(self, Self::Host | Self::HostTime)
     }
 
-    /// What a client is told of it: a code, and words without the cause.
+    /// The error for the client: a code, and a message without the cause.
     #[must_use]
     pub fn client_error(self) -> (Code, &'static str) {
         match self {
@@ -118,56 +120,56 @@ impl TrapKind {
     }
 }
 
-/// A guest that was stopped.
+/// Why and where a guest was stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trap {
-    /// How.
+    /// The kind.
     pub kind: TrapKind,
     /// The cause and the guest's backtrace, for the log. Never for a client.
     pub detail: String,
 }
 
-/// Why the event did not succeed.
+/// Why an event failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The handler said no.
+    /// The handler refused it.
     Rejected(Rejection),
     /// The handler was stopped.
     Trapped(Trap),
 }
 
-/// What the event cost.
+/// What an event has used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Calls of the host.
+    /// How often the guest called the host.
     pub host_calls: u32,
-    /// The most memory it had, in bytes.
+    /// Peak size of its linear memories, in bytes.
     pub peak_memory: usize,
-    /// From the first step to the last, waiting included.
+    /// Wall-clock time from the first step to the last, waiting included.
     pub guest_time: Duration,
-    /// Of that, the time in which a thread was busy with it: the instance, the guest, and what it asked the host.
+    /// Processor time: for the instance, the guest and its calls of the host.
     pub cpu: Duration,
-    /// Its instance had handled other events before.
+    /// Whether the instance had handled other events before.
     pub reused: bool,
-    /// Why its instance is not used again, where it might have been.
+    /// Why a warm instance is not used again.
     pub retired: Option<RetireReason>,
 }
 
-/// Why an instance that could have handled further events was ended.
+/// Why a warm instance was dropped after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetireReason {
-    /// Its event was stopped.
+    /// Its event failed.
     Failed,
     /// It had handled `sandbox.warm_uses` events.
     Uses,
-    /// It had more than `sandbox.warm_memory`.
+    /// Its memory exceeded `sandbox.warm_memory`.
     Memory,
-    /// So many of its kind are waiting already (`sandbox.warm_kept`).
+    /// As many instances of the handler are idle as may be (`sandbox.warm_kept`).
     Full,
 }
 
 impl RetireReason {
-    /// All of them, for metrics.
+    /// All variants, for metrics.
     pub const ALL: [Self; 4] = [Self::Failed, Self::Uses, Self::Memory, Self::Full];
 
     /// The name in metrics.
@@ -185,16 +187,16 @@ impl RetireReason {
 /// What a handler returned for an event that it accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandlerReply {
-    /// A JSON text, or nothing.
+    /// A JSON value as text, or nothing.
     Data(Option<String>),
-    /// The acknowledgement's arguments: a JSON array and its attachments (`on-event-ack`).
+    /// The arguments of the acknowledgement: a JSON array and its attachments (`on-event-ack`).
     Acknowledgement(Packet),
-    /// The client is not answered (`on-event-ack`).
+    /// No acknowledgement (`on-event-ack`).
     Silent,
 }
 
 impl HandlerReply {
-    /// The JSON text, where an interface returns one.
+    /// The JSON text, if there is one.
     #[must_use]
     pub fn into_data(self) -> Option<String> {
         match self {
@@ -213,17 +215,17 @@ impl HandlerReply {
     }
 }
 
-/// What became of one event.
+/// The outcome of one event.
 #[derive(Debug)]
 pub struct CallOutcome {
-    /// What the handler returned, or why the event did not succeed.
+    /// The handler's reply, or why the event failed.
     pub result: Result<HandlerReply, Failure>,
-    /// What the handler asked to happen. Empty when it failed.
+    /// The effects that the handler asked for. Empty if the event failed.
     pub effects: Effects,
-    /// What the handler logged, also when it failed.
+    /// The handler's log lines, also if the event failed.
     pub logs: Logs,
-    /// What it cost.
+    /// What it has used.
     pub usage: Usage,
-    /// The host refused something because the connection has not joined a room.
+    /// Whether the host refused something because the connection has not joined a room.
     pub not_joined: bool,
 }

@@ -1,4 +1,4 @@
-//! What a component writes to its standard output and error: lines of the handler's log.
+//! Turns what a component writes to its standard output and error into lines of the handler's log.
 
 use std::mem;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::capability::{Call, Level};
 
-/// Bytes that wait to become lines of the log, of both streams together. The log's own limit is
-/// `sandbox.log_bytes`; this one is for what is written while no event is there to log for.
+/// Most bytes of both streams that wait to be logged. The log's own limit is `sandbox.log_bytes`; this one is for
+/// output while there is no event to log for.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
 /// What a line costs besides its text, so that empty lines are not free.
 const LINE_BYTES: usize = 16;
-/// Bytes of a line; a longer one becomes several.
+/// Most bytes of a line. A longer one is split.
 const LINE_MAX: usize = 4096;
-/// Bytes that a stream takes at once.
+/// Bytes that a stream accepts at a time.
 const CHUNK: usize = 16 * 1024;
 
-/// What was written and is not in the log yet.
+/// Output that is not in the log yet.
 #[derive(Debug, Default)]
 struct PendingLines {
     lines: Vec<(Level, String)>,
-    /// The unfinished line of each stream.
+    /// The unfinished line of standard output.
     output: Vec<u8>,
     error: Vec<u8>,
     bytes: usize,
@@ -61,7 +61,7 @@ impl PendingLines {
     }
 }
 
-/// Both streams of an instance.
+/// The standard output and error of an instance.
 #[derive(Debug, Default)]
 pub(super) struct Stdio {
     pending: Arc<Mutex<PendingLines>>,
@@ -84,7 +84,7 @@ impl Stdio {
         }
     }
 
-    /// Moves the lines that are complete into the log: before anything else is logged, so that the order stays.
+    /// Logs the complete lines. To be called before anything else is logged, so that the order is kept.
     pub(super) fn log(&self, call: &mut Call) {
         let mut pending = self.pending.lock();
         let lines = mem::take(&mut pending.lines);
@@ -99,7 +99,7 @@ impl Stdio {
         }
     }
 
-    /// Moves everything into the log, lines without an end too.
+    /// Logs everything, unfinished lines included.
     pub(super) fn log_all(&self, call: &mut Call) {
         {
             let mut pending = self.pending.lock();
@@ -113,7 +113,7 @@ impl Stdio {
     }
 }
 
-/// One stream, or one of several handles of it.
+/// One of the streams. Clones write to the same one.
 #[derive(Debug, Clone)]
 pub(super) struct LogStream {
     level: Level,
@@ -127,7 +127,7 @@ impl IsTerminal for LogStream {
 }
 
 impl StdoutStream for LogStream {
-    // Asked for by WASI 0.3 only, which is not linked.
+    // Only WASI 0.3 calls this, which is not linked.
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -152,7 +152,8 @@ impl OutputStream for LogStream {
         Ok(())
     }
 
-    /// A flood is taken and left out of the log: a program must not wait for room that never comes.
+    /// Always accepts output. Text beyond the limit is left out of the log, since the program would wait forever
+    /// otherwise.
     fn check_write(&mut self) -> StreamResult<usize> {
         Ok(CHUNK)
     }

@@ -1,11 +1,11 @@
-//! What can only be shown with the engine itself at hand.
+//! Tests that need the engine itself.
 
 use std::process::Command;
 use std::sync::Arc;
 
 use super::{Compiler, EngineLimits, GuestLimits, LoadError, Sandbox};
 
-/// The smallest component, as bytes: the header alone.
+/// The smallest component: a header alone.
 const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
 #[test]
@@ -15,7 +15,7 @@ fn compiled_code_is_never_taken_from_a_file() {
         ..EngineLimits::default()
     };
     let sandbox = Arc::new(Sandbox::new(limits).unwrap());
-    // Of this very engine, hence the most welcome there could be.
+    // Code from the same engine is the likeliest to be accepted.
     let compiled = sandbox.engine.precompile_component(EMPTY).unwrap();
     let refused = |bytes: &[u8]| {
         sandbox
@@ -38,8 +38,9 @@ fn compiled_code_is_never_taken_from_a_file() {
 fn what_took_its_compiler_too_much_time_is_not_compiled_again_soon() {
     let directory = tempfile::tempdir().unwrap();
     let (program, ran) = (directory.path().join("compiler"), directory.path().join("ran"));
-    // Ends as a compiler that is out of processor time does. Written by another process: one that this process writes
-    // cannot be run while some other test starts a child, which has the file open for a moment.
+    // Ends as a compiler that runs out of processor time does. Another process writes the script: a file that this
+    // process has open for writing could not be executed, and another test may fork a child that inherits the open file
+    // for a moment.
     let text = format!("#!/bin/sh\necho once >> '{}'\nkill -s XCPU $$\n", ran.display());
     let write = r#"printf %s "$0" > "$1" && chmod +x "$1""#;
     let written = Command::new("sh").args(["-c", write, &text]).arg(&program).status();

@@ -1,4 +1,4 @@
-//! The thread that moves an engine's epoch on, by which guests' time is counted.
+//! The thread that increments the engine's epoch, which interrupts guests so that their time can be checked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use wasmtime::Engine;
 
-/// Ticks without a guest after which the thread rests: an idle server does not wake a thousand times a second.
+/// Ticks without a guest after which the thread parks, so that an idle server does not wake a thousand times a second.
 const PARK_AFTER: u32 = 100;
 
 #[derive(Default)]
 struct TickerState {
-    /// Guests that run now.
+    /// How many guests run now.
     running: AtomicUsize,
     parked: AtomicBool,
     ended: AtomicBool,
 }
 
-/// Ticks while guests run. The thread ends when this is dropped.
+/// Ticks while guests run. Dropping it ends the thread.
 pub(super) struct Ticker {
     shared: Arc<TickerState>,
     thread: Thread,
 }
 
-/// A guest runs, so time has to be counted.
+/// Keeps the ticker awake while a guest runs.
 pub(super) struct RunningGuest<'a>(&'a TickerState);
 
 impl Ticker {
@@ -40,9 +40,10 @@ impl Ticker {
         })
     }
 
-    /// Call before a guest begins; it has ended when what this gives is dropped.
+    /// Wakes the ticker. To be called before a guest starts; the result is dropped when the guest has ended.
     pub(super) fn guest_started(&self) -> RunningGuest<'_> {
-        // With the order in `run`, one of the two sees what the other wrote: no guest runs while the thread rests.
+        // `run` stores `parked` before it loads `running`, and this does the opposite, so at least one of the two sees
+        // the other's store: no guest runs while the thread is parked.
         self.shared.running.fetch_add(1, Ordering::SeqCst);
         if self.shared.parked.load(Ordering::SeqCst) {
             self.thread.unpark();

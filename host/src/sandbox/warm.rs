@@ -1,4 +1,4 @@
-//! Instances that wait to be used again, and the slots that all instances share.
+//! Warm instances that wait for their next event, and the permits that all instances share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -10,16 +10,16 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use super::call::PooledGuest;
 use super::outcome::RetireReason;
 
-/// What bounds warm instances.
+/// Limits for warm instances.
 #[derive(Debug, Clone)]
 pub struct WarmLimits {
-    /// Instances of one handler that wait for its next event. More run at once when more events do.
+    /// Most idle instances of one handler. More may run at a time.
     pub instances: usize,
-    /// Events that one instance handles at most.
+    /// Most events that one instance handles.
     pub uses: u32,
-    /// Bytes of memory past which an instance is not used again.
+    /// An instance with more bytes of memory than this is not used again.
     pub memory: usize,
-    /// How long an instance waits for its next event.
+    /// How long an instance may be idle.
     pub idle: Duration,
 }
 
@@ -34,13 +34,13 @@ impl Default for WarmLimits {
     }
 }
 
-/// An instance between two events. It keeps its place.
+/// A warm instance between two events. It keeps its slot.
 struct IdleGuest {
     pooled: PooledGuest,
     since: Instant,
 }
 
-/// The idle instances of one handler; the one that waits longest is the first.
+/// The idle instances of one handler, longest idle first.
 pub(super) struct WarmPool {
     idle: Mutex<Vec<IdleGuest>>,
     slots: Arc<InstanceSlots>,
@@ -56,12 +56,13 @@ impl WarmPool {
         pool
     }
 
-    /// The instance that was used last, whose memory is likeliest to be at hand.
+    /// Takes the most recently used instance, whose memory is most likely in the processor's caches.
     pub(super) fn take(&self) -> Option<PooledGuest> {
         Some(self.idle.lock().pop()?.pooled)
     }
 
-    /// Keeps an instance whose event went well, if there is room and it is not worn out; else says why not.
+    /// Takes back an instance whose event succeeded, unless there are enough or it reached a limit. Returns the reason
+    /// if it is not kept.
     pub(super) fn put_back(&self, pooled: PooledGuest, limits: &WarmLimits) -> Option<RetireReason> {
         if pooled.guest.uses() >= limits.uses {
             return Some(RetireReason::Uses);
@@ -71,7 +72,7 @@ impl WarmPool {
         }
         let mut idle = self.idle.lock();
         if idle.len() >= limits.instances {
-            // Freeing an instance takes a while, so not under the lock.
+            // Freeing an instance takes long, so release the lock first.
             drop(idle);
             drop(pooled);
             return Some(RetireReason::Full);
@@ -81,7 +82,7 @@ impl WarmPool {
             since: Instant::now(),
         });
         drop(idle);
-        // Whoever began to wait before has not seen it.
+        // An event that waits for a slot has not seen this instance, so let it give way.
         if self.slots.waiting.load(Ordering::SeqCst) > 0 {
             self.slots.evict_oldest();
         }
@@ -108,18 +109,18 @@ impl WarmPool {
     }
 }
 
-/// One in so many slots is reserved for tenants that have few. So tenants whose handlers wait for something, which costs them
-/// nothing, cannot hold all slots together.
+/// One of four slots is reserved for tenants with few events in handlers. So tenants whose handlers only wait, which is
+/// not charged, cannot hold all slots together.
 const RESERVED_DIVISOR: usize = 4;
 
-/// How many instances there may be. wasmtime's pool errs when it is full; this waits.
+/// Permits for instances. An event waits here for a slot, whereas wasmtime's pool returns an error when it is full.
 pub(super) struct InstanceSlots {
     free: Arc<Semaphore>,
-    /// For tenants that have few.
+    /// Slots reserved for tenants with few events in handlers.
     reserved: Arc<Semaphore>,
-    /// Events that wait for a place.
+    /// How many events wait for a slot.
     waiting: AtomicUsize,
-    /// Of every handler with warm instances.
+    /// The pool of each handler with warm instances.
     pools: Mutex<Vec<Weak<WarmPool>>>,
 }
 
@@ -138,7 +139,7 @@ impl InstanceSlots {
         self.free.available_permits() + self.reserved.available_permits()
     }
 
-    /// Waits for a slot, for a tenant that has a reserved slot or for another. When there is none, idle instances give way.
+    /// Waits for a slot. If none is free, idle instances give way.
     pub(super) async fn acquire(&self, has_reserved_slot: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
         let try_acquire = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
         if let Some(slot) = try_acquire(&self.free).or_else(|| has_reserved_slot.then(|| try_acquire(&self.reserved)).flatten()) {
@@ -156,7 +157,7 @@ impl InstanceSlots {
         }
     }
 
-    /// Drops what was idle for `age`.
+    /// Drops instances that have been idle for `age`.
     pub(super) fn evict_idle(&self, age: Duration) {
         for pool in self.pools_in_use() {
             pool.drop_older_than(age);
@@ -173,7 +174,7 @@ impl InstanceSlots {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Drops the instance that has been idle longest. Another may be faster with that one, then the next goes.
+    /// Drops the instance that has been idle longest. If an event takes that one meanwhile, drops the next.
     fn evict_oldest(&self) {
         let mut pools: Vec<_> = self
             .pools_in_use()
@@ -185,7 +186,7 @@ impl InstanceSlots {
     }
 }
 
-/// An event that waits for a place.
+/// Counts an event as waiting for a slot until it is dropped.
 struct WaitGuard<'a>(&'a AtomicUsize);
 
 impl<'a> WaitGuard<'a> {

@@ -1,11 +1,11 @@
-//! WASI 0.2 for components whose tool chains need it: narrow, and nothing that reaches outside.
+//! WASI 0.2 for components whose tool chains need it, without any access to the outside.
 //!
-//! Standard output and error are the handler's log, standard input is empty, there are no arguments and no
-//! environment, no directories and no sockets. The clocks are coarse and agree with `ambient`; asking for much
-//! chance at once is refused. `exit` stops the guest as a trap does. Waiting for a clock counts against the event's
-//! wall time, holds no thread, and ends with the event. OutgoingHttp HTTP is in [`super::http`].
+//! Standard output and error go to the handler's log; standard input is empty. There are no arguments, environment
+//! variables, directories or sockets. The clocks have millisecond resolution and agree with `ambient`. Large requests
+//! for random bytes are refused. `exit` stops the guest as a trap does. Waiting for a clock counts against the event's
+//! wall time, blocks no thread, and ends with the event. Outgoing HTTP is in [`super::http`].
 //!
-//! All of it is made when a component first calls it: components without WASI do not pay for it.
+//! It is created when a component first calls it, so that components without WASI do not pay for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,13 +21,13 @@ use super::http::Outgoing;
 use super::stdio::Stdio;
 use crate::capability::Call;
 
-/// What the clocks are rounded down to.
+/// Resolution of the clocks.
 const COARSE: Duration = Duration::from_millis(1);
-/// Bytes of chance in one call.
+/// Most random bytes in one call.
 const RANDOM_MAX: u64 = 64 * 1024;
-/// Streams, pollables, requests and the like that an instance may hold.
+/// Most streams, pollables, requests and other resources that an instance may hold.
 const RESOURCES: usize = 512;
-/// Bytes of the headers of one request or response, as they are in memory.
+/// Most bytes in memory of the headers of one request or response.
 const HEADERS_MAX: usize = 16 * 1024;
 
 /// The WASI of one instance.
@@ -65,26 +65,26 @@ impl Wasi {
         }
     }
 
-    /// Another event begins in the same instance.
+    /// Sets the clocks for another event in the same instance.
     pub(super) fn set_time(&self, now_ms: u64) {
         self.clock.set(now_ms);
     }
 
-    /// Moves what was written so far into the event's log.
+    /// Logs the complete lines that were written so far.
     pub(super) fn log(&self, call: &mut Call) {
         self.stdio.log(call);
     }
 
-    /// Moves all that was written into the event's log, at its end.
+    /// Logs everything that was written. To be called at the event's end.
     pub(super) fn log_all(&self, call: &mut Call) {
         self.stdio.log_all(call);
     }
 }
 
-/// Adds what a component with WASI may import.
+/// Adds the WASI interfaces that a component may import.
 ///
 /// # Errors
-/// When something is there already.
+/// When the linker already has one of them.
 pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
@@ -92,8 +92,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<CallState>) -> wasmtime::Result<
 }
 
 impl CallState {
-    /// The instance's WASI. Each call of WASI comes by here once at least, so here it is counted; wasmtime leaves no
-    /// way to refuse from here, so a guest that calls too often is stopped at the next tick.
+    /// The instance's WASI. Every call of WASI uses this at least once, so calls are counted here. wasmtime offers no
+    /// way to refuse a call here, so a guest that calls too often is stopped at the next tick.
     fn wasi(&mut self) -> &mut Wasi {
         self.meter.count_host_call();
         self.wasi.get_or_insert_with(|| Box::new(Wasi::new(self.now_ms)))
@@ -120,7 +120,7 @@ impl WasiHttpView for CallState {
     }
 }
 
-/// Both clocks. It begins at the time of the event, as `ambient` does, and goes on from there.
+/// Both clocks. They start at the event's time, as `ambient` reports it, and advance from there.
 #[derive(Debug, Clone)]
 struct Clock {
     started: Instant,

@@ -1,25 +1,25 @@
-//! How long turns are depends on who else is there.
+//! Detects whether several tenants compete for threads, which decides how long a quantum is.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::quantum::QUANTUM;
 
-/// A quantum while no other tenant has anything to do. What comes of it then goes to the store and to clients in few
-/// large pieces, which is what a busy server needs most.
+/// The quantum of a tenant without competition. Its effects then reach the store and clients in few large pieces, which
+/// matters most to a busy server.
 const QUANTUM_UNCONTENDED: Duration = Duration::from_millis(4);
-/// After so long without another tenant's turn one counts as alone.
+/// A tenant counts as uncontended when no other tenant has had a turn for this long.
 const UNCONTENDED_AFTER: Duration = Duration::from_millis(100);
 
-/// Whether more than one tenant has had something to do lately. One for a server.
+/// Records whether more than one tenant has had turns lately. There is one for each server.
 #[derive(Debug)]
 pub struct Contention {
     began: Instant,
-    /// Numbers for tenants.
+    /// The next tenant's number.
     tenants: AtomicUsize,
-    /// Whose turn it was last.
+    /// The tenant that had the last turn.
     last: AtomicUsize,
-    /// When that was somebody else than before, in microseconds after `began`.
+    /// When `last` changed, in microseconds after `began`.
     changed: AtomicU64,
 }
 
@@ -35,14 +35,14 @@ impl Default for Contention {
 }
 
 impl Contention {
-    /// A number for a tenant.
+    /// Assigns a number to a tenant.
     pub(super) fn register(&self) -> usize {
         self.tenants.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Somebody's turn begins. Two at the same moment may both be taken for the last: it is a hint.
+    /// Records that a tenant's turn begins. Concurrent calls may overwrite each other, since the result is only a hint.
     pub(super) fn record_turn(&self, tenant: usize) {
-        // Who has every turn writes nothing that other threads read.
+        // With a single active tenant this stays read-only, so cores do not contend for the cache line.
         if self.last.load(Ordering::Relaxed) != tenant {
             self.last.store(tenant, Ordering::Relaxed);
             self.changed.store(self.now(), Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl Contention {
         Duration::from_micros(self.now()).saturating_sub(changed) <= UNCONTENDED_AFTER
     }
 
-    /// How long a turn is now.
+    /// How long a quantum is now.
     pub(super) fn quantum(&self) -> Duration {
         if self.is_contended() {
             QUANTUM

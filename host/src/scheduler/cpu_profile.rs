@@ -1,22 +1,25 @@
-//! Whether a version's events run long: then they have threads of their own (`background.rs`).
+//! Decides whether a version's events usually run long. Such events run in the background (`background.rs`).
 //!
-//! A tick is short, but many guests that begin at once each have theirs, on every thread, before anybody else's turn.
+//! Ticks alone are not enough: when many guests start at once, each runs for a tick on every thread before another
+//! tenant has a turn.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// An event that uses so much processor time is a long one.
+/// An event that uses this much processor time is long.
 const LONG_EVENT: Duration = Duration::from_micros(50);
-/// Long events may use one part in so many of a processor before the version counts as one that runs long.
+/// Long events may use one part in this many of a processor before the version counts as one that runs long.
 const ALLOWED_SHARE: u32 = 20;
-/// What is forgiven: so much on top of that share, for the odd event that is long. The first event of a version that runs
-/// long is in nobody's way any more when it has used this much.
+/// Processor time of long events beyond that share after which a version runs in the background. It tolerates an
+/// occasional long event, and moves even the first event of a version that runs long once it has used this much.
 const BACKGROUND_AFTER: Duration = Duration::from_millis(10);
-/// What is remembered at most, so that it is forgotten within ten seconds: a tenant whose processor time is used up may
-/// have to wait for seconds, and its version must not begin anew after each wait.
+/// Most processor time that is remembered, so that it is forgotten within ten seconds. It is more than
+/// [`BACKGROUND_AFTER`]: a tenant that has used up its processor time may have to wait for seconds, and its version
+/// must not return to the foreground after each wait.
 const REMEMBERED_MAX: Duration = Duration::from_millis(500);
 
-/// What long events have used lately: a bucket that drains with time. One number, so that no thread holds up another.
+/// What long events have used lately: a leaky bucket. It is one atomic number, so that threads never wait for each
+/// other.
 #[derive(Debug)]
 pub(crate) struct CpuProfile {
     began: Instant,
@@ -34,17 +37,17 @@ impl Default for CpuProfile {
 }
 
 impl CpuProfile {
-    /// An event has used this much.
+    /// Records that an event has used this much processor time.
     pub(crate) fn observe(&self, cpu: Duration) {
         if cpu >= LONG_EVENT {
             self.observe_at(cpu, self.began.elapsed());
         }
     }
 
-    /// Whether events are to run where they are in nobody's way.
+    /// Whether the version's events should run in the background.
     pub(crate) fn runs_long(&self) -> bool {
         let empty_at = self.empty_at.load(Ordering::Relaxed);
-        // Versions without long events skip the look at the clock.
+        // Fast path: versions with no long events skip the clock read.
         empty_at > 0 && self.runs_long_at(self.began.elapsed())
     }
 
@@ -54,7 +57,7 @@ impl CpuProfile {
             let drains = drains.saturating_add(cpu.saturating_mul(ALLOWED_SHARE)).min(REMEMBERED_MAX * ALLOWED_SHARE);
             u64::try_from(now.saturating_add(drains).as_micros()).ok()
         };
-        // It fails only where the clock does.
+        // It fails only if the time does not fit 64 bits.
         let _ = self.empty_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
@@ -84,12 +87,12 @@ mod tests {
     #[test]
     fn a_few_long_events_are_forgiven_and_many_are_remembered_for_a_while() {
         let cpu_profile = CpuProfile::default();
-        // A twentieth of a processor.
+        // These use a twentieth of a processor.
         for n in 0..100 {
             cpu_profile.observe_at(ms(5), ms(100 * n));
             assert!(!cpu_profile.runs_long_at(ms(100 * n)));
         }
-        // Half of one.
+        // These use half a processor.
         for n in 0..100 {
             cpu_profile.observe_at(ms(5), ms(20_000 + 10 * n));
         }

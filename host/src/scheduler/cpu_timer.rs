@@ -1,5 +1,5 @@
-//! Processor time, by the clock of the thread that works: on a busy machine a thread waits for its turn, and no handler is
-//! to blame for that.
+//! Measures processor time by the thread's own clock. Unlike wall-clock time it excludes the time in which a busy
+//! machine runs other threads, for which no handler is at fault.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -8,26 +8,27 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Adds up the processor time of what runs in it. Only one thread runs in it at a time; any thread may ask.
+/// Sums the processor time of the code that runs in it. Only one thread may run in it at a time; any thread may read
+/// it.
 #[derive(Debug, Default)]
 pub struct CpuTimer {
-    /// Nanoseconds of the runs that have ended.
+    /// Nanoseconds of all completed runs.
     ended: AtomicU64,
-    /// The thread's clock when the present run began.
+    /// The thread's clock at the start of the current run.
     started: AtomicU64,
 }
 
-/// Time counts until this is dropped, on the thread that made it.
+/// A run: its time counts until this is dropped, on the thread that created it.
 pub(crate) struct TimerGuard<'a>(&'a CpuTimer);
 
 impl CpuTimer {
-    /// Counts from now on. For work that waits for nothing.
+    /// Starts a run, for code that does not await.
     pub(crate) fn start(&self) -> TimerGuard<'_> {
         self.started.store(thread_cpu_nanos(), Ordering::Relaxed);
         TimerGuard(self)
     }
 
-    /// Counts what each poll of the future takes.
+    /// Counts the processor time of each poll of the future.
     pub async fn time<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -37,21 +38,21 @@ impl CpuTimer {
         .await
     }
 
-    /// What the runs have taken that have ended.
+    /// The processor time of all completed runs.
     #[must_use]
     pub fn total(&self) -> Duration {
         Duration::from_nanos(self.ended.load(Ordering::Relaxed))
     }
 
-    /// [`total`](Self::total) and what the present run has taken so far. For code that runs in it.
+    /// [`total`](Self::total) plus the current run so far. For code that runs in it.
     pub(crate) fn total_now(&self) -> Duration {
         self.total().saturating_add(self.current_run())
     }
 
-    /// What the runs have taken that have ended since this was asked last.
+    /// The processor time of the runs completed since the last call.
     #[must_use]
     pub fn take(&self) -> Duration {
-        // Most of the time there is nothing, and then other threads' copies of this memory stay valid.
+        // Usually there is nothing to take. The timer then stays read-only, so cores do not contend for the cache line.
         match self.ended.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             _ => Duration::from_nanos(self.ended.swap(0, Ordering::Relaxed)),
@@ -70,7 +71,7 @@ impl Drop for TimerGuard<'_> {
     }
 }
 
-/// Nanoseconds that the calling thread has run.
+/// Processor time of the calling thread, in nanoseconds.
 fn thread_cpu_nanos() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_nsec));

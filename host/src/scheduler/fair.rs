@@ -1,9 +1,9 @@
-//! A fair queue over tenants: each tenant's tasks are few for the runtime, however many they are.
+//! Fair scheduling of tenants' tasks: the runtime sees only a few tasks for each tenant.
 //!
-//! A runtime serves its tasks in the order in which they became ready. So a thousand connections of one tenant that all
-//! have something to do at once would come before the next step of everybody else, and an event takes several steps. Here
-//! the runtime sees a few tasks for each tenant, its groups: each group polls its members for a quantum of time, then
-//! everybody else has a turn.
+//! A runtime polls its tasks in the order in which they became ready, and an event takes several polls. So a thousand
+//! busy connections of one tenant would delay each poll of every other tenant. Here the runtime sees a few task groups
+//! for each tenant instead. Each group polls its member tasks for a quantum of time, then the runtime polls other
+//! groups.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -20,13 +20,13 @@ use tokio::sync::mpsc;
 use super::background::Background;
 use super::{Contention, Quantum};
 
-/// One tenant's tasks.
+/// Schedules one tenant's tasks.
 pub struct FairScheduler {
     foreground: TaskGroups,
     background: Option<Arc<TaskGroups>>,
 }
 
-/// A tenant's groups on one runtime.
+/// A tenant's task groups on one runtime.
 struct TaskGroups {
     runtime: Handle,
     groups: Vec<TaskGroup>,
@@ -34,7 +34,7 @@ struct TaskGroups {
     competitor: Option<Competitor>,
 }
 
-/// A tenant among those whose turns [`Contention`] records.
+/// The tenant's number in [`Contention`], to record its turns.
 #[derive(Clone)]
 struct Competitor {
     contention: Arc<Contention>,
@@ -47,25 +47,26 @@ impl Competitor {
     }
 }
 
-/// Tasks that the runtime sees as one. Started with the first of them; it ends with the scheduler and the last task.
+/// Tasks that the runtime sees as one task. It starts with the first of them, and ends with the scheduler and the last
+/// of them.
 ///
-/// Tasks come in through a channel without a lock: threads of the server and those of the background hand tasks to each
-/// other, and neither may wait for a thread that the kernel has set aside.
+/// Tasks arrive through a lock-free channel: foreground and background threads pass tasks to each other, and neither
+/// may wait for a thread that the kernel has preempted.
 #[derive(Default)]
 struct TaskGroup(OnceLock<mpsc::UnboundedSender<Task>>);
 
-/// A task, and what moves with it.
+/// A task and what moves with it between groups.
 struct Task {
     future: BoxFuture<'static, ()>,
     quantum: Quantum,
-    /// The group to which it returns from the background.
+    /// The foreground group to which it returns.
     home: mpsc::UnboundedSender<Task>,
     background: Option<Arc<TaskGroups>>,
 }
 
 impl FairScheduler {
-    /// For tasks on that runtime, in so many groups: as many as it has threads lets one tenant use all of them. Without
-    /// a background no task moves there.
+    /// A scheduler for tasks on `runtime`, in `groups` groups. With as many groups as threads, one tenant can use all
+    /// threads. Without a background, tasks stay in the foreground.
     #[must_use]
     pub fn new(runtime: Handle, contention: Arc<Contention>, groups: usize, background: Option<Background>) -> Self {
         let tenant = contention.register();
@@ -76,7 +77,7 @@ impl FairScheduler {
         }
     }
 
-    /// Starts a task, which gets the quantum that it works in. A panic ends that task alone.
+    /// Starts a task, which gets its quantum. A panic ends only that task.
     pub fn spawn<F>(&self, task: impl FnOnce(Quantum) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -95,7 +96,7 @@ impl FairScheduler {
             home: home.clone(),
             background: self.background.clone(),
         };
-        // A group ends before its scheduler only with its runtime, and nothing runs any more then.
+        // This fails only after the runtime has shut down.
         let _ = home.send(task);
     }
 }
@@ -110,7 +111,7 @@ impl TaskGroups {
         }
     }
 
-    /// The way to each group in turn; there is always one.
+    /// The channel of the next group, round-robin. There is always one.
     fn next_group(&self) -> Option<&mpsc::UnboundedSender<Task>> {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.groups.len().max(1);
         let group = self.groups.get(at)?;
@@ -123,22 +124,23 @@ impl TaskGroups {
 }
 
 impl Task {
-    /// Goes on where it wants to be.
+    /// Sends the task to the group in which it asked to continue.
     fn requeue(self) {
         let home = self.home.clone();
         let background = self.background.clone().filter(|_| self.quantum.is_in_background());
         let group = background.as_ref().and_then(|background| background.next_group());
-        // As in `spawn`.
+        // This fails only after the runtime has shut down.
         let _ = group.unwrap_or(&home).send(self);
     }
 }
 
-/// What a group does.
+/// The task of a group.
 async fn run_group(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Option<Competitor>) {
     let mut members = FuturesUnordered::new();
     let quantum = Quantum::of(competitor.as_ref().map(|own| own.contention.clone()));
     std::future::poll_fn(|context| {
-        // A task that comes back from the background has little left to do: it is no reason to cut the others short.
+        // A group without members records no turn: a task that returns from the background has little left to do, and
+        // must not shorten the others' quanta.
         if let Some(competitor) = competitor.as_ref().filter(|_| !members.is_empty()) {
             competitor.record_turn();
         }
@@ -169,10 +171,10 @@ async fn run_group(mut arrivals: mpsc::UnboundedReceiver<Task>, competitor: Opti
     .await;
 }
 
-/// A task in a group. It waits for the next quantum when this one is over: its group would otherwise poll all that are
-/// ready. It ends when the task ends, or moves, which it then gives.
+/// A task in a group. When the quantum is over it stays pending until the next one, since `FuturesUnordered` would
+/// otherwise poll all ready members. It resolves when the task ends (`None`) or moves to another group (the task).
 struct Member {
-    /// Gone when it has ended or moved.
+    /// `None` once it has ended or moved.
     task: Option<Task>,
     group: Quantum,
 }
@@ -213,7 +215,7 @@ mod tests {
     use crate::scheduler::yield_now;
     use crate::scheduler::quantum::QUANTUM;
 
-    /// Keeps the thread busy.
+    /// Keeps the thread busy for this long.
     fn burn(time: Duration) {
         let began = Instant::now();
         while began.elapsed() < time {
@@ -221,14 +223,14 @@ mod tests {
         }
     }
 
-    /// Two tenants on the test's runtime.
+    /// The schedulers of two tenants on the test's runtime.
     fn two() -> (FairScheduler, FairScheduler) {
         let contention = Arc::<Contention>::default();
         let one = || FairScheduler::new(Handle::current(), contention.clone(), 1, None);
         (one(), one())
     }
 
-    /// Runs the future as one of the tasks.
+    /// Runs a future as one of the scheduler's tasks and returns its output.
     async fn run<F>(scheduler: &FairScheduler, task: impl FnOnce(Quantum) -> F) -> F::Output
     where
         F: Future + Send + 'static,
@@ -253,7 +255,7 @@ mod tests {
                 done.fetch_add(1, Ordering::Relaxed);
             });
         }
-        // Ten steps, as an event has several, each behind whatever is ready.
+        // An event has several steps; each goes behind whatever is ready.
         let before = run(&few, |_| async move {
             for _ in 0..10 {
                 yield_now().await;

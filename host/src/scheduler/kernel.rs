@@ -1,21 +1,21 @@
-//! What the server asks of the kernel's scheduler for its threads.
+//! Asks the kernel for short time slices.
 //!
-//! A thread that works is not interrupted for one that wakes before its time slice is over, some milliseconds on a
-//! usual kernel. So a guest that computes would hold up whatever packet comes in meanwhile, on each of the several
-//! threads that an event passes. A thread may ask for a shorter slice (Linux 6.12 and later), and then others need not
-//! wait longer than that for it, nor it for others. Its share of the processor stays the same.
+//! The kernel does not preempt a running thread for one that wakes up until its time slice is over, which is some
+//! milliseconds by default. So a guest that computes would delay packets that arrive meanwhile, on each of the several
+//! threads that an event passes. Since Linux 6.12 a thread may ask for a shorter slice: then others wait no longer than
+//! that for it, and it no longer for others. Its share of the processor stays the same.
 
 use std::io;
 
-/// The shortest slice that the kernel gives, in nanoseconds.
+/// The shortest slice that the kernel supports, in nanoseconds.
 #[cfg(target_os = "linux")]
 const SLICE_NANOS: u64 = 100_000;
 
-/// Short slices for the calling thread and all that it starts from now on. Called before any other is started. Where whoever
-/// started the server has chosen another policy, and knows why, nothing is changed.
+/// Requests short time slices for the calling thread and all threads that it starts later, so call it before it starts
+/// any. Changes nothing if the process runs under another scheduling policy, which the operator has chosen on purpose.
 ///
 /// # Errors
-/// Where the kernel refuses. An older one takes it and does nothing.
+/// When the kernel refuses. Kernels before 6.12 accept the request and ignore it.
 pub fn request_short_time_slices() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -28,7 +28,7 @@ pub fn request_short_time_slices() -> io::Result<()> {
     Ok(())
 }
 
-/// Two calls of the kernel that no library wraps.
+/// Two system calls that no library wraps.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "the kernel reads and writes one struct of ours")]
 mod sys {
@@ -53,17 +53,17 @@ mod sys {
             sched_deadline: 0,
             sched_period: 0,
         };
-        // SAFETY: the kernel writes at most `size` bytes, and any bytes are a `sched_attr`.
+        // SAFETY: the kernel writes at most `size` bytes, and any bytes are a valid `sched_attr`.
         let result = unsafe { syscall(SYS_sched_getattr, SELF, &raw mut attributes, size, NO_FLAGS) };
-        said(result).map(|()| attributes)
+        check(result).map(|()| attributes)
     }
 
     pub(super) fn set(attributes: &sched_attr) -> io::Result<()> {
-        // SAFETY: the kernel reads as many bytes as the struct says that it has.
+        // SAFETY: the kernel reads as many bytes as the struct's `size` field says.
         said(unsafe { syscall(SYS_sched_setattr, SELF, std::ptr::from_ref(attributes), NO_FLAGS) })
     }
 
-    fn said(result: c_long) -> io::Result<()> {
+    fn check(result: c_long) -> io::Result<()> {
         if result == 0 {
             Ok(())
         } else {
@@ -89,7 +89,7 @@ mod tests {
         for attributes in threads.join().unwrap() {
             assert_eq!(attributes.sched_nice, before.sched_nice);
             assert_eq!(attributes.sched_policy, before.sched_policy);
-            // A kernel before 6.12 says 0 whatever was asked for.
+            // Kernels before 6.12 report 0 whatever was requested.
             assert!(
                 [0, SLICE_NANOS].contains(&attributes.sched_runtime),
                 "{}",

@@ -1,4 +1,4 @@
-//! How long a task works before others have a turn, and where it works.
+//! A task's quantum: how long it may run before others have a turn, and whether it runs in the background.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,33 +7,34 @@ use std::time::{Duration, Instant};
 
 use super::{Contention, yield_now};
 
-/// How long a group works before others have a turn: long beside what taking turns costs, short beside what people notice.
+/// How long a group runs before others have a turn: long compared to the cost of a switch, short compared to what
+/// people notice.
 pub(super) const QUANTUM: Duration = Duration::from_micros(200);
 
-/// Until when a task works now, and where. Cheap to clone.
+/// A task's current quantum, and where the task runs. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Quantum(Arc<QuantumState>);
 
 #[derive(Debug)]
 struct QuantumState {
     began: Instant,
-    /// What decides how long the next one is.
+    /// Decides how long the next quantum is.
     contention: Option<Arc<Contention>>,
-    /// Nanoseconds after that.
+    /// The end of the quantum, in nanoseconds after `began`.
     end: AtomicU64,
-    /// To the background, or back.
+    /// Set when the task asks to move to the background or back.
     move_requested: AtomicBool,
     in_background: AtomicBool,
 }
 
 impl Quantum {
-    /// One that is over.
+    /// A quantum that is over.
     #[must_use]
     pub fn new() -> Self {
         Self::of(None)
     }
 
-    /// One that is over. The next are as long as the contention of others allows.
+    /// A quantum that is over. Later ones are as long as the contention with other tenants allows.
     #[must_use]
     pub fn with_contention(contention: Arc<Contention>) -> Self {
         Self::of(Some(contention))
@@ -49,7 +50,7 @@ impl Quantum {
         }))
     }
 
-    /// Ends when the other does.
+    /// Ends this quantum when the other one ends.
     pub(super) fn end_with(&self, other: &Self) {
         let end = Duration::from_nanos(other.0.end.load(Ordering::Relaxed));
         self.end_at(other.0.began.checked_add(end).unwrap_or(other.0.began));
@@ -62,14 +63,15 @@ impl Quantum {
             .store(u64::try_from(end).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether it is somebody else's turn.
+    /// Whether the quantum is over, so that others should have a turn.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let now = u64::try_from(self.0.began.elapsed().as_nanos()).unwrap_or(u64::MAX);
         now >= self.0.end.load(Ordering::Relaxed)
     }
 
-    /// Lets others have a turn when the quantum is over, and begins the next one. For who does much without waiting.
+    /// If the quantum is over, lets others have a turn and then begins the next one. For tasks that do much without
+    /// waiting.
     pub async fn yield_if_over(&self) {
         if self.is_over() {
             yield_now().await;
@@ -77,7 +79,7 @@ impl Quantum {
         }
     }
 
-    /// The next one begins.
+    /// Begins the next quantum.
     pub(super) fn begin(&self) {
         let length = self
             .0
@@ -87,7 +89,7 @@ impl Quantum {
         self.end_at(Instant::now() + length);
     }
 
-    /// The task goes on in the background, if there is one, until [`return_to_foreground`](Self::return_to_foreground).
+    /// Moves the task to the background, if there is one, until [`return_to_foreground`](Self::return_to_foreground).
     /// Others have a turn in any case.
     pub async fn move_to_background(&self) {
         if self.is_in_background() {
@@ -96,17 +98,17 @@ impl Quantum {
         self.request_move().await;
     }
 
-    /// The task goes on where it began, if it is not there.
+    /// Moves the task back to the foreground if it is in the background.
     pub async fn return_to_foreground(&self) {
         if self.is_in_background() {
             self.request_move().await;
         } else {
-            // A guest that was dropped may have asked to move just before.
+            // A guest that was just dropped may have requested a move.
             self.0.move_requested.store(false, Ordering::Relaxed);
         }
     }
 
-    /// Asks the group for it with the next poll. Where no group moves the task, this is a pause.
+    /// Asks the group to move the task after this poll. If no group does, this only lets others have a turn.
     async fn request_move(&self) {
         let mut asked = false;
         std::future::poll_fn(|context| {
@@ -120,7 +122,7 @@ impl Quantum {
         .await;
     }
 
-    /// Whether the task has asked to move, which it does now.
+    /// Takes the task's request to move, if there is one, and records where it runs from now on.
     pub(super) fn take_move_request(&self) -> bool {
         let moves = self.0.move_requested.swap(false, Ordering::Relaxed);
         if moves {
