@@ -1,17 +1,17 @@
-//! Which IP addresses belong to the public internet.
+//! Decides which IP addresses belong to the public internet.
 //!
-//! The server sends requests to addresses that somebody else chooses: a handler's, a tenant's. Such a request must not
-//! reach this machine, its network, or a cloud's metadata service. IANA keeps the facts in two registries, one for
+//! The server sends requests to addresses that handlers and tenants choose. Such a request must not reach this machine,
+//! its network, or a cloud's metadata service. IANA lists special-purpose addresses in two registries, one for
 //! [IPv4](https://www.iana.org/assignments/iana-ipv4-special-registry/) and one for
-//! [IPv6](https://www.iana.org/assignments/iana-ipv6-special-registry/) (RFC 6890, RFC 8190); the tables below follow
-//! them. They refuse every special purpose, also those that the registries call globally reachable: anycast addresses
-//! of protocols reach whichever server is nearest, which may be one of our own network.
+//! [IPv6](https://www.iana.org/assignments/iana-ipv6-special-registry/) (RFC 6890, RFC 8190), which the tables below
+//! follow. All special purposes count as not public, also those that the registries call globally reachable: a
+//! protocol's anycast address leads to the nearest server, which may be in this network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// IPv4 addresses that are not public, in the order of the registry. An entry within another is left out.
+/// IPv4 ranges that are not public, in the order of the registry. Entries within another are left out.
 const SPECIAL_V4: [Ipv4Net; 18] = [
     v4([0, 0, 0, 0], 8),       // "this network": RFC 791, section 3.2
     v4([10, 0, 0, 0], 8),      // private use: RFC 1918
@@ -33,16 +33,16 @@ const SPECIAL_V4: [Ipv4Net; 18] = [
     v4([240, 0, 0, 0], 4),     // reserved: RFC 1112, section 4; limited broadcast: RFC 919
 ];
 
-/// Everything in IPv6 that is routed publicly (RFC 4291, section 2.4, and IANA's registry of the address space). Outside
-/// lie, among others, loopback, discard-only (RFC 6666), dummy (RFC 9780), segment routing (RFC 9602), unique local (RFC
-/// 4193), link-local, site-local (RFC 3879) and multicast addresses, and NAT64 of local use (RFC 8215).
+/// All of IPv6 that is routed publicly (RFC 4291, section 2.4, and IANA's registry of the address space). Outside of it
+/// are, among others, loopback, discard-only (RFC 6666), dummy (RFC 9780), segment routing (RFC 9602), unique local
+/// (RFC 4193), link-local, site-local (RFC 3879) and multicast addresses, and NAT64 of local use (RFC 8215).
 const GLOBAL_UNICAST: Ipv6Net = v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
-/// Addresses within [`GLOBAL_UNICAST`] that are not public, in the order of the registry.
+/// Ranges within [`GLOBAL_UNICAST`] that are not public, in the order of the registry.
 const SPECIAL_V6: [Ipv6Net; 4] = [
-    // IETF protocol assignments (RFC 2928): anycast of protocols (RFC 7723, RFC 8155, RFC 9665), benchmarking (RFC 5180),
-    // multicast tunnelling (RFC 7450), AS112 (RFC 7535), ORCHID (RFC 4843, RFC 7343), drones (RFC 9374). Teredo, in here
-    // too, is decided before.
+    // IETF protocol assignments (RFC 2928): anycast of protocols (RFC 7723, RFC 8155, RFC 9665), benchmarking (RFC
+    // 5180), multicast tunnelling (RFC 7450), AS112 (RFC 7535), ORCHID (RFC 4843, RFC 7343), drones (RFC 9374). Teredo
+    // is within it too, but is checked earlier.
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
     v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),     // documentation: RFC 3849
     v6([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48), // direct delegation to AS112, anycast: RFC 7534
@@ -51,7 +51,7 @@ const SPECIAL_V6: [Ipv6Net; 4] = [
 
 /// IPv4-mapped addresses, which the kernel sends as IPv4: RFC 4291, section 2.5.5.2.
 const MAPPED: Ipv6Net = v6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96);
-/// NAT64: RFC 6052. Where a network has IPv6 only, this is how all of IPv4 is written.
+/// NAT64: RFC 6052. In a network with IPv6 only, all IPv4 addresses are written in this way.
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 /// 6to4: RFC 3056.
 const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
@@ -68,8 +68,8 @@ const fn v6(segments: [u16; 8], bits: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), bits)
 }
 
-/// Whether an address belongs to the public internet: not to this machine, this network, a group or a special purpose.
-/// An IPv6 address that leads to an IPv4 address is public when that one is.
+/// Whether an address belongs to the public internet, and not to this machine, this network, a group or a special
+/// purpose. An IPv6 address that leads to an IPv4 address is public if that one is.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -83,7 +83,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    // Bits 16 to 47, bits 32 to 63, and the last 32 bits: the three places where an IPv4 address can stand.
+    // An IPv4 address can be in one of three places: bits 16 to 47, bits 32 to 63, and the last 32 bits.
     let [_, _, a, b, c, d, e, f, _, _, _, _, w, x, y, z] = address.octets();
     let last = Ipv4Addr::new(w, x, y, z);
     if MAPPED.contains(&address) || NAT64.contains(&address) {
@@ -107,7 +107,7 @@ mod tests {
         is_public(address.parse().unwrap())
     }
 
-    /// The first and the last address of a range are not public; its neighbours are, unless another range is there.
+    /// Asserts that the first and last address of each range are not public, and its neighbours are, if they are given.
     fn check(ranges: &[(&str, &str, Option<&str>, Option<&str>)]) {
         for (first, last, before, after) in ranges {
             for inside in [first, last] {

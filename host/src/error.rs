@@ -1,11 +1,11 @@
-//! What a client is told when an event fails: a stable code, words for people, and whether to try again.
+//! The error that a client gets when an event fails: a stable code, a message for people, and whether to try again.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// The codes of failed events, kebab-case and stable: clients decide by them.
+/// The code of a failed event. Codes are kebab-case and stable, since clients decide by them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
@@ -13,15 +13,15 @@ pub enum Code {
     Invalid,
     /// The user may not do this.
     Denied,
-    /// It does not exist, or is not for this user to know of.
+    /// It does not exist, or this user may not know that it exists.
     NotFound,
-    /// It contradicts what is there.
+    /// It conflicts with the current state.
     Conflict,
-    /// A size limit.
+    /// A size limit is exceeded.
     TooLarge,
-    /// Too many in too short a time.
+    /// There were too many events in a short time.
     RateLimited,
-    /// An allowance is used up.
+    /// A quota is used up.
     QuotaExceeded,
     /// The handler did not finish in time.
     Timeout,
@@ -29,12 +29,12 @@ pub enum Code {
     HandlerFailed,
     /// No handler is installed for this event.
     Unhandled,
-    /// Something is down.
+    /// A part of the server is down or overloaded.
     Unavailable,
 }
 
 impl Code {
-    /// All of them, for metrics and documentation.
+    /// All codes, for metrics and documentation.
     pub const ALL: [Self; 11] = [
         Self::Invalid,
         Self::Denied,
@@ -49,7 +49,7 @@ impl Code {
         Self::Unavailable,
     ];
 
-    /// As it is written to clients.
+    /// The code as clients get it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,23 +74,23 @@ impl Code {
     }
 }
 
-/// Why an event failed, as the client is told.
+/// The error of an event, for its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventError {
     /// The code.
     pub code: Code,
-    /// Words for people. Never the inner cause.
+    /// A message for people, without internal causes.
     pub message: Cow<'static, str>,
-    /// When it is a limit that was hit: after how long trying again makes sense.
+    /// For limits: after how long trying again makes sense.
     pub retry_after: Option<Duration>,
-    /// The connection has not joined the room yet: the event may succeed once it has.
+    /// Whether the event may succeed after the connection has joined the room.
     pub not_joined: bool,
-    /// The handler has said so itself.
+    /// Whether the handler itself refused the event.
     pub by_handler: bool,
 }
 
 impl EventError {
-    /// A limit was hit; trying again makes sense after a while.
+    /// An error for an exceeded limit, with the time after which trying again makes sense.
     pub fn limited(code: Code, message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
         Self {
             code,
@@ -101,12 +101,12 @@ impl EventError {
         }
     }
 
-    /// The connection has not joined the room that the event is about; trying again makes sense once it has.
+    /// An error because the connection has not joined the event's room. The event may succeed after a join.
     #[must_use]
-    pub fn not_joined(code: Code, words: &str) -> Self {
+    pub fn not_joined(code: Code, message: &str) -> Self {
         Self {
             not_joined: true,
-            ..Self::new(code, format!("not joined yet: {words}"))
+            ..Self::new(code, format!("not joined yet: {message}"))
         }
     }
 
@@ -127,7 +127,7 @@ impl EventError {
         )
     }
 
-    /// Makes one.
+    /// An error with this code and message.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,

@@ -1,7 +1,7 @@
-//! The names of things: tenants, users, rooms, messages, connections.
+//! Ids of tenants, users, rooms, messages and connections.
 //!
-//! They are types so that a room is never mistaken for a user, so that one that came from outside has been
-//! checked before anything else sees it, and so that a tenant can only come from a verified connection.
+//! Each id has its own type. So a room is never mistaken for a user, an id from outside is checked before it is used,
+//! and a tenant can only come from a verified connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,47 +14,47 @@ use crate::text::escape;
 pub const MAX_ROOM_BYTES: usize = 128;
 /// Longest user id, in bytes.
 pub const MAX_USER_BYTES: usize = 128;
-/// Longest tenant name, in bytes. It is part of the Socket.IO namespace, hence short and plain.
+/// Longest tenant name, in bytes. It is short, since it is part of the Socket.IO namespace.
 pub const MAX_TENANT_BYTES: usize = 63;
 /// Longest id of a token (claim `jti`), in bytes.
 pub const MAX_TOKEN_ID_BYTES: usize = 512;
 /// The tenant that owns the namespace `/`.
 pub const DEFAULT_TENANT: &str = "default";
 
-/// Why a text is no id.
+/// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Nothing there.
+    /// It is empty.
     #[error("{0} must not be empty")]
     Empty(&'static str),
-    /// More bytes than the limit.
+    /// It is too long.
     #[error("{what} has {got} bytes; at most {max} are allowed")]
     TooLong {
-        /// Which id.
+        /// The kind of id.
         what: &'static str,
         /// Its length in bytes.
         got: usize,
         /// The limit in bytes.
         max: usize,
     },
-    /// A control character, which would garble logs and terminals.
+    /// It has a control character, which would garble logs and terminals.
     #[error("{0} must not contain control characters")]
     Control(&'static str),
-    /// Controls of the direction of writing, which would show it as another.
+    /// It has a control of the writing direction, which could make it look like another id.
     #[error("{0} must not contain controls of the direction of writing")]
     Directional(&'static str),
-    /// White space and characters that show nothing, and no others.
+    /// It has no visible character.
     #[error("{0} must have a character that can be seen")]
     Invisible(&'static str),
-    /// U+FFFD, the place of what could not be read: two users might share the id.
+    /// It has U+FFFD, which replaces unreadable text, so two users might share the id.
     #[error("{0} must not contain U+FFFD, which stands for what could not be read")]
     Replacement(&'static str),
-    /// Not in the alphabet of this kind of id.
+    /// It has a character that this kind of id does not allow.
     #[error("{what} must be {allowed}")]
     Alphabet {
-        /// Which id.
+        /// The kind of id.
         what: &'static str,
-        /// What is allowed, in words.
+        /// The rule, for people.
         allowed: &'static str,
     },
 }
@@ -67,7 +67,7 @@ pub fn check_tenant_name(name: &str) -> Result<(), InvalidId> {
     check_name("tenant", name)
 }
 
-/// Checks the name of a deployed handler, by the same rule.
+/// Checks the name of a deployed handler: the rule is that of tenant names.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -106,8 +106,8 @@ fn check(what: &'static str, text: &str, max: usize) -> Result<(), InvalidId> {
     Ok(())
 }
 
-/// Checks a client's own id for a message: 1 to `max` bytes without control characters, since stores keep it as text and
-/// not all of them have U+0000.
+/// Checks a client's own id of a message: 1 to `max` bytes without control characters. Stores keep it as text, and not
+/// all of them support U+0000.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -123,14 +123,14 @@ pub fn check_token_id(id: &str) -> Result<(), InvalidId> {
     check("token id", id, MAX_TOKEN_ID_BYTES)
 }
 
-/// One customer of the server. Only `auth` makes one, from configuration or a verified token, so that holding a
-/// `TenantId` is proof that somebody may act for that tenant.
+/// The id of a tenant. Only `auth` makes one, from configuration or a verified token, so holding a `TenantId` proves
+/// that the code may act for that tenant.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
-    /// Checks and makes one: 1 to 63 bytes of `a-z`, `0-9` and `-`, beginning with a letter or a digit.
-    /// For `auth` alone; the tidy test holds that.
+    /// Makes an id after checking its form ([`check_tenant_name`]). Only `auth` may call this; a tidy test enforces
+    /// that.
     pub(crate) fn assume_verified(name: &str) -> Result<Self, InvalidId> {
         check_tenant_name(name)?;
         Ok(Self(name.into()))
@@ -142,7 +142,7 @@ impl TenantId {
         &self.0
     }
 
-    /// The Socket.IO namespace of this tenant: `/` for the default one, else `/name`.
+    /// The tenant's Socket.IO namespace: `/` for the default tenant, else `/name`.
     #[must_use]
     pub fn namespace(&self) -> String {
         if &*self.0 == DEFAULT_TENANT {
@@ -198,18 +198,18 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// A user of one tenant, as the token names it: 1 to 128 bytes without control characters.
+    /// The id of a user of one tenant, from the token: 1 to 128 bytes without control characters.
     UserId, "user id", MAX_USER_BYTES
 );
 text_id!(
-    /// A room of one tenant: 1 to 128 bytes without control characters. Beyond that a room may be called anything: who
-    /// knows its name enters it by that, and nobody is taken for somebody else because of it.
+    /// The id of a room of one tenant: 1 to 128 bytes without control characters. Any other character is allowed, since
+    /// nobody is mistaken for somebody else because of a room's name.
     RoomId, "room id", MAX_ROOM_BYTES
 );
 
 impl UserId {
-    /// The id of somebody who is let in. People tell users apart by what they see: beyond [`new`](Self::new) it must
-    /// show something, not be shown as another id, and stand for one user.
+    /// The id of a user who connects. People tell users apart by what they see, so beyond the rules of
+    /// [`new`](Self::new) it must be visible, must not look like another id, and must stand for one user.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -228,19 +228,19 @@ impl UserId {
     }
 }
 
-/// A connection's public id: what its client, handlers and other servers know it by (`socket.id`). Unlike the secret of
-/// its Engine.IO session, knowing it gives no power over the connection. Unique among a tenant's connections on all nodes.
+/// A connection's public id (`socket.id`), which its client, handlers and other servers use. Unlike the secret id of
+/// its Engine.IO session, it gives no power over the connection. Unique among a tenant's connections on all nodes.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ConnectionId(Arc<str>);
 
 impl ConnectionId {
-    /// One of 64 bits, for connections without a socket.
+    /// An id of 64 bits, for connections without a socket.
     #[must_use]
     pub fn from_bits(bits: u64) -> Self {
         Self(format!("{bits:016x}").into())
     }
 
-    /// The id that the client was told, of 16 characters.
+    /// The id that the client got from socketioxide, of 16 characters.
     #[must_use]
     pub fn from_socket_id(id: &str) -> Self {
         Self(id.into())
@@ -271,11 +271,11 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// A message's id: 128 bits, written as 26 characters of Crockford's base 32 like a ULID.
+/// The id of a message: 128 bits, written like a ULID as 26 characters of Crockford's base 32.
 ///
-/// A message without a client id gets 48 bits of time and 80 of chance, so that ids sort by time and the index
-/// grows at its end. A message with one gets a hash of tenant, user and client id: the same message sent again
-/// has the same id, which is how the store knows that it is there already (promise 4).
+/// A message without a client id gets 48 bits of time and 80 random bits, so ids sort by time and the index grows at
+/// its end. A message with a client id gets a hash of tenant, user and client id. If it is sent again it gets the same
+/// id, so the store recognises it (promise 4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(u128);
 
@@ -283,13 +283,13 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const ID_CHARS: usize = 26;
 
 impl MessageId {
-    /// From the time in milliseconds since the Unix epoch and 128 bits of chance, of which 80 are used.
+    /// An id from the time, in milliseconds since the Unix epoch, and random bits, of which 80 are used.
     #[must_use]
     pub fn from_time(now_ms: u64, random: u128) -> Self {
         Self((u128::from(now_ms) << 80) | (random & ((1 << 80) - 1)))
     }
 
-    /// From the sender's own id for the message. Each part is preceded by its length, so that no two different
+    /// An id from the sender's own id of the message. Each part is hashed with its length, so that no two different
     /// triples hash the same bytes.
     #[must_use]
     pub fn from_client(tenant: &TenantId, user: &UserId, client_id: &str) -> Self {
@@ -303,19 +303,19 @@ impl MessageId {
         Self(digest.iter().take(16).fold(0, |id, byte| (id << 8) | u128::from(*byte)))
     }
 
-    /// The 16 bytes a store keeps, most significant first.
+    /// The 16 bytes that a store keeps, most significant first.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 
-    /// Back from a store.
+    /// The id from a store's 16 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// Reads the 26 characters; `None` for anything else.
+    /// Parses the 26 characters; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != ID_CHARS {
@@ -324,7 +324,7 @@ impl MessageId {
         let mut value: u128 = 0;
         for (at, byte) in text.bytes().enumerate() {
             let digit = CROCKFORD.iter().position(|c| *c == byte.to_ascii_uppercase())? as u128;
-            // 26 characters hold 130 bits; the first has room for three of its five.
+            // 26 characters hold 130 bits, so the first may use only three of its five.
             if at == 0 && digit > 7 {
                 return None;
             }

@@ -1,8 +1,8 @@
-//! One rule for text and JSON that comes from outside: clients, tokens, back ends, handlers, other servers.
+//! Rules for text and JSON from outside: clients, tokens, back ends, handlers, other servers.
 //!
-//! JSON stays the text that was sent; [`json`] walks it without making values of it. What JavaScript takes and Rust's
-//! strings cannot hold becomes U+FFFD ([`without_lone_surrogates`]), numbers are read as JavaScript reads them
-//! ([`number`]), and characters that are not to be seen are escaped before people read them ([`escape`]).
+//! JSON stays the text that was sent, and [`json`] scans it without building values. Lone surrogates, which JavaScript
+//! accepts and Rust's strings cannot hold, become U+FFFD ([`without_lone_surrogates`]). Numbers are read as JavaScript
+//! reads them ([`number`]). Invisible characters are escaped before people see them ([`escape`]).
 
 pub mod escape;
 pub mod json;

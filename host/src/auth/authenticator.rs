@@ -1,4 +1,4 @@
-//! The keys of one tenant, and the one function that turns a token into an [`Identity`].
+//! Verifies the tokens of one tenant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use super::key::{Algorithm, Key};
 use super::revocation::{Revocation, Revocations};
 use crate::id::{InvalidId, TenantId};
 
-/// Longest token, in bytes. A longer one is refused before anything looks into it.
+/// Longest token, in bytes. A longer one is refused before it is parsed.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// What one tenant accepts.
+/// Which tokens one tenant accepts.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The keys, tried in this order.
+    /// The configured keys, tried in this order.
     pub keys: Vec<Key>,
-    /// Where further keys are published.
+    /// Sources of published keys.
     pub jwks: Vec<JwksSource>,
-    /// When not empty, a token's `aud` must have one of these.
+    /// If not empty, a token's `aud` must contain one of these.
     pub audience: Vec<String>,
-    /// When not empty, a token's `iss` must be one of these.
+    /// If not empty, a token's `iss` must be one of these.
     pub issuer: Vec<String>,
-    /// How far the clocks of issuer and server may be apart, when `exp` and `nbf` are judged.
+    /// How far the clocks of issuer and server may differ when `exp` and `nbf` are checked.
     pub leeway: Duration,
-    /// How long before its token expires a client is told.
+    /// How long before its token expires a client is notified.
     pub expiring_notice: Duration,
 }
 
@@ -45,11 +45,11 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Takes the tenant's name from the configuration and what it accepts. Without keys every token is refused.
-    /// Begins to read published key sets, if there are any, for which it needs a runtime.
+    /// Takes the tenant's name from the configuration, and its policy. Without keys every token is refused. Starts to
+    /// read published key sets, if there are any; that needs a runtime.
     ///
     /// # Errors
-    /// When the name is no tenant's name.
+    /// When the name is not a valid tenant name.
     pub fn new(tenant: &str, policy: &Policy) -> Result<Self, InvalidId> {
         Ok(Self::with(
             TenantId::assume_verified(tenant)?,
@@ -59,9 +59,9 @@ impl Authenticator {
         ))
     }
 
-    /// What the same tenant accepts from now on. What is revoked stays revoked. A published key set that was read
-    /// before keeps its keys, whether or not its issuer can be reached now; one that is read as before also keeps its
-    /// pace.
+    /// An authenticator for the same tenant with another policy. What is revoked stays revoked. A published key set
+    /// that was read before keeps its keys, whether or not its issuer can be reached now. If its source is unchanged,
+    /// it also keeps its refresh schedule.
     #[must_use]
     pub fn with_policy(&self, policy: &Policy) -> Self {
         Self::with(self.tenant.clone(), policy, &self.rings, self.revocations.load_full())
@@ -78,7 +78,7 @@ impl Authenticator {
         }
     }
 
-    /// Replaces what is revoked.
+    /// Replaces all revocations.
     pub fn set_revocations<'a>(&self, entries: impl IntoIterator<Item = &'a Revocation>) {
         self.revocations.store(Arc::new(Revocations::from_entries(entries)));
     }
@@ -89,26 +89,26 @@ impl Authenticator {
         self.revocations.load().revoke(identity)
     }
 
-    /// The tenant for which identities are made.
+    /// The tenant of the identities that this makes.
     #[must_use]
     pub fn tenant(&self) -> &TenantId {
         &self.tenant
     }
 
-    /// How long before its token expires a client is told.
+    /// How long before its token expires a client is notified.
     #[must_use]
     pub fn expiring_notice(&self) -> Duration {
         self.policy.expiring_notice
     }
 
-    /// Whether the identity's token has expired, by the same leeway that applied when it was verified.
+    /// Whether the identity's token has expired, with the policy's leeway.
     #[must_use]
     pub fn has_expired(&self, identity: &Identity, now_ms: u64) -> bool {
         identity.expires_at_ms().saturating_add(self.leeway_ms) <= now_ms
     }
 
-    /// Verifies as [`verify`](Self::verify) does, but a token that names an unknown key waits for another look at the
-    /// published key sets, which all such tokens share.
+    /// Like [`verify`](Self::verify), but a token that names an unknown key waits for a refresh of the published key
+    /// sets. All such tokens share one refresh.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).
@@ -131,7 +131,7 @@ impl Authenticator {
                 .any(|key| key.id().is_some() && key.id() == kid.as_deref())
     }
 
-    /// The tenant's own keys, then the published ones.
+    /// The configured keys, then the published ones.
     fn all_keys(&self) -> Vec<Key> {
         let published = self.rings.iter().flat_map(|ring| ring.keys().to_vec());
         self.keys.iter().cloned().chain(published).collect()
@@ -140,7 +140,7 @@ impl Authenticator {
     /// Verifies a token. `now_ms` is the time in milliseconds since the Unix epoch.
     ///
     /// # Errors
-    /// What is wrong with the token; everything but its form is told only to those whose signature is right.
+    /// What is wrong with the token. If the signature is wrong, the error reveals nothing beyond the token's form.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Identity, AuthError> {
         if token.is_empty() {
             return Err(AuthError::Missing);
@@ -177,7 +177,7 @@ impl Authenticator {
         Ok(identity)
     }
 
-    /// The claims as signed, once a key has verified them.
+    /// The claims as they were signed, if a key verifies the signature.
     fn verified_claims(&self, token: &str) -> Result<String, AuthError> {
         let (message, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;
         let (header, payload) = message.split_once('.').ok_or(AuthError::Malformed)?;
@@ -198,8 +198,8 @@ impl Authenticator {
         claims::decode(payload)
     }
 
-    /// Whether the token is for us and from whom we trust. Without a configured audience any is accepted, as the usual
-    /// Node server does: otherwise every token with an `aud` would be refused.
+    /// Checks `aud` and `iss`. Without a configured audience any is accepted, as a usual Node server does: otherwise
+    /// every token with an `aud` would be refused.
     fn check_audience_and_issuer(&self, claims: &Claims<'_>) -> Result<(), AuthError> {
         let names_one_of = |claim: &str, known: &[String]| {
             known.is_empty() || claims.texts(claim).iter().any(|text| known.contains(text))
@@ -214,8 +214,8 @@ impl Authenticator {
     }
 }
 
-/// The keys a token may be verified with. A `kid` that some key has selects those keys. One that none has says
-/// nothing about keys without an id, such as a single JWT_SECRET.
+/// The keys that may verify a token. A `kid` selects the keys that have it. A `kid` that no key has leaves the keys
+/// without an id, such as a single JWT_SECRET.
 fn candidates<'a>(keys: &'a [Key], kid: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
     let known = keys.iter().any(|key| key.id() == kid);
     keys.iter().filter(move |key| match kid {

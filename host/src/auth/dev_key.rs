@@ -1,7 +1,7 @@
-//! The development key: a secret that `parlance dev` makes once and `parlance token` finds again.
+//! The development key: a secret that `parlance dev` creates once and `parlance token` uses too.
 //!
-//! It lies in `.parlance/dev-secret` under the current directory, readable by its owner alone, as 64 hexadecimal
-//! digits. `serve` never uses it.
+//! It is stored in `.parlance/dev-secret` below the current directory as 64 hexadecimal digits, readable by its owner
+//! alone. `serve` never uses it.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 
 use super::key::{Algorithm, Key, KeyError, MIN_SECRET_BYTES};
 
-/// Where the secret lies, below the directory in which `parlance dev` runs.
+/// Path of the secret, below the directory in which `parlance dev` runs.
 pub const DEV_SECRET_PATH: &str = ".parlance/dev-secret";
 const SECRET_BYTES: usize = 32;
 
-/// Why there is no development key. Each text ends with what to do.
+/// Why there is no development key. Each message ends with what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DevKeyError {
-    /// The file is there and cannot be read.
+    /// The file exists but cannot be read.
     #[error("cannot read the development secret {}: {source}; make it readable or delete it", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The file or its directory cannot be written.
@@ -30,47 +30,47 @@ pub enum DevKeyError {
         path.display()
     )]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The file has been cut short.
+    /// The secret is too short.
     #[error(
         "the development secret {} has {got} bytes and should have at least {MIN_SECRET_BYTES}; \
          delete it and `parlance dev` makes another", path.display()
     )]
     TooShort {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// How many bytes it has, without white space at its ends.
+        /// How many bytes it has, without surrounding white space.
         got: usize,
     },
-    /// The file has no usable secret.
+    /// The secret cannot be used as a key.
     #[error("the development secret {}: {source}; delete it and `parlance dev` makes another", path.display())]
     Unusable {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: KeyError,
     },
 }
 
-/// The development key and where it came from.
+/// The development key and its file.
 #[derive(Debug)]
 pub struct DevKey {
     /// The HS256 key.
     pub key: Key,
     /// The file that holds its secret.
     pub path: PathBuf,
-    /// Whether the file was made just now.
+    /// Whether the file was just created.
     pub created: bool,
 }
 
-/// Reads the development key below `directory`; `None` when there is none yet.
+/// Reads the development key below `directory`; `None` if there is none yet.
 ///
 /// # Errors
-/// When the file is there and is no use.
+/// When the file exists but cannot be used.
 pub fn load(directory: &Path) -> Result<Option<DevKey>, DevKeyError> {
     let path = directory.join(DEV_SECRET_PATH);
     let text = match fs::read_to_string(&path) {
@@ -95,10 +95,10 @@ pub fn load(directory: &Path) -> Result<Option<DevKey>, DevKeyError> {
     }
 }
 
-/// Reads the development key below `directory`, or makes one. Of two that start at once, both get the same.
+/// Reads the development key below `directory`, or creates one. Two processes that start at once get the same key.
 ///
 /// # Errors
-/// When the file is no use, or cannot be written.
+/// When the file cannot be used or written.
 pub fn load_or_create(directory: &Path) -> Result<DevKey, DevKeyError> {
     if let Some(found) = load(directory)? {
         return Ok(found);
@@ -117,17 +117,16 @@ pub fn load_or_create(directory: &Path) -> Result<DevKey, DevKeyError> {
     }
 }
 
-/// Writes the secret under another name first, so that nobody reads half of it. Says whether the file is ours:
-/// it is not when another process was faster.
+/// Creates the file atomically, so that no process reads half of it. Returns `false` if another process was faster.
 fn create(path: &Path) -> io::Result<bool> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    // A repository around it should not come to hold the secret.
+    // Keeps the secret out of a surrounding repository.
     fs::write(directory.join(".gitignore"), "*\n")?;
     let mut secret = [0u8; SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(|error| io::Error::other(error.to_string()))?;
     let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    // On Unix such a file is made with mode 0600.
+    // On Unix a temporary file is created with mode 0600.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     writeln!(file, "{digits}")?;
     file.as_file().sync_all()?;

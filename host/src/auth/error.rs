@@ -1,8 +1,8 @@
 //! Why a token is refused.
 
-/// Why a token is refused. The text is what the client reads: it starts with `Authentication error`, as clients of
-/// the usual Socket.IO server expect, and says nothing about keys. A wrong signature, an unknown key and an
-/// algorithm that no key has are one error, so that nobody can probe which keys there are.
+/// Why a token is refused. The client gets the message. It starts with `Authentication error`, as clients of the usual
+/// Socket.IO server expect, and says nothing about keys: a wrong signature, an unknown key and an algorithm without a
+/// key are one error, so that nobody can probe which keys there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// The handshake has no token, or an empty one.
@@ -11,7 +11,7 @@ pub enum AuthError {
     /// More than [`MAX_TOKEN_BYTES`](super::MAX_TOKEN_BYTES) bytes.
     #[error("Authentication error: the token is too long")]
     TooLong,
-    /// Not three parts of base64url with JSON in the first two, or a header that asks for something unknown.
+    /// It is not three parts of base64url with JSON in the first two, or its header uses an unsupported extension.
     #[error("Authentication error: the token is malformed")]
     Malformed,
     /// No key of this tenant verifies the signature.
@@ -20,7 +20,7 @@ pub enum AuthError {
     /// No `exp`.
     #[error("Authentication error: the token has no expiry (claim `exp`)")]
     NoExpiry,
-    /// One of `exp`, `iat` and `nbf` is something else than a number.
+    /// `exp`, `iat` or `nbf` is not a number.
     #[error("Authentication error: the token's `{0}` is not a number")]
     NotANumber(&'static str),
     /// The time is at or past `exp` plus the leeway.
@@ -29,20 +29,20 @@ pub enum AuthError {
     /// The time plus the leeway is before `nbf`.
     #[error("Authentication error: the token is not valid yet")]
     NotYetValid,
-    /// An audience is configured and `aud` is absent or another.
+    /// An audience is configured, and `aud` is absent or different.
     #[error("Authentication error: the token is for another audience")]
     WrongAudience,
-    /// An issuer is configured and `iss` is absent or another.
+    /// An issuer is configured, and `iss` is absent or different.
     #[error("Authentication error: the token is from another issuer")]
     WrongIssuer,
     /// The tenant's operator has revoked it.
     #[error("Authentication error: the token has been revoked")]
     Revoked,
-    /// `jti` is no id by which the token could be revoked: 1 to 512 bytes without control characters, or an integer.
+    /// `jti` is not a valid id: 1 to 512 bytes without control characters, or an integer.
     #[error("Authentication error: the token's id (claim `jti`) is not valid")]
     TokenId,
-    /// Neither `sub` nor `id` is a user id: 1 to 128 bytes without control characters that show something and are not
-    /// shown as something else ([`UserId::from_token`](crate::id::UserId::from_token)), or an integer.
+    /// Neither `sub` nor `id` is a valid user id: an integer, or a string that
+    /// [`UserId::from_token`](crate::id::UserId::from_token) accepts.
     #[error("Authentication error: the token names no valid user (claim `sub` or `id`)")]
     NoUser,
 }

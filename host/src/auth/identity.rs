@@ -1,11 +1,11 @@
-//! Who somebody is, as a verified token says.
+//! The identity of a user, from a verified token.
 
 use std::sync::Arc;
 
 use crate::id::{InvalidId, TenantId, UserId};
 use crate::text::escape;
 
-/// Longest display name, in bytes. Longer ones are cut, since a name is shown and never compared.
+/// Longest display name, in bytes. Longer ones are cut: names are displayed, never compared.
 pub const MAX_NAME_BYTES: usize = 128;
 
 /// A user of a tenant whose token has been verified. Cheap to clone.
@@ -20,7 +20,7 @@ pub struct Identity {
     token_id: Option<Arc<str>>,
 }
 
-/// What the token said, for [`Identity::verified`].
+/// The token's claims, for [`Identity::verified`].
 pub(super) struct VerifiedClaims<'a> {
     pub(super) user: UserId,
     pub(super) name: Option<&'a str>,
@@ -31,7 +31,7 @@ pub(super) struct VerifiedClaims<'a> {
 }
 
 impl Identity {
-    /// Only the authenticator calls this, after everything has been checked.
+    /// Only the authenticator calls this, after it has verified the token.
     pub(super) fn verified(tenant: TenantId, token: VerifiedClaims<'_>) -> Self {
         let name = display_name(token.name.unwrap_or(token.user.as_str()));
         Self {
@@ -45,10 +45,10 @@ impl Identity {
         }
     }
 
-    /// What stands in the place of a client where other servers cause events. Nothing is done on its behalf.
+    /// The identity of events that other servers cause (`serverSideEmit`). Nothing can be done on its behalf.
     ///
     /// # Errors
-    /// Never: the name is a user's.
+    /// Never, since the user id is valid.
     pub fn for_server_events(tenant: TenantId) -> Result<Self, InvalidId> {
         let token = VerifiedClaims {
             user: UserId::new("servers")?,
@@ -61,8 +61,8 @@ impl Identity {
         Ok(Self::verified(tenant, token))
     }
 
-    /// An identity nobody has verified, which never expires and has no claims: for tests of what comes after
-    /// authentication. `None` when the tenant or the user is no valid id.
+    /// An unverified identity, which never expires and has no claims, for tests of what follows authentication. `None`
+    /// if the tenant or the user is not a valid id.
     #[must_use]
     pub fn for_tests(tenant: &str, user: &str) -> Option<Self> {
         let token = VerifiedClaims {
@@ -88,15 +88,15 @@ impl Identity {
         &self.user
     }
 
-    /// What to call the user: claim `name`, else `username`, else the user id. 1 to [`MAX_NAME_BYTES`] bytes, with
-    /// U+FFFD in place of control characters, controls of the direction of writing, and half of a surrogate pair. A name
-    /// that shows nothing is passed over. Not unique.
+    /// The display name: claim `name`, else `username`, else the user id. It is not unique and has 1 to
+    /// [`MAX_NAME_BYTES`] bytes. U+FFFD replaces control characters, controls of the writing direction, and lone
+    /// surrogates. A claim without a visible character is skipped.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// All verified claims: a JSON object as text, as it was signed but for half of a surrogate pair, which is U+FFFD.
+    /// All claims: the text of a JSON object as it was signed, except that lone surrogates are U+FFFD.
     #[must_use]
     pub fn claims(&self) -> &Arc<str> {
         &self.claims
@@ -109,21 +109,21 @@ impl Identity {
         self.expires_at_ms
     }
 
-    /// The claim `iat` in milliseconds since the Unix epoch, when there is one.
+    /// The claim `iat` in milliseconds since the Unix epoch, if there is one.
     #[must_use]
     pub fn issued_at_ms(&self) -> Option<u64> {
         self.issued_at_ms
     }
 
-    /// The claim `jti`, when there is one.
+    /// The claim `jti`, if there is one.
     #[must_use]
     pub fn token_id(&self) -> Option<&Arc<str>> {
         self.token_id.as_ref()
     }
 }
 
-/// Replaces control characters and controls of the direction of writing, which would garble logs, pages and what stands
-/// beside the name, then cuts between two characters.
+/// Replaces control characters and controls of the writing direction, which would garble logs and pages, then cuts the
+/// name between two characters.
 fn display_name(name: &str) -> Arc<str> {
     let mut clean = String::new();
     for char in name.chars() {

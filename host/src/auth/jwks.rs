@@ -1,8 +1,7 @@
-//! Keys that somebody else publishes as a JSON Web Key Set (RFC 7517), in a file or at a URL.
+//! Keys that a token issuer publishes as a JSON Web Key Set (RFC 7517), in a file or at a URL.
 //!
-//! One task for each source reads the set at intervals, and sooner when a token names a key that is not known, though
-//! not more often than at a bounded rate. A set that cannot be read, or has no key that we can use, changes nothing:
-//! the last good one stays.
+//! One task for each source refreshes the set at intervals, and earlier when a token names an unknown key, but at a
+//! limited rate. A set that cannot be read, or has no usable key, changes nothing: the last good one stays.
 
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
@@ -22,42 +21,41 @@ use super::key::{Algorithm, Key};
 use crate::address::is_public;
 use crate::text::without_lone_surrogates;
 
-/// Where a set comes from.
+/// The location of a key set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum JwksLocation {
-    /// A file, which is read again at each interval.
+    /// A file.
     File(PathBuf),
-    /// An address, of `https` unless the operator says otherwise.
+    /// A URL. Its scheme is `https`, unless the operator allows `http`.
     Url(String),
 }
 
-/// A source of keys; `[[auth.jwks]]` in the config.
+/// A source of keys: `[[auth.jwks]]` in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JwksSource {
-    /// Where the set comes from.
+    /// The location of the key set.
     pub location: JwksLocation,
-    /// Whether a URL may lead to this machine and its networks, as the operator says. Else it is held to the public
-    /// internet, as handlers' requests are: whoever says where a tenant's keys are must not make the server ask its
-    /// neighbours.
+    /// Whether the URL may lead to a private address. Otherwise it may only lead to the public internet, as handlers'
+    /// requests do: whoever configures a tenant's key source must not make the server send requests to its own network.
     pub private_addresses: bool,
     /// Time between two refreshes.
     pub refresh: Duration,
-    /// Fewest time between two refreshes that tokens with an unknown key cause.
+    /// Shortest time between two refreshes that tokens with an unknown key cause.
     pub unknown_key_refresh: Duration,
 }
 
-/// How long a look may take.
+/// Timeout of one refresh.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a token with an unknown key waits for a look.
+/// How long a token with an unknown key waits for a refresh.
 const REFRESH_WAIT_MAX: Duration = Duration::from_secs(6);
-/// Bytes of a set.
+/// Most bytes of a key set.
 const SET_BYTES_MAX: usize = 256 * 1024;
-/// Keys of a set that are used; further ones are left out.
+/// Most keys of a key set. Further ones are ignored.
 const SET_KEYS_MAX: usize = 100;
-/// Characters of base64url in an RSA modulus of 2048 bits, the fewest that count as strong.
+/// Base64url characters of an RSA modulus of 2048 bits, the shortest that is strong enough.
 const RSA_MODULUS_CHARS: usize = 342;
 
-/// The keys of one source, kept up to date while this lives.
+/// The keys of one source, refreshed until this is dropped.
 pub(super) struct KeyRing {
     shared: Arc<KeyRingState>,
     _task: AbortOnDropHandle<()>,
@@ -66,15 +64,15 @@ pub(super) struct KeyRing {
 struct KeyRingState {
     source: JwksSource,
     keys: ArcSwap<Vec<Key>>,
-    /// Somebody has a token with an unknown key.
+    /// Notified when a token names an unknown key.
     refresh_requested: Notify,
     /// How many refreshes have ended.
     refreshes: watch::Sender<u64>,
 }
 
 impl KeyRing {
-    /// The one among `known` with the same source, or else a new one, which begins with the keys that were read from
-    /// the same place. Needs a runtime.
+    /// The key ring among `known` with the same source, or else a new one. A new one starts with the keys that another
+    /// had read from the same location. Needs a runtime.
     pub(super) fn reuse_or_open(source: &JwksSource, known: &[Arc<Self>]) -> Arc<Self> {
         if let Some(same) = known.iter().find(|ring| ring.shared.source == *source) {
             return same.clone();
@@ -100,12 +98,12 @@ impl KeyRing {
         self.shared.keys.load_full()
     }
 
-    /// Asks for a look and waits until one has ended, or patience has.
+    /// Requests a refresh and waits until one has ended, for [`REFRESH_WAIT_MAX`] at most.
     pub(super) async fn refresh_now(&self) {
         let mut refreshes = self.shared.refreshes.subscribe();
         refreshes.borrow_and_update();
         self.shared.refresh_requested.notify_one();
-        // Whether it has changed is seen by looking at the keys.
+        // The caller looks at the keys in any case.
         let _ = tokio::time::timeout(REFRESH_WAIT_MAX, refreshes.changed()).await;
     }
 }
@@ -135,7 +133,7 @@ impl KeyRingState {
                 }
             }
             self.refreshes.send_modify(|refreshes| *refreshes += 1);
-            // No source is asked more often than this, however many tokens name keys that nobody knows.
+            // Limits the rate, however many tokens name unknown keys.
             tokio::time::sleep_until(began + self.source.unknown_key_refresh).await;
             let wait = if failing {
                 self.source.unknown_key_refresh
@@ -171,9 +169,10 @@ async fn read(source: &JwksSource) -> anyhow::Result<Vec<Key>> {
     parse_key_set(&text)
 }
 
-/// At most one byte more than a set may have, however large the file is. A pipe would keep the thread for ever.
+/// Reads a file, but at most one byte more than a key set may have. Only regular files: a pipe would block the thread
+/// forever.
 pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
-    anyhow::ensure!(std::fs::metadata(path)?.is_file(), "it is no file");
+    anyhow::ensure!(std::fs::metadata(path)?.is_file(), "it is not a file");
     let mut text = Vec::new();
     std::fs::File::open(path)?
         .take(SET_BYTES_MAX as u64 + 1)
@@ -181,13 +180,12 @@ pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The keys of a set that can be used here, in its order. Others are passed over, those of a kind that nobody knew when
-/// this was written among them (RFC 7517, section 5).
+/// The usable keys of a set, in its order. Others are ignored, including those of unknown types (RFC 7517, section 5).
 fn parse_key_set(text: &[u8]) -> anyhow::Result<Vec<Key>> {
     anyhow::ensure!(text.len() <= SET_BYTES_MAX, "it has more than {SET_BYTES_MAX} bytes");
     let text = String::from_utf8_lossy(text);
     let text = without_lone_surrogates(text.strip_prefix('\u{feff}').unwrap_or(&text));
-    let set: KeySet = serde_json::from_str(&text).map_err(|_| anyhow::anyhow!("it is no JSON Web Key Set"))?;
+    let set: KeySet = serde_json::from_str(&text).map_err(|_| anyhow::anyhow!("it is not a JSON Web Key Set"))?;
     let keys: Vec<Key> = set
         .keys
         .into_iter()
@@ -203,11 +201,11 @@ struct KeySet {
     keys: Vec<Box<RawValue>>,
 }
 
-/// Why a URL is not asked.
+/// The error for a URL that leads to a private address.
 const NOT_PUBLIC: &str =
-    "its address is not of the public internet; `allow_private_addresses = true` has it read all the same";
+    "its address is not public; set `allow_private_addresses = true` to read it anyway";
 
-/// Looks names up and gives the public addresses alone.
+/// Resolves names to their public addresses.
 struct PublicOnly;
 
 impl Resolve for PublicOnly {
@@ -223,12 +221,12 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// The address that a URL has in place of a name. The parser has read every way of writing one.
+/// The URL's host, if it is an address. The URL parser has normalised all ways of writing one.
 fn literal_address(url: &reqwest::Url) -> Option<IpAddr> {
     url.host_str()?.trim_matches(['[', ']']).parse().ok()
 }
 
-/// No redirects: who may say which keys count is the address that the operator wrote.
+/// Fetches a key set. It follows no redirects: only the URL that the operator wrote decides which keys are trusted.
 async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
     let url = reqwest::Url::parse(url)?;
     let mut client = reqwest::Client::builder()
@@ -236,7 +234,7 @@ async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
         .timeout(TIMEOUT);
     if !private_addresses {
         anyhow::ensure!(literal_address(&url).is_none_or(is_public), NOT_PUBLIC);
-        // A proxy would look the name up by itself.
+        // A proxy would resolve the name itself.
         client = client.dns_resolver(Arc::new(PublicOnly)).no_proxy();
     }
     let client = client.build()?;
@@ -253,8 +251,8 @@ async fn fetch(url: &str, private_addresses: bool) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The key, if it is public, strong, for signatures, and of an algorithm that we know. A secret that somebody
-/// publishes is none.
+/// The key, if it is a public key for signatures, strong enough, and of a known algorithm. A published secret is
+/// ignored.
 fn to_key(jwk: &Jwk) -> Option<Key> {
     if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return None;

@@ -1,4 +1,4 @@
-//! A key and the one algorithm it is for.
+//! A key for exactly one algorithm.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, EncodingKey};
 
-/// Fewest bytes of an HMAC secret that count as strong: the output of SHA-256 (RFC 7518, section 3.2).
+/// Shortest strong HMAC secret, in bytes: the size of SHA-256's output (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
-/// Fewest bits of an RSA modulus (RFC 7518, section 3.3).
+/// Shortest RSA modulus, in bits (RFC 7518, section 3.3).
 const MIN_RSA_BITS: usize = 2048;
 /// A point of P-256 in its uncompressed form: a tag and two coordinates.
 const P256_POINT_BYTES: usize = 65;
 
-/// How a token is signed (RFC 7518, section 3.1; RFC 8037).
+/// A signature algorithm (RFC 7518, section 3.1; RFC 8037).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-256.
@@ -33,7 +33,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All of them, in the order in which messages list them.
+    /// All algorithms, in the order in which messages list them.
     pub const ALL: [Self; 7] = [
         Self::Hs256,
         Self::Hs384,
@@ -58,7 +58,7 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of that name; the case counts.
+    /// The algorithm of that name, which is case-sensitive.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
@@ -83,7 +83,7 @@ impl Algorithm {
     }
 }
 
-/// Why something is no key.
+/// Why something is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// An HMAC secret for an algorithm that needs a public key.
@@ -92,16 +92,16 @@ pub enum KeyError {
     /// A public key for an algorithm that needs a secret.
     #[error("{} needs a secret, not a public key", .0.name())]
     NeedsSecret(Algorithm),
-    /// No bytes at all.
+    /// The secret is empty.
     #[error("the secret is empty")]
     EmptySecret,
-    /// A PEM text whose label says that it is private.
+    /// The PEM text is a private key.
     #[error("this is a private key; the server verifies and needs the public key only")]
     Private,
-    /// No PEM text of a public key, or one of another kind.
-    #[error("this is no PEM public key for {} (expected {})", .0.name(), kind_of(*.0))]
+    /// It is not the PEM text of a public key of the algorithm's kind.
+    #[error("this is not a PEM public key for {} (expected {})", .0.name(), kind_of(*.0))]
     NotThisKind(Algorithm),
-    /// An RSA key that can be broken.
+    /// The RSA key is too short.
     #[error("this RSA key has {0} bits; at least {MIN_RSA_BITS} are needed")]
     WeakRsa(usize),
 }
@@ -115,7 +115,7 @@ fn kind_of(algorithm: Algorithm) -> &'static str {
     }
 }
 
-/// A key that verifies tokens of exactly one algorithm. Cheap to clone; its `Debug` text hides it.
+/// A key that verifies tokens of exactly one algorithm. Cheap to clone. Its `Debug` output hides the key.
 #[derive(Clone)]
 pub struct Key {
     algorithm: Algorithm,
@@ -125,8 +125,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// From a secret shared with whoever mints the tokens. How long it should be is the caller's rule, since it
-    /// depends on where the secret comes from; see [`MIN_SECRET_BYTES`].
+    /// A key from a secret shared with the issuer of the tokens. The caller checks its length, since the rule depends
+    /// on where the secret comes from; see [`MIN_SECRET_BYTES`].
     ///
     /// # Errors
     /// When the algorithm is not HMAC or the secret is empty.
@@ -145,10 +145,10 @@ impl Key {
         })
     }
 
-    /// From a PEM text of a public key: `PUBLIC KEY` (RFC 5280), or `RSA PUBLIC KEY` (RFC 8017).
+    /// A key from the PEM text of a public key: `PUBLIC KEY` (RFC 5280), or `RSA PUBLIC KEY` (RFC 8017).
     ///
     /// # Errors
-    /// When the text is none, is of another kind than the algorithm's, or is too weak.
+    /// When the text is not such a key, is of another kind than the algorithm's, or is too weak.
     pub fn from_public_pem(algorithm: Algorithm, pem: &str) -> Result<Self, KeyError> {
         if algorithm.is_hmac() {
             return Err(KeyError::NeedsSecret(algorithm));
@@ -156,7 +156,7 @@ impl Key {
         if pem.contains("PRIVATE KEY-----") {
             return Err(KeyError::Private);
         }
-        // The library takes a certificate too and picks the first bit string inside.
+        // The library would also accept a certificate, and use the first bit string inside.
         if !pem.contains("PUBLIC KEY-----") {
             return Err(KeyError::NotThisKind(algorithm));
         }
@@ -175,7 +175,7 @@ impl Key {
         })
     }
 
-    /// From a member of a key set that has been looked at.
+    /// A key from a member of a key set that has been checked.
     pub(super) fn from_jwk(algorithm: Algorithm, jwk: &jsonwebtoken::jwk::Jwk) -> Result<Self, KeyError> {
         let decoding = DecodingKey::from_jwk(jwk).map_err(|_| KeyError::NotThisKind(algorithm))?;
         Ok(Self {
@@ -186,7 +186,7 @@ impl Key {
         })
     }
 
-    /// Gives the key an id, which tokens may name in their header (`kid`).
+    /// Sets the key's id, which tokens may name in their header (`kid`).
     #[must_use]
     pub fn with_id(mut self, id: &str) -> Self {
         self.id = Some(id.into());
@@ -206,7 +206,8 @@ impl Key {
     }
 }
 
-/// The library finds a P-384 point or a short modulus only when a token comes, and then calls the token wrong.
+/// Checks the curve and the modulus. The library would notice a P-384 point or a short modulus only at the first token,
+/// and then report the token as wrong.
 fn check_strength(algorithm: Algorithm, key: &DecodingKey) -> Result<(), KeyError> {
     let bytes = key.try_get_as_bytes().map_err(|_| KeyError::NotThisKind(algorithm))?;
     match key.family() {

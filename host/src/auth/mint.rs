@@ -1,4 +1,4 @@
-//! Making tokens, for development and tests: in production somebody else's login does.
+//! Mints tokens, for development and tests. In production another service issues them.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use serde::Serialize;
 use super::authenticator::Policy;
 use super::key::{Algorithm, Key};
 
-/// Why no token was made.
+/// Why no token can be minted.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
-    /// A public key verifies and cannot sign.
+    /// The key is a public key, which cannot sign.
     #[error("{} keys cannot sign here: the server has the public half only", .0.name())]
     NotASecret(Algorithm),
     /// The library could not sign.
@@ -41,8 +41,8 @@ struct Claims<'a> {
 }
 
 impl Minter {
-    /// Takes the key that signs, and what the tokens must satisfy: they get the first audience and the first
-    /// issuer that the policy accepts, if it asks for any.
+    /// Takes the signing key and the policy that the tokens must satisfy: they get the first audience and the first
+    /// issuer that it accepts, if there are any.
     ///
     /// # Errors
     /// When the key is not an HMAC key.
@@ -58,7 +58,7 @@ impl Minter {
         })
     }
 
-    /// A token for this user that is valid from `now_ms` (milliseconds since the Unix epoch) for `ttl`, both
+    /// Mints a token for this user. It is valid from `now_ms` (milliseconds since the Unix epoch) for `ttl`, both
     /// rounded down to seconds.
     ///
     /// # Errors

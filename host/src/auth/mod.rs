@@ -1,11 +1,11 @@
-//! Token -> [`Identity`]: who somebody is, and the only way to find out.
+//! Verifies tokens: a token becomes an [`Identity`], and there is no other way to get one.
 //!
-//! An [`Authenticator`] holds the keys of one tenant. [`Authenticator::verify`] takes a JSON Web Token (RFC 7519)
-//! and the time, and gives an [`Identity`] or an [`AuthError`]. Nothing else makes an identity, so whoever is
-//! handed one need not ask again; and nothing outside this module makes a [`TenantId`](crate::id::TenantId).
+//! An [`Authenticator`] holds the keys of one tenant. [`Authenticator::verify`] takes a JSON Web Token (RFC 7519) and
+//! the time, and returns an [`Identity`] or an [`AuthError`]. Nothing else makes an identity, so code that receives one
+//! need not verify it again. Nothing outside this module makes a [`TenantId`](crate::id::TenantId).
 //!
-//! The algorithm belongs to the [`Key`]. A token's header may only agree with it, which is what stops `alg: none`
-//! and a public key that is passed off as an HMAC secret (RFC 8725, section 3.1).
+//! The algorithm belongs to the [`Key`], and a token's header must agree with it. That stops `alg: none`, and a public
+//! key that is passed off as an HMAC secret (RFC 8725, section 3.1).
 
 mod authenticator;
 mod claims;

@@ -1,4 +1,4 @@
-//! Tokens that count no more, although their signature and their times are right.
+//! Revoked tokens: they are refused although their signature and times are valid.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
 
-/// One decision, as it is kept. All times are milliseconds since the Unix epoch.
+/// One revocation, as it is stored. All times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
 pub enum Revocation {
@@ -14,30 +14,31 @@ pub enum Revocation {
     Token {
         /// The id.
         id: String,
-        /// When it has expired anyway.
+        /// When the token expires.
         expires_at: u64,
     },
-    /// Every token of a user that was issued (claim `iat`) before a moment; one that does not say when counts as
-    /// issued before all moments.
+    /// All tokens of a user that were issued (claim `iat`) before a time. A token without `iat` counts as issued at the
+    /// epoch.
     User {
         /// The user.
         user: String,
-        /// The moment.
+        /// The time.
         before: u64,
-        /// When all of them have expired anyway.
+        /// When the last of these tokens expires.
         expires_at: u64,
     },
-    /// Every token of every user that was issued before the moment.
+    /// All tokens of all users that were issued before a time.
     All {
-        /// The moment.
+        /// The time.
         before: u64,
-        /// When all of them have expired anyway.
+        /// When the last of these tokens expires.
         expires_at: u64,
     },
 }
 
 impl Revocation {
-    /// Both this and an earlier decision of the same kind about the same: what either revokes is revoked.
+    /// Combines this with an earlier revocation of the same kind for the same token or user: what either revokes is
+    /// revoked.
     #[must_use]
     pub fn merge(mut self, earlier: &Self) -> Self {
         match (&mut self, earlier) {
@@ -67,7 +68,7 @@ impl Revocation {
         self
     }
 
-    /// When the decision can be forgotten.
+    /// When the revocation can be deleted.
     #[must_use]
     pub fn expires_at(&self) -> u64 {
         match self {
@@ -78,7 +79,7 @@ impl Revocation {
     }
 }
 
-/// All decisions of a tenant, ready to be asked.
+/// All revocations of a tenant, indexed for look-up.
 #[derive(Debug, Default)]
 pub(super) struct Revocations {
     tokens: HashSet<String>,

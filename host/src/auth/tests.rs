@@ -1,4 +1,4 @@
-//! Tokens, good and bad.
+//! Which tokens are accepted, and which are refused.
 
 mod claims;
 mod jwks;
@@ -19,7 +19,7 @@ const NOW: u64 = NOW_S * 1000;
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const LEEWAY_MS: u64 = 5_000;
 
-/// A public key, and the private one that signs for it.
+/// A public key and its private key.
 struct Pair {
     public: String,
     private: String,
@@ -78,7 +78,7 @@ fn accepting(policy: &Policy) -> Authenticator {
     Authenticator::new("acme", policy).unwrap()
 }
 
-/// An authenticator that knows [`SECRET`] alone.
+/// An authenticator whose only key is [`SECRET`].
 fn authenticator() -> Authenticator {
     accepting(&policy(vec![secret_key()]))
 }
@@ -87,12 +87,12 @@ fn sign(header: &Header, claims: &Value, key: &EncodingKey) -> String {
     encode(header, claims, key).unwrap()
 }
 
-/// Signed with [`SECRET`].
+/// A token signed with [`SECRET`].
 fn token(claims: &Value) -> String {
     sign(&Header::default(), claims, &EncodingKey::from_secret(SECRET))
 }
 
-/// Signed with [`SECRET`], with a header that the library would not write.
+/// A token signed with [`SECRET`], with a header that the library would not write.
 fn token_with_header(header: &Value, claims: &Value) -> String {
     let signed = token(claims);
     let payload = signed.split('.').nth(1).unwrap();
@@ -102,7 +102,7 @@ fn token_with_header(header: &Value, claims: &Value) -> String {
     format!("{message}.{signature}")
 }
 
-/// The library encodes what it is given as the claims; the second part is what we want.
+/// The library encodes any value as the claims, so the second part is the encoded text.
 fn base64url(json: &str) -> String {
     let value: Value = serde_json::from_str(json).unwrap();
     token(&value).split('.').nth(1).unwrap().to_owned()
@@ -216,7 +216,7 @@ fn expiry_has_an_edge_at_the_leeway() {
     let end = (NOW_S + 60) * 1000 + LEEWAY_MS;
     assert!(authenticator().verify(&token, end - 1).is_ok());
     assert_eq!(authenticator().verify(&token, end).unwrap_err(), AuthError::Expired);
-    // A date beyond all dates, and one with a fraction.
+    // A date out of range, and one with a fraction.
     assert!(
         authenticator()
             .verify(&self::token(&with("exp", json!(u64::MAX))), NOW)
@@ -322,7 +322,7 @@ fn garbage_is_refused() {
         );
     }
     assert_eq!(authenticator().verify("", NOW).unwrap_err(), AuthError::Missing);
-    // Well formed, and another payload or no signature.
+    // Well-formed tokens with another payload or without a signature.
     let other = token(&with("sub", json!("mallory")));
     let (other, _) = other.rsplit_once('.').unwrap();
     for token in [format!("{other}.{signature}"), format!("{message}.")] {
@@ -332,7 +332,7 @@ fn garbage_is_refused() {
             "{token}"
         );
     }
-    // Signed, and no object.
+    // Signed, but not an object.
     assert_eq!(refused(&json!(["alice", 1])), AuthError::Malformed);
 }
 
@@ -352,7 +352,7 @@ fn a_token_has_a_longest_length() {
         .find(|token| token.len() > MAX_TOKEN_BYTES)
         .unwrap();
     assert_eq!(authenticator().verify(&shortest, NOW).unwrap_err(), AuthError::TooLong);
-    // The length alone decides.
+    // Only the length matters.
     let garbage = "x".repeat(MAX_TOKEN_BYTES);
     assert_eq!(authenticator().verify(&garbage, NOW).unwrap_err(), AuthError::Malformed);
     assert_eq!(
@@ -404,7 +404,7 @@ fn the_name_is_made_fit_to_be_shown() {
     assert_eq!(name(&with("name", json!("a\u{1b}[31m\n"))), "a\u{fffd}[31m\u{fffd}");
     assert_eq!(name(&with("name", json!("n".repeat(128)))), "n".repeat(128));
     assert_eq!(name(&with("name", json!("n".repeat(129)))), "n".repeat(128));
-    // 127 bytes and a character of two: it does not fit, and half of it is nothing.
+    // 127 bytes and a character of two bytes: it does not fit and is left out.
     assert_eq!(
         name(&with("name", json!(format!("{}é", "n".repeat(127))))),
         "n".repeat(127)

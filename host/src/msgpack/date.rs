@@ -22,11 +22,11 @@ pub(super) fn from_timestamp(bytes: &[u8]) -> Option<i64> {
         return None;
     }
     let ms = i64::try_from(nanoseconds / 1_000_000).ok()?;
-    // What does not fit is no date of JavaScript either.
+    // A value that does not fit is not a JavaScript date either.
     Some(seconds.saturating_mul(1000).saturating_add(ms))
 }
 
-/// `Date.prototype.toISOString`; `None` for what is out of its range.
+/// JavaScript's `Date.prototype.toISOString`; `None` for a date out of range.
 pub(super) fn to_iso(ms: i64) -> Option<String> {
     if !(-MS_MAX..=MS_MAX).contains(&ms) {
         return None;

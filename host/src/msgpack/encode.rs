@@ -1,4 +1,4 @@
-//! JSON with placeholders to MessagePack with the attachments inside, as a Node server would write what it reads.
+//! Writes JSON with placeholders as MessagePack with the attachments inside, as a Node server would.
 
 use bytes::Bytes;
 
@@ -6,26 +6,27 @@ use super::{CodecError, DEPTH_MAX};
 use crate::text::json::{Placeholders, Token, Tokens, unquoted};
 use crate::text::number::Number;
 
-/// Marks of MessagePack whose lengths are written in full, since they are known only after what they count.
+/// MessagePack's markers with 32-bit lengths. The length is filled in after the contents, when it is known.
 const ARRAY_32: u8 = 0xdd;
 const MAP_32: u8 = 0xdf;
 
 const MALFORMED: CodecError = CodecError::Malformed("its data is not JSON");
 
-/// What became of a JSON text.
+/// How faithfully MessagePack represents a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fidelity {
-    /// Reading it gives the text again, byte for byte.
+    /// Reading it returns the text byte for byte.
     Exactly,
-    /// Reading it gives another text of the same values, as Node has them: numbers beyond doubles, white space and
+    /// Reading it returns another text with the same values as Node sees them. Numbers beyond doubles, white space and
     /// spellings are lost.
     ByValue,
-    /// As `ByValue`, and the attachments come in another order than the placeholders count, or more or less often.
+    /// Like `ByValue`, but the attachments are in another order than the placeholders' numbers, or occur more or less
+    /// often.
     Renumbered,
 }
 
-/// Appends the JSON text; an object `{"_placeholder": true, "num": n}` becomes the attachment `n`. `out` never grows
-/// beyond `max` bytes, however often one attachment is named.
+/// Appends the JSON text; an object `{"_placeholder": true, "num": n}` becomes attachment `n`. `out` never grows beyond
+/// `max` bytes, however often an attachment is named.
 pub fn write_data(out: &mut Vec<u8>, text: &[u8], attachments: &[Bytes], max: usize) -> Result<Fidelity, CodecError> {
     let text = std::str::from_utf8(text).map_err(|_| MALFORMED)?;
     let mut writer = Writer {
@@ -55,17 +56,17 @@ pub fn write_data(out: &mut Vec<u8>, text: &[u8], attachments: &[Bytes], max: us
     })
 }
 
-/// Appends a text, such as a key of a map.
+/// Appends a string, such as a key of a map.
 pub fn write_name(out: &mut Vec<u8>, name: &str) {
-    // Writing to memory cannot fail; a text of 4 GiB cannot get here.
+    // Writing to memory cannot fail, and strings here are shorter than 4 GiB.
     let _ = rmp::encode::write_str(out, name);
 }
 
-/// An array or an object that has begun.
+/// An open array or object.
 struct OpenContainer {
-    /// Where its mark is in what is written.
+    /// Position of its marker in the output.
     at: usize,
-    /// Where it begins in the text.
+    /// Position of its beginning in the text.
     begins: usize,
     count: u32,
 }
@@ -78,12 +79,12 @@ struct Writer<'w> {
     open: Vec<OpenContainer>,
     exact: bool,
     in_order: bool,
-    /// How many attachments are written.
+    /// How many attachments have been written.
     attached: usize,
 }
 
 impl Writer<'_> {
-    /// Writes a token, which stands in the text from `begins` to `ends`, but for white space and commas before it.
+    /// Writes a token. In the text it ends at `ends`, and begins at `begins` or after white space and commas there.
     fn token(
         &mut self,
         token: Token<'_>,
@@ -129,7 +130,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// What is written next has so many bytes, about.
+    /// Checks that about this many more bytes fit.
     fn check_room(&self, bytes: usize) -> Result<(), CodecError> {
         if self.out.len().saturating_add(bytes) > self.max {
             return Err(CodecError::TooLarge);
@@ -137,7 +138,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// One more value in the array or object that is open. Entries of an object count once, by their values.
+    /// Counts a value of the open array or object. Entries of an object count once, for their values.
     fn count(&mut self) {
         if let Some(open) = self.open.last_mut() {
             open.count = open.count.saturating_add(1);
@@ -164,7 +165,7 @@ impl Writer<'_> {
         written.map_err(|_| MALFORMED)
     }
 
-    /// Begins an array or a map whose length is not known yet.
+    /// Begins an array or a map. Its length is not known yet.
     fn begin(&mut self, mark: u8, begins: usize) -> Result<(), CodecError> {
         if self.open.len() >= DEPTH_MAX {
             return Err(CodecError::Malformed("too deep"));
@@ -177,7 +178,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Puts in the length of what has begun last.
+    /// Ends the innermost array or map and fills in its length.
     fn end(&mut self) -> Result<(), CodecError> {
         let open = self.open.pop().ok_or(MALFORMED)?;
         if let Some(length) = self.out.get_mut(open.at + 1..open.at + 5) {
@@ -186,7 +187,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Puts an attachment in the place of the object that has begun last.
+    /// Replaces the innermost object by an attachment.
     fn attach(&mut self, number: Option<u64>, ends: usize) -> Result<(), CodecError> {
         let open = self.open.pop().ok_or(MALFORMED)?;
         let number = number.and_then(|number| usize::try_from(number).ok());

@@ -1,4 +1,4 @@
-//! Reading MessagePack from bytes that may be anything.
+//! Reads MessagePack from untrusted bytes.
 
 use bytes::Bytes;
 use rmp::Marker;
@@ -7,13 +7,13 @@ use super::{CodecError, DEPTH_MAX};
 
 const MALFORMED: CodecError = CodecError::Malformed("not what was expected here");
 
-/// What is left to read. The attachments of what is read share its memory.
+/// A reader over the rest of a packet. Attachments that it reads share the packet's memory.
 #[derive(Clone)]
 pub struct Reader {
     bytes: Bytes,
 }
 
-/// One value, without what is inside an array or a map.
+/// A value, without the contents of an array or a map.
 pub(super) enum Head {
     Nil,
     Bool(bool),
@@ -28,17 +28,17 @@ pub(super) enum Head {
 }
 
 impl Reader {
-    /// All of it.
+    /// Reads a whole packet.
     pub fn new(bytes: Bytes) -> Self {
         Self { bytes }
     }
 
-    /// Whether nothing is left.
+    /// Whether everything has been read.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Whether the next value is `true`, which stays the next.
+    /// Whether the next value is `true`, without reading it.
     pub(super) fn next_is_true(&self) -> bool {
         self.bytes.first().copied().map(Marker::from_u8) == Some(Marker::True)
     }
@@ -50,7 +50,7 @@ impl Reader {
         Ok(self.bytes.split_to(count))
     }
 
-    /// A number of so many bytes, most significant first.
+    /// Reads an unsigned number of this many bytes, most significant first.
     fn number(&mut self, bytes: usize) -> Result<u64, CodecError> {
         Ok(self
             .take(bytes)?
@@ -62,7 +62,7 @@ impl Reader {
         usize::try_from(self.number(bytes)?).map_err(|_| CodecError::Truncated)
     }
 
-    /// How many values follow: at most as many as there are bytes.
+    /// Reads a number of values, which must not exceed the number of remaining bytes.
     fn count(&mut self, bytes: usize) -> Result<u32, CodecError> {
         let count = self.length(bytes)?;
         if count > self.bytes.len() {
@@ -80,7 +80,7 @@ impl Reader {
         self.take(length).map(Head::Text)
     }
 
-    /// The next value.
+    /// Reads the next value.
     pub(super) fn head(&mut self) -> Result<Head, CodecError> {
         let mark = self.take(1)?.first().copied().unwrap_or_default();
         Ok(match Marker::from_u8(mark) {
@@ -154,7 +154,7 @@ impl Reader {
         })
     }
 
-    /// An array's length.
+    /// Reads an array's length.
     pub fn array(&mut self) -> Result<u32, CodecError> {
         match self.head()? {
             Head::Array(count) => Ok(count),
@@ -162,7 +162,7 @@ impl Reader {
         }
     }
 
-    /// A map's length.
+    /// Reads a map's length.
     pub fn map(&mut self) -> Result<u32, CodecError> {
         match self.head()? {
             Head::Map(count) => Ok(count),
@@ -170,7 +170,7 @@ impl Reader {
         }
     }
 
-    /// A text of valid UTF-8, or a whole number written out: rooms of a Node server may be numbers.
+    /// Reads a string, or an integer as a string: rooms of a Node server may be numbers.
     pub fn name(&mut self) -> Result<String, CodecError> {
         match self.head()? {
             Head::Text(bytes) => String::from_utf8(bytes.into()).map_err(|_| MALFORMED),
@@ -180,7 +180,7 @@ impl Reader {
         }
     }
 
-    /// A text of valid UTF-8, in the packet's memory.
+    /// Reads a string that shares the packet's memory.
     pub fn text_bytes(&mut self) -> Result<Bytes, CodecError> {
         match self.head()? {
             Head::Text(bytes) if std::str::from_utf8(&bytes).is_ok() => Ok(bytes),
@@ -188,7 +188,7 @@ impl Reader {
         }
     }
 
-    /// A whole number that is not negative.
+    /// Reads a non-negative integer.
     pub fn unsigned(&mut self) -> Result<u64, CodecError> {
         match self.head()? {
             Head::Unsigned(number) => Ok(number),
@@ -196,7 +196,7 @@ impl Reader {
         }
     }
 
-    /// A whole number that is not negative; `None` for nil.
+    /// Reads a non-negative integer; `None` for nil.
     pub fn optional_unsigned(&mut self) -> Result<Option<u64>, CodecError> {
         match self.head()? {
             Head::Unsigned(number) => Ok(Some(number)),
@@ -205,7 +205,7 @@ impl Reader {
         }
     }
 
-    /// Bytes; `None` for nil.
+    /// Reads bytes; `None` for nil.
     pub fn binary(&mut self) -> Result<Option<Bytes>, CodecError> {
         match self.head()? {
             Head::Binary(bytes) => Ok(Some(bytes)),
@@ -214,7 +214,7 @@ impl Reader {
         }
     }
 
-    /// Passes over a value.
+    /// Skips a value.
     pub fn skip(&mut self) -> Result<(), CodecError> {
         self.skip_within(DEPTH_MAX)
     }

@@ -47,7 +47,7 @@ fn what_cannot_be_written_is_refused() {
     assert!(refused("[", MAX));
     assert!(refused("[] []", MAX));
     assert!(refused(&("[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1)), MAX));
-    // A small text that names a large attachment often.
+    // A small text that names a large attachment many times.
     let often = format!("[{}]", vec![r#"{"_placeholder":true,"num":0}"#; 100].join(","));
     assert!(refused(&often, 50_000));
 }
@@ -107,7 +107,7 @@ fn depth_has_a_bound() {
     assert!(Reader::new(nested(1_000_000)).skip().is_err());
 }
 
-/// How a text is written, and what is read of it.
+/// Writes a text; returns how faithfully, and the text that is read back.
 fn written(text: &str, attachments: &[&'static [u8]]) -> (Fidelity, String) {
     let attachments: Vec<Bytes> = attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect();
     let mut out = Vec::new();
@@ -154,7 +154,7 @@ fn attachments_in_another_order_are_said_to_be() {
     ] {
         assert_eq!(written(&text, &two).0, Fidelity::Renumbered, "{text}");
     }
-    // For clients this is data like any other.
+    // Clients treat this as ordinary data.
     let no_placeholder = format!(r#"["e",{},{{"_placeholder":false,"num":9}}]"#, at(0));
     assert_eq!(
         written(&no_placeholder, &two[..1]),
@@ -162,7 +162,7 @@ fn attachments_in_another_order_are_said_to_be() {
     );
 }
 
-/// A JSON value, by chance, as some writer might spell it.
+/// Appends a random JSON value, with the spellings of various writers.
 fn some_json(chance: &mut impl FnMut(usize) -> usize, depth: usize, out: &mut String) {
     const SCALARS: [&str; 20] = [
         "null",

@@ -1,4 +1,4 @@
-//! MessagePack to JSON, binary values to attachments.
+//! Reads MessagePack as JSON, with binary values as attachments.
 
 use bytes::Bytes;
 
@@ -6,12 +6,13 @@ use super::read::{Head, Reader};
 use super::{ATTACHMENTS_MAX, CodecError, DEPTH_MAX, date};
 use crate::capability::Packet;
 
-/// The extension of MessagePack's timestamps.
+/// The extension type of MessagePack's timestamps.
 const TIMESTAMP: i8 = -1;
-/// The extension of older versions of `notepack.io`: one byte is undefined, eight are a date, else an `ArrayBuffer`.
+/// The extension type of older versions of `notepack.io`: one byte is `undefined`, eight are a date, else it is an
+/// `ArrayBuffer`.
 const LEGACY: i8 = 0;
 
-/// Reads one value as what a client gets: JSON as `JSON.stringify` would write it, with a placeholder for each
+/// Reads one value as a client gets it: JSON as `JSON.stringify` would write it, with a placeholder for each
 /// attachment.
 pub fn read_data(input: &mut Reader) -> Result<Packet, CodecError> {
     let mut reader = Reader {
@@ -20,7 +21,7 @@ pub fn read_data(input: &mut Reader) -> Result<Packet, CodecError> {
         looks_like_placeholder: false,
     };
     reader.value(input, DEPTH_MAX)?;
-    // Clients would take it for one of the attachments.
+    // Clients would mistake it for one of the attachments.
     if reader.looks_like_placeholder && !reader.attachments.is_empty() {
         return Err(CodecError::Malformed("a placeholder beside attachments"));
     }
@@ -45,7 +46,7 @@ impl Reader {
             Head::Bool(false) => self.raw("false"),
             Head::Unsigned(number) => self.raw(&number.to_string()),
             Head::Signed(number) => self.raw(&number.to_string()),
-            // What is not finite becomes null, as in JavaScript.
+            // Non-finite numbers become null, as in JavaScript.
             Head::Float(number) => self.json(&number)?,
             Head::Text(bytes) => self.json(&String::from_utf8_lossy(&bytes))?,
             Head::Binary(bytes) => self.attach(bytes)?,
@@ -66,7 +67,7 @@ impl Reader {
                         self.raw(",");
                     }
                     let key = key(input)?;
-                    // Clients look for nothing but `true`.
+                    // Clients check for exactly `true`.
                     self.looks_like_placeholder |= key == "_placeholder" && input.next_is_true();
                     self.json(&key)?;
                     self.raw(":");
@@ -91,7 +92,7 @@ impl Reader {
                 self.date(ms)?;
             }
             (LEGACY, _) => self.attach(bytes)?,
-            // As Node reads it.
+            // Node reads it so.
             (kind, _) => {
                 self.raw(&format!("[{kind},"));
                 self.attach(bytes)?;
@@ -124,16 +125,16 @@ impl Reader {
     }
 
     fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        serde_json::to_writer(&mut self.out, value).map_err(|_| CodecError::Malformed("a value without JSON"))
+        serde_json::to_writer(&mut self.out, value).map_err(|_| CodecError::Malformed("a value that JSON cannot represent"))
     }
 }
 
-/// A key of a map. JavaScript's are texts; other writers may use numbers.
+/// Reads a key of a map. JavaScript writes strings; other writers may use numbers.
 fn key(input: &mut Reader) -> Result<String, CodecError> {
     match input.head()? {
         Head::Text(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Head::Unsigned(number) => Ok(number.to_string()),
         Head::Signed(number) => Ok(number.to_string()),
-        _ => Err(CodecError::Malformed("a key that is no text")),
+        _ => Err(CodecError::Malformed("a key that is not a string")),
     }
 }

@@ -1,8 +1,8 @@
-//! Characters that are not to be seen, in text for people's eyes: the log, terminals.
+//! Escapes invisible characters in text for people: the log, terminals.
 //!
-//! Control characters move a terminal's cursor; controls of the direction of writing (U+202E and its like) show text in
-//! an order in which it was not written; other format characters hide text. Joiners (U+200C, U+200D) stay: Persian and
-//! emoji need them, and they hide nothing.
+//! Control characters move a terminal's cursor. Controls of the writing direction, such as U+202E, change the order in
+//! which text is shown. Other format characters hide text. Joiners (U+200C, U+200D) stay: Persian and emoji need them,
+//! and they hide nothing.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,23 +10,23 @@ use std::io;
 
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// Letters and symbols that are blank all the same: fillers of Hangul, and the pattern of Braille without dots.
+/// Letters and symbols that are blank: fillers of Hangul, and the Braille pattern without dots.
 const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
 
-/// Whether a character is a control of the direction of writing: marks, embeddings, overrides, isolates.
+/// Whether a character controls the writing direction: marks, embeddings, overrides, isolates.
 #[must_use]
 pub fn is_directional(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a character shows something, by itself.
+/// Whether a character is visible by itself.
 #[must_use]
 pub fn is_visible(c: char) -> bool {
     use GeneralCategoryGroup::{Letter, Number, Punctuation, Symbol};
     matches!(c.general_category_group(), Letter | Number | Punctuation | Symbol) && !BLANK.contains(&c)
 }
 
-/// Whether a character is to be escaped.
+/// Whether a character must be escaped.
 fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_control();
@@ -38,12 +38,12 @@ fn is_hidden(c: char) -> bool {
     }
 }
 
-/// How to write an escape.
+/// The form of an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// `\u{202e}`, in text.
+    /// `\u{202e}`, for plain text.
     Text,
-    /// `\u202e`, inside JSON, which stays the same JSON.
+    /// `\u202e`, for JSON, whose value does not change.
     Json,
 }
 
@@ -52,7 +52,7 @@ fn push(out: &mut String, c: char, style: Style) {
         (Style::Text, '\n') => out.push_str("\\n"),
         (Style::Text, '\r') => out.push_str("\\r"),
         (Style::Text, '\t') => out.push_str("\\t"),
-        // Writing to memory cannot fail.
+        // Writing to a string cannot fail.
         (Style::Text, c) => drop(write!(out, "\\u{{{:x}}}", u32::from(c))),
         (Style::Json, c) => {
             for unit in c.encode_utf16(&mut [0; 2]) {
@@ -79,27 +79,27 @@ fn escaped(text: &str, style: Style, escapes: impl Fn(char) -> bool) -> Cow<'_, 
     Cow::Owned(out)
 }
 
-/// One line: everything that is not to be seen is escaped, line ends and tabs too.
+/// Escapes all invisible characters, line ends and tabs included, so that the result is one line.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     escaped(text, Style::Text, is_hidden)
 }
 
-/// Several lines: as [`line`](fn@line), but line ends and tabs stay.
+/// Like [`line`](fn@line), but keeps line ends and tabs.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, Style::Text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// A JSON text, in which the escapes are JSON's.
+/// Escapes invisible characters of a JSON text with JSON's own escapes.
 #[must_use]
 pub fn json(text: &str) -> Cow<'_, str> {
-    // Control characters of ASCII stand between the values, where they are white space, or nowhere.
+    // In JSON, ASCII control characters occur only between values, as white space.
     escaped(text, Style::Json, |c| !c.is_ascii() && is_hidden(c))
 }
 
-/// Escapes what is written through it, whole events at a time. ASCII's control characters pass: the formatter of the log
-/// writes line ends and colours with them.
+/// A writer that escapes invisible characters; each write must be a whole event. ASCII control characters pass, since
+/// the log's formatter uses them for line ends and colours.
 #[derive(Debug, Clone)]
 pub struct Escaping<W> {
     out: W,
@@ -107,7 +107,7 @@ pub struct Escaping<W> {
 }
 
 impl<W> Escaping<W> {
-    /// Before this writer.
+    /// Wraps a writer.
     pub fn new(out: W, style: Style) -> Self {
         Self { out, style }
     }

@@ -1,17 +1,17 @@
-//! Walking a JSON text from its beginning to its end, without making values of it and without recursion.
+//! Splits a JSON text into tokens, without building values and without recursion.
 //!
-//! `serde_json` says whether the text is JSON; what it cannot hold (numbers beyond doubles, half of a surrogate pair)
-//! is told as it is written, for whoever walks to decide.
+//! `serde_json` checks that the text is JSON. Tokens are the text as it is written, so the caller decides about values
+//! that Rust types cannot hold (numbers beyond doubles, lone surrogates).
 
 use std::borrow::Cow;
 
 use super::without_lone_surrogates;
 
-/// How deep the JSON of clients, back ends and handlers may nest: readers further on, other servers and other clients,
-/// may recurse. No operator needs another bound; `limits.json_depth` goes up to it.
+/// How deep the JSON of clients, back ends and handlers may nest. Other servers and clients may parse it recursively,
+/// so no operator needs more; `limits.json_depth` may be at most this.
 pub const DEPTH_MAX: usize = 120;
 
-/// A piece of the text. Commas, colons and white space are passed over.
+/// A token of the text. Commas, colons and white space are skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Token<'t> {
     /// `[`
@@ -24,9 +24,9 @@ pub enum Token<'t> {
     EndObject,
     /// The key of an object's entry, with its quotes and escapes.
     Key(&'t str),
-    /// A text, with its quotes and escapes.
+    /// A string, with its quotes and escapes.
     Text(&'t str),
-    /// A number as it is written.
+    /// A number, as it is written.
     Number(&'t str),
     /// `true` or `false`.
     Bool(bool),
@@ -34,20 +34,20 @@ pub enum Token<'t> {
     Null,
 }
 
-/// Walks the tokens of a JSON text.
+/// An iterator over the tokens of a JSON text.
 #[derive(Debug, Clone)]
 pub struct Tokens<'t> {
     text: &'t str,
     at: usize,
-    /// Of each array and object that is open, whether it is an object.
+    /// The open arrays and objects: whether each is an object.
     open: Vec<bool>,
-    /// The next text is a key.
+    /// Whether the next string is a key.
     key_next: bool,
     spaced: bool,
 }
 
 impl<'t> Tokens<'t> {
-    /// Begins. `None` when the text is not one JSON value.
+    /// Checks that the text is one JSON value, and starts at its beginning. `None` if it is not.
     #[must_use]
     pub fn parse(text: &'t str) -> Option<Self> {
         serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
@@ -60,7 +60,7 @@ impl<'t> Tokens<'t> {
         })
     }
 
-    /// Where the next token begins, or white space before it.
+    /// The position of the next token, or of white space before it.
     #[must_use]
     pub fn position(&self) -> usize {
         self.at
@@ -78,7 +78,7 @@ impl<'t> Tokens<'t> {
         self.spaced
     }
 
-    /// As far as this predicate holds.
+    /// Takes text as long as the predicate holds.
     fn take(&mut self, while_: impl Fn(u8) -> bool) -> &'t str {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let length = rest.bytes().position(|byte| !while_(byte)).unwrap_or(rest.len());
@@ -86,7 +86,7 @@ impl<'t> Tokens<'t> {
         rest.get(..length).unwrap_or_default()
     }
 
-    /// A text with its quotes, of which the first is next.
+    /// Takes a string with its quotes.
     fn quoted(&mut self) -> &'t str {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let bytes = rest.as_bytes();
@@ -169,7 +169,7 @@ impl<'t> Iterator for Tokens<'t> {
                 _ => {
                     let number = self.take(|byte| !matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'));
                     if number.is_empty() {
-                        // Never in JSON, which this is.
+                        // Cannot happen, since the text is JSON.
                         return None;
                     }
                     Token::Number(number)
@@ -180,24 +180,24 @@ impl<'t> Iterator for Tokens<'t> {
     }
 }
 
-/// What a text of JSON says, without its quotes and escapes.
+/// The value of a JSON string, without its quotes and escapes.
 #[must_use]
 pub fn unquoted(quoted: &str) -> Cow<'_, str> {
     if !quoted.contains('\\') {
         let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         return Cow::Borrowed(inner.unwrap_or(quoted));
     }
-    // JSON, and without halves of pairs: it can be read.
+    // It is JSON without lone surrogates, so it can be parsed.
     Cow::Owned(serde_json::from_str(&without_lone_surrogates(quoted)).unwrap_or_default())
 }
 
-/// Whether the text is one JSON value that nests no deeper than this.
+/// Whether the text is one JSON value that nests no deeper than `depth`.
 #[must_use]
 pub fn is_valid_json(text: &str, depth: usize) -> bool {
     Tokens::parse(text).is_some() && !exceeds_depth(text, depth)
 }
 
-/// Whether a JSON text nests deeper than this.
+/// Whether a JSON text nests deeper than `max`.
 #[must_use]
 pub fn exceeds_depth(json: &str, max: usize) -> bool {
     let (mut deep, mut quoted, mut escaped) = (0usize, false, false);
@@ -219,8 +219,8 @@ pub fn exceeds_depth(json: &str, max: usize) -> bool {
     false
 }
 
-/// Socket.IO's placeholders, `{"_placeholder": true, "num": n}`: objects that stand for an attachment. Told each token
-/// of a walk in turn, this says of each object that ends whether it is one.
+/// Finds Socket.IO's placeholders: objects `{"_placeholder": true, "num": n}`, which stand for an attachment. It
+/// observes each token of a text in turn, and says of each object that ends whether it is a placeholder.
 #[derive(Debug, Default)]
 pub struct Placeholders {
     open: Vec<OpenContainer>,
@@ -231,7 +231,7 @@ pub struct Placeholders {
 struct OpenContainer {
     placeholder: bool,
     number: Option<u64>,
-    /// Of the entry in which this array or object stands.
+    /// The entry whose value this array or object is.
     member: Entry,
 }
 
@@ -244,7 +244,8 @@ enum Entry {
 }
 
 impl Placeholders {
-    /// The number that a placeholder names, when this token ends one. `Some(None)`: it names none.
+    /// Observes a token. `Some`: the token ends a placeholder with this number, or without a valid number
+    /// (`Some(None)`).
     pub fn observe(&mut self, token: &Token<'_>) -> Option<Option<u64>> {
         let member = std::mem::take(&mut self.key);
         let value = match token {
@@ -276,7 +277,7 @@ impl Placeholders {
         None
     }
 
-    /// The last of several entries with one key counts, as in JavaScript.
+    /// Of several entries with one key the last counts, as in JavaScript.
     fn set(&mut self, member: Entry, is_true: bool, number: Option<u64>) {
         let Some(object) = self.open.last_mut() else { return };
         match member {

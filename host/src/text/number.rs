@@ -1,22 +1,22 @@
-//! Numbers of JSON as JavaScript reads them.
+//! Reads JSON numbers as JavaScript does.
 
 use serde::de::{Error, Unexpected};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// A number. A whole one that fits into 64 bits is kept exactly; all others are what JavaScript has, a double.
+/// A number. Integers of 64 bits are exact; all others are doubles, as in JavaScript.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
-    /// Whole and not negative.
+    /// A non-negative integer.
     Unsigned(u64),
-    /// Whole and negative.
+    /// A negative integer.
     Signed(i64),
-    /// With a fraction or an exponent, or beyond 64 bits: infinite when it is beyond all doubles.
+    /// A number with a fraction or an exponent, or beyond 64 bits. Infinite if it is beyond all doubles.
     Float(f64),
 }
 
 impl Number {
-    /// Reads a number of JSON; `None` when the text is none.
+    /// Parses a JSON number; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
@@ -43,13 +43,13 @@ impl Number {
     }
 }
 
-/// A whole number that is not negative, however it is written (`10`, `10.0`, `1e1`); for `deserialize_with`. `null` is
-/// none. One beyond 64 bits is the greatest.
+/// Reads a non-negative integer, however it is written (`10`, `10.0`, `1e1`), for `deserialize_with`. `null` counts as
+/// absent. A number beyond 64 bits becomes the largest.
 ///
 /// # Errors
-/// When it is something else.
+/// When it is anything else.
 pub fn whole<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u64>, D::Error> {
-    // As its text: a reader of numbers refuses those beyond doubles.
+    // Read as text, since serde's number types refuse numbers beyond doubles.
     let text = Box::<RawValue>::deserialize(reader)?;
     let wrong = |unexpected| {
         Err(D::Error::invalid_value(
@@ -70,10 +70,10 @@ pub fn whole<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u64>, D::Err
     }
 }
 
-/// [`whole`] for 32 bits: one beyond them is the greatest.
+/// [`whole`] for 32 bits: a number beyond them becomes the largest.
 ///
 /// # Errors
-/// When it is something else.
+/// When it is anything else.
 pub fn whole_u32<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
     let number = whole(reader)?;
     Ok(number.map(|number| u32::try_from(number).unwrap_or(u32::MAX)))

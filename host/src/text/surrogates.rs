@@ -1,13 +1,14 @@
-//! Escapes of UTF-16 surrogates that are half of a pair, as JavaScript writes a text that was cut inside an emoji.
+//! Replaces lone surrogates: JSON escapes of half a UTF-16 pair, as JavaScript writes when text was cut inside an
+//! emoji.
 
 use std::borrow::Cow;
 
-/// The bytes of `\uXXXX`.
+/// Length of `\uXXXX`.
 const ESCAPE: usize = 6;
 
-/// JSON in which each escape of a surrogate without its other half is U+FFFD, the replacement character: JavaScript
-/// takes such texts, `serde_json` and UTF-8 have no place for them. All else stays byte for byte. Most texts have no
-/// such escapes, which costs one search.
+/// Replaces each escape of a lone surrogate by U+FFFD, the replacement character. JavaScript accepts lone surrogates;
+/// `serde_json` and UTF-8 cannot represent them. All other bytes stay. Most texts have no such escapes and cost one
+/// search.
 #[must_use]
 pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
     let mut mended: Option<String> = None;
@@ -15,7 +16,7 @@ pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
     while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
         at += found;
         let (passed, lone) = match surrogate(json, at) {
-            // Another escape, of one character. What follows may be no character's boundary in a text that is no JSON.
+            // Another escape, of one character. In a text that is not JSON the next position may be inside a character.
             None => (2, false),
             Some(Half::High) if surrogate(json, at + ESCAPE) == Some(Half::Low) => (2 * ESCAPE, false),
             Some(Half::High | Half::Low) => (ESCAPE, true),
@@ -46,7 +47,7 @@ enum Half {
     Low,
 }
 
-/// Which half of a pair is escaped there, if one is.
+/// Which half of a pair is escaped at this position, if any.
 fn surrogate(json: &str, at: usize) -> Option<Half> {
     let digits = json.get(at..at + ESCAPE)?.strip_prefix("\\u")?;
     if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {

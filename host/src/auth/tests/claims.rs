@@ -1,11 +1,11 @@
-//! What tokens say, as JSON that other writers make.
+//! Claims as other JSON writers produce them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
 
-/// Signed with [`SECRET`], with texts that are not changed on the way.
+/// A token signed with [`SECRET`], whose header and claims are these exact texts.
 fn token_of(header: &str, claims: impl AsRef<[u8]>) -> String {
     let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let key = EncodingKey::from_secret(SECRET);
@@ -29,7 +29,7 @@ fn half_an_emoji_in_a_token_becomes_the_replacement_character() {
     assert_eq!(&**identity.name(), "Ali \u{fffd}");
     let claims: Value = serde_json::from_str(identity.claims()).unwrap();
     assert_eq!(claims["\u{fffd}"], json!(["\u{fffd}"]));
-    // What is no UTF-8, such as half of a pair in three bytes, is read as Node reads it.
+    // Invalid UTF-8, such as a lone surrogate in three bytes, is read as Node reads it.
     let end = format!(r#"","exp":{exp}}}"#);
     let broken = [
         br#"{"sub":"alice","name":"Ali "#.as_slice(),

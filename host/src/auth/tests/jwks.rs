@@ -1,4 +1,4 @@
-//! Published key sets, in files: what is taken from them, what is not, and what a change of policy keeps.
+//! Published key sets in files: which keys are used, which are ignored, and what a change of policy keeps.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,12 @@ use jsonwebtoken::jwk::Jwk;
 use super::super::jwks::read_file;
 use super::*;
 
-/// Keys of a set that are used.
+/// Most keys of a key set, as in `jwks.rs`.
 const SET_KEYS: usize = 100;
-/// Bytes of a set.
+/// Most bytes of a key set, as in `jwks.rs`.
 const SET_BYTES: usize = 256 * 1024;
 
-/// A pair whose public half is published.
+/// A key pair whose public key is published.
 struct Published {
     jwk: Value,
     algorithm: jsonwebtoken::Algorithm,
@@ -51,7 +51,7 @@ impl Published {
     }
 }
 
-/// A file with a set, and who reads it.
+/// A file with a key set, and an authenticator that reads it.
 struct Issuer {
     authenticator: Authenticator,
     file: PathBuf,
@@ -83,10 +83,10 @@ impl Issuer {
         issuer
     }
 
-    /// Looks until one look has both begun and ended after this was called.
+    /// Waits for a refresh that began after this was called.
     async fn is_read_again(&self) {
         let unknown = Published::ed("a key that is never published").token();
-        // The first may meet the end of a look that had begun before.
+        // The first may report the end of a refresh that had begun before.
         for _ in 0..2 {
             let refused = self.authenticator.verify_fresh(&unknown, NOW).await.unwrap_err();
             assert_eq!(refused, AuthError::Unverified);
@@ -141,7 +141,7 @@ async fn of_a_set_the_keys_are_used_that_can_be() {
         Published::ed("too short").saying("x", "AAAA"),
         Published::new("a secret", Algorithm::Hs256, EncodingKey::from_secret(SECRET)),
     ];
-    // The bad ones come first: none may stand in the way of the others.
+    // The unusable ones come first: they must not affect the others.
     let jwks: Vec<Value> = bad.iter().chain(&good).map(|key| key.jwk.clone()).collect();
     let issuer = Issuer::of(&jwks).await;
     for key in &good {
@@ -150,7 +150,7 @@ async fn of_a_set_the_keys_are_used_that_can_be() {
     for key in &bad {
         assert!(!issuer.accepts(key), "{}", key.jwk["kid"]);
     }
-    // The only key is of no use: the set counts as unreadable, and the last one stays.
+    // Its only key is unusable: the set counts as unreadable, and the last one stays.
     issuer.publish(set(&[bad[0].jwk.clone()])).await;
     assert!(issuer.accepts(&good[0]));
 }
@@ -158,7 +158,7 @@ async fn of_a_set_the_keys_are_used_that_can_be() {
 #[tokio::test]
 async fn of_a_set_so_many_keys_are_used() {
     let keys: Vec<Published> = (0..=SET_KEYS).map(|n| Published::ed(&format!("key {n}"))).collect();
-    // What cannot be used does not count.
+    // Unusable keys do not count towards the limit.
     let secret = Published::new("a secret", Algorithm::Hs256, EncodingKey::from_secret(SECRET));
     let jwks: Vec<Value> = std::iter::once(&secret)
         .chain(&keys)
@@ -179,7 +179,7 @@ async fn a_kid_may_be_given_twice_and_again() {
         ..other
     };
     assert!(!issuer.accepts(&mislabelled), "the key of another kid");
-    // The kid is given to a new key: the old ones verify nothing any more.
+    // A new key gets the kid, so the old one verifies nothing any more.
     let fresh = Published::ed("same");
     issuer.publish(set(std::slice::from_ref(&fresh.jwk))).await;
     assert!(issuer.accepts(&fresh));
@@ -196,7 +196,7 @@ async fn a_file_has_a_largest_size_and_no_more_of_it_is_read() {
     assert!(issuer.accepts(&good) && !issuer.accepts(&late), "one byte more");
     issuer.publish(padded(SET_BYTES)).await;
     assert!(!issuer.accepts(&good) && issuer.accepts(&late), "the edge");
-    // More than any machine could keep in memory; on disk it takes no space.
+    // A sparse file, larger than any memory.
     std::fs::File::create(&issuer.file).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(read_file(&issuer.file).unwrap().len(), SET_BYTES + 1);
 }
@@ -230,12 +230,12 @@ async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
     for (policy, kept) in [(&same, true), (&slower, true), (&elsewhere, false), (&without, false)] {
         let renewed = issuer.authenticator.with_policy(policy);
         assert_eq!(verdict(&renewed, &good), kept, "{:?}", policy.jwks);
-        // And what has been kept is read again.
+        // The reused source is still refreshed.
         std::fs::write(&issuer.file, set(std::slice::from_ref(&good.jwk))).unwrap();
         assert_eq!(renewed.verify_fresh(&good.token(), NOW).await.is_ok(), kept);
         std::fs::remove_file(&issuer.file).unwrap();
     }
-    // The old authenticator goes with the old policy; the keys that the new one took over are still read.
+    // The old authenticator is dropped with the old policy; the keys that the new one took over are still refreshed.
     let Issuer {
         authenticator,
         file,

@@ -1,4 +1,4 @@
-//! Keys: configured, for development, and for minting.
+//! Configured keys, the development key, and minting.
 
 use super::*;
 
@@ -107,7 +107,7 @@ fn a_development_key_that_is_no_use_says_what_to_do() {
     assert!(error.contains("development secret") && error.contains(';'), "{error}");
 }
 
-/// A public key that is too short to be one; nobody has the private half.
+/// A public key that is too short. Its private key does not exist.
 const RSA_1024: &str = "\
 -----BEGIN PUBLIC KEY-----
 MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCk/MM7M3GnevbUBzon3jYu02Mx
