@@ -1,4 +1,4 @@
-//! Embeds the shipped handlers (`shipped.rs`) and the page of development mode (`page.rs`).
+//! Generates the code that embeds the shipped handlers (`shipped.rs`) and the page of development mode (`page.rs`).
 
 use std::fmt::Write as _;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use parlance_build::{Options, build};
 
-/// The handlers that come with the server: packages of `guest-handlers/`.
+/// The shipped handlers: packages of `guest-handlers/`.
 const HANDLERS: [&str; 5] = ["message", "typing", "receipt", "presence", "room"];
 
-/// What of `examples/web-chat/` is the page: the endings of its files and what they are served as.
+/// The files of `examples/web-chat/` that make the page: their extensions and media types.
 const PAGE_TYPES: [(&str, &str); 4] = [
     ("html", "text/html; charset=utf-8"),
     ("css", "text/css; charset=utf-8"),
@@ -18,9 +18,9 @@ const PAGE_TYPES: [(&str, &str); 4] = [
     ("svg", "image/svg+xml"),
 ];
 
-/// The official client, from the page's npm packages.
+/// The official Socket.IO client, from the page's npm packages.
 const CLIENT: &str = "node_modules/socket.io-client/dist";
-/// Its files that Node's server serves too.
+/// The client's files, which Node's server serves too.
 const CLIENT_FILES: [&str; 4] = [
     "socket.io.js",
     "socket.io.min.js",
@@ -44,13 +44,13 @@ fn directory(variable: &str) -> Result<PathBuf> {
 
 fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
     let workspace = repository.join("guest-handlers");
-    // Cargo's own directory for this is <target>/<profile>/build/<package>/out. What the guests need is kept for every
-    // profile together, because it holds a compiled standard library.
+    // Cargo's directory for this build is <target>/<profile>/build/<package>/out. The guests' target directory is
+    // shared by all profiles, since it has a compiled standard library.
     let target = out_dir
         .ancestors()
         .nth(4)
         .context("OUT_DIR is not in a target directory")?;
-    // Before building: a build that failed must run again when its cause is gone.
+    // Printed before building, so that cargo runs a failed build again when these change.
     for source in sources(&workspace)? {
         watch(&source);
     }
@@ -75,12 +75,12 @@ fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
     write(&out_dir.join("shipped.rs"), &code)
 }
 
-/// The guests' manifests and crates, and not what a cargo run by hand leaves beside them.
+/// Cargo watches the guests' manifests and crates, but not the output of a cargo that was run by hand.
 fn sources(workspace: &Path) -> Result<Vec<PathBuf>> {
     let crates = entries(workspace)?
         .into_iter()
         .filter(|path| path.join("Cargo.toml").exists());
-    // This script's dependency: cargo watches it.
+    // A dependency of this script, so cargo watches it anyway.
     let guests = crates.filter(|path| !path.ends_with("build"));
     Ok(guests
         .chain(["Cargo.toml", "Cargo.lock"].map(|file| workspace.join(file)))
@@ -102,10 +102,10 @@ fn page(directory: &Path, out_dir: &Path) -> Result<()> {
     }
     code.push_str(
         "];\n\
-         /// The official client: the name and the bytes of each of its files. None when npm had not installed it.\n\
+         /// The name and the bytes of each file of the official client. Empty if npm has not installed it.\n\
          pub(super) const CLIENT: &[(&str, &[u8])] = &[\n",
     );
-    // A build for the tests of something else does not need it.
+    // A build for tests of other parts does not need it.
     for name in CLIENT_FILES {
         let path = directory.join(CLIENT).join(name);
         if path.exists() {
@@ -124,7 +124,7 @@ fn media_type(file: &Path) -> Option<&'static str> {
         .map(|(_, media_type)| *media_type)
 }
 
-/// What a directory holds, in the order of the names, so that the same files give the same code.
+/// The entries of a directory, sorted by name, so that the same files generate the same code.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<_>> { fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect() };
     let mut paths = read().with_context(|| format!("cannot read {}", directory.display()))?;

@@ -1,6 +1,5 @@
-//! What one event costs in its sandbox: a fresh instance of a shipped handler, its work, and the instance's end; and the
-//! same in an instance that is used again.
-//! Nothing is committed or delivered. `cargo bench -p parlance --bench sandbox`
+//! Benchmarks one event in the sandbox, with a fresh instance of a shipped handler and with a warm one. Nothing is
+//! committed or delivered. `cargo bench -p parlance --bench sandbox`
 #![allow(
     missing_docs,
     clippy::expect_used,
@@ -20,7 +19,7 @@ use parlance::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, Handle
 use parlance::scheduler::Quantum;
 use parlance::store::memory::MemoryStore;
 
-/// A connection that is in every room, alone.
+/// The context of a connection that is in every room, alone.
 struct Everywhere;
 
 #[async_trait::async_trait]
@@ -108,7 +107,7 @@ impl Bench {
             .build()
             .expect("a runtime");
         let quantum = Quantum::new();
-        // What is measured must be what happens in the server: a handler that accepts, with one effect.
+        // Make sure that the usual case is measured: a handler that accepts, with one effect.
         let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &quantum));
         assert_eq!((outcome.result, outcome.effects.len()), (Ok(HandlerReply::Data(None)), 1));
         criterion.bench_function(name, |bencher| {

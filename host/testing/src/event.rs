@@ -1,4 +1,4 @@
-//! What a test lets happen.
+//! The events that a test dispatches.
 
 use parlance::capability::Status;
 use parlance::cluster::Reply;
@@ -6,10 +6,10 @@ use parlance::sandbox::{Change, HandlerInput, Interface, HandlerReply};
 use parlance::store::{ClientRef, RequestDigest};
 use serde_json::Value;
 
-/// Who causes an event when the test does not say.
+/// The user who causes an event if the test does not name one.
 const DEFAULT_USER: &str = "alice";
 
-/// An event, caused by alice unless it is [by](Self::by) somebody else.
+/// An event. Alice causes it unless it is [by](Self::by) another user.
 #[derive(Debug, Clone)]
 pub struct Event {
     pub(crate) user: String,
@@ -89,13 +89,13 @@ impl Event {
         })
     }
 
-    /// A connection opens. The user's first event, as every other one connects them.
+    /// The user's connection opens. It must be the user's first event, since any other event connects the user too.
     #[must_use]
     pub fn connect() -> Self {
         Self::new(EventKind::Connected)
     }
 
-    /// The connection closes. Whatever the handler does, the user is gone afterwards.
+    /// The user's connection closes. Afterwards the user is not connected, whatever the handler does.
     #[must_use]
     pub fn disconnect() -> Self {
         Self::new(EventKind::Disconnected)
@@ -117,7 +117,7 @@ impl Event {
         Self::new(EventKind::Leave { room: room.into() })
     }
 
-    /// An event with a name of the tenant's own. The arguments are a JSON array, such as `json!(["red", 3])`.
+    /// A custom event. The arguments are a JSON array, such as `json!(["red", 3])`.
     pub fn custom(name: impl Into<String>, arguments: &Value) -> Self {
         Self::new(EventKind::Custom {
             name: name.into(),
@@ -134,7 +134,7 @@ impl Event {
         })
     }
 
-    /// The client answers the handler's question with this tag. The arguments are a JSON array.
+    /// The client answers the question with this tag (`broadcast.ask`). The arguments are a JSON array.
     pub fn answer(tag: impl Into<String>, arguments: &Value) -> Self {
         Self::new(EventKind::Answer {
             tag: tag.into(),
@@ -143,7 +143,7 @@ impl Event {
         })
     }
 
-    /// The client's answer to the question with this tag is missing: its time is over, or the client has gone.
+    /// The client does not answer the question with this tag in time, or disconnects.
     pub fn no_answer(tag: impl Into<String>) -> Self {
         Self::new(EventKind::Answer {
             tag: tag.into(),
@@ -152,7 +152,7 @@ impl Event {
         })
     }
 
-    /// Lets another user cause it.
+    /// Sets the user who causes the event.
     #[must_use]
     pub fn by(mut self, user: impl Into<String>) -> Self {
         self.user = user.into();
@@ -173,7 +173,7 @@ impl Event {
         self
     }
 
-    /// Adds the sender's own id to a message.
+    /// Adds the sender's own id of a message (`clientId`).
     ///
     /// # Panics
     /// When the event is not a message.
@@ -187,24 +187,24 @@ impl Event {
         self
     }
 
-    /// Adds a binary argument to an event of the tenant's own, or to an answer; the N-th belongs where the arguments have
+    /// Adds a binary argument to a custom event or an answer. The N-th belongs where the arguments have
     /// `{"_placeholder": true, "num": N}`.
     ///
     /// # Panics
-    /// When it is neither.
+    /// When the event is neither.
     #[must_use]
     #[track_caller]
     pub fn attachment(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
             EventKind::Custom { attachments, .. } | EventKind::Answer { attachments, .. } => attachments.push(bytes.into()),
-            other => panic!("only events of the tenant's own and answers have attachments; this is {other:?}"),
+            other => panic!("only custom events and answers have attachments; this is {other:?}"),
         }
         self
     }
 }
 
 impl EventKind {
-    /// As the sandbox takes it; `attachments` are this event's own, borrowed.
+    /// The input for the sandbox; `attachments` are this event's own, borrowed.
     pub(crate) fn input<'a>(&'a self, attachments: &'a [&'a [u8]]) -> HandlerInput<'a> {
         match self {
             Self::Message {
@@ -239,7 +239,7 @@ impl EventKind {
         }
     }
 
-    /// The message that it sends under an id of the client's own.
+    /// The message that the event sends, if it has a client id.
     pub(crate) fn sent(&self) -> Option<ClientRef> {
         match self {
             Self::Message {
@@ -268,7 +268,7 @@ impl EventKind {
         self.input(&[]).interface()
     }
 
-    /// How the server answers it.
+    /// The server's reply to the event.
     pub(crate) fn reply(&self, returned: HandlerReply) -> Reply {
         match (self, returned) {
             (Self::Answer { .. }, _) | (_, HandlerReply::Silent) => Reply::Silent,

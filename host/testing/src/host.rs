@@ -1,4 +1,4 @@
-//! The test's view of the server.
+//! The test's interface: a host for one component.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,13 +20,13 @@ use crate::outcome::Outcome;
 use crate::user::{Received, User};
 use crate::server::{EventSetup, TestServer};
 
-/// What the clock says at first: the beginning of 2026, in milliseconds since the Unix epoch.
+/// The initial time of the clock: the beginning of 2026, in milliseconds since the Unix epoch.
 pub const START_MS: u64 = 1_767_225_600_000;
 
-/// A tenant in memory around one component.
+/// A tenant in memory with one component.
 ///
-/// Users are connected when they are first named, and online. All methods may be called from asynchronous code too;
-/// those that are not asynchronous themselves block for as long as the handler runs.
+/// A user is connected, and online, from the first call that names the user. All methods may be called from
+/// asynchronous code too. Those that are not asynchronous block while the handler runs.
 pub struct TestHost {
     server: Arc<TestServer>,
     name: String,
@@ -36,26 +36,26 @@ pub struct TestHost {
     guest_limits: GuestLimits,
     call_limits: CallLimits,
     tenant: TenantId,
-    /// Its own, so that it works in any test and a test's paused clock does not time the handler out. Only absent
-    /// while being dropped.
+    /// Its own runtime, so that it works in any test, and a test's paused clock does not time the handler out. `None`
+    /// only while being dropped.
     runtime: Option<Runtime>,
 }
 
 impl TestHost {
-    /// Loads a component from its file.
+    /// Loads a component from a file.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no handler; the error says why, as `parlance inspect` would.
+    /// When the file cannot be read or is not a handler. The error says why, as `parlance inspect` does.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         Self::from_bytes(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// Loads a handler that comes with the server: `message`, `typing`, `receipt`, `presence` or `room`.
+    /// Loads a shipped handler: `message`, `typing`, `receipt`, `presence` or `room`.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no shipped handler of that name.
     pub fn shipped(name: &str) -> Result<Self> {
         let bytes = app::shipped(name).with_context(|| format!("no handler {name:?} is shipped"))?;
         Ok(Self::from_bytes(bytes)?.named(name))
@@ -64,12 +64,12 @@ impl TestHost {
     /// Loads a component from its bytes.
     ///
     /// # Errors
-    /// When they are no handler.
+    /// When they are not a handler.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         Self::granted(bytes, Grants::default())
     }
 
-    /// Loads a component from its bytes, with what an operator grants it.
+    /// Loads a component from its bytes, with an operator's grants.
     ///
     /// ```no_run
     /// use parlance_testing::{Grants, TestHost};
@@ -83,10 +83,10 @@ impl TestHost {
     /// ```
     ///
     /// # Errors
-    /// When they are no handler, or ask for what is not granted.
+    /// When they are not a handler, or need a grant that is missing.
     pub fn granted(bytes: &[u8], grants: Grants) -> Result<Self> {
         let grants = Arc::new(grants);
-        // One event at a time: a pool for a server's load would only take address space.
+        // Tests run one event at a time, so a small pool is enough and saves address space.
         let sandbox = Arc::new(Sandbox::new(EngineLimits {
             instances: 4,
             ..EngineLimits::default()
@@ -126,12 +126,12 @@ impl TestHost {
         })
     }
 
-    /// What the component handles.
+    /// The interfaces that the component exports.
     pub fn interfaces(&self) -> impl Iterator<Item = Interface> {
         self.server.handler.interfaces()
     }
 
-    /// Names the handler, as a server's configuration does. It owns the key-value space.
+    /// Sets the handler's name, as a server's configuration does. It also names the key-value space.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
@@ -145,7 +145,8 @@ impl TestHost {
         self
     }
 
-    /// Connects a user who is more than an id: `User::new("bob").name("Bob").claim("role", "admin")`.
+    /// Connects a user with a display name, claims or handshake data: `User::new("bob").name("Bob").claim("role",
+    /// "admin")`.
     ///
     /// # Panics
     /// When the server would refuse the user's token.
@@ -160,7 +161,7 @@ impl TestHost {
     /// Puts a user into a room.
     ///
     /// # Panics
-    /// When one of the ids is none.
+    /// When an id is not valid.
     #[must_use]
     #[track_caller]
     pub fn member(self, user: &str, room: &str) -> Self {
@@ -200,56 +201,55 @@ impl TestHost {
         self
     }
 
-    /// Gives the next numbers that chance will bring. After them, and without them, it brings 1, 2, 3 …
+    /// Sets the next random numbers. After them, the numbers are 1, 2, 3 …
     #[must_use]
     pub fn random(self, numbers: impl IntoIterator<Item = u64>) -> Self {
         self.server.random.give(numbers);
         self
     }
 
-    /// Sets what the sandbox holds the handler to.
+    /// Sets the limits of the sandbox.
     #[must_use]
     pub fn guest_limits(mut self, limits: GuestLimits) -> Self {
         self.guest_limits = limits;
         self
     }
 
-    /// Sets what the capabilities hold the handler to.
+    /// Sets the limits of the capabilities.
     #[must_use]
     pub fn call_limits(mut self, limits: CallLimits) -> Self {
         self.call_limits = limits;
         self
     }
 
-    /// Takes the store down, or brings it back: while it is down, reads and commits fail, as a real one's may.
+    /// Takes the store down, or brings it back. While it is down, reads and commits fail.
     pub fn store_down(&mut self, down: bool) {
         self.server.store.set_down(down);
     }
 
-    /// Lets the store answer nothing any more, or answer again, as one does that cannot be reached.
+    /// Makes the store stop answering, as if it could not be reached, or answer again.
     pub fn store_silent(&mut self, silent: bool) {
         self.server.store.set_silent(silent);
     }
 
-    /// Moves the clock on.
+    /// Advances the clock.
     pub fn advance(&mut self, by: Duration) {
         self.now_ms = self
             .now_ms
             .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
     }
 
-    /// Lets an event happen: the handler decides, and when it accepts, what it asked for happens. The next event sees
-    /// that.
+    /// Dispatches an event. If the handler accepts it, its effects are committed and delivered before the next event.
     ///
     /// # Panics
-    /// When the component does not handle such events, or a user's or room's id is none.
+    /// When the component does not handle such events, or the id of a user or room is not valid.
     #[track_caller]
     pub fn dispatch(&mut self, event: Event) -> Outcome {
         let (server, setup) = (self.server.clone(), self.setup());
         expect_ok(self.run(async move { server.dispatch(&setup, &event).await }))
     }
 
-    /// Dispatches an event as [`dispatch`](Self::dispatch) does, for asynchronous tests.
+    /// Like [`dispatch`](Self::dispatch), for asynchronous tests.
     ///
     /// # Panics
     /// As [`dispatch`](Self::dispatch).
@@ -261,10 +261,10 @@ impl TestHost {
         expect_ok(handled.await.map_err(Into::into).and_then(|outcome| outcome))
     }
 
-    /// Posts a message without the handler and gives its id: what was there before the test's own events.
+    /// Posts a message without the handler and returns its id, to prepare a room's history.
     ///
     /// # Panics
-    /// When one of the ids is none.
+    /// When an id is not valid.
     #[track_caller]
     pub fn post(&mut self, user: &str, room: &str, content: &str) -> String {
         let random = (u128::from(self.server.random.next_u64()) << 64) | u128::from(self.server.random.next_u64());
@@ -284,8 +284,8 @@ impl TestHost {
         id
     }
 
-    /// What a user's client got of the events since this was last asked, in order, without acknowledgements. What
-    /// comes of setting the scene ([`member`](Self::member), [`post`](Self::post)) is not in it.
+    /// The events that a user's client received since the last call, in order, without acknowledgements. Preparing the
+    /// test ([`member`](Self::member), [`post`](Self::post)) adds nothing to them.
     #[must_use]
     pub fn received(&self, user: &str) -> Vec<Received> {
         self.world
@@ -294,10 +294,10 @@ impl TestHost {
             .unwrap_or_default()
     }
 
-    /// All messages of a room.
+    /// All messages of a room, oldest first.
     ///
     /// # Panics
-    /// When the id is none, or the store is down.
+    /// When the id is not valid, or the store is down.
     #[must_use]
     #[track_caller]
     pub fn history(&self, room: &str) -> Vec<Message> {
@@ -324,10 +324,10 @@ impl TestHost {
         expect_ok(self.run(async move { server.store.kv_get(&tenant, &key, now).await.map_err(Into::into) }))
     }
 
-    /// Who is in a room, by id.
+    /// The ids of the users in a room, sorted.
     ///
     /// # Panics
-    /// When the id is none.
+    /// When the id is not valid.
     #[must_use]
     #[track_caller]
     pub fn members(&self, room: &str) -> Vec<String> {
@@ -343,7 +343,7 @@ impl TestHost {
     /// A user's presence as another user may see it.
     ///
     /// # Panics
-    /// When one of the ids is none.
+    /// When an id is not valid.
     #[must_use]
     #[track_caller]
     pub fn presence(&self, asker: &str, user: &str) -> PresenceState {
@@ -385,12 +385,12 @@ impl TestHost {
             .unwrap_or_else(|| panic!("the test host is being dropped"))
     }
 
-    /// Runs it on the host's own thread and waits. Unlike `block_on`, that works inside another runtime.
+    /// Runs a future on the host's own thread and waits for it. Unlike `block_on`, this works inside another runtime.
     #[track_caller]
     fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         let (done, wait) = std::sync::mpsc::sync_channel(1);
         self.runtime().spawn(async move {
-            // Whoever waits has not gone: `recv` is below.
+            // This cannot fail: the receiver waits below.
             let _ = done.send(work.await);
         });
         wait.recv().context("the test host has failed")?
@@ -399,7 +399,7 @@ impl TestHost {
 
 impl Drop for TestHost {
     fn drop(&mut self) {
-        // Dropping a runtime waits for its threads, which asynchronous code must not.
+        // Dropping a runtime blocks until its threads end, which asynchronous code must not do.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

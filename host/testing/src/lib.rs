@@ -1,9 +1,8 @@
-//! Runs a handler component as the server would, without sockets, files or network.
+//! Runs a handler component as the server does, but without sockets, files or network.
 //!
-//! A [`TestHost`] is a tenant in memory around one component. What decides about the component is the server's own:
-//! the linker, the limits, the effects, the commit, the delivery. What the world gives it is fixed: the clock stands
-//! still until it is [advanced](TestHost::advance), chance is a known [sequence](TestHost::random), and the store
-//! forgets.
+//! A [`TestHost`] is a tenant in memory with one component. It uses the server's own linker, limits, effects, commit
+//! and delivery. The environment is fixed: the clock stands still until it is [advanced](TestHost::advance), random
+//! numbers are a known [sequence](TestHost::random), and the store is in memory.
 //!
 //! ```
 //! use parlance_testing::{Code, Event, TestHost};
@@ -19,7 +18,7 @@
 //! assert_eq!(host.history("general")[0].content, "hello");
 //! assert_eq!(host.received("alice")[0].event, "new-message");
 //!
-//! // Carol is not in the room: she is refused, and nothing is left of it.
+//! // Carol is not in the room, so she is refused, and nothing happens.
 //! let outcome = host.dispatch(Event::message("general", "let me in").by("carol"));
 //! outcome.assert_rejected(Code::Denied);
 //! assert!(outcome.effects.is_empty());
@@ -28,11 +27,11 @@
 //! # }
 //! ```
 //!
-//! The server holds clients to limits before a handler sees an event: sizes, the nesting of JSON, the rate. That is
-//! not repeated here; an event goes to the handler as the test words it.
+//! The server checks clients' events before a handler sees them: sizes, the nesting of JSON, the rate. This crate does
+//! not: an event goes to the handler as the test wrote it.
 #![allow(
     clippy::panic,
-    reason = "what a test words wrongly is to fail that test, at its own line"
+    reason = "a wrong test should fail at its own line"
 )]
 
 mod random;

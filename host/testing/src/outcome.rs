@@ -1,4 +1,4 @@
-//! What became of an event.
+//! The outcome of an event.
 
 use std::time::Duration;
 
@@ -10,29 +10,29 @@ use serde_json::Value;
 
 use crate::user::json;
 
-/// What became of an event.
+/// The outcome of an event.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The acknowledgement's first argument, as the client gets it: `{"ok": true, …}` or
-    /// `{"ok": false, "error": {"code", "message", "retryable"}}`; `null` when there is none.
+    /// The first argument of the acknowledgement, as the client gets it: `{"ok": true, …}` or `{"ok": false, "error":
+    /// {"code", "message", "retryable"}}`; `null` if there is none.
     pub reply: Value,
-    /// The whole acknowledgement; none when a handler chose to send none (`on-event-ack`).
+    /// The whole acknowledgement. Absent if the handler chose to send none (`on-event-ack`).
     pub acknowledgement: Option<Acknowledged>,
-    /// The handler's refusal, if it refused.
+    /// The handler's rejection, if it refused the event.
     pub rejection: Option<Rejection>,
-    /// How the handler was stopped, if it was.
+    /// Why the handler was stopped, if it was.
     pub trap: Option<Trap>,
-    /// What happened, in the order in which the handler asked for it. Empty when the event failed.
+    /// The effects, in the order in which the handler asked for them. Empty if the event failed.
     pub effects: Vec<Effect>,
-    /// What the handler logged, also when it failed.
+    /// The handler's log lines, also if the event failed.
     pub logs: Vec<LogLine>,
-    /// Whether lines were lost because the handler logged more than it may.
+    /// Whether text was cut because the handler logged more than it may.
     pub logs_cut: bool,
-    /// Calls of the host.
+    /// How often the handler called the host.
     pub host_calls: u32,
-    /// The most memory the instance had, in bytes.
+    /// Peak size of the instance's memory, in bytes.
     pub peak_memory: usize,
-    /// From the making of the instance to its last step.
+    /// Time from creating the instance to its last step.
     pub guest_time: Duration,
 }
 
@@ -41,28 +41,28 @@ pub struct Outcome {
 pub struct Acknowledged {
     /// Its arguments.
     pub arguments: Vec<Value>,
-    /// What the placeholders in the arguments stand for.
+    /// The attachments that placeholders in the arguments refer to.
     pub attachments: Vec<Vec<u8>>,
 }
 
 /// An event that the handler sent to clients.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Emitted {
-    /// To whom.
+    /// The recipients.
     pub to: Audience,
     /// Its name.
     pub event: String,
     /// Its arguments.
     pub arguments: Vec<Value>,
-    /// What the placeholders in the arguments stand for.
+    /// The attachments that placeholders in the arguments refer to.
     pub attachments: Vec<Vec<u8>>,
-    /// What the handler knows the question by, when clients are to acknowledge it (`broadcast.ask`), and how long each
-    /// may take. The test says what they answer: [`Event::answer`](crate::Event::answer).
+    /// The tag of the question, and how long each client may take, if clients are to acknowledge the event
+    /// (`broadcast.ask`). The test supplies their answers: [`Event::answer`](crate::Event::answer).
     pub question: Option<(String, Duration)>,
 }
 
 impl Outcome {
-    /// What the host answered by itself.
+    /// The outcome of an event that the host answered without the handler.
     pub(crate) fn without_handler(acknowledgement: Option<Acknowledged>) -> Self {
         let first = acknowledgement.as_ref().and_then(|sent| sent.arguments.first());
         Self {
@@ -85,12 +85,12 @@ impl Outcome {
         self.reply.get("error").is_none() && self.trap.is_none() && self.rejection.is_none()
     }
 
-    /// The messages posted.
+    /// The messages that the handler posted.
     pub fn posts(&self) -> impl Iterator<Item = &Draft> {
         self.effects.iter().filter_map(|effect| effect.write()?.draft())
     }
 
-    /// The data that the handler has set for the connection (`rooms.set-data`), if it has.
+    /// The data that the handler set for the connection (`rooms.set-data`), if it did.
     #[must_use]
     pub fn data(&self) -> Option<Value> {
         self.effects.iter().rev().find_map(|effect| match effect {
@@ -99,7 +99,7 @@ impl Outcome {
         })
     }
 
-    /// The events sent to clients.
+    /// The events that the handler emitted.
     pub fn emits(&self) -> impl Iterator<Item = Emitted> {
         self.effects.iter().filter_map(|effect| match effect {
             Effect::Emit { to, packet, question } => {
@@ -125,17 +125,17 @@ impl Outcome {
         })
     }
 
-    /// The event succeeded.
+    /// Asserts that the event succeeded.
     ///
     /// # Panics
-    /// When it did not; the message says why and has the handler's log.
+    /// When it failed. The message has the reason and the handler's log.
     #[track_caller]
     pub fn assert_ok(&self) -> &Self {
         assert!(self.is_ok(), "the event failed: {self}");
         self
     }
 
-    /// The handler refused the event, with this code.
+    /// Asserts that the handler refused the event with this code.
     ///
     /// # Panics
     /// When it did not.
@@ -148,7 +148,7 @@ impl Outcome {
         self
     }
 
-    /// The handler was stopped, in this way.
+    /// Asserts that the handler was stopped, for this reason.
     ///
     /// # Panics
     /// When it was not.

@@ -1,11 +1,11 @@
-//! Chance that is the same in each run.
+//! Random numbers that are the same in each run.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 use parlance::capability::RandomSource;
 
-/// The numbers given, then 1, 2, 3 …, so that no two ids made of it are the same.
+/// The numbers that the test gave, then 1, 2, 3 …, so that ids made of them are unique.
 #[derive(Default)]
 pub(crate) struct Sequence {
     state: Mutex<SequenceState>,

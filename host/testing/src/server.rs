@@ -1,4 +1,4 @@
-//! The server's own parts around one component, in memory.
+//! The parts of a server around one component, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,12 +28,12 @@ use crate::outcome::Outcome;
 use crate::store::TestStore;
 use crate::user::{ClientInbox, User, json as elements};
 
-/// Signs the tokens of the test's users. Nothing outside the test's process sees it.
+/// The secret that signs the tokens of the test's users. It is only used within the test's process.
 const SECRET: &[u8] = b"a secret that is none, for tests in memory";
-/// The number of every acknowledgement: there is one at a time.
+/// The id of every acknowledgement. There is only one at a time.
 const ACKNOWLEDGEMENT: i64 = 0;
 
-/// What an event meets that a test may change between two of them.
+/// What a test may change between two events.
 #[derive(Clone)]
 pub(crate) struct EventSetup {
     pub(crate) handler: Arc<HandlerInfo>,
@@ -49,9 +49,9 @@ pub(crate) struct TestServer {
     hall: Hall,
     committer: Committer,
     authenticator: Authenticator,
-    /// By user id; each has one connection.
-    /// What events work in.
+    /// The quantum of the events.
     quantum: Quantum,
+    /// By user id. Each user has one connection.
     clients: Mutex<BTreeMap<String, ConnectedUser>>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct ConnectedUser {
 }
 
 impl TestServer {
-    /// Call it inside a runtime: the committer and the hall are tasks.
+    /// Must be called inside a runtime, since the committer and the hub are tasks.
     pub(crate) fn new(handler: Arc<Handler>) -> Result<Self> {
         let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
         let store = Arc::new(TestStore::default());
@@ -103,7 +103,7 @@ impl TestServer {
             .with_context(|| format!("the server would refuse the token of the user {:?}", user.id))
     }
 
-    /// The user's connection, opened now if they have none. `shown`: they are online at once.
+    /// The user's connection, which is opened if there is none. `shown`: its status is then set to online.
     pub(crate) async fn connect(&self, user: &User, setup: &EventSetup, shown: bool) -> Result<ConnectedUser> {
         let found = self.clients.lock().get(&user.id).cloned();
         if let Some(client) = found {
@@ -126,12 +126,13 @@ impl TestServer {
         Ok(client)
     }
 
-    /// The user's connection, if they have one.
+    /// The user's connection, if there is one.
     pub(crate) fn connected(&self, user: &str) -> Option<ConnectedUser> {
         self.clients.lock().get(user).cloned()
     }
 
-    /// Lets something happen on a user's behalf without a handler. Clients have read what comes of it.
+    /// Applies effects on a user's behalf without the handler. What clients receive because of them does not count as
+    /// unread.
     pub(crate) async fn apply_effects(&self, user: &str, setup: &EventSetup, effects: Vec<Effect>) -> Result<()> {
         let client = self.connect(&user.into(), setup, true).await?;
         let clients: Vec<_> = self.clients.lock().values().cloned().collect();
@@ -155,7 +156,7 @@ impl TestServer {
         Ok(self.hall.members(RoomId::new(room)?, usize::MAX).await?)
     }
 
-    /// Commits and delivers, or tells that the event failed; returns when that is done, with what became of it.
+    /// Commits and delivers effects, or delivers an error. Returns once that is done, with the result of the commit.
     async fn complete(
         &self,
         client: &ConnectedUser,
@@ -198,7 +199,7 @@ impl TestServer {
         wait.await.map_err(|_| anyhow!("the committer has ended"))
     }
 
-    /// Lets the handler decide about an event, and does what it asks for.
+    /// Runs the handler for an event, then commits and delivers its effects.
     pub(crate) async fn dispatch(&self, setup: &EventSetup, event: &Event) -> Result<Outcome> {
         let interface = event.kind.interface();
         if !self.handler.handles(interface) {
@@ -215,7 +216,7 @@ impl TestServer {
         let connects = matches!(event.kind, EventKind::Connected);
         if connects && self.connected(&event.user).is_some() {
             bail!(
-                "{} is connected already: whoever causes an event or is made a member is",
+                "{} is connected already: causing an event or being made a member connects a user",
                 event.user
             );
         }
@@ -311,12 +312,12 @@ impl TestServer {
         })
     }
 
-    /// The answer to a message that is there already, for which no handler runs.
+    /// The reply to a message that is in the store already, for which no handler runs.
     async fn repeated(&self, client: &ConnectedUser, setup: &EventSetup, kind: &EventKind) -> Result<Option<Outcome>> {
         let Some(sent) = kind.sent() else { return Ok(None) };
         let identity = client.connection.identity.load_full();
         let id = MessageId::from_client(identity.tenant(), identity.user(), &sent.id);
-        // A store that is down says nothing; the commit decides.
+        // If the store is down, the commit decides.
         let Ok(Some(first)) = self.store.message(identity.tenant(), id).await else {
             return Ok(None);
         };
@@ -328,7 +329,7 @@ impl TestServer {
         Ok(Some(Outcome::without_handler(client.inbox.acknowledgement())))
     }
 
-    /// The acknowledgement of a join, as one gets it who asks for nothing of the past.
+    /// The acknowledgement of a join without history.
     async fn joined(&self, client: &ConnectedUser, room: &str, data: Option<&str>) -> Result<Value> {
         let identity = client.connection.identity.load_full();
         let last_seq = self.store.last_seq(identity.tenant(), &RoomId::new(room)?).await?;
@@ -347,7 +348,7 @@ fn to_anyhow(error: &EventError) -> anyhow::Error {
     anyhow!("{}: {}", error.code.as_str(), error.message)
 }
 
-/// What the hall and the connection know.
+/// The [`HostContext`] of a test's connection.
 struct TestHostContext {
     hall: Hall,
     connection: Arc<Connection>,

@@ -1,4 +1,4 @@
-//! The store in memory, which a test may take down.
+//! A store in memory that a test can make fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +11,7 @@ use parlance::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, U
 pub(crate) struct TestStore {
     inner: MemoryStore,
     down: AtomicBool,
-    /// It answers nothing.
+    /// Reads and writes never complete.
     silent: AtomicBool,
 }
 

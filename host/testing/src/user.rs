@@ -1,4 +1,4 @@
-//! Users, and what their clients get.
+//! The test's users, and what their clients receive.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::outcome::Acknowledged;
 
-/// A user, as their token tells. A `&str` is a user with that id and no more.
+/// A user with the claims of a token. A `&str` converts to a user with that id and no other claims.
 #[derive(Debug, Clone)]
 pub struct User {
     pub(crate) id: String,
@@ -27,7 +27,7 @@ impl User {
         }
     }
 
-    /// Sets the name to show: the claim `name`.
+    /// Sets the display name: the claim `name`.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
         self.claim("name", name)
@@ -40,7 +40,7 @@ impl User {
         self
     }
 
-    /// Sets what the user's client gives as `auth` besides its token; that counts when the user's connection opens.
+    /// Adds a field to the `auth` that the user's client sends besides its token when it connects.
     #[must_use]
     pub fn auth(mut self, name: &str, value: impl Into<Value>) -> Self {
         let mut auth: Map<String, Value> = serde_json::from_str(&self.handshake.auth).unwrap_or_default();
@@ -49,14 +49,14 @@ impl User {
         self
     }
 
-    /// Adds to the query of the request that opens the user's connection.
+    /// Adds a parameter to the query of the request that opens the user's connection.
     #[must_use]
     pub fn query(mut self, name: &str, value: &str) -> Self {
         self.handshake.query.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Adds a header of that request, one of those that the operator names.
+    /// Adds a header to that request, as if `server.handshake_headers` named it.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.handshake
@@ -72,18 +72,18 @@ impl From<&str> for User {
     }
 }
 
-/// An event that a client got.
+/// An event that a client received.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Received {
     /// Its name.
     pub event: String,
     /// Its arguments.
     pub arguments: Vec<Value>,
-    /// What the placeholders in the arguments stand for.
+    /// The attachments that placeholders in the arguments refer to.
     pub attachments: Vec<Vec<u8>>,
 }
 
-/// What has gone out to one client and was not looked at yet, in order.
+/// What was sent to one client and the test has not read yet, in order.
 #[derive(Clone, Default)]
 pub(crate) struct ClientInbox(Arc<Mutex<Vec<Outgoing>>>);
 
@@ -113,7 +113,7 @@ impl ClientInbox {
         self.0.lock().truncate(len);
     }
 
-    /// Takes the acknowledgement out.
+    /// Removes and returns the acknowledgement.
     pub(crate) fn acknowledgement(&self) -> Option<Acknowledged> {
         let mut all = self.0.lock();
         let at = all
@@ -128,7 +128,7 @@ impl ClientInbox {
         }
     }
 
-    /// Takes the events out.
+    /// Removes everything and returns the events.
     pub(crate) fn events(&self) -> Vec<Received> {
         let taken = std::mem::take(&mut *self.0.lock());
         let events = taken.into_iter().filter_map(|one| match one {
@@ -155,10 +155,10 @@ impl ClientInbox {
     }
 }
 
-/// The elements of an array that the server wrote.
+/// Parses a JSON array that the server wrote.
 pub(crate) fn json(text: &[u8]) -> Vec<Value> {
     match serde_json::from_slice(text) {
         Ok(Value::Array(elements)) => elements,
-        other => panic!("the server wrote what is no JSON array: {other:?}"),
+        other => panic!("the server wrote something that is not a JSON array: {other:?}"),
     }
 }

@@ -1,5 +1,5 @@
-//! Components that attack, most of them from the WebAssembly texts in `tests/guests/attacks`, each for one attack.
-//! `traps` and `limits` have what an ordinary program does wrong.
+//! Hostile components, most of them from the WebAssembly texts in `tests/guests/attacks`, one for each attack. The
+//! modules `traps` and `limits` test mistakes of ordinary programs.
 
 mod files;
 mod forged;

@@ -1,4 +1,4 @@
-//! Components that are built for these tests, and what is in a component.
+//! Builds the guests that these tests use, and reads the initial memory of a component.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// A WebAssembly page, in bytes.
 const PAGE: u64 = 64 * 1024;
 
-/// Builds the guests of a directory of the repository. Where they are built already, that takes no time.
+/// Builds the guests of a directory of the repository, if they have changed.
 fn guests(workspace: &str) -> PathBuf {
     let (repository, target) = (
         Path::new(REPOSITORY),
@@ -37,27 +37,27 @@ fn guest(name: &str) -> PathBuf {
     directory.join(format!("{name}.wasm"))
 }
 
-/// The component that misbehaves.
+/// The component of the guest `hostile`.
 pub(crate) fn hostile_file() -> PathBuf {
     guest("hostile")
 }
 
-/// The handler that misbehaves.
+/// A host with the guest `hostile`.
 pub(crate) fn hostile() -> TestHost {
     TestHost::load(hostile_file()).unwrap().named("hostile")
 }
 
-/// The handler that calls WASI.
+/// A host with the guest `wasi`.
 pub(crate) fn wasi() -> TestHost {
     TestHost::load(guest("wasi")).unwrap()
 }
 
-/// The handler that sends HTTP requests, as bytes.
+/// The component of the guest `web`, which sends HTTP requests.
 pub(crate) fn web() -> Vec<u8> {
     std::fs::read(guest("web")).unwrap()
 }
 
-/// The example.
+/// A host with the example `moderation`.
 pub(crate) fn moderation() -> TestHost {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
     let directory = DIRECTORY.get_or_init(|| guests("examples/moderation"));
@@ -66,7 +66,7 @@ pub(crate) fn moderation() -> TestHost {
         .named("moderation")
 }
 
-/// The bytes of memory that a shipped handler's instance begins with.
+/// The initial memory of a shipped handler's instance, in bytes.
 pub(crate) fn initial_memory(shipped: &str) -> usize {
     let bytes = parlance::app::shipped(shipped).unwrap();
     let pages: u64 = Parser::new(0)

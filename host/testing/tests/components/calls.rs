@@ -1,4 +1,4 @@
-//! A sandbox and a handler in it, without a host around them: for tests of how events share threads and instances.
+//! A sandbox with one handler and no host around it, for tests of how events share threads and instances.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use parlance::store::memory::MemoryStore;
 
 use crate::built::hostile_file;
 
-/// A connection that is in every room, alone.
+/// The context of a connection that is in every room, alone.
 struct Everywhere;
 
 #[async_trait::async_trait]
@@ -48,7 +48,7 @@ impl HostContext for Everywhere {
     }
 }
 
-/// The handler that misbehaves, in a sandbox of its own.
+/// The guest `hostile` in its own sandbox.
 pub(crate) struct Bare {
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) handler: Arc<Handler>,
@@ -62,7 +62,7 @@ impl Bare {
         Self { sandbox, handler }
     }
 
-    /// Runs an event of that name; `count` says how much, where that matters.
+    /// Runs an event with this name. Some events take a `count`.
     pub(crate) async fn run(&self, name: &str, count: u32, limits: &GuestLimits) -> CallOutcome {
         run(&self.handler, name, count, limits).await
     }
@@ -81,7 +81,7 @@ pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: 
     run_with(handler, name, &arguments, limits).await
 }
 
-/// Runs the handler with an event whose arguments are given as JSON.
+/// Runs an event whose arguments are JSON text.
 pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &String, limits: &GuestLimits) -> CallOutcome {
     let input = HandlerInput::Event {
         name,

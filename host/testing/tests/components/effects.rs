@@ -1,4 +1,4 @@
-//! Promise 1, inside: each kind of effect happens when the handler accepts, and leaves nothing when it does not.
+//! Promise 1: each kind of effect happens if the handler accepts the event, and does not if it fails.
 
 use parlance_testing::{Effect, Event, Outcome, Status, TestHost, Write};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ struct Scene {
     message: String,
 }
 
-/// All that anybody can see.
+/// Everything that a client could observe.
 #[derive(Debug, PartialEq)]
 struct Visible {
     messages: usize,
@@ -129,7 +129,7 @@ fn the_next_event_sees_what_this_one_did() {
     assert_eq!(value(&mut scene), "2");
     scene.event("kv-set", "ok").assert_ok();
     assert_eq!(value(&mut scene), "a deed");
-    // No number any more.
+    // The value is no longer a number.
     assert_eq!(scene.event("kv-increment", "ok").reply["error"]["code"], "invalid");
     scene.event("kv-delete", "ok").assert_ok();
     assert_eq!(value(&mut scene), Value::Null);

@@ -1,4 +1,4 @@
-//! What the capabilities refuse, at the edges.
+//! The limits of the capabilities, at their edges.
 
 use parlance_testing::{CallLimits, Event, Outcome, TestHost};
 use serde_json::json;
@@ -9,7 +9,8 @@ fn host() -> TestHost {
     hostile().member("alice", "general")
 }
 
-/// Tries something `count` times, or of that size: the fault it gets, as the code of its rejection. `conflict`: none.
+/// Does something `count` times, or with that size. Returns the fault as the code of the rejection; `conflict` means
+/// none.
 fn fault(host: &mut TestHost, what: &str, count: usize) -> String {
     let deed = json!([{"message": what, "count": count, "key": "key", "roomId": "general"}]);
     let outcome = host.dispatch(Event::custom("fault", &deed));
@@ -26,7 +27,7 @@ fn an_event_has_so_many_effects() {
 
 #[test]
 fn an_event_has_so_much_output() {
-    // 16 KiB and the key's three bytes each.
+    // Each has 16 KiB and the key's three bytes.
     let count = CallLimits::default().output / (16 * 1024 + 3);
     assert_eq!(fault(&mut host(), "output", count), "conflict");
     assert_eq!(fault(&mut host(), "output", count + 1), "quota-exceeded");
@@ -34,7 +35,7 @@ fn an_event_has_so_much_output() {
 
 #[test]
 fn an_emitted_event_has_its_size() {
-    // With the two quotes and the brackets around it.
+    // The quotes and brackets add four bytes.
     let most = CallLimits::default().emit - 4;
     let mut host = host();
     let mut emit = |count: usize| {

@@ -1,5 +1,5 @@
-//! Components under the server's own linker, limits and effects: the shipped handlers, the example, and one that
-//! misbehaves.
+//! Tests of components with the server's own linker, limits and effects: the shipped handlers, the example, and hostile
+//! guests.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -76,10 +76,10 @@ fn a_message_sent_twice_is_posted_once() {
     assert_eq!(second.host_calls, 0, "no handler runs for it");
     assert_eq!(host.history("general").len(), 1);
     assert!(host.received("bob").is_empty());
-    // The same id of another user is another message.
+    // The id belongs to the user: another user's message with it is a different one.
     host.dispatch(send().by("bob")).assert_ok();
     assert_eq!(host.history("general").len(), 2);
-    // The same id for something else is an error.
+    // Using the id for another message is an error.
     let other = host.dispatch(Event::message("general", "twice").client_id("c-1"));
     assert_eq!(other.reply["error"]["code"], "conflict");
     assert_eq!(host.history("general").len(), 2);
@@ -109,7 +109,7 @@ fn limits_hold_at_their_edges() {
     assert_eq!(told(content(16 * 1024)), None);
     assert_eq!(told(content(16 * 1024 + 1)), Some(Code::TooLarge));
     assert_eq!(told(content(0)), Some(Code::Invalid));
-    // Quotes are two of the bytes.
+    // The quotes take two bytes.
     let metadata = |bytes: usize| content(1).metadata(&json!("m".repeat(bytes - 2)));
     assert_eq!(told(metadata(4 * 1024)), None);
     assert_eq!(told(metadata(4 * 1024 + 1)), Some(Code::TooLarge));

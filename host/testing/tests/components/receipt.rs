@@ -47,7 +47,7 @@ fn the_second_time_nobody_is_told() {
     drop(host.received("bob"));
     host.dispatch(Event::read(&id)).assert_ok();
     assert!(host.received("bob").is_empty());
-    // Another reader is another receipt.
+    // Each reader has a separate receipt.
     host.dispatch(Event::read(&id).by("bob")).assert_ok();
     assert_eq!(host.received("bob").len(), 1);
 }
@@ -73,7 +73,7 @@ fn what_is_not_there_and_what_is_not_for_the_user_read_the_same() {
             message.ends_with("there is no such message in a room you are in"),
             "{why}: {message}"
         );
-        // One who is in no room at all may be early, whatever message it is.
+        // A user in no room may have sent this before joining, so the refusal is retryable, whatever the message.
         let early = why == "by a user who is in no room";
         assert_eq!(message.starts_with("not joined yet: "), early, "{why}");
         assert_eq!(outcome.reply["error"]["retryable"], early, "{why}");

@@ -1,4 +1,4 @@
-//! The test host itself: what authors lean on.
+//! The test host itself, which handler authors rely on.
 
 use std::time::Duration;
 

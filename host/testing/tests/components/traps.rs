@@ -1,4 +1,4 @@
-//! A handler that is stopped: each way of it, and that nothing is left.
+//! Handlers that are stopped: each kind of trap, none of which leaves effects.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::built::hostile;
 
-/// Posts a message, then ends as told.
+/// Posts a message, then ends in this way.
 fn post_then(host: &mut TestHost, end: &str, count: u32) -> Outcome {
     let deed = json!([{"roomId": "general", "count": count}]);
     host.dispatch(Event::custom(format!("post-then-{end}"), &deed))
 }
 
-/// The event is failed with `code` and has left nothing; the host still works.
+/// Asserts that the event failed with `code` and left nothing, and that the host still works.
 #[track_caller]
 fn nothing_is_left(host: &mut TestHost, outcome: &Outcome, code: &str) {
     assert_eq!(outcome.reply["ok"], false);
@@ -56,7 +56,7 @@ fn a_panic_is_a_line_in_the_log() {
         "the message and the place: {}",
         line.text
     );
-    // The stack, innermost first, by the names in the component.
+    // The backtrace, innermost frame first, with the component's function names.
     let detail = &outcome.trap.as_ref().unwrap().detail;
     let (cause, frames) = detail.split_once("\n    0: ").unwrap();
     assert!(cause.contains("unreachable"), "{detail}");
@@ -125,7 +125,7 @@ fn neither_stack_can_be_overrun() {
         "{detail}"
     );
     stopped(&mut host(), "stack", 0, TrapKind::Stack);
-    // The one in the guest's memory lies below everything else, so that what leaves it leaves the memory.
+    // The shadow stack lies at the bottom of the guest's memory, so an overflow leaves the memory and traps.
     stopped(&mut host(), "shadow-stack", 0, TrapKind::Guest);
 }
 
@@ -135,7 +135,7 @@ fn calls_of_the_host_are_counted() {
         host_calls: 10,
         ..GuestLimits::default()
     });
-    // One of them is the post.
+    // One of the calls is the post.
     let outcome = post_then(&mut host, "host-calls", 9);
     assert_eq!(outcome.assert_ok().host_calls, 10);
     let outcome = post_then(&mut host, "host-calls", 10);
@@ -171,7 +171,7 @@ fn all_calls_together_move_only_so_many_bytes_either_way() {
     for _ in 0..12 {
         post_then(&mut host, "ok", 0).assert_ok();
     }
-    // Each message weighs 256 bytes and its text.
+    // Each message counts as 256 bytes plus its text.
     host.dispatch(Event::custom("spy", &spy))
         .assert_trapped(TrapKind::Transfer);
 }
@@ -180,7 +180,7 @@ fn all_calls_together_move_only_so_many_bytes_either_way() {
 fn a_reply_is_held_to_the_limit_of_the_output() {
     let mut host = host();
     let mut reply = |count: usize| host.dispatch(Event::custom("reply", &json!([{"count": count}])));
-    // What is around the value: {"ok":true,"value":"","bytes":0}.
+    // The JSON around the value: {"ok":true,"value":"","bytes":0}.
     let around = json!({"ok": true, "value": "", "bytes": 0}).to_string().len();
     let max = parlance_testing::CallLimits::default().output;
     reply(max - around).assert_ok();

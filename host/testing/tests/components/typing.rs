@@ -69,7 +69,7 @@ fn one_who_is_not_in_the_room_is_denied() {
     assert_eq!(outcome.reply["error"]["retryable"], true);
     assert!(outcome.effects.is_empty());
     assert!(host.received("bob").is_empty());
-    // What is no room id is a room that nobody is in.
+    // An invalid room id counts as a room that nobody is in.
     host.dispatch(Event::typing("", true)).assert_rejected(Code::Denied);
 }
 

@@ -1,6 +1,6 @@
-//! Instances that are used again: what stays, and when they are not.
+//! Warm instances: what they keep between events, and when they are dropped.
 //!
-//! Memory only grows, so that an instance which has grown and is used again still has what it grew by.
+//! Memory only grows, so its size shows that an instance was used again.
 
 use std::future::Future as _;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use parlance::sandbox::{EngineLimits, GuestLimits, HandlerReply, TrapKind, WarmL
 
 use crate::calls::{Bare, assert_trapped, info, run};
 
-/// Blocks of 64 KiB that a handler cannot have without growing.
+/// More blocks of 64 KiB than fit a handler's initial memory.
 const MUCH: u32 = 40;
 
 fn limits(warm: WarmLimits) -> EngineLimits {
@@ -61,7 +61,7 @@ async fn each_event_has_its_whole_allowance() {
         );
     }
     let grown = ok(&bare, "grow", MUCH).await;
-    // Time is counted anew too: each of these has the whole of it.
+    // Time is reset too: each of these events may use the whole limit.
     let short = GuestLimits {
         guest_time: Duration::from_millis(5),
         ..GuestLimits::default()
@@ -107,7 +107,7 @@ async fn after_any_error_the_instance_is_gone() {
         assert_eq!(bare.sandbox.free_instances(), 4, "{name}");
         assert_eq!(ok(&bare, "nothing-then-ok", 0).await, initial, "{name}");
     }
-    // A rejection is an answer like any other.
+    // A rejection is a regular reply.
     let bare = warm(WarmLimits::default());
     let grown = ok(&bare, "grow", MUCH).await;
     assert!(bare.run("nothing-then-reject", 0, &short).await.result.is_err());
@@ -166,7 +166,7 @@ async fn handlers_share_no_instance() {
 #[tokio::test]
 async fn idle_instances_give_way_when_places_are_short() {
     let bare = warm(WarmLimits::default());
-    // Four places, each with an idle instance of a handler of its own.
+    // Four slots, each with an idle instance of another handler.
     let mut others = Vec::new();
     for _ in 0..4 {
         let other = Arc::new(bare.handler.with_info(info(Isolation::Warm)));
@@ -187,7 +187,7 @@ async fn idle_instances_give_way_when_places_are_short() {
         assert!(outcome.result.is_ok());
     }
     assert_eq!(bare.sandbox.free_instances(), 1, "one was enough");
-    // Many at once, of five handlers: each event gets its turn.
+    // Many concurrent events of five handlers: each gets a slot.
     let events = (0..40).map(|at| {
         let handler = others.get(at % 5).unwrap_or(&fresh);
         async move { run(handler, "nothing-then-ok", 0, &GuestLimits::default()).await.result }

@@ -1,4 +1,4 @@
-//! A component with WASI: what it gets, and what it does not.
+//! A component with WASI: what works, and what is refused.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A component that sends HTTP requests: what is let out, and what it is held to. The server is of this process.
+//! A component that sends HTTP requests: which are allowed, and their limits. The test runs the web server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::built::web;
 use crate::calls::run_with;
 
-/// A web server that answers as the path says and keeps the request lines.
+/// A web server whose path selects the response. It records the request lines.
 struct Web {
     authority: String,
     seen: Arc<Mutex<Vec<String>>>,
@@ -36,7 +36,7 @@ impl Web {
         Self { authority, seen }
     }
 
-    /// A host with a grant for this server.
+    /// A host whose grant covers this server.
     fn host(&self) -> TestHost {
         granted(&format!("http://{}", self.authority))
     }
@@ -46,7 +46,7 @@ impl Web {
     }
 }
 
-/// A client that goes away is no failure of the server's.
+/// A client that disconnects is not an error of the server.
 fn answer(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let (mut request, mut length) = (String::new(), 0);
@@ -112,7 +112,7 @@ fn fetch(host: &mut TestHost, deeds: &Value) -> Outcome {
     host.dispatch(Event::custom("fetch", &json!([deeds])))
 }
 
-/// The answers, which are what the handler returned.
+/// The responses that the handler returned.
 fn answers(outcome: &Outcome) -> Vec<Value> {
     outcome.assert_ok().reply.as_array().unwrap().clone()
 }
@@ -218,7 +218,7 @@ async fn a_grant_that_is_taken_away_and_given_back_needs_nothing_loaded_again() 
         .unwrap();
     let without = first.with_info(info(&[]));
     let again = without.with_info(info(&grant));
-    // As it is after a start without the grant.
+    // This is the state after a restart without the grant.
     let restarted = sandbox.load_deployed(info(&[]), &self::web()).unwrap();
     let restored = restarted.with_info(info(&grant));
     let arguments = json!([[{"authority": web.authority, "path": "/"}]]).to_string();
@@ -298,7 +298,7 @@ fn an_event_sends_so_many_requests() {
     assert_eq!(web.seen().len(), 16, "the next event begins afresh");
 }
 
-/// Bytes of the headers of an answer with a body of five digits: `connection: close` and `content-length: 10000`.
+/// Bytes of the headers of a response whose length has five digits: `connection: close` and `content-length: 10000`.
 const HEADERS: usize = 10 + 5 + 14 + 5;
 
 #[test]
@@ -354,7 +354,7 @@ fn an_event_moves_so_many_bytes() {
         &json!([{"authority": web.authority, "path": "/", "body": 10_035}]),
     );
     assert_eq!(answers(&over)[0]["error"], "HttpRequestBodySize");
-    // Both directions and all requests count together.
+    // Both directions of all requests count together.
     let both = json!([
         {"authority": web.authority, "path": "/", "body": 6000},
         {"authority": web.authority, "path": "/", "body": 6000},
@@ -375,7 +375,7 @@ fn a_server_that_does_not_answer_costs_the_event_only() {
     });
     for path in ["/silent", "/stalls"] {
         let outcome = fetch(&mut host, &json!([{"authority": web.authority, "path": path}]));
-        // Whichever ends first: the request, which the guest may tell of, or the event.
+        // Either the request times out first, which the guest reports, or the event.
         let timed_out = outcome.trap.is_some()
             || outcome.reply.to_string().contains("Timeout")
             || outcome.reply.to_string().contains("cut");

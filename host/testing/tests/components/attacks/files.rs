@@ -1,4 +1,4 @@
-//! What is given as a component and is none, or asks for what there is not.
+//! Files that are not valid components, or import something that does not exist.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ fn what_is_no_component() {
     }
 }
 
-/// One engine for many files.
+/// Loads many files with one engine.
 fn sandbox() -> Arc<Sandbox> {
     let limits = EngineLimits {
         instances: 4,
@@ -112,7 +112,7 @@ fn a_truncated_file() {
     let (sandbox, whole) = (sandbox(), harmless());
     let is_taken = |length: usize| taken(&sandbox, &whole[..length]);
     assert!(is_taken(whole.len()));
-    // At its end are sections that hold names alone: a file may end before each of them.
+    // Sections at its end have only names, and a file without them is valid.
     let code = whole.len() / 2;
     for length in 0..code {
         assert!(!is_taken(length), "{length} of {} bytes", whole.len());
@@ -127,7 +127,7 @@ fn a_file_with_flipped_bits() {
     for at in 0..whole.len() {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x55;
-        // It may still be a component, when the byte is in a name. What matters is that the host goes on.
+        // It may still be a valid component, if the byte is in a name. What matters is that the host survives.
         refused += usize::from(!taken(&sandbox, &flipped));
     }
     assert!(refused > whole.len() / 2, "{refused} of {}", whole.len());

@@ -1,4 +1,4 @@
-//! Names and keys that would be the same if somebody joined their parts.
+//! Names and keys that would collide if their parts were joined as text.
 
 use parlance_testing::{Event, TestHost};
 use serde_json::{Value, json};

@@ -1,18 +1,18 @@
-//! What a component does when it runs.
+//! Attacks of a running component.
 
 use parlance_testing::{Event, GuestLimits, LoadError, Outcome, TestHost, TrapKind};
 use serde_json::json;
 
 use super::text::{component, host, text};
 
-/// More often than the host has instances: what an attack holds comes back.
+/// More runs than the host has instances, so each attack's instance must be freed.
 const AGAIN: usize = 12;
 
 fn event(host: &mut TestHost) -> Outcome {
     host.dispatch(Event::custom("attack", &json!([])))
 }
 
-/// Every event with this module ends so, and leaves nothing.
+/// Asserts that every event with this module ends with this trap and has no effects.
 #[track_caller]
 fn ends(module: &str, kind: TrapKind) {
     let mut host = host(module);
@@ -28,7 +28,7 @@ fn ends(module: &str, kind: TrapKind) {
     }
 }
 
-/// An event with this module is stopped.
+/// Asserts that an event with this module is stopped.
 #[track_caller]
 fn is_stopped(module: &str) {
     let outcome = event(&mut host(module));
@@ -46,7 +46,7 @@ fn not_loaded(module: &str) -> String {
 
 #[test]
 fn a_module_that_does_nothing_is_a_handler() {
-    // Else all that follows might fail for another reason.
+    // Without this, the attacks below might fail for another reason.
     event(&mut host(text!("harmless"))).assert_ok();
 }
 
@@ -77,7 +77,7 @@ fn an_allocator_that_gives_addresses_outside() {
 #[test]
 fn a_call_of_the_host_while_it_is_instantiated() {
     let error = not_loaded(text!("start-host-call"));
-    // wit-component fills the imports in after the module is instantiated, so the start function finds none.
+    // wit-component fills in the imports after the module is instantiated, so the start function calls an empty one.
     assert!(error.contains("instantiated"), "{error}");
 }
 
@@ -94,7 +94,7 @@ fn a_memory_bomb_in_two_memories() {
     };
     let two = error(text!("memory-bomb-two"));
     assert!(matches!(two, LoadError::InstantiationMemory { .. }), "{two}");
-    // With one of the two it is refused for its types.
+    // It is refused because of the types.
     let second = "(core instance (instantiate $m))";
     assert!(text!("memory-bomb-two").contains(second));
     let one = error(&text!("memory-bomb-two").replace(second, ""));
@@ -113,7 +113,7 @@ fn a_memory_that_is_too_large_from_the_beginning() {
 
 #[test]
 fn a_table_bomb() {
-    // Growing is refused, which the guest may live with; this one traps to show that it was.
+    // A guest may tolerate that growing fails; this one traps to show that it did.
     ends(text!("table-bomb"), TrapKind::Guest);
     not_loaded(text!("table-from-the-beginning"));
     not_loaded(text!("table-bomb-many"));

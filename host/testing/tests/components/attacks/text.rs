@@ -1,4 +1,4 @@
-//! From the WebAssembly text in `tests/guests/attacks` to a component.
+//! Makes components of the WebAssembly texts in `tests/guests/attacks`.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ macro_rules! text {
 }
 pub(crate) use text;
 
-/// A core module as a component that exports `on-event`.
+/// Wraps a core module as a component that exports `on-event`.
 pub(crate) fn component(module: &str) -> Vec<u8> {
     let mut module = wat::parse_str(module).unwrap();
     let mut resolve = Resolve::default();
@@ -31,7 +31,7 @@ pub(crate) fn component(module: &str) -> Vec<u8> {
     ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }
 
-/// A host with the module as its handler.
+/// A host whose handler is the module.
 #[track_caller]
 pub(crate) fn host(module: &str) -> TestHost {
     TestHost::from_bytes(&component(module)).unwrap()

@@ -1,4 +1,5 @@
-//! A component is tried under the limits of the tenant that deploys it, however well it is known.
+//! A component is instantiated within the limits of the tenant that deploys it, even if another tenant has the same
+//! one.
 
 use std::sync::Arc;
 use std::thread;
@@ -36,7 +37,7 @@ fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
         sandbox.load(Arc::default(), &bytes, &limits)
     };
     let taken = load(2).unwrap();
-    // Its code is shared with the one that was taken, and so is nothing else.
+    // It shares its code with the accepted one, but nothing else.
     let Err(error) = load(1) else { panic!("it is loaded") };
     assert!(matches!(error, LoadError::InstantiationMemory { max: PAGE }), "{error}");
     assert!(error.to_string().contains("sandbox.memory"), "{error}");
@@ -47,7 +48,7 @@ fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
 #[test]
 fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
     let sandbox = sandbox(2);
-    // No machine does so many steps in a millisecond.
+    // No machine runs this many steps in a millisecond.
     let bytes = component(text!("start-slow"));
     let load = |guest_time| sandbox.load(Arc::default(), &bytes, &limited(4 * PAGE, guest_time));
     let Err(error) = load(Duration::from_millis(1)) else {
@@ -68,7 +69,7 @@ fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
 #[test]
 fn what_never_ends_is_stopped_and_has_a_place_among_the_instances_until_then() {
     let (sandbox, endless) = (sandbox(1), component(text!("start-loop")));
-    // However busy the machine is, the processor time is used up first.
+    // The processor time is used up first, however busy the machine is.
     let limits = GuestLimits {
         wall_time: Duration::from_secs(60),
         ..limited(4 * PAGE, Duration::from_millis(200))
