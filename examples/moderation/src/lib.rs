@@ -1,4 +1,5 @@
-//! Refuses messages with words its operator does not want: the setting `words`, lower case, separated by spaces.
+//! Refuses messages that contain a forbidden word. The setting `words` lists these, in lower case and separated by
+//! spaces.
 
 use parlance_guest::{Context, Incoming, MessageHandler, Rejection, Serialize, messages, settings};
 

@@ -1,24 +1,25 @@
 //! The allocator of an instance that lives for one event: a bump pointer over static memory.
 //!
-//! What it saves is the host's work: `memory.grow` in a fresh instance costs the kernel a protection change and its
-//! undoing, several times what the handler itself costs. So the first [`ARENA`] bytes are part of the memory the
-//! instance starts with, and only a handler that needs more makes it grow.
+//! It saves the host work: `memory.grow` in a fresh instance costs the kernel a change of page protection and its
+//! undoing, several times the cost of the handler itself. So the first [`ARENA`] bytes are part of the initial memory,
+//! and only a handler that needs more grows it.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{self, null_mut};
 
-/// Bytes served without growing. A message of the greatest size passes through three times over.
+/// Bytes that are available without growing: enough for three messages of the largest size.
 const ARENA: usize = 64 * 1024;
 /// A WebAssembly page, in bytes.
 const PAGE: usize = 64 * 1024;
-/// Pages to grow by at least, so that a handler which needs much grows seldom.
+/// Fewest pages to grow by, so that a handler which needs much memory seldom grows it.
 const GROW: usize = 8;
 
 #[repr(align(16))]
 struct Bytes(UnsafeCell<[u8; ARENA]>);
 
-/// Where the next block begins and where the region ends; both 0 before the first allocation.
+/// The arena, with the start of the next block and the end of the current region. Both are 0 before the first
+/// allocation.
 struct Arena {
     bytes: Bytes,
     next: UnsafeCell<usize>,
@@ -36,10 +37,10 @@ static ARENA_ALLOCATOR: Arena = Arena {
 };
 
 impl Arena {
-    /// Makes room for `size` bytes aligned to `align`, in what is left or in newly grown memory.
+    /// Allocates `size` bytes aligned to `align`, in the current region or in newly grown memory.
     ///
     /// # Safety
-    /// No other call may be under way, which one thread and no reentrancy give.
+    /// No other call may be running. A component has one thread, and this is not reentrant.
     unsafe fn bump(&self, size: usize, align: usize) -> *mut u8 {
         unsafe {
             let (next, end) = (&mut *self.next.get(), &mut *self.end.get());
@@ -67,14 +68,14 @@ impl Arena {
         }
     }
 
-    /// Whether the block is the last one given out, which can still grow or be taken back.
+    /// Whether the block is the most recent one, which can still grow or be freed.
     unsafe fn is_last(&self, block: *mut u8, size: usize) -> bool {
         unsafe { block as usize + size == *self.next.get() }
     }
 }
 
-// SAFETY: blocks do not overlap, as the pointer only moves past what was given out; the last block alone moves it
-// back or grows in place.
+// SAFETY: blocks do not overlap, since the pointer only moves past allocated blocks. Only the most recent block moves
+// it back or grows in place.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         unsafe { self.bump(layout.size(), layout.align()) }

@@ -1,7 +1,7 @@
-//! What wit-bindgen makes of `wit/`. The capabilities are generated once; each handler's world shares them, so that
-//! a [`Rejection`](crate::Rejection) is the same type in all of them.
+//! The bindings that wit-bindgen generates from `wit/`. The capabilities are generated once and shared by all handlers'
+//! worlds, so that a [`Rejection`](crate::Rejection) has the same type in all of them.
 
-/// The imports.
+/// The imports of all worlds.
 pub mod capabilities {
     wit_bindgen::generate!({ path: "../../wit", world: "capabilities", generate_all });
 }

@@ -1,4 +1,4 @@
-//! JSON in and out.
+//! Converts arguments and replies from and to JSON.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::broadcast::{self, Audience};
 use crate::messages::Draft;
 use crate::{Acknowledgement, Answer, Fault, Incoming, Rejection, refusal};
 
-/// The arguments of an event with a name of the tenant's own.
+/// The arguments of a custom event.
 pub struct Arguments {
     json: String,
     attachments: Vec<Vec<u8>>,
@@ -22,16 +22,16 @@ impl Arguments {
         Self { json, attachments }
     }
 
-    /// Reads them as a tuple or array, such as `let (room, count): (String, u32) = arguments.parse()?`.
+    /// Parses them as a tuple or array, such as `let (room, count): (String, u32) = arguments.parse()?`.
     ///
     /// # Errors
-    /// `invalid`, with what does not fit and where.
+    /// `invalid`, with what does not match and where.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Rejection> {
         serde_json::from_str(&self.json)
-            .map_err(|error| Rejection::Invalid(format!("the arguments do not fit: {error}")))
+            .map_err(|error| Rejection::Invalid(format!("the arguments do not match: {error}")))
     }
 
-    /// The JSON array as it came, with a `{"_placeholder":true,"num":N}` where the N-th attachment belongs.
+    /// The JSON array as the client sent it, with a `{"_placeholder":true,"num":N}` where the N-th attachment belongs.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.json
@@ -47,17 +47,18 @@ impl Arguments {
 /// Emits an event whose arguments are the elements of `arguments`: a tuple, an array or a slice.
 ///
 /// # Errors
-/// As [`broadcast::emit`]; `invalid` when the arguments cannot be written as JSON.
+/// As [`broadcast::emit`]; `invalid` if the arguments cannot be written as JSON.
 pub fn emit<T: Serialize + ?Sized>(to: &Audience, event: &str, arguments: &T) -> Result<(), Fault> {
     let json = serde_json::to_string(arguments).map_err(|error| Fault::Invalid(error.to_string()))?;
     broadcast::emit(to, event, &json, &[])
 }
 
-/// Emits an event as [`emit`] does, and asks each client that gets it to acknowledge it: [`AnswerHandler`](crate::AnswerHandler)
-/// is called with this `tag` for each of them, with the answer, or without one when none has come in `time`.
+/// Emits an event as [`emit`] does, and asks each client that gets it to acknowledge it.
+/// [`AnswerHandler`](crate::AnswerHandler) is called with this `tag` for each of them, with the answer, or without one
+/// if the client has not answered within `time`.
 ///
 /// # Errors
-/// As [`broadcast::ask`]; `invalid` when the arguments cannot be written as JSON.
+/// As [`broadcast::ask`]; `invalid` if the arguments cannot be written as JSON.
 pub fn ask<T: Serialize + ?Sized>(
     to: &Audience,
     event: &str,
@@ -74,15 +75,15 @@ impl Acknowledgement {
     /// An acknowledgement whose arguments are the elements of `arguments`: a tuple, an array or a slice. `&()` has none.
     ///
     /// # Errors
-    /// `invalid` when the arguments cannot be written as JSON.
+    /// `invalid` if the arguments cannot be written as JSON.
     pub fn of<T: Serialize + ?Sized>(arguments: &T) -> Result<Self, Rejection> {
         Self::with_attachments(arguments, Vec::new())
     }
 
-    /// As [`of`](Self::of), with binary arguments: a [`Placeholder`] among the arguments stands for an attachment.
+    /// Like [`of`](Self::of), with binary arguments: a [`Placeholder`] among the arguments stands for an attachment.
     ///
     /// # Errors
-    /// `invalid` when the arguments cannot be written as JSON.
+    /// `invalid` if the arguments cannot be written as JSON.
     pub fn with_attachments<T: Serialize + ?Sized>(
         arguments: &T,
         attachments: Vec<Vec<u8>>,
@@ -108,7 +109,7 @@ impl Serialize for Placeholder {
     }
 }
 
-/// The JSON of what a handler returned; none for `()` and `None`.
+/// The JSON of a handler's result; none for `()` and `None`.
 #[doc(hidden)]
 pub fn reply<T: Serialize>(result: Result<T, Rejection>) -> Result<Option<String>, Rejection> {
     let json = serde_json::to_string(&result?)
@@ -116,7 +117,7 @@ pub fn reply<T: Serialize>(result: Result<T, Rejection>) -> Result<Option<String
     Ok((json != "null").then_some(json))
 }
 
-/// The message as it came, to be posted.
+/// The message as the client sent it, to be posted.
 impl From<Incoming> for Draft {
     fn from(message: Incoming) -> Self {
         let Incoming {
@@ -134,7 +135,7 @@ impl From<Incoming> for Draft {
     }
 }
 
-/// A fault that the handler has no better words for.
+/// The rejection for a fault, when the handler does not choose a message itself.
 impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -148,9 +149,9 @@ impl From<Fault> for Rejection {
     }
 }
 
-/// A rejection that says when the client may try again, which it reads as `retryAfterMs`.
+/// A `rate-limited` rejection with the time after which the client may try again, which it gets as `retryAfterMs`.
 #[must_use]
-pub fn rate_limited(words: impl Into<String>, after: Duration) -> Rejection {
+pub fn rate_limited(message: impl Into<String>, after: Duration) -> Rejection {
     refusal::retry_after(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-    Rejection::RateLimited(words.into())
+    Rejection::RateLimited(message.into())
 }

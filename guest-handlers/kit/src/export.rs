@@ -1,7 +1,7 @@
-//! From the traits to the component's exports.
+//! Exports a handler's traits from the component.
 
-/// Exports a type as the component's handler for the interfaces named: `message`, `typing`, `receipt`, `presence`,
-/// `room`, `event`, `event_ack`, `answer`, `server_event`. The type implements the trait of each.
+/// Exports a type as the component's handler for the named interfaces: `message`, `typing`, `receipt`, `presence`,
+/// `room`, `event`, `event_ack`, `answer`, `server_event`. The type must implement the trait of each.
 ///
 /// ```ignore
 /// parlance_guest::export!(Chat: message, room);
@@ -13,8 +13,8 @@ macro_rules! export {
     };
 }
 
-/// For each interface: its module in `bindings`, its name, the macro that exports it, the function that it has, and how
-/// the handler's trait is called.
+/// For each interface: its module in `bindings`, its name, the macro that exports it, its function, and how that calls
+/// the handler's trait.
 #[doc(hidden)]
 #[macro_export]
 // rustfmt indents it differently each time.

@@ -20,10 +20,10 @@
 //! parlance_guest::export!(Polite: message);
 //! ```
 //!
-//! An instance lives for one event: keep nothing in statics, it is gone with the event. What the handler asks of
-//! the capabilities ([`messages`], [`kv`], [`broadcast`], [`rooms`], [`presence`]) happens after it returned `Ok`,
-//! all of it or none. There is no standard output: `println!` prints nowhere, [`info!`] and its siblings write to the
-//! server's log. To derive [`Serialize`] without a dependency on serde, say where serde is:
+//! An instance lives for one event, so values in statics are lost after it. What the handler asks of the capabilities
+//! ([`messages`], [`kv`], [`broadcast`], [`rooms`], [`presence`]) happens after it has returned `Ok`, all of it or
+//! none. There is no standard output: `println!` prints nowhere; [`info!`] and the other macros write to the server's
+//! log. To derive [`Serialize`] without a dependency on serde, name the crate's re-export:
 //!
 //! ```
 //! #[derive(parlance_guest::Serialize)]
@@ -33,7 +33,7 @@
 //! }
 //! ```
 //!
-//! A panic ends the event with `handler-failed` and is a line in the server's log.
+//! After a panic the client gets `handler-failed`, and the server's log has the message.
 
 #[cfg(all(feature = "arena", target_arch = "wasm32"))]
 mod arena;
@@ -62,72 +62,71 @@ pub use panic::install as install_panic_log;
 
 /// Handles `send-message`.
 pub trait MessageHandler {
-    /// Accept the message by posting it. What is returned is the acknowledgement's `data`; `()` for none.
+    /// Accepts the message by posting it. The result is the acknowledgement's `data`; `()` for none.
     ///
     /// # Errors
-    /// A rejection is told to the client, and nothing happens.
+    /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, message: Incoming) -> Result<impl Serialize, Rejection>;
 }
 
 /// Handles `typing`.
 pub trait TypingHandler {
-    /// The user began to type in the room, or ceased to.
+    /// The user began or stopped typing in the room.
     ///
     /// # Errors
-    /// A rejection is told to the client, and nothing happens.
+    /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, room: String, typing: bool) -> Result<(), Rejection>;
 }
 
 /// Handles `read-message`.
 pub trait ReceiptHandler {
-    /// The user says to have read the message with this id.
+    /// The user has read the message with this id.
     ///
     /// # Errors
-    /// A rejection is told to the client, and nothing happens.
+    /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, message: String) -> Result<(), Rejection>;
 }
 
-/// Handles a connection's coming and going, and `set-presence`.
+/// Handles opened and closed connections, and `set-presence`.
 pub trait PresenceHandler {
-    /// Show the new status with [`presence::set`].
+    /// Shows the new status to others with [`presence::set`].
     ///
     /// # Errors
-    /// A rejection is told to the client, and nothing happens.
+    /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, change: Change) -> Result<(), Rejection>;
 }
 
 /// Handles `join-room` and `leave-room`.
 pub trait RoomHandler {
-    /// Grant it with [`rooms::join`] or [`rooms::leave`]. What is returned is the acknowledgement's `data`.
+    /// Grants the request with [`rooms::join`] or [`rooms::leave`]. The result is the acknowledgement's `data`.
     ///
     /// # Errors
-    /// A rejection is told to the client, and nothing happens.
+    /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, request: Request) -> Result<impl Serialize, Rejection>;
 }
 
-/// Handles every event with a name of the tenant's own.
+/// Handles every custom event.
 pub trait EventHandler {
-    /// What is returned is the acknowledgement; `()` gives `{ok: true}`.
+    /// The result is the acknowledgement; `()` gives `{ok: true}`.
     ///
     /// # Errors
-    /// A rejection is told to the client, and nothing happens.
+    /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection>;
 }
 
-/// Handles every event with a name of the tenant's own, and acknowledges it as Socket.IO can: with several arguments,
-/// with binary ones, or not at all.
+/// Handles every custom event, with all of Socket.IO's acknowledgements: several arguments, binary ones, or none.
 pub trait EventAckHandler {
     /// Returns the acknowledgement: [`Acknowledgement::of`], [`Acknowledgement::with_attachments`], or
     /// [`Acknowledgement::Silent`].
     ///
     /// # Errors
-    /// A rejection is told to the client, and nothing happens.
+    /// The client gets the rejection, and nothing happens.
     fn handle(context: &Context, name: &str, arguments: Arguments) -> Result<Acknowledgement, Rejection>;
 }
 
-/// Handles what clients answer to the handler's own questions ([`ask`]).
+/// Handles clients' answers to the handler's questions ([`ask`]).
 pub trait AnswerHandler {
-    /// The client that `context` speaks of has answered the question with this tag; `None` when its answer is missing.
+    /// The client of `context` has answered the question with this tag; `None` if it did not answer.
     ///
     /// # Errors
     /// A rejection is only logged, and nothing happens.
@@ -136,10 +135,10 @@ pub trait AnswerHandler {
 
 /// Handles events that other servers of the fleet send (`serverSideEmit`).
 pub trait ServerEventHandler {
-    /// The server that waits for an answer gets what this returns; `()` gives `null`. No client causes the event, so calls
-    /// that act for one are denied or find nothing.
+    /// A server that waits for an answer gets the result; `()` gives `null`. No client causes the event, so calls that
+    /// act for one are denied or find nothing.
     ///
     /// # Errors
-    /// A rejection is answered as `{ok: false, error}`, and nothing happens.
+    /// The server gets the rejection as `{ok: false, error}`, and nothing happens.
     fn handle(received_at: u64, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection>;
 }

@@ -1,4 +1,4 @@
-//! Lines of the server's log, worded as with `format!`.
+//! Macros that write to the server's log, with the syntax of `format!`.
 
 /// Writes a line at level `trace`.
 #[macro_export]

@@ -1,4 +1,4 @@
-//! The shipped message handler: whoever is in the room may post.
+//! The shipped message handler: a user may post in the rooms that they are in.
 
 use parlance_guest::{Context, Fault, Incoming, MessageHandler, Rejection, Serialize, messages};
 

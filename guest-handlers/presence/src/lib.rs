@@ -1,4 +1,5 @@
-//! The shipped presence handler: a connection is online when it opens and what it says afterwards.
+//! The shipped presence handler: a connection is online when it opens, and afterwards has the status that its client
+//! sets.
 
 use parlance_guest::presence::{self, Status};
 use parlance_guest::{Change, Context, PresenceHandler, Rejection};

@@ -1,4 +1,4 @@
-//! The shipped receipt handler: notes that the message was read; the host tells its room.
+//! The shipped receipt handler: marks the message as read; the host notifies its room.
 
 use parlance_guest::{Context, Fault, ReceiptHandler, Rejection, messages};
 

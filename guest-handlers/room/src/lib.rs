@@ -2,7 +2,7 @@
 
 use parlance_guest::{Context, Rejection, Request, RoomHandler, Serialize, rooms};
 
-/// How many users of the room a joiner is told of. More would make joining a large room dear.
+/// How many of the room's users a joiner gets. More would make it expensive to join a large room.
 const MEMBERS_SHOWN: u32 = 100;
 
 struct Open;
@@ -11,7 +11,7 @@ struct Open;
 #[serde(rename_all = "camelCase")]
 struct Joined {
     members: Vec<String>,
-    /// How many there are in all.
+    /// How many users are in the room.
     member_count: u32,
     members_complete: bool,
 }

@@ -1,4 +1,4 @@
-//! The shipped typing handler: tells the rest of the room.
+//! The shipped typing handler: notifies the other connections in the room.
 
 use parlance_guest::broadcast::Audience;
 use parlance_guest::{Context, Rejection, TypingHandler, emit, identity, rooms};
