@@ -1,4 +1,4 @@
-//! Running cargo in the guests' workspace.
+//! Runs cargo in the guests' workspace.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +12,11 @@ use cargo_metadata::{CrateType, Message, MetadataCommand, PackageId};
 use crate::Options;
 use crate::toolchain::{TARGET, Toolchain};
 
-/// The shadow stack of a guest, in bytes. Small, so that a fresh instance touches few pages; it lies below the data, so
-/// that what overflows it traps.
+/// Bytes of a guest's shadow stack. It is small, so that a fresh instance touches few pages. It lies below the data, so
+/// that an overflow traps.
 const STACK_SIZE: u32 = 16 * 1024;
 
-/// The directories of [`Options`], made, and as whole paths without links, as the compiler sees them.
+/// The directories of [`Options`], created and as canonical paths, as the compiler sees them.
 pub(crate) struct BuildPaths {
     pub(crate) workspace: PathBuf,
     pub(crate) root: PathBuf,
@@ -41,7 +41,7 @@ impl BuildPaths {
 }
 
 fn created(directory: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(directory).with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    fs::create_dir_all(directory).with_context(|| format!("cannot create the directory {}", directory.display()))?;
     canonical(directory)
 }
 
@@ -51,13 +51,13 @@ fn canonical(directory: &Path) -> Result<PathBuf> {
         .with_context(|| format!("no directory {}", directory.display()))
 }
 
-/// A core module that cargo made.
+/// A core module that cargo has built.
 pub(crate) struct Module {
     pub(crate) package: String,
     pub(crate) path: PathBuf,
 }
 
-/// Builds the packages (all that have a `cdylib`, when none is named) and returns their modules in that order.
+/// Builds the packages, or all that have a `cdylib` if none is named, and returns their modules in that order.
 pub(crate) fn build(toolchain: &Toolchain, paths: &BuildPaths, options: &Options) -> Result<Vec<Module>> {
     let packages = options.packages.as_slice();
     let mut ids = guests(toolchain, paths)?;
@@ -82,7 +82,7 @@ pub(crate) fn build(toolchain: &Toolchain, paths: &BuildPaths, options: &Options
         .into_iter()
         .map(|package| {
             let path = ids.get(&package).and_then(|id| modules.get(id)).cloned();
-            let path = path.ok_or_else(|| anyhow!("cargo made no module for package `{package}`"))?;
+            let path = path.ok_or_else(|| anyhow!("cargo built no module for package `{package}`"))?;
             Ok(Module { package, path })
         })
         .collect()
@@ -135,7 +135,7 @@ fn run(
         .arg("--target-dir")
         .arg(&paths.target_dir)
         .args(packages.keys().flat_map(|name| ["--package", name]))
-        // Encoded, because a path may have a space in it.
+        // The encoded form, since a path may contain a space.
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain, paths)?.join("\x1f"));
     if locked {
         command.arg("--locked");
@@ -170,13 +170,13 @@ fn rustflags(toolchain: &Toolchain, paths: &BuildPaths) -> Result<Vec<String>> {
     let mut flags = toolchain.rustflags();
     flags.push(format!("-Clink-arg=-zstack-size={STACK_SIZE}"));
     let (sources, sources_name) = toolchain.sources(&paths.workspace)?;
-    // The compiler takes the last that matches: a target directory lies within the root, mostly.
+    // The compiler uses the last match, and a target directory is usually within the root.
     let mut remaps = vec![
         (paths.root.clone(), "/guests".to_owned()),
         (paths.target_dir.clone(), "/target".to_owned()),
     ];
     remaps.extend(cargo_home().map(|home| (home, "/cargo".to_owned())));
-    // Debian's is a link; which of its two names the compiler speaks of depends on how it came to the file.
+    // Debian's directory is a link. The compiler may use either of its names, depending on how it found the file.
     remaps.extend(
         sources
             .canonicalize()

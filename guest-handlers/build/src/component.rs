@@ -1,4 +1,4 @@
-//! Core module in, component file out.
+//! Makes a component of a core module.
 
 use std::fs;
 use std::path::Path;
@@ -6,16 +6,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use wit_component::ComponentEncoder;
 
-/// Encodes a core module as a component, by the description of its world that `wit-bindgen` left in it, and validates
-/// the result.
+/// Encodes a core module as a component and validates it. `wit-bindgen` has embedded the description of its world.
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>> {
     ComponentEncoder::default().validate(true).module(module)?.encode()
 }
 
-/// Writes the file when it does not hold these bytes already, and says whether it did.
+/// Writes the file unless it has these bytes already. Returns whether it was written.
 ///
-/// By a rename, so that one who reads at this moment (`parlance dev` watches such files) finds the old component or the
-/// new one, never half of it.
+/// It is replaced by a rename, so that a concurrent reader, such as `parlance dev`, sees either the old component or
+/// the new one.
 pub(crate) fn write(path: &Path, component: &[u8]) -> Result<bool> {
     if fs::read(path).is_ok_and(|old| old == component) {
         return Ok(false);

@@ -1,12 +1,13 @@
-//! Keeping an outer cargo's environment from an inner one.
+//! Keeps the environment of an outer cargo from an inner one.
 
 use std::ffi::OsStr;
 use std::process::Command;
 
-/// Takes out of the command's environment what an outer cargo, rustup or make set for a build of its own: flags,
-/// wrappers, target directories, the chosen toolchain. A guest built from a build script then equals one built by hand.
+/// Removes from the command's environment what an outer cargo, rustup or make has set for its own build: flags,
+/// wrappers, target directories, the chosen toolchain. So a guest built by a build script equals one built by hand.
 ///
-/// What describes the machine stays: where cargo and rustup live, how to reach a registry, how to draw on the terminal.
+/// Variables that describe the machine stay: the directories of cargo and rustup, access to registries, terminal
+/// settings.
 pub fn clean(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if is_of_outer_build(&name) {
@@ -26,7 +27,7 @@ fn is_of_outer_build(name: &OsStr) -> bool {
         "CARGO_TERM_",
     ];
     const BY_PREFIX: [&str; 5] = ["CARGO_", "RUSTC", "RUSTDOC", "RUSTFLAGS", "DEP_"];
-    /// `MAKEFLAGS` names the file descriptors of a job server that an inner cargo would wait for.
+    /// `MAKEFLAGS` names the file descriptors of a job server, for which an inner cargo would wait.
     const BY_NAME: [&str; 11] = [
         "CARGO",
         "DEBUG",

@@ -1,11 +1,11 @@
 //! Builds guest crates into handler components.
 //!
-//! A guest is a `cdylib` crate in a cargo workspace of its own. [`build`] finds a toolchain for
-//! `wasm32-unknown-unknown`, runs cargo in that workspace, and encodes each core module as a component.
-//! Building the same sources twice gives the same bytes, wherever they lie: no path of the machine reaches the output.
+//! A guest is a `cdylib` crate in a separate cargo workspace. [`build`] finds a toolchain for `wasm32-unknown-unknown`,
+//! runs cargo in that workspace, and encodes each core module as a component. Builds are reproducible: the same sources
+//! give the same bytes in any directory, and no path of the machine gets into the output.
 //!
-//! The host's build script calls this, so nothing of the environment that an outer cargo sets reaches the inner one.
-//! Nothing is installed here: `guest-handlers/setup.sh` (`make setup`) does that.
+//! The host's build script calls this, so the environment of the outer cargo is kept from the inner one. This crate
+//! installs nothing: `guest-handlers/setup.sh` (`make setup`) does.
 
 mod cargo;
 mod component;
@@ -20,24 +20,24 @@ use anyhow::{Context, Result};
 pub use environment::clean;
 pub use toolchain::{TARGET, Toolchain};
 
-/// What to build, and where to.
+/// What to build, and where the output goes.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The cargo workspace of the guest crates: the directory of its `Cargo.toml`.
+    /// The cargo workspace of the guest crates: the directory with its `Cargo.toml`.
     pub workspace: PathBuf,
-    /// The directory whose path is left out of the output: one that holds the workspace and every crate which it names
-    /// by path. `None`: the directory above the workspace.
+    /// The directory whose path is removed from the output. It must contain the workspace and every crate that it
+    /// refers to by path. `None`: the directory above the workspace.
     ///
-    /// Workspaces that share this, and the target directory, share what is compiled, the standard library included.
+    /// Workspaces with the same root and target directory share compiled crates, the standard library included.
     pub root: Option<PathBuf>,
     /// The packages to build. Empty: every package of the workspace that has a `cdylib`.
     pub packages: Vec<String>,
-    /// Cargo's target directory. Made when it is not there. Worth keeping and sharing: the first guest in an empty one
-    /// may cost minutes, where the standard library has to be compiled; the next costs seconds.
+    /// Cargo's target directory, which is created if it does not exist. Keep it and share it: the first build in an
+    /// empty one takes minutes if the standard library must be compiled; later ones take seconds.
     pub target_dir: PathBuf,
-    /// Where the components go. Made when it is not there.
+    /// The directory for the components, which is created if it does not exist.
     pub out_dir: PathBuf,
-    /// Whether cargo must use `Cargo.lock` as it is, and fail where that does not fit (`--locked`).
+    /// Whether cargo must use `Cargo.lock` as it is, and fail if it is out of date (`--locked`).
     pub locked: bool,
 }
 
@@ -50,18 +50,18 @@ pub struct Built {
     pub path: PathBuf,
     /// Its size in bytes.
     pub size: usize,
-    /// Whether the file was written. One that already held these bytes is left alone, its time of change included.
+    /// Whether the file was written. A file that already has these bytes is not touched.
     pub changed: bool,
 }
 
-/// Builds the packages and returns them in the order of [`Options::packages`], or by name where that is empty.
+/// Builds the packages and returns them in the order of [`Options::packages`], or sorted by name if that is empty.
 ///
 /// Cargo's progress and the compiler's messages go to standard error.
 ///
 /// # Errors
-/// When there is no toolchain for guests (the message names the ways to one), when the workspace or a package in it is
-/// not there, when compiling fails, when a module is no valid component (it exports no interface, say), and when a
-/// file cannot be written.
+/// When there is no toolchain for guests (the message says how to install one), the workspace or a package does not
+/// exist, compiling fails, a module is not a valid component (for example because it exports no interface), or a file
+/// cannot be written.
 pub fn build(options: &Options) -> Result<Vec<Built>> {
     let paths = cargo::BuildPaths::new(options)?;
     let toolchain = Toolchain::find(&paths.workspace)?;
@@ -76,7 +76,7 @@ fn encode(module: cargo::Module, out_dir: &Path) -> Result<Built> {
     let bytes = fs::read(&module.path).with_context(|| format!("cannot read {}", module.path.display()))?;
     let component = component::encode(&bytes).with_context(|| {
         format!(
-            "package `{}` is no component: {} cannot be encoded as one",
+            "package `{}` is not a component: {} cannot be encoded as one",
             module.package,
             module.path.display()
         )

@@ -1,4 +1,4 @@
-//! `parlance-build`: guest crates in, handler components out.
+//! `parlance-build`: builds guest crates into handler components.
 
 use std::path::PathBuf;
 
@@ -11,16 +11,16 @@ Builds guest crates into handler components.
 
 Usage: parlance-build [OPTION]... [PACKAGE]...
 
-PACKAGE: a package of the workspace; none named: every one that has a cdylib.
+PACKAGE: a package of the workspace [default: every one that has a cdylib]
 
 Options:
   --workspace DIR   the guests' cargo workspace [default: guest-handlers]
-  --root DIR        a directory that holds the workspace and every crate it names by path;
-                    its path stays out of the components [default: the directory above the workspace]
+  --root DIR        a directory that contains the workspace and every crate it refers to by path;
+                    its path is removed from the components [default: the directory above the workspace]
   --target-dir DIR  cargo's target directory [default: target/guests]
   --out DIR         where the components go [default: target/components]
-  --locked          fail where the workspace's Cargo.lock does not fit, as cargo's --locked
-  -h, --help        this text";
+  --locked          fail if the workspace's Cargo.lock is out of date, as cargo's --locked does
+  -h, --help        print this text";
 
 fn main() -> Result<()> {
     let Some(options) = parse(lexopt::Parser::from_env())? else {
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The options, or `None` when help is wanted.
+/// The options, or `None` for `--help`.
 fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
     let mut options = Options {
         workspace: "guest-handlers".into(),

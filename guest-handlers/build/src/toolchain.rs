@@ -1,4 +1,4 @@
-//! Finding a compiler for guests.
+//! Finds a compiler for guests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,36 +7,36 @@ use anyhow::{Context, Result, bail};
 
 use crate::environment::clean;
 
-/// The target of every guest: no operating system, so no import but the host's own interfaces.
+/// The target of every guest. It has no operating system, so guests import only the host's interfaces.
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// LLVM's linker for WebAssembly. Debian names its versions `wasm-ld-22` and the like.
 const LINKER: &str = "wasm-ld";
-/// Where Debian's packages of LLVM lie, each in a directory `llvm-22` and the like.
+/// The directory of Debian's LLVM packages, each in a directory such as `llvm-22`.
 const DEBIAN_LLVM: &str = "/usr/lib";
 
 /// A way to compile for [`TARGET`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Toolchain {
-    /// `cargo` and `rustc` of the search path, which have the target's standard library.
+    /// `cargo` and `rustc` from the search path, with the target's standard library.
     Installed,
-    /// Debian's newer compiler (`rustc-web`), which has the sources of the standard library and not the target's build
-    /// of it: it is compiled along with the guests. Named by whole paths, as rustup's come first on the search path.
+    /// Debian's newer compiler (`rustc-web`), which has only the sources of the standard library, so that it is
+    /// compiled with the guests. The paths are absolute, since rustup's programs come first on the search path.
     BuildStd {
-        /// `cargo` of `cargo-web`.
+        /// `cargo` from `cargo-web`.
         cargo: PathBuf,
-        /// `rustc` of `rustc-web`.
+        /// `rustc` from `rustc-web`.
         rustc: PathBuf,
-        /// `wasm-ld`, of the compiler's LLVM where there is that one.
+        /// `wasm-ld`, from the compiler's own LLVM version if that is installed.
         linker: PathBuf,
     },
 }
 
 impl Toolchain {
-    /// The first way that this machine offers, for a workspace: a `rust-toolchain.toml` there counts.
+    /// The first toolchain that this machine offers for a workspace. A `rust-toolchain.toml` in it applies.
     ///
     /// # Errors
-    /// When it offers none; the message says what to do.
+    /// When there is none. The message says what to do.
     pub fn find(workspace: &Path) -> Result<Self> {
         let rustc = Path::new("rustc");
         let installed = query(rustc, workspace, &["--print", "target-libdir", "--target", TARGET]);
@@ -47,7 +47,7 @@ impl Toolchain {
             return Ok(toolchain);
         }
         bail!(
-            "no compiler for guests: rustc has no target {TARGET}, and Debian's packages are not there either.\n\
+            "no compiler for guests: rustc has no target {TARGET}, and Debian's packages are not installed either.\n\
              `make setup` installs what this machine allows. By hand, one of:\n  \
              rustup target add {TARGET}\n  \
              apt-get install rustc-web cargo-web rust-web-src lld-NN    (the newest that apt-get knows)"
@@ -61,7 +61,7 @@ impl Toolchain {
         }
     }
 
-    /// `cargo`, in the workspace, in a clean environment, set to use this toolchain's compiler.
+    /// A `cargo` command in the workspace, with a clean environment and this toolchain's compiler.
     pub(crate) fn cargo(&self, workspace: &Path) -> Command {
         let mut command = match self {
             Self::Installed => Command::new("cargo"),
@@ -69,13 +69,13 @@ impl Toolchain {
         };
         clean(&mut command).current_dir(workspace);
         if let Self::BuildStd { rustc, .. } = self {
-            // A released compiler takes `-Zbuild-std` only when told so.
+            // A stable compiler accepts `-Zbuild-std` only with this variable.
             command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
         }
         command
     }
 
-    /// What `cargo build` needs besides the target.
+    /// Arguments for `cargo build` besides the target.
     pub(crate) fn arguments(&self) -> &'static [&'static str] {
         match self {
             Self::Installed => &[],
@@ -95,8 +95,8 @@ impl Toolchain {
         }
     }
 
-    /// Where the standard library's sources lie (or would), and the name under which a released compiler speaks of
-    /// them, whether they are there or not.
+    /// The path of the standard library's sources, which may be missing, and the name that a stable compiler uses for
+    /// it.
     pub(crate) fn sources(&self, workspace: &Path) -> Result<(PathBuf, String)> {
         let sysroot = query(self.rustc(), workspace, &["--print", "sysroot"])?;
         let version = query(self.rustc(), workspace, &["-vV"])?;
@@ -111,7 +111,7 @@ impl Toolchain {
     }
 }
 
-/// Asks a compiler about itself.
+/// Runs the compiler with arguments that make it print information about itself.
 fn query(rustc: &Path, workspace: &Path, arguments: &[&str]) -> Result<String> {
     let output = clean(&mut Command::new(rustc))
         .current_dir(workspace)
@@ -140,7 +140,7 @@ fn debian(workspace: &Path) -> Option<Toolchain> {
     sources.join("library/std/Cargo.toml").is_file().then_some(toolchain)
 }
 
-/// The file of an installed Debian package whose path ends so. `None` where there is no dpkg, too.
+/// The file of an installed Debian package whose path has this suffix. Also `None` if there is no dpkg.
 fn installed_file(package: &str, suffix: &str) -> Option<PathBuf> {
     let output = Command::new("dpkg")
         .args(["-L", package])
@@ -155,7 +155,7 @@ fn installed_file(package: &str, suffix: &str) -> Option<PathBuf> {
         .filter(|file| file.exists())
 }
 
-/// A linker that is there, and the version of LLVM that its name states.
+/// An installed linker and the LLVM version in its name.
 type Linker = (Option<u32>, PathBuf);
 
 /// Every linker for WebAssembly on the search path and in Debian's directories.
@@ -173,7 +173,7 @@ fn linkers() -> Vec<Linker> {
     found
 }
 
-/// What a directory has of a name, with the version that follows it: `wasm-ld`, `wasm-ld-22`.
+/// The entries of a directory with this name and an optional version: `wasm-ld`, `wasm-ld-22`.
 fn named(directory: &Path, name: &str) -> Vec<Linker> {
     let Ok(entries) = directory.read_dir() else {
         return Vec::new();
@@ -188,7 +188,7 @@ fn named(directory: &Path, name: &str) -> Vec<Linker> {
         .collect()
 }
 
-/// The linker of the compiler's own LLVM; else the newest, since it reads what older compilers write.
+/// The linker of the compiler's own LLVM version, else the newest, since it reads the output of older compilers.
 fn choose(found: Vec<Linker>, llvm: Option<u32>) -> Option<PathBuf> {
     found
         .into_iter()
@@ -196,7 +196,7 @@ fn choose(found: Vec<Linker>, llvm: Option<u32>) -> Option<PathBuf> {
         .map(|(_, path)| path)
 }
 
-/// The version of LLVM that a compiler is made with, from what `rustc -vV` says.
+/// The compiler's LLVM version, from the output of `rustc -vV`.
 fn llvm_of(version: &str) -> Option<u32> {
     let text = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     text.split('.').next()?.parse().ok()

@@ -1,4 +1,4 @@
-//! Builds the shipped handlers with whatever toolchain this machine has.
+//! Builds the shipped handlers with the toolchain of this machine.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// `-zstack-size` as [`build`] sets it.
 const STACK_SIZE: i32 = 16 * 1024;
 
-/// Builds the repository's handlers, with the target directory that the server's build also uses.
+/// Builds the repository's handlers, with the target directory that the server's build uses too.
 fn shipped(out_dir: &Path) -> Vec<Built> {
     let target_dir = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("guests");
     let workspace = Path::new(REPOSITORY).join("guest-handlers");
@@ -32,7 +32,7 @@ fn shipped(out_dir: &Path) -> Vec<Built> {
     .unwrap()
 }
 
-/// A copy of all that the handlers are made of, without what a build left there.
+/// Copies the handlers' sources, without build output.
 fn copy(to: &Path) {
     for directory in ["guest-handlers", "wit"] {
         let files = Command::new("find")
@@ -49,8 +49,8 @@ fn copy(to: &Path) {
     }
 }
 
-/// Takes some minutes when it first runs: the copy shares nothing with the first build, the compiled standard library
-/// included. That is kept; the handlers are compiled each time, as the files of the copy are new.
+/// The first run takes minutes: the copy shares nothing with the first build, not even the compiled standard library.
+/// Later runs keep that, and compile only the handlers, since the files of the copy are new.
 #[test]
 fn building_twice_in_two_directories_gives_the_same_bytes() {
     let out_dir = tempfile::tempdir().unwrap();
@@ -124,8 +124,8 @@ fn the_shadow_stack_is_small() {
     }
 }
 
-/// Where the stack of a component's first core module begins: the linker makes it the first global of a module. With
-/// the stack below the data, that is also its size.
+/// The start of the stack of a component's first core module, which the linker makes the module's first global. Since
+/// the stack lies below the data, this is also its size.
 fn stack_pointer(component: &[u8]) -> i32 {
     for payload in Parser::new(0).parse_all(component) {
         if let Payload::GlobalSection(globals) = payload.unwrap() {

@@ -1,4 +1,4 @@
-// A handler as a JavaScript tool chain makes it: with WASI for its clock, its engine's panics and what it prints.
+// A handler as a JavaScript tool chain builds it: with WASI for its clock, its engine's panics and its output.
 import { nowMs } from 'parlance:chat/ambient@0.1.0';
 import { write } from 'parlance:chat/log@0.1.0';
 import { getStderr } from 'wasi:cli/stderr@0.2.0';

@@ -1,4 +1,4 @@
-//! Acknowledges an event as its name says, asks clients, and answers servers.
+//! Acknowledges events in the way that their name says, asks clients, and answers servers.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ struct Acknowledging;
 impl EventAckHandler for Acknowledging {
     fn handle(_: &Context, name: &str, arguments: Arguments) -> Result<Acknowledgement, Rejection> {
         match name {
-            // The client's own arguments come back, attachments included.
+            // Returns the client's own arguments, attachments included.
             "echo" => Ok(Acknowledgement::Answer(parlance_guest::Answer {
                 arguments: arguments.json().to_owned(),
                 attachments: arguments.attachments().to_vec(),
@@ -48,7 +48,7 @@ impl EventAckHandler for Acknowledging {
                 )?;
                 Acknowledgement::of(&(true,))
             }
-            // Asks a room: its id, the tag, and how many milliseconds there are.
+            // Asks the clients of a room. Arguments: the room's id, the tag, and the time in milliseconds.
             "ask" => {
                 let (room, tag, time): (String, String, u64) = arguments.parse()?;
                 ask(
@@ -66,10 +66,10 @@ impl EventAckHandler for Acknowledging {
     }
 }
 
-/// The room whose members are told of answers.
+/// The room whose members are notified of answers.
 const LISTENERS: &str = "listeners";
 
-/// Tells the room of listeners: who, tag, arguments or null.
+/// Notifies the room of listeners: the user, the tag, and the arguments or null.
 impl AnswerHandler for Acknowledging {
     fn handle(context: &Context, tag: &str, answer: Option<Arguments>) -> Result<(), Rejection> {
         match tag {
@@ -91,7 +91,7 @@ impl AnswerHandler for Acknowledging {
     }
 }
 
-/// What a server asks for.
+/// The argument of an event from a server.
 #[derive(Serialize)]
 #[serde(crate = "parlance_guest::serde", untagged)]
 enum Told {
@@ -116,7 +116,7 @@ impl ServerEventHandler for Acknowledging {
     }
 }
 
-/// What needs a client, and whether it is denied.
+/// The calls that need a client, and whether each is denied.
 fn on_behalf() -> Vec<(&'static str, bool)> {
     let room = || LISTENERS.to_owned();
     let draft = messages::Draft {

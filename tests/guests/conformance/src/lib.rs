@@ -1,6 +1,7 @@
-//! Answers as the servers of the official test suites do; `tests/conformance/README.md` says which suites.
+//! Behaves like the servers of the official test suites that `tests/conformance/README.md` lists.
 //!
-//! The setting `welcome` says what a connection gets first: `auth` (without one too), `handshake` or `nothing`.
+//! The setting `welcome` selects what a connection gets first: `auth` (even if there is none), `handshake` or
+//! `nothing`.
 
 mod date;
 
@@ -17,11 +18,11 @@ use parlance_guest::{
 
 struct Conformance;
 
-/// Those of an event that means nothing but itself.
+/// The arguments of an event that has none.
 const NO_ARGUMENTS: [u8; 0] = [];
 /// The bytes of the suites' binary events.
 const BYTES: &[u8] = b"asdfasdf";
-/// How long a client of the suites may take for an answer.
+/// How long a client of the suites has for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 impl PresenceHandler for Conformance {
@@ -50,7 +51,7 @@ fn welcome() -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The handshake as Node's `socket.handshake` has it, the only element of an array.
+/// An array whose only element is the handshake, in the shape of Node's `socket.handshake`.
 fn handshake() -> Result<String, Rejection> {
     let data = identity::handshake();
     let query: BTreeMap<String, String> = data.query.into_iter().collect();
@@ -95,7 +96,7 @@ impl EventAckHandler for Conformance {
     }
 }
 
-/// What the suite's client answers to `ack`.
+/// The answer of the suite's client to `ack`.
 #[derive(Deserialize)]
 #[serde(crate = "parlance_guest::serde")]
 struct Got {

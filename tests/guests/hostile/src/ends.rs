@@ -1,14 +1,14 @@
-//! How an event may end.
+//! The ways in which an event may end.
 
 use std::hint::black_box;
 
 use parlance_guest::log::{self, Level};
 use parlance_guest::{Rejection, ambient};
 
-/// Bytes of the blocks that are asked for when much is.
+/// Bytes of each block of a large allocation.
 const BLOCK: usize = 64 * 1024;
 
-/// Ends as told; `count` says how much, where that matters.
+/// Ends the event in this way. `count` is the amount, where there is one.
 pub(crate) fn come_to(end: &str, count: u32) -> Result<(), Rejection> {
     match end {
         "ok" => Ok(()),
@@ -45,7 +45,8 @@ pub(crate) fn come_to(end: &str, count: u32) -> Result<(), Rejection> {
     }
 }
 
-/// Too deep for the stack that the host keeps. What is done after each call is such that no compiler makes a loop.
+/// Overflows the stack on the host's side. Work after each call keeps the compiler from turning the recursion into a
+/// loop.
 #[inline(never)]
 fn descend(depth: u64) -> u64 {
     if depth == 0 {
@@ -55,7 +56,7 @@ fn descend(depth: u64) -> u64 {
     }
 }
 
-/// Too deep for the stack in the guest's own memory, where what has an address is.
+/// Overflows the shadow stack in the guest's memory, which holds variables whose address is taken.
 #[inline(never)]
 fn descend_in_memory(depth: u64) -> u64 {
     let kept = black_box([depth; 16]);
@@ -66,7 +67,7 @@ fn descend_in_memory(depth: u64) -> u64 {
     }
 }
 
-/// Holds `count` blocks at once, sees that each has kept what was written to it, and tells their size.
+/// Allocates `count` blocks at once, checks that each keeps its contents, and returns their size.
 pub(crate) fn grow(count: u32) -> usize {
     let blocks: Vec<Vec<u8>> = (0..count).map(|n| black_box(vec![n.to_le_bytes()[0]; BLOCK])).collect();
     let sound = |(n, block): (u32, &Vec<u8>)| block.iter().all(|byte| *byte == n.to_le_bytes()[0]);

@@ -1,5 +1,5 @@
-//! Misbehaves as the name of the event says. `<effect>-then-<end>`: asks for one effect, then ends so. Every event takes
-//! one object with what its deed needs.
+//! Misbehaves in the way that the event's name says. `<effect>-then-<end>` asks for one effect and then ends in this
+//! way. Every event takes one object with its parameters.
 
 mod ends;
 
@@ -26,13 +26,13 @@ struct Deed {
     count: u32,
 }
 
-/// What `kv-get` answers, and in `bytes` what was weighed.
+/// The answer to `kv-get`; `bytes` is the size of the value.
 #[derive(Default, Serialize)]
 struct Answer {
     ok: bool,
     value: Option<String>,
     bytes: usize,
-    /// What `spy` saw.
+    /// What `spy` could read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     seen: Vec<String>,
 }
@@ -95,7 +95,7 @@ impl EventHandler for Hostile {
     }
 }
 
-/// One effect of each kind. `nothing` is one too: what comes after is then all there is.
+/// Asks for one effect of this kind; `nothing` asks for none.
 fn ask_for(effect: &str, deed: &Deed) -> Result<(), Rejection> {
     match effect {
         "nothing" => {}
@@ -123,7 +123,7 @@ fn draft(deed: &Deed, content: &str) -> Draft {
     }
 }
 
-/// All that can be read of a room, a message and a user that may be somebody else's, in words.
+/// Everything that can be read of a room, a message and a user that may belong to another tenant, as text.
 fn spy(deed: &Deed) -> Vec<String> {
     let history = messages::history(&deed.room_id, None, 100).map(|messages| messages.len());
     let message = messages::get(&deed.message_id).map(|message| message.content);
@@ -139,7 +139,7 @@ fn spy(deed: &Deed) -> Vec<String> {
     ]
 }
 
-/// A rejection with each code.
+/// The rejection with this code.
 fn rejection(code: &str) -> Rejection {
     let words = "as told".to_owned();
     match code {
@@ -155,7 +155,7 @@ fn rejection(code: &str) -> Rejection {
     }
 }
 
-/// A refusal of a capability: `count` is how many times to try, or how much.
+/// Provokes a fault of a capability: `count` is the number of attempts, or the size.
 fn provoke(deed: &Deed) -> Result<Fault, Rejection> {
     let count = deed.count as usize;
     let fault = match deed.message.as_str() {

@@ -1,4 +1,4 @@
-//! Posts like the shipped message handler, and writes into the metadata that it did: the setting `stamp`, else `stamped`.
+//! Posts like the shipped message handler, and adds a stamp to the metadata: the setting `stamp`, else `stamped`.
 
 use parlance_guest::{Context, Incoming, MessageHandler, Rejection, Serialize, messages, settings};
 

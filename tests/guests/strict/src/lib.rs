@@ -1,6 +1,5 @@
-//! A message handler that has something to say about each message: it counts them by sender, says the count to the
-//! sender, replaces `rude` in another way each time, posts twice where it is told so, and lets a user post `slow` ones
-//! once in a minute.
+//! A message handler with side effects and rules: it counts messages by sender and sends the sender the count, replaces
+//! `rude` differently each time, posts twice on request, and lets a user post one `slow` message a minute.
 
 use parlance_guest::broadcast::Audience;
 use parlance_guest::{Context, Incoming, MessageHandler, Rejection, Serialize, ambient, emit, kv, messages};

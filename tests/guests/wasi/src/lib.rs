@@ -1,4 +1,4 @@
-//! Calls WASI as the name of the event says.
+//! Calls WASI in the way that the event's name says.
 
 use parlance_guest::log::{self, Level};
 use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize, ambient};
@@ -42,7 +42,7 @@ struct Wasi;
 #[serde(default)]
 struct Deed {
     text: String,
-    /// How many, how long in milliseconds, or how much in bytes.
+    /// A number of times, a time in milliseconds, or a size in bytes.
     count: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Sends HTTP requests as it is told.
+//! Sends the HTTP requests that its event describes.
 
 use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize};
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use bindings::wasi::http::types::{Fields, Method, OutgoingBody, OutgoingRequest,
 
 struct Web;
 
-/// One request. The event takes a list of them, sends all, then waits for each.
+/// One request. The event has a list of them; all are sent before the first response is awaited.
 #[derive(Deserialize)]
 struct Deed {
     authority: String,
@@ -29,21 +29,21 @@ struct Deed {
     tls: bool,
     #[serde(default)]
     path: String,
-    /// Bytes of the body of a POST; none is a GET.
+    /// Bytes of the body of a POST; absent for a GET.
     #[serde(default)]
     body: usize,
-    /// Bytes of a header that is sent along.
+    /// Bytes of an additional header.
     #[serde(default)]
     header: usize,
-    /// Instead of these two.
+    /// The method, instead of POST or GET.
     #[serde(default)]
     method: Option<String>,
-    /// Whether not to wait for the response.
+    /// Whether to drop the request without waiting for its response.
     #[serde(default)]
     abandon: bool,
 }
 
-/// What came of one.
+/// The result of one request.
 #[derive(Default, Serialize)]
 struct Answer {
     status: u16,
@@ -52,9 +52,9 @@ struct Answer {
     error: String,
 }
 
-/// Bytes of the answer that are passed on.
+/// Most bytes of a response that are returned.
 const TEXT_MAX: usize = 200;
-/// Bytes that a stream takes at once (`blocking-write-and-flush`).
+/// Bytes that a stream accepts at a time (`blocking-write-and-flush`).
 const CHUNK: usize = 4096;
 
 impl EventHandler for Web {
@@ -109,7 +109,7 @@ fn send(deed: &Deed) -> Result<FutureIncomingResponse, String> {
     while left > 0 {
         let size = left.min(CHUNK);
         if stream.blocking_write_and_flush(&[b'x'; CHUNK][..size]).is_err() {
-            // The host has given up: the response says why.
+            // The host has ended the request; the response says why.
             return Ok(future);
         }
         left -= size;
@@ -150,7 +150,7 @@ fn receive(future: &FutureIncomingResponse) -> Result<Answer, String> {
     })
 }
 
-/// The name of the case, without what it carries.
+/// The name of the variant's case, without its payload.
 fn code(code: ErrorCode) -> String {
     let text = format!("{code:?}");
     let end = text.rfind("::").map_or(0, |at| at + 2);

@@ -1,4 +1,4 @@
-//! Asks for 900 effects, where an event may have 256.
+//! Asks for 900 effects; an event may have 256.
 
 use parlance_guest::presence::{self, Status};
 use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize};

@@ -1,4 +1,4 @@
-//! Gives the host 8 MiB in one call.
+//! Passes 8 MiB to the host in one call.
 
 use parlance_guest::log::{self, Level};
 use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize};

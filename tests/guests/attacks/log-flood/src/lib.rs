@@ -1,4 +1,4 @@
-//! Logs 30,000 bytes, where an event may log 8 KiB.
+//! Logs 30,000 bytes; an event may log 8 KiB.
 
 use parlance_guest::log::{self, Level};
 use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize};

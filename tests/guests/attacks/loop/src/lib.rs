@@ -1,4 +1,4 @@
-//! Never comes back.
+//! Loops forever.
 
 use std::hint::black_box;
 

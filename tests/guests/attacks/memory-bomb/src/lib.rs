@@ -1,10 +1,10 @@
-//! Asks for memory and keeps it until there is no more.
+//! Allocates memory until there is no more.
 
 use std::hint::black_box;
 
 use parlance_guest::{Arguments, Context, EventHandler, Rejection, Serialize};
 
-/// Bytes asked for at once.
+/// Bytes of one allocation.
 const BLOCK: usize = 64 * 1024;
 
 struct Attack;

@@ -1,4 +1,4 @@
-//! Panics: the host makes a stack trace and a line in the log of it.
+//! Panics, which costs the host a backtrace and a line in the log.
 
 use std::hint::black_box;
 

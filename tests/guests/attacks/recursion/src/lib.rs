@@ -13,7 +13,7 @@ impl EventHandler for Attack {
     }
 }
 
-/// What is done after each call is such that no compiler makes a loop of it.
+/// Work after each call keeps the compiler from turning the recursion into a loop.
 #[inline(never)]
 fn descend(depth: u64) -> u64 {
     if depth == 0 {
