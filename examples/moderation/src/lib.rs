@@ -8,8 +8,8 @@ struct Moderation;
 impl MessageHandler for Moderation {
     fn handle(_: &Context, message: Incoming) -> Result<impl Serialize, Rejection> {
         let words = settings::get("words").unwrap_or_default();
-        let said = message.content.to_lowercase();
-        if words.split_whitespace().any(|word| said.contains(word)) {
+        let content = message.content.to_lowercase();
+        if words.split_whitespace().any(|word| content.contains(word)) {
             return Err(Rejection::Denied("please mind your language".into()));
         }
         messages::post(&message.into())?;
