@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# `make measure`: what swaps, attacks, many tenants and further nodes cost, on the release build. Figures, no verdicts: a busy machine
-# shows in them.
+# `make measure`: measures the cost of swaps, attacks, many tenants and additional nodes, with the release build. It
+# prints figures and no verdicts, since they depend on how busy the machine is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Node.js, where tests/setup.sh had to install one.
+# The Node.js that tests/setup.sh installed, if it had to.
 export PATH="$PWD/tests/.venv/bin:$PATH"
 TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)
 export PARLANCE_BIN=$TARGET/release/parlance PARLANCE_TEST_GUESTS=$TARGET/test-guests
@@ -12,16 +12,16 @@ export PARLANCE_SHIPPED=$TARGET/components
     --out "$PARLANCE_SHIPPED"
 "$TARGET/release/parlance-build" --locked --workspace tests/guests --root . --target-dir "$TARGET/guests" \
     --out "$PARLANCE_TEST_GUESTS"
-# measure NAME [COMMAND…]: through that command, if there is one.
+# measure NAME [COMMAND…]: runs a measurement, with the command as a prefix if there is one.
 measure() {
     local name=$1
     shift
-    # The library of the tests reports to the test runner too, which has nothing to say here.
+    # The tests' library also reports to the test runner, whose output is not needed here.
     "$@" node --test-reporter=dot --test-reporter-destination=/dev/null "tests/e2e/measure/$name.mjs"
 }
 measure tenants
 measure swaps
-# Without the disk, whose own stalls would be most of what is seen, and with it.
+# Once without the disk, whose stalls would dominate the figures, and once with it.
 for data in /dev/shm "$TARGET"; do
     "$TARGET/release/parlance-bench" attacks --data-dir "$data" --guests "$PARLANCE_TEST_GUESTS"
 done

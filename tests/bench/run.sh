@@ -1,11 +1,10 @@
 #!/bin/sh
-# `make bench`: Parlance beside the usual Node server. Arguments go to the load generator; try --help.
-# Needs release builds of `parlance` and `parlance-bench`, Node 18 or later with npm, and `taskset`
-# of util-linux.
+# `make bench`: compares Parlance with the usual Node server. Arguments go to the load generator; try --help. Needs
+# release builds of `parlance` and `parlance-bench`, Node 18 or later with npm, and `taskset` of util-linux.
 set -eu
 cd "$(dirname "$0")/../.."
 
-# Run as it was built: `cargo run` for this one package may choose other features and build anew.
+# Run the existing binary: `cargo run` for this package may select other features and build it again.
 bench="${CARGO_TARGET_DIR:-target}/release/parlance-bench"
 [ -x "$bench" ] || {
     echo "bench: $bench is missing: cargo build --release -p parlance -p parlance-bench" >&2
@@ -14,7 +13,7 @@ bench="${CARGO_TARGET_DIR:-target}/release/parlance-bench"
 for tool in node npm taskset; do
     command -v "$tool" >/dev/null || { echo "bench: $tool is not installed" >&2; exit 1; }
 done
-# npm writes the inner lock file last, so it also tells that an installation was finished.
+# npm writes the inner lock file last, so it also shows that an installation is complete.
 if ! [ tests/bench/node/node_modules/.package-lock.json -nt tests/bench/node/package-lock.json ]; then
     echo "bench: installing the packages of the Node server" >&2
     npm ci --prefix tests/bench/node --no-audit --no-fund --silent

@@ -1,4 +1,4 @@
-// Acknowledgements that a handler decides (`on-event-ack`), as the official client gets them.
+// Acknowledgements that a handler chooses (`on-event-ack`), with the official client.
 import assert from 'node:assert/strict';
 import { connect } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';

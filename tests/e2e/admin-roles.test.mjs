@@ -1,4 +1,4 @@
-// A tenant's admin token on every route that there is: on its own tenant, and on another.
+// A tenant's admin token on every route: for its own tenant, and for another.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -26,7 +26,7 @@ for (const tenant of ['acme', 'globex']) {
   await operator.deploy(tenant, 'stamped', guest('stamped'), '?canary=10');
   await operator.must('POST', `/tenants/${tenant}/revocations`, { body: { tokenId: 'known' } });
 }
-// A tenant of the admin API names no files.
+// A tenant of the admin API cannot name files.
 await operator.deploy('globex', 'hostile', guest('hostile'));
 
 const document = JSON.parse((await operator.request('GET', '/openapi.json')).text);
@@ -87,7 +87,8 @@ test('another tenant is refused on every route as one that is not there, and not
 });
 
 test('its own tenant is served on every route but those of operators', async () => {
-  // Each finds what it is for: a canary ends with its promotion or the next deployment, and what deletes comes last.
+  // In an order in which each operation finds what it needs: a canary ends with its promotion or the next deployment,
+  // and deletions come last.
   const ranks = [/\/canary$/, /\/promote$/, /^(?!DELETE)/, /^DELETE/];
   const rank = (name) => ranks.findIndex((words) => words.test(name));
   for (const name of ofTenants.toSorted((a, b) => rank(a) - rank(b))) {

@@ -1,4 +1,4 @@
-// The admin API: who may use it, and what each operation does to clients that are connected.
+// The admin API: who may use it, and what each operation does to connected clients.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
@@ -117,7 +117,7 @@ test('deleting a tenant ends its sockets with a reason and, when asked, its data
 });
 
 test('a tenant that is deleted and made again at once is not closed with the one before', async () => {
-  // As fast as it goes.
+  // As fast as possible.
   const many = { events_per_second: 100_000, event_burst: 100_000 };
   const more = { limits: many, quota: { ...many, guest_cpu: '100s' } };
   const name = await freshTenant(more);
@@ -128,7 +128,7 @@ test('a tenant that is deleted and made again at once is not closed with the one
   const bob = await connect(server, 'bob', at(name, 'bob'));
   const room = freshRoom();
   await bob.join(room);
-  // Longer than the namespace of the one before can take to close.
+  // Longer than the previous tenant's namespace can take to close.
   for (const end = Date.now() + 3000; Date.now() < end;) await bob.post(room, 'x');
   assert.deepEqual(bob.disconnects, []);
   await connect(server, 'carol', at(name, 'carol'));
@@ -206,8 +206,8 @@ test('what is no handler is refused with the reason, and what runs goes on', asy
 test('a deployment has its turn before its component is read, and of the tenant that may have one of that size', async () => {
   const [name, other] = [await freshTenant(), await freshTenant({ sandbox: { component_size: '64KiB' } })];
   const deploy = (tenant, raw = 'x') => api.request('POST', `/tenants/${tenant}/handlers/x/versions`, { raw });
-  // One that has begun and does not go on. Where one of those below was in its way it is refused, and not told so before
-  // all of it has come: then it begins again.
+  // A deployment that has begun and stalls. If one of those below was running, it is refused, which the client only
+  // learns once all of it was sent; then it starts again.
   let half;
   const begin = () => {
     half?.destroy();
@@ -330,7 +330,7 @@ test('the OpenAPI document lists what there is, and each operation was called he
     const answer = await fetch(server.adminUrl + path.replace(/\{\w+\}/g, 'nothing'), { method });
     assert.equal(answer.status, 401, `${operation} is there and asks for a token`);
   }
-  // In an order in which each does what it is for, but for the last but two: there are no other servers.
+  // In an order in which each operation has an effect, except the third from the end: there are no other servers.
   const [configuration, component] = [configurationOf('called'), { raw: readFileSync(guest('stamped')) }];
   const [users, tenant, handler] = [{ users: ['ann'] }, '/tenants/{tenant}', '/tenants/{tenant}/handlers/{handler}'];
   const calls = [
@@ -362,7 +362,7 @@ test('the OpenAPI document lists what there is, and each operation was called he
     const answer = await api.request(method, path.replace('{tenant}', 'called').replace('{handler}', 'h').replace('{id}', 'token:known'), options);
     assert.equal(answer.status, status, `${method} ${path}: ${answer.text}`);
   }
-  // Whose answer does not end by itself.
+  // Its response does not end by itself.
   const stop = new AbortController();
   const stream = await fetch(`${server.adminUrl}/admin/v1/logs`, { headers: { authorization: `Bearer ${ADMIN_TOKEN}` }, signal: stop.signal });
   assert.equal(stream.status, 200);
@@ -418,7 +418,7 @@ test('events for clients: without other nodes too, in bounds, and within the ten
     assert.equal(answer.status, status, answer.text);
     assert.match(answer.text, words);
   }
-  // `sandbox.emit`, as for handlers.
+  // The limit is `sandbox.emit`, as for handlers.
   const large = await emit({ event: 'x', arguments: ['x'.repeat(128 * 1024)], to: { rooms: [room] } });
   assert.deepEqual([large.status, large.json.code], [413, 'too-large']);
   assert.match(large.json.detail, /sandbox\.emit/);

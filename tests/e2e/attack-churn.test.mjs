@@ -1,4 +1,4 @@
-// Clients that come and go faster than what they leave behind is done.
+// Clients that connect and disconnect faster than the server cleans up after them.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { Client, connect, refused } from './lib/client.mjs';
@@ -64,7 +64,7 @@ test('churn: a transport that asks to be connected over and over is refused, and
   again();
   const [, refusal] = (await raw.frame('44')).match(/^44(.*)$/);
   assert.match(JSON.parse(refusal).message, /^rate-limited: this transport asks .*; retryAfterMs=\d+$/);
-  // Who asks faster than it is refused is cut off.
+  // A client that sends requests faster than they are refused is disconnected.
   for (let n = 0; n < 100; n += 1) again();
   await raw.until(() => raw.closed, 'the cut');
   const ann = await connect(server, 'ann');

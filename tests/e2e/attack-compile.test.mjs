@@ -1,4 +1,4 @@
-// Components that are made to cost their compiler time and memory: they are refused, and the server and its other
+// Compile bombs: components that cost their compiler time and memory. They are refused, and the server and its other
 // tenants do not notice.
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -22,7 +22,7 @@ const UNLIMITED = { events_per_second: 1_000_000, event_burst: 1_000_000 };
 function processOf(pid) {
   try {
     const [stat, command] = ['stat', 'cmdline'].map((file) => readFileSync(`/proc/${pid}/${file}`, 'utf8'));
-    // The fields that follow the name, which may have anything in it (proc_pid_stat(5)).
+    // The fields after the name, which may contain any character (proc_pid_stat(5)).
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ').map(Number);
     return { parent: fields[1], nice: fields[16], command };
   } catch {
@@ -45,7 +45,7 @@ async function deploy(api, component) {
   }
 }
 
-// The first takes the compiler some 30 s and 120 MiB, the second 30 s and 800 MiB, when it may.
+// Without limits, the first takes the compiler about 30 s and 120 MiB, the second 30 s and 800 MiB.
 const BOMBS = {
   time: [
     { functions: 20 },
@@ -82,7 +82,7 @@ for (const [what, [shape, sandbox, words]] of Object.entries(BOMBS)) {
     });
     const { nice } = processOf(server.pid);
     await eventually(() => compilers(server).some((compiler) => compiler.nice > nice), 'a compiler that stands back');
-    // Nothing on this server has these bytes yet.
+    // No component on this server has these bytes yet.
     await api.deploy('good', 'stamped', guest('stamped'));
     await eventually(async () => {
       const { id } = await victim.post(other, 'by whom?');
@@ -101,7 +101,7 @@ for (const [what, [shape, sandbox, words]] of Object.entries(BOMBS)) {
     const again = await deploy(api, component);
     assert.equal(again.status, 422, again.text);
     assert.match(again.text, words, 'the same bytes for the same reason');
-    // The tenant may deploy what is not like that, which nobody has had compiled before.
+    // The tenant may deploy an ordinary component, which was not compiled before.
     await api.deploy('evil', 'flaky', guest('flaky'));
   });
 }
@@ -147,7 +147,7 @@ test('attack: the process that compiles reads and writes what it was given, and 
   assert.equal(fenced.score.trim(), '1000');
   const environment = readFileSync(`/proc/${fenced.pid}/environ`, 'utf8');
   assert.equal(environment, '', 'no secret of the server');
-  // It ends with the server, however that ends.
+  // The compiler ends with the server, however that ends.
   await server.kill();
   await eventually(() => !processOf(fenced.pid), 'the end of the compiler', 2000);
 });

@@ -1,4 +1,4 @@
-// A host that lacks something: descriptors, memory. What it lacks is the host's, never a version's.
+// A host that runs out of descriptors or memory. That counts as the host's failure, never as a version's.
 import assert from 'node:assert/strict';
 import { connect as dial } from 'node:net';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';

@@ -1,4 +1,4 @@
-// Files that are no handlers: refused by `inspect`, and at the start with the key that names them.
+// Files that are not handlers: refused by `inspect`, and at the start, with the configuration key that names them.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

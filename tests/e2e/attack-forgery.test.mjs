@@ -1,4 +1,4 @@
-// A handler of one tenant that speaks of another tenant's rooms, messages, users and keys by their ids.
+// A handler of one tenant that uses the ids of another tenant's rooms, messages, users and keys.
 import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom, refused } from './lib/client.mjs';
@@ -7,7 +7,7 @@ import { guest } from './lib/server.mjs';
 import { member, startTenants } from './lib/tenants.mjs';
 import { token } from './lib/token.mjs';
 
-// The same handler for both, so that each can write and read whatever the other can.
+// Both have the same handler, so that each can read and write whatever the other can.
 const handlers = { event: { component: guest('hostile') } };
 const server = await startTenants({ evil: { handlers }, good: { handlers } });
 
@@ -41,7 +41,7 @@ test('attack: a forged room: nothing is read of it and nothing reaches it', asyn
     'presence: Ok(Status::Offline)',
     'joined: false',
   ]);
-  // Of the same name, and another room: in it, the attacker is alone.
+  // It has the same name but is a different room: the attacker is alone in it.
   await at.attacker.join(at.room);
   const inside = (await at.attacker.must('spy', deed)).seen;
   assert.deepEqual(inside, [
@@ -77,7 +77,7 @@ test('attack: a forged key: each tenant has its own of that name', async () => {
   assert.equal((await at.attacker.must('kv-get', { key: at.key })).value, null);
   await at.attacker.must('kv-delete-then-ok', { key: at.key });
   assert.equal((await at.victim.must('kv-get', { key: at.key })).value, 'a deed');
-  // `a:b` and `c`, `a` and `b:c`: whatever a key begins with, it is the key.
+  // `a:b` and `c`, `a` and `b:c`: a key's prefix does not make it another handler's key.
   for (const prefix of ['good', 'good:event', 'event', '/good', 'tenant:good', '..', '../good']) {
     for (const between of [':', '/', '\u0001', '.']) {
       const key = `${prefix}${between}${at.key}`;

@@ -1,5 +1,5 @@
-// Handlers of one tenant that run wild: their own events fail, the server stays, its memory comes back, and the other
-// tenant's events are all answered.
+// Attacks by handlers of one tenant: their own events fail, the server survives, its memory is freed, and all of the
+// other tenant's events are answered.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { ATTACKS, attack, attackingTenants } from './lib/attacks.mjs';
@@ -15,7 +15,7 @@ const MEMORY_BOUND = 64 * MIB;
 const EVENTS = 60;
 const AT_ONCE = 20;
 
-// The budget of a tenant would end the attack early; here each event is to meet the limits of an event.
+// The tenant's budget would end the attack early; here each event must meet the limits of an event.
 const unlimited = { quota: { guest_cpu: '1000s' } };
 const server = await startTenants(
   { good: unlimited, ...attackingTenants(unlimited) },
@@ -32,7 +32,7 @@ for (const one of ATTACKS) {
   test(`attack: ${one.name}: only its own events fail`, async () => {
     const attackers = [];
     for (let n = 0; n < AT_ONCE; n += 1) attackers.push(await member(server, one.guest, `attacker-${n}`));
-    // What they emit goes to all of them.
+    // All attackers receive what they emit.
     for (const attacker of attackers) await attacker.join('evil');
     const room = freshRoom();
     await victim.join(room);

@@ -1,4 +1,4 @@
-// Backups, restores, and what becomes of a server whose database is damaged.
+// Backups, restores, and a server whose database is damaged.
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, openSync, closeSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -73,7 +73,7 @@ test('a backup has every message that was acknowledged before it, and a restore 
   assert.match(backup.stdout, /copy\.db is a backup of .*chat\.db \(\d+ bytes\)/);
   assert.ok(!existsSync(`${copy}-wal`) && !existsSync(`${copy}-shm`), 'it is one file');
   assert.equal(statSync(copy).mode & 0o777, 0o600);
-  // The server has gone on, and is killed while it does.
+  // The server has continued, and is killed while it works.
   await load.until(load.counted() + 200);
   await server.kill();
   const all = load.soFar();
@@ -90,7 +90,7 @@ test('a backup has every message that was acknowledged before it, and a restore 
   assert.equal((await writer.post('room-0', 'goes on')).seq, (await writer.history('room-0')).length);
   await server.stop();
 
-  // What was replaced has every acknowledged message, and is a backup as any other.
+  // The replaced database has every acknowledged message, and is itself a valid backup.
   const back = await parlance(database, 'restore', '--force', `${database}.before-restore`);
   assert.equal(back.code, 0, back.output);
   await server.start();
@@ -156,7 +156,7 @@ for (const [what, copied] of [['an older copy with its log', ['', '-wal']], ['a 
     const made = await parlance(database, 'backup', '--force', file);
     assert.equal(made.code, 0, made.output);
     assert.deepEqual(['-wal', '-shm', '-journal'].filter((end) => existsSync(file + end)), []);
-    // One that turns up beside it later is not the backup's either.
+    // A file that appears next to it later does not belong to the backup either.
     cpSync(`${database}-wal`, `${file}-wal`);
     await server.stop();
     const restored = await parlance(database, 'restore', file);
@@ -197,7 +197,7 @@ test('a damaged database is refused before the server listens, and is neither ba
     'its last byte is missing': (path) => truncateSync(path, length - 1),
     'bits of its beginning are flipped': (path) => write(path, 0, [~readFileSync(path)[0] & 0xff]),
     'bits of a page are flipped': (path) => {
-      // Each page says first of what kind it is; 13 and 10 are leaves of tables and of indices.
+      // The first byte of a page is its type; 13 and 10 are leaves of tables and of indices.
       const content = readFileSync(path);
       const pages = Array.from({ length: length / PAGE }, (_, n) => n * PAGE).slice(1);
       const leaf = pages.findLast((at) => content[at] === 10 || content[at] === 13);
@@ -223,7 +223,7 @@ test('a damaged database is refused before the server listens, and is neither ba
     assert.equal(restore.code, 1, `${what}: ${restore.output}`);
     assert.match(restore.output, /damaged/, what);
   }
-  // Nothing of that has touched the database.
+  // None of this has changed the database.
   await server.start();
   assert.equal((await connect(server, 'ann').then(async (ann) => (await ann.join('room'), ann.history('room')))).length, 100);
 });

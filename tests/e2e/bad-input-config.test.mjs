@@ -1,4 +1,4 @@
-// Configurations and surroundings that cannot work are named, all at once.
+// All errors of a configuration and its environment are reported at once.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { writeFileSync } from 'node:fs';

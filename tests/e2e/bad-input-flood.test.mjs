@@ -1,4 +1,4 @@
-// Too much at once, in either direction.
+// Floods in either direction.
 import assert from 'node:assert/strict';
 import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -7,7 +7,7 @@ import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { residentBytes } from './lib/tenants.mjs';
 
-// The queue is what is tested here, not the rate. Without a grace who is cut off shows as offline at once.
+// This tests the queue, not the rate. Without a grace period a disconnected user is offline at once.
 const limits = { events_per_second: 1_000_000, event_burst: 1_000_000, byte_burst: '64MiB', bytes_per_second: '64MiB', presence_grace: '0s' };
 const server = await startServer({
   config: { limits, quota: { events_per_second: 1_000_000, event_burst: 1_000_000, guest_cpu: '100s' } },
@@ -53,7 +53,7 @@ test('a client that stops reading is cut off in bounded time, and the others kee
   await stalled.ask(1, `["join-room","${room}"]`);
   stalled.ws.pause();
 
-  // Enough to fill what the kernel buffers on both sides.
+  // Enough to fill the kernel's buffers on both sides.
   const content = 'x'.repeat(16 * 1024);
   const begun = performance.now();
   let posted = 0;
@@ -95,7 +95,7 @@ test('who asks for many pages and reads none has few of them waiting, and gets a
     for (let n = 0; n < pages; n += 1) raw.send(`42${100 + n}["history",{"roomId":"${room}","limit":200}]`);
     return raw;
   }));
-  // The others have as many pages as they like meanwhile: what the stalled ones asked for has had its turns.
+  // The others can read pages meanwhile: the stalled ones do not block the queue.
   for (let n = 0; n < pages; n += 1) assert.equal((await writer.must('history', { roomId: room, limit: 200 })).messages.length, 200);
   const held = residentBytes(own) - before;
   assert.ok(held < 48 * 1024 * 1024, `${clients} clients hold ${held} bytes`);

@@ -1,4 +1,4 @@
-// Frames that no client library sends. Each is answered or ends its own connection, and nobody else's.
+// Frames that no client library sends. Each is answered or closes its own connection, and no other.
 import assert from 'node:assert/strict';
 import { connect, freshRoom } from './lib/client.mjs';
 import { Raw, rawConnect, serverIsWell } from './lib/raw.mjs';
@@ -41,7 +41,7 @@ for (const [name, frame] of Object.entries(FRAMES)) {
   test(`${name}: answered or cut off, nobody else harmed`, async () => {
     const raw = await rawConnect(server, 'eve');
     raw.send(frame);
-    // Whatever the frame did, the connection then either works or has ended.
+    // After the frame the connection either works or is closed.
     if (!raw.closed) raw.send('42777["get-presence",[]]');
     await raw.answered('43777[');
     await unharmed();
@@ -74,7 +74,8 @@ test('polling with broken bodies is refused', async () => {
   const { sid } = JSON.parse(open.slice(1));
   const bodies = [Buffer.from([0x34, 0x32, 0xff, 0xfe]), 'x', '', '4'.repeat(1024 * 1024)];
   for (const body of bodies) {
-    // What is too large is refused without being read: then the connection may end while it is still being sent.
+    // A frame that is too large is refused without being read, so the connection may close while it is still being
+    // sent.
     const response = await fetch(`${base}&sid=${sid}`, { method: 'POST', body }).catch(({ cause }) => cause);
     if (body.length > 1000 && ['EPIPE', 'ECONNRESET'].includes(response.code)) continue;
     assert.ok(response.status < 500, `${response.status}`);

@@ -1,4 +1,4 @@
-// Payloads of the wrong shape or size: each has its clear answer, and nothing changes.
+// Payloads of the wrong shape or size: each gets a clear error and changes nothing.
 import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';

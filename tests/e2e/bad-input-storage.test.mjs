@@ -21,7 +21,7 @@ function assertExplained({ code, output }, path) {
 
 test('a database path that cannot be written stops the start and is named', async () => {
   const dir = temporaryDirectory();
-  // A file where a directory belongs cannot be written by root either.
+  // With a file in place of a directory, not even root can write.
   const path = join(dir, 'file', 'chat.db');
   writeFileSync(join(dir, 'file'), '');
   assertExplained(await serve(`sqlite:${path}`, dir), path);
@@ -54,7 +54,7 @@ test('a full disk refuses what would be lost, goes on reading, and recovers', as
   await ann.post(room, 'before');
   const giveBack = fill(dir);
 
-  // Pages that the database has already may take a few more messages.
+  // Pages that the database already has may have room for a few more messages.
   const content = 'x'.repeat(16 * 1024);
   let accepted = 1;
   let answer;

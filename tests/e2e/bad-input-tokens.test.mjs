@@ -1,4 +1,4 @@
-// Who is not let in, and what they are told.
+// Refused tokens, and the errors that clients get.
 import assert from 'node:assert/strict';
 import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -14,7 +14,7 @@ const ISSUER = 'the tests';
 
 const shared = await startServer();
 
-// RS256: the public key is public, so it must never do as the secret of an HS256 token.
+// The public key of RS256 is public, so it must never be accepted as the secret of an HS256 token.
 const rsa = generateKeyPairSync('rsa', {
   modulusLength: 2048,
   publicKeyEncoding: { type: 'spki', format: 'pem' },

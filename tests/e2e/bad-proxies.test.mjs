@@ -66,7 +66,7 @@ for (const kind of ['swallow', 'cut', 'silent']) {
     await eventually(() => ann.messages(room).length === EVENTS, 'every message');
     assert.equal(ann.disconnects.length, 0, 'the session lives');
     assert.equal(ann.socket.io.engine.transport.name, 'polling');
-    // Each event takes a body and two polls or so; a poll that is answered at once without a packet would show.
+    // Each event takes a body and about two polls; polls that return at once without a packet would be noticed.
     assert.ok(seen.requests < EVENTS * 5 + 40, `${seen.requests} requests`);
   });
 }

@@ -1,4 +1,4 @@
-// The chat page in a real browser, in tabs that are users of their own.
+// The chat page in a real browser, with a separate user in each tab.
 import assert from 'node:assert/strict';
 import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -84,7 +84,7 @@ test('presence shows who comes, is away, is renamed and goes', async () => {
   const entry = ann.page.locator(`#people [data-user="${who}"]`);
   await ann.page.locator(`#people [data-user="${who}"][data-status=online]`).waitFor();
 
-  // A headless tab is never hidden by itself.
+  // A headless tab is never hidden, so simulate it.
   const hide = (state) => bob.page.evaluate((value) => {
     Object.defineProperty(document, 'visibilityState', { value, configurable: true });
     document.dispatchEvent(new Event('visibilitychange'));
@@ -138,7 +138,7 @@ test('offline and back: nothing is lost, doubled or out of order', async () => {
   await bob.shows(all);
   await ann.shows(all);
   await bob.live();
-  // Whatever was sent twice would have to come before this one.
+  // A repeated message would arrive before this one.
   await bob.write('after');
   for (const tab of [ann, bob]) {
     await tab.shows([...all, 'after']);
@@ -151,14 +151,14 @@ test('a connection that comes and goes while both write: both see the same, each
   const { tabs: [ann, bob] } = await tabs(2, { apart: true });
   const network = bob.page.context();
   for (let round = 1; round <= 5; round += 1) {
-    // Cut off without a wait, so that a message may or may not get through.
+    // The connection is cut without waiting, so that a message may or may not get through.
     await Promise.all([bob.write(`bob ${round}.1`), ann.write(`ann ${round}.1`), network.setOffline(true)]);
     await bob.down();
     await Promise.all([bob.write(`bob ${round}.2`), ann.write(`ann ${round}.2`), network.setOffline(false)]);
     await bob.live();
   }
   const rounds = [1, 2, 3, 4, 5].flatMap((round) => [`${round}.1`, `${round}.2`]);
-  // The page takes an answer for lost after 10 s, and then sends again: the usual patience is none.
+  // The page considers an answer lost after 10 s and sends again, which exceeds the usual timeout.
   let seen;
   const settled = await eventually(async () => {
     const [left, right] = [await ann.texts(), await bob.texts()];
@@ -186,7 +186,7 @@ test('an acknowledgement lost with its connection: the message is posted once', 
       far.send(frame);
     });
     far.onMessage((frame) => {
-      // From the posting on, the page hears nothing; once the server has acknowledged it, the connection ends.
+      // After the post, the page receives nothing; once the server has acknowledged it, the connection closes.
       if (!acknowledgement) return near.send(frame);
       if (!String(frame).startsWith(acknowledgement)) return undefined;
       assert.match(String(frame), /"ok":true/);
@@ -211,7 +211,7 @@ test('more missed than one answer holds is fetched page by page', async () => {
   await ann.shows(['before']);
   await ann.page.context().setOffline(true);
   await ann.down();
-  // A catch-up holds 200.
+  // A page of a join has 200 messages.
   const missed = numbered('missed', 450);
   await fill(room, missed);
   await ann.page.context().setOffline(false);
@@ -238,7 +238,7 @@ test('a reload loses nothing: room, name and what was not sent yet', async () =>
   await ann.write('sent');
   await ann.shows(['sent']);
   const [who, context] = [await ann.me(), ann.page.context()];
-  // The page can be had, a token cannot, until `blocked` ends: the server refuses the connection.
+  // The page loads, but gets no token until `blocked` ends: the server refuses the connection.
   let blocked = true;
   await context.route('**/dev/token', (route) => (blocked ? route.abort() : route.continue()));
   await ann.page.reload();
@@ -265,7 +265,7 @@ test('history loads on scroll, in order, and keeps the reader in place', async (
     const oldest = (await ann.seqs())[0];
     if (oldest === 1) break;
     const row = ann.page.locator(`[data-seq="${oldest}"]`);
-    // The place of the oldest row on the screen at the moment of scrolling, and after the next page came in above it.
+    // The position of the oldest row on the screen while scrolling, and after the next page was inserted above it.
     const before = await scroll.evaluate((area, seq) => {
       area.scrollTop = 0;
       return area.querySelector(`[data-seq="${seq}"]`).getBoundingClientRect().top;
@@ -308,7 +308,7 @@ test('a message that is too long is refused with code and reason, and can be sho
   assert.equal((await ann.composer().inputValue()).length, 16 * 1024 + 1);
   await ann.write('short');
   await ann.shows(['the next one passes', 'short']);
-  // More than a packet holds would end the connection; the page must not let it come to that.
+  // A message larger than a packet would close the connection, so the page must prevent that.
   await ann.write('x'.repeat(200_000));
   await failed.waitFor();
   await failed.getByRole('button', { name: 'Discard' }).click();
@@ -321,7 +321,7 @@ test('a message that is too long is refused with code and reason, and can be sho
 
 test('a room name the server refuses is said', async () => {
   const tab = await Tab.open(await profile(browser), server);
-  // 128 characters that are more than 128 bytes.
+  // 128 characters with more than 128 bytes.
   await tab.page.getByLabel('Join or create a room').fill('ü'.repeat(128));
   await tab.page.getByRole('button', { name: 'Join', exact: true }).click();
   await tab.page.getByRole('alert').filter({ hasText: 'invalid' }).waitFor();
@@ -331,7 +331,7 @@ test('a room name the server refuses is said', async () => {
 
 test('a token is renewed before it ends, on the open connection', async () => {
   const context = await profile(browser);
-  // The page is told of an end that is near; the token itself is good for longer.
+  // The page is told that the token expires soon; the token itself is valid for longer.
   await context.route('**/dev/token', async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, json: { ...(await response.json()), expiresAt: Date.now() + 6_000 } });
@@ -412,7 +412,7 @@ test('at 375 px nothing scrolls sideways, and the keyboard alone is enough', asy
   assert.equal(await tab.scrollsSideways(), false);
   const box = await tab.composer().boundingBox();
   assert.ok(box.width > 180 && box.y + box.height <= 667, JSON.stringify(box));
-  // Where the focus is can be seen.
+  // The focus is visible.
   assert.notEqual(await tab.composer().evaluate((input) => getComputedStyle(input).outlineStyle), 'none');
 });
 

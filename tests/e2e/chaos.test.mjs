@@ -1,5 +1,5 @@
-// Promise 3 on a fleet while things break: three nodes, 500 messages a second, and a check of what every client has
-// seen against what is stored.
+// Promise 3 on a fleet with faults: three nodes, 500 messages a second, and a check of what every client has seen
+// against what is stored.
 import assert from 'node:assert/strict';
 import { Crowd } from './lib/crowd.mjs';
 import { startFleet } from './lib/fleet.mjs';
@@ -9,7 +9,7 @@ const seconds = (count) => new Promise((done) => setTimeout(done, count * 1000))
 /** Messages that are to be acknowledged before, during and after: whatever breaks, it is in the middle of traffic. */
 const SOME = 500;
 
-// Each: what is broken, and mended again; the codes that refusals may have besides those of a connection that ends.
+// Each fault: how to cause and repair it, and the error codes that it may cause besides those of a closed connection.
 const CHAOS = {
   'kill -9 of a node': async ({ nodes: [node] }) => {
     await node.kill();

@@ -1,4 +1,4 @@
-// Compiled components on disk: a server that starts again does not compile, and believes nothing that is not its own.
+// The cache of compiled components: a restarted server does not compile again, and trusts only its own entries.
 import assert from 'node:assert/strict';
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

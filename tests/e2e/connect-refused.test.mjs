@@ -1,4 +1,4 @@
-// Who is let in when things change at that moment, and what the others are told.
+// Changes during a handshake: which clients are accepted, and which errors the others get.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { Client, connect, refused } from './lib/client.mjs';
@@ -37,7 +37,7 @@ async function metric(pattern) {
 }
 const refusals = (reason) => metric(`parlance_refused_total{reason="${reason}"}`);
 
-// The user has a token that is good but for what is decided while its key is being fetched.
+// The user's token is valid, except for what is decided while its key is being fetched.
 const decisions = {
   'the tenant is suspended': {
     decide: ({ name }) => api.must('POST', `/tenants/${name}/suspend`),
@@ -90,7 +90,7 @@ test('who leaves while the key is being fetched keeps no seat', async () => {
   raw.ws.close();
   await raw.until(() => raw.closed, 'the end of the transport');
   release(old, fresh);
-  // Its handshake ends at the same time as those of others that wait for the same look.
+  // Its handshake ends together with those of others that wait for the same refresh.
   await connect(server, 'bob', of(fresh, 'bob'));
   await eventually(async () => {
     const ann = new Client(server.url, 'ann', of(fresh, 'ann'));
@@ -108,7 +108,7 @@ test('a tenant that is deleted and made again at once can be connected to, then 
   await api.must('DELETE', `/tenants/${name}`);
   await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name) } });
   await ann.until(() => ann.disconnects.length > 0, 'the end of the old tenant');
-  // The old namespace goes a moment after its last client, two seconds later at the latest.
+  // The old namespace is removed within two seconds after its last client has left.
   const end = performance.now() + 2500;
   do {
     const bob = await connect(server, 'bob', at(name, 'bob'));
@@ -129,7 +129,7 @@ test('a change of the tenant keeps the keys that were read, and asks the issuer 
   await put(name, { ...configuration(), quota: { connections: 50 } });
   await connect(server, 'ann', of(good, 'ann'));
   assert.equal(from.requests, before);
-  // The keys stay with other intervals too, and the issuer is asked in the new ones.
+  // Other intervals keep the keys, and the issuer is asked at the new intervals.
   await put(name, { auth: { jwks: [from.source({ refresh: '1s' })] } });
   await eventually(async () => from.requests > before + 1, 'looks in the new interval');
   await connect(server, 'ann', of(good, 'ann'));
@@ -143,7 +143,7 @@ test('how long before the end of a token its client is told is the tenant’s ow
   await put(name, ours({ expiring_notice: '2h' }));
   const { expiresAt } = await ann.next('token-expiring');
   assert.ok(expiresAt > Date.now() + 60_000, 'long before the minute that is usual');
-  // Nobody else hears of it: the default tenant has the default.
+  // Other tenants are not affected: the default tenant has the default.
   const other = await connect(server, 'other');
   const late = await connect(server, 'late', at(name, 'late'));
   await late.next('token-expiring');

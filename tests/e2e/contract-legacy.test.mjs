@@ -1,5 +1,5 @@
 // A client written for the usual Node server: no acknowledgements, no sequence numbers, a token with `id` and
-// `username`. It works unchanged, and what goes wrong reaches it as an event.
+// `username`. It works unchanged, and gets errors as an event.
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
 import { assertNow } from './lib/assert.mjs';
@@ -27,7 +27,7 @@ test('a client without acknowledgements chats unchanged', async () => {
   const watcher = await connect(server, 'watcher');
   await watcher.join(room);
   const [ann, bob] = [legacy('ann'), legacy('bob')];
-  // No waiting for anything: the old client emits as soon as it exists.
+  // The old client does not wait: it emits as soon as it exists.
   for (const socket of [ann, bob]) socket.emit('join-room', room);
   const there = (user) => watcher.next('presence', (each) => each.userId === user);
   await Promise.all([there('ann'), there('bob')]);

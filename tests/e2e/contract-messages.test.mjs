@@ -1,4 +1,4 @@
-// Messages, history and what a join brings.
+// Messages, history and the answers to joins.
 import assert from 'node:assert/strict';
 import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -170,7 +170,7 @@ test('who sent a message is told by the verified name, everywhere the same', asy
   );
   assert.deepEqual(await bob.history(room), [delivered]);
   assert.deepEqual((await (await connect(server, 'cyd')).join(room, { last: 1 })).messages, [delivered]);
-  // Another name later changes nothing of what was said under this one.
+  // A later name does not change the messages under this one.
   const later = await connect(server, 'ann', { auth: { token: token('ann', { name: 'Anna' }) } });
   await later.join(room);
   assert.equal((await later.post(room, 'hello', { metadata, clientId: 'mine' })).username, name);

@@ -1,4 +1,4 @@
-// Presence: who is there, who hears of it, and who may ask.
+// Presence: which users are online, who is notified, and who may ask.
 import assert from 'node:assert/strict';
 import { assertFailed, assertNow } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -155,7 +155,7 @@ test('a quick reconnect shows nothing, keeps away and since when', async () => {
   assert.deepEqual(of(ann, 'bob-8'), before);
   assert.deepEqual(ann.all('user-left'), []);
   assert.equal(ann.all('user-joined').filter((each) => each.userId === 'bob-8').length, 1);
-  // What the client says itself shows at once, and who does not come back is gone.
+  // A status that the client sets shows at once, and a user who does not come back is offline.
   await bob.must('set-presence', 'online');
   await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'online' && each.since > away.since);
   bob.close();

@@ -1,4 +1,4 @@
-// Rooms: who hears what, and what takes membership.
+// Rooms: which members get which events, and what requires membership.
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
 import { assertFailed } from './lib/assert.mjs';
@@ -140,7 +140,7 @@ test('what takes membership is refused to who has not joined as something to try
     eve.ask('history', { roomId: room }),
   ];
   for (const answer of await Promise.all(tried())) assertNotJoined(answer);
-  // In no room at all, no message can be marked; whether there is such a message is not told.
+  // Outside all rooms no message can be marked, and the error does not reveal whether it exists.
   const [there, absent] = [await eve.ask('read-message', id), await eve.ask('read-message', 'x')];
   assertNotJoined(there, 'not-found');
   assert.deepEqual(there, absent);
@@ -160,7 +160,7 @@ test('what was typed offline is not lost: the library sends it before one can jo
   const room = freshRoom();
   const watcher = await connect(server, 'watcher');
   await watcher.join(room);
-  // A client as applications write it: it emits when the user types, and joins in the `connect` handler.
+  // A typical client: it emits when the user types, and joins in the `connect` handler.
   const socket = io(server.url, { transports: ['websocket'], forceNew: true, reconnectionDelay: 20, auth: { token: token('dan') } });
   owned({ close: () => socket.disconnect() });
   const joins = [];

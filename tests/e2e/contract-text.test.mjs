@@ -1,4 +1,4 @@
-// Text and JSON as JavaScript has them: whatever an official server takes is taken here, and read as JavaScript reads it.
+// Text and JSON as JavaScript reads them: whatever an official server accepts is accepted, with the same meaning.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { assertFailed } from './lib/assert.mjs';

@@ -1,4 +1,4 @@
-// Who a token says one is, and how long.
+// Tokens: the user's identity, and how long it is valid.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, configurationOf } from './lib/admin.mjs';
 import { assertFailed } from './lib/assert.mjs';
@@ -70,7 +70,7 @@ test('a tenant’s own keys rotate under live sockets', async () => {
   const ann = await connect(rotating, 'ann', as('ann', first));
   await ann.join(room);
 
-  // Both for a while, as operators do it.
+  // Both keys for a while, as operators do it.
   await put(keys(first, second));
   const bob = await connect(rotating, 'bob', as('bob', second));
   await bob.join(room);

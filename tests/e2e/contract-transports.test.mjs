@@ -1,4 +1,4 @@
-// The whole client table, over each transport of the official client.
+// All client events, over each transport of the official client.
 import assert from 'node:assert/strict';
 import { assertNow } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';

@@ -1,4 +1,4 @@
-// What a stranger may cost: sessions, bodies and requests for a namespace before anybody has shown a token.
+// Limits of unauthenticated clients: sessions, bodies, and requests to connect to a namespace.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import WebSocket from 'ws';
@@ -43,7 +43,7 @@ test('a body full of requests for a namespace costs a stranger the session and t
   const body = `40${SEPARATOR}`.repeat(699_000);
   for (let n = 0; n < 4; n += 1) {
     const sid = await open(server);
-    // A client that is still sending when it is refused sees the answer, or a connection that is cut.
+    // A client that is still sending when it is refused gets the answer or a closed connection.
     const refused = await post(server, sid, body).then(({ status }) => status, ({ cause }) => cause.code);
     assert.ok([413, 'EPIPE', 'ECONNRESET', 'UND_ERR_SOCKET'].includes(refused), refused);
     assert.equal((await poll(server, sid)).status, 400, 'the session has ended');
@@ -98,7 +98,7 @@ test('sessions without a token are bounded, and end by themselves', async () => 
     assert.equal((await answer.json()).code, 4);
   }
   await server.sees(/new sessions were refused.*reason="?waiting/);
-  // The official client comes back until there is room.
+  // The official client retries until there is room.
   await serverIsWell(await connect(server, 'ann'), freshRoom());
 });
 

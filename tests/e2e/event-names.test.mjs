@@ -1,4 +1,4 @@
-// Event names as every client's encoder spells them, and what the parser makes of frames that are no packets.
+// Event names as various clients encode them, and frames that are not packets.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -9,7 +9,7 @@ import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
 
-// Its handler answers with the event's name.
+// Its handler returns the event's name.
 const server = await startServer({ handlers: { event: guest('acknowledging') } });
 
 const NAMES = ['a/b', 'grüße', '消息', '👋', 'say "hi"', 'back\\slash', 'new\nline', 'tab\t', ' space ', '__proto__', '\u{1}'];
@@ -26,7 +26,8 @@ for (const transports of [['websocket'], ['polling']]) {
 
 test('names arrive as encoders of other languages spell them', async () => {
   const raw = await rawConnect(server, 'ann');
-  // Android's and Swift's encoders escape the slash; Python's and .NET's all that is not ASCII, .NET's some of ASCII.
+  // Android's and Swift's encoders escape the slash; Python's and .NET's escape non-ASCII characters, .NET's also some
+  // of ASCII.
   const spellings = {
     '"a\\/b"': 'a/b',
     '"gr\\u00fc\\u00DFe"': 'grüße',
@@ -88,7 +89,7 @@ for (const [what, frame] of Object.entries({
     const raw = await rawConnect(server, 'ann');
     for (const each of frame.split('\n')) raw.send(each);
     await raw.until(() => raw.closed, 'the end');
-    // Nobody else notices.
+    // Other connections do not notice.
     const ann = await connect(server, 'ann');
     assert.equal(await ann.ask('x', 1), 'x');
   });

@@ -1,4 +1,5 @@
-// `examples/fleet` as somebody who tries it: one command, a chat through the balancer, a node that leaves, the end.
+// Tries `examples/fleet` as a user would: starts it, chats through the balancer, shuts down a node, and stops
+// everything.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -116,7 +117,7 @@ test('the example of a fleet: a chat through the balancer, a node that leaves, a
   }
   assert.equal((await fetch(`http://127.0.0.1:${example.port + 21}/metrics`)).status, 200, 'for operators');
 
-  // Polling needs the balancer's cookie to find its node again.
+  // Polling needs the balancer's cookie to reach its node again.
   const ann = await example.client('ann', { transports: ['polling'], withCredentials: true });
   const bob = await example.client('bob', { transports: ['websocket'] });
   const room = freshRoom();
@@ -124,7 +125,7 @@ test('the example of a fleet: a chat through the balancer, a node that leaves, a
   for (let n = 0; n < 10; n += 1) await [ann, bob][n % 2].post(room, `before ${n}`);
   for (const client of [ann, bob]) await client.until(() => client.messages(room).length === 10, 'ten messages');
 
-  // A node that is told to leave sends its clients to the other one, and comes back.
+  // A node that is shut down sends its clients to the other one, and is restarted.
   const before = { ann: ann.connects, bob: bob.connects };
   for (let n = 1; n <= NODES; n += 1) {
     const pid = example.pid(`node-${n}`);

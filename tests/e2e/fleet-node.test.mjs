@@ -1,4 +1,4 @@
-// A Node Socket.IO server and an emitter in one fleet with two nodes of Parlance, as a gradual migration has them.
+// A Node Socket.IO server and an emitter in a fleet with two nodes of Parlance, as during a gradual migration.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { Client, connect, freshRoom, got, names } from './lib/client.mjs';
@@ -152,7 +152,7 @@ test('clients of Parlance acknowledge what a Node server asks, and a server-side
   const answers = await peer.io.to(room).timeout(5_000).emitWithAck('ask', 'why');
   const texts = answers.map((answer) => (typeof answer === 'string' ? answer : [...answer].join()));
   assert.deepEqual(texts.sort(), ['7', 'ann:why', 'local:why']);
-  // Handlers do not get such events; whoever asks does not have to wait for a timeout.
+  // Handlers do not get such events, and the asking server need not wait for a timeout.
   const served = await new Promise((done) => peer.io.serverSideEmit('question', 1, (error, all) => done([error, all])));
   assert.deepEqual(served, [null, [null, null]]);
 });
@@ -224,7 +224,7 @@ test('JSON reaches the other node byte for byte, and a Node server as Node itsel
   const inside = await atPeer('inside', room);
   const [ann, bob] = [await rawConnect(FIRST, 'ann'), await rawConnect(SECOND, 'bob')];
   for (const raw of [ann, bob]) await raw.ask(1, `["join-room","${room}"]`);
-  // What does not go over the bus is left to the sweep, seconds later.
+  // What the bus does not carry is found by the periodic sweep, seconds later.
   const lost = async () => await metric(FIRST, 'parlance_redis_dropped_total') + await metric(SECOND, 'parlance_redis_malformed_total');
   const before = await lost();
   for (const metadata of [
@@ -244,7 +244,7 @@ test('JSON reaches the other node byte for byte, and a Node server as Node itsel
       assert.ok(frame.includes(`"metadata":${kept}`), frame);
     }
     const seen = await inside.next('new-message', ({ id }) => id === answer.message.id);
-    // Over the socket Infinity becomes null, also from a Node server of its own.
+    // On the socket Infinity becomes null, also from a Node server.
     const asSent = (value) => JSON.parse(JSON.stringify(value));
     assert.deepEqual(seen.metadata, asSent(JSON.parse(kept)), metadata);
   }

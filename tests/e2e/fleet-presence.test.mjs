@@ -1,4 +1,5 @@
-// Who is online, over nodes that die and a Redis that forgets: said once each, and no ghosts.
+// Presence while nodes die and Redis loses its data: each change is announced once, and no user stays online by
+// mistake.
 import assert from 'node:assert/strict';
 import { connect, freshRoom } from './lib/client.mjs';
 import { startFleet } from './lib/fleet.mjs';
@@ -33,7 +34,7 @@ test("a dead node's users are offline when its lease ends, once; who has a devic
     assert.deepEqual([gone.status, gone.connections, there.status], ['offline', 0, 'online']);
     assert.deepEqual([saidOf(watcher, 'alone'), saidOf(watcher, 'both')], [['online', 'offline'], ['online']]);
   }
-  // The node comes back, as another one, and has nobody until somebody comes.
+  // The node restarts with a new id, and has no users until one connects.
   await three.start();
   const again = await connect(three, 'alone');
   await again.join(room);
@@ -103,7 +104,7 @@ test('a user who comes back on another node within the grace was never gone, and
   for (const watcher of watchers) {
     await eventually(async () => (await statesOf(watcher, 'mover'))[0].connections === 1, 'one connection');
   }
-  // Longer than the grace would have lasted, somebody else has gone.
+  // Longer than the grace period would have lasted, after another user has left.
   const mark = await connect(one, 'mark');
   await mark.join(room);
   for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'mark').length === 1, 'online');
@@ -147,7 +148,7 @@ test('a client that reconnects at once to the same node has not left, as members
   const before = await connect(one, 'ann', { reconnection: false });
   await before.join(room);
   for (const each of watchers) await each.next('user-joined', ({ userId }) => userId === 'ann');
-  // So close together that the other node hears of both as one.
+  // So close together that the other node gets both as one change.
   before.socket.io.engine.close();
   const after = await connect(one, 'ann');
   await after.join(room);

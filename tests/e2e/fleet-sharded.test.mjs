@@ -1,5 +1,4 @@
-// Node servers with the sharded adapter in one fleet with two nodes of Parlance, one in each of the modes in which it
-// subscribes to rooms.
+// Node servers with the sharded adapter in a fleet with two nodes of Parlance, one for each subscription mode.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { Client, connect, freshRoom, got, names } from './lib/client.mjs';
@@ -105,7 +104,7 @@ for (const [mode, peer] of Object.entries(peers)) {
     const answers = await peer.io.to(room).timeout(5_000).emitWithAck('ask', 'why');
     const texts = answers.map((answer) => (typeof answer === 'string' ? answer : [...answer].join()));
     assert.deepEqual(texts.sort(), ['7', 'ann:why', 'local:why']);
-    // The other Node server has a listener that answers too.
+    // The other Node server has a listener that answers as well.
     for (const each of Object.values(peers)) each.io.on('count', (by, answer) => answer?.(null));
     const served = await new Promise((done) => peer.io.serverSideEmit('count', 0, (error, all) => done([error, all])));
     for (const each of Object.values(peers)) each.io.removeAllListeners('count');

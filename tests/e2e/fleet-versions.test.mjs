@@ -1,5 +1,5 @@
-// What operators decide in a fleet: one choice of a version for each room on every node, also on one that was away, and
-// the end of a tenant and its data on all of them.
+// Operators' decisions in a fleet: every node chooses the same version for a room, even a node that was down, and a
+// deleted tenant and its data disappear from all nodes.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -101,7 +101,7 @@ test('a tenant that is deleted with its data goes on every node, and can be made
     const refused = await api.request('POST', '/tenants', { body: tenant });
     assert.deepEqual([refused.status, /still being removed/.test(refused.text)], [409, true], refused.text);
   }
-  // It is not done before the other nodes have surely ended what was under way.
+  // It completes only after the other nodes have certainly ended what was running.
   await eventually(async () => (await there.request('POST', '/tenants', { body: tenant })).status === 201, 'room for it', 60_000);
   const ann = await connect(two, 'ann', at('acme', 'ann'));
   assert.equal((await ann.join(room, { after: 0 })).lastSeq, 0);

@@ -1,4 +1,4 @@
-// Two nodes over Redis and PostgreSQL are one server to their clients.
+// Two nodes with Redis and PostgreSQL appear to clients as one server.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { assertFailed, assertGapless } from './lib/assert.mjs';
@@ -37,7 +37,7 @@ test('a message that is sent again on the other node is one message, and its sen
   assert.deepEqual([seen.username, seen.clientId], ["ann's name", 'fleet']);
   assert.deepEqual((await ann[1].must('send-message', message)).message, first);
   assertFailed(await ann[1].ask('send-message', { ...message, roomId: other }), 'conflict');
-  // At once on both, where the database decides.
+  // At the same time on both, so that the database decides.
   for (let n = 0; n < 10; n += 1) {
     const same = { roomId: room, content: `same ${n}`, clientId: `same ${n}` };
     const [left, right] = await Promise.all(ann.map((client) => client.must('send-message', same)));
@@ -146,7 +146,7 @@ test('the limits of a tenant count connections on all nodes', async () => {
   await admin(one).must('POST', '/tenants', { body: { name: 'small', configuration } });
   await eventually(async () => (await admin(two).request('GET', '/tenants/small')).status === 200, 'the tenant on the other node');
   for (const user of ['a', 'b', 'c']) await connect(one, user, at('small', user));
-  // The other node hears of them with the next heartbeat.
+  // The other node learns of them with the next heartbeat.
   await eventually(async () => {
     const client = new Client(two.url, 'd', { reconnection: false, ...at('small', 'd') });
     await client.until(() => client.refusals.length > 0 || client.connects > 0, 'an answer');
@@ -174,7 +174,7 @@ test('a receipt does not come before its message, however the reader has got it'
 });
 
 test('a flood that is made on another node is paced here: what is asked here is answered meanwhile, and nothing is refused', async () => {
-  // In all, some fifteen seconds' worth of bytes for the receivers here.
+  // In total, about fifteen seconds' worth of bytes for the receivers here.
   const { nodes: [there, here] } = await startFleet({ config: { quota: { ...UNLIMITED.quota, outbound_bytes_per_second: '256KiB' } } });
   const room = freshRoom();
   const poster = await connect(there, 'poster');

@@ -1,4 +1,4 @@
-// What the README and the guides show, done as it stands there. What only makes sense by hand is done elsewhere.
+// Runs the examples of the README and the guides as they are written there. Other tests cover what needs adaptation.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ async function client(code, server, ...patterns) {
   const here = code.replace('http://localhost:3000', server.url);
   assert.notEqual(here, code, 'the client connects to the server of `make run`');
   const text = `const token = ${JSON.stringify(token('alice'))};\n${here}`;
-  // Here, since the client's library is found from here.
+  // In this directory, since the client's library is found from here.
   const child = spawn(process.execPath, ['--input-type=module', '--eval', text], { cwd: import.meta.dirname });
   const ended = new Promise((done) => child.on('close', done));
   owned({ close: () => (child.kill('SIGKILL'), ended) });
@@ -78,7 +78,7 @@ test('the commands of the guide make a tenant, revoke tokens, and change its han
   assert.match(said, /mallory/);
   assert.equal((await admin(server).must('GET', '/tenants')).filter(({ name }) => name === 'acme').length, 1);
 
-  // Any handler of messages will do.
+  // Any message handler is suitable.
   mkdirSync(join(dir, 'target/components'), { recursive: true });
   copyFileSync(guest('stamped'), join(dir, 'target/components/moderation.wasm'));
   const changes = shown('host/README.md', '## Change handlers while the server runs', 'sh').split('\n');

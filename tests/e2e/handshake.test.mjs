@@ -1,4 +1,4 @@
-// What handlers get to know of how a connection began (`identity.handshake`).
+// The handshake data that handlers get (`identity.handshake`).
 import assert from 'node:assert/strict';
 import { connect, refused } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';

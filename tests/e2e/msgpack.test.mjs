@@ -24,7 +24,7 @@ for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']])
     const { id, seq } = await ann.post(room, 'hello 👋', { metadata });
     const seen = await bob.next('new-message');
     assert.deepEqual([seen.id, seen.seq, seen.content, seen.metadata], [id, seq, 'hello 👋', metadata]);
-    // Binary arguments are where they are, at any depth, and come back so.
+    // Binary arguments may be at any depth, and are returned at the same place.
     const sent = [{ deep: [Buffer.from('abc')] }, Buffer.from([]), 'text', undefined, 5];
     const echo = await new Promise((resolve) => ann.socket.emit('echo', ...sent, (...answer) => resolve(answer)));
     assert.deepEqual(echo, [{ deep: [Buffer.from('abc')] }, Buffer.from([]), 'text', null, 5]);

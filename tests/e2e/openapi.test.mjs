@@ -1,5 +1,5 @@
-// The admin API against its own description, by a program that makes requests from it: what the description allows and
-// what it forbids, with and without a token, with every method. https://schemathesis.readthedocs.io
+// Tests the admin API against its own description with a program that generates requests: valid and invalid ones, with
+// and without a token, with every method. https://schemathesis.readthedocs.io
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
@@ -40,15 +40,15 @@ const CONFIG = {
     'path.id': dictionary('revocations'),
   },
   checks: {
-    // 422: the form is right, and what it says is not, such as a configuration that cannot be. 429: too many events.
+    // 422: well-formed but not valid, such as an impossible configuration. 429: too many events.
     positive_data_acceptance: { 'expected-statuses': ['2xx', 404, 409, 412, 413, 422, 429] },
-    // 412: a precondition is looked at before the content (RFC 9110, 13.2.1).
+    // 412: preconditions are checked before the content (RFC 9110, 13.2.1).
     negative_data_rejection: { 'expected-statuses': [400, 401, 404, 409, 412, 413, 415, 422, 429] },
   },
   operations: [
-    // Never ends.
+    // Its response never ends.
     { 'include-name': 'GET /admin/v1/logs', enabled: false },
-    // The tenants that others are asked about stay.
+    // Keep the tenants that other requests use.
     { 'include-name': 'DELETE /admin/v1/tenants/{tenant}', parameters: { 'path.tenant': dictionary('doomed', 1) } },
   ],
 };
@@ -72,7 +72,7 @@ test('what the admin API answers is what its description says', { timeout: PATIE
   const done = await promisify(execFile)(SCHEMATHESIS, args, { cwd, timeout: PATIENCE_MS, maxBuffer: 64 * 1024 * 1024 })
     .then(({ stdout }) => ({ code: 0, stdout }), ({ code, stdout, stderr }) => ({ code, stdout: stdout + stderr }));
   assert.equal(done.code, 0, done.stdout.slice(0, 20_000));
-  // Its warnings are of requests by chance that meet nothing: tenants and handlers that are not there.
+  // Its warnings concern random requests for tenants and handlers that do not exist.
   assert.match(done.stdout, /(\d+) generated, \1 passed/);
   assert.equal((await fetch(`${server.url}/readyz`)).status, 200);
 });

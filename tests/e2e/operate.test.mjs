@@ -1,4 +1,4 @@
-// The operators' commands, as an operator types them.
+// The operators' commands.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// What operators mistake: each is answered with what is wrong and what to do.
+// Mistakes of operators: each gets an error that says what is wrong and what to do.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -32,7 +32,7 @@ test('what was posted is there after restarts of the server and of the database'
   assertGapless(stored);
   assert.deepEqual(stored.map(({ id, seq }) => ({ id, seq })), posted.map(({ id, seq }) => ({ id, seq })));
   assert.deepEqual(stored.map((message) => message.metadata), posted.map((_, n) => ({ n })));
-  // Sent again under the id it had: the same message.
+  // Sent again with the same id, it is the same message.
   assert.deepEqual(await ann.post(room, 'number 7 👋', { clientId: 'c-7', metadata: { n: 7 } }), posted[7]);
   assertFailed(await ann.ask('send-message', { roomId: room, content: 'number 7', clientId: 'c-7' }), 'conflict');
   assert.deepEqual([stored[7].username, stored[7].clientId], ["ann's name", 'c-7']);
@@ -85,7 +85,7 @@ test('what was under way when the database crashed is there once, whatever its s
   for (const client of clients) await client.join(room);
   const acknowledged = new Map();
   let sending = true;
-  // Each posts one message after another, each again until it is acknowledged.
+  // Each client posts one message after another, and repeats each until it is acknowledged.
   const senders = clients.map(async (client) => {
     for (let n = 0; sending; n += 1) {
       const draft = { roomId: room, content: `${client.user} ${n}`, clientId: `k-${client.user}-${n}` };

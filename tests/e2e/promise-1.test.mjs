@@ -1,4 +1,4 @@
-// Promise 1. The component `hostile` does a deed with each kind of effect and then ends as it is told to.
+// Promise 1. The component `hostile` asks for each kind of effect and then ends in each way.
 // ARCHITECTURE.md#1-all-or-nothing says what makes it true.
 import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
@@ -9,7 +9,7 @@ import { guest, startServer } from './lib/server.mjs';
 const EFFECTS = ['post', 'kv-set', 'emit', 'join', 'leave', 'presence', 'mark-read'];
 const ENDS = { trap: 'handler-failed', memory: 'handler-failed', loop: 'timeout', reject: 'denied' };
 
-// A rejection is nothing that operators need to read, so it is logged for debugging only.
+// Operators need not read rejections, so they are logged at level debug.
 const server = await startServer({
   config: { log: { level: 'info,parlance=debug' } },
   handlers: { event: guest('hostile') },
@@ -59,7 +59,7 @@ async function settle(at) {
 }
 
 function deed(at, effect, end) {
-  // The actor is in `room` already, so what it can newly join is `side`.
+  // The actor is in `room` already, so it joins `side`.
   const roomId = effect === 'join' ? at.side : at.room;
   return at.actor.ask(`${effect}-then-${end}`, { roomId, messageId: at.messageId, key: at.key });
 }

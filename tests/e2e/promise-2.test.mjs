@@ -1,4 +1,4 @@
-// Promise 2: a server is killed under load, again and again; what it acknowledged or showed is never lost.
+// Promise 2: a server is killed under load many times; nothing that it acknowledged or delivered is ever lost.
 // ARCHITECTURE.md#2-durable-before-visible says what makes it true.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';

@@ -1,5 +1,5 @@
-// Promise 3, on one node: everybody sees the same list, those who reconnect too.
-// ARCHITECTURE.md#3-one-order says what makes it true.
+// Promise 3, on one node: all members see the same list, also those that reconnect. ARCHITECTURE.md#3-one-order says
+// what makes it true.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -23,7 +23,7 @@ async function flaky(room, every) {
   const early = [];
   let joining = true;
   const take = (message) => {
-    // Deliveries and the catch-up may overlap; the list is what a careful client shows.
+    // Deliveries and the answer to a join may overlap; the list is what a careful client shows.
     if (message.seq > (self.seen.at(-1)?.seq ?? 0)) self.seen.push(message);
   };
   const join = async () => {
@@ -52,7 +52,7 @@ test('promise 3: one order', async () => {
   await Promise.all(clients.map((client) => client.join(room)));
   const unsteady = await flaky(room, 60);
 
-  // Everybody goes on posting until all the cuts have happened in the midst of it.
+  // All clients keep posting until every cut has happened.
   const acked = (await Promise.all(clients.map(async (client) => {
     const own = [];
     while (own.length < EACH || (unsteady.cuts < CUTS && own.length < 50 * EACH)) {

@@ -127,7 +127,7 @@ test('promise 4: a repetition is acknowledged whatever the handler would say now
     const again = await ann.must('send-message', slow);
     assert.deepEqual(again, { ok: true, message: first });
   }
-  // From another connection that has not even joined.
+  // From another connection, which has not joined the room.
   assert.deepEqual((await (await connect(strict, 'ann')).must('send-message', slow)).message, first);
   assert.equal((await ann.must('send-message', { roomId: room, content: 'next', clientId: 'n' })).data, 2, 'once for each');
   assert.deepEqual(ann.all('counted'), [1, 2]);
@@ -150,7 +150,7 @@ test('promise 4: a repetition from another connection while the first is under w
   for (const device of devices) await device.join(room);
   const COUNT = 25;
   for (let n = 0; n < COUNT; n += 1) {
-    // The handler writes another content each time it runs.
+    // The handler writes different content each time it runs.
     const message = { roomId: room, content: `rude ${n}`, clientId: `raced ${n}` };
     const answers = await Promise.all(devices.map((device) => device.must('send-message', message)));
     for (const answer of answers) assert.deepEqual(answer.message, answers[0].message);

@@ -1,6 +1,5 @@
-// Promise 5: a thousand events of every kind are fired without waiting; a model that takes them one by one, in the
-// order sent, foretells each answer.
-// ARCHITECTURE.md#5-in-order says what makes it true.
+// Promise 5: a thousand events of every kind are sent without waiting. A model that handles them one by one, in the
+// order sent, predicts each answer. ARCHITECTURE.md#5-in-order says what makes it true.
 import assert from 'node:assert/strict';
 import { chance } from './lib/chance.mjs';
 import { connect, freshRoom } from './lib/client.mjs';

@@ -1,4 +1,4 @@
-// Promise 6. A tenant that attacks wastes its own budget; the tenant beside it is served.
+// Promise 6. A tenant that attacks uses up its own budget, and another tenant is still served.
 // ARCHITECTURE.md#6-contained says what makes it true.
 import assert from 'node:assert/strict';
 import { at, configurationOf } from './lib/admin.mjs';
@@ -47,7 +47,7 @@ test('6. Contained: while one tenant loops, grows and traps, every event of anot
       codes[answer.error?.code ?? 'ok'] = (codes[answer.error?.code ?? 'ok'] ?? 0) + 1;
     }
   });
-  // On a slow machine the attackers come to their budget later.
+  // On a slow machine the attackers exhaust their budget later.
   for (let n = 0; n < 200 || (!codes['rate-limited'] && n < 20_000); n += 1) {
     assert.equal((await victim.post(room, `message ${n}`)).seq, n + 1);
   }
@@ -63,7 +63,7 @@ test('6. Contained: while one tenant loops, grows and traps, every event of anot
   assert.equal(value('parlance_tenant_guest_cpu_limit_cores\\{tenant="attacker"\\}'), 0.05);
   assert.equal(value('parlance_tenant_instances_limit\\{tenant="attacker"\\}'), 32);
   assert.equal(value('parlance_tenant_instances\\{tenant="attacker"\\}'), 0);
-  // What is stored, too, stands beside its limit.
+  // The stored bytes are shown next to their limit.
   assert.equal(value('parlance_tenant_stored_messages_limit_bytes\\{tenant="attacker"\\}'), 1024);
   assert.equal(value('parlance_tenant_stored_messages_bytes\\{tenant="attacker"\\}'), 0);
   for (const client of attackers) client.close();
@@ -94,7 +94,7 @@ test('6. Contained: connections of a tenant and of a user are limited, and a sea
   assert.match((await refused(server, at('attacker', 'late'))).message, /the tenant has no room/);
   await connect(server, 'other', at('victim', 'other'));
   two[0].close();
-  // The seat is given back once the server has noticed.
+  // The connection's permit is released once the server has noticed.
   await eventually(async () => {
     const again = owned(new Client(server.url, 'u', { ...at('attacker', 'u'), reconnection: false }));
     await again.until(() => again.connects + again.refusals.length > 0, 'an answer');
@@ -145,7 +145,7 @@ test('6. Contained: what is sent without waiting for answers costs no more proce
   const seconds = (performance.now() - began) / 1000;
   const limited = answers.filter(({ error }) => error.code === 'rate-limited');
   const ran = COUNT - limited.length;
-  // Two seconds' worth is saved up, one event may overdraw it, and a second gives one event more.
+  // The budget saves up two seconds' worth, one event may overdraw it, and each second allows one more event.
   assert.ok(ran >= 1 && ran <= 2 + 1 + 1 + Math.ceil(seconds), `${ran} ran in ${seconds} s`);
   for (const answer of limited) assertLimited(answer, 'rate-limited');
 });
@@ -175,7 +175,7 @@ test('6. Contained: what the host answers itself, pages of history first of all,
     }
   });
   await eventually(() => performance.now() - begun > SECONDS * 1000, 'the flood to have lasted');
-  // Whoever asks for nothing is not held up by those who do.
+  // An idle tenant is not delayed by busy ones.
   const victim = await connect(server, 'beside', at('victim', 'beside'));
   await victim.join(room);
   await victim.post(room, 'beside a flood');
@@ -185,7 +185,7 @@ test('6. Contained: what the host answers itself, pages of history first of all,
   const sent = pages * 160_000;
   assert.ok(sent > QUOTA, `something was sent: ${pages} pages`);
   assert.ok(sent < QUOTA * (took + 3), `${sent} bytes in ${took} s under a quota of ${QUOTA} a second`);
-  // What was used is charged with the tenant's next event.
+  // The usage is charged with the tenant's next event.
   await first.must('history', { roomId: room, limit: 1 });
   await first.must('leave-room', room);
   const charged = await metric('parlance_tenant_outbound_bytes_total') - before;

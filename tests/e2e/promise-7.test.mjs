@@ -1,5 +1,4 @@
-// Promise 7. Versions change under clients that go on posting.
-// ARCHITECTURE.md#7-swap-without-a-seam says what makes it true.
+// Promise 7. Versions change while clients keep posting. ARCHITECTURE.md#7-swap-without-a-seam says what makes it true.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin } from './lib/admin.mjs';
 import { assertGapless } from './lib/assert.mjs';
@@ -150,7 +149,7 @@ test('7. Swap without a seam: a version that went back by itself can be tried ag
   };
   await trapUntilBack();
   await api.must('POST', '/tenants/default/handlers/mended/rollback', { body: { to: 2 } });
-  // Several looks long.
+  // Long enough for several checks.
   for (const end = Date.now() + 1500; Date.now() < end;) await client.must('kv-set-then-ok', { key: 'k' });
   const view = await api.handler('default', 'mended');
   assert.deepEqual([view.active, view.versions[0].state], [2, 'active'], 'it stays while it is healthy');
@@ -163,7 +162,7 @@ test('7. Swap without a seam: a healthy version never goes back', async () => {
   await api.deploy('default', 'healthy', guest('stamped'));
   await api.deploy('default', 'healthy', guest('stamped'));
   const load = await posting(room);
-  // Refusals are the handler's good right and count for nothing.
+  // A handler may refuse events; refusals do not count as failures.
   const stranger = await connect(server, 'stranger');
   await eventually(async () => {
     await Promise.all(Array.from({ length: 20 }, () => stranger.ask('send-message', { roomId: room, content: 'no' })));
@@ -188,7 +187,7 @@ test('7. Swap without a seam: no version comes back whose events another handler
     assert.match(refused.text, /message events are handled by .*second/);
   }
   assert.equal((await api.handler('default', 'first')).active, 2);
-  // It should go back by itself too, and there is nothing to go back to.
+  // It should be rolled back too, but there is no previous version.
   const client = await connect(server, 'doer');
   const said = () => server.log.includes('the version should go back and stays');
   await eventually(async () => {

@@ -1,4 +1,4 @@
-// Promise 8. Two tenants with the same names for everything; nothing of one is seen by the other.
+// Promise 8. Two tenants use the same names for everything, and neither sees anything of the other.
 // ARCHITECTURE.md#8-nobody-elses says what makes it true.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf, secretOf } from './lib/admin.mjs';
@@ -44,7 +44,7 @@ async function apart(nodes) {
   await eve.must('read-message', message.id);
 
   const shown = async (client) => (await client.must('get-presence', ['ann'])).states[0].status;
-  // A node hears of another's users in its own time, and of each tenant's apart from the other's.
+  // A node learns of another node's users with a delay, and separately for each tenant.
   for (const client of [eve, bea]) await eventually(async () => (await shown(client)) === 'online', 'the last node to see ann');
   await ann.must('set-presence', 'away');
   await eventually(async () => (await shown(eve)) === 'away', 'the own tenant to see it');
@@ -59,7 +59,7 @@ async function apart(nodes) {
   for (const client of [ann, eve, bob]) await client.must('kv-increment-then-ok', { key: 'n' });
   assert.deepEqual([await value(ann, 'n'), await value(bea, 'n')], ['2', '1'], 'each counts its own');
 
-  // What back ends do to clients, by the same names.
+  // Operations of back ends on clients, with the same names.
   const api = admin(nodes[0]);
   await api.must('POST', '/tenants/acme/clients/emit', { body: { event: 'for-acme', to: { rooms: [room], users: ['ann'] } } });
   await api.must('POST', '/tenants/globex/clients/emit', { body: { event: 'for-globex', to: { rooms: [room] } } });
@@ -91,7 +91,7 @@ test("8. Nobody else's: a token of one tenant opens no other namespace", async (
     ['/globex', token('ann', {}, { secret: secretOf('acme') })],
     ['/', token('ann', {}, { secret: secretOf('acme') })],
     ['/acme', token('ann')],
-    // A claim of a tenant is a claim.
+    // A claim that names a tenant has no effect.
     ['/acme', token('ann', { tenant: 'acme' }, { secret: secretOf('globex') })],
   ];
   for (const [namespace, own] of wrong) {

@@ -1,4 +1,4 @@
-// Engine.IO, protocol version 4: each case of the protocol's own suite, and what its text says besides.
+// Engine.IO, protocol version 4: each case of the protocol's suite, and further rules of its specification.
 import assert from 'node:assert/strict';
 import { FAST, startConformance } from './lib/conformance.mjs';
 import { test } from './lib/scope.mjs';
@@ -83,7 +83,7 @@ test('packets that wait come with one poll', async () => {
   }, 'the welcome');
   const all = Array.from({ length: 20 }, (_, n) => n);
   await session.post(all.map((n) => `42["message",${n}]`).join(SEPARATOR));
-  // An acknowledgement behind them: by then they have been handled.
+  // The acknowledgement of a later event: by then they have been handled.
   const other = await Polling.join(server);
   assert.deepEqual(await other.rest(), ['open']);
   let polls = 0;
@@ -186,7 +186,7 @@ test('CLOSE between two polls lets the next one go', async () => {
 
 test('a session that the server ends between two polls tells the next one, with what waits', async () => {
   const session = await Polling.join(server);
-  // A packet of Socket.IO's that is none: the server closes.
+  // An invalid Socket.IO packet: the server closes.
   assert.equal(told(await session.post(['42["message",1]', '4abc'].join(SEPARATOR))), '200 ok');
   assert.match((await session.poll()).body, /(^|\x1e)1$/);
   assert.equal(told(await session.poll()), '400 code 1');

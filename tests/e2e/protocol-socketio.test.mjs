@@ -1,5 +1,5 @@
-// Socket.IO, protocol version 5: each case of the protocol's own suite that is not Engine.IO's, and what its text says
-// besides.
+// Socket.IO, protocol version 5: each case of the protocol's suite that does not belong to Engine.IO, and further rules
+// of its specification.
 import assert from 'node:assert/strict';
 import { connect } from './lib/client.mjs';
 import { FAST, startConformance } from './lib/conformance.mjs';

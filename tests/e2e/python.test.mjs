@@ -1,4 +1,4 @@
-// Other people's clients: PyPI's python-socketio.
+// The client python-socketio from PyPI.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';

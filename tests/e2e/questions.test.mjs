@@ -1,4 +1,4 @@
-// Questions of handlers (`broadcast.ask`) and what clients answer (`on-answer`), through the official client.
+// Handlers' questions (`broadcast.ask`) and clients' answers (`on-answer`), with the official client.
 import assert from 'node:assert/strict';
 import { Client, connect, freshRoom } from './lib/client.mjs';
 import { startFleet } from './lib/fleet.mjs';
@@ -103,7 +103,7 @@ test('what the handler refuses for now it is not asked again', async () => {
   answering(ann, (_, answer) => answer(1));
   await ask(ann, room, 'unavailable', LONG);
   await server.sees(/an answer came/);
-  // Behind the answer, in the same connection's turn.
+  // After the answer, on the same connection.
   assert.equal(await ann.ask('echo', 'next'), 'next');
   assert.equal(server.log.match(/an answer came/g).length, 1);
 });

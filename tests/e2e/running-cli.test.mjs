@@ -1,4 +1,4 @@
-// The commands, as people type them.
+// The commands.
 import assert from 'node:assert/strict';
 import { copyFileSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
@@ -59,7 +59,7 @@ test('dev FILE: a file that is no handler ends the start with the reason', async
 });
 
 test('dev listens on this machine only, and on every interface only when told, with a warning', async () => {
-  // What the file says of the host is for `serve`.
+  // The file's settings of the host are for `serve`.
   const own = await startServer({ command: 'dev', config: { server: { host: '0.0.0.0' } } });
   assert.match(own.log, /listening on http:\/\/127\.0\.0\.1:/);
   assert.doesNotMatch(own.log, /--host lets everybody/);
@@ -90,7 +90,7 @@ test('dev gives tokens to its own page only: no other origin, and under no other
   for (const origin of ['https://evil.example', `http://localhost:${own.port + 1}`, 'null']) {
     assert.equal(await status({ host: `localhost:${own.port}`, origin }), 403, origin);
   }
-  // A token that the server would refuse is not given.
+  // No token is minted that the server would refuse.
   for (const user of ['', 'x'.repeat(129), 'a\u0000b']) {
     const { status: refusal, text } = await ask({}, { user });
     assert.equal(refusal, 400, user);

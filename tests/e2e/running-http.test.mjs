@@ -1,4 +1,4 @@
-// What operators and their tools see over HTTP.
+// HTTP for operators and their tools.
 import assert from 'node:assert/strict';
 import { request as httpRequest } from 'node:http';
 import { isDeepStrictEqual } from 'node:util';
@@ -86,7 +86,7 @@ test('/metrics tells what runs and what the process takes, and each name has one
     assert.ok(samples.get(`process_${name}`) > 0, name);
   }
   assert.ok(samples.has('process_cpu_seconds_total'));
-  // https://prometheus.io/docs/practices/naming: what is of several units is several metrics.
+  // https://prometheus.io/docs/practices/naming: values with different units are different metrics.
   assert.deepEqual([...samples.keys()].filter((name) => /[{,]limit=/.test(name)), []);
   const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
   for (const [, name, type] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm)) {
@@ -164,7 +164,7 @@ test('a WebSocket of a page that may not connect is refused, and the log says wh
   }
   assert.equal(await upgrade(own.url, {}), 101, 'a program is not a page');
   await own.sees(/a WebSocket was refused.*server\.cors_origins/);
-  // The official client, as in a page of such an origin.
+  // The official client, as in a page from such an origin.
   const foreign = owned(new Client(own.url, 'foreign', { extraHeaders: { origin: 'https://evil.example' } }));
   await foreign.until(() => foreign.refusals.length > 0, 'a refusal');
   assert.equal(foreign.connects, 0);
@@ -218,7 +218,7 @@ test('the address of a client is what trusted proxies say, in the log and for ba
   await connect(own, 'ann', through('198.51.100.1', '203.0.113.9', '127.0.0.7'));
   await connect(own, 'bob', { ...through('203.0.113.10'), transports: ['polling'] });
   await connect(own, 'eve');
-  // A client knows that it is connected before the server shows it to operators.
+  // A client may notice that it is connected before the metrics show it.
   const find = (base, user) => eventually(async () => {
     const { sockets } = await admin(base).must('POST', '/tenants/default/clients/find', { body: { users: [user] } });
     return sockets[0]?.address;
@@ -245,7 +245,7 @@ test('refused connections leave one line a second for each reason, with the reas
   const tokens = /INFO.*a connection was refused: Authentication error/;
   await own.sees(tokens);
   assert.ok(lines(tokens).length <= seconds + 1, `${lines(tokens).length} lines in ${seconds} s`);
-  // The next line says what the seconds before it left out.
+  // The next line says how many lines were left out before it.
   await eventually(async () => {
     await refused(own, { auth: { token: 'garbage' } });
     return lines(/a connection was refused: Authentication error.*left_out=[1-9]/).length > 0;

@@ -1,4 +1,4 @@
-// Logs that a machine can read and a person can follow.
+// Logs for machines and people.
 import assert from 'node:assert/strict';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
@@ -19,7 +19,7 @@ async function logged(wanted, what) {
 }
 
 function lines() {
-  // The last piece may be half a line.
+  // The last piece may be an incomplete line.
   return server.log.split('\n').slice(0, -1).filter(Boolean).map((line) => JSON.parse(line));
 }
 

@@ -1,4 +1,4 @@
-// SIGTERM under load: what was acknowledged is there, clients are told, and the end comes in time.
+// SIGTERM under load: acknowledged messages are stored, clients are notified, and the server exits in time.
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -19,7 +19,7 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
   let enough;
   const underLoad = new Promise((resolve) => (enough = resolve));
   const clients = await Promise.all(Array.from({ length: 10 }, async (_, i) => {
-    // Some only listen, over polling: they must be told as well.
+    // Some only listen, over polling: they must be notified as well.
     const transports = i < 3 ? ['polling'] : ['websocket'];
     const client = await connect(server, `user-${i}`, { transports, reconnection: false });
     await client.join(room);
@@ -41,8 +41,8 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
   assert.ok(ms < LIMIT_MS, `${ms} ms`);
   for (const client of clients) {
     await client.until(() => client.disconnects.length > 0, 'a disconnect');
-    // Reasons on which clients reconnect by themselves. engineioxide may answer the poll of a session that it has
-    // closed with an error, which such a client reports as it is.
+    // Reasons after which clients reconnect by themselves. engineioxide may answer the poll of a closed session with an
+    // error, which such a client reports as it is.
     const polling = clients.indexOf(client) < 3;
     const reasons = polling ? ['transport close', 'transport error'] : ['transport close'];
     assert.equal(client.disconnects.length, 1, `${client.user} was told once`);
@@ -91,7 +91,7 @@ test('a client that does not read, and strangers, do not hold up the end, nor ar
   const readers = await Promise.all(['ann', 'bob'].map((user) => connect(server, user, { reconnection: false })));
   for (const reader of readers) await reader.join(room);
   lazy.ws._socket.pause();
-  // More than the kernel's buffers hold, so that it waits in the server.
+  // More than the kernel's buffers hold, so that some of it waits in the server.
   const count = 300;
   for (let n = 0; n < count; n += 1) await readers[0].post(room, 'x'.repeat(16_000));
   for (const reader of readers) await reader.until(() => reader.all('new-message').length === count, 'all of them');
@@ -136,11 +136,11 @@ test('two signals within half a second are one: a terminal and a supervisor may 
 
 test('a second signal after that ends it at once', async () => {
   const server = await startServer({ config: { server: { drain_time: '15s' } } });
-  // One client leaves in each tenth of a second: there are enough for two seconds.
+  // One client is disconnected each tenth of a second: there are enough for two seconds.
   await Promise.all(Array.from({ length: 20 }, (_, n) => connect(server, `user-${n}`, { reconnection: false })));
   const stopped = server.stop('SIGINT');
   await server.sees(/leaving: no new connections/);
-  // Again and again: which of them is the first after half a second does not matter.
+  // Repeatedly: it does not matter which is the first after half a second.
   const again = setInterval(() => server.signal('SIGINT'), 50);
   const { code, ms } = await stopped;
   clearInterval(again);
@@ -173,7 +173,7 @@ test('a node of a fleet sends its clients away one after the other, and serves t
   const handshake = await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`);
   assert.equal(handshake.status, 503);
   await eventually(() => left().length < clients.length, 'a first client that goes');
-  // Whoever is still connected and was not told to go is answered; the others hear that they should try again.
+  // Clients that are still connected and were not notified get an answer; the others are told to try again.
   const answered = [];
   await eventually(async () => {
     const answers = await Promise.all(left().map((client) => Promise.race([

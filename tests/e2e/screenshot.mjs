@@ -1,4 +1,4 @@
-// Takes the README's picture of the chat page, from the page itself: `node screenshot.mjs [FILE]`.
+// Takes the README's screenshot of the chat page: `node screenshot.mjs [FILE]`.
 import { resolve } from 'node:path';
 import { profile, startBrowser, Tab } from './lib/browser.mjs';
 import { test } from './lib/scope.mjs';

@@ -1,4 +1,4 @@
-// Events that other servers of the fleet send (`serverSideEmit`), in a handler (`on-server-event`).
+// Events of other servers of the fleet (`serverSideEmit`) in a handler (`on-server-event`).
 import assert from 'node:assert/strict';
 import { connect } from './lib/client.mjs';
 import { startFleet } from './lib/fleet.mjs';
@@ -33,7 +33,7 @@ async function ask(...args) {
 const counted = (client) => client.all('counted');
 
 test('one node handles what a server emits, its answer goes back, and members everywhere hear of it once', async () => {
-  // Until each node knows all others, two may hold themselves to be the first.
+  // Until each node knows all others, two may consider themselves the first.
   await eventually(async () => {
     const all = await new Promise((resolve) => { peer.io.serverSideEmit('count', 0, (_, answers) => resolve(answers)); });
     return all.filter((answer) => answer !== null).length === 1;

@@ -1,5 +1,5 @@
-// The set-up scripts on machines of other kinds: a search path with the commands of that machine, faked, and nothing
-// else. Each fake writes down how it was called.
+// The set-up scripts on various machines: the search path has only fakes of that machine's commands. Each fake records
+// how it was called.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -177,7 +177,7 @@ test('where there is no browser, setting up says which tests are skipped; CI fai
   const { 'apt-cache': cache, 'apt-get': get } = debian(['chromium-browser']);
   const there = Object.fromEntries(['redis-server', 'postgres', 'haproxy', 'setpriv', 'taskset'].map((name) => [name, '']));
   const machine = new Machine({ ...there, 'apt-cache': cache, 'apt-get': get });
-  // As on Ubuntu: a script of a package whose browser is a snap.
+  // As on Ubuntu: the package has only a script, since the browser is a snap.
   machine.add('chromium-browser', 'exec /snap/bin/chromium "$@"');
   const local = machine.run('tests/setup.sh');
   assert.equal(local.status, 0, local.stderr);

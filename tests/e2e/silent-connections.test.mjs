@@ -86,7 +86,7 @@ test('of too many silent connections the oldest of that address goes, and no oth
   await mine[1].end();
   await own.sees(/a connection without a request was closed for a newer one.*127\.0\.0\.1/);
   assert.deepEqual([other, ...mine].map((each) => each.closed !== null), [false, true, true, false, false, false, false]);
-  // A request is not silent.
+  // A connection with a request is not silent.
   for (const each of mine.slice(2)) each.socket.write(GET);
   for (const each of mine.slice(2)) await each.until(() => each.received.endsWith('ok\n'), 'an answer');
 });

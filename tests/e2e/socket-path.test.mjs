@@ -1,4 +1,4 @@
-// Socket.IO at another path (`server.path`), and the official client below it in development.
+// Socket.IO at another path (`server.path`), and the official client below it in development mode.
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-// A tenant whose processor time is used up: what no client can repeat waits for time, and is not lost.
+// A tenant whose processor time is used up: events that no client can repeat are delayed, but not lost.
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
@@ -37,7 +37,7 @@ test('who connects while there is no time is shown once there is', async () => {
   const late = await Promise.all(Array.from({ length: 4 }, (_, n) => connect(server, `late-${n}`)));
   await stop();
   for (const each of late) {
-    // Its events come after its arrival, which waits for time.
+    // Its events follow its connect event, which waits for processor time.
     await eventually(async () => (await each.ask('join-room', room)).ok, 'to be let in');
     await ann.next('presence', ({ userId, status }) => userId === each.user && status === 'online');
   }

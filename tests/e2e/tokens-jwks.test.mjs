@@ -1,4 +1,4 @@
-// Keys that an issuer publishes: rotation on live sockets, and an issuer that is down, slow or lying.
+// Published keys: rotation with live sockets, and an issuer that is down, slow or wrong.
 import assert from 'node:assert/strict';
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -38,7 +38,7 @@ test('tokens of published keys of every kind are accepted, and no others', async
   ];
   const secret = 'a secret that is published, which is none';
   const published = { kty: 'oct', kid: 'secret', k: Buffer.from(secret).toString('base64url') };
-  // More than a set may have: the last one is left out.
+  // More than a set may have: the last one is ignored.
   const many = Array.from({ length: 97 }, (_, n) => key(`further ${n}`, 'EdDSA'));
   const from = await issuer(published, ...unfit, ...keys, ...many);
   const server = await serverFor(from);
@@ -79,7 +79,7 @@ test('the last good set stays while the issuer is down or lying, and a new key i
   for (const [name, answer] of Object.entries(lies)) {
     const before = from.requests;
     from.answer = answer;
-    // With the second request the answer to the first has been looked at.
+    // With the second request, the answer to the first has been processed.
     await eventually(async () => from.requests > before + 1, `requests while it is ${name}`, 20_000);
     await connect(server, 'ann', as(good));
     await unverified(server, as(fresh));
@@ -111,7 +111,7 @@ for (const [name, answer] of Object.entries(slow)) {
       answer(response, request);
     };
     await eventually(async () => from.requests > before, 'a look that gets no answer');
-    // Nobody who can be verified waits for the issuer.
+    // A client whose token can be verified does not wait for the issuer.
     const began = performance.now();
     await connect(server, 'ann', as(good));
     assert.ok(performance.now() - began < SLACK_MS && given === 0, 'the issuer is still being asked');
@@ -166,7 +166,7 @@ test('a set in a file is replaced while the server runs, and one that is of no u
   };
   for (const [name, make] of Object.entries(useless)) {
     make();
-    // Its token makes the server look once more, and wait for that.
+    // Its token makes the server refresh the keys once more, and wait for that.
     await unverified(server, as(late));
     await connect(server, 'ann', as(fresh)).catch((error) => { throw new Error(name, { cause: error }); });
   }

@@ -1,4 +1,4 @@
-// `isolation = "warm"`: instances are kept, for one version, and one that traps is not used again.
+// `isolation = "warm"`: instances are kept for one version, and an instance that traps is not used again.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, operate } from './lib/admin.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
@@ -37,7 +37,7 @@ test('what traps ends its instance and fails only its own event', async () => {
   assert.deepEqual([failed.ok, failed.error.code], [false, 'handler-failed']);
   assert.equal(await counted('parlance_warm_retired_total\\{reason="failed"\\}'), before + 1);
   assert.equal((await bob.ask('kv-get', { key: 'k' })).ok, true);
-  // The client has the event to ask about, and the log the rest.
+  // The client gets the event's number to ask about, and the log has the rest.
   const [, connection, event] = failed.error.message.match(/^the handler failed \(event ([\w-]{16})-(\d+)\)$/);
   assert.match(server.log, new RegExp(`a handler was stopped .*connection=${connection} event=${event} .*trap=.*unreachable.*\n +0: .* at 0x`));
 });

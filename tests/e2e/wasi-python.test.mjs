@@ -1,4 +1,4 @@
-// A component from a Python tool chain: CPython with the whole WASI that it wants of a system, under the usual limits.
+// A component from a Python tool chain: CPython with all of WASI that it imports, within the default limits.
 import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect } from './lib/client.mjs';

@@ -1,4 +1,4 @@
-// A component from a JavaScript tool chain, with the WASI that it brings along.
+// A component from a JavaScript tool chain, with the WASI that it imports.
 import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect } from './lib/client.mjs';

@@ -1,4 +1,4 @@
-// The chat page's state without a browser: what it makes of messages that come late, twice, out of order or not at all.
+// The chat page's state without a browser: messages that arrive late, twice, out of order or never.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LARGEST_PACKET_BYTES, Outbox } from '../../examples/web-chat/outbox.js';

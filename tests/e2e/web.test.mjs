@@ -1,4 +1,4 @@
-// A handler that asks a web server, with a grant and without.
+// A handler that sends HTTP requests, with a grant and without.
 import assert from 'node:assert/strict';
 import { ADMIN_TOKEN, admin, at, configurationOf } from './lib/admin.mjs';
 import { connect } from './lib/client.mjs';

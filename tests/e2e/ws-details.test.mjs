@@ -1,5 +1,6 @@
-// Raw exchanges over HTTP and WebSocket, each with a Node server and with this one: the same comes back, but for the
-// differences that are listed with their reasons in `ws-details/differences.mjs`. One that is gone must leave the list.
+// Raw exchanges over HTTP and WebSocket, each with a Node server and with this one. Both must answer the same, except
+// for the differences that `ws-details/differences.mjs` lists with their reasons. A difference that no longer occurs
+// must be removed from the list.
 import assert from 'node:assert/strict';
 import { startNode } from './lib/node.mjs';
 import { test } from './lib/scope.mjs';

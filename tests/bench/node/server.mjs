@@ -1,8 +1,9 @@
-// The usual Node chat server: socket.io, jsonwebtoken, messages in memory.
-// It answers the client events of Parlance as such a server is commonly written, with every library
-// at its defaults, so that `make bench` compares with what people would otherwise run.
+// The usual Node chat server: socket.io, jsonwebtoken, messages in memory. It handles Parlance's client events as such
+// a server is commonly written, with every library at its defaults, so that `make bench` compares with what people
+// would otherwise run.
 //
-// Environment: JWT_SECRET (required, HS256), PORT (default 3000; 0 lets the system choose), REDIS_URL (absent: alone).
+// Environment: JWT_SECRET (required, HS256), PORT (default 3000; 0 lets the system choose), REDIS_URL (absent: a single
+// node).
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";

@@ -1,4 +1,4 @@
-//! What was typed.
+//! The command line.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::scenario::Scenario;
 
-/// Measures Parlance beside the usual Node chat server: servers on one core, load on another.
+/// Compares Parlance with the usual Node chat server: servers on one core, load on another.
 #[derive(Debug, Clone, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -36,42 +36,42 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 
-    /// The Parlance binary [default: the one beside this program].
+    /// The Parlance binary [default: the one next to this program].
     #[arg(long, value_name = "FILE")]
     pub(crate) parlance: Option<PathBuf>,
 
-    /// Where the databases are made [default: `bench` in cargo's target directory].
+    /// Directory for the databases [default: `bench` in cargo's target directory].
     #[arg(long, value_name = "DIRECTORY", global = true)]
     pub(crate) data_dir: Option<PathBuf>,
 
-    /// Where the Node server is.
+    /// Directory of the Node server.
     #[arg(long, value_name = "DIRECTORY", default_value = "tests/bench/node")]
     pub(crate) node_dir: PathBuf,
 
-    /// Measures a running server at this address instead, which must be of this machine.
+    /// Measures a running server at this address instead. It must be on this machine.
     #[arg(long, value_name = "URL", requires_all = ["pid", "jwt_secret"], conflicts_with = "only")]
     pub(crate) server: Option<String>,
 
-    /// The process of the running server, for its CPU time and memory.
+    /// Process id of the running server, to read its CPU time and memory.
     #[arg(long, requires = "server")]
     pub(crate) pid: Option<u32>,
 
-    /// The HS256 secret of the running server.
+    /// HS256 secret of the running server.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub(crate) jwt_secret: Option<String>,
 }
 
-/// What else can be measured.
+/// Other measurements.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Measures what one tenant notices of another whose handler attacks.
+    /// Measures what one tenant notices of another tenant's attacks.
     Attacks(AttacksArgs),
 }
 
 /// Measures one tenant's latency while another tenant's handler attacks, in turns with quiet windows.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AttacksArgs {
-    /// Attacks to run, by their names in tests/attacks.json, separated by commas [default: all].
+    /// Attacks to run, by name as in tests/attacks.json, separated by commas [default: all].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) attack: Vec<String>,
 
@@ -79,7 +79,7 @@ pub(crate) struct AttacksArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) seconds: u64,
 
-    /// Rounds of each attack; the table shows all of them together.
+    /// Rounds of each attack. The table combines them.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
 
@@ -87,7 +87,7 @@ pub(crate) struct AttacksArgs {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) attackers: u16,
 
-    /// Milliseconds from one event of an attacking connection to its next, which are sent by all at once.
+    /// Milliseconds between two events of an attacking connection. All connections send at the same moments.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) every_ms: u64,
 
@@ -95,7 +95,7 @@ pub(crate) struct AttacksArgs {
     #[arg(long)]
     pub(crate) together: bool,
 
-    /// Where the attacking components are.
+    /// Directory of the attacking components.
     #[arg(long, value_name = "DIRECTORY", default_value = "target/test-guests")]
     pub(crate) guests: PathBuf,
 }
@@ -108,7 +108,7 @@ pub(crate) enum Subject {
     Node,
     /// `parlance serve` with the shipped handlers, fresh instances and durable SQLite.
     Parlance,
-    /// A server that somebody else started (`--server`).
+    /// A server that is already running (`--server`).
     #[value(skip)]
     Given,
 }
@@ -126,7 +126,7 @@ impl fmt::Display for Subject {
 /// How long a scenario loads its server.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Timing {
-    /// Load that is not measured, so that caches and compilers have settled.
+    /// Load before the measured window, so that caches and compilers are warm.
     pub(crate) warm_up: Duration,
     /// The measured window.
     pub(crate) window: Duration,

@@ -1,4 +1,4 @@
-//! One connection of the load: a Socket.IO client over a WebSocket, as small as it can be.
+//! A minimal Socket.IO client over a WebSocket.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,15 +17,15 @@ use crate::packet::{self, Incoming};
 
 /// How long a server may take over one step of a connection.
 const STEP: Duration = Duration::from_secs(30);
-/// Bytes read at once: some thirty deliveries. It is zeroed at each read, and 5,000 connections have one each.
+/// Bytes of the read buffer: about thirty deliveries. It is zeroed at each read, and each of 5,000 connections has one.
 const READ_BUFFER: usize = 8 * 1024;
-/// How long a token lasts, in seconds; longer than any run.
+/// Lifetime of a token, in seconds: longer than any run.
 const TOKEN_LIFETIME: u64 = 6 * 3600;
 
 /// The WebSocket under a connection.
 pub(crate) type Socket = WebSocketStream<TcpStream>;
 
-/// What a token says, as the usual server and Parlance both read it.
+/// The claims of a token, which the usual server and Parlance both understand.
 #[derive(Serialize)]
 struct Claims {
     sub: String,
@@ -34,7 +34,7 @@ struct Claims {
     exp: u64,
 }
 
-/// The id of one of the generator's users.
+/// The id of the user with this number.
 pub(crate) fn user(number: u16) -> String {
     format!("bench-{number}")
 }
@@ -52,10 +52,10 @@ pub(crate) fn token(user: u16, secret: &str) -> Result<String> {
     jsonwebtoken::encode(&Header::default(), &claims, &key).context("a token could not be signed")
 }
 
-/// Connects over a WebSocket from the start and authenticates on the namespace: `/`, or `/NAME` of another tenant.
+/// Connects over a WebSocket and authenticates on the namespace: `/`, or `/NAME` of another tenant.
 ///
 /// # Errors
-/// The server refuses, or takes more than half a minute over a step.
+/// When the server refuses, or a step takes longer than half a minute.
 pub(crate) async fn connect(address: SocketAddr, namespace: &str, token: &str) -> Result<Socket> {
     let tcp = timeout(STEP, TcpStream::connect(address)).await.context("connect")??;
     tcp.set_nodelay(true)?;
@@ -63,7 +63,7 @@ pub(crate) async fn connect(address: SocketAddr, namespace: &str, token: &str) -
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
     let upgrade = client_async_with_config(url, tcp, Some(config));
     let (mut socket, _) = timeout(STEP, upgrade).await.context("WebSocket handshake")??;
-    // Engine.IO's open packet comes first, the client's word about the namespace after it.
+    // Engine.IO's open packet comes first; then the client connects to the namespace.
     expect(&mut socket, "0").await.context("Engine.IO handshake")?;
     socket.send(Message::text(packet::connect(namespace, token))).await?;
     expect(&mut socket, "40").await.context("Socket.IO handshake")?;
@@ -85,7 +85,7 @@ pub(crate) async fn post(socket: &mut Socket, namespace: &str, room: &str, conte
         .with_context(|| format!("send-message to {room}"))
 }
 
-/// Waits for a packet that begins with `prefix`, and answers heartbeats meanwhile.
+/// Waits for a packet that begins with `prefix`, and answers pings meanwhile.
 async fn expect(socket: &mut Socket, prefix: &str) -> Result<()> {
     loop {
         let next = timeout(STEP, socket.next()).await.context("no answer")?;
@@ -95,7 +95,7 @@ async fn expect(socket: &mut Socket, prefix: &str) -> Result<()> {
             Incoming::Ping => socket.send(Message::text(packet::PONG)).await?,
             Incoming::Refused(packet) => bail!("refused: {packet}"),
             _ if text.starts_with(prefix) => return Ok(()),
-            // Presence of others who join, for example.
+            // For example the presence of users who join.
             _ => {}
         }
     }

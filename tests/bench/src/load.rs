@@ -15,57 +15,57 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::client::Socket;
 use crate::packet::{self, Incoming};
 
-/// Bits of a stamp that hold nanoseconds since the scenario began: 78 hours. The sender's number is
-/// above them.
+/// Bits of a stamp for the nanoseconds since the scenario began: enough for 78 hours. The sender's number is above
+/// them.
 const TIME_BITS: u32 = 48;
-/// Latencies are kept to three digits up to a minute, in microseconds.
+/// Latencies have three significant digits up to a minute, in microseconds.
 const LONGEST: u64 = 60_000_000;
 
-/// What all clients of a scenario share.
+/// State that all clients of a scenario share.
 pub(crate) struct Shared {
-    /// The clock of all stamps.
+    /// The zero of all stamps.
     began: Instant,
-    /// While set, an acknowledgement is answered with the next message.
+    /// While set, each acknowledgement triggers the next message.
     pub(crate) sending: Cell<bool>,
     /// Messages sent.
     pub(crate) sent: Cell<u64>,
     /// Messages acknowledged as ok.
     pub(crate) accepted: Cell<u64>,
-    /// Deliveries that the messages sent must lead to: each to every member of its room.
+    /// Expected deliveries: each message to every member of its room.
     pub(crate) due: Cell<u64>,
     /// Deliveries received.
     pub(crate) delivered: Cell<u64>,
-    /// Latencies of deliveries in microseconds, of messages intended since this was set.
+    /// Latencies of deliveries, in microseconds, of messages that were due since this was set.
     pub(crate) latency: RefCell<Option<Latency>>,
 }
 
-/// Latencies from the moment a message was meant to leave to its arrival at each recipient.
+/// Latencies from the moment a message is due until each recipient has it.
 pub(crate) struct Latency {
     since: Duration,
     pub(crate) histogram: Histogram<u64>,
 }
 
-/// A room as the load knows it. Sums of scrambled stamps tell whether every member got exactly the
-/// messages of its room, in whatever order, without keeping them.
+/// A room of the load. Sums of hashed stamps show whether every member got exactly the messages of its room, in any
+/// order, without storing them.
 pub(crate) struct Room {
     pub(crate) name: String,
     pub(crate) members: u64,
     sent: Cell<Tally>,
 }
 
-/// A count of messages and the sum of their scrambled stamps.
+/// A number of messages and the sum of their hashed stamps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Tally {
     count: u64,
     sum: u64,
 }
 
-/// Asks a client to send one message; its latency counts from the given moment.
+/// Tells a client to send one message, whose latency counts from the given moment.
 pub(crate) struct Send {
     pub(crate) intended: Instant,
 }
 
-/// One client: reads what comes, sends what is due.
+/// The task of one client: reads packets and sends due messages.
 pub(crate) struct Client {
     socket: Socket,
     number: u16,
@@ -90,7 +90,7 @@ impl Shared {
         }
     }
 
-    /// Records the latencies of all messages that are meant to leave from now on.
+    /// Records the latencies of all messages that are due from now on.
     pub(crate) fn record_latency(&self) -> Result<()> {
         let histogram = Histogram::new_with_max(LONGEST, 3)?;
         *self.latency.borrow_mut() = Some(Latency {
@@ -100,7 +100,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether all that was sent has been acknowledged and delivered.
+    /// Whether every message has been acknowledged and delivered.
     pub(crate) fn settled(&self) -> bool {
         self.accepted.get() == self.sent.get() && self.delivered.get() == self.due.get()
     }
@@ -119,7 +119,7 @@ impl Room {
 impl Tally {
     fn add(&mut self, stamp: u64) {
         self.count += 1;
-        // A finaliser of splitmix64: stamps of neighbouring moments must not cancel out.
+        // The finaliser of splitmix64, so that sums of similar stamps differ.
         let mut x = stamp;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -148,10 +148,10 @@ impl Client {
         }
     }
 
-    /// Runs until nobody is left to give orders, then checks what came and closes.
+    /// Runs until its orders end, then checks the received messages and closes.
     ///
     /// # Errors
-    /// The server refused something, closed the connection, or lost or doubled a message.
+    /// When the server refused something, closed the connection, or lost or repeated a message.
     pub(crate) async fn run(mut self) -> Result<()> {
         std::future::poll_fn(|context| self.poll(context)).await?;
         let (sent, received) = (self.room.sent.get(), self.received);
@@ -163,12 +163,12 @@ impl Client {
                 sent.count,
             );
         }
-        // The measurement is over; a server that hangs up first is no error.
+        // The measurement is over, so it is not an error if the server closes first.
         let _ = self.socket.close(None).await;
         Ok(())
     }
 
-    /// Does all that can be done now. What there is to send goes out in one write at the end.
+    /// Does everything that is ready. All messages are sent with one write at the end.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
         let mut over = false;
         while let Poll::Ready(order) = self.orders.poll_recv(context) {
@@ -226,7 +226,7 @@ impl Client {
     fn send(&mut self, intended: Instant) -> Result<()> {
         let time = intended.duration_since(self.shared.began).as_nanos();
         let stamp = (u64::from(self.number) << TIME_BITS) | u64::try_from(time)?;
-        // Two messages of one moment are still two.
+        // Two messages with the same time are still distinct.
         let stamp = stamp.max(self.last_stamp + 1);
         self.last_stamp = stamp;
         let mut sent = self.room.sent.get();

@@ -1,4 +1,4 @@
-//! The machine: which cores, how many open files, how busy, which file system.
+//! Information about the machine: cores, open files, load, file system.
 
 use std::path::Path;
 
@@ -11,23 +11,23 @@ use serde::Serialize;
 
 use crate::scenario::Scenario;
 
-/// Open files besides the connections: libraries, pipes, the database, the event queue.
+/// Open files besides connections: libraries, pipes, the database, the event queue.
 const OTHER_FILES: u64 = 200;
 
-/// What a reader of the figures needs to know about where they were measured.
+/// A description of the machine for the report.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
-    /// The processor's own name.
+    /// The name of the processor.
     pub(crate) processor: String,
     /// The kernel's release.
     pub(crate) kernel: String,
-    /// The core of the servers and that of the load; none on a machine with a single core.
+    /// The cores of the servers and of the load; `None` on a machine with a single core.
     pub(crate) cores: Option<Cores>,
     /// The load average over one minute when the run began.
     pub(crate) load_average: f32,
 }
 
-/// Which core runs what.
+/// The cores of the servers and of the load.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Cores {
     pub(crate) server: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Cores {
 }
 
 impl Machine {
-    /// Looks the machine up and, with `apart`, ties this process to the core of the load.
+    /// Describes the machine and, with `apart`, pins this process to the core of the load.
     pub(crate) fn prepare(apart: bool) -> Result<Self> {
         let cores = if apart { choose_cores()? } else { None };
         if let Some(cores) = cores {
@@ -55,7 +55,7 @@ impl Machine {
     }
 }
 
-/// The first two cores this process may use.
+/// The first two cores that this process may use.
 fn choose_cores() -> Result<Option<Cores>> {
     let allowed = sched_getaffinity(None).context("the allowed cores are unknown")?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
@@ -65,8 +65,7 @@ fn choose_cores() -> Result<Option<Cores>> {
         .map(|(server, load)| Cores { server, load }))
 }
 
-/// Raises the limit on open files to what the largest scenario takes, for this process and the
-/// servers it starts.
+/// Raises the limit of open files to what the largest scenario needs, for this process and the servers that it starts.
 pub(crate) fn raise_open_files(scenarios: &[Scenario]) -> Result<()> {
     let clients = scenarios
         .iter()
@@ -94,8 +93,8 @@ pub(crate) fn raise_open_files(scenarios: &[Scenario]) -> Result<()> {
     .with_context(|| format!("the limit on open files could not be raised to {wanted}"))
 }
 
-/// The type of the file system that holds `path`, such as `ext4`: a durable server on `tmpfs` would
-/// be measured without its disk.
+/// The type of the file system of `path`, such as `ext4`. On `tmpfs` a durable server would be measured without its
+/// disk.
 pub(crate) fn file_system(path: &Path) -> Result<String> {
     let path = path.canonicalize()?;
     let mounts = Process::myself()?.mountinfo()?;
@@ -103,7 +102,7 @@ pub(crate) fn file_system(path: &Path) -> Result<String> {
         .0
         .into_iter()
         .filter(|mount| path.starts_with(&mount.mount_point));
-    // The last of the longest is the one on top.
+    // Of mounts with the longest path, the last one is visible.
     let nearest = holding.max_by_key(|mount| mount.mount_point.components().count());
     Ok(nearest.map_or_else(|| "unknown".to_owned(), |mount| mount.fs_type))
 }

@@ -1,9 +1,8 @@
-//! `make bench`: Parlance beside the usual Node chat server, in one run.
+//! `make bench`: compares Parlance with the usual Node chat server.
 //!
-//! Each scenario starts each server afresh on one core and loads it from another over real
-//! WebSockets, checks that every member of a room got every message exactly once, and reads the
-//! CPU time and the memory of both processes from the kernel's own accounting. The two servers take
-//! turns, several rounds each, so that a noisy moment hits both.
+//! Each scenario starts each server on one core and loads it from another over real WebSockets. It checks that every
+//! member of a room gets every message exactly once, and reads CPU time and memory of both processes from the kernel.
+//! The two servers take turns, several rounds each, so that noise affects both.
 
 mod args;
 mod attacks;
@@ -49,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs what the arguments ask for; `false` when a scenario failed on some server.
+/// Runs the scenarios; `false` if one failed on some server.
 fn run(args: &Args) -> Result<bool> {
     machine::raise_open_files(args.scenarios())?;
     let machine = Machine::prepare(true)?;
@@ -79,7 +78,7 @@ fn run(args: &Args) -> Result<bool> {
     Ok(report.all_well())
 }
 
-/// Every other round goes the other way, so that neither server always runs on the warmer machine.
+/// Every other round has the opposite order, so that neither server always runs on a warmer machine.
 fn order(subjects: &[Subject], round: u32) -> Vec<Subject> {
     let mut order = subjects.to_vec();
     if round % 2 == 1 {
@@ -94,12 +93,12 @@ fn one(launcher: &Launcher, args: &Args, scenario: Scenario, subject: Subject) -
     let outcome = measure_on(server.target(), args, scenario);
     match server.stop() {
         Ok(()) => outcome,
-        // What went wrong under load says more than how the process ended.
+        // An error under load says more than the exit status.
         Err(stop) => outcome.and_then(|_| Err(stop)),
     }
 }
 
-/// The load runs on this thread alone: its core is its own, and its CPU time is the process's.
+/// The load runs on this thread alone, so it has the core to itself and its CPU time is that of the process.
 fn measure_on(target: &Target, args: &Args, scenario: Scenario) -> Result<measure::Metrics> {
     on_this_thread(measure(target, scenario, args.timing()))
 }
@@ -108,7 +107,7 @@ fn measure_on(target: &Target, args: &Args, scenario: Scenario) -> Result<measur
 fn on_this_thread<T>(clients: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // Sockets are looked at after this many task turns; the pace of `open1k` hangs on it.
+        // Polls of tasks between two polls for I/O, which affects the pace of `open1k`.
         .event_interval(16)
         .build()?;
     let tasks = tokio::task::LocalSet::new();

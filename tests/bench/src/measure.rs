@@ -21,50 +21,51 @@ use crate::process::{cpu_time, resident_bytes};
 use crate::scenario::{Layout, Pace, Scenario};
 use crate::server::Target;
 
-/// Connections that are being opened at the same time.
+/// Connections that are opened concurrently.
 const OPENING: usize = 32;
-/// How long a server may take to finish what it was sent.
+/// How long a server may take to acknowledge and deliver everything.
 const DRAIN: Duration = Duration::from_secs(15);
-/// Memory has settled when it moves by less than 1 % in this time …
+/// Memory is stable when it changes by less than 1 % in this time …
 const SETTLING: Duration = Duration::from_secs(2);
-/// … or when this has passed.
+/// … or when this time has passed.
 const SETTLED_AT_LAST: Duration = Duration::from_secs(20);
 
 /// A figure of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Metric {
-    /// Acknowledged messages.
+    /// Acknowledged messages a second.
     MessagesPerSecond,
-    /// Messages received by clients.
+    /// Messages a second that clients received.
     DeliveriesPerSecond,
-    /// CPU time of the server, all threads, for each acknowledged message.
+    /// The server's CPU time, all threads, for each acknowledged message.
     ServerCpuMicrosecondsPerMessage,
-    /// CPU time of the server in the window, as a share of one core.
+    /// The server's CPU time in the window, as a share of one core.
     ServerCpuShare,
-    /// CPU time of the load in the window, as a share of one core: near 1, the load is the limit and not the server.
+    /// The load generator's CPU time in the window, as a share of one core. Near 1, the load generator is the limit and
+    /// not the server.
     LoadCpuShare,
-    /// From the intended sending to the receipt by each member of the room.
+    /// Median latency from the due time until each member of the room has the message.
     LatencyP50Milliseconds,
-    /// As above.
+    /// The 99th percentile of that latency.
     LatencyP99Milliseconds,
-    /// As above.
+    /// The longest of these latencies.
     LatencyMaxMilliseconds,
-    /// The longest that the load itself was late with a message; part of the latency.
+    /// The longest delay of the load generator itself, which is part of the latency.
     LoadLagMaxMilliseconds,
-    /// WebSocket, Engine.IO and authentication, 32 at a time.
+    /// Connections a second, each with WebSocket, Engine.IO and authentication, 32 at a time.
     ConnectsPerSecond,
-    /// Resident memory of the server now less that before the first connection.
+    /// The server's resident memory, minus that before the first connection.
     MemoryKibibytesPerConnection,
 }
 
-/// What was measured.
+/// The results of a scenario.
 pub(crate) type Metrics = BTreeMap<Metric, f64>;
 
-/// Connects the clients of the scenario, loads the server, and checks every delivery.
+/// Runs a scenario: connects its clients, loads the server, and checks every delivery.
 ///
 /// # Errors
-/// The server refused, lost or doubled something, closed a connection, or did not answer in time.
+/// When the server refused, lost or repeated something, closed a connection, or did not answer in time.
 pub(crate) async fn measure(target: &Target, scenario: Scenario, timing: Timing) -> Result<Metrics> {
     let layout = scenario.layout();
     let before = resident_bytes(target.pid)?;
@@ -88,7 +89,7 @@ pub(crate) async fn measure(target: &Target, scenario: Scenario, timing: Timing)
     Ok(metrics)
 }
 
-/// Opens all connections, in the order of their numbers, and tells how many a second.
+/// Opens all connections in the order of their numbers, and returns how many were opened a second.
 pub(crate) async fn connect_all(target: &Target, layout: Layout) -> Result<(Vec<Socket>, f64)> {
     let tokens = (0..layout.clients).map(|number| client::token(number, &target.secret));
     let tokens = tokens.collect::<Result<Vec<_>>>()?;
@@ -106,12 +107,12 @@ pub(crate) struct Crowd {
     shared: Rc<Shared>,
     tasks: JoinSet<Result<()>>,
     senders: Vec<UnboundedSender<Send>>,
-    /// Those who only listen: they run as long as their orders could still come.
+    /// The order channels of clients that only listen, which run until these close.
     listeners: Vec<UnboundedSender<Send>>,
 }
 
 impl Crowd {
-    /// Takes every client into its room.
+    /// Joins every client to its room.
     pub(crate) async fn join(sockets: Vec<Socket>, layout: Layout) -> Result<Self> {
         let members = u64::from(layout.clients / layout.rooms);
         let rooms: Vec<_> = (0..layout.rooms)
@@ -147,12 +148,12 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// Gives every sender its first messages; acknowledgements keep them going.
+    /// Sends every sender's first messages. Each acknowledgement triggers the next.
     fn start(&self, in_flight: u32) {
         self.shared.sending.set(true);
         for sender in &self.senders {
             for _ in 0..in_flight {
-                // A client that has ended is reported by its task.
+                // If the client has ended, its task reports why.
                 let _ = sender.send(Send {
                     intended: Instant::now(),
                 });
@@ -160,7 +161,7 @@ impl Crowd {
         }
     }
 
-    /// Waits for `work` while the clients run; the first that fails ends the scenario.
+    /// Waits for `work` while the clients run. The first error ends the scenario.
     async fn attend<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             result = work => result,
@@ -171,7 +172,7 @@ impl Crowd {
         }
     }
 
-    /// Lets the warm-up pass, then measures for the length of the window.
+    /// Waits for the warm-up, then measures a window.
     async fn window(&mut self, pid: u32, timing: Timing) -> Result<Metrics> {
         let shared = Rc::clone(&self.shared);
         self.attend(async move {
@@ -199,7 +200,7 @@ impl Crowd {
         Ok(metrics)
     }
 
-    /// Runs a window on a fixed schedule and gives each delivery as it was recorded.
+    /// Runs a window on a fixed schedule and returns the recorded latencies.
     pub(crate) async fn paced(&mut self, pid: u32, timing: Timing, per_second: u32) -> Result<Paced> {
         let shared = Rc::clone(&self.shared);
         let senders = self.senders.clone();
@@ -219,7 +220,7 @@ impl Crowd {
             }
         };
         let metrics = self.attend(paced).await?;
-        // The last messages' deliveries belong to the window too.
+        // The window includes the deliveries of its last messages.
         self.drain().await?;
         let latency = self.shared.latency.borrow_mut().take().context("no latency recorded")?;
         Ok(Paced {
@@ -229,13 +230,13 @@ impl Crowd {
         })
     }
 
-    /// Stops sending and waits until everything sent is acknowledged and delivered.
+    /// Stops sending and waits until every message is acknowledged and delivered.
     async fn drain(&mut self) -> Result<()> {
         self.shared.sending.set(false);
         let shared = Rc::clone(&self.shared);
         let settled = async {
             let mut look = interval(Duration::from_millis(5));
-            // At once; an order that was given just now has become a message by the next.
+            // Check twice: an order that was given just now is counted as a message by the second time.
             look.tick().await;
             loop {
                 look.tick().await;
@@ -264,7 +265,7 @@ impl Crowd {
         })
     }
 
-    /// Drains, lets every client check what it got, and closes the connections.
+    /// Drains, lets every client check its messages, and closes the connections.
     pub(crate) async fn leave(mut self) -> Result<()> {
         self.drain().await?;
         self.senders.clear();
@@ -279,13 +280,13 @@ impl Crowd {
 /// A window at a fixed pace.
 pub(crate) struct Paced {
     pub(crate) metrics: Metrics,
-    /// In microseconds.
+    /// Latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
-    /// The longest that the load itself was late with a message; part of the latency.
+    /// The longest delay of the load generator itself, which is part of the latency.
     pub(crate) lag: Duration,
 }
 
-/// A quantile of latencies that are kept in microseconds.
+/// A quantile, in milliseconds, of latencies in microseconds.
 pub(crate) fn milliseconds(latency: &Histogram<u64>, quantile: f64) -> f64 {
     Duration::from_micros(latency.value_at_quantile(quantile)).as_secs_f64() * 1e3
 }
@@ -310,7 +311,7 @@ impl Snapshot {
         })
     }
 
-    /// What happened since `begin`.
+    /// The difference to `begin`.
     fn since(&self, begin: &Self) -> Metrics {
         let seconds = self.at.duration_since(begin.at).as_secs_f64();
         let messages = (self.accepted - begin.accepted) as f64;
@@ -327,7 +328,7 @@ impl Snapshot {
     }
 }
 
-/// The server's memory once it has stopped moving.
+/// The server's memory once it is stable.
 async fn settled_memory(pid: u32) -> Result<u64> {
     let mut look = interval(SETTLING);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

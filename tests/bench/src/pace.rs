@@ -1,4 +1,4 @@
-//! The fixed schedule of an open loop: a message is due when it is due, however slow the server is.
+//! The fixed schedule of an open-loop load: a message's due time does not depend on the server.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -15,11 +15,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::load::Send;
 
-/// Gives each sender in turn its order at `per_second` orders a second. An order that is late keeps
-/// the moment it was due, and `lag` the longest such delay.
+/// Sends orders to the senders in turn, `per_second` a second. A late order keeps its due time, and `lag` records the
+/// longest delay.
 ///
-/// The kernel's timer wakes it: the runtime's own counts in whole milliseconds, which is more than
-/// the latencies to be measured.
+/// Uses the kernel's timer, since the runtime's has a resolution of milliseconds, which is more than the latencies to
+/// measure.
 pub(crate) async fn keep(
     senders: &[UnboundedSender<Send>],
     per_second: u32,
@@ -48,7 +48,7 @@ pub(crate) async fn keep(
             let intended = began + period * ticks;
             lag.set(lag.get().max(intended.elapsed()));
             let sender = turn.next().context("an open loop needs senders")?;
-            // A client that has ended is reported by its task.
+            // If the client has ended, its task reports why.
             let _ = sender.send(Send { intended });
         }
     }

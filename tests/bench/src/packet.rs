@@ -1,29 +1,29 @@
-//! The little of Engine.IO 4 and Socket.IO 5 that a chat client's load takes, as text packets.
+//! The parts of Engine.IO 4 and Socket.IO 5 that the load needs, as text packets.
 //!
-//! A delivery is never parsed as JSON: the load would then cost more than the servers. Its content
-//! begins with a mark and a stamp, which are found by their bytes.
+//! Deliveries are not parsed as JSON, since the load would then cost more than the servers. The content of a message
+//! begins with a marker and a stamp, which are found by their bytes.
 
 use memchr::memmem;
 
-/// What the content of every message begins with; the stamp follows in 16 hexadecimal digits.
+/// The marker at the beginning of every message's content. The stamp follows in 16 hexadecimal digits.
 const MARK: &str = "bench:";
-/// Digits of a stamp.
+/// Number of digits of a stamp.
 const DIGITS: usize = 16;
-/// The rest of the content, which brings it to 64 bytes: a line of chat.
+/// The rest of the content, which makes it 64 bytes long: a line of chat.
 const LINE: &str = " shall we meet at the usual place at nine?";
 
-/// What the server sent.
+/// A packet from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming<'a> {
-    /// The server's heartbeat, to be answered with [`PONG`].
+    /// A ping, to be answered with [`PONG`].
     Ping,
     /// `new-message` with this stamp.
     Delivery(u64),
-    /// An acknowledgement that says ok.
+    /// An acknowledgement with `ok: true`.
     Accepted,
-    /// Anything that says something went wrong; the packet.
+    /// Any packet that reports an error.
     Refused(&'a str),
-    /// Another packet, such as someone's presence.
+    /// Any other packet, such as presence.
     Other,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn read(packet: &str) -> Incoming<'_> {
     if bytes == b"2" {
         return Incoming::Ping;
     }
-    // Leaving a namespace, a refused connection, an event that failed.
+    // A disconnect from the namespace, a refused connection, a failed event.
     let wrong = ["41", "44", r#"42["error-event""#]
         .iter()
         .any(|p| packet.starts_with(p));
@@ -65,9 +65,9 @@ fn stamp(delivery: &[u8]) -> Option<u64> {
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Asks for the namespace with a token.
+/// Connects to a namespace with a token.
 pub(crate) fn connect(namespace: &str, token: &str) -> String {
-    // The main namespace is not named.
+    // The main namespace is not written.
     match namespace {
         "/" => format!(r#"40{{"token":"{token}"}}"#),
         other => format!(r#"40{other},{{"token":"{token}"}}"#),

@@ -1,12 +1,12 @@
-//! What the kernel says a process has used.
+//! Reads the resource usage of a process from the kernel.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use procfs::process::Process;
 
-/// CPU time of all threads of the process since it began, in user and kernel mode. The kernel gives
-/// it in ticks of 10 ms.
+/// CPU time of all threads of the process since its start, in user and kernel mode. The kernel counts in ticks of 10
+/// ms.
 pub(crate) fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = open(pid)?
         .stat()
@@ -27,7 +27,7 @@ pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(fields.sum())
 }
 
-/// The process, or an error that names it when it has ended.
+/// The process, or an error with its id if it has ended.
 pub(crate) fn open(pid: u32) -> Result<Process> {
     Process::new(i32::try_from(pid)?).with_context(|| format!("there is no process {pid}"))
 }

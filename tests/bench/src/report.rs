@@ -1,4 +1,4 @@
-//! The table for the reader and the JSON for a program.
+//! The report: a table for people and JSON for programs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,9 +14,9 @@ use crate::measure::{Metric, Metrics};
 use crate::scenario::Scenario;
 use crate::server::Launcher;
 
-/// Above this load average another process competes for the two cores.
+/// Above this load average, other processes compete for the two cores.
 const BUSY: f32 = 0.5;
-/// Above this share of its core the load may be what limits the figures.
+/// Above this share of its core, the load generator may limit the figures.
 const LOAD_BOUND: f64 = 0.9;
 
 /// All results of a run.
@@ -26,7 +26,7 @@ pub(crate) struct Report<'a> {
     machine: &'a Machine,
     /// The file system of Parlance's database.
     file_system: String,
-    /// What `node --version` says, when Node is measured.
+    /// The output of `node --version`, if Node is measured.
     node: Option<String>,
     timing: Timing,
     rounds: u32,
@@ -55,7 +55,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What to know before reading the figures.
+    /// Notes on the figures.
     pub(crate) fn preface(&self) -> String {
         let Machine {
             processor,
@@ -79,7 +79,7 @@ impl<'a> Report<'a> {
             self.rounds
         );
         if *load_average > BUSY {
-            // A core is shared among threads, so a server with more of them gets more of it.
+            // Threads share a core equally, so a server with more threads gets more of it.
             let _ = write!(
                 text,
                 "\nBUSY: load average {load_average}; only CPU per message compares fairly"
@@ -91,7 +91,7 @@ impl<'a> Report<'a> {
         text
     }
 
-    /// Takes in the outcome of one round.
+    /// Adds the results of one round.
     pub(crate) fn add(&mut self, scenario: Scenario, subject: Subject, outcome: Result<Metrics>) {
         let results = self.scenarios.entry(scenario).or_default().entry(subject).or_default();
         match outcome {
@@ -109,7 +109,7 @@ impl<'a> Report<'a> {
             .all(|r| r.failures.is_empty())
     }
 
-    /// One line for each scenario and figure, servers side by side.
+    /// The table: one line for each scenario and figure, with the servers side by side.
     pub(crate) fn table(&self) -> String {
         let given = self
             .scenarios
@@ -156,7 +156,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// One round in one line, for whoever watches.
+/// One round in one line, to show progress.
 pub(crate) fn one_line(scenario: Scenario, metrics: &Metrics) -> String {
     let figures = rows(scenario).iter().filter_map(|(metric, label)| {
         metrics
@@ -173,7 +173,7 @@ pub(crate) fn one_line(scenario: Scenario, metrics: &Metrics) -> String {
     text
 }
 
-/// The figures that a scenario is about.
+/// The main figures of a scenario.
 fn rows(scenario: Scenario) -> &'static [(Metric, &'static str)] {
     match scenario {
         Scenario::Fan10 | Scenario::Nofan => &[(Metric::MessagesPerSecond, "messages/s")],
@@ -190,7 +190,7 @@ fn rows(scenario: Scenario) -> &'static [(Metric, &'static str)] {
     }
 }
 
-/// CPU per message of both servers, and how full the load's core was.
+/// CPU time per message of both servers, and the load of the load generator's core.
 fn usage(first: Option<&Results>, second: Option<&Results>) -> String {
     let values = |metric: Metric, scale: f64, unit: &str| {
         let of = |results: Option<&Results>| {
@@ -204,7 +204,7 @@ fn usage(first: Option<&Results>, second: Option<&Results>) -> String {
     format!("{cpu:<17}{}", values(Metric::LoadCpuShare, 100.0, " %"))
 }
 
-/// A figure with as many digits as it deserves.
+/// Formats a figure with a sensible number of digits.
 fn cell(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
@@ -214,7 +214,7 @@ fn cell(value: Option<f64>) -> String {
     }
 }
 
-/// The median of each figure over the rounds; of two rounds, their mean.
+/// The median of each figure over the rounds, or the mean of two rounds.
 fn medians(rounds: &[Metrics]) -> Metrics {
     let mut values: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
     for (&metric, &value) in rounds.iter().flatten() {
@@ -226,7 +226,7 @@ fn medians(rounds: &[Metrics]) -> Metrics {
         .collect()
 }
 
-/// Of an even number the mean of the middle two; of none nothing.
+/// The median: of an even number of values, the mean of the middle two; `None` without values.
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;

@@ -1,11 +1,11 @@
-//! The scenarios: who is in which room, and who says how much.
+//! The scenarios: which client is in which room, and how many messages it sends.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-/// A load that servers are compared under.
+/// A load under which servers are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Scenario {
@@ -17,7 +17,7 @@ pub(crate) enum Scenario {
     Nofan,
     /// The rooms of `fan10` at 1,000 messages a second, however slowly the server answers.
     Open1k,
-    /// 5,000 joined connections in rooms of 10 that say nothing.
+    /// 5,000 joined connections in rooms of 10 that send nothing.
     Idle,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Pace {
     Silent,
 }
 
-/// The population of a scenario. Client `i` is in room `i % rooms`; the first `senders` send.
+/// The clients of a scenario. Client `i` is in room `i % rooms`; the first `senders` send.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     pub(crate) clients: u16,
@@ -48,7 +48,7 @@ pub(crate) struct Layout {
 }
 
 impl Scenario {
-    /// Who is where, and how they send.
+    /// The clients of the scenario, and how they send.
     pub(crate) fn layout(self) -> Layout {
         let two = Pace::Closed { in_flight: 2 };
         match self {

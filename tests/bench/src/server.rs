@@ -1,4 +1,4 @@
-//! Starting the servers, each in turn on the server's core, and stopping them.
+//! Starts and stops the servers, on the server's core.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
@@ -17,28 +17,27 @@ use crate::args::{Args, Subject};
 use crate::machine::{self, Machine};
 use crate::process;
 
-/// How long a server may take until it listens and says it is ready: long enough to compile its
-/// components on a busy machine.
+/// How long a server may take until it listens and is ready: long enough to compile its components on a busy machine.
 const START: Duration = Duration::from_secs(60);
-/// How long a server may take to end after SIGTERM.
+/// How long a server may take to exit after SIGTERM.
 const STOP: Duration = Duration::from_secs(15);
-/// Between two looks at a server that starts or stops.
+/// Interval of checks while a server starts or stops.
 const LOOK: Duration = Duration::from_millis(20);
-/// What both servers print, followed by their host and port.
+/// The text that both servers print before their host and port.
 const LISTENING: &str = "listening on http://";
 
-/// Where a server answers, and what the load needs to know of it.
+/// A running server's address, and what else the load needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
-    /// Always a loopback address.
+    /// The address, which is always loopback.
     pub(crate) address: SocketAddr,
-    /// The process that is accounted for.
+    /// The process whose usage is measured.
     pub(crate) pid: u32,
-    /// HS256 secret of its tokens.
+    /// The HS256 secret of its tokens.
     pub(crate) secret: String,
 }
 
-/// Knows how each server is started.
+/// Starts the servers.
 pub(crate) struct Launcher {
     parlance: PathBuf,
     node_dir: PathBuf,
@@ -51,10 +50,10 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Finds the servers that will be asked for.
+    /// Finds the servers that the arguments name.
     ///
     /// # Errors
-    /// One of them is not there, or the given server is not on this machine.
+    /// When one of them does not exist, or the given server is not on this machine.
     pub(crate) fn new(args: &Args, machine: &Machine) -> Result<Self> {
         let program = std::env::current_exe()?;
         let profile_dir = program.parent().context("this program is in no directory")?;
@@ -62,7 +61,7 @@ impl Launcher {
         std::fs::create_dir_all(&out_dir)?;
         let parlance = args.parlance.clone().unwrap_or_else(|| profile_dir.join("parlance"));
         let launcher = Self {
-            // Servers run in a directory of their own, so paths must be absolute.
+            // Servers run in other directories, so paths must be absolute.
             parlance: std::path::absolute(parlance)?,
             node_dir: std::path::absolute(&args.node_dir)?,
             data_dir: args.data_dir.clone().unwrap_or_else(|| out_dir.clone()),
@@ -92,7 +91,7 @@ impl Launcher {
         }
     }
 
-    /// What `node --version` says; nothing when Node is not measured.
+    /// The output of `node --version`; empty if Node is not measured.
     pub(crate) fn node_version(&self) -> Option<String> {
         if !self.subjects().contains(&Subject::Node) {
             return None;
@@ -101,12 +100,12 @@ impl Launcher {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// Where logs and the report go.
+    /// The directory for logs and the report.
     pub(crate) fn out_dir(&self) -> &Path {
         &self.out_dir
     }
 
-    /// The type of the file system that holds the databases.
+    /// The type of the databases' file system.
     pub(crate) fn file_system(&self) -> Result<String> {
         machine::file_system(&self.data_dir)
     }
@@ -133,12 +132,12 @@ impl Launcher {
                 "DATABASE_URL",
                 format!("sqlite:{}", data.path().join("bench.db").display()),
             )
-            // Whatever the shell has set for a server must not change what is measured.
+            // Variables of the shell must not affect the measured server.
             .env_remove("REDIS_URL")
             .env_remove("FRONTEND_URL")
             .env_remove("PARLANCE_ADMIN_TOKEN")
             .env_remove("RUST_LOG")
-            // Nobody asks for it, and another server may have the usual port.
+            // It is not used, and another server may have the usual port.
             .env("PARLANCE_ADMIN_ADDRESS", "off")
             .env("NODE_ENV", "production")
             .stdin(Stdio::null())
@@ -147,7 +146,7 @@ impl Launcher {
         let child = command
             .spawn()
             .with_context(|| format!("{subject} could not be started"))?;
-        // The command holds the writing ends; the pipe must end with the server.
+        // The command holds the pipe's write ends, which must close when the server exits.
         drop(command);
         let mut server = Server {
             target: Target {
@@ -167,7 +166,7 @@ impl Launcher {
         Ok(server)
     }
 
-    /// `taskset` hands its process over to the server, so the process id is the server's.
+    /// `taskset` executes the server in its own process, so the process id is the server's.
     fn command(&self, subject: Subject) -> Command {
         let (program, argument) = match subject {
             Subject::Node => (Path::new("node"), self.node_dir.join("server.mjs")),
@@ -189,7 +188,7 @@ impl Launcher {
     }
 }
 
-/// Parlance's configuration where what one connection or tenant may do is not what is measured.
+/// A configuration for Parlance with limits of connections and tenants that are too high to affect the measurement.
 pub(crate) const LIFTED: &str = "\
 [limits]
 events_per_second = 1000000
@@ -207,24 +206,24 @@ outbound_bytes_per_second = \"1GiB\"
 instances = 10000
 ";
 
-/// A running server. Dropping it kills the process, unless somebody else started it.
+/// A running server. Dropping it kills the process, unless it was already running.
 pub(crate) struct Server {
     target: Target,
     child: Option<Child>,
-    /// Holds the database; removed after the process has ended.
+    /// The directory of the database, which is removed after the process has exited.
     _data: Option<TempDir>,
 }
 
 impl Server {
-    /// Where it answers.
+    /// The server's address.
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 
-    /// Ends the server as an operator would.
+    /// Stops the server as an operator would.
     ///
     /// # Errors
-    /// It had ended before, ended badly, or did not end in time.
+    /// When it had exited before, failed, or did not exit in time.
     pub(crate) fn stop(mut self) -> Result<()> {
         let Some(child) = self.child.as_mut() else {
             return Ok(());
@@ -263,23 +262,23 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(child) = self.child.as_mut() {
-            // It may have ended already; then there is nothing to kill and `wait` only collects it.
+            // It may have exited already; then there is nothing to kill, and `wait` only reaps it.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// Copies what a server prints to its log, and gives the port it says it listens on.
+/// Copies a server's output to its log, and returns the port that it prints.
 fn follow(output: PipeReader, mut log: File) -> mpsc::Receiver<u16> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             if let Some(port) = port_in(&line) {
-                // Nobody waits any more for the second such line.
+                // Nobody waits for a second such line.
                 let _ = sender.send(port);
             }
-            // A log that cannot be written must not stop the server by a full pipe.
+            // If the log cannot be written, keep reading: the server must not block on a full pipe.
             let _ = writeln!(log, "{line}");
         }
     });
@@ -307,8 +306,7 @@ fn given(args: &Args) -> Result<Option<Target>> {
     }))
 }
 
-/// The address of `url`, which must be one of this machine's own: the load is an attack on any
-/// server whose owner has not asked for it.
+/// The address of `url`, which must be this machine's, since the load amounts to an attack on any other server.
 fn loopback(url: &str) -> Result<SocketAddr> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is no URL"))?;
     let host = uri.host().with_context(|| format!("`{url}` names no host"))?;
@@ -330,7 +328,7 @@ fn loopback(url: &str) -> Result<SocketAddr> {
         .with_context(|| format!("`{host}` has no address"))
 }
 
-/// A secret of 32 random bytes in hexadecimal, for this run alone.
+/// A secret for this run: 32 random bytes in hexadecimal.
 fn random_secret() -> Result<String> {
     let mut bytes = [0_u8; 32];
     let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;

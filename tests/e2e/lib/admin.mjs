@@ -1,4 +1,4 @@
-// The admin API as an operator's program would use it.
+// A client of the admin API.
 import { readFileSync } from 'node:fs';
 import { run } from './server.mjs';
 import { token } from './token.mjs';

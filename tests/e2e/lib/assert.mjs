@@ -1,4 +1,4 @@
-// What answers must look like.
+// Assertions about acknowledgements.
 import assert from 'node:assert/strict';
 
 /** A failed acknowledgement in its full shape, with `code`. */

@@ -1,10 +1,10 @@
-// What a tenant's handler may try while it runs: the Rust guests in `tests/guests/attacks`.
+// Runs the attacks of a tenant's handler: the Rust guests in `tests/guests/attacks`.
 import { readFileSync } from 'node:fs';
 import { guest } from './server.mjs';
 
 /** Each: a `name`, the `guest` that does it at any event, and the `codes` that its answers may have. */
 export const ATTACKS = JSON.parse(readFileSync(new URL('../../attacks.json', import.meta.url), 'utf8'))
-  // The others are events that the host answers itself.
+  // The other attacks are events that the host answers itself.
   .filter((one) => one.guest !== undefined);
 
 /**

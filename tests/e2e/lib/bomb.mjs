@@ -1,4 +1,4 @@
-// Components that are small and valid, and cost whoever compiles them far more than they should.
+// Compile bombs: small, valid components that are very expensive to compile.
 
 /** A number as LEB128 has it. */
 function leb(number) {
@@ -30,7 +30,7 @@ const name = (text) => [0, ...leb(text.length), ...Buffer.from(text)];
 /** An instance of `width` exports, each an instance of `width` exports …: `width` to the power of `levels` names. */
 export function nest(levels, width) {
   const letters = Array.from({ length: width }, (_, n) => String.fromCharCode(97 + n));
-  // The first is made of no exports.
+  // The first instance has no exports.
   const instances = [[1, 0]];
   for (let level = 1; level <= levels; level += 1) {
     instances.push([1, width, ...letters.flatMap((letter) => [...name(letter), 5, ...leb(level - 1)])]);

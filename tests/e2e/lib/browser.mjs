@@ -1,4 +1,4 @@
-// The chat page in Chromium or Chrome, driven as a user would.
+// Drives the chat page in Chromium or Chrome as a user would.
 import { chromium } from 'playwright-core';
 import { findBrowser } from './find-browser.mjs';
 import { owned } from './scope.mjs';
@@ -10,7 +10,7 @@ const FLAGS = [
   '--disable-gpu',
   '--disable-quic',
   '--no-first-run',
-  // Nothing here may depend on, or wait for, hosts outside.
+  // The browser must not depend on, or wait for, external hosts.
   '--disable-background-networking',
   '--disable-component-update',
   '--disable-sync',

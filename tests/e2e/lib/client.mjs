@@ -1,4 +1,4 @@
-// The official client, with everything it receives kept in order.
+// The official client, which records everything that it receives, in order.
 import { io } from 'socket.io-client';
 import { owned } from './scope.mjs';
 import { token } from './token.mjs';

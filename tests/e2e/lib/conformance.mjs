@@ -1,4 +1,4 @@
-// The server of the protocols' own cases: the guest `conformance` in the namespaces `/` and `/custom`.
+// The server for the protocols' cases: the guest `conformance` in the namespaces `/` and `/custom`.
 import { guest, startServer } from './server.mjs';
 import { token } from './token.mjs';
 

@@ -1,5 +1,5 @@
-// Official clients that post all the time, come back by themselves to whatever node there is, ask for what they have
-// missed, and send again what was not acknowledged; and the history of what each of them has seen.
+// Official clients that post all the time, reconnect by themselves to any node, ask for what they have missed, and send
+// again what was not acknowledged; and the history of what each of them has seen.
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
 import { History } from './history.mjs';
@@ -39,7 +39,7 @@ class Member {
       transports: ['websocket'], forceNew: true, reconnectionDelay: 50, reconnectionDelayMax: 300, timeout: 2000,
       auth: { token: token(user) },
     });
-    // As behind a load balancer: the next attempt may end at another node.
+    // As behind a load balancer, the next attempt may reach another node.
     const elsewhere = () => {
       at = (at + 1) % nodes.length;
       this.socket.io.uri = nodes[at].url;
@@ -104,13 +104,14 @@ class Member {
         this.#record('joined', { tenant: TENANT, user: this.user, room: this.room, last, after, messages });
         for (const { content, id } of pages) this.#identify(content, id);
         this.last = last;
-        // Who asks again may be in the room already, and then hears some of the past before the answer, which has it too.
+        // A client that joins again may already be in the room. It may then receive messages that the answer contains
+        // too.
         const early = attempt === 1 ? this.#early : this.#early.filter(({ seq }) => seq > last);
         for (const message of early) this.#see(message);
         await this.#look(here);
         return;
       }
-      // In the room, but without its past: the next answer brings both.
+      // The client is in the room, but without its past: the next answer has both.
       await this.#ask('leave-room', this.room);
       await pause(RETRY_MS);
     }
@@ -123,7 +124,7 @@ class Member {
       this.statuses.clear();
       const answer = await this.#ask('get-presence', users);
       if (here() && answer?.ok) {
-        // What came meanwhile is newer.
+        // Messages that arrived meanwhile are newer.
         const news = answer.states.filter(({ userId }) => !this.statuses.has(userId));
         for (const { userId, status } of news) this.#tell(userId, status);
         return;
@@ -142,7 +143,7 @@ class Member {
       pages = [...answer.messages.filter(({ seq }) => seq > this.last), ...pages];
       if (answer.messages.length === 0) return null;
     }
-    // Not even the last message's number is known when the past could not be read: `complete: false`, and no messages.
+    // If the past could not be read (`complete: false`, and no messages), not even the last `seq` is known.
     return complete || (pages.length > 0 && pages.length === wanted) ? pages : null;
   }
 
@@ -164,7 +165,7 @@ class Member {
         if (answer) {
           const { code, retryable } = answer.error;
           this.refusals[code] = (this.refusals[code] ?? 0) + 1;
-          // A session that was resumed elsewhere is not in the room yet.
+          // A session that was moved to another node is not in the room yet.
           if (!retryable && code !== 'denied') this.faults.push(`refused for good: ${JSON.stringify(answer.error)}`);
         }
         await pause(RETRY_MS);
@@ -251,7 +252,7 @@ export class Crowd {
     for (const { room, seq, content, user } of all) rooms.get(room).push({ seq, content, user });
     const isThrough = ({ room, last, statuses }) => last >= rooms.get(room).length
       && this.users(room).every((user) => statuses.get(user) === 'online');
-    // What a client still waits for then, the checker says.
+    // The checker reports what a client still waits for.
     await eventually(() => this.members.every(isThrough), 'all members', 30_000).catch(() => {});
     for (const { user: client, room } of this.members) {
       for (const user of this.users(room)) this.history.push({ kind: 'truth-presence', client, user, status: 'online' });

@@ -21,7 +21,7 @@ export function smallDisk(megabytes) {
 export function fill(dir) {
   const path = join(dir, 'filler');
   const file = openSync(path, 'w');
-  // Down to single bytes: what is left after the last whole block would do for a small write.
+  // Fill it to the last byte: the rest of the last block would be enough for a small write.
   for (let block = Buffer.alloc(64 * 1024); block.length > 0;) {
     try {
       if (writeSync(file, block) < block.length) block = block.subarray(block.length >> 1);

@@ -1,4 +1,4 @@
-// Which browser the tests of the page use. `node find-browser.mjs` prints its path, or fails when there is none.
+// Finds the browser for the tests of the page. `node find-browser.mjs` prints its path, or fails if there is none.
 import { accessSync, constants, openSync, readSync, closeSync, realpathSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 

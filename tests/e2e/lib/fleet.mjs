@@ -1,4 +1,4 @@
-// Several nodes over one Redis and one PostgreSQL, each with a network of its own to both.
+// A fleet: several nodes with one Redis and one PostgreSQL, each with a separate proxy to both.
 import { startPostgres } from './postgres.mjs';
 import { startProxy } from './proxy.mjs';
 import { startRedis } from './redis.mjs';
@@ -18,7 +18,7 @@ export const UNLIMITED = {
 export async function startFleet({ nodes: count = 2, config = {}, env = {}, handlers = {} } = {}) {
   const [postgres, redis] = await Promise.all([startPostgres(), startRedis()]);
   const nodes = [];
-  // One after the other: the first makes the tables.
+  // Start them one after the other: the first creates the tables.
   for (let n = 0; n < count; n += 1) {
     const [toRedis, toPostgres] = [await startProxy(redis.port), await startProxy(postgres.port)];
     const url = new URL(postgres.url);

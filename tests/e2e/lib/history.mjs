@@ -1,5 +1,5 @@
-// What clients did and saw and what the store has, as records that `parlance-history` checks; tests/history/src/record.rs
-// says what they are.
+// Records what clients did and saw and what the store has, for `parlance-history` to check; tests/history/src/record.rs
+// describes the records.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ export class History {
   #lines = [];
 
   constructor() {
-    // Said before the test runs for minutes.
+    // Fail now, not after the test has run for minutes.
     if (!existsSync(CHECKER)) {
       throw new Error(`${CHECKER} is missing; \`cargo build --workspace\` makes it, and PARLANCE_HISTORY may name another place`);
     }

@@ -1,4 +1,4 @@
-// Web servers of the test's own process.
+// Web servers in the test's process.
 import { createServer } from 'node:http';
 import { owned } from './scope.mjs';
 

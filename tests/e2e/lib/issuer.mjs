@@ -1,4 +1,4 @@
-// Somebody who signs tokens and publishes the keys, as a JSON Web Key Set over HTTP.
+// A token issuer: signs tokens and publishes its keys as a JSON Web Key Set over HTTP.
 import { generateKeyPairSync, sign } from 'node:crypto';
 import jwt from 'jsonwebtoken';
 import { listen } from './http.mjs';
@@ -19,7 +19,7 @@ export function key(kid, algorithm = 'RS256', { options = {}, ...more } = {}) {
   const token = (user, claims = {}) => {
     const all = { sub: user, exp: Math.floor(Date.now() / 1000) + 3600, ...claims };
     if (algorithm !== 'EdDSA') return jwt.sign(all, privateKey, { algorithm, keyid: kid, allowInsecureKeySizes: true });
-    // The library has no EdDSA.
+    // The library does not support EdDSA.
     const body = `${base64({ typ: 'JWT', alg: algorithm, kid })}.${base64(all)}`;
     return `${body}.${sign(null, Buffer.from(body), privateKey).toString('base64url')}`;
   };

@@ -1,4 +1,4 @@
-// Components from JavaScript, made as an author would who lets the tool chain bring its WASI along.
+// Builds components from JavaScript, with the WASI imports that the tool chain adds.
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { componentize } from 'componentize-qjs';

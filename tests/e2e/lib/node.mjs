@@ -1,4 +1,4 @@
-// A Node Socket.IO server in the test's own process, alone.
+// A single Node Socket.IO server in the test's process.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { Server } from 'socket.io';
@@ -8,18 +8,18 @@ const CLOSE_MS = 1000;
 
 /** Starts one with `options` of the `Server`: `{url, io}`. */
 export async function startNode(options) {
-  // What is not Socket.IO's is not there.
+  // Any other path returns 404.
   const http = createServer((_, response) => response.writeHead(404).end());
   const connections = new Set();
   http.on('connection', (socket) => connections.add(socket.on('close', () => connections.delete(socket))));
   const io = new Server(http, options);
-  // How long a session that the server ends waits for a poll, else half a minute.
+  // How long a session that the server closes waits for a poll. The default is half a minute.
   io.engine.on('connection', ({ transport }) => (transport.closeTimeout = CLOSE_MS));
   http.listen(0, '127.0.0.1');
   await once(http, 'listening');
   owned({
     close: () => {
-      // It would wait for clients that do not answer its close frames.
+      // Otherwise it waits for clients that do not answer its close frames.
       for (const socket of connections) socket.destroy();
       return io.close();
     },

@@ -1,4 +1,4 @@
-// A Node Socket.IO server in the fleet, in the test's own process, and a back end with an emitter.
+// A Node Socket.IO server of the fleet, in the test's process, and a back end with an emitter.
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
@@ -18,7 +18,7 @@ class Peer {
   async start() {
     const client = async () => {
       const made = createClient({ url: this.redis });
-      // It connects again by itself, and says so here.
+      // It reconnects by itself, and reports errors here.
       made.on('error', () => {});
       await made.connect();
       this.#clients.push(made);
@@ -31,7 +31,7 @@ class Peer {
       ? createShardedAdapter(commands, await client(), { subscriptionMode })
       : createAdapter(commands, await client(), { requestsTimeout: 5_000 });
     this.io = new Server(this.http, { adapter });
-    // Its clients say which rooms they want.
+    // Its clients choose their rooms.
     this.io.on('connection', (socket) => socket.join(socket.handshake.auth.rooms ?? []));
     this.emitter = new Emitter(commands);
     this.http.listen(0, '127.0.0.1');
@@ -42,7 +42,8 @@ class Peer {
 
   async close() {
     await this.io.close();
-    // The adapter unsubscribes in passing; cut off before that is answered, it would fail where nobody catches it.
+    // The adapter unsubscribes without awaiting the result. If the connection closed first, this would be an unhandled
+    // rejection.
     for (const client of this.#clients) await client.close();
   }
 }

@@ -1,4 +1,4 @@
-// A PostgreSQL server of the test's own, from the installed programs: a directory, a port and a socket of its own.
+// A PostgreSQL server for the test, from the installed programs, with its own directory, port and socket.
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -89,7 +89,7 @@ class Postgres {
     };
     launch();
     await eventually(() => {
-      // After a kill, processes of the old one may still hold its memory; the new one then gives up at once.
+      // After a kill, processes of the old server may still hold its shared memory; the new one then exits at once.
       if (this.#child.exitCode !== null) launch();
       try {
         return this.query('SELECT 1', 'postgres') === '1';
@@ -132,7 +132,7 @@ class Postgres {
       try {
         process.kill(pid, `SIG${signal}`);
       } catch (error) {
-        // It has just ended by itself.
+        // It has just exited by itself.
         if (error.code !== 'ESRCH') throw error;
       }
     }
@@ -149,7 +149,7 @@ class Postgres {
       this.resume();
       await this.kill();
     }
-    // Its other processes end when they see that it is gone.
+    // Its other processes exit when they notice that it is gone.
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }
 

@@ -1,4 +1,4 @@
-// A network that can be cut and slowed down: what goes to this port goes on to another one.
+// A TCP proxy that can be cut and slowed down.
 import { connect, createServer } from 'node:net';
 import { owned } from './scope.mjs';
 

@@ -1,4 +1,4 @@
-// Components from Python, made as an author would who lets the tool chain bring its WASI along.
+// Builds components from Python, with the WASI imports that the tool chain adds.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, cpSync, mkdirSync } from 'node:fs';
 import { join, resolve } from 'node:path';

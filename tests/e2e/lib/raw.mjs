@@ -1,4 +1,4 @@
-// Socket.IO by hand: frames the official client would never send, over a plain WebSocket or plain HTTP.
+// Socket.IO by hand: frames that the official client never sends, over a plain WebSocket or plain HTTP.
 import WebSocket from 'ws';
 import { owned } from './scope.mjs';
 import { token } from './token.mjs';

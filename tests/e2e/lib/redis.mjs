@@ -1,4 +1,4 @@
-// A Redis server of the test's own. It keeps nothing: one that was stopped starts empty.
+// A Redis server for the test, without persistence: after a restart it is empty.
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,5 +1,5 @@
-// Tests that clean up after themselves: what a test opened is closed when it ends, what a file opened when the file
-// ends, and a test that fails prints the logs of its servers.
+// Cleans up after tests: closes what a test opened when it ends, and what a file opened when the file ends. A failed
+// test prints the logs of its servers.
 import { after, test as nodeTest } from 'node:test';
 
 const ofFile = [];
@@ -12,7 +12,7 @@ export function owned(thing) {
 }
 
 async function closeAll(things) {
-  // Clients come after their server; the last opened is the first closed.
+  // Close in reverse order, so that clients close before their server.
   for (const thing of things.splice(0).reverse()) await thing.close();
 }
 

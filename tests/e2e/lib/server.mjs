@@ -1,4 +1,4 @@
-// A Parlance server of the test's own: a free port, a directory of its own, its logs kept.
+// A Parlance server for the test, with a free port, a separate directory and recorded logs.
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,7 +16,7 @@ export const SECRET = 'a secret for tests only, longer than 32 bytes';
 const START_MS = 600_000;
 const LOG_LINES_SHOWN = 80;
 
-// A test's server must not depend on what the caller's shell happens to set.
+// A test's server must not depend on variables of the caller's shell.
 const OURS = ['PORT', 'HOST', 'JWT_SECRET', 'FRONTEND_URL', 'REDIS_URL', 'DATABASE_URL', 'PARLANCE_ADMIN_TOKEN', 'PARLANCE_ADMIN_ADDRESS',
   'RUST_LOG'];
 
@@ -42,7 +42,7 @@ export function guest(name) {
   return path;
 }
 
-// Whatever ends this process, `kill -9` included, ends its servers.
+// However this process ends, even by `kill -9`, its servers end too.
 const DIE_WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
 /** Many servers run at once: each has a port of the system's choice for operators. */
@@ -141,7 +141,7 @@ class Server {
       cwd: this.dir,
       wrapper,
       env: {
-        // A second start takes the first one's port, so that clients find it again.
+        // A restart uses the same port, so that clients find the server again.
         PORT: String(this.port),
         PARLANCE_ADMIN_ADDRESS: `127.0.0.1:${this.adminPort}`,
         DATABASE_URL: `sqlite:${join(this.dir, 'chat.db')}`,
@@ -152,7 +152,7 @@ class Server {
     const [, port] = await this.#process.sees(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
     this.port = Number(port);
     this.url = `http://127.0.0.1:${port}`;
-    // Told before the clients' address; not at all when operators share that, or have none.
+    // Printed before the clients' address, unless the admin listener has the same address or is off.
     const operators = this.log.match(/for operators: http:\/\/[^\s"]*?:(\d+)/);
     this.adminPort = Number(operators?.[1] ?? 0);
     this.adminUrl = operators ? `http://127.0.0.1:${this.adminPort}` : this.url;

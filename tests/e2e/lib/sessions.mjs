@@ -1,4 +1,4 @@
-// Sessions with either server, and what is observed of them as short texts.
+// Sessions with either server. What they observe is recorded as short texts.
 import { eventually } from './wait.mjs';
 import { exchange, frame, OPCODE, UPGRADE, wire } from './wire.mjs';
 
@@ -69,7 +69,7 @@ export class Polling {
     const connection = wire(this.server);
     connection.request(method, this.target, options);
     if (more.length > 0) connection.write(...more);
-    // Both servers read what comes first first: another request has been answered after this one was read.
+    // Both servers read requests in order: once the next request is answered, this one has been read.
     for (let n = 0; n < 3; n += 1) await exchange(this.server, 'GET', PATH);
     return connection;
   }

@@ -1,4 +1,4 @@
-// Plain TCP connections: clients that say little, nothing, or what no HTTP library would.
+// Plain TCP connections: clients that send little, nothing, or what no HTTP library would send.
 import { connect } from 'node:net';
 import { owned } from './scope.mjs';
 import { Conditions } from './wait.mjs';

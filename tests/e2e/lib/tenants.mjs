@@ -1,4 +1,4 @@
-// Several tenants on one server, each with a key of its own.
+// Several tenants on one server, each with its own key.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { connect } from './client.mjs';

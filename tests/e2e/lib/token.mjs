@@ -1,4 +1,4 @@
-// Tokens as an application's own back end would make them.
+// Mints tokens as an application's back end does.
 import jwt from 'jsonwebtoken';
 import { SECRET } from './server.mjs';
 

@@ -1,4 +1,4 @@
-// Waiting for a condition, never for a length of time.
+// Waits for a condition, never for a fixed time.
 
 /** How long anything here may take before the test fails, in milliseconds. */
 export const PATIENCE_MS = 30_000;

@@ -1,4 +1,4 @@
-// HTTP and WebSocket by the byte, for what no client library would send.
+// HTTP and WebSocket byte by byte, for what no client library would send.
 import { connect } from 'node:net';
 import { randomBytes } from 'node:crypto';
 import { owned } from './scope.mjs';
@@ -137,7 +137,7 @@ export class Wire {
     else if (opcode === OPCODE.pong) this.frames.push(`pong ${payload}`);
     else if (opcode === OPCODE.close) {
       this.frames.push(payload.length < 2 ? 'close' : `close ${payload.readUInt16BE(0)}`);
-      // As RFC 6455 asks a client to.
+      // RFC 6455 requires this of a client.
       if (!this.socket.destroyed && this.socket.writable) this.write(frame(OPCODE.close, payload));
     }
   }

@@ -1,9 +1,9 @@
-// What a tenant notices while two others have components compiled that never come to an end: its latency in windows with
-// such compile bombs beside that in quiet ones.
+// What a tenant notices while two others deploy compile bombs: its latency in windows with such deployments and in
+// quiet ones.
 //
 //   node measure/bombs.mjs [SECONDS] [ROUNDS]
 //
-// The server and who compiles run on the first core, this on the second, where it is to be started (`taskset -c 1`).
+// The server and its compilers run on the first core. Start this on the second (`taskset -c 1`).
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ADMIN_TOKEN, admin, configurationOf } from '../lib/admin.mjs';
 import { bomb } from '../lib/bomb.mjs';
@@ -22,7 +22,7 @@ const EVIL = ['one', 'two'];
 const server = await startServer({
   wrapper: ['taskset', '--cpu-list', '0'],
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
-  // Longer than a window, with what the child and its start take.
+  // Longer than a window and the start of the child.
   config: { sandbox: { compile_time: `${SECONDS + 1}s` } },
 });
 const api = admin(server);

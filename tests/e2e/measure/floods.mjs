@@ -1,9 +1,9 @@
-// What a tenant notices while another one's packets flood its node: in windows without a flood, with one that begins on
-// the same node, and with one that another node sends to the flooding tenant's clients here.
+// What a tenant notices while another tenant's packets flood its node: in windows without a flood, with one from the
+// same node, and with one that another node sends to the flooding tenant's clients on this node.
 //
 //   node measure/floods.mjs [SECONDS] [ROUNDS]
 //
-// The servers run on the first core, this on the second, where it is to be started (`taskset -c 1`).
+// The servers run on the first core. Start this on the second (`taskset -c 1`).
 import { ATTACKS } from '../lib/attacks.mjs';
 import { metric } from '../lib/fleet.mjs';
 import { startPostgres } from '../lib/postgres.mjs';
@@ -63,7 +63,7 @@ for (let round = 0; round < ROUNDS; round += 1) {
     windows[name].got += got - before;
     going = false;
     await flooding;
-    // What is still on its way belongs to no window.
+    // Messages that are still in flight belong to no window.
     await seconds(1);
     windows[name].samples.push(...pace.samples.filter((sample) => sample.at >= from && sample.at < until - 500));
   }

@@ -1,4 +1,4 @@
-// Paced posting, and how long it takes until the room has it.
+// Posts at a fixed pace and measures the time until the room has each message.
 import { connect } from '../lib/client.mjs';
 
 /** Percentile of numbers, which it sorts. */
@@ -36,7 +36,7 @@ export class Pace {
       const reader = await connect(server, `reader-${n}`, at(`reader-${n}`));
       await poster.join(room);
       await reader.join(room);
-      // The samples are all that is kept: an hour of messages would not fit.
+      // Only the samples are kept, since an hour of messages would not fit into memory.
       for (const client of [poster, reader]) client.socket.offAny();
       const state = { room, poster, reader, sent: 0, last: -1, seq: 0 };
       reader.socket.on('new-message', (message) => pace.#arrived(state, message));

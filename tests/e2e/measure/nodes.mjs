@@ -1,9 +1,9 @@
-// What it takes a message to cross from one node to another, beside two Node servers with the Redis adapter; and what
-// each further node costs on the same rooms.
+// What a message from one node to another costs, compared with two Node servers with the Redis adapter; and what each
+// additional node costs with the same rooms.
 //
 //   node measure/nodes.mjs [SECONDS] [PER_SECOND] [NODES,NODES…]
 //
-// Servers run on the first core, everything else on the second, where this is to be started (`taskset -c 1`).
+// Servers run on the first core, everything else on the second, where this must be started (`taskset -c 1`).
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -60,7 +60,7 @@ async function start(kind, count) {
   const parts = [redis];
   const fleet = { redis, servers: [] };
   if (kind === 'Parlance') {
-    // Written through, as it is in earnest.
+    // Synced to disk, as in production.
     parts.push((fleet.postgres = await startPostgres(['fsync=on'])));
   }
   for (let n = 0; n < count; n += 1) {
@@ -136,7 +136,7 @@ async function load(fleet) {
     }
   }, 1);
   await seconds(WARM_UP);
-  // PostgreSQL's counters come up to a second late, at both ends alike.
+  // PostgreSQL's counters are up to a second late, both at the start and at the end.
   const [before, first] = [counted(fleet), due];
   measuring = true;
   await seconds(SECONDS);

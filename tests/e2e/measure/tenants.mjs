@@ -1,6 +1,6 @@
-// What many tenants cost a server that starts: time to /readyz with and without the cache of compiled components, and
-// memory of a tenant that nobody uses. The tenants are those of the file, and those of the catalog, which are made and
-// deployed to through the admin API. Each twice: all tenants with the same five components, and each with five of its own.
+// What many tenants cost a server at its start: time to /readyz with and without the cache of compiled components, and
+// the memory of an idle tenant. The tenants are either in the file or in the catalog, created and deployed to through
+// the admin API. Both are measured twice: all tenants with the same five components, and each with five different ones.
 //
 //   node measure/tenants.mjs [TENANTS]
 import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-// Pages of other hosts.
+// Requests of pages from other origins.
 import { exchange, UPGRADE } from '../lib/wire.mjs';
 import { picked, Polling, POLLING, told, WEBSOCKET } from '../lib/sessions.mjs';
 import { ALLOWED_ORIGIN } from './settings.mjs';

@@ -1,4 +1,4 @@
-// What comes back from this server otherwise than from Node's, with the reason for each.
+// The exchanges in which this server answers differently from Node's, each with the reason.
 const OPEN = '200 0{"sid":"…","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}';
 
 export const DIFFERENCES = [

@@ -1,4 +1,4 @@
-// The exchanges, by name. Each takes a server (`url`, and `auth` for its namespace) and tells what came back.
+// The exchanges, by name. Each takes a server (`url`, and `auth` for its namespace) and returns what it observed.
 import * as cors from './cors.mjs';
 import * as frames from './frames.mjs';
 import * as handshake from './handshake.mjs';

@@ -1,4 +1,4 @@
-// WebSocket frames: those that RFC 6455 allows, those that it forbids, and packets of Engine.IO in them.
+// WebSocket frames: valid and invalid ones by RFC 6455, and Engine.IO packets in them.
 import { closing, OPCODE } from '../lib/wire.mjs';
 import { Socket } from '../lib/sessions.mjs';
 import { MAX_PAYLOAD } from './settings.mjs';

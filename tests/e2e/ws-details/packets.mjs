@@ -1,4 +1,4 @@
-// Packets of Socket.IO.
+// Socket.IO packets.
 import { OPCODE } from '../lib/wire.mjs';
 import { Socket } from '../lib/sessions.mjs';
 
@@ -49,7 +49,7 @@ export default {
   'DISCONNECT, then CONNECT': async (server) => {
     const socket = await Socket.join(server);
     socket.text('41');
-    // Node's server leaves the namespace a turn of its event loop later.
+    // Node's server leaves the namespace one turn of its event loop later.
     return [...await socket.restBelow(), ...await socket.restBeforeConnect()];
   },
   'DISCONNECT, then an event': async (server) => {

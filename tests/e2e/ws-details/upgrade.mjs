@@ -1,4 +1,4 @@
-// A WebSocket that takes over from polling.
+// Upgrades from polling to a WebSocket.
 import { OPCODE, closing } from '../lib/wire.mjs';
 import { Polling, told } from '../lib/sessions.mjs';
 

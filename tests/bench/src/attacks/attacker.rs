@@ -1,8 +1,8 @@
-//! Clients of the tenant that attacks. They send at the same moments, all at once: that is worse for a server than the
-//! same number spread out.
+//! The attacking tenant's clients. They all send at the same moments, which is worse for a server than the same number
+//! spread out.
 //!
-//! They have a thread of their own, which stands back behind the clients that are measured: what those notice is to be the
-//! server's doing, not that of the load generator.
+//! They run on a thread with a lower priority than that of the measured clients, so that these measure the server and
+//! not the load generator.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,49 +21,49 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::client::{self, Socket};
 use crate::{on_this_thread, packet};
 
-/// The room that all of them are in, to which the guests in `tests/guests/attacks` emit.
+/// The room of all attackers. The guests in `tests/guests/attacks` emit to it.
 const ROOM: &str = "evil";
 
-/// How long a tenant may have to make up for what it used.
+/// Longest time until a tenant's used-up budget is available again.
 const MAKING_UP: Duration = Duration::from_secs(60);
-/// Bytes of the messages that are posted to be read again: as large as a message may be.
+/// Bytes of the messages that are posted for reading: the largest allowed.
 const CONTENT_BYTES: usize = 16 * 1024;
-/// After a refusal.
+/// Pause after a refusal.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Steps below the other threads, as many as there are.
+/// The lowest priority.
 const NICENESS: i32 = 19;
 
-/// How often each code was answered; `ok` is one.
+/// How often each code was answered. Success counts as `ok`.
 pub(crate) type Answers = BTreeMap<String, u64>;
 
-/// All of one tenant.
+/// All attackers of one tenant.
 pub(crate) struct Attackers {
     attacking: watch::Sender<bool>,
     answers: Arc<Mutex<Answers>>,
     thread: JoinHandle<Result<()>>,
 }
 
-/// Whose, how many and how often.
+/// The attackers' tenant, number and pace.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     pub(crate) tenant: String,
     pub(crate) secret: String,
-    /// What they send: an event as a JSON array.
+    /// The event that they send, as a JSON array.
     pub(crate) event: String,
-    /// Messages that each posts to the room before.
+    /// Messages that each posts to the room before the attack.
     pub(crate) messages: u32,
     pub(crate) count: u16,
-    /// From one event of each to its next.
+    /// Time between two events of each.
     pub(crate) pace: Duration,
 }
 
 impl Attackers {
-    /// Connects them. They wait until they are told to begin.
+    /// Connects them. They wait for `start`.
     ///
     /// # Errors
-    /// The server refuses one.
+    /// When the server refuses one.
     pub(crate) async fn connect(plan: Plan) -> Result<Self> {
         let (attacking, told) = watch::channel(false);
         let answers = Arc::<Mutex<Answers>>::default();
@@ -71,13 +71,13 @@ impl Attackers {
         let thread = {
             let answers = answers.clone();
             thread::Builder::new().name("attackers".into()).spawn(move || {
-                // Where a thread may not do that, the figures have more of the load generator in them.
+                // If the system forbids this, the load generator influences the figures more.
                 let _ = rustix::process::nice(NICENESS);
                 on_this_thread(attack(plan, ready, told, answers))
             })?
         };
         if connected.await.is_err() {
-            // It has ended already, and says why.
+            // The thread has ended, and its result says why.
             joined(thread)?;
             bail!("the attackers have left");
         }
@@ -88,12 +88,12 @@ impl Attackers {
         })
     }
 
-    /// From now on.
+    /// Starts the attack.
     pub(crate) fn begin(&self) {
         self.attacking.send_replace(true);
     }
 
-    /// No more. What was answered since the beginning.
+    /// Stops the attack. Returns the answers since its start.
     pub(crate) fn end(&self) -> Answers {
         self.attacking.send_replace(false);
         std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner))
@@ -102,7 +102,7 @@ impl Attackers {
     /// Disconnects them.
     ///
     /// # Errors
-    /// What went wrong with one of them on the way.
+    /// The first error of one of them.
     pub(crate) fn leave(self) -> Result<()> {
         drop(self.attacking);
         joined(self.thread)
@@ -116,7 +116,7 @@ fn joined(thread: JoinHandle<Result<()>>) -> Result<()> {
     }
 }
 
-/// What the thread does, until nobody tells it anything any more.
+/// The thread's main function, which runs until the command channel closes.
 async fn attack(
     plan: Plan,
     ready: oneshot::Sender<()>,
@@ -129,7 +129,7 @@ async fn attack(
     for number in 0..plan.count {
         let token = client::token(number, &plan.secret)?;
         let mut socket = client::connect(plan.address, &namespace, &token).await?;
-        // What they emit goes to all of them.
+        // All attackers receive what they emit.
         join(&mut socket, &namespace).await?;
         for _ in 0..plan.messages {
             client::post(&mut socket, &namespace, ROOM, &"x".repeat(CONTENT_BYTES)).await?;
@@ -144,7 +144,7 @@ async fn attack(
         tasks.spawn_local(attacker.run(began, plan.pace));
     }
     drop(told);
-    // Whoever waits for it may have given up.
+    // The receiver may have given up.
     let _ = ready.send(());
     while let Some(ended) = tasks.join_next().await {
         ended??;
@@ -152,7 +152,7 @@ async fn attack(
     Ok(())
 }
 
-/// Joins the room, as soon as the tenant has made up for what it used in an earlier round.
+/// Joins the room, once the tenant has budget again after an earlier round.
 async fn join(socket: &mut Socket, namespace: &str) -> Result<()> {
     let given_up = Instant::now() + MAKING_UP;
     loop {
@@ -207,7 +207,7 @@ impl Attacker {
                 }
             }
         }
-        // The measurement is over; a server that hangs up first is no error.
+        // The measurement is over, so it is not an error if the server closes first.
         let _ = self.socket.close(None).await;
         Ok(())
     }

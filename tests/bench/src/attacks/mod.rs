@@ -1,8 +1,9 @@
-//! What a tenant notices of another that attacks: its latency during each attack beside that of quiet windows in between.
+//! Measures what a tenant notices of another tenant's attacks: its latency during each attack, and in quiet windows in
+//! between.
 //!
-//! The tenant `default` has ten clients in five rooms that post at a steady pace; all that they send must arrive, once
-//! and everywhere. Each attack has a tenant of its own, whose clients send events to the guest that makes it. Limits are
-//! the defaults.
+//! The tenant `default` has ten clients in five rooms that post at a steady pace. Every message must arrive everywhere,
+//! exactly once. Each attack has its own tenant, whose clients send events to the guest that attacks. Limits are the
+//! defaults.
 
 mod attacker;
 mod report;
@@ -25,9 +26,9 @@ use crate::server::{Launcher, Target};
 use attacker::{Attackers, Plan};
 use report::Report;
 
-/// Messages of the tenant that is measured, in a second.
+/// Messages a second of the measured tenant.
 const PER_SECOND: u32 = 200;
-/// Who posts them: in each room one who posts and one who reads.
+/// The measured tenant's clients: in each room one posts and one reads.
 const LAYOUT: Layout = Layout {
     clients: 10,
     rooms: 5,
@@ -36,27 +37,27 @@ const LAYOUT: Layout = Layout {
 };
 /// Messages before the first window.
 const WARM_UP: Duration = Duration::from_secs(4);
-/// After an attack, so that the next window does not begin with what is left of it.
+/// Pause after an attack, so that its remains do not affect the next window.
 const REST: Duration = Duration::from_secs(1);
 
 /// An entry of `tests/attacks.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Attack {
-    /// What it is called.
+    /// Its name in the report.
     name: String,
-    /// The component that makes it, at any event; the tenant has its name.
+    /// The component that attacks at any event. The tenant has its name.
     #[serde(default)]
     guest: Option<String>,
-    /// Without a guest: the tenant's name.
+    /// The tenant's name, if there is no guest.
     #[serde(default)]
     tenant: String,
-    /// Without a guest: the event, which the host answers itself.
+    /// The event, if there is no guest: the host answers it itself.
     #[serde(default)]
     event: Vec<serde_json::Value>,
-    /// Messages that each attacker posts to the room before.
+    /// Messages that each attacker posts to the room before the attack.
     #[serde(default)]
     messages: u32,
-    /// User ids that the event has as its argument.
+    /// Number of user ids in the event's argument.
     #[serde(default)]
     users: u16,
 }
@@ -66,8 +67,8 @@ impl Attack {
         self.guest.as_deref().unwrap_or(&self.tenant)
     }
 
-    /// The JSON array that its clients send. Where a guest handles it any event will do. One of the tenant's name, which
-    /// is the guest's, tells most in the log.
+    /// The JSON array that the clients send. A guest handles any event, so this one is named after the tenant, which
+    /// makes the log easier to read.
     fn packet(&self) -> String {
         let mut event = self.event.clone();
         if event.is_empty() {
@@ -80,10 +81,10 @@ impl Attack {
     }
 }
 
-/// Measures what the arguments ask for; always well when it comes to an end.
+/// Runs the measurement. Returns `true` if it completes.
 ///
 /// # Errors
-/// The server refused, lost or doubled something of the tenant that does not attack, or closed a connection.
+/// When the server refused, lost or repeated something of the measured tenant, or closed one of its connections.
 pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
     let attacks = chosen(&args.attack)?;
     let secret = "of the tenants that attack, longer than 32 bytes";
@@ -102,7 +103,7 @@ pub(crate) fn run(all: &Args, args: &AttacksArgs) -> Result<bool> {
     Ok(true)
 }
 
-/// The attacks of these names, all when there are none.
+/// The attacks with these names, or all if there are none.
 fn chosen(names: &[String]) -> Result<Vec<Attack>> {
     let all: Vec<Attack> = serde_json::from_str(include_str!("../../../attacks.json"))?;
     if names.is_empty() {
@@ -120,7 +121,7 @@ fn chosen(names: &[String]) -> Result<Vec<Attack>> {
     names.iter().map(find).collect()
 }
 
-/// A tenant for each attack, since a tenant has one configured handler of such events.
+/// There is a tenant for each attack, since a tenant has one configured handler for custom events.
 fn config(attacks: &[Attack], guests: &Path, secret: &str) -> Result<String> {
     let mut text = String::new();
     for attack in attacks {

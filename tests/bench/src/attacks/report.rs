@@ -1,4 +1,4 @@
-//! What was measured, for a reader.
+//! The report of the measurement.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -17,11 +17,11 @@ use crate::server::Launcher;
 /// Windows of one kind.
 #[derive(Default)]
 struct Windows {
-    /// Of all of them, in microseconds.
+    /// Latencies of all windows, in microseconds.
     latency: Option<Histogram<u64>>,
-    /// Of each, in milliseconds.
+    /// The p99 of each window, in milliseconds.
     p99: Vec<f64>,
-    /// The server's processor time in each, as a share of one core.
+    /// The server's processor time in each window, as a share of one core.
     cpu: Vec<f64>,
     answers: Answers,
 }
@@ -30,7 +30,7 @@ struct Windows {
 #[derive(Default)]
 pub(crate) struct Report {
     quiet: Windows,
-    /// In the order of `tests/attacks.json`.
+    /// The windows of each attack, in the order of `tests/attacks.json`.
     attacks: Vec<(String, Windows)>,
 }
 
@@ -54,7 +54,7 @@ impl Windows {
             .map_or(f64::NAN, |latency| milliseconds(latency, quantile))
     }
 
-    /// The median of the windows' p99: a machine that stands still for a moment spoils one window and not all.
+    /// The median of the windows' p99, so that a short stall of the machine affects one window and not all.
     fn usual_p99(&self) -> f64 {
         median(self.p99.clone()).unwrap_or(f64::NAN)
     }
@@ -118,7 +118,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What to know before reading the figures.
+/// Notes on the figures.
 pub(crate) fn preface(machine: &Machine, launcher: &Launcher, args: &AttacksArgs) -> String {
     let mut text = format!(
         "{}, Linux {}, database on {}\n",
@@ -126,7 +126,7 @@ pub(crate) fn preface(machine: &Machine, launcher: &Launcher, args: &AttacksArgs
         machine.kernel,
         launcher.file_system().unwrap_or_else(|_| "unknown".to_owned())
     );
-    // Writing to text does not fail.
+    // Writing to a string cannot fail.
     let _ = match machine.cores {
         Some(cores) => write!(text, "server on core {}, load on core {}", cores.server, cores.load),
         None => write!(text, "server and load share all cores"),
@@ -146,7 +146,7 @@ pub(crate) fn preface(machine: &Machine, launcher: &Launcher, args: &AttacksArgs
     text
 }
 
-/// One window in one line, for whoever watches.
+/// One window in one line, to show progress.
 pub(crate) fn one_line(paced: &Paced, answers: &BTreeMap<String, u64>) -> String {
     format!(
         "p50 {:.2}, p99 {:.2}, max {:.2} ms; the load was late by {:.2} ms at most; {}",
