@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# For setup scripts to read in: saying what is done, and installing the machine's own packages, with apt-get (Debian,
-# Ubuntu) or dnf (Fedora).
+# Functions for setup scripts: printing messages, and installing the system's packages with apt-get (Debian, Ubuntu) or
+# dnf (Fedora).
 
 say() {
     echo "setup: $*" >&2
@@ -11,12 +11,12 @@ fail() {
     exit 1
 }
 
-# at_least VERSION OLDEST: whether a version, with its dots, is not older than another.
+# at_least VERSION OLDEST: whether a dotted version is not older than another.
 at_least() {
     [ "$(printf '%s\n' "$2" "$1" | sort --version-sort | head -n 1)" = "$2" ]
 }
 
-# The first program for installing packages that is there; nothing where there is none.
+# The first installed package manager; nothing if there is none.
 package_manager() {
     local name
     for name in apt-get dnf; do
@@ -27,7 +27,7 @@ package_manager() {
     done
 }
 
-# Whether this user can act as root: is root, has sudo without a password, or is there to type one.
+# Whether this user can act as root: is root, has sudo without a password, or can type one.
 may_be_root() {
     [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }
 }
@@ -41,14 +41,14 @@ as_root() {
     fi
 }
 
-# Once for each run, and only when something is to be installed. dnf does this by itself.
+# Once for each run, and only if something must be installed. dnf does this by itself.
 LISTS_ARE_FRESH=
 refresh_lists() {
     [ -z "$LISTS_ARE_FRESH" ] || return 0
     LISTS_ARE_FRESH=yes
     if [ "$(package_manager)" = apt-get ]; then
         say "fetching the lists of packages"
-        # One source of several may be out of order while the one that counts is not.
+        # One of several sources may be broken while the needed one works.
         as_root apt-get update -qq || say "apt-get update had errors; going on with the lists that are there"
     fi
 }
@@ -61,7 +61,7 @@ is_known() {
     esac
 }
 
-# Whether this script can install packages here and each of these is known.
+# Whether this script can install packages here and each of these is available.
 can_install() {
     [ -n "$(package_manager)" ] && may_be_root || return 1
     refresh_lists
@@ -71,7 +71,7 @@ can_install() {
     done
 }
 
-# install_packages WHAT PACKAGE...: installs, or says what is missing and stops.
+# install_packages WHAT PACKAGE...: installs packages, or reports what is missing and exits.
 install_packages() {
     local what=$1 manager
     shift
@@ -83,7 +83,7 @@ install_packages() {
         fail "$what is missing, and this script cannot install it here. The command: sudo $manager install $*"
     fi
     say "installing $what: $*"
-    # Nothing of the machine's own is ever removed to make room.
+    # Never remove installed packages to resolve a conflict.
     case $manager in
     apt-get)
         DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-remove --no-install-recommends \
@@ -94,7 +94,7 @@ install_packages() {
     hash -r
 }
 
-# by_manager DEBIAN FEDORA: the words for this machine's package manager.
+# by_manager DEBIAN FEDORA: prints the text for this machine's package manager.
 by_manager() {
     if [ "$(package_manager)" = dnf ]; then
         echo "$2"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Provides the compilers: Rust for the server, and for guests whatever `parlance-build` looks for. Does nothing when all
-# is there. `make setup` calls this. RUSTUP_AUTO_INSTALL=0 is kept to: rustup then downloads nothing.
+# Installs the compilers: Rust for the server, and a toolchain for guests that `parlance-build` finds. Does nothing if
+# they are installed. `make setup` calls this. It respects RUSTUP_AUTO_INSTALL=0: rustup then downloads nothing.
 set -euo pipefail
-# In the directory of `rust-toolchain.toml`, which rustup follows.
+# Run in the directory of `rust-toolchain.toml`, so that rustup uses it.
 cd "$(dirname "$0")/.."
 # shellcheck source=guest-handlers/packages.sh
 . guest-handlers/packages.sh
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 readonly TARGET=wasm32-unknown-unknown
 # `rust-version` of Cargo.toml.
 readonly OLDEST_RUST=1.95
-# Debian's newer compiler with the sources of its standard library. It needs a linker beside it.
+# Debian's newer compiler with the sources of its standard library. It also needs a linker.
 readonly DEBIAN_RUST=(rustc-web cargo-web rust-web-src)
 readonly FEDORA_RUST=(rust cargo)
 readonly FEDORA_TARGET=rust-std-static-$TARGET
@@ -43,7 +43,7 @@ linker_is_there() {
     compgen -c wasm-ld >/dev/null || compgen -G '/usr/lib/llvm-*/bin/wasm-ld' >/dev/null
 }
 
-# The package of the newest linker that apt-get knows.
+# The package of the newest linker that apt-get offers.
 linker_package() {
     { apt-cache pkgnames lld- 2>/dev/null | grep -E '^lld-[0-9]+$' || echo lld; } | sort --version-sort | tail -n 1
 }
@@ -52,14 +52,14 @@ debian_guests_are_there() {
     are_installed "${DEBIAN_RUST[@]}" && linker_is_there
 }
 
-# Rust from the machine's packages, where there is none at all.
+# Rust from the system's packages, if there is none.
 install_rust() {
     case $(package_manager) in
     apt-get)
         if can_install "${DEBIAN_RUST[@]}"; then
             install_packages "Rust, and the sources of its standard library" "${DEBIAN_RUST[@]}" "$(linker_package)"
         elif [ "${RUSTUP_AUTO_INSTALL:-1}" != 0 ] && can_install rustup; then
-            # Ubuntu. rustup downloads the toolchain of rust-toolchain.toml when cargo is first run.
+            # Ubuntu: rustup downloads the toolchain of rust-toolchain.toml when cargo first runs.
             install_packages "rustup" rustup
         fi
         ;;
@@ -76,7 +76,7 @@ if ! command -v cargo >/dev/null; then
     fail "Rust is not installed: cargo is not on the search path. Install rustup (https://rustup.rs), then run this again."
 fi
 if [ -z "$(rust_version)" ]; then
-    # rustup has the reason, such as a toolchain of rust-toolchain.toml that it may not download.
+    # rustup prints the reason, such as a toolchain of rust-toolchain.toml that it may not download.
     cargo --version >&2 || true
     fail "cargo does not run. Where it is rustup's: rustup toolchain install $(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)"
 fi
@@ -94,7 +94,7 @@ fi
 
 if [ "${RUSTUP_AUTO_INSTALL:-1}" != 0 ] && command -v rustup >/dev/null; then
     say "adding the target $TARGET to the Rust toolchain"
-    # What fails here may succeed below; rustup has said why.
+    # If this fails, another way below may succeed; rustup has printed the reason.
     rustup target add "$TARGET" || true
     if target_is_there; then
         exit 0
@@ -109,7 +109,7 @@ apt-get)
     fi
     ;;
 dnf)
-    # Of use to Fedora's own compiler only.
+    # Only Fedora's own compiler can use it.
     if can_install "$FEDORA_TARGET"; then
         install_packages "Rust's standard library for guests" "$FEDORA_TARGET"
     fi

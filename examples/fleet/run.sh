@@ -40,11 +40,11 @@ done
 [[ $PORT =~ ^[1-9][0-9]{0,4}$ && $PORT -le 65500 ]] || fail "--port is a number up to 65500"
 readonly REDIS_PORT=$((PORT + 10)) POSTGRES_PORT=$((PORT + 11))
 
-# --- what it needs ---
+# --- requirements ---
 
 postgres_programs() {
     local place
-    # Debian keeps them off the search path, each version in a directory of its own.
+    # Debian installs each version in a separate directory that is not on the search path.
     for place in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort --version-sort --reverse) ${PATH//:/ }; do
         if [ -x "$place/initdb" ]; then
             echo "$place"
@@ -73,19 +73,19 @@ for port in $(seq "$PORT" $((PORT + NODES))) $(seq $((PORT + 21)) $((PORT + 20 +
     fi
 done
 
-# --- where everything is ---
+# --- directories and secrets ---
 
 mkdir -p "$DATA"
 DATA=$(cd "$DATA" && pwd)
 chmod 755 "$DATA"
-# PostgreSQL refuses to be root; its package has made a user for it.
+# PostgreSQL refuses to run as root; its package has created a user for it.
 AS_POSTGRES=()
 if [ "$(id -u)" = 0 ]; then
     AS_POSTGRES=(--reuid=postgres --regid=postgres --clear-groups)
     setpriv "${AS_POSTGRES[@]}" test -x "$DATA" ||
         fail "the user postgres cannot enter $DATA; choose another place with --data"
 fi
-# Only what this script starts may use Redis and PostgreSQL, and a restart goes on with the same secrets.
+# Only the processes of this script may use Redis and PostgreSQL. A restart uses the same secrets.
 if [ ! -f "$DATA/secrets" ]; then
     (
         umask 077
@@ -100,8 +100,8 @@ export JWT_SECRET PARLANCE_ADMIN_TOKEN
 
 # --- starting and stopping ---
 
-# start NAME COMMAND…: in the background, in a session of its own, so that Ctrl-C reaches this script alone and it can
-# stop things in order; its output goes to a log. Ends when this script is killed.
+# start NAME COMMAND…: starts a process in the background, in a separate session, so that Ctrl-C only reaches this
+# script, which can then stop everything in order. Its output goes to a log. It ends if this script is killed.
 start() {
     local name=$1
     shift
@@ -118,7 +118,7 @@ alive() {
     pid=$(pid_of "$1") && kill -0 "$pid" 2>/dev/null
 }
 
-# wait_for SECONDS NAME COMMAND…: until the command succeeds. A part that has died will not be ready.
+# wait_for SECONDS NAME COMMAND…: waits until the command succeeds, and fails if the process has died.
 wait_for() {
     local tries=$(($1 * 10)) name=$2
     shift 2
@@ -131,7 +131,7 @@ $(tail -n 15 "$DATA/$name.log")"
     done
 }
 
-# stop NAME [SIGNAL]: tells it to end and waits for that.
+# stop NAME [SIGNAL]: signals the process to end and waits for it.
 stop() {
     local pid
     pid=$(pid_of "$1") || return 0
@@ -146,8 +146,8 @@ stop_all() {
     trap '' INT TERM
     say "stopping"
     touch "$DATA/stopping"
-    # Nodes first and together: each sends its clients away and finishes what it has begun. A second signal would end
-    # that early, so each gets one.
+    # Nodes first, all at once: each disconnects its clients and finishes its work. A second signal would interrupt
+    # that, so each gets only one.
     for n in $(seq "$NODES"); do
         if alive "node-$n"; then kill "$(pid_of "node-$n")"; fi
     done
@@ -156,7 +156,7 @@ stop_all() {
         rm -f "$DATA/node-$n.pid"
     done
     stop haproxy
-    # "Fast": sessions are cut, what was committed is on disk.
+    # "Fast": sessions are closed; committed data is on disk.
     stop postgres INT
     stop redis
     exit "$status"
@@ -194,7 +194,7 @@ port $REDIS_PORT
 bind 127.0.0.1
 requirepass $REDIS_PASSWORD
 dir $DATA
-# What Redis holds is told anew by the nodes after a restart: nothing needs to be kept.
+# The nodes restore the contents of Redis after a restart, so nothing needs to be persisted.
 save ""
 appendonly no
 END
@@ -211,9 +211,8 @@ node() {
     local n=$1
     mkdir -p "$DATA/node-$n"
     cd "$DATA/node-$n"
-    # `dev` serves the chat page and gives tokens to whoever asks on this machine, where alone it listens. In production
-    # it is `parlance serve`.
-    # The first before the second, which changes what it is reckoned from.
+    # `dev` serves the chat page and gives anyone a token. It listens on this machine only. In production use `parlance
+    # serve`. PARLANCE_ADMIN_ADDRESS is set before PORT, since it is computed from the script's own PORT.
     PARLANCE_ADMIN_ADDRESS="127.0.0.1:$((PORT + 20 + n))" \
         PORT=$((PORT + n)) \
         DATABASE_URL="postgres://parlance:$POSTGRES_PASSWORD@127.0.0.1:$POSTGRES_PORT/chat" \
@@ -221,7 +220,7 @@ node() {
         start "node-$n" "$PARLANCE_BIN" dev --config "$DATA/parlance.toml"
 }
 
-# Whether a node answers that it is ready; 0 is the balancer. In a shell of its own, which a refused connection ends.
+# Whether a node is ready; 0 is the balancer. Runs in a subshell, which a refused connection ends.
 node_is_ready() (
     exec 3<>"/dev/tcp/127.0.0.1/$((PORT + $1))"
     printf 'GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
@@ -229,15 +228,15 @@ node_is_ready() (
     [[ $answer == *" 200 "* ]]
 )
 
-# Starts a node and, as an orchestrator would, starts it again when it has ended.
+# Starts a node and restarts it when it has ended, as an orchestrator would.
 keep_node() {
     local n=$1
-    # A signal for all of this script's processes must not reach the node twice: from here, and because this has ended.
+    # A signal to all of this script's processes must not reach the node twice: directly, and because this process ends.
     trap : TERM INT
     while [ ! -e "$DATA/stopping" ]; do
         node "$n"
         while alive "node-$n"; do
-            # Whoever killed this script meant all of it.
+            # If this script was killed, stop.
             kill -0 $$ 2>/dev/null || kill "$(pid_of "node-$n")"
             sleep 0.2
         done
@@ -271,7 +270,7 @@ redis
 postgres
 for n in $(seq "$NODES"); do
     keep_node "$n" &
-    # One after the other: the first makes the tables.
+    # One after the other: the first creates the tables.
     until [ -f "$DATA/node-$n.pid" ]; do sleep 0.05; done
     wait_for 90 "node-$n" node_is_ready "$n"
 done
@@ -293,7 +292,7 @@ Open the first two nodes in two tabs: they are one chat. Then break something an
 
 Ctrl-C ends it.
 END
-# Redis, PostgreSQL and the balancer are to stay; nodes come and go.
+# Redis, PostgreSQL and the balancer must keep running; nodes may restart.
 while true; do
     for part in redis postgres haproxy; do
         alive "$part" || fail "$part ended; the last of $DATA/$part.log:

@@ -1,4 +1,4 @@
-// Writing a message: Enter sends, Shift and Enter starts a new line; tells when one begins and stops typing.
+// The composer: Enter sends, Shift and Enter starts a new line. Reports when the user begins and stops typing.
 
 import { byId } from './dom.js';
 
@@ -18,7 +18,7 @@ export class Composer {
     this.input.addEventListener('input', () => this.#typed());
     this.input.addEventListener('blur', () => this.#stopped());
     this.input.addEventListener('keydown', (event) => {
-      // Enter also ends the choice of an input method, and then must not send.
+      // Enter also confirms an input method's choice, and then must not send.
       if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       this.#send();

@@ -1,4 +1,4 @@
-// Building and updating elements. Text goes in as text nodes only: nothing a user wrote becomes markup.
+// Builds and updates elements. Text is only inserted as text nodes, so nothing that a user wrote becomes markup.
 
 /** @returns {HTMLElement} `attributes` may hold `class`, `on…` listeners, booleans and texts */
 export function el(tag, attributes = {}, ...children) {

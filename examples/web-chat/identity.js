@@ -1,4 +1,4 @@
-// Who this tab is. Each tab is a user of its own, so that two tabs can talk to each other.
+// The tab's user. Each tab is a separate user, so that two tabs can talk to each other.
 
 import { tabStore } from './storage.js';
 

@@ -22,11 +22,11 @@ let active = tabStore.get('active');
 let token;
 let refreshTimer;
 
-// Where the server has Socket.IO, and with it the client.
+// The server's Socket.IO path, below which it serves the client too.
 const { path } = await (await fetch('/dev/settings')).json();
 const { io } = await import(`${path}/socket.io.esm.min.js`);
 
-// Every handshake takes a new token, so that a long sleep or a new name needs no special case.
+// Every handshake uses a new token, so that a long sleep or a new name needs no special case.
 const socket = io({
   path,
   autoConnect: false,
@@ -34,13 +34,13 @@ const socket = io({
   tryAllTransports: true,
   reconnectionDelay: 500,
   reconnectionDelayMax: 5_000,
-  // The client does not notice a socket that opens and closes without a handshake but by this, usually 20 s.
+  // Only this timeout makes the client notice a socket that opens and closes without a handshake. Its default is 20 s.
   timeout: 8_000,
   auth: (give) => takeToken().then(() => give({ token: token?.token })),
 });
 
 const people = new People();
-// Nobody tells us our own name.
+// The server does not send us our own name.
 people.saw({ userId: me.userId, username: me.name });
 const outbox = new Outbox(
   { load: () => tabStore.get('outbox'), save: (entries) => tabStore.set('outbox', entries) },
@@ -125,7 +125,7 @@ function draw() {
     drawing = false;
     drawNow();
   });
-  // A hidden tab draws no frames, but its title says what waits in it.
+  // A hidden tab draws no frames, but its title shows the number of unread messages.
   drawTitle();
 }
 
@@ -184,7 +184,7 @@ async function takeToken() {
     refreshBefore(token.expiresAt);
     return true;
   } catch (error) {
-    // The old one may do; if not, the server's refusal says so.
+    // The old token may still be valid; if not, the server refuses it.
     toast({ event: 'token', code: 'unavailable', message: error.message });
     return false;
   }
@@ -193,12 +193,12 @@ async function takeToken() {
 function refreshBefore(expiresAt) {
   clearTimeout(refreshTimer);
   const left = expiresAt - Date.now();
-  // A timer takes at most 2^31 ms; a day is enough, the token is looked at again then.
+  // A timer takes at most 2^31 ms. A day is enough: the token is checked again then.
   const wait = Math.min(86_400_000, Math.max(5_000, left - Math.min(60_000, left / 4)));
   refreshTimer = setTimeout(async () => {
     if (!socket.connected) return;
     if (await takeToken()) await session.refresh(token.token);
-    // Near the end of the old one this tries every few seconds.
+    // Shortly before the old token expires this tries every few seconds.
     else if (token) refreshBefore(token.expiresAt);
   }, wait);
 }
@@ -218,7 +218,7 @@ byId('naming-form').addEventListener('submit', () => {
   if (name === '' || name === me.name) return;
   me = rename(name);
   people.saw({ userId: me.userId, username: me.name });
-  // The name is in the token: a new handshake tells everyone.
+  // The name is in the token, so a new handshake announces it.
   session.reconnect();
   draw();
 });

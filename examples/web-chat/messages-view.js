@@ -1,4 +1,4 @@
-// The conversation: rows, where the reader is in it, and what they have seen.
+// The list of messages: its rows, the scroll position, and which messages the user has seen.
 
 import { byId, el, hue, KeyedList, setText } from './dom.js';
 import { timeline } from './timeline.js';
@@ -31,7 +31,7 @@ export class MessagesView {
       rootMargin: '400px 0px 0px 0px',
     });
     this.scroll.addEventListener('scroll', () => this.#scrolled(), { passive: true });
-    // The composer grows, a phone's keyboard opens: whoever was at the end stays there.
+    // When the composer grows or a phone's keyboard opens, a user at the end of the list stays there.
     new ResizeObserver(() => this.atEnd && this.toEnd()).observe(this.scroll);
     document.addEventListener('visibilitychange', () => this.reportSeen());
     byId('jump').addEventListener('click', () => {
@@ -56,7 +56,7 @@ export class MessagesView {
     if (this.atEnd) this.endSeq = room.lastSeq ?? 0;
     this.#renderJump((room.lastSeq ?? 0) - this.endSeq);
     this.scroll.setAttribute('aria-busy', String(view.loading));
-    // An observer speaks only when something changes; ask anew, a page may have been short.
+    // The observer only reports changes, so observe again: the page may have been short.
     this.nearTop.disconnect();
     if (view.canLoad && !view.loading) this.nearTop.observe(byId('top'));
   }
@@ -115,7 +115,7 @@ export class MessagesView {
     else if (loading || (empty && !joined)) text = 'Loading messages…';
     else if (empty && room.atStart) text = 'No messages yet. Say hello!';
     else if (room.atStart) text = 'This is where the room begins.';
-    // With more to load the line keeps its height, so that its coming and going moves nothing.
+    // While there is more to load the line keeps its height, so that showing and hiding it moves nothing.
     setText(top, text || '\u00a0');
     top.hidden = text === '' && !canLoad;
     top.classList.toggle('empty', empty);

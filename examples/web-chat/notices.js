@@ -1,4 +1,4 @@
-// What goes wrong, said plainly: the banner about the connection and short notes about refused events.
+// The banner about the connection, and short notes about refused events.
 
 import { byId, el, setNote } from './dom.js';
 

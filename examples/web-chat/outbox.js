@@ -1,8 +1,8 @@
-// Messages on their way out, without DOM or network.
+// Messages to send, without DOM or network.
 //
-// A message stays here until the server has acknowledged it or it has come back by its `clientId`.
-// The `clientId` is chosen once, when the user presses Enter: the server posts it once however often
-// it is sent. The box is written to storage at every change, so a reload does not lose it either.
+// A message stays here until the server has acknowledged it or it has arrived in its room with its `clientId`. The
+// `clientId` is chosen once, when the user presses Enter, so the server posts the message once, however often it is
+// sent. The outbox is stored at every change, so a reload does not lose a message either.
 
 /** Longest wait before a message is tried again, in milliseconds. */
 const LONGEST_WAIT = 30_000;
@@ -23,7 +23,7 @@ export class Outbox {
     this.newId = newId;
     /** In the order written. `state`: waiting, sending or failed. Treat as read-only. */
     this.entries = (storage.load() ?? []).map((entry) =>
-      // Whether a message under way at a reload arrived is unknown; sending it again is harmless.
+      // Whether a message arrived that was in flight at a reload is unknown; sending it again is harmless.
       entry.state === 'failed' ? entry : { ...entry, state: 'waiting', attempts: 0 },
     );
   }

@@ -1,4 +1,4 @@
-// Who is who, who is here, who types and who has read what; without DOM or network.
+// Names, presence, typing and read receipts, without DOM or network.
 
 /** A `user-typing` that is not renewed or taken back counts for this long, in milliseconds. */
 export const TYPING_LASTS = 6_000;

@@ -1,7 +1,7 @@
-// One room's messages, without DOM or network: what is here, in which order, and what is missing.
+// One room's messages, without DOM or network: which are here, in which order, and which are missing.
 //
-// The server numbers the messages of a room 1, 2, 3 … without gaps (`seq`), so everything this page
-// needs to know about order, doubles and holes follows from the numbers alone.
+// The server numbers a room's messages 1, 2, 3 … without gaps (`seq`), so order, duplicates and gaps follow from the
+// numbers alone.
 
 /** A hole larger than this is not filled: what lies before it is forgotten and read again on scroll. */
 export const LARGEST_HOLE_FILLED = 1000;
@@ -95,7 +95,7 @@ export class Room {
    */
   page(before, { messages = [] }) {
     const merged = this.merge(messages);
-    // The server has nothing older (it never existed, or was deleted): stop asking.
+    // The server has no older messages (they never existed, or were deleted): stop asking.
     if (!messages.some((m) => before === undefined || m.seq < before)) this.atStart = true;
     return merged;
   }
@@ -122,7 +122,7 @@ export class Room {
    */
   fill(hole, { messages = [] }) {
     const merged = this.merge(messages);
-    // The server has nothing there (it was deleted): asking again would never end.
+    // The server has no messages there (they were deleted): asking again would never end.
     if (!messages.some((m) => m.seq > hole.after && m.seq < hole.before)) this.deadHoles.add(hole.before);
     return merged;
   }

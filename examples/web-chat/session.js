@@ -1,4 +1,4 @@
-// The connection and what it keeps up to date: rooms, outbox, people. Knows the protocol, not the page.
+// The session: the connection, and the rooms, outbox and people that it updates. It knows the protocol, not the page.
 
 import { payload } from './outbox.js';
 import { LARGEST_HOLE_FILLED, Room } from './room.js';
@@ -60,7 +60,7 @@ export class Session {
     this.people.forgetReads(roomId);
     if (this.joined.delete(roomId)) {
       this.#tell('leave-room', roomId);
-      // Whoever was met only there reads as offline from now on, and no event says so.
+      // Users who share only this room appear offline from now on, and no event announces that.
       this.#askPresence(this.people.here().map(({ userId }) => userId));
     }
     this.changed({ rooms: true });
@@ -150,7 +150,7 @@ export class Session {
     });
     socket.on('connect_error', (error) => {
       this.#lost();
-      // A refusal by the server ends the client's own attempts.
+      // After a refusal by the server the client does not retry by itself.
       if (socket.active) return;
       this.#report('connect', { code: 'denied', message: error.message });
       this.#connectLater();
@@ -239,7 +239,7 @@ export class Session {
     this.#took(room, result);
     this.people.setTyping(room.id, message.userId, false, Date.now());
     if (result.added.length > 0) this.arrived(message);
-    // While joining, what is missing before this one is on its way already.
+    // While joining, the messages before this one have been requested already.
     if (this.joined.has(room.id)) this.#fillHoles(room);
     this.changed({ rooms: true });
   }
@@ -252,7 +252,7 @@ export class Session {
     }
     for (const message of added) {
       this.people.met(message);
-      // An own message whose acknowledgement was lost: it did arrive.
+      // One of our messages whose acknowledgement was lost: it did arrive.
       if (message.userId === this.me) this.outbox.settle(message.clientId);
     }
   }
@@ -309,7 +309,7 @@ export class Session {
     const messageId = this.owedReads.get(roomId);
     if (messageId === undefined || !this.joined.has(roomId)) return;
     const answer = await this.#ask('read-message', messageId);
-    // What was lost, or came before the join, is owed still, and paid after the next join.
+    // Receipts that were lost, or came before the join, are sent after the next join.
     if (!answer.lost && !answer.error?.retryable && this.owedReads.get(roomId) === messageId) this.owedReads.delete(roomId);
     if (answer.error) this.#report('read-message', answer.error);
   }

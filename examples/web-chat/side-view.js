@@ -1,4 +1,4 @@
-// The list at the side: rooms, people, oneself. On a narrow screen it slides in from the left.
+// The side panel: rooms, people, the user's own name. On a narrow screen it slides in from the left.
 
 import { byId, el, hue, KeyedList, setText } from './dom.js';
 
@@ -18,7 +18,7 @@ export class SideView {
     });
     document.addEventListener('click', (event) => {
       const outside = !byId('side').contains(event.target) && !byId('menu').contains(event.target);
-      // A row that was rebuilt by this very click is in the page no more, and says nothing.
+      // A row that this click has just rebuilt is no longer in the page, so ignore it.
       if (this.isOpen && outside && event.target.isConnected) this.toggle(false);
     });
   }

@@ -1,4 +1,4 @@
-// What survives a reload. A browser may forbid storage or be full: then the page works without.
+// Values that survive a reload. If the browser forbids storage or it is full, the page works without.
 
 function store(area) {
   return {
@@ -13,7 +13,7 @@ function store(area) {
       try {
         area().setItem(`parlance.${key}`, JSON.stringify(value));
       } catch {
-        // Nothing to be done: the value lives on in memory until the reload.
+        // Ignored: the value stays in memory until the reload.
       }
     },
   };

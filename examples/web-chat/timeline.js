@@ -1,4 +1,4 @@
-// What the list of messages shows, as plain data: message, day, gap and outgoing rows with stable keys.
+// The rows of the list of messages, as plain data with stable keys: messages, days, gaps and outgoing messages.
 
 /** Messages of one sender closer together than this, in milliseconds, share one heading. */
 const SAME_BREATH = 5 * 60_000;
@@ -20,7 +20,7 @@ export function timeline({ room, outgoing, people, me }) {
       seq: message.seq,
       id: message.id,
       userId: message.userId,
-      // Messages from before the server kept names have the id there.
+      // Messages from before the server stored names have the user id there.
       name: message.username === message.userId ? people.name(message.userId) : message.username,
       text: asText(message.content),
       at: message.sentAt,
