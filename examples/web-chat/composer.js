@@ -2,9 +2,9 @@
 
 import { byId } from './dom.js';
 
-/** While someone goes on typing this is said again, before others' line about it expires. */
+/** While the user keeps typing, `typing` is repeated after this time, before the others' indicator expires. */
 const SAY_TYPING_EVERY = 3_000;
-/** So long without a key is no typing any more. */
+/** The user counts as typing until there was no key press for this long. */
 const TYPING_ENDS_AFTER = 4_000;
 const MOST_ROWS = 6;
 
@@ -30,7 +30,7 @@ export class Composer {
     });
   }
 
-  /** Each room keeps what was begun in it. */
+  /** Each room keeps its draft. */
   show(roomId) {
     if (this.roomId === roomId) return;
     this.#stopped();
@@ -45,7 +45,7 @@ export class Composer {
     this.#fit();
   }
 
-  /** Puts a text back to be changed, before whatever is being written. */
+  /** Puts a text back for editing, in front of the current draft. */
   edit(text) {
     this.input.value = this.input.value === '' ? text : `${text}\n${this.input.value}`;
     this.#fit();

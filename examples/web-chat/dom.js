@@ -14,18 +14,18 @@ export function el(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Writes only what differs, so that nothing is announced, selected or laid out anew without need. */
+/** Writes only changed values, so that unchanged text is not announced or laid out again and keeps its selection. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Announces through `role=status` and hides the element when there is nothing to say. */
+/** Announces a text through `role=status`. An empty text hides the element. */
 export function setNote(element, text) {
   setText(element, text);
   element.hidden = text === '';
 }
 
-/** Keeps the children of a list in step with rows of data; a row is rebuilt only when it changed. */
+/** Updates the children of a list to match rows of data. Only changed rows are rebuilt. */
 export class KeyedList {
   /**
    * @param {HTMLElement} parent
@@ -59,7 +59,7 @@ export class KeyedList {
     this.shown = next;
   }
 
-  /** The focus stays where it was in a row that is built anew. */
+  /** Keeps the focus inside a row that is rebuilt. */
   #replace(old, node) {
     const focused = old.contains(document.activeElement) ? document.activeElement : undefined;
     const place = focused && [...old.querySelectorAll('button')].indexOf(focused);
@@ -74,7 +74,7 @@ export class KeyedList {
   }
 }
 
-/** One of eight hues that belongs to a text. */
+/** One of eight hues, chosen by a text. */
 export function hue(text) {
   let sum = 0;
   for (const char of text) sum = (sum * 31 + char.codePointAt(0)) % 9973;

@@ -37,7 +37,7 @@ const ANIMALS = [
   'wombat',
 ];
 
-/** Longest name the page lets one choose, in characters. */
+/** Longest name that a user may choose, in characters. */
 export const LONGEST_NAME = 40;
 
 /** @returns {{userId: string, name: string}} the same at every call in this tab */
@@ -51,7 +51,7 @@ export function identity() {
   return made;
 }
 
-/** Keeps the id: it stays the same user under another name. */
+/** Keeps the id, so it is the same user with another name. */
 export function rename(name) {
   const changed = { ...identity(), name: name.trim().slice(0, LONGEST_NAME) };
   tabStore.set('identity', changed);
@@ -74,7 +74,7 @@ export async function fetchToken() {
   return response.json();
 }
 
-/** A random UUID, also where a page that is not served from localhost or over TLS lacks `randomUUID`. */
+/** A random UUID. A page that is not served from localhost or over TLS has no `crypto.randomUUID`. */
 export function newId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));

@@ -12,9 +12,9 @@ import { SideView } from './side-view.js';
 import { browserStore, tabStore } from './storage.js';
 
 const FIRST_ROOMS = ['general', 'random', 'help'];
-/** Messages kept of a room: when it grows beyond the first number it is cut to the second. */
+/** Most messages kept of a room, and how many are left after older ones were dropped. */
 const [TRIM_ABOVE, TRIM_TO] = [1_500, 800];
-/** Seen messages are reported together, in milliseconds. */
+/** Interval at which read messages are reported together, in milliseconds. */
 const REPORT_SEEN_AFTER = 250;
 
 let me = identity();

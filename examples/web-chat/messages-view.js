@@ -3,7 +3,7 @@
 import { byId, el, hue, KeyedList, setText } from './dom.js';
 import { timeline } from './timeline.js';
 
-/** This near to the end, in CSS pixels, counts as being at the end. */
+/** A scroll position this close to the end, in CSS pixels, counts as the end. */
 const NEAR_END = 48;
 
 export class MessagesView {
@@ -61,7 +61,7 @@ export class MessagesView {
     if (view.canLoad && !view.loading) this.nearTop.observe(byId('top'));
   }
 
-  /** Instead of a room, when none is chosen. */
+  /** Shown if no room is selected. */
   renderNothing(text) {
     this.roomId = undefined;
     this.list.update([]);
@@ -97,7 +97,7 @@ export class MessagesView {
     if (this.atEnd) byId('jump').hidden = true;
   }
 
-  /** The first message on the screen, by its number: its row may be built anew when others come in above it. */
+  /** The `seq` of the first message on the screen. Its row may be rebuilt when rows are inserted above it. */
   #anchor() {
     const { top } = this.scroll.getBoundingClientRect();
     for (const row of byId('messages').querySelectorAll('[data-seq]')) {
@@ -170,7 +170,7 @@ function message({ seq, userId, name, text, at, own, heads, readers, lastOwn }) 
   );
 }
 
-/** One tick: the server has it. Two: read, by how many, and on the newest one by whom. */
+/** One tick: the server has it. Two ticks: read, by how many users, and for the newest message by which. */
 function ticks(readers, byName) {
   if (readers.length === 0) return el('span', { class: 'ticks', title: 'Posted' }, '✓');
   const names = readers.join(', ');

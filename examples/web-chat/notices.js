@@ -2,13 +2,13 @@
 
 import { byId, el, setNote } from './dom.js';
 
-/** How long a note stays, in milliseconds, and how many there are at once. */
+/** How long a note stays, in milliseconds, and how many are shown at most. */
 const STAYS = 12_000;
 const MOST = 3;
 
 const shown = new Map();
 
-/** Shows a note. The same again does not pile up but lives longer. */
+/** Shows a note. Showing the same note again extends its time. */
 export function toast({ event, code, message }) {
   const text = `${message || 'The server refused this.'} (${event ? `${event}: ` : ''}${code})`;
   const known = shown.get(text);

@@ -4,12 +4,12 @@
 // `clientId` is chosen once, when the user presses Enter, so the server posts the message once, however often it is
 // sent. The outbox is stored at every change, so a reload does not lose a message either.
 
-/** Longest wait before a message is tried again, in milliseconds. */
+/** Longest wait before a message is sent again, in milliseconds. */
 const LONGEST_WAIT = 30_000;
 
 /**
- * The server closes the connection on a packet over 64 KiB instead of answering; sending such a
- * message again after every reconnect would never end. Leaves room for the rest of the packet.
+ * The server closes the connection after a packet over 64 KiB, so such a message would be sent again after every
+ * reconnect, forever. This leaves room for the rest of the packet.
  */
 export const LARGEST_PACKET_BYTES = 60 * 1024;
 
@@ -21,14 +21,16 @@ export class Outbox {
   constructor(storage, newId) {
     this.storage = storage;
     this.newId = newId;
-    /** In the order written. `state`: waiting, sending or failed. Treat as read-only. */
+    /**
+     * The messages, in the order in which they were written. `state`: waiting, sending or failed. Treat as read-only.
+     */
     this.entries = (storage.load() ?? []).map((entry) =>
       // Whether a message arrived that was in flight at a reload is unknown; sending it again is harmless.
       entry.state === 'failed' ? entry : { ...entry, state: 'waiting', attempts: 0 },
     );
   }
 
-  /** Puts a message at the end. */
+  /** Appends a message. */
   add(roomId, content, now) {
     const clientId = this.newId();
     const entry = {
@@ -58,8 +60,8 @@ export class Outbox {
   }
 
   /**
-   * The next message of a room to send. One at a time and in order: a later one must not overtake
-   * an earlier one that has to be tried again. A failed one blocks nothing, its user decides.
+   * The next message of a room to send. Messages are sent one at a time and in order, so that none overtakes an earlier
+   * one that must be sent again. A failed one blocks nothing: the user decides about it.
    */
   next(roomId) {
     const first = this.of(roomId).find((entry) => entry.state !== 'failed');
@@ -73,7 +75,7 @@ export class Outbox {
     this.#save();
   }
 
-  /** The server has it: by acknowledgement, or because it came back in the room. */
+  /** The server has the message: it was acknowledged, or has arrived in the room. */
   settle(clientId) {
     const entry = this.get(clientId);
     if (!entry) return undefined;
@@ -83,7 +85,7 @@ export class Outbox {
   }
 
   /**
-   * The server has refused it, or no answer came (`error` undefined).
+   * The server has refused the message, or did not answer (`error` undefined).
    * @returns {number | undefined} milliseconds to wait before the next try; undefined: not by itself
    */
   refused(clientId, error) {
@@ -95,7 +97,7 @@ export class Outbox {
     return entry.state === 'failed' ? undefined : Math.min(LONGEST_WAIT, 500 * 2 ** Math.min(entry.attempts, 10));
   }
 
-  /** The user asks for another try of a failed message. */
+  /** The user wants to send a failed message again. */
   retry(clientId) {
     const entry = this.get(clientId);
     if (entry?.state !== 'failed') return;
@@ -109,7 +111,7 @@ export class Outbox {
   }
 }
 
-/** What `send-message` takes. */
+/** The argument of `send-message`. */
 export function payload({ roomId, content, metadata, clientId }) {
   return { roomId, content, metadata, clientId };
 }

@@ -1,6 +1,6 @@
 // Names, presence, typing and read receipts, without DOM or network.
 
-/** A `user-typing` that is not renewed or taken back counts for this long, in milliseconds. */
+/** How long a `user-typing` counts if it is not repeated or ended, in milliseconds. */
 export const TYPING_LASTS = 6_000;
 
 export class People {
@@ -10,7 +10,7 @@ export class People {
     this.reads = new Map();
   }
 
-  /** From `presence`, `get-presence` or anything else the server vouches for. */
+  /** A user's state from the server: from `presence`, `get-presence` and the like. */
   saw({ userId, username, status, since }) {
     if (typeof userId !== 'string') return;
     const person = this.known.get(userId) ?? { userId, status: 'offline' };
@@ -19,7 +19,7 @@ export class People {
     this.known.set(userId, person);
   }
 
-  /** From a message: what its sender was called then, which says less than what is known of them now. */
+  /** A sender's name from a message. It may be older than a name that is known already, so it does not replace that. */
   met({ userId, username }) {
     if (username !== userId && !this.known.get(userId)?.name) this.saw({ userId, username });
   }
@@ -29,7 +29,7 @@ export class People {
     return person?.name ?? readable(userId);
   }
 
-  /** Everyone who is online or away, online first, by name. */
+  /** All users who are online or away, online first, sorted by name. */
   here() {
     return [...this.known.values()]
       .filter((person) => person.status !== 'offline')
@@ -37,13 +37,13 @@ export class People {
       .sort((a, b) => Number(a.status === 'away') - Number(b.status === 'away') || a.name.localeCompare(b.name));
   }
 
-  /** A new connection: what is known of presence may be old. */
+  /** A new connection: the known presence may be outdated. */
   doubtAll() {
     for (const person of this.known.values()) person.doubted = true;
     this.typing.clear();
   }
 
-  /** Presence has been asked for: whoever it did not confirm is not here. */
+  /** The presence was read again: users that it did not confirm are offline. */
   dropDoubted() {
     for (const person of this.known.values()) if (person.doubted) person.status = 'offline';
   }
@@ -60,7 +60,7 @@ export class People {
     return [...(this.typing.get(roomId) ?? [])].filter(([, until]) => until > now).map(([userId]) => this.name(userId));
   }
 
-  /** Having read a message means having read those before it. */
+  /** A user who has read a message has read those before it. */
   hasRead(roomId, userId, seq) {
     const room = this.reads.get(roomId) ?? new Map();
     room.set(userId, Math.max(room.get(userId) ?? 0, seq));
@@ -79,7 +79,7 @@ export class People {
   }
 }
 
-/** `brave-otter-3f2a`, an id of this page's making, reads "Brave Otter"; any other id reads as it is. */
+/** The display form of an id: `brave-otter-3f2a`, an id that this page generates, becomes "Brave Otter". */
 function readable(userId) {
   const made = /^([a-z]+)-([a-z]+)-[0-9a-f]{4,}$/.exec(userId);
   if (!made) return String(userId);

@@ -3,7 +3,7 @@
 // The server numbers a room's messages 1, 2, 3 … without gaps (`seq`), so order, duplicates and gaps follow from the
 // numbers alone.
 
-/** A hole larger than this is not filled: what lies before it is forgotten and read again on scroll. */
+/** A larger gap is not filled: the messages before it are dropped and read again on scroll. */
 export const LARGEST_HOLE_FILLED = 1000;
 
 export class Room {
@@ -13,20 +13,20 @@ export class Room {
     this.clear();
   }
 
-  /** Forgets everything, as if the room had never been joined. */
+  /** Drops everything, as if the room had never been joined. */
   clear() {
-    /** Ascending by `seq`, each `seq` once. Treat as read-only. */
+    /** The messages in ascending order of `seq`, each `seq` once. Treat as read-only. */
     this.messages = [];
-    /** The newest `seq` the server has told of; undefined until the room was joined once. */
+    /** The newest `seq` that the server has reported; undefined until the first join. */
     this.lastSeq = undefined;
-    /** True when nothing older than `messages[0]` can be had. */
+    /** Whether there is no message before `messages[0]`. */
     this.atStart = false;
     this.bySeq = new Map();
     this.byId = new Map();
     this.deadHoles = new Set();
   }
 
-  /** The `after` for the next `join-room`, or undefined when the room was never joined. */
+  /** The `after` for the next `join-room`; undefined if the room was never joined. */
   get after() {
     return this.lastSeq;
   }
@@ -42,11 +42,9 @@ export class Room {
   }
 
   /**
-   * Adds messages in any order. One that is here already is not added again. One marked
-   * `provisional` (put together from an acknowledgement) gives way to what the server delivers.
-   *
-   * Another message under a number that is taken means that the server's data is not the data we
-   * have read so far (a development server that was reset): then everything read before is forgotten.
+   * Adds messages in any order. A message that is here already is not added again. A `provisional` message (made from
+   * an acknowledgement) is replaced by the one that the server delivers. A different message with a known `seq` means
+   * that the server's data was reset, as in development: then all earlier messages are dropped.
    * @returns {{added: object[], reset: boolean}} the new ones, ascending
    */
   merge(incoming) {
@@ -101,8 +99,8 @@ export class Room {
   }
 
   /**
-   * The newest stretch that is missing although something before it is here; both ends exclusive.
-   * What is missing before the first loaded message is no hole but history, read on scroll.
+   * The newest gap between loaded messages, with exclusive ends. Messages before the first loaded one are not a gap but
+   * history, which is read on scroll.
    * @returns {{after: number, before: number} | undefined}
    */
   hole() {
@@ -116,7 +114,7 @@ export class Room {
   }
 
   /**
-   * Takes a page of history that was asked for to fill a hole.
+   * Takes a page of history that was requested to fill a gap.
    * @param {{after: number, before: number}} hole
    * @returns {{added: object[], reset: boolean}}
    */
@@ -133,7 +131,7 @@ export class Room {
     this.keepFrom(this.messages.at(-count).seq);
   }
 
-  /** Forgets what is older than `seq`; it is read again on scroll. */
+  /** Drops messages older than `seq`; they are read again on scroll. */
   keepFrom(seq) {
     for (const message of this.messages) {
       if (message.seq >= seq) continue;

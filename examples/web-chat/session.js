@@ -3,9 +3,9 @@
 import { payload } from './outbox.js';
 import { LARGEST_HOLE_FILLED, Room } from './room.js';
 
-/** How long an acknowledgement may take, in milliseconds; then the event counts as lost. */
+/** How long to wait for an acknowledgement, in milliseconds. After that the event counts as lost. */
 const ANSWER_WITHIN = 10_000;
-/** Messages per page of history, and the most the server gives at once. */
+/** Messages per page of history, and the most that the server returns. */
 const PAGE = 50;
 const LARGEST_PAGE = 200;
 /** Users per `get-presence`. */
@@ -31,10 +31,10 @@ export class Session {
     /** @type {Map<string, Room>} in the order shown */
     this.rooms = new Map();
     this.joined = new Set();
-    /** By room: why it cannot be joined, or its history not be read. */
+    /** By room: why it cannot be joined or its history cannot be read. */
     this.refusals = new Map();
     this.away = false;
-    /** Counts connections, so that an answer that belongs to an earlier one is told apart. */
+    /** Counts connections, so that answers that belong to an earlier one are recognised. */
     this.connection = 0;
     this.refusedConnections = 0;
     this.busy = new Set();
@@ -86,7 +86,7 @@ export class Session {
     this.changed({});
   }
 
-  /** Whether there may be an older page, and one may ask for it. */
+  /** Whether an older page may exist and can be requested. */
   canLoad(roomId) {
     return this.joined.has(roomId) && !this.refusals.has(roomId) && !this.rooms.get(roomId)?.atStart;
   }
@@ -134,7 +134,7 @@ export class Session {
 
   // Connection
 
-  /** Ends a wait between two attempts, and makes a new handshake with a new token. */
+  /** Reconnects at once with a new token, without waiting for the next attempt. */
   reconnect() {
     this.socket.disconnect();
     this.socket.connect();
@@ -244,7 +244,7 @@ export class Session {
     this.changed({ rooms: true });
   }
 
-  /** Draws the conclusions from messages that are new here. */
+  /** Updates the state for messages that are new. */
   #took(room, { added, reset }) {
     if (reset) {
       this.lastRead.set(room.id, 0);
@@ -331,7 +331,7 @@ export class Session {
     return Boolean(answer.ok);
   }
 
-  /** Emits with an acknowledgement. Never queues: what a dead connection would swallow is `lost`. */
+  /** Emits an event and waits for its acknowledgement. It never queues: without a connection the event is `lost`. */
   async #ask(event, ...args) {
     if (!this.socket.connected) return { ok: false, lost: true };
     try {
@@ -354,7 +354,7 @@ export class Session {
     this.problem({ event, code: error?.code ?? 'unknown', message: error?.message ?? '' });
   }
 
-  /** Runs `task` unless one of that name is running. */
+  /** Runs `task` unless one with this name is running. */
   async #once(name, task) {
     if (this.busy.has(name)) return;
     this.busy.add(name);

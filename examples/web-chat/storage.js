@@ -19,7 +19,7 @@ function store(area) {
   };
 }
 
-/** Of this tab alone. */
+/** Values of this tab. */
 export const tabStore = store(() => sessionStorage);
-/** Of this browser, shared by its tabs. */
+/** Values of this browser, which its tabs share. */
 export const browserStore = store(() => localStorage);

@@ -1,6 +1,6 @@
 // The rows of the list of messages, as plain data with stable keys: messages, days, gaps and outgoing messages.
 
-/** Messages of one sender closer together than this, in milliseconds, share one heading. */
+/** Messages of one sender that are closer together than this, in milliseconds, share one heading. */
 const SAME_BREATH = 5 * 60_000;
 
 /** @returns {Array<{key: string, kind: "day" | "gap" | "message" | "outgoing"}>} in the order shown */
@@ -52,7 +52,7 @@ function continues(previous, message) {
   return previous?.userId === message.userId && message.sentAt - previous.sentAt < SAME_BREATH;
 }
 
-/** A tenant's own handler may deliver any JSON as content. */
+/** A tenant's handler may deliver any JSON as content. */
 function asText(content) {
   return typeof content === 'string' ? content : (JSON.stringify(content) ?? '');
 }

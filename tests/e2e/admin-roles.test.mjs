@@ -33,10 +33,10 @@ const document = JSON.parse((await operator.request('GET', '/openapi.json')).tex
 const operations = Object.entries(document.paths).flatMap(([path, item]) =>
   Object.keys(item).map((method) => [method.toUpperCase(), path.replace('/admin/v1', '')]));
 
-/** What only operators may do, and what each request carries so that nothing but the role can be what is wrong with it. */
+/** The operations that only operators may use, each with a request that is valid except for the role. */
 const OPERATORS_ONLY = ['POST /tenants', 'PUT /tenants/{tenant}', 'DELETE /tenants/{tenant}', 'POST /tenants/{tenant}/suspend',
   'POST /tenants/{tenant}/resume'];
-/** What there is nothing for, whoever asks: there are no other servers. */
+/** Operations that fail for every role, since there are no other servers. */
 const CONFLICTS = ['POST /tenants/{tenant}/servers/emit'];
 const BODIES = {
   'POST /tenants': { name: 'mine', configuration: configurationOf('mine') },

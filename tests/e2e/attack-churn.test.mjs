@@ -9,7 +9,7 @@ import { guest, startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
 import { eventually } from './lib/wait.mjs';
 
-/** A web server that answers when it is told to. */
+/** A web server that answers only when the test tells it to. */
 async function patientServer() {
   const waiting = [];
   const authority = await listen((_, response) => waiting.push(response));

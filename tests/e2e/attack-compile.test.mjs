@@ -12,13 +12,13 @@ import { residentBytes, Steady } from './lib/tenants.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const MIB = 1024 * 1024;
-/** What the server may hold more after an attack than before: the component as received, a few times. */
+/** How much more memory the server may use after an attack: a few copies of the component. */
 const MEMORY_BOUND = 48 * MIB;
 
 /** The other tenant posts as fast as it is answered. */
 const UNLIMITED = { events_per_second: 1_000_000, event_burst: 1_000_000 };
 
-/** The process of that id as the system sees it, when it is there: whose child it is, and how far it stands back. */
+/** The process with this id, if it exists: its parent and its niceness. */
 function processOf(pid) {
   try {
     const [stat, command] = ['stat', 'cmdline'].map((file) => readFileSync(`/proc/${pid}/${file}`, 'utf8'));
@@ -30,13 +30,13 @@ function processOf(pid) {
   }
 }
 
-/** The processes in which this server compiles. */
+/** The compiling child processes of this server. */
 const compilers = (server) =>
   readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(processOf).filter((each) => (
     each?.parent === server.pid && each.command.includes('compile-component')
   ));
 
-/** Deploys until the answer is about the component: the server says so when its machine is too busy to compile. */
+/** Deploys again while the server answers that the machine is too busy to compile. */
 async function deploy(api, component) {
   for (;;) {
     const request = { raw: component, headers: { 'content-type': 'application/wasm' } };

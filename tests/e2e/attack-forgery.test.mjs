@@ -11,7 +11,7 @@ import { token } from './lib/token.mjs';
 const handlers = { event: { component: guest('hostile') } };
 const server = await startTenants({ evil: { handlers }, good: { handlers } });
 
-/** The same ids in both tenants: a user, a room with a message and a key in `good`, and an attacker in `evil`. */
+/** Two tenants with the same ids: `good` has a user, a room with a message, and a key; `evil` has an attacker. */
 async function scene() {
   const room = freshRoom();
   const victim = await member(server, 'good', `victim-${room}`);
@@ -21,7 +21,7 @@ async function scene() {
   return { room, victim, attacker, messageId: message.id, key: `key-${room}` };
 }
 
-/** Nothing arrived at the victim but what it did itself: a mark that it posts is the next thing it hears. */
+/** Asserts that the victim got nothing from the attacker: the next thing it gets is a marker that it posts itself. */
 async function heardNothing({ victim, room }) {
   const before = victim.received.length;
   const mark = await victim.post(room, 'a mark');

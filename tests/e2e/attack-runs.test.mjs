@@ -9,9 +9,12 @@ import { member, residentBytes, startTenants, Steady } from './lib/tenants.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const MIB = 1024 * 1024;
-/** What the server may hold more after each attack than before all: three handlers' memories, and what the allocator keeps. */
+/**
+ * How much more memory the server may use after each attack than before all: three instances, and what the allocator
+ * keeps.
+ */
 const MEMORY_BOUND = 64 * MIB;
-/** Events of each attack, and how many of them at once. */
+/** Events of each attack, and how many of them run at once. */
 const EVENTS = 60;
 const AT_ONCE = 20;
 

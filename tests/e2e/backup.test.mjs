@@ -8,15 +8,15 @@ import { run, startServer, temporaryDirectory } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const WRITERS = 8;
-/** Bytes of a page of SQLite's. */
+/** Bytes of an SQLite page. */
 const PAGE = 4096;
 
-/** Runs a command of the server that `database` is of. */
+/** Runs a command of the server with this database. */
 function parlance(database, ...args) {
   return run(args, { cwd: temporaryDirectory(), env: { DATABASE_URL: `sqlite:${database}` } });
 }
 
-/** Writes until it is told to stop or the server is gone; what was acknowledged, by room. */
+/** Writes until it is stopped or the server is gone; returns the acknowledged messages by room. */
 async function writing(server) {
   const acknowledged = new Map();
   let stopped = false;
@@ -49,7 +49,7 @@ async function writing(server) {
   };
 }
 
-/** Every one of these messages is there, in order, with nothing missing in between. */
+/** Asserts that all these messages are stored, in order and without gaps. */
 async function assertStored(server, expected) {
   const reader = await connect(server, 'reader');
   for (const [room, ids] of expected) {

@@ -12,7 +12,7 @@ import { run, SECRET, startServer, temporaryDirectory } from './lib/server.mjs';
 const serve = (database, cwd) =>
   run(['serve'], { cwd, env: { PORT: '0', JWT_SECRET: SECRET, DATABASE_URL: database } });
 
-/** It must have refused to start, and said where the trouble is. */
+/** Asserts that the server refused to start and named the cause. */
 function assertExplained({ code, output }, path) {
   assert.ok(code > 0, `exit code ${code}`);
   assert.ok(output.includes(path), `the path is named: ${output}`);

@@ -31,7 +31,7 @@ const asymmetric = await startServer({
 
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** A token put together by hand: any header, any claims, any signature. */
+/** Makes a token of any header, claims and signature. */
 function forged(header, claims, sign = () => '') {
   const body = `${base64({ typ: 'JWT', ...header })}.${base64(claims)}`;
   return `${body}.${sign(body)}`;
@@ -41,7 +41,9 @@ const hmac = (body) => createHmac('sha256', SECRET).update(body).digest('base64u
 
 const claims = (more = {}) => ({ sub: 'ann', name: 'Ann', exp: seconds(3600), ...more });
 
-/** Refuses each of `cases`: by the reason that the client is told, names and handshakes. */
+/**
+ * Asserts that each of `cases` is refused. They are grouped by the reason that the client gets: names and handshakes.
+ */
 function refuses(title, server, cases) {
   test(title, async (t) => {
     for (const [reason, handshakes] of Object.entries(cases)) {

@@ -10,8 +10,8 @@ const server = await startServer();
 const EVENTS = 40;
 
 /**
- * A proxy in front of the server. What it does to a connection that asks for a WebSocket: `swallow` relays the 101 and
- * nothing after it, `cut` ends the connection at the client's first frame, `silent` never relays the 101.
+ * A proxy in front of the server that breaks WebSockets: `swallow` relays the 101 and nothing after it, `cut` closes
+ * the connection at the client's first frame, `silent` never relays the 101.
  */
 async function proxy(kind) {
   const seen = { requests: 0, upgrades: 0, relayed: 0 };

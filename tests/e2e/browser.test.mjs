@@ -10,7 +10,7 @@ const test = (name, body) => scoped(name, { skip: skipped }, body);
 const server = skipped || (await startServer({ command: 'dev' }));
 const browser = skipped || (await startBrowser());
 
-/** As many tabs as wanted in a room of their own; `apart`: each in a profile of its own. */
+/** Opens tabs in a new room; with `apart` each has its own profile. */
 async function tabs(count, { apart = false, room = freshRoom(), ...options } = {}) {
   const opened = [];
   let context;

@@ -6,7 +6,7 @@ import { startFleet } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
 
 const seconds = (count) => new Promise((done) => setTimeout(done, count * 1000));
-/** Messages that are to be acknowledged before, during and after: whatever breaks, it is in the middle of traffic. */
+/** Messages that must be acknowledged before, during and after each fault, so that it happens under load. */
 const SOME = 500;
 
 // Each fault: how to cause and repair it, and the error codes that it may cause besides those of a closed connection.

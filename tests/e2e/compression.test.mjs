@@ -10,12 +10,12 @@ import { eventually } from './lib/wait.mjs';
 const server = await startServer({ config: { server: { compression: true } }, handlers: { event: guest('acknowledging') } });
 const plain = await startServer();
 
-/** The WebSocket below a client. */
+/** The WebSocket of a client. */
 const socketOf = (client) => client.socket.io.engine.transport.ws;
-/** Bytes that it has got, and sent. */
+/** Bytes that it has received and sent. */
 const traffic = (client) => [socketOf(client)._socket.bytesRead, socketOf(client)._socket.bytesWritten];
 
-/** A text of so many characters, as chats have them. */
+/** A text of this many characters, such as in a chat. */
 const long = (length) => 'the quick brown fox, héé '.repeat(length / 24 + 1).slice(0, length);
 
 test('long messages travel compressed, whole, in both directions', async () => {

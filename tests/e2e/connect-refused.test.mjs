@@ -19,7 +19,7 @@ async function freshTenant(configuration) {
   return name;
 }
 
-/** A tenant whose tokens an issuer signs; the set has been read, and is read again for unknown keys only. */
+/** A tenant with an issuer, whose key set has been read and is refreshed only for unknown keys. */
 async function tenantOf(from, first, more = {}) {
   const configuration = (auth = {}) => ({ auth: { jwks: [from.source({ refresh: '1h' })], ...auth }, ...more });
   const name = await freshTenant(configuration());

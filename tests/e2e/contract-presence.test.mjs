@@ -19,7 +19,7 @@ async function status(asker, user) {
   return states[0].status;
 }
 
-/** Proof that nothing else is under way to `client`: something sent later through the same room has come. */
+/** Waits until nothing is in flight to `client`: a later message through the same room has arrived. */
 async function settled(room, client, through) {
   const { id } = await through.post(room, 'a mark');
   await client.next('new-message', (message) => message.id === id);
@@ -130,7 +130,10 @@ test('who has gone is offline since they went, for those who were in a room with
   assert.equal((await eve.must('get-presence', ['bob-7'])).states[0].since, 0, 'a stranger learns nothing');
 });
 
-/** Cuts the transport, as a network does, and waits until the client, which is seen to be gone, is back in the room. */
+/**
+ * Cuts the transport, as a network failure does, waits until the server has noticed, and until the client is back in
+ * the room.
+ */
 async function reconnect(client, room, watcher) {
   const times = client.connects + 1;
   client.socket.io.engine.close();
@@ -195,7 +198,7 @@ test('who joins several rooms is shown once to each member', async () => {
   assert.deepEqual(joined, rooms, 'each room hears who comes');
 });
 
-/** What `client` saw of `user` typing in the room. */
+/** The typing events of `user` in the room that `client` got. */
 const typing = (client, room, user) =>
   client.all('user-typing').filter((each) => each.roomId === room && each.userId === user).map((each) => each.typing);
 

@@ -121,7 +121,7 @@ test('a room hears who comes and who leaves, once for each user', async () => {
   assert.equal(ann.all('user-joined').filter((each) => each.userId === 'bob').length, 1);
 });
 
-/** The refusal of what would be granted after a join. */
+/** The error of an operation that would succeed after a join. */
 function assertNotJoined(answer, code = 'denied') {
   assertFailed(answer, code);
   assert.equal(answer.error.retryable, true, JSON.stringify(answer));

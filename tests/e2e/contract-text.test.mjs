@@ -16,7 +16,7 @@ const server = await startServer({
   handlers: { event: guest('hostile') },
 });
 
-/** JSON with lone surrogates replaced everywhere, in keys too. */
+/** JSON with all lone surrogates replaced, also in keys. */
 const wellFormed = (value) => JSON.parse(JSON.stringify(value), (_, inner) => {
   if (typeof inner === 'string') return inner.toWellFormed();
   if (inner === null || typeof inner !== 'object' || Array.isArray(inner)) return inner;

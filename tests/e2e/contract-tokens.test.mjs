@@ -9,7 +9,7 @@ import { seconds, token } from './lib/token.mjs';
 
 const server = await startServer();
 
-/** The user and name that a token's bearer appears under. */
+/** The user id and name that others see of a token's bearer. */
 async function appearance(claims) {
   const room = freshRoom();
   const ann = await connect(server, 'ann');

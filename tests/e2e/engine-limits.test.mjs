@@ -13,13 +13,13 @@ const MIB = 1024 * 1024;
 const SEPARATOR = '\x1e';
 const POLLING = '/socket.io/?EIO=4&transport=polling';
 
-/** Bytes of memory that the server's process has. */
+/** The resident memory of the server's process, in bytes. */
 function memory(server) {
   const status = readFileSync(`/proc/${server.pid}/status`, 'utf8');
   return Number(status.match(/VmRSS:\s+(\d+) kB/)[1]) * 1024;
 }
 
-/** A polling session without a token: its `sid`. */
+/** Opens a polling session without a token and returns its `sid`. */
 async function open(server) {
   const answer = await fetch(server.url + POLLING);
   assert.equal(answer.status, 200, await answer.clone().text());
@@ -29,7 +29,7 @@ async function open(server) {
 const post = (server, sid, body) => fetch(`${server.url}${POLLING}&sid=${sid}`, { method: 'POST', body });
 const poll = (server, sid) => fetch(`${server.url}${POLLING}&sid=${sid}`);
 
-/** A polling session in the namespace `/`: its `sid`. */
+/** Opens a polling session in the namespace `/` and returns its `sid`. */
 async function join(server, user) {
   const sid = await open(server);
   await post(server, sid, `40${JSON.stringify({ token: token(user) })}`);

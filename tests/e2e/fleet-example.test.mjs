@@ -14,10 +14,10 @@ import { Conditions, eventually, within } from './lib/wait.mjs';
 
 const SCRIPT = resolve(import.meta.dirname, '../../examples/fleet/run.sh');
 const NODES = 2;
-/** Three nodes and a database on a busy machine. */
+/** Timeout for three nodes and a database on a busy machine. */
 const START_MS = 180_000;
 
-/** A port with the next thirty free as well. */
+/** A port such that it and the next thirty are free. */
 async function freePorts() {
   const listen = (port) => new Promise((done, failed) => {
     const server = createServer().on('error', failed).listen(port, '127.0.0.1', () => done(server));

@@ -6,7 +6,7 @@ import { startFleet } from './lib/fleet.mjs';
 import { test } from './lib/scope.mjs';
 import { eventually } from './lib/wait.mjs';
 
-/** What `startFleet` sets, with room for the lease to be looked at. */
+/** The settings of `startFleet`, with enough time to observe the lease. */
 const OFFLINE_WITHIN_MS = 10_000;
 
 const statesOf = async (client, ...users) => (await client.must('get-presence', users)).states;

@@ -11,7 +11,7 @@ import { eventually } from './lib/wait.mjs';
 const ROOMS = 30;
 const stamped = (stamp, more = '') => `?settings=${encodeURIComponent(JSON.stringify({ stamp }))}${more}`;
 
-/** The stamp of the version that handles a message in the room, by a client of one node. */
+/** The stamp of the version that handles a message of this node's client in the room. */
 async function stampOf(client, room) {
   const { id } = await client.post(room, 'which?');
   return (await client.next('new-message', (message) => message.id === id)).metadata?.by;

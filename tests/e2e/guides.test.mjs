@@ -11,7 +11,7 @@ import { eventually } from './lib/wait.mjs';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 
-/** The first block of code in this language below the heading. */
+/** The first code block in this language below the heading. */
 function shown(page, heading, language) {
   const [, section = ''] = readFileSync(join(ROOT, page), 'utf8').split(`\n${heading}\n`);
   const [, code] = section.match(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'ms')) ?? [];
@@ -33,7 +33,7 @@ async function client(code, server, ...patterns) {
   await eventually(() => patterns.every((pattern) => pattern.test(output)), () => `${patterns.join(', ')} in:\n${output}`);
 }
 
-/** Runs commands in a shell, in which `parlance` is the program under test, and gives what they print. */
+/** Runs commands in a shell, where `parlance` is the program under test, and returns their output. */
 function shell(commands, dir, env = {}) {
   const bin = temporaryDirectory();
   const program = (name, line) => {

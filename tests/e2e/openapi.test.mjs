@@ -11,17 +11,17 @@ import { test } from './lib/scope.mjs';
 import { guest, startServer, temporaryDirectory } from './lib/server.mjs';
 
 const SCHEMATHESIS = resolve(import.meta.dirname, '../.venv/bin/schemathesis');
-/** Which requests are made depends on this alone, so a run can be repeated. */
+/** The seed, which alone determines the requests, so that a run can be repeated. */
 const SEED = 10;
-/** For each operation. */
+/** Requests for each operation. */
 const REQUESTS = 20;
-/** Some hundred requests a second take 20 s; a machine that is busy may need longer. */
+/** At some hundred requests a second it takes 20 s; a busy machine may need longer. */
 const PATIENCE_MS = 240_000;
 
-/** Names that are there, names that are not, and names that cannot be; `share`: how often one of these is taken. */
+/** Existing, missing and invalid names; `share` is how often one of these is used. */
 const dictionary = (name, share = 0.8) => ({ dictionary: name, probability: share });
 
-/** What the description cannot say. */
+/** Exceptions that the description cannot express. */
 const CONFIG = {
   seed: SEED,
   'continue-on-failure': true,

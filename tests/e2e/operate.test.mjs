@@ -18,7 +18,7 @@ const must = async (...args) => {
   return { output, stdout };
 };
 
-/** The component with an instance more of a core module that has a memory of 1 MiB and nothing else. */
+/** The component with an additional instance of a core module that only has a memory of 1 MiB. */
 function withMoreMemory(component) {
   let [at, modules] = [8, 0];
   while (at < component.length) {
@@ -36,7 +36,7 @@ function withMoreMemory(component) {
   return Buffer.concat([component, Buffer.from([1, module.length, ...module, 2, 4, 1, 0, modules, 0])]);
 }
 
-/** A server that answers each request with what `respond` writes: its address. */
+/** Starts a server that answers each request with `respond`, and returns its address. */
 async function pretend(respond) {
   const authority = await listen((request, response) => {
     request.resume();

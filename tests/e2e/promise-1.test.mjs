@@ -15,7 +15,7 @@ const server = await startServer({
   handlers: { event: guest('hostile') },
 });
 
-/** A room with two members and a message, a second room with the witness alone, and a key of its own. */
+/** A room with two members and a message, a second room with only the witness, and a key. */
 async function scene() {
   const room = freshRoom();
   const side = freshRoom('side');
@@ -31,7 +31,7 @@ async function scene() {
 
 const isMark = ({ event, args }) => event === 'new-message' && args[0].content === 'a mark';
 
-/** All that anybody can see of the rooms, the users and the keys. */
+/** Everything observable about the rooms, the users and the keys. */
 async function visible({ room, side, actor, witness, key }) {
   const history = (await witness.history(room)).filter((each) => each.content !== 'a mark');
   const answer = await witness.ask('kv-get', { key });
@@ -49,7 +49,7 @@ async function visible({ room, side, actor, witness, key }) {
   };
 }
 
-/** Something later has come the same way, so nothing earlier is still under way. */
+/** Waits until a later event has arrived on the same path, so nothing earlier is in flight. */
 async function settle(at) {
   for (const id of [at.room, at.side]) {
     const mark = await at.witness.post(id, 'a mark');

@@ -9,11 +9,11 @@ import { startServer } from './lib/server.mjs';
 
 const KILLS = 22;
 const CLIENTS = 8;
-/** Messages each client keeps under way. */
+/** Messages that each client keeps in flight. */
 const UNDER_WAY = 4;
 const ROOM = 'the room';
 
-/** Posts without a pause until the server is gone; `sent` and `acked` go from client id to message. */
+/** Posts continuously until the server is gone; `sent` and `acked` map client ids to messages. */
 function load(client, book, onAck) {
   let count = 0;
   const next = () => {
@@ -55,7 +55,7 @@ async function life(server, book, acks) {
   }
 }
 
-/** Sends again what was not acknowledged, as its sender. */
+/** Sends messages again that were not acknowledged, as their senders. */
 async function resend(server, book) {
   const senders = new Map();
   for (const [clientId, { user, draft }] of book.sent) {

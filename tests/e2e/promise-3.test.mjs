@@ -8,14 +8,14 @@ import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const CLIENTS = 10;
-/** Messages that each client posts at least, and how many of them at a time. */
+/** Fewest messages that each client posts, and how many are in flight. */
 const EACH = 40;
 const AT_A_TIME = 4;
 const CUTS = 4;
 
 const server = await startServer();
 
-/** Loses its connection whenever it has seen `every` more messages, and catches up by `after`. */
+/** A client that loses its connection whenever it has seen `every` more messages, and catches up with `after`. */
 async function flaky(room, every) {
   const client = await connect(server, 'flaky');
   const self = { client, seen: [], cuts: 0 };

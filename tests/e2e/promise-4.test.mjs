@@ -9,7 +9,7 @@ import { guest, startServer } from './lib/server.mjs';
 const server = await startServer();
 const strict = await startServer({ handlers: { message: guest('strict') } });
 
-/** The room's messages once everything before has been delivered. */
+/** The room's messages, after everything before has been delivered. */
 async function delivered(room, client) {
   const { id } = await client.post(room, 'the end');
   await client.next('new-message', (message) => message.id === id);

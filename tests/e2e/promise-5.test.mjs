@@ -11,7 +11,7 @@ const server = await startServer();
 
 const failure = (answer) => ({ ok: false, code: answer.error.code });
 
-/** What an answer tells, without the ids and times that nobody can foretell. */
+/** An answer without the ids and times, which cannot be predicted. */
 function essence(event, answer) {
   if (!answer.ok) return failure(answer);
   const contents = (messages) => messages.map(({ seq, content }) => [seq, content]);
@@ -24,7 +24,7 @@ function essence(event, answer) {
   }
 }
 
-/** One client alone in its rooms, as the contract describes it. */
+/** The model: a client alone in its rooms. */
 class Model {
   #rooms;
   status = 'online';
@@ -77,7 +77,7 @@ class Model {
   }
 }
 
-/** An event at random, never a leave of a room that is not joined. */
+/** A random event, but never a leave of a room that is not joined. */
 function pick(random, rooms, model, i) {
   const room = rooms[random(rooms.length)];
   const kind = random(10);

@@ -8,9 +8,9 @@ import { guest, startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const POSTERS = 4;
-/** A version goes back when so many of its events have failed, and so many in a hundred. */
+/** A version is rolled back when this many of its events have failed, and this percentage of them. */
 const RULE = { failure_percent: 2, failures: 5, window: '10s' };
-/** After that it may be in service for so long. */
+/** After that it may stay in service for this long. */
 const GOING_BACK_MS = 2000;
 const server = await startServer({
   env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
@@ -22,7 +22,7 @@ const server = await startServer({
 });
 const api = admin(server);
 
-/** Clients that post to one room until they are told to stop. */
+/** Clients that post to one room until they are stopped. */
 async function posting(room) {
   const clients = await Promise.all(Array.from({ length: POSTERS }, (_, n) => connect(server, `${room}-${n}`)));
   for (const client of clients) await client.join(room);
@@ -44,7 +44,7 @@ async function posting(room) {
   };
 }
 
-/** Everything acknowledged is there once, in order, for everybody; nobody was disconnected. */
+/** Asserts that every acknowledged message exists once and in order for all clients, and that none was disconnected. */
 async function check(room, { clients, answers }) {
   const posted = answers.filter((answer) => answer.ok);
   const last = Math.max(...posted.map((answer) => answer.message.seq));
@@ -106,7 +106,7 @@ test('7. Swap without a seam: a canary handles its rooms and no others', async (
   await api.must('DELETE', '/tenants/default/handlers/tried');
 });
 
-/** When the version whose messages have no stamp had failed as often as the rule says. */
+/** When the version without a stamp had failed as often as the rule requires. */
 function thresholdAt(answers, messages) {
   const stamped = new Set(messages.filter(({ metadata }) => metadata?.by === 'stamped').map(({ content }) => content));
   const its = answers.filter(({ content }) => !stamped.has(content));

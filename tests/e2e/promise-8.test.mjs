@@ -16,8 +16,8 @@ const tenants = { acme: configurationOf('acme', hostile), globex: configurationO
 const server = await startServer({ env, config: { tenants } });
 
 /**
- * Two tenants with the same room, users, client ids and keys, each with a user at the first and one at the last of these
- * nodes: whatever one of them does, the other has nothing of it.
+ * Two tenants use the same room, users, client ids and keys, each with a user at the first and one at the last of these
+ * nodes. Asserts that nothing of one tenant reaches the other.
  */
 async function apart(nodes) {
   const room = freshRoom();

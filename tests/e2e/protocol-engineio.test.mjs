@@ -15,7 +15,7 @@ const PONG = '3';
 const BINARY = '451-["message",{"_placeholder":true,"num":0}]';
 const BINARY_BACK = '451-["message-back",{"_placeholder":true,"num":0}]';
 
-/** What OPEN says, checked but for the session's id. */
+/** Checks the OPEN packet, except for the session's id. */
 function assertOpen(packet, upgrades, { pingInterval, pingTimeout }) {
   assert.equal(packet[0], '0');
   const { sid, ...rest } = JSON.parse(packet.slice(1));
@@ -198,7 +198,7 @@ test('CLOSE ends the session over a WebSocket', async () => {
   assert.deepEqual(await socket.end(), ['close', 'ended']);
 });
 
-/** A session that a WebSocket has taken over from polling. */
+/** A session that was upgraded from polling to a WebSocket. */
 async function upgraded() {
   const session = await Polling.join(server);
   const socket = await session.upgrade();

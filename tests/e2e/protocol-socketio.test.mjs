@@ -133,7 +133,7 @@ test('an event of one namespace comes back in it', async () => {
   assert.deepEqual(await socket.frame('43/custom'), ['42/custom,["message-back",1]', '43/custom,7[2]']);
 });
 
-/** What the server sends for a packet with attachments, over either transport. */
+/** The server's answer to a packet with attachments, over either transport. */
 const OVER = {
   async websocket(packet, attachments) {
     const socket = await Socket.join(server);

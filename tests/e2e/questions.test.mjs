@@ -6,11 +6,11 @@ import { startPeer } from './lib/peer.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 
-/** Questions that a connection may have open. */
+/** Most open questions of a connection. */
 const OPEN_MAX = 16;
-/** Milliseconds that are never over in a test. */
+/** A time, in milliseconds, that does not pass within a test. */
 const LONG = 60_000;
-/** Milliseconds that are soon over. */
+/** A short time, in milliseconds. */
 const SHORT = 300;
 
 const handlers = { event: guest('acknowledging') };
@@ -23,17 +23,17 @@ let tags = 0;
 /** A tag that no other test uses. */
 const freshTag = () => `tag-${tags += 1}`;
 
-/** Somebody in these rooms. */
+/** A client in these rooms. */
 async function member(node, user, ...rooms) {
   const client = await connect(node, user, { reconnection: false });
   for (const room of rooms) await client.join(room);
   return client;
 }
 
-/** Lets the client answer questions as told: `how` gets the tag and what takes the answer. */
+/** Makes the client answer questions: `how` gets the tag and the callback for the answer. */
 const answering = (client, how) => client.socket.on('question', how);
 
-/** What the handler was told of these answers so far: who, and the arguments or null. */
+/** The answers that the handler has got so far: the user, and the arguments or null. */
 const told = (listener, tag) => listener.received
   .filter(({ event, args }) => event === 'answered' && args[1] === tag)
   .map(({ args: [user, , answer] }) => [user, answer]);

@@ -108,7 +108,7 @@ test('the demo page is there in development only', async () => {
   assert.equal((await fetch(`${server.url}/`)).status, 404);
 });
 
-/** A WebSocket's handshake by hand: the status of the answer. */
+/** Performs a WebSocket handshake by hand and returns the status. */
 function upgrade(url, headers) {
   return new Promise((done, failed) => {
     const request = httpRequest(`${url}/socket.io/?EIO=4&transport=websocket`, {

@@ -11,7 +11,7 @@ const server = await startServer({
   handlers: { event: guest('hostile') },
 });
 
-/** Waits for a log line that fulfils `wanted` and returns it. */
+/** Waits for a log line that satisfies `wanted` and returns it. */
 async function logged(wanted, what) {
   let line;
   await server.sees({ [Symbol.match]: () => (line = lines().find(wanted)) ?? null, toString: () => what });
@@ -23,7 +23,7 @@ function lines() {
   return server.log.split('\n').slice(0, -1).filter(Boolean).map((line) => JSON.parse(line));
 }
 
-/** The fields of a line, its span's included. */
+/** The fields of a line, including those of its span. */
 const fields = (line) => Object.assign({}, ...(line.spans ?? []), line.span, line.fields, line);
 
 test('every line is JSON with a time, a level and a target', async () => {

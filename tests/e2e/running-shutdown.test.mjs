@@ -8,7 +8,7 @@ import { startServer } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const LIMIT_MS = 10_000;
-/** On a busy machine; a quiet one takes a twentieth of it. */
+/** Timeout on a busy machine; a quiet one takes a twentieth of it. */
 const IDLE_MS = 1500;
 
 test('SIGTERM under load: in-flight work is finished, clients are told, exit code 0 within 10 s', async () => {

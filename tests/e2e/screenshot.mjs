@@ -6,7 +6,7 @@ import { startServer } from './lib/server.mjs';
 
 const FILE = resolve(process.argv[2] ?? resolve(import.meta.dirname, '../../examples/web-chat/screenshot.png'));
 
-/** A tab of a user with this name. */
+/** Opens a tab for a user with this name. */
 async function user(context, server, name) {
   const tab = await Tab.open(context, server);
   await tab.page.locator('#me').click();

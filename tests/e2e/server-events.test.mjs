@@ -19,7 +19,7 @@ const members = await Promise.all(fleet.nodes.map(async (node, n) => {
   return client;
 }));
 
-/** What the servers answer. */
+/** The answers of the servers. */
 async function ask(...args) {
   const answers = await new Promise((resolve, reject) => {
     peer.io.serverSideEmit(...args, (error, all) => (error ? reject(error) : resolve(all)));

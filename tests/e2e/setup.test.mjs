@@ -9,7 +9,7 @@ import { temporaryDirectory } from './lib/server.mjs';
 import { findBrowser } from './lib/find-browser.mjs';
 
 const ROOT = resolve(import.meta.dirname, '../..');
-/** What the scripts use of every system. */
+/** The commands that the scripts use on every system. */
 const TOOLS = ['bash', 'cat', 'chmod', 'cmp', 'cp', 'cut', 'dirname', 'env', 'grep', 'head', 'mkdir', 'rm', 'sed', 'sort', 'tail', 'touch', 'node', 'npm'];
 const TARGET = 'wasm32-unknown-unknown';
 
@@ -51,12 +51,12 @@ class Machine {
 }
 
 const cargo = (version) => `echo "cargo ${version} (0123456 2026-01-01)"`;
-/** A compiler with the target's standard library when the file `target` is beside it. */
+/** A compiler, which has the target's standard library if the file `target` is next to it. */
 const rustc = '[ ! -e "$BIN/target" ] || echo "$BIN"';
 const rustup = '[ "$1 $2" != "target add" ] || touch "$BIN/target"';
-/** What a fake installation puts onto the machine: a program of that name. */
+/** A fake installation, which creates a program of that name. */
 const put = (name, body) => `printf '#!/usr/bin/env bash\\n%s\\n' ${JSON.stringify(body).replaceAll('$', '\\$')} >"$BIN/${name}"; chmod 755 "$BIN/${name}"`;
-/** Debian: the packages that apt-get knows, and what installing one does. */
+/** Debian: the packages that apt-get offers, and the effect of installing one. */
 function debian(known, install = {}) {
   const names = known.join(' ');
   const cases = Object.entries(install).map(([name, body]) => `${name}) ${body} ;;`).join('\n');

@@ -8,9 +8,9 @@ import { Tcp, tcp } from './lib/tcp.mjs';
 import { eventually } from './lib/wait.mjs';
 
 const GET = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n';
-/** Times of the server under test, in milliseconds, each apart from the others. */
+/** Timeouts of the server under test, in milliseconds, all different. */
 const [HEADER, BODY, IDLE] = [400, 900, 1600];
-/** How much later than its time a connection may be closed on a busy machine. */
+/** How much later than its timeout a connection may be closed on a busy machine. */
 const LATE = 5000;
 
 const impatient = await startServer({

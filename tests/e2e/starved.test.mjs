@@ -4,10 +4,10 @@ import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { eventually, within } from './lib/wait.mjs';
 
-/** Events at once of the one who uses up the time. */
+/** Concurrent events of the client that uses up the processor time. */
 const AT_ONCE = 40;
 
-/** Uses up the tenant's processor time until it is told to stop; returns once events are refused for it. */
+/** Uses up the tenant's processor time until it is stopped; returns once events are refused because of that. */
 async function flood(client, room) {
   let goes = true;
   let noticed;

@@ -9,16 +9,16 @@ import { test } from './lib/scope.mjs';
 import { startServer, temporaryDirectory } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
-/** How long a token with an unknown key waits for a look at the set: a look's own time and a second more. */
+/** How long a token with an unknown key waits for a refresh of the set: its timeout and one second more. */
 const PATIENCE_MS = 6000;
-/** What else a busy machine may take for one connect. */
+/** Additional time for a connect on a busy machine. */
 const SLACK_MS = 3000;
 const UNVERIFIED = 'Authentication error: the token\'s signature is not accepted here';
 
 const serverFor = (from, more) =>
   startServer({ env: { JWT_SECRET: '' }, config: { auth: { jwks: [from.source(more)] } } });
 
-/** The token is refused for its signature: after how long. */
+/** Asserts that the token is refused because of its signature, and returns after how long. */
 async function unverified(server, options) {
   const began = performance.now();
   assert.equal((await refused(server, options)).message, UNVERIFIED);

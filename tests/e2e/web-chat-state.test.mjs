@@ -28,7 +28,7 @@ function joinedRoom(lastSeq, loaded = []) {
   return room;
 }
 
-/** In memory, with a look at what was written last. */
+/** A storage in memory that exposes what was written last. */
 function storage(entries) {
   return { entries, load: () => entries, save(now) { this.entries = structuredClone(now); } };
 }

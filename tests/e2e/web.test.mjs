@@ -6,7 +6,7 @@ import { listen } from './lib/http.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, startServer } from './lib/server.mjs';
 
-/** A web server of this process: its authority, and what it was asked. */
+/** A web server in this process: its authority, and its requests. */
 async function webServer() {
   const asked = [];
   const authority = await listen((request, response) => {

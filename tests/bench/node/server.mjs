@@ -19,9 +19,9 @@ if (!JWT_SECRET) {
 const MAX_CONTENT = 16 * 1024;
 const PAGE = 50;
 
-/** roomId -> its messages, oldest first; `seq` is the index plus one. */
+/** The messages of each room, oldest first; `seq` is the index plus one. */
 const rooms = new Map();
-/** message id -> its room. */
+/** The room of each message id. */
 const roomOf = new Map();
 
 const http = createServer((request, response) => {
@@ -56,7 +56,7 @@ io.on("connection", (socket) => {
     else socket.emit("error-event", { event, ...error });
   };
 
-  /** Registers a handler; the last argument is the acknowledgement when the client asked for one. */
+  /** Registers a handler. Its last argument is the acknowledgement, if the client asked for one. */
   const on = (event, handle) =>
     socket.on(event, (...args) => {
       const ack = typeof args.at(-1) === "function" ? args.pop() : undefined;

@@ -3,17 +3,17 @@ import { readFileSync } from 'node:fs';
 import { run } from './server.mjs';
 import { token } from './token.mjs';
 
-/** An operator's token, for the environment of a test's server. */
+/** An operator's token, for the environment of a test server. */
 export const ADMIN_TOKEN = 'an admin token for tests only';
-/** A key of a tenant's own. */
+/** A tenant's key. */
 export const secretOf = (tenant) => `a secret of ${tenant} only, longer than 32 bytes`;
 
-/** A tenant's configuration with a key of its own; `more` are further tables. */
+/** A tenant's configuration with a key; `more` has further tables. */
 export function configurationOf(tenant, more = {}) {
   return { auth: { keys: [{ algorithm: 'HS256', secret: secretOf(tenant) }] }, ...more };
 }
 
-/** What `connect` needs to be a user of the tenant. */
+/** The options with which `connect` connects as a user of the tenant. */
 export function at(tenant, user, claims = {}) {
   return { namespace: `/${tenant}`, auth: { token: token(user, claims, { secret: secretOf(tenant) }) } };
 }
@@ -43,7 +43,7 @@ export function admin(server, bearer = ADMIN_TOKEN) {
   return {
     request,
     must,
-    /** Deploys a component: the handler's view. */
+    /** Deploys a component. Returns the handler's view. */
     deploy: (tenant, handler, file, query = '') =>
       must('POST', `/tenants/${tenant}/handlers/${handler}/versions${query}`, {
         raw: readFileSync(file),
@@ -53,7 +53,7 @@ export function admin(server, bearer = ADMIN_TOKEN) {
   };
 }
 
-/** Runs an operators' command against a server. */
+/** Runs an operator's command against a server. */
 export function operate(server, args, env = {}) {
   return run(args, { env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, ...env } });
 }

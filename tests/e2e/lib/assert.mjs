@@ -1,7 +1,7 @@
 // Assertions about acknowledgements.
 import assert from 'node:assert/strict';
 
-/** A failed acknowledgement in its full shape, with `code`. */
+/** Asserts that this is a failed acknowledgement with all its fields, and with `code`. */
 export function assertFailed(answer, code) {
   assert.equal(answer?.ok, false, `expected ${code}, got ${JSON.stringify(answer)?.slice(0, 500)}`);
   const { retryAfterMs, ...error } = answer.error;
@@ -15,12 +15,12 @@ export function assertFailed(answer, code) {
   assert.equal(typeof answer.error.retryable, 'boolean');
 }
 
-/** A time in milliseconds since the epoch, within the last minute. */
+/** Asserts that this is a time in milliseconds since the epoch, within the last minute. */
 export function assertNow(value) {
   assert.ok(Number.isInteger(value) && Math.abs(Date.now() - value) < 60_000, `${value} is not now, in milliseconds`);
 }
 
-/** Exactly the messages 1 to `count`, in that order. */
+/** Asserts that these are exactly the messages 1 to `count`, in that order. */
 export function assertGapless(messages, count = messages.length) {
   assert.deepEqual(messages.map((message) => message.seq), Array.from({ length: count }, (_, i) => i + 1));
 }

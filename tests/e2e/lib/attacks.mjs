@@ -2,21 +2,21 @@
 import { readFileSync } from 'node:fs';
 import { guest } from './server.mjs';
 
-/** Each: a `name`, the `guest` that does it at any event, and the `codes` that its answers may have. */
+/** The attacks: each has a `name`, the `guest` that attacks at any event, and the `codes` that its answers may have. */
 export const ATTACKS = JSON.parse(readFileSync(new URL('../../attacks.json', import.meta.url), 'utf8'))
   // The other attacks are events that the host answers itself.
   .filter((one) => one.guest !== undefined);
 
 /**
- * A tenant for each attack, of its guest's name, since a tenant has one configured handler of such events. `tables` are
- * further tables of each of them.
+ * Tables for a tenant for each attack, named after its guest, since a tenant has one configured handler for custom
+ * events. `tables` are added to each of them.
  */
 export function attackingTenants(tables = {}) {
   const tenant = (name) => ({ handlers: { event: { component: guest(name) } }, ...tables });
   return Object.fromEntries(ATTACKS.map((one) => [one.guest, tenant(one.guest)]));
 }
 
-/** Each attacker sends `each` events of an attack, one after the other: how often each code was answered. */
+/** Each attacker sends `each` events of an attack, one after the other. Returns how often each code was answered. */
 export async function attack(attackers, event, each) {
   const codes = {};
   await Promise.all(attackers.map(async (attacker) => {

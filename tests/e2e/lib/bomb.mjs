@@ -1,6 +1,6 @@
 // Compile bombs: small, valid components that are very expensive to compile.
 
-/** A number as LEB128 has it. */
+/** Encodes a number as LEB128. */
 function leb(number) {
   const bytes = [];
   do {
@@ -15,7 +15,7 @@ const section = (id, content) => Buffer.concat([Buffer.from([id, ...leb(content.
 
 const PREAMBLE = Buffer.from([0, 0x61, 0x73, 0x6d, 0x0d, 0, 1, 0]);
 
-/** Components one in the other, each of which instantiates the one in it four times: 4 to the power of `levels` in all. */
+/** Nested components, each of which instantiates the one in it four times: 4 to the power of `levels` in all. */
 export function tower(levels) {
   const module = section(1, Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
   // (core instance (instantiate 0))
@@ -27,7 +27,9 @@ export function tower(levels) {
 
 const name = (text) => [0, ...leb(text.length), ...Buffer.from(text)];
 
-/** An instance of `width` exports, each an instance of `width` exports …: `width` to the power of `levels` names. */
+/**
+ * An instance with `width` exports, each an instance with `width` exports …: `width` to the power of `levels` names.
+ */
 export function nest(levels, width) {
   const letters = Array.from({ length: width }, (_, n) => String.fromCharCode(97 + n));
   // The first instance has no exports.
@@ -39,18 +41,18 @@ export function nest(levels, width) {
   return Buffer.concat([PREAMBLE, section(5, Buffer.from([...leb(instances.length), ...instances.flat()])), section(11, Buffer.from(exported))]);
 }
 
-/** Components one in the other. */
+/** Nested components. */
 export function deep(levels) {
   return Array.from({ length: levels }).reduce((inner) => Buffer.concat([PREAMBLE, section(4, inner)]), PREAMBLE);
 }
 
-/** A component with a memory of so many pages at least. */
+/** A component with a memory of at least this many pages. */
 export function vast(pages) {
   const module = [Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]), section(5, Buffer.from([1, 0, ...leb(pages)]))];
   return Buffer.concat([PREAMBLE, section(1, Buffer.concat(module))]);
 }
 
-/** A component around a core module with functions of no parameters, each with these bytes as its body. */
+/** A component around a core module with functions without parameters, each with these bytes as its body. */
 function component(bodies) {
   const count = Buffer.from(leb(bodies.length));
   const code = bodies.map((body) => Buffer.concat([Buffer.from(leb(body.length)), body]));
@@ -64,8 +66,8 @@ function component(bodies) {
 }
 
 /**
- * Functions of many locals that each of many loops changes: the compiler has every local to join at the head of each
- * loop. `functions` of them take `functions` times the time of one, and hardly more memory.
+ * Functions with many locals that each of many loops changes, so that the compiler must merge every local at the head
+ * of each loop. `functions` of them take `functions` times as long as one, and hardly more memory.
  */
 export function bomb({ functions, locals = 1000, loops = 1000 }) {
   // (loop (local.set N (i32.add (local.get N) (local.get N + 1))) (br_if 0 (local.get N)))

@@ -19,7 +19,10 @@ const FLAGS = [
 const BROWSER = findBrowser();
 const MISSING = 'no Chromium or Chrome is here that tests can drive (the snap of Ubuntu is none)';
 
-/** For `node:test`: why the tests of the page are skipped here; false where there is a browser. In CI they never are. */
+/**
+ * The `skip` option for `node:test`: why the tests of the page are skipped, or false if there is a browser. In CI they
+ * are never skipped.
+ */
 export const skipped = !BROWSER && !process.env.CI && MISSING;
 
 /** Starts the browser, for the whole file. */
@@ -28,16 +31,16 @@ export async function startBrowser() {
   return owned(await chromium.launch({ executablePath: BROWSER, args: FLAGS }));
 }
 
-/** A browser profile of its own: storage and network of its tabs are apart from others'. */
+/** A separate browser profile: its tabs have their own storage and network. */
 export async function profile(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
   context.setDefaultTimeout(PATIENCE_MS);
   return owned(context);
 }
 
-/** One tab with the chat page. */
+/** A tab with the chat page. */
 export class Tab {
-  /** What must not happen on any page: scripts that fail, contents the policy blocks, dialogs. */
+  /** Errors that no page may have: script errors, content that the policy blocks, dialogs. */
   faults = [];
 
   static async open(context, server) {
@@ -61,7 +64,7 @@ export class Tab {
     return this.page.locator('#banner[data-state=live]').waitFor({ state: 'attached' });
   }
 
-  /** Waits until the page says that it has no connection. */
+  /** Waits until the page shows that it has no connection. */
   down() {
     return this.page.locator('#banner[data-state=offline], #banner[data-state=reconnecting]').waitFor();
   }
@@ -70,7 +73,7 @@ export class Tab {
     return this.page.locator('#people li', { hasText: 'you' }).getAttribute('data-user');
   }
 
-  /** Opens a room, through the form, as a user does. */
+  /** Opens a room through the form, as a user does. */
   async enter(room) {
     if (await this.page.locator('#menu').isVisible()) await this.page.locator('#menu').click();
     await this.page.getByLabel('Join or create a room').fill(room);
@@ -94,7 +97,7 @@ export class Tab {
     return this.page.locator('#messages [data-seq] .text').allTextContents();
   }
 
-  /** The numbers of the posted messages, from top to bottom. */
+  /** The `seq` of the posted messages, from top to bottom. */
   seqs() {
     return this.page.locator('#messages [data-seq]').evaluateAll((rows) => rows.map((row) => Number(row.dataset.seq)));
   }
@@ -104,7 +107,7 @@ export class Tab {
     return this.page.locator('#messages .outgoing .text').allTextContents();
   }
 
-  /** Waits until the room shows exactly these posted messages and nothing is on its way out. */
+  /** Waits until the room shows exactly these posted messages and the outbox is empty. */
   async shows(expected) {
     const wanted = JSON.stringify(expected);
     try {
@@ -118,7 +121,7 @@ export class Tab {
     }
   }
 
-  /** Whether anything reaches beyond the width of the window. */
+  /** Whether anything is wider than the window. */
   scrollsSideways() {
     return this.page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
   }

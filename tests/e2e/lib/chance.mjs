@@ -1,6 +1,6 @@
 // Chance that can be repeated: the same seed, the same choices.
 
-/** Returns a function that draws an integer from 0 up to, not including, `below`. Mulberry32. */
+/** Returns a function that draws an integer from 0 up to, but not including, `below` (Mulberry32). */
 export function chance(seed) {
   let state = seed >>> 0;
   return (below) => {

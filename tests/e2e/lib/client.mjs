@@ -8,9 +8,9 @@ export class Client {
   #conditions = new Conditions();
   /** Every event received: `{event, args}`, in order. */
   received = [];
-  /** Why it was disconnected, each time. */
+  /** The reason of each disconnect. */
   disconnects = [];
-  /** How often it has connected. */
+  /** The number of connects. */
   connects = 0;
   /** The errors of refused connects. */
   refusals = [];
@@ -44,7 +44,7 @@ export class Client {
     });
   }
 
-  /** Waits until `probe()` is truthy, looking after each thing that arrives. */
+  /** Waits until `probe()` is truthy, and checks after everything that arrives. */
   until(probe, what, ms) {
     return this.#conditions.until(probe, () => `${this.user}: ${what}; received ${this.#summary()}`, ms);
   }
@@ -60,14 +60,14 @@ export class Client {
     return this;
   }
 
-  /** Waits for the next connect. After a server's own disconnect the library leaves coming back to the application. */
+  /** Waits for the next connect. After a disconnect by the server the library does not reconnect by itself. */
   async back() {
     const times = this.connects + (this.socket.connected ? 0 : 1);
     if (!this.socket.active) this.socket.connect();
     return this.connected(times);
   }
 
-  /** Sends; a function as the last argument gets the acknowledgement. */
+  /** Emits an event. A function as the last argument gets the acknowledgement. */
   emit(event, ...args) {
     const told = typeof args.at(-1) === 'function' ? args.pop() : null;
     if (!told) return void this.socket.emit(event, ...args);
@@ -77,7 +77,7 @@ export class Client {
     });
   }
 
-  /** Sends and waits for the acknowledgement. */
+  /** Emits an event and returns the acknowledgement. */
   ask(event, ...args) {
     return within(
       new Promise((resolve) => this.socket.emit(event, ...args, resolve)),
@@ -86,19 +86,19 @@ export class Client {
     );
   }
 
-  /** `ask`, and the answer must be ok. */
+  /** Like `ask`, but asserts that the answer is ok. */
   async must(event, ...args) {
     const answer = await this.ask(event, ...args);
     if (answer?.ok !== true) throw new Error(`${event} of ${this.user} failed: ${JSON.stringify(answer)}`);
     return answer;
   }
 
-  /** The first arguments of every `event` received. */
+  /** The first argument of every received `event`. */
   all(event) {
     return this.received.filter((each) => each.event === event).map((each) => each.args[0]);
   }
 
-  /** The first `event` whose first argument fulfils `wanted`, past or to come. */
+  /** The first `event`, past or future, whose first argument satisfies `wanted`. */
   next(event, wanted = () => true, ms) {
     return this.until(() => this.all(event).find(wanted), `${event} ${wanted}`, ms);
   }
@@ -107,7 +107,7 @@ export class Client {
     return this.all('new-message').filter((message) => message.roomId === roomId);
   }
 
-  /** Joins a room: the acknowledgement. */
+  /** Joins a room and returns the acknowledgement. */
   join(roomId, options) {
     return options === undefined ? this.must('join-room', roomId) : this.must('join-room', roomId, options);
   }
@@ -135,12 +135,12 @@ export class Client {
   }
 }
 
-/** A client that is connected. */
+/** Connects a client. */
 export async function connect(server, user, options) {
   return owned(new Client(server.url, user, options)).connected();
 }
 
-/** A client that is to be refused: the refusal. */
+/** Connects a client that must be refused, and returns the error. */
 export async function refused(server, options) {
   const client = owned(new Client(server.url, 'nobody', { reconnection: false, ...options }));
   const [error] = await client.until(() => {
@@ -152,15 +152,15 @@ export async function refused(server, options) {
 }
 
 let rooms = 0;
-/** A room id no other test of this file uses. */
+/** A room id that no other test of this file uses. */
 export function freshRoom(name = 'room') {
   rooms += 1;
   return `${name}-${rooms}`;
 }
 
-/** The arguments of the first such event that a client got, past or to come. */
+/** The arguments of the first such event, past or future, of a client. */
 export const got = async (client, name) =>
   (await client.until(() => client.received.find(({ event }) => event === name), name)).args;
 
-/** Those of these events that a client has got, in their order. */
+/** The received events with these names, in order. */
 export const names = (client, ...among) => client.received.map(({ event }) => event).filter((name) => among.includes(name));

@@ -4,7 +4,7 @@ import { token } from './token.mjs';
 
 const secret = 'the secret of custom, longer than 32 bytes';
 
-/** Starts one: `{url, auth, customAuth, log}`, the latter two being what a client shows in each namespace. */
+/** Starts the server: `{url, auth, customAuth, log}`. `auth` and `customAuth` are for clients of the two namespaces. */
 export async function startConformance(limits = {}) {
   const component = guest('conformance');
   const handlers = { event: { component }, presence: { component } };
@@ -14,5 +14,5 @@ export async function startConformance(limits = {}) {
   return { url: server.url, auth: { token: token('ann') }, customAuth: { token: token('ann', {}, { secret }) } };
 }
 
-/** Times that a test can wait for. */
+/** Intervals short enough for tests. */
 export const FAST = { ping_interval: '300ms', ping_timeout: '200ms', connect_timeout: '700ms' };

@@ -15,14 +15,14 @@ const TENANT = 'default';
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 class Member {
-  /** The last message that this client has seen. */
+  /** The `seq` of the last message that this client has seen. */
   last = 0;
-  /** What it should not have been told. */
+  /** Errors that it should not have got. */
   faults = [];
   acknowledged = 0;
-  /** What it was told last of each user. */
+  /** The last presence that it got of each user. */
   statuses = new Map();
-  /** The codes of refusals, each with how often. */
+  /** The number of refusals with each code. */
   refusals = {};
   connects = 0;
   #crowd;
@@ -64,7 +64,7 @@ class Member {
     this.#crowd.history.push({ kind, client: this.user, ...details });
   }
 
-  /** A message has one id, wherever it is seen. */
+  /** Asserts that a message has the same id wherever it is seen. */
   #identify(content, id) {
     const { ids } = this.#crowd;
     if (!ids.has(content)) ids.set(content, id);
@@ -86,7 +86,9 @@ class Member {
     return this.socket.timeout(PATIENCE_MS).emitWithAck(...words).catch(() => null);
   }
 
-  /** Joins, takes what was missed from the answer and the pages before it, then what came meanwhile. */
+  /**
+   * Joins, and takes the missed messages from the answer and the pages before it, then those that arrived meanwhile.
+   */
   async #enter() {
     this.#round += 1;
     const round = this.#round;
@@ -117,7 +119,7 @@ class Member {
     }
   }
 
-  /** Asks what the members do: a client that was away has not heard what changed. */
+  /** Reads the members' presence, since a client that was away has missed changes. */
   async #look(here) {
     const users = this.#crowd.users(this.room);
     while (here()) {
@@ -147,7 +149,7 @@ class Member {
     return complete || (pages.length > 0 && pages.length === wanted) ? pages : null;
   }
 
-  /** Posts at a steady rate, each message until it is acknowledged. */
+  /** Posts at a steady rate, and repeats each message until it is acknowledged. */
   async post(perSecond, going) {
     let due = performance.now() + Math.random() * (1000 / perSecond);
     for (let n = 0; going(); n += 1) {
@@ -176,7 +178,7 @@ class Member {
   }
 }
 
-/** Everything stored, in order. */
+/** All stored messages, in order. */
 function stored(postgres) {
   const rows = postgres.query(`SELECT rooms.name, seq, encode(messages.id, 'hex'), sender, convert_from(content, 'UTF8')
     FROM messages JOIN rooms ON rooms.id = room_id ORDER BY rooms.name, seq`);
@@ -186,7 +188,7 @@ function stored(postgres) {
   });
 }
 
-/** 16 bytes as clients see them: Crockford's base 32, 26 digits. */
+/** A message id of 16 bytes as clients see it: 26 digits of Crockford's base 32. */
 function base32(hex) {
   let number = BigInt(`0x${hex}`);
   let text = '';
@@ -199,7 +201,7 @@ function base32(hex) {
 
 export class Crowd {
   history = new History();
-  /** The id of each message, by its content. */
+  /** The id of each message, by content. */
   ids = new Map();
   #going = true;
   #posting = [];
@@ -228,7 +230,7 @@ export class Crowd {
     return this.members.filter((member) => member.room === room).map(({ user }) => user);
   }
 
-  /** The codes of all refusals so far. */
+  /** The number of all refusals so far, by code. */
   get refusals() {
     const codes = {};
     for (const { refusals } of this.members) {
@@ -237,13 +239,13 @@ export class Crowd {
     return codes;
   }
 
-  /** Waits until so many more messages are acknowledged. */
+  /** Waits until this many more messages are acknowledged. */
   progress(more, what, ms = 30_000) {
     const before = this.acknowledged;
     return eventually(() => this.acknowledged >= before + more, () => `${more} more messages ${what}`, ms);
   }
 
-  /** Stops, and has checked what every client has seen. */
+  /** Stops, and checks what every client has seen. */
   async check() {
     this.#going = false;
     await Promise.all(this.#posting);

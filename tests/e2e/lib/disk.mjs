@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { owned } from './scope.mjs';
 import { temporaryDirectory } from './server.mjs';
 
-/** Mounts one; it takes root, and says so when it is not. */
+/** Mounts a tmpfs. This requires root; without it, the error says so. */
 export function smallDisk(megabytes) {
   const dir = temporaryDirectory();
   try {
@@ -17,7 +17,7 @@ export function smallDisk(megabytes) {
   return dir;
 }
 
-/** Takes all the space that is left in `dir`; returns a function that gives it back. */
+/** Fills the rest of `dir`; returns a function that frees the space. */
 export function fill(dir) {
   const path = join(dir, 'filler');
   const file = openSync(path, 'w');

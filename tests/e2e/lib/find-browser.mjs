@@ -2,12 +2,12 @@
 import { accessSync, constants, openSync, readSync, closeSync, realpathSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** What Chromium and its siblings are called on Debian, Fedora and other systems. */
+/** Names of Chromium and related browsers on Debian, Fedora and other systems. */
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-/** How much of a script is looked at. */
+/** How many bytes of a script are examined. */
 const SCRIPT_BYTES = 8192;
 
-/** The first browser on the search path that a test can drive, or null. */
+/** The first browser on the search path that a test can drive; null if there is none. */
 export function findBrowser(path = process.env.PATH ?? '') {
   for (const name of NAMES) {
     for (const directory of path.split(delimiter).filter(Boolean)) {

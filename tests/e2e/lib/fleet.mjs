@@ -5,14 +5,14 @@ import { startRedis } from './redis.mjs';
 import { startServer } from './server.mjs';
 import { eventually } from './wait.mjs';
 
-/** Rates that no test runs into. */
+/** Rates that no test exceeds. */
 export const UNLIMITED = {
   limits: { events_per_second: 100_000, event_burst: 100_000 },
   quota: { guest_cpu: '100s', events_per_second: 1_000_000, event_burst: 1_000_000 },
 };
 
 /**
- * Starts a fleet: `{nodes, redis, postgres}`; `nodes[n].toRedis` and `.toPostgres` can be cut.
+ * Starts a fleet: `{nodes, redis, postgres}`. `nodes[n].toRedis` and `.toPostgres` are proxies that can be cut.
  * @param {{nodes?: number, config?: object, env?: Record<string, string>}} options
  */
 export async function startFleet({ nodes: count = 2, config = {}, env = {}, handlers = {} } = {}) {
@@ -36,7 +36,7 @@ export async function startFleet({ nodes: count = 2, config = {}, env = {}, hand
   return fleet;
 }
 
-/** How many other nodes a node knows of. */
+/** How many other nodes a node knows. */
 export async function peers(node) {
   return metric(node, 'parlance_redis_nodes');
 }

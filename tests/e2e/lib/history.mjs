@@ -22,7 +22,7 @@ export class History {
     this.#lines.push(`${JSON.stringify(record)}\n`);
   }
 
-  /** Fails with what is wrong; returns the counts of what was checked. */
+  /** Fails with the violations, or returns counts of what was checked. */
   check() {
     const file = join(temporaryDirectory(), 'history.ndjson');
     writeFileSync(file, this.#lines.join(''));

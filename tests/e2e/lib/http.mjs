@@ -2,7 +2,10 @@
 import { createServer } from 'node:http';
 import { owned } from './scope.mjs';
 
-/** A server that answers with `handle(request, response)`, on a free port, until the test is over: its authority. */
+/**
+ * Starts a server that answers with `handle(request, response)` on a free port until the test is over. Returns its
+ * authority.
+ */
 export async function listen(handle) {
   const http = createServer(handle);
   await new Promise((done) => http.listen(0, '127.0.0.1', done));

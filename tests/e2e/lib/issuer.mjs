@@ -12,7 +12,7 @@ const KINDS = {
 
 const base64 = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 
-/** A pair: the public half as it is published, and tokens that the other half signs. `more` are further members. */
+/** A key pair: the public key as it is published, and tokens signed by the private key. `more` has further members. */
 export function key(kid, algorithm = 'RS256', { options = {}, ...more } = {}) {
   const [type, usual] = KINDS[algorithm];
   const { publicKey, privateKey } = generateKeyPairSync(type, { ...usual, ...options });
@@ -26,16 +26,16 @@ export function key(kid, algorithm = 'RS256', { options = {}, ...more } = {}) {
   return { kid, jwk: { ...publicKey.export({ format: 'jwk' }), kid, use: 'sig', alg: algorithm, ...more }, token };
 }
 
-/** The set of these keys as text. */
+/** The key set with these keys, as text. */
 export const setOf = (...keys) => JSON.stringify({ keys: keys.map((each) => each.jwk ?? each) });
 
-/** An issuer whose answer can be changed; counts the requests. */
+/** An issuer whose response can be changed. It counts the requests. */
 export async function issuer(...keys) {
   const state = { requests: 0 };
   state.publish = (...published) => {
     state.answer = (response) => response.end(setOf(...published));
   };
-  /** Leaves requests without an answer until the function that this gives is called with one. */
+  /** Holds requests until the returned function is called with the response. */
   state.hold = () => {
     const waiting = [];
     state.answer = (response) => waiting.push(response);
@@ -44,7 +44,7 @@ export async function issuer(...keys) {
       for (const response of waiting) state.answer(response);
     };
   };
-  /** What `[[auth.jwks]]` needs to read it. */
+  /** The table `[[auth.jwks]]` with which a server reads its keys. */
   state.source = (more = {}) =>
     ({ url: state.url, allow_http: true, allow_private_addresses: true, refresh: '1s', unknown_key_refresh: '1s', ...more });
   state.publish(...keys);
@@ -56,5 +56,5 @@ export async function issuer(...keys) {
   return state;
 }
 
-/** What `connect` needs to be a user with a token of this key. */
+/** The options with which `connect` connects as a user with a token of this key. */
 export const as = (key, user = 'ann', claims) => ({ auth: { token: key.token(user, claims) }, reconnection: false });

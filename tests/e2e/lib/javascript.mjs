@@ -6,10 +6,10 @@ import { temporaryDirectory } from './server.mjs';
 
 const REPOSITORY = resolve(import.meta.dirname, '../../..');
 const GUESTS = join(REPOSITORY, 'tests/guests');
-/** The packages that the worlds in `tests/guests/javascript` name. */
+/** The WIT packages that the worlds in `tests/guests/javascript` use. */
 const WASI = ['io', 'cli'];
 
-/** Builds `NAME.js` of `tests/guests/javascript` for the world in `NAME.wit`: the component's path. */
+/** Builds `NAME.js` of `tests/guests/javascript` for the world in `NAME.wit`. Returns the component's path. */
 export async function javascriptGuest(name) {
   const dir = temporaryDirectory();
   const wit = join(dir, 'wit');

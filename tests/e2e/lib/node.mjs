@@ -6,7 +6,7 @@ import { owned } from './scope.mjs';
 
 const CLOSE_MS = 1000;
 
-/** Starts one with `options` of the `Server`: `{url, io}`. */
+/** Starts a server with these options of `Server`: `{url, io}`. */
 export async function startNode(options) {
   // Any other path returns 404.
   const http = createServer((_, response) => response.writeHead(404).end());

@@ -49,8 +49,8 @@ class Peer {
 }
 
 /**
- * Starts one over the Redis at `url`: `{url, io, emitter}`. With a `subscriptionMode` it has the sharded adapter, which
- * the emitter does not speak.
+ * Starts a server with the Redis at `url`: `{url, io, emitter}`. With a `subscriptionMode` it uses the sharded adapter,
+ * which the emitter does not support.
  */
 export function startPeer(url, { subscriptionMode } = {}) {
   return owned(new Peer(url, subscriptionMode)).start();

@@ -2,8 +2,8 @@ import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
 /**
- * Where ports are taken from: below those that the system gives to connections. Whoever tries again and again to reach a
- * server that is away would connect to itself, and the server could not have its port again.
+ * Ports are chosen below the range that the system uses for outgoing connections. Otherwise a client that retries while
+ * its server is down could connect to itself, and occupy the server's port.
  */
 const [FROM, TO] = [15_000, 32_000];
 const TRIES = 100;
@@ -14,7 +14,7 @@ function isFree(port) {
   });
 }
 
-/** A port of this machine that nobody uses now. */
+/** A free port. */
 export async function freePort() {
   for (let n = 0; n < TRIES; n += 1) {
     const port = randomInt(FROM, TO);

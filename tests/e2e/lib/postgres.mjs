@@ -10,7 +10,7 @@ import { eventually, within } from './wait.mjs';
 const USER = 'parlance';
 const PASSWORD = 'swordfish';
 const START_MS = 60_000;
-/** Debian keeps the programs off the search path, each version in a directory of its own. */
+/** Debian installs the programs of each version in a separate directory that is not on the search path. */
 const DEBIAN = '/usr/lib/postgresql';
 
 function programs() {
@@ -30,7 +30,7 @@ function freePort() {
   });
 }
 
-/** Who runs the server: PostgreSQL refuses to be root, and its own package has made a user for it. */
+/** The user that runs the server: PostgreSQL refuses to run as root, and its package has created a user for it. */
 function account() {
   if (process.getuid() !== 0) return { ids: null, prefix: [] };
   const id = (flag) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
@@ -50,7 +50,9 @@ class Postgres {
     if (this.#account.ids) chownSync(this.dir, ...this.#account.ids);
   }
 
-  /** The command line that runs one of the programs; whatever ends this process, `kill -9` included, ends it too. */
+  /**
+   * The command line that runs one of the programs. However this process ends, even by `kill -9`, the program ends too.
+   */
   #command(program, args) {
     return ['setpriv', ['--pdeathsig', 'KILL', ...this.#account.prefix, '--', join(this.#programs, program), ...args]];
   }
@@ -67,7 +69,7 @@ class Postgres {
     return this;
   }
 
-  /** What `DATABASE_URL` is to be. */
+  /** The value for `DATABASE_URL`. */
   get url() {
     return `postgres://${USER}:${PASSWORD}@127.0.0.1:${this.port}/chat`;
   }
@@ -99,13 +101,13 @@ class Postgres {
     }, `PostgreSQL to serve: ${this.log}`, START_MS);
   }
 
-  /** Ends it as an administrator does: connections are cut, what was committed is safe. */
+  /** Stops it as an administrator does: connections are closed, and committed data is safe. */
   async stop() {
     this.#child.kill('SIGINT');
     await within(this.ended, () => `PostgreSQL to stop: ${this.log}`, START_MS);
   }
 
-  /** Ends it as a crash does. */
+  /** Kills it, as a crash would. */
   async kill() {
     this.#child.kill('SIGKILL');
     await within(this.ended, 'PostgreSQL to die');
@@ -116,7 +118,7 @@ class Postgres {
     await this.start();
   }
 
-  /** Halts every process of it, so that connections stay and nobody answers; `resume` lets them go on. */
+  /** Stops all of its processes, so that connections stay open but get no answer; `resume` continues them. */
   halt() {
     this.#signalAll('STOP');
   }
@@ -138,7 +140,7 @@ class Postgres {
     }
   }
 
-  /** What a statement gives, as an administrator. */
+  /** Runs a statement as an administrator and returns its output. */
   query(sql, database = 'chat') {
     const args = ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-U', USER, '-h', this.dir, '-p', String(this.port), '-d', database, '-c', sql];
     return execFileSync(join(this.#programs, 'psql'), args, { encoding: 'utf8', stdio: 'pipe' }).trim();
@@ -158,7 +160,7 @@ class Postgres {
   }
 }
 
-/** Starts a server with an empty database. `settings` such as `fsync=on`; without it nothing is written through. */
+/** Starts a server with an empty database. `settings` are such as `fsync=on`; by default nothing is synced to disk. */
 export async function startPostgres(settings = ['fsync=off']) {
   return owned(new Postgres(settings)).create();
 }

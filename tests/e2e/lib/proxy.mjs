@@ -6,7 +6,7 @@ class Proxy {
   #server;
   #pairs = new Set();
   #cut = false;
-  /** Milliseconds that everything takes longer, each way. */
+  /** Additional latency in each direction, in milliseconds. */
   delay = 0;
 
   constructor(target) {
@@ -37,7 +37,7 @@ class Proxy {
     return this;
   }
 
-  /** Ends every connection and refuses new ones. */
+  /** Closes every connection and refuses new ones. */
   cut() {
     this.#cut = true;
     for (const [near, far] of this.#pairs) {
@@ -56,7 +56,7 @@ class Proxy {
   }
 }
 
-/** Starts one to a port of this machine. */
+/** Starts a proxy to a port of this machine. */
 export async function startProxy(port) {
   return owned(new Proxy(port)).listen();
 }

@@ -10,7 +10,7 @@ const GUESTS = join(REPOSITORY, 'tests/guests/python');
 export const PYTHON = join(REPOSITORY, 'tests/.venv/bin/python');
 const COMPONENTIZE = join(REPOSITORY, 'tests/.venv/bin/componentize-py');
 
-/** Builds `NAME.py` of `tests/guests/python` for the world in `NAME.wit`: the component's path. */
+/** Builds `NAME.py` of `tests/guests/python` for the world in `NAME.wit`. Returns the component's path. */
 export function pythonGuest(name) {
   const dir = temporaryDirectory();
   const wit = join(dir, 'wit');

@@ -6,10 +6,10 @@ import { Conditions } from './wait.mjs';
 
 export class Raw {
   #conditions = new Conditions();
-  /** Text frames received, pings left out. */
+  /** Received text frames, without pings. */
   frames = [];
   closed = false;
-  /** The WebSocket's close code: 1006 when the connection was cut without a word. */
+  /** The WebSocket's close code: 1006 if the connection was closed without a close frame. */
   closeCode = null;
 
   constructor(server) {
@@ -33,7 +33,7 @@ export class Raw {
     return this.#conditions.until(probe, () => `${what}; frames: ${this.frames.slice(-5)}; closed: ${this.closed}`, ms);
   }
 
-  /** The first frame that begins with `start`, past or to come, taken out of the list. */
+  /** Removes and returns the first frame, past or future, that begins with `start`. */
   async frame(start, ms) {
     const found = await this.until(() => {
       const at = this.frames.findIndex((frame) => frame.startsWith(start));
@@ -42,13 +42,13 @@ export class Raw {
     return this.frames.splice(found.at, 1)[0];
   }
 
-  /** True when `frame` was answered, false when the connection was closed instead. */
+  /** True if `frame` was answered, false if the connection was closed instead. */
   answered(start) {
     return this.until(() => (this.frames.some((frame) => frame.startsWith(start)) && 'answered') || (this.closed && 'closed'),
       `an answer ${start} or the end`);
   }
 
-  /** Sends as a text frame, whatever the bytes are. */
+  /** Sends the bytes as a text frame, even if they are not UTF-8. */
   send(data) {
     this.ws.send(data, { binary: false });
   }
@@ -64,7 +64,7 @@ export class Raw {
   }
 }
 
-/** A raw WebSocket, connected to the namespace `/` as `user`. */
+/** Opens a raw WebSocket and connects to the namespace `/` as `user`. */
 export async function rawConnect(server, user) {
   const raw = owned(new Raw(server));
   await raw.frame('0{');
@@ -73,7 +73,7 @@ export async function rawConnect(server, user) {
   return raw;
 }
 
-/** Proof that the server is well: another client joins, posts and hears itself. */
+/** Asserts that the server works: another client joins, posts and gets its message. */
 export async function serverIsWell(client, room) {
   await client.join(room);
   const { id } = await client.post(room, 'all is well');

@@ -20,7 +20,7 @@ class Redis {
     return `redis://127.0.0.1:${this.port}`;
   }
 
-  /** Runs a command: its output. */
+  /** Runs a command and returns its output. */
   command(...words) {
     return execFileSync('redis-cli', ['-p', String(this.port), ...words], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] }).trim();
   }
@@ -39,7 +39,7 @@ class Redis {
     return this;
   }
 
-  /** Ends it at once. What it held is gone. */
+  /** Stops it at once. Its data is lost. */
   async stop() {
     this.#child?.kill('SIGKILL');
     await within(this.#ended, () => 'the end of redis-server');
@@ -52,7 +52,7 @@ class Redis {
   }
 }
 
-/** Starts one on a free port. */
+/** Starts a server on a free port. */
 export async function startRedis() {
   return owned(new Redis(await freePort())).start();
 }

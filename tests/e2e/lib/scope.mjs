@@ -5,7 +5,10 @@ import { after, test as nodeTest } from 'node:test';
 const ofFile = [];
 let ofTest = null;
 
-/** Registers `thing` (with `close()` and perhaps `diagnosis()`) for the running test, or else for the whole file. */
+/**
+ * Registers `thing` (with `close()` and perhaps `diagnosis()`) for the running test, or for the whole file if none
+ * runs.
+ */
 export function owned(thing) {
   (ofTest ?? ofFile).push(thing);
   return thing;
@@ -16,7 +19,7 @@ async function closeAll(things) {
   for (const thing of things.splice(0).reverse()) await thing.close();
 }
 
-/** node:test's `test`, with the cleaning up. */
+/** node:test's `test` with clean-up. */
 export function test(name, ...rest) {
   const body = rest.pop();
   const [options = {}] = rest;

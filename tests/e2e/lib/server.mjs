@@ -10,9 +10,9 @@ import { Conditions, eventually, within } from './wait.mjs';
 const E2E = resolve(import.meta.dirname, '..');
 /** The binary under test. */
 export const BINARY = resolve(process.env.PARLANCE_BIN ?? join(E2E, '../../target/debug/parlance'));
-/** Signs every token of these tests that is meant to be accepted. */
+/** The secret that signs all valid tokens of these tests. */
 export const SECRET = 'a secret for tests only, longer than 32 bytes';
-/** A cold start compiles the handlers. */
+/** Timeout of a start, which may compile the handlers. */
 const START_MS = 600_000;
 const LOG_LINES_SHOWN = 80;
 
@@ -20,21 +20,21 @@ const LOG_LINES_SHOWN = 80;
 const OURS = ['PORT', 'HOST', 'JWT_SECRET', 'FRONTEND_URL', 'REDIS_URL', 'DATABASE_URL', 'PARLANCE_ADMIN_TOKEN', 'PARLANCE_ADMIN_ADDRESS',
   'RUST_LOG'];
 
-/** The caller's environment without any of the server's own variables. */
+/** The caller's environment without the server's variables. */
 export function cleanEnvironment() {
   const env = { ...process.env };
   for (const name of OURS) delete env[name];
   return env;
 }
 
-/** A directory that is gone when the test is over. */
+/** A temporary directory that is removed when the test is over. */
 export function temporaryDirectory() {
   const path = mkdtempSync(join(tmpdir(), 'parlance-e2e-'));
   owned({ close: () => rmSync(path, { recursive: true, force: true }) });
   return path;
 }
 
-/** The path of a component made for these tests. */
+/** The path of a component that was built for these tests. */
 export function guest(name) {
   const dir = resolve(process.env.PARLANCE_TEST_GUESTS ?? join(E2E, '../../target/test-guests'));
   const path = join(dir, `${name}.wasm`);
@@ -45,10 +45,10 @@ export function guest(name) {
 // However this process ends, even by `kill -9`, its servers end too.
 const DIE_WITH_US = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
-/** Many servers run at once: each has a port of the system's choice for operators. */
+/** Many servers run at once, so the system chooses each one's port for operators. */
 const ADMIN_ANYWHERE = { PARLANCE_ADMIN_ADDRESS: '127.0.0.1:0' };
 
-/** Starts the binary and keeps its output. The process may well be one that ends by itself. */
+/** Starts the binary and records its output. The process may end by itself. */
 export class Process {
   #conditions = new Conditions();
   output = '';
@@ -80,7 +80,7 @@ export class Process {
     return this.output.split('\n');
   }
 
-  /** The first match of `pattern` in the output so far or to come; fails as soon as the process has ended without. */
+  /** The first match of `pattern` in past or future output. Fails as soon as the process has ended without one. */
   sees(pattern, ms) {
     return this.#conditions.until(() => {
       const found = this.output.match(pattern);
@@ -89,7 +89,7 @@ export class Process {
     }, () => `${pattern} in the output:\n${this.output}`, ms);
   }
 
-  /** Waits for the end: `{code, signal}`. */
+  /** Waits for the process to end: `{code, signal}`. */
   end(ms) {
     return within(this.ended, () => `the end of ${BINARY}:\n${this.output}`, ms);
   }
@@ -164,7 +164,7 @@ class Server {
     return this.#process.child.pid;
   }
 
-  /** Everything the present process has printed. */
+  /** The output of the current process. */
   get log() {
     return this.#process.output;
   }
@@ -177,7 +177,7 @@ class Server {
     this.#process.signal(name);
   }
 
-  /** Asks it to end, as an orchestrator does: `{code, signal, ms}`. */
+  /** Sends SIGTERM, as an orchestrator does, and waits: `{code, signal, ms}`. */
   async stop(signal = 'SIGTERM') {
     const begun = performance.now();
     this.#process.signal(signal);
@@ -185,13 +185,13 @@ class Server {
     return { ...exit, ms: performance.now() - begun };
   }
 
-  /** `kill -9`; true when there was something to kill. */
+  /** `kill -9`; true if the process was running. */
   kill() {
     this.#process.signal('SIGKILL');
     return this.#process.ended;
   }
 
-  /** Starts again on the same data and port. */
+  /** Starts again with the same data and port. */
   async restart() {
     await this.kill();
     return this.start();

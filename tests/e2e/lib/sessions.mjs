@@ -6,15 +6,17 @@ export const PATH = '/socket.io/';
 export const POLLING = `${PATH}?EIO=4&transport=polling`;
 export const WEBSOCKET = `${PATH}?EIO=4&transport=websocket`;
 export const SEPARATOR = '\x1e';
-/** An event that both servers acknowledge: whatever came before it has been dealt with. */
+/** An event that both servers acknowledge: everything before it has then been handled. */
 const LAST_ID = 9999;
 const LAST = `42${LAST_ID}["message-with-ack","last"]`;
 const LAST_ACK = `43${LAST_ID}["last"]`;
 
-/** Ids differ from session to session. A close frame without a status and one with 1000 both say that all is done. */
+/**
+ * Normalises what is observed: ids differ between sessions, and a close frame without a status means the same as 1000.
+ */
 const seen = (text) => text.replaceAll(/"sid":"[^"]+"/g, '"sid":"…"').replace(/^close 1000$/, 'close');
 
-/** An answer in one line: the status, then the error's code or the body. */
+/** A response in one line: the status, then the error's code or the body. */
 export function told(answer) {
   if (answer === null) return 'cut';
   const { status, body } = answer;
@@ -26,19 +28,19 @@ export function told(answer) {
   }
 }
 
-/** Those headers of an answer that are named, where they are there. */
+/** The named headers of a response, if it has them. */
 export const picked = ({ headers }, names) => names.filter((name) => name in headers).map((name) => `${name}: ${headers[name]}`);
 
 const connectPacket = ({ auth }, namespace = '') => `40${namespace && `${namespace},`}${JSON.stringify(auth)}`;
 
-/** A session over polling. */
+/** A polling session. */
 export class Polling {
   static async open(server, query = '') {
     const answer = await exchange(server, 'GET', POLLING + query);
     return new Polling(server, JSON.parse(answer.body.slice(1)).sid);
   }
 
-  /** One that is in the namespace `/`. */
+  /** Opens a session in the namespace `/`. */
   static async join(server) {
     const session = await Polling.open(server);
     await session.post(connectPacket(server));
@@ -64,7 +66,7 @@ export class Polling {
     return this.request('POST', { body, headers: { 'Content-Type': 'text/plain;charset=UTF-8', ...headers } });
   }
 
-  /** Sends a request on a connection that stays, and does not wait for its answer, but for the server to have read it. */
+  /** Sends a request on a persistent connection and waits until the server has read it, but not for its response. */
   async begin(method, options, ...more) {
     const connection = wire(this.server);
     connection.request(method, this.target, options);
@@ -74,7 +76,7 @@ export class Polling {
     return connection;
   }
 
-  /** Waits until the session is no more. */
+  /** Waits until the session does not exist any more. */
   async gone() {
     await eventually(async () => (await this.post('3')).status !== 200, 'the end of the session');
     return 'ended';
@@ -90,7 +92,7 @@ export class Polling {
     }
   }
 
-  /** What comes before the session answers again, then whether it does: `open` or `ended`. */
+  /** Everything until the session answers again, then whether it does: `open` or `ended`. */
   async rest() {
     const answer = await this.post(LAST);
     if (answer?.status !== 200) return ['ended'];
@@ -98,7 +100,7 @@ export class Polling {
     return [...packets.filter((packet) => packet !== LAST_ACK).map(seen), ended ? 'ended' : 'open'];
   }
 
-  /** Whether a session that is in no namespace still is there. */
+  /** Whether a session in no namespace still exists. */
   async isOpen() {
     const { status } = await this.post(connectPacket(this.server));
     if (status !== 200) return 'ended';
@@ -106,13 +108,13 @@ export class Polling {
     return ended ? 'ended' : 'open';
   }
 
-  /** A WebSocket that is to take over. */
+  /** A WebSocket for an upgrade. */
   upgrade(headers) {
     return Socket.open(this.server, `&sid=${this.sid}`, headers);
   }
 }
 
-/** A session over a WebSocket, or a WebSocket for one. */
+/** A WebSocket session, or a WebSocket for one. */
 export class Socket {
   static async open(server, query = '', headers = {}) {
     const connection = wire(server);
@@ -120,14 +122,14 @@ export class Socket {
     return new Socket(server, connection, await connection.answer());
   }
 
-  /** A new session in no namespace. */
+  /** Opens a session in no namespace. */
   static async begin(server, headers) {
     const socket = await Socket.open(server, '', headers);
     await socket.frame('0{');
     return socket;
   }
 
-  /** One that is in the namespace `/`. */
+  /** Opens a session in the namespace `/`. */
   static async join(server) {
     const socket = await Socket.begin(server);
     socket.text(connectPacket(server));
@@ -154,7 +156,7 @@ export class Socket {
     return this.wire.ended || this.wire.frames.some((each) => each.startsWith('close'));
   }
 
-  /** Waits for a frame that begins so, or for the end; takes the frames up to it. */
+  /** Waits for a frame that begins with `start`, or for the end; removes and returns the frames up to it. */
   async frame(start) {
     const { at } = await this.wire.until(() => {
       const found = this.wire.frames.findIndex((each) => each.startsWith(start));
@@ -163,19 +165,19 @@ export class Socket {
     return this.wire.frames.splice(0, at + 1).map(seen);
   }
 
-  /** What comes before the session answers again, then whether it does: `open` or `ended`. */
+  /** Everything until the session answers again, then whether it does: `open` or `ended`. */
   async rest() {
     this.text(LAST);
     return this.#restUntil(LAST_ACK);
   }
 
-  /** As `rest`, of a session that is in no namespace. */
+  /** Like `rest`, for a session in no namespace. */
   async restBeforeConnect() {
     this.text(connectPacket(this.server));
     return this.#restUntil('42["auth"');
   }
 
-  /** As `rest`, of a WebSocket with which the protocol's packets would change something: it answers a WebSocket's ping. */
+  /** Like `rest`, for a WebSocket whose state Engine.IO packets would change: uses WebSocket pings instead. */
   async restBelow() {
     this.send(OPCODE.ping, 'last');
     return this.#restUntil('pong last');
@@ -187,7 +189,7 @@ export class Socket {
     return [...frames.filter((each) => !each.startsWith(start)), ended ? 'ended' : 'open'];
   }
 
-  /** What comes up to the end of the connection. */
+  /** Everything until the connection closes. */
   async end() {
     await this.wire.until(() => this.#isOver, 'the end');
     return [...this.wire.frames.map(seen), 'ended'];

@@ -6,7 +6,7 @@ import { Conditions } from './wait.mjs';
 export class Tcp {
   #conditions = new Conditions();
   received = '';
-  /** When it was closed, by `performance.now()`; null while it is open. */
+  /** When it was closed, as `performance.now()`; null while it is open. */
   closed = null;
 
   constructor(port, localAddress) {
@@ -32,7 +32,7 @@ export class Tcp {
     return this.until(() => this.socket.readyState === 'open' || this.closed !== null, 'the connection');
   }
 
-  /** Waits until the server has closed it: after how many milliseconds. */
+  /** Waits until the server has closed it, and returns after how many milliseconds. */
   async end(ms) {
     await this.until(() => this.closed !== null, 'the end of the connection', ms);
     return this.closed - this.opened;
@@ -52,7 +52,7 @@ export class Tcp {
   }
 }
 
-/** An open connection to the clients' port of a server, closed when the test is over. */
+/** Opens a connection to a server's port for clients. It is closed when the test is over. */
 export async function tcp(server, localAddress) {
   const connection = owned(new Tcp(server.port, localAddress));
   await connection.connected();

@@ -7,7 +7,7 @@ import { token } from './token.mjs';
 
 const secretOf = (tenant) => `the secret of ${tenant}, longer than 32 bytes`;
 
-/** The tables of tenants, each with a key of its own. `tables` has each one's by its name, besides its key. */
+/** The configuration of tenants, each with its own key. `tables` has further tables of each, by name. */
 export function tenants(tables) {
   const tenant = (name) => ({ auth: { keys: [{ algorithm: 'HS256', secret: secretOf(name) }] }, ...tables[name] });
   return Object.fromEntries(Object.keys(tables).map((name) => [name, tenant(name)]));
@@ -23,18 +23,18 @@ export function member(server, tenant, user) {
   return connect(server, user, at(tenant, user));
 }
 
-/** What `connect` needs to be a user of the tenant. */
+/** The options with which `connect` connects as a user of the tenant. */
 export function at(tenant, user) {
   return { namespace: `/${tenant}`, auth: { token: token(user, {}, { secret: secretOf(tenant) }) } };
 }
 
-/** The memory that the server's process holds, in bytes. */
+/** The resident memory of the server's process, in bytes. */
 export function residentBytes(server) {
   const [, kilobytes] = readFileSync(`/proc/${server.pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+) kB$/m);
   return Number(kilobytes) * 1024;
 }
 
-/** Posts one message after the other until told to stop. */
+/** Posts one message after the other until it is stopped. */
 export class Steady {
   #going = true;
   #done;
@@ -51,7 +51,7 @@ export class Steady {
     })();
   }
 
-  /** Stops; every message must have been answered ok. */
+  /** Stops, and asserts that every message was acknowledged with ok. */
   async stop() {
     this.#going = false;
     await this.#done;

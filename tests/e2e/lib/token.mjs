@@ -10,7 +10,7 @@ export function token(user, claims = {}, { secret = SECRET, ...options } = {}) {
   return jwt.sign({ ...subject, ...claims }, secret, { ...rest, ...expiry });
 }
 
-/** Seconds since the epoch, `offset` from now: what `exp` and `nbf` are counted in. */
+/** A time for `exp` and `nbf`: seconds since the epoch, `offset` from now. */
 export function seconds(offset = 0) {
   return Math.floor(Date.now() / 1000) + offset;
 }

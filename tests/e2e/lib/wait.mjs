@@ -1,10 +1,10 @@
 // Waits for a condition, never for a fixed time.
 
-/** How long anything here may take before the test fails, in milliseconds. */
+/** Timeout of every wait, in milliseconds. */
 export const PATIENCE_MS = 30_000;
 
 /**
- * The promise's value, or an error that says what did not come.
+ * The promise's value, or an error that says what was awaited.
  * @param {string | (() => string)} what
  */
 export async function within(promise, what, ms = PATIENCE_MS) {
@@ -23,7 +23,7 @@ export async function within(promise, what, ms = PATIENCE_MS) {
 }
 
 /**
- * Asks `probe` again and again until it returns something truthy, and returns that. For states nobody announces.
+ * Polls `probe` until it returns something truthy, and returns that. For states without notification.
  * @param {string | (() => string)} what
  */
 export async function eventually(probe, what, ms = PATIENCE_MS) {
@@ -36,7 +36,7 @@ export async function eventually(probe, what, ms = PATIENCE_MS) {
   }
 }
 
-/** Conditions that are looked at again whenever `changed` is called. */
+/** Conditions that are checked again whenever `changed` is called. */
 export class Conditions {
   #waiting = new Set();
 
@@ -44,7 +44,7 @@ export class Conditions {
     for (const look of this.#waiting) look();
   }
 
-  /** The first truthy value of `probe`. */
+  /** Waits for the first truthy value of `probe`. */
   until(probe, what, ms = PATIENCE_MS) {
     let look;
     const met = new Promise((resolve, reject) => {

@@ -6,7 +6,7 @@ import { Conditions } from './wait.mjs';
 
 export const OPCODE = { continuation: 0x0, text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa };
 
-/** A frame as a client sends it; `options` are what a client library would not let one choose. */
+/** A client's WebSocket frame; `options` are those that a client library does not offer. */
 export function frame(opcode, payload = '', { last = true, reserved = 0, masked = true, length } = {}) {
   const bytes = Buffer.from(payload);
   const announced = length ?? bytes.length;
@@ -31,12 +31,12 @@ export function closing(code, reason = '') {
   return Buffer.concat([bytes, Buffer.from(reason)]);
 }
 
-/** One TCP connection to a server: a request, and perhaps the WebSocket that comes of it. */
+/** A TCP connection to a server, for a request and perhaps the WebSocket after it. */
 export class Wire {
   #conditions = new Conditions();
   #input = Buffer.alloc(0);
   #switched = false;
-  /** Frames of the server's, as text: a text as it is, `<0102>` for bytes, `close 1000`, `pong abc`. */
+  /** The server's frames, as text: text as it is, `<0102>` for bytes, `close 1000`, `pong abc`. */
   frames = [];
   /** Whether the server has closed the connection. */
   ended = false;
@@ -73,7 +73,7 @@ export class Wire {
       + `unread ${JSON.stringify(this.#input.toString('latin1').slice(0, 300))}`, ms);
   }
 
-  /** The answer to a request: `{status, headers, body}`; null when the connection was closed instead. */
+  /** The response to a request: `{status, headers, body}`; null if the connection was closed instead. */
   async answer({ method = 'GET' } = {}) {
     const head = await this.until(() => {
       const at = this.#input.indexOf('\r\n\r\n');
@@ -150,7 +150,7 @@ export class Wire {
 /** A connection that is closed when the test is over. */
 export const wire = (server) => owned(new Wire(server));
 
-/** Sends one request on a connection of its own: its answer; null when the connection was closed instead. */
+/** Sends one request on a new connection and returns the response; null if the connection was closed instead. */
 export async function exchange(server, method, target, options) {
   const connection = wire(server);
   connection.request(method, target, { ...options, headers: { Connection: 'close', ...options?.headers } });
@@ -159,7 +159,7 @@ export async function exchange(server, method, target, options) {
   return answer;
 }
 
-/** The headers that ask for a WebSocket. */
+/** The headers of a WebSocket handshake. */
 export const UPGRADE = {
   Connection: 'Upgrade',
   Upgrade: 'websocket',

@@ -15,7 +15,7 @@ const SECONDS = Number(process.argv[2] ?? 5);
 const ROUNDS = Number(process.argv[3] ?? 4);
 const WARM_UP = 3;
 const CLIENTS = 5;
-/** Milliseconds from one message to the next, at random between these: no pace that keeps step with anything. */
+/** Random interval between messages, in milliseconds, so that the pace does not coincide with anything periodic. */
 const PAUSE = { least: 4, most: 6 };
 const EVIL = ['one', 'two'];
 
@@ -34,7 +34,7 @@ for (let n = 0; n < CLIENTS; n += 1) {
   posters.push({ client, room });
 }
 
-/** Posts for so long: what each message took to its acknowledgement, `{ms}`. */
+/** Posts for this long. Returns the time to the acknowledgement of each message, `{ms}`. */
 async function window(seconds) {
   const times = [];
   const posted = [];
@@ -49,7 +49,7 @@ async function window(seconds) {
   return times;
 }
 
-/** A bomb that the server has not refused before: each has another number of locals. */
+/** A bomb that the server has not seen before: each has a different number of locals. */
 async function explode(tenant, locals) {
   const raw = bomb({ functions: 40, locals });
   const { status, text } = await api.request('POST', `/tenants/${tenant}/handlers/bomb/versions`, {

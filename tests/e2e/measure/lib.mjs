@@ -15,13 +15,13 @@ export function spread(samples) {
 }
 
 /**
- * Posts at a steady rate, whatever the answers do: one poster and one reader for each room. A sample is the time from
- * when a message was due until the reader has it.
+ * Posts at a steady rate, independent of the answers: one poster and one reader for each room. A sample is the time
+ * from a message's due time until the reader has it.
  */
 export class Pace {
   /** `{at, ms}`: when the message was due on `performance.now()`, and how long it took. */
   samples = [];
-  /** What went wrong, as text. */
+  /** Errors, as text. */
   faults = [];
   #rooms = [];
   #timer;
@@ -72,7 +72,7 @@ export class Pace {
     this.samples.push({ at, ms: performance.now() - at });
   }
 
-  /** Stops; waits until every message has come. */
+  /** Stops, and waits until every message has arrived. */
   async stop() {
     clearInterval(this.#timer);
     const deadline = performance.now() + 30_000;
@@ -87,10 +87,13 @@ export class Pace {
   }
 }
 
-/** Waits. Measurements last as long as they are told to. */
+/** Waits for a fixed time, since measurements have a fixed length. */
 export const seconds = (count) => new Promise((done) => setTimeout(done, count * 1000));
 
-/** The component with a custom section more: other bytes, hence another component to compile and keep; the same code. */
+/**
+ * The component with an additional custom section: other bytes, hence a different component to compile and store, but
+ * with the same code.
+ */
 export function variant(component, text) {
   const name = Buffer.from(`\x07variant${text}`);
   return Buffer.concat([component, Buffer.from([0, name.length]), name]);

@@ -24,7 +24,7 @@ const ROOMS = 20;
 const MEMBERS = 8;
 const NODE_SERVER = resolve(import.meta.dirname, '../../bench/node/server.mjs');
 const ON_FIRST_CORE = ['taskset', '--cpu-list', '0'];
-/** The kernel counts processor time in these. */
+/** Ticks per second in which the kernel counts processor time. */
 const TICKS_PER_SECOND = 100;
 
 const NO_LIMITS = {
@@ -54,7 +54,7 @@ class NodeServer {
   }
 }
 
-/** So many servers over one Redis: `{servers, redis, postgres?, close()}`. */
+/** Starts this many servers with one Redis: `{servers, redis, postgres?, close()}`. */
 async function start(kind, count) {
   const redis = await startRedis();
   const parts = [redis];
@@ -89,7 +89,7 @@ function processorTime(servers) {
   return servers.reduce((sum, server) => sum + ticks(server), 0) / TICKS_PER_SECOND;
 }
 
-/** What Redis and PostgreSQL have done so far. */
+/** The counters of Redis and PostgreSQL. */
 function counted({ redis, postgres, servers }) {
   const calls = (name) => Number(redis.command('INFO', 'commandstats').match(new RegExp(`cmdstat_${name}:calls=(\\d+)`))?.[1] ?? 0);
   const bytes = Number(redis.command('INFO', 'stats').match(/total_net_output_bytes:(\d+)/)[1]);
@@ -97,7 +97,7 @@ function counted({ redis, postgres, servers }) {
   return { published: calls('publish'), bytes, transactions, processor: processorTime(servers) };
 }
 
-/** Posts at a steady rate and measures. Members of each room sit on the nodes in turn. */
+/** Posts at a steady rate and measures. The members of each room are spread over the nodes. */
 async function load(fleet) {
   const { servers } = fleet;
   const rooms = [];

@@ -20,7 +20,7 @@ const server = await startServer({
 const api = admin(server);
 const stamped = readFileSync(guest('stamped'));
 const deploy = (n) => api.must('POST', '/tenants/default/handlers/swapped/versions', { raw: variant(stamped, String(n)) });
-/** Components that have been compiled and kept since the server was started. */
+/** Components that were compiled and stored since the server's start. */
 const compiled = () => ({
   compiled: server.log.match(/component compiled/g)?.length ?? 0,
   kept: readdirSync(join(server.dir, '.parlance/cache')).filter((name) => name.endsWith('.code')).length,
@@ -32,7 +32,7 @@ await seconds(5);
 const from = performance.now();
 await seconds(20);
 const to = performance.now();
-/** When each deployment was sent and answered. */
+/** When each deployment was sent and when it was answered. */
 const swaps = [];
 for (let n = 0; n < SWAPS; n += 1) {
   const sent = performance.now();
@@ -46,9 +46,9 @@ const faults = await pace.stop();
 const after = compiled();
 const quiet = pace.samples.filter(({ at }) => at >= from && at < to);
 const swapping = pace.samples.filter(({ at }) => at >= to && at < end);
-/** Which second it is, so counted that the swaps, which are sent on time, lie amidst one. */
+/** The number of the current second, shifted so that swaps, which are sent on time, are in the middle of one. */
 const second = (at) => Math.round((at - to) / 1000);
-/** Those in which a deployment was under way. */
+/** The seconds in which a deployment was running. */
 const busy = new Set(swaps.flatMap(({ sent, answered }) => {
   const [first, last] = [second(sent), second(answered)];
   return Array.from({ length: last - first + 1 }, (_, n) => first + n);

@@ -21,7 +21,7 @@ const shipped = Object.fromEntries(EVENTS.map((event) => [event, readFileSync(jo
 const auth = (tenant) => ({ keys: [{ algorithm: 'HS256', secret: `the secret of tenant ${tenant}, longer than 32 bytes` }] });
 const component = (event, tenant, distinct) => (distinct ? variant(shipped[event], String(tenant)) : shipped[event]);
 
-/** Tenants of the file. */
+/** Tenants in the file. */
 function inFile(dir, tenants, distinct) {
   const components = (tenant) => Object.fromEntries(EVENTS.map((event) => {
     const file = join(dir, distinct ? `${event}-${tenant}.wasm` : `${event}.wasm`);
@@ -33,7 +33,7 @@ function inFile(dir, tenants, distinct) {
     stringify({ tenants: Object.fromEntries(Array.from({ length: tenants }, (_, n) => one(n))) }));
 }
 
-/** Tenants of the catalog: made and deployed to now, by a server that is stopped again. */
+/** Tenants in the catalog: they are created and deployed to with a server that is then stopped. */
 async function inCatalog(dir, tenants, distinct) {
   writeFileSync(join(dir, 'parlance.toml'), '');
   await serving(dir, async ({ adminUrl }) => {
@@ -48,7 +48,7 @@ async function inCatalog(dir, tenants, distinct) {
   });
 }
 
-/** Starts a server, has something done with it, and ends it. */
+/** Starts a server, runs a function with it, and stops it. */
 async function serving(dir, work) {
   const begun = performance.now();
   const server = new Process(['serve', '--config', join(dir, 'parlance.toml')], {
@@ -66,13 +66,13 @@ async function serving(dir, work) {
   }
 }
 
-/** Starts once: seconds to /readyz, and the memory then, in MiB. */
+/** Starts a server once: seconds to /readyz, and its memory then, in MiB. */
 const start = (dir) => serving(dir, ({ pid, seconds }) => {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return { seconds, mib: Number(status.match(/^VmRSS:\s+(\d+) kB$/m)[1]) / 1024 };
 });
 
-/** Starts with nothing compiled. */
+/** Starts with an empty cache. */
 function cold(dir) {
   rmSync(join(dir, '.parlance/cache'), { recursive: true, force: true });
   return start(dir);

@@ -5,7 +5,7 @@ import { ALLOWED_ORIGIN } from './settings.mjs';
 
 const OTHER_ORIGIN = 'http://other.example';
 const seen = (answer) => [told(answer), ...picked(answer, ['access-control-allow-origin', 'access-control-allow-headers'])];
-/** The headers of a preflight's answer; its status is 200 or 204. */
+/** The headers of a preflight's response, whose status must be 200 or 204. */
 const preflight = (headers) => async (server) => seen(await exchange(server, 'OPTIONS', POLLING, { headers })).slice(1);
 const asked = { Origin: ALLOWED_ORIGIN, 'Access-Control-Request-Method': 'POST' };
 

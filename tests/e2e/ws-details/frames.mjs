@@ -4,10 +4,10 @@ import { Socket } from '../lib/sessions.mjs';
 import { MAX_PAYLOAD } from './settings.mjs';
 
 const { text, binary, continuation, close, ping, pong } = OPCODE;
-/** An event, cut in two. */
+/** An event in two fragments. */
 const EVENT = ['42["mess', 'age",1]'];
 
-/** What becomes of a session in which these frames are sent. */
+/** Sends these frames in a session and observes what happens to it. */
 const send = (...frames) => async (server) => {
   const socket = await Socket.join(server);
   for (const frame of frames) socket.send(...frame);

@@ -4,7 +4,7 @@ import { PATH, picked, POLLING, told, WEBSOCKET } from '../lib/sessions.mjs';
 
 const ask = (method, target, options) => async (server) => told(await exchange(server, method, target, options));
 const get = (target, headers) => ask('GET', target, { headers });
-/** What a WebSocket's handshake is answered, without the headers named. */
+/** The response to a WebSocket handshake without the named headers. */
 const websocket = (headers, query = '') => get(WEBSOCKET + query, { ...UPGRADE, ...headers });
 
 export default {

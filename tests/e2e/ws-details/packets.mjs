@@ -2,13 +2,13 @@
 import { OPCODE } from '../lib/wire.mjs';
 import { Socket } from '../lib/sessions.mjs';
 
-/** What becomes of a session in which these packets are sent; buffers are attachments. */
+/** Sends these packets in a session and observes what happens to it; buffers are attachments. */
 const send = (...packets) => async (server) => {
   const socket = await Socket.join(server);
   for (const packet of packets) socket.send(Buffer.isBuffer(packet) ? OPCODE.binary : OPCODE.text, packet);
   return socket.rest();
 };
-/** What a session that is in no namespace gets for a packet. */
+/** Sends a packet in a session without a namespace and observes the answer. */
 const first = (packet) => async (server) => {
   const socket = await Socket.begin(server);
   socket.text(typeof packet === 'function' ? packet(server) : packet);

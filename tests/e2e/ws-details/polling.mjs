@@ -3,7 +3,7 @@ import { exchange, UPGRADE } from '../lib/wire.mjs';
 import { picked, Polling, SEPARATOR, told } from '../lib/sessions.mjs';
 import { MAX_PAYLOAD } from './settings.mjs';
 
-/** What a body is answered in a session that is in a namespace, and what becomes of the session. */
+/** Posts a body in a session in a namespace, and observes the response and what happens to the session. */
 const post = (body, headers) => async (server) => {
   const session = await Polling.join(server);
   return [told(await session.post(body, headers)), ...await session.rest()];

@@ -2,7 +2,7 @@
 import { OPCODE, closing } from '../lib/wire.mjs';
 import { Polling, told } from '../lib/sessions.mjs';
 
-/** What the WebSocket gets for these frames, and what becomes of the session over polling. */
+/** Sends these frames over the WebSocket, and observes the answers and what happens to the polling session. */
 const probe = (...texts) => async (server) => {
   const session = await Polling.join(server);
   const socket = await session.upgrade();
@@ -10,7 +10,7 @@ const probe = (...texts) => async (server) => {
   return [...await socket.restBelow(), ...await session.rest()];
 };
 
-/** A session that a WebSocket has taken over. */
+/** A session that was upgraded to a WebSocket. */
 async function upgraded(server) {
   const session = await Polling.join(server);
   const socket = await session.upgrade();
