@@ -4,7 +4,7 @@
 // numbers alone.
 
 /** A larger gap is not filled: the messages before it are dropped and read again on scroll. */
-export const LARGEST_HOLE_FILLED = 1000;
+export const LARGEST_GAP_FILLED = 1000;
 
 export class Room {
   /** @param {string} id */
@@ -23,7 +23,7 @@ export class Room {
     this.atStart = false;
     this.bySeq = new Map();
     this.byId = new Map();
-    this.deadHoles = new Set();
+    this.unfillableGaps = new Set();
   }
 
   /** The `after` for the next `join-room`; undefined if the room was never joined. */
@@ -103,11 +103,11 @@ export class Room {
    * history, which is read on scroll.
    * @returns {{after: number, before: number} | undefined}
    */
-  hole() {
+  gap() {
     let before = (this.lastSeq ?? 0) + 1;
     for (let i = this.messages.length - 1; i >= 0; i -= 1) {
       const after = this.messages[i].seq;
-      if (before - after > 1 && !this.deadHoles.has(before)) return { after, before };
+      if (before - after > 1 && !this.unfillableGaps.has(before)) return { after, before };
       before = after;
     }
     return undefined;
@@ -115,13 +115,13 @@ export class Room {
 
   /**
    * Takes a page of history that was requested to fill a gap.
-   * @param {{after: number, before: number}} hole
+   * @param {{after: number, before: number}} gap
    * @returns {{added: object[], reset: boolean}}
    */
-  fill(hole, { messages = [] }) {
+  fill(gap, { messages = [] }) {
     const merged = this.merge(messages);
     // The server has no messages there (they were deleted): asking again would never end.
-    if (!messages.some((m) => m.seq > hole.after && m.seq < hole.before)) this.deadHoles.add(hole.before);
+    if (!messages.some((m) => m.seq > gap.after && m.seq < gap.before)) this.unfillableGaps.add(gap.before);
     return merged;
   }
 

@@ -1,7 +1,7 @@
 // The session: the connection, and the rooms, outbox and people that it updates. It knows the protocol, not the page.
 
 import { payload } from './outbox.js';
-import { LARGEST_HOLE_FILLED, Room } from './room.js';
+import { LARGEST_GAP_FILLED, Room } from './room.js';
 
 /** How long to wait for an acknowledgement, in milliseconds. After that the event counts as lost. */
 const ANSWER_WITHIN = 10_000;
@@ -225,7 +225,7 @@ export class Session {
     this.joined.add(room.id);
     this.#took(room, room.joined(after, answer));
     if (!this.lastRead.has(room.id)) this.lastRead.set(room.id, room.lastSeq);
-    this.#fillHoles(room);
+    this.#fillGaps(room);
     this.#flush(room.id);
     this.#payReads(room.id);
     this.changed({ rooms: true });
@@ -240,7 +240,7 @@ export class Session {
     this.people.setTyping(room.id, message.userId, false, Date.now());
     if (result.added.length > 0) this.arrived(message);
     // While joining, the messages before this one have been requested already.
-    if (this.joined.has(room.id)) this.#fillHoles(room);
+    if (this.joined.has(room.id)) this.#fillGaps(room);
     this.changed({ rooms: true });
   }
 
@@ -257,17 +257,17 @@ export class Session {
     }
   }
 
-  #fillHoles(room) {
-    return this.#once(`holes ${room.id}`, async () => {
-      for (let hole = room.hole(); hole && this.joined.has(room.id); hole = room.hole()) {
-        const missing = hole.before - hole.after - 1;
-        if (missing > LARGEST_HOLE_FILLED) {
-          room.keepFrom(hole.before);
+  #fillGaps(room) {
+    return this.#once(`gaps ${room.id}`, async () => {
+      for (let gap = room.gap(); gap && this.joined.has(room.id); gap = room.gap()) {
+        const missing = gap.before - gap.after - 1;
+        if (missing > LARGEST_GAP_FILLED) {
+          room.keepFrom(gap.before);
           continue;
         }
         const limit = Math.min(LARGEST_PAGE, missing);
-        const answer = await this.#ask('history', { roomId: room.id, before: hole.before, limit });
-        if (answer.ok) this.#took(room, room.fill(hole, answer));
+        const answer = await this.#ask('history', { roomId: room.id, before: gap.before, limit });
+        if (answer.ok) this.#took(room, room.fill(gap, answer));
         else if (answer.lost || answer.error.retryable) await pause(TRY_AGAIN_AFTER);
         else return this.#report('history', answer.error);
         this.changed({ rooms: true });
@@ -300,7 +300,7 @@ export class Session {
     const room = this.rooms.get(roomId);
     if (room) {
       this.#took(room, room.merge([message]));
-      this.#fillHoles(room);
+      this.#fillGaps(room);
     }
     this.changed({ rooms: true });
   }

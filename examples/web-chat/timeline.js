@@ -10,7 +10,7 @@ export function timeline({ room, outgoing, people, me }) {
   let lastOwn;
   for (const message of room.messages) {
     const gap = previous !== undefined && message.seq - previous.seq > 1;
-    if (gap) rows.push({ key: `gap-${previous.seq}`, kind: 'gap', lost: room.deadHoles.has(message.seq) });
+    if (gap) rows.push({ key: `gap-${previous.seq}`, kind: 'gap', lost: room.unfillableGaps.has(message.seq) });
     const newDay = dayOf(message.sentAt) !== dayOf(previous?.sentAt);
     if (newDay) rows.push({ key: `day-${message.seq}`, kind: 'day', at: message.sentAt });
     const own = message.userId === me;

@@ -66,66 +66,66 @@ test('an empty room asks for all after 0 the next time', () => {
   assert.equal(room.atStart, true);
 });
 
-test('what a complete catch-up brings leaves no hole', () => {
+test('what a complete catch-up brings leaves no gap', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.joined(3, { lastSeq: 6, messages: messages(4, 6), complete: true });
   assert.deepEqual(seqs(room), [1, 2, 3, 4, 5, 6]);
-  assert.equal(room.hole(), undefined);
+  assert.equal(room.gap(), undefined);
 });
 
 test('a live message that overtakes the catch-up is put in its place', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.merge([message(6)]);
-  assert.deepEqual(room.hole(), { after: 3, before: 6 });
+  assert.deepEqual(room.gap(), { after: 3, before: 6 });
   room.joined(3, { lastSeq: 6, messages: messages(4, 6) });
   assert.deepEqual(seqs(room), [1, 2, 3, 4, 5, 6]);
-  assert.equal(room.hole(), undefined);
+  assert.equal(room.gap(), undefined);
 });
 
-test('an incomplete catch-up leaves a hole that pages of history fill from its newer end', () => {
+test('an incomplete catch-up leaves a gap that pages of history fill from its newer end', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.joined(3, { lastSeq: 500, messages: messages(301, 500), complete: false });
   const asked = [];
-  for (let hole = room.hole(); hole; hole = room.hole()) {
-    asked.push(hole);
-    room.fill(hole, { messages: messages(Math.max(1, hole.before - 200), hole.before - 1) });
+  for (let gap = room.gap(); gap; gap = room.gap()) {
+    asked.push(gap);
+    room.fill(gap, { messages: messages(Math.max(1, gap.before - 200), gap.before - 1) });
   }
   assert.deepEqual(asked, [{ after: 3, before: 301 }, { after: 3, before: 101 }]);
   assert.deepEqual(seqs(room), messages(1, 500).map(({ seq }) => seq));
 });
 
-test('a connection lost in the middle of a hole goes on with what is still missing', () => {
+test('a connection lost in the middle of a gap goes on with what is still missing', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.joined(3, { lastSeq: 400, messages: messages(201, 400), complete: false });
-  room.fill(room.hole(), { messages: messages(151, 200) });
+  room.fill(room.gap(), { messages: messages(151, 200) });
   room.joined(room.after, { lastSeq: 402, messages: messages(401, 402), complete: true });
-  assert.deepEqual(room.hole(), { after: 3, before: 151 });
+  assert.deepEqual(room.gap(), { after: 3, before: 151 });
 });
 
-test('two holes are both found, the newer one first', () => {
+test('two gaps are both found, the newer one first', () => {
   const room = joinedRoom(9, [message(1), message(5), message(9)]);
-  assert.deepEqual(room.hole(), { after: 5, before: 9 });
-  room.fill(room.hole(), { messages: messages(6, 8) });
-  assert.deepEqual(room.hole(), { after: 1, before: 5 });
+  assert.deepEqual(room.gap(), { after: 5, before: 9 });
+  room.fill(room.gap(), { messages: messages(6, 8) });
+  assert.deepEqual(room.gap(), { after: 1, before: 5 });
 });
 
 test('the newest messages may be the missing ones', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.joined(3, { lastSeq: 5, messages: [] });
-  assert.deepEqual(room.hole(), { after: 3, before: 6 });
+  assert.deepEqual(room.gap(), { after: 3, before: 6 });
 });
 
-test('a hole the server cannot fill is not asked for again', () => {
+test('a gap the server cannot fill is not asked for again', () => {
   const room = joinedRoom(9, [message(1), message(9)]);
-  room.fill(room.hole(), { messages: [message(1)] });
-  assert.equal(room.hole(), undefined);
+  room.fill(room.gap(), { messages: [message(1)] });
+  assert.equal(room.gap(), undefined);
   const [, gap] = timeline({ room, outgoing: [], people: new People(), me: 'me' }).filter(({ kind }) => kind !== 'day');
   assert.equal(gap.lost, true);
 });
 
-test('what is older than the first loaded message is history and no hole', () => {
+test('what is older than the first loaded message is history and no gap', () => {
   const room = joinedRoom(10, [message(13)]);
-  assert.equal(room.hole(), undefined);
+  assert.equal(room.gap(), undefined);
   assert.equal(room.before, 13);
   assert.equal(room.atStart, false);
 });
@@ -168,7 +168,7 @@ test('a room cut short reads the rest again on scroll', () => {
   const room = joinedRoom(10, messages(1, 10));
   room.trim(4);
   assert.deepEqual(seqs(room), [7, 8, 9, 10]);
-  assert.deepEqual([room.atStart, room.before, room.hole()], [false, 7, undefined]);
+  assert.deepEqual([room.atStart, room.before, room.gap()], [false, 7, undefined]);
   room.page(7, { messages: messages(1, 6) });
   assert.deepEqual(seqs(room), messages(1, 10).map(({ seq }) => seq));
 });
