@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn of_ipv6_only_global_unicast_is_public() {
+    fn only_global_unicast_of_ipv6_is_public() {
         assert!(public("2000::") && public("2606:4700:4700::1111") && public("3fff:ffff::"));
         let others = [
             "::",

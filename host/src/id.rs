@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_have_edges() {
+    fn ids_are_limited_exactly() {
         assert!(RoomId::new(&"r".repeat(MAX_ROOM_BYTES)).is_ok());
         assert!(matches!(
             RoomId::new(&"r".repeat(MAX_ROOM_BYTES + 1)),
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_is_let_in_can_be_seen_and_is_not_shown_as_another() {
+    fn user_ids_from_tokens_are_visible_and_unambiguous() {
         for fine in ["ann", "7", "Ann Lee", "שלום", "日本", "😀", "می‌خواهم", "a@b.example"] {
             assert!(UserId::from_token(fine).is_ok(), "{fine}");
         }

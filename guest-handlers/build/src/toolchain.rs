@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_linker_is_the_one_of_the_compilers_llvm_else_the_newest() {
+    fn the_linker_matches_the_compilers_llvm_or_is_the_newest() {
         let chosen = |versions: &[Option<u32>], llvm| choose(versions.iter().copied().map(linker).collect(), llvm);
         let all = [Some(9), None, Some(14), Some(22)];
         assert_eq!(chosen(&all, Some(14)), Some("wasm-ld-14".into()));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_says_its_llvm() {
+    fn the_llvm_version_is_read_from_the_compilers_output() {
         assert_eq!(llvm_of("rustc 1.96.0\nrelease: 1.96.0\nLLVM version: 22.1.8"), Some(22));
         assert_eq!(llvm_of("rustc 1.96.0"), None);
     }

@@ -99,7 +99,7 @@ fn no_path_of_the_machine_is_in_a_component() {
 }
 
 #[test]
-fn what_has_not_changed_is_not_written() {
+fn unchanged_components_are_not_written() {
     let out_dir = tempfile::tempdir().unwrap();
     assert!(shipped(out_dir.path()).iter().all(|built| built.changed));
     let path = out_dir.path().join("room.wasm");
@@ -140,7 +140,7 @@ fn stack_pointer(component: &[u8]) -> i32 {
 }
 
 #[test]
-fn a_package_that_is_not_there_is_named_with_those_that_are() {
+fn a_missing_package_is_named_with_the_existing_ones() {
     let out_dir = tempfile::tempdir().unwrap();
     let error = build(&Options {
         workspace: Path::new(REPOSITORY).join("guest-handlers"),

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_later_decision_never_loosens_an_earlier_one() {
+    fn merging_revocations_never_weakens_one() {
         let all = |before, expires_at| Revocation::All { before, expires_at };
         assert_eq!(all(5, 50).merge(&all(9, 20)), all(9, 50));
         assert_eq!(all(9, 20).merge(&all(5, 50)), all(9, 50));

@@ -171,7 +171,7 @@ fn an_identity_has_what_the_token_said() {
 }
 
 #[test]
-fn a_token_that_says_none_is_refused() {
+fn a_token_with_algorithm_none_is_refused() {
     for alg in ["none", "None", "NONE", ""] {
         let signed = token_with_header(&json!({"typ": "JWT", "alg": alg}), &claims());
         let unsigned = format!("{}.", signed.rsplit_once('.').unwrap().0);
@@ -186,7 +186,7 @@ fn a_token_that_says_none_is_refused() {
 }
 
 #[test]
-fn a_public_key_is_no_hmac_secret() {
+fn a_public_key_is_not_accepted_as_an_hmac_secret() {
     let pair = rsa();
     let key = Key::from_public_pem(Algorithm::Rs256, &pair.public).unwrap();
     let authenticator = accepting(&policy(vec![key]));
@@ -211,7 +211,7 @@ fn the_header_must_agree_with_the_keys_algorithm() {
 }
 
 #[test]
-fn expiry_has_an_edge_at_the_leeway() {
+fn a_token_expires_exactly_after_the_leeway() {
     let token = token(&claims());
     let end = (NOW_S + 60) * 1000 + LEEWAY_MS;
     assert!(authenticator().verify(&token, end - 1).is_ok());
@@ -236,7 +236,7 @@ fn an_expiry_is_required() {
 }
 
 #[test]
-fn not_before_has_an_edge_at_the_leeway() {
+fn a_token_is_valid_exactly_from_the_leeway_before_nbf() {
     let token = token(&with("nbf", json!(NOW_S)));
     assert!(authenticator().verify(&token, NOW - LEEWAY_MS).is_ok());
     assert_eq!(
@@ -337,7 +337,7 @@ fn garbage_is_refused() {
 }
 
 #[test]
-fn a_token_has_a_longest_length() {
+fn a_token_that_is_too_long_is_refused() {
     // Each character of the pad is 4/3 characters of the token, so every length is reached within a few steps.
     let padded = |pad: usize| token(&with("pad", json!("p".repeat(pad))));
     let longest = (5_000..7_000)
@@ -392,7 +392,7 @@ fn the_user_is_sub_else_id_as_text_or_integer() {
 }
 
 #[test]
-fn the_name_is_made_fit_to_be_shown() {
+fn control_characters_in_names_are_replaced() {
     let name = |claims: &Value| authenticator().verify(&token(claims), NOW).unwrap().name().to_string();
     assert_eq!(name(&claims()), "alice");
     assert_eq!(name(&with("username", json!("al"))), "al");

@@ -208,14 +208,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_event_name_goes_before_the_arguments() {
+    fn the_event_name_precedes_the_arguments() {
         assert_eq!(packet_text("a\"b", " [ ] ").unwrap(), r#"["a\"b"]"#);
         assert_eq!(packet_text("e", r#"[1,{"x":[]}]"#).unwrap(), r#"["e",1,{"x":[]}]"#);
         assert!(packet_text("e", r#"{"x":1}"#).is_err());
     }
 
     #[test]
-    fn what_is_no_json_array_is_refused() {
+    fn arguments_that_are_not_a_json_array_are_refused() {
         for bad in ["", "{", "[1", "[1] [2]", "[1]]", "nonsense"] {
             assert!(check_arguments(bad, 0).is_err(), "{bad}");
         }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_too_deep_is_refused_wherever_it_is_hidden() {
+    fn arguments_that_nest_too_deep_are_refused() {
         const DEEP: usize = 20_000;
         for key in ["num", "_placeholder", "x"] {
             let nested = format!("[{}1{}]", format!("{{\"{key}\":").repeat(DEEP), "}".repeat(DEEP));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_javascript_takes_is_taken_and_stays_as_it_is_written() {
+    fn json_that_javascript_accepts_passes_unchanged() {
         let packet = |arguments: &str| Packet::new("e", arguments, Vec::new(), 8).unwrap().text;
         let arguments = r#"[1e400, -0, 12345678901234567890123, {"b":1,"a":1,"b":2}]"#;
         assert_eq!(packet(arguments), format!("[\"e\",{}", &arguments[1..]));

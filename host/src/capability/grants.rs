@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_granted_unless_it_is_written() {
+    fn the_default_grants_nothing() {
         let none = Grants::default();
         assert!(none.http_to(HttpScheme::Https, "api.example.org", 443).is_none());
     }
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_covers_what_is_below_and_nothing_beside() {
+    fn a_wildcard_covers_subdomains_only() {
         let https = |host| granted("*.example.org", HttpScheme::Https, host, 443);
         assert!(https("a.example.org"));
         assert!(https("a.b.example.org"));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn invalid_patterns_are_refused() {
         use HostPatternError::{Host, Port, Shape, Wildcard};
         let error = |text: &str| text.parse::<HostPattern>().unwrap_err();
         for text in [
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_written_as_it_is_read() {
+    fn patterns_are_written_as_they_are_read() {
         for text in [
             "https://api.example.org",
             "http://*.example.org:8080",

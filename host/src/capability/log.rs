@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_cut_and_said_to_be() {
+    fn log_lines_beyond_the_allowance_are_cut_and_marked() {
         let mut logs = Logs::with_allowance(100);
         logs.write(Level::Info, "one");
         assert!(!logs.was_cut());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_line_counts_as_it_is_written() {
+    fn escaping_counts_towards_the_allowance() {
         let mut logs = Logs::with_allowance(100);
         logs.write(Level::Info, &"\u{1b}".repeat(80));
         assert!(logs.was_cut());

@@ -15,7 +15,7 @@ fn there_and_back(text: &str, attachments: &[&'static [u8]]) -> (String, Vec<Byt
 }
 
 #[test]
-fn json_comes_back_as_it_was() {
+fn json_survives_a_round_trip() {
     for text in [
         r#"["e"]"#,
         r#"["e",null,true,false,0,-1,127,128,-128,255,65536,4294967296,18446744073709551615,-9223372036854775808]"#,
@@ -27,7 +27,7 @@ fn json_comes_back_as_it_was() {
 }
 
 #[test]
-fn attachments_go_inside_and_come_out() {
+fn attachments_survive_a_round_trip() {
     let text = r#"["e",{"_placeholder":true,"num":0},[{"a":{"num":1,"_placeholder":true}}]]"#;
     let (back, attachments) = there_and_back(text, &[b"one", b""]);
     assert_eq!(
@@ -38,7 +38,7 @@ fn attachments_go_inside_and_come_out() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused() {
+fn packets_that_cannot_be_written_are_refused() {
     let attachments = [Bytes::from_static(&[0; 1000])];
     let mut out = Vec::new();
     let mut refused = |text: &str, max| write_data(&mut out, text.as_bytes(), &attachments, max).is_err();
@@ -53,7 +53,7 @@ fn what_cannot_be_written_is_refused() {
 }
 
 #[test]
-fn what_javascript_writes_is_read_as_json_stringify_would_write_it() {
+fn values_are_read_as_json_stringify_writes_them() {
     let cases: [(&[u8], &str); 14] = [
         (&[0x91, 0xc0], "[null]"),
         (&[0xd4, 0, 0], "null"),
@@ -80,7 +80,7 @@ fn what_javascript_writes_is_read_as_json_stringify_would_write_it() {
 }
 
 #[test]
-fn lengths_are_not_believed() {
+fn lengths_beyond_the_packet_are_refused() {
     for bytes in [
         &[0xdd, 0xff, 0xff, 0xff, 0xff][..],
         &[0xdf, 0xff, 0xff, 0xff, 0xff],
@@ -99,7 +99,7 @@ fn lengths_are_not_believed() {
 }
 
 #[test]
-fn depth_has_a_bound() {
+fn nesting_is_limited() {
     let nested = |depth: usize| Bytes::from([vec![0x91; depth - 1], vec![0xc0]].concat());
     assert!(read_data(&mut Reader::new(nested(DEPTH_MAX))).is_ok());
     assert!(Reader::new(nested(DEPTH_MAX)).skip().is_ok());
@@ -117,7 +117,7 @@ fn written(text: &str, attachments: &[&'static [u8]]) -> (Fidelity, String) {
 }
 
 #[test]
-fn what_node_reads_is_written_and_it_is_said_when_that_is_not_the_text() {
+fn text_that_changes_on_the_way_is_reported() {
     for (text, read) in [
         (r#"["e",1e400,-1e400]"#, r#"["e",null,null]"#),
         (r#"["e",18446744073709551616]"#, r#"["e",1.8446744073709552e+19]"#),
@@ -139,7 +139,7 @@ fn what_node_reads_is_written_and_it_is_said_when_that_is_not_the_text() {
 }
 
 #[test]
-fn attachments_in_another_order_are_said_to_be() {
+fn attachments_in_another_order_are_reported() {
     let two: [&'static [u8]; 2] = [b"one", b"two"];
     let at = |number: usize| super::placeholder(number);
     let in_order = format!("[\"e\",{},[{}]]", at(0), at(1));
@@ -222,7 +222,7 @@ fn some_json(chance: &mut impl FnMut(usize) -> usize, depth: usize, out: &mut St
 }
 
 #[test]
-fn what_is_said_to_be_exact_is_and_what_is_read_of_the_rest_is_exact_the_next_time() {
+fn reported_fidelity_matches_a_round_trip() {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut chance = |below: usize| {
         state ^= state << 13;
@@ -252,7 +252,7 @@ fn a_placeholder_beside_attachments_is_refused() {
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn random_bytes_never_panic() {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..200_000 {
         let bytes: Vec<u8> = (0..24)

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stands_for_more_than_any_memory_is_cut() {
+    fn a_name_that_expands_without_bound_is_cut() {
         // Each tuple refers to the one before it twice: 2^40 names when expanded.
         let mut mangled = "_RINvC1a1b".to_owned();
         let mut begin = mangled.len() - 2;
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_cut_where_a_character_ends() {
+    fn a_long_name_is_cut_between_characters() {
         let shown = demangled(&"é".repeat(MANGLED_MAX));
         assert_eq!(shown.len(), NAME_MAX);
         assert!(demangled(&format!("_ZN{}E", "1a".repeat(MANGLED_MAX))).len() <= NAME_MAX);

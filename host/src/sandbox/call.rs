@@ -446,7 +446,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_event_whose_request_waits_for_other_tenants_is_not_to_blame_for_the_time() {
+    async fn a_timeout_while_waiting_for_other_tenants_is_the_hosts_fault() {
         let limits = GuestLimits::default();
         let mut state = CallState::new(Meter::new(&limits));
         let timer = CpuTimer::default();

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_lacks_is_never_held_against_a_version() {
+    fn exhausted_host_resources_are_never_the_handlers_fault() {
         let no_file = || io::Error::from_raw_os_error(24);
         let lacking = [
             Error::from(no_file()),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_guest_does_is_the_guests() {
+    fn errors_of_the_guest_are_the_guests_fault() {
         let guests: [(Error, TrapKind); 9] = [
             (StopReason::GuestTime.into(), TrapKind::GuestTime),
             (StopReason::HostCalls.into(), TrapKind::HostCalls),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_is_refused_memory_is_to_blame_only_where_its_limit_refused_it() {
+    fn refused_memory_is_the_guests_fault_only_if_its_limit_refused_it() {
         let mut meter = Meter::new(&GuestLimits::default());
         let panics = || Error::from(Trap::UnreachableCodeReached);
         meter.memory_refused = true;

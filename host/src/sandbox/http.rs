@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn other_ways_of_writing_an_address_are_that_address() {
+    fn all_notations_of_an_address_are_recognised() {
         for url in [
             "http://127.0.0.1/",
             "http://127.1/",

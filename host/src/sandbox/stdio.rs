@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_streams_are_cut_into_lines_each_for_itself() {
+    fn each_stream_is_split_into_lines() {
         let mut pending = PendingLines::default();
         pending.write(Level::Info, b"one\r\ntw");
         pending.write(Level::Warn, b"odd\n");

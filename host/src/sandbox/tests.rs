@@ -35,7 +35,7 @@ fn compiled_code_is_never_taken_from_a_file() {
 }
 
 #[test]
-fn what_took_its_compiler_too_much_time_is_not_compiled_again_soon() {
+fn a_component_that_exceeded_the_compile_time_is_not_compiled_again_soon() {
     let directory = tempfile::tempdir().unwrap();
     let (program, ran) = (directory.path().join("compiler"), directory.path().join("ran"));
     // Ends as a compiler that runs out of processor time does. Another process writes the script: a file that this

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn tenants_with_many_instances_leave_some_places_to_those_with_few() {
+    async fn some_slots_are_reserved_for_tenants_with_few_events() {
         let slots = InstanceSlots::new(8);
         let mut many = Vec::new();
         for _ in 0..6 {

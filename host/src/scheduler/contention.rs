@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_are_long_for_one_tenant_and_short_for_two() {
+    fn quanta_are_long_for_one_tenant_and_short_for_two() {
         let contention = Contention::default();
         let (one, other) = (contention.register(), contention.register());
         let until_uncontended = || {

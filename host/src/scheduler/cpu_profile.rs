@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn quick_events_are_never_held_against_a_version() {
+    fn quick_events_never_move_a_version_to_the_background() {
         let cpu_profile = CpuProfile::default();
         for _ in 0..10_000 {
             cpu_profile.observe(LONG_EVENT - Duration::from_nanos(1));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_long_events_are_forgiven_and_many_are_remembered_for_a_while() {
+    fn a_few_long_events_are_tolerated_and_many_are_remembered() {
         let cpu_profile = CpuProfile::default();
         // These use a twentieth of a processor.
         for n in 0..100 {

@@ -91,7 +91,7 @@ mod tests {
     const BUSY: Duration = Duration::from_millis(5);
 
     #[tokio::test]
-    async fn what_a_future_computes_is_counted_and_what_it_waits_for_is_not() {
+    async fn computing_is_counted_and_waiting_is_not() {
         let timer = CpuTimer::default();
         let compute = async {
             while timer.total_now() < BUSY {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_is_given_once() {
+    fn processor_time_is_taken_only_once() {
         let timer = CpuTimer::default();
         let run = timer.start();
         while timer.total_now() < BUSY {

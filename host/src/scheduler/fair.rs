@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenant_with_many_tasks_gets_no_more_turns_than_one_with_a_single_one() {
+    async fn a_tenant_with_many_tasks_does_not_delay_a_tenant_with_one() {
         let (many, few) = two();
         let done = Arc::new(AtomicUsize::new(0));
         for _ in 0..1000 {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_works_without_waiting_shares_when_the_quantum_is_over() {
+    async fn a_task_that_never_waits_yields_when_its_quantum_is_over() {
         let (busy, other) = two();
         let served = Arc::new(AtomicBool::new(false));
         let seen = served.clone();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_panics_takes_no_other_along_and_a_tenant_that_is_gone_has_no_task() {
+    async fn a_panic_ends_only_its_task_and_groups_end_with_their_scheduler() {
         let (scheduler, _) = two();
         scheduler.spawn(|_| async { panic!("as told") });
         assert_eq!(run(&scheduler, |_| async { 7 }).await, 7);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_on_the_other_runtime_from_when_it_asks_until_it_returns() {
+    fn a_task_moves_to_the_background_and_back() {
         let other = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("background")
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_background_moving_there_is_a_pause() {
+    async fn without_a_background_a_move_only_yields() {
         let (scheduler, _) = two();
         let moved = run(&scheduler, |quantum| async move {
             quantum.move_to_background().await;

@@ -79,7 +79,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_thread_and_those_that_it_starts_have_short_slices_and_the_share_that_they_had() {
+    fn short_slices_are_inherited_and_keep_the_priority() {
         let before = sys::get().unwrap();
         let now = || sys::get().unwrap();
         let threads = std::thread::spawn(move || {

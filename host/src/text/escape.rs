@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_hides_or_turns_text_around_is_escaped_and_all_else_is_left() {
+    fn only_invisible_and_directional_characters_are_escaped() {
         assert_eq!(line("a\u{202e}b\u{2066}\u{61c}c"), "a\\u{202e}b\\u{2066}\\u{61c}c");
         assert_eq!(
             line("\u{1b}[2J\n\t\r\u{85}\u{2028}"),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_json() {
+    fn escaped_json_has_the_same_value() {
         let text = "{\n \"a\u{202e}\":\"\u{e0041}\u{200b}é\"}";
         let safe = json(text);
         assert_eq!(safe, "{\n \"a\\u202e\":\"\\udb40\\udc41\\u200bé\"}");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_escapes_what_goes_through_it() {
+    fn the_writer_escapes_its_input() {
         let through = |style, text: &str| {
             let mut out = Vec::new();
             Escaping::new(&mut out, style).write_all(text.as_bytes()).unwrap();
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_digits_and_symbols_are_seen_and_fillers_are_not() {
+    fn letters_digits_and_symbols_are_visible_and_fillers_are_not() {
         for c in ['a', '7', '-', '😀', 'ש', 'é', '日'] {
             assert!(is_visible(c), "{c}");
         }

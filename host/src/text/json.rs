@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_walk_sees_every_token_as_it_is_written() {
+    fn every_token_is_returned_as_it_is_written() {
         let text = r#" {"a\"":[1e400,"\ud83d",true,false,null,-0],"b":{},"a\"":"x"}"#;
         let tokens: Vec<Token<'_>> = Tokens::parse(text).unwrap().collect();
         assert_eq!(
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_text_says_is_without_quotes_and_escapes() {
+    fn strings_are_unquoted_and_unescaped() {
         assert_eq!(unquoted(r#""plain é""#), "plain é");
         assert_eq!(unquoted(r#""\"\u00e9\\""#), "\"é\\");
         assert_eq!(unquoted(r#""\ud83d""#), "\u{fffd}");

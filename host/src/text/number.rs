@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_what_javascript_reads_and_exact_where_64_bits_are_enough() {
+    fn numbers_are_read_as_javascript_does_and_integers_of_64_bits_exactly() {
         for (text, number) in [
             ("0", Number::Unsigned(0)),
             ("18446744073709551615", Number::Unsigned(u64::MAX)),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_whole_is_whole() {
+    fn integers_are_recognised_in_every_notation() {
         let read = |text: &str| whole(&mut serde_json::Deserializer::from_str(text));
         for (text, number) in [
             ("10", 10),

@@ -118,7 +118,7 @@ fn set(jwks: &[Value]) -> String {
 }
 
 #[tokio::test]
-async fn of_a_set_the_keys_are_used_that_can_be() {
+async fn usable_keys_of_a_set_are_used_and_others_ignored() {
     let rsa = EncodingKey::from_rsa_pem(rsa().private.as_bytes()).unwrap();
     let p256 = EncodingKey::from_ec_pem(ec(&ECDSA_P256_SHA256_FIXED_SIGNING).private.as_bytes()).unwrap();
     let good = [
@@ -156,7 +156,7 @@ async fn of_a_set_the_keys_are_used_that_can_be() {
 }
 
 #[tokio::test]
-async fn of_a_set_so_many_keys_are_used() {
+async fn the_number_of_keys_of_a_set_is_limited() {
     let keys: Vec<Published> = (0..=SET_KEYS).map(|n| Published::ed(&format!("key {n}"))).collect();
     // Unusable keys do not count towards the limit.
     let secret = Published::new("a secret", Algorithm::Hs256, EncodingKey::from_secret(SECRET));
@@ -170,7 +170,7 @@ async fn of_a_set_so_many_keys_are_used() {
 }
 
 #[tokio::test]
-async fn a_kid_may_be_given_twice_and_again() {
+async fn several_keys_may_have_one_kid_and_a_kid_may_be_reassigned() {
     let [one, two, other] = ["same", "same", "other"].map(Published::ed);
     let issuer = Issuer::of(&[one.jwk.clone(), two.jwk.clone(), other.jwk.clone()]).await;
     assert!(issuer.accepts(&one) && issuer.accepts(&two), "two keys with one kid");
@@ -187,7 +187,7 @@ async fn a_kid_may_be_given_twice_and_again() {
 }
 
 #[tokio::test]
-async fn a_file_has_a_largest_size_and_no_more_of_it_is_read() {
+async fn a_file_that_is_too_large_is_refused_without_reading_it_all() {
     let [good, late] = ["good", "late"].map(Published::ed);
     let issuer = Issuer::of(std::slice::from_ref(&good.jwk)).await;
     let text = set(std::slice::from_ref(&late.jwk));
@@ -202,7 +202,7 @@ async fn a_file_has_a_largest_size_and_no_more_of_it_is_read() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_or_not_there_changes_nothing() {
+async fn a_missing_or_special_file_changes_nothing() {
     let good = Published::ed("good");
     let issuer = Issuer::of(std::slice::from_ref(&good.jwk)).await;
     std::fs::remove_file(&issuer.file).unwrap();
@@ -216,7 +216,7 @@ async fn what_is_no_file_or_not_there_changes_nothing() {
 }
 
 #[tokio::test]
-async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
+async fn another_policy_keeps_the_keys_of_the_same_source() {
     let good = Published::ed("good");
     let issuer = Issuer::of(std::slice::from_ref(&good.jwk)).await;
     std::fs::remove_file(&issuer.file).unwrap();
@@ -255,7 +255,7 @@ async fn another_policy_keeps_the_keys_that_were_read_from_the_same_place() {
 }
 
 #[test]
-fn another_policy_keeps_what_is_revoked() {
+fn another_policy_keeps_revocations() {
     let mut policy = policy(vec![secret_key()]);
     let authenticator = accepting(&policy);
     let token = token(&with("jti", json!("lost")));

@@ -65,7 +65,7 @@ fn a_key_must_fit_its_algorithm() {
 }
 
 #[test]
-fn the_development_key_is_made_once_and_found_again() {
+fn the_development_key_is_created_once_and_reused() {
     let directory = tempfile::tempdir().unwrap();
     assert!(dev_key::load(directory.path()).unwrap().is_none());
     let made = dev_key::load_or_create(directory.path()).unwrap();
@@ -94,7 +94,7 @@ fn the_development_key_is_made_once_and_found_again() {
 }
 
 #[test]
-fn a_development_key_that_is_no_use_says_what_to_do() {
+fn an_unusable_development_key_says_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let made = dev_key::load_or_create(directory.path()).unwrap();
     std::fs::write(&made.path, "short\n").unwrap();

@@ -28,7 +28,7 @@ fn filled(home: &tempfile::TempDir) -> (CodeCache, PathBuf) {
 }
 
 #[test]
-fn what_was_put_is_got_also_by_the_next_server() {
+fn an_entry_is_found_again_also_after_a_restart() {
     let home = tempfile::tempdir().unwrap();
     let (cache, _) = filled(&home);
     assert_eq!(cache.get(&key(1)).unwrap().bytes(), b"compiled");
@@ -38,7 +38,7 @@ fn what_was_put_is_got_also_by_the_next_server() {
 }
 
 #[test]
-fn an_entry_that_was_changed_cut_or_moved_is_dropped() {
+fn a_modified_truncated_or_renamed_entry_is_removed() {
     type Damage = fn(Vec<u8>) -> Vec<u8>;
     let damages: [Damage; 4] = [
         |mut bytes| {
@@ -69,7 +69,7 @@ fn an_entry_that_was_changed_cut_or_moved_is_dropped() {
 }
 
 #[test]
-fn code_of_another_key_is_not_ours() {
+fn an_entry_signed_with_another_key_is_refused() {
     let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (cache, path) = filled(&home);
     let (_, foreign) = filled(&other);
@@ -78,7 +78,7 @@ fn code_of_another_key_is_not_ours() {
 }
 
 #[test]
-fn a_directory_or_key_that_others_may_see_is_refused() {
+fn a_directory_or_key_that_others_may_access_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let (_, path) = filled(&home);
     let directory = path.parent().unwrap().to_owned();
@@ -101,7 +101,7 @@ fn a_directory_or_key_that_others_may_see_is_refused() {
 }
 
 #[test]
-fn what_a_killed_server_has_not_finished_is_removed_and_what_another_writes_now_is_not() {
+fn stale_temporary_files_are_removed_and_current_ones_kept() {
     let home = tempfile::tempdir().unwrap();
     let (cache, _) = filled(&home);
     let left = |name: &str, age| {
@@ -118,7 +118,7 @@ fn what_a_killed_server_has_not_finished_is_removed_and_what_another_writes_now_
 }
 
 #[test]
-fn what_was_not_used_for_longest_goes_first() {
+fn the_least_recently_used_entry_is_evicted() {
     let home = tempfile::tempdir().unwrap();
     let cache = CodeCache::open(&home.path().join("cache"), 3 * (TAG_BYTES + 100), MIB).unwrap();
     let old = |n: u8, seconds| {

@@ -89,7 +89,7 @@ mod tests {
     const TWO: Hash = [3; 32];
 
     #[test]
-    fn one_that_takes_long_does_not_stop_the_others() {
+    fn a_slow_compilation_does_not_block_the_others() {
         let queue = CompileQueue::default();
         let _bomb = queue.acquire(BOMB);
         for hash in [ONE, TWO, ONE] {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_at_once_and_the_others_come_in_the_order_in_which_they_came() {
+    fn concurrent_compilations_are_limited_and_others_wait_in_order() {
         let mut state = CompileQueueState::default();
         let all: Vec<u64> = (0..4).map(|n| state.enqueue([n; 32])).collect();
         assert!(!state.try_start(all[1]), "the first is first");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_bytes_are_compiled_once_at_a_time_and_who_waits_for_them_is_in_nobodys_way() {
+    fn waiting_for_the_same_bytes_does_not_block_others() {
         let mut state = CompileQueueState::default();
         let (bomb, again, one) = (state.enqueue(BOMB), state.enqueue(BOMB), state.enqueue(ONE));
         assert!(state.try_start(bomb));
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_woken_when_a_turn_ends() {
+    fn a_waiting_compilation_starts_when_another_ends() {
         let queue = CompileQueue::default();
         let (first, second) = (queue.acquire(ONE), queue.acquire(TWO));
         std::thread::scope(|scope| {

@@ -60,7 +60,7 @@ mod tests {
     };
 
     #[test]
-    fn what_met_a_limit_is_refused_again_for_the_same_reason_until_that_is_forgotten() {
+    fn an_exceeded_limit_is_remembered_for_a_time() {
         let (cache, now) = (NegativeCache::default(), Instant::now());
         cache.insert(BOMB, &TOO_LONG, now);
         let why = cache.get(&BOMB, now + TTL - Duration::from_secs(1)).unwrap();
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_for_other_reasons_is_not_remembered() {
+    fn other_errors_are_not_remembered() {
         let (cache, now) = (NegativeCache::default(), Instant::now());
         for error in [
             LoadError::Compile("no such type".to_owned()),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_remembered_and_the_oldest_is_forgotten_first() {
+    fn the_oldest_entry_is_forgotten_when_the_cache_is_full() {
         let (cache, now) = (NegativeCache::default(), Instant::now());
         let hash = |n: usize| {
             let mut hash = [0; 32];

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_goes_to_the_addresses_that_were_checked_whatever_the_name_leads_to() {
+    async fn a_request_connects_only_to_the_checked_addresses() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = async {

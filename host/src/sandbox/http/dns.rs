@@ -101,7 +101,7 @@ mod tests {
     use crate::capability::DNS_LOOKUPS_PER_TENANT;
 
     #[test]
-    fn of_what_a_name_leads_to_the_public_part_is_used() {
+    fn only_public_addresses_of_a_name_are_used() {
         let address = |text: &str| SocketAddr::new(text.parse().unwrap(), 0);
         let mixed = vec![address("127.0.0.1"), address("1.1.1.1"), address("::1")];
         assert_eq!(public_only(mixed).unwrap(), [address("1.1.1.1")]);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_of_this_machine_is_refused() {
+    async fn localhost_is_refused() {
         let found = look_up(&DnsResolver::system(), "localhost").await;
         assert!(matches!(found, Err(ResolveError::NoPublicAddress)), "{found:?}");
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenant_whose_names_are_not_answered_leaves_the_others_their_look_ups() {
+    async fn a_tenants_hanging_look_ups_do_not_block_other_tenants() {
         let (resolver, silence) = with_silence(LOOKUP_TIME);
         let (greedy, host_wait) = (DnsLookupLimit::default(), HostWait::default());
         for _ in 0..2 * CONCURRENT_LOOKUPS {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_look_up_that_takes_too_long_fails_and_keeps_its_place_until_it_is_answered() {
+    async fn a_look_up_that_times_out_keeps_its_permit_until_it_is_answered() {
         let (resolver, silence) = with_silence(Duration::from_millis(10));
         let found = look_up(&resolver, "slow").await;
         assert!(matches!(found, Err(ResolveError::Time)), "{found:?}");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_the_look_ups_of_others_is_held_up_until_there_is_a_place() {
+    async fn waiting_for_other_tenants_look_ups_counts_as_waiting_for_the_host() {
         let (resolver, silence) = with_silence(LOOKUP_TIME);
         fill(&resolver, &silence).await;
         let (share, patient, hasty) = (DnsLookupLimit::default(), HostWait::default(), HostWait::default());

@@ -113,7 +113,7 @@ fn promise_1_all_or_nothing_not_committed() {
 }
 
 #[test]
-fn the_next_event_sees_what_this_one_did() {
+fn the_next_event_sees_the_effects_of_this_one() {
     let mut scene = Scene::new();
     let value = |scene: &mut Scene| -> Value {
         scene

@@ -19,14 +19,14 @@ fn fault(host: &mut TestHost, what: &str, count: usize) -> String {
 }
 
 #[test]
-fn an_event_has_so_many_effects() {
+fn the_number_of_effects_is_limited() {
     let limit = CallLimits::default().effects;
     assert_eq!(fault(&mut host(), "effects", limit), "conflict");
     assert_eq!(fault(&mut host(), "effects", limit + 1), "quota-exceeded");
 }
 
 #[test]
-fn an_event_has_so_much_output() {
+fn the_bytes_of_effects_are_limited() {
     // Each has 16 KiB and the key's three bytes.
     let count = CallLimits::default().output / (16 * 1024 + 3);
     assert_eq!(fault(&mut host(), "output", count), "conflict");
@@ -34,7 +34,7 @@ fn an_event_has_so_much_output() {
 }
 
 #[test]
-fn an_emitted_event_has_its_size() {
+fn the_size_of_an_emitted_event_is_limited() {
     // The quotes and brackets add four bytes.
     let most = CallLimits::default().emit - 4;
     let mut host = host();
@@ -51,7 +51,7 @@ fn an_emitted_event_has_its_size() {
 }
 
 #[test]
-fn keys_and_values_have_their_sizes() {
+fn the_sizes_of_keys_and_values_are_limited() {
     assert_eq!(fault(&mut host(), "value", 64 * 1024), "conflict");
     assert_eq!(fault(&mut host(), "value", 64 * 1024 + 1), "too-large");
     assert_eq!(fault(&mut host(), "key", 256), "conflict");
@@ -60,14 +60,14 @@ fn keys_and_values_have_their_sizes() {
 }
 
 #[test]
-fn content_has_its_size() {
+fn the_size_of_content_is_limited() {
     assert_eq!(fault(&mut host(), "content", 16 * 1024), "conflict");
     assert_eq!(fault(&mut host(), "content", 16 * 1024 + 1), "too-large");
     assert_eq!(fault(&mut host(), "content", 0), "invalid");
 }
 
 #[test]
-fn a_connection_is_in_so_many_rooms() {
+fn the_number_of_a_connections_rooms_is_limited() {
     let mut host = host().call_limits(CallLimits {
         rooms_per_connection: 5,
         ..CallLimits::default()
@@ -77,7 +77,7 @@ fn a_connection_is_in_so_many_rooms() {
 }
 
 #[test]
-fn members_are_for_members() {
+fn only_members_can_list_members() {
     assert_eq!(fault(&mut host(), "members", 1), "conflict");
     assert_eq!(fault(&mut hostile(), "members", 1), "denied");
 }
@@ -91,7 +91,7 @@ fn a_sum_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn logs_are_cut_and_said_to_be() {
+fn logs_beyond_the_allowance_are_cut_and_marked() {
     let mut host = host();
     let mut log = |text: &str| -> Outcome { host.dispatch(Event::custom("log", &json!([{"message": text}]))) };
     let fits = log(&"x".repeat(8 * 1024 - 16));

@@ -86,7 +86,7 @@ fn a_message_sent_twice_is_posted_once() {
 }
 
 #[test]
-fn one_who_is_not_in_the_room_is_denied() {
+fn a_user_outside_the_room_is_denied() {
     let mut host = host();
     let outcome = host.dispatch(Event::message("general", "hello").by("mallory"));
     outcome.assert_rejected(Code::Denied);
@@ -122,14 +122,14 @@ fn limits_hold_at_their_edges() {
 }
 
 #[test]
-fn a_room_id_of_the_greatest_length_works() {
+fn the_longest_room_id_works() {
     let room = "r".repeat(128);
     let mut host = TestHost::shipped("message").unwrap().member("alice", &room);
     host.dispatch(Event::message(room, "x")).assert_ok();
 }
 
 #[test]
-fn an_allowance_that_is_used_up_is_told() {
+fn an_exceeded_allowance_is_reported() {
     let mut host = host().call_limits(CallLimits {
         output: 10,
         ..CallLimits::default()
@@ -139,7 +139,7 @@ fn an_allowance_that_is_used_up_is_told() {
 }
 
 #[test]
-fn a_store_that_is_down_fails_the_event_and_loses_nothing_else() {
+fn a_store_outage_fails_only_the_event() {
     let mut host = host();
     host.store_down(true);
     let outcome = host.dispatch(Event::message("general", "hello"));
@@ -152,7 +152,7 @@ fn a_store_that_is_down_fails_the_event_and_loses_nothing_else() {
 }
 
 #[test]
-fn neither_a_small_message_nor_the_greatest_needs_more_memory() {
+fn no_message_needs_more_than_the_initial_memory() {
     let mut host = host();
     let small = host.dispatch(Event::message("general", "x".repeat(100)));
     let greatest = host.dispatch(
@@ -172,7 +172,7 @@ fn neither_a_small_message_nor_the_greatest_needs_more_memory() {
 }
 
 #[test]
-fn the_effect_is_the_message_and_no_more() {
+fn the_only_effect_is_the_message() {
     let outcome = host().dispatch(Event::message("general", "hello"));
     assert_eq!((outcome.effects.len(), outcome.posts().count()), (1, 1));
 }

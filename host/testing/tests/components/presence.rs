@@ -28,7 +28,7 @@ fn a_connection_that_opens_is_online() {
 }
 
 #[test]
-fn the_rooms_of_the_user_learn_of_a_change_and_only_of_a_change() {
+fn the_users_rooms_are_notified_of_changes_only() {
     let mut host = host().member("carol", "other");
     host.advance(Duration::from_secs(1));
     let outcome = host.dispatch(Event::set_presence(Status::Away));
@@ -63,7 +63,7 @@ fn a_connection_that_closes_is_offline_and_in_no_room() {
 }
 
 #[test]
-fn a_handler_that_fails_does_not_keep_anybody_online() {
+fn a_failing_handler_does_not_keep_a_user_online() {
     let mut host = host().call_limits(CallLimits {
         effects: 0,
         ..CallLimits::default()
@@ -77,7 +77,7 @@ fn a_handler_that_fails_does_not_keep_anybody_online() {
 }
 
 #[test]
-fn it_needs_no_store_and_no_more_memory() {
+fn it_uses_no_store_and_only_the_initial_memory() {
     let mut host = host();
     host.store_down(true);
     let outcome = host.dispatch(Event::set_presence(Status::Away));

@@ -41,7 +41,7 @@ fn the_room_learns_that_a_message_was_read() {
 }
 
 #[test]
-fn the_second_time_nobody_is_told() {
+fn a_repeated_receipt_is_not_announced() {
     let (mut host, id) = host();
     host.dispatch(Event::read(&id)).assert_ok();
     drop(host.received("bob"));
@@ -53,7 +53,7 @@ fn the_second_time_nobody_is_told() {
 }
 
 #[test]
-fn what_is_not_there_and_what_is_not_for_the_user_read_the_same() {
+fn missing_and_forbidden_messages_are_indistinguishable() {
     let (mut host, id) = host();
     let elsewhere = host.post("bob", "general", "second");
     let mut host = host.member("carol", "other");
@@ -83,7 +83,7 @@ fn what_is_not_there_and_what_is_not_for_the_user_read_the_same() {
 }
 
 #[test]
-fn a_store_that_is_down_is_told() {
+fn a_store_outage_is_reported() {
     let (mut host, id) = host();
     host.store_down(true);
     let outcome = host.dispatch(Event::read(&id));
@@ -92,7 +92,7 @@ fn a_store_that_is_down_is_told() {
 }
 
 #[test]
-fn an_allowance_that_is_used_up_is_told() {
+fn an_exceeded_allowance_is_reported() {
     let (host, id) = host();
     let mut host = host.call_limits(CallLimits {
         effects: 0,
@@ -103,7 +103,7 @@ fn an_allowance_that_is_used_up_is_told() {
 }
 
 #[test]
-fn it_asks_for_one_thing_and_no_more_memory() {
+fn it_has_one_effect_and_needs_only_the_initial_memory() {
     let (mut host, id) = host();
     let outcome = host.dispatch(Event::read(&id));
     assert_eq!(

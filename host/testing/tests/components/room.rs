@@ -10,7 +10,7 @@ fn host() -> TestHost {
 }
 
 #[test]
-fn anybody_may_join_and_learns_who_is_there() {
+fn any_user_may_join_and_gets_the_members() {
     let mut host = host();
     host.post("bob", "general", "welcome");
     let outcome = host.dispatch(Event::join("general"));
@@ -44,7 +44,7 @@ fn joining_twice_is_fine_and_changes_nothing() {
 }
 
 #[test]
-fn one_who_is_in_the_room_may_leave_it() {
+fn a_member_may_leave() {
     let mut host = host();
     let outcome = host.dispatch(Event::leave("general").by("bob"));
     assert!(matches!(outcome.assert_ok().effects.as_slice(), [Effect::Leave(room)] if room.as_str() == "general"));
@@ -53,7 +53,7 @@ fn one_who_is_in_the_room_may_leave_it() {
 }
 
 #[test]
-fn leaving_where_one_is_not_is_fine() {
+fn leaving_a_room_without_being_in_it_is_fine() {
     let mut host = host();
     let outcome = host.dispatch(Event::leave("general"));
     assert!(outcome.assert_ok().effects.is_empty());
@@ -61,7 +61,7 @@ fn leaving_where_one_is_not_is_fine() {
 }
 
 #[test]
-fn what_is_no_room_id_is_invalid() {
+fn an_invalid_room_id_is_refused() {
     let mut host = host();
     for room in ["", &"r".repeat(129), "bell\u{7}"] {
         host.dispatch(Event::join(room)).assert_rejected(Code::Invalid);
@@ -86,7 +86,7 @@ fn the_number_of_rooms_is_limited() {
 }
 
 #[test]
-fn a_joiner_of_a_large_room_is_told_of_a_hundred_users() {
+fn a_joiner_of_a_large_room_gets_a_hundred_users() {
     let mut host = host();
     for n in 0..120 {
         host = host.member(&format!("user-{n}"), "crowd");
@@ -101,7 +101,7 @@ fn a_joiner_of_a_large_room_is_told_of_a_hundred_users() {
 }
 
 #[test]
-fn it_needs_no_more_memory() {
+fn it_needs_only_the_initial_memory() {
     let outcome = host().dispatch(Event::join("general"));
     assert_eq!(
         (outcome.assert_ok().host_calls, outcome.peak_memory),

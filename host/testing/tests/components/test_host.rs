@@ -20,7 +20,7 @@ fn the_clock_stands_still_until_it_is_moved() {
 }
 
 #[test]
-fn chance_is_the_same_in_each_run_and_ids_differ() {
+fn random_numbers_are_repeatable_and_ids_unique() {
     let ids = || {
         let mut host = TestHost::shipped("message").unwrap().member("alice", "general");
         ["a", "b"].map(|content| host.dispatch(Event::message("general", content)).reply["message"]["id"].clone())
@@ -39,7 +39,7 @@ fn chance_is_the_same_in_each_run_and_ids_differ() {
 }
 
 #[test]
-fn hosts_know_nothing_of_each_other() {
+fn hosts_are_independent() {
     let mut one = hostile().member("alice", "general");
     one.dispatch(Event::custom("kv-set-then-ok", &json!([{"key": "key"}])))
         .assert_ok();
@@ -67,7 +67,7 @@ async fn it_works_in_asynchronous_tests() {
 }
 
 #[test]
-fn what_a_component_handles_is_known() {
+fn the_exported_interfaces_are_listed() {
     let handled: Vec<_> = hostile().interfaces().collect();
     assert_eq!(handled, [Interface::Event]);
 }
@@ -91,12 +91,12 @@ fn a_second_connection_of_a_user_fails_the_test() {
 
 #[test]
 #[should_panic(expected = "no valid user")]
-fn a_user_id_that_is_none_fails_the_test() {
+fn an_invalid_user_id_fails_the_test() {
     drop(TestHost::shipped("message").unwrap().member("", "general"));
 }
 
 #[test]
-fn a_file_that_is_no_handler_is_told_apart() {
+fn a_file_that_is_not_a_handler_is_reported() {
     let told = |bytes: &[u8]| format!("{:#}", TestHost::from_bytes(bytes).err().unwrap());
     assert_eq!(told(b""), "the file is empty");
     assert!(told(b"(component)").contains("text"));

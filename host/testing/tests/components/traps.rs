@@ -43,7 +43,7 @@ fn stopped(host: &mut TestHost, end: &str, count: u32, kind: TrapKind) {
 }
 
 #[test]
-fn a_panic_is_a_line_in_the_log() {
+fn a_panic_is_logged() {
     let mut host = host();
     let outcome = post_then(&mut host, "trap", 0);
     outcome.assert_trapped(TrapKind::Guest);
@@ -79,7 +79,7 @@ fn a_loop_ends_when_its_time_is_up() {
 }
 
 #[test]
-fn what_takes_too_long_ends_too() {
+fn an_event_ends_at_its_wall_time() {
     let limits = GuestLimits {
         guest_time: Duration::from_secs(3600),
         wall_time: Duration::from_millis(20),
@@ -89,7 +89,7 @@ fn what_takes_too_long_ends_too() {
 }
 
 #[test]
-fn who_waits_for_the_store_for_too_long_is_not_to_blame() {
+fn a_timeout_while_waiting_for_the_store_is_the_hosts_fault() {
     let mut host = host().guest_limits(GuestLimits {
         wall_time: Duration::from_millis(50),
         ..GuestLimits::default()
@@ -116,7 +116,7 @@ fn memory_past_the_limit_is_refused() {
 }
 
 #[test]
-fn neither_stack_can_be_overrun() {
+fn neither_stack_can_overflow() {
     let overrun = post_then(&mut host(), "stack", 0);
     overrun.assert_trapped(TrapKind::Stack);
     let detail = &overrun.trap.as_ref().unwrap().detail;
@@ -144,7 +144,7 @@ fn calls_of_the_host_are_counted() {
 }
 
 #[test]
-fn a_call_moves_only_so_many_bytes() {
+fn the_bytes_of_a_call_are_limited() {
     let transfer = GuestLimits::default().transfer;
     assert_eq!(transfer, 2 * 1024 * 1024);
     let mut host = host();
@@ -154,7 +154,7 @@ fn a_call_moves_only_so_many_bytes() {
 }
 
 #[test]
-fn all_calls_together_move_only_so_many_bytes_either_way() {
+fn the_bytes_of_all_calls_are_limited() {
     let mut host = host().guest_limits(GuestLimits {
         transfer_total: 4000,
         ..GuestLimits::default()

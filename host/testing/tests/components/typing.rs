@@ -14,7 +14,7 @@ fn host() -> TestHost {
 }
 
 #[test]
-fn the_rest_of_the_room_is_told() {
+fn the_rest_of_the_room_is_notified() {
     let mut host = host();
     for typing in [true, false] {
         let outcome = host.dispatch(Event::typing("general", typing));
@@ -52,13 +52,13 @@ fn the_rest_of_the_room_is_told() {
 }
 
 #[test]
-fn a_user_without_a_name_goes_by_their_id() {
+fn a_user_without_a_name_is_shown_by_id() {
     let outcome = host().dispatch(Event::typing("general", true).by("bob"));
     assert_eq!(outcome.emits().next().unwrap().arguments[0]["username"], "bob");
 }
 
 #[test]
-fn one_who_is_not_in_the_room_is_denied() {
+fn a_user_outside_the_room_is_denied() {
     let mut host = host();
     let outcome = host.dispatch(Event::typing("general", true).by("mallory"));
     outcome.assert_rejected(Code::Denied);
@@ -74,7 +74,7 @@ fn one_who_is_not_in_the_room_is_denied() {
 }
 
 #[test]
-fn an_allowance_that_is_used_up_is_told() {
+fn an_exceeded_allowance_is_reported() {
     let mut host = host().call_limits(CallLimits {
         effects: 0,
         ..CallLimits::default()
@@ -84,7 +84,7 @@ fn an_allowance_that_is_used_up_is_told() {
 }
 
 #[test]
-fn it_needs_no_store_and_no_more_memory() {
+fn it_uses_no_store_and_only_the_initial_memory() {
     let mut host = host();
     host.store_down(true);
     let outcome = host.dispatch(Event::typing("general", true));

@@ -33,7 +33,7 @@ async fn ok(bare: &Bare, name: &str, count: u32) -> usize {
 }
 
 #[tokio::test]
-async fn a_fresh_handler_begins_anew_and_a_warm_one_goes_on() {
+async fn a_warm_instance_keeps_its_memory_and_a_fresh_one_does_not() {
     let fresh = Bare::new(limits(WarmLimits::default()), Isolation::Fresh);
     let initial = ok(&fresh, "nothing-then-ok", 0).await;
     assert!(ok(&fresh, "grow", MUCH).await > initial);
@@ -47,7 +47,7 @@ async fn a_fresh_handler_begins_anew_and_a_warm_one_goes_on() {
 }
 
 #[tokio::test]
-async fn each_event_has_its_whole_allowance() {
+async fn limits_are_reset_for_each_event() {
     let bare = warm(WarmLimits::default());
     let few = GuestLimits {
         host_calls: 10,
@@ -76,7 +76,7 @@ async fn each_event_has_its_whole_allowance() {
 }
 
 #[tokio::test]
-async fn after_any_error_the_instance_is_gone() {
+async fn an_instance_is_dropped_after_any_error() {
     let initial = ok(&warm(WarmLimits::default()), "nothing-then-ok", 0).await;
     let short = GuestLimits {
         guest_time: Duration::from_millis(5),
@@ -115,7 +115,7 @@ async fn after_any_error_the_instance_is_gone() {
 }
 
 #[tokio::test]
-async fn an_instance_is_worn_out_by_uses_by_memory_and_by_waiting() {
+async fn an_instance_is_retired_by_uses_memory_and_idle_time() {
     let bare = warm(WarmLimits {
         uses: 2,
         ..WarmLimits::default()
@@ -164,7 +164,7 @@ async fn handlers_share_no_instance() {
 }
 
 #[tokio::test]
-async fn idle_instances_give_way_when_places_are_short() {
+async fn idle_instances_give_way_when_slots_are_short() {
     let bare = warm(WarmLimits::default());
     // Four slots, each with an idle instance of another handler.
     let mut others = Vec::new();

@@ -22,7 +22,7 @@ fn logged(outcome: &Outcome) -> Vec<(Level, &str)> {
 }
 
 #[test]
-fn what_it_prints_is_logged_in_lines_and_in_order() {
+fn output_is_logged_line_by_line_and_in_order() {
     let outcome = deed(&mut wasi(), "print", 0);
     let expected = [
         (Level::Info, "first"),
@@ -35,7 +35,7 @@ fn what_it_prints_is_logged_in_lines_and_in_order() {
 }
 
 #[test]
-fn a_flood_of_print_is_cut_as_a_flood_of_log_is() {
+fn output_beyond_the_allowance_is_cut() {
     let outcome = deed(&mut wasi(), "flood", 200);
     outcome.assert_ok();
     assert!(outcome.logs_cut);
@@ -44,7 +44,7 @@ fn a_flood_of_print_is_cut_as_a_flood_of_log_is() {
 }
 
 #[test]
-fn what_was_printed_before_a_trap_is_logged() {
+fn output_before_a_trap_is_logged() {
     let mut host = wasi().guest_limits(GuestLimits {
         host_calls: 100,
         ..GuestLimits::default()
@@ -65,7 +65,7 @@ fn the_clocks_are_coarse_and_agree_with_the_event() {
 }
 
 #[test]
-fn waiting_is_no_guest_time() {
+fn waiting_uses_no_guest_time() {
     let mut host = wasi().guest_limits(GuestLimits {
         guest_time: Duration::from_millis(5),
         ..GuestLimits::default()
@@ -85,7 +85,7 @@ fn waiting_ends_with_the_event() {
 }
 
 #[test]
-fn chance_comes_in_bounded_portions() {
+fn random_bytes_are_limited_per_call() {
     let mut host = wasi();
     assert_eq!(values(&deed(&mut host, "random", 64 * 1024)), [64 * 1024]);
     deed(&mut host, "random", 64 * 1024 + 1).assert_trapped(TrapKind::Guest);
@@ -93,7 +93,7 @@ fn chance_comes_in_bounded_portions() {
 }
 
 #[test]
-fn so_many_things_may_be_held_at_once() {
+fn the_number_of_resources_is_limited() {
     let mut host = wasi();
     assert_eq!(values(&deed(&mut host, "hold", 100)), [100]);
     deed(&mut host, "hold", 900).assert_trapped(TrapKind::Guest);
@@ -105,7 +105,7 @@ fn so_many_things_may_be_held_at_once() {
 }
 
 #[test]
-fn its_calls_are_counted_with_those_of_the_host() {
+fn calls_of_wasi_count_as_host_calls() {
     let mut host = wasi().guest_limits(GuestLimits {
         guest_time: Duration::from_secs(3600),
         wall_time: Duration::from_secs(60),
@@ -126,7 +126,7 @@ fn exit_stops_the_event_and_nothing_else() {
 }
 
 #[test]
-fn there_is_nothing_around_it() {
+fn there_are_no_files_and_no_environment() {
     let outcome = deed(&mut wasi(), "look", 0);
     assert_eq!(
         outcome.assert_ok().reply["texts"],

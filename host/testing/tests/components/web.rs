@@ -132,7 +132,7 @@ fn without_a_grant_it_is_not_loaded() {
 }
 
 #[test]
-fn with_a_grant_it_asks_and_is_answered() {
+fn with_a_grant_requests_succeed() {
     let web = Web::start();
     let mut host = web.host();
     let answer = one(&mut host, &web.authority, "/bytes?1000");
@@ -150,7 +150,7 @@ fn with_a_grant_it_asks_and_is_answered() {
 }
 
 #[test]
-fn what_no_grant_covers_stays_inside() {
+fn requests_without_a_grant_are_denied() {
     let (web, other) = (Web::start(), Web::start());
     let mut host = web.host();
     let port = web.authority.rsplit(':').next().unwrap();
@@ -173,7 +173,7 @@ fn what_no_grant_covers_stays_inside() {
 }
 
 #[test]
-fn what_is_denied_counts_as_a_request_and_is_told_in_the_events_own_log() {
+fn denied_requests_count_and_are_logged() {
     let web = Web::start();
     let mut host = web.host();
     let long = format!("{}.example", "x".repeat(5000));
@@ -197,7 +197,7 @@ fn what_is_denied_counts_as_a_request_and_is_told_in_the_events_own_log() {
 }
 
 #[tokio::test]
-async fn a_grant_that_is_taken_away_and_given_back_needs_nothing_loaded_again() {
+async fn grants_change_without_loading_the_component_again() {
     let web = Web::start();
     let limits = EngineLimits {
         instances: 4,
@@ -238,7 +238,7 @@ async fn a_grant_that_is_taken_away_and_given_back_needs_nothing_loaded_again() 
 }
 
 #[test]
-fn a_name_that_leads_inside_is_refused_though_granted() {
+fn a_granted_name_with_a_private_address_is_refused() {
     let web = Web::start();
     let port = web.authority.rsplit(':').next().unwrap();
     let mut host = granted(&format!("http://localhost:{port}"));
@@ -256,7 +256,7 @@ fn a_redirect_is_the_guests_to_follow() {
 }
 
 #[test]
-fn a_certificate_nobody_vouches_for_is_refused() {
+fn an_untrusted_certificate_is_refused() {
     let web = Web::start();
     let mut host = granted(&format!("https://{}", web.authority));
     let answer = fetch(&mut host, &json!([{"authority": web.authority, "tls": true}]));
@@ -274,7 +274,7 @@ fn a_certificate_nobody_vouches_for_is_refused() {
 }
 
 #[test]
-fn methods_that_make_tunnels_are_refused() {
+fn connect_and_trace_are_refused() {
     let web = Web::start();
     let mut host = web.host();
     for method in ["CONNECT", "TRACE"] {
@@ -285,7 +285,7 @@ fn methods_that_make_tunnels_are_refused() {
 }
 
 #[test]
-fn an_event_sends_so_many_requests() {
+fn the_number_of_requests_is_limited() {
     let web = Web::start();
     let mut host = web.host();
     let deed = json!({"authority": web.authority, "path": "/bytes?1"});
@@ -322,7 +322,7 @@ fn the_headers_of_a_response_count_too() {
 }
 
 #[test]
-fn headers_of_a_request_that_are_too_long_are_an_answer() {
+fn oversized_request_headers_return_an_error() {
     let web = Web::start();
     let mut host = web.host();
     let sends = |bytes: usize| json!([{"authority": web.authority, "path": "/bytes?1", "header": bytes}]);
@@ -333,7 +333,7 @@ fn headers_of_a_request_that_are_too_long_are_an_answer() {
 }
 
 #[test]
-fn an_event_moves_so_many_bytes() {
+fn the_bytes_of_requests_and_responses_are_limited() {
     let web = Web::start();
     let mut host = web.host().guest_limits(GuestLimits {
         http_bytes: 10_000 + HEADERS,
@@ -367,7 +367,7 @@ fn an_event_moves_so_many_bytes() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_costs_the_event_only() {
+fn a_server_that_does_not_answer_fails_only_the_event() {
     let web = Web::start();
     let mut host = web.host().guest_limits(GuestLimits {
         wall_time: Duration::from_millis(200),

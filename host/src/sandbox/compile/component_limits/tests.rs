@@ -20,7 +20,7 @@ fn tower(levels: usize, innermost: &str) -> String {
 }
 
 #[test]
-fn a_small_component_that_stands_for_millions_of_instances_is_refused_at_once() {
+fn a_small_component_with_millions_of_instances_is_refused_at_once() {
     let began = std::time::Instant::now();
     assert_eq!(what(&tower(11, "(component)")), "instances of components");
     let module = "(component (core module) (core instance (instantiate 0)))";
@@ -29,7 +29,7 @@ fn a_small_component_that_stands_for_millions_of_instances_is_refused_at_once() 
 }
 
 #[test]
-fn a_component_that_is_handed_in_is_counted_where_it_is_instantiated() {
+fn an_imported_component_is_counted_where_it_is_instantiated() {
     let four = "(instance (instantiate $given))".repeat(4);
     let mut text = "(component $c0 (core module $m) (core instance (instantiate $m)))".to_owned();
     for level in 1..=4 {
@@ -47,7 +47,7 @@ fn a_component_that_is_handed_in_is_counted_where_it_is_instantiated() {
 }
 
 #[test]
-fn what_an_instance_exports_is_counted_where_it_is_instantiated() {
+fn an_exported_component_is_counted_where_it_is_instantiated() {
     let again = "(instance (instantiate $again))".repeat(33);
     let text = format!(
         "(component
@@ -62,7 +62,7 @@ fn what_an_instance_exports_is_counted_where_it_is_instantiated() {
 }
 
 #[test]
-fn as_many_as_the_pool_has_are_taken_and_one_more_is_not() {
+fn as_many_as_the_pool_has_are_accepted_and_one_more_is_refused() {
     let instances = |n: u32| "(core instance (instantiate $m))".repeat(n as usize);
     let with = |module: &str, n| format!("(component (core module $m {module}) {})", instances(n));
     assert_eq!(checked(&with("", CORE_INSTANCES_PER_COMPONENT)), Ok(()));
@@ -74,7 +74,7 @@ fn as_many_as_the_pool_has_are_taken_and_one_more_is_not() {
 }
 
 #[test]
-fn an_instance_of_instances_that_stands_for_millions_of_names_is_refused() {
+fn an_instance_that_exports_millions_of_names_is_refused() {
     let levels = |count| {
         let level = |n: usize| {
             format!(
@@ -95,7 +95,7 @@ fn an_instance_of_instances_that_stands_for_millions_of_names_is_refused() {
 }
 
 #[test]
-fn components_nest_so_deep_and_no_deeper() {
+fn nesting_of_components_is_limited() {
     // Built as bytes, since the parser of the text format does not nest so deep. Each is a component's header; the
     // outer ones then have a section (4) with the inner one, whose length is LEB128.
     let nested = |depth: usize| {
@@ -111,7 +111,7 @@ fn components_nest_so_deep_and_no_deeper() {
 }
 
 #[test]
-fn a_component_that_is_cut_is_malformed() {
+fn a_truncated_component_is_malformed() {
     let bytes = wat::parse_str("(component (core module (memory 1)) (core instance (instantiate 0)))").unwrap();
     assert_eq!(check(&bytes), Ok(()));
     // The cut is within the last section.

@@ -74,7 +74,7 @@ fn no_exports() {
 }
 
 #[test]
-fn what_is_no_component() {
+fn files_that_are_not_components() {
     let core = binary(text!("harmless"));
     let mut precompiled = b"\x7fELF\x02\x01\x01".to_vec();
     precompiled.extend(harmless());

@@ -12,7 +12,7 @@ fn ask(host: &mut TestHost, event: &str, key: &str) -> Value {
 }
 
 #[test]
-fn a_handlers_name_and_a_key_do_not_run_together() {
+fn a_handlers_name_and_a_key_are_never_joined() {
     let mut host = hostile().named("a:b").member("alice", "general");
     ask(&mut host, "kv-set-then-ok", "c");
     for (name, key) in [("a", "b:c"), ("a:", "b:c"), ("a:b:", "c"), ("ab", ":c"), ("a:b", ":c")] {

@@ -45,7 +45,7 @@ fn not_loaded(module: &str) -> String {
 }
 
 #[test]
-fn a_module_that_does_nothing_is_a_handler() {
+fn a_harmless_module_is_a_valid_handler() {
     // Without this, the attacks below might fail for another reason.
     event(&mut host(text!("harmless"))).assert_ok();
 }
@@ -151,7 +151,7 @@ fn a_huge_return() {
 }
 
 #[test]
-fn a_result_that_is_none() {
+fn a_malformed_result() {
     is_stopped(text!("result-of-no-case"));
     is_stopped(text!("result-outside"));
     is_stopped(text!("result-not-utf-8"));

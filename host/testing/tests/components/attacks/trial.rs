@@ -30,7 +30,7 @@ fn limited(memory: usize, guest_time: Duration) -> GuestLimits {
 }
 
 #[test]
-fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
+fn the_initial_memory_must_fit_each_tenants_limit() {
     let (sandbox, bytes) = (sandbox(2), component(text!("harmless")));
     let load = |pages: usize| {
         let limits = limited(pages * PAGE, Duration::from_millis(50));
@@ -46,7 +46,7 @@ fn the_memory_it_begins_with_must_be_allowed_to_each_tenant() {
 }
 
 #[test]
-fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
+fn instantiation_must_fit_each_tenants_time() {
     let sandbox = sandbox(2);
     // No machine runs this many steps in a millisecond.
     let bytes = component(text!("start-slow"));
@@ -67,7 +67,7 @@ fn what_it_does_when_it_begins_must_fit_the_tenants_time() {
 }
 
 #[test]
-fn what_never_ends_is_stopped_and_has_a_place_among_the_instances_until_then() {
+fn an_endless_instantiation_is_stopped_and_takes_a_slot_until_then() {
     let (sandbox, endless) = (sandbox(1), component(text!("start-loop")));
     // The processor time is used up first, however busy the machine is.
     let limits = GuestLimits {
