@@ -56,7 +56,7 @@ function start() {
 }
 
 /** What the programs ask for. `ids` has the users' ids by the names that the programs use. */
-function deedsOf(server, ids) {
+function actionsOf(server, ids) {
   const api = admin(server);
   const tenant = '/tenants/default';
   return {
@@ -81,8 +81,8 @@ async function run(program, name, server, patience = PATIENCE) {
   const env = { PARLANCE_URL: server.url, PARLANCE_ROOM: room, PARLANCE_PATIENCE: String(patience) };
   for (const [user, id] of Object.entries(ids)) env[`${user.toUpperCase()}_TOKEN`] = token(id, { name: user });
   for (const tenant of ['acme', 'names']) env[`${tenant.toUpperCase()}_TOKEN`] = at(tenant, ids.ann).auth.token;
-  const deeds = deedsOf(server, ids);
-  await runCase(program, name, env, (verb, argument) => deeds[verb](argument));
+  const actions = actionsOf(server, ids);
+  await runCase(program, name, env, (verb, argument) => actions[verb](argument));
 }
 
 for (const { name, build, cases, known } of LIBRARIES) {

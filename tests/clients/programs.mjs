@@ -36,10 +36,10 @@ export function casesOf([command, ...args]) {
 }
 
 /**
- * Runs a case to its end. `deed` is called with the words of each line `do …` that the program prints; the program waits
- * for what follows from the deed.
+ * Runs a case to its end. `action` is called with the words of each line `do …` that the program prints; the program waits
+ * for what follows from the action.
  */
-export async function runCase([command, ...args], name, env, deed) {
+export async function runCase([command, ...args], name, env, action) {
   const child = spawn(command, [...args, name], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
   const timer = setTimeout(() => child.kill('SIGKILL'), CASE_MS);
   let output = '';
@@ -52,7 +52,7 @@ export async function runCase([command, ...args], name, env, deed) {
     rest = lines.pop();
     for (const line of lines) {
       const [, verb, argument] = line.match(/^do (\S+) ?(.*)$/) ?? [];
-      if (verb) deed(verb, argument).catch((error) => (failed ??= error));
+      if (verb) action(verb, argument).catch((error) => (failed ??= error));
     }
   });
   const exit = await new Promise((done, reject) => {

@@ -58,7 +58,7 @@ async function settle(at) {
   await at.actor.ask('get-presence', []);
 }
 
-function deed(at, effect, end) {
+function action(at, effect, end) {
   // The actor is in `room` already, so it joins `side`.
   const roomId = effect === 'join' ? at.side : at.room;
   return at.actor.ask(`${effect}-then-${end}`, { roomId, messageId: at.messageId, key: at.key });
@@ -70,7 +70,7 @@ for (const effect of EFFECTS) {
       const at = await scene();
       await settle(at);
       const before = await visible(at);
-      assertFailed(await deed(at, effect, end), code);
+      assertFailed(await action(at, effect, end), code);
       await settle(at);
       assert.deepEqual(await visible(at), before);
       assert.match(server.log, new RegExp(`${effect}-then-${end}`), 'the log has a line about it');
@@ -80,7 +80,7 @@ for (const effect of EFFECTS) {
     const at = await scene();
     await settle(at);
     const before = await visible(at);
-    const answer = await deed(at, effect, 'ok');
+    const answer = await action(at, effect, 'ok');
     assert.equal(answer.ok, true, JSON.stringify(answer));
     await settle(at);
     assert.notDeepEqual(await visible(at), before, 'the probe sees the effect');

@@ -41,9 +41,9 @@ test('6. Contained: while one tenant loops, grows and traps, every event of anot
   let attacking = true;
   const codes = {};
   const attacks = attackers.map(async (client, n) => {
-    const deeds = ['kv-set-then-loop', 'kv-set-then-memory', 'kv-set-then-trap'];
+    const actions = ['kv-set-then-loop', 'kv-set-then-memory', 'kv-set-then-trap'];
     for (let i = 0; attacking; i += 1) {
-      const answer = await client.ask(deeds[(n + i) % deeds.length], { key: 'k' });
+      const answer = await client.ask(actions[(n + i) % actions.length], { key: 'k' });
       codes[answer.error?.code ?? 'ok'] = (codes[answer.error?.code ?? 'ok'] ?? 0) + 1;
     }
   });

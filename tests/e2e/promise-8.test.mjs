@@ -52,10 +52,10 @@ async function apart(nodes) {
 
   const value = async (client, key) => (await client.must('kv-get', { key })).value ?? null;
   await ann.must('kv-set-then-ok', { key: 'k' });
-  assert.equal(await value(eve, 'k'), 'a deed', 'the owner has it');
+  assert.equal(await value(eve, 'k'), 'an action', 'the owner has it');
   assert.equal(await value(bea, 'k'), null);
   await bob.must('kv-delete-then-ok', { key: 'k' });
-  assert.equal(await value(ann, 'k'), 'a deed', 'what another deletes is another’s');
+  assert.equal(await value(ann, 'k'), 'an action', 'what another deletes is another’s');
   for (const client of [ann, eve, bob]) await client.must('kv-increment-then-ok', { key: 'n' });
   assert.deepEqual([await value(ann, 'n'), await value(bea, 'n')], ['2', '1'], 'each counts its own');
 

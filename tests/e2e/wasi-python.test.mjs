@@ -11,13 +11,13 @@ const server = await startServer({ handlers: { event: component } });
 
 test('wasi from Python: events are handled, each in an instance of its own', async () => {
   const client = await connect(server, 'asker');
-  for (let n = 0; n < 3; n += 1) assert.deepEqual((await client.must('echo', { n })).deed, { n });
+  for (let n = 0; n < 3; n += 1) assert.deepEqual((await client.must('echo', { n })).action, { n });
   const { clock, ambient } = await client.ask('clock', {});
   assert.ok(clock >= ambient && clock - ambient < 10_000, `${clock} and ${ambient}`);
   const numbers = [];
   for (let n = 0; n < 3; n += 1) numbers.push((await client.ask('chance', {})).number);
   assert.equal(new Set(numbers).size, 3, `chance of the host: ${numbers}`);
-  assertFailed(await client.ask('no-such-deed', {}), 'invalid');
+  assertFailed(await client.ask('no-such-action', {}), 'invalid');
 });
 
 test('wasi from Python: what it prints is in the log, in order', async () => {

@@ -56,6 +56,6 @@ test('wasi: what the engine says of an error is in the log, and the client learn
 
 test('wasi: a rejection is a rejection, and the next event is handled', async () => {
   const client = await connect(server, 'stranger');
-  assertFailed(await client.ask('no-such-deed', {}), 'invalid');
+  assertFailed(await client.ask('no-such-action', {}), 'invalid');
   await client.must('clock');
 });

@@ -48,9 +48,9 @@ test('web: a redirect is not followed', async () => {
 test('web: a server that is not granted is not asked, nor this one itself', async () => {
   const client = await connect(server, 'burglar');
   const own = `127.0.0.1:${server.port}`;
-  const deeds = [other.authority, own, '169.254.169.254', web.authority.replace('127.0.0.1', 'localhost')];
-  const answers = await client.ask('fetch', deeds.map((authority) => ({ authority, path: '/metrics' })));
-  assert.deepEqual(answers.map((answer) => answer.error), deeds.map(() => 'HttpRequestDenied'));
+  const actions = [other.authority, own, '169.254.169.254', web.authority.replace('127.0.0.1', 'localhost')];
+  const answers = await client.ask('fetch', actions.map((authority) => ({ authority, path: '/metrics' })));
+  assert.deepEqual(answers.map((answer) => answer.error), actions.map(() => 'HttpRequestDenied'));
   assert.deepEqual([...web.asked, ...other.asked], []);
 });
 

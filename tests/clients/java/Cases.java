@@ -14,7 +14,7 @@ import java.util.concurrent.LinkedBlockingQueue;
 import org.json.JSONArray;
 import org.json.JSONObject;
 
-/** `java Cases --list` prints the names of the cases, `java Cases NAME` runs one. A line `do …` asks the test for a deed. */
+/** `java Cases --list` prints the names of the cases, `java Cases NAME` runs one. A line `do …` asks the test for an action. */
 public final class Cases {
     static final String ROOM = System.getenv("PARLANCE_ROOM");
     private static final String AUTHENTICATION_ERROR = "Authentication error";
@@ -401,18 +401,18 @@ public final class Cases {
             User.next(ann.connects, "the fourth connect");
             ann.must("join-room", ROOM);
         });
-        for (String deed : new String[] {"kill", "stop"}) {
-            String how = deed.equals("kill") ? "was killed and started again" : "stopped in order and started again";
-            CASES.put("connects again after the server " + how, () -> again(deed));
+        for (String action : new String[] {"kill", "stop"}) {
+            String how = action.equals("kill") ? "was killed and started again" : "stopped in order and started again";
+            CASES.put("connects again after the server " + how, () -> again(action));
         }
     }
 
     /** Both transports lose the server and find it again. */
-    private static void again(String deed) throws Exception {
+    private static void again(String action) throws Exception {
         User[] users = {User.connect("ann", "websocket"), User.connect("bob", "polling")};
         for (User user : users) user.must("join-room", ROOM);
         users[0].post("before");
-        System.out.println("do " + deed);
+        System.out.println("do " + action);
         for (User user : users) {
             User.next(user.disconnects, "the disconnect");
             User.next(user.connects, "the second connect");

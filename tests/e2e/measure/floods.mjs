@@ -39,7 +39,7 @@ for (let n = 0; n < MEMBERS; n += 1) {
   const client = await member(here, FLOOD, `reader-${n}`);
   await client.join('evil');
   client.socket.offAny();
-  client.socket.on('deed', () => (got += 1));
+  client.socket.on('action', () => (got += 1));
 }
 const sendersAt = async (server) => {
   const senders = [];

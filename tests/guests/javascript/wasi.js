@@ -14,7 +14,7 @@ const console = {
   error: (text) => print(getStderr(), text),
 };
 
-const deeds = {
+const actions = {
   /** Prints in several ways, and logs between them. */
   print() {
     console.log('printed first');
@@ -38,8 +38,8 @@ const deeds = {
 
 export const onEvent = {
   handle(context, name, args) {
-    const deed = deeds[name];
-    if (!deed) throw { tag: 'invalid', val: `no such deed: ${name}` };
-    return JSON.stringify({ ok: true, ...deed(JSON.parse(args)[0] ?? {}) });
+    const action = actions[name];
+    if (!action) throw { tag: 'invalid', val: `no such action: ${name}` };
+    return JSON.stringify({ ok: true, ...action(JSON.parse(args)[0] ?? {}) });
   },
 };

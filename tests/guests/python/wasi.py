@@ -23,8 +23,8 @@ def clock(_):
     return {"clock": time.time_ns() // 1_000_000, "ambient": ambient.now_ms()}
 
 
-def echo(deed):
-    return {"ok": True, "deed": deed}
+def echo(action):
+    return {"ok": True, "action": action}
 
 
 def chance(_):
@@ -35,8 +35,8 @@ def fail(_):
     raise RuntimeError("nobody expects this")
 
 
-def files(deed):
-    return {"ok": True, "text": open(deed["path"]).read()}
+def files(action):
+    return {"ok": True, "text": open(action["path"]).read()}
 
 
 DEEDS = {"print": prints, "clock": clock, "echo": echo, "chance": chance, "fail": fail, "files": files}
@@ -44,8 +44,8 @@ DEEDS = {"print": prints, "clock": clock, "echo": echo, "chance": chance, "fail"
 
 class OnEvent(exports.OnEvent):
     def handle(self, ctx, name, arguments, attachments):
-        deed = DEEDS.get(name)
-        if deed is None:
-            raise Err(Rejection_Invalid(f"no such deed: {name}"))
+        action = DEEDS.get(name)
+        if action is None:
+            raise Err(Rejection_Invalid(f"no such action: {name}"))
         (argument,) = json.loads(arguments)
-        return json.dumps(deed(argument))
+        return json.dumps(action(argument))

@@ -34,8 +34,8 @@ impl Scene {
 
     fn event(&mut self, effect: &str, end: &str) -> Outcome {
         let room = if effect == "join" { "side" } else { "general" };
-        let deed = json!([{"roomId": room, "messageId": self.message, "key": "key"}]);
-        self.host.dispatch(Event::custom(format!("{effect}-then-{end}"), &deed))
+        let action = json!([{"roomId": room, "messageId": self.message, "key": "key"}]);
+        self.host.dispatch(Event::custom(format!("{effect}-then-{end}"), &action))
     }
 
     fn visible(&self) -> Visible {
@@ -128,7 +128,7 @@ fn the_next_event_sees_the_effects_of_this_one() {
     scene.event("kv-set", "reject");
     assert_eq!(value(&mut scene), "2");
     scene.event("kv-set", "ok").assert_ok();
-    assert_eq!(value(&mut scene), "a deed");
+    assert_eq!(value(&mut scene), "an action");
     // The value is no longer a number.
     assert_eq!(scene.event("kv-increment", "ok").reply["error"]["code"], "invalid");
     scene.event("kv-delete", "ok").assert_ok();

@@ -12,8 +12,8 @@ fn host() -> TestHost {
 /// Does something `count` times, or with that size. Returns the fault as the code of the rejection; `conflict` means
 /// none.
 fn fault(host: &mut TestHost, what: &str, count: usize) -> String {
-    let deed = json!([{"message": what, "count": count, "key": "key", "roomId": "general"}]);
-    let outcome = host.dispatch(Event::custom("fault", &deed));
+    let action = json!([{"message": what, "count": count, "key": "key", "roomId": "general"}]);
+    let outcome = host.dispatch(Event::custom("fault", &action));
     assert!(outcome.effects.is_empty());
     outcome.reply["error"]["code"].as_str().unwrap().to_owned()
 }

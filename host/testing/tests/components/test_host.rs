@@ -46,7 +46,7 @@ fn hosts_are_independent() {
     let two = hostile();
     assert_eq!(
         (one.value("key").as_deref(), two.value("key")),
-        (Some(b"a deed".as_slice()), None)
+        (Some(b"an action".as_slice()), None)
     );
     assert!(two.members("general").is_empty());
 }

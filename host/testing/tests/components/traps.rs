@@ -9,8 +9,8 @@ use crate::built::hostile;
 
 /// Posts a message, then ends in this way.
 fn post_then(host: &mut TestHost, end: &str, count: u32) -> Outcome {
-    let deed = json!([{"roomId": "general", "count": count}]);
-    host.dispatch(Event::custom(format!("post-then-{end}"), &deed))
+    let action = json!([{"roomId": "general", "count": count}]);
+    host.dispatch(Event::custom(format!("post-then-{end}"), &action))
 }
 
 /// Asserts that the event failed with `code` and left nothing, and that the host still works.

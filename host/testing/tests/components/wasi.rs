@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::built::wasi;
 
-fn deed(host: &mut TestHost, name: &str, count: u64) -> Outcome {
+fn action(host: &mut TestHost, name: &str, count: u64) -> Outcome {
     host.dispatch(Event::custom(name, &json!([{"count": count, "text": "localhost"}])))
 }
 
@@ -23,7 +23,7 @@ fn logged(outcome: &Outcome) -> Vec<(Level, &str)> {
 
 #[test]
 fn output_is_logged_line_by_line_and_in_order() {
-    let outcome = deed(&mut wasi(), "print", 0);
+    let outcome = action(&mut wasi(), "print", 0);
     let expected = [
         (Level::Info, "first"),
         (Level::Info, "logged"),
@@ -36,7 +36,7 @@ fn output_is_logged_line_by_line_and_in_order() {
 
 #[test]
 fn output_beyond_the_allowance_is_cut() {
-    let outcome = deed(&mut wasi(), "flood", 200);
+    let outcome = action(&mut wasi(), "flood", 200);
     outcome.assert_ok();
     assert!(outcome.logs_cut);
     let bytes: usize = outcome.logs.iter().map(|line| line.text.len()).sum();
@@ -49,14 +49,14 @@ fn output_before_a_trap_is_logged() {
         host_calls: 100,
         ..GuestLimits::default()
     });
-    let outcome = deed(&mut host, "flood", 1_000_000);
+    let outcome = action(&mut host, "flood", 1_000_000);
     outcome.assert_trapped(TrapKind::HostCalls);
     assert!(outcome.logs[0].text.starts_with("xxxx"));
 }
 
 #[test]
 fn the_clocks_are_coarse_and_agree_with_the_event() {
-    let [clock, rest, monotonic_rest, ambient] = values(&deed(&mut wasi(), "clocks", 0))[..] else {
+    let [clock, rest, monotonic_rest, ambient] = values(&action(&mut wasi(), "clocks", 0))[..] else {
         panic!("four values")
     };
     assert_eq!((rest, monotonic_rest), (0, 0), "whole milliseconds");
@@ -70,7 +70,7 @@ fn waiting_uses_no_guest_time() {
         guest_time: Duration::from_millis(5),
         ..GuestLimits::default()
     });
-    let waited = values(&deed(&mut host, "sleep", 100))[0];
+    let waited = values(&action(&mut host, "sleep", 100))[0];
     assert!(waited >= 99, "{waited}");
 }
 
@@ -80,25 +80,25 @@ fn waiting_ends_with_the_event() {
         wall_time: Duration::from_millis(50),
         ..GuestLimits::default()
     });
-    deed(&mut host, "sleep", u64::MAX).assert_trapped(TrapKind::WallTime);
-    deed(&mut host, "print", 0).assert_ok();
+    action(&mut host, "sleep", u64::MAX).assert_trapped(TrapKind::WallTime);
+    action(&mut host, "print", 0).assert_ok();
 }
 
 #[test]
 fn random_bytes_are_limited_per_call() {
     let mut host = wasi();
-    assert_eq!(values(&deed(&mut host, "random", 64 * 1024)), [64 * 1024]);
-    deed(&mut host, "random", 64 * 1024 + 1).assert_trapped(TrapKind::Guest);
-    deed(&mut host, "random", u64::MAX).assert_trapped(TrapKind::Guest);
+    assert_eq!(values(&action(&mut host, "random", 64 * 1024)), [64 * 1024]);
+    action(&mut host, "random", 64 * 1024 + 1).assert_trapped(TrapKind::Guest);
+    action(&mut host, "random", u64::MAX).assert_trapped(TrapKind::Guest);
 }
 
 #[test]
 fn the_number_of_resources_is_limited() {
     let mut host = wasi();
-    assert_eq!(values(&deed(&mut host, "hold", 100)), [100]);
-    deed(&mut host, "hold", 900).assert_trapped(TrapKind::Guest);
+    assert_eq!(values(&action(&mut host, "hold", 100)), [100]);
+    action(&mut host, "hold", 900).assert_trapped(TrapKind::Guest);
     assert_eq!(
-        values(&deed(&mut host, "hold", 100)),
+        values(&action(&mut host, "hold", 100)),
         [100],
         "the next event begins afresh"
     );
@@ -111,23 +111,23 @@ fn calls_of_wasi_count_as_host_calls() {
         wall_time: Duration::from_secs(60),
         ..GuestLimits::default()
     });
-    let outcome = deed(&mut host, "count", 500);
+    let outcome = action(&mut host, "count", 500);
     assert!(outcome.assert_ok().host_calls >= 500);
-    deed(&mut host, "count", u64::MAX).assert_trapped(TrapKind::HostCalls);
+    action(&mut host, "count", u64::MAX).assert_trapped(TrapKind::HostCalls);
 }
 
 #[test]
 fn exit_stops_the_event_and_nothing_else() {
     let mut host = wasi();
-    let outcome = deed(&mut host, "exit", 0);
+    let outcome = action(&mut host, "exit", 0);
     outcome.assert_trapped(TrapKind::Guest);
     assert_eq!(outcome.reply["error"]["code"], "handler-failed");
-    deed(&mut host, "print", 0).assert_ok();
+    action(&mut host, "print", 0).assert_ok();
 }
 
 #[test]
 fn there_are_no_files_and_no_environment() {
-    let outcome = deed(&mut wasi(), "look", 0);
+    let outcome = action(&mut wasi(), "look", 0);
     assert_eq!(
         outcome.assert_ok().reply["texts"],
         json!([]),
@@ -137,7 +137,7 @@ fn there_are_no_files_and_no_environment() {
 
 #[test]
 fn there_is_no_network() {
-    let outcome = deed(&mut wasi(), "sockets", 0);
+    let outcome = action(&mut wasi(), "sockets", 0);
     let texts: Vec<&str> = outcome.assert_ok().reply["texts"]
         .as_array()
         .unwrap()

@@ -108,8 +108,8 @@ fn granted(pattern: &str) -> TestHost {
     TestHost::granted(&web(), grants).unwrap()
 }
 
-fn fetch(host: &mut TestHost, deeds: &Value) -> Outcome {
-    host.dispatch(Event::custom("fetch", &json!([deeds])))
+fn fetch(host: &mut TestHost, actions: &Value) -> Outcome {
+    host.dispatch(Event::custom("fetch", &json!([actions])))
 }
 
 /// The responses that the handler returned.
@@ -177,9 +177,9 @@ fn denied_requests_count_and_are_logged() {
     let web = Web::start();
     let mut host = web.host();
     let long = format!("{}.example", "x".repeat(5000));
-    let mut deeds = vec![json!({"authority": long}); 8];
-    deeds.push(json!({"authority": web.authority, "path": "/"}));
-    let outcome = fetch(&mut host, &Value::from(deeds));
+    let mut actions = vec![json!({"authority": long}); 8];
+    actions.push(json!({"authority": web.authority, "path": "/"}));
+    let outcome = fetch(&mut host, &Value::from(actions));
     let answers = answers(&outcome);
     assert_eq!(answers[7]["error"], "HttpRequestDenied");
     assert_eq!(
@@ -288,9 +288,9 @@ fn connect_and_trace_are_refused() {
 fn the_number_of_requests_is_limited() {
     let web = Web::start();
     let mut host = web.host();
-    let deed = json!({"authority": web.authority, "path": "/bytes?1"});
+    let action = json!({"authority": web.authority, "path": "/bytes?1"});
     for _ in 0..2 {
-        let answers = answers(&fetch(&mut host, &Value::from(vec![deed.clone(); 9])));
+        let answers = answers(&fetch(&mut host, &Value::from(vec![action.clone(); 9])));
         let errors: Vec<_> = answers.iter().map(|answer| answer["error"].as_str().unwrap()).collect();
         assert_eq!(errors[..8], [""; 8]);
         assert_eq!(errors[8], "ConnectionLimitReached");

@@ -17,7 +17,7 @@ struct Hostile;
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Deed {
+struct Action {
     room_id: String,
     user_id: String,
     message_id: String,
@@ -39,10 +39,10 @@ struct Answer {
 
 impl EventHandler for Hostile {
     fn handle(_: &Context, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection> {
-        let (deed,): (Deed,) = arguments.parse()?;
+        let (action,): (Action,) = arguments.parse()?;
         match name {
             "kv-get" => {
-                let value = kv::get(&deed.key)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                let value = kv::get(&action.key)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 return Ok(Some(Answer {
                     ok: true,
                     value,
@@ -52,43 +52,43 @@ impl EventHandler for Hostile {
             "spy" => {
                 return Ok(Some(Answer {
                     ok: true,
-                    seen: spy(&deed),
+                    seen: spy(&action),
                     ..Answer::default()
                 }));
             }
             "grow" => {
                 return Ok(Some(Answer {
                     ok: true,
-                    bytes: ends::grow(deed.count),
+                    bytes: ends::grow(action.count),
                     ..Answer::default()
                 }));
             }
             "reply" => {
-                let value = Some("x".repeat(deed.count as usize));
+                let value = Some("x".repeat(action.count as usize));
                 return Ok(Some(Answer {
                     ok: true,
                     value,
                     ..Answer::default()
                 }));
             }
-            "log" => info!("{}", deed.message.repeat(deed.count.max(1) as usize)),
+            "log" => info!("{}", action.message.repeat(action.count.max(1) as usize)),
             "emit-huge" => {
-                let text = "x".repeat(deed.count as usize);
-                emit(&Audience::Room(deed.room_id.clone()), "deed", &[&text])?;
+                let text = "x".repeat(action.count as usize);
+                emit(&Audience::Room(action.room_id.clone()), "action", &[&text])?;
             }
-            "reject" => return Err(rejection(&deed.message)),
-            "slow-down" => return Err(rate_limited("slow down", Duration::from_millis(deed.count.into()))),
+            "reject" => return Err(rejection(&action.message)),
+            "slow-down" => return Err(rate_limited("slow down", Duration::from_millis(action.count.into()))),
             "reject-for" => {
-                refusal::retry_after(deed.count.into());
-                return Err(rejection(&deed.message));
+                refusal::retry_after(action.count.into());
+                return Err(rejection(&action.message));
             }
-            "fault" => return Err(provoke(&deed)?.into()),
+            "fault" => return Err(provoke(&action)?.into()),
             _ => match name.split_once("-then-") {
                 Some((effect, end)) => {
-                    ask_for(effect, &deed)?;
-                    ends::come_to(end, deed.count)?;
+                    ask_for(effect, &action)?;
+                    ends::come_to(end, action.count)?;
                 }
-                None => return Err(Rejection::Invalid(format!("no such deed: {name}"))),
+                None => return Err(Rejection::Invalid(format!("no such action: {name}"))),
             },
         }
         Ok(None)
@@ -96,27 +96,27 @@ impl EventHandler for Hostile {
 }
 
 /// Asks for one effect of this kind; `nothing` asks for none.
-fn ask_for(effect: &str, deed: &Deed) -> Result<(), Rejection> {
+fn ask_for(effect: &str, action: &Action) -> Result<(), Rejection> {
     match effect {
         "nothing" => {}
-        "post" => drop(messages::post(&draft(deed, "a deed"))?),
-        "kv-set" => kv::set(&deed.key, b"a deed", None)?,
-        "kv-delete" => kv::delete(&deed.key)?,
-        "kv-increment" => drop(kv::increment(&deed.key, 1)?),
-        "emit" => emit(&Audience::Room(deed.room_id.clone()), "deed", &["a deed"])?,
-        "emit-user" => emit(&Audience::User(deed.user_id.clone()), "deed", &["a deed"])?,
-        "join" => rooms::join(&deed.room_id)?,
-        "leave" => rooms::leave(&deed.room_id)?,
+        "post" => drop(messages::post(&draft(action, "an action"))?),
+        "kv-set" => kv::set(&action.key, b"an action", None)?,
+        "kv-delete" => kv::delete(&action.key)?,
+        "kv-increment" => drop(kv::increment(&action.key, 1)?),
+        "emit" => emit(&Audience::Room(action.room_id.clone()), "action", &["an action"])?,
+        "emit-user" => emit(&Audience::User(action.user_id.clone()), "action", &["an action"])?,
+        "join" => rooms::join(&action.room_id)?,
+        "leave" => rooms::leave(&action.room_id)?,
         "presence" => presence::set(Status::Away)?,
-        "mark-read" => messages::mark_read(&deed.message_id)?,
+        "mark-read" => messages::mark_read(&action.message_id)?,
         _ => return Err(Rejection::Invalid(format!("no such effect: {effect}"))),
     }
     Ok(())
 }
 
-fn draft(deed: &Deed, content: &str) -> Draft {
+fn draft(action: &Action, content: &str) -> Draft {
     Draft {
-        room: deed.room_id.clone(),
+        room: action.room_id.clone(),
         content: content.to_owned(),
         metadata: None,
         client_id: None,
@@ -124,12 +124,12 @@ fn draft(deed: &Deed, content: &str) -> Draft {
 }
 
 /// Everything that can be read of a room, a message and a user that may belong to another tenant, as text.
-fn spy(deed: &Deed) -> Vec<String> {
-    let history = messages::history(&deed.room_id, None, 100).map(|messages| messages.len());
-    let message = messages::get(&deed.message_id).map(|message| message.content);
-    let members = rooms::members(&deed.room_id, 100).map(|members| members.len());
-    let presence = presence::get(std::slice::from_ref(&deed.user_id)).map(|states| states[0].status);
-    let joined = rooms::joined(&deed.room_id);
+fn spy(action: &Action) -> Vec<String> {
+    let history = messages::history(&action.room_id, None, 100).map(|messages| messages.len());
+    let message = messages::get(&action.message_id).map(|message| message.content);
+    let members = rooms::members(&action.room_id, 100).map(|members| members.len());
+    let presence = presence::get(std::slice::from_ref(&action.user_id)).map(|states| states[0].status);
+    let joined = rooms::joined(&action.room_id);
     vec![
         format!("history: {history:?}"),
         format!("message: {message:?}"),
@@ -156,17 +156,17 @@ fn rejection(code: &str) -> Rejection {
 }
 
 /// Provokes a fault of a capability: `count` is the number of attempts, or the size.
-fn provoke(deed: &Deed) -> Result<Fault, Rejection> {
-    let count = deed.count as usize;
-    let fault = match deed.message.as_str() {
+fn provoke(action: &Action) -> Result<Fault, Rejection> {
+    let count = action.count as usize;
+    let fault = match action.message.as_str() {
         "effects" => (0..count).find_map(|_| presence::set(Status::Away).err()),
-        "output" => (0..count).find_map(|_| kv::set(&deed.key, &[0; 16 * 1024], None).err()),
-        "value" => kv::set(&deed.key, &vec![0; count], None).err(),
+        "output" => (0..count).find_map(|_| kv::set(&action.key, &[0; 16 * 1024], None).err()),
+        "value" => kv::set(&action.key, &vec![0; count], None).err(),
         "key" => kv::get(&"k".repeat(count)).err(),
-        "content" => messages::post(&draft(deed, &"x".repeat(count))).err(),
-        "joins" => (0..count).find_map(|n| rooms::join(&format!("{}-{n}", deed.room_id)).err()),
-        "members" => rooms::members(&deed.room_id, deed.count).err(),
-        "increment" => kv::increment(&deed.key, 1).err(),
+        "content" => messages::post(&draft(action, &"x".repeat(count))).err(),
+        "joins" => (0..count).find_map(|n| rooms::join(&format!("{}-{n}", action.room_id)).err()),
+        "members" => rooms::members(&action.room_id, action.count).err(),
+        "increment" => kv::increment(&action.key, 1).err(),
         _ => None,
     };
     fault.ok_or_else(|| Rejection::Conflict("there was no fault".into()))

@@ -40,7 +40,7 @@ struct Wasi;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Deed {
+struct Action {
     text: String,
     /// A number of times, a time in milliseconds, or a size in bytes.
     count: u64,
@@ -57,7 +57,7 @@ const NANOSECONDS: u64 = 1_000_000;
 
 impl EventHandler for Wasi {
     fn handle(_: &Context, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection> {
-        let (deed,): (Deed,) = arguments.parse()?;
+        let (action,): (Action,) = arguments.parse()?;
         let mut answer = Answer {
             ok: true,
             ..Answer::default()
@@ -74,13 +74,13 @@ impl EventHandler for Wasi {
             }
             "flood" => {
                 let output = stdout::get_stdout();
-                for _ in 0..deed.count {
+                for _ in 0..action.count {
                     output.blocking_write_and_flush(&[b'x'; 4000]).map_err(|_| closed())?;
                 }
             }
             "sleep" => {
                 let before = monotonic_clock::now();
-                monotonic_clock::subscribe_duration(deed.count.saturating_mul(NANOSECONDS)).block();
+                monotonic_clock::subscribe_duration(action.count.saturating_mul(NANOSECONDS)).block();
                 answer.values = vec![(monotonic_clock::now() - before) / NANOSECONDS];
             }
             "clocks" => {
@@ -92,15 +92,15 @@ impl EventHandler for Wasi {
                     ambient::now_ms(),
                 ];
             }
-            "random" => answer.values = vec![random::get_random_bytes(deed.count).len() as u64],
+            "random" => answer.values = vec![random::get_random_bytes(action.count).len() as u64],
             "hold" => {
-                let held: Vec<_> = (0..deed.count)
+                let held: Vec<_> = (0..action.count)
                     .map(|_| monotonic_clock::subscribe_duration(u64::MAX))
                     .collect();
                 answer.values = vec![held.len() as u64];
             }
             "count" => {
-                for _ in 0..deed.count {
+                for _ in 0..action.count {
                     monotonic_clock::now();
                 }
             }
@@ -120,11 +120,11 @@ impl EventHandler for Wasi {
                     told(udp_create_socket::create_udp_socket(IpAddressFamily::Ipv6)),
                     told(ip_name_lookup::resolve_addresses(
                         &instance_network::instance_network(),
-                        &deed.text,
+                        &action.text,
                     )),
                 ];
             }
-            _ => return Err(Rejection::Invalid(format!("no such deed: {name}"))),
+            _ => return Err(Rejection::Invalid(format!("no such action: {name}"))),
         }
         Ok(answer)
     }

@@ -23,7 +23,7 @@ struct Web;
 
 /// One request. The event has a list of them; all are sent before the first response is awaited.
 #[derive(Deserialize)]
-struct Deed {
+struct Action {
     authority: String,
     #[serde(default)]
     tls: bool,
@@ -59,13 +59,13 @@ const CHUNK: usize = 4096;
 
 impl EventHandler for Web {
     fn handle(_: &Context, name: &str, arguments: Arguments) -> Result<impl Serialize, Rejection> {
-        let (deeds,): (Vec<Deed>,) = arguments.parse()?;
+        let (actions,): (Vec<Action>,) = arguments.parse()?;
         if name != "fetch" {
-            return Err(Rejection::Invalid(format!("no such deed: {name}")));
+            return Err(Rejection::Invalid(format!("no such action: {name}")));
         }
-        let sent: Vec<_> = deeds.iter().map(|deed| (deed, send(deed))).collect();
-        let answers = sent.into_iter().map(|(deed, sent)| match sent {
-            Ok(_) if deed.abandon => Answer::default(),
+        let sent: Vec<_> = actions.iter().map(|action| (action, send(action))).collect();
+        let answers = sent.into_iter().map(|(action, sent)| match sent {
+            Ok(_) if action.abandon => Answer::default(),
             Ok(future) => receive(&future).unwrap_or_else(failed),
             Err(error) => failed(error),
         });
@@ -80,32 +80,32 @@ fn failed(error: String) -> Answer {
     }
 }
 
-fn send(deed: &Deed) -> Result<FutureIncomingResponse, String> {
+fn send(action: &Action) -> Result<FutureIncomingResponse, String> {
     let fields = Fields::new();
-    if deed.header > 0 {
-        let value = vec![b'x'; deed.header];
+    if action.header > 0 {
+        let value = vec![b'x'; action.header];
         fields
             .append(&"x-filler".to_owned(), &value)
             .map_err(|error| format!("header: {error:?}"))?;
     }
     let request = OutgoingRequest::new(fields);
-    let method = match &deed.method {
+    let method = match &action.method {
         Some(method) => Method::Other(method.clone()),
-        None if deed.body > 0 => Method::Post,
+        None if action.body > 0 => Method::Post,
         None => Method::Get,
     };
     request.set_method(&method).map_err(|()| "method")?;
-    let scheme = if deed.tls { Scheme::Https } else { Scheme::Http };
+    let scheme = if action.tls { Scheme::Https } else { Scheme::Http };
     request.set_scheme(Some(&scheme)).map_err(|()| "scheme")?;
-    request.set_authority(Some(&deed.authority)).map_err(|()| "authority")?;
-    request.set_path_with_query(Some(&deed.path)).map_err(|()| "path")?;
-    if deed.body == 0 {
+    request.set_authority(Some(&action.authority)).map_err(|()| "authority")?;
+    request.set_path_with_query(Some(&action.path)).map_err(|()| "path")?;
+    if action.body == 0 {
         return outgoing_handler::handle(request, None).map_err(code);
     }
     let body = request.body().map_err(|()| "body")?;
     let future = outgoing_handler::handle(request, None).map_err(code)?;
     let stream = body.write().map_err(|()| "stream")?;
-    let mut left = deed.body;
+    let mut left = action.body;
     while left > 0 {
         let size = left.min(CHUNK);
         if stream.blocking_write_and_flush(&[b'x'; CHUNK][..size]).is_err() {

@@ -21,5 +21,5 @@ fn a_handlers_name_and_a_key_are_never_joined() {
         ask(&mut host, "kv-delete-then-ok", key);
     }
     host = host.named("a:b");
-    assert_eq!(ask(&mut host, "kv-get", "c")["value"], "a deed");
+    assert_eq!(ask(&mut host, "kv-get", "c")["value"], "an action");
 }

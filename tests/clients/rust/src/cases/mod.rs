@@ -1,5 +1,5 @@
 //! The cases, for the library that the crate's root names `socketio`. `--list` prints their names, a name runs one. A
-//! printed line `do …` asks the test for a deed.
+//! printed line `do …` asks the test for an action.
 
 pub mod payload;
 pub mod user;
@@ -401,10 +401,10 @@ fn revoked() {
 }
 
 /// Loses the server and finds it again.
-fn again(deed: &str, transport: TransportType) {
+fn again(action: &str, transport: TransportType) {
     let ann = User::connect("ann", transport);
     ann.join();
-    println!("do {deed}");
+    println!("do {action}");
     ann.until(|told| *told == Told::Connected);
     ann.must("join-room", vec![json!(room()), json!({"after": 0})]);
     ann.post("after");

@@ -8,7 +8,7 @@ struct Attack;
 impl EventHandler for Attack {
     fn handle(_: &Context, _: &str, _: Arguments) -> Result<impl Serialize, Rejection> {
         let text = "x".repeat(125_000);
-        emit(&Audience::Room("evil".to_owned()), "deed", &[&text])?;
+        emit(&Audience::Room("evil".to_owned()), "action", &[&text])?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ struct Attack;
 impl EventHandler for Attack {
     fn handle(_: &Context, _: &str, _: Arguments) -> Result<impl Serialize, Rejection> {
         for _ in 0..250 {
-            emit(&Audience::Room("evil".to_owned()), "deed", &["x"])?;
+            emit(&Audience::Room("evil".to_owned()), "action", &["x"])?;
         }
         Ok(())
     }
