@@ -133,21 +133,21 @@ test('attack: the process that compiles reads and writes what it was given, and 
   await api.must('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
   const attack = deploy(api, bomb({ functions: 20 }));
   attack.catch(() => {});
-  let fenced;
+  let confined;
   await eventually(() => {
     for (const name of readdirSync('/proc').filter((each) => /^\d+$/.test(each))) {
       const process = processOf(name);
       if (process?.parent !== server.pid || !process.command.includes('compile-component')) continue;
       const [status, score] = ['status', 'oom_score_adj'].map((file) => readFileSync(`/proc/${name}/${file}`, 'utf8'));
-      if (/^Seccomp:\s+2$/m.test(status)) fenced = { pid: Number(name), status, score };
+      if (/^Seccomp:\s+2$/m.test(status)) confined = { pid: Number(name), status, score };
     }
-    return fenced;
-  }, 'a compiler behind its fence');
-  assert.match(fenced.status, /^NoNewPrivs:\s+1$/m);
-  assert.equal(fenced.score.trim(), '1000');
-  const environment = readFileSync(`/proc/${fenced.pid}/environ`, 'utf8');
+    return confined;
+  }, 'a confined compiler');
+  assert.match(confined.status, /^NoNewPrivs:\s+1$/m);
+  assert.equal(confined.score.trim(), '1000');
+  const environment = readFileSync(`/proc/${confined.pid}/environ`, 'utf8');
   assert.equal(environment, '', 'no secret of the server');
   // The compiler ends with the server, however that ends.
   await server.kill();
-  await eventually(() => !processOf(fenced.pid), 'the end of the compiler', 2000);
+  await eventually(() => !processOf(confined.pid), 'the end of the compiler', 2000);
 });

@@ -39,7 +39,7 @@ test('an entry that somebody has changed is not run', async () => {
     writeFileSync(path, bytes);
   }
   await server.restart();
-  assert.match(server.log, /a cached component is damaged or not ours; compiling anew/);
+  assert.match(server.log, /a cached component is damaged or not from this server; compiling it again/);
   assert.equal(compiled(server), count, server.log);
   await answers(server);
 });

@@ -128,7 +128,7 @@ impl Packet {
             return Err(Fault::Invalid(format!("an event name has 1 to {name_max} bytes")));
         }
         if RESERVED.contains(&event) {
-            return Err(Fault::Invalid(format!("{event:?} is Socket.IO's own event")));
+            return Err(Fault::Invalid(format!("{event:?} is reserved by Socket.IO")));
         }
         check_attachments(attachments.len())?;
         let arguments = without_lone_surrogates(arguments);

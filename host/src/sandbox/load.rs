@@ -134,7 +134,7 @@ impl Handler {
     #[must_use]
     pub fn with_info(&self, info: Arc<HandlerInfo>) -> Self {
         Self::new(&self.sandbox, self.compiled.clone(), info.clone()).unwrap_or_else(|error| {
-            tracing::error!(handler = %info.name, "its requests will be denied: {error}");
+            tracing::error!(handler = %info.name, "the handler's HTTP requests will be denied: {error}");
             Self::with_client(&self.sandbox, self.compiled.clone(), None, info)
         })
     }

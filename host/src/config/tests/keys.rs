@@ -95,7 +95,7 @@ fn every_wrong_key_is_named() {
         ("auth.keys[3].secret", "has no key"),
         (
             "auth.keys[4].public_key",
-            "this is no PEM public key for RS256 (expected RSA)",
+            "this is not a PEM public key for RS256 (expected RSA)",
         ),
         ("auth.keys[5].secret", "ES256 needs a public key, not a secret"),
         ("auth.keys[5].secrets", "is unknown"),
