@@ -12,7 +12,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use parlance::app::shipped;
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, DnsLookupLimit, PresenceState, HostContext, SystemRandom,
+    Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, HandlerReply, Sandbox};
@@ -109,7 +109,10 @@ impl Bench {
         let quantum = Quantum::new();
         // Make sure that the usual case is measured: a handler that accepts, with one effect.
         let outcome = runtime.block_on(self.handler.call(input, (self.call)(), &self.limits, &quantum));
-        assert_eq!((outcome.result, outcome.effects.len()), (Ok(HandlerReply::Data(None)), 1));
+        assert_eq!(
+            (outcome.result, outcome.effects.len()),
+            (Ok(HandlerReply::Data(None)), 1)
+        );
         criterion.bench_function(name, |bencher| {
             bencher.to_async(&runtime).iter_batched(
                 &self.call,

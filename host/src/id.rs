@@ -434,7 +434,10 @@ mod tests {
                 "{turned:?}"
             );
         }
-        assert_eq!(UserId::from_token("ann\u{fffd}"), Err(InvalidId::Replacement("user id")));
+        assert_eq!(
+            UserId::from_token("ann\u{fffd}"),
+            Err(InvalidId::Replacement("user id"))
+        );
         assert!(UserId::new("ann\u{fffd}").is_ok(), "what was kept before is still read");
     }
 }

@@ -71,7 +71,11 @@ impl Authenticator {
         Self {
             tenant,
             keys: policy.keys.clone(),
-            rings: policy.jwks.iter().map(|source| KeyRing::reuse_or_open(source, known)).collect(),
+            rings: policy
+                .jwks
+                .iter()
+                .map(|source| KeyRing::reuse_or_open(source, known))
+                .collect(),
             policy: policy.clone(),
             leeway_ms: u64::try_from(policy.leeway.as_millis()).unwrap_or(u64::MAX),
             revocations: ArcSwap::new(revocations),

@@ -202,8 +202,7 @@ struct KeySet {
 }
 
 /// The error for a URL that leads to a private address.
-const NOT_PUBLIC: &str =
-    "its address is not public; set `allow_private_addresses = true` to read it anyway";
+const NOT_PUBLIC: &str = "its address is not public; set `allow_private_addresses = true` to read it anyway";
 
 /// Resolves names to their public addresses.
 struct PublicOnly;

@@ -14,13 +14,13 @@ use crate::store::{ClientRef, Store, Write};
 
 mod ambient;
 mod broadcast;
+mod dns_lookups;
 pub mod effects;
 mod grants;
 mod handshake;
 mod identity;
 mod kv;
 mod log;
-mod dns_lookups;
 mod messages;
 mod presence;
 mod refusal;
@@ -29,11 +29,11 @@ mod settings;
 
 pub use ambient::{RandomSource, SystemRandom};
 pub use broadcast::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, ATTACHMENTS_MAX, AudienceRequest, TAG_MAX};
+pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use effects::{Audience, Effect, Effects, Packet, Question, Status};
 pub use grants::{Grants, HostPattern, HostPatternError, HttpScheme};
 pub use handshake::HandshakeData;
 pub use log::{Level, LogLine, Logs};
-pub use dns_lookups::{DNS_LOOKUPS_PER_TENANT, DnsLookupLimit};
 pub use messages::DraftRequest;
 pub use presence::PresenceState;
 
@@ -226,7 +226,11 @@ pub struct Call {
 impl Call {
     /// Refuses what only a client's event may do.
     fn require_client(&self) -> Result<(), Fault> {
-        if self.is_server_event { Err(Fault::Denied) } else { Ok(()) }
+        if self.is_server_event {
+            Err(Fault::Denied)
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&mut self, write: Write, bytes: usize) -> Result<(), Fault> {

@@ -61,7 +61,9 @@ impl Call {
         let data = without_lone_surrogates(data);
         let object = serde_json::from_str::<BTreeMap<Cow<'_, str>, IgnoredAny>>(&data);
         if object.is_err() || exceeds_depth(&data, DEPTH_MAX) {
-            return Err(Fault::Invalid("the data of a connection must be a JSON object".to_owned()));
+            return Err(Fault::Invalid(
+                "the data of a connection must be a JSON object".to_owned(),
+            ));
         }
         let bytes = data.len();
         self.add(Effect::SetData(data.into()), bytes)

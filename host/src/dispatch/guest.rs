@@ -15,7 +15,7 @@ use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::logs::LogLine;
-use crate::sandbox::{Change, Failure, Handler, HandlerInput, Interface, CallOutcome, HandlerReply, Trap, TrapKind};
+use crate::sandbox::{CallOutcome, Change, Failure, Handler, HandlerInput, HandlerReply, Interface, Trap, TrapKind};
 use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::Place;
 

@@ -4,11 +4,11 @@ mod answer;
 mod event;
 mod guest;
 mod host;
+mod host_context;
 mod packet;
 mod repeat;
 mod server_event;
 mod session;
-mod host_context;
 mod typing;
 mod work;
 

@@ -15,29 +15,29 @@ const LEGACY: i8 = 0;
 /// Reads one value as a client gets it: JSON as `JSON.stringify` would write it, with a placeholder for each
 /// attachment.
 pub fn read_data(input: &mut Reader) -> Result<Packet, CodecError> {
-    let mut reader = Reader {
+    let mut writer = JsonWriter {
         out: Vec::new(),
         attachments: Vec::new(),
         looks_like_placeholder: false,
     };
-    reader.value(input, DEPTH_MAX)?;
+    writer.value(input, DEPTH_MAX)?;
     // Clients would mistake it for one of the attachments.
-    if reader.looks_like_placeholder && !reader.attachments.is_empty() {
+    if writer.looks_like_placeholder && !writer.attachments.is_empty() {
         return Err(CodecError::Malformed("a placeholder beside attachments"));
     }
     Ok(Packet {
-        text: reader.out.into(),
-        attachments: reader.attachments,
+        text: writer.out.into(),
+        attachments: writer.attachments,
     })
 }
 
-struct Reader {
+struct JsonWriter {
     out: Vec<u8>,
     attachments: Vec<Bytes>,
     looks_like_placeholder: bool,
 }
 
-impl Reader {
+impl JsonWriter {
     fn value(&mut self, input: &mut Reader, depth: usize) -> Result<(), CodecError> {
         let depth = depth.checked_sub(1).ok_or(CodecError::Malformed("too deep"))?;
         match input.head()? {
@@ -125,7 +125,8 @@ impl Reader {
     }
 
     fn json<T: serde::Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        serde_json::to_writer(&mut self.out, value).map_err(|_| CodecError::Malformed("a value that JSON cannot represent"))
+        serde_json::to_writer(&mut self.out, value)
+            .map_err(|_| CodecError::Malformed("a value that JSON cannot represent"))
     }
 }
 

@@ -18,9 +18,9 @@ use wasmtime::Engine;
 
 pub use directory::CacheError;
 
-use super::trusted_code::TrustedCode;
 use super::engine::EngineLimits;
 use super::load::hex;
+use super::trusted_code::TrustedCode;
 
 /// The file extension of an entry.
 const EXTENSION: &str = "code";

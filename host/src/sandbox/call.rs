@@ -12,12 +12,12 @@ use super::backtrace;
 use super::bindings::exports::parlance::chat as exports;
 use super::bindings::parlance::chat::types;
 use super::classify;
-use super::http::Outgoing;
+use super::http::OutgoingHttp;
 use super::input::HandlerInput;
 use super::interface::Interface;
 use super::load::Handler;
 use super::meter::{GuestLimits, Meter};
-use super::outcome::{Failure, CallOutcome, Rejection, RetireReason, HandlerReply, Trap, TrapKind, Usage};
+use super::outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
 use super::wasi::Wasi;
 use crate::capability::{Call, Effects, Logs, Packet};
 use crate::error::Code;
@@ -124,7 +124,13 @@ impl Handler {
     /// The guest runs on the calling task. The task moves to the background ([`Quantum::move_to_background`]) if this
     /// version's events usually run long, or once they turn out to, so that packets, quick events and batches go first.
     /// It is back in the foreground when this returns.
-    pub async fn call(&self, input: HandlerInput<'_>, call: Call, limits: &GuestLimits, quantum: &Quantum) -> CallOutcome {
+    pub async fn call(
+        &self,
+        input: HandlerInput<'_>,
+        call: Call,
+        limits: &GuestLimits,
+        quantum: &Quantum,
+    ) -> CallOutcome {
         let waiting = self.warm.as_ref().and_then(|pool| pool.take());
         if self.stats.profile.runs_long() {
             quantum.move_to_background().await;
@@ -291,7 +297,9 @@ impl Handler {
             } => {
                 if let Some(indices) = &self.compiled.exports.event_ack {
                     let guest = indices.load(&mut *store, &instance)?;
-                    return acknowledgement_reply(guest.call_handle(store, context, name, arguments, attachments).await);
+                    return acknowledgement_reply(
+                        guest.call_handle(store, context, name, arguments, attachments).await,
+                    );
                 }
                 let guest = exported(&self.compiled.exports.event)?.load(&mut *store, &instance)?;
                 data_reply(guest.call_handle(store, context, name, arguments, attachments).await)
@@ -359,7 +367,9 @@ fn empty_reply(returned: wasmtime::Result<Result<(), types::Rejection>>) -> wasm
 
 type Acknowledgement = exports::on_event_ack::Acknowledgement;
 
-fn acknowledgement_reply(returned: wasmtime::Result<Result<Acknowledgement, types::Rejection>>) -> wasmtime::Result<HandlerResult> {
+fn acknowledgement_reply(
+    returned: wasmtime::Result<Result<Acknowledgement, types::Rejection>>,
+) -> wasmtime::Result<HandlerResult> {
     Ok(match returned? {
         Ok(Acknowledgement::Silent) => Ok(HandlerReply::Silent),
         // `check_reply` checks it with the other replies, after the guest has returned.

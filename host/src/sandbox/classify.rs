@@ -20,9 +20,18 @@ type Rule = (fn(&Error, &Meter) -> bool, TrapKind);
 /// The rules, in order: the first that matches decides.
 const RULES: &[Rule] = &[
     // Limits that the meter enforces.
-    (|error, _| has_stop_reason(error, StopReason::GuestTime), TrapKind::GuestTime),
-    (|error, _| has_stop_reason(error, StopReason::HostCalls), TrapKind::HostCalls),
-    (|error, _| has_stop_reason(error, StopReason::Transfer), TrapKind::Transfer),
+    (
+        |error, _| has_stop_reason(error, StopReason::GuestTime),
+        TrapKind::GuestTime,
+    ),
+    (
+        |error, _| has_stop_reason(error, StopReason::HostCalls),
+        TrapKind::HostCalls,
+    ),
+    (
+        |error, _| has_stop_reason(error, StopReason::Transfer),
+        TrapKind::Transfer,
+    ),
     (|error, _| has_stop_reason(error, StopReason::NoEvent), TrapKind::Guest),
     // Resources that the host ran out of: slots of the pool, memory, threads, descriptors, whatever else the kernel
     // refuses.

@@ -5,9 +5,9 @@
 //! it reads its input, runs at a lower priority than the server, and is killed when its time is up.
 
 mod child;
-mod confinement;
-mod component_limits;
 mod compile_queue;
+mod component_limits;
+mod confinement;
 mod negative_cache;
 
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ pub(super) use compile_queue::CompileQueue;
 pub(super) use negative_cache::NegativeCache;
 
 use super::backtrace::single_line;
-use super::trusted_code::TrustedCode;
 use super::engine::EngineLimits;
 use super::load::LoadError;
+use super::trusted_code::TrustedCode;
 
 /// Most bytes of compiled code, for each byte of `sandbox.component_size`.
 const COMPILED_PER_BYTE: usize = 8;

@@ -11,9 +11,9 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Store};
 
 use super::bindings;
-use super::cache::{CodeCache, CacheError};
+use super::cache::{CacheError, CodeCache};
 use super::call::CallState;
-use super::compile::{CompileLimits, Compiler, CompileQueue, NegativeCache, compiled_max};
+use super::compile::{CompileLimits, CompileQueue, Compiler, NegativeCache, compiled_max};
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};

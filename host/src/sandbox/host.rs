@@ -78,7 +78,12 @@ impl wit::messages::Host for CallState {
         Ok(found.map(Into::into).map_err(Into::into))
     }
 
-    async fn history(&mut self, room: String, before: Option<u64>, limit: u32) -> GuestResult<Vec<wit::types::Message>> {
+    async fn history(
+        &mut self,
+        room: String,
+        before: Option<u64>,
+        limit: u32,
+    ) -> GuestResult<Vec<wit::types::Message>> {
         let page = self.enter_waiting(room.len())?.history(&room, before, limit).await;
         self.count_returned(page.iter().flatten().map(message_bytes).sum())?;
         Ok(page

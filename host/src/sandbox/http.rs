@@ -7,9 +7,9 @@
 //! and of the responses' headers, are limited for each event; requests and concurrent DNS look-ups are limited for each
 //! tenant.
 
-mod dns;
 mod body;
 mod client;
+mod dns;
 mod failure;
 mod fields;
 mod host_wait;
@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, Grants, HttpScheme, Level, DnsLookupLimit, HostContext};
+use crate::capability::{Call, DnsLookupLimit, Grants, HostContext, HttpScheme, Level};
 use body::ByteBudget;
 pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
@@ -198,16 +198,27 @@ struct RequestClient {
     host_wait: HostWait,
 }
 
-async fn send(request_client: RequestClient, mut request: reqwest::Request, body: WasiBody, bytes: ByteBudget, timeouts: Timeouts) -> Sent {
+async fn send(
+    request_client: RequestClient,
+    mut request: reqwest::Request,
+    body: WasiBody,
+    bytes: ByteBudget,
+    timeouts: Timeouts,
+) -> Sent {
     let body = timeout_at(timeouts.end, body::request(body, &bytes))
         .await
         .map_err(|_| Error::ConnectionWriteTimeout)??;
     if !body.is_empty() {
         *request.body_mut() = Some(body.into());
     }
-    let response = timeout_at(timeouts.first_byte, request_client.client.send(request, &request_client.share, &request_client.host_wait))
-        .await
-        .map_err(|_| Error::HttpResponseTimeout)??;
+    let response = timeout_at(
+        timeouts.first_byte,
+        request_client
+            .client
+            .send(request, &request_client.share, &request_client.host_wait),
+    )
+    .await
+    .map_err(|_| Error::HttpResponseTimeout)??;
     let headers = response
         .headers()
         .iter()

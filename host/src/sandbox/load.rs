@@ -15,15 +15,15 @@ use wasmtime::component::{Component, Instance, InstancePre, Linker};
 
 use super::backtrace::describe;
 use super::bindings::exports::parlance::chat as exports;
-use super::classify::is_host_exhausted;
-use super::cache::{CodeCache, CacheKey};
+use super::cache::{CacheKey, CodeCache};
 use super::call::CallState;
-use super::trusted_code::TrustedCode;
+use super::classify::is_host_exhausted;
 use super::compile::{Compiler, compile};
 use super::engine::Sandbox;
 use super::http::HttpClient;
 use super::interface::Interface;
 use super::meter::GuestLimits;
+use super::trusted_code::TrustedCode;
 use super::warm::WarmPool;
 use crate::capability::{HandlerInfo, Isolation};
 use crate::scheduler::CpuProfile;
@@ -349,10 +349,7 @@ impl Sandbox {
             Ok(component) => self.link(&component, sha256, may_import_http).map(Some),
             Err(error) => {
                 let why = describe(&error);
-                tracing::warn!(
-                    why,
-                    "a cached component cannot be loaded; compiling it again"
-                );
+                tracing::warn!(why, "a cached component cannot be loaded; compiling it again");
                 cache.remove(key);
                 Ok(None)
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
-use super::classify;
 use super::call::CallState;
+use super::classify;
 use crate::scheduler::{CpuProfile, CpuTimer, Quantum, yield_now};
 
 /// Limits of one event. Each has a key under `[sandbox]` in the configuration.

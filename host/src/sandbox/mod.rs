@@ -7,10 +7,10 @@
 mod backtrace;
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, reason = "generated")]
 mod bindings;
-mod classify;
+mod block_on;
 mod cache;
 mod call;
-mod trusted_code;
+mod classify;
 mod compile;
 mod engine;
 mod host;
@@ -25,7 +25,7 @@ mod stdio;
 #[cfg(test)]
 mod tests;
 mod ticker;
-mod block_on;
+mod trusted_code;
 mod warm;
 mod wasi;
 
@@ -35,9 +35,9 @@ pub use engine::{EngineError, EngineLimits, Sandbox};
 pub use input::HandlerInput;
 pub use inspect::{Inspection, inspect};
 pub use interface::Interface;
-pub use load::{Handler, LoadError, HandlerStats, hex};
+pub use load::{Handler, HandlerStats, LoadError, hex};
 pub use meter::GuestLimits;
-pub use outcome::{Failure, CallOutcome, Rejection, RetireReason, HandlerReply, Trap, TrapKind, Usage};
+pub use outcome::{CallOutcome, Failure, HandlerReply, Rejection, RetireReason, Trap, TrapKind, Usage};
 pub use warm::WarmLimits;
 
 pub use bindings::exports::parlance::chat::on_presence::Change;

@@ -142,7 +142,9 @@ impl InstanceSlots {
     /// Waits for a slot. If none is free, idle instances give way.
     pub(super) async fn acquire(&self, has_reserved_slot: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
         let try_acquire = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
-        if let Some(slot) = try_acquire(&self.free).or_else(|| has_reserved_slot.then(|| try_acquire(&self.reserved)).flatten()) {
+        if let Some(slot) =
+            try_acquire(&self.free).or_else(|| has_reserved_slot.then(|| try_acquire(&self.reserved)).flatten())
+        {
             return Ok(slot);
         }
         let _waiting = WaitGuard::count(&self.waiting);

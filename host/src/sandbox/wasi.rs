@@ -17,7 +17,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::call::CallState;
-use super::http::Outgoing;
+use super::http::OutgoingHttp;
 use super::stdio::Stdio;
 use crate::capability::Call;
 

@@ -54,7 +54,9 @@ impl CpuProfile {
     fn observe_at(&self, cpu: Duration, now: Duration) {
         let more = |empty_at: u64| {
             let drains = Duration::from_micros(empty_at).saturating_sub(now);
-            let drains = drains.saturating_add(cpu.saturating_mul(ALLOWED_SHARE)).min(REMEMBERED_MAX * ALLOWED_SHARE);
+            let drains = drains
+                .saturating_add(cpu.saturating_mul(ALLOWED_SHARE))
+                .min(REMEMBERED_MAX * ALLOWED_SHARE);
             u64::try_from(now.saturating_add(drains).as_micros()).ok()
         };
         // It fails only if the time does not fit 64 bits.

@@ -70,7 +70,8 @@ impl FairScheduler {
     #[must_use]
     pub fn new(runtime: Handle, contention: Arc<Contention>, groups: usize, background: Option<Background>) -> Self {
         let tenant = contention.register();
-        let background = background.map(|background| Arc::new(TaskGroups::new(background.runtime, background.threads, None)));
+        let background =
+            background.map(|background| Arc::new(TaskGroups::new(background.runtime, background.threads, None)));
         Self {
             foreground: TaskGroups::new(runtime, groups, Some(Competitor { contention, tenant })),
             background,
@@ -212,8 +213,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::scheduler::yield_now;
     use crate::scheduler::quantum::QUANTUM;
+    use crate::scheduler::yield_now;
 
     /// Keeps the thread busy for this long.
     fn burn(time: Duration) {

@@ -60,7 +60,7 @@ mod sys {
 
     pub(super) fn set(attributes: &sched_attr) -> io::Result<()> {
         // SAFETY: the kernel reads as many bytes as the struct's `size` field says.
-        said(unsafe { syscall(SYS_sched_setattr, SELF, std::ptr::from_ref(attributes), NO_FLAGS) })
+        check(unsafe { syscall(SYS_sched_setattr, SELF, std::ptr::from_ref(attributes), NO_FLAGS) })
     }
 
     fn check(result: c_long) -> io::Result<()> {

@@ -355,7 +355,8 @@ mod tests {
         let found = |text: &str| {
             let mut placeholders = Placeholders::default();
             let walk = Tokens::parse(text).unwrap();
-            walk.filter_map(|token| placeholders.observe(&token)).collect::<Vec<_>>()
+            walk.filter_map(|token| placeholders.observe(&token))
+                .collect::<Vec<_>>()
         };
         assert_eq!(found(r#"[{"_placeholder":true,"num":1}]"#), [Some(1)]);
         assert_eq!(found(r#"[{"num":0,"more":[],"\u005fplaceholder":true}]"#), [Some(0)]);

@@ -2,7 +2,7 @@
 
 use parlance::capability::Status;
 use parlance::cluster::Reply;
-use parlance::sandbox::{Change, HandlerInput, Interface, HandlerReply};
+use parlance::sandbox::{Change, HandlerInput, HandlerReply, Interface};
 use parlance::store::{ClientRef, RequestDigest};
 use serde_json::Value;
 
@@ -196,7 +196,9 @@ impl Event {
     #[track_caller]
     pub fn attachment(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         match &mut self.kind {
-            EventKind::Custom { attachments, .. } | EventKind::Answer { attachments, .. } => attachments.push(bytes.into()),
+            EventKind::Custom { attachments, .. } | EventKind::Answer { attachments, .. } => {
+                attachments.push(bytes.into())
+            }
             other => panic!("only custom events and answers have attachments; this is {other:?}"),
         }
         self

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parlance::app;
 use parlance::auth::Identity;
-use parlance::capability::{CallLimits, RandomSource as _, Effect, Grants, HandlerInfo, PresenceState};
+use parlance::capability::{CallLimits, Effect, Grants, HandlerInfo, PresenceState, RandomSource as _};
 use parlance::id::{DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
 use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Unit, Write};
@@ -17,8 +17,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;
 use crate::outcome::Outcome;
-use crate::user::{Received, User};
 use crate::server::{EventSetup, TestServer};
+use crate::user::{Received, User};
 
 /// The initial time of the clock: the beginning of 2026, in milliseconds since the Unix epoch.
 pub const START_MS: u64 = 1_767_225_600_000;

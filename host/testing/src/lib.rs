@@ -29,18 +29,15 @@
 //!
 //! The server checks clients' events before a handler sees them: sizes, the nesting of JSON, the rate. This crate does
 //! not: an event goes to the handler as the test wrote it.
-#![allow(
-    clippy::panic,
-    reason = "a wrong test should fail at its own line"
-)]
+#![allow(clippy::panic, reason = "a wrong test should fail at its own line")]
 
-mod random;
 mod event;
 mod host;
 mod outcome;
+mod random;
+mod server;
 mod store;
 mod user;
-mod server;
 
 pub use event::Event;
 pub use host::{START_MS, TestHost};

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
-    Call, CallLimits, RandomSource, Effect, Effects, HandlerInfo, Logs, DnsLookupLimit, PresenceState, HostContext,
+    Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
 use parlance::cluster::{Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
 use parlance::commit::{Committer, Job};
@@ -22,9 +22,9 @@ use parlance::store::{Page, Store};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::random::Sequence;
 use crate::event::{Event, EventKind};
 use crate::outcome::Outcome;
+use crate::random::Sequence;
 use crate::store::TestStore;
 use crate::user::{ClientInbox, User, json as elements};
 

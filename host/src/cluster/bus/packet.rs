@@ -11,7 +11,7 @@ use super::channels::{self, place, room_name};
 use super::{Broadcast, Place, Target};
 use crate::capability::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, Packet, Question, TAG_MAX};
 use crate::id::{RoomId, TenantId};
-use crate::msgpack::{self, CodecError, Reader, Fidelity};
+use crate::msgpack::{self, CodecError, Fidelity, Reader};
 use crate::text::json::{Placeholders, Tokens, exceeds_depth};
 
 /// The packet type of an event (Socket.IO protocol, "Packet types"); with attachments it may also be 5.

@@ -103,7 +103,10 @@ mod tests {
         let all: Vec<u64> = (0..4).map(|n| state.enqueue([n; 32])).collect();
         assert!(!state.try_start(all[1]), "the first is first");
         assert!(state.try_start(all[0]) && state.try_start(all[1]));
-        assert!(!state.try_start(all[2]) && !state.try_start(all[3]), "{CONCURRENT_COMPILATIONS} are at work");
+        assert!(
+            !state.try_start(all[2]) && !state.try_start(all[3]),
+            "{CONCURRENT_COMPILATIONS} are at work"
+        );
         state.finish(&[0; 32]);
         assert!(!state.try_start(all[3]) && state.try_start(all[2]));
     }

@@ -142,7 +142,9 @@ fn read(bytes: &[u8]) -> Result<Definition, ComponentLimitError> {
             }
         }
     }
-    Err(ComponentLimitError::Malformed("the component ends too early".to_owned()))
+    Err(ComponentLimitError::Malformed(
+        "the component ends too early".to_owned(),
+    ))
 }
 
 fn read_section(payload: Payload<'_>, items: &mut Definition) -> Result<(), ComponentLimitError> {

@@ -25,7 +25,10 @@ pub(super) const PROBLEM_PREFIX: &str = "confinement: ";
 
 /// The confinement problems among the lines that a successful child wrote to standard error.
 pub(super) fn problems(stderr: &str) -> impl Iterator<Item = String> {
-    stderr.lines().filter_map(|line| line.strip_prefix(PROBLEM_PREFIX)).map(message)
+    stderr
+        .lines()
+        .filter_map(|line| line.strip_prefix(PROBLEM_PREFIX))
+        .map(message)
 }
 
 #[cfg(target_os = "linux")]
@@ -95,10 +98,7 @@ mod linux {
             "forbidding new privileges",
             rustix::thread::set_no_new_privs(true).map_err(text),
         );
-        note(
-            "the system call filter",
-            filter().map_err(|error| error.to_string()),
-        );
+        note("the system call filter", filter().map_err(|error| error.to_string()));
         problems
     }
 

@@ -27,10 +27,15 @@ impl NegativeCache {
     /// Remembers an error that was expensive to find and would occur again. An invalid component is refused quickly
     /// anyway, and a machine that is too busy now may have time later.
     pub(in crate::sandbox) fn insert(&self, hash: [u8; 32], error: &LoadError, now: Instant) {
-        use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, NoExports, TooMany, ExceedsPool};
+        use LoadError::{CompileMemory, CompileTime, CompiledTooLarge, ExceedsPool, NoExports, TooMany};
         if !matches!(
             error,
-            CompileTime { .. } | CompileMemory { .. } | CompiledTooLarge { .. } | TooMany(_) | ExceedsPool(_) | NoExports
+            CompileTime { .. }
+                | CompileMemory { .. }
+                | CompiledTooLarge { .. }
+                | TooMany(_)
+                | ExceedsPool(_)
+                | NoExports
         ) {
             return;
         }

@@ -10,7 +10,7 @@ use rustls::{ClientConfig, RootCertStore};
 use wasmtime_wasi_http::Error;
 
 use super::dns::DnsResolver;
-use super::failure::{error_code, with_causes, dns_error_code};
+use super::failure::{dns_error_code, error_code, with_causes};
 use super::host_wait::HostWait;
 use crate::capability::DnsLookupLimit;
 
@@ -88,7 +88,10 @@ impl HttpClient {
         sent.map_err(|error| {
             let answer = error_code(&error);
             // Without the URL, which the guest controls and which may be of any length.
-            tracing::debug!(error = with_causes(&error.without_url()), "a handler's HTTP request failed");
+            tracing::debug!(
+                error = with_causes(&error.without_url()),
+                "a handler's HTTP request failed"
+            );
             answer
         })
     }

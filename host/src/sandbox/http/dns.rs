@@ -50,7 +50,10 @@ impl DnsResolver {
         Self::with_resolver(|name| Ok((name, 0).to_socket_addrs()?.collect()), LOOKUP_TIME)
     }
 
-    fn with_resolver(resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static, time: Duration) -> Self {
+    fn with_resolver(
+        resolver: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+        time: Duration,
+    ) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(CONCURRENT_LOOKUPS)),
             time,
@@ -132,12 +135,17 @@ mod tests {
             }
             Ok(vec![SocketAddr::from(([1, 1, 1, 1], 0))])
         };
-        (Arc::new(DnsResolver::with_resolver(resolver, time)), Silence { _ends: ends, asked })
+        (
+            Arc::new(DnsResolver::with_resolver(resolver, time)),
+            Silence { _ends: ends, asked },
+        )
     }
 
     /// Looks a name up for a tenant without other look-ups.
     async fn look_up(resolver: &DnsResolver, name: &str) -> Result<Vec<SocketAddr>, ResolveError> {
-        resolver.resolve_public(name, &DnsLookupLimit::default(), &HostWait::default()).await
+        resolver
+            .resolve_public(name, &DnsLookupLimit::default(), &HostWait::default())
+            .await
     }
 
     /// Starts one more look-up of `slow` for the tenant.

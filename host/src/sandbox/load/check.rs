@@ -4,22 +4,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Compiled, LoadError};
+use crate::sandbox::block_on::block_on;
 use crate::sandbox::call::{CallState, trap};
 use crate::sandbox::engine::Sandbox;
 use crate::sandbox::meter::GuestLimits;
 use crate::sandbox::outcome::TrapKind;
-use crate::sandbox::block_on::block_on;
 use crate::scheduler::{CpuTimer, Quantum};
 
 /// Instantiates the component once within its tenant's limits and checks the exports' types, so that a component which
 /// would fail every event is refused. Processor time is measured by the thread's clock, so a busy machine refuses
 /// nothing that an idle one accepts.
-pub(super) fn check_instantiation(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
+pub(super) fn check_instantiation(
+    sandbox: &Arc<Sandbox>,
+    compiled: &Compiled,
+    limits: &GuestLimits,
+) -> Result<(), LoadError> {
     block_on(instantiate_once(sandbox, compiled, limits)).map_err(LoadError::Host)?
 }
 
 /// The check itself, on the calling task. The instance takes a slot like any other.
-pub(super) async fn instantiate_once(sandbox: &Arc<Sandbox>, compiled: &Compiled, limits: &GuestLimits) -> Result<(), LoadError> {
+pub(super) async fn instantiate_once(
+    sandbox: &Arc<Sandbox>,
+    compiled: &Compiled,
+    limits: &GuestLimits,
+) -> Result<(), LoadError> {
     let slot = sandbox.slots.acquire(true).await;
     let _slot = slot.map_err(|_| LoadError::Host("the sandbox is shutting down".to_owned()))?;
     let _running = sandbox.ticker.guest_started();

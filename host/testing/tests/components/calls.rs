@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, Isolation, Logs, DnsLookupLimit, PresenceState, HostContext, SystemRandom,
+    Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
-use parlance::sandbox::{EngineLimits, Failure, GuestLimits, Handler, HandlerInput, CallOutcome, Sandbox, TrapKind};
+use parlance::sandbox::{CallOutcome, EngineLimits, Failure, GuestLimits, Handler, HandlerInput, Sandbox, TrapKind};
 use parlance::store::memory::MemoryStore;
 
 use crate::built::hostile_file;
@@ -82,7 +82,12 @@ pub(crate) async fn run(handler: &Arc<Handler>, name: &str, count: u32, limits: 
 }
 
 /// Runs an event whose arguments are JSON text.
-pub(crate) async fn run_with(handler: &Arc<Handler>, name: &str, arguments: &String, limits: &GuestLimits) -> CallOutcome {
+pub(crate) async fn run_with(
+    handler: &Arc<Handler>,
+    name: &str,
+    arguments: &String,
+    limits: &GuestLimits,
+) -> CallOutcome {
     let input = HandlerInput::Event {
         name,
         arguments,

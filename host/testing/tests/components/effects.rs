@@ -35,7 +35,8 @@ impl Scene {
     fn event(&mut self, effect: &str, end: &str) -> Outcome {
         let room = if effect == "join" { "side" } else { "general" };
         let action = json!([{"roomId": room, "messageId": self.message, "key": "key"}]);
-        self.host.dispatch(Event::custom(format!("{effect}-then-{end}"), &action))
+        self.host
+            .dispatch(Event::custom(format!("{effect}-then-{end}"), &action))
     }
 
     fn visible(&self) -> Visible {

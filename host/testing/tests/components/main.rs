@@ -24,6 +24,6 @@ mod web;
 
 mod effects;
 mod limits;
+mod test_host;
 mod traps;
 mod warm;
-mod test_host;

@@ -107,7 +107,10 @@ fn nesting_of_components_is_limited() {
     };
     assert_eq!(check(&nested(NESTING_MAX)), Ok(()));
     let too_deep = check(&nested(NESTING_MAX + 1));
-    assert!(matches!(too_deep, Err(ComponentLimitError::TooMany { .. })), "{too_deep:?}");
+    assert!(
+        matches!(too_deep, Err(ComponentLimitError::TooMany { .. })),
+        "{too_deep:?}"
+    );
 }
 
 #[test]
