@@ -105,12 +105,6 @@ const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
 
 impl HostPattern {
-    /// Whether the pattern names an address. Such an address may be reached even when it is not public.
-    #[must_use]
-    pub fn names_an_address(&self) -> bool {
-        matches!(self.host, Host::Exact(ExactHost::Address(_)))
-    }
-
     fn covers(&self, scheme: HttpScheme, host: &ExactHost, port: u16) -> bool {
         let host = match (&self.host, host) {
             (Host::Exact(granted), asked) => granted == asked,

@@ -288,7 +288,7 @@ impl TestHost {
     /// test ([`member`](Self::member), [`post`](Self::post)) adds nothing to them.
     #[must_use]
     pub fn received(&self, user: &str) -> Vec<Received> {
-        self.world
+        self.server
             .connected(user)
             .map(|client| client.inbox.events())
             .unwrap_or_default()
