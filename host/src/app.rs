@@ -5,6 +5,7 @@ mod dev;
 mod fleet;
 mod http;
 mod listen;
+mod metrics;
 mod origin;
 mod shutdown;
 
@@ -27,13 +28,13 @@ use crate::descriptors;
 use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
 use crate::logs::LogHub;
-use crate::metrics::Metrics;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
 use crate::scheduler::Contention;
 use crate::socket::{HandshakeLimits, Server, ServerLimits};
 use crate::store::Outage;
 
 use database::Database;
+use metrics::Metrics;
 use shutdown::Hangup;
 
 pub use crate::control::{guest_limits, load_component, shipped};
@@ -46,7 +47,7 @@ pub use dev::{Development, PageMinter};
 /// Why it could not start; what goes wrong later is logged.
 pub async fn run(config: Config, development: Option<Development>) -> Result<()> {
     let hangup = Hangup::listen(development.is_some())?;
-    let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
+    let metrics = Metrics::register().context("the metrics could not be set up")?;
     // The address first: when another server has it, nothing else should be touched.
     let (clients, operators) = listen::bind(&config.server).await?;
     let address = clients.local_addr().context("the listening socket has no address")?;
@@ -55,10 +56,10 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let store = database.store();
     let contention = Arc::new(Contention::default());
     let (committer, committing) =
-        Committer::start(store.clone(), metrics.clone(), config.commit.batch, contention.clone());
+        Committer::start(store.clone(), metrics.commit, config.commit.batch, contention.clone());
     let services = Arc::new(Services {
         committer,
-        metrics: metrics.clone(),
+        metrics: metrics.dispatch,
         logs: LogHub::default(),
         random: Arc::new(SystemRandom),
         reads: parking_lot::Mutex::new(Outage::of_reads()),
@@ -72,11 +73,12 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let control_cell = Arc::new(std::sync::OnceLock::new());
     let state = http::State {
         store: store.clone(),
-        metrics: metrics.clone(),
+        metrics: metrics.registry,
         services: services.clone(),
         control: control_cell.clone(),
         minter,
         bus: bus.clone(),
+        bus_metrics: metrics.bus,
         asked: Arc::default(),
     };
     let mut for_operators = http::metrics(state.clone());
@@ -89,7 +91,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     if config.server.admin_address == AdminAddress::Shared {
         routes = routes.merge(for_operators.clone());
     }
-    let (router, server) = Server::attach(routes, services.clone(), server_limits(&config));
+    let (router, server) = Server::attach(routes, services.clone(), metrics.socket, server_limits(&config));
     let server = Arc::new(server);
     let control = Control::new(Parts {
         catalog: database.catalog(),
@@ -97,7 +99,8 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         store,
         sandbox: sandbox.clone(),
         server: server.clone(),
-        metrics,
+        cluster_metrics: metrics.cluster,
+        tenant_metrics: metrics.tenant,
         defaults: config.tenant_defaults.clone(),
         deploy: config.deploy.clone(),
         audit_kept: config.store.audit_kept,

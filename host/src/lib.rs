@@ -41,9 +41,6 @@ pub mod cluster;
 // What handlers log, as it happens.
 pub mod logs;
 
-// What the server counts.
-pub mod metrics;
-
 // JSON with attachments to and from MessagePack.
 pub mod msgpack;
 
@@ -76,6 +73,9 @@ pub mod descriptors;
 
 // Tasks without which the server is no server.
 pub mod vital;
+
+// Makes and registers metrics, which each module declares for itself.
+pub mod metrics;
 
 // Log lines that anybody can cause, at most one a second.
 pub mod throttle;

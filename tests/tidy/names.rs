@@ -4,7 +4,7 @@ use crate::hold;
 use crate::source::{self, Source, Token};
 
 /// A library of the host, by the names of its crates, and the only places that name them.
-const LIBRARIES: [(&[&str], &[&str]); 11] = [
+const LIBRARIES: [(&[&str], &[&str]); 12] = [
     (
         &["socketioxide", "socketioxide_core", "engineioxide"],
         &[
@@ -39,6 +39,7 @@ const LIBRARIES: [(&[&str], &[&str]); 11] = [
         &["axum", "tower_http"],
         &["host/src/admin/", "host/src/app", "host/src/socket/"],
     ),
+    (&["prometheus"], &["host/src/metrics.rs"]),
     (&["tracing_subscriber"], &["host/src/cli/", "host/src/config/"]),
 ];
 

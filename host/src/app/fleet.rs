@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::bus::{Adapter, Bus, BusStatus, RedisBus, RedisSettings};
+use crate::cluster::bus::{Adapter, Bus, RedisBus, RedisSettings};
 use crate::cluster::{Fleet, FleetLimits};
 use crate::config::{Config, RedisAdapter, StoreUrl};
-use crate::metrics::{Metrics, RedisFigures};
 use crate::store::Store;
 
 /// How long Redis may take to hear that this node leaves.
@@ -71,18 +70,4 @@ pub(super) async fn leave(bus: Option<Arc<RedisBus>>) {
     if let Some(bus) = bus {
         bus.leave(FAREWELL).await;
     }
-}
-
-/// Shows how the bus is doing.
-pub(super) fn show(metrics: &Metrics, status: &BusStatus) {
-    let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    metrics.redis.show(&RedisFigures {
-        connected: status.connected,
-        nodes: number(status.nodes),
-        queued: number(status.queued),
-        published: status.published,
-        received: status.received,
-        dropped: status.dropped + status.overflowed,
-        malformed: status.malformed,
-    });
 }

@@ -13,11 +13,11 @@ use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::dev::{CLIENT, PAGE, PageMinter};
-use crate::cluster::bus::RedisBus;
+use crate::cluster::bus::{self, RedisBus};
 use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
 use crate::id::DEFAULT_TENANT;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::store::Store;
 use crate::tenant::Tenant;
 
@@ -28,13 +28,14 @@ const TOKEN_REQUEST: usize = 4096;
 #[derive(Clone)]
 pub(super) struct State {
     pub(super) store: Arc<dyn Store>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: Registry,
     pub(super) services: Arc<Services>,
     /// Set once all is set up.
     pub(super) control: Arc<OnceLock<Arc<Control>>>,
     pub(super) minter: Option<Arc<PageMinter>>,
     /// The way to other nodes, where there may be any.
     pub(super) bus: Option<Arc<RedisBus>>,
+    pub(super) bus_metrics: bus::Metrics,
     /// When the store and the sandbox were last asked, and whether they could serve.
     pub(super) asked: Arc<tokio::sync::Mutex<Option<(Instant, Serves)>>>,
 }
@@ -195,7 +196,7 @@ async fn ready(Shared(state): Shared<State>) -> Response {
 
 async fn show_metrics(Shared(state): Shared<State>) -> Response {
     if let Some(bus) = &state.bus {
-        super::fleet::show(&state.metrics, &bus.status());
+        state.bus_metrics.show(&bus.status());
     }
     match state.metrics.render() {
         Ok(text) => (

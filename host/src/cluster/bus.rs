@@ -18,6 +18,7 @@ mod halls;
 mod json;
 mod link;
 mod message;
+mod metrics;
 mod nobody;
 mod over_redis;
 mod packet;
@@ -41,6 +42,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use adapter::Adapter;
 pub use ask::{Acknowledged, Gathered};
+pub use metrics::Metrics;
 pub use nobody::Nobody;
 pub use over_redis::{BusError, RedisBus};
 pub use settings::RedisSettings;

@@ -15,12 +15,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::bus::{Bus, Inbound, Nobody};
 use super::connection::{Connection, OnTheWay, Outgoing};
 use super::hub::{FleetLimits, Input};
+use super::metrics::{HallMetrics, Metrics};
 use super::outbound::Outbound;
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
-use crate::metrics::Metrics;
 use crate::scheduler::{Contention, CpuTimer};
 use crate::store::{FirstPost, Store, Written};
 
@@ -181,29 +181,37 @@ impl Fleet {
 #[derive(Clone)]
 pub struct Hall {
     mailbox: mpsc::UnboundedSender<Mail>,
-    outbound: Arc<Outbound>,
+    shared: Arc<Shared>,
+}
+
+/// What the hall's task shares with those who reach it.
+struct Shared {
+    outbound: Outbound,
     /// Processor time that the tenant has not been charged for yet.
-    cpu: Arc<CpuTimer>,
+    cpu: CpuTimer,
     /// `limits.presence_grace`, in milliseconds.
-    presence_grace: Arc<AtomicU64>,
+    presence_grace: AtomicU64,
+    metrics: HallMetrics,
 }
 
 impl Hall {
     /// Opens a hall.
     #[must_use]
-    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, contention: Arc<Contention>) -> Self {
+    pub fn open(tenant: TenantId, metrics: &Metrics, fleet: Fleet, contention: Arc<Contention>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let metrics = metrics.hall(tenant.as_str());
-        let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<CpuTimer>::default(), Arc::default());
+        let shared = Arc::new(Shared {
+            outbound: Outbound::default(),
+            cpu: CpuTimer::default(),
+            presence_grace: AtomicU64::default(),
+            metrics: metrics.hall(&tenant),
+        });
         let hall = Self {
             mailbox,
-            outbound: outbound.clone(),
-            cpu: cpu.clone(),
-            presence_grace: Arc::clone(&grace),
+            shared: shared.clone(),
         };
         let task = async move {
-            let life = drive::run(tenant, metrics, outbound, grace, fleet, contention, mail);
-            cpu.time(life).await;
+            let life = drive::run(tenant, shared.clone(), fleet, contention, mail);
+            shared.cpu.time(life).await;
         };
         crate::vital::spawn("hall", task);
         hall
@@ -218,18 +226,18 @@ impl Hall {
 
     /// How many bytes may go out to clients in a second, each client's counted; as many as there are until it is said.
     pub fn set_outbound(&self, bytes_per_second: u64) {
-        self.outbound.set_rate(bytes_per_second);
+        self.shared.outbound.set_rate(bytes_per_second);
     }
 
     /// How long a user whose last connection went is still shown as before; not at all until it is said.
     pub fn set_presence_grace(&self, grace: Duration) {
         let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.presence_grace.store(grace, Ordering::Relaxed);
+        self.shared.presence_grace.store(grace, Ordering::Relaxed);
     }
 
     /// Counts an answer that goes to a client past the hall, and waits until it may go out.
     pub async fn pace(&self, answer: &Outgoing) {
-        let until = self.outbound.spend(answer.weight(), Instant::now());
+        let until = self.shared.outbound.spend(answer.weight(), Instant::now());
         if let Some(until) = until {
             tokio::time::sleep_until(until.into()).await;
         }
@@ -238,13 +246,24 @@ impl Hall {
     /// Counts an answer of this [weight](Outgoing::weight) that went to a client past the hall. What comes next waits
     /// for it.
     pub fn charge(&self, weight: u64) {
-        self.outbound.spend(weight, Instant::now());
+        self.shared.outbound.spend(weight, Instant::now());
+    }
+
+    /// Counts an event whose packet came then as answered past the hall.
+    pub fn answered(&self, received: Instant) {
+        self.shared.metrics.delivered(received.elapsed());
+    }
+
+    /// Refuses an event past the hall.
+    pub fn refuse(&self, connection: &Connection, responder: &Responder, error: &EventError) {
+        self.shared.metrics.failed(error.code);
+        self.charge(responder.fail(connection, error));
     }
 
     /// What the tenant has used since this was asked last: processor time of the hall, and bytes for clients.
     #[must_use]
     pub fn take_used(&self) -> (Duration, u64) {
-        (self.cpu.take(), self.outbound.take_uncharged())
+        (self.shared.cpu.take(), self.shared.outbound.take_uncharged())
     }
 
     fn post(&self, mail: Mail) -> Result<(), HallGone> {
@@ -256,6 +275,9 @@ impl Hall {
     /// # Errors
     /// When the hall is gone.
     pub fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), HallGone> {
+        for error in deliveries.iter().filter_map(|delivery| delivery.written.as_ref().err()) {
+            self.shared.metrics.failed(error.code);
+        }
         self.post(Mail::Input(Input::Deliver(deliveries)))
     }
 

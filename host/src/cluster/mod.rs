@@ -8,6 +8,7 @@ pub mod bus;
 mod connection;
 mod hall;
 mod hub;
+mod metrics;
 mod outbound;
 mod questions;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use connection::{
 };
 pub use hall::{Delivery, Fleet, Hall, HallGone, Moment};
 pub use hub::FleetLimits;
+pub use metrics::Metrics;
 pub use wire::{
     Receipt, Repeated, Reply, Responder, client_id_taken, history_reply, join_reply, presence_reply, token_expiring,
 };

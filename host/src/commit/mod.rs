@@ -5,6 +5,7 @@
 //! same order, so that what members of a room see follows `seq` (promise 3). Tenants take turns for a place in a batch,
 //! and nobody here waits for a hall: no tenant can hold up what others commit.
 
+mod metrics;
 mod waiting;
 
 use std::collections::HashMap;
@@ -17,10 +18,11 @@ use crate::capability::Effect;
 use crate::cluster::{Delivery, Hall, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
-use crate::metrics::Metrics;
 use crate::scheduler::{Contention, yield_now};
 use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
 use waiting::Waiting;
+
+pub use metrics::Metrics;
 
 /// After how long an event that found no room in the store may be tried again: somebody has to make room first.
 const QUOTA_RETRY: Duration = Duration::from_secs(60);
@@ -55,7 +57,7 @@ impl Committer {
     #[must_use]
     pub fn start(
         store: Arc<dyn Store>,
-        metrics: Arc<Metrics>,
+        metrics: Metrics,
         batch: usize,
         contention: Arc<Contention>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
@@ -75,7 +77,7 @@ impl Committer {
 
 async fn run(
     store: Arc<dyn Store>,
-    metrics: Arc<Metrics>,
+    metrics: Metrics,
     batch: usize,
     contention: Arc<Contention>,
     mut arrivals: mpsc::UnboundedReceiver<Job>,
@@ -152,7 +154,7 @@ async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: 
             outage.ended(Instant::now());
         }
         Err(error) => {
-            metrics.commit_failures.inc();
+            metrics.failures.inc();
             outage.failed(error, events, Instant::now());
         }
     }
@@ -196,12 +198,9 @@ fn deliveries(
                 }
             };
         }
-        match &delivery.written {
-            Ok(written) => {
-                let fresh = |one: &&Written| matches!(one, Written::Appended { duplicate: false, .. });
-                metrics.messages.inc_by(written.iter().filter(fresh).count() as u64);
-            }
-            Err(error) => metrics.failed(error.code),
+        if let Ok(written) = &delivery.written {
+            let fresh = |one: &&Written| matches!(one, Written::Appended { duplicate: false, .. });
+            metrics.messages.inc_by(written.iter().filter(fresh).count() as u64);
         }
         let tenant = delivery.connection.identity.load().tenant().clone();
         let (_, list) = halls.entry(tenant).or_insert_with(|| (hall, Vec::new()));

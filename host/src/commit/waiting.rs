@@ -91,7 +91,7 @@ mod tests {
     use crate::cluster::tests::{Inbox, delivery};
     use crate::cluster::{Connection, Fleet, Hall};
     use crate::id::ConnectionId;
-    use crate::metrics::Metrics;
+    use crate::metrics::Registry;
     use crate::store::memory::MemoryStore;
     use crate::store::{KvKey, StorageQuota, Write};
 
@@ -100,7 +100,7 @@ mod tests {
         let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
         let hall = Hall::open(
             identity.tenant().clone(),
-            Arc::new(Metrics::new().unwrap()),
+            &crate::cluster::Metrics::register(&Registry::default()).unwrap(),
             Fleet::of_one(Arc::new(MemoryStore::default())),
             Arc::default(),
         );

@@ -95,7 +95,7 @@ impl Control {
         for tenant in self.served().await {
             // What is sent for other nodes costs too while nothing happens here that would book it.
             tenant.collect_charges();
-            let events = tenant.metrics.events.get();
+            let events = tenant.admitted();
             let before = exchange.counted.get(tenant.id().as_str()).copied().unwrap_or(events);
             let load = Load {
                 connections: tenant.connections() as u64,

@@ -10,14 +10,12 @@ pub(super) const LOOK: Duration = Duration::from_secs(15);
 impl Control {
     /// Asks the store for every tenant's usage. A store that cannot serve leaves the figures as they are: `/readyz` and
     /// the log say so already.
-    #[allow(clippy::cast_precision_loss, reason = "nobody reads that many digits")]
     pub(super) async fn measure_storage(&self) {
         for tenant in self.served().await {
             // Counts what was sent since its last event; whether it may have another is no matter here.
             let _ = tenant.has_time();
             if let Ok(usage) = self.parts.store.usage(tenant.id()).await {
-                let figures = [usage.message_bytes as f64, usage.kv_bytes as f64, usage.rooms as f64];
-                tenant.metrics.stored(figures);
+                tenant.show_stored(&usage);
             }
         }
     }

@@ -43,15 +43,14 @@ pub use settings::guest_limits;
 
 use crate::capability::{RandomSource as _, SystemRandom};
 use crate::cluster::bus::RedisBus;
-use crate::cluster::{Fleet, Hall};
+use crate::cluster::{self, Fleet, Hall};
 use crate::config::{Deploy, TenantDefaults};
-use crate::metrics::Metrics;
 use crate::sandbox::Sandbox;
 use crate::scheduler::Contention;
 use crate::socket::{Closing, Server};
 use crate::store::Store;
 use crate::store::catalog::{AuditEntry, Catalog};
-use crate::tenant::{Routes, Tenant};
+use crate::tenant::{self, Routes, Tenant};
 use known::Known;
 use live::Live;
 use settle::Unsettled;
@@ -79,8 +78,10 @@ pub struct Parts {
     pub sandbox: Arc<Sandbox>,
     /// Opens and closes namespaces.
     pub server: Arc<Server>,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
+    /// Metrics for the halls that it opens.
+    pub cluster_metrics: cluster::Metrics,
+    /// Metrics for the tenants that it opens.
+    pub tenant_metrics: tenant::Metrics,
     /// The other nodes, where there may be any.
     pub fleet: Fleet,
     /// What a tenant has that does not say otherwise.

@@ -292,17 +292,16 @@ impl Control {
     ) -> anyhow::Result<Live> {
         let parts = &self.parts;
         let settings = ready(config, known, None)?;
-        let metrics = parts.metrics.tenant(&config.name);
         let hall = Hall::open(
             settings.authenticator.tenant().clone(),
-            parts.metrics.clone(),
+            &parts.cluster_metrics,
             parts.fleet.clone(),
             parts.contention.clone(),
         );
         let tenant = Arc::new(Tenant::new(
             settings,
             hall,
-            metrics,
+            &parts.tenant_metrics,
             base.clone(),
             Runs {
                 runtime: Handle::try_current()?,

@@ -18,11 +18,12 @@ use tokio::sync::Semaphore;
 use super::document::{HandlerDocument, TenantDocument, VersionDocument};
 use super::view::HandlerView;
 use super::*;
-use crate::commit::Committer;
-use crate::dispatch::Services;
+use crate::commit::{self, Committer};
+use crate::dispatch::{self, Services};
 use crate::logs::LogHub;
+use crate::metrics::Registry;
 use crate::sandbox::{EngineLimits, Handler, Interface, hex};
-use crate::socket::{HandshakeLimits, ServerLimits};
+use crate::socket::{self, HandshakeLimits, ServerLimits};
 use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
 use crate::store::memory::{MemoryCatalog, MemoryStore};
 use crate::store::{Outage, StoreError, Unit};
@@ -109,11 +110,17 @@ struct Node {
 
 impl Node {
     fn start(catalog: &Arc<Catalogue>) -> Self {
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let registry = &Registry::default();
         let store = Arc::new(MemoryStore::new());
         let services = Arc::new(Services {
-            committer: Committer::start(store.clone(), metrics.clone(), 16, Arc::default()).0,
-            metrics: metrics.clone(),
+            committer: Committer::start(
+                store.clone(),
+                commit::Metrics::register(registry).unwrap(),
+                16,
+                Arc::default(),
+            )
+            .0,
+            metrics: dispatch::Metrics::register(registry).unwrap(),
             logs: LogHub::default(),
             random: Arc::new(SystemRandom),
             reads: parking_lot::Mutex::new(Outage::of_reads()),
@@ -147,12 +154,14 @@ impl Node {
             instances: 4,
             ..EngineLimits::default()
         };
+        let connections = socket::Metrics::register(registry).unwrap();
         let control = Control::new(Parts {
             catalog: catalog.clone(),
             store: store.clone(),
             sandbox: Arc::new(Sandbox::new(engine).unwrap()),
-            server: Arc::new(Server::attach(Default::default(), services, limits).1),
-            metrics,
+            server: Arc::new(Server::attach(Default::default(), services, connections, limits).1),
+            cluster_metrics: cluster::Metrics::register(registry).unwrap(),
+            tenant_metrics: tenant::Metrics::register(registry).unwrap(),
             fleet: Fleet::of_one(store.clone()),
             defaults: TenantDefaults::default(),
             deploy: Deploy {

@@ -290,22 +290,6 @@ pub(super) async fn decide_in_time(
     }
 }
 
-/// An event in a handler, as metrics show it.
-struct Running<'a>(&'a Session);
-
-impl<'a> Running<'a> {
-    fn count(session: &'a Session) -> Self {
-        session.tenant.metrics.running.inc();
-        Self(session)
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.tenant.metrics.running.dec();
-    }
-}
-
 /// So many events of a tenant that are in handlers at once are few.
 const FEW: usize = 4;
 
@@ -364,7 +348,7 @@ pub(super) async fn decide(
         retry_after: None,
         not_joined: AtomicBool::new(false),
     };
-    let running = Running::count(session);
+    let running = session.tenant.count_running();
     let outcome = handler
         .call(input, call, &settings.guest_limits, &arrival.quantum)
         .await;
@@ -373,10 +357,8 @@ pub(super) async fn decide(
     handler.stats.count(failed(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
     if handler.info().isolation == Isolation::Warm {
-        session
-            .services
-            .metrics
-            .warm(outcome.usage.reused, outcome.usage.retired);
+        let usage = &outcome.usage;
+        session.services.metrics.warm(usage.reused, usage.retired);
     }
     log_lines(session, arrival, &handler, &outcome);
     match outcome.result {

@@ -56,7 +56,7 @@ async fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
         // A client that does not keep up is closed by its outlet.
         let _ = session.connection.outlet.send(answer);
     }
-    session.services.metrics.delivered(arrival.received.elapsed());
+    session.tenant.hall.answered(arrival.received);
 }
 
 /// `get-presence`

@@ -5,6 +5,7 @@ mod event;
 mod guest;
 mod host;
 mod host_context;
+mod metrics;
 mod packet;
 mod repeat;
 mod server_event;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+pub use metrics::Metrics;
 pub use packet::{Packet, now_ms};
 pub use session::{Services, Session};
 
@@ -236,9 +238,6 @@ async fn submit(
             delivery,
         });
         return wait;
-    }
-    if let Err(error) = &delivery.written {
-        session.services.metrics.failed(error.code);
     }
     delivery.on_the_way = Some(connection.begin());
     // It fails only at the very end of a shutdown, when nobody is connected any more.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::metrics::Metrics;
 use super::packet::Packet;
 use super::repeat::InFlight;
 use super::typing::Typing;
@@ -21,7 +22,6 @@ use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::logs::LogHub;
-use crate::metrics::Metrics;
 use crate::scheduler::Quantum;
 use crate::store::Outage;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
@@ -33,8 +33,8 @@ const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
 pub struct Services {
     /// Makes effects durable and visible.
     pub committer: Committer,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
+    /// Metrics of events.
+    pub metrics: Metrics,
     /// Shows what handlers log.
     pub logs: LogHub,
     /// Where chance comes from.
@@ -206,18 +206,17 @@ impl Session {
         if let Some(error) = refusal {
             drop(queue);
             if error.retry_after.is_some() {
-                self.tenant.metrics.refused.inc();
+                self.tenant.count_refused();
             }
             let name = std::str::from_utf8(&packet.text)
                 .map(super::event::name)
                 .unwrap_or_default()
                 .to_owned();
-            self.services.metrics.failed(error.code);
             let responder = Responder::new(packet.ack, name);
-            self.tenant.hall.charge(responder.fail(&self.connection, &error));
+            self.tenant.hall.refuse(&self.connection, &responder, &error);
             return;
         }
-        self.tenant.metrics.events.inc();
+        self.tenant.count_admitted();
         queue.bytes = bytes;
         queue.work.push_back(Work::Event(packet));
         self.run_if_idle(&mut queue);

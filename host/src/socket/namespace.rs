@@ -20,13 +20,13 @@ use super::address::ClientAddress;
 use super::attempts::Attempts;
 use super::handshake::{HandshakeLimits, Opening};
 use super::ingress::{Ingress, Leaving};
+use super::metrics::Metrics;
 use super::outlet::{Outside, SocketOutlet};
 use super::server::ServerLimits;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
 use crate::id::{ConnectionId, TenantId};
-use crate::metrics::Metrics;
 use crate::tenant::{Parser, Tenant};
 use crate::throttle::LogThrottle;
 
@@ -40,14 +40,14 @@ pub(super) type Key = (Sid, TenantId);
 #[derive(Clone)]
 pub(super) struct Sessions {
     all: Arc<Mutex<HashMap<Key, Arc<Session>>>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Sessions {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Metrics) -> Self {
         Self {
             all: Arc::default(),
-            metrics,
+            metrics: Arc::new(metrics),
         }
     }
 
@@ -187,7 +187,7 @@ pub(super) fn register(
         namespace: Str::from(path),
         spill_bytes: limits.outbound_bytes,
         stall: limits.write_stall,
-        too_slow: services.metrics.too_slow.clone(),
+        too_slow: sessions.metrics.too_slow.clone(),
     });
     let _ = door.set(Door {
         _servers: Session::for_servers(tenant.clone(), services.clone()),
@@ -209,7 +209,7 @@ impl Door {
         let transport = socket.req_parts().extensions.get::<SessionHandle>().cloned();
         let transport = transport.ok_or_else(|| Refused("unavailable: the transport has no session".to_owned()))?;
         let address = socket.req_parts().extensions.get::<ClientAddress>().copied();
-        let refused = &self.services.metrics.refused;
+        let refused = &self.sessions.metrics.refused;
         self.check_open(&transport)?;
         self.attempts.take(socket.id).map_err(|wait| {
             refused.quota.inc();
@@ -260,7 +260,7 @@ impl Door {
             self.sessions.remove(&key, &session);
             return Err(refused);
         }
-        self.services.metrics.connected.inc();
+        self.sessions.metrics.connected.inc();
         socket.on_disconnect(Leaving {
             session: session.clone(),
             key: key.clone(),
@@ -277,7 +277,7 @@ impl Door {
     /// Whether anybody is let in now.
     fn check_open(&self, transport: &SessionHandle) -> Result<(), Refused> {
         let closed = |code, why: &'static str| {
-            self.services.metrics.refused.closed.inc();
+            self.sessions.metrics.refused.closed.inc();
             Err((&EventError::new(code, why)).into())
         };
         if self.services.draining.load(Ordering::Relaxed) || self.services.leaving.load(Ordering::Relaxed) {
@@ -308,7 +308,7 @@ impl Door {
     }
 
     fn wrong_token(&self, address: Option<ClientAddress>, why: &dyn fmt::Display) -> Refused {
-        self.services.metrics.refused.token.inc();
+        self.sessions.metrics.refused.token.inc();
         self.log_refusal(&self.log.token, address, why);
         Refused(why.to_string())
     }

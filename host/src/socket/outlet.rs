@@ -13,7 +13,6 @@ use bytes::Bytes;
 use engineioxide::SessionHandle;
 use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
-use prometheus::IntCounter;
 use socketioxide_core::adapter::BroadcastOptions;
 use socketioxide_core::adapter::errors::SocketError;
 use socketioxide_core::packet::{Packet, Sid};
@@ -21,6 +20,7 @@ use socketioxide_core::{Str, Value};
 
 use super::adapter::Adapter;
 use crate::cluster::{Outgoing, Outlet, PendingAcknowledgement, SendFailed};
+use crate::metrics::IntCounter;
 
 /// What all outlets of a namespace share.
 pub(super) struct Outside {

@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::HandshakeLimits;
 use super::adapter::{Adapter, Adapters};
 use super::attempts::Attempts;
+use super::metrics::Metrics;
 use super::namespace::{Sessions, register};
 use super::sessions::Shown;
 use super::transports::Transports;
@@ -115,7 +116,12 @@ pub struct Server {
 
 impl Server {
     /// Sets the server up, without a namespace yet, and lets the router serve it.
-    pub fn attach(mut router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
+    pub fn attach(
+        mut router: Router,
+        services: Arc<Services>,
+        metrics: Metrics,
+        limits: ServerLimits,
+    ) -> (Router, Self) {
         let adapters = Adapters::default();
         let answered = limits.packet.saturating_mul(ANSWERED_PACKETS);
         let (layer, io) = SocketIo::builder()
@@ -139,7 +145,7 @@ impl Server {
         if limits.compression {
             router = router.layer(axum::Extension(COMPRESSION));
         }
-        let sessions = Sessions::new(services.metrics.clone());
+        let sessions = Sessions::new(metrics);
         let admission = super::sessions::admission(&limits);
         (
             router
@@ -218,7 +224,7 @@ impl Server {
     /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
     pub fn enforce_tokens(&self) -> AbortOnDropHandle<()> {
         let (sessions, attempts) = (self.sessions.clone(), self.attempts.clone());
-        let metrics = self.services.metrics.clone();
+        let metrics = self.sessions.metrics.clone();
         let mut shown = Shown::new(self.admission.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {

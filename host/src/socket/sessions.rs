@@ -9,8 +9,8 @@ use engineioxide::admission::Refusal;
 use engineioxide::{Admission, Limits, PeerAddress};
 
 use super::address::ClientAddress;
+use super::metrics::Metrics;
 use super::server::ServerLimits;
-use crate::metrics::Metrics;
 
 /// Bytes of one message or body of a client without a token.
 const WAITING_BYTES: usize = 64 * 1024;

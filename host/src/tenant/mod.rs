@@ -1,6 +1,7 @@
 //! Identity → tenant: its keys, limits, budgets and handlers.
 
 mod log_budget;
+mod metrics;
 mod rate;
 mod reads;
 mod routes;
@@ -21,13 +22,14 @@ use crate::capability::DnsLookupLimit;
 use crate::cluster::{Delivery, Hall};
 use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
-use crate::metrics::TenantMetrics;
 use crate::sandbox::{Handler, Interface};
 use crate::scheduler::{Background, Contention, FairScheduler};
-use crate::store::Store;
+use crate::store::{Store, Usage};
+use metrics::TenantMetrics;
 use reads::Reads;
 
 pub use log_budget::LogBudget;
+pub use metrics::Metrics;
 pub use rate::{Budget, Rate, number};
 pub use routes::{Canary, Place, Route, Routes};
 pub use settings::{ClientLimits, Parser, Settings, TenantQuota};
@@ -44,8 +46,7 @@ pub struct Tenant {
     id: TenantId,
     /// Makes visible what its events did.
     pub hall: Hall,
-    /// What it uses.
-    pub metrics: TenantMetrics,
+    metrics: TenantMetrics,
     /// Its connections' tasks.
     pub scheduler: FairScheduler,
     /// What its events read.
@@ -91,12 +92,14 @@ pub struct Seat {
 impl Tenant {
     /// Puts a tenant together.
     #[must_use]
-    pub fn new(settings: Settings, hall: Hall, metrics: TenantMetrics, routes: Routes, runs: Runs) -> Self {
-        metrics.limits(settings.quota.shown());
+    pub fn new(settings: Settings, hall: Hall, metrics: &Metrics, routes: Routes, runs: Runs) -> Self {
+        let id = settings.authenticator.tenant().clone();
+        let metrics = metrics.tenant(&id);
+        metrics.show_limits(&settings.quota);
         hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
         hall.set_presence_grace(settings.client_limits.presence_grace);
         Self {
-            id: settings.authenticator.tenant().clone(),
+            id,
             hall,
             metrics,
             scheduler: FairScheduler::new(
@@ -132,7 +135,7 @@ impl Tenant {
 
     /// Replaces its keys and limits: what begins from now on sees the new ones. Budgets begin anew.
     pub fn set_settings(&self, settings: Settings) {
-        self.metrics.limits(settings.quota.shown());
+        self.metrics.show_limits(&settings.quota);
         self.hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
         self.hall.set_presence_grace(settings.client_limits.presence_grace);
         self.settings.store(Arc::new(settings));
@@ -294,6 +297,34 @@ impl Tenant {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Counts an event that was let in.
+    pub fn count_admitted(&self) {
+        self.metrics.admitted.inc();
+    }
+
+    /// Events that were let in since the tenant was opened.
+    #[must_use]
+    pub fn admitted(&self) -> u64 {
+        self.metrics.admitted.get()
+    }
+
+    /// Counts an event that was refused because a limit was hit.
+    pub fn count_refused(&self) {
+        self.metrics.refused.inc();
+    }
+
+    /// Counts an event as being in its handler until what this gives is dropped.
+    #[must_use]
+    pub fn count_running(&self) -> RunningEvent<'_> {
+        self.metrics.running.inc();
+        RunningEvent(self)
+    }
+
+    /// Shows operators what it keeps in the store.
+    pub fn show_stored(&self, usage: &Usage) {
+        self.metrics.show_stored(&self.id, usage);
+    }
+
     /// Lets a connection of the user in, as long as it keeps the seat.
     ///
     /// # Errors
@@ -318,6 +349,15 @@ impl Tenant {
             tenant: self.clone(),
             user: user.clone(),
         })
+    }
+}
+
+/// An event in its handler, as metrics show it.
+pub struct RunningEvent<'a>(&'a Tenant);
+
+impl Drop for RunningEvent<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.running.dec();
     }
 }
 

@@ -11,11 +11,11 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
-use parlance::cluster::{Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
-use parlance::commit::{Committer, Job};
+use parlance::cluster::{self, Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
+use parlance::commit::{self, Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, UserId};
-use parlance::metrics::Metrics;
+use parlance::metrics::Registry;
 use parlance::sandbox::{Failure, GuestLimits, Handler, HandlerReply};
 use parlance::scheduler::Quantum;
 use parlance::store::{Page, Store};
@@ -64,9 +64,11 @@ pub(crate) struct ConnectedUser {
 impl TestServer {
     /// Must be called inside a runtime, since the committer and the hub are tasks.
     pub(crate) fn new(handler: Arc<Handler>) -> Result<Self> {
-        let metrics = Arc::new(Metrics::new().context("the metrics could not be set up")?);
+        let registry = Registry::default();
         let store = Arc::new(TestStore::default());
-        let (committer, _) = Committer::start(store.clone(), metrics.clone(), 1, Arc::default());
+        let metrics = commit::Metrics::register(&registry)?;
+        let (committer, _) = Committer::start(store.clone(), metrics, 1, Arc::default());
+        let metrics = cluster::Metrics::register(&registry)?;
         let keys = vec![Key::from_secret(Algorithm::Hs256, SECRET)?];
         let policy = Policy {
             keys,
@@ -79,7 +81,7 @@ impl TestServer {
         let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;
         let tenant = authenticator.tenant().clone();
         Ok(Self {
-            hall: Hall::open(tenant, metrics, Fleet::of_one(store.clone()), Arc::default()),
+            hall: Hall::open(tenant, &metrics, Fleet::of_one(store.clone()), Arc::default()),
             handler,
             store,
             random: Arc::default(),

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use parking_lot::Mutex;
-use parlance::cluster::{Fleet, FleetLimits};
-use parlance::commit::Committer;
+use parlance::cluster::{self, Fleet, FleetLimits};
+use parlance::commit::{self, Committer};
 use parlance::config::{Deploy, TenantDefaults};
 use parlance::control::{Actor, Control, Deployment, Parts};
-use parlance::dispatch::Services;
+use parlance::dispatch::{self, Services};
 use parlance::logs::LogHub;
-use parlance::metrics::Metrics;
+use parlance::metrics::Registry;
 use parlance::sandbox::Sandbox;
-use parlance::socket::{HandshakeLimits, Server, ServerLimits};
+use parlance::socket::{self, HandshakeLimits, Server, ServerLimits};
 use parlance::store::Outage;
-use parlance::tenant::Tenant;
+use parlance::tenant::{self, Tenant};
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -54,12 +54,17 @@ impl Node {
     pub(crate) fn start(ground: &Ground, index: usize) -> Result<Arc<Self>> {
         let life = Life::new(index);
         let way = ground.shelf.way(life.clone());
-        let metrics = Arc::new(Metrics::new()?);
+        let registry = &Registry::default();
         let contention = Arc::default();
-        let (committer, _) = Committer::start(way.clone(), metrics.clone(), BATCH, Arc::clone(&contention));
+        let (committer, _) = Committer::start(
+            way.clone(),
+            commit::Metrics::register(registry)?,
+            BATCH,
+            Arc::clone(&contention),
+        );
         let services = Arc::new(Services {
             committer,
-            metrics: metrics.clone(),
+            metrics: dispatch::Metrics::register(registry)?,
             logs: LogHub::default(),
             random: Arc::new(ground.dice.branch(index as u64)),
             reads: Mutex::new(Outage::of_reads()),
@@ -67,13 +72,15 @@ impl Node {
             leaving: AtomicBool::new(false),
         });
         // Nobody comes through it: what it does besides is open and close the tenants' namespaces.
-        let (_, server) = Server::attach(axum::Router::new(), services.clone(), limits());
+        let metrics = socket::Metrics::register(registry)?;
+        let (_, server) = Server::attach(axum::Router::new(), services.clone(), metrics, limits());
         let control = Control::new(Parts {
             catalog: way.clone(),
             store: way.clone(),
             sandbox: ground.sandbox.clone(),
             server: Arc::new(server),
-            metrics,
+            cluster_metrics: cluster::Metrics::register(registry)?,
+            tenant_metrics: tenant::Metrics::register(registry)?,
             fleet: Fleet {
                 bus: ground.net.join(life.clone()),
                 store: way,

@@ -1,4 +1,4 @@
-//! How the bus is doing, for `/readyz` and the metrics.
+//! How the bus is doing, for `/readyz` and `/metrics`.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

@@ -39,7 +39,7 @@ impl Driver {
                     on_the_way,
                     room,
                 } = *completed;
-                self.metrics.delivered(received.elapsed());
+                self.shared.metrics.delivered(received.elapsed());
                 if let Some(done) = done {
                     let _ = done.send(result);
                 }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,13 +13,11 @@ use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Fleet, Mail};
+use super::{Fleet, Mail, Shared};
 use crate::cluster::bus::Inbound;
 use crate::cluster::connection::Connection;
 use crate::cluster::hub::{Hub, Input, Now, Output};
-use crate::cluster::outbound::Outbound;
 use crate::id::TenantId;
-use crate::metrics::HallMetrics;
 use crate::scheduler::{Contention, Quantum};
 
 /// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
@@ -35,7 +33,7 @@ pub(super) struct Driver {
     pub(super) tenant: TenantId,
     pub(super) hub: Hub,
     pub(super) fleet: Fleet,
-    pub(super) metrics: HallMetrics,
+    pub(super) shared: Arc<Shared>,
     /// What stands for other servers.
     pub(super) for_servers: Option<Arc<Connection>>,
     /// What the hub is to learn before anything else.
@@ -46,9 +44,6 @@ pub(super) struct Driver {
     pub(super) wake_at: Option<Instant>,
     /// What reads of the store have found.
     pub(super) found: mpsc::Sender<Input>,
-    outbound: Arc<Outbound>,
-    /// `limits.presence_grace` as it is now, in milliseconds.
-    presence_grace: Arc<AtomicU64>,
     /// For how long it works before others have a turn.
     pub(super) quantum: Quantum,
 }
@@ -111,9 +106,7 @@ impl Sources<'_> {
 /// store.
 pub(super) async fn run(
     tenant: TenantId,
-    metrics: HallMetrics,
-    outbound: Arc<Outbound>,
-    presence_grace: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     fleet: Fleet,
     contention: Arc<Contention>,
     mut mail: mpsc::UnboundedReceiver<Mail>,
@@ -126,14 +119,12 @@ pub(super) async fn run(
             tenant: tenant.clone(),
             hub: Hub::new(fleet.is_alone(), fleet.limits.clone(), now()),
             fleet: fleet.clone(),
-            metrics: metrics.clone(),
+            shared: shared.clone(),
             for_servers: servers.take(),
             next: VecDeque::new(),
             to_give_back: Vec::new(),
             wake_at: None,
             found,
-            outbound: outbound.clone(),
-            presence_grace: presence_grace.clone(),
             quantum: Quantum::with_contention(contention.clone()),
         };
         fleet.bus.open(&tenant, inbox);
@@ -193,14 +184,13 @@ impl Driver {
                     Some(Event::Mail(mail)) => self.open(mail).await,
                 },
             };
-            let grace = self.presence_grace.load(Ordering::Relaxed);
+            let grace = self.shared.presence_grace.load(Ordering::Relaxed);
             self.hub.set_presence_grace(Duration::from_millis(grace));
             self.step(input, &mut outputs).await;
             while self.hub.is_busy() {
                 self.step(None, &mut outputs).await;
             }
-            let rooms = i64::try_from(self.hub.room_count()).unwrap_or(i64::MAX);
-            self.metrics.rooms.set(rooms);
+            self.shared.metrics.show_rooms(self.hub.room_count());
         }
     }
 
@@ -211,7 +201,7 @@ impl Driver {
         for output in outputs.drain(..) {
             self.carry_out(output);
         }
-        if let Some(until) = self.outbound.spend(sent, std::time::Instant::now()) {
+        if let Some(until) = self.shared.outbound.spend(sent, std::time::Instant::now()) {
             sleep_until(until.into()).await;
         }
         self.to_give_back.clear();

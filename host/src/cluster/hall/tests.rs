@@ -10,6 +10,7 @@ use crate::cluster::bus::{Broadcast, Elsewhere, Load, NodeId, Notice};
 use crate::cluster::tests::{Inbox, delivery};
 use crate::cluster::{Outlet, SendFailed};
 use crate::id::{ConnectionId, MessageId};
+use crate::metrics::Registry;
 use crate::store::memory::MemoryStore;
 use crate::store::{Draft, StorageQuota, Unit, Write};
 
@@ -74,7 +75,12 @@ fn hall(tenant: &str, bus: Arc<dyn Bus>) -> Hall {
         ..Fleet::of_one(Arc::new(MemoryStore::default()))
     };
     let tenant = TenantId::assume_verified(tenant).unwrap();
-    Hall::open(tenant, Arc::new(Metrics::new().unwrap()), fleet, Arc::default())
+    Hall::open(
+        tenant,
+        &Metrics::register(&Registry::default()).unwrap(),
+        fleet,
+        Arc::default(),
+    )
 }
 
 fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
@@ -203,7 +209,12 @@ async fn what_was_missed_is_sent_without_waiting_for_a_timer() {
         ..Fleet::of_one(store.clone())
     };
     let tenant = TenantId::assume_verified("t").unwrap();
-    let hall = Hall::open(tenant.clone(), Arc::new(Metrics::new().unwrap()), fleet, Arc::default());
+    let hall = Hall::open(
+        tenant.clone(),
+        &Metrics::register(&Registry::default()).unwrap(),
+        fleet,
+        Arc::default(),
+    );
     let (member, client) = arrive(&hall, "t", 1);
     let (room, other) = (RoomId::new("r").unwrap(), RoomId::new("other").unwrap());
     let joins = Delivery {

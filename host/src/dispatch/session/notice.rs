@@ -57,9 +57,9 @@ impl Session {
         }
         let admitted = self.admit(&settings, bytes);
         match admitted {
-            Ok(()) => self.tenant.metrics.events.inc(),
+            Ok(()) => self.tenant.count_admitted(),
             Err(_) => {
-                self.tenant.metrics.refused.inc();
+                self.tenant.count_refused();
                 self.tenant.unqueue(bytes);
             }
         }
