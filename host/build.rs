@@ -66,7 +66,7 @@ fn handlers(repository: &Path, out_dir: &Path) -> Result<()> {
     })?;
     let mut code = String::from(
         "/// The shipped handlers, as components: each one's name and bytes.\n\
-         pub(super) const SHIPPED: &[(&str, &[u8])] = &[\n",
+         const SHIPPED: &[(&str, &[u8])] = &[\n",
     );
     for handler in built {
         writeln!(code, "    ({:?}, include_bytes!({:?})),", handler.package, handler.path)?;

@@ -9,7 +9,6 @@
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use parlance::app::shipped;
 use parlance::auth::Identity;
 use parlance::capability::{
     Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
@@ -17,6 +16,7 @@ use parlance::capability::{
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, HandlerReply, Sandbox};
 use parlance::scheduler::Quantum;
+use parlance::shipped::component;
 use parlance::store::memory::MemoryStore;
 
 /// The context of a connection that is in every room, alone.
@@ -69,7 +69,7 @@ impl Bench {
             ..HandlerInfo::default()
         });
         let handler = sandbox
-            .load_trusted(info.clone(), shipped(name).expect("it is shipped"))
+            .load_trusted(info.clone(), component(name).expect("it is shipped"))
             .expect("it loads");
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
         let limits = Arc::new(CallLimits::default());

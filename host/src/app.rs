@@ -37,7 +37,6 @@ use database::Database;
 use metrics::Metrics;
 use shutdown::Hangup;
 
-pub use crate::control::{guest_limits, load_component, shipped};
 pub use database::{NotHere, backup, check_place, restore};
 pub use dev::{Development, PageMinter};
 

@@ -68,6 +68,9 @@ pub mod text;
 // Which IP addresses belong to the public internet.
 pub mod address;
 
+// The handlers that come with the server.
+pub mod shipped;
+
 // File descriptors: as many as the system gives, and some never for clients.
 pub mod descriptors;
 

@@ -8,9 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::capability::{Grants, HandlerInfo};
 use crate::config::{Component, Handlers};
 use crate::sandbox::{GuestLimits, Handler, Interface, Sandbox};
+use crate::shipped::component;
 use crate::tenant::Routes;
-
-include!(concat!(env!("OUT_DIR"), "/shipped.rs"));
 
 /// Loads every handler of the configuration, with what it may reach outside.
 ///
@@ -50,18 +49,9 @@ pub(super) fn load_routes(
     Ok(routes)
 }
 
-/// The shipped handler of that name, as a component; `None` when there is none.
-#[must_use]
-pub fn shipped(name: &str) -> Option<&'static [u8]> {
-    SHIPPED
-        .iter()
-        .find(|(shipped, _)| *shipped == name)
-        .map(|(_, bytes)| *bytes)
-}
-
 fn load_shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result<Handler> {
-    let bytes =
-        shipped(name).with_context(|| format!("handlers.{name}: no handler for this is shipped; name a component"))?;
+    let bytes = component(name)
+        .with_context(|| format!("handlers.{name}: no handler for this is shipped; name a component"))?;
     sandbox
         .load_trusted(Arc::new(info), bytes)
         .with_context(|| format!("the shipped {name} handler"))

@@ -37,7 +37,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 pub use deploy::{Deployment, Turn};
 pub use error::ControlError;
-pub use handlers::{load_component, shipped};
+pub use handlers::load_component;
 pub use purge::Removed;
 pub use settings::guest_limits;
 

@@ -23,6 +23,7 @@ use crate::dispatch::{self, Services};
 use crate::logs::LogHub;
 use crate::metrics::Registry;
 use crate::sandbox::{EngineLimits, Handler, Interface, hex};
+use crate::shipped::component;
 use crate::socket::{self, HandshakeLimits, ServerLimits};
 use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
 use crate::store::memory::{MemoryCatalog, MemoryStore};
@@ -254,7 +255,7 @@ fn deployment(handler: &str, component: &'static [u8]) -> Deployment {
 }
 
 fn message() -> &'static [u8] {
-    shipped("message").unwrap()
+    component("message").unwrap()
 }
 
 fn configuration() -> Value {

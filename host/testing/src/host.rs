@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use parlance::app;
 use parlance::auth::Identity;
 use parlance::capability::{CallLimits, Effect, Grants, HandlerInfo, PresenceState, RandomSource as _};
 use parlance::id::{DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
+use parlance::shipped;
 use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Unit, Write};
 use tokio::runtime::{Builder, Runtime};
 
@@ -57,7 +57,7 @@ impl TestHost {
     /// # Errors
     /// When there is no shipped handler of that name.
     pub fn shipped(name: &str) -> Result<Self> {
-        let bytes = app::shipped(name).with_context(|| format!("no handler {name:?} is shipped"))?;
+        let bytes = shipped::component(name).with_context(|| format!("no handler {name:?} is shipped"))?;
         Ok(Self::from_bytes(bytes)?.named(name))
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use parlance::app::shipped;
 use parlance::capability::HandlerInfo;
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Sandbox};
+use parlance::shipped::component;
 
 /// Writes into each message which version it is.
 const STAMPED: &str = "stamped";
@@ -44,7 +44,7 @@ impl Guests {
         let load = |bytes: &[u8]| sandbox.load(Arc::new(HandlerInfo::default()), bytes, &GuestLimits::default());
         let mut loaded = vec![load(&stamped)?, load(&strict)?];
         for name in ["message", "typing", "receipt", "presence", "room"] {
-            loaded.push(load(shipped(name).context("a handler that is shipped")?)?);
+            loaded.push(load(component(name).context("a handler that is shipped")?)?);
         }
         Ok(Self {
             sandbox,

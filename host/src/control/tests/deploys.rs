@@ -108,7 +108,7 @@ async fn numbers_go_on_after_a_handler_or_its_tenant_was_removed() {
 async fn a_deployment_that_is_refused_leaves_no_component() {
     let node = Node::with_acme().await;
     node.deploy("one", message(), None).await.unwrap();
-    let typing = shipped("typing").unwrap();
+    let typing = component("typing").unwrap();
     node.deploy("two", typing, None).await.unwrap();
     node.control.remove_handler(&node.actor, "acme", "two").await.unwrap();
     let conflict = node.deploy("two", message(), None).await.unwrap_err();

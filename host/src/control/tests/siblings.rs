@@ -18,7 +18,7 @@ fn versions(events: &[&[&str]]) -> HandlerDocument {
 }
 
 fn typing() -> &'static [u8] {
-    shipped("typing").unwrap()
+    component("typing").unwrap()
 }
 
 /// A tenant with such a `quota`.
@@ -145,7 +145,7 @@ async fn of_handlers_that_are_deployed_at_once_on_two_nodes_none_gets_past_the_o
     let refused = there.deploy("two", message(), None).await;
     assert_conflict(refused, "message events are handled by \"one\"");
     here.deploy("three", typing(), None).await.unwrap();
-    let receipt = there.deploy("two", shipped("receipt").unwrap(), None).await.unwrap();
+    let receipt = there.deploy("two", component("receipt").unwrap(), None).await.unwrap();
     assert_eq!(receipt.active, Some(1), "it is decided anew");
 }
 
