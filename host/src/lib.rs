@@ -85,3 +85,7 @@ pub mod throttle;
 
 // Whose work runs next, where, and for how long.
 pub mod scheduler;
+
+// What tests of several modules need.
+#[cfg(test)]
+mod test_util;

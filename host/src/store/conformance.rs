@@ -117,7 +117,7 @@ type Subject = Arc<dyn Store>;
 const NOW: u64 = 32_503_680_000_000;
 
 fn tenant(name: &str) -> TenantId {
-    TenantId::assume_verified(name).unwrap()
+    TenantId::for_tests(name).unwrap()
 }
 
 fn room(name: &str) -> RoomId {

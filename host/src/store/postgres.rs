@@ -44,7 +44,7 @@ mod reader;
 mod record;
 mod removal;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod tls;
 mod url;
 mod write;

@@ -38,7 +38,7 @@ const ROOMS: u64 = 3;
 const TENANT: &str = "t";
 
 fn tenant() -> TenantId {
-    TenantId::assume_verified(TENANT).unwrap()
+    TenantId::for_tests(TENANT).unwrap()
 }
 
 /// What happens at a time.

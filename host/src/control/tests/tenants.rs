@@ -118,17 +118,14 @@ fn write() -> Unit {
         once: false,
     };
     Unit {
-        tenant: TenantId::assume_verified("acme").unwrap(),
+        tenant: TenantId::for_tests("acme").unwrap(),
         writes: vec![Arc::new(Write::Append(draft))],
         quota: StorageQuota::UNLIMITED,
     }
 }
 
 async fn usage(node: &Node) -> Usage {
-    node.store
-        .usage(&TenantId::assume_verified("acme").unwrap())
-        .await
-        .unwrap()
+    node.store.usage(&TenantId::for_tests("acme").unwrap()).await.unwrap()
 }
 
 #[tokio::test]

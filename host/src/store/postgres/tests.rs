@@ -13,7 +13,7 @@ use super::super::{Draft, End, StorageQuota, Store, Unit, Write, Written};
 use super::*;
 use crate::id::UserId;
 
-pub(crate) mod cluster;
+mod cluster;
 mod opening;
 mod outages;
 mod proxy;
@@ -38,7 +38,7 @@ async fn empty_catalog() -> (Arc<dyn Catalog>, ()) {
 super::super::conformance::catalog_tests_of!(empty_catalog);
 
 fn acme() -> TenantId {
-    TenantId::assume_verified("acme").unwrap()
+    TenantId::for_tests("acme").unwrap()
 }
 
 fn room(name: &str) -> RoomId {

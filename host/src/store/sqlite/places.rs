@@ -146,7 +146,7 @@ mod tests {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(include_str!("../migrations/sqlite/V1__messages.sql"))
             .unwrap();
-        let tenant = |name| TenantId::assume_verified(name).unwrap();
+        let tenant = |name| TenantId::for_tests(name).unwrap();
         let mut places = Places::default();
         for n in 0..MAX_ROOMS {
             let of = if n == 0 { tenant("small") } else { tenant("large") };

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use super::*;
-use crate::store::postgres::tests::cluster::free_port;
+use crate::test_util::free_port;
 
 /// The name under which the sentinel knows the primary.
 const NAME: &str = "chat";

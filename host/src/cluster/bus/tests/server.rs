@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::store::postgres::tests::cluster::free_port;
+use crate::test_util::free_port;
 
 /// A server on a Unix socket in a directory of its own. It ends with the value.
 pub(super) struct Server {

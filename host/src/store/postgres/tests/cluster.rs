@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::test_util::free_port;
+
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const USER: &str = "parlance";
@@ -248,16 +250,4 @@ fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{command:?}: {words}");
-}
-
-/// A port of this machine that nobody uses now.
-pub(crate) fn free_port() -> u16 {
-    // Below those that the system gives to connections: whoever tries again and again to reach a server that is away would
-    // connect to itself, and the server could not have its port again.
-    const FROM: u64 = 15_000;
-    const COUNT: u64 = 17_000;
-    let chance = || std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-    let ports = std::iter::repeat_with(|| u16::try_from(FROM + chance() % COUNT).unwrap());
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.take(1000).find(free).unwrap()
 }
