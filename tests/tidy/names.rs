@@ -52,7 +52,7 @@ const GUARDED: [(&str, &[&str], &str); 5] = [
     ),
     (
         "for_tests",
-        &["host/src/auth/identity.rs", "host/testing/"],
+        &["host/src/auth/identity.rs"],
         "an identity nobody verified is for tests",
     ),
     (

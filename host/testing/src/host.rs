@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use parlance::auth::Identity;
 use parlance::capability::{CallLimits, Effect, Grants, HandlerInfo, PresenceState, RandomSource as _};
-use parlance::id::{DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
+use parlance::id::{MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
 use parlance::shipped;
 use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Unit, Write};
@@ -109,11 +108,8 @@ impl TestHost {
             let _inside = runtime.enter();
             Arc::new(TestServer::new(Arc::new(handler))?)
         };
-        let tenant = Identity::for_tests(DEFAULT_TENANT, "anybody")
-            .context("no identity")?
-            .tenant()
-            .clone();
         Ok(Self {
+            tenant: server.tenant().clone(),
             server,
             name: "handler".to_owned(),
             settings: BTreeMap::new(),
@@ -121,7 +117,6 @@ impl TestHost {
             now_ms: START_MS,
             guest_limits: GuestLimits::default(),
             call_limits: CallLimits::default(),
-            tenant,
             runtime: Some(runtime),
         })
     }

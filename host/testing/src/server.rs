@@ -14,7 +14,7 @@ use parlance::capability::{
 use parlance::cluster::{self, Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
 use parlance::commit::{self, Committer, Job};
 use parlance::error::EventError;
-use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, UserId};
+use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::metrics::Registry;
 use parlance::sandbox::{Failure, GuestLimits, Handler, HandlerReply};
 use parlance::scheduler::Quantum;
@@ -90,6 +90,10 @@ impl TestServer {
             quantum: Quantum::new(),
             clients: Mutex::default(),
         })
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantId {
+        self.authenticator.tenant()
     }
 
     fn identity(&self, user: &User, now_ms: u64) -> Result<Identity> {
