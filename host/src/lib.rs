@@ -32,7 +32,7 @@ pub mod dispatch;
 // Whose event it is: the tenant's keys, limits and handlers.
 pub mod tenant;
 
-// Effects → one transaction for many events → the hall.
+// Effects → one transaction for many events → the hub.
 pub mod commit;
 
 // Who is connected, who is in which room, who gets what.

@@ -72,7 +72,7 @@ const GUARDED: [(&str, &[&str], &str); 5] = [
             "host/engineioxide/",
             "host/socketioxide-parser-common/",
         ],
-        "the rest knows the trait `Outlet`",
+        "the rest knows the trait `ClientSink`",
     ),
 ];
 

@@ -52,7 +52,7 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
 /// What halls need of it.
 pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Store>) -> Fleet {
     let Some(bus) = bus else {
-        return Fleet::of_one(store.clone());
+        return Fleet::single_node(store.clone());
     };
     Fleet {
         bus: bus.clone(),
@@ -68,6 +68,6 @@ pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dy
 /// Says farewell.
 pub(super) async fn leave(bus: Option<Arc<RedisBus>>) {
     if let Some(bus) = bus {
-        bus.leave(FAREWELL).await;
+        bus.shut_down(FAREWELL).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The way between nodes: what one node says so that the others' halls and clients learn of it.
+//! The way between nodes: what one node says so that the others' hubs and clients learn of it.
 //!
 //! A [`Bus`] carries three things. **Events** for clients elsewhere, in the words of one of Node's
 //! adapters for Redis ([`Adapter`]), so that Node servers, and with the classic one back ends with an emitter, can be
@@ -6,34 +6,33 @@
 //! **Entries**: what each node says of its users, kept beside a lease, so that the others know it after any gap and
 //! forget it when the node dies. **Notices**: a few bytes from node to node.
 //!
-//! Nothing here is the truth. What is said while a connection is down is lost, and [`Inbound::Up`] says so: the
-//! hall then reads from the store what it has missed, and the bus tells it anew what the other nodes have.
+//! Nothing here is the truth. What is said while a connection is down is lost, and [`Inbound::Connected`] says so: the
+//! hub then reads from the store what it has missed, and the bus tells it anew what the other nodes have.
 
 mod adapter;
-mod ask;
+mod adapter_message;
 mod channels;
 mod classic;
-mod gossip;
-mod halls;
+mod connections;
+mod incoming_requests;
 mod json;
-mod link;
-mod message;
-mod metrics;
-mod nobody;
-mod over_redis;
+mod local;
+mod node_message;
+mod outgoing_requests;
 mod packet;
 mod peers;
-mod queue;
-mod serve;
-mod session;
+mod publish_queue;
+mod publisher;
+mod reconnect;
+mod redis_bus;
 mod settings;
 mod sharded;
-mod shards;
+mod sharded_channels;
 mod status;
+mod subscriber;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
-mod watch;
-mod write;
 
 use std::sync::Arc;
 
@@ -41,10 +40,9 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use adapter::Adapter;
-pub use ask::{Acknowledged, Gathered};
-pub use metrics::Metrics;
-pub use nobody::Nobody;
-pub use over_redis::{BusError, RedisBus};
+pub use local::LocalBus;
+pub use outgoing_requests::{Acknowledged, Responses};
+pub use redis_bus::{BusError, RedisBus};
 pub use settings::RedisSettings;
 pub use status::BusStatus;
 
@@ -57,43 +55,43 @@ pub trait Bus: Send + Sync {
     fn node(&self) -> &NodeId;
 
     /// Whether there is no other node, ever: whatever is committed is committed here, and nothing can be missed.
-    fn is_alone(&self) -> bool {
+    fn is_single_node(&self) -> bool {
         false
     }
 
-    /// From now on the tenant's hall hears what other nodes say, through `inbox`. What does not fit in it is lost,
-    /// and the hall is told so with another [`Inbound::Up`] as soon as there is room.
-    fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>);
+    /// From now on the tenant's hub hears what other nodes say, through `inbox`. What does not fit in it is lost,
+    /// and the hub is told so with another [`Inbound::Connected`] as soon as there is room.
+    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>);
 
-    /// The tenant's hall, whose inbox is shut, hears nothing any more, and this node's entries for its users are
-    /// withdrawn. One whose inbox is open has been opened since by another hall, and stays: `false` then.
-    fn close(&self, tenant: &TenantId) -> bool;
+    /// The tenant's hub, whose inbox is shut, hears nothing any more, and this node's entries for its users are
+    /// withdrawn. One whose inbox is open has been opened since by another hub, and stays: `false` then.
+    fn unsubscribe(&self, tenant: &TenantId) -> bool;
 
     /// Whether this node does what one of all nodes is to do: it has the lowest id of those that it knows to live.
-    fn is_first(&self) -> bool;
+    fn has_lowest_id(&self) -> bool;
 
     /// This node has a room, or a connection of this id, from now on, or has it no more. Some servers send what is for
     /// one room only to those that have it.
-    fn room(&self, tenant: &TenantId, room: &str, here: bool);
+    fn announce_room(&self, tenant: &TenantId, room: &str, present: bool);
 
-    /// Has the other nodes send an event to their clients. A [`Target::Places`] without places is sent to nobody.
+    /// Has the other nodes send an event to their clients. A [`BroadcastTarget::Rooms`] without places is sent to nobody.
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast);
 
-    /// What this node says of a user from now on; `None` when it has nothing to say any more. The other nodes' halls
-    /// get it as [`Inbound::Entry`], those that come later or have missed it as a part of [`Inbound::Node`].
-    fn entry(&self, tenant: &TenantId, user: &UserId, entry: Option<Bytes>);
+    /// What this node says of a user from now on; `None` when it has nothing to say any more. The other nodes' hubs
+    /// get it as [`Inbound::PresenceChanged`], those that come later or have missed it as a part of [`Inbound::NodePresence`].
+    fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>);
 
     /// What a tenant carries on this node from now on. The other nodes learn it with the next heartbeat.
     fn set_load(&self, tenant: &TenantId, load: Load);
 
     /// What a tenant carries on all other nodes together, as of their last heartbeats.
-    fn elsewhere(&self, tenant: &TenantId) -> Elsewhere;
+    fn remote_load(&self, tenant: &TenantId) -> RemoteLoad;
 
     /// Sends a few bytes to all other nodes, whatever tenants they have.
-    fn notice(&self, notice: Bytes);
+    fn invalidate(&self, topic: Bytes);
 
-    /// The notices of other nodes, from now on. [`Notice::Missed`] stands for those that were lost.
-    fn notices(&self) -> broadcast::Receiver<Notice>;
+    /// The invalidations of other nodes, from now on. [`Invalidation::Missed`] stands for those that were lost.
+    fn invalidations(&self) -> broadcast::Receiver<Invalidation>;
 }
 
 /// A node's id: six letters and digits, chosen anew at each start. The Node adapter calls it `uid`.
@@ -128,12 +126,12 @@ impl std::fmt::Display for NodeId {
 
 /// Where clients are found.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum TargetRoom {
     /// In a room, and nowhere else.
     Room(Arc<str>),
     /// In what Node servers and back ends mean by a room: each socket has one of its own there, named as the socket. So
     /// it is the room of this name and the connection with this id.
-    Named(Arc<str>),
+    RoomOrSocket(Arc<str>),
     /// All connections of a user. On the wire it is the room [`USER_ROOM`] with the user's id, which no client can
     /// join.
     User(UserId),
@@ -145,11 +143,11 @@ pub const USER_ROOM: &str = "\u{0}user:";
 
 /// Who gets an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum BroadcastTarget {
     /// Whoever is in any of these places, once.
-    Places(Vec<Place>),
+    Rooms(Vec<TargetRoom>),
     /// Every client of the tenant. A Node server or an emitter may ask for it; nothing of Parlance does.
-    Everybody,
+    AllClients,
 }
 
 /// An event for clients on other nodes.
@@ -158,9 +156,9 @@ pub struct Broadcast {
     /// The event.
     pub packet: Packet,
     /// Who gets it.
-    pub to: Target,
+    pub to: BroadcastTarget,
     /// Who does not get it all the same.
-    pub except: Vec<Place>,
+    pub except: Vec<TargetRoom>,
     /// When it is a room's message: the room and its `seq` there. Node servers overlook it.
     pub message: Option<(RoomId, u64)>,
     /// When it is about a room's message, and is to come after it: the room and the message's `seq`. Node servers
@@ -173,7 +171,7 @@ pub struct Broadcast {
 impl Broadcast {
     /// An event that has no place among a room's messages and asks nothing.
     #[must_use]
-    pub fn event(packet: Packet, to: Target, except: Vec<Place>) -> Self {
+    pub fn event(packet: Packet, to: BroadcastTarget, except: Vec<TargetRoom>) -> Self {
         Self {
             packet,
             to,
@@ -187,11 +185,11 @@ impl Broadcast {
 
 /// The clients that a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
+pub struct ClientSelector {
     /// Who.
-    pub to: Target,
+    pub to: BroadcastTarget,
     /// Who not.
-    pub except: Vec<Place>,
+    pub except: Vec<TargetRoom>,
 }
 
 /// A connection as `fetchSockets` of a Node server sees it.
@@ -207,42 +205,42 @@ pub struct RemoteSocket {
     pub data: String,
 }
 
-/// What other nodes say to a tenant's hall. Whoever does not answer a request lets the sender fall.
+/// What other nodes say to a tenant's hub. Whoever does not answer a request lets the sender fall.
 #[derive(Debug)]
 pub enum Inbound {
-    /// The connection has come, or has come back, or this hall's inbox was full: whatever was said before is lost.
-    /// Each other node's entries follow as [`Inbound::Node`]; who does not come is announced by
-    /// [`Inbound::NodeGone`] once its lease has run out.
-    Up,
+    /// The connection has come, or has come back, or this hub's inbox was full: whatever was said before is lost.
+    /// Each other node's entries follow as [`Inbound::NodePresence`]; who does not come is announced by
+    /// [`Inbound::NodeLeft`] once its lease has run out.
+    Connected,
     /// The connection is lost. Nobody is declared gone until it is back.
-    Down,
+    Disconnected,
     /// An event for clients here.
     Broadcast(Broadcast),
     /// These clients are to join rooms.
-    Join {
+    SocketsJoin {
         /// Which.
-        clients: Selection,
+        clients: ClientSelector,
         /// The rooms' names, unchecked.
         rooms: Vec<String>,
     },
     /// These clients are to leave rooms.
-    Leave {
+    SocketsLeave {
         /// Which.
-        clients: Selection,
+        clients: ClientSelector,
         /// The rooms' names, unchecked.
         rooms: Vec<String>,
     },
     /// These clients are to be disconnected.
-    Disconnect {
+    DisconnectSockets {
         /// Which.
-        clients: Selection,
+        clients: ClientSelector,
         /// Whether to close the transport too, not only the namespace.
         close: bool,
     },
     /// Somebody asks which of these clients are here.
     FetchSockets {
         /// Which.
-        clients: Selection,
+        clients: ClientSelector,
         /// Those that are here.
         reply: oneshot::Sender<Vec<RemoteSocket>>,
     },
@@ -269,23 +267,23 @@ pub enum Inbound {
         answers: mpsc::Sender<Packet>,
     },
     /// What another node says of a user has changed.
-    Entry {
+    PresenceChanged {
         /// The node.
         node: NodeId,
         /// The user.
         user: UserId,
         /// `None`: it has nothing to say of the user any more.
-        entry: Option<Bytes>,
+        record: Option<Bytes>,
     },
     /// All that another node says of the tenant's users, in place of whatever it has said before.
-    Node {
+    NodePresence {
         /// The node.
         node: NodeId,
         /// Its entries.
-        entries: Vec<(UserId, Bytes)>,
+        records: Vec<(UserId, Bytes)>,
     },
     /// A node has left or died: what it has said holds no more.
-    NodeGone {
+    NodeLeft {
         /// The node.
         node: NodeId,
     },
@@ -302,7 +300,7 @@ pub struct Load {
 
 /// What a tenant carries on other nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Elsewhere {
+pub struct RemoteLoad {
     /// On how many it carries anything.
     pub nodes: u32,
     /// All of it.
@@ -311,9 +309,9 @@ pub struct Elsewhere {
 
 /// A notice from another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
+pub enum Invalidation {
     /// These bytes.
-    Bytes(Bytes),
+    Topic(Bytes),
     /// The connection has come, or has come back: there may have been any.
     Missed,
 }

@@ -90,7 +90,7 @@ pub type PendingAcknowledgement = Pin<Box<dyn Future<Output = Option<Packet>> + 
 
 /// Work for a session's queue that is no packet of its client's; it has its turn among those.
 #[derive(Debug)]
-pub enum Notice {
+pub enum SessionNotice {
     /// The connection is to leave these rooms, as another server wishes.
     Leave(Vec<RoomId>),
     /// Another server has sent an event, and may wait for an answer. Goes to the session that stands for servers.
@@ -100,10 +100,10 @@ pub enum Notice {
     Answer(u64, Option<Packet>),
 }
 
-type TakeNotice = Box<dyn Fn(Notice) -> bool + Send + Sync>;
+type NoticeHandler = Box<dyn Fn(SessionNotice) -> bool + Send + Sync>;
 
 /// The way to the client. Sending never waits.
-pub trait Outlet: Send + Sync {
+pub trait ClientSink: Send + Sync {
     /// Sends, in order.
     ///
     /// # Errors
@@ -126,15 +126,15 @@ pub trait Outlet: Send + Sync {
     fn hang_up(&self);
 
     /// Ends the transport after what was sent before: the client connects again by itself.
-    fn finish(&self) {
+    fn close_when_sent(&self) {
         self.hang_up();
     }
 
     /// Sends nothing any more; the client has gone.
-    fn close(&self);
+    fn mark_gone(&self);
 
     /// Bytes that were sent and that the client has not taken yet, as far as is known here.
-    fn unread(&self) -> usize {
+    fn unread_bytes(&self) -> usize {
         0
     }
 
@@ -156,20 +156,20 @@ impl Drop for EndedQuestion {
 }
 
 /// Effects of a connection's event that have neither arrived nor failed.
-pub struct OnTheWay(Arc<Connection>);
+pub struct InFlightGuard(Arc<Connection>);
 
-impl Drop for OnTheWay {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        if self.0.unsettled.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.settled.notify_waiters();
+        if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none_in_flight.notify_waiters();
         }
     }
 }
 
 /// Takes nothing: there is no client.
-struct Nowhere;
+struct NullSink;
 
-impl Outlet for Nowhere {
+impl ClientSink for NullSink {
     fn send(&self, _: Outgoing) -> Result<(), SendFailed> {
         Err(SendFailed)
     }
@@ -178,24 +178,24 @@ impl Outlet for Nowhere {
 
     fn hang_up(&self) {}
 
-    fn close(&self) {}
+    fn mark_gone(&self) {}
 
     fn is_flushed(&self) -> bool {
         true
     }
 }
 
-/// One connection. Shared by its socket, its events and the hall; lives until the last of them lets go.
+/// One connection. Shared by its socket, its events and the hub; lives until the last of them lets go.
 pub struct Connection {
     /// Its public id.
     pub id: ConnectionId,
     /// Who it is; replaced by `refresh-token` with the same user's newer token.
     pub identity: ArcSwap<Identity>,
     /// The way to the client.
-    pub outlet: Box<dyn Outlet>,
+    pub sink: Box<dyn ClientSink>,
     /// How it began.
     pub handshake: Arc<HandshakeData>,
-    /// The rooms it is in. The hall alone changes it; at most `limits.rooms_per_connection`. Handlers ask for it in the
+    /// The rooms it is in. The hub alone changes it; at most `limits.rooms_per_connection`. Handlers ask for it in the
     /// background too, where a lock might be held for long.
     rooms: ArcSwap<Vec<RoomId>>,
     /// What handlers keep with it: a JSON object.
@@ -203,10 +203,10 @@ pub struct Connection {
     /// What handlers have asked its client.
     questions: Mutex<Questions>,
     /// Its session, once it has one.
-    notice: OnceLock<TakeNotice>,
+    notice: OnceLock<NoticeHandler>,
     /// Events that have left their handler and are not settled yet.
-    unsettled: AtomicUsize,
-    settled: Notify,
+    in_flight: AtomicUsize,
+    none_in_flight: Notify,
 }
 
 impl Connection {
@@ -217,24 +217,24 @@ impl Connection {
         Some(Self::new(
             ConnectionId::from_bits(0),
             Arc::new(identity),
-            Box::new(Nowhere),
+            Box::new(NullSink),
         ))
     }
 
     /// Makes one that is in no room.
     #[must_use]
-    pub fn new(id: ConnectionId, identity: Arc<Identity>, outlet: Box<dyn Outlet>) -> Self {
+    pub fn new(id: ConnectionId, identity: Arc<Identity>, sink: Box<dyn ClientSink>) -> Self {
         Self {
             id,
             identity: ArcSwap::new(identity),
-            outlet,
+            sink,
             handshake: Arc::default(),
             rooms: ArcSwap::default(),
             data: Mutex::new(None),
             questions: Mutex::default(),
             notice: OnceLock::new(),
-            unsettled: AtomicUsize::new(0),
-            settled: Notify::new(),
+            in_flight: AtomicUsize::new(0),
+            none_in_flight: Notify::new(),
         }
     }
 
@@ -258,35 +258,35 @@ impl Connection {
     }
 
     /// Notices go to `take` from now on, which says whether it takes them.
-    pub fn notify_to(&self, take: impl Fn(Notice) -> bool + Send + Sync + 'static) {
+    pub fn set_notice_handler(&self, take: impl Fn(SessionNotice) -> bool + Send + Sync + 'static) {
         let _ = self.notice.set(Box::new(take));
     }
 
     /// Whether its session has taken the notice; one that has ended, or has never been, does not.
-    pub(super) fn notify(&self, notice: Notice) -> bool {
+    pub(super) fn notify(&self, notice: SessionNotice) -> bool {
         self.notice.get().is_some_and(|take| take(notice))
     }
 
     /// Sends to the client, and keeps the question if it is one.
     ///
     /// # Errors
-    /// When the client does not keep up, as [`Outlet::send`].
+    /// When the client does not keep up, as [`ClientSink::send`].
     pub(super) fn send(self: &Arc<Self>, outgoing: Outgoing) -> Result<(), SendFailed> {
         match outgoing {
             Outgoing::Question(packet, question) => self.ask(packet, &question),
-            outgoing => self.outlet.send(outgoing),
+            outgoing => self.sink.send(outgoing),
         }
     }
 
     fn ask(self: &Arc<Self>, packet: Packet, question: &Arc<Question>) -> Result<(), SendFailed> {
         let Some(number) = self.questions.lock().open(question) else {
-            return self.outlet.send(Outgoing::Event(packet));
+            return self.sink.send(Outgoing::Event(packet));
         };
         let time = question.time;
-        let asked = self.outlet.ask(packet.clone(), time);
+        let asked = self.sink.ask(packet.clone(), time);
         let sent = match &asked {
             Some(_) => Ok(()),
-            None => self.outlet.send(Outgoing::Event(packet)),
+            None => self.sink.send(Outgoing::Event(packet)),
         };
         let connection = Arc::downgrade(self);
         tokio::spawn(async move {
@@ -299,7 +299,7 @@ impl Connection {
                 }
             };
             if let Some(connection) = connection.upgrade() {
-                connection.notify(Notice::Answer(number, answer));
+                connection.notify(SessionNotice::Answer(number, answer));
             }
         });
         sent
@@ -319,7 +319,7 @@ impl Connection {
     }
 
     /// The questions that the client has not answered, now that it has gone. It is asked no others.
-    pub fn give_up_questions(self: &Arc<Self>) -> Vec<EndedQuestion> {
+    pub fn close_questions(self: &Arc<Self>) -> Vec<EndedQuestion> {
         let given_up = self.questions.lock().give_up();
         given_up.into_iter().map(|question| self.ended(question)).collect()
     }
@@ -368,22 +368,22 @@ impl Connection {
     }
 
     /// An event's effects are on their way until what this gives is dropped.
-    pub fn begin(self: &Arc<Self>) -> OnTheWay {
-        self.unsettled.fetch_add(1, Ordering::AcqRel);
-        OnTheWay(self.clone())
+    pub fn begin_in_flight(self: &Arc<Self>) -> InFlightGuard {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        InFlightGuard(self.clone())
     }
 
-    /// Whether nothing is on its way.
+    /// Whether anything is on its way.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.unsettled.load(Ordering::Acquire) == 0
+    pub fn has_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) != 0
     }
 
     /// Waits until nothing is on its way.
-    pub async fn settled(&self) {
+    pub async fn wait_in_flight(&self) {
         loop {
-            let notified = self.settled.notified();
-            if self.is_settled() {
+            let notified = self.none_in_flight.notified();
+            if !self.has_in_flight() {
                 return;
             }
             notified.await;

@@ -8,18 +8,18 @@
 
 mod catch_up;
 mod deliver;
-mod departed;
-mod elsewhere;
-mod grace;
+mod last_seen;
+mod local_users;
 mod order;
 mod outbox;
-mod population;
-mod presence;
+mod presence_grace;
 mod receive;
+mod remote_presence;
+mod room_membership;
 mod rooms;
-mod sight;
 #[cfg(test)]
 mod simulation;
+mod visibility;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,26 +29,26 @@ use indexmap::IndexSet;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::bus::{Broadcast, NodeId, Selection};
-use super::connection::{Connection, OnTheWay, Outgoing};
-use super::hall::Delivery;
+use super::bus::{Broadcast, ClientSelector, NodeId};
+use super::connection::{Connection, InFlightGuard, Outgoing};
+use super::handle::Delivery;
 use crate::capability::Packet;
 use crate::error::EventError;
 use crate::id::{RoomId, UserId};
 use crate::store::{Message, Range};
 use catch_up::CatchUp;
-use deliver::Event;
-use departed::DepartedUsers;
-use elsewhere::Elsewhere;
-use grace::Grace;
-use population::Population;
-use presence::Users;
+use deliver::PendingEvent;
+use last_seen::LastSeenUsers;
+use local_users::LocalUsers;
+use presence_grace::PresenceGrace;
+use remote_presence::RemotePresence;
+use room_membership::RoomMembership;
 use rooms::Rooms;
 
 /// A step sends about this much, in the units of [`Outgoing::weight`], before other tenants have a turn.
-const PART: u64 = 256 * 1024;
+const STEP_WEIGHT: u64 = 256 * 1024;
 /// Effects, entries and the like of one step: most send nothing, and cost a few microseconds.
-const PIECES: usize = 32;
+const STEP_PIECES: usize = 32;
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy)]
@@ -75,14 +75,14 @@ pub(super) enum Input {
     /// Events whose writes are durable, in the order of their commit.
     Deliver(Vec<Delivery>),
     /// A connection has come, at this time in milliseconds since the Unix epoch.
-    Arrive { connection: Arc<Connection>, at_ms: u64 },
+    Connect { connection: Arc<Connection>, at_ms: u64 },
     /// A connection has gone.
-    Depart {
+    Disconnect {
         connection: Arc<Connection>,
         at_ms: u64,
         done: oneshot::Sender<()>,
     },
-    /// The answer to a join that was held: see [`Hall::release`](super::Hall::release).
+    /// The answer to a join that was held: see [`HubHandle::release`](super::HubHandle::release).
     Release {
         connection: Arc<Connection>,
         room: RoomId,
@@ -105,11 +105,17 @@ pub(super) enum Input {
     /// Another node has an event for clients here.
     Broadcast(Broadcast),
     /// Another server has clients join rooms.
-    MakeJoin { clients: Selection, rooms: Vec<String> },
+    MakeJoin {
+        clients: ClientSelector,
+        rooms: Vec<String>,
+    },
     /// Another server has clients leave rooms.
-    MakeLeave { clients: Selection, rooms: Vec<String> },
+    MakeLeave {
+        clients: ClientSelector,
+        rooms: Vec<String>,
+    },
     /// Another server disconnects clients.
-    Disconnect { clients: Selection },
+    DisconnectSockets { clients: ClientSelector },
     /// Another server asks clients to acknowledge an event.
     Ask {
         broadcast: Broadcast,
@@ -128,11 +134,11 @@ pub(super) enum Input {
         entries: Vec<(UserId, Bytes)>,
     },
     /// The store's answer to [`Output::ReadMessages`]; empty when it could not be read.
-    Messages { room: RoomId, messages: Vec<Message> },
-    /// Last messages of rooms, a part of the answer to [`Output::ReadLast`].
-    Last(Vec<(RoomId, u64)>),
+    MessagesRead { room: RoomId, messages: Vec<Message> },
+    /// Last messages of rooms, a part of the answer to [`Output::ReadLastSeqs`].
+    LastSeqs(Vec<(RoomId, u64)>),
     /// That was all of them, or the store does not serve.
-    LastEnded { complete: bool },
+    LastSeqsDone { complete: bool },
 }
 
 /// An action that the driver takes for a hub.
@@ -144,31 +150,31 @@ pub(super) enum Output {
     /// Tell a client that it is disconnected.
     Disconnect(Arc<Connection>),
     /// Have a connection leave rooms in the turn of its own events; when it has none any more, by [`Input::Leave`].
-    AskToLeave(Arc<Connection>, Vec<RoomId>),
+    RequestLeave(Arc<Connection>, Vec<RoomId>),
     /// Ask clients to acknowledge, and pass on what they answer.
-    Ask(Box<Ask>),
+    RequestAcks(Box<AckRequest>),
     /// An event is visible, or its failure has been told.
-    Completed(Box<Completed>),
+    Completed(Box<CompletedEvent>),
     /// A connection that has gone is in no room any more.
-    Departed(oneshot::Sender<()>),
+    Disconnected(oneshot::Sender<()>),
     /// Whether a held join was released.
     Released(oneshot::Sender<bool>, bool),
     /// Tell the other nodes to send this to their clients.
     Publish(Box<Broadcast>),
     /// Tell the other nodes of a user.
-    Entry(UserId, Option<Bytes>),
+    PublishPresence(UserId, Option<Bytes>),
     /// Tell servers that send to rooms whether this node has one, or a connection of this id.
-    Room { name: Arc<str>, here: bool },
-    /// Read messages of a room, and give them back as [`Input::Messages`].
+    AnnounceRoom { name: Arc<str>, here: bool },
+    /// Read messages of a room, and give them back as [`Input::MessagesRead`].
     ReadMessages { room: RoomId, range: Range },
-    /// Read the last messages of rooms, and give them back as [`Input::Last`].
-    ReadLast(Vec<RoomId>),
+    /// Read the last messages of rooms, and give them back as [`Input::LastSeqs`].
+    ReadLastSeqs(Vec<RoomId>),
     /// A step is due at this time, in place of any that was said before.
     WakeAt(Option<Instant>),
 }
 
 /// What clients are asked, and where their answers go.
-pub(super) struct Ask {
+pub(super) struct AckRequest {
     pub(super) asked: Vec<Arc<Connection>>,
     pub(super) packet: Packet,
     /// How many were asked.
@@ -177,13 +183,13 @@ pub(super) struct Ask {
 }
 
 /// The end of an event.
-pub(super) struct Completed {
+pub(super) struct CompletedEvent {
     pub(super) result: Result<(), EventError>,
     pub(super) done: Option<oneshot::Sender<Result<(), EventError>>>,
     pub(super) received: std::time::Instant,
-    pub(super) on_the_way: Option<OnTheWay>,
+    pub(super) in_flight: Option<InFlightGuard>,
     /// Given back when the event's answer may have gone out.
-    pub(super) room: Option<OwnedSemaphorePermit>,
+    pub(super) in_flight_permit: Option<OwnedSemaphorePermit>,
 }
 
 /// See the [module](self).
@@ -194,28 +200,28 @@ pub(super) struct Hub {
     /// The time of the step that is being made.
     now: Now,
     rooms: Rooms,
-    users: Users,
+    users: LocalUsers,
     /// Users in rooms, those of other nodes too.
-    population: Population,
-    grace: Grace,
-    departed: DepartedUsers,
+    membership: RoomMembership,
+    grace: PresenceGrace,
+    last_seen: LastSeenUsers,
     /// Users on other nodes.
-    elsewhere: Elsewhere,
+    remote: RemotePresence,
     /// Users of whom the others are to be told something new, and when.
-    dirty: IndexSet<UserId>,
-    tell_at: Option<Instant>,
+    changed_users: IndexSet<UserId>,
+    publish_presence_at: Option<Instant>,
     catch_up: CatchUp,
     /// The unfinished part of the input.
-    work: Option<Work>,
+    work: Option<PendingWork>,
     /// When a step is due, as was said last.
     wake_at: Option<Instant>,
     out: Vec<Output>,
 }
 
 /// The unfinished part of an input that takes several pieces.
-enum Work {
+enum PendingWork {
     /// Events, and what is left of the first one.
-    Events(std::vec::IntoIter<Delivery>, Option<Box<Event>>),
+    Events(std::vec::IntoIter<Delivery>, Option<Box<PendingEvent>>),
     /// What a node says of users.
     Entries(NodeId, std::vec::IntoIter<(UserId, Option<Bytes>)>),
     /// Connections that are to join or leave rooms.
@@ -225,8 +231,8 @@ enum Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
     /// When it is in fewer rooms than it may be in.
-    In,
-    Out,
+    Join,
+    Leave,
 }
 
 impl Hub {
@@ -238,13 +244,13 @@ impl Hub {
             limits,
             now,
             rooms: Rooms::default(),
-            users: Users::default(),
-            population: Population::default(),
-            grace: Grace::default(),
-            departed: DepartedUsers::default(),
-            elsewhere: Elsewhere::default(),
-            dirty: IndexSet::new(),
-            tell_at: None,
+            users: LocalUsers::default(),
+            membership: RoomMembership::default(),
+            grace: PresenceGrace::default(),
+            last_seen: LastSeenUsers::default(),
+            remote: RemotePresence::default(),
+            changed_users: IndexSet::new(),
+            publish_presence_at: None,
             work: None,
             wake_at: None,
             out: Vec::new(),
@@ -253,7 +259,7 @@ impl Hub {
 
     /// How long a user whose last connection went is still shown as before.
     pub(super) fn set_presence_grace(&mut self, grace: Duration) {
-        self.grace.length = grace;
+        self.grace.duration = grace;
     }
 
     /// Whether something is left of the last input. It takes another one only when not.
@@ -267,23 +273,23 @@ impl Hub {
         self.now = now;
         std::mem::swap(&mut self.out, out);
         match input {
-            Some(input) => self.take(input),
+            Some(input) => self.handle(input),
             None if self.is_busy() => {}
-            None => self.look(),
+            None => self.run_timers(),
         }
-        for _ in 0..PIECES {
+        for _ in 0..STEP_PIECES {
             let sent = self.rooms.sent();
-            if sent >= PART {
+            if sent >= STEP_WEIGHT {
                 break;
             }
             // What was caused is sent before anything else happens: its recipients are those of now.
             if self.rooms.has_outgoing() {
-                self.rooms.send_part(PART - sent, &mut self.out);
-            } else if !self.go_on() {
+                self.rooms.send_part(STEP_WEIGHT - sent, &mut self.out);
+            } else if !self.continue_work() {
                 break;
             }
         }
-        let wake_at = self.next_look();
+        let wake_at = self.next_timer();
         if self.wake_at != wake_at {
             self.wake_at = wake_at;
             self.out.push(Output::WakeAt(wake_at));
@@ -292,18 +298,18 @@ impl Hub {
         self.rooms.take_sent()
     }
 
-    fn take(&mut self, input: Input) {
+    fn handle(&mut self, input: Input) {
         debug_assert!(!self.is_busy(), "one input at a time");
         match input {
-            Input::Deliver(events) => self.work = Some(Work::Events(events.into_iter(), None)),
-            Input::Arrive { connection, at_ms } => self.arrive(&connection, at_ms),
-            Input::Depart {
+            Input::Deliver(events) => self.work = Some(PendingWork::Events(events.into_iter(), None)),
+            Input::Connect { connection, at_ms } => self.connect(&connection, at_ms),
+            Input::Disconnect {
                 connection,
                 at_ms,
                 done,
             } => {
-                self.depart(&connection, at_ms);
-                self.out.push(Output::Departed(done));
+                self.disconnect(&connection, at_ms);
+                self.out.push(Output::Disconnected(done));
             }
             Input::Release {
                 connection,
@@ -316,21 +322,21 @@ impl Hub {
                 let out = &mut self.out;
                 let released = self.rooms.release(&room, &connection, from_seq, last_seq, first, out);
                 if released {
-                    self.begin(&room, last_seq);
+                    self.set_baseline(&room, last_seq);
                 }
                 self.out.push(Output::Released(done, released));
             }
             Input::Hold { connection, room } => self.rooms.hold(&room, &connection),
             Input::Leave { connection, rooms } => {
-                let moves = rooms.into_iter().map(|room| (connection.clone(), room, Move::Out));
-                self.move_all(moves.collect());
+                let moves = rooms.into_iter().map(|room| (connection.clone(), room, Move::Leave));
+                self.apply_moves(moves.collect());
             }
-            Input::Up => self.link(true),
-            Input::Down => self.link(false),
+            Input::Up => self.set_bus_connected(true),
+            Input::Down => self.set_bus_connected(false),
             Input::Broadcast(broadcast) => self.receive(&broadcast),
-            Input::MakeJoin { clients, rooms } => self.make_join(&clients, &rooms),
-            Input::MakeLeave { clients, rooms } => self.make_leave(&clients, &rooms),
-            Input::Disconnect { clients } => {
+            Input::MakeJoin { clients, rooms } => self.sockets_join(&clients, &rooms),
+            Input::MakeLeave { clients, rooms } => self.sockets_leave(&clients, &rooms),
+            Input::DisconnectSockets { clients } => {
                 let clients = self.select(&clients);
                 self.out.extend(clients.into_iter().map(Output::Disconnect));
             }
@@ -340,8 +346,8 @@ impl Hub {
                 answers,
             } => {
                 let Broadcast { packet, to, except, .. } = broadcast;
-                let asked = self.select(&Selection { to, except });
-                self.out.push(Output::Ask(Box::new(Ask {
+                let asked = self.select(&ClientSelector { to, except });
+                self.out.push(Output::RequestAcks(Box::new(AckRequest {
                     asked,
                     packet,
                     clients,
@@ -349,40 +355,40 @@ impl Hub {
                 })));
             }
             Input::Entry { node, user, entry } => {
-                self.work = Some(Work::Entries(node, vec![(user, entry)].into_iter()));
+                self.work = Some(PendingWork::Entries(node, vec![(user, entry)].into_iter()));
             }
-            Input::Node { node, entries } => self.node(node, entries),
-            Input::Messages { room, messages } => self.fetched(room, messages),
-            Input::Last(last) => self.learn_last(last),
-            Input::LastEnded { complete } => self.end_sweep(complete),
+            Input::Node { node, entries } => self.replace_node_presence(node, entries),
+            Input::MessagesRead { room, messages } => self.messages_read(room, messages),
+            Input::LastSeqs(last) => self.note_last_seqs(last),
+            Input::LastSeqsDone { complete } => self.end_sweep(complete),
         }
     }
 
     /// Does the next piece of what is left. `false` when nothing is.
-    fn go_on(&mut self) -> bool {
+    fn continue_work(&mut self) -> bool {
         match self.work.take() {
             None => return false,
-            Some(Work::Events(mut events, event)) => {
-                let event = event.or_else(|| events.next().map(|delivery| Box::new(Event::new(delivery))));
+            Some(PendingWork::Events(mut events, event)) => {
+                let event = event.or_else(|| events.next().map(|delivery| Box::new(PendingEvent::new(delivery))));
                 if let Some(event) = event {
-                    let left = self.happen(event);
-                    self.work = Some(Work::Events(events, left));
+                    let left = self.apply_next(event);
+                    self.work = Some(PendingWork::Events(events, left));
                 }
             }
-            Some(Work::Entries(node, mut entries)) => {
+            Some(PendingWork::Entries(node, mut entries)) => {
                 if let Some((user, entry)) = entries.next() {
-                    self.entry(&node, &user, entry.as_deref());
-                    self.work = Some(Work::Entries(node, entries));
+                    self.set_remote_presence(&node, &user, entry.as_deref());
+                    self.work = Some(PendingWork::Entries(node, entries));
                 }
             }
-            Some(Work::Moves(mut moves)) => {
+            Some(PendingWork::Moves(mut moves)) => {
                 if let Some((connection, room, which)) = moves.next() {
                     match which {
-                        Move::In if connection.room_count() >= self.limits.rooms_per_connection => {}
-                        Move::In => self.join(&room, &connection, false),
-                        Move::Out => self.leave(&room, &connection),
+                        Move::Join if connection.room_count() >= self.limits.rooms_per_connection => {}
+                        Move::Join => self.join(&room, &connection, false),
+                        Move::Leave => self.leave(&room, &connection),
                     }
-                    self.work = Some(Work::Moves(moves));
+                    self.work = Some(PendingWork::Moves(moves));
                 }
             }
         }
@@ -396,17 +402,17 @@ impl Hub {
 
     /// Users in a room on all nodes, each once, in no order.
     pub(super) fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        self.population.users(room, limit)
+        self.membership.users(room, limit)
     }
 
     /// How many users are in a room, `user` counted as one of them.
     pub(super) fn member_count(&self, room: &RoomId, user: &UserId) -> usize {
-        self.population.count(room) + usize::from(!self.population.contains(room, user))
+        self.membership.count(room) + usize::from(!self.membership.contains(room, user))
     }
 
     /// Every connection.
     pub(super) fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.users.everybody()
+        self.users.all_connections()
     }
 
     /// What `allRooms` of a Node server names: a connection is a room there, as each of its own sockets is.

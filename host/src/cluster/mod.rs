@@ -1,12 +1,13 @@
 //! Who is connected, who is in which room, who gets what.
 //!
-//! [`Hall`] is one tenant's connections, rooms and users on this node: a task that owns them, fed through a
+//! [`HubHandle`] is one tenant's connections, rooms and users on this node: a task that owns them, fed through a
 //! mailbox, so that everything that others see of a tenant happens in one order and no lock is held while packets
 //! go out.
 
 pub mod bus;
 mod connection;
-mod hall;
+mod driver;
+mod handle;
 mod hub;
 mod metrics;
 mod outbound;
@@ -16,9 +17,9 @@ pub(crate) mod tests;
 mod wire;
 
 pub use connection::{
-    Connection, EndedQuestion, Notice, OnTheWay, Outgoing, Outlet, PendingAcknowledgement, SendFailed,
+    ClientSink, Connection, EndedQuestion, InFlightGuard, Outgoing, PendingAcknowledgement, SendFailed, SessionNotice,
 };
-pub use hall::{Delivery, Fleet, Hall, HallGone, Moment};
+pub use handle::{ConnectionPhase, Delivery, Fleet, HubGone, HubHandle};
 pub use hub::FleetLimits;
 pub use metrics::Metrics;
 pub use wire::{

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// wrong moment.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
-/// A tenant's bytes to clients. Its hall and the tasks of its connections share it, so that all that they send is held
+/// A tenant's bytes to clients. Its hub and the tasks of its connections share it, so that all that they send is held
 /// to one rate.
 #[derive(Debug)]
 pub(super) struct Outbound {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::hub::Output;
-use super::{Connection, Delivery, Moment, Outgoing, Outlet, Reply, Responder, SendFailed};
+use super::{ClientSink, Connection, ConnectionPhase, Delivery, Outgoing, Reply, Responder, SendFailed};
 use crate::capability::{Effect, Packet};
 use crate::store::Written;
 
@@ -31,14 +31,14 @@ impl Inbox {
     }
 }
 
-impl Outlet for Inbox {
+impl ClientSink for Inbox {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         self.0.lock().push_back(outgoing);
         Ok(())
     }
     fn disconnect(&self) {}
     fn hang_up(&self) {}
-    fn close(&self) {}
+    fn mark_gone(&self) {}
     fn is_flushed(&self) -> bool {
         true
     }
@@ -61,12 +61,12 @@ pub(crate) fn delivery(connection: &Arc<Connection>, effects: Vec<Effect>, writt
         written: Ok(written),
         reply: Reply::Silent,
         responder: Responder::new(None, "e"),
-        moment: Moment::Open,
+        phase: ConnectionPhase::Connected,
         held_room: None,
-        floors: Vec::new(),
+        baselines: Vec::new(),
         done: None,
-        room: None,
-        on_the_way: None,
+        in_flight_permit: None,
+        in_flight: None,
         received: Instant::now(),
         at_ms: 0,
     }

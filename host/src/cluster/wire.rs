@@ -474,7 +474,7 @@ impl Responder {
         let answer = self.failure(error);
         let weight = answer.weight();
         // A client that does not keep up is closed by its outlet.
-        let _ = connection.outlet.send(answer);
+        let _ = connection.sink.send(answer);
         weight
     }
 }

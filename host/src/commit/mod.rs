@@ -1,9 +1,9 @@
-//! Effects → store → hall: nothing is visible before it is durable (promise 2).
+//! Effects → store → hub: nothing is visible before it is durable (promise 2).
 //!
 //! One task gathers what the handlers asked for, each tenant's in the order in which they finished, and gives it to the
-//! store in batches: while one batch is being made durable the next one gathers. A batch then goes to the halls in that
+//! store in batches: while one batch is being made durable the next one gathers. A batch then goes to the hubs in that
 //! same order, so that what members of a room see follows `seq` (promise 3). Tenants take turns for a place in a batch,
-//! and nobody here waits for a hall: no tenant can hold up what others commit.
+//! and nobody here waits for a hub: no tenant can hold up what others commit.
 
 mod metrics;
 mod waiting;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::capability::Effect;
-use crate::cluster::{Delivery, Hall, client_id_taken};
+use crate::cluster::{Delivery, HubHandle, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::scheduler::{Contention, yield_now};
@@ -35,10 +35,10 @@ const ROUNDS_ALONE: usize = 64;
 /// Of those, how many may bring nothing: what has just arrived takes some steps to become a job.
 const VAIN_ALONE: usize = 8;
 
-/// An event that is to become visible in a hall, once its writes are durable.
+/// An event that is to become visible in a hub, once its writes are durable.
 pub struct Job {
     /// Where it becomes visible.
-    pub hall: Hall,
+    pub hub: HubHandle,
     /// What the tenant may keep.
     pub quota: StorageQuota,
     /// What is to happen. `written` is empty until the store has answered; an event that has failed already says so
@@ -69,7 +69,7 @@ impl Committer {
     /// Hands an event over, after all that its tenant handed over before. Counts as unsettled on its connection until
     /// it is visible. Never waits: what a tenant may have on the way bounds what waits here.
     pub fn submit(&self, mut job: Job) {
-        job.delivery.on_the_way = Some(job.delivery.connection.begin());
+        job.delivery.in_flight = Some(job.delivery.connection.begin_in_flight());
         // It fails only at the very end of a shutdown, when nobody is connected any more.
         let _ = self.jobs.send(job);
     }
@@ -95,9 +95,9 @@ async fn run(
         gather(&mut arrivals, &mut waiting, batch, &contention).await;
         waiting.fill(&mut jobs, batch);
         let results = write(&*store, &metrics, &mut outage, &jobs).await;
-        for (hall, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
-            if hall.deliver(deliveries).is_err() {
-                tracing::error!("a tenant's hall is gone; its members are not told of what was committed");
+        for (hub, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
+            if hub.deliver(deliveries).is_err() {
+                tracing::error!("a tenant's hub is gone; its members are not told of what was committed");
             }
         }
     }
@@ -174,13 +174,13 @@ fn deliveries(
     metrics: &Metrics,
     jobs: impl Iterator<Item = Job>,
     results: Results,
-) -> impl Iterator<Item = (Hall, Vec<Delivery>)> {
+) -> impl Iterator<Item = (HubHandle, Vec<Delivery>)> {
     let (mut results, down) = match results {
         Ok(results) => (results.into_iter(), false),
         Err(_) => (Vec::new().into_iter(), true),
     };
-    let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
-    for Job { hall, mut delivery, .. } in jobs {
+    let mut hubs: HashMap<TenantId, (HubHandle, Vec<Delivery>)> = HashMap::with_capacity(1);
+    for Job { hub, mut delivery, .. } in jobs {
         if delivery.writes() {
             delivery.written = if down {
                 Err(EventError::new(
@@ -191,7 +191,7 @@ fn deliveries(
                 match results.next().unwrap_or(Ok(Vec::new())) {
                     Ok(written) => Ok(written),
                     Err(Refusal::Repeated(first)) => {
-                        delivery.repeat(first);
+                        delivery.replace_with_repeat(first);
                         Ok(Vec::new())
                     }
                     Err(refusal) => Err(refused(&refusal)),
@@ -203,10 +203,10 @@ fn deliveries(
             metrics.messages.inc_by(written.iter().filter(fresh).count() as u64);
         }
         let tenant = delivery.connection.identity.load().tenant().clone();
-        let (_, list) = halls.entry(tenant).or_insert_with(|| (hall, Vec::new()));
+        let (_, list) = hubs.entry(tenant).or_insert_with(|| (hub, Vec::new()));
         list.push(delivery);
     }
-    halls.into_values()
+    hubs.into_values()
 }
 
 fn refused(refusal: &Refusal) -> EventError {

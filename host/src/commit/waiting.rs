@@ -89,7 +89,7 @@ mod tests {
     use crate::auth::Identity;
     use crate::capability::Effect;
     use crate::cluster::tests::{Inbox, delivery};
-    use crate::cluster::{Connection, Fleet, Hall};
+    use crate::cluster::{Connection, Fleet, HubHandle};
     use crate::id::ConnectionId;
     use crate::metrics::Registry;
     use crate::store::memory::MemoryStore;
@@ -98,10 +98,10 @@ mod tests {
     /// A tenant's job that sets a key to so many bytes; the key is the job's number.
     fn job(tenant: &str, number: usize, bytes: usize) -> Job {
         let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
-        let hall = Hall::open(
+        let hub = HubHandle::open(
             identity.tenant().clone(),
             &crate::cluster::Metrics::register(&Registry::default()).unwrap(),
-            Fleet::of_one(Arc::new(MemoryStore::default())),
+            Fleet::single_node(Arc::new(MemoryStore::default())),
             Arc::default(),
         );
         let key = KvKey {
@@ -115,7 +115,7 @@ mod tests {
             expires_at: None,
         };
         Job {
-            hall,
+            hub,
             quota: StorageQuota::UNLIMITED,
             delivery: delivery(&Arc::new(connection), vec![Effect::Write(Arc::new(write))], Vec::new()),
         }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketView, SocketsView};
 use super::{Actor, Answer, Control, ControlError, entry};
 use crate::capability::{Fault, Packet};
-use crate::cluster::bus::{Broadcast, Bus as _, Gathered, Inbound, Place, RemoteSocket, Selection, Target, USER_ROOM};
+use crate::cluster::bus::{Broadcast, Bus as _, Responses, Inbound, TargetRoom, RemoteSocket, ClientSelector, BroadcastTarget, USER_ROOM};
 use crate::id::{RoomId, UserId};
 use crate::tenant::Tenant;
 
@@ -27,13 +27,13 @@ impl Control {
     pub async fn sockets(&self, tenant: &str, whose: &ClientsRequest) -> Answer<SocketsView> {
         let clients = selection(whose, &ClientsRequest::default())?;
         let tenant = self.serving(tenant).await?;
-        let Gathered { items, complete } = match self.bus.get() {
+        let Responses { items, complete } = match self.bus.get() {
             Some(bus) => bus.fetch_sockets(tenant.id(), clients).await,
             None => {
                 let (reply, found) = oneshot::channel();
                 self.hear(&tenant, Inbound::FetchSockets { clients, reply }).await?;
                 let items = found.await.map_err(|_| stopping())?;
-                Gathered { items, complete: true }
+                Responses { items, complete: true }
             }
         };
         Ok(SocketsView {
@@ -48,7 +48,7 @@ impl Control {
     /// Nobody is named, what is named or sent makes no sense or is larger than `sandbox.emit`, or the tenant is
     /// over its events a second.
     pub async fn emit(&self, tenant: &str, request: &EmitRequest) -> Answer<()> {
-        let Selection { to, except } = selection(&request.to, &request.except)?;
+        let ClientSelector { to, except } = selection(&request.to, &request.except)?;
         let tenant = self.serving(tenant).await?;
         let packet = packet(&tenant, &request.event, &request.arguments)?;
         let broadcast = Broadcast::event(packet, to, except);
@@ -59,9 +59,9 @@ impl Control {
             if let Some(bus) = bus {
                 bus.broadcast(tenant.id(), broadcast.clone());
             }
-            let told = tenant.hall.hear(Inbound::Broadcast(broadcast));
+            let told = tenant.hub.receive(Inbound::Broadcast(broadcast));
             told.map_err(|_| stopping())?;
-            tenant.hall.caught_up().await.map_err(|_| stopping())
+            tenant.hub.flush().await.map_err(|_| stopping())
         });
         sending.await.map_err(|_| stopping())?
     }
@@ -78,10 +78,10 @@ impl Control {
             .await?;
         match self.bus.get() {
             Some(bus) => {
-                bus.disconnect(tenant.id(), clients, true);
+                bus.disconnect_sockets(tenant.id(), clients, true);
                 Ok(())
             }
-            None => self.hear(&tenant, Inbound::Disconnect { clients, close: true }).await,
+            None => self.hear(&tenant, Inbound::DisconnectSockets { clients, close: true }).await,
         }
     }
 
@@ -111,7 +111,7 @@ impl Control {
         }
         let (reply, answered) = oneshot::channel();
         self.hear(&tenant, own(Some(reply))).await?;
-        let Gathered { mut items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
+        let Responses { mut items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
         // This node's handler had as much time as the other servers, since both were asked at once.
         let answered = tokio::time::timeout(OWN_ANSWER, answered).await;
         let complete = complete && answered.is_ok();
@@ -136,7 +136,7 @@ impl Control {
     }
 
     async fn hear(&self, tenant: &Tenant, inbound: Inbound) -> Answer<()> {
-        tenant.hall.hear(inbound).map_err(|_| stopping())
+        tenant.hub.receive(inbound).map_err(|_| stopping())
     }
 }
 
@@ -166,28 +166,28 @@ fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> Answer<P
     })
 }
 
-fn selection(to: &ClientsRequest, except: &ClientsRequest) -> Answer<Selection> {
+fn selection(to: &ClientsRequest, except: &ClientsRequest) -> Answer<ClientSelector> {
     let to = places(to)?;
     if to.is_empty() {
         return Err(ControlError::invalid("say whom: rooms, users, or both"));
     }
-    Ok(Selection {
-        to: Target::Places(to),
+    Ok(ClientSelector {
+        to: BroadcastTarget::Rooms(to),
         except: places(except)?,
     })
 }
 
-fn places(named: &ClientsRequest) -> Answer<Vec<Place>> {
+fn places(named: &ClientsRequest) -> Answer<Vec<TargetRoom>> {
     if named.rooms.len() + named.users.len() > PLACES_MAX {
         return Err(ControlError::invalid(format!("at most {PLACES_MAX} rooms and users")));
     }
     let room = |text: &String| {
         let room = RoomId::new(text).map_err(|error| ControlError::invalid(format!("rooms: {error}")))?;
-        Ok(Place::Named(room.as_str().into()))
+        Ok(TargetRoom::RoomOrSocket(room.as_str().into()))
     };
     let user = |text: &String| {
         let user = UserId::new(text).map_err(|error| ControlError::invalid(format!("users: {error}")))?;
-        Ok(Place::User(user))
+        Ok(TargetRoom::User(user))
     };
     named
         .rooms

@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Answer, Control, ControlError};
-use crate::cluster::bus::{Bus, Load, Notice, RedisBus};
+use crate::cluster::bus::{Bus, Load, Invalidation, RedisBus};
 use crate::store::catalog::{AuditEntry, Conflict, Put};
 
 /// The notice that the catalog has changed. What has changed is read from the catalog.
@@ -26,15 +26,15 @@ impl Control {
         // It is set once, by the wiring.
         let _ = control.bus.set(bus.clone());
         AbortOnDropHandle::new(crate::vital::spawn("fleet", async move {
-            let mut notices = bus.notices();
+            let mut invalidations = bus.invalidations();
             let mut tick = tokio::time::interval(EXCHANGE);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut exchange = Exchange::default();
             loop {
                 tokio::select! {
                     _ = tick.tick() => control.exchange(&*bus, &mut exchange).await,
-                    notice = notices.recv() => match notice {
-                        Ok(Notice::Bytes(bytes)) if bytes != CATALOG => {}
+                    notice = invalidations.recv() => match notice {
+                        Ok(Invalidation::Topic(bytes)) if bytes != CATALOG => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => {
                             if let Err(error) = control.read().await {
                                 // It is asked again within a second, and that is where the log says what is wrong.
@@ -76,7 +76,7 @@ impl Control {
                 return Ok(Err(conflict));
             }
             if let Some(bus) = control.bus.get() {
-                bus.notice(bytes::Bytes::from_static(CATALOG));
+                bus.invalidate(bytes::Bytes::from_static(CATALOG));
             }
             control.read().await?;
             if settle {
@@ -102,7 +102,7 @@ impl Control {
                 events_per_second: per_second(events.saturating_sub(before), since),
             };
             bus.set_load(tenant.id(), load);
-            let elsewhere = bus.elsewhere(tenant.id());
+            let elsewhere = bus.remote_load(tenant.id());
             let others = elsewhere.load.events_per_second.saturating_mul(millis(since)) / 1000;
             tenant.set_elsewhere(elsewhere.nodes.saturating_add(1), elsewhere.load.connections, others);
             counted.insert(tenant.id().as_str().to_owned(), events);

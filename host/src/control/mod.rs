@@ -43,7 +43,7 @@ pub use settings::guest_limits;
 
 use crate::capability::{RandomSource as _, SystemRandom};
 use crate::cluster::bus::RedisBus;
-use crate::cluster::{self, Fleet, Hall};
+use crate::cluster::{self, Fleet, HubHandle};
 use crate::config::{Deploy, TenantDefaults};
 use crate::sandbox::Sandbox;
 use crate::scheduler::Contention;
@@ -78,7 +78,7 @@ pub struct Parts {
     pub sandbox: Arc<Sandbox>,
     /// Opens and closes namespaces.
     pub server: Arc<Server>,
-    /// Metrics for the halls that it opens.
+    /// Metrics for the hubs that it opens.
     pub cluster_metrics: cluster::Metrics,
     /// Metrics for the tenants that it opens.
     pub tenant_metrics: tenant::Metrics,
@@ -124,8 +124,8 @@ struct State {
     unsettled: BTreeMap<String, Unsettled>,
     /// Why tenants of the store are not served as they are configured.
     problems: BTreeMap<String, String>,
-    /// Tenants that were deleted and are not all gone: the namespace's end, and the hall.
-    closing: BTreeMap<String, (Closing, Hall)>,
+    /// Tenants that were deleted and are not all gone: the namespace's end, and the hub.
+    closing: BTreeMap<String, (Closing, HubHandle)>,
 }
 
 type Answer<T> = Result<T, ControlError>;

@@ -64,7 +64,7 @@ impl Control {
 
     /// Takes up what is to be removed and nobody is at.
     pub(super) async fn purge_what_is_deleted(self: &Arc<Self>) {
-        let (alone, now) = (self.parts.fleet.is_alone(), now_ms());
+        let (alone, now) = (self.parts.fleet.is_single_node(), now_ms());
         let free = |purging: &Purging| purging.by == self.process || alone || purging.at.saturating_add(CLAIM_MS) < now;
         let names: Vec<String> = {
             let state = &mut *self.state.lock().await;
@@ -108,7 +108,7 @@ impl Control {
     pub(super) async fn begin_purge(self: &Arc<Self>, name: &str) -> Removed {
         let task = self.start_purge(name);
         // In a fleet it never ends that soon.
-        if let Some(task) = task.filter(|_| self.parts.fleet.is_alone()) {
+        if let Some(task) = task.filter(|_| self.parts.fleet.is_single_node()) {
             let _ = tokio::time::timeout(ANSWER, task).await;
         }
         match self.mark(name).await {
@@ -148,7 +148,7 @@ impl Control {
 
     /// Waits until nothing of the tenant writes any more, here and elsewhere.
     async fn ended(&self, name: &str, since: u64) {
-        if !self.parts.fleet.is_alone() {
+        if !self.parts.fleet.is_single_node() {
             let over = since.saturating_add(ELSEWHERE_MS);
             tokio::time::sleep(Duration::from_millis(over.saturating_sub(now_ms()))).await;
         }
@@ -157,7 +157,7 @@ impl Control {
             let over = {
                 let state = self.state.lock().await;
                 let closing = state.closing.get(name);
-                closing.is_none_or(|(closing, hall)| closing.is_over() && hall.is_forsaken())
+                closing.is_none_or(|(closing, hub)| closing.is_over() && hub.is_last_handle())
             };
             if over {
                 return;
@@ -174,7 +174,7 @@ impl Control {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
-                _ = renew.tick(), if !self.parts.fleet.is_alone() => self.claim(name).await?,
+                _ = renew.tick(), if !self.parts.fleet.is_single_node() => self.claim(name).await?,
             }
         }
     }

@@ -153,7 +153,7 @@ impl State {
                 None => {
                     let closing = server.close(&live.tenant, "the tenant was deleted");
                     self.closing
-                        .insert(name.to_owned(), (closing, live.tenant.hall.clone()));
+                        .insert(name.to_owned(), (closing, live.tenant.hub.clone()));
                     self.tenants.remove(name);
                 }
                 Some(suspended) => {

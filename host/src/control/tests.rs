@@ -163,7 +163,7 @@ impl Node {
             server: Arc::new(Server::attach(Default::default(), services, connections, limits).1),
             cluster_metrics: cluster::Metrics::register(registry).unwrap(),
             tenant_metrics: tenant::Metrics::register(registry).unwrap(),
-            fleet: Fleet::of_one(store.clone()),
+            fleet: Fleet::single_node(store.clone()),
             defaults: TenantDefaults::default(),
             deploy: Deploy {
                 failure_percent: 2,

@@ -9,7 +9,7 @@ use super::packet::now_ms;
 use super::session::Session;
 use super::{Decision, complete, host};
 use crate::capability::{Packet, Question};
-use crate::cluster::{Moment, Reply};
+use crate::cluster::{ConnectionPhase, Reply};
 use crate::sandbox::HandlerInput;
 use crate::scheduler::Quantum;
 use crate::text::without_lone_surrogates;
@@ -41,7 +41,7 @@ pub(super) async fn answered(session: &Arc<Session>, quantum: &Quantum, question
         tracing::debug!(tenant = %session.tenant.id(), handler = %question.handler, "a missing answer was not told");
         return;
     }
-    let arrival = host::arrival(session, "answer", Moment::Open, quantum);
+    let arrival = host::arrival(session, "answer", ConnectionPhase::Connected, quantum);
     let answer = answer.map(|packet| {
         let text = std::str::from_utf8(&packet.text).unwrap_or_default();
         (without_lone_surrogates(text).into_owned(), packet.attachments)

@@ -117,7 +117,7 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
         .iter()
         .any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
     // A leave before it is done by then.
-    session.connection.settled().await;
+    session.connection.wait_in_flight().await;
     let already = session.connection.is_in(&room);
     let id = RoomId::new(&room).ok().filter(|_| joins || already);
     let Some(id) = id else {
@@ -142,7 +142,7 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
     };
     match done {
         Ok(()) => release(session, &responder, id, past, data, already).await,
-        Err(error) => session.tenant.hall.charge(responder.fail(&session.connection, &error)),
+        Err(error) => session.tenant.hub.charge(responder.fail(&session.connection, &error)),
     }
 }
 
@@ -154,8 +154,8 @@ async fn release(
     data: Option<String>,
     already: bool,
 ) {
-    let (hall, connection) = (&session.tenant.hall, &session.connection);
-    if already && let Err(gone) = hall.hold(connection.clone(), room.clone()) {
+    let (hub, connection) = (&session.tenant.hub, &session.connection);
+    if already && let Err(gone) = hub.hold(connection.clone(), room.clone()) {
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
@@ -174,7 +174,7 @@ async fn release(
         // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
         // cannot be read.
         let from_seq = known.filter(|_| !already || asked.is_any()).unwrap_or(0);
-        let released = hall.release(connection.clone(), room.clone(), from_seq, known, first);
+        let released = hub.release(connection.clone(), room.clone(), from_seq, known, first);
         past = match released.await {
             Ok(true) => return,
             // What others were told who came in at the same time is in the store: the second reading has it.

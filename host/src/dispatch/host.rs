@@ -12,7 +12,7 @@ use super::packet::now_ms;
 use super::session::Session;
 use super::{Arrival, Decision, complete, fail, guest};
 use crate::capability::{Effect, HostContext as _};
-use crate::cluster::{Moment, Outgoing, Reply, Responder, history_reply, presence_reply};
+use crate::cluster::{ConnectionPhase, Outgoing, Reply, Responder, history_reply, presence_reply};
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
 use crate::sandbox::Change;
@@ -26,14 +26,14 @@ const UNREAD_LOOK: Duration = Duration::from_millis(20);
 
 /// Waits for what the connection's earlier events did, so that the answer knows of it and comes after theirs.
 async fn in_turn(session: &Session) {
-    session.connection.settled().await;
+    session.connection.wait_in_flight().await;
     session.services.metrics.host_handled();
 }
 
 /// Waits until another page of messages may be read for this client: until it has read most of what it was sent, then
 /// for its tenant's turn, which lasts as long as what this gives.
 pub(super) async fn page_turn(session: &Session) -> Option<SemaphorePermit<'_>> {
-    while session.connection.outlet.unread() > UNREAD_MAX && !session.services.draining.load(Ordering::Relaxed) {
+    while session.connection.sink.unread_bytes() > UNREAD_MAX && !session.services.draining.load(Ordering::Relaxed) {
         tokio::time::sleep(UNREAD_LOOK).await;
     }
     session.tenant.page_turn().await
@@ -52,9 +52,9 @@ pub(super) fn note_read<T>(session: &Session, read: &Result<T, StoreError>) {
 async fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
     if let Some(id) = arrival.responder.ack {
         let answer = Outgoing::acknowledgement(id, text);
-        session.tenant.hall.pace(&answer).await;
+        session.tenant.hub.pace(&answer).await;
         // A client that does not keep up is closed by its outlet.
-        let _ = session.connection.outlet.send(answer);
+        let _ = session.connection.sink.send(answer);
     }
     session.tenant.hall.answered(arrival.received);
 }
@@ -135,7 +135,7 @@ pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, toke
     fail(session, arrival, error).await;
 }
 
-pub(super) fn arrival(session: &Session, event: &'static str, moment: Moment, quantum: &Quantum) -> Arrival {
+pub(super) fn arrival(session: &Session, event: &'static str, moment: ConnectionPhase, quantum: &Quantum) -> Arrival {
     Arrival {
         quantum: quantum.clone(),
         number: session.next_event(),
@@ -148,29 +148,29 @@ pub(super) fn arrival(session: &Session, event: &'static str, moment: Moment, qu
 
 /// The connection is open.
 pub(super) async fn arrive(session: &Arc<Session>, quantum: &Quantum) {
-    let arrival = arrival(session, "connect", Moment::Opening, quantum);
+    let arrival = arrival(session, "connect", ConnectionPhase::Connecting, quantum);
     let connection = session.connection.clone();
-    if session.tenant.hall.arrive(connection, arrival.at_ms).is_ok() {
+    if session.tenant.hub.connect(connection, arrival.at_ms).is_ok() {
         guest::presence(session, arrival, Change::Connected).await;
     }
 }
 
-/// The connection is gone: the handler hears of it, then the hall forgets it whatever the handler did.
+/// The connection is gone: the handler hears of it, then the hub forgets it whatever the handler did.
 pub(super) async fn depart(session: &Arc<Session>, quantum: &Quantum) {
     for room in session.all_typing() {
         end_typing(session, quantum, &room).await;
     }
-    let arrival = arrival(session, "disconnect", Moment::Closing, quantum);
+    let arrival = arrival(session, "disconnect", ConnectionPhase::Disconnecting, quantum);
     guest::presence(session, arrival, Change::Disconnected).await;
-    session.connection.settled().await;
+    session.connection.wait_in_flight().await;
     if session
         .tenant
-        .hall
+        .hub
         .depart(session.connection.clone(), now_ms())
         .await
         .is_err()
     {
-        tracing::debug!(connection = %session.connection.id, "the hall was gone before the connection");
+        tracing::debug!(connection = %session.connection.id, "the hub was gone before the connection");
     }
     session.give_seat_back();
     tracing::debug!(tenant = %session.tenant.id(), connection = %session.connection.id, "disconnected");
@@ -178,7 +178,7 @@ pub(super) async fn depart(session: &Arc<Session>, quantum: &Quantum) {
 
 /// Another server wants the connection out of rooms. No handler decides about that.
 pub(super) async fn leave(session: &Arc<Session>, quantum: &Quantum, rooms: Vec<RoomId>) {
-    let arrival = arrival(session, "leave", Moment::Open, quantum);
+    let arrival = arrival(session, "leave", ConnectionPhase::Connected, quantum);
     let effects = rooms.into_iter().map(Effect::Leave).collect();
     complete(session, arrival, Decision::of(effects, Reply::Silent)).await;
 }
@@ -194,7 +194,7 @@ pub(super) async fn note_typing(session: &Arc<Session>, quantum: &Quantum, room:
 pub(super) async fn end_typing(session: &Arc<Session>, quantum: &Quantum, room: &str) {
     // It may have begun anew while this waited for its turn.
     if !session.types_in(room) {
-        guest::typing_ended(session, arrival(session, "typing", Moment::Open, quantum), room).await;
+        guest::typing_ended(session, arrival(session, "typing", ConnectionPhase::Connected, quantum), room).await;
     }
 }
 

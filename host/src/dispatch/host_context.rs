@@ -24,25 +24,25 @@ impl HostContext for Session {
     }
 
     async fn wait_in_flight(&self) {
-        self.connection.settled().await;
+        self.connection.wait_in_flight().await;
     }
 
     async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        self.connection.settled().await;
-        self.tenant.hall.members(room.clone(), limit).await.unwrap_or_default()
+        self.connection.wait_in_flight().await;
+        self.tenant.hub.members(room.clone(), limit).await.unwrap_or_default()
     }
 
     async fn member_count(&self, room: &RoomId, user: &UserId) -> usize {
-        self.connection.settled().await;
-        let count = self.tenant.hall.member_count(room.clone(), user.clone());
+        self.connection.wait_in_flight().await;
+        let count = self.tenant.hub.member_count(room.clone(), user.clone());
         count.await.unwrap_or_default()
     }
 
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
-        self.connection.settled().await;
+        self.connection.wait_in_flight().await;
         let asker = self.connection.identity.load().user().clone();
         self.tenant
-            .hall
+            .hub
             .presence(asker, users.to_vec())
             .await
             .unwrap_or_default()

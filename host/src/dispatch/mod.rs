@@ -23,7 +23,7 @@ pub use packet::{Packet, now_ms};
 pub use session::{Services, Session};
 
 use crate::capability::Effect;
-use crate::cluster::{Delivery, Moment, Reply, Responder};
+use crate::cluster::{Delivery, ConnectionPhase, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
@@ -40,7 +40,7 @@ struct Arrival {
     number: u64,
     received: Instant,
     at_ms: u64,
-    moment: Moment,
+    phase: ConnectionPhase,
     responder: Responder,
 }
 
@@ -75,7 +75,7 @@ async fn event(session: &Arc<Session>, packet: Packet, quantum: &Quantum) {
         number: session.next_event(),
         received,
         at_ms,
-        moment: Moment::Open,
+        phase: ConnectionPhase::Connected,
         responder,
     };
 
@@ -163,7 +163,7 @@ async fn complete(session: &Arc<Session>, arrival: Arrival, decision: Decision) 
 
 /// Where a handler lets the client into rooms other than the one the client asked for, nobody tells the client of their
 /// past: it gets what comes after the last message of now.
-async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
+async fn baselines(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
     let joined = effects.iter().filter_map(|effect| match effect {
         Effect::Join(room) if Some(room) != held_room => Some(room.clone()),
         _ => None,
@@ -176,7 +176,7 @@ async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId
     let last: Vec<Option<u64>> = match last {
         Ok(last) => last.into_iter().map(Some).collect(),
         Err(error) => {
-            // The hall finds it out when the store serves again.
+            // The hub finds it out when the store serves again.
             tracing::debug!(%error, "the last messages of rooms cannot be read");
             vec![None; rooms.len()]
         }
@@ -200,12 +200,12 @@ async fn submit(
     let Arrival {
         received,
         at_ms,
-        moment,
+        phase,
         responder,
         ..
     } = arrival;
     let connection = session.connection.clone();
-    let floors = floors(session, &effects, held_room.as_ref()).await;
+    let baselines = baselines(session, &effects, held_room.as_ref()).await;
     let (done, wait) = if waits {
         let (done, wait) = oneshot::channel();
         (Some(done), Some(wait))
@@ -218,29 +218,29 @@ async fn submit(
         written: failure.map_or_else(|| Ok(Vec::new()), Err),
         reply,
         responder,
-        moment,
+        phase,
         held_room,
-        floors,
+        baselines,
         done,
-        room: None,
-        on_the_way: None,
+        in_flight_permit: None,
+        in_flight: None,
         received,
         at_ms,
     };
     // Here the tenant's own events wait when it has too much on the way, and nobody else's.
-    delivery.room = session.tenant.room_for(&delivery).await;
-    let hall = session.tenant.hall.clone();
+    delivery.in_flight_permit = session.tenant.room_for(&delivery).await;
+    let hub = session.tenant.hub.clone();
     // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
-    if delivery.writes() || !connection.is_settled() {
+    if delivery.writes() || connection.has_in_flight() {
         session.services.committer.submit(Job {
-            hall,
+            hub,
             quota: session.tenant.settings().quota.storage,
             delivery,
         });
         return wait;
     }
-    delivery.on_the_way = Some(connection.begin());
+    delivery.in_flight = Some(connection.begin_in_flight());
     // It fails only at the very end of a shutdown, when nobody is connected any more.
-    let _ = hall.deliver(vec![delivery]);
+    let _ = hub.deliver(vec![delivery]);
     wait
 }

@@ -33,13 +33,13 @@ impl InFlight {
         let wait = {
             let mut ids = self.0.lock();
             // This connection's task alone submits its events: what is settled now stays so.
-            if session.connection.is_settled() {
+            if !session.connection.has_in_flight() {
                 *ids = Vec::new();
             }
             ids.contains(&id) || ids.len() >= IN_FLIGHT_MAX
         };
         if wait {
-            session.connection.settled().await;
+            session.connection.wait_in_flight().await;
             *self.0.lock() = Vec::new();
         }
         self.0.lock().push(id);

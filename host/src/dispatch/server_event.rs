@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::guest::decide;
 use super::session::Session;
 use super::{Decision, host, submit};
-use crate::cluster::{Moment, Reply};
+use crate::cluster::{ConnectionPhase, Reply};
 use crate::error::{Code, EventError};
 use crate::sandbox::{HandlerInput, Interface};
 use crate::scheduler::Quantum;
@@ -52,7 +52,7 @@ async fn decided(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Resul
         return Ok(None);
     }
     let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
-    let arrival = host::arrival(session, "server-event", Moment::Open, quantum);
+    let arrival = host::arrival(session, "server-event", ConnectionPhase::Connected, quantum);
     let input = HandlerInput::ServerEvent {
         name: &name,
         arguments: &arguments,

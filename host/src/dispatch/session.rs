@@ -110,13 +110,13 @@ impl Session {
         Self::with(tenant, connection, services, Some(seat), work)
     }
 
-    /// A session for what other servers cause, in place of a client's, of which the tenant's hall is told. Nobody sees it
+    /// A session for what other servers cause, in place of a client's, of which the tenant's hub is told. Nobody sees it
     /// come or go.
     #[must_use]
     pub fn for_servers(tenant: Arc<Tenant>, services: Arc<Services>) -> Option<Arc<Self>> {
         let connection = Arc::new(Connection::for_servers(tenant.id())?);
         let session = Self::with(tenant, connection, services, None, VecDeque::new());
-        session.tenant.hall.set_for_servers(session.connection.clone()).ok()?;
+        session.tenant.hub.set_server_connection(session.connection.clone()).ok()?;
         Some(session)
     }
 
@@ -149,7 +149,7 @@ impl Session {
         let weak = Arc::downgrade(&session);
         session
             .connection
-            .notify_to(move |notice| weak.upgrade().is_some_and(|session| session.take_notice(notice)));
+            .set_notice_handler(move |notice| weak.upgrade().is_some_and(|session| session.take_notice(notice)));
         session
     }
 
@@ -213,7 +213,7 @@ impl Session {
                 .unwrap_or_default()
                 .to_owned();
             let responder = Responder::new(packet.ack, name);
-            self.tenant.hall.refuse(&self.connection, &responder, &error);
+            self.tenant.hub.refuse(&self.connection, &responder, &error);
             return;
         }
         self.tenant.count_admitted();
@@ -251,7 +251,7 @@ impl Session {
                 self.give_seat_back();
                 return;
             }
-            let missing = self.connection.give_up_questions();
+            let missing = self.connection.close_questions();
             let missing = missing.into_iter().map(|question| Work::Answer(question, None));
             queue.work.extend(missing.chain([Work::Disconnected]));
             self.run_if_idle(&mut queue);
@@ -272,7 +272,7 @@ impl Session {
     /// Disconnects the client, telling it why.
     pub fn dismiss(&self, what: &'static str, error: EventError) {
         Responder::new(None, what).fail(&self.connection, &error);
-        self.connection.outlet.disconnect();
+        self.connection.sink.disconnect();
     }
 
     /// Tells the client, once for each token, that its token is about to expire; disconnects it when the token has
@@ -295,7 +295,7 @@ impl Session {
             let near = expires_at.saturating_sub(notice) <= now_ms;
             if near && self.told_expiry.swap(expires_at, Ordering::Relaxed) != expires_at {
                 // A client that does not keep up is closed by its outlet.
-                let _ = self.connection.outlet.send(token_expiring(expires_at));
+                let _ = self.connection.sink.send(token_expiring(expires_at));
             }
             return;
         };
@@ -326,7 +326,7 @@ impl Session {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let queue = self.queue.lock();
-        !queue.running && queue.work.is_empty() && self.connection.is_settled() && self.connection.outlet.is_flushed()
+        !queue.running && queue.work.is_empty() && !self.connection.has_in_flight() && self.connection.sink.is_flushed()
     }
 
     /// Whether the client has gone. Some of what it sent may still wait.
@@ -338,7 +338,7 @@ impl Session {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let queue = self.queue.lock();
-        queue.closed && !queue.running && queue.work.is_empty() && self.connection.is_settled()
+        queue.closed && !queue.running && queue.work.is_empty() && !self.connection.has_in_flight()
     }
 
     fn run_if_idle(self: &Arc<Self>, queue: &mut Queue) {

@@ -13,7 +13,7 @@ use socketioxide_core::packet::Packet;
 /// Namespaces' adapters by path. Filled when a namespace is registered; lives as long as the server.
 pub(super) type Adapters = Arc<Mutex<HashMap<String, Arc<Adapter>>>>;
 
-/// One namespace's adapter. Rooms are the hall's business; this only reaches sockets.
+/// One namespace's adapter. Rooms are the hub's business; this only reaches sockets.
 pub(super) struct Adapter {
     pub(super) local: CoreLocalAdapter<Emitter>,
     adapters: Adapters,

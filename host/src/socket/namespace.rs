@@ -78,7 +78,7 @@ impl Sessions {
     fn ended(&self, session: &Arc<Session>) {
         self.metrics.connections.dec();
         // The socket's id may be in use again: nothing of this session may reach the next.
-        session.connection.outlet.close();
+        session.connection.sink.mark_gone();
         session.end();
     }
 

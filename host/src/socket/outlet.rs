@@ -19,7 +19,7 @@ use socketioxide_core::packet::{Packet, Sid};
 use socketioxide_core::{Str, Value};
 
 use super::adapter::Adapter;
-use crate::cluster::{Outgoing, Outlet, PendingAcknowledgement, SendFailed};
+use crate::cluster::{Outgoing, ClientSink, PendingAcknowledgement, SendFailed};
 use crate::metrics::IntCounter;
 
 /// What all outlets of a namespace share.
@@ -74,7 +74,7 @@ impl SocketOutlet {
     }
 }
 
-impl Outlet for SocketOutlet {
+impl ClientSink for SocketOutlet {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         if self.0.gone.load(Ordering::Acquire) {
             return Err(SendFailed);

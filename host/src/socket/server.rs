@@ -197,7 +197,7 @@ impl Server {
             let mut unflushed = sessions.list();
             unflushed.retain(|session| Arc::ptr_eq(&session.tenant, &tenant));
             while Instant::now() < deadline {
-                unflushed.retain(|session| !session.connection.outlet.is_flushed());
+                unflushed.retain(|session| !session.connection.sink.is_flushed());
                 if unflushed.is_empty() {
                     break;
                 }
@@ -257,7 +257,7 @@ impl Server {
                 // Time for the last answer to leave the socket's own queue.
                 let ready = now >= *since + FLUSH && session.is_idle() || now >= *since + GOODBYE;
                 if ready {
-                    session.connection.outlet.hang_up();
+                    session.connection.sink.hang_up();
                 }
                 !ready
             });
@@ -289,7 +289,7 @@ impl Server {
         self.services.draining.store(true, Ordering::Relaxed);
         // What the last events send reaches everybody who reads.
         wait_until(deadline, || {
-            let done = |session: &Arc<Session>| session.is_idle() || !session.connection.outlet.is_flushed();
+            let done = |session: &Arc<Session>| session.is_idle() || !session.connection.sink.is_flushed();
             self.sessions.list().iter().all(done)
         })
         .await;
@@ -302,12 +302,12 @@ impl Server {
             let late = Instant::now() >= deadline;
             reading.retain_mut(|leaving| match leaving.look() {
                 Progress::Done => {
-                    leaving.session.connection.outlet.finish();
+                    leaving.session.connection.sink.close_when_sent();
                     false
                 }
                 Progress::Reads if !late => true,
                 Progress::Reads | Progress::Stalled => {
-                    leaving.session.connection.outlet.hang_up();
+                    leaving.session.connection.sink.hang_up();
                     cut += 1;
                     false
                 }
@@ -356,7 +356,7 @@ impl<'a> Leaving<'a> {
         if self.session.is_idle() {
             return Progress::Done;
         }
-        let unread = self.session.connection.outlet.unread();
+        let unread = self.session.connection.sink.unread_bytes();
         if unread < self.unread || unread == 0 {
             (self.unread, self.since) = (unread, Instant::now());
         }

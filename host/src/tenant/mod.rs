@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::capability::DnsLookupLimit;
-use crate::cluster::{Delivery, Hall};
+use crate::cluster::{Delivery, HubHandle};
 use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::sandbox::{Handler, Interface};
@@ -45,7 +45,7 @@ const PAGES_AT_ONCE: usize = 4;
 pub struct Tenant {
     id: TenantId,
     /// Makes visible what its events did.
-    pub hall: Hall,
+    pub hub: HubHandle,
     metrics: TenantMetrics,
     /// Its connections' tasks.
     pub scheduler: FairScheduler,
@@ -92,15 +92,15 @@ pub struct Seat {
 impl Tenant {
     /// Puts a tenant together.
     #[must_use]
-    pub fn new(settings: Settings, hall: Hall, metrics: &Metrics, routes: Routes, runs: Runs) -> Self {
+    pub fn new(settings: Settings, hub: HubHandle, metrics: &Metrics, routes: Routes, runs: Runs) -> Self {
         let id = settings.authenticator.tenant().clone();
         let metrics = metrics.tenant(&id);
         metrics.show_limits(&settings.quota);
-        hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
-        hall.set_presence_grace(settings.client_limits.presence_grace);
+        hub.set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
+        hub.set_presence_grace(settings.client_limits.presence_grace);
         Self {
             id,
-            hall,
+            hub,
             metrics,
             scheduler: FairScheduler::new(
                 runs.runtime,
@@ -136,8 +136,8 @@ impl Tenant {
     /// Replaces its keys and limits: what begins from now on sees the new ones. Budgets begin anew.
     pub fn set_settings(&self, settings: Settings) {
         self.metrics.show_limits(&settings.quota);
-        self.hall.set_outbound(settings.quota.outbound_bytes_per_second as u64);
-        self.hall.set_presence_grace(settings.client_limits.presence_grace);
+        self.hub.set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
+        self.hub.set_presence_grace(settings.client_limits.presence_grace);
         self.settings.store(Arc::new(settings));
     }
 
@@ -218,9 +218,9 @@ impl Tenant {
             .map_err(|wait| limited("the tenant's processor time is used up", wait))
     }
 
-    /// Charges the tenant for what its hall has used, and for the bytes that went out to its clients.
+    /// Charges the tenant for what its hub has used, and for the bytes that went out to its clients.
     pub fn collect_charges(&self) {
-        let (cpu, bytes) = self.hall.take_used();
+        let (cpu, bytes) = self.hub.take_usage();
         if !cpu.is_zero() {
             self.spend(cpu);
         }

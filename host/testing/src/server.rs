@@ -11,7 +11,7 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
-use parlance::cluster::{self, Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
+use parlance::cluster::{self, Connection, Delivery, Fleet, HubHandle, ConnectionPhase, Repeated, Reply, Responder, join_reply};
 use parlance::commit::{self, Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -46,7 +46,7 @@ pub(crate) struct TestServer {
     pub(crate) handler: Arc<Handler>,
     pub(crate) store: Arc<TestStore>,
     pub(crate) random: Arc<Sequence>,
-    hall: Hall,
+    hub: HubHandle,
     committer: Committer,
     authenticator: Authenticator,
     /// The quantum of the events.
@@ -81,7 +81,7 @@ impl TestServer {
         let authenticator = Authenticator::new(DEFAULT_TENANT, &policy)?;
         let tenant = authenticator.tenant().clone();
         Ok(Self {
-            hall: Hall::open(tenant, &metrics, Fleet::of_one(store.clone()), Arc::default()),
+            hub: HubHandle::open(tenant, &metrics, Fleet::single_node(store.clone()), Arc::default()),
             handler,
             store,
             random: Arc::default(),
@@ -121,7 +121,7 @@ impl TestServer {
         let connection = Connection::new(id, identity, Box::new(inbox.clone()));
         let connection = Arc::new(connection.with_handshake(user.handshake.clone()));
         let client = ConnectedUser { connection, inbox };
-        self.hall.arrive(client.connection.clone(), setup.now_ms)?;
+        self.hub.connect(client.connection.clone(), setup.now_ms)?;
         self.clients.lock().insert(user.id.clone(), client.clone());
         if shown {
             let online = Effect::SetPresence(parlance::capability::Status::Online);
@@ -152,14 +152,14 @@ impl TestServer {
 
     pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {
         let states = self
-            .hall
+            .hub
             .presence(UserId::new(asker)?, vec![UserId::new(user)?])
             .await?;
-        states.into_iter().next().context("the hall did not answer")
+        states.into_iter().next().context("the hub did not answer")
     }
 
     pub(crate) async fn members(&self, room: &str) -> Result<Vec<UserId>> {
-        Ok(self.hall.members(RoomId::new(room)?, usize::MAX).await?)
+        Ok(self.hub.members(RoomId::new(room)?, usize::MAX).await?)
     }
 
     /// Commits and delivers effects, or delivers an error. Returns once that is done, with the result of the commit.
@@ -173,12 +173,12 @@ impl TestServer {
         let (done, wait) = oneshot::channel();
         let (effects, written) =
             decided.map_or_else(|error| (Vec::new(), Err(error)), |effects| (effects, Ok(Vec::new())));
-        let mut floors = Vec::new();
+        let mut baselines = Vec::new();
         for effect in &effects {
             if let Effect::Join(room) = effect {
                 let identity = client.connection.identity.load_full();
                 let last = self.store.last_seq(identity.tenant(), room).await;
-                floors.push((room.clone(), last.ok()));
+                baselines.push((room.clone(), last.ok()));
             }
         }
         let delivery = Delivery {
@@ -187,17 +187,17 @@ impl TestServer {
             written,
             reply,
             responder: Responder::new(Some(ACKNOWLEDGEMENT), ""),
-            moment: Moment::Open,
+            phase: ConnectionPhase::Connected,
             held_room: None,
-            floors,
+            baselines,
             done: Some(done),
-            room: None,
-            on_the_way: None,
+            in_flight_permit: None,
+            in_flight: None,
             received: Instant::now(),
             at_ms: setup.now_ms,
         };
         let job = Job {
-            hall: self.hall.clone(),
+            hub: self.hub.clone(),
             quota: parlance::store::StorageQuota::UNLIMITED,
             delivery,
         };
@@ -229,7 +229,7 @@ impl TestServer {
         let client = self.connect(&User::new(&event.user), setup, !connects).await?;
         let outcome = self.handle(&client, setup, &event.kind).await;
         if matches!(event.kind, EventKind::Disconnected) {
-            self.hall.depart(client.connection.clone(), setup.now_ms).await?;
+            self.hub.disconnect(client.connection.clone(), setup.now_ms).await?;
             self.clients.lock().remove(&event.user);
         }
         outcome
@@ -251,7 +251,7 @@ impl TestServer {
             random,
             store: self.store.clone(),
             host_context: Arc::new(TestHostContext {
-                hall: self.hall.clone(),
+                hub: self.hub.clone(),
                 connection: client.connection.clone(),
             }),
             limits: limits.clone(),
@@ -356,7 +356,7 @@ fn to_anyhow(error: &EventError) -> anyhow::Error {
 
 /// The [`HostContext`] of a test's connection.
 struct TestHostContext {
-    hall: Hall,
+    hub: HubHandle,
     connection: Arc<Connection>,
 }
 
@@ -379,20 +379,20 @@ impl HostContext for TestHostContext {
     }
 
     async fn wait_in_flight(&self) {
-        self.connection.settled().await;
+        self.connection.wait_in_flight().await;
     }
 
     async fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
-        self.hall.members(room.clone(), limit).await.unwrap_or_default()
+        self.hub.members(room.clone(), limit).await.unwrap_or_default()
     }
 
     async fn member_count(&self, room: &RoomId, user: &UserId) -> usize {
-        let count = self.hall.member_count(room.clone(), user.clone());
+        let count = self.hub.member_count(room.clone(), user.clone());
         count.await.unwrap_or_default()
     }
 
     async fn presence(&self, users: &[UserId]) -> Vec<PresenceState> {
         let asker = self.connection.identity.load().user().clone();
-        self.hall.presence(asker, users.to_vec()).await.unwrap_or_default()
+        self.hub.presence(asker, users.to_vec()).await.unwrap_or_default()
     }
 }

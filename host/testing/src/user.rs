@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance::capability::HandshakeData;
-use parlance::cluster::{Outgoing, Outlet, SendFailed};
+use parlance::cluster::{Outgoing, ClientSink, SendFailed};
 use serde_json::{Map, Value};
 
 use crate::outcome::Acknowledged;
@@ -87,7 +87,7 @@ pub struct Received {
 #[derive(Clone, Default)]
 pub(crate) struct ClientInbox(Arc<Mutex<Vec<Outgoing>>>);
 
-impl Outlet for ClientInbox {
+impl ClientSink for ClientInbox {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         self.0.lock().push(outgoing);
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use parlance::cluster::bus::{Broadcast, Bus, Elsewhere, Inbound, Load, NodeId, Notice};
+use parlance::cluster::bus::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad};
 use parlance::id::{TenantId, UserId};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -42,7 +42,7 @@ struct Station {
     /// When the last of what is on its way to each other station arrives: changes of entries keep their order.
     busy: BTreeMap<usize, Instant>,
     loads: BTreeMap<String, Load>,
-    notices: broadcast::Sender<Notice>,
+    invalidations: broadcast::Sender<Invalidation>,
 }
 
 struct Weather {
@@ -98,7 +98,7 @@ impl Net {
             taken: BTreeMap::new(),
             busy: BTreeMap::new(),
             loads: BTreeMap::new(),
-            notices: broadcast::channel(64).0,
+            invalidations: broadcast::channel(64).0,
         });
         drop(state);
         tokio::spawn(self.clone().beat(me));
@@ -141,10 +141,10 @@ impl Net {
             for tenant in station.inboxes.keys().cloned().collect::<Vec<_>>() {
                 up(&mut state, me, &tenant);
             }
-            let _ = state.stations[me].notices.send(Notice::Missed);
+            let _ = state.stations[me].invalidations.send(Invalidation::Missed);
         } else {
             for inbox in station.inboxes.values() {
-                let _ = inbox.try_send(Inbound::Down);
+                let _ = inbox.try_send(Inbound::Disconnected);
             }
         }
     }
@@ -178,7 +178,7 @@ impl Net {
                 self.log
                     .note(format_args!("bus: {} misses {id}", state.stations[me].id));
                 for inbox in state.stations[me].inboxes.values() {
-                    let _ = inbox.try_send(Inbound::NodeGone { node: id.clone() });
+                    let _ = inbox.try_send(Inbound::NodeLeft { node: id.clone() });
                 }
             }
             return;
@@ -194,12 +194,12 @@ impl Net {
     }
 }
 
-/// A station's hall hears that it is connected, and of all others.
+/// A station's hub hears that it is connected, and of all others.
 fn up(state: &mut State, me: usize, tenant: &str) {
     let Some(inbox) = state.stations[me].inboxes.get(tenant) else {
         return;
     };
-    let _ = inbox.try_send(Inbound::Up);
+    let _ = inbox.try_send(Inbound::Connected);
     let now = Instant::now();
     for other in (0..state.stations.len()).filter(|other| *other != me) {
         let station = &state.stations[other];
@@ -208,7 +208,7 @@ fn up(state: &mut State, me: usize, tenant: &str) {
             let version = state.stations[other].version;
             state.stations[me].taken.entry(other).or_insert(Some(version));
         } else {
-            let gone = Inbound::NodeGone {
+            let gone = Inbound::NodeLeft {
                 node: station.id.clone(),
             };
             if let Some(inbox) = state.stations[me].inboxes.get(tenant) {
@@ -218,13 +218,13 @@ fn up(state: &mut State, me: usize, tenant: &str) {
     }
 }
 
-/// A station's hall gets all that another station has published.
+/// A station's hub gets all that another station has published.
 fn read(state: &mut State, me: usize, other: usize, tenant: &str) {
     let station = &state.stations[other];
     let entries = station.published.get(tenant).cloned().unwrap_or_default();
-    let all = Inbound::Node {
+    let all = Inbound::NodePresence {
         node: station.id.clone(),
-        entries: entries.into_iter().collect(),
+        records: entries.into_iter().collect(),
     };
     if let Some(inbox) = state.stations[me].inboxes.get(tenant) {
         let _ = inbox.try_send(all);
@@ -276,7 +276,13 @@ impl Line {
                 if takes(station)
                     && is_next
                     && let Some(inbox) = station.inboxes.get(&tenant)
-                    && inbox.try_send(Inbound::Entry { node, user, entry }).is_ok()
+                    && inbox
+                        .try_send(Inbound::PresenceChanged {
+                            node,
+                            user,
+                            record: entry,
+                        })
+                        .is_ok()
                 {
                     station.taken.insert(me, Some(version));
                 }
@@ -294,7 +300,7 @@ impl Bus for Line {
         &self.id
     }
 
-    fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
+    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
         let mut state = self.net.state.lock();
         let mine = &mut state.stations[self.me];
         mine.inboxes.insert(tenant.as_str().to_owned(), inbox);
@@ -303,7 +309,7 @@ impl Bus for Line {
         }
     }
 
-    fn close(&self, tenant: &TenantId) -> bool {
+    fn unsubscribe(&self, tenant: &TenantId) -> bool {
         let mut state = self.net.state.lock();
         let mine = &mut state.stations[self.me];
         let tenant = tenant.as_str();
@@ -320,14 +326,14 @@ impl Bus for Line {
         true
     }
 
-    fn is_first(&self) -> bool {
+    fn has_lowest_id(&self) -> bool {
         let state = self.net.state.lock();
         let now = Instant::now();
         let mut lower = state.stations.iter().filter(|station| station.id < self.id);
         !lower.any(|station| now - station.heard <= LEASE)
     }
 
-    fn room(&self, _: &TenantId, _: &str, _: bool) {}
+    fn announce_room(&self, _: &TenantId, _: &str, _: bool) {}
 
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast) {
         let state = self.net.state.lock();
@@ -357,16 +363,16 @@ impl Bus for Line {
         }
     }
 
-    fn entry(&self, tenant: &TenantId, user: &UserId, entry: Option<Bytes>) {
+    fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>) {
         let mut state = self.net.state.lock();
         let mine = &mut state.stations[self.me];
-        set(&mut mine.own, tenant.as_str(), user, entry.as_ref());
+        set(&mut mine.own, tenant.as_str(), user, record.as_ref());
         if !takes(mine) {
             return;
         }
-        set(&mut mine.published, tenant.as_str(), user, entry.as_ref());
+        set(&mut mine.published, tenant.as_str(), user, record.as_ref());
         mine.version += 1;
-        self.tell(&mut state, tenant.as_str(), user, entry.as_ref());
+        self.tell(&mut state, tenant.as_str(), user, record.as_ref());
     }
 
     fn set_load(&self, tenant: &TenantId, load: Load) {
@@ -374,9 +380,9 @@ impl Bus for Line {
         state.stations[self.me].loads.insert(tenant.as_str().to_owned(), load);
     }
 
-    fn elsewhere(&self, tenant: &TenantId) -> Elsewhere {
+    fn remote_load(&self, tenant: &TenantId) -> RemoteLoad {
         let state = self.net.state.lock();
-        let mut sum = Elsewhere::default();
+        let mut sum = RemoteLoad::default();
         for other in self.others(&state) {
             if let Some(load) = state.stations[other].loads.get(tenant.as_str()) {
                 sum.nodes += 1;
@@ -387,10 +393,10 @@ impl Bus for Line {
         sum
     }
 
-    fn notice(&self, notice: Bytes) {
+    fn invalidate(&self, topic: Bytes) {
         let state = self.net.state.lock();
         for other in self.others(&state) {
-            let (net, notice, delay) = (self.net.clone(), notice.clone(), self.delay(&state));
+            let (net, topic, delay) = (self.net.clone(), topic.clone(), self.delay(&state));
             if self.net.dice.percent(state.weather.drop_percent) {
                 continue;
             }
@@ -398,14 +404,14 @@ impl Bus for Line {
                 sleep(delay).await;
                 let state = net.state.lock();
                 if takes(&state.stations[other]) {
-                    let _ = state.stations[other].notices.send(Notice::Bytes(notice));
+                    let _ = state.stations[other].invalidations.send(Invalidation::Topic(topic));
                 }
             });
         }
     }
 
-    fn notices(&self) -> broadcast::Receiver<Notice> {
-        self.net.state.lock().stations[self.me].notices.subscribe()
+    fn invalidations(&self) -> broadcast::Receiver<Invalidation> {
+        self.net.state.lock().stations[self.me].invalidations.subscribe()
     }
 }
 

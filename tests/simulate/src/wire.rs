@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parlance::cluster::{Outgoing, Outlet, SendFailed};
+use parlance::cluster::{ClientSink, Outgoing, SendFailed};
 use parlance::dispatch::{Packet, Session};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -79,7 +79,7 @@ impl Pipe {
     }
 }
 
-impl Outlet for Pipe {
+impl ClientSink for Pipe {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         if self.line.closed.load(Ordering::SeqCst) {
             return Err(SendFailed);
@@ -102,20 +102,20 @@ impl Outlet for Pipe {
         self.line.cut();
     }
 
-    fn finish(&self) {
+    fn close_when_sent(&self) {
         self.disconnect();
     }
 
-    fn close(&self) {
+    fn mark_gone(&self) {
         self.line.closed.store(true, Ordering::SeqCst);
     }
 
-    fn unread(&self) -> usize {
+    fn unread_bytes(&self) -> usize {
         self.line.unread.load(Ordering::SeqCst)
     }
 
     fn is_flushed(&self) -> bool {
-        self.unread() == 0
+        self.unread_bytes() == 0
     }
 }
 
@@ -198,7 +198,7 @@ async fn ends(line: Arc<Line>, life: Arc<Life>, session: Arc<Session>) {
         biased;
         () = life.ended() => line.cut(),
         () = line.until(Line::is_cut) => {
-            session.connection.outlet.close();
+            session.connection.sink.mark_gone();
             session.end();
         }
     }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use super::adapter_message::{AdapterMessage, Request, Requester, Response};
 use super::channels::{Channel, Channels};
-use super::message::{Answer, Asker, Message, Request};
 use super::{Broadcast, NodeId, classic, sharded};
 use crate::id::TenantId;
 use crate::msgpack::CodecError;
@@ -45,13 +45,13 @@ impl Adapter {
 
 /// A message and its channel.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Letter {
+pub(super) struct Publication {
     pub(super) channel: String,
     pub(super) payload: Bytes,
 }
 
 /// Writes and reads messages for one node.
-pub(super) struct Wire {
+pub(super) struct AdapterCodec {
     pub(super) adapter: Adapter,
     pub(super) channels: Channels,
     node: NodeId,
@@ -59,7 +59,7 @@ pub(super) struct Wire {
     max: usize,
 }
 
-impl Wire {
+impl AdapterCodec {
     pub(super) fn new(adapter: Adapter, channels: Channels, node: NodeId, max: usize) -> Self {
         Self {
             adapter,
@@ -70,7 +70,11 @@ impl Wire {
     }
 
     /// An event; `None` when nobody is to get it.
-    pub(super) fn broadcast(&self, tenant: &TenantId, broadcast: &Broadcast) -> Result<Option<Letter>, CodecError> {
+    pub(super) fn broadcast(
+        &self,
+        tenant: &TenantId,
+        broadcast: &Broadcast,
+    ) -> Result<Option<Publication>, CodecError> {
         let (uid, max) = (self.node.as_str(), self.max);
         let (payload, channel) = match self.adapter {
             Adapter::Classic => (
@@ -84,18 +88,23 @@ impl Wire {
                 self.channels.all(&tenant.namespace()),
             ),
         };
-        Ok(payload.map(|payload| Letter { channel, payload }))
+        Ok(payload.map(|payload| Publication { channel, payload }))
     }
 
     /// An event whose acknowledgements are wanted.
-    pub(super) fn ask(&self, id: &str, tenant: &TenantId, broadcast: &Broadcast) -> Result<Option<Letter>, CodecError> {
+    pub(super) fn ask(
+        &self,
+        id: &str,
+        tenant: &TenantId,
+        broadcast: &Broadcast,
+    ) -> Result<Option<Publication>, CodecError> {
         let (uid, max) = (self.node.as_str(), self.max);
         let payload = match self.adapter {
             Adapter::Classic => classic::ask(uid, id, tenant, broadcast, max)?,
             Adapter::Sharded => sharded::broadcast(uid, Some(id), tenant, broadcast, max)?,
         };
         let channel = self.requests(&tenant.namespace());
-        Ok(payload.map(|payload| Letter { channel, payload }))
+        Ok(payload.map(|payload| Publication { channel, payload }))
     }
 
     /// A request, with an id when it is to be answered; `None` when it is about nobody.
@@ -104,18 +113,23 @@ impl Wire {
         id: Option<&str>,
         tenant: &TenantId,
         request: &Request,
-    ) -> Result<Option<Letter>, CodecError> {
+    ) -> Result<Option<Publication>, CodecError> {
         let (uid, namespace) = (self.node.as_str(), tenant.namespace());
         let payload = match self.adapter {
             Adapter::Classic => classic::request(uid, id, request)?,
             Adapter::Sharded => sharded::request(uid, id, &namespace, request)?,
         };
         let channel = self.requests(&namespace);
-        Ok(payload.map(|payload| Letter { channel, payload }))
+        Ok(payload.map(|payload| Publication { channel, payload }))
     }
 
-    /// An answer; `None` when the asker's words have none for it.
-    pub(super) fn answer(&self, namespace: &str, to: &Asker, answer: &Answer) -> Result<Option<Letter>, CodecError> {
+    /// An answer; `None` when the requester's words have none for it.
+    pub(super) fn answer(
+        &self,
+        namespace: &str,
+        to: &Requester,
+        answer: &Response,
+    ) -> Result<Option<Publication>, CodecError> {
         let (payload, channel) = match (self.adapter, &to.uid) {
             (Adapter::Classic, _) => (
                 Some(classic::answer(&to.id, answer, self.max)?),
@@ -127,7 +141,7 @@ impl Wire {
             ),
             (Adapter::Sharded, None) => return Ok(None),
         };
-        Ok(payload.map(|payload| Letter { channel, payload }))
+        Ok(payload.map(|payload| Publication { channel, payload }))
     }
 
     /// The channel on which every server of a namespace hears requests.
@@ -150,7 +164,7 @@ impl Wire {
     }
 
     /// Reads what came on a channel of this namespace; `None` when this node has sent it, or when it means nothing here.
-    pub(super) fn read(&self, channel: Channel<'_>, payload: Bytes) -> Result<Option<Message>, CodecError> {
+    pub(super) fn read(&self, channel: Channel<'_>, payload: Bytes) -> Result<Option<AdapterMessage>, CodecError> {
         let own = self.node.as_str();
         match (self.adapter, channel) {
             (Adapter::Classic, Channel::Broadcast(namespace)) => classic::read_broadcast(payload, own, namespace),

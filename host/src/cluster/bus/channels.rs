@@ -1,6 +1,6 @@
 //! The names of channels and keys. Every name that belongs to a tenant is made here, from its id.
 
-use super::{Place, Target, USER_ROOM};
+use super::{BroadcastTarget, TargetRoom, USER_ROOM};
 use crate::id::{TenantId, UserId};
 
 /// Makes and reads names, all of which begin with the configured key.
@@ -21,7 +21,7 @@ pub(super) enum Channel<'c> {
     /// What nodes say of themselves.
     Nodes,
     /// Notices.
-    Notices,
+    Invalidations,
 }
 
 impl Channels {
@@ -37,14 +37,14 @@ impl Channels {
 
     /// Where an event is published. Node servers pass over one for a single room in which they have nobody without
     /// reading it.
-    pub(super) fn broadcast(&self, tenant: &TenantId, to: &Target) -> String {
+    pub(super) fn broadcast(&self, tenant: &TenantId, to: &BroadcastTarget) -> String {
         let namespace = tenant.namespace();
         match to {
-            Target::Places(places) => match places.as_slice() {
+            BroadcastTarget::Rooms(places) => match places.as_slice() {
                 [one] => self.one(&namespace, &room_name(one)),
                 _ => self.all(&namespace),
             },
-            Target::Everybody => self.all(&namespace),
+            BroadcastTarget::AllClients => self.all(&namespace),
         }
     }
 
@@ -80,8 +80,8 @@ impl Channels {
         format!("{}-parlance#nodes", self.key)
     }
 
-    /// Where notices go.
-    pub(super) fn notices(&self) -> String {
+    /// Where invalidations go.
+    pub(super) fn invalidations(&self) -> String {
         format!("{}-parlance#notice", self.key)
     }
 
@@ -105,43 +105,43 @@ impl Channels {
         }
         match rest {
             "-parlance#nodes" => Some(Channel::Nodes),
-            "-parlance#notice" => Some(Channel::Notices),
+            "-parlance#notice" => Some(Channel::Invalidations),
             _ => None,
         }
     }
 }
 
 /// A place as a room of the wire.
-pub(super) fn room_name(place: &Place) -> String {
+pub(super) fn room_name(place: &TargetRoom) -> String {
     match place {
-        Place::Room(room) | Place::Named(room) => room.to_string(),
-        Place::User(user) => format!("{USER_ROOM}{user}"),
+        TargetRoom::Room(room) | TargetRoom::RoomOrSocket(room) => room.to_string(),
+        TargetRoom::User(user) => format!("{USER_ROOM}{user}"),
     }
 }
 
 /// A room of the wire as a place, as Node servers mean it.
-pub(super) fn place(room: &str) -> Place {
+pub(super) fn place(room: &str) -> TargetRoom {
     match room.strip_prefix(USER_ROOM).map(UserId::new) {
-        Some(Ok(user)) => Place::User(user),
-        _ => Place::Named(room.into()),
+        Some(Ok(user)) => TargetRoom::User(user),
+        _ => TargetRoom::RoomOrSocket(room.into()),
     }
 }
 
 /// Rooms of the wire as a target: none is everybody.
-pub(super) fn target(rooms: &[String]) -> Target {
+pub(super) fn target(rooms: &[String]) -> BroadcastTarget {
     if rooms.is_empty() {
-        Target::Everybody
+        BroadcastTarget::AllClients
     } else {
-        Target::Places(rooms.iter().map(|room| place(room)).collect())
+        BroadcastTarget::Rooms(rooms.iter().map(|room| place(room)).collect())
     }
 }
 
 /// A target as rooms of the wire; `None` when it is nobody, for which the wire has no word.
-pub(super) fn rooms(to: &Target) -> Option<Vec<String>> {
+pub(super) fn rooms(to: &BroadcastTarget) -> Option<Vec<String>> {
     match to {
-        Target::Everybody => Some(Vec::new()),
-        Target::Places(places) if places.is_empty() => None,
-        Target::Places(places) => Some(places.iter().map(room_name).collect()),
+        BroadcastTarget::AllClients => Some(Vec::new()),
+        BroadcastTarget::Rooms(places) if places.is_empty() => None,
+        BroadcastTarget::Rooms(places) => Some(places.iter().map(room_name).collect()),
     }
 }
 
@@ -152,13 +152,16 @@ mod tests {
     #[test]
     fn names_are_those_of_the_node_adapter() {
         let channels = Channels::new("socket.io");
-        let acme = TenantId::for_tests("acme").unwrap();
-        let default = TenantId::for_tests("default").unwrap();
-        let room = |name: &str| Place::Room(name.into());
-        assert_eq!(channels.broadcast(&default, &Target::Everybody), "socket.io#/#");
-        let one = Target::Places(vec![room("a#b")]);
+        let acme = TenantId::assume_verified("acme").unwrap();
+        let default = TenantId::assume_verified("default").unwrap();
+        let room = |name: &str| TargetRoom::Room(name.into());
+        assert_eq!(
+            channels.broadcast(&default, &BroadcastTarget::AllClients),
+            "socket.io#/#"
+        );
+        let one = BroadcastTarget::Rooms(vec![room("a#b")]);
         assert_eq!(channels.broadcast(&acme, &one), "socket.io#/acme#a#b#");
-        let two = Target::Places(vec![room("a"), room("b")]);
+        let two = BroadcastTarget::Rooms(vec![room("a"), room("b")]);
         assert_eq!(channels.broadcast(&acme, &two), "socket.io#/acme#");
         assert_eq!(
             channels.of_tenant("/acme", "abcdef"),
@@ -178,12 +181,12 @@ mod tests {
 
     #[test]
     fn nobody_and_everybody_are_never_confused() {
-        assert_eq!(rooms(&Target::Places(Vec::new())), None);
-        assert_eq!(rooms(&Target::Everybody), Some(Vec::new()));
-        assert_eq!(target(&[]), Target::Everybody);
-        let user = Place::User(UserId::new("ann").unwrap());
+        assert_eq!(rooms(&BroadcastTarget::Rooms(Vec::new())), None);
+        assert_eq!(rooms(&BroadcastTarget::AllClients), Some(Vec::new()));
+        assert_eq!(target(&[]), BroadcastTarget::AllClients);
+        let user = TargetRoom::User(UserId::new("ann").unwrap());
         assert_eq!(room_name(&user), "\u{0}user:ann");
         assert_eq!(place("\u{0}user:ann"), user);
-        assert_eq!(place("user:ann"), Place::Named("user:ann".into()));
+        assert_eq!(place("user:ann"), TargetRoom::RoomOrSocket("user:ann".into()));
     }
 }

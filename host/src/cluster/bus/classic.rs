@@ -5,11 +5,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::adapter_message::{AdapterMessage, Request, Requester, Response};
 use super::channels::{place, target};
 use super::json::{self, Name, Options, Places, SentSocket, read_sockets, texts};
-use super::message::{Answer, Asker, Message, Request};
 use super::packet::{self, array, keys, map, number};
-use super::{Broadcast, Selection, Target};
+use super::{Broadcast, BroadcastTarget, ClientSelector};
 use crate::capability::Packet;
 use crate::id::TenantId;
 use crate::msgpack::{self, CodecError, Reader, write_name};
@@ -89,31 +89,31 @@ pub(super) fn request(uid: &str, id: Option<&str>, request: &Request) -> Result<
         ..SentRequest::default()
     };
     let clients = match request {
-        Request::Join { clients, rooms } => {
+        Request::SocketsJoin { clients, rooms } => {
             (sent.kind, sent.rooms) = (JOIN, Some(rooms.as_slice()));
             Some(clients)
         }
-        Request::Leave { clients, rooms } => {
+        Request::SocketsLeave { clients, rooms } => {
             (sent.kind, sent.rooms) = (LEAVE, Some(rooms.as_slice()));
             Some(clients)
         }
-        Request::Disconnect { clients, close } => {
+        Request::DisconnectSockets { clients, close } => {
             (sent.kind, sent.close) = (DISCONNECT, Some(*close));
             Some(clients)
         }
-        Request::Fetch(clients) => {
+        Request::FetchSockets(clients) => {
             sent.kind = FETCH;
             Some(clients)
         }
-        Request::Emit(arguments) => {
+        Request::ServerSideEmit(arguments) => {
             (sent.kind, sent.data) = (EMIT, json::raw(arguments));
             None
         }
-        Request::Rooms => {
+        Request::AllRooms => {
             sent.kind = ROOMS;
             None
         }
-        Request::Ids(_) => return Ok(None),
+        Request::SocketIds(_) => return Ok(None),
     };
     if let Some(clients) = clients {
         let Some(places) = Places::of(clients) else {
@@ -148,18 +148,20 @@ enum Sockets<'a> {
 }
 
 /// Writes an answer.
-pub(super) fn answer(id: &str, answer: &Answer, max: usize) -> Result<Bytes, CodecError> {
+pub(super) fn answer(id: &str, answer: &Response, max: usize) -> Result<Bytes, CodecError> {
     let mut sent = SentAnswer {
         request_id: id,
         ..SentAnswer::default()
     };
     match answer {
-        Answer::Ids(ids) => sent.sockets = Some(Sockets::Ids(ids)),
-        Answer::Sockets(sockets) => sent.sockets = Some(Sockets::Whole(sockets.iter().map(SentSocket::from).collect())),
-        Answer::Rooms(rooms) => sent.rooms = Some(rooms),
-        Answer::Clients(clients) => (sent.kind, sent.client_count) = (Some(CLIENTS), Some(*clients)),
-        Answer::Data(data) => (sent.kind, sent.data) = (Some(EMIT), json::raw(data)),
-        Answer::Acknowledged(packet) => return acknowledged(id, packet, max),
+        Response::Ids(ids) => sent.sockets = Some(Sockets::Ids(ids)),
+        Response::Sockets(sockets) => {
+            sent.sockets = Some(Sockets::Whole(sockets.iter().map(SentSocket::from).collect()))
+        }
+        Response::Rooms(rooms) => sent.rooms = Some(rooms),
+        Response::Clients(clients) => (sent.kind, sent.client_count) = (Some(CLIENTS), Some(*clients)),
+        Response::Data(data) => (sent.kind, sent.data) = (Some(EMIT), json::raw(data)),
+        Response::Acknowledged(packet) => return acknowledged(id, packet, max),
     }
     json::write(&sent)
 }
@@ -177,7 +179,7 @@ fn acknowledged(id: &str, packet: &Packet, max: usize) -> Result<Bytes, CodecErr
 }
 
 /// Reads a broadcast for a namespace; `None` when it is `own`, its sender's echo.
-pub(super) fn read_broadcast(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Message>, CodecError> {
+pub(super) fn read_broadcast(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
     let mut input = Reader::new(bytes);
     if input.array()? != 3 {
         return Err(CodecError::Malformed("not a packet with its options"));
@@ -190,11 +192,11 @@ pub(super) fn read_broadcast(bytes: Bytes, own: &str, namespace: &str) -> Result
     if !input.is_empty() {
         return Err(CodecError::Malformed("more than a packet"));
     }
-    Ok(Some(Message::Broadcast(options.broadcast(packet)?)))
+    Ok(Some(AdapterMessage::Broadcast(options.broadcast(packet)?)))
 }
 
 /// Reads what came on a channel of requests; `None` when it is `own`.
-pub(super) fn read_request(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Message>, CodecError> {
+pub(super) fn read_request(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
     if bytes.first() == Some(&b'{') {
         let text = json::text(&bytes);
         let mut received: Received<'_> = json::read(&text)?;
@@ -203,8 +205,8 @@ pub(super) fn read_request(bytes: Bytes, own: &str, namespace: &str) -> Result<O
         }
         let request = received.request()?;
         let uid = received.uid;
-        let asker = received.request_id.map(|id| Asker { uid, id });
-        return Ok(Some(Message::Request { asker, request }));
+        let requester = received.request_id.map(|id| Requester { uid, id });
+        return Ok(Some(AdapterMessage::Request { requester, request }));
     }
     let mut binary = Binary::read(bytes)?;
     if binary.uid.as_deref() == Some(own) {
@@ -215,30 +217,30 @@ pub(super) fn read_request(bytes: Bytes, own: &str, namespace: &str) -> Result<O
     };
     let packet = packet::read(&mut binary.packet, namespace)?;
     let (uid, id) = (binary.uid, binary.request_id);
-    Ok(Some(Message::Ask {
-        asker: Asker { uid, id },
+    Ok(Some(AdapterMessage::BroadcastWithAck {
+        requester: Requester { uid, id },
         timeout: options.timeout,
         broadcast: options.broadcast(packet)?,
     }))
 }
 
 /// Reads what came on a channel of answers.
-pub(super) fn read_answer(bytes: Bytes) -> Result<Message, CodecError> {
+pub(super) fn read_answer(bytes: Bytes) -> Result<AdapterMessage, CodecError> {
     if bytes.first() == Some(&b'{') {
         let text = json::text(&bytes);
         let mut received: Received<'_> = json::read(&text)?;
         let id = received.request_id.take();
         let id = id.ok_or(CodecError::Malformed("an answer without an id"))?;
-        let answer = received.answer();
-        return Ok(Message::Answer { id, answer });
+        let response = received.response();
+        return Ok(AdapterMessage::Response { id, response });
     }
     let mut binary = Binary::read(bytes)?;
     if binary.kind != ACKNOWLEDGED {
         return Err(CodecError::Malformed("an answer of an unknown type"));
     }
-    Ok(Message::Answer {
+    Ok(AdapterMessage::Response {
         id: binary.request_id,
-        answer: Answer::Acknowledged(msgpack::read_data(&mut binary.packet)?),
+        response: Response::Acknowledged(msgpack::read_data(&mut binary.packet)?),
     })
 }
 
@@ -311,9 +313,9 @@ struct Received<'r> {
 }
 
 impl Received<'_> {
-    fn clients(&mut self) -> Result<Selection, CodecError> {
-        let of_sid = |sid: String| Selection {
-            to: Target::Places(vec![place(&sid)]),
+    fn clients(&mut self) -> Result<ClientSelector, CodecError> {
+        let of_sid = |sid: String| ClientSelector {
+            to: BroadcastTarget::Rooms(vec![place(&sid)]),
             except: Vec::new(),
         };
         let clients = match self.opts.take() {
@@ -332,15 +334,15 @@ impl Received<'_> {
 
     fn request(&mut self) -> Result<Request, CodecError> {
         Ok(match self.kind {
-            Some(JOIN) => Request::Join {
+            Some(JOIN) => Request::SocketsJoin {
                 clients: self.clients()?,
                 rooms: self.rooms(),
             },
-            Some(LEAVE) => Request::Leave {
+            Some(LEAVE) => Request::SocketsLeave {
                 clients: self.clients()?,
                 rooms: self.rooms(),
             },
-            Some(DISCONNECT) => Request::Disconnect {
+            Some(DISCONNECT) => Request::DisconnectSockets {
                 clients: self.clients()?,
                 close: self.close.unwrap_or_default(),
             },
@@ -348,27 +350,27 @@ impl Received<'_> {
                 let arguments = self
                     .data
                     .ok_or(CodecError::Malformed("a server's event without data"))?;
-                Request::Emit(arguments.get().to_owned())
+                Request::ServerSideEmit(arguments.get().to_owned())
             }
-            Some(IDS) => Request::Ids(target(&self.rooms())),
-            Some(FETCH) => Request::Fetch(self.clients()?),
-            Some(ROOMS) => Request::Rooms,
+            Some(IDS) => Request::SocketIds(target(&self.rooms())),
+            Some(FETCH) => Request::FetchSockets(self.clients()?),
+            Some(ROOMS) => Request::AllRooms,
             _ => return Err(CodecError::Malformed("a request of an unknown type")),
         })
     }
 
-    fn answer(self) -> Answer {
+    fn response(self) -> Response {
         match self {
             Self {
                 sockets: Some(sockets), ..
-            } => Answer::Sockets(read_sockets(&sockets)),
-            Self { rooms: Some(rooms), .. } => Answer::Rooms(texts(Some(rooms))),
+            } => Response::Sockets(read_sockets(&sockets)),
+            Self { rooms: Some(rooms), .. } => Response::Rooms(texts(Some(rooms))),
             Self {
                 client_count: Some(clients),
                 ..
-            } => Answer::Clients(clients),
+            } => Response::Clients(clients),
             // `undefined` is left out by JSON.
-            Self { data, .. } => Answer::Data(data.map_or("null", RawValue::get).to_owned()),
+            Self { data, .. } => Response::Data(data.map_or("null", RawValue::get).to_owned()),
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::channels::{self, place, room_name, target};
-use super::{RemoteSocket, Selection};
+use super::{ClientSelector, RemoteSocket};
 use crate::msgpack::CodecError;
 use crate::text::without_lone_surrogates;
 
@@ -72,8 +72,8 @@ pub(super) struct Flags {
 
 impl Options {
     /// The clients it is about; `None` when it does not say, which is not everybody.
-    pub(super) fn clients(self) -> Option<Selection> {
-        Some(Selection {
+    pub(super) fn clients(self) -> Option<ClientSelector> {
+        Some(ClientSelector {
             to: target(&texts(Some(self.rooms?))),
             except: texts(self.except).iter().map(|room| place(room)).collect(),
         })
@@ -89,7 +89,7 @@ pub(super) struct Places {
 
 impl Places {
     /// `None` when they are nobody, for which the wire has no word.
-    pub(super) fn of(clients: &Selection) -> Option<Self> {
+    pub(super) fn of(clients: &ClientSelector) -> Option<Self> {
         Some(Self {
             rooms: channels::rooms(&clients.to)?,
             except: clients.except.iter().map(room_name).collect(),

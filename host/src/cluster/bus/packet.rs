@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::channels::{self, place, room_name};
-use super::{Broadcast, Place, Target};
+use super::{Broadcast, BroadcastTarget, TargetRoom};
 use crate::capability::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, Packet, Question, TAG_MAX};
 use crate::id::{RoomId, TenantId};
 use crate::msgpack::{self, CodecError, Fidelity, Reader};
@@ -102,11 +102,11 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
 /// Whether rooms are rooms and no connections' ids, which nodes of Parlance tell each other with the key `parlance`.
 fn is_own(broadcast: &Broadcast) -> bool {
     let to = match &broadcast.to {
-        Target::Places(places) => places.as_slice(),
-        Target::Everybody => &[],
+        BroadcastTarget::Rooms(places) => places.as_slice(),
+        BroadcastTarget::AllClients => &[],
     };
     let mut places = to.iter().chain(&broadcast.except);
-    !places.any(|place| matches!(place, Place::Named(_)))
+    !places.any(|place| matches!(place, TargetRoom::RoomOrSocket(_)))
 }
 
 fn names<'n>(out: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'n str>) {
@@ -232,12 +232,12 @@ impl Options {
         }
         let is_own = self.own.is_some();
         let only_room = |place| match place {
-            Place::Named(room) if is_own => Place::Room(room),
+            TargetRoom::RoomOrSocket(room) if is_own => TargetRoom::Room(room),
             place => place,
         };
         let to = match channels::target(&self.rooms) {
-            Target::Places(places) => Target::Places(places.into_iter().map(only_room).collect()),
-            Target::Everybody => Target::Everybody,
+            BroadcastTarget::Rooms(places) => BroadcastTarget::Rooms(places.into_iter().map(only_room).collect()),
+            BroadcastTarget::AllClients => BroadcastTarget::AllClients,
         };
         let Own {
             message,

@@ -4,27 +4,27 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::NodeId;
-use super::gossip::{Change, Gossip};
+use super::node_message::{NodeMessage, PresenceChange};
 
 /// Changes kept while a node's entries are being read; after more than that they are read once more.
 const WAITING_MAX: usize = 65_536;
 
 /// How well a node is known.
-enum Known {
+enum SyncState {
     /// Its entries have to be read.
-    Not,
-    /// They are being read for the halls in `scope`, and these changes have come meanwhile. `again` when what is being
+    Unknown,
+    /// They are being read for the hubs in `scope`, and these changes have come meanwhile. `again` when what is being
     /// read will not do.
     Reading {
-        waiting: Vec<Change>,
+        waiting: Vec<PresenceChange>,
         again: bool,
         scope: Scope,
     },
     /// Up to its change `n`.
-    Well,
+    Synced,
 }
 
-/// Which halls are told what is read of a node.
+/// Which hubs are told what is read of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
     /// All of them.
@@ -34,7 +34,7 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    /// Whether the hall of the namespace is one of them.
+    /// Whether the hub of the namespace is one of them.
     pub(super) fn has(&self, namespace: &str) -> bool {
         match self {
             Self::All => true,
@@ -46,20 +46,20 @@ impl Scope {
 struct Peer {
     n: u64,
     heard: Instant,
-    known: Known,
+    sync: SyncState,
 }
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Todo {
+pub(super) enum PeerAction {
     /// Nothing.
-    Nothing,
+    None,
     /// Pass these changes on.
-    Pass(Vec<Change>),
+    Apply(Vec<PresenceChange>),
     /// Read the node's entries, then call [`Peers::read`].
     Read,
     /// Say that the node has gone.
-    Gone,
+    NodeLeft,
 }
 
 /// All of them.
@@ -83,16 +83,16 @@ impl Peers {
     /// much time as if it had just been heard of.
     pub(super) fn forget(&mut self, now: Instant) {
         for peer in self.peers.values_mut() {
-            peer.known = Known::Not;
+            peer.sync = SyncState::Unknown;
             peer.heard = now;
         }
     }
 
-    /// Every node is to be read anew for the halls of these namespaces. Gives those whose reading has to be started.
+    /// Every node is to be read anew for the hubs of these namespaces. Gives those whose reading has to be started.
     pub(super) fn read_for(&mut self, namespaces: &HashSet<String>) -> Vec<NodeId> {
         let mut start = Vec::new();
         for (node, peer) in &mut self.peers {
-            if peer.reading_for(namespaces) == Todo::Read {
+            if peer.reading_for(namespaces) == PeerAction::Read {
                 start.push(node.clone());
             }
         }
@@ -100,32 +100,32 @@ impl Peers {
     }
 
     /// A node has said something.
-    pub(super) fn heard(&mut self, node: &NodeId, n: u64, gossip: Gossip, now: Instant) -> Todo {
-        if gossip == Gossip::Bye {
+    pub(super) fn heard(&mut self, node: &NodeId, n: u64, message: NodeMessage, now: Instant) -> PeerAction {
+        if message == NodeMessage::Leaving {
             return match self.peers.remove(node) {
-                Some(_) => Todo::Gone,
-                None => Todo::Nothing,
+                Some(_) => PeerAction::NodeLeft,
+                None => PeerAction::None,
             };
         }
         let peer = self.peers.entry(node.clone()).or_insert(Peer {
             n,
             heard: now,
-            known: Known::Not,
+            sync: SyncState::Unknown,
         });
         let last = std::mem::replace(&mut peer.n, n);
         peer.heard = now;
-        let next = match &gossip {
-            Gossip::Changed(_) => n == last.wrapping_add(1),
-            Gossip::Reset => false,
+        let next = match &message {
+            NodeMessage::PresenceChanged(_) => n == last.wrapping_add(1),
+            NodeMessage::PresenceReset => false,
             _ => n == last,
         };
         if !next {
             return peer.reading();
         }
-        match (&mut peer.known, gossip) {
-            (Known::Not, _) => peer.reading(),
-            (Known::Well, Gossip::Changed(changes)) => Todo::Pass(changes),
-            (Known::Reading { waiting, again, scope }, Gossip::Changed(changes)) => {
+        match (&mut peer.sync, message) {
+            (SyncState::Unknown, _) => peer.reading(),
+            (SyncState::Synced, NodeMessage::PresenceChanged(changes)) => PeerAction::Apply(changes),
+            (SyncState::Reading { waiting, again, scope }, NodeMessage::PresenceChanged(changes)) => {
                 if waiting.len() + changes.len() > WAITING_MAX {
                     *again = true;
                     *scope = Scope::All;
@@ -133,38 +133,38 @@ impl Peers {
                 } else {
                     waiting.extend(changes);
                 }
-                Todo::Nothing
+                PeerAction::None
             }
-            _ => Todo::Nothing,
+            _ => PeerAction::None,
         }
     }
 
     /// A node's entries were read, or there were none to be read. Gives who is told what was read, and the changes that
-    /// have come meanwhile and go after it; `None` when what was read is of no use. With `Todo::Read` they have to be
+    /// have come meanwhile and go after it; `None` when what was read is of no use. With `PeerAction::Read` they have to be
     /// read again.
-    pub(super) fn read(&mut self, node: &NodeId, found: bool) -> (Option<(Scope, Vec<Change>)>, Todo) {
+    pub(super) fn read(&mut self, node: &NodeId, found: bool) -> (Option<(Scope, Vec<PresenceChange>)>, PeerAction) {
         let Some(peer) = self.peers.get_mut(node) else {
-            return (None, Todo::Nothing);
+            return (None, PeerAction::None);
         };
-        let Known::Reading { waiting, again, scope } = &mut peer.known else {
-            return (None, Todo::Nothing);
+        let SyncState::Reading { waiting, again, scope } = &mut peer.sync else {
+            return (None, PeerAction::None);
         };
         if !found {
             // It is about to write them, or dead; if it is not, it will be heard of.
-            peer.known = Known::Not;
-            return (None, Todo::Nothing);
+            peer.sync = SyncState::Unknown;
+            return (None, PeerAction::None);
         }
         if *again {
             *again = false;
-            // What is read now has them; halls that are told nothing of it still need them.
+            // What is read now has them; hubs that are told nothing of it still need them.
             if *scope == Scope::All {
                 waiting.clear();
             }
-            return (None, Todo::Read);
+            return (None, PeerAction::Read);
         }
         let read = (scope.clone(), std::mem::take(waiting));
-        peer.known = Known::Well;
-        (Some(read), Todo::Nothing)
+        peer.sync = SyncState::Synced;
+        (Some(read), PeerAction::None)
     }
 
     /// Those that were not heard of for so long.
@@ -187,40 +187,40 @@ impl Peers {
 }
 
 impl Peer {
-    /// Its entries have to be read from the beginning, for all halls.
-    fn reading(&mut self) -> Todo {
-        if let Known::Reading { waiting, again, scope } = &mut self.known {
+    /// Its entries have to be read from the beginning, for all hubs.
+    fn reading(&mut self) -> PeerAction {
+        if let SyncState::Reading { waiting, again, scope } = &mut self.sync {
             waiting.clear();
             *again = true;
             *scope = Scope::All;
-            return Todo::Nothing;
+            return PeerAction::None;
         }
-        self.known = Known::Reading {
+        self.sync = SyncState::Reading {
             waiting: Vec::new(),
             again: false,
             scope: Scope::All,
         };
-        Todo::Read
+        PeerAction::Read
     }
 
-    /// Its entries have to be read once more for these halls. The others go on with its changes.
-    fn reading_for(&mut self, namespaces: &HashSet<String>) -> Todo {
-        match &mut self.known {
-            Known::Not => self.reading(),
-            Known::Reading { again, scope, .. } => {
+    /// Its entries have to be read once more for these hubs. The others go on with its changes.
+    fn reading_for(&mut self, namespaces: &HashSet<String>) -> PeerAction {
+        match &mut self.sync {
+            SyncState::Unknown => self.reading(),
+            SyncState::Reading { again, scope, .. } => {
                 *again = true;
                 if let Scope::Only(known) = scope {
                     known.extend(namespaces.iter().cloned());
                 }
-                Todo::Nothing
+                PeerAction::None
             }
-            Known::Well => {
-                self.known = Known::Reading {
+            SyncState::Synced => {
+                self.sync = SyncState::Reading {
                     waiting: Vec::new(),
                     again: false,
                     scope: Scope::Only(namespaces.clone()),
                 };
-                Todo::Read
+                PeerAction::Read
             }
         }
     }
@@ -237,24 +237,24 @@ mod tests {
         NodeId("abcdef".into())
     }
 
-    fn change(user: &str) -> Vec<Change> {
-        vec![Change {
+    fn change(user: &str) -> Vec<PresenceChange> {
+        vec![PresenceChange {
             namespace: "/".into(),
             user: UserId::new(user).unwrap(),
-            entry: None,
+            record: None,
         }]
     }
 
-    fn alive() -> Gossip {
-        Gossip::Alive(Vec::new())
+    fn alive() -> NodeMessage {
+        NodeMessage::Heartbeat(Vec::new())
     }
 
     fn known(now: Instant) -> Peers {
         let mut peers = Peers::default();
-        assert_eq!(peers.heard(&node(), 7, alive(), now), Todo::Read);
+        assert_eq!(peers.heard(&node(), 7, alive(), now), PeerAction::Read);
         assert_eq!(
             peers.read(&node(), true),
-            (Some((Scope::All, Vec::new())), Todo::Nothing)
+            (Some((Scope::All, Vec::new())), PeerAction::None)
         );
         peers
     }
@@ -264,22 +264,22 @@ mod tests {
         let now = Instant::now();
         let mut peers = known(now);
         assert_eq!(
-            peers.heard(&node(), 8, Gossip::Changed(change("a")), now),
-            Todo::Pass(change("a"))
+            peers.heard(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
+            PeerAction::Apply(change("a"))
         );
-        assert_eq!(peers.heard(&node(), 8, alive(), now), Todo::Nothing);
+        assert_eq!(peers.heard(&node(), 8, alive(), now), PeerAction::None);
     }
 
     #[test]
     fn a_gap_or_a_reset_has_the_entries_read_again() {
         let now = Instant::now();
-        for (n, gossip) in [
-            (9, Gossip::Changed(change("a"))),
+        for (n, message) in [
+            (9, NodeMessage::PresenceChanged(change("a"))),
             (9, alive()),
-            (8, Gossip::Reset),
-            (7, Gossip::Reset),
+            (8, NodeMessage::PresenceReset),
+            (7, NodeMessage::PresenceReset),
         ] {
-            assert_eq!(known(now).heard(&node(), n, gossip, now), Todo::Read);
+            assert_eq!(known(now).heard(&node(), n, message, now), PeerAction::Read);
         }
     }
 
@@ -289,44 +289,48 @@ mod tests {
         let mut peers = Peers::default();
         peers.heard(&node(), 7, alive(), now);
         assert_eq!(
-            peers.heard(&node(), 8, Gossip::Changed(change("a")), now),
-            Todo::Nothing
+            peers.heard(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
+            PeerAction::None
         );
         assert_eq!(
             peers.read(&node(), true),
-            (Some((Scope::All, change("a"))), Todo::Nothing)
+            (Some((Scope::All, change("a"))), PeerAction::None)
         );
     }
 
     #[test]
-    fn a_node_is_read_again_for_the_hall_that_has_lost_something_and_the_others_lose_no_change() {
+    fn a_node_is_read_again_for_the_hub_that_has_lost_something_and_the_others_lose_no_change() {
         let now = Instant::now();
         let only = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
         let mut peers = known(now);
         assert_eq!(peers.read_for(&only(&["/full"])), [node()]);
         assert_eq!(
-            peers.heard(&node(), 8, Gossip::Changed(change("a")), now),
-            Todo::Nothing
+            peers.heard(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
+            PeerAction::None
         );
         assert!(
             peers.read_for(&only(&["/other"])).is_empty(),
             "it is being read already"
         );
         assert_eq!(
-            peers.heard(&node(), 9, Gossip::Changed(change("b")), now),
-            Todo::Nothing
+            peers.heard(&node(), 9, NodeMessage::PresenceChanged(change("b")), now),
+            PeerAction::None
         );
-        assert_eq!(peers.read(&node(), true), (None, Todo::Read));
+        assert_eq!(peers.read(&node(), true), (None, PeerAction::Read));
         let scope = Scope::Only(only(&["/full", "/other"]));
         assert!(scope.has("/full") && !scope.has("/"));
         let changes = [change("a"), change("b")].concat();
-        assert_eq!(peers.read(&node(), true), (Some((scope, changes)), Todo::Nothing));
+        assert_eq!(peers.read(&node(), true), (Some((scope, changes)), PeerAction::None));
         peers.read_for(&only(&["/full"]));
         peers.heard(&node(), 11, alive(), now);
-        assert_eq!(peers.read(&node(), true), (None, Todo::Read), "a gap concerns all");
         assert_eq!(
             peers.read(&node(), true),
-            (Some((Scope::All, Vec::new())), Todo::Nothing)
+            (None, PeerAction::Read),
+            "a gap concerns all"
+        );
+        assert_eq!(
+            peers.read(&node(), true),
+            (Some((Scope::All, Vec::new())), PeerAction::None)
         );
     }
 
@@ -336,17 +340,17 @@ mod tests {
         let mut peers = Peers::default();
         peers.heard(&node(), 7, alive(), now);
         assert_eq!(
-            peers.heard(&node(), 9, Gossip::Changed(change("a")), now),
-            Todo::Nothing
+            peers.heard(&node(), 9, NodeMessage::PresenceChanged(change("a")), now),
+            PeerAction::None
         );
-        assert_eq!(peers.read(&node(), true), (None, Todo::Read));
+        assert_eq!(peers.read(&node(), true), (None, PeerAction::Read));
         assert_eq!(
-            peers.heard(&node(), 10, Gossip::Changed(change("b")), now),
-            Todo::Nothing
+            peers.heard(&node(), 10, NodeMessage::PresenceChanged(change("b")), now),
+            PeerAction::None
         );
         assert_eq!(
             peers.read(&node(), true),
-            (Some((Scope::All, change("b"))), Todo::Nothing)
+            (Some((Scope::All, change("b"))), PeerAction::None)
         );
     }
 
@@ -361,7 +365,7 @@ mod tests {
         peers.heard(&node(), 7, alive(), later);
         assert!(!peers.judge(&node(), false, later, LEASE), "heard of meanwhile");
         assert!(peers.judge(&node(), false, later + LEASE + LEASE, LEASE));
-        assert_eq!(peers.heard(&node(), 7, Gossip::Bye, later), Todo::Nothing);
+        assert_eq!(peers.heard(&node(), 7, NodeMessage::Leaving, later), PeerAction::None);
     }
 
     #[test]
@@ -371,6 +375,6 @@ mod tests {
         let later = now + 10 * LEASE;
         peers.forget(later);
         assert!(peers.silent(later + LEASE, LEASE).is_empty());
-        assert_eq!(peers.heard(&node(), 7, alive(), later), Todo::Read);
+        assert_eq!(peers.heard(&node(), 7, alive(), later), PeerAction::Read);
     }
 }

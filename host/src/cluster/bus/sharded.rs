@@ -7,10 +7,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::adapter_message::{AdapterMessage, Request, Requester, Response};
 use super::json::{self, Name, Options, Places, SentSocket, read_sockets, texts};
-use super::message::{Answer, Asker, Message, Request};
 use super::packet::{self, keys, map, number};
-use super::{Broadcast, Selection};
+use super::{Broadcast, ClientSelector};
 use crate::capability::Packet;
 use crate::id::TenantId;
 use crate::msgpack::{self, CodecError, Reader, write_name};
@@ -102,24 +102,24 @@ pub(super) fn request(
         ..SentData::default()
     };
     let (kind, clients) = match request {
-        Request::Join { clients, rooms } => {
+        Request::SocketsJoin { clients, rooms } => {
             data.rooms = Some(rooms);
             (JOIN, Some(clients))
         }
-        Request::Leave { clients, rooms } => {
+        Request::SocketsLeave { clients, rooms } => {
             data.rooms = Some(rooms);
             (LEAVE, Some(clients))
         }
-        Request::Disconnect { clients, close } => {
+        Request::DisconnectSockets { clients, close } => {
             data.close = Some(*close);
             (DISCONNECT, Some(clients))
         }
-        Request::Fetch(clients) => (FETCH, Some(clients)),
-        Request::Emit(arguments) => {
+        Request::FetchSockets(clients) => (FETCH, Some(clients)),
+        Request::ServerSideEmit(arguments) => {
             data.packet = json::raw(arguments);
             (EMIT, None)
         }
-        Request::Ids(_) | Request::Rooms => return Ok(None),
+        Request::SocketIds(_) | Request::AllRooms => return Ok(None),
     };
     if let Some(clients) = clients {
         let Some(places) = Places::of(clients) else {
@@ -139,7 +139,7 @@ pub(super) fn answer(
     uid: &str,
     id: &str,
     namespace: &str,
-    answer: &Answer,
+    answer: &Response,
     max: usize,
 ) -> Result<Option<Bytes>, CodecError> {
     let mut data = SentData {
@@ -147,19 +147,19 @@ pub(super) fn answer(
         ..SentData::default()
     };
     let kind = match answer {
-        Answer::Sockets(sockets) => {
+        Response::Sockets(sockets) => {
             data.sockets = Some(sockets.iter().map(SentSocket::from).collect());
             SOCKETS
         }
-        Answer::Data(value) => {
+        Response::Data(value) => {
             data.packet = json::raw(value);
             DATA
         }
-        Answer::Clients(clients) => {
+        Response::Clients(clients) => {
             data.client_count = Some(*clients);
             CLIENTS
         }
-        Answer::Acknowledged(packet) => {
+        Response::Acknowledged(packet) => {
             let mut out = Vec::with_capacity(packet.text.len() + 128);
             head(&mut out, uid, namespace, ACKNOWLEDGED);
             map(&mut out, 2);
@@ -169,13 +169,13 @@ pub(super) fn answer(
             msgpack::write_data(&mut out, &packet.text, &packet.attachments, max)?;
             return Ok(Some(out.into()));
         }
-        Answer::Ids(_) | Answer::Rooms(_) => return Ok(None),
+        Response::Ids(_) | Response::Rooms(_) => return Ok(None),
     };
     sent(uid, namespace, kind, data).map(Some)
 }
 
 /// Reads a message for a namespace; `None` when it is `own`, or of a type that has no meaning here.
-pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Message>, CodecError> {
+pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
     if bytes.first() == Some(&b'{') {
         let text = json::text(&bytes);
         let head: Head<'_> = json::read(&text)?;
@@ -223,7 +223,7 @@ pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Me
 const ELSEWHERE: CodecError = CodecError::Malformed("a message for another namespace");
 const NO_ID: CodecError = CodecError::Malformed("a message without the id of its request");
 
-fn read_broadcast(uid: String, data: &mut Reader, namespace: &str) -> Result<Message, CodecError> {
+fn read_broadcast(uid: String, data: &mut Reader, namespace: &str) -> Result<AdapterMessage, CodecError> {
     let (mut id, mut packet, mut options) = (None, None, None);
     for _ in 0..keys(data)? {
         match data.name()?.as_str() {
@@ -242,14 +242,19 @@ fn read_broadcast(uid: String, data: &mut Reader, namespace: &str) -> Result<Mes
 }
 
 /// An event, and whether acknowledgements are wanted.
-fn of(uid: String, id: Option<String>, broadcast: Broadcast, timeout: Option<Duration>) -> Result<Message, CodecError> {
+fn of(
+    uid: String,
+    id: Option<String>,
+    broadcast: Broadcast,
+    timeout: Option<Duration>,
+) -> Result<AdapterMessage, CodecError> {
     Ok(match id {
-        Some(id) => Message::Ask {
-            asker: asker(uid, id)?,
+        Some(id) => AdapterMessage::BroadcastWithAck {
+            requester: requester(uid, id)?,
             broadcast,
             timeout,
         },
-        None => Message::Broadcast(broadcast),
+        None => AdapterMessage::Broadcast(broadcast),
     })
 }
 
@@ -257,14 +262,14 @@ fn of(uid: String, id: Option<String>, broadcast: Broadcast, timeout: Option<Dur
 const UID_MAX: usize = 64;
 
 /// The asking server and the id of its request. The server's name is part of the channel to which the answer goes.
-fn asker(uid: String, id: String) -> Result<Asker, CodecError> {
+fn requester(uid: String, id: String) -> Result<Requester, CodecError> {
     if uid.is_empty() || uid.len() > UID_MAX || uid.contains(|c: char| c == '#' || c.is_control()) {
         return Err(CodecError::Malformed("a server's name that is none"));
     }
-    Ok(Asker { uid: Some(uid), id })
+    Ok(Requester { uid: Some(uid), id })
 }
 
-fn read_acknowledged(data: &mut Reader) -> Result<Message, CodecError> {
+fn read_acknowledged(data: &mut Reader) -> Result<AdapterMessage, CodecError> {
     let (mut id, mut packet) = (None, None);
     for _ in 0..keys(data)? {
         match data.name()?.as_str() {
@@ -274,9 +279,9 @@ fn read_acknowledged(data: &mut Reader) -> Result<Message, CodecError> {
         }
     }
     let packet = packet.unwrap_or_else(nothing);
-    Ok(Message::Answer {
+    Ok(AdapterMessage::Response {
         id: id.ok_or(NO_ID)?,
-        answer: Answer::Acknowledged(packet),
+        response: Response::Acknowledged(packet),
     })
 }
 
@@ -346,7 +351,7 @@ struct Event<'r> {
 }
 
 impl Data<'_> {
-    fn clients(&mut self) -> Result<Selection, CodecError> {
+    fn clients(&mut self) -> Result<ClientSelector, CodecError> {
         let clients = self.opts.take().and_then(Options::clients);
         clients.ok_or(CodecError::Malformed("a message without clients"))
     }
@@ -362,12 +367,12 @@ impl Data<'_> {
         let flags = self.opts.as_ref().and_then(|options| options.flags.as_ref());
         let ms = flags.and_then(|flags| flags.timeout);
         let timeout = ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok());
-        let Selection { to, except } = self.clients()?;
+        let ClientSelector { to, except } = self.clients()?;
         Ok((Broadcast::event(packet, to, except), timeout))
     }
 }
 
-fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Option<Message>, CodecError> {
+fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
     let mut data: Data<'_> = json::read(data)?;
     let id = data.request_id.take();
     let request = match kind {
@@ -375,40 +380,40 @@ fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Opti
             let (broadcast, timeout) = data.event(namespace)?;
             return of(uid, id, broadcast, timeout).map(Some);
         }
-        JOIN => Request::Join {
+        JOIN => Request::SocketsJoin {
             clients: data.clients()?,
             rooms: texts(data.rooms),
         },
-        LEAVE => Request::Leave {
+        LEAVE => Request::SocketsLeave {
             clients: data.clients()?,
             rooms: texts(data.rooms),
         },
-        DISCONNECT => Request::Disconnect {
+        DISCONNECT => Request::DisconnectSockets {
             clients: data.clients()?,
             close: data.close.unwrap_or_default(),
         },
-        FETCH => Request::Fetch(data.clients()?),
-        EMIT => Request::Emit(data.packet()?.to_owned()),
+        FETCH => Request::FetchSockets(data.clients()?),
+        EMIT => Request::ServerSideEmit(data.packet()?.to_owned()),
         _ => return answer_of(kind, id, data),
     };
-    let asker = id.map(|id| asker(uid, id)).transpose()?;
-    Ok(Some(Message::Request { asker, request }))
+    let requester = id.map(|id| requester(uid, id)).transpose()?;
+    Ok(Some(AdapterMessage::Request { requester, request }))
 }
 
-fn answer_of(kind: u64, id: Option<String>, data: Data<'_>) -> Result<Option<Message>, CodecError> {
+fn answer_of(kind: u64, id: Option<String>, data: Data<'_>) -> Result<Option<AdapterMessage>, CodecError> {
     let value = data.packet.map_or("null", RawValue::get);
-    let answer = match kind {
-        SOCKETS => Answer::Sockets(read_sockets(&data.sockets.unwrap_or_default())),
-        DATA => Answer::Data(value.to_owned()),
-        CLIENTS => Answer::Clients(data.client_count.unwrap_or_default()),
-        ACKNOWLEDGED => Answer::Acknowledged(Packet {
+    let response = match kind {
+        SOCKETS => Response::Sockets(read_sockets(&data.sockets.unwrap_or_default())),
+        DATA => Response::Data(value.to_owned()),
+        CLIENTS => Response::Clients(data.client_count.unwrap_or_default()),
+        ACKNOWLEDGED => Response::Acknowledged(Packet {
             text: Bytes::copy_from_slice(value.as_bytes()),
             attachments: Vec::new(),
         }),
         _ => return Ok(None),
     };
     let id = id.ok_or(NO_ID)?;
-    Ok(Some(Message::Answer { id, answer }))
+    Ok(Some(AdapterMessage::Response { id, response }))
 }
 
 #[cfg(test)]

@@ -28,11 +28,11 @@ pub struct BusStatus {
     pub unknown_namespaces: u64,
     /// Messages that could not be read, or were too large.
     pub malformed: u64,
-    /// Messages that a hall had no room for; the hall has caught up since, or is about to.
+    /// Messages that a hub had no room for; the hub has caught up since, or is about to.
     pub overflowed: u64,
 }
 
-struct Link {
+struct ConnectionStatus {
     connected: bool,
     since: Instant,
     error: Option<String>,
@@ -40,7 +40,7 @@ struct Link {
 
 /// Where it is counted.
 pub(super) struct Counts {
-    link: Mutex<Link>,
+    connection: Mutex<ConnectionStatus>,
     pub(super) nodes: AtomicUsize,
     /// Those of them with a lower id.
     pub(super) lower_nodes: AtomicUsize,
@@ -65,7 +65,7 @@ pub(super) fn add(counter: &AtomicU64, more: usize) {
 impl Counts {
     pub(super) fn new() -> Self {
         Self {
-            link: Mutex::new(Link {
+            connection: Mutex::new(ConnectionStatus {
                 connected: false,
                 since: Instant::now(),
                 error: None,
@@ -82,7 +82,7 @@ impl Counts {
     }
 
     pub(super) fn connected(&self) {
-        *self.link.lock() = Link {
+        *self.connection.lock() = ConnectionStatus {
             connected: true,
             since: Instant::now(),
             error: None,
@@ -91,22 +91,22 @@ impl Counts {
 
     /// Gives whether it was connected until now.
     pub(super) fn disconnected(&self, error: String) -> bool {
-        let mut link = self.link.lock();
-        let was = std::mem::replace(&mut link.connected, false);
+        let mut connection = self.connection.lock();
+        let was = std::mem::replace(&mut connection.connected, false);
         if was {
-            link.since = Instant::now();
+            connection.since = Instant::now();
         }
-        link.error = Some(error);
+        connection.error = Some(error);
         was
     }
 
     pub(super) fn read(&self, queued: usize) -> BusStatus {
-        let link = self.link.lock();
+        let connection = self.connection.lock();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         BusStatus {
-            connected: link.connected,
-            since: link.since.elapsed(),
-            error: link.error.clone(),
+            connected: connection.connected,
+            since: connection.since.elapsed(),
+            error: connection.error.clone(),
             nodes: self.nodes.load(Ordering::Relaxed),
             queued,
             published: read(&self.published),

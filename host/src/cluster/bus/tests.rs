@@ -1,8 +1,8 @@
 //! The bus against a real Redis, which each test starts for itself.
 
-mod entries;
 mod events;
 mod outages;
+mod presence;
 mod requests;
 mod sentinel;
 mod server;
@@ -46,11 +46,11 @@ fn user(name: &str) -> UserId {
     UserId::new(name).unwrap()
 }
 
-fn room(name: &str) -> Place {
-    Place::Room(name.into())
+fn room(name: &str) -> TargetRoom {
+    TargetRoom::Room(name.into())
 }
 
-fn event(text: &str, to: Target) -> Broadcast {
+fn event(text: &str, to: BroadcastTarget) -> Broadcast {
     let packet = Packet {
         text: Bytes::copy_from_slice(text.as_bytes()),
         attachments: Vec::new(),
@@ -58,7 +58,7 @@ fn event(text: &str, to: Target) -> Broadcast {
     Broadcast::event(packet, to, Vec::new())
 }
 
-/// A node with one tenant's hall.
+/// A node with one tenant's hub.
 struct Node {
     bus: RedisBus,
     tenant: TenantId,
@@ -69,7 +69,8 @@ impl Node {
     /// Starts one and waits until it is connected.
     async fn start(url: &str, name: &str) -> Self {
         let mut node = Self::starting(url, name);
-        node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+        node.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+            .await;
         node
     }
 
@@ -81,7 +82,7 @@ impl Node {
         let bus = RedisBus::start(settings).unwrap();
         let tenant = tenant(name);
         let (inbox, mail) = mpsc::channel(1024);
-        bus.open(&tenant, inbox);
+        bus.subscribe(&tenant, inbox);
         Self { bus, tenant, mail }
     }
 
@@ -110,7 +111,7 @@ impl Node {
     }
 
     fn send(&self, text: &str) {
-        let to = Target::Places(vec![room("r")]);
+        let to = BroadcastTarget::Rooms(vec![room("r")]);
         self.bus.broadcast(&self.tenant, event(text, to));
     }
 }

@@ -16,7 +16,7 @@ const FOLLOWERS_MAX: usize = 1024;
 const FOLLOWERS_BYTES: usize = 1024 * 1024;
 
 /// Something that is to go to the members now.
-pub(super) struct Due<'a> {
+pub(super) struct OrderedPacket<'a> {
     /// Its place, when it is a message.
     pub(super) seq: Option<u64>,
     /// Who does not get it.
@@ -28,7 +28,7 @@ pub(super) struct Due<'a> {
 type Follower = (Option<Arc<Connection>>, Outgoing);
 
 #[derive(Default)]
-struct Waiting {
+struct PendingMessage {
     /// `None` when only its number is known.
     message: Option<Outgoing>,
     /// What came after it and before the next.
@@ -38,13 +38,13 @@ struct Waiting {
 /// See the [module](self). Nothing is delivered twice, nothing out of turn; what waits is bounded, and what is beyond
 /// the bound is known by its number alone.
 #[derive(Default)]
-pub(super) struct Order {
+pub(super) struct RoomOrder {
     /// The next to be delivered. `None` until it is known where the first member came in.
     next: Option<u64>,
     /// Up to here nothing was delivered: the first member was told of it. 0 until that is known.
-    floor: u64,
+    baseline: u64,
     /// Never the next one.
-    pending: BTreeMap<u64, Waiting>,
+    pending: BTreeMap<u64, PendingMessage>,
     /// Bytes of those.
     bytes: usize,
     /// Packets behind those, and their bytes.
@@ -53,21 +53,21 @@ pub(super) struct Order {
     /// There is such a message, here or not.
     last: u64,
     /// Somebody reads from the store what is missing.
-    pub(super) fetching: bool,
+    pub(super) reading: bool,
     /// It is to be looked at soon.
-    pub(super) watched: bool,
+    pub(super) check_scheduled: bool,
     /// Reads in a row that did not bring what is missing.
-    pub(super) vain: u32,
+    pub(super) failed_reads: u32,
 }
 
-impl Order {
+impl RoomOrder {
     /// A message. It is delivered when it is its turn, and with it whatever waited for it.
-    pub(super) fn offer(&mut self, seq: u64, outgoing: &Outgoing, deliver: &mut impl FnMut(Due<'_>)) {
+    pub(super) fn offer(&mut self, seq: u64, outgoing: &Outgoing, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         self.last = self.last.max(seq);
         match self.next {
             Some(next) if seq < next => {}
             Some(next) if seq == next => {
-                deliver(Due {
+                deliver(OrderedPacket {
                     seq: Some(seq),
                     except: None,
                     outgoing,
@@ -98,18 +98,18 @@ impl Order {
         &mut self,
         except: Option<&Arc<Connection>>,
         outgoing: &Outgoing,
-        deliver: &mut impl FnMut(Due<'_>),
+        deliver: &mut impl FnMut(OrderedPacket<'_>),
     ) {
         // Until the beginning is known, nobody is there who could see what is pending.
         let room = self.followers < FOLLOWERS_MAX && self.follower_bytes < FOLLOWERS_BYTES;
-        if self.missing().is_some() && room {
+        if self.first_missing().is_some() && room {
             self.followers += 1;
             self.follower_bytes = self.follower_bytes.saturating_add(outgoing.len());
             let last = self.pending.entry(self.last).or_default();
             last.followers.push((except.cloned(), outgoing.clone()));
             return;
         }
-        deliver(Due {
+        deliver(OrderedPacket {
             seq: None,
             except,
             outgoing,
@@ -117,11 +117,11 @@ impl Order {
     }
 
     /// Members have everything up to `last`: what comes after it is delivered. Counts only the first time.
-    pub(super) fn begin(&mut self, last: u64, deliver: &mut impl FnMut(Due<'_>)) {
+    pub(super) fn start_after(&mut self, last: u64, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         self.last = self.last.max(last);
         if self.next.is_none() {
             self.next = Some(last + 1);
-            self.floor = last;
+            self.baseline = last;
             while let Some(first) = self.pending.first_entry()
                 && *first.key() <= last
             {
@@ -133,17 +133,17 @@ impl Order {
     }
 
     /// There is a message with this number.
-    pub(super) fn heard_of(&mut self, seq: u64) {
+    pub(super) fn note_exists(&mut self, seq: u64) {
         self.last = self.last.max(seq);
     }
 
     /// Messages up to here do not come: a member that was told of fewer has to be told of the others too.
-    pub(super) fn floor(&self) -> u64 {
-        self.floor
+    pub(super) fn baseline(&self) -> u64 {
+        self.baseline
     }
 
     /// Whether it is known where the first member came in.
-    pub(super) fn has_begun(&self) -> bool {
+    pub(super) fn has_started(&self) -> bool {
         self.next.is_some()
     }
 
@@ -153,11 +153,11 @@ impl Order {
     }
 
     /// The first message that is missing though there is a later one.
-    pub(super) fn missing(&self) -> Option<u64> {
+    pub(super) fn first_missing(&self) -> Option<u64> {
         self.next.filter(|next| *next <= self.last)
     }
 
-    fn drain(&mut self, deliver: &mut impl FnMut(Due<'_>)) {
+    fn drain(&mut self, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         while let Some(next) = self.next
             && let Some(first) = self.pending.first_entry()
             && *first.key() == next
@@ -165,7 +165,7 @@ impl Order {
         {
             let waiting = first.remove();
             if let Some(outgoing) = &waiting.message {
-                deliver(Due {
+                deliver(OrderedPacket {
                     seq: Some(next),
                     except: None,
                     outgoing,
@@ -177,14 +177,14 @@ impl Order {
     }
 
     /// What was delivered, or is of no use any more, lets go what was behind it.
-    fn release(&mut self, waiting: Waiting, deliver: &mut impl FnMut(Due<'_>)) {
+    fn release(&mut self, waiting: PendingMessage, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         self.bytes = self
             .bytes
             .saturating_sub(waiting.message.as_ref().map_or(0, Outgoing::len));
         self.followers = self.followers.saturating_sub(waiting.followers.len());
         for (except, outgoing) in &waiting.followers {
             self.follower_bytes = self.follower_bytes.saturating_sub(outgoing.len());
-            deliver(Due {
+            deliver(OrderedPacket {
                 seq: None,
                 except: except.as_ref(),
                 outgoing,
@@ -199,7 +199,7 @@ mod tests {
     use crate::cluster::tests::{packet, random};
 
     /// What left, as text.
-    fn text(due: &Due<'_>) -> String {
+    fn text(due: &OrderedPacket<'_>) -> String {
         match due.outgoing {
             Outgoing::Event(packet) | Outgoing::Question(packet, _) => {
                 String::from_utf8_lossy(&packet.text).into_owned()
@@ -208,7 +208,7 @@ mod tests {
         }
     }
 
-    fn offer(order: &mut Order, left: &mut Vec<String>, seq: u64) {
+    fn offer(order: &mut RoomOrder, left: &mut Vec<String>, seq: u64) {
         order.offer(seq, &packet(seq), &mut |due| left.push(text(&due)));
     }
 
@@ -225,40 +225,40 @@ mod tests {
             for n in (1..arrivals.len()).rev() {
                 arrivals.swap(n, usize::try_from(random(n as u64 + 1)).unwrap());
             }
-            let (mut order, mut left) = (Order::default(), Vec::new());
+            let (mut order, mut left) = (RoomOrder::default(), Vec::new());
             let begins = usize::try_from(random(5)).unwrap();
             let from = random(3).min(count);
             for (n, seq) in arrivals.iter().enumerate() {
                 if n == begins {
-                    order.begin(from, &mut |due| left.push(text(&due)));
+                    order.start_after(from, &mut |due| left.push(text(&due)));
                 }
                 offer(&mut order, &mut left, *seq);
             }
-            order.begin(from, &mut |due| left.push(text(&due)));
+            order.start_after(from, &mut |due| left.push(text(&due)));
             assert_eq!(left, numbers(from + 1, count), "seed {seed}");
-            assert_eq!(order.missing(), None, "seed {seed}");
+            assert_eq!(order.first_missing(), None, "seed {seed}");
         }
     }
 
     #[test]
     fn what_is_missing_is_known_and_what_comes_from_the_store_fills_it() {
-        let (mut order, mut left) = (Order::default(), Vec::new());
-        order.begin(0, &mut |_| {});
+        let (mut order, mut left) = (RoomOrder::default(), Vec::new());
+        order.start_after(0, &mut |_| {});
         offer(&mut order, &mut left, 1);
         offer(&mut order, &mut left, 4);
-        assert_eq!(order.missing(), Some(2));
+        assert_eq!(order.first_missing(), Some(2));
         offer(&mut order, &mut left, 2);
         offer(&mut order, &mut left, 3);
         assert_eq!(left, numbers(1, 4));
-        assert_eq!(order.missing(), None);
-        order.heard_of(6);
-        assert_eq!(order.missing(), Some(5));
+        assert_eq!(order.first_missing(), None);
+        order.note_exists(6);
+        assert_eq!(order.first_missing(), Some(5));
     }
 
     #[test]
     fn what_follows_a_message_does_not_overtake_it() {
-        let (mut order, mut left) = (Order::default(), Vec::new());
-        order.begin(0, &mut |_| {});
+        let (mut order, mut left) = (RoomOrder::default(), Vec::new());
+        order.start_after(0, &mut |_| {});
         offer(&mut order, &mut left, 2);
         order.follow(None, &packet("read 2"), &mut |due| left.push(text(&due)));
         assert_eq!(left, Vec::<String>::new());
@@ -269,9 +269,9 @@ mod tests {
 
     #[test]
     fn what_follows_a_message_that_is_known_by_its_number_alone_waits_too() {
-        let (mut order, mut left) = (Order::default(), Vec::new());
-        order.begin(0, &mut |_| {});
-        order.heard_of(2);
+        let (mut order, mut left) = (RoomOrder::default(), Vec::new());
+        order.start_after(0, &mut |_| {});
+        order.note_exists(2);
         order.follow(None, &packet("read 2"), &mut |due| left.push(text(&due)));
         offer(&mut order, &mut left, 1);
         assert_eq!(left, ["1"]);
@@ -281,9 +281,9 @@ mod tests {
 
     #[test]
     fn what_follows_is_bounded_in_bytes_and_what_is_beyond_does_not_wait() {
-        let (mut order, mut left) = (Order::default(), Vec::new());
-        order.begin(0, &mut |_| {});
-        order.heard_of(1);
+        let (mut order, mut left) = (RoomOrder::default(), Vec::new());
+        order.start_after(0, &mut |_| {});
+        order.note_exists(1);
         let large = packet("x".repeat(FOLLOWERS_BYTES / 4));
         for _ in 0..6 {
             order.follow(None, &large, &mut |due| left.push(text(&due)));
@@ -295,8 +295,8 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_and_nothing_of_it_is_forgotten() {
-        let (mut order, mut left) = (Order::default(), Vec::new());
-        order.begin(0, &mut |_| {});
+        let (mut order, mut left) = (RoomOrder::default(), Vec::new());
+        order.start_after(0, &mut |_| {});
         let last = PENDING_MAX as u64 + 100;
         for seq in 2..=last {
             offer(&mut order, &mut left, seq);
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(order.pending.len(), PENDING_MAX);
         offer(&mut order, &mut left, 1);
         assert_eq!(left.len(), PENDING_MAX + 1);
-        assert_eq!(order.missing(), Some(PENDING_MAX as u64 + 2));
+        assert_eq!(order.first_missing(), Some(PENDING_MAX as u64 + 2));
         for seq in PENDING_MAX as u64 + 2..=last {
             offer(&mut order, &mut left, seq);
         }

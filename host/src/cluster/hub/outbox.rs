@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::order::Due;
+use super::order::OrderedPacket;
 use crate::cluster::connection::{Connection, Outgoing};
 use crate::id::RoomId;
 
@@ -37,7 +37,7 @@ impl Fanout {
     }
 
     /// What has come out of a room's order.
-    pub(super) fn due(room: &RoomId, due: &Due<'_>) -> Self {
+    pub(super) fn due(room: &RoomId, due: &OrderedPacket<'_>) -> Self {
         Self::new(
             Recipients::Room(room.clone(), due.except.cloned()),
             due.seq,

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::elsewhere::Entry;
-use super::grace::Cause;
+use super::presence_grace::ChangeCause;
+use super::remote_presence::PresenceRecord;
 use super::rooms::Gap;
-use super::{Hub, Move, Output, Work};
-use crate::cluster::bus::{Broadcast, NodeId, Place, Selection, Target};
+use super::{Hub, Move, Output, PendingWork};
+use crate::cluster::bus::{Broadcast, BroadcastTarget, ClientSelector, NodeId, TargetRoom};
 use crate::cluster::connection::{Connection, Outgoing};
 use crate::id::{RoomId, UserId};
 
@@ -20,24 +20,24 @@ impl Hub {
         let outgoing = Outgoing::event(broadcast.packet.clone(), broadcast.question.clone());
         if let Some((room, seq)) = &broadcast.message {
             if self.rooms.offer(room, *seq, &outgoing) == Gap::Missing {
-                self.watch(room);
+                self.schedule_check(room);
             }
             return;
         }
         // A packet about a message comes after the message, which is read from the store when it does not come otherwise.
         if let Some((room, seq)) = &broadcast.after {
-            self.hint(room, *seq);
+            self.note_message(room, *seq);
         }
         // What a room gets keeps its place among the room's messages. Whoever is excepted is hardly ever here.
-        if let Target::Places(places) = &broadcast.to
+        if let BroadcastTarget::Rooms(places) = &broadcast.to
             && let Some(name) = self.one_room(places)
             && let Ok(room) = RoomId::new(name)
             && self.rooms.order(&room).is_some()
-            && self.places(&broadcast.except).is_empty()
+            && self.connections_in(&broadcast.except).is_empty()
         {
             return self.rooms.follow(&room, None, &outgoing);
         }
-        let selection = Selection {
+        let selection = ClientSelector {
             to: broadcast.to.clone(),
             except: broadcast.except.clone(),
         };
@@ -46,16 +46,16 @@ impl Hub {
     }
 
     /// The name of the room, when nothing else is meant.
-    fn one_room<'p>(&self, places: &'p [Place]) -> Option<&'p str> {
+    fn one_room<'p>(&self, places: &'p [TargetRoom]) -> Option<&'p str> {
         match places {
-            [Place::Room(name)] => Some(name),
-            [Place::Named(name)] if self.users.with_id(name).is_none() => Some(name),
+            [TargetRoom::Room(name)] => Some(name),
+            [TargetRoom::RoomOrSocket(name)] if self.users.by_connection_id(name).is_none() => Some(name),
             _ => None,
         }
     }
 
     /// The connections here that are in any of the places, each once.
-    fn places(&self, places: &[Place]) -> Vec<Arc<Connection>> {
+    fn connections_in(&self, places: &[TargetRoom]) -> Vec<Arc<Connection>> {
         let mut seen: HashSet<*const Connection> = HashSet::new();
         let mut found = Vec::new();
         let mut add = |connection: &Arc<Connection>| {
@@ -65,13 +65,13 @@ impl Hub {
         };
         for place in places {
             match place {
-                Place::User(user) => self.users.connections(user).for_each(&mut add),
-                Place::Room(name) | Place::Named(name) => {
+                TargetRoom::User(user) => self.users.connections_of(user).for_each(&mut add),
+                TargetRoom::Room(name) | TargetRoom::RoomOrSocket(name) => {
                     if let Ok(room) = RoomId::new(name) {
                         self.rooms.connections(&room).for_each(&mut add);
                     }
-                    if matches!(place, Place::Named(_)) {
-                        self.users.with_id(name).into_iter().for_each(&mut add);
+                    if matches!(place, TargetRoom::RoomOrSocket(_)) {
+                        self.users.by_connection_id(name).into_iter().for_each(&mut add);
                     }
                 }
             }
@@ -80,37 +80,38 @@ impl Hub {
     }
 
     /// The connections here that a request is about.
-    pub(in crate::cluster) fn select(&self, selection: &Selection) -> Vec<Arc<Connection>> {
+    pub(in crate::cluster) fn select(&self, selection: &ClientSelector) -> Vec<Arc<Connection>> {
         let mut found = match &selection.to {
-            Target::Places(places) => self.places(places),
-            Target::Everybody => self.users.everybody().cloned().collect(),
+            BroadcastTarget::Rooms(places) => self.connections_in(places),
+            BroadcastTarget::AllClients => self.users.all_connections().cloned().collect(),
         };
         if !selection.except.is_empty() {
-            let except: HashSet<*const Connection> = self.places(&selection.except).iter().map(Arc::as_ptr).collect();
+            let except: HashSet<*const Connection> =
+                self.connections_in(&selection.except).iter().map(Arc::as_ptr).collect();
             found.retain(|connection| !except.contains(&Arc::as_ptr(connection)));
         }
         found
     }
 
     /// Has connections join or leave rooms, one after the other: who hears of one is decided before the next.
-    pub(super) fn move_all(&mut self, moves: Vec<(Arc<Connection>, RoomId, Move)>) {
-        self.work = Some(Work::Moves(moves.into_iter()));
+    pub(super) fn apply_moves(&mut self, moves: Vec<(Arc<Connection>, RoomId, Move)>) {
+        self.work = Some(PendingWork::Moves(moves.into_iter()));
     }
 
     /// Another server has clients join rooms.
-    pub(super) fn make_join(&mut self, clients: &Selection, rooms: &[String]) {
+    pub(super) fn sockets_join(&mut self, clients: &ClientSelector, rooms: &[String]) {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         let clients = self.select(clients);
         let joins = clients
             .iter()
-            .flat_map(|connection| rooms.iter().map(|room| (connection.clone(), room.clone(), Move::In)));
-        self.move_all(joins.collect());
+            .flat_map(|connection| rooms.iter().map(|room| (connection.clone(), room.clone(), Move::Join)));
+        self.apply_moves(joins.collect());
         // Where they came in is asked of the store.
         self.sweep_soon();
     }
 
     /// Another server has clients leave rooms.
-    pub(super) fn make_leave(&mut self, clients: &Selection, rooms: &[String]) {
+    pub(super) fn sockets_leave(&mut self, clients: &ClientSelector, rooms: &[String]) {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         for connection in self.select(clients) {
             // What the connection does in the rooms, such as typing, ends first: its session sees to that.
@@ -120,35 +121,35 @@ impl Hub {
                 .cloned()
                 .collect();
             if !own.is_empty() {
-                self.out.push(Output::AskToLeave(connection, own));
+                self.out.push(Output::RequestLeave(connection, own));
             }
         }
     }
 
     /// What a node says of a user.
-    pub(super) fn entry(&mut self, node: &NodeId, user: &UserId, entry: Option<&[u8]>) {
-        let entry = entry.and_then(Entry::decode);
-        let before = self.sight(user);
+    pub(super) fn set_remote_presence(&mut self, node: &NodeId, user: &UserId, entry: Option<&[u8]>) {
+        let entry = entry.and_then(PresenceRecord::decode);
+        let before = self.presence_view(user);
         let (connections, newest) = entry.as_ref().map_or((0, 0), |entry| (entry.connections, entry.newest));
-        let was = self.elsewhere.put(node, user, entry, &mut self.population);
+        let was = self.remote.set(node, user, entry, &mut self.membership);
         let (were, newest_was) = was.map_or((0, newest), |was| (was.connections, was.newest));
         let cause = match connections.cmp(&were) {
-            Ordering::Less => Cause::Went,
+            Ordering::Less => ChangeCause::Disconnected,
             // One connection has taken another's place, as at a quick reconnect.
-            Ordering::Equal if newest != newest_was => Cause::Went,
-            Ordering::Equal => Cause::Chose,
-            Ordering::Greater => Cause::Came,
+            Ordering::Equal if newest != newest_was => ChangeCause::Disconnected,
+            Ordering::Equal => ChangeCause::StatusSet,
+            Ordering::Greater => ChangeCause::Added,
         };
-        self.changed(user, before, cause, self.now.unix_ms);
+        self.user_changed(user, before, cause, self.now.unix_ms);
     }
 
     /// All that a node says, in place of what it has said.
-    pub(super) fn node(&mut self, node: NodeId, entries: Vec<(UserId, Bytes)>) {
+    pub(super) fn replace_node_presence(&mut self, node: NodeId, entries: Vec<(UserId, Bytes)>) {
         let said: HashSet<&UserId> = entries.iter().map(|(user, _)| user).collect();
-        let gone = self.elsewhere.users_of(&node).filter(|user| !said.contains(user));
+        let gone = self.remote.users_of(&node).filter(|user| !said.contains(user));
         let gone: Vec<UserId> = gone.cloned().collect();
         let said = entries.into_iter().map(|(user, entry)| (user, Some(entry)));
         let entries: Vec<_> = said.chain(gone.into_iter().map(|user| (user, None))).collect();
-        self.work = Some(Work::Entries(node, entries.into_iter()));
+        self.work = Some(PendingWork::Entries(node, entries.into_iter()));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use indexmap::{IndexMap, IndexSet};
 
 use super::Output;
-use super::order::Order;
+use super::order::RoomOrder;
 use super::outbox::{Fanout, Recipients};
 use crate::cluster::connection::{Connection, Outgoing};
 use crate::id::RoomId;
@@ -21,12 +21,12 @@ pub(super) struct Member {
     from_seq: u64,
     /// While the acknowledgement of its join is being prepared, what the room gets waits here, so that the client
     /// sees the past before the present. Lives for one read of the store.
-    held: Option<Held>,
+    held: Option<HeldPackets>,
 }
 
 /// What waits for a join to be answered.
 #[derive(Default)]
-struct Held {
+struct HeldPackets {
     packets: Vec<(Option<u64>, Outgoing)>,
     bytes: usize,
 }
@@ -57,27 +57,27 @@ struct Room {
     members: Vec<Member>,
     /// Where in `members` a connection is, by its address, so that coming and going costs the same in a room of any
     /// size.
-    places: HashMap<usize, usize>,
-    order: Order,
+    positions: HashMap<usize, usize>,
+    order: RoomOrder,
 }
 
 impl Room {
-    fn place(&self, connection: &Arc<Connection>) -> Option<usize> {
-        self.places.get(&address(connection)).copied()
+    fn position(&self, connection: &Arc<Connection>) -> Option<usize> {
+        self.positions.get(&address(connection)).copied()
     }
 
     fn member(&mut self, connection: &Arc<Connection>) -> Option<&mut Member> {
-        let place = self.place(connection)?;
-        self.members.get_mut(place)
+        let position = self.position(connection)?;
+        self.members.get_mut(position)
     }
 
     fn remove(&mut self, connection: &Arc<Connection>) {
-        let Some(place) = self.places.remove(&address(connection)) else {
+        let Some(position) = self.positions.remove(&address(connection)) else {
             return;
         };
-        self.members.swap_remove(place);
-        if let Some(moved) = self.members.get(place) {
-            self.places.insert(address(&moved.connection), place);
+        self.members.swap_remove(position);
+        if let Some(moved) = self.members.get(position) {
+            self.positions.insert(address(&moved.connection), position);
         }
     }
 }
@@ -106,7 +106,7 @@ pub(super) enum Gap {
 
 impl Rooms {
     /// So much was sent, as [`Outgoing::weight`] counts.
-    pub(super) fn count_bytes(&mut self, bytes: u64) {
+    pub(super) fn count_sent(&mut self, bytes: u64) {
         self.sent += bytes;
     }
 
@@ -122,15 +122,15 @@ impl Rooms {
 
     /// Puts the connection in, held or live. `false` when it was in already.
     pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) -> bool {
-        let Room { members, places, .. } = self.rooms.entry(room.clone()).or_default();
-        if places.contains_key(&address(connection)) {
+        let Room { members, positions, .. } = self.rooms.entry(room.clone()).or_default();
+        if positions.contains_key(&address(connection)) {
             return false;
         }
-        places.insert(address(connection), members.len());
+        positions.insert(address(connection), members.len());
         members.push(Member {
             connection: connection.clone(),
             from_seq: 0,
-            held: held.then(Held::default),
+            held: held.then(HeldPackets::default),
         });
         connection.enter(room.clone());
         true
@@ -160,12 +160,12 @@ impl Rooms {
         first: Option<Outgoing>,
         out: &mut Vec<Output>,
     ) -> bool {
-        let floor = self.order(room).map_or(0, |order| order.floor());
-        if told.is_some_and(|told| told < floor) {
+        let baseline = self.order(room).map_or(0, |order| order.baseline());
+        if told.is_some_and(|told| told < baseline) {
             return false;
         }
         if let Some(first) = first {
-            self.count_bytes(first.weight());
+            self.count_sent(first.weight());
             out.push(Output::Send(connection.clone(), first));
         }
         let Some(member) = self.member(room, connection) else {
@@ -186,7 +186,7 @@ impl Rooms {
         let Some(found) = self.rooms.get_mut(room) else {
             return false;
         };
-        if found.place(connection).is_none() {
+        if found.position(connection).is_none() {
             return false;
         }
         found.remove(connection);
@@ -283,36 +283,36 @@ impl Rooms {
     }
 
     /// The room's first members have everything up to `last`.
-    pub(super) fn begin(&mut self, id: &RoomId, last: u64) -> Gap {
+    pub(super) fn start_after(&mut self, id: &RoomId, last: u64) -> Gap {
         let Self { rooms, outbox, .. } = self;
         let Some(Room { order, .. }) = rooms.get_mut(id) else {
             return Gap::None;
         };
-        order.begin(last, &mut |due| outbox.push_back(Fanout::due(id, &due)));
+        order.start_after(last, &mut |due| outbox.push_back(Fanout::due(id, &due)));
         gap(order)
     }
 
     /// The room has a message with this number, as the store says. Where nobody knows where the first member came in,
     /// it is here and now; while a join is being answered, that answer decides.
-    pub(super) fn heard_of(&mut self, id: &RoomId, last: u64) -> Gap {
+    pub(super) fn note_exists(&mut self, id: &RoomId, last: u64) -> Gap {
         let Self { rooms, outbox, .. } = self;
         let Some(Room { members, order, .. }) = rooms.get_mut(id) else {
             return Gap::None;
         };
-        if order.has_begun() {
-            order.heard_of(last);
+        if order.has_started() {
+            order.note_exists(last);
         } else if members.iter().all(|member| member.held.is_none()) {
             // What has arrived before this answer is new to the members too.
             let last = order
                 .first_pending()
                 .map_or(last, |first| last.min(first.saturating_sub(1)));
-            order.begin(last, &mut |due| outbox.push_back(Fanout::due(id, &due)));
+            order.start_after(last, &mut |due| outbox.push_back(Fanout::due(id, &due)));
         }
         gap(order)
     }
 
     /// The room's order, when anybody is in it.
-    pub(super) fn order(&mut self, room: &RoomId) -> Option<&mut Order> {
+    pub(super) fn order(&mut self, room: &RoomId) -> Option<&mut RoomOrder> {
         self.rooms.get_mut(room).map(|room| &mut room.order)
     }
 
@@ -328,18 +328,18 @@ impl Rooms {
     }
 
     /// How many connections of this node are in a room.
-    pub(super) fn members(&self, room: &RoomId) -> usize {
+    pub(super) fn member_count(&self, room: &RoomId) -> usize {
         self.rooms.get(room).map_or(0, |room| room.members.len())
     }
 
     /// Something for the members, whatever messages are missing.
-    pub(super) fn tell(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
+    pub(super) fn send_to_room(&mut self, room: &RoomId, except: Option<&Arc<Connection>>, outgoing: &Outgoing) {
         let to = Recipients::Room(room.clone(), except.cloned());
         self.outbox.push_back(Fanout::new(to, None, outgoing));
     }
 
     /// Something for every connection that is in any of the rooms and in none of `known`, once.
-    pub(super) fn send_across(&mut self, rooms: &IndexSet<RoomId>, known: &IndexSet<RoomId>, outgoing: &Outgoing) {
+    pub(super) fn send_to_members(&mut self, rooms: &IndexSet<RoomId>, known: &IndexSet<RoomId>, outgoing: &Outgoing) {
         let mut told: HashSet<*const Connection> = HashSet::new();
         let mut to = Vec::new();
         for id in rooms {
@@ -362,8 +362,8 @@ impl Rooms {
     }
 }
 
-fn gap(order: &Order) -> Gap {
-    match order.missing() {
+fn gap(order: &RoomOrder) -> Gap {
+    match order.first_missing() {
         Some(_) => Gap::Missing,
         None => Gap::None,
     }
@@ -395,16 +395,16 @@ mod tests {
             let mut random = move |below: usize| usize::try_from(random(below as u64)).unwrap();
             let (mut rooms, mut out) = (Rooms::default(), Vec::new());
             let mut clients: Vec<Client> = Vec::new();
-            let mut on_the_way: Vec<u64> = Vec::new();
+            let mut in_flight: Vec<u64> = Vec::new();
             let mut committed = 0;
-            while committed < MESSAGES || !on_the_way.is_empty() || clients.iter().any(|client| client.told.is_none()) {
+            while committed < MESSAGES || !in_flight.is_empty() || clients.iter().any(|client| client.told.is_none()) {
                 match random(5) {
                     0 if committed < MESSAGES => {
                         committed += 1;
-                        on_the_way.push(committed);
+                        in_flight.push(committed);
                     }
-                    1 if !on_the_way.is_empty() => {
-                        let seq = on_the_way.swap_remove(random(on_the_way.len()));
+                    1 if !in_flight.is_empty() => {
+                        let seq = in_flight.swap_remove(random(in_flight.len()));
                         rooms.offer(&room, seq, &packet(seq));
                     }
                     2 if clients.len() < 4 => {
@@ -428,7 +428,7 @@ mod tests {
                             (None, _) => client.read = Some(committed),
                             (Some(read), None) if n == 4 => {
                                 if rooms.release(&room, &client.connection, read, Some(read), None, &mut out) {
-                                    rooms.begin(&room, read);
+                                    rooms.start_after(&room, read);
                                     client.told = Some(read);
                                 } else {
                                     client.read = None;
@@ -474,7 +474,7 @@ mod tests {
                     0 => assert_eq!(rooms.join(&room, connection, false), !is_in, "seed {seed}"),
                     1 => assert_eq!(rooms.leave(&room, connection), is_in, "seed {seed}"),
                     _ => {
-                        rooms.tell(&room, Some(connection), &packet(step));
+                        rooms.send_to_room(&room, Some(connection), &packet(step));
                         while rooms.has_outgoing() {
                             rooms.send_part(seed, &mut out);
                         }

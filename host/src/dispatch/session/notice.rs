@@ -5,19 +5,19 @@ use std::sync::atomic::Ordering;
 
 use super::{Queue, Session};
 use crate::capability::Packet;
-use crate::cluster::Notice;
+use crate::cluster::SessionNotice;
 use crate::dispatch::work::Work;
 
 impl Session {
     /// Queues a notice. `false` once the client has gone.
-    pub(super) fn take_notice(self: &Arc<Self>, notice: Notice) -> bool {
+    pub(super) fn take_notice(self: &Arc<Self>, notice: SessionNotice) -> bool {
         let mut queue = self.queue.lock();
         if queue.closed {
             return false;
         }
         let work = match notice {
-            Notice::Leave(rooms) => Work::Leave(rooms),
-            Notice::ServerEvent(text, reply) => {
+            SessionNotice::Leave(rooms) => Work::Leave(rooms),
+            SessionNotice::ServerEvent(text, reply) => {
                 let stops = self.services.draining.load(Ordering::Relaxed);
                 if stops || !self.admits_bytes(&queue, text.len()) {
                     let _ = reply.map(|reply| reply.send("null".to_owned()));
@@ -25,7 +25,7 @@ impl Session {
                 }
                 Work::ServerEvent(text, reply)
             }
-            Notice::Answer(number, answer) => {
+            SessionNotice::Answer(number, answer) => {
                 // Under the queue's lock, as the client's going takes all that are open.
                 let Some(question) = self.connection.take_question(number) else {
                     return true;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::Place;
+use super::super::TargetRoom;
 use super::*;
 use crate::id::{RoomId, UserId};
 
@@ -13,13 +13,13 @@ fn bytes(hex: &str) -> Bytes {
     (0..hex.len()).step_by(2).map(byte).collect::<Vec<u8>>().into()
 }
 
-fn room(name: &str) -> Place {
-    Place::Room(name.into())
+fn room(name: &str) -> TargetRoom {
+    TargetRoom::Room(name.into())
 }
 
 /// As Node servers mean it.
-fn named(name: &str) -> Place {
-    Place::Named(name.into())
+fn named(name: &str) -> TargetRoom {
+    TargetRoom::RoomOrSocket(name.into())
 }
 
 fn tenant(namespace: &str) -> TenantId {
@@ -30,7 +30,7 @@ fn tenant(namespace: &str) -> TenantId {
 fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Broadcast>, CodecError> {
     let message = read_broadcast(bytes, own, namespace)?;
     Ok(message.map(|message| match message {
-        Message::Broadcast(broadcast) => broadcast,
+        AdapterMessage::Broadcast(broadcast) => broadcast,
         other => panic!("no broadcast: {other:?}"),
     }))
 }
@@ -63,7 +63,7 @@ fn an_emitters_event_with_a_date_bytes_and_undefined() {
         r#"["news","text",{"when":"2026-09-21T14:13:20.123Z","bytes":{"_placeholder":true,"num":0},"list":[null,null]}]"#
     );
     assert_eq!(received.packet.attachments, [Bytes::from_static(&[0, 255])]);
-    assert_eq!(received.to, Target::Places(vec![named("room")]));
+    assert_eq!(received.to, BroadcastTarget::Rooms(vec![named("room")]));
     assert_eq!(received.message, None);
 }
 
@@ -80,7 +80,7 @@ fn an_emitters_numbers_for_another_namespace() {
         received.packet.text,
         r#"["numbers",0,-1,1.5,9007199254740992,-1099511627776,null]"#
     );
-    assert_eq!(received.to, Target::Places(vec![named("a"), named("b")]));
+    assert_eq!(received.to, BroadcastTarget::Rooms(vec![named("a"), named("b")]));
     assert_eq!(received.except, [named("c")]);
 }
 
@@ -92,7 +92,7 @@ fn an_emitters_event_for_everybody() {
          7490",
         "/",
     );
-    assert_eq!(received.to, Target::Everybody);
+    assert_eq!(received.to, BroadcastTarget::AllClients);
 }
 
 #[test]
@@ -123,8 +123,8 @@ fn a_servers_request_for_acknowledgements() {
         "nobody",
         "/",
     );
-    let Some(Message::Ask {
-        asker,
+    let Some(AdapterMessage::BroadcastWithAck {
+        requester,
         broadcast,
         timeout,
     }) = message.unwrap()
@@ -133,8 +133,8 @@ fn a_servers_request_for_acknowledgements() {
     };
     let uid = Some("uiduid".to_owned());
     assert_eq!(
-        asker,
-        Asker {
+        requester,
+        Requester {
             uid,
             id: "l4wFyq".to_owned()
         }
@@ -151,8 +151,8 @@ fn what_only_nodes_of_parlance_know_comes_through() {
             text: Bytes::from_static(br#"["new-message",{"seq":7}]"#),
             attachments: Vec::new(),
         },
-        to: Target::Places(vec![room("r"), Place::User(UserId::new("ann").unwrap())]),
-        except: vec![Place::User(UserId::new("bob").unwrap())],
+        to: BroadcastTarget::Rooms(vec![room("r"), TargetRoom::User(UserId::new("ann").unwrap())]),
+        except: vec![TargetRoom::User(UserId::new("bob").unwrap())],
         message: Some((RoomId::new("r").unwrap(), 7)),
         after: None,
         question: None,
@@ -180,7 +180,7 @@ fn event(text: &str, attachments: Vec<Bytes>) -> Broadcast {
             text: Bytes::copy_from_slice(text.as_bytes()),
             attachments,
         },
-        to: Target::Places(vec![room("r")]),
+        to: BroadcastTarget::Rooms(vec![room("r")]),
         except: Vec::new(),
         message: None,
         after: None,
@@ -249,7 +249,7 @@ fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
             text: Bytes::from_static(br#"["message-read",{}]"#),
             attachments: Vec::new(),
         },
-        to: Target::Places(vec![room("r")]),
+        to: BroadcastTarget::Rooms(vec![room("r")]),
         except: Vec::new(),
         message: None,
         after: Some((RoomId::new("r").unwrap(), 7)),
@@ -261,7 +261,7 @@ fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
         (got.to, got.after)
     };
     assert_eq!(heard(&sent), (sent.to.clone(), sent.after.clone()));
-    (sent.to, sent.after) = (Target::Places(vec![named("r")]), None);
+    (sent.to, sent.after) = (BroadcastTarget::Rooms(vec![named("r")]), None);
     assert_eq!(heard(&sent), (sent.to.clone(), None));
 }
 

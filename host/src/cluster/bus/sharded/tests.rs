@@ -1,6 +1,6 @@
 //! The messages were made by `createShardedAdapter` of `@socket.io/redis-adapter` 8.3.0.
 
-use super::super::{Place, Target};
+use super::super::{BroadcastTarget, TargetRoom};
 use super::*;
 
 const MAX: usize = 1 << 20;
@@ -10,8 +10,13 @@ fn bytes(hex: &str) -> Bytes {
     (0..hex.len()).step_by(2).map(byte).collect::<Vec<u8>>().into()
 }
 
-fn named(names: &[&str]) -> Target {
-    Target::Places(names.iter().map(|name| Place::Named((*name).into())).collect())
+fn named(names: &[&str]) -> BroadcastTarget {
+    BroadcastTarget::Rooms(
+        names
+            .iter()
+            .map(|name| TargetRoom::RoomOrSocket((*name).into()))
+            .collect(),
+    )
 }
 
 fn acme() -> TenantId {
@@ -19,7 +24,7 @@ fn acme() -> TenantId {
 }
 
 /// Reads a JSON message of this type, with this data, for the namespace `/acme`.
-fn said(kind: u64, data: &str) -> Option<Message> {
+fn said(kind: u64, data: &str) -> Option<AdapterMessage> {
     let message = format!(r#"{{"type":{kind},"data":{data},"uid":"a999382783936907","nsp":"/acme"}}"#);
     read(message.into(), "nobody", "/acme").unwrap()
 }
@@ -32,12 +37,12 @@ fn an_event_in_json() {
         r#"{"packet":{"type":2,"data":["one",{"d":"1970-01-01T00:00:00.000Z"}]},
             "opts":{"rooms":["room"],"except":["x"],"flags":{}}}"#,
     );
-    let Some(Message::Broadcast(broadcast)) = message else {
+    let Some(AdapterMessage::Broadcast(broadcast)) = message else {
         panic!("{message:?}")
     };
     assert_eq!(broadcast.packet.text, r#"["one",{"d":"1970-01-01T00:00:00.000Z"}]"#);
     assert_eq!(broadcast.to, named(&["room"]));
-    assert_eq!(broadcast.except, [Place::Named("x".into())]);
+    assert_eq!(broadcast.except, [TargetRoom::RoomOrSocket("x".into())]);
 }
 
 #[test]
@@ -47,7 +52,7 @@ fn an_event_with_bytes() {
                6d7392a161a162a665786365707490a5666c61677380a3756964b061393939333832373833393336393037a36e7370a52f61636d\
                65";
     let message = read(bytes(hex), "nobody", "/acme").unwrap();
-    let Some(Message::Broadcast(broadcast)) = message else {
+    let Some(AdapterMessage::Broadcast(broadcast)) = message else {
         panic!("{message:?}")
     };
     assert_eq!(broadcast.packet.text, r#"["bytes",{"_placeholder":true,"num":0}]"#);
@@ -74,16 +79,16 @@ fn an_event_whose_acknowledgements_are_wanted() {
         r#"{"packet":{"type":2,"data":["ask","please"]},"requestId":"d118f43672d54108",
             "opts":{"rooms":["a","b"],"except":[],"flags":{"timeout":3000}}}"#,
     );
-    let Some(Message::Ask {
-        asker,
+    let Some(AdapterMessage::BroadcastWithAck {
+        requester,
         broadcast,
         timeout,
     }) = message
     else {
         panic!("{message:?}")
     };
-    assert_eq!(asker.uid.as_deref(), Some("a999382783936907"));
-    assert_eq!(asker.id, "d118f43672d54108");
+    assert_eq!(requester.uid.as_deref(), Some("a999382783936907"));
+    assert_eq!(requester.id, "d118f43672d54108");
     assert_eq!(timeout, Some(Duration::from_secs(3)));
     assert_eq!(broadcast.packet.text, r#"["ask","please"]"#);
 }
@@ -91,10 +96,10 @@ fn an_event_whose_acknowledgements_are_wanted() {
 #[test]
 fn requests() {
     let of = |kind, data: &str| match said(kind, data) {
-        Some(Message::Request { asker, request }) => (asker.map(|asker| asker.id), request),
+        Some(AdapterMessage::Request { requester, request }) => (requester.map(|requester| requester.id), request),
         other => panic!("{other:?}"),
     };
-    let clients = |names: &[&str]| Selection {
+    let clients = |names: &[&str]| ClientSelector {
         to: named(names),
         except: Vec::new(),
     };
@@ -102,7 +107,7 @@ fn requests() {
     // acme.in("a").socketsJoin(["r", 7])
     let (_, join) = of(4, &format!(r#"{{{opts},"rooms":["r",7]}}"#));
     let rooms = vec!["r".to_owned(), "7".to_owned()];
-    let expected = Request::Join {
+    let expected = Request::SocketsJoin {
         clients: clients(&["a"]),
         rooms,
     };
@@ -110,18 +115,18 @@ fn requests() {
     // acme.in("a").socketsLeave("r")
     let (_, leave) = of(5, &format!(r#"{{{opts},"rooms":["r"]}}"#));
     let rooms = vec!["r".to_owned()];
-    let expected = Request::Leave {
+    let expected = Request::SocketsLeave {
         clients: clients(&["a"]),
         rooms,
     };
     assert_eq!(leave, expected);
     // acme.disconnectSockets(true)
     let (_, disconnect) = of(6, r#"{"opts":{"rooms":[],"except":[],"flags":{}},"close":true}"#);
-    let everybody = Selection {
-        to: Target::Everybody,
+    let everybody = ClientSelector {
+        to: BroadcastTarget::AllClients,
         except: Vec::new(),
     };
-    let expected = Request::Disconnect {
+    let expected = Request::DisconnectSockets {
         clients: everybody,
         close: true,
     };
@@ -129,11 +134,11 @@ fn requests() {
     // acme.in("a").fetchSockets()
     let fetch = of(7, &format!(r#"{{{opts},"requestId":"cf960c6f8d221771"}}"#));
     let id = Some("cf960c6f8d221771".to_owned());
-    assert_eq!(fetch, (id, Request::Fetch(clients(&["a"]))));
+    assert_eq!(fetch, (id, Request::FetchSockets(clients(&["a"]))));
     // acme.serverSideEmit("question", 1, () => {})
     let emit = of(9, r#"{"requestId":"05c96d9335c7c533","packet":["question",1]}"#);
     let id = Some("05c96d9335c7c533".to_owned());
-    assert_eq!(emit, (id, Request::Emit(r#"["question",1]"#.to_owned())));
+    assert_eq!(emit, (id, Request::ServerSideEmit(r#"["question",1]"#.to_owned())));
     // Without a list of rooms it would be everybody.
     let nobody = r#"{"type":6,"data":{"opts":{},"close":true},"uid":"u","nsp":"/acme"}"#;
     assert!(read(nobody.into(), "nobody", "/acme").is_err());
@@ -145,17 +150,21 @@ fn a_servers_event_with_bytes_shows_them_as_json_does() {
     let hex = "84a47479706509a46461746181a67061636b657493a568656c6c6f01c4020102a3756964b061393939333832373833393336393037\
                a36e7370a52f61636d65";
     let message = read(bytes(hex), "nobody", "/acme").unwrap();
-    let Some(Message::Request { asker: None, request }) = message else {
+    let Some(AdapterMessage::Request {
+        requester: None,
+        request,
+    }) = message
+    else {
         panic!("{message:?}")
     };
     let shown = r#"["hello",1,{"type":"Buffer","data":[1, 2]}]"#;
-    assert_eq!(request, Request::Emit(shown.to_owned()));
+    assert_eq!(request, Request::ServerSideEmit(shown.to_owned()));
 }
 
 #[test]
 fn answers() {
     let of = |message| match message {
-        Some(Message::Answer { id, answer }) => (id, answer),
+        Some(AdapterMessage::Response { id, response }) => (id, response),
         other => panic!("{other:?}"),
     };
     // ack({ n: 5, b: Buffer.from([3]) })
@@ -164,19 +173,19 @@ fn answers() {
     let (id, answer) = of(read(bytes(hex), "nobody", "/acme").unwrap());
     let shown = r#"{"n":5,"b":{"type":"Buffer","data":[3]}}"#;
     assert!(
-        id == "1" && matches!(&answer, Answer::Data(data) if data == shown),
+        id == "1" && matches!(&answer, Response::Data(data) if data == shown),
         "{answer:?}"
     );
     // ack()
     let (_, answer) = of(said(10, r#"{"requestId":"2"}"#));
-    assert!(matches!(&answer, Answer::Data(data) if data == "null"), "{answer:?}");
+    assert!(matches!(&answer, Response::Data(data) if data == "null"), "{answer:?}");
     let (_, answer) = of(said(8, r#"{"requestId":"3","sockets":[]}"#));
     assert!(
-        matches!(&answer, Answer::Sockets(sockets) if sockets.is_empty()),
+        matches!(&answer, Response::Sockets(sockets) if sockets.is_empty()),
         "{answer:?}"
     );
     let (_, answer) = of(said(11, r#"{"requestId":"4","clientCount":2}"#));
-    assert!(matches!(answer, Answer::Clients(2)), "{answer:?}");
+    assert!(matches!(answer, Response::Clients(2)), "{answer:?}");
 }
 
 #[test]
@@ -185,25 +194,32 @@ fn what_is_written_is_read_as_it_was() {
         text: Bytes::from_static(br#"["e",{"_placeholder":true,"num":0},1.50]"#),
         attachments: vec![Bytes::from_static(&[7])],
     };
-    let sent = Broadcast::event(packet, Target::Places(vec![Place::Room("r".into())]), Vec::new());
+    let sent = Broadcast::event(
+        packet,
+        BroadcastTarget::Rooms(vec![TargetRoom::Room("r".into())]),
+        Vec::new(),
+    );
     let written = broadcast("abcdef", Some("id"), &acme(), &sent, MAX).unwrap().unwrap();
-    let Some(Message::Ask { asker, broadcast, .. }) = read(written, "ghijkl", "/acme").unwrap() else {
+    let Some(AdapterMessage::BroadcastWithAck {
+        requester, broadcast, ..
+    }) = read(written, "ghijkl", "/acme").unwrap()
+    else {
         panic!("nothing")
     };
-    assert_eq!(asker.uid.as_deref(), Some("abcdef"));
+    assert_eq!(requester.uid.as_deref(), Some("abcdef"));
     assert_eq!(broadcast.packet.text, sent.packet.text);
     assert_eq!(broadcast.packet.attachments, sent.packet.attachments);
     assert_eq!(broadcast.to, sent.to);
     for given in [
-        Answer::Data("[1]".to_owned()),
-        Answer::Clients(3),
-        Answer::Acknowledged(Packet {
+        Response::Data("[1]".to_owned()),
+        Response::Clients(3),
+        Response::Acknowledged(Packet {
             text: Bytes::from_static(br#"{"_placeholder":true,"num":0}"#),
             ..sent.packet.clone()
         }),
     ] {
         let written = answer("abcdef", "id", "/acme", &given, MAX).unwrap().unwrap();
-        let Some(Message::Answer { id, answer }) = read(written, "ghijkl", "/acme").unwrap() else {
+        let Some(AdapterMessage::Response { id, response: answer }) = read(written, "ghijkl", "/acme").unwrap() else {
             panic!("nothing")
         };
         assert_eq!(id, "id");

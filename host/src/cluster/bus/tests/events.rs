@@ -12,7 +12,7 @@ async fn an_event_reaches_the_other_node_and_not_its_sender() {
             text: Bytes::from_static(br#"["e",{"_placeholder":true,"num":0}]"#),
             attachments: vec![Bytes::from_static(b"\x00\xff")],
         },
-        to: Target::Places(vec![room("r"), Place::User(user("ann"))]),
+        to: BroadcastTarget::Rooms(vec![room("r"), TargetRoom::User(user("ann"))]),
         except: vec![room("x")],
         message: Some((RoomId::new("r").unwrap(), 42)),
         after: None,
@@ -27,10 +27,10 @@ async fn an_event_reaches_the_other_node_and_not_its_sender() {
     assert_eq!(one.broadcast().await.packet.text, r#"["back"]"#, "not its own event");
     elsewhere.send(r#"["mine"]"#);
     one.bus
-        .broadcast(&tenant("default"), event(r#"["theirs"]"#, Target::Everybody));
+        .broadcast(&tenant("default"), event(r#"["theirs"]"#, BroadcastTarget::AllClients));
     let got = elsewhere.broadcast().await;
     assert_eq!(got.packet.text, r#"["theirs"]"#, "nothing of another tenant");
-    assert_eq!(got.to, Target::Everybody);
+    assert_eq!(got.to, BroadcastTarget::AllClients);
     eventually("counted as unknown", || one.bus.status().unknown_namespaces > 0).await;
 }
 
@@ -40,7 +40,7 @@ async fn nobody_is_not_everybody() {
     let one = Node::start(&server.url(), "default").await;
     let mut two = Node::start(&server.url(), "default").await;
     one.bus
-        .broadcast(&one.tenant, event(r#"["nobody"]"#, Target::Places(Vec::new())));
+        .broadcast(&one.tenant, event(r#"["nobody"]"#, BroadcastTarget::Rooms(Vec::new())));
     one.send(r#"["room"]"#);
     assert_eq!(two.broadcast().await.packet.text, r#"["room"]"#);
 }
@@ -73,23 +73,26 @@ async fn notices_and_loads_reach_the_others() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let two = Node::start(&server.url(), "default").await;
-    let mut notices = two.bus.notices();
-    let mut own = one.bus.notices();
-    one.bus.notice(Bytes::from_static(b"changed"));
-    let got = tokio::time::timeout(DEADLINE, notices.recv()).await.unwrap().unwrap();
-    assert_eq!(got, Notice::Bytes(Bytes::from_static(b"changed")));
+    let mut invalidations = two.bus.invalidations();
+    let mut own = one.bus.invalidations();
+    one.bus.invalidate(Bytes::from_static(b"changed"));
+    let got = tokio::time::timeout(DEADLINE, invalidations.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(got, Invalidation::Topic(Bytes::from_static(b"changed")));
     let load = Load {
         connections: 3,
         events_per_second: 7,
     };
     one.bus.set_load(&one.tenant, load);
     eventually("the load", || {
-        two.bus.elsewhere(&two.tenant) == Elsewhere { nodes: 1, load }
+        two.bus.remote_load(&two.tenant) == RemoteLoad { nodes: 1, load }
     })
     .await;
-    assert_eq!(one.bus.elsewhere(&one.tenant), Elsewhere::default());
-    one.bus.leave(DEADLINE).await;
-    eventually("no load", || two.bus.elsewhere(&two.tenant) == Elsewhere::default()).await;
+    assert_eq!(one.bus.remote_load(&one.tenant), RemoteLoad::default());
+    one.bus.shut_down(DEADLINE).await;
+    eventually("no load", || two.bus.remote_load(&two.tenant) == RemoteLoad::default()).await;
     assert!(own.try_recv().is_err(), "not its own notice");
 }
 
@@ -99,21 +102,23 @@ async fn a_full_inbox_is_told_of_its_loss() {
     let one = Node::start(&server.url(), "default").await;
     let bus = RedisBus::start(settings(&server.url())).unwrap();
     let (inbox, mail) = mpsc::channel(2);
-    bus.open(&one.tenant, inbox);
+    bus.subscribe(&one.tenant, inbox);
     let mut two = Node {
         bus,
         tenant: one.tenant.clone(),
         mail,
     };
-    two.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    two.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+        .await;
     eventually("a loss", || {
         one.send(r#"["e"]"#);
         two.bus.status().overflowed > 0
     })
     .await;
-    two.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    two.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+        .await;
     let other = one.bus.node().clone();
-    two.until(|inbound| matches!(inbound, Inbound::Node { node, .. } if node == other).then_some(()))
+    two.until(|inbound| matches!(inbound, Inbound::NodePresence { node, .. } if node == other).then_some(()))
         .await;
 }
 
@@ -134,11 +139,15 @@ async fn a_cluster_carries_events_entries_and_requests() {
     let entry = Bytes::from_static(b"here");
     nodes[1]
         .bus
-        .entry(&tenant("default"), &user("ann"), Some(entry.clone()));
+        .set_presence(&tenant("default"), &user("ann"), Some(entry.clone()));
     let got = nodes[2]
         .until(|inbound| match inbound {
-            Inbound::Entry { user, entry, .. } => Some((user, entry)),
-            Inbound::Node { entries, .. } => entries.into_iter().next().map(|(user, entry)| (user, Some(entry))),
+            Inbound::PresenceChanged {
+                user, record: entry, ..
+            } => Some((user, entry)),
+            Inbound::NodePresence { records: entries, .. } => {
+                entries.into_iter().next().map(|(user, entry)| (user, Some(entry)))
+            }
             _ => None,
         })
         .await;

@@ -7,7 +7,7 @@ async fn what_is_said_while_redis_is_away_is_dropped_and_counted() {
     let mut two = Node::start(&server.url(), "default").await;
     server.kill();
     for node in [&mut one, &mut two] {
-        node.until(|inbound| matches!(inbound, Inbound::Down).then_some(()))
+        node.until(|inbound| matches!(inbound, Inbound::Disconnected).then_some(()))
             .await;
         let status = node.bus.status();
         assert!(!status.connected && status.error.is_some());
@@ -17,7 +17,8 @@ async fn what_is_said_while_redis_is_away_is_dropped_and_counted() {
     assert_eq!(one.bus.status().dropped, before + 1);
     server.restart();
     for node in [&mut one, &mut two] {
-        node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+        node.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+            .await;
         assert!(node.bus.status().connected);
     }
     one.send(r#"["kept"]"#);
@@ -32,7 +33,8 @@ async fn a_bus_starts_without_redis_and_connects_when_there_is_one() {
     eventually("an error", || one.bus.status().error.is_some()).await;
     assert!(!one.bus.status().connected);
     server.restart();
-    one.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    one.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -55,9 +57,10 @@ async fn a_redis_that_hangs_counts_as_lost() {
     let server = Server::start();
     let mut one = Node::start(&server.url(), "default").await;
     server.command(&["CLIENT", "PAUSE", "6000", "ALL"]);
-    one.until(|inbound| matches!(inbound, Inbound::Down).then_some(()))
+    one.until(|inbound| matches!(inbound, Inbound::Disconnected).then_some(()))
         .await;
-    one.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    one.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -66,9 +69,10 @@ async fn a_subscription_that_is_cut_brings_both_connections_back() {
     let one = Node::start(&server.url(), "default").await;
     let mut two = Node::start(&server.url(), "default").await;
     server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    two.until(|inbound| matches!(inbound, Inbound::Down).then_some(()))
+    two.until(|inbound| matches!(inbound, Inbound::Disconnected).then_some(()))
         .await;
-    two.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    two.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+        .await;
     eventually("connected", || one.bus.status().connected).await;
     one.send(r#"["e"]"#);
     assert_eq!(two.broadcast().await.packet.text, r#"["e"]"#);
@@ -82,7 +86,7 @@ async fn leaving_sends_what_is_queued() {
     for at in 0..500 {
         one.send(&format!(r#"["e",{at}]"#));
     }
-    one.bus.leave(DEADLINE).await;
+    one.bus.shut_down(DEADLINE).await;
     for at in 0..500 {
         assert_eq!(two.broadcast().await.packet.text, format!(r#"["e",{at}]"#));
     }

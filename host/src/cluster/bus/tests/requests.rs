@@ -2,10 +2,10 @@ use serde_json::value::to_raw_value;
 
 use super::*;
 
-pub(super) fn everybody() -> Selection {
-    Selection {
-        to: Target::Everybody,
-        except: vec![Place::Named("x".into())],
+pub(super) fn everybody() -> ClientSelector {
+    ClientSelector {
+        to: BroadcastTarget::AllClients,
+        except: vec![TargetRoom::RoomOrSocket("x".into())],
     }
 }
 
@@ -18,12 +18,12 @@ pub(super) fn socket(id: &str) -> RemoteSocket {
     }
 }
 
-/// Answers whatever comes as a hall would, until it is dropped.
+/// Answers whatever comes as a hub would, until it is dropped.
 pub(super) async fn serve(mut mail: mpsc::Receiver<Inbound>, name: &'static str) {
     while let Some(inbound) = mail.recv().await {
         match inbound {
             Inbound::FetchSockets { clients, reply } => {
-                assert!(clients.to == Target::Everybody);
+                assert!(clients.to == BroadcastTarget::AllClients);
                 reply.send(vec![socket(name)]).unwrap();
             }
             Inbound::AllRooms { reply } => reply.send(vec!["shared".to_owned(), name.to_owned()]).unwrap(),
@@ -75,7 +75,7 @@ async fn questions_are_answered_by_every_node() {
 
     let got = one
         .bus
-        .broadcast_with_ack(acme, event(r#"["e"]"#, Target::Everybody), DEADLINE)
+        .broadcast_with_ack(acme, event(r#"["e"]"#, BroadcastTarget::AllClients), DEADLINE)
         .await;
     assert!(got.complete);
     assert_eq!(got.clients, 4);
@@ -89,34 +89,36 @@ async fn orders_are_carried_out_on_every_node() {
     let server = Server::start();
     let mut one = Node::start(&server.url(), "acme").await;
     let mut two = Node::start(&server.url(), "acme").await;
-    let clients = Selection {
-        to: Target::Places(vec![Place::User(user("ann"))]),
+    let clients = ClientSelector {
+        to: BroadcastTarget::Rooms(vec![TargetRoom::User(user("ann"))]),
         except: Vec::new(),
     };
-    let nobody = Selection {
-        to: Target::Places(Vec::new()),
+    let nobody = ClientSelector {
+        to: BroadcastTarget::Rooms(Vec::new()),
         except: Vec::new(),
     };
     let acme = one.tenant.clone();
-    one.bus.disconnect(&acme, nobody.clone(), true);
+    one.bus.disconnect_sockets(&acme, nobody.clone(), true);
     one.bus.join(&acme, clients.clone(), vec!["r".to_owned()]);
     one.bus.leave_rooms(&acme, clients.clone(), vec!["r".to_owned()]);
-    one.bus.disconnect(&acme, clients.clone(), true);
-    one.until(|inbound| matches!(inbound, Inbound::Disconnect { clients, .. } if clients == nobody).then_some(()))
-        .await;
+    one.bus.disconnect_sockets(&acme, clients.clone(), true);
+    one.until(|inbound| {
+        matches!(inbound, Inbound::DisconnectSockets { clients, .. } if clients == nobody).then_some(())
+    })
+    .await;
     for node in [&mut one, &mut two] {
         let mut seen = Vec::new();
         while seen.len() < 3 {
             match node.next().await {
-                Inbound::Join { clients: got, rooms } => {
+                Inbound::SocketsJoin { clients: got, rooms } => {
                     assert_eq!((got, rooms), (clients.clone(), vec!["r".to_owned()]));
                     seen.push("join");
                 }
-                Inbound::Leave { clients: got, rooms } => {
+                Inbound::SocketsLeave { clients: got, rooms } => {
                     assert_eq!((got, rooms), (clients.clone(), vec!["r".to_owned()]));
                     seen.push("leave");
                 }
-                Inbound::Disconnect { clients: got, close } => {
+                Inbound::DisconnectSockets { clients: got, close } => {
                     assert_eq!((got, close), (clients.clone(), true));
                     seen.push("disconnect");
                 }
@@ -134,7 +136,7 @@ async fn a_silent_node_leaves_an_answer_incomplete() {
     let mut two = Node::start(&server.url(), "acme").await;
     tokio::spawn(serve(one.mail, "one"));
     let silent = async {
-        // The answer is let fall, and the hall goes on.
+        // The answer is let fall, and the hub goes on.
         two.until(|inbound| matches!(inbound, Inbound::AllRooms { .. }).then_some(()))
             .await;
     };

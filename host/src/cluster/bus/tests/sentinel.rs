@@ -132,15 +132,17 @@ async fn sentinels_lead_to_the_primary_and_after_a_failover_to_the_next_one() {
     let mut one = Node::with(redis.settings(), "default");
     let mut two = Node::with(redis.settings(), "default");
     for node in [&mut one, &mut two] {
-        node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+        node.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+            .await;
     }
     one.send(r#"["before"]"#);
     assert_eq!(two.broadcast().await.packet.text, r#"["before"]"#);
     redis.kill_primary();
     for node in [&mut one, &mut two] {
-        node.until(|inbound| matches!(inbound, Inbound::Down).then_some(()))
+        node.until(|inbound| matches!(inbound, Inbound::Disconnected).then_some(()))
             .await;
-        node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+        node.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+            .await;
     }
     one.send(r#"["after"]"#);
     assert_eq!(two.broadcast().await.packet.text, r#"["after"]"#);

@@ -15,7 +15,8 @@ fn sharded(url: &str) -> RedisSettings {
 
 async fn start(url: &str) -> Node {
     let mut node = Node::with(sharded(url), "acme");
-    node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    node.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+        .await;
     node
 }
 
@@ -37,7 +38,7 @@ async fn events_and_questions_reach_every_node() {
     let mut two = start(&server.url()).await;
     let sent = Broadcast {
         message: Some((RoomId::new("r").unwrap(), 42)),
-        ..event(r#"["e",1.50]"#, Target::Places(vec![room("r")]))
+        ..event(r#"["e",1.50]"#, BroadcastTarget::Rooms(vec![room("r")]))
     };
     one.bus.broadcast(&one.tenant, sent.clone());
     let got = two.broadcast().await;
@@ -51,7 +52,7 @@ async fn events_and_questions_reach_every_node() {
     one.bus.join(&acme, everybody(), rooms.clone());
     let (clients, joined) = two
         .until(|inbound| match inbound {
-            Inbound::Join { clients, rooms } => Some((clients, rooms)),
+            Inbound::SocketsJoin { clients, rooms } => Some((clients, rooms)),
             _ => None,
         })
         .await;
@@ -68,7 +69,7 @@ async fn events_and_questions_reach_every_node() {
     let arguments = to_raw_value(&("question", 1)).unwrap();
     let answers = one.bus.server_side_emit_with_ack(&acme, &arguments).await;
     assert_eq!(answers.items, ["\"two\""], "the others only");
-    let asked = event(r#"["e"]"#, Target::Everybody);
+    let asked = event(r#"["e"]"#, BroadcastTarget::AllClients);
     let got = one.bus.broadcast_with_ack(&acme, asked, DEADLINE).await;
     assert!(got.complete);
     assert_eq!((got.clients, got.answers.len()), (4, 4));
@@ -80,14 +81,15 @@ async fn the_channel_of_a_room_is_heard_while_somebody_is_in_it() {
     let mut node = start(&server.url()).await;
     let acme = node.tenant.clone();
     let channel = "socket.io#/acme#r#";
-    node.bus.room(&acme, "r", true);
+    node.bus.announce_room(&acme, "r", true);
     heard(&server, &mut node, channel, r#"["one"]"#).await;
     // After an outage too.
     server.kill();
     server.restart();
-    node.until(|inbound| matches!(inbound, Inbound::Up).then_some(())).await;
+    node.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
+        .await;
     heard(&server, &mut node, channel, r#"["two"]"#).await;
-    node.bus.room(&acme, "r", false);
+    node.bus.announce_room(&acme, "r", false);
     eventually("nobody listens", || {
         server.command(&["SPUBLISH", channel, "{}"]) == redis::Value::Int(0)
     })
@@ -121,7 +123,7 @@ async fn a_cluster_carries_sharded_channels() {
     let acme = one.tenant.clone();
     // Rooms whose channels are on different servers.
     for n in 0..10 {
-        one.bus.room(&acme, &format!("room {n}"), true);
+        one.bus.announce_room(&acme, &format!("room {n}"), true);
     }
     two.send(r#"["back"]"#);
     assert_eq!(one.broadcast().await.packet.text, r#"["back"]"#);

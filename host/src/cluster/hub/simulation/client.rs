@@ -14,7 +14,7 @@ use super::{Happening, Input, LIVELY, REST, TENANT, World, tenant};
 use crate::auth::Identity;
 use crate::capability::{Audience, Effect, Packet, Status};
 use crate::cluster::connection::{Connection, Outgoing};
-use crate::cluster::hall::{Delivery, Moment};
+use crate::cluster::handle::{ConnectionPhase, Delivery};
 use crate::cluster::tests::Inbox;
 use crate::cluster::wire::{Reply, Responder};
 use crate::id::{ConnectionId, MessageId, RoomId, UserId};
@@ -150,13 +150,13 @@ impl World {
         });
         let (life, at_ms) = (self.nodes[node].life, self.time().unix_ms);
         self.nodes[node].connections.push((connection.clone(), number));
-        let arrive = Input::Arrive {
+        let arrive = Input::Connect {
             connection: connection.clone(),
             at_ms,
         };
         self.give(node, life, arrive);
         let comes = Delivery {
-            moment: Moment::Opening,
+            phase: ConnectionPhase::Connecting,
             at_ms,
             ..Self::event(&connection, vec![Effect::SetPresence(Status::Online)])
         };
@@ -192,7 +192,7 @@ impl World {
             .retain(|(own, _)| !Arc::ptr_eq(own, connection));
         if self.nodes[node].connections.len() < known {
             let (done, _) = oneshot::channel();
-            let depart = Input::Depart {
+            let depart = Input::Disconnect {
                 connection: connection.clone(),
                 at_ms: self.time().unix_ms,
                 done,

@@ -10,7 +10,7 @@ use super::client::{JOIN, Stay};
 use super::{Happening, Input, TENANT, World, tenant};
 use crate::capability::Effect;
 use crate::cluster::connection::Outgoing;
-use crate::cluster::hall::Delivery;
+use crate::cluster::handle::Delivery;
 use crate::error::EventError;
 use crate::id::RoomId;
 use crate::store::{End, Range, Store as _};
@@ -60,20 +60,24 @@ impl World {
             ..Self::event(&connection, vec![Effect::Join(room.clone())])
         };
         let number_of_join = self.count;
-        let floor = self.store_serves.then(|| self.last_seq(&room));
+        let baseline = self.store_serves.then(|| self.last_seq(&room));
         self.session(number).join = Some(Join {
             room: room.clone(),
             after,
             already,
             number: number_of_join,
             stage: if quiet {
-                Stage::Quiet(wait, floor.is_some())
+                Stage::Quiet(wait, baseline.is_some())
             } else {
                 Stage::Entering(wait)
             },
         });
-        let floors = if quiet { vec![(room.clone(), floor)] } else { Vec::new() };
-        self.submit(node, Delivery { floors, ..event });
+        let baselines = if quiet {
+            vec![(room.clone(), baseline)]
+        } else {
+            Vec::new()
+        };
+        self.submit(node, Delivery { baselines, ..event });
     }
 
     pub(super) fn go_on_joining(&mut self, number: usize) {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::{Happening, World, tenant};
-use crate::cluster::bus::Place;
+use crate::cluster::bus::TargetRoom;
 use crate::cluster::connection::Connection;
-use crate::cluster::hall::Delivery;
+use crate::cluster::handle::Delivery;
 use crate::cluster::hub::{FleetLimits, Hub, Input, Output};
 use crate::cluster::tests::delivery;
 use crate::cluster::wire;
@@ -69,7 +69,7 @@ impl World {
             rooms_per_connection: 10,
         };
         let limits = match self.nodes[index].alone {
-            // As `Fleet::of_one` has it.
+            // As `Fleet::single_node` has it.
             true => FleetLimits {
                 sweep: Duration::from_secs(1 << 32),
                 ..limits
@@ -155,7 +155,7 @@ impl World {
     fn carry_out(&mut self, index: usize, output: Output) {
         let life = self.nodes[index].life;
         match output {
-            Output::Send(connection, outgoing) => drop(connection.outlet.send(outgoing)),
+            Output::Send(connection, outgoing) => drop(connection.sink.send(outgoing)),
             Output::HangUp(connection) => {
                 if let Some(client) = self.client_of(index, &connection) {
                     self.cut_off(client, &connection);
@@ -166,26 +166,26 @@ impl World {
                     let _ = done.send(completed.result);
                 }
             }
-            Output::Departed(done) => drop(done.send(())),
+            Output::Disconnected(done) => drop(done.send(())),
             Output::Released(done, released) => drop(done.send(released)),
             Output::Publish(broadcast) => {
                 assert!(
-                    !matches!(&broadcast.to, crate::cluster::bus::Target::Places(places)
-                        if places.iter().any(|place| matches!(place, Place::Named(_)))),
+                    !matches!(&broadcast.to, crate::cluster::bus::BroadcastTarget::Rooms(places)
+                        if places.iter().any(|place| matches!(place, TargetRoom::RoomOrSocket(_)))),
                     "a node names rooms as such"
                 );
                 self.publish(index, &broadcast);
             }
-            Output::Entry(user, entry) => self.say_entry(index, user, entry),
-            read @ (Output::ReadMessages { .. } | Output::ReadLast(_)) => {
+            Output::PublishPresence(user, entry) => self.say_entry(index, user, entry),
+            read @ (Output::ReadMessages { .. } | Output::ReadLastSeqs(_)) => {
                 self.within(20_000, Happening::Read(index, life, read));
             }
             Output::WakeAt(at) => {
                 let micros = at.map(|at| at.saturating_duration_since(self.began).as_nanos().div_ceil(1000));
                 self.nodes[index].wake_at = micros.and_then(|micros| u64::try_from(micros).ok());
             }
-            Output::Room { .. } => {}
-            Output::Disconnect(_) | Output::AskToLeave(..) | Output::Ask(_) => {}
+            Output::AnnounceRoom { .. } => {}
+            Output::Disconnect(_) | Output::RequestLeave(..) | Output::RequestAcks(_) => {}
         }
     }
 
@@ -195,25 +195,25 @@ impl World {
             Output::ReadMessages { room, range } => {
                 let page = self.store.history(&tenant(), &room, range).now_or_never().unwrap();
                 let messages = if serves { page.unwrap().messages } else { Vec::new() };
-                self.give(index, life, Input::Messages { room, messages });
+                self.give(index, life, Input::MessagesRead { room, messages });
             }
-            Output::ReadLast(rooms) if serves => {
+            Output::ReadLastSeqs(rooms) if serves => {
                 let last = rooms
                     .into_iter()
                     .map(|room| (room.clone(), self.last_seq(&room)))
                     .collect();
-                self.give(index, life, Input::Last(last));
-                self.give(index, life, Input::LastEnded { complete: true });
+                self.give(index, life, Input::LastSeqs(last));
+                self.give(index, life, Input::LastSeqsDone { complete: true });
             }
-            _ => self.give(index, life, Input::LastEnded { complete: false }),
+            _ => self.give(index, life, Input::LastSeqsDone { complete: false }),
         }
     }
 
     /// An event has left its handler.
     pub(super) fn submit(&mut self, index: usize, mut event: Delivery) {
         let life = self.nodes[index].life;
-        let direct = !event.writes() && event.connection.is_settled();
-        event.on_the_way = Some(event.connection.begin());
+        let direct = !event.writes() && !event.connection.has_in_flight();
+        event.in_flight = Some(event.connection.begin_in_flight());
         if direct {
             return self.give(index, life, Input::Deliver(vec![event]));
         }
@@ -267,7 +267,7 @@ impl World {
             job.written = match results.next() {
                 Some(Ok(written)) => Ok(written),
                 Some(Err(Refusal::Repeated(first))) => {
-                    job.repeat(first);
+                    job.replace_with_repeat(first);
                     continue;
                 }
                 Some(Err(Refusal::ClientIdTaken)) => Err(wire::client_id_taken()),

@@ -14,19 +14,19 @@ use tokio::time::MissedTickBehavior;
 
 use super::adapter::Adapter;
 use super::channels::Channel;
-use super::gossip::{self, Change, Gossip};
-use super::link::{Commands, Fields, Link};
-use super::over_redis::{Shared, read_notice};
-use super::peers::{Peers, Scope, Todo};
-use super::shards::{Push, Pushes, Shards};
+use super::connections::{CommandConnection, Fields, RedisConnections};
+use super::node_message::{self, NodeMessage, PresenceChange};
+use super::peers::{PeerAction, Peers, Scope};
+use super::publisher::{FIELD_END, META_FIELD};
+use super::redis_bus::{Shared, read_invalidation};
+use super::sharded_channels::{ShardedPush, ShardedPushes, ShardedSubscriber};
 use super::status::count;
-use super::write::{FIELD_END, META_FIELD};
-use super::{Elsewhere, Inbound, Load, NodeId, Notice};
+use super::{Inbound, Invalidation, Load, NodeId, RemoteLoad};
 use crate::id::UserId;
 
 /// What is learned of another node by asking Redis.
-enum Learned {
-    Entries(NodeId, RedisResult<Fields>),
+enum Lookup {
+    Presence(NodeId, RedisResult<Fields>),
     Lease(NodeId, RedisResult<bool>),
     /// The channels of rooms are subscribed to.
     Rooms(RedisResult<()>),
@@ -36,7 +36,7 @@ enum Learned {
     Strangers(Vec<String>, RedisResult<Vec<u64>>),
 }
 
-type Asking = FuturesUnordered<BoxFuture<'static, Learned>>;
+type Lookups = FuturesUnordered<BoxFuture<'static, Lookup>>;
 
 /// How often somebody is looked for who speaks the other adapter.
 const STRANGERS_EVERY: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ const STRANGERS_EVERY: Duration = Duration::from_secs(10);
 const STRANGERS_NAMESPACES: usize = 256;
 
 /// What is known of the other nodes. It outlives connections.
-pub(super) struct Watch {
+pub(super) struct Subscriber {
     shared: Arc<Shared>,
     peers: Peers,
     loads: HashMap<NodeId, Vec<(String, Load)>>,
@@ -59,22 +59,22 @@ pub(super) struct Watch {
 }
 
 /// What lives as long as one connection.
-struct Session {
-    commands: Commands,
+struct ConnectionState {
+    commands: CommandConnection,
     subscribe: PubSubSink,
-    shards: Option<Shards>,
+    shards: Option<ShardedSubscriber>,
     /// Subscriptions to rooms are under way.
     subscribing: bool,
     /// The namespaces that are subscribed to.
     subscribed: HashSet<String>,
-    asking: Asking,
+    lookups: Lookups,
 }
 
 fn failed(what: &'static str) -> RedisError {
     (ErrorKind::Io, what).into()
 }
 
-impl Watch {
+impl Subscriber {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
@@ -88,23 +88,23 @@ impl Watch {
     }
 
     /// Listens until the connection fails.
-    pub(super) async fn listen(&mut self, link: Link) -> RedisResult<()> {
+    pub(super) async fn listen(&mut self, link: RedisConnections) -> RedisResult<()> {
         let mut messages = link.messages;
         let (shards, mut pushes) = link.shards.unzip();
-        let mut session = Session {
+        let mut connection = ConnectionState {
             commands: link.commands,
             subscribe: link.subscribe,
             shards,
             subscribing: false,
             subscribed: HashSet::new(),
-            asking: FuturesUnordered::new(),
+            lookups: FuturesUnordered::new(),
         };
         let shared = self.shared.clone();
         self.echo = Instant::now();
         self.peers.forget(self.echo);
         shared.rooms.lock().begin();
         shared.rooms_changed.notify_one();
-        self.reconcile(&mut session).await?;
+        self.reconcile(&mut connection).await?;
         let mut tick = tokio::time::interval(shared.settings.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -113,43 +113,43 @@ impl Watch {
                     let Some(message) = message else {
                         return Err(failed("the connection for subscriptions was closed"));
                     };
-                    self.came(&mut session, &message);
+                    self.receive(&mut connection, &message);
                 }
                 push = next(&mut pushes) => match push? {
-                    Push::Message(message) => self.came(&mut session, &message),
-                    Push::Unsubscribed(channel) => self.unsubscribed(&mut session, &channel),
+                    ShardedPush::Message(message) => self.receive(&mut connection, &message),
+                    ShardedPush::Unsubscribed(channel) => self.unsubscribed(&mut connection, &channel),
                 },
-                Some(learned) = session.asking.next(), if !session.asking.is_empty() => {
-                    self.learned(&mut session, learned)?;
+                Some(lookup) = connection.lookups.next(), if !connection.lookups.is_empty() => {
+                    self.finish_lookup(&mut connection, lookup)?;
                 }
-                () = shared.reconcile.notified() => self.reconcile(&mut session).await?,
-                () = shared.rooms_changed.notified(), if !session.subscribing => self.subscribe_rooms(&mut session),
-                _ = tick.tick() => self.look_around(&mut session)?,
+                () = shared.reconcile.notified() => self.reconcile(&mut connection).await?,
+                () = shared.rooms_changed.notified(), if !connection.subscribing => self.subscribe_rooms(&mut connection),
+                _ = tick.tick() => self.look_around(&mut connection)?,
             }
         }
     }
 
-    /// Subscribes to the channels of tenants that have come, leaves those of tenants that have gone, and tells halls
+    /// Subscribes to the channels of tenants that have come, leaves those of tenants that have gone, and tells hubs
     /// what they have to be told.
-    async fn reconcile(&mut self, session: &mut Session) -> RedisResult<()> {
+    async fn reconcile(&mut self, connection: &mut ConnectionState) -> RedisResult<()> {
         let shared = self.shared.clone();
-        let wanted: HashSet<String> = shared.halls.namespaces().into_iter().collect();
+        let wanted: HashSet<String> = shared.subscriptions.namespaces().into_iter().collect();
         let channels = |namespaces: Vec<&String>| -> Vec<String> {
-            let of = |namespace: &String| shared.wire.subscriptions(namespace);
+            let of = |namespace: &String| shared.codec.subscriptions(namespace);
             namespaces.into_iter().flat_map(of).collect()
         };
-        let come = channels(wanted.difference(&session.subscribed).collect());
-        let gone = channels(session.subscribed.difference(&wanted).collect());
+        let come = channels(wanted.difference(&connection.subscribed).collect());
+        let gone = channels(connection.subscribed.difference(&wanted).collect());
         let subscribing = async {
-            if let Some(shards) = &session.shards {
+            if let Some(shards) = &connection.shards {
                 shards.subscribe(&come).await?;
                 return shards.unsubscribe(&gone).await;
             }
             if !come.is_empty() {
-                session.subscribe.subscribe(&come).await?;
+                connection.subscribe.subscribe(&come).await?;
             }
             if !gone.is_empty() {
-                session.subscribe.unsubscribe(&gone).await?;
+                connection.subscribe.unsubscribe(&gone).await?;
             }
             RedisResult::Ok(())
         };
@@ -159,59 +159,61 @@ impl Watch {
         let mut retell = std::mem::take(&mut *shared.retell.lock());
         let up = wanted
             .iter()
-            .filter(|namespace| shared.halls.up(namespace, &shared.counts));
+            .filter(|namespace| shared.subscriptions.up(namespace, &shared.counts));
         retell.extend(up.cloned());
-        session.subscribed = wanted;
+        connection.subscribed = wanted;
         if !retell.is_empty() {
             for node in self.peers.read_for(&retell) {
-                self.read(session, node);
+                self.read(connection, node);
             }
         }
         Ok(())
     }
 
-    fn came(&mut self, session: &mut Session, message: &redis::Msg) {
+    fn receive(&mut self, connection: &mut ConnectionState, message: &redis::Msg) {
         let payload = message.get_payload_bytes();
         if payload.len() > self.shared.settings.message_bytes {
             count(&self.shared.counts.malformed);
             return;
         }
         count(&self.shared.counts.received);
-        self.message(session, message.get_channel_name(), Bytes::copy_from_slice(payload));
+        self.route(connection, message.get_channel_name(), Bytes::copy_from_slice(payload));
     }
 
     /// Subscribes to the channels of rooms that have come, and leaves those of rooms that have gone, beside all else.
-    fn subscribe_rooms(&self, session: &mut Session) {
-        let Some(shards) = session.shards.clone() else { return };
+    fn subscribe_rooms(&self, connection: &mut ConnectionState) {
+        let Some(shards) = connection.shards.clone() else {
+            return;
+        };
         let (mut come, mut gone) = (Vec::new(), Vec::new());
         for (namespace, room, here) in self.shared.rooms.lock().take() {
-            let channel = self.shared.wire.channels.one(&namespace, &room);
+            let channel = self.shared.codec.channels.one(&namespace, &room);
             if here { &mut come } else { &mut gone }.push(channel);
         }
         if come.is_empty() && gone.is_empty() {
             return;
         }
-        session.subscribing = true;
-        session.asking.push(Box::pin(async move {
+        connection.subscribing = true;
+        connection.lookups.push(Box::pin(async move {
             let mut subscribed = shards.subscribe(&come).await;
             if subscribed.is_ok() {
                 subscribed = shards.unsubscribe(&gone).await;
             }
-            Learned::Rooms(subscribed)
+            Lookup::Rooms(subscribed)
         }));
     }
 
     /// Redis has ended a subscription: because it was asked to, or because the channel has moved to another server of a
     /// cluster. What is still wanted is subscribed to again, and what came meanwhile is lost.
-    fn unsubscribed(&self, session: &mut Session, channel: &str) {
-        let channels = &self.shared.wire.channels;
+    fn unsubscribed(&self, connection: &mut ConnectionState, channel: &str) {
+        let channels = &self.shared.codec.channels;
         let Some(Channel::Broadcast(namespace)) = channels.read(channel) else {
             return;
         };
-        let of_tenant = self.shared.wire.subscriptions(namespace);
+        let of_tenant = self.shared.codec.subscriptions(namespace);
         if of_tenant.iter().any(|own| own == channel) {
-            if session.subscribed.remove(namespace) {
-                self.shared.halls.miss(namespace);
+            if connection.subscribed.remove(namespace) {
+                self.shared.subscriptions.miss(namespace);
                 self.shared.reconcile.notify_one();
             }
             return;
@@ -223,31 +225,31 @@ impl Watch {
         }
     }
 
-    fn message(&mut self, session: &mut Session, channel: &str, payload: Bytes) {
+    fn route(&mut self, connection: &mut ConnectionState, channel: &str, payload: Bytes) {
         let shared = self.shared.clone();
         let malformed = || count(&shared.counts.malformed);
-        match shared.wire.channels.read(channel) {
-            Some(Channel::Nodes) => match gossip::read(payload) {
-                Ok(Some((node, n, gossip))) => self.gossip(session, node, n, gossip),
+        match shared.codec.channels.read(channel) {
+            Some(Channel::Nodes) => match node_message::read(payload) {
+                Ok(Some((node, n, message))) => self.receive_node_message(connection, node, n, message),
                 Ok(None) => {}
                 Err(_) => malformed(),
             },
-            Some(Channel::Notices) => match read_notice(payload) {
-                Some((node, notice)) if node != shared.node.as_str() => {
-                    let _ = shared.notices.send(Notice::Bytes(notice));
+            Some(Channel::Invalidations) => match read_invalidation(payload) {
+                Some((node, topic)) if node != shared.node.as_str() => {
+                    let _ = shared.invalidations.send(Invalidation::Topic(topic));
                 }
                 Some(_) => {}
                 None => malformed(),
             },
             Some(Channel::Broadcast(namespace) | Channel::Request(namespace) | Channel::Response(namespace))
-                if !shared.halls.knows(namespace) =>
+                if !shared.subscriptions.knows(namespace) =>
             {
                 count(&shared.counts.unknown_namespaces);
             }
             Some(
                 channel @ (Channel::Broadcast(namespace) | Channel::Request(namespace) | Channel::Response(namespace)),
-            ) => match shared.wire.read(channel, payload) {
-                Ok(Some(message)) => super::serve::take(&shared, namespace, message),
+            ) => match shared.codec.read(channel, payload) {
+                Ok(Some(message)) => super::incoming_requests::dispatch(&shared, namespace, message),
                 Ok(None) => {}
                 Err(_) => malformed(),
             },
@@ -255,34 +257,34 @@ impl Watch {
         }
     }
 
-    fn gossip(&mut self, session: &mut Session, node: NodeId, n: u64, gossip: Gossip) {
+    fn receive_node_message(&mut self, connection: &mut ConnectionState, node: NodeId, n: u64, message: NodeMessage) {
         if node == self.shared.node {
             self.echo = Instant::now();
             return;
         }
-        match &gossip {
-            Gossip::Hello => self.shared.beat.notify_one(),
-            Gossip::Alive(loads) => {
+        match &message {
+            NodeMessage::Hello => self.shared.beat.notify_one(),
+            NodeMessage::Heartbeat(loads) => {
                 self.loads.insert(node.clone(), loads.clone());
                 self.sum_loads();
             }
             _ => {}
         }
-        match self.peers.heard(&node, n, gossip, Instant::now()) {
-            Todo::Nothing => {}
-            Todo::Pass(changes) => self.pass(&node, changes),
-            Todo::Read => self.read(session, node),
-            Todo::Gone => self.gone(node),
+        match self.peers.heard(&node, n, message, Instant::now()) {
+            PeerAction::None => {}
+            PeerAction::Apply(changes) => self.pass(&node, changes),
+            PeerAction::Read => self.read(connection, node),
+            PeerAction::NodeLeft => self.gone(node),
         }
         self.count_peers();
     }
 
-    fn pass(&self, node: &NodeId, changes: Vec<Change>) {
+    fn pass(&self, node: &NodeId, changes: Vec<PresenceChange>) {
         for change in changes {
-            let inbound = Inbound::Entry {
+            let inbound = Inbound::PresenceChanged {
                 node: node.clone(),
                 user: change.user,
-                entry: change.entry,
+                record: change.record,
             };
             self.shared.deliver(&change.namespace, inbound);
         }
@@ -293,7 +295,7 @@ impl Watch {
         self.sum_loads();
         self.count_peers();
         tracing::info!(%node, "a node has left");
-        self.shared.deliver_all(|| Inbound::NodeGone { node: node.clone() });
+        self.shared.deliver_all(|| Inbound::NodeLeft { node: node.clone() });
     }
 
     fn count_peers(&self) {
@@ -304,7 +306,7 @@ impl Watch {
     }
 
     fn sum_loads(&self) {
-        let mut sums: HashMap<String, Elsewhere> = HashMap::new();
+        let mut sums: HashMap<String, RemoteLoad> = HashMap::new();
         for (namespace, load) in self.loads.values().flatten() {
             let elsewhere = sums.entry(namespace.clone()).or_default();
             elsewhere.nodes = elsewhere.nodes.saturating_add(1);
@@ -312,29 +314,29 @@ impl Watch {
             sum.connections = sum.connections.saturating_add(load.connections);
             sum.events_per_second = sum.events_per_second.saturating_add(load.events_per_second);
         }
-        self.shared.elsewhere.store(Arc::new(sums));
+        self.shared.remote_load.store(Arc::new(sums));
     }
 
-    fn read(&self, session: &Session, node: NodeId) {
+    fn read(&self, connection: &ConnectionState, node: NodeId) {
         let (mut commands, key) = (
-            session.commands.clone(),
-            self.shared.wire.channels.node_key(node.as_str()),
+            connection.commands.clone(),
+            self.shared.codec.channels.node_key(node.as_str()),
         );
-        session.asking.push(Box::pin(async move {
+        connection.lookups.push(Box::pin(async move {
             let entries = commands.hash(&key).await;
-            Learned::Entries(node, entries)
+            Lookup::Presence(node, entries)
         }));
     }
 
-    fn learned(&mut self, session: &mut Session, learned: Learned) -> RedisResult<()> {
-        match learned {
-            Learned::Strangers(namespaces, counts) => self.met(&namespaces, &counts),
-            Learned::Rooms(subscribed) => {
+    fn finish_lookup(&mut self, connection: &mut ConnectionState, lookup: Lookup) -> RedisResult<()> {
+        match lookup {
+            Lookup::Strangers(namespaces, counts) => self.met(&namespaces, &counts),
+            Lookup::Rooms(subscribed) => {
                 subscribed?;
-                session.subscribing = false;
+                connection.subscribing = false;
             }
-            Learned::Alive(alive) => alive?,
-            Learned::Lease(node, kept) => {
+            Lookup::Alive(alive) => alive?,
+            Lookup::Lease(node, kept) => {
                 if self
                     .peers
                     .judge(&node, kept?, Instant::now(), self.shared.settings.lease)
@@ -342,7 +344,7 @@ impl Watch {
                     self.gone(node);
                 }
             }
-            Learned::Entries(node, fields) => {
+            Lookup::Presence(node, fields) => {
                 let fields = fields?;
                 let found = fields.iter().any(|(field, _)| field == META_FIELD);
                 let (found, todo) = self.peers.read(&node, found);
@@ -350,15 +352,15 @@ impl Watch {
                     self.tell(&node, fields, &scope);
                     self.pass(&node, changes);
                 }
-                if todo == Todo::Read {
-                    self.read(session, node);
+                if todo == PeerAction::Read {
+                    self.read(connection, node);
                 }
             }
         }
         Ok(())
     }
 
-    /// Tells the halls in question what the node has of their users, be it nothing.
+    /// Tells the hubs in question what the node has of their users, be it nothing.
     fn tell(&self, node: &NodeId, fields: Fields, scope: &Scope) {
         let mut told: HashMap<String, Vec<(UserId, Bytes)>> = HashMap::new();
         for (field, entry) in fields {
@@ -366,38 +368,38 @@ impl Watch {
                 told.entry(namespace).or_default().push((user, entry.into()));
             }
         }
-        let halls = self.shared.halls.namespaces();
-        for namespace in halls.into_iter().filter(|namespace| scope.has(namespace)) {
-            let inbound = Inbound::Node {
+        let hubs = self.shared.subscriptions.namespaces();
+        for namespace in hubs.into_iter().filter(|namespace| scope.has(namespace)) {
+            let inbound = Inbound::NodePresence {
                 node: node.clone(),
-                entries: told.remove(&namespace).unwrap_or_default(),
+                records: told.remove(&namespace).unwrap_or_default(),
             };
             self.shared.deliver(&namespace, inbound);
         }
     }
 
-    fn look_around(&mut self, session: &mut Session) -> RedisResult<()> {
+    fn look_around(&mut self, connection: &mut ConnectionState) -> RedisResult<()> {
         let lease = self.shared.settings.lease;
         if self.echo.elapsed() > lease {
             return Err(failed("what is published does not come back"));
         }
         for node in self.peers.silent(Instant::now(), lease) {
             let (mut commands, key) = (
-                session.commands.clone(),
-                self.shared.wire.channels.node_key(node.as_str()),
+                connection.commands.clone(),
+                self.shared.codec.channels.node_key(node.as_str()),
             );
-            session.asking.push(Box::pin(async move {
+            connection.lookups.push(Box::pin(async move {
                 let kept = commands.exists(&key).await;
-                Learned::Lease(node, kept)
+                Lookup::Lease(node, kept)
             }));
         }
-        self.look_for_strangers(session);
-        if let Some(shards) = session.shards.clone() {
-            session
-                .asking
-                .push(Box::pin(async move { Learned::Alive(shards.ping().await) }));
+        self.look_for_strangers(connection);
+        if let Some(shards) = connection.shards.clone() {
+            connection
+                .lookups
+                .push(Box::pin(async move { Lookup::Alive(shards.ping().await) }));
         }
-        let told = self.shared.halls.tell_losses();
+        let told = self.shared.subscriptions.tell_losses();
         if !told.is_empty() {
             self.shared.retell.lock().extend(told);
             self.shared.reconcile.notify_one();
@@ -406,19 +408,19 @@ impl Watch {
     }
 
     /// Asks Redis whether somebody speaks the other adapter: this node and they do not hear each other.
-    fn look_for_strangers(&mut self, session: &Session) {
+    fn look_for_strangers(&mut self, connection: &ConnectionState) {
         if Instant::now() < self.strangers_at {
             return;
         }
         self.strangers_at = Instant::now() + STRANGERS_EVERY;
-        let mut namespaces = self.shared.halls.namespaces();
+        let mut namespaces = self.shared.subscriptions.namespaces();
         namespaces.sort_unstable();
         // Those that have not had their turn come first.
         let from = namespaces.partition_point(|namespace| *namespace <= self.strangers_after);
         namespaces.rotate_left(from);
         namespaces.truncate(STRANGERS_NAMESPACES);
         self.strangers_after = namespaces.last().cloned().unwrap_or_default();
-        let (other, channels) = (self.shared.wire.adapter.other(), &self.shared.wire.channels);
+        let (other, channels) = (self.shared.codec.adapter.other(), &self.shared.codec.channels);
         let listened: Vec<String> = namespaces
             .iter()
             .map(|namespace| match other {
@@ -429,10 +431,10 @@ impl Watch {
         if listened.is_empty() {
             return;
         }
-        let mut commands = session.commands.clone();
-        session.asking.push(Box::pin(async move {
+        let mut commands = connection.commands.clone();
+        connection.lookups.push(Box::pin(async move {
             let counts = commands.listeners(other, &listened).await;
-            Learned::Strangers(namespaces, counts)
+            Lookup::Strangers(namespaces, counts)
         }));
     }
 
@@ -443,7 +445,7 @@ impl Watch {
         if let Some((namespace, count)) = met
             && !self.strangers
         {
-            let (own, other) = (self.shared.wire.adapter, self.shared.wire.adapter.other());
+            let (own, other) = (self.shared.codec.adapter, self.shared.codec.adapter.other());
             tracing::warn!(
                 namespace,
                 "{count} servers on this Redis speak Node's {} and this one {}, so they do not hear each other: have all \
@@ -459,7 +461,7 @@ impl Watch {
 }
 
 /// What comes next through sharded channels, where there are any.
-async fn next(pushes: &mut Option<Pushes>) -> RedisResult<Push> {
+async fn next(pushes: &mut Option<ShardedPushes>) -> RedisResult<ShardedPush> {
     match pushes {
         Some(pushes) => pushes.next().await,
         None => std::future::pending().await,

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use redis::{Pipeline, RedisResult};
 use tokio::time::MissedTickBehavior;
 
-use super::adapter::{Adapter, Letter};
-use super::gossip::{self, Change, Gossip};
-use super::link::Commands;
-use super::over_redis::Shared;
-use super::queue::Item;
+use super::adapter::{Adapter, Publication};
+use super::connections::CommandConnection;
+use super::node_message::{self, NodeMessage, PresenceChange};
+use super::publish_queue::QueueItem;
+use super::redis_bus::Shared;
 use super::status::add;
 
 /// Stands between a namespace and a user in a field of a node's hash. Neither has control characters.
@@ -20,7 +20,7 @@ pub(super) const META_FIELD: &[u8] = b"";
 const BATCH_ITEMS: usize = 1024;
 /// Bytes that go to Redis at once, unless one message has more.
 const BATCH_BYTES: usize = 1 << 20;
-/// Entries that are written at once when all are.
+/// PublishedPresence that are written at once when all are.
 const ENTRIES_AT_ONCE: usize = 1000;
 
 fn field(namespace: &str, user: &str) -> Vec<u8> {
@@ -33,21 +33,21 @@ fn field(namespace: &str, user: &str) -> Vec<u8> {
 
 impl Shared {
     fn own_key(&self) -> String {
-        self.wire.channels.node_key(self.node.as_str())
+        self.codec.channels.node_key(self.node.as_str())
     }
 
     fn lease_ms(&self) -> i64 {
         i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
     }
 
-    fn say(&self, publish: &mut Pipeline, n: u64, gossip: &Gossip) {
-        let payload = gossip::write(&self.node, n, gossip);
-        publish.publish(self.wire.channels.nodes(), payload.as_ref()).ignore();
+    fn say(&self, publish: &mut Pipeline, n: u64, message: &NodeMessage) {
+        let payload = node_message::write(&self.node, n, message);
+        publish.publish(self.codec.channels.nodes(), payload.as_ref()).ignore();
     }
 
     /// Writes what is queued and says that this node is alive, until the connection fails, or until the bus is told
     /// to stop: then it writes what is left, and says farewell.
-    pub(super) async fn keep_writing(&self, mut commands: Commands) -> RedisResult<()> {
+    pub(super) async fn keep_writing(&self, mut commands: CommandConnection) -> RedisResult<()> {
         let mut tick = tokio::time::interval(self.settings.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.greet(&mut commands).await?;
@@ -63,23 +63,25 @@ impl Shared {
         self.farewell(&mut commands).await
     }
 
-    async fn write_batch(&self, commands: &mut Commands, items: Vec<Item>) -> RedisResult<()> {
+    async fn write_batch(&self, commands: &mut CommandConnection, items: Vec<QueueItem>) -> RedisResult<()> {
         let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
-        let (mut changes, mut messages): (Vec<Change>, usize) = (Vec::new(), 0);
-        let mut letters = Vec::new();
+        let (mut changes, mut messages): (Vec<PresenceChange>, usize) = (Vec::new(), 0);
+        let mut publications = Vec::new();
         for item in items {
             match item {
-                Item::Message(letter) => {
-                    letters.push(letter);
+                QueueItem::Publication(publication) => {
+                    publications.push(publication);
                     messages += 1;
                 }
-                Item::Notice(payload) => {
-                    publish.publish(self.wire.channels.notices(), payload.as_ref()).ignore();
+                QueueItem::Invalidation(payload) => {
+                    publish
+                        .publish(self.codec.channels.invalidations(), payload.as_ref())
+                        .ignore();
                     messages += 1;
                 }
-                Item::Change(change) => {
+                QueueItem::Presence(change) => {
                     let field = field(&change.namespace, change.user.as_str());
-                    match &change.entry {
+                    match &change.record {
                         Some(entry) => keys.hset(self.own_key(), field, entry.as_ref()).ignore(),
                         None => keys.hdel(self.own_key(), field).ignore(),
                     };
@@ -91,13 +93,13 @@ impl Shared {
             // The key may have run out just now, and must not stay for ever because it was made anew.
             keys.pexpire(self.own_key(), self.lease_ms()).ignore();
             let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-            self.say(&mut publish, n, &Gossip::Changed(changes));
+            self.say(&mut publish, n, &NodeMessage::PresenceChanged(changes));
         }
-        let sharded = match self.wire.adapter {
-            Adapter::Sharded => std::mem::take(&mut letters),
+        let sharded = match self.codec.adapter {
+            Adapter::Sharded => std::mem::take(&mut publications),
             Adapter::Classic => Vec::new(),
         };
-        for Letter { channel, payload } in letters {
+        for Publication { channel, payload } in publications {
             publish.publish(channel, payload.as_ref()).ignore();
         }
         let mut written = commands.write(keys, publish).await;
@@ -114,13 +116,13 @@ impl Shared {
     }
 
     /// Prolongs the lease, or takes it anew, and says that this node is alive.
-    async fn beat(&self, commands: &mut Commands) -> RedisResult<()> {
+    async fn beat(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         let kept = commands
             .prolong(&self.own_key(), META_FIELD, self.settings.lease)
             .await?;
-        let dirty = self.entries.lock().dirty;
+        let dirty = self.presence.lock().dirty;
         if !kept || dirty {
-            self.write_entries(commands).await?;
+            self.write_presence(commands).await?;
         }
         let loads: Vec<_> = {
             let own = self.own_load.lock();
@@ -128,17 +130,17 @@ impl Shared {
         };
         let mut publish = Pipeline::new();
         let n = self.changes.load(Ordering::Relaxed);
-        self.say(&mut publish, n, &Gossip::Alive(loads));
+        self.say(&mut publish, n, &NodeMessage::Heartbeat(loads));
         commands.write(Pipeline::new(), publish).await
     }
 
     /// Writes all entries in place of what is there, and has the others read them.
-    pub(super) async fn write_entries(&self, commands: &mut Commands) -> RedisResult<()> {
+    pub(super) async fn write_presence(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         let fields: Vec<(Vec<u8>, bytes::Bytes)> = {
-            let mut entries = self.entries.lock();
+            let mut entries = self.presence.lock();
             entries.dirty = false;
             // They are in the entries already, and older than those that were not queued.
-            self.queue.forget_changes();
+            self.queue.drop_presence_changes();
             let users = entries.by_namespace.iter().flat_map(|(namespace, users)| {
                 let field = |user: &crate::id::UserId| field(namespace, user.as_str());
                 users.iter().map(move |(user, entry)| (field(user), entry.clone()))
@@ -147,12 +149,16 @@ impl Shared {
         };
         let written = self.write_fields(commands, &fields).await;
         if written.is_err() {
-            self.entries.lock().dirty = true;
+            self.presence.lock().dirty = true;
         }
         written
     }
 
-    async fn write_fields(&self, commands: &mut Commands, fields: &[(Vec<u8>, bytes::Bytes)]) -> RedisResult<()> {
+    async fn write_fields(
+        &self,
+        commands: &mut CommandConnection,
+        fields: &[(Vec<u8>, bytes::Bytes)],
+    ) -> RedisResult<()> {
         let key = self.own_key();
         let mut first = Pipeline::new();
         first.del(&key).ignore();
@@ -170,19 +176,19 @@ impl Shared {
         keys.hset(&key, META_FIELD, "1").ignore();
         keys.pexpire(&key, self.lease_ms()).ignore();
         let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-        self.say(&mut publish, n, &Gossip::Reset);
+        self.say(&mut publish, n, &NodeMessage::PresenceReset);
         commands.write(keys, publish).await
     }
 
     /// Asks the others to say that they are alive.
-    async fn greet(&self, commands: &mut Commands) -> RedisResult<()> {
+    async fn greet(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         let mut publish = Pipeline::new();
         let n = self.changes.load(Ordering::Relaxed);
-        self.say(&mut publish, n, &Gossip::Hello);
+        self.say(&mut publish, n, &NodeMessage::Hello);
         commands.write(Pipeline::new(), publish).await
     }
 
-    async fn farewell(&self, commands: &mut Commands) -> RedisResult<()> {
+    async fn farewell(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         loop {
             let left = self.queue.take_now(BATCH_ITEMS, BATCH_BYTES);
             if left.is_empty() {
@@ -193,7 +199,7 @@ impl Shared {
         let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
         keys.del(self.own_key()).ignore();
         let n = self.changes.load(Ordering::Relaxed);
-        self.say(&mut publish, n, &Gossip::Bye);
+        self.say(&mut publish, n, &NodeMessage::Leaving);
         commands.write(keys, publish).await
     }
 }

@@ -9,7 +9,7 @@ use crate::capability::Status;
 use crate::cluster::connection::Connection;
 use crate::id::{ConnectionId, RoomId, UserId};
 
-struct User {
+struct LocalUser {
     connections: Vec<(Arc<Connection>, Status)>,
     /// The rooms they are in, and with how many connections.
     rooms: IndexMap<RoomId, u32>,
@@ -19,7 +19,7 @@ struct User {
     newest: u64,
 }
 
-impl User {
+impl LocalUser {
     /// Online while any connection is, else away while any is, else offline.
     fn overall(&self) -> Status {
         let has = |status| self.connections.iter().any(|(_, own)| *own == status);
@@ -40,7 +40,7 @@ impl User {
 }
 
 /// What a node knows of a user who is connected to it.
-pub(super) struct Summary {
+pub(super) struct UserSummary {
     /// Open connections, whatever their status.
     pub(super) connections: u32,
     /// When the newest of them came, in milliseconds since the Unix epoch.
@@ -54,16 +54,16 @@ pub(super) struct Summary {
 }
 
 #[derive(Default)]
-pub(super) struct Users {
-    users: IndexMap<UserId, User>,
+pub(super) struct LocalUsers {
+    users: IndexMap<UserId, LocalUser>,
     by_id: HashMap<ConnectionId, Arc<Connection>>,
 }
 
-impl Users {
+impl LocalUsers {
     /// A connection has come. It counts, but shows only once a handler has set its status.
-    pub(super) fn arrive(&mut self, connection: &Arc<Connection>, now: u64) {
+    pub(super) fn add_connection(&mut self, connection: &Arc<Connection>, now: u64) {
         let identity = connection.identity.load();
-        let user = self.users.entry(identity.user().clone()).or_insert_with(|| User {
+        let user = self.users.entry(identity.user().clone()).or_insert_with(|| LocalUser {
             connections: Vec::new(),
             rooms: IndexMap::new(),
             status: Status::Offline,
@@ -77,7 +77,7 @@ impl Users {
     }
 
     /// A connection's status is set. When that changes the user's, the new one has begun at `since`.
-    pub(super) fn set(&mut self, connection: &Arc<Connection>, status: Status, since: u64) {
+    pub(super) fn set_status(&mut self, connection: &Arc<Connection>, status: Status, since: u64) {
         let identity = connection.identity.load();
         let Some(user) = self.users.get_mut(identity.user()) else {
             return;
@@ -90,7 +90,7 @@ impl Users {
     }
 
     /// A connection has gone, and has left its rooms.
-    pub(super) fn depart(&mut self, connection: &Arc<Connection>, now: u64) {
+    pub(super) fn remove_connection(&mut self, connection: &Arc<Connection>, now: u64) {
         // A client that comes back to the namespace over the same transport has the same id.
         if self
             .by_id
@@ -112,7 +112,7 @@ impl Users {
     }
 
     /// A connection of the user is in the room from now on. Gives whether it is the first one here.
-    pub(super) fn enter(&mut self, user: &UserId, room: &RoomId) -> bool {
+    pub(super) fn enter_room(&mut self, user: &UserId, room: &RoomId) -> bool {
         let Some(user) = self.users.get_mut(user) else {
             return false;
         };
@@ -122,7 +122,7 @@ impl Users {
     }
 
     /// A connection of the user is in the room no more. Gives whether it was the last one here.
-    pub(super) fn exit(&mut self, user: &UserId, room: &RoomId) -> bool {
+    pub(super) fn exit_room(&mut self, user: &UserId, room: &RoomId) -> bool {
         let Some(user) = self.users.get_mut(user) else {
             return false;
         };
@@ -145,7 +145,7 @@ impl Users {
     }
 
     /// A user's status and since when, when it is to be seen.
-    pub(super) fn visible(&self, user: &UserId) -> Option<(Status, u64)> {
+    pub(super) fn visible_status(&self, user: &UserId) -> Option<(Status, u64)> {
         self.users
             .get(user)
             .filter(|user| user.status != Status::Offline)
@@ -168,42 +168,42 @@ impl Users {
     }
 
     /// What there is to say of a user who is here.
-    pub(super) fn summary(&self, user: &UserId) -> Option<Summary> {
+    pub(super) fn summary(&self, user: &UserId) -> Option<UserSummary> {
         let found = self.users.get(user)?;
-        Some(Summary {
+        Some(UserSummary {
             connections: u32::try_from(found.connections.len()).unwrap_or(u32::MAX),
             newest: found.newest,
             status: found.status,
             since: found.since,
-            name: self.name(user)?,
+            name: self.name_of(user)?,
         })
     }
 
     /// What to call a user who is here.
-    pub(super) fn name(&self, user: &UserId) -> Option<Arc<str>> {
+    pub(super) fn name_of(&self, user: &UserId) -> Option<Arc<str>> {
         let (connection, _) = self.users.get(user)?.connections.first()?;
         Some(connection.identity.load().name().clone())
     }
 
     /// Every connection.
-    pub(super) fn everybody(&self) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(super) fn all_connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         let connections = self.users.values().flat_map(|user| &user.connections);
         connections.map(|(connection, _)| connection)
     }
 
     /// Whether the connection has come and not gone.
-    pub(super) fn has(&self, connection: &Arc<Connection>) -> bool {
+    pub(super) fn has_connection(&self, connection: &Arc<Connection>) -> bool {
         let known = self.by_id.get(&connection.id);
         known.is_some_and(|known| Arc::ptr_eq(known, connection))
     }
 
     /// The connection with this public id.
-    pub(super) fn with_id(&self, id: &str) -> Option<&Arc<Connection>> {
+    pub(super) fn by_connection_id(&self, id: &str) -> Option<&Arc<Connection>> {
         self.by_id.get(id)
     }
 
     /// All of a user's connections.
-    pub(super) fn connections(&self, user: &UserId) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(super) fn connections_of(&self, user: &UserId) -> impl Iterator<Item = &Arc<Connection>> {
         let connections = self
             .users
             .get(user)

@@ -1,8 +1,5 @@
-//! One tenant's hall: the task that drives the tenant's [`Hub`](super::hub), and the way to it.
+//! One tenant's hub: the task that drives the tenant's [`Hub`](super::hub), and the way to it.
 
-mod carry_out;
-mod drive;
-mod servers;
 #[cfg(test)]
 mod tests;
 
@@ -12,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::bus::{Bus, Inbound, Nobody};
-use super::connection::{Connection, OnTheWay, Outgoing};
+use super::bus::{Bus, Inbound, LocalBus};
+use super::connection::{Connection, InFlightGuard, Outgoing};
+use super::driver;
 use super::hub::{FleetLimits, Input};
-use super::metrics::{HallMetrics, Metrics};
 use super::outbound::Outbound;
 use super::wire::{Receipt, Repeated, Reply, Responder};
 use crate::capability::{Effect, PresenceState};
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
+use crate::metrics::Metrics;
 use crate::scheduler::{Contention, CpuTimer};
 use crate::store::{FirstPost, Store, Written};
 
@@ -37,18 +35,18 @@ pub struct Delivery {
     /// How to answer.
     pub responder: Responder,
     /// When in the connection's life it happens.
-    pub moment: Moment,
-    /// A join of this room waits for [`Hall::release`].
+    pub phase: ConnectionPhase,
+    /// A join of this room waits for [`HubHandle::release`].
     pub held_room: Option<RoomId>,
     /// Rooms that it joins without being told of their past, and the last message that each had before, `None` when the
     /// store did not say: what comes later is delivered.
-    pub floors: Vec<(RoomId, Option<u64>)>,
+    pub baselines: Vec<(RoomId, Option<u64>)>,
     /// Told what became of the event once it is visible.
     pub done: Option<oneshot::Sender<Result<(), EventError>>>,
     /// Its share of what the tenant may have on the way, given back when it is visible.
-    pub room: Option<OwnedSemaphorePermit>,
+    pub in_flight_permit: Option<OwnedSemaphorePermit>,
     /// It counts among what its connection has on the way until it is visible, or is let fall.
-    pub on_the_way: Option<OnTheWay>,
+    pub in_flight: Option<InFlightGuard>,
     /// When the packet came.
     pub received: Instant,
     /// When the packet came, in milliseconds since the Unix epoch.
@@ -75,9 +73,9 @@ impl Delivery {
     }
 
     /// The message that the event was to post is there already: its sender is told where, and nothing else happens.
-    pub fn repeat(&mut self, first: FirstPost) {
+    pub fn replace_with_repeat(&mut self, first: FirstPost) {
         let effects = std::mem::take(&mut self.effects);
-        self.floors = Vec::new();
+        self.baselines = Vec::new();
         self.written = Ok(Vec::new());
         let drafts = effects.iter().filter_map(|effect| effect.write()?.draft());
         let message = drafts.into_iter().find(|draft| draft.once);
@@ -98,22 +96,22 @@ impl Delivery {
 
 /// When in a connection's life an event happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Moment {
+pub enum ConnectionPhase {
     /// It has just been opened: the event is its coming.
-    Opening,
+    Connecting,
     /// In between.
     #[default]
-    Open,
+    Connected,
     /// Its client has gone: the event is its going.
-    Closing,
+    Disconnecting,
 }
 
 /// A command or a question from this node.
-enum Mail {
+pub(super) enum Command {
     Input(Input),
-    Hear(Inbound),
-    ForServers(Arc<Connection>),
-    CaughtUp(oneshot::Sender<()>),
+    Receive(Inbound),
+    ServerConnection(Arc<Connection>),
+    Flush(oneshot::Sender<()>),
     Members {
         room: RoomId,
         limit: usize,
@@ -131,12 +129,12 @@ enum Mail {
     },
 }
 
-/// The server is shutting down, or the hall has failed and does not know of it any more.
+/// The server is shutting down, or the hub has failed and does not know of it any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the tenant has been interrupted here; try again")]
-pub struct HallGone;
+pub struct HubGone;
 
-/// What a hall says to other nodes and hears of them.
+/// What a hub says to other nodes and hears of them.
 #[derive(Clone)]
 pub struct Fleet {
     /// The way to the other nodes.
@@ -153,15 +151,15 @@ const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 impl Fleet {
     /// Whether there is no other node, ever.
     #[must_use]
-    pub fn is_alone(&self) -> bool {
-        self.bus.is_alone()
+    pub fn is_single_node(&self) -> bool {
+        self.bus.is_single_node()
     }
 
     /// A node that is alone.
     #[must_use]
-    pub fn of_one(store: Arc<dyn Store>) -> Self {
+    pub fn single_node(store: Arc<dyn Store>) -> Self {
         Self {
-            bus: Arc::new(Nobody::default()),
+            bus: Arc::new(LocalBus::default()),
             store,
             limits: FleetLimits {
                 // Nothing is missed but what a failing store may have committed.
@@ -173,135 +171,113 @@ impl Fleet {
     }
 }
 
-/// The way to a tenant's hall. Cheap to clone; the hall ends with the last clone.
+/// The way to a tenant's hub. Cheap to clone; the hub ends with the last clone.
 ///
-/// Nobody waits for a hall to take something: what waits in it is bounded by what is let in. An event that others see
-/// holds a share of what its tenant may have on the way ([`Delivery::room`]), and a connection's task does nothing else
+/// Nobody waits for a hub to take something: what waits in it is bounded by what is let in. An event that others see
+/// holds a share of what its tenant may have on the way ([`Delivery::in_flight_permit`]), and a connection's task does nothing else
 /// until what it asks is answered.
 #[derive(Clone)]
-pub struct Hall {
-    mailbox: mpsc::UnboundedSender<Mail>,
-    shared: Arc<Shared>,
-}
-
-/// What the hall's task shares with those who reach it.
-struct Shared {
-    outbound: Outbound,
+pub struct HubHandle {
+    mailbox: mpsc::UnboundedSender<Command>,
+    outbound: Arc<Outbound>,
     /// Processor time that the tenant has not been charged for yet.
-    cpu: CpuTimer,
+    cpu: Arc<CpuTimer>,
     /// `limits.presence_grace`, in milliseconds.
-    presence_grace: AtomicU64,
-    metrics: HallMetrics,
+    presence_grace: Arc<AtomicU64>,
 }
 
-impl Hall {
-    /// Opens a hall.
+impl HubHandle {
+    /// Opens a hub.
     #[must_use]
-    pub fn open(tenant: TenantId, metrics: &Metrics, fleet: Fleet, contention: Arc<Contention>) -> Self {
+    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, contention: Arc<Contention>) -> Self {
         let (mailbox, mail) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared {
-            outbound: Outbound::default(),
-            cpu: CpuTimer::default(),
-            presence_grace: AtomicU64::default(),
-            metrics: metrics.hall(&tenant),
-        });
-        let hall = Self {
+        let metrics = metrics.hub(tenant.as_str());
+        let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<CpuTimer>::default(), Arc::default());
+        let hub = Self {
             mailbox,
-            shared: shared.clone(),
+            outbound: outbound.clone(),
+            cpu: cpu.clone(),
+            presence_grace: Arc::clone(&grace),
         };
         let task = async move {
-            let life = drive::run(tenant, shared.clone(), fleet, contention, mail);
-            shared.cpu.time(life).await;
+            let life = driver::run(tenant, metrics, outbound, grace, fleet, contention, mail);
+            cpu.time(life).await;
         };
-        crate::vital::spawn("hall", task);
-        hall
+        crate::vital::spawn("hub", task);
+        hub
     }
 
     /// Whether nobody else can reach it any more: all sessions of its tenant have ended and no event of theirs waits
     /// to be written.
     #[must_use]
-    pub fn is_forsaken(&self) -> bool {
+    pub fn is_last_handle(&self) -> bool {
         self.mailbox.strong_count() == 1
     }
 
     /// How many bytes may go out to clients in a second, each client's counted; as many as there are until it is said.
-    pub fn set_outbound(&self, bytes_per_second: u64) {
-        self.shared.outbound.set_rate(bytes_per_second);
+    pub fn set_outbound_rate(&self, bytes_per_second: u64) {
+        self.outbound.set_rate(bytes_per_second);
     }
 
     /// How long a user whose last connection went is still shown as before; not at all until it is said.
     pub fn set_presence_grace(&self, grace: Duration) {
         let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.shared.presence_grace.store(grace, Ordering::Relaxed);
+        self.presence_grace.store(grace, Ordering::Relaxed);
     }
 
-    /// Counts an answer that goes to a client past the hall, and waits until it may go out.
+    /// Counts an answer that goes to a client past the hub, and waits until it may go out.
     pub async fn pace(&self, answer: &Outgoing) {
-        let until = self.shared.outbound.spend(answer.weight(), Instant::now());
+        let until = self.outbound.spend(answer.weight(), Instant::now());
         if let Some(until) = until {
             tokio::time::sleep_until(until.into()).await;
         }
     }
 
-    /// Counts an answer of this [weight](Outgoing::weight) that went to a client past the hall. What comes next waits
+    /// Counts an answer of this [weight](Outgoing::weight) that went to a client past the hub. What comes next waits
     /// for it.
     pub fn charge(&self, weight: u64) {
-        self.shared.outbound.spend(weight, Instant::now());
+        self.outbound.spend(weight, Instant::now());
     }
 
-    /// Counts an event whose packet came then as answered past the hall.
-    pub fn answered(&self, received: Instant) {
-        self.shared.metrics.delivered(received.elapsed());
-    }
-
-    /// Refuses an event past the hall.
-    pub fn refuse(&self, connection: &Connection, responder: &Responder, error: &EventError) {
-        self.shared.metrics.failed(error.code);
-        self.charge(responder.fail(connection, error));
-    }
-
-    /// What the tenant has used since this was asked last: processor time of the hall, and bytes for clients.
+    /// What the tenant has used since this was asked last: processor time of the hub, and bytes for clients.
     #[must_use]
-    pub fn take_used(&self) -> (Duration, u64) {
-        (self.shared.cpu.take(), self.shared.outbound.take_uncharged())
+    pub fn take_usage(&self) -> (Duration, u64) {
+        (self.cpu.take(), self.outbound.take_uncharged())
     }
 
-    fn post(&self, mail: Mail) -> Result<(), HallGone> {
-        self.mailbox.send(mail).map_err(|_| HallGone)
+    fn post(&self, mail: Command) -> Result<(), HubGone> {
+        self.mailbox.send(mail).map_err(|_| HubGone)
     }
 
     /// Makes events visible, in order.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), HallGone> {
-        for error in deliveries.iter().filter_map(|delivery| delivery.written.as_ref().err()) {
-            self.shared.metrics.failed(error.code);
-        }
-        self.post(Mail::Input(Input::Deliver(deliveries)))
+    /// When the hub is gone.
+    pub fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), HubGone> {
+        self.post(Command::Input(Input::Deliver(deliveries)))
     }
 
     /// A connection has come.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub fn arrive(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HallGone> {
-        self.post(Mail::Input(Input::Arrive { connection, at_ms }))
+    /// When the hub is gone.
+    pub fn connect(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HubGone> {
+        self.post(Command::Input(Input::Connect { connection, at_ms }))
     }
 
     /// A connection has gone: it leaves all rooms, and its user may be offline. Returns when that is done.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub async fn depart(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HallGone> {
+    /// When the hub is gone.
+    pub async fn disconnect(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HubGone> {
         let (done, wait) = oneshot::channel();
-        let gone = Input::Depart {
+        let gone = Input::Disconnect {
             connection,
             at_ms,
             done,
         };
-        self.post(Mail::Input(gone))?;
-        wait.await.map_err(|_| HallGone)
+        self.post(Command::Input(gone))?;
+        wait.await.map_err(|_| HubGone)
     }
 
     /// Ends the waiting of a join that was held: `first` goes out, then what was held without messages up to
@@ -311,7 +287,7 @@ impl Hall {
     /// more: nothing has gone out, and the past is to be read again.
     ///
     /// # Errors
-    /// When the hall is gone.
+    /// When the hub is gone.
     pub async fn release(
         &self,
         connection: Arc<Connection>,
@@ -319,7 +295,7 @@ impl Hall {
         from_seq: u64,
         last_seq: Option<u64>,
         first: Option<Outgoing>,
-    ) -> Result<bool, HallGone> {
+    ) -> Result<bool, HubGone> {
         let (done, wait) = oneshot::channel();
         let release = Input::Release {
             connection,
@@ -329,71 +305,71 @@ impl Hall {
             first,
             done,
         };
-        self.post(Mail::Input(release))?;
-        wait.await.map_err(|_| HallGone)
+        self.post(Command::Input(release))?;
+        wait.await.map_err(|_| HubGone)
     }
 
     /// Holds back what the room gets from a connection that is in it, until it is released.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HallGone> {
-        self.post(Mail::Input(Input::Hold { connection, room }))
+    /// When the hub is gone.
+    pub fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HubGone> {
+        self.post(Command::Input(Input::Hold { connection, room }))
     }
 
     /// Events of other servers go to the session of this connection from now on.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub fn set_for_servers(&self, connection: Arc<Connection>) -> Result<(), HallGone> {
-        self.post(Mail::ForServers(connection))
+    /// When the hub is gone.
+    pub fn set_server_connection(&self, connection: Arc<Connection>) -> Result<(), HubGone> {
+        self.post(Command::ServerConnection(connection))
     }
 
     /// Something that is said to every node, here by this one: an event, a question, an order.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub fn hear(&self, inbound: Inbound) -> Result<(), HallGone> {
-        self.post(Mail::Hear(inbound))
+    /// When the hub is gone.
+    pub fn receive(&self, inbound: Inbound) -> Result<(), HubGone> {
+        self.post(Command::Receive(inbound))
     }
 
-    /// Waits until everything that the hall was told before is done.
+    /// Waits until everything that the hub was told before is done.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub async fn caught_up(&self) -> Result<(), HallGone> {
+    /// When the hub is gone.
+    pub async fn flush(&self) -> Result<(), HubGone> {
         let (done, wait) = oneshot::channel();
-        self.post(Mail::CaughtUp(done))?;
-        wait.await.map_err(|_| HallGone)
+        self.post(Command::Flush(done))?;
+        wait.await.map_err(|_| HubGone)
     }
 
     /// Users in a room, each once.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub async fn members(&self, room: RoomId, limit: usize) -> Result<Vec<UserId>, HallGone> {
+    /// When the hub is gone.
+    pub async fn members(&self, room: RoomId, limit: usize) -> Result<Vec<UserId>, HubGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Mail::Members { room, limit, reply })?;
-        wait.await.map_err(|_| HallGone)
+        self.post(Command::Members { room, limit, reply })?;
+        wait.await.map_err(|_| HubGone)
     }
 
     /// How many users are in a room, `user` counted as one of them.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub async fn member_count(&self, room: RoomId, user: UserId) -> Result<usize, HallGone> {
+    /// When the hub is gone.
+    pub async fn member_count(&self, room: RoomId, user: UserId) -> Result<usize, HubGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Mail::MemberCount { room, user, reply })?;
-        wait.await.map_err(|_| HallGone)
+        self.post(Command::MemberCount { room, user, reply })?;
+        wait.await.map_err(|_| HubGone)
     }
 
     /// The states of users as `asker` may see them.
     ///
     /// # Errors
-    /// When the hall is gone.
-    pub async fn presence(&self, asker: UserId, users: Vec<UserId>) -> Result<Vec<PresenceState>, HallGone> {
+    /// When the hub is gone.
+    pub async fn presence(&self, asker: UserId, users: Vec<UserId>) -> Result<Vec<PresenceState>, HubGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Mail::Presence { asker, users, reply })?;
-        wait.await.map_err(|_| HallGone)
+        self.post(Command::Presence { asker, users, reply })?;
+        wait.await.map_err(|_| HubGone)
     }
 }

@@ -16,17 +16,17 @@ const AT_ONCE: usize = 256;
 
 /// Subscribes. Cheap to clone.
 #[derive(Clone)]
-pub(super) enum Shards {
+pub(super) enum ShardedSubscriber {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-/// What comes through sharded channels. The task that reads it waits neither for halls nor for rooms' subscriptions.
-pub(super) struct Pushes {
+/// What comes through sharded channels. The task that reads it waits neither for hubs nor for rooms' subscriptions.
+pub(super) struct ShardedPushes {
     pub(super) pushes: mpsc::UnboundedReceiver<PushInfo>,
 }
 
-impl Shards {
+impl ShardedSubscriber {
     pub(super) async fn subscribe(&self, channels: &[String]) -> RedisResult<()> {
         let subscribed = self.each("SSUBSCRIBE", channels).await;
         subscribed.map_err(|error| match error.code() {
@@ -85,15 +85,15 @@ impl Shards {
 }
 
 /// Something that came.
-pub(super) enum Push {
+pub(super) enum ShardedPush {
     Message(Msg),
     /// The server has ended this subscription, asked or not: a cluster does when a channel moves to another server.
     Unsubscribed(String),
 }
 
-impl Pushes {
+impl ShardedPushes {
     /// The next, or an error when a connection is lost: something may have been missed.
-    pub(super) async fn next(&mut self) -> RedisResult<Push> {
+    pub(super) async fn next(&mut self) -> RedisResult<ShardedPush> {
         loop {
             let Some(push) = self.pushes.recv().await else {
                 return Err(lost());
@@ -102,12 +102,14 @@ impl Pushes {
                 PushKind::Disconnection => return Err(lost()),
                 PushKind::SUnsubscribe => {
                     if let Some(Value::BulkString(channel)) = push.data.into_iter().next() {
-                        return Ok(Push::Unsubscribed(String::from_utf8_lossy(&channel).into_owned()));
+                        return Ok(ShardedPush::Unsubscribed(
+                            String::from_utf8_lossy(&channel).into_owned(),
+                        ));
                     }
                 }
                 _ => {
                     if let Some(message) = Msg::from_push_info(push) {
-                        return Ok(Push::Message(message));
+                        return Ok(ShardedPush::Message(message));
                     }
                 }
             }

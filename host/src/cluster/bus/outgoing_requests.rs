@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::adapter::Adapter;
-use super::message::{Answer, Request};
-use super::over_redis::{RedisBus, random_id};
-use super::{Broadcast, Inbound, RemoteSocket, Selection, Target};
+use super::adapter_message::{Request, Response};
+use super::redis_bus::{RedisBus, random_id};
+use super::{Broadcast, BroadcastTarget, ClientSelector, Inbound, RemoteSocket};
 use crate::capability::Packet;
 use crate::id::TenantId;
 
@@ -20,7 +20,7 @@ const ANSWERS: usize = 4096;
 
 /// What the nodes have answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gathered<T> {
+pub struct Responses<T> {
     /// All answers together.
     pub items: Vec<T>,
     /// Whether every node has answered in time.
@@ -41,13 +41,13 @@ pub struct Acknowledged {
 
 /// Requests that wait for answers.
 #[derive(Default)]
-pub(super) struct Pending {
-    requests: Mutex<HashMap<String, mpsc::Sender<Answer>>>,
+pub(super) struct PendingRequests {
+    requests: Mutex<HashMap<String, mpsc::Sender<Response>>>,
 }
 
-impl Pending {
+impl PendingRequests {
     /// Takes an answer in, unless nobody waits for it any more.
-    pub(super) fn answer(&self, id: &str, answer: Answer) {
+    pub(super) fn answer(&self, id: &str, answer: Response) {
         let waiting = self.requests.lock().get(id).cloned();
         if let Some(waiting) = waiting {
             // Full: the one who waits has given up, or somebody makes answers up.
@@ -57,13 +57,13 @@ impl Pending {
 }
 
 /// A request's place among those that wait, until it is dropped.
-struct Waiting<'p> {
-    pending: &'p Pending,
+struct PendingRequest<'p> {
+    pending: &'p PendingRequests,
     id: String,
-    answers: mpsc::Receiver<Answer>,
+    answers: mpsc::Receiver<Response>,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.pending.requests.lock().remove(&self.id);
     }
@@ -71,92 +71,92 @@ impl Drop for Waiting<'_> {
 
 impl RedisBus {
     /// The connections that match, on all nodes.
-    pub async fn fetch_sockets(&self, tenant: &TenantId, clients: Selection) -> Gathered<RemoteSocket> {
+    pub async fn fetch_sockets(&self, tenant: &TenantId, clients: ClientSelector) -> Responses<RemoteSocket> {
         let (reply, own) = oneshot::channel();
         let local = clients.clone();
         self.deliver(tenant, Inbound::FetchSockets { clients: local, reply });
-        let (said, complete) = self.ask(tenant, &Request::Fetch(clients)).await;
+        let (said, complete) = self.ask(tenant, &Request::FetchSockets(clients)).await;
         let mut items = self.own(own).await.unwrap_or_default();
         items.extend(said.into_iter().flat_map(|answer| match answer {
-            Answer::Sockets(sockets) => sockets,
+            Response::Sockets(sockets) => sockets,
             _ => Vec::new(),
         }));
-        Gathered { items, complete }
+        Responses { items, complete }
     }
 
     /// The rooms that have members on any node, each once.
-    pub async fn all_rooms(&self, tenant: &TenantId) -> Gathered<String> {
-        let (mut items, complete) = match self.shared.wire.adapter {
+    pub async fn all_rooms(&self, tenant: &TenantId) -> Responses<String> {
+        let (mut items, complete) = match self.shared.codec.adapter {
             Adapter::Classic => {
                 let (reply, own) = oneshot::channel();
                 self.deliver(tenant, Inbound::AllRooms { reply });
-                let (said, complete) = self.ask(tenant, &Request::Rooms).await;
+                let (said, complete) = self.ask(tenant, &Request::AllRooms).await;
                 let mut items = self.own(own).await.unwrap_or_default();
                 items.extend(said.into_iter().flat_map(|answer| match answer {
-                    Answer::Rooms(rooms) => rooms,
+                    Response::Rooms(rooms) => rooms,
                     _ => Vec::new(),
                 }));
                 (items, complete)
             }
             // It has no such question.
             Adapter::Sharded => {
-                let to = Target::Everybody;
+                let to = BroadcastTarget::AllClients;
                 let except = Vec::new();
-                let all = self.fetch_sockets(tenant, Selection { to, except }).await;
+                let all = self.fetch_sockets(tenant, ClientSelector { to, except }).await;
                 let rooms = all.items.into_iter().flat_map(|socket| socket.rooms);
                 (rooms.collect(), all.complete)
             }
         };
         items.sort_unstable();
         items.dedup();
-        Gathered { items, complete }
+        Responses { items, complete }
     }
 
     /// Has clients join rooms, on all nodes.
-    pub fn join(&self, tenant: &TenantId, clients: Selection, rooms: Vec<String>) {
-        let request = Request::Join {
+    pub fn join(&self, tenant: &TenantId, clients: ClientSelector, rooms: Vec<String>) {
+        let request = Request::SocketsJoin {
             clients: clients.clone(),
             rooms: rooms.clone(),
         };
         self.tell(tenant, &request);
-        self.deliver(tenant, Inbound::Join { clients, rooms });
+        self.deliver(tenant, Inbound::SocketsJoin { clients, rooms });
     }
 
     /// Has clients leave rooms, on all nodes.
-    pub fn leave_rooms(&self, tenant: &TenantId, clients: Selection, rooms: Vec<String>) {
-        let request = Request::Leave {
+    pub fn leave_rooms(&self, tenant: &TenantId, clients: ClientSelector, rooms: Vec<String>) {
+        let request = Request::SocketsLeave {
             clients: clients.clone(),
             rooms: rooms.clone(),
         };
         self.tell(tenant, &request);
-        self.deliver(tenant, Inbound::Leave { clients, rooms });
+        self.deliver(tenant, Inbound::SocketsLeave { clients, rooms });
     }
 
     /// Disconnects clients, on all nodes; with `close` their transports too.
-    pub fn disconnect(&self, tenant: &TenantId, clients: Selection, close: bool) {
-        let request = Request::Disconnect {
+    pub fn disconnect_sockets(&self, tenant: &TenantId, clients: ClientSelector, close: bool) {
+        let request = Request::DisconnectSockets {
             clients: clients.clone(),
             close,
         };
         self.tell(tenant, &request);
-        self.deliver(tenant, Inbound::Disconnect { clients, close });
+        self.deliver(tenant, Inbound::DisconnectSockets { clients, close });
     }
 
     /// Emits to the other servers, not to their clients. `arguments` is a JSON array that begins with the event's
     /// name; what is no JSON is sent to nobody.
     pub fn server_side_emit(&self, tenant: &TenantId, arguments: &RawValue) {
-        self.tell(tenant, &Request::Emit(arguments.get().to_owned()));
+        self.tell(tenant, &Request::ServerSideEmit(arguments.get().to_owned()));
     }
 
     /// Emits as [`server_side_emit`](Self::server_side_emit) does, and gathers an answer from each server, in JSON.
-    pub async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Gathered<String> {
-        let request = Request::Emit(arguments.get().to_owned());
+    pub async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Responses<String> {
+        let request = Request::ServerSideEmit(arguments.get().to_owned());
         let (said, complete) = self.ask(tenant, &request).await;
         let items = said.into_iter().filter_map(|answer| match answer {
-            Answer::Data(data) => Some(data),
+            Response::Data(data) => Some(data),
             _ => None,
         });
-        Gathered {
+        Responses {
             items: items.collect(),
             complete,
         }
@@ -172,7 +172,7 @@ impl RedisBus {
         let mut nodes = others.unwrap_or_default();
         let mut complete = others.is_some();
         if let Some(waiting) = &waiting {
-            let written = self.shared.wire.ask(&waiting.id, tenant, &broadcast);
+            let written = self.shared.codec.ask(&waiting.id, tenant, &broadcast);
             let sent = self.shared.send(written);
             (nodes, complete) = if sent { (nodes, complete) } else { (0, false) };
         }
@@ -207,21 +207,21 @@ impl RedisBus {
                 }
                 Some(answer) = own_answers.recv() => gathered.answers.push(answer),
                 Some(heard) = heard.recv() => match heard {
-                    Answer::Clients(clients) => {
+                    Response::Clients(clients) => {
                         gathered.clients = gathered.clients.saturating_add(clients);
                         nodes = nodes.saturating_sub(1);
                     }
-                    Answer::Acknowledged(answer) => gathered.answers.push(answer),
+                    Response::Acknowledged(answer) => gathered.answers.push(answer),
                     _ => {}
                 },
             }
         }
     }
 
-    /// Gives the hall here what others got; `false` when there is none.
+    /// Gives the hub here what others got; `false` when there is none.
     fn deliver(&self, tenant: &TenantId, inbound: Inbound) -> bool {
         let namespace = tenant.namespace();
-        let open = self.shared.halls.knows(&namespace);
+        let open = self.shared.subscriptions.knows(&namespace);
         self.shared.deliver_own(&namespace, inbound);
         open
     }
@@ -231,11 +231,11 @@ impl RedisBus {
         answered.ok()?.ok()
     }
 
-    fn wait(&self) -> Option<Waiting<'_>> {
+    fn wait(&self) -> Option<PendingRequest<'_>> {
         let id = random_id().ok()?;
         let (sender, answers) = mpsc::channel(ANSWERS);
         self.shared.pending.requests.lock().insert(id.clone(), sender);
-        Some(Waiting {
+        Some(PendingRequest {
             pending: &self.shared.pending,
             id,
             answers,
@@ -246,26 +246,26 @@ impl RedisBus {
     async fn others(&self, tenant: &TenantId) -> Option<u64> {
         let mut commands = self.shared.commands.lock().clone()?;
         let namespace = tenant.namespace();
-        let wire = &self.shared.wire;
-        let channels = [wire.requests(&namespace)];
-        let listeners = commands.listeners(wire.adapter, &channels);
+        let codec = &self.shared.codec;
+        let channels = [codec.requests(&namespace)];
+        let listeners = commands.listeners(codec.adapter, &channels);
         let asked = tokio::time::timeout(self.shared.settings.request_timeout, listeners).await;
-        let own = u64::from(self.shared.halls.is_up(&namespace));
+        let own = u64::from(self.shared.subscriptions.is_up(&namespace));
         let all = asked.ok()?.ok()?.first().copied()?;
         Some(all.saturating_sub(own))
     }
 
     fn tell(&self, tenant: &TenantId, request: &Request) {
-        self.shared.send(self.shared.wire.request(None, tenant, request));
+        self.shared.send(self.shared.codec.request(None, tenant, request));
     }
 
     /// Asks the others and gathers what they say, and whether all have.
-    async fn ask(&self, tenant: &TenantId, request: &Request) -> (Vec<Answer>, bool) {
+    async fn ask(&self, tenant: &TenantId, request: &Request) -> (Vec<Response>, bool) {
         let mut said = Vec::new();
         let Some(mut waiting) = self.wait() else {
             return (said, false);
         };
-        let written = self.shared.wire.request(Some(&waiting.id), tenant, request);
+        let written = self.shared.codec.request(Some(&waiting.id), tenant, request);
         if matches!(written, Ok(None)) {
             // It is about nobody.
             return (said, true);
@@ -281,7 +281,7 @@ impl RedisBus {
         let deadline = Instant::now() + self.shared.settings.request_timeout;
         while (said.len() as u64) < others {
             match tokio::time::timeout_at(deadline, waiting.answers.recv()).await {
-                Ok(Some(Answer::Acknowledged(_))) => {}
+                Ok(Some(Response::Acknowledged(_))) => {}
                 Ok(Some(answer)) => said.push(answer),
                 Ok(None) | Err(_) => return (said, false),
             }

@@ -6,45 +6,44 @@ use tokio::sync::broadcast;
 use super::*;
 use crate::auth::Identity;
 use crate::capability::{Audience, Packet};
-use crate::cluster::bus::{Broadcast, Elsewhere, Load, NodeId, Notice};
+use crate::cluster::bus::{Broadcast, Invalidation, Load, NodeId, RemoteLoad};
 use crate::cluster::tests::{Inbox, delivery};
-use crate::cluster::{Outlet, SendFailed};
+use crate::cluster::{ClientSink, SendFailed};
 use crate::id::{ConnectionId, MessageId};
-use crate::metrics::Registry;
 use crate::store::memory::MemoryStore;
 use crate::store::{Draft, StorageQuota, Unit, Write};
 
-/// Fails when it is told of a room of this name, which a hall does not expect.
+/// Fails when it is told of a room of this name, which a hub does not expect.
 const BAD_ROOM: &str = "bad";
 
 #[derive(Default)]
-struct Faulty(Nobody);
+struct Faulty(LocalBus);
 
 impl Bus for Faulty {
     fn node(&self) -> &NodeId {
         self.0.node()
     }
-    fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
-        self.0.open(tenant, inbox);
+    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
+        self.0.subscribe(tenant, inbox);
     }
-    fn close(&self, tenant: &TenantId) -> bool {
-        self.0.close(tenant)
+    fn unsubscribe(&self, tenant: &TenantId) -> bool {
+        self.0.unsubscribe(tenant)
     }
-    fn is_first(&self) -> bool {
+    fn has_lowest_id(&self) -> bool {
         true
     }
-    fn room(&self, _: &TenantId, room: &str, _: bool) {
-        assert_ne!(room, BAD_ROOM, "the test has a hall fail");
+    fn announce_room(&self, _: &TenantId, room: &str, _: bool) {
+        assert_ne!(room, BAD_ROOM, "the test has a hub fail");
     }
     fn broadcast(&self, _: &TenantId, _: Broadcast) {}
-    fn entry(&self, _: &TenantId, _: &UserId, _: Option<Bytes>) {}
+    fn set_presence(&self, _: &TenantId, _: &UserId, _: Option<Bytes>) {}
     fn set_load(&self, _: &TenantId, _: Load) {}
-    fn elsewhere(&self, _: &TenantId) -> Elsewhere {
-        Elsewhere::default()
+    fn remote_load(&self, _: &TenantId) -> RemoteLoad {
+        RemoteLoad::default()
     }
-    fn notice(&self, _: Bytes) {}
-    fn notices(&self) -> broadcast::Receiver<Notice> {
-        self.0.notices()
+    fn invalidate(&self, _: Bytes) {}
+    fn invalidations(&self) -> broadcast::Receiver<Invalidation> {
+        self.0.invalidations()
     }
 }
 
@@ -55,7 +54,7 @@ struct Client {
     hung_up: Arc<AtomicBool>,
 }
 
-impl Outlet for Client {
+impl ClientSink for Client {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
         self.inbox.send(outgoing)
     }
@@ -63,48 +62,48 @@ impl Outlet for Client {
     fn hang_up(&self) {
         self.hung_up.store(true, Ordering::Relaxed);
     }
-    fn close(&self) {}
+    fn mark_gone(&self) {}
     fn is_flushed(&self) -> bool {
         true
     }
 }
 
-fn hall(tenant: &str, bus: Arc<dyn Bus>) -> Hall {
+fn hub(tenant: &str, bus: Arc<dyn Bus>) -> HubHandle {
     let fleet = Fleet {
         bus,
-        ..Fleet::of_one(Arc::new(MemoryStore::default()))
+        ..Fleet::single_node(Arc::new(MemoryStore::default()))
     };
-    let tenant = TenantId::for_tests(tenant).unwrap();
-    Hall::open(
-        tenant,
-        &Metrics::register(&Registry::default()).unwrap(),
-        fleet,
-        Arc::default(),
-    )
+    let tenant = TenantId::assume_verified(tenant).unwrap();
+    HubHandle::open(tenant, Arc::new(Metrics::new().unwrap()), fleet, Arc::default())
 }
 
-fn arrive(hall: &Hall, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
+fn arrive(hub: &HubHandle, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
     let client = Client::default();
     let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
     let id = ConnectionId::from_bits(number);
     let connection = Arc::new(Connection::new(id, identity, Box::new(client.clone())));
-    hall.arrive(connection.clone(), 0).unwrap();
+    hub.connect(connection.clone(), 0).unwrap();
     (connection, client)
 }
 
 /// Has effects happen; whether they have.
-async fn happens(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Effect>) -> bool {
-    happens_with(hall, connection, effects, Vec::new()).await
+async fn happens(hub: &HubHandle, connection: &Arc<Connection>, effects: Vec<Effect>) -> bool {
+    happens_with(hub, connection, effects, Vec::new()).await
 }
 
-async fn happens_with(hall: &Hall, connection: &Arc<Connection>, effects: Vec<Effect>, written: Vec<Written>) -> bool {
+async fn happens_with(
+    hub: &HubHandle,
+    connection: &Arc<Connection>,
+    effects: Vec<Effect>,
+    written: Vec<Written>,
+) -> bool {
     let (done, wait) = oneshot::channel();
     let delivery = Delivery {
         done: Some(done),
-        on_the_way: Some(connection.begin()),
+        in_flight: Some(connection.begin_in_flight()),
         ..delivery(connection, effects, written)
     };
-    hall.deliver(vec![delivery]).unwrap();
+    hub.deliver(vec![delivery]).unwrap();
     wait.await.is_ok_and(|result| result.is_ok())
 }
 
@@ -124,20 +123,20 @@ fn emit(room: &str, text: &'static str) -> Effect {
 }
 
 #[tokio::test]
-async fn a_hall_that_fails_ends_its_own_connections_and_starts_anew() {
+async fn a_hub_that_fails_ends_its_own_connections_and_starts_anew() {
     let bus: Arc<dyn Bus> = Arc::new(Faulty::default());
-    let (bad, good) = (hall("bad", bus.clone()), hall("good", bus));
+    let (bad, good) = (hub("bad", bus.clone()), hub("good", bus));
     let (alice, client) = arrive(&bad, "bad", 1);
     let (other, bystander) = arrive(&good, "good", 1);
     assert!(happens(&bad, &alice, vec![join("r")]).await);
     assert!(happens(&good, &other, vec![join("r")]).await);
 
     assert!(!happens(&bad, &alice, vec![join(BAD_ROOM)]).await);
-    alice.settled().await;
-    bad.caught_up().await.unwrap();
+    alice.wait_in_flight().await;
+    bad.flush().await.unwrap();
     assert!(client.hung_up.load(Ordering::Relaxed), "it is to connect again");
-    // Its going is that of somebody whom the new hall does not know.
-    bad.depart(alice, 1).await.unwrap();
+    // Its going is that of somebody whom the new hub does not know.
+    bad.disconnect(alice, 1).await.unwrap();
 
     let (again, client) = arrive(&bad, "bad", 2);
     assert!(happens(&bad, &again, vec![join("r"), emit("r", "[\"e\"]")]).await);
@@ -169,26 +168,26 @@ fn posted(room: &str, seq: u64) -> (Effect, Written) {
 }
 
 #[tokio::test]
-async fn what_a_joiner_was_told_of_and_the_hall_not_yet_reaches_the_members_before() {
-    let hall = hall("t", Arc::new(Nobody::default()));
-    let (member, early) = arrive(&hall, "t", 1);
-    let (joiner, late) = arrive(&hall, "t", 2);
+async fn what_a_joiner_was_told_of_and_the_hub_not_yet_reaches_the_members_before() {
+    let hub = hub("t", Arc::new(LocalBus::default()));
+    let (member, early) = arrive(&hub, "t", 1);
+    let (joiner, late) = arrive(&hub, "t", 2);
     let room = RoomId::new("r").unwrap();
     let (done, wait) = oneshot::channel();
     let first = Delivery {
-        floors: vec![(room.clone(), Some(0))],
+        baselines: vec![(room.clone(), Some(0))],
         done: Some(done),
         ..delivery(&member, vec![join("r")], Vec::new())
     };
-    hall.deliver(vec![first]).unwrap();
+    hub.deliver(vec![first]).unwrap();
     wait.await.unwrap().unwrap();
-    assert!(happens(&hall, &joiner, vec![join("r")]).await);
-    hall.hold(joiner.clone(), room.clone()).unwrap();
+    assert!(happens(&hub, &joiner, vec![join("r")]).await);
+    hub.hold(joiner.clone(), room.clone()).unwrap();
     // The store has two messages already, and the joiner is answered with both.
-    assert!(hall.release(joiner, room, 2, Some(2), None).await.unwrap());
+    assert!(hub.release(joiner, room, 2, Some(2), None).await.unwrap());
     for seq in 1..=3 {
         let (effect, written) = posted("r", seq);
-        assert!(happens_with(&hall, &member, vec![effect], vec![written]).await);
+        assert!(happens_with(&hub, &member, vec![effect], vec![written]).await);
     }
     let content = |client: &Client| -> Vec<String> {
         let texts = client.inbox.texts();
@@ -199,29 +198,24 @@ async fn what_a_joiner_was_told_of_and_the_hall_not_yet_reaches_the_members_befo
     assert_eq!(content(&late), ["3"]);
 }
 
-/// A timer would let one message through each millisecond, and none at all while the hall has much to do.
+/// A timer would let one message through each millisecond, and none at all while the hub has much to do.
 #[tokio::test]
 async fn what_was_missed_is_sent_without_waiting_for_a_timer() {
     const MISSED: u64 = 300;
     let store = Arc::new(MemoryStore::default());
     let fleet = Fleet {
         bus: Arc::new(Faulty::default()),
-        ..Fleet::of_one(store.clone())
+        ..Fleet::single_node(store.clone())
     };
-    let tenant = TenantId::for_tests("t").unwrap();
-    let hall = Hall::open(
-        tenant.clone(),
-        &Metrics::register(&Registry::default()).unwrap(),
-        fleet,
-        Arc::default(),
-    );
-    let (member, client) = arrive(&hall, "t", 1);
+    let tenant = TenantId::assume_verified("t").unwrap();
+    let hub = HubHandle::open(tenant.clone(), Arc::new(Metrics::new().unwrap()), fleet, Arc::default());
+    let (member, client) = arrive(&hub, "t", 1);
     let (room, other) = (RoomId::new("r").unwrap(), RoomId::new("other").unwrap());
     let joins = Delivery {
-        floors: vec![(room, Some(0))],
+        baselines: vec![(room, Some(0))],
         ..delivery(&member, vec![join("r")], Vec::new())
     };
-    hall.deliver(vec![joins]).unwrap();
+    hub.deliver(vec![joins]).unwrap();
     for seq in 1..=MISSED {
         let (effect, _) = posted("r", seq);
         let unit = Unit {
@@ -233,14 +227,14 @@ async fn what_was_missed_is_sent_without_waiting_for_a_timer() {
     }
     // Another node's messages, of which only the last arrives.
     let (effect, written) = posted("r", MISSED);
-    hall.deliver(vec![delivery(&member, vec![effect], vec![written])])
+    hub.deliver(vec![delivery(&member, vec![effect], vec![written])])
         .unwrap();
     while client.inbox.texts().is_empty() {
         tokio::task::yield_now().await;
     }
     let mut turns = 0;
     while client.inbox.texts().len() < usize::try_from(MISSED).unwrap() {
-        hall.hold(member.clone(), other.clone()).unwrap();
+        hub.hold(member.clone(), other.clone()).unwrap();
         tokio::task::yield_now().await;
         turns += 1;
         assert!(turns < 50 * MISSED, "{} have come", client.inbox.texts().len());

@@ -1,11 +1,15 @@
-//! The hall's task: it gives the hub what comes, has its outputs carried out, and keeps to the tenant's pace and turn.
+//! The task that drives a tenant's hub: it feeds the hub its inputs, carries out the outputs, and keeps to the tenant's
+//! send rate and share of processor time.
+
+mod carry_out;
+mod servers;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,44 +17,49 @@ use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Fleet, Mail, Shared};
+use super::handle::{Command, Fleet};
 use crate::cluster::bus::Inbound;
 use crate::cluster::connection::Connection;
 use crate::cluster::hub::{Hub, Input, Now, Output};
+use crate::cluster::outbound::Outbound;
 use crate::id::TenantId;
+use crate::metrics::HubMetrics;
 use crate::scheduler::{Contention, Quantum};
 
-/// What other nodes may say before the hall has heard it; beyond that it is lost, and caught up with.
+/// What other nodes may say before the hub has heard it; beyond that it is lost, and caught up with.
 const INBOX: usize = 4096;
-/// Answers of the store that wait for the hall.
+/// Answers of the store that wait for the hub.
 const FOUND: usize = 64;
-/// The pause before a hall that has failed starts anew; it doubles with each failure up to the longest.
+/// The pause before a hub that has failed starts anew; it doubles with each failure up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Everything of a hall; its task owns it.
+/// Everything of a hub; its task owns it.
 pub(super) struct Driver {
     pub(super) tenant: TenantId,
     pub(super) hub: Hub,
     pub(super) fleet: Fleet,
-    pub(super) shared: Arc<Shared>,
+    pub(super) metrics: HubMetrics,
     /// What stands for other servers.
-    pub(super) for_servers: Option<Arc<Connection>>,
+    pub(super) server_connection: Option<Arc<Connection>>,
     /// What the hub is to learn before anything else.
     pub(super) next: VecDeque<Input>,
     /// Shares of what the tenant may have on the way, given back when what was sent may have gone out.
-    pub(super) to_give_back: Vec<OwnedSemaphorePermit>,
+    pub(super) spent_permits: Vec<OwnedSemaphorePermit>,
     /// When the hub is due.
     pub(super) wake_at: Option<Instant>,
     /// What reads of the store have found.
     pub(super) found: mpsc::Sender<Input>,
+    outbound: Arc<Outbound>,
+    /// `limits.presence_grace` as it is now, in milliseconds.
+    presence_grace: Arc<AtomicU64>,
     /// For how long it works before others have a turn.
     pub(super) quantum: Quantum,
 }
 
-/// What comes to a hall.
+/// What comes to a hub.
 enum Event {
-    Mail(Mail),
+    Command(Command),
     Heard(Inbound),
     Found(Input),
     Due,
@@ -58,7 +67,7 @@ enum Event {
 
 /// Where it comes from. Each source has its turn, so that none waits for long behind another.
 struct Sources<'a> {
-    mail: &'a mut mpsc::UnboundedReceiver<Mail>,
+    mail: &'a mut mpsc::UnboundedReceiver<Command>,
     heard: mpsc::Receiver<Inbound>,
     found: mpsc::Receiver<Input>,
     timer: Pin<&'a mut Sleep>,
@@ -67,7 +76,7 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// What comes next; `None` when nobody can reach the hall any more.
+    /// What comes next; `None` when nobody can reach the hub any more.
     async fn next(&mut self, wake_at: Option<Instant>) -> Option<Event> {
         if let Some(wake_at) = wake_at
             && self.timer.deadline() != wake_at
@@ -77,7 +86,7 @@ impl Sources<'_> {
         poll_fn(|context| {
             for turn in self.turn..self.turn + 4 {
                 let polled = match turn % 4 {
-                    0 => self.mail.poll_recv(context).map(|mail| mail.map(Event::Mail)),
+                    0 => self.mail.poll_recv(context).map(|mail| mail.map(Event::Command)),
                     1 => self.heard.poll_recv(context).map(|heard| heard.map(Event::Heard)),
                     2 => self.found.poll_recv(context).map(|found| found.map(Event::Found)),
                     // A timer ends with the next millisecond, and is put off when it is set anew.
@@ -87,7 +96,7 @@ impl Sources<'_> {
                 };
                 match polled {
                     Poll::Ready(None) if turn % 4 == 0 => return Poll::Ready(None),
-                    // The bus has let this hall go; its own node still reaches it.
+                    // The bus has let this hub go; its own node still reaches it.
                     Poll::Ready(None) | Poll::Pending => {}
                     ready => {
                         self.turn = (turn + 1) % 4;
@@ -101,55 +110,59 @@ impl Sources<'_> {
     }
 }
 
-/// The hall's life. A panic ends only what the hall has: its connections are ended, clients connect again and ask for what
-/// they have missed, and the hall starts anew. What the failed step was to send is lost with it: messages come from the
+/// The hub's life. A panic ends only what the hub has: its connections are ended, clients connect again and ask for what
+/// they have missed, and the hub starts anew. What the failed step was to send is lost with it: messages come from the
 /// store.
 pub(super) async fn run(
     tenant: TenantId,
-    shared: Arc<Shared>,
+    metrics: HubMetrics,
+    outbound: Arc<Outbound>,
+    presence_grace: Arc<AtomicU64>,
     fleet: Fleet,
     contention: Arc<Contention>,
-    mut mail: mpsc::UnboundedReceiver<Mail>,
+    mut mail: mpsc::UnboundedReceiver<Command>,
 ) {
     let (mut servers, mut pause) = (None, FIRST_PAUSE);
     loop {
         let (found, finding) = mpsc::channel(FOUND);
         let (inbox, heard) = mpsc::channel(INBOX);
-        let mut hall = Driver {
+        let mut driver = Driver {
             tenant: tenant.clone(),
-            hub: Hub::new(fleet.is_alone(), fleet.limits.clone(), now()),
+            hub: Hub::new(fleet.is_single_node(), fleet.limits.clone(), now()),
             fleet: fleet.clone(),
-            shared: shared.clone(),
-            for_servers: servers.take(),
+            metrics: metrics.clone(),
+            server_connection: servers.take(),
             next: VecDeque::new(),
-            to_give_back: Vec::new(),
+            spent_permits: Vec::new(),
             wake_at: None,
             found,
+            outbound: outbound.clone(),
+            presence_grace: presence_grace.clone(),
             quantum: Quantum::with_contention(contention.clone()),
         };
-        fleet.bus.open(&tenant, inbox);
-        let life = AssertUnwindSafe(hall.live(&mut mail, heard, finding));
+        fleet.bus.subscribe(&tenant, inbox);
+        let life = AssertUnwindSafe(driver.live(&mut mail, heard, finding));
         let ended = life.catch_unwind().await;
-        // Its inbox is shut by then: a hall that was opened since in its place is not closed.
-        let in_service = fleet.bus.close(&tenant);
+        // Its inbox is shut by then: a hub that was opened since in its place is not closed.
+        let in_service = fleet.bus.unsubscribe(&tenant);
         if ended.is_ok() {
             return;
         }
         tracing::error!(
             tenant = tenant.as_str(),
-            connections = hall.hub.connections().count(),
-            "the tenant's hall has failed: its connections end, and it starts anew"
+            connections = driver.hub.connections().count(),
+            "the tenant's hub has failed: its connections end, and it starts anew"
         );
-        servers = hall.for_servers.take();
-        for connection in hall.hub.connections() {
-            connection.outlet.hang_up();
+        servers = driver.server_connection.take();
+        for connection in driver.hub.connections() {
+            connection.sink.hang_up();
         }
         if !in_service {
-            // The tenant has another hall by now; whoever still has this one connects again, to that.
+            // The tenant has another hub by now; whoever still has this one connects again, to that.
             return;
         }
         // Dropping the unfinished work tells those who wait for it at once.
-        drop(hall);
+        drop(driver);
         // Where it fails again and again, others are not to be kept busy by it.
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
@@ -157,10 +170,10 @@ pub(super) async fn run(
 }
 
 impl Driver {
-    /// Goes on until nobody can reach the hall any more.
+    /// Goes on until nobody can reach the hub any more.
     async fn live(
         &mut self,
-        mail: &mut mpsc::UnboundedReceiver<Mail>,
+        mail: &mut mpsc::UnboundedReceiver<Command>,
         heard: mpsc::Receiver<Inbound>,
         found: mpsc::Receiver<Input>,
     ) {
@@ -181,16 +194,17 @@ impl Driver {
                     Some(Event::Found(found)) => Some(found),
                     // A question is answered at once, and the hub makes a step all the same.
                     Some(Event::Heard(inbound)) => self.hear(inbound),
-                    Some(Event::Mail(mail)) => self.open(mail).await,
+                    Some(Event::Command(mail)) => self.open(mail).await,
                 },
             };
-            let grace = self.shared.presence_grace.load(Ordering::Relaxed);
+            let grace = self.presence_grace.load(Ordering::Relaxed);
             self.hub.set_presence_grace(Duration::from_millis(grace));
             self.step(input, &mut outputs).await;
             while self.hub.is_busy() {
                 self.step(None, &mut outputs).await;
             }
-            self.shared.metrics.show_rooms(self.hub.room_count());
+            let rooms = i64::try_from(self.hub.room_count()).unwrap_or(i64::MAX);
+            self.metrics.rooms.set(rooms);
         }
     }
 
@@ -201,30 +215,30 @@ impl Driver {
         for output in outputs.drain(..) {
             self.carry_out(output);
         }
-        if let Some(until) = self.shared.outbound.spend(sent, std::time::Instant::now()) {
+        if let Some(until) = self.outbound.spend(sent, std::time::Instant::now()) {
             sleep_until(until.into()).await;
         }
-        self.to_give_back.clear();
+        self.spent_permits.clear();
         self.quantum.yield_if_over().await;
     }
 
     /// Answers a question; gives what is none.
-    async fn open(&mut self, mail: Mail) -> Option<Input> {
+    async fn open(&mut self, mail: Command) -> Option<Input> {
         // The asker may be gone.
         match mail {
-            Mail::Input(input) => return Some(input),
-            Mail::Hear(inbound) => return self.hear(inbound),
-            Mail::ForServers(connection) => self.for_servers = Some(connection),
-            Mail::CaughtUp(done) => {
+            Command::Input(input) => return Some(input),
+            Command::Receive(inbound) => return self.hear(inbound),
+            Command::ServerConnection(connection) => self.server_connection = Some(connection),
+            Command::Flush(done) => {
                 let _ = done.send(());
             }
-            Mail::Members { room, limit, reply } => {
+            Command::Members { room, limit, reply } => {
                 let _ = reply.send(self.hub.members(&room, limit));
             }
-            Mail::MemberCount { room, user, reply } => {
+            Command::MemberCount { room, user, reply } => {
                 let _ = reply.send(self.hub.member_count(&room, &user));
             }
-            Mail::Presence { asker, users, reply } => {
+            Command::Presence { asker, users, reply } => {
                 let rooms = self.hub.rooms_of(&asker);
                 let mut states = Vec::with_capacity(users.len());
                 for user in &users {

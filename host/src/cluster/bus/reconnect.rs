@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, RedisResult};
 
-use super::Notice;
-use super::link::{Clients, Link};
-use super::over_redis::Shared;
+use super::Invalidation;
+use super::connections::{RedisClients, RedisConnections};
+use super::redis_bus::Shared;
 use super::status::add;
-use super::watch::Watch;
+use super::subscriber::Subscriber;
 
 /// The pause before the second attempt to connect; it doubles up to the configured one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until the bus is told to stop.
-pub(super) async fn run(shared: Arc<Shared>, clients: Clients) {
-    let mut watch = Watch::new(shared.clone());
+pub(super) async fn run(shared: Arc<Shared>, clients: RedisClients) {
+    let mut subscriber = Subscriber::new(shared.clone());
     let (mut pause, mut attempt) = (FIRST_PAUSE, 0usize);
     // What the log says of the outage.
     let mut cause = None;
@@ -26,10 +26,10 @@ pub(super) async fn run(shared: Arc<Shared>, clients: Clients) {
             connected = connect(&shared, &clients, attempt) => connected,
         };
         let ended = match connected {
-            Ok(link) => {
+            Ok(connections) => {
                 (pause, cause) = (FIRST_PAUSE, None);
                 tracing::info!(node = %shared.node, "connected to Redis");
-                session(&shared, &mut watch, link).await
+                serve_connection(&shared, &mut subscriber, connections).await
             }
             Err(error) => Err(error),
         };
@@ -59,31 +59,38 @@ fn jitter() -> f32 {
 }
 
 /// Connects, listens to what concerns all tenants, and writes this node's entries.
-async fn connect(shared: &Shared, clients: &Clients, attempt: usize) -> RedisResult<Link> {
-    let mut link = clients.connect(attempt).await?;
+async fn connect(shared: &Shared, clients: &RedisClients, attempt: usize) -> RedisResult<RedisConnections> {
+    let mut connections = clients.connect(attempt).await?;
     let subscribing = async {
-        link.subscribe.psubscribe(shared.wire.channels.broadcasts()).await?;
-        let own = [shared.wire.channels.nodes(), shared.wire.channels.notices()];
-        link.subscribe.subscribe(&own[..]).await
+        connections
+            .subscribe
+            .psubscribe(shared.codec.channels.broadcasts())
+            .await?;
+        let own = [shared.codec.channels.nodes(), shared.codec.channels.invalidations()];
+        connections.subscribe.subscribe(&own[..]).await
     };
     tokio::time::timeout(shared.settings.response_timeout, subscribing)
         .await
         .map_err(|_| RedisError::from((ErrorKind::Io, "subscribing took too long")))??;
-    shared.write_entries(&mut link.commands).await?;
-    Ok(link)
+    shared.write_presence(&mut connections.commands).await?;
+    Ok(connections)
 }
 
 /// Goes on until the connection is lost, or until the bus has left.
-async fn session(shared: &Arc<Shared>, watch: &mut Watch, link: Link) -> RedisResult<()> {
+async fn serve_connection(
+    shared: &Arc<Shared>,
+    subscriber: &mut Subscriber,
+    connections: RedisConnections,
+) -> RedisResult<()> {
     shared.queue.open();
-    *shared.commands.lock() = Some(link.commands.clone());
+    *shared.commands.lock() = Some(connections.commands.clone());
     shared.counts.connected();
     // Without receivers there is nobody to tell.
-    let _ = shared.notices.send(Notice::Missed);
-    let writing = shared.keep_writing(link.commands.clone());
+    let _ = shared.invalidations.send(Invalidation::Missed);
+    let writing = shared.keep_writing(connections.commands.clone());
     tokio::select! {
         ended = writing => ended,
-        failed = watch.listen(link) => failed,
+        failed = subscriber.listen(connections) => failed,
     }
 }
 
@@ -92,8 +99,8 @@ fn lost(shared: &Shared, error: &RedisError) {
     shared.rooms.lock().end();
     add(&shared.counts.dropped, shared.queue.close());
     // What was queued of this node's entries has to be written some other way.
-    shared.entries.lock().dirty = true;
+    shared.presence.lock().dirty = true;
     if shared.counts.disconnected(error.to_string()) {
-        shared.halls.down(&shared.counts);
+        shared.subscriptions.down(&shared.counts);
     }
 }

@@ -15,9 +15,9 @@ use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, ProtocolVer
 use tokio::sync::mpsc;
 
 use self::sentinel::Sentinels;
-use super::adapter::{Adapter, Letter};
+use super::adapter::{Adapter, Publication};
 use super::settings::RedisSettings;
-use super::shards::{Pushes, Shards};
+use super::sharded_channels::{ShardedPushes, ShardedSubscriber};
 
 /// Fields of a hash that are asked for at once.
 const SCAN_COUNT: usize = 1000;
@@ -28,7 +28,7 @@ const ENTRIES_MAX: usize = 2_000_000;
 pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Clients for the configured servers.
-pub(super) struct Clients {
+pub(super) struct RedisClients {
     /// Servers to try in turn; none where sentinels name the server.
     nodes: Vec<Client>,
     sentinels: Option<Sentinels>,
@@ -40,26 +40,26 @@ pub(super) struct Clients {
 
 /// Commands. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
-pub(super) struct Commands {
+pub(super) struct CommandConnection {
     /// Publishes, and without a cluster does everything else too.
     node: MultiplexedConnection,
     cluster: Option<ClusterConnection>,
 }
 
 /// All connections.
-pub(super) struct Link {
-    pub(super) commands: Commands,
+pub(super) struct RedisConnections {
+    pub(super) commands: CommandConnection,
     pub(super) subscribe: PubSubSink,
     pub(super) messages: PubSubStream,
     /// With the sharded adapter.
-    pub(super) shards: Option<(Shards, Pushes)>,
+    pub(super) shards: Option<(ShardedSubscriber, ShardedPushes)>,
 }
 
 fn timed_out(what: &'static str) -> RedisError {
     (ErrorKind::Io, what).into()
 }
 
-impl Clients {
+impl RedisClients {
     /// Reads the URLs; connects nowhere.
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
         let sentinels = Sentinels::new(settings)?;
@@ -97,7 +97,7 @@ impl Clients {
 
     /// Connects to the primary that the sentinels name, else to the first node that answers; `attempt` decides which is
     /// tried first.
-    pub(super) async fn connect(&self, attempt: usize) -> RedisResult<Link> {
+    pub(super) async fn connect(&self, attempt: usize) -> RedisResult<RedisConnections> {
         if let Some(sentinels) = &self.sentinels {
             let connecting = async { self.connect_to(&sentinels.primary().await?).await };
             return self.in_time(connecting).await;
@@ -115,13 +115,16 @@ impl Clients {
         Err(error)
     }
 
-    async fn in_time(&self, connecting: impl Future<Output = RedisResult<Link>>) -> RedisResult<Link> {
+    async fn in_time(
+        &self,
+        connecting: impl Future<Output = RedisResult<RedisConnections>>,
+    ) -> RedisResult<RedisConnections> {
         tokio::time::timeout(self.connect_timeout * 2, connecting)
             .await
             .unwrap_or_else(|_| Err(timed_out("connecting took too long")))
     }
 
-    async fn connect_to(&self, client: &Client) -> RedisResult<Link> {
+    async fn connect_to(&self, client: &Client) -> RedisResult<RedisConnections> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             .set_response_timeout(Some(self.response_timeout));
@@ -135,8 +138,8 @@ impl Clients {
             Adapter::Classic => None,
             Adapter::Sharded => Some(self.connect_shards(client, config).await?),
         };
-        Ok(Link {
-            commands: Commands { node, cluster },
+        Ok(RedisConnections {
+            commands: CommandConnection { node, cluster },
             subscribe,
             messages,
             shards,
@@ -144,26 +147,30 @@ impl Clients {
     }
 
     /// Connects to where sharded channels are, with version 3 of the protocol, in which they come beside answers.
-    async fn connect_shards(&self, client: &Client, config: AsyncConnectionConfig) -> RedisResult<(Shards, Pushes)> {
+    async fn connect_shards(
+        &self,
+        client: &Client,
+        config: AsyncConnectionConfig,
+    ) -> RedisResult<(ShardedSubscriber, ShardedPushes)> {
         let (sender, pushes) = mpsc::unbounded_channel();
         let shards = if let Some(cluster) = &self.cluster {
             let config = ClusterConfig::new()
                 .set_connection_timeout(self.connect_timeout)
                 .set_response_timeout(self.response_timeout)
                 .set_push_sender(sender);
-            Shards::Cluster(cluster.get_async_connection_with_config(config).await?)
+            ShardedSubscriber::Cluster(cluster.get_async_connection_with_config(config).await?)
         } else {
             let server = client.get_connection_info().clone();
             let redis = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
             let client = Client::open(server.set_redis_settings(redis))?;
             let config = config.set_push_sender(sender);
-            Shards::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
+            ShardedSubscriber::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
         };
-        Ok((shards, Pushes { pushes }))
+        Ok((shards, ShardedPushes { pushes }))
     }
 }
 
-impl Commands {
+impl CommandConnection {
     /// Writes to keys, then publishes: whoever hears of a change finds it.
     pub(super) async fn write(&mut self, keys: Pipeline, publish: Pipeline) -> RedisResult<()> {
         let Some(cluster) = &mut self.cluster else {
@@ -187,10 +194,10 @@ impl Commands {
     }
 
     /// Publishes through sharded channels, on each in the order given.
-    pub(super) async fn write_shards(&mut self, letters: Vec<Letter>) -> RedisResult<()> {
+    pub(super) async fn write_shards(&mut self, publications: Vec<Publication>) -> RedisResult<()> {
         // In a cluster they are on different servers.
         let mut channels: HashMap<String, Pipeline> = HashMap::new();
-        for Letter { channel, payload } in letters {
+        for Publication { channel, payload } in publications {
             let key = if self.cluster.is_some() { channel.as_str() } else { "" };
             let commands = channels.entry(key.to_owned()).or_default();
             commands.cmd("SPUBLISH").arg(&channel).arg(payload.as_ref()).ignore();

@@ -1,6 +1,6 @@
 //! The bus over Redis pub/sub.
 //!
-//! One task, [`session`](super::session), has the connections. Everything here only looks at what it shares with
+//! One task, [`reconnect`](super::reconnect), has the connections. Everything here only looks at what it shares with
 //! that task, so that nothing that calls the bus ever waits for Redis.
 
 use std::collections::{HashMap, HashSet};
@@ -15,25 +15,25 @@ use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::adapter::{Adapter, Letter, Wire};
-use super::ask::Pending;
+use super::adapter::{Adapter, AdapterCodec, Publication};
 use super::channels::Channels;
-use super::gossip::Change;
-use super::halls::Halls;
-use super::link::{Clients, Commands};
-use super::queue::{Item, Queue};
+use super::connections::{CommandConnection, RedisClients};
+use super::node_message::PresenceChange;
+use super::outgoing_requests::PendingRequests;
+use super::publish_queue::{PublishQueue, QueueItem};
 use super::settings::RedisSettings;
-use super::shards::RoomChannels;
+use super::sharded_channels::RoomChannels;
 use super::status::{BusStatus, Counts, count};
-use super::{Broadcast, Bus, Elsewhere, Inbound, Load, NodeId, Notice, session};
+use super::subscriptions::Subscriptions;
+use super::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad, reconnect};
 use crate::id::{TenantId, UserId};
 use crate::msgpack::CodecError;
 
 /// Letters and digits of a node's id, as the Node adapter has them.
 const ID_CHARS: usize = 6;
 const ID_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-/// Notices that a receiver may be behind.
-const NOTICES: usize = 256;
+/// Invalidations that a receiver may be behind.
+const INVALIDATIONS: usize = 256;
 /// Requests of other nodes that are answered at once; further ones are not answered.
 const ANSWERING_MAX: usize = 256;
 
@@ -50,7 +50,7 @@ pub enum BusError {
 
 /// This node's entries.
 #[derive(Default)]
-pub(super) struct Entries {
+pub(super) struct PublishedPresence {
     pub(super) by_namespace: HashMap<String, HashMap<UserId, Bytes>>,
     /// Redis has something else, and the change was not queued: write all of it.
     pub(super) dirty: bool,
@@ -59,18 +59,18 @@ pub(super) struct Entries {
 /// What the task with the connections shares with everybody else.
 pub(super) struct Shared {
     pub(super) node: NodeId,
-    pub(super) wire: Wire,
+    pub(super) codec: AdapterCodec,
     pub(super) settings: RedisSettings,
     pub(super) counts: Counts,
-    pub(super) queue: Queue,
-    pub(super) halls: Halls,
-    pub(super) entries: Mutex<Entries>,
+    pub(super) queue: PublishQueue,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) presence: Mutex<PublishedPresence>,
     /// The number of the last change of this node's entries that was published.
     pub(super) changes: AtomicU64,
-    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) invalidations: broadcast::Sender<Invalidation>,
     /// Open while there is a connection.
-    pub(super) commands: Mutex<Option<Commands>>,
-    pub(super) pending: Pending,
+    pub(super) commands: Mutex<Option<CommandConnection>>,
+    pub(super) pending: PendingRequests,
     pub(super) answering: Arc<Semaphore>,
     /// The rooms of the sharded adapter's channels.
     pub(super) rooms: Mutex<RoomChannels>,
@@ -78,10 +78,10 @@ pub(super) struct Shared {
     /// What the tenants of this node carry.
     pub(super) own_load: Mutex<HashMap<String, Load>>,
     /// What they carry on all others together.
-    pub(super) elsewhere: ArcSwap<HashMap<String, Elsewhere>>,
-    /// Tenants have come or gone, or a hall has lost something.
+    pub(super) remote_load: ArcSwap<HashMap<String, RemoteLoad>>,
+    /// Tenants have come or gone, or a hub has lost something.
     pub(super) reconcile: Notify,
-    /// The namespaces of halls that have lost something: they are told all entries anew.
+    /// The namespaces of hubs that have lost something: they are told all entries anew.
     pub(super) retell: Mutex<HashSet<String>>,
     /// Somebody has asked who is alive.
     pub(super) beat: Notify,
@@ -90,7 +90,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Queues something, or drops and counts it.
-    fn push(&self, item: Item) -> bool {
+    fn push(&self, item: QueueItem) -> bool {
         let queued = self.queue.push(item);
         if !queued {
             count(&self.counts.dropped);
@@ -99,9 +99,9 @@ impl Shared {
     }
 
     /// Queues a message as it was written, or drops and counts it. `false` too for one that is for nobody.
-    pub(super) fn send(&self, written: Result<Option<Letter>, CodecError>) -> bool {
+    pub(super) fn send(&self, written: Result<Option<Publication>, CodecError>) -> bool {
         match written {
-            Ok(Some(letter)) => self.push(Item::Message(letter)),
+            Ok(Some(publication)) => self.push(QueueItem::Publication(publication)),
             Ok(None) => false,
             Err(_) => {
                 count(&self.counts.dropped);
@@ -110,22 +110,22 @@ impl Shared {
         }
     }
 
-    /// Gives a hall what came for it, and has it told everything anew when it had lost something before.
+    /// Gives a hub what came for it, and has it told everything anew when it had lost something before.
     pub(super) fn deliver(&self, namespace: &str, inbound: Inbound) {
-        if self.halls.deliver(namespace, inbound, &self.counts) {
+        if self.subscriptions.deliver(namespace, inbound, &self.counts) {
             self.retell.lock().insert(namespace.to_owned());
             self.reconcile.notify_one();
         }
     }
 
-    /// Gives a hall what comes from this node itself, also while there is no connection.
+    /// Gives a hub what comes from this node itself, also while there is no connection.
     pub(super) fn deliver_own(&self, namespace: &str, inbound: Inbound) {
-        self.halls.deliver_own(namespace, inbound, &self.counts);
+        self.subscriptions.deliver_own(namespace, inbound, &self.counts);
     }
 
-    /// Gives all halls something that came for everybody.
+    /// Gives all hubs something that came for everybody.
     pub(super) fn deliver_all(&self, inbound: impl Fn() -> Inbound) {
-        for namespace in self.halls.namespaces() {
+        for namespace in self.subscriptions.namespaces() {
             self.deliver(&namespace, inbound());
         }
     }
@@ -143,32 +143,32 @@ impl RedisBus {
     /// # Errors
     /// When a URL makes no sense.
     pub fn start(settings: RedisSettings) -> Result<Self, BusError> {
-        let clients = Clients::new(&settings)?;
+        let clients = RedisClients::new(&settings)?;
         let node = NodeId(random_id()?.into());
         let channels = Channels::new(&settings.key);
         let shared = Arc::new(Shared {
-            wire: Wire::new(settings.adapter, channels, node.clone(), settings.message_bytes),
+            codec: AdapterCodec::new(settings.adapter, channels, node.clone(), settings.message_bytes),
             node,
             counts: Counts::new(),
-            queue: Queue::new(settings.queue_messages, settings.queue_bytes),
-            halls: Halls::default(),
-            entries: Mutex::default(),
+            queue: PublishQueue::new(settings.queue_messages, settings.queue_bytes),
+            subscriptions: Subscriptions::default(),
+            presence: Mutex::default(),
             changes: AtomicU64::new(0),
-            notices: broadcast::channel(NOTICES).0,
+            invalidations: broadcast::channel(INVALIDATIONS).0,
             commands: Mutex::new(None),
-            pending: Pending::default(),
+            pending: PendingRequests::default(),
             answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
             rooms: Mutex::default(),
             rooms_changed: Notify::new(),
             own_load: Mutex::default(),
-            elsewhere: ArcSwap::default(),
+            remote_load: ArcSwap::default(),
             reconcile: Notify::new(),
             retell: Mutex::default(),
             beat: Notify::new(),
             stop: CancellationToken::new(),
             settings,
         });
-        let task = crate::vital::spawn("bus", session::run(shared.clone(), clients));
+        let task = crate::vital::spawn("bus", reconnect::run(shared.clone(), clients));
         Ok(Self {
             shared,
             task: Mutex::new(Some(task)),
@@ -183,7 +183,7 @@ impl RedisBus {
 
     /// Sends what is queued, tells the other nodes that this one leaves, and ends. Waits for that, but not longer
     /// than `within`; the others then learn it from the lease.
-    pub async fn leave(&self, within: Duration) {
+    pub async fn shut_down(&self, within: Duration) {
         self.shared.stop.cancel();
         let task = self.task.lock().take();
         if let Some(task) = task
@@ -205,7 +205,7 @@ impl Bus for RedisBus {
         &self.shared.node
     }
 
-    fn is_first(&self) -> bool {
+    fn has_lowest_id(&self) -> bool {
         self.shared
             .counts
             .lower_nodes
@@ -213,19 +213,19 @@ impl Bus for RedisBus {
             == 0
     }
 
-    fn open(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
-        self.shared.halls.open(tenant.namespace(), inbox);
+    fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
+        self.shared.subscriptions.open(tenant.namespace(), inbox);
         self.shared.reconcile.notify_one();
     }
 
-    fn close(&self, tenant: &TenantId) -> bool {
+    fn unsubscribe(&self, tenant: &TenantId) -> bool {
         let namespace = tenant.namespace();
-        if !self.shared.halls.close(&namespace) {
+        if !self.shared.subscriptions.close(&namespace) {
             return false;
         }
         self.shared.rooms.lock().close(&namespace);
         self.shared.rooms_changed.notify_one();
-        let mut entries = self.shared.entries.lock();
+        let mut entries = self.shared.presence.lock();
         if entries.by_namespace.remove(&namespace).is_some() {
             entries.dirty = true;
         }
@@ -236,8 +236,8 @@ impl Bus for RedisBus {
         true
     }
 
-    fn room(&self, tenant: &TenantId, room: &str, here: bool) {
-        if self.shared.wire.adapter != Adapter::Sharded {
+    fn announce_room(&self, tenant: &TenantId, room: &str, present: bool) {
+        if self.shared.codec.adapter != Adapter::Sharded {
             return;
         }
         // A room of this name has the channel of this node's answers.
@@ -246,7 +246,7 @@ impl Bus for RedisBus {
         }
         let namespace = tenant.namespace();
         let mut rooms = self.shared.rooms.lock();
-        if here {
+        if present {
             rooms.come(&namespace, room);
         } else {
             rooms.go(&namespace, room);
@@ -256,20 +256,20 @@ impl Bus for RedisBus {
     }
 
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast) {
-        let written = self.shared.wire.broadcast(tenant, &broadcast);
+        let written = self.shared.codec.broadcast(tenant, &broadcast);
         if let Err(error) = &written {
             tracing::warn!(tenant = tenant.as_str(), "an event did not go to other nodes: {error}");
         }
         self.shared.send(written);
     }
 
-    fn entry(&self, tenant: &TenantId, user: &UserId, entry: Option<Bytes>) {
+    fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>) {
         let namespace = tenant.namespace();
-        let mut entries = self.shared.entries.lock();
-        match &entry {
-            Some(entry) => {
+        let mut entries = self.shared.presence.lock();
+        match &record {
+            Some(record) => {
                 let users = entries.by_namespace.entry(namespace.clone()).or_default();
-                users.insert(user.clone(), entry.clone());
+                users.insert(user.clone(), record.clone());
             }
             None => {
                 if let Some(users) = entries.by_namespace.get_mut(&namespace) {
@@ -277,10 +277,10 @@ impl Bus for RedisBus {
                 }
             }
         }
-        let change = Item::Change(Change {
+        let change = QueueItem::Presence(PresenceChange {
             namespace,
             user: user.clone(),
-            entry,
+            record,
         });
         // While the lock is held, so that no writing of all entries comes between the two.
         if !self.shared.queue.push(change) {
@@ -297,19 +297,19 @@ impl Bus for RedisBus {
         }
     }
 
-    fn elsewhere(&self, tenant: &TenantId) -> Elsewhere {
-        let elsewhere = self.shared.elsewhere.load();
+    fn remote_load(&self, tenant: &TenantId) -> RemoteLoad {
+        let elsewhere = self.shared.remote_load.load();
         elsewhere.get(&tenant.namespace()).copied().unwrap_or_default()
     }
 
-    fn notice(&self, notice: Bytes) {
+    fn invalidate(&self, topic: Bytes) {
         let mut payload = self.shared.node.as_str().as_bytes().to_vec();
-        payload.extend_from_slice(&notice);
-        self.shared.push(Item::Notice(payload.into()));
+        payload.extend_from_slice(&topic);
+        self.shared.push(QueueItem::Invalidation(payload.into()));
     }
 
-    fn notices(&self) -> broadcast::Receiver<Notice> {
-        self.shared.notices.subscribe()
+    fn invalidations(&self) -> broadcast::Receiver<Invalidation> {
+        self.shared.invalidations.subscribe()
     }
 }
 
@@ -322,8 +322,8 @@ pub(super) fn random_id() -> Result<String, getrandom::Error> {
     Ok(bytes.into_iter().filter_map(letter).map(char::from).collect())
 }
 
-/// The bytes of a notice and who has sent it.
-pub(super) fn read_notice(mut payload: Bytes) -> Option<(Bytes, Bytes)> {
+/// The bytes of an invalidation and who has sent it.
+pub(super) fn read_invalidation(mut payload: Bytes) -> Option<(Bytes, Bytes)> {
     if payload.len() < ID_CHARS {
         return None;
     }

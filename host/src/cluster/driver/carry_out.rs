@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::drive::Driver;
+use super::Driver;
 use crate::capability::Packet;
-use crate::cluster::connection::Notice;
-use crate::cluster::hub::{Ask, Completed, Input, Output};
+use crate::cluster::connection::SessionNotice;
+use crate::cluster::hub::{AckRequest, CompletedEvent, Input, Output};
 use crate::id::RoomId;
 use crate::store::Range;
 
@@ -23,50 +23,50 @@ impl Driver {
         match output {
             // A connection that does not keep up is closed by its outlet; the others are not concerned.
             Output::Send(connection, outgoing) => drop(connection.send(outgoing)),
-            Output::HangUp(connection) => connection.outlet.hang_up(),
-            Output::Disconnect(connection) => connection.outlet.disconnect(),
-            Output::AskToLeave(connection, rooms) => {
-                if !connection.notify(Notice::Leave(rooms.clone())) {
+            Output::HangUp(connection) => connection.sink.hang_up(),
+            Output::Disconnect(connection) => connection.sink.disconnect(),
+            Output::RequestLeave(connection, rooms) => {
+                if !connection.notify(SessionNotice::Leave(rooms.clone())) {
                     self.next.push_back(Input::Leave { connection, rooms });
                 }
             }
-            Output::Ask(ask) => self.ask(*ask),
+            Output::RequestAcks(ask) => self.ask(*ask),
             Output::Completed(completed) => {
-                let Completed {
+                let CompletedEvent {
                     result,
                     done,
                     received,
-                    on_the_way,
-                    room,
+                    in_flight,
+                    in_flight_permit,
                 } = *completed;
                 self.shared.metrics.delivered(received.elapsed());
                 if let Some(done) = done {
                     let _ = done.send(result);
                 }
-                drop(on_the_way);
-                self.to_give_back.extend(room);
+                drop(in_flight);
+                self.spent_permits.extend(in_flight_permit);
             }
-            Output::Departed(done) => {
+            Output::Disconnected(done) => {
                 let _ = done.send(());
             }
             Output::Released(done, released) => {
                 let _ = done.send(released);
             }
             Output::Publish(broadcast) => self.fleet.bus.broadcast(&self.tenant, *broadcast),
-            Output::Entry(user, entry) => self.fleet.bus.entry(&self.tenant, &user, entry),
-            Output::Room { name, here } => self.fleet.bus.room(&self.tenant, &name, here),
+            Output::PublishPresence(user, entry) => self.fleet.bus.set_presence(&self.tenant, &user, entry),
+            Output::AnnounceRoom { name, here } => self.fleet.bus.announce_room(&self.tenant, &name, here),
             Output::ReadMessages { room, range } => self.read_messages(room, range),
-            Output::ReadLast(rooms) => self.read_last(rooms),
+            Output::ReadLastSeqs(rooms) => self.read_last(rooms),
             Output::WakeAt(wake_at) => self.wake_at = wake_at,
         }
     }
 
     /// Has clients here acknowledge an event, and passes on what they answer. One that is behind in reading is not
     /// asked, and gets nothing: the event would overtake what waits for it.
-    fn ask(&self, ask: Ask) {
+    fn ask(&self, ask: AckRequest) {
         let asked = ask.asked.iter();
         let asked: Vec<_> = asked
-            .filter_map(|connection| connection.outlet.ask(ask.packet.clone(), ANSWER_TIME))
+            .filter_map(|connection| connection.sink.ask(ask.packet.clone(), ANSWER_TIME))
             .collect();
         let _ = ask.clients.send(asked.len() as u64);
         for answer in asked {
@@ -91,8 +91,8 @@ impl Driver {
                 );
                 Vec::new()
             });
-            // The hall may have ended, here and below.
-            let _ = found.send(Input::Messages { room, messages }).await;
+            // The hub may have ended, here and below.
+            let _ = found.send(Input::MessagesRead { room, messages }).await;
         });
     }
 
@@ -104,7 +104,7 @@ impl Driver {
                 match store.last_seqs(&tenant, rooms).await {
                     Ok(last) => {
                         let last = rooms.iter().cloned().zip(last).collect();
-                        let _ = found.send(Input::Last(last)).await;
+                        let _ = found.send(Input::LastSeqs(last)).await;
                     }
                     Err(error) => {
                         tracing::debug!(
@@ -117,7 +117,7 @@ impl Driver {
                     }
                 }
             }
-            let _ = found.send(Input::LastEnded { complete }).await;
+            let _ = found.send(Input::LastSeqsDone { complete }).await;
         });
     }
 }

@@ -11,7 +11,7 @@ const USERS_MAX: usize = 4096;
 const ROOMS_MAX: usize = 32;
 
 /// A user who has gone.
-pub(super) struct Departed {
+pub(super) struct LastSeen {
     /// When they went, in milliseconds since the Unix epoch.
     pub(super) since: u64,
     /// What to call them.
@@ -22,13 +22,13 @@ pub(super) struct Departed {
 
 /// All of them, within a bound.
 #[derive(Default)]
-pub(super) struct DepartedUsers {
-    users: HashMap<UserId, Departed>,
+pub(super) struct LastSeenUsers {
+    users: HashMap<UserId, LastSeen>,
     /// In the order in which they left. One who came back and left again is in it twice, with the time of each.
     order: VecDeque<(UserId, u64)>,
 }
 
-impl DepartedUsers {
+impl LastSeenUsers {
     /// A user has gone.
     pub(super) fn remember<'r>(
         &mut self,
@@ -38,7 +38,7 @@ impl DepartedUsers {
         rooms: impl Iterator<Item = &'r RoomId>,
     ) {
         let rooms = rooms.take(ROOMS_MAX).cloned().collect();
-        self.users.insert(user.clone(), Departed { since, name, rooms });
+        self.users.insert(user.clone(), LastSeen { since, name, rooms });
         self.order.push_back((user.clone(), since));
         while self.order.len() > USERS_MAX
             && let Some((first, left)) = self.order.pop_front()
@@ -55,7 +55,7 @@ impl DepartedUsers {
     }
 
     /// Gives what is remembered of the user.
-    pub(super) fn get(&self, user: &UserId) -> Option<&Departed> {
+    pub(super) fn get(&self, user: &UserId) -> Option<&LastSeen> {
         self.users.get(user)
     }
 }
@@ -71,30 +71,30 @@ mod tests {
     #[test]
     fn the_last_to_leave_are_remembered_and_no_more_than_so_many() {
         let room = RoomId::new("r").unwrap();
-        let mut departed = DepartedUsers::default();
+        let mut last_seen = LastSeenUsers::default();
         for n in 0..USERS_MAX + 10 {
-            departed.remember(
+            last_seen.remember(
                 &user(n),
                 n as u64,
                 "name".into(),
                 std::iter::repeat_n(&room, ROOMS_MAX + 5),
             );
         }
-        assert_eq!((departed.users.len(), departed.order.len()), (USERS_MAX, USERS_MAX));
-        assert!(departed.get(&user(9)).is_none());
-        let last = departed.get(&user(USERS_MAX + 9)).unwrap();
+        assert_eq!((last_seen.users.len(), last_seen.order.len()), (USERS_MAX, USERS_MAX));
+        assert!(last_seen.get(&user(9)).is_none());
+        let last = last_seen.get(&user(USERS_MAX + 9)).unwrap();
         assert_eq!(last.since, USERS_MAX as u64 + 9);
         assert_eq!(last.rooms.len(), ROOMS_MAX);
     }
 
     #[test]
     fn one_who_comes_and_goes_takes_no_more_memory_than_the_bound() {
-        let mut departed = DepartedUsers::default();
+        let mut last_seen = LastSeenUsers::default();
         for n in 0..USERS_MAX * 2 {
-            departed.forget(&user(0));
-            departed.remember(&user(0), n as u64, "name".into(), std::iter::empty());
+            last_seen.forget(&user(0));
+            last_seen.remember(&user(0), n as u64, "name".into(), std::iter::empty());
         }
-        assert_eq!((departed.users.len(), departed.order.len()), (1, USERS_MAX));
-        assert_eq!(departed.get(&user(0)).unwrap().since, USERS_MAX as u64 * 2 - 1);
+        assert_eq!((last_seen.users.len(), last_seen.order.len()), (1, USERS_MAX));
+        assert_eq!(last_seen.get(&user(0)).unwrap().since, USERS_MAX as u64 * 2 - 1);
     }
 }

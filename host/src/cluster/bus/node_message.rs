@@ -14,32 +14,32 @@ const VERSION: u64 = 1;
 const ITEMS_MAX: u32 = 1_000_000;
 
 const HELLO: u64 = 0;
-const ALIVE: u64 = 1;
-const CHANGED: u64 = 2;
-const RESET: u64 = 3;
-const BYE: u64 = 4;
+const HEARTBEAT: u64 = 1;
+const PRESENCE_CHANGED: u64 = 2;
+const PRESENCE_RESET: u64 = 3;
+const LEAVING: u64 = 4;
 
 /// What a node says of a user of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change {
+pub(super) struct PresenceChange {
     pub(super) namespace: String,
     pub(super) user: UserId,
-    pub(super) entry: Option<Bytes>,
+    pub(super) record: Option<Bytes>,
 }
 
 /// What it says.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Gossip {
+pub(super) enum NodeMessage {
     /// It has come and asks the others to say that they are alive.
     Hello,
     /// It is alive, and carries this much, by namespace.
-    Alive(Vec<(String, Load)>),
+    Heartbeat(Vec<(String, Load)>),
     /// These entries have changed. The number is that of the last change.
-    Changed(Vec<Change>),
+    PresenceChanged(Vec<PresenceChange>),
     /// Its hash was written anew.
-    Reset,
+    PresenceReset,
     /// It leaves.
-    Bye,
+    Leaving,
 }
 
 // Writing to memory cannot fail.
@@ -52,25 +52,25 @@ fn array(out: &mut Vec<u8>, count: usize) {
 }
 
 /// Writes it.
-pub(super) fn write(node: &NodeId, n: u64, gossip: &Gossip) -> Bytes {
+pub(super) fn write(node: &NodeId, n: u64, message: &NodeMessage) -> Bytes {
     let mut out = Vec::new();
     array(&mut out, 5);
     number(&mut out, VERSION);
     write_name(&mut out, node.as_str());
     number(
         &mut out,
-        match gossip {
-            Gossip::Hello => HELLO,
-            Gossip::Alive(_) => ALIVE,
-            Gossip::Changed(_) => CHANGED,
-            Gossip::Reset => RESET,
-            Gossip::Bye => BYE,
+        match message {
+            NodeMessage::Hello => HELLO,
+            NodeMessage::Heartbeat(_) => HEARTBEAT,
+            NodeMessage::PresenceChanged(_) => PRESENCE_CHANGED,
+            NodeMessage::PresenceReset => PRESENCE_RESET,
+            NodeMessage::Leaving => LEAVING,
         },
     );
     number(&mut out, n);
-    match gossip {
-        Gossip::Hello | Gossip::Reset | Gossip::Bye => array(&mut out, 0),
-        Gossip::Alive(loads) => {
+    match message {
+        NodeMessage::Hello | NodeMessage::PresenceReset | NodeMessage::Leaving => array(&mut out, 0),
+        NodeMessage::Heartbeat(loads) => {
             array(&mut out, loads.len());
             for (namespace, load) in loads {
                 array(&mut out, 3);
@@ -79,14 +79,14 @@ pub(super) fn write(node: &NodeId, n: u64, gossip: &Gossip) -> Bytes {
                 number(&mut out, load.events_per_second);
             }
         }
-        Gossip::Changed(changes) => {
+        NodeMessage::PresenceChanged(changes) => {
             array(&mut out, changes.len());
             for change in changes {
                 array(&mut out, 3);
                 write_name(&mut out, &change.namespace);
                 write_name(&mut out, change.user.as_str());
-                let _ = match &change.entry {
-                    Some(entry) => rmp::encode::write_bin(&mut out, entry).ok(),
+                let _ = match &change.record {
+                    Some(record) => rmp::encode::write_bin(&mut out, record).ok(),
                     None => rmp::encode::write_nil(&mut out).ok(),
                 };
             }
@@ -96,10 +96,10 @@ pub(super) fn write(node: &NodeId, n: u64, gossip: &Gossip) -> Bytes {
 }
 
 /// Reads it: who, at which change, what. `None` from another version.
-pub(super) fn read(bytes: Bytes) -> Result<Option<(NodeId, u64, Gossip)>, CodecError> {
+pub(super) fn read(bytes: Bytes) -> Result<Option<(NodeId, u64, NodeMessage)>, CodecError> {
     let mut input = Reader::new(bytes);
     if input.array()? < 5 {
-        return Err(CodecError::Malformed("gossip of too few parts"));
+        return Err(CodecError::Malformed("a node's message of too few parts"));
     }
     if input.unsigned()? != VERSION {
         return Ok(None);
@@ -109,9 +109,9 @@ pub(super) fn read(bytes: Bytes) -> Result<Option<(NodeId, u64, Gossip)>, CodecE
     if count > ITEMS_MAX {
         return Err(CodecError::TooLarge);
     }
-    let gossip = match kind {
-        HELLO => Gossip::Hello,
-        ALIVE => {
+    let message = match kind {
+        HELLO => NodeMessage::Hello,
+        HEARTBEAT => {
             let load = |_| {
                 input.array()?;
                 let namespace = input.name()?;
@@ -121,24 +121,24 @@ pub(super) fn read(bytes: Bytes) -> Result<Option<(NodeId, u64, Gossip)>, CodecE
                 };
                 Ok((namespace, load))
             };
-            Gossip::Alive((0..count).map(load).collect::<Result<_, CodecError>>()?)
+            NodeMessage::Heartbeat((0..count).map(load).collect::<Result<_, CodecError>>()?)
         }
-        CHANGED => {
+        PRESENCE_CHANGED => {
             let change = |_| {
                 input.array()?;
-                Ok(Change {
+                Ok(PresenceChange {
                     namespace: input.name()?,
                     user: UserId::new(&input.name()?).map_err(|_| CodecError::Malformed("a user id"))?,
-                    entry: input.binary()?,
+                    record: input.binary()?,
                 })
             };
-            Gossip::Changed((0..count).map(change).collect::<Result<_, CodecError>>()?)
+            NodeMessage::PresenceChanged((0..count).map(change).collect::<Result<_, CodecError>>()?)
         }
-        RESET => Gossip::Reset,
-        BYE => Gossip::Bye,
+        PRESENCE_RESET => NodeMessage::PresenceReset,
+        LEAVING => NodeMessage::Leaving,
         _ => return Ok(None),
     };
-    Ok(Some((node, n, gossip)))
+    Ok(Some((node, n, message)))
 }
 
 #[cfg(test)]
@@ -148,24 +148,24 @@ mod tests {
     #[test]
     fn gossip_reads_back_as_written() {
         let node = NodeId("abcdef".into());
-        let change = |entry| Change {
+        let change = |record| PresenceChange {
             namespace: "/acme".into(),
             user: UserId::new("ann").unwrap(),
-            entry,
+            record,
         };
         let load = Load {
             connections: 3,
             events_per_second: 70_000,
         };
-        for gossip in [
-            Gossip::Hello,
-            Gossip::Alive(vec![("/".into(), load)]),
-            Gossip::Changed(vec![change(Some(Bytes::from_static(b"here"))), change(None)]),
-            Gossip::Reset,
-            Gossip::Bye,
+        for message in [
+            NodeMessage::Hello,
+            NodeMessage::Heartbeat(vec![("/".into(), load)]),
+            NodeMessage::PresenceChanged(vec![change(Some(Bytes::from_static(b"here"))), change(None)]),
+            NodeMessage::PresenceReset,
+            NodeMessage::Leaving,
         ] {
-            let bytes = write(&node, 300, &gossip);
-            assert_eq!(read(bytes.clone()).unwrap(), Some((node.clone(), 300, gossip)));
+            let bytes = write(&node, 300, &message);
+            assert_eq!(read(bytes.clone()).unwrap(), Some((node.clone(), 300, message)));
             for cut in 0..bytes.len() {
                 assert!(read(bytes.slice(..cut)).is_err(), "cut at {cut}");
             }

@@ -2,34 +2,34 @@
 
 use std::time::Duration;
 
-use super::{Broadcast, RemoteSocket, Selection, Target};
+use super::{Broadcast, BroadcastTarget, ClientSelector, RemoteSocket};
 use crate::capability::Packet;
 
 /// What a server says.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum AdapterMessage {
     /// An event for clients.
     Broadcast(Broadcast),
     /// An event for clients, whose acknowledgements are wanted.
-    Ask {
-        asker: Asker,
+    BroadcastWithAck {
+        requester: Requester,
         broadcast: Broadcast,
-        /// How long the asker waits.
+        /// How long the requester waits.
         timeout: Option<Duration>,
     },
     /// Something to be done or answered.
     Request {
         /// The server that waits for an answer, if one does.
-        asker: Option<Asker>,
+        requester: Option<Requester>,
         request: Request,
     },
     /// An answer, and the id of its request.
-    Answer { id: String, answer: Answer },
+    Response { id: String, response: Response },
 }
 
 /// The server and the request that an answer is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asker {
+pub(super) struct Requester {
     /// The asking server; an emitter does not say.
     pub(super) uid: Option<String>,
     /// The request's id.
@@ -40,34 +40,40 @@ pub(super) struct Asker {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
     /// Clients are to join rooms.
-    Join { clients: Selection, rooms: Vec<String> },
+    SocketsJoin {
+        clients: ClientSelector,
+        rooms: Vec<String>,
+    },
     /// Clients are to leave rooms.
-    Leave { clients: Selection, rooms: Vec<String> },
+    SocketsLeave {
+        clients: ClientSelector,
+        rooms: Vec<String>,
+    },
     /// Clients are to be disconnected; with `close` their transports are closed too.
-    Disconnect { clients: Selection, close: bool },
+    DisconnectSockets { clients: ClientSelector, close: bool },
     /// A server-side event: a JSON array of its name and arguments. It may be answered.
-    Emit(String),
+    ServerSideEmit(String),
     /// The ids of the sockets there.
-    Ids(Target),
+    SocketIds(BroadcastTarget),
     /// The sockets that match.
-    Fetch(Selection),
+    FetchSockets(ClientSelector),
     /// All rooms with members.
-    Rooms,
+    AllRooms,
 }
 
-/// The answer to a [`Request`], or to [`Message::Ask`].
+/// The answer to a [`Request`], or to [`AdapterMessage::BroadcastWithAck`].
 #[derive(Debug)]
-pub(super) enum Answer {
-    /// To [`Request::Ids`].
+pub(super) enum Response {
+    /// To [`Request::SocketIds`].
     Ids(Vec<String>),
-    /// To [`Request::Fetch`].
+    /// To [`Request::FetchSockets`].
     Sockets(Vec<RemoteSocket>),
-    /// To [`Request::Rooms`].
+    /// To [`Request::AllRooms`].
     Rooms(Vec<String>),
-    /// To [`Message::Ask`], first: how many clients have got the event.
+    /// To [`AdapterMessage::BroadcastWithAck`], first: how many clients have got the event.
     Clients(u64),
-    /// To [`Message::Ask`]: the first argument of a client's acknowledgement.
+    /// To [`AdapterMessage::BroadcastWithAck`]: the first argument of a client's acknowledgement.
     Acknowledged(Packet),
-    /// To [`Request::Emit`]: a JSON value.
+    /// To [`Request::ServerSideEmit`]: a JSON value.
     Data(String),
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
-use super::population::Population;
+use super::room_membership::RoomMembership;
 use crate::capability::Status;
 use crate::cluster::bus::NodeId;
 use crate::id::{RoomId, UserId};
@@ -15,13 +15,13 @@ use crate::id::{RoomId, UserId};
 /// Rooms of a user that a node tells the others of. Of further ones they do not know that the user is in there.
 const ROOMS_MAX: usize = 1024;
 /// Bytes of an entry that is read: so many rooms with the longest names, and some more.
-const ENTRY_MAX: usize = 256 * 1024;
+const RECORD_BYTES_MAX: usize = 256 * 1024;
 /// The version of what is written. A node that reads another one shows the user as not there.
 const VERSION: u8 = 1;
 
 /// What one node says of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct PresenceRecord {
     /// Open connections there, whatever their status.
     pub(super) connections: u32,
     /// When the newest of them came there.
@@ -37,7 +37,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire<'a> {
+struct RecordJson<'a> {
     #[serde(rename = "v")]
     version: u8,
     #[serde(rename = "c")]
@@ -55,9 +55,9 @@ struct Wire<'a> {
     rooms: Vec<std::borrow::Cow<'a, str>>,
 }
 
-impl Entry {
+impl PresenceRecord {
     pub(super) fn encode(&self) -> Bytes {
-        let wire = Wire {
+        let wire = RecordJson {
             version: VERSION,
             connections: self.connections,
             newest: self.newest,
@@ -77,10 +77,10 @@ impl Entry {
 
     /// `None` for what no node of this version says.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() > ENTRY_MAX {
+        if bytes.len() > RECORD_BYTES_MAX {
             return None;
         }
-        let wire: Wire<'_> = serde_json::from_slice(bytes).ok()?;
+        let wire: RecordJson<'_> = serde_json::from_slice(bytes).ok()?;
         if wire.version != VERSION || wire.connections == 0 {
             return None;
         }
@@ -102,27 +102,27 @@ impl Entry {
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Elsewhere {
-    users: HashMap<UserId, Vec<(NodeId, Entry)>>,
+pub(super) struct RemotePresence {
+    users: HashMap<UserId, Vec<(NodeId, PresenceRecord)>>,
     nodes: HashMap<NodeId, IndexSet<UserId>>,
 }
 
-impl Elsewhere {
+impl RemotePresence {
     /// What the node says of the user from now on. Gives what it said before.
-    pub(super) fn put(
+    pub(super) fn set(
         &mut self,
         node: &NodeId,
         user: &UserId,
-        entry: Option<Entry>,
-        population: &mut Population,
-    ) -> Option<Entry> {
+        entry: Option<PresenceRecord>,
+        membership: &mut RoomMembership,
+    ) -> Option<PresenceRecord> {
         // Before what it said is forgotten, so that nobody leaves and comes who only stays.
         for room in entry.iter().flat_map(|entry| &entry.rooms) {
-            population.enter(room, user);
+            membership.add(room, user);
         }
         let before = self.forget(node, user);
         for room in before.iter().flat_map(|before| &before.rooms) {
-            population.leave(room, user);
+            membership.remove(room, user);
         }
         if let Some(entry) = entry {
             self.nodes.entry(node.clone()).or_default().insert(user.clone());
@@ -131,7 +131,7 @@ impl Elsewhere {
         before
     }
 
-    fn forget(&mut self, node: &NodeId, user: &UserId) -> Option<Entry> {
+    fn forget(&mut self, node: &NodeId, user: &UserId) -> Option<PresenceRecord> {
         let entries = self.users.get_mut(user)?;
         let at = entries.iter().position(|(own, _)| own == node)?;
         let (_, entry) = entries.swap_remove(at);
@@ -162,12 +162,12 @@ impl Elsewhere {
     }
 
     /// What is said of a user.
-    pub(super) fn entries(&self, user: &UserId) -> impl Iterator<Item = &Entry> {
+    pub(super) fn records(&self, user: &UserId) -> impl Iterator<Item = &PresenceRecord> {
         self.users.get(user).into_iter().flatten().map(|(_, entry)| entry)
     }
 
     /// The rooms that a user is in on other nodes; one may come more than once.
     pub(super) fn rooms_of(&self, user: &UserId) -> impl Iterator<Item = &RoomId> {
-        self.entries(user).flat_map(|entry| &entry.rooms)
+        self.records(user).flat_map(|entry| &entry.rooms)
     }
 }

@@ -9,13 +9,13 @@ use crate::id::{RoomId, UserId};
 /// Counts, for each user in a room, from how many sides they are in it: this node's connections are one side, each
 /// other node is another. So the first and the last step of a user in a room are found without looking at other members.
 #[derive(Default)]
-pub(super) struct Population {
+pub(super) struct RoomMembership {
     rooms: HashMap<RoomId, IndexMap<UserId, u32>>,
 }
 
-impl Population {
+impl RoomMembership {
     /// A side has the user in the room from now on. Gives whether no other side had.
-    pub(super) fn enter(&mut self, room: &RoomId, user: &UserId) -> bool {
+    pub(super) fn add(&mut self, room: &RoomId, user: &UserId) -> bool {
         let sides = self
             .rooms
             .entry(room.clone())
@@ -27,7 +27,7 @@ impl Population {
     }
 
     /// A side has the user in the room no more. Gives whether no other side has.
-    pub(super) fn leave(&mut self, room: &RoomId, user: &UserId) -> bool {
+    pub(super) fn remove(&mut self, room: &RoomId, user: &UserId) -> bool {
         let Some(users) = self.rooms.get_mut(room) else {
             return false;
         };
@@ -69,14 +69,14 @@ mod tests {
     #[test]
     fn the_first_and_the_last_step_of_a_user_are_told_apart_from_all_others() {
         let (room, ann) = (RoomId::new("r").unwrap(), UserId::new("ann").unwrap());
-        let mut population = Population::default();
-        assert!(population.enter(&room, &ann));
-        assert!(!population.enter(&room, &ann), "from another node too");
-        assert_eq!((population.count(&room), population.users(&room, 9).len()), (1, 1));
-        assert!(!population.leave(&room, &ann));
-        assert!(population.contains(&room, &ann));
-        assert!(population.leave(&room, &ann));
-        assert!(!population.leave(&room, &ann), "they are not in it any more");
-        assert!(population.rooms.is_empty(), "an empty room takes no memory");
+        let mut membership = RoomMembership::default();
+        assert!(membership.add(&room, &ann));
+        assert!(!membership.add(&room, &ann), "from another node too");
+        assert_eq!((membership.count(&room), membership.users(&room, 9).len()), (1, 1));
+        assert!(!membership.remove(&room, &ann));
+        assert!(membership.contains(&room, &ann));
+        assert!(membership.remove(&room, &ann));
+        assert!(!membership.remove(&room, &ann), "they are not in it any more");
+        assert!(membership.rooms.is_empty(), "an empty room takes no memory");
     }
 }

@@ -2,30 +2,34 @@
 
 use serde_json::{Map, Value, json};
 
-use super::drive::Driver;
-use crate::capability::HandshakeData;
+use super::Driver;
+use crate::capability::Handshake;
 use crate::cluster::bus::{Inbound, RemoteSocket};
-use crate::cluster::connection::{Connection, Notice};
+use crate::cluster::connection::{Connection, SessionNotice};
 use crate::cluster::hub::Input;
 
 impl Driver {
     /// Answers what is asked; gives what the hub is to learn.
     pub(super) fn hear(&mut self, inbound: Inbound) -> Option<Input> {
         match inbound {
-            Inbound::Up => Some(Input::Up),
-            Inbound::Down => Some(Input::Down),
+            Inbound::Connected => Some(Input::Up),
+            Inbound::Disconnected => Some(Input::Down),
             Inbound::Broadcast(broadcast) => Some(Input::Broadcast(broadcast)),
-            Inbound::Entry { node, user, entry } => Some(Input::Entry { node, user, entry }),
-            Inbound::Node { node, entries } => Some(Input::Node { node, entries }),
-            Inbound::NodeGone { node } => Some(Input::Node {
+            Inbound::PresenceChanged {
+                node,
+                user,
+                record: entry,
+            } => Some(Input::Entry { node, user, entry }),
+            Inbound::NodePresence { node, records: entries } => Some(Input::Node { node, entries }),
+            Inbound::NodeLeft { node } => Some(Input::Node {
                 node,
                 entries: Vec::new(),
             }),
-            Inbound::Join { clients, rooms } => Some(Input::MakeJoin { clients, rooms }),
-            Inbound::Leave { clients, rooms } => Some(Input::MakeLeave { clients, rooms }),
+            Inbound::SocketsJoin { clients, rooms } => Some(Input::MakeJoin { clients, rooms }),
+            Inbound::SocketsLeave { clients, rooms } => Some(Input::MakeLeave { clients, rooms }),
             // With `close` a Node server would end the transport too, after this word. A transport that is cut says
             // nothing, and its client would come back.
-            Inbound::Disconnect { clients, .. } => Some(Input::Disconnect { clients }),
+            Inbound::DisconnectSockets { clients, .. } => Some(Input::DisconnectSockets { clients }),
             Inbound::BroadcastWithAck {
                 broadcast,
                 clients,
@@ -46,10 +50,10 @@ impl Driver {
                 None
             }
             Inbound::ServerSideEmit { arguments, reply } => {
-                let first = self.fleet.bus.is_first();
-                match self.for_servers.as_ref().filter(|_| first) {
+                let first = self.fleet.bus.has_lowest_id();
+                match self.server_connection.as_ref().filter(|_| first) {
                     Some(servers) => {
-                        servers.notify(Notice::ServerEvent(arguments, reply));
+                        servers.notify(SessionNotice::ServerEvent(arguments, reply));
                     }
                     // A server that waits for answers expects one of every server.
                     None => {
@@ -75,7 +79,7 @@ fn socket(connection: &Connection) -> RemoteSocket {
 }
 
 /// A handshake as Node's servers have it, with what is kept of it.
-fn handshake(handshake: &HandshakeData) -> String {
+fn handshake(handshake: &Handshake) -> String {
     let pairs = |pairs: &[(String, String)]| -> Map<String, Value> {
         pairs
             .iter()

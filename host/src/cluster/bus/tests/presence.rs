@@ -2,22 +2,28 @@ use std::collections::HashMap;
 
 use super::*;
 
-/// What a hall knows of others, after what came.
+/// What a hub knows of others, after what came.
 #[derive(Default)]
 struct Known(HashMap<NodeId, HashMap<UserId, Bytes>>);
 
 impl Known {
     fn take(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Entry { node, user, entry } => {
+            Inbound::PresenceChanged {
+                node,
+                user,
+                record: entry,
+            } => {
                 let users = self.0.entry(node).or_default();
                 match entry {
                     Some(entry) => drop(users.insert(user, entry)),
                     None => drop(users.remove(&user)),
                 }
             }
-            Inbound::Node { node, entries } => drop(self.0.insert(node, entries.into_iter().collect())),
-            Inbound::NodeGone { node } => drop(self.0.remove(&node)),
+            Inbound::NodePresence { node, records: entries } => {
+                drop(self.0.insert(node, entries.into_iter().collect()))
+            }
+            Inbound::NodeLeft { node } => drop(self.0.remove(&node)),
             _ => {}
         }
     }
@@ -38,7 +44,7 @@ impl Known {
 
 fn set(node: &Node, name: &str, entry: Option<&str>) {
     let entry = entry.map(|entry| Bytes::from(entry.to_owned()));
-    node.bus.entry(&node.tenant, &user(name), entry);
+    node.bus.set_presence(&node.tenant, &user(name), entry);
 }
 
 #[tokio::test]
@@ -70,7 +76,7 @@ async fn a_node_that_leaves_is_forgotten_at_once() {
     let id = two.bus.node().clone();
     let mut known = Known::default();
     known.until(&mut one, |known| known.has(&id, &[("ann", "1")])).await;
-    two.bus.leave(DEADLINE).await;
+    two.bus.shut_down(DEADLINE).await;
     known.until(&mut one, |known| !known.0.contains_key(&id)).await;
     let key = format!("socket.io-parlance#node#{id}");
     assert_eq!(server.command(&["EXISTS", &key]), redis::Value::Int(0));
@@ -98,7 +104,7 @@ async fn a_node_that_dies_is_forgotten_when_its_lease_ends() {
         node.bus.node().clone()
     });
     let id = tokio::task::spawn_blocking(|| doomed.join().unwrap()).await.unwrap();
-    one.until(|inbound| matches!(inbound, Inbound::NodeGone { node } if node == id).then_some(()))
+    one.until(|inbound| matches!(inbound, Inbound::NodeLeft { node } if node == id).then_some(()))
         .await;
     let key = format!("socket.io-parlance#node#{id}");
     assert_eq!(server.command(&["EXISTS", &key]), redis::Value::Int(0));
@@ -113,9 +119,9 @@ async fn a_tenant_that_closes_takes_its_entries_away() {
     set(&two, "ann", Some("1"));
     let mut known = Known::default();
     known.until(&mut one, |known| known.has(&id, &[("ann", "1")])).await;
-    // Only a hall whose inbox is shut can close.
+    // Only a hub whose inbox is shut can close.
     drop(two.mail);
-    two.bus.close(&two.tenant);
+    two.bus.unsubscribe(&two.tenant);
     known.until(&mut one, |known| known.has(&id, &[])).await;
 }
 
@@ -172,15 +178,15 @@ async fn redis_that_comes_back_empty_has_everything_again() {
     known.until(&mut two, |known| known.has(&id, &[("ann", "1")])).await;
     server.kill();
     for node in [&mut one, &mut two] {
-        node.until(|inbound| matches!(inbound, Inbound::Down).then_some(()))
+        node.until(|inbound| matches!(inbound, Inbound::Disconnected).then_some(()))
             .await;
     }
     set(&one, "ann", None);
     set(&one, "bob", Some("2"));
     server.restart();
     two.until(|inbound| {
-        assert!(!matches!(inbound, Inbound::NodeGone { .. }), "it was never gone");
-        matches!(inbound, Inbound::Up).then_some(())
+        assert!(!matches!(inbound, Inbound::NodeLeft { .. }), "it was never gone");
+        matches!(inbound, Inbound::Connected).then_some(())
     })
     .await;
     let mut known = Known::default();
