@@ -1,13 +1,15 @@
-//! The way between nodes: what one node says so that the others' hubs and clients learn of it.
+//! The bus: messages between the nodes of a fleet.
 //!
-//! A [`Bus`] carries three things. **Events** for clients elsewhere, in the words of one of Node's
-//! adapters for Redis ([`Adapter`]), so that Node servers, and with the classic one back ends with an emitter, can be
-//! part of the fleet.
-//! **Entries**: what each node says of its users, kept beside a lease, so that the others know it after any gap and
-//! forget it when the node dies. **Notices**: a few bytes from node to node.
+//! A [`Bus`] carries three kinds of messages:
+//! - **Events for clients on other nodes** ([`Broadcast`]), in the wire format of one of Node's Redis adapters
+//!   ([`Adapter`]). So Node servers can be part of the fleet, and with the classic adapter back ends that use
+//!   `@socket.io/redis-emitter`.
+//! - **Presence records**: what each node knows of its users. They are stored in Redis under a lease, so that other
+//!   nodes can read them after any gap and drop them when the node dies.
+//! - **Invalidations**: a few bytes that tell all nodes to read something again.
 //!
-//! Nothing here is the truth. What is said while a connection is down is lost, and [`Inbound::Connected`] says so: the
-//! hub then reads from the store what it has missed, and the bus tells it anew what the other nodes have.
+//! The bus may lose messages: what is sent while there is no connection is gone. [`Inbound::Connected`] tells a hub so.
+//! The hub then reads missing messages from the store, and the bus sends it the presence records of all nodes again.
 
 mod adapter;
 mod adapter_message;
@@ -41,7 +43,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use adapter::Adapter;
 pub use local::LocalBus;
-pub use outgoing_requests::{Acknowledged, Responses};
+pub use outgoing_requests::Responses;
 pub use redis_bus::{BusError, RedisBus};
 pub use settings::RedisSettings;
 pub use status::BusStatus;
@@ -49,69 +51,70 @@ pub use status::BusStatus;
 use crate::capability::{Packet, Question};
 use crate::id::{RoomId, TenantId, UserId};
 
-/// The way to the other nodes. No method waits: what cannot be sent is dropped and counted.
+/// A connection to the other nodes of the fleet. No method waits: what cannot be sent now is dropped and counted.
 pub trait Bus: Send + Sync {
-    /// This node's id.
+    /// The id of this node.
     fn node(&self) -> &NodeId;
 
-    /// Whether there is no other node, ever: whatever is committed is committed here, and nothing can be missed.
+    /// Whether the fleet has only this node, for as long as it runs. Then every commit happens here, and no message can
+    /// be missed.
     fn is_single_node(&self) -> bool {
         false
     }
 
-    /// From now on the tenant's hub hears what other nodes say, through `inbox`. What does not fit in it is lost,
-    /// and the hub is told so with another [`Inbound::Connected`] as soon as there is room.
+    /// Delivers messages of other nodes for this tenant to `inbox` from now on. What does not fit is lost; the hub is
+    /// told so by another [`Inbound::Connected`] as soon as the inbox has room.
     fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>);
 
-    /// The tenant's hub, whose inbox is shut, hears nothing any more, and this node's entries for its users are
-    /// withdrawn. One whose inbox is open has been opened since by another hub, and stays: `false` then.
+    /// Ends the subscription of a hub that has closed its inbox, and withdraws this node's presence records of the
+    /// tenant. Returns `false`, and does nothing, when the inbox is open: another hub of the tenant has subscribed since.
     fn unsubscribe(&self, tenant: &TenantId) -> bool;
 
-    /// Whether this node does what one of all nodes is to do: it has the lowest id of those that it knows to live.
+    /// Whether this node has the lowest id of all live nodes. Decides which node does what only one of them may do.
     fn has_lowest_id(&self) -> bool;
 
-    /// This node has a room, or a connection of this id, from now on, or has it no more. Some servers send what is for
-    /// one room only to those that have it.
+    /// Says whether this node has a room, or a connection with this id. Some servers publish an event for one room only
+    /// to the nodes that have it.
     fn announce_room(&self, tenant: &TenantId, room: &str, present: bool);
 
-    /// Has the other nodes send an event to their clients. A [`BroadcastTarget::Rooms`] without places is sent to nobody.
+    /// Asks the other nodes to send an event to their clients. A [`BroadcastTarget::Rooms`] without rooms reaches no
+    /// client.
     fn broadcast(&self, tenant: &TenantId, broadcast: Broadcast);
 
-    /// What this node says of a user from now on; `None` when it has nothing to say any more. The other nodes' hubs
-    /// get it as [`Inbound::PresenceChanged`], those that come later or have missed it as a part of [`Inbound::NodePresence`].
+    /// Publishes this node's presence record of a user; `None` withdraws it. The hubs of other nodes get it as
+    /// [`Inbound::PresenceChanged`], or as a part of [`Inbound::NodePresence`] if they connect later or missed it.
     fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>);
 
-    /// What a tenant carries on this node from now on. The other nodes learn it with the next heartbeat.
+    /// Sets the tenant's load on this node. Other nodes learn it with the next heartbeat.
     fn set_load(&self, tenant: &TenantId, load: Load);
 
-    /// What a tenant carries on all other nodes together, as of their last heartbeats.
+    /// The tenant's load on all other nodes together, as of their last heartbeats.
     fn remote_load(&self, tenant: &TenantId) -> RemoteLoad;
 
-    /// Sends a few bytes to all other nodes, whatever tenants they have.
+    /// Tells all other nodes that what `topic` names may have changed. It belongs to no tenant.
     fn invalidate(&self, topic: Bytes);
 
-    /// The invalidations of other nodes, from now on. [`Invalidation::Missed`] stands for those that were lost.
+    /// Receives the invalidations of other nodes from now on.
     fn invalidations(&self) -> broadcast::Receiver<Invalidation>;
 }
 
-/// A node's id: six letters and digits, chosen anew at each start. The Node adapter calls it `uid`.
+/// The id of a node: six letters and digits, chosen anew at each start. The Node adapter calls it `uid`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(Arc<str>);
 
 impl NodeId {
-    /// The id of this text.
+    /// The node with this id.
     #[must_use]
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// One for tests.
     #[cfg(test)]
     pub(crate) fn for_tests(number: usize) -> Self {
         Self::new(format!("node{number:02}"))
     }
 
-    /// The text.
+    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -124,29 +127,28 @@ impl std::fmt::Display for NodeId {
     }
 }
 
-/// Where clients are found.
+/// A set of connections that an event can be addressed to. In the Node adapters each of them is a room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TargetRoom {
-    /// In a room, and nowhere else.
+    /// The members of a room.
     Room(Arc<str>),
-    /// In what Node servers and back ends mean by a room: each socket has one of its own there, named as the socket. So
-    /// it is the room of this name and the connection with this id.
+    /// The members of the room with this name, and the connection with this id. Node servers and back ends do not
+    /// tell the two apart, since each socket is in a room named like the socket.
     RoomOrSocket(Arc<str>),
-    /// All connections of a user. On the wire it is the room [`USER_ROOM`] with the user's id, which no client can
-    /// join.
+    /// All connections of a user. On the wire it is a room that no client can join: [`USER_ROOM`] and the user's id.
     User(UserId),
 }
 
-/// What stands before a user's id in the name of the room that stands for the user on the wire. Room ids have no
-/// control characters.
+/// The prefix of a user's id in the name of the room that stands for the user on the wire. No other room can have such
+/// a name, since room ids have no control characters.
 pub const USER_ROOM: &str = "\u{0}user:";
 
-/// Who gets an event.
+/// The clients that an event is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BroadcastTarget {
-    /// Whoever is in any of these places, once.
+    /// The connections in any of these rooms. Each gets the event once.
     Rooms(Vec<TargetRoom>),
-    /// Every client of the tenant. A Node server or an emitter may ask for it; nothing of Parlance does.
+    /// All clients of the tenant. Only Node servers and emitters use it.
     AllClients,
 }
 
@@ -155,21 +157,21 @@ pub enum BroadcastTarget {
 pub struct Broadcast {
     /// The event.
     pub packet: Packet,
-    /// Who gets it.
+    /// The clients that get it.
     pub to: BroadcastTarget,
-    /// Who does not get it all the same.
+    /// Connections that do not get it.
     pub except: Vec<TargetRoom>,
-    /// When it is a room's message: the room and its `seq` there. Node servers overlook it.
+    /// For a room's message: the room, and the message's `seq`. Node servers ignore it.
     pub message: Option<(RoomId, u64)>,
-    /// When it is about a room's message, and is to come after it: the room and the message's `seq`. Node servers
-    /// overlook it.
+    /// For an event about a room's message, which must not arrive before the message: the room, and the message's
+    /// `seq`. Node servers ignore it.
     pub after: Option<(RoomId, u64)>,
-    /// When a handler waits for what clients acknowledge. Clients of Node servers are not asked.
+    /// For an event that a handler wants acknowledged. Node servers ignore it, so their clients are not asked.
     pub question: Option<Arc<Question>>,
 }
 
 impl Broadcast {
-    /// An event that has no place among a room's messages and asks nothing.
+    /// An event that is no message, needs no order, and wants no acknowledgements.
     #[must_use]
     pub fn event(packet: Packet, to: BroadcastTarget, except: Vec<TargetRoom>) -> Self {
         Self {
@@ -183,113 +185,113 @@ impl Broadcast {
     }
 }
 
-/// The clients that a request is about.
+/// The clients that a request is about: `rooms` and `except` of the Node adapters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSelector {
-    /// Who.
+    /// The clients.
     pub to: BroadcastTarget,
-    /// Who not.
+    /// Connections that are left out.
     pub except: Vec<TargetRoom>,
 }
 
-/// A connection as `fetchSockets` of a Node server sees it.
+/// A socket as `fetchSockets` of a Node server returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteSocket {
-    /// Its id: a connection's, or that of a Node server's socket.
+    /// The id of the connection, or of the Node server's socket.
     pub id: String,
-    /// The rooms it is in.
+    /// The rooms it is in, its own among them.
     pub rooms: Vec<String>,
     /// Its handshake, a JSON object.
     pub handshake: String,
-    /// What its server keeps with it, a JSON value.
+    /// `socket.data` of its server, a JSON value.
     pub data: String,
 }
 
-/// What other nodes say to a tenant's hub. Whoever does not answer a request lets the sender fall.
+/// What the bus delivers to a hub. A hub that does not want to answer a request drops its `reply`.
 #[derive(Debug)]
 pub enum Inbound {
-    /// The connection has come, or has come back, or this hub's inbox was full: whatever was said before is lost.
-    /// Each other node's entries follow as [`Inbound::NodePresence`]; who does not come is announced by
-    /// [`Inbound::NodeLeft`] once its lease has run out.
+    /// There is a connection to the other nodes, for the first time or again, or the hub's inbox was full. Messages may
+    /// have been lost before. An [`Inbound::NodePresence`] of each other node follows; a node that is not there any more
+    /// follows as [`Inbound::NodeLeft`] once its lease has expired.
     Connected,
-    /// The connection is lost. Nobody is declared gone until it is back.
+    /// The connection is lost. No node counts as gone until there is a connection again.
     Disconnected,
-    /// An event for clients here.
+    /// An event for clients of this node.
     Broadcast(Broadcast),
-    /// These clients are to join rooms.
+    /// A request to have clients join rooms.
     SocketsJoin {
-        /// Which.
+        /// The clients.
         clients: ClientSelector,
-        /// The rooms' names, unchecked.
+        /// The names of the rooms, unchecked.
         rooms: Vec<String>,
     },
-    /// These clients are to leave rooms.
+    /// A request to have clients leave rooms.
     SocketsLeave {
-        /// Which.
+        /// The clients.
         clients: ClientSelector,
-        /// The rooms' names, unchecked.
+        /// The names of the rooms, unchecked.
         rooms: Vec<String>,
     },
-    /// These clients are to be disconnected.
+    /// A request to disconnect clients.
     DisconnectSockets {
-        /// Which.
+        /// The clients.
         clients: ClientSelector,
         /// Whether to close the transport too, not only the namespace.
         close: bool,
     },
-    /// Somebody asks which of these clients are here.
+    /// A request for the sockets of this node that match.
     FetchSockets {
-        /// Which.
+        /// The clients.
         clients: ClientSelector,
-        /// Those that are here.
+        /// Takes the sockets.
         reply: oneshot::Sender<Vec<RemoteSocket>>,
     },
-    /// Somebody asks for all rooms that have members here.
+    /// A request for the names of all rooms with members on this node.
     AllRooms {
-        /// Their names.
+        /// Takes the names.
         reply: oneshot::Sender<Vec<String>>,
     },
-    /// A server-side event.
+    /// An event for the servers themselves, not for clients.
     ServerSideEmit {
         /// A JSON array: the event's name, then its arguments.
         arguments: String,
-        /// When an answer is wanted: a JSON value.
+        /// Takes the response, a JSON value, if one is wanted.
         reply: Option<oneshot::Sender<String>>,
     },
-    /// An event whose acknowledgements somebody wants.
+    /// An event for clients of this node whose acknowledgements the sender wants.
     BroadcastWithAck {
         /// The event.
         broadcast: Broadcast,
-        /// How many clients here have got it. First of all.
+        /// Takes the number of clients that got the event, before the first acknowledgement.
         clients: oneshot::Sender<u64>,
-        /// What each has answered: the first argument of its acknowledgement, a JSON value with attachments. Node
-        /// servers pass on no more than that either.
+        /// Takes the first argument of each acknowledgement, a JSON value with attachments. Node servers pass on no
+        /// more than that either.
         answers: mpsc::Sender<Packet>,
     },
-    /// What another node says of a user has changed.
+    /// Another node's presence record of a user has changed.
     PresenceChanged {
         /// The node.
         node: NodeId,
         /// The user.
         user: UserId,
-        /// `None`: it has nothing to say of the user any more.
+        /// `None` when the node withdrew its record.
         record: Option<Bytes>,
     },
-    /// All that another node says of the tenant's users, in place of whatever it has said before.
+    /// All presence records of another node for this tenant. They replace its earlier ones.
     NodePresence {
         /// The node.
         node: NodeId,
-        /// Its entries.
+        /// The records, by user.
         records: Vec<(UserId, Bytes)>,
     },
-    /// A node has left or died: what it has said holds no more.
+    /// A node has left or died. Its presence records are void.
     NodeLeft {
         /// The node.
         node: NodeId,
     },
 }
 
-/// What a tenant carries on a node.
+/// A tenant's load on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Load {
     /// Open connections.
@@ -298,20 +300,20 @@ pub struct Load {
     pub events_per_second: u64,
 }
 
-/// What a tenant carries on other nodes.
+/// A tenant's load on all other nodes together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RemoteLoad {
-    /// On how many it carries anything.
+    /// The number of other nodes with any load of the tenant.
     pub nodes: u32,
-    /// All of it.
+    /// The sum of their loads.
     pub load: Load,
 }
 
-/// A notice from another node.
+/// A hint of another node that something must be read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invalidation {
-    /// These bytes.
+    /// What these bytes name may have changed.
     Topic(Bytes),
-    /// The connection has come, or has come back: there may have been any.
+    /// Invalidations may have been lost, since there was no connection before: anything may have changed.
     Missed,
 }

@@ -1,24 +1,25 @@
-//! Which of Node's adapters the servers of a fleet speak: their words, and the channels on which they say them.
+//! The Node adapter that the servers of a fleet use: how messages are encoded, and on which channels they travel.
 
 use bytes::Bytes;
 
-use super::adapter_message::{AdapterMessage, Request, Requester, Response};
+use super::adapter_message::{AdapterMessage, OutgoingRequest, Requester, Response};
 use super::channels::{Channel, Channels};
 use super::{Broadcast, NodeId, classic, sharded};
 use crate::id::TenantId;
 use crate::msgpack::CodecError;
 
-/// One of Node's adapters over Redis. All servers of a fleet speak the same one.
+/// One of Node's Redis adapters. All servers of a fleet must use the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adapter {
-    /// `createAdapter`, which `@socket.io/redis-emitter` speaks too.
+    /// `createAdapter`. `@socket.io/redis-emitter` speaks this one only.
     Classic,
-    /// `createShardedAdapter`: sharded channels, which a Redis Cluster does not carry to all of its servers. Redis 7.
+    /// `createShardedAdapter`, over the sharded channels of Redis 7, which a Redis Cluster does not forward to all of
+    /// its servers.
     Sharded,
 }
 
 impl Adapter {
-    /// The other one.
+    /// The other adapter.
     pub(super) const fn other(self) -> Self {
         match self {
             Self::Classic => Self::Sharded,
@@ -26,7 +27,7 @@ impl Adapter {
         }
     }
 
-    /// As the configuration names it.
+    /// Its name in the configuration.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Classic => "classic",
@@ -43,76 +44,60 @@ impl Adapter {
     }
 }
 
-/// A message and its channel.
+/// A message to publish, and its channel.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Publication {
     pub(super) channel: String,
     pub(super) payload: Bytes,
 }
 
-/// Writes and reads messages for one node.
+/// Encodes and decodes the messages of one node.
 pub(super) struct AdapterCodec {
     pub(super) adapter: Adapter,
     pub(super) channels: Channels,
     node: NodeId,
-    /// Bytes of the largest message.
-    max: usize,
+    /// The most bytes of a message.
+    max_bytes: usize,
 }
 
 impl AdapterCodec {
-    pub(super) fn new(adapter: Adapter, channels: Channels, node: NodeId, max: usize) -> Self {
+    pub(super) fn new(adapter: Adapter, channels: Channels, node: NodeId, max_bytes: usize) -> Self {
         Self {
             adapter,
             channels,
             node,
-            max,
+            max_bytes,
         }
     }
 
-    /// An event; `None` when nobody is to get it.
+    /// Encodes an event. `None` when it has no clients.
     pub(super) fn broadcast(
         &self,
         tenant: &TenantId,
         broadcast: &Broadcast,
     ) -> Result<Option<Publication>, CodecError> {
-        let (uid, max) = (self.node.as_str(), self.max);
+        let (uid, max_bytes) = (self.node.as_str(), self.max_bytes);
         let (payload, channel) = match self.adapter {
             Adapter::Classic => (
-                classic::broadcast(uid, tenant, broadcast, max)?,
+                classic::broadcast(uid, tenant, broadcast, max_bytes)?,
                 self.channels.broadcast(tenant, &broadcast.to),
             ),
-            // Not the channel of a room, to which a server listens that has somebody there: one with the
-            // `subscriptionMode` "static" does not.
+            // The namespace's channel, not the room's: a Node server whose `subscriptionMode` is "static" does not
+            // subscribe to channels of rooms.
             Adapter::Sharded => (
-                sharded::broadcast(uid, None, tenant, broadcast, max)?,
+                sharded::broadcast(uid, tenant, broadcast, max_bytes)?,
                 self.channels.all(&tenant.namespace()),
             ),
         };
         Ok(payload.map(|payload| Publication { channel, payload }))
     }
 
-    /// An event whose acknowledgements are wanted.
-    pub(super) fn ask(
-        &self,
-        id: &str,
-        tenant: &TenantId,
-        broadcast: &Broadcast,
-    ) -> Result<Option<Publication>, CodecError> {
-        let (uid, max) = (self.node.as_str(), self.max);
-        let payload = match self.adapter {
-            Adapter::Classic => classic::ask(uid, id, tenant, broadcast, max)?,
-            Adapter::Sharded => sharded::broadcast(uid, Some(id), tenant, broadcast, max)?,
-        };
-        let channel = self.requests(&tenant.namespace());
-        Ok(payload.map(|payload| Publication { channel, payload }))
-    }
-
-    /// A request, with an id when it is to be answered; `None` when it is about nobody.
+    /// Encodes a request, with an id if responses are wanted. `None` when it selects no clients.
     pub(super) fn request(
         &self,
         id: Option<&str>,
         tenant: &TenantId,
-        request: &Request,
+        request: &OutgoingRequest,
     ) -> Result<Option<Publication>, CodecError> {
         let (uid, namespace) = (self.node.as_str(), tenant.namespace());
         let payload = match self.adapter {
@@ -123,20 +108,20 @@ impl AdapterCodec {
         Ok(payload.map(|payload| Publication { channel, payload }))
     }
 
-    /// An answer; `None` when the requester's words have none for it.
-    pub(super) fn answer(
+    /// Encodes a response. `None` when the requester's adapter does not have such a response.
+    pub(super) fn response(
         &self,
         namespace: &str,
         to: &Requester,
-        answer: &Response,
+        response: &Response,
     ) -> Result<Option<Publication>, CodecError> {
         let (payload, channel) = match (self.adapter, &to.uid) {
             (Adapter::Classic, _) => (
-                Some(classic::answer(&to.id, answer, self.max)?),
+                Some(classic::response(&to.id, response, self.max_bytes)?),
                 self.channels.response(namespace),
             ),
             (Adapter::Sharded, Some(uid)) => (
-                sharded::answer(self.node.as_str(), &to.id, namespace, answer, self.max)?,
+                sharded::response(self.node.as_str(), &to.id, namespace, response, self.max_bytes)?,
                 self.channels.one(namespace, uid),
             ),
             (Adapter::Sharded, None) => return Ok(None),
@@ -144,7 +129,7 @@ impl AdapterCodec {
         Ok(payload.map(|payload| Publication { channel, payload }))
     }
 
-    /// The channel on which every server of a namespace hears requests.
+    /// The channel on which all servers of a namespace receive requests.
     pub(super) fn requests(&self, namespace: &str) -> String {
         match self.adapter {
             Adapter::Classic => self.channels.request(namespace),
@@ -152,7 +137,7 @@ impl AdapterCodec {
         }
     }
 
-    /// What a node subscribes to for a tenant.
+    /// The channels that a node subscribes to for a tenant.
     pub(super) fn subscriptions(&self, namespace: &str) -> Vec<String> {
         match self.adapter {
             Adapter::Classic => self.channels.of_tenant(namespace, self.node.as_str()).into(),
@@ -163,13 +148,14 @@ impl AdapterCodec {
         }
     }
 
-    /// Reads what came on a channel of this namespace; `None` when this node has sent it, or when it means nothing here.
+    /// Decodes a message of a channel of this namespace. `None` when this node has sent it, or when it does not matter
+    /// here.
     pub(super) fn read(&self, channel: Channel<'_>, payload: Bytes) -> Result<Option<AdapterMessage>, CodecError> {
         let own = self.node.as_str();
         match (self.adapter, channel) {
             (Adapter::Classic, Channel::Broadcast(namespace)) => classic::read_broadcast(payload, own, namespace),
             (Adapter::Classic, Channel::Request(namespace)) => classic::read_request(payload, own, namespace),
-            (Adapter::Classic, Channel::Response(_)) => classic::read_answer(payload).map(Some),
+            (Adapter::Classic, Channel::Response(_)) => classic::read_response(payload),
             (Adapter::Sharded, Channel::Broadcast(namespace)) => sharded::read(payload, own, namespace),
             _ => Ok(None),
         }

@@ -1,67 +1,79 @@
-//! What servers say to each other, in the words of either adapter.
+//! The messages that servers of a fleet exchange, independent of the adapter that carries them.
 
 use std::time::Duration;
 
 use super::{Broadcast, BroadcastTarget, ClientSelector, RemoteSocket};
 use crate::capability::Packet;
 
-/// What a server says.
+/// A message of another server.
 #[derive(Debug)]
 pub(super) enum AdapterMessage {
     /// An event for clients.
     Broadcast(Broadcast),
-    /// An event for clients, whose acknowledgements are wanted.
+    /// An event for clients, whose acknowledgements the sender wants.
     BroadcastWithAck {
         requester: Requester,
         broadcast: Broadcast,
-        /// How long the requester waits.
+        /// How long the requester waits; `None` when it does not say.
         timeout: Option<Duration>,
     },
-    /// Something to be done or answered.
+    /// A request to every server of the namespace.
     Request {
-        /// The server that waits for an answer, if one does.
+        /// `None` when nobody waits for a response.
         requester: Option<Requester>,
         request: Request,
     },
-    /// An answer, and the id of its request.
+    /// A response to the request with this id.
     Response { id: String, response: Response },
 }
 
-/// The server and the request that an answer is for.
+/// Where to send a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Requester {
-    /// The asking server; an emitter does not say.
+    /// The id of the server that asks. An emitter does not have one.
     pub(super) uid: Option<String>,
-    /// The request's id.
+    /// The id of its request.
     pub(super) id: String,
 }
 
-/// An order to the other servers, or a question to them.
+/// A request of another server.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Clients are to join rooms.
     SocketsJoin {
         clients: ClientSelector,
         rooms: Vec<String>,
     },
-    /// Clients are to leave rooms.
     SocketsLeave {
         clients: ClientSelector,
         rooms: Vec<String>,
     },
-    /// Clients are to be disconnected; with `close` their transports are closed too.
-    DisconnectSockets { clients: ClientSelector, close: bool },
-    /// A server-side event: a JSON array of its name and arguments. It may be answered.
+    /// With `close` the transports are closed too, not only the namespace.
+    DisconnectSockets {
+        clients: ClientSelector,
+        close: bool,
+    },
+    /// A JSON array: the event's name, then its arguments.
     ServerSideEmit(String),
-    /// The ids of the sockets there.
+    /// Asks for the ids of sockets. Only old versions of the classic adapter send it.
     SocketIds(BroadcastTarget),
-    /// The sockets that match.
     FetchSockets(ClientSelector),
-    /// All rooms with members.
     AllRooms,
 }
 
-/// The answer to a [`Request`], or to [`AdapterMessage::BroadcastWithAck`].
+/// A request of this node.
+#[derive(Debug)]
+pub(super) enum OutgoingRequest {
+    /// With `close` the transports are closed too, not only the namespace.
+    DisconnectSockets {
+        clients: ClientSelector,
+        close: bool,
+    },
+    /// A JSON array: the event's name, then its arguments.
+    ServerSideEmit(String),
+    FetchSockets(ClientSelector),
+}
+
+/// A response to a request. Of other servers this node reads only what it asks for: sockets and data.
 #[derive(Debug)]
 pub(super) enum Response {
     /// To [`Request::SocketIds`].
@@ -70,9 +82,9 @@ pub(super) enum Response {
     Sockets(Vec<RemoteSocket>),
     /// To [`Request::AllRooms`].
     Rooms(Vec<String>),
-    /// To [`AdapterMessage::BroadcastWithAck`], first: how many clients have got the event.
+    /// The first response to [`AdapterMessage::BroadcastWithAck`]: how many clients of this node got the event.
     Clients(u64),
-    /// To [`AdapterMessage::BroadcastWithAck`]: the first argument of a client's acknowledgement.
+    /// A later response to [`AdapterMessage::BroadcastWithAck`]: the first argument of one client's acknowledgement.
     Acknowledged(Packet),
     /// To [`Request::ServerSideEmit`]: a JSON value.
     Data(String),

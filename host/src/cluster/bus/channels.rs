@@ -1,9 +1,9 @@
-//! The names of channels and keys. Every name that belongs to a tenant is made here, from its id.
+//! The names of channels and keys in Redis. A name that belongs to a tenant is made only here, from the tenant's id.
 
 use super::{BroadcastTarget, TargetRoom, USER_ROOM};
 use crate::id::{TenantId, UserId};
 
-/// Makes and reads names, all of which begin with the configured key.
+/// Makes and reads names. All of them begin with the configured key.
 #[derive(Debug, Clone)]
 pub(super) struct Channels {
     key: String,
@@ -12,35 +12,36 @@ pub(super) struct Channels {
 /// What a channel carries, and for which namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channel<'c> {
-    /// Events for clients; with the sharded adapter whatever servers say.
+    /// Events for clients. With the sharded adapter, every message of a namespace.
     Broadcast(&'c str),
-    /// Questions and orders, with the classic adapter.
+    /// Requests, with the classic adapter.
     Request(&'c str),
-    /// Answers, with the classic adapter.
+    /// Responses, with the classic adapter.
     Response(&'c str),
-    /// What nodes say of themselves.
+    /// Messages of nodes about themselves ([`NodeMessage`](super::node_message::NodeMessage)).
     Nodes,
-    /// Notices.
+    /// Invalidations.
     Invalidations,
 }
 
 impl Channels {
-    /// With this key, `socket.io` unless configured otherwise.
+    /// Names with this key. It is `socket.io` unless configured otherwise.
     pub(super) fn new(key: &str) -> Self {
         Self { key: key.to_owned() }
     }
 
-    /// The pattern of all namespaces' events: one for all tenants, since Redis tries every pattern on every message.
+    /// The pattern that matches the events of all namespaces. There is one for all tenants, since Redis tries every
+    /// pattern on every message.
     pub(super) fn broadcasts(&self) -> String {
         format!("{}#/*", self.key)
     }
 
-    /// Where an event is published. Node servers pass over one for a single room in which they have nobody without
-    /// reading it.
+    /// The channel for an event. An event for a single room gets the room's own channel, so that a Node server without
+    /// members of that room can skip it unread.
     pub(super) fn broadcast(&self, tenant: &TenantId, to: &BroadcastTarget) -> String {
         let namespace = tenant.namespace();
         match to {
-            BroadcastTarget::Rooms(places) => match places.as_slice() {
+            BroadcastTarget::Rooms(rooms) => match rooms.as_slice() {
                 [one] => self.one(&namespace, &room_name(one)),
                 _ => self.all(&namespace),
             },
@@ -48,49 +49,50 @@ impl Channels {
         }
     }
 
-    /// A namespace's channel.
+    /// The channel of a whole namespace.
     pub(super) fn all(&self, namespace: &str) -> String {
         format!("{}#{namespace}#", self.key)
     }
 
-    /// The channel of one room of a namespace; with the sharded adapter also that of one server's answers.
+    /// The channel of one room of a namespace. With the sharded adapter also the channel for responses to one server.
     pub(super) fn one(&self, namespace: &str, name: &str) -> String {
         format!("{}#{namespace}#{name}#", self.key)
     }
 
-    /// Where a tenant's requests are published.
+    /// The channel for requests.
     pub(super) fn request(&self, namespace: &str) -> String {
         format!("{}-request#{namespace}#", self.key)
     }
 
-    /// Where answers are published.
+    /// The channel for responses.
     pub(super) fn response(&self, namespace: &str) -> String {
         format!("{}-response#{namespace}#", self.key)
     }
 
-    /// What a node subscribes to for a tenant, besides its events: requests, everybody's answers, its own answers.
+    /// The channels that a node subscribes to for a tenant, besides the pattern for events: requests, responses to all,
+    /// and responses to this node.
     pub(super) fn of_tenant(&self, namespace: &str, node: &str) -> [String; 3] {
         let response = self.response(namespace);
         let own = format!("{response}{node}#");
         [self.request(namespace), response, own]
     }
 
-    /// Where nodes speak of themselves.
+    /// The channel for messages of nodes about themselves.
     pub(super) fn nodes(&self) -> String {
         format!("{}-parlance#nodes", self.key)
     }
 
-    /// Where invalidations go.
+    /// The channel for invalidations. Its name is older than the term.
     pub(super) fn invalidations(&self) -> String {
         format!("{}-parlance#notice", self.key)
     }
 
-    /// The hash with a node's entries.
+    /// The key of the hash with a node's presence records.
     pub(super) fn node_key(&self, node: &str) -> String {
         format!("{}-parlance#node#{node}", self.key)
     }
 
-    /// What a message came through; `None` for a channel of nobody here.
+    /// What a channel carries. `None` for a channel that this program does not use.
     pub(super) fn read<'c>(&self, channel: &'c str) -> Option<Channel<'c>> {
         let rest = channel.strip_prefix(self.key.as_str())?;
         let namespace = |rest: &'c str| rest.split_once('#').map(|(namespace, _)| namespace);
@@ -111,37 +113,37 @@ impl Channels {
     }
 }
 
-/// A place as a room of the wire.
-pub(super) fn room_name(place: &TargetRoom) -> String {
-    match place {
+/// The name of the room that stands for the target on the wire.
+pub(super) fn room_name(target_room: &TargetRoom) -> String {
+    match target_room {
         TargetRoom::Room(room) | TargetRoom::RoomOrSocket(room) => room.to_string(),
         TargetRoom::User(user) => format!("{USER_ROOM}{user}"),
     }
 }
 
-/// A room of the wire as a place, as Node servers mean it.
-pub(super) fn place(room: &str) -> TargetRoom {
+/// The target that a room's name stands for when a Node server sends it.
+pub(super) fn target_room(room: &str) -> TargetRoom {
     match room.strip_prefix(USER_ROOM).map(UserId::new) {
         Some(Ok(user)) => TargetRoom::User(user),
         _ => TargetRoom::RoomOrSocket(room.into()),
     }
 }
 
-/// Rooms of the wire as a target: none is everybody.
+/// The clients that a list of rooms stands for. An empty list means all clients.
 pub(super) fn target(rooms: &[String]) -> BroadcastTarget {
     if rooms.is_empty() {
         BroadcastTarget::AllClients
     } else {
-        BroadcastTarget::Rooms(rooms.iter().map(|room| place(room)).collect())
+        BroadcastTarget::Rooms(rooms.iter().map(|room| target_room(room)).collect())
     }
 }
 
-/// A target as rooms of the wire; `None` when it is nobody, for which the wire has no word.
+/// The list of rooms that stands for the clients. `None` when there are no rooms, which the wire cannot express.
 pub(super) fn rooms(to: &BroadcastTarget) -> Option<Vec<String>> {
     match to {
         BroadcastTarget::AllClients => Some(Vec::new()),
-        BroadcastTarget::Rooms(places) if places.is_empty() => None,
-        BroadcastTarget::Rooms(places) => Some(places.iter().map(room_name).collect()),
+        BroadcastTarget::Rooms(rooms) if rooms.is_empty() => None,
+        BroadcastTarget::Rooms(rooms) => Some(rooms.iter().map(room_name).collect()),
     }
 }
 
@@ -180,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_everybody_are_never_confused() {
+    fn no_client_and_all_clients_are_never_confused() {
         assert_eq!(rooms(&BroadcastTarget::Rooms(Vec::new())), None);
         assert_eq!(rooms(&BroadcastTarget::AllClients), Some(Vec::new()));
         assert_eq!(target(&[]), BroadcastTarget::AllClients);
         let user = TargetRoom::User(UserId::new("ann").unwrap());
         assert_eq!(room_name(&user), "\u{0}user:ann");
-        assert_eq!(place("\u{0}user:ann"), user);
-        assert_eq!(place("user:ann"), TargetRoom::RoomOrSocket("user:ann".into()));
+        assert_eq!(target_room("\u{0}user:ann"), user);
+        assert_eq!(target_room("user:ann"), TargetRoom::RoomOrSocket("user:ann".into()));
     }
 }

@@ -1,13 +1,13 @@
-//! The words of Node's adapter `createAdapter` and of its emitter: broadcasts and acknowledgements in MessagePack,
-//! requests and answers in JSON.
+//! The messages of Node's adapter `createAdapter` and of its emitter: broadcasts and acknowledgements in MessagePack,
+//! other requests and responses in JSON.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::adapter_message::{AdapterMessage, Request, Requester, Response};
-use super::channels::{place, target};
-use super::json::{self, Name, Options, Places, SentSocket, read_sockets, texts};
+use super::adapter_message::{AdapterMessage, OutgoingRequest, Request, Requester, Response};
+use super::channels::{target, target_room};
+use super::json::{self, ReceivedOptions, RoomName, SentOptions, SentSocket, read_sockets, room_names};
 use super::packet::{self, array, keys, map, number};
 use super::{Broadcast, BroadcastTarget, ClientSelector};
 use crate::capability::Packet;
@@ -25,40 +25,18 @@ const ASK: u8 = 7;
 const CLIENTS: u8 = 8;
 const ACKNOWLEDGED: u8 = 9;
 
-/// Writes a broadcast, `[uid, packet, options]`; `None` when nobody is to get it.
+/// Encodes a broadcast, `[uid, packet, options]`. `None` when it has no clients.
 pub(super) fn broadcast(
     uid: &str,
     tenant: &TenantId,
     broadcast: &Broadcast,
-    max: usize,
+    max_bytes: usize,
 ) -> Result<Option<Bytes>, CodecError> {
     let mut out = Vec::with_capacity(broadcast.packet.text.len() + 128);
     array(&mut out, 3);
     write_name(&mut out, uid);
     let between = |_: &mut Vec<u8>| {};
-    let written = packet::write(&mut out, tenant, broadcast, max, between)?;
-    Ok(written.then(|| out.into()))
-}
-
-/// Writes a broadcast whose acknowledgements are wanted.
-pub(super) fn ask(
-    uid: &str,
-    id: &str,
-    tenant: &TenantId,
-    broadcast: &Broadcast,
-    max: usize,
-) -> Result<Option<Bytes>, CodecError> {
-    let mut out = Vec::new();
-    map(&mut out, 5);
-    write_name(&mut out, "uid");
-    write_name(&mut out, uid);
-    write_name(&mut out, "requestId");
-    write_name(&mut out, id);
-    write_name(&mut out, "type");
-    number(&mut out, ASK.into());
-    write_name(&mut out, "packet");
-    let between = |out: &mut Vec<u8>| write_name(out, "opts");
-    let written = packet::write(&mut out, tenant, broadcast, max, between)?;
+    let written = packet::write(&mut out, tenant, broadcast, max_bytes, between)?;
     Ok(written.then(|| out.into()))
 }
 
@@ -71,62 +49,46 @@ struct SentRequest<'a> {
     #[serde(rename = "type")]
     kind: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    opts: Option<Places>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rooms: Option<&'a [String]>,
+    opts: Option<SentOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
 }
 
-/// Writes a request, with an id when it is to be answered; `None` when it is about nobody, or is one that no server of
-/// Parlance makes.
-pub(super) fn request(uid: &str, id: Option<&str>, request: &Request) -> Result<Option<Bytes>, CodecError> {
+/// Encodes a request, with an id if responses are wanted. `None` when it selects no clients.
+pub(super) fn request(uid: &str, id: Option<&str>, request: &OutgoingRequest) -> Result<Option<Bytes>, CodecError> {
     let mut sent = SentRequest {
         uid,
         request_id: id,
         ..SentRequest::default()
     };
     let clients = match request {
-        Request::SocketsJoin { clients, rooms } => {
-            (sent.kind, sent.rooms) = (JOIN, Some(rooms.as_slice()));
-            Some(clients)
-        }
-        Request::SocketsLeave { clients, rooms } => {
-            (sent.kind, sent.rooms) = (LEAVE, Some(rooms.as_slice()));
-            Some(clients)
-        }
-        Request::DisconnectSockets { clients, close } => {
+        OutgoingRequest::DisconnectSockets { clients, close } => {
             (sent.kind, sent.close) = (DISCONNECT, Some(*close));
             Some(clients)
         }
-        Request::FetchSockets(clients) => {
+        OutgoingRequest::FetchSockets(clients) => {
             sent.kind = FETCH;
             Some(clients)
         }
-        Request::ServerSideEmit(arguments) => {
+        OutgoingRequest::ServerSideEmit(arguments) => {
             (sent.kind, sent.data) = (EMIT, json::raw(arguments));
             None
         }
-        Request::AllRooms => {
-            sent.kind = ROOMS;
-            None
-        }
-        Request::SocketIds(_) => return Ok(None),
     };
     if let Some(clients) = clients {
-        let Some(places) = Places::of(clients) else {
+        let Some(options) = SentOptions::of(clients) else {
             return Ok(None);
         };
-        sent.opts = Some(places);
+        sent.opts = Some(options);
     }
     json::write(&sent).map(Some)
 }
 
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SentAnswer<'a> {
+struct SentResponse<'a> {
     request_id: &'a str,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<u8>,
@@ -147,13 +109,13 @@ enum Sockets<'a> {
     Whole(Vec<SentSocket<'a>>),
 }
 
-/// Writes an answer.
-pub(super) fn answer(id: &str, answer: &Response, max: usize) -> Result<Bytes, CodecError> {
-    let mut sent = SentAnswer {
+/// Encodes a response.
+pub(super) fn response(id: &str, response: &Response, max_bytes: usize) -> Result<Bytes, CodecError> {
+    let mut sent = SentResponse {
         request_id: id,
-        ..SentAnswer::default()
+        ..SentResponse::default()
     };
-    match answer {
+    match response {
         Response::Ids(ids) => sent.sockets = Some(Sockets::Ids(ids)),
         Response::Sockets(sockets) => {
             sent.sockets = Some(Sockets::Whole(sockets.iter().map(SentSocket::from).collect()))
@@ -161,12 +123,12 @@ pub(super) fn answer(id: &str, answer: &Response, max: usize) -> Result<Bytes, C
         Response::Rooms(rooms) => sent.rooms = Some(rooms),
         Response::Clients(clients) => (sent.kind, sent.client_count) = (Some(CLIENTS), Some(*clients)),
         Response::Data(data) => (sent.kind, sent.data) = (Some(EMIT), json::raw(data)),
-        Response::Acknowledged(packet) => return acknowledged(id, packet, max),
+        Response::Acknowledged(packet) => return acknowledged(id, packet, max_bytes),
     }
     json::write(&sent)
 }
 
-fn acknowledged(id: &str, packet: &Packet, max: usize) -> Result<Bytes, CodecError> {
+fn acknowledged(id: &str, packet: &Packet, max_bytes: usize) -> Result<Bytes, CodecError> {
     let mut out = Vec::new();
     map(&mut out, 3);
     write_name(&mut out, "type");
@@ -174,11 +136,11 @@ fn acknowledged(id: &str, packet: &Packet, max: usize) -> Result<Bytes, CodecErr
     write_name(&mut out, "requestId");
     write_name(&mut out, id);
     write_name(&mut out, "packet");
-    msgpack::write_data(&mut out, &packet.text, &packet.attachments, max)?;
+    msgpack::write_data(&mut out, &packet.text, &packet.attachments, max_bytes)?;
     Ok(out.into())
 }
 
-/// Reads a broadcast for a namespace; `None` when it is `own`, its sender's echo.
+/// Decodes a broadcast for a namespace. `None` when the node with the id `own` has sent it.
 pub(super) fn read_broadcast(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
     let mut input = Reader::new(bytes);
     if input.array()? != 3 {
@@ -195,7 +157,7 @@ pub(super) fn read_broadcast(bytes: Bytes, own: &str, namespace: &str) -> Result
     Ok(Some(AdapterMessage::Broadcast(options.broadcast(packet)?)))
 }
 
-/// Reads what came on a channel of requests; `None` when it is `own`.
+/// Decodes a message of the channel for requests. `None` when the node with the id `own` has sent it.
 pub(super) fn read_request(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
     if bytes.first() == Some(&b'{') {
         let text = json::text(&bytes);
@@ -224,32 +186,29 @@ pub(super) fn read_request(bytes: Bytes, own: &str, namespace: &str) -> Result<O
     }))
 }
 
-/// Reads what came on a channel of answers.
-pub(super) fn read_answer(bytes: Bytes) -> Result<AdapterMessage, CodecError> {
+/// Decodes a message of the channel for responses. `None` for a client's acknowledgement: only Node servers ask for
+/// those, and every server receives all responses.
+pub(super) fn read_response(bytes: Bytes) -> Result<Option<AdapterMessage>, CodecError> {
     if bytes.first() == Some(&b'{') {
         let text = json::text(&bytes);
         let mut received: Received<'_> = json::read(&text)?;
         let id = received.request_id.take();
-        let id = id.ok_or(CodecError::Malformed("an answer without an id"))?;
+        let id = id.ok_or(CodecError::Malformed("a response without an id"))?;
         let response = received.response();
-        return Ok(AdapterMessage::Response { id, response });
+        return Ok(Some(AdapterMessage::Response { id, response }));
     }
-    let mut binary = Binary::read(bytes)?;
-    if binary.kind != ACKNOWLEDGED {
-        return Err(CodecError::Malformed("an answer of an unknown type"));
+    if Binary::read(bytes)?.kind != ACKNOWLEDGED {
+        return Err(CodecError::Malformed("a response of an unknown type"));
     }
-    Ok(AdapterMessage::Response {
-        id: binary.request_id,
-        response: Response::Acknowledged(msgpack::read_data(&mut binary.packet)?),
-    })
+    Ok(None)
 }
 
-/// A request or an answer in MessagePack.
+/// A request or a response in MessagePack.
 struct Binary {
     kind: u8,
     uid: Option<String>,
     request_id: String,
-    /// An event where acknowledgements are asked for, or the acknowledgement itself.
+    /// The event of a request for acknowledgements, or the acknowledgement of a response.
     packet: Reader,
     options: Option<packet::Options>,
 }
@@ -294,20 +253,18 @@ struct Received<'r> {
     #[serde(rename = "type", default)]
     kind: Option<u8>,
     #[serde(default)]
-    opts: Option<Options>,
+    opts: Option<ReceivedOptions>,
     #[serde(default)]
-    rooms: Option<Vec<Name>>,
-    /// One socket, as versions before 7 of the adapter say it.
+    rooms: Option<Vec<RoomName>>,
+    /// The id of one socket. Versions of the adapter before 7 send it in place of `opts`.
     #[serde(default)]
     sid: Option<String>,
     #[serde(default)]
-    room: Option<Name>,
+    room: Option<RoomName>,
     #[serde(default)]
     close: Option<bool>,
     #[serde(borrow, default)]
     sockets: Option<Vec<&'r RawValue>>,
-    #[serde(default)]
-    client_count: Option<u64>,
     #[serde(borrow, default)]
     data: Option<&'r RawValue>,
 }
@@ -315,7 +272,7 @@ struct Received<'r> {
 impl Received<'_> {
     fn clients(&mut self) -> Result<ClientSelector, CodecError> {
         let of_sid = |sid: String| ClientSelector {
-            to: BroadcastTarget::Rooms(vec![place(&sid)]),
+            to: BroadcastTarget::Rooms(vec![target_room(&sid)]),
             except: Vec::new(),
         };
         let clients = match self.opts.take() {
@@ -325,10 +282,10 @@ impl Received<'_> {
         clients.ok_or(CodecError::Malformed("a request without clients"))
     }
 
-    /// The rooms to join or leave, or those whose sockets are asked for.
+    /// The rooms to join or leave, or the rooms whose sockets are asked for.
     fn rooms(&mut self) -> Vec<String> {
-        let mut rooms = texts(self.rooms.take());
-        rooms.extend(self.room.take().map(Name::into_text));
+        let mut rooms = room_names(self.rooms.take());
+        rooms.extend(self.room.take().map(RoomName::into_text));
         rooms
     }
 
@@ -360,17 +317,10 @@ impl Received<'_> {
     }
 
     fn response(self) -> Response {
-        match self {
-            Self {
-                sockets: Some(sockets), ..
-            } => Response::Sockets(read_sockets(&sockets)),
-            Self { rooms: Some(rooms), .. } => Response::Rooms(texts(Some(rooms))),
-            Self {
-                client_count: Some(clients),
-                ..
-            } => Response::Clients(clients),
-            // `undefined` is left out by JSON.
-            Self { data, .. } => Response::Data(data.map_or("null", RawValue::get).to_owned()),
+        match self.sockets {
+            Some(sockets) => Response::Sockets(read_sockets(&sockets)),
+            // JSON leaves out `undefined`.
+            None => Response::Data(self.data.map_or("null", RawValue::get).to_owned()),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The connections to Redis: one for commands, one for subscriptions, with a cluster one that finds each key's node, and
-//! with the sharded adapter those for its channels. They live and die together.
+//! The connections to Redis: one for commands, one for subscriptions, with a cluster one that finds the node of each
+//! key, and with the sharded adapter those for its channels. When one of them fails, all are replaced.
 
 mod sentinel;
 
@@ -19,17 +19,17 @@ use super::adapter::{Adapter, Publication};
 use super::settings::RedisSettings;
 use super::sharded_channels::{ShardedPushes, ShardedSubscriber};
 
-/// Fields of a hash that are asked for at once.
+/// The fields of a hash that are asked for at once.
 const SCAN_COUNT: usize = 1000;
-/// Most entries that are read of one node, whatever it has written.
-const ENTRIES_MAX: usize = 2_000_000;
+/// The most presence records that are read of one node, whatever it has written.
+const FIELDS_MAX: usize = 2_000_000;
 
-/// Fields of a hash and their values.
+/// The fields of a hash and their values.
 pub(super) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Clients for the configured servers.
+/// Clients of the `redis` crate for the configured servers.
 pub(super) struct RedisClients {
-    /// Servers to try in turn; none where sentinels name the server.
+    /// Servers to try in turn. Empty with sentinels, which name the server.
     nodes: Vec<Client>,
     sentinels: Option<Sentinels>,
     cluster: Option<ClusterClient>,
@@ -38,20 +38,20 @@ pub(super) struct RedisClients {
     response_timeout: Duration,
 }
 
-/// Commands. Cheap to clone; all clones share the connections.
+/// Sends commands. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
 pub(super) struct CommandConnection {
-    /// Publishes, and without a cluster does everything else too.
+    /// The connection for publishing, and without a cluster for everything else too.
     node: MultiplexedConnection,
     cluster: Option<ClusterConnection>,
 }
 
-/// All connections.
+/// All connections to Redis.
 pub(super) struct RedisConnections {
     pub(super) commands: CommandConnection,
     pub(super) subscribe: PubSubSink,
     pub(super) messages: PubSubStream,
-    /// With the sharded adapter.
+    /// Only with the sharded adapter.
     pub(super) shards: Option<(ShardedSubscriber, ShardedPushes)>,
 }
 
@@ -60,7 +60,7 @@ fn timed_out(what: &'static str) -> RedisError {
 }
 
 impl RedisClients {
-    /// Reads the URLs; connects nowhere.
+    /// Parses the URLs. Does not connect.
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Self> {
         let sentinels = Sentinels::new(settings)?;
         let nodes = match &sentinels {
@@ -78,7 +78,7 @@ impl RedisClients {
                 .response_timeout(settings.response_timeout);
             let client = match settings.adapter {
                 Adapter::Classic => client.retries(3),
-                // What was sent once too often would reach clients twice.
+                // A repeated command would deliver an event twice.
                 Adapter::Sharded => client.retries(0).use_protocol(ProtocolVersion::RESP3),
             };
             Some(client.build()?)
@@ -95,8 +95,8 @@ impl RedisClients {
         })
     }
 
-    /// Connects to the primary that the sentinels name, else to the first node that answers; `attempt` decides which is
-    /// tried first.
+    /// Connects to the primary that the sentinels name, else to the first server that answers. The attempt's number
+    /// decides which server is tried first.
     pub(super) async fn connect(&self, attempt: usize) -> RedisResult<RedisConnections> {
         if let Some(sentinels) = &self.sentinels {
             let connecting = async { self.connect_to(&sentinels.primary().await?).await };
@@ -136,7 +136,7 @@ impl RedisClients {
         };
         let shards = match self.adapter {
             Adapter::Classic => None,
-            Adapter::Sharded => Some(self.connect_shards(client, config).await?),
+            Adapter::Sharded => Some(self.connect_sharded(client, config).await?),
         };
         Ok(RedisConnections {
             commands: CommandConnection { node, cluster },
@@ -146,8 +146,9 @@ impl RedisClients {
         })
     }
 
-    /// Connects to where sharded channels are, with version 3 of the protocol, in which they come beside answers.
-    async fn connect_shards(
+    /// Connects for sharded channels. Version 3 of the protocol delivers their messages on the connection that also has
+    /// the answers.
+    async fn connect_sharded(
         &self,
         client: &Client,
         config: AsyncConnectionConfig,
@@ -171,7 +172,7 @@ impl RedisClients {
 }
 
 impl CommandConnection {
-    /// Writes to keys, then publishes: whoever hears of a change finds it.
+    /// Writes to keys, then publishes, so that a node that hears of a change finds it.
     pub(super) async fn write(&mut self, keys: Pipeline, publish: Pipeline) -> RedisResult<()> {
         let Some(cluster) = &mut self.cluster else {
             let mut both = keys;
@@ -193,9 +194,9 @@ impl CommandConnection {
         publish.exec_async(&mut self.node).await
     }
 
-    /// Publishes through sharded channels, on each in the order given.
-    pub(super) async fn write_shards(&mut self, publications: Vec<Publication>) -> RedisResult<()> {
-        // In a cluster they are on different servers.
+    /// Publishes to sharded channels, in the given order for each channel.
+    pub(super) async fn publish_sharded(&mut self, publications: Vec<Publication>) -> RedisResult<()> {
+        // The channels of a cluster are on different servers.
         let mut channels: HashMap<String, Pipeline> = HashMap::new();
         for Publication { channel, payload } in publications {
             let key = if self.cluster.is_some() { channel.as_str() } else { "" };
@@ -214,42 +215,42 @@ impl CommandConnection {
         try_join_all(each).await.map(|_| ())
     }
 
-    async fn ask<T: redis::FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+    async fn query<T: redis::FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
         match &mut self.cluster {
             Some(cluster) => command.query_async(cluster).await,
             None => command.query_async(&mut self.node).await,
         }
     }
 
-    /// Prolongs the life of a hash; `false` when it, or the field in it, is not there.
-    pub(super) async fn prolong(&mut self, key: &str, field: &[u8], life: Duration) -> RedisResult<bool> {
+    /// Renews the expiry of a hash. Returns `false` when the hash, or the field in it, does not exist.
+    pub(super) async fn renew_lease(&mut self, key: &str, field: &[u8], life: Duration) -> RedisResult<bool> {
         let ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        let there: bool = self.ask(redis::cmd("HEXISTS").arg(key).arg(field)).await?;
-        let kept: bool = self.ask(redis::cmd("PEXPIRE").arg(key).arg(ms)).await?;
+        let there: bool = self.query(redis::cmd("HEXISTS").arg(key).arg(field)).await?;
+        let kept: bool = self.query(redis::cmd("PEXPIRE").arg(key).arg(ms)).await?;
         Ok(there && kept)
     }
 
-    /// Whether the key is there.
+    /// Whether the key exists.
     pub(super) async fn exists(&mut self, key: &str) -> RedisResult<bool> {
-        self.ask(redis::cmd("EXISTS").arg(key)).await
+        self.query(redis::cmd("EXISTS").arg(key)).await
     }
 
-    /// A whole hash, piece by piece. A field that is changed meanwhile may come twice, or not.
+    /// Reads a whole hash, piece by piece. A field that changes meanwhile may come twice, or not at all.
     pub(super) async fn hash(&mut self, key: &str) -> RedisResult<Fields> {
         let (mut cursor, mut fields) = (0u64, Vec::new());
         loop {
             let mut scan = redis::cmd("HSCAN");
             scan.arg(key).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
-            let (next, part): (u64, Fields) = self.ask(&scan).await?;
+            let (next, part): (u64, Fields) = self.query(&scan).await?;
             fields.extend(part);
-            if next == 0 || fields.len() > ENTRIES_MAX {
+            if next == 0 || fields.len() > FIELDS_MAX {
                 return Ok(fields);
             }
             cursor = next;
         }
     }
 
-    /// How many servers that speak this adapter listen to each of these channels, in the whole cluster.
+    /// How many servers that use this adapter listen to each of these channels, in the whole cluster.
     pub(super) async fn listeners(&mut self, adapter: Adapter, channels: &[String]) -> RedisResult<Vec<u64>> {
         let mut command = redis::cmd("PUBSUB");
         let count = match adapter {
@@ -264,7 +265,7 @@ impl CommandConnection {
         let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllNodes, None));
         let answers = cluster.route_command(command, everywhere).await?;
         let Value::Map(answers) = answers else {
-            return Err((ErrorKind::UnexpectedReturnType, "the nodes' answers are no map").into());
+            return Err((ErrorKind::UnexpectedReturnType, "the nodes' answers are not a map").into());
         };
         let mut sums = vec![0; channels.len()];
         for (_, answer) in answers {

@@ -1,4 +1,4 @@
-//! Carries out and answers what other servers ask.
+//! Passes messages of other servers on to the hub, and sends its responses back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::redis_bus::Shared;
 use super::status::count;
 use super::{Broadcast, ClientSelector, Inbound, RemoteSocket};
 
-/// Acknowledgements that wait to be sent on, for one request.
-const ANSWERS: usize = 256;
-/// The longest that somebody may wait for acknowledgements.
+/// The most acknowledgements of one request that wait to be sent.
+const ACKS_MAX: usize = 256;
+/// The longest time for which acknowledgements are passed on.
 const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
-/// Passes a message on to the hub, or to who waits for it, and sees to its answer.
+/// Delivers a message to the tenant's hub, or to the request that it responds to.
 pub(super) fn dispatch(shared: &Arc<Shared>, namespace: &str, message: AdapterMessage) {
     match message {
         AdapterMessage::Broadcast(broadcast) => shared.deliver(namespace, Inbound::Broadcast(broadcast)),
@@ -23,13 +23,13 @@ pub(super) fn dispatch(shared: &Arc<Shared>, namespace: &str, message: AdapterMe
             requester,
             broadcast,
             timeout,
-        } => with_ack(shared, namespace, requester, broadcast, timeout),
-        AdapterMessage::Request { requester, request } => carry_out(shared, namespace, requester, request),
-        AdapterMessage::Response { id, response } => shared.pending.answer(&id, response),
+        } => deliver_with_ack(shared, namespace, requester, broadcast, timeout),
+        AdapterMessage::Request { requester, request } => deliver_request(shared, namespace, requester, request),
+        AdapterMessage::Response { id, response } => shared.pending.respond(&id, response),
     }
 }
 
-fn carry_out(shared: &Arc<Shared>, namespace: &str, requester: Option<Requester>, request: Request) {
+fn deliver_request(shared: &Arc<Shared>, namespace: &str, requester: Option<Requester>, request: Request) {
     let deliver = |inbound| shared.deliver(namespace, inbound);
     match (request, requester) {
         (Request::SocketsJoin { clients, rooms }, _) => deliver(Inbound::SocketsJoin { clients, rooms }),
@@ -37,59 +37,65 @@ fn carry_out(shared: &Arc<Shared>, namespace: &str, requester: Option<Requester>
         (Request::DisconnectSockets { clients, close }, _) => deliver(Inbound::DisconnectSockets { clients, close }),
         (Request::ServerSideEmit(arguments), None) => deliver(Inbound::ServerSideEmit { arguments, reply: None }),
         (Request::ServerSideEmit(arguments), Some(requester)) => {
-            let reply = Some(answer(shared, namespace, requester, Response::Data));
+            let reply = Some(respond(shared, namespace, requester, Response::Data));
             deliver(Inbound::ServerSideEmit { arguments, reply });
         }
         (Request::SocketIds(to), Some(requester)) => {
             let ids = |sockets: Vec<RemoteSocket>| Response::Ids(sockets.into_iter().map(|socket| socket.id).collect());
-            let reply = answer(shared, namespace, requester, ids);
+            let reply = respond(shared, namespace, requester, ids);
             let except = Vec::new();
             let clients = ClientSelector { to, except };
             deliver(Inbound::FetchSockets { clients, reply });
         }
         (Request::FetchSockets(clients), Some(requester)) => {
-            let reply = answer(shared, namespace, requester, Response::Sockets);
+            let reply = respond(shared, namespace, requester, Response::Sockets);
             deliver(Inbound::FetchSockets { clients, reply });
         }
         (Request::AllRooms, Some(requester)) => {
-            let reply = answer(shared, namespace, requester, Response::Rooms);
+            let reply = respond(shared, namespace, requester, Response::Rooms);
             deliver(Inbound::AllRooms { reply });
         }
-        // A question whose answer nobody could tell from others.
+        // Without a requester there is nowhere to send the response.
         (Request::SocketIds(_) | Request::FetchSockets(_) | Request::AllRooms, None) => count(&shared.counts.malformed),
     }
 }
 
-/// Sends the hub's answer when it comes. Too many at once are not answered, and neither are those that the hub
-/// lets fall: whoever asks has a timeout.
-fn answer<T: Send + 'static>(
+/// Returns the sender that the hub uses for its response, and passes the response on. There is none when the hub drops
+/// the sender, or when too many requests are open; the requester has a timeout for that.
+fn respond<T: Send + 'static>(
     shared: &Arc<Shared>,
     namespace: &str,
     to: Requester,
-    answer: impl FnOnce(T) -> Response + Send + 'static,
+    response: impl FnOnce(T) -> Response + Send + 'static,
 ) -> oneshot::Sender<T> {
     let (reply, wait) = oneshot::channel();
-    let Ok(turn) = shared.answering.clone().try_acquire_owned() else {
+    let Ok(permit) = shared.responding.clone().try_acquire_owned() else {
         count(&shared.counts.dropped);
         return reply;
     };
     let (shared, namespace) = (shared.clone(), namespace.to_owned());
     tokio::spawn(async move {
-        if let Ok(Ok(said)) = tokio::time::timeout(shared.settings.request_timeout, wait).await {
-            shared.send(shared.codec.answer(&namespace, &to, &answer(said)));
+        if let Ok(Ok(reply)) = tokio::time::timeout(shared.settings.request_timeout, wait).await {
+            shared.send(shared.codec.response(&namespace, &to, &response(reply)));
         }
-        drop(turn);
+        drop(permit);
     });
     reply
 }
 
-fn with_ack(shared: &Arc<Shared>, namespace: &str, to: Requester, broadcast: Broadcast, timeout: Option<Duration>) {
-    let Ok(turn) = shared.answering.clone().try_acquire_owned() else {
+fn deliver_with_ack(
+    shared: &Arc<Shared>,
+    namespace: &str,
+    to: Requester,
+    broadcast: Broadcast,
+    timeout: Option<Duration>,
+) {
+    let Ok(permit) = shared.responding.clone().try_acquire_owned() else {
         count(&shared.counts.dropped);
         return;
     };
     let (clients, counted) = oneshot::channel();
-    let (answers, mut acknowledged) = mpsc::channel(ANSWERS);
+    let (answers, mut acknowledged) = mpsc::channel(ACKS_MAX);
     shared.deliver(
         namespace,
         Inbound::BroadcastWithAck {
@@ -101,16 +107,16 @@ fn with_ack(shared: &Arc<Shared>, namespace: &str, to: Requester, broadcast: Bro
     let within = timeout.unwrap_or(shared.settings.request_timeout).min(ACK_TIMEOUT_MAX);
     let (shared, namespace) = (shared.clone(), namespace.to_owned());
     tokio::spawn(async move {
-        let answering = async {
+        let responding = async {
             let Ok(clients) = counted.await else { return };
-            let send = |answer| shared.send(shared.codec.answer(&namespace, &to, &answer));
+            let send = |response| shared.send(shared.codec.response(&namespace, &to, &response));
             send(Response::Clients(clients));
             while let Some(answer) = acknowledged.recv().await {
                 send(Response::Acknowledged(answer));
             }
         };
-        // Whoever asks stops waiting then too.
-        let _ = tokio::time::timeout(within, answering).await;
-        drop(turn);
+        // The requester stops waiting at this time too.
+        let _ = tokio::time::timeout(within, responding).await;
+        drop(permit);
     });
 }

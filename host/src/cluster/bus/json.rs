@@ -1,25 +1,25 @@
-//! The JSON in which Node's adapters say what holds no binary.
+//! The JSON messages of Node's adapters. They use MessagePack only where there may be binary data.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::channels::{self, place, room_name, target};
+use super::channels::{self, room_name, target, target_room};
 use super::{ClientSelector, RemoteSocket};
 use crate::msgpack::CodecError;
 use crate::text::without_lone_surrogates;
 
-/// The text of a message. Node writes half of a surrogate pair as an escape, which is U+FFFD here.
+/// The text of a message. Node writes one half of a surrogate pair as an escape; here it becomes U+FFFD.
 pub(super) fn text(payload: &[u8]) -> String {
     let text = String::from_utf8_lossy(payload);
     without_lone_surrogates(&text).into_owned()
 }
 
-/// Reads a text.
+/// Parses JSON into a type.
 pub(super) fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, CodecError> {
     serde_json::from_str(text).map_err(|_| CodecError::Malformed("JSON that does not fit its type"))
 }
 
-/// Writes a message.
+/// Encodes a message as JSON.
 pub(super) fn write<T: Serialize>(message: &T) -> Result<bytes::Bytes, CodecError> {
     let written = serde_json::to_vec(message);
     written
@@ -27,20 +27,20 @@ pub(super) fn write<T: Serialize>(message: &T) -> Result<bytes::Bytes, CodecErro
         .map_err(|_| CodecError::Malformed("a value that JSON cannot hold"))
 }
 
-/// A JSON value as it is, or `None` for what is none.
+/// A JSON value as it is. `None` if the text is not JSON.
 pub(super) fn raw(json: &str) -> Option<&RawValue> {
     serde_json::from_str(json).ok()
 }
 
-/// A room's name, which a Node server may have as a number.
+/// The name of a room. Node servers may use a number.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Name {
+pub(super) enum RoomName {
     Text(String),
     Number(serde_json::Number),
 }
 
-impl Name {
+impl RoomName {
     pub(super) fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
@@ -49,46 +49,47 @@ impl Name {
     }
 }
 
-pub(super) fn texts(names: Option<Vec<Name>>) -> Vec<String> {
-    names.into_iter().flatten().map(Name::into_text).collect()
+pub(super) fn room_names(names: Option<Vec<RoomName>>) -> Vec<String> {
+    names.into_iter().flatten().map(RoomName::into_text).collect()
 }
 
-/// The clients of a message that is read.
+/// `opts` of a message that was received: its clients.
 #[derive(Debug, Deserialize)]
-pub(super) struct Options {
-    rooms: Option<Vec<Name>>,
-    except: Option<Vec<Name>>,
+pub(super) struct ReceivedOptions {
+    rooms: Option<Vec<RoomName>>,
+    except: Option<Vec<RoomName>>,
     #[serde(default)]
     pub(super) flags: Option<Flags>,
 }
 
-/// The flags that a server heeds.
+/// The flags that servers act on.
 #[derive(Debug, Deserialize)]
 pub(super) struct Flags {
-    /// Milliseconds.
+    /// In milliseconds.
     #[serde(default)]
     pub(super) timeout: Option<f64>,
 }
 
-impl Options {
-    /// The clients it is about; `None` when it does not say, which is not everybody.
+impl ReceivedOptions {
+    /// The clients. `None` when there is no list of rooms, which is not the same as an empty list: that means all
+    /// clients.
     pub(super) fn clients(self) -> Option<ClientSelector> {
         Some(ClientSelector {
-            to: target(&texts(Some(self.rooms?))),
-            except: texts(self.except).iter().map(|room| place(room)).collect(),
+            to: target(&room_names(Some(self.rooms?))),
+            except: room_names(self.except).iter().map(|room| target_room(room)).collect(),
         })
     }
 }
 
-/// The clients of a message that is written.
+/// `opts` of a message that is sent: its clients.
 #[derive(Debug, Serialize)]
-pub(super) struct Places {
+pub(super) struct SentOptions {
     rooms: Vec<String>,
     except: Vec<String>,
 }
 
-impl Places {
-    /// `None` when they are nobody, for which the wire has no word.
+impl SentOptions {
+    /// `None` when there are no rooms, which the wire cannot express.
     pub(super) fn of(clients: &ClientSelector) -> Option<Self> {
         Some(Self {
             rooms: channels::rooms(&clients.to)?,
@@ -97,26 +98,26 @@ impl Places {
     }
 }
 
-/// A socket that is read.
+/// A socket of a response that was received.
 #[derive(Deserialize)]
-pub(super) struct Socket<'r> {
+pub(super) struct ReceivedSocket<'r> {
     id: String,
     #[serde(borrow, default)]
     handshake: Option<&'r RawValue>,
     #[serde(default)]
-    rooms: Option<Vec<Name>>,
+    rooms: Option<Vec<RoomName>>,
     #[serde(borrow, default)]
     data: Option<&'r RawValue>,
 }
 
-/// Reads sockets, and passes over what is none.
+/// Reads sockets, and skips what is not one.
 pub(super) fn read_sockets(sockets: &[&RawValue]) -> Vec<RemoteSocket> {
     let read = |socket: &&RawValue| {
-        let socket: Socket<'_> = serde_json::from_str(socket.get()).ok()?;
+        let socket: ReceivedSocket<'_> = serde_json::from_str(socket.get()).ok()?;
         let text = |raw: Option<&RawValue>, none: &str| raw.map_or(none, RawValue::get).to_owned();
         Some(RemoteSocket {
             id: socket.id,
-            rooms: texts(socket.rooms),
+            rooms: room_names(socket.rooms),
             handshake: text(socket.handshake, "{}"),
             data: text(socket.data, "null"),
         })
@@ -124,7 +125,7 @@ pub(super) fn read_sockets(sockets: &[&RawValue]) -> Vec<RemoteSocket> {
     sockets.iter().filter_map(read).collect()
 }
 
-/// A socket that is written: what is not JSON is null.
+/// A socket of a response that is sent. A part that is not JSON becomes `null`.
 #[derive(Serialize)]
 pub(super) struct SentSocket<'a> {
     id: &'a str,

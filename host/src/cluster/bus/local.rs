@@ -1,4 +1,4 @@
-//! The bus of a node that is alone: nobody hears what is said, and nothing is ever missed.
+//! The bus of a node without Redis: there are no other nodes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad};
 use crate::id::{TenantId, UserId};
 
-/// Reaches nobody, and is not missed.
+/// A bus that drops everything and never delivers anything.
 pub struct LocalBus {
     node: NodeId,
     invalidations: broadcast::Sender<Invalidation>,

@@ -1,6 +1,7 @@
-//! What nodes say of themselves: `[version, node, kind, n, content]` in MessagePack.
+//! The messages that nodes of Parlance send each other about themselves: `[version, node, kind, n, content]` in
+//! MessagePack.
 //!
-//! `n` counts the changes of a node's entries, so that whoever misses one notices.
+//! `n` is the number of the node's last change of presence, so that a node which misses one notices the gap.
 
 use bytes::Bytes;
 
@@ -8,9 +9,9 @@ use super::{Load, NodeId};
 use crate::id::UserId;
 use crate::msgpack::{CodecError, Reader, write_name};
 
-/// The version of this format. Nodes of another one are overlooked.
+/// The version of this format. Messages of other versions are ignored.
 const VERSION: u64 = 1;
-/// Most items of one message.
+/// The most items of one message.
 const ITEMS_MAX: u32 = 1_000_000;
 
 const HELLO: u64 = 0;
@@ -19,7 +20,7 @@ const PRESENCE_CHANGED: u64 = 2;
 const PRESENCE_RESET: u64 = 3;
 const LEAVING: u64 = 4;
 
-/// What a node says of a user of a namespace.
+/// A change of a node's presence record of a user. `None` withdraws the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PresenceChange {
     pub(super) namespace: String,
@@ -27,18 +28,18 @@ pub(super) struct PresenceChange {
     pub(super) record: Option<Bytes>,
 }
 
-/// What it says.
+/// What a node sends.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum NodeMessage {
-    /// It has come and asks the others to say that they are alive.
+    /// The node has started, and asks the others for a heartbeat.
     Hello,
-    /// It is alive, and carries this much, by namespace.
+    /// The node is alive and has this load, by namespace.
     Heartbeat(Vec<(String, Load)>),
-    /// These entries have changed. The number is that of the last change.
+    /// These presence records have changed. `n` is the number of this change.
     PresenceChanged(Vec<PresenceChange>),
-    /// Its hash was written anew.
+    /// All presence records of the node were written anew and must be read.
     PresenceReset,
-    /// It leaves.
+    /// The node is shutting down.
     Leaving,
 }
 
@@ -51,7 +52,7 @@ fn array(out: &mut Vec<u8>, count: usize) {
     let _ = rmp::encode::write_array_len(out, u32::try_from(count).unwrap_or(u32::MAX));
 }
 
-/// Writes it.
+/// Encodes a message.
 pub(super) fn write(node: &NodeId, n: u64, message: &NodeMessage) -> Bytes {
     let mut out = Vec::new();
     array(&mut out, 5);
@@ -95,7 +96,7 @@ pub(super) fn write(node: &NodeId, n: u64, message: &NodeMessage) -> Bytes {
     out.into()
 }
 
-/// Reads it: who, at which change, what. `None` from another version.
+/// Decodes a message: its sender, `n`, and what it says. `None` for one of another version.
 pub(super) fn read(bytes: Bytes) -> Result<Option<(NodeId, u64, NodeMessage)>, CodecError> {
     let mut input = Reader::new(bytes);
     if input.array()? < 5 {
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gossip_reads_back_as_written() {
+    fn what_is_written_is_read_as_it_was() {
         let node = NodeId("abcdef".into());
         let change = |record| PresenceChange {
             namespace: "/acme".into(),

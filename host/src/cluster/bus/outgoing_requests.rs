@@ -1,66 +1,51 @@
-//! Asks all nodes: this one and the others, those of Node servers too.
+//! Requests of this node to every server of the fleet: to this node's own hub, to other nodes, and to Node servers.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::adapter::Adapter;
-use super::adapter_message::{Request, Response};
+use super::adapter_message::{OutgoingRequest, Response};
 use super::redis_bus::{RedisBus, random_id};
-use super::{Broadcast, BroadcastTarget, ClientSelector, Inbound, RemoteSocket};
-use crate::capability::Packet;
+use super::{ClientSelector, Inbound, RemoteSocket};
 use crate::id::TenantId;
 
-/// Answers to one request that wait to be looked at; further ones are not counted.
-const ANSWERS: usize = 4096;
+/// Responses to one request that may wait to be read. Further ones are dropped.
+const RESPONSES_MAX: usize = 4096;
 
-/// What the nodes have answered.
+/// The responses of all servers to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Responses<T> {
-    /// All answers together.
+    /// The contents of all responses, in the order of their arrival.
     pub items: Vec<T>,
-    /// Whether every node has answered in time.
+    /// Whether every server responded in time.
     pub complete: bool,
 }
 
-/// What the clients have answered.
-#[derive(Debug, Clone)]
-pub struct Acknowledged {
-    /// How many clients have got the event.
-    pub clients: u64,
-    /// What those have answered that have acknowledged it in time: the first argument of each, a JSON value with
-    /// attachments.
-    pub answers: Vec<Packet>,
-    /// Whether every node has said how many clients it has, and every client has acknowledged.
-    pub complete: bool,
-}
-
-/// Requests that wait for answers.
+/// Requests that wait for responses, by id.
 #[derive(Default)]
 pub(super) struct PendingRequests {
     requests: Mutex<HashMap<String, mpsc::Sender<Response>>>,
 }
 
 impl PendingRequests {
-    /// Takes an answer in, unless nobody waits for it any more.
-    pub(super) fn answer(&self, id: &str, answer: Response) {
-        let waiting = self.requests.lock().get(id).cloned();
-        if let Some(waiting) = waiting {
-            // Full: the one who waits has given up, or somebody makes answers up.
-            let _ = waiting.try_send(answer);
+    /// Hands a response to the request with this id. Drops it when no such request is pending.
+    pub(super) fn respond(&self, id: &str, response: Response) {
+        let pending = self.requests.lock().get(id).cloned();
+        if let Some(pending) = pending {
+            // It is full when some server sends more responses than it was asked for. Those are dropped.
+            let _ = pending.try_send(response);
         }
     }
 }
 
-/// A request's place among those that wait, until it is dropped.
+/// One pending request. Dropping it ends the wait.
 struct PendingRequest<'p> {
     pending: &'p PendingRequests,
     id: String,
-    answers: mpsc::Receiver<Response>,
+    responses: mpsc::Receiver<Response>,
 }
 
 impl Drop for PendingRequest<'_> {
@@ -70,89 +55,45 @@ impl Drop for PendingRequest<'_> {
 }
 
 impl RedisBus {
-    /// The connections that match, on all nodes.
+    /// The sockets that match, on all servers.
     pub async fn fetch_sockets(&self, tenant: &TenantId, clients: ClientSelector) -> Responses<RemoteSocket> {
         let (reply, own) = oneshot::channel();
         let local = clients.clone();
-        self.deliver(tenant, Inbound::FetchSockets { clients: local, reply });
-        let (said, complete) = self.ask(tenant, &Request::FetchSockets(clients)).await;
-        let mut items = self.own(own).await.unwrap_or_default();
-        items.extend(said.into_iter().flat_map(|answer| match answer {
+        self.deliver_own(tenant, Inbound::FetchSockets { clients: local, reply });
+        let (responses, complete) = self.request(tenant, &OutgoingRequest::FetchSockets(clients)).await;
+        let own = tokio::time::timeout(self.shared.settings.request_timeout, own).await;
+        let mut items = own.ok().and_then(Result::ok).unwrap_or_default();
+        items.extend(responses.into_iter().flat_map(|response| match response {
             Response::Sockets(sockets) => sockets,
             _ => Vec::new(),
         }));
         Responses { items, complete }
     }
 
-    /// The rooms that have members on any node, each once.
-    pub async fn all_rooms(&self, tenant: &TenantId) -> Responses<String> {
-        let (mut items, complete) = match self.shared.codec.adapter {
-            Adapter::Classic => {
-                let (reply, own) = oneshot::channel();
-                self.deliver(tenant, Inbound::AllRooms { reply });
-                let (said, complete) = self.ask(tenant, &Request::AllRooms).await;
-                let mut items = self.own(own).await.unwrap_or_default();
-                items.extend(said.into_iter().flat_map(|answer| match answer {
-                    Response::Rooms(rooms) => rooms,
-                    _ => Vec::new(),
-                }));
-                (items, complete)
-            }
-            // It has no such question.
-            Adapter::Sharded => {
-                let to = BroadcastTarget::AllClients;
-                let except = Vec::new();
-                let all = self.fetch_sockets(tenant, ClientSelector { to, except }).await;
-                let rooms = all.items.into_iter().flat_map(|socket| socket.rooms);
-                (rooms.collect(), all.complete)
-            }
-        };
-        items.sort_unstable();
-        items.dedup();
-        Responses { items, complete }
-    }
-
-    /// Has clients join rooms, on all nodes.
-    pub fn join(&self, tenant: &TenantId, clients: ClientSelector, rooms: Vec<String>) {
-        let request = Request::SocketsJoin {
-            clients: clients.clone(),
-            rooms: rooms.clone(),
-        };
-        self.tell(tenant, &request);
-        self.deliver(tenant, Inbound::SocketsJoin { clients, rooms });
-    }
-
-    /// Has clients leave rooms, on all nodes.
-    pub fn leave_rooms(&self, tenant: &TenantId, clients: ClientSelector, rooms: Vec<String>) {
-        let request = Request::SocketsLeave {
-            clients: clients.clone(),
-            rooms: rooms.clone(),
-        };
-        self.tell(tenant, &request);
-        self.deliver(tenant, Inbound::SocketsLeave { clients, rooms });
-    }
-
-    /// Disconnects clients, on all nodes; with `close` their transports too.
+    /// Disconnects clients on all servers. With `close` their transports are closed too.
     pub fn disconnect_sockets(&self, tenant: &TenantId, clients: ClientSelector, close: bool) {
-        let request = Request::DisconnectSockets {
-            clients: clients.clone(),
-            close,
-        };
-        self.tell(tenant, &request);
-        self.deliver(tenant, Inbound::DisconnectSockets { clients, close });
+        self.send_request(
+            tenant,
+            &OutgoingRequest::DisconnectSockets {
+                clients: clients.clone(),
+                close,
+            },
+        );
+        self.deliver_own(tenant, Inbound::DisconnectSockets { clients, close });
     }
 
-    /// Emits to the other servers, not to their clients. `arguments` is a JSON array that begins with the event's
-    /// name; what is no JSON is sent to nobody.
+    /// Emits an event to the other servers, not to their clients. `arguments` is a JSON array that begins with the
+    /// event's name.
     pub fn server_side_emit(&self, tenant: &TenantId, arguments: &RawValue) {
-        self.tell(tenant, &Request::ServerSideEmit(arguments.get().to_owned()));
+        self.send_request(tenant, &OutgoingRequest::ServerSideEmit(arguments.get().to_owned()));
     }
 
-    /// Emits as [`server_side_emit`](Self::server_side_emit) does, and gathers an answer from each server, in JSON.
+    /// Emits an event to the other servers, as [`server_side_emit`](Self::server_side_emit) does, and waits for a
+    /// response of each, a JSON value.
     pub async fn server_side_emit_with_ack(&self, tenant: &TenantId, arguments: &RawValue) -> Responses<String> {
-        let request = Request::ServerSideEmit(arguments.get().to_owned());
-        let (said, complete) = self.ask(tenant, &request).await;
-        let items = said.into_iter().filter_map(|answer| match answer {
+        let request = OutgoingRequest::ServerSideEmit(arguments.get().to_owned());
+        let (responses, complete) = self.request(tenant, &request).await;
+        let items = responses.into_iter().filter_map(|response| match response {
             Response::Data(data) => Some(data),
             _ => None,
         });
@@ -162,130 +103,66 @@ impl RedisBus {
         }
     }
 
-    /// Sends an event to clients on all nodes and gathers their acknowledgements for so long at most.
-    pub async fn broadcast_with_ack(&self, tenant: &TenantId, broadcast: Broadcast, within: Duration) -> Acknowledged {
-        let deadline = Instant::now() + within;
-        let (clients, mut own_clients) = oneshot::channel();
-        let (answers, mut own_answers) = mpsc::channel(ANSWERS);
-        let others = self.others(tenant).await;
-        let waiting = others.filter(|others| *others > 0).and_then(|_| self.wait());
-        let mut nodes = others.unwrap_or_default();
-        let mut complete = others.is_some();
-        if let Some(waiting) = &waiting {
-            let written = self.shared.codec.ask(&waiting.id, tenant, &broadcast);
-            let sent = self.shared.send(written);
-            (nodes, complete) = if sent { (nodes, complete) } else { (0, false) };
-        }
-        let own = Inbound::BroadcastWithAck {
-            broadcast,
-            clients,
-            answers,
-        };
-        let mut own_counted = !self.deliver(tenant, own);
-        let mut gathered = Acknowledged {
-            clients: 0,
-            answers: Vec::new(),
-            complete: false,
-        };
-        let (_keep, mut none) = mpsc::channel(1);
-        let mut waiting = waiting;
-        loop {
-            let all = gathered.answers.len() as u64 >= gathered.clients;
-            if own_counted && nodes == 0 && all {
-                gathered.complete = complete;
-                return gathered;
-            }
-            let heard = match &mut waiting {
-                Some(waiting) => &mut waiting.answers,
-                None => &mut none,
-            };
-            tokio::select! {
-                () = tokio::time::sleep_until(deadline) => return gathered,
-                counted = &mut own_clients, if !own_counted => {
-                    gathered.clients += counted.unwrap_or_default();
-                    own_counted = true;
-                }
-                Some(answer) = own_answers.recv() => gathered.answers.push(answer),
-                Some(heard) = heard.recv() => match heard {
-                    Response::Clients(clients) => {
-                        gathered.clients = gathered.clients.saturating_add(clients);
-                        nodes = nodes.saturating_sub(1);
-                    }
-                    Response::Acknowledged(answer) => gathered.answers.push(answer),
-                    _ => {}
-                },
-            }
-        }
+    /// Gives this node's hub what the other servers get through Redis.
+    fn deliver_own(&self, tenant: &TenantId, inbound: Inbound) {
+        self.shared.deliver_own(&tenant.namespace(), inbound);
     }
 
-    /// Gives the hub here what others got; `false` when there is none.
-    fn deliver(&self, tenant: &TenantId, inbound: Inbound) -> bool {
-        let namespace = tenant.namespace();
-        let open = self.shared.subscriptions.knows(&namespace);
-        self.shared.deliver_own(&namespace, inbound);
-        open
+    fn send_request(&self, tenant: &TenantId, request: &OutgoingRequest) {
+        self.shared.send(self.shared.codec.request(None, tenant, request));
     }
 
-    async fn own<T>(&self, reply: oneshot::Receiver<T>) -> Option<T> {
-        let answered = tokio::time::timeout(self.shared.settings.request_timeout, reply).await;
-        answered.ok()?.ok()
-    }
-
-    fn wait(&self) -> Option<PendingRequest<'_>> {
+    fn add_pending(&self) -> Option<PendingRequest<'_>> {
         let id = random_id().ok()?;
-        let (sender, answers) = mpsc::channel(ANSWERS);
+        let (sender, responses) = mpsc::channel(RESPONSES_MAX);
         self.shared.pending.requests.lock().insert(id.clone(), sender);
         Some(PendingRequest {
             pending: &self.shared.pending,
             id,
-            answers,
+            responses,
         })
     }
 
-    /// How many other servers have the tenant's namespace; `None` when Redis does not say.
-    async fn others(&self, tenant: &TenantId) -> Option<u64> {
+    /// How many other servers serve the tenant's namespace. `None` when Redis does not answer.
+    async fn count_others(&self, tenant: &TenantId) -> Option<u64> {
         let mut commands = self.shared.commands.lock().clone()?;
         let namespace = tenant.namespace();
         let codec = &self.shared.codec;
         let channels = [codec.requests(&namespace)];
         let listeners = commands.listeners(codec.adapter, &channels);
-        let asked = tokio::time::timeout(self.shared.settings.request_timeout, listeners).await;
-        let own = u64::from(self.shared.subscriptions.is_up(&namespace));
-        let all = asked.ok()?.ok()?.first().copied()?;
+        let answer = tokio::time::timeout(self.shared.settings.request_timeout, listeners).await;
+        let own = u64::from(self.shared.subscriptions.is_connected(&namespace));
+        let all = answer.ok()?.ok()?.first().copied()?;
         Some(all.saturating_sub(own))
     }
 
-    fn tell(&self, tenant: &TenantId, request: &Request) {
-        self.shared.send(self.shared.codec.request(None, tenant, request));
-    }
-
-    /// Asks the others and gathers what they say, and whether all have.
-    async fn ask(&self, tenant: &TenantId, request: &Request) -> (Vec<Response>, bool) {
-        let mut said = Vec::new();
-        let Some(mut waiting) = self.wait() else {
-            return (said, false);
+    /// Sends a request to the other servers and waits for their responses. Gives them, and whether all servers
+    /// responded.
+    async fn request(&self, tenant: &TenantId, request: &OutgoingRequest) -> (Vec<Response>, bool) {
+        let mut responses = Vec::new();
+        let Some(mut pending) = self.add_pending() else {
+            return (responses, false);
         };
-        let written = self.shared.codec.request(Some(&waiting.id), tenant, request);
-        if matches!(written, Ok(None)) {
-            // It is about nobody.
-            return (said, true);
+        let encoded = self.shared.codec.request(Some(&pending.id), tenant, request);
+        if matches!(encoded, Ok(None)) {
+            // The request selects no clients, so there is nothing to wait for.
+            return (responses, true);
         }
-        let others = match self.others(tenant).await {
-            None => return (said, false),
-            Some(0) => return (said, true),
+        let others = match self.count_others(tenant).await {
+            None => return (responses, false),
+            Some(0) => return (responses, true),
             Some(others) => others,
         };
-        if !self.shared.send(written) {
-            return (said, false);
+        if !self.shared.send(encoded) {
+            return (responses, false);
         }
         let deadline = Instant::now() + self.shared.settings.request_timeout;
-        while (said.len() as u64) < others {
-            match tokio::time::timeout_at(deadline, waiting.answers.recv()).await {
-                Ok(Some(Response::Acknowledged(_))) => {}
-                Ok(Some(answer)) => said.push(answer),
-                Ok(None) | Err(_) => return (said, false),
+        while (responses.len() as u64) < others {
+            match tokio::time::timeout_at(deadline, pending.responses.recv()).await {
+                Ok(Some(response)) => responses.push(response),
+                Ok(None) | Err(_) => return (responses, false),
             }
         }
-        (said, true)
+        (responses, true)
     }
 }

@@ -1,31 +1,32 @@
-//! Events on the wire: `{type, data, nsp}` and `{rooms, except, flags}`, and with `parlance` what the nodes of Parlance
-//! need besides: a message's place, and the event's JSON where MessagePack would not give it back byte for byte. Node
-//! servers overlook keys that they do not know.
+//! Events in MessagePack: `{type, data, nsp}` and `{rooms, except, flags}`.
+//!
+//! Two more keys are for nodes of Parlance; Node servers ignore them. `parlance` has a message's `seq` or a handler's
+//! question. `parlance.json` has the event's JSON, where decoding the MessagePack would not give it back byte for byte.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::channels::{self, place, room_name};
+use super::channels::{self, room_name, target_room};
 use super::{Broadcast, BroadcastTarget, TargetRoom};
 use crate::capability::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, Packet, Question, TAG_MAX};
 use crate::id::{RoomId, TenantId};
-use crate::msgpack::{self, CodecError, Fidelity, Reader};
+use crate::msgpack::{self, CodecError, Reader, Fidelity};
 use crate::text::json::{Placeholders, Tokens, exceeds_depth};
 
-/// The packet type of an event (Socket.IO protocol, "Packet types"); with attachments it may also be 5.
+/// The packet types of an event: [EVENT and BINARY_EVENT](https://socket.io/docs/v4/socket-io-protocol/#packet-types).
 const EVENT: u64 = 2;
 const BINARY_EVENT: u64 = 5;
-/// The key of an event's JSON, which also stands where rooms may be connections' ids.
+/// The key of an event's JSON. It does not say, as the key `parlance` does, that the rooms are not ids of connections.
 const TEXT_KEY: &str = "parlance.json";
-/// Most rooms that one packet may name.
+/// The most rooms that one packet may name.
 const ROOMS_MAX: u32 = 65_536;
-/// Keys of a map that is read; whoever writes more is not a Socket.IO server.
+/// The most keys of a map. A Socket.IO server never sends more.
 const KEYS_MAX: u32 = 64;
 
-/// Writes an event and whom it is for, with what `between` writes between the two. `false`, and what was written is to be
-/// let fall, when nobody is to get it.
+/// Writes an event and its clients. `between` writes what stands between the two. Returns `false` when the event has no
+/// clients; then what was written must be discarded.
 pub(super) fn write(
     out: &mut Vec<u8>,
     tenant: &TenantId,
@@ -49,8 +50,8 @@ pub(super) fn write(
     Ok(true)
 }
 
-/// The event's JSON, when reading what was written gives other bytes. With attachments in another order it is not the
-/// JSON of those that are read.
+/// The event's JSON, if decoding what was written gives other bytes. Not if only the attachments were renumbered: the
+/// text would not fit the order in which they are read.
 fn text_beside(written: Fidelity, packet: &Packet) -> Option<&str> {
     match written {
         Fidelity::Exactly | Fidelity::Renumbered => None,
@@ -59,8 +60,8 @@ fn text_beside(written: Fidelity, packet: &Packet) -> Option<&str> {
 }
 
 fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, text: Option<&str>) {
-    let own = is_own(broadcast);
-    map(out, 3 + u32::from(text.is_some()) + u32::from(own));
+    let exact = has_exact_rooms(broadcast);
+    map(out, 3 + u32::from(text.is_some()) + u32::from(exact));
     msgpack::write_name(out, "rooms");
     names(out, rooms.iter().map(String::as_str));
     msgpack::write_name(out, "except");
@@ -72,18 +73,18 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
         msgpack::write_name(out, TEXT_KEY);
         msgpack::write_name(out, text);
     }
-    if !own {
+    if !exact {
         return;
     }
     msgpack::write_name(out, "parlance");
-    let message = broadcast.message.as_ref().map(|place| ("seq", place));
-    let place = message.or(broadcast.after.as_ref().map(|place| ("after", place)));
+    let message = broadcast.message.as_ref().map(|message| ("seq", message));
+    let order = message.or(broadcast.after.as_ref().map(|message| ("after", message)));
     let question = broadcast.question.as_ref();
     map(
         out,
-        if place.is_some() { 2 } else { 0 } + if question.is_some() { 3 } else { 0 },
+        if order.is_some() { 2 } else { 0 } + if question.is_some() { 3 } else { 0 },
     );
-    if let Some((key, (room, seq))) = place {
+    if let Some((key, (room, seq))) = order {
         msgpack::write_name(out, "room");
         msgpack::write_name(out, room.as_str());
         msgpack::write_name(out, key);
@@ -99,14 +100,14 @@ fn write_options(out: &mut Vec<u8>, rooms: &[String], broadcast: &Broadcast, tex
     }
 }
 
-/// Whether rooms are rooms and no connections' ids, which nodes of Parlance tell each other with the key `parlance`.
-fn is_own(broadcast: &Broadcast) -> bool {
+/// Whether no room may also be the id of a connection. Nodes of Parlance tell each other so by the key `parlance`.
+fn has_exact_rooms(broadcast: &Broadcast) -> bool {
     let to = match &broadcast.to {
-        BroadcastTarget::Rooms(places) => places.as_slice(),
+        BroadcastTarget::Rooms(rooms) => rooms.as_slice(),
         BroadcastTarget::AllClients => &[],
     };
-    let mut places = to.iter().chain(&broadcast.except);
-    !places.any(|place| matches!(place, TargetRoom::RoomOrSocket(_)))
+    let mut rooms = to.iter().chain(&broadcast.except);
+    !rooms.any(|room| matches!(room, TargetRoom::RoomOrSocket(_)))
 }
 
 fn names<'n>(out: &mut Vec<u8>, names: impl ExactSizeIterator<Item = &'n str>) {
@@ -127,7 +128,7 @@ pub(super) fn number(out: &mut Vec<u8>, number: u64) {
     let _ = rmp::encode::write_uint(out, number);
 }
 
-/// The number of a map's keys.
+/// Reads the number of keys of a map.
 pub(super) fn keys(input: &mut Reader) -> Result<u32, CodecError> {
     let keys = input.map()?;
     if keys > KEYS_MAX {
@@ -136,7 +137,7 @@ pub(super) fn keys(input: &mut Reader) -> Result<u32, CodecError> {
     Ok(keys)
 }
 
-/// Reads an event, which is for this namespace if it says for which.
+/// Reads an event. If it names a namespace, that must be this one.
 pub(super) fn read(input: &mut Reader, namespace: &str) -> Result<Packet, CodecError> {
     let (mut kind, mut data, mut to) = (None, None, None);
     for _ in 0..keys(input)? {
@@ -148,35 +149,35 @@ pub(super) fn read(input: &mut Reader, namespace: &str) -> Result<Packet, CodecE
         }
     }
     let (Some(kind), Some(packet)) = (kind, data) else {
-        return Err(CodecError::Malformed("a packet that is no event"));
+        return Err(CodecError::Malformed("a packet that is not an event"));
     };
-    check(kind, to.as_deref(), namespace)?;
+    check_header(kind, to.as_deref(), namespace)?;
     check_name(&packet.text)?;
     Ok(packet)
 }
 
-/// Reads an event from JSON, which is for this namespace if it says for which.
+/// Reads an event from JSON. If it names a namespace, that must be this one.
 pub(super) fn from_json(kind: u64, to: Option<&str>, data: &str, namespace: &str) -> Result<Packet, CodecError> {
-    check(kind, to, namespace)?;
-    check_text(data, 0)?;
+    check_header(kind, to, namespace)?;
+    check_json(data, 0)?;
     Ok(Packet {
         text: Bytes::copy_from_slice(data.as_bytes()),
         attachments: Vec::new(),
     })
 }
 
-fn check(kind: u64, to: Option<&str>, namespace: &str) -> Result<(), CodecError> {
+fn check_header(kind: u64, to: Option<&str>, namespace: &str) -> Result<(), CodecError> {
     if !matches!(kind, EVENT | BINARY_EVENT) {
-        return Err(CodecError::Malformed("a packet that is no event"));
+        return Err(CodecError::Malformed("a packet that is not an event"));
     }
-    // The sharded adapter leaves it out.
+    // The sharded adapter leaves the namespace out.
     if to.is_some_and(|to| to != namespace) {
         return Err(CodecError::Malformed("a packet for another namespace"));
     }
     Ok(())
 }
 
-/// Clients end the connection when an event has no name.
+/// Refuses an event without a name, since clients close the connection when they get one.
 fn check_name(text: &[u8]) -> Result<(), CodecError> {
     if text.starts_with(b"[\"") {
         return Ok(());
@@ -184,10 +185,10 @@ fn check_name(text: &[u8]) -> Result<(), CodecError> {
     Err(CodecError::Malformed("an event without a name"))
 }
 
-/// The JSON that came beside an event. It is as little to be believed as all else: clients end the connection when it is
-/// none, or names an attachment that is not there.
-fn check_text(text: &str, attachments: usize) -> Result<(), CodecError> {
-    let malformed = CodecError::Malformed("a text that is no event");
+/// Checks the JSON that came beside an event, since it is no more to be trusted than the rest: clients close the
+/// connection when it is malformed, or refers to a missing attachment.
+fn check_json(text: &str, attachments: usize) -> Result<(), CodecError> {
+    let malformed = CodecError::Malformed("a text that is not an event");
     let walk = Tokens::parse(text).ok_or(malformed)?;
     check_name(text.as_bytes())?;
     if exceeds_depth(text, msgpack::DEPTH_MAX) {
@@ -201,53 +202,53 @@ fn check_text(text: &str, attachments: usize) -> Result<(), CodecError> {
     Ok(())
 }
 
-/// Whom an event is for, and how it is sent.
+/// The clients of an event, and how it is sent.
 #[derive(Default)]
 pub(super) struct Options {
     rooms: Vec<String>,
     except: Vec<String>,
-    /// How long the sender waits for acknowledgements, when it wants any.
+    /// How long the sender waits for acknowledgements, if it wants any.
     pub(super) timeout: Option<Duration>,
-    /// What a node of Parlance says besides.
-    own: Option<Own>,
-    /// The event's JSON, when it came beside.
+    /// The content of the key `parlance`.
+    parlance: Option<ParlanceOptions>,
+    /// The content of the key `parlance.json`.
     text: Option<Bytes>,
 }
 
-/// See [`is_own`].
+/// What only nodes of Parlance send.
 #[derive(Default)]
-struct Own {
+struct ParlanceOptions {
     message: Option<(RoomId, u64)>,
     after: Option<(RoomId, u64)>,
     question: Option<Arc<Question>>,
 }
 
 impl Options {
-    /// The event with it.
+    /// The event for these clients.
     pub(super) fn broadcast(self, mut packet: Packet) -> Result<Broadcast, CodecError> {
         if let Some(bytes) = self.text {
-            let text = std::str::from_utf8(&bytes).map_err(|_| CodecError::Malformed("a text that is none"))?;
-            check_text(text, packet.attachments.len())?;
+            let text = std::str::from_utf8(&bytes).map_err(|_| CodecError::Malformed("a text that is not UTF-8"))?;
+            check_json(text, packet.attachments.len())?;
             packet.text = bytes;
         }
-        let is_own = self.own.is_some();
-        let only_room = |place| match place {
-            TargetRoom::RoomOrSocket(room) if is_own => TargetRoom::Room(room),
-            place => place,
+        let exact = self.parlance.is_some();
+        let only_room = |target| match target {
+            TargetRoom::RoomOrSocket(room) if exact => TargetRoom::Room(room),
+            target => target,
         };
         let to = match channels::target(&self.rooms) {
-            BroadcastTarget::Rooms(places) => BroadcastTarget::Rooms(places.into_iter().map(only_room).collect()),
+            BroadcastTarget::Rooms(rooms) => BroadcastTarget::Rooms(rooms.into_iter().map(only_room).collect()),
             BroadcastTarget::AllClients => BroadcastTarget::AllClients,
         };
-        let Own {
+        let ParlanceOptions {
             message,
             after,
             question,
-        } = self.own.unwrap_or_default();
+        } = self.parlance.unwrap_or_default();
         Ok(Broadcast {
             packet,
             to,
-            except: self.except.iter().map(|room| only_room(place(room))).collect(),
+            except: self.except.iter().map(|room| only_room(target_room(room))).collect(),
             message,
             after,
             question,
@@ -255,7 +256,7 @@ impl Options {
     }
 }
 
-/// Reads them.
+/// Reads the options of a packet.
 pub(super) fn read_options(input: &mut Reader) -> Result<Options, CodecError> {
     let mut options = Options::default();
     let mut has_rooms = false;
@@ -267,12 +268,12 @@ pub(super) fn read_options(input: &mut Reader) -> Result<Options, CodecError> {
             }
             "except" => options.except = read_names(input)?,
             "flags" => options.timeout = read_timeout(input)?,
-            "parlance" => options.own = Some(read_own(input)?),
+            "parlance" => options.parlance = Some(read_parlance_options(input)?),
             TEXT_KEY => options.text = Some(input.text_bytes()?),
             _ => input.skip()?,
         }
     }
-    // No list is not an empty list, which would be everybody.
+    // A missing list must not be read as an empty one, which means all clients.
     if !has_rooms {
         return Err(CodecError::Malformed("a packet without rooms"));
     }
@@ -290,7 +291,7 @@ fn read_names(input: &mut Reader) -> Result<Vec<String>, CodecError> {
 fn read_timeout(input: &mut Reader) -> Result<Option<Duration>, CodecError> {
     let mut flags = input.clone();
     input.skip()?;
-    // It may be nil.
+    // The flags may be nil.
     let Ok(count) = keys(&mut flags) else { return Ok(None) };
     for _ in 0..count {
         if flags.name()? == "timeout" {
@@ -301,7 +302,7 @@ fn read_timeout(input: &mut Reader) -> Result<Option<Duration>, CodecError> {
     Ok(None)
 }
 
-fn read_own(input: &mut Reader) -> Result<Own, CodecError> {
+fn read_parlance_options(input: &mut Reader) -> Result<ParlanceOptions, CodecError> {
     let (mut room, mut seq, mut after): (Option<RoomId>, _, _) = (None, None, None);
     let (mut asker, mut tag, mut time): (Option<String>, Option<String>, _) = (None, None, None);
     for _ in 0..keys(input)? {
@@ -320,7 +321,7 @@ fn read_own(input: &mut Reader) -> Result<Own, CodecError> {
         tag: tag.into(),
         time: time.clamp(ANSWER_TIME_MIN, ANSWER_TIME_MAX),
     });
-    Ok(Own {
+    Ok(ParlanceOptions {
         message: room.clone().zip(seq),
         after: room.zip(after),
         question: question.map(Arc::new),

@@ -1,4 +1,4 @@
-//! The other nodes: who is there, up to which change of its entries we know it, and who has fallen silent.
+//! The other nodes: which are alive, and up to which change their presence records are known here.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -6,36 +6,35 @@ use std::time::{Duration, Instant};
 use super::NodeId;
 use super::node_message::{NodeMessage, PresenceChange};
 
-/// Changes kept while a node's entries are being read; after more than that they are read once more.
+/// The most changes that are kept while a node's records are being read. After more, they are read once more.
 const WAITING_MAX: usize = 65_536;
 
-/// How well a node is known.
+/// Whether a node's presence records are known.
 enum SyncState {
-    /// Its entries have to be read.
+    /// They must be read.
     Unknown,
-    /// They are being read for the hubs in `scope`, and these changes have come meanwhile. `again` when what is being
-    /// read will not do.
+    /// They are being read for the hubs in `scope`; `waiting` are the changes that came meanwhile. With `again` the
+    /// result must be discarded, and they are read once more.
     Reading {
         waiting: Vec<PresenceChange>,
         again: bool,
         scope: Scope,
     },
-    /// Up to its change `n`.
+    /// They are known up to its change `n`.
     Synced,
 }
 
-/// Which hubs are told what is read of a node.
+/// The hubs that get a node's records once they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// All of them.
     All,
-    /// Those of these namespaces: the others have missed nothing.
+    /// Those of these namespaces. The others have missed nothing.
     Only(HashSet<String>),
 }
 
 impl Scope {
-    /// Whether the hub of the namespace is one of them.
-    pub(super) fn has(&self, namespace: &str) -> bool {
+    /// Whether the hub of this namespace is one of them.
+    pub(super) fn contains(&self, namespace: &str) -> bool {
         match self {
             Self::All => true,
             Self::Only(namespaces) => namespaces.contains(namespace),
@@ -45,62 +44,62 @@ impl Scope {
 
 struct Peer {
     n: u64,
-    heard: Instant,
+    last_message_at: Instant,
     sync: SyncState,
 }
 
-/// What is to be done.
+/// What the caller must do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PeerAction {
-    /// Nothing.
     None,
-    /// Pass these changes on.
+    /// Deliver these changes to the hubs.
     Apply(Vec<PresenceChange>),
-    /// Read the node's entries, then call [`Peers::read`].
+    /// Read the node's records, then call [`Peers::finish_reading`].
     Read,
-    /// Say that the node has gone.
+    /// Tell the hubs that the node has left.
     NodeLeft,
 }
 
-/// All of them.
+/// The other nodes, by id.
 #[derive(Default)]
 pub(super) struct Peers {
     peers: HashMap<NodeId, Peer>,
 }
 
 impl Peers {
-    /// How many there are.
+    /// The number of other nodes.
     pub(super) fn len(&self) -> usize {
         self.peers.len()
     }
 
-    /// How many of them have a lower id.
+    /// The number of other nodes with a lower id.
     pub(super) fn lower_than(&self, own: &NodeId) -> usize {
         self.peers.keys().filter(|node| *node < own).count()
     }
 
-    /// Whatever was known may be out of date: every node is read anew once it is heard of, and has until then as
-    /// much time as if it had just been heard of.
-    pub(super) fn forget(&mut self, now: Instant) {
+    /// Marks what is known of all nodes as out of date, after an outage. Every node is read again once it sends
+    /// something, and has a whole lease of time for that.
+    pub(super) fn reset(&mut self, now: Instant) {
         for peer in self.peers.values_mut() {
             peer.sync = SyncState::Unknown;
-            peer.heard = now;
+            peer.last_message_at = now;
         }
     }
 
-    /// Every node is to be read anew for the hubs of these namespaces. Gives those whose reading has to be started.
-    pub(super) fn read_for(&mut self, namespaces: &HashSet<String>) -> Vec<NodeId> {
+    /// Has all nodes read again for the hubs of these namespaces. Returns the nodes whose reading the caller must
+    /// start.
+    pub(super) fn read_again_for(&mut self, namespaces: &HashSet<String>) -> Vec<NodeId> {
         let mut start = Vec::new();
         for (node, peer) in &mut self.peers {
-            if peer.reading_for(namespaces) == PeerAction::Read {
+            if peer.read_for(namespaces) == PeerAction::Read {
                 start.push(node.clone());
             }
         }
         start
     }
 
-    /// A node has said something.
-    pub(super) fn heard(&mut self, node: &NodeId, n: u64, message: NodeMessage, now: Instant) -> PeerAction {
+    /// Handles a node's message with the number `n`.
+    pub(super) fn receive(&mut self, node: &NodeId, n: u64, message: NodeMessage, now: Instant) -> PeerAction {
         if message == NodeMessage::Leaving {
             return match self.peers.remove(node) {
                 Some(_) => PeerAction::NodeLeft,
@@ -109,21 +108,21 @@ impl Peers {
         }
         let peer = self.peers.entry(node.clone()).or_insert(Peer {
             n,
-            heard: now,
+            last_message_at: now,
             sync: SyncState::Unknown,
         });
         let last = std::mem::replace(&mut peer.n, n);
-        peer.heard = now;
+        peer.last_message_at = now;
         let next = match &message {
             NodeMessage::PresenceChanged(_) => n == last.wrapping_add(1),
             NodeMessage::PresenceReset => false,
             _ => n == last,
         };
         if !next {
-            return peer.reading();
+            return peer.read_for_all();
         }
         match (&mut peer.sync, message) {
-            (SyncState::Unknown, _) => peer.reading(),
+            (SyncState::Unknown, _) => peer.read_for_all(),
             (SyncState::Synced, NodeMessage::PresenceChanged(changes)) => PeerAction::Apply(changes),
             (SyncState::Reading { waiting, again, scope }, NodeMessage::PresenceChanged(changes)) => {
                 if waiting.len() + changes.len() > WAITING_MAX {
@@ -139,10 +138,14 @@ impl Peers {
         }
     }
 
-    /// A node's entries were read, or there were none to be read. Gives who is told what was read, and the changes that
-    /// have come meanwhile and go after it; `None` when what was read is of no use. With `PeerAction::Read` they have to be
-    /// read again.
-    pub(super) fn read(&mut self, node: &NodeId, found: bool) -> (Option<(Scope, Vec<PresenceChange>)>, PeerAction) {
+    /// Ends the reading of a node's records; `found` says whether there were any. Returns the hubs that get the
+    /// records, and the changes to deliver after them; `None` when the records must be discarded. With
+    /// [`PeerAction::Read`] they must be read again.
+    pub(super) fn finish_reading(
+        &mut self,
+        node: &NodeId,
+        found: bool,
+    ) -> (Option<(Scope, Vec<PresenceChange>)>, PeerAction) {
         let Some(peer) = self.peers.get_mut(node) else {
             return (None, PeerAction::None);
         };
@@ -150,13 +153,13 @@ impl Peers {
             return (None, PeerAction::None);
         };
         if !found {
-            // It is about to write them, or dead; if it is not, it will be heard of.
+            // The node is about to write them, or it is dead. If it is alive, it will send a message.
             peer.sync = SyncState::Unknown;
             return (None, PeerAction::None);
         }
         if *again {
             *again = false;
-            // What is read now has them; hubs that are told nothing of it still need them.
+            // The next reading includes these changes. Hubs outside the scope still need them.
             if *scope == Scope::All {
                 waiting.clear();
             }
@@ -167,19 +170,19 @@ impl Peers {
         (Some(read), PeerAction::None)
     }
 
-    /// Those that were not heard of for so long.
-    pub(super) fn silent(&self, now: Instant, lease: Duration) -> Vec<NodeId> {
-        let silent = self
+    /// The nodes whose last message is older than the lease.
+    pub(super) fn overdue(&self, now: Instant, lease: Duration) -> Vec<NodeId> {
+        let overdue = self
             .peers
             .iter()
-            .filter(|(_, peer)| now.saturating_duration_since(peer.heard) > lease);
-        silent.map(|(node, _)| node.clone()).collect()
+            .filter(|(_, peer)| now.saturating_duration_since(peer.last_message_at) > lease);
+        overdue.map(|(node, _)| node.clone()).collect()
     }
 
-    /// A silent node's lease has run out, or is still kept. Gives whether it is gone.
-    pub(super) fn judge(&mut self, node: &NodeId, lease_kept: bool, now: Instant, lease: Duration) -> bool {
-        let silent = |peer: &Peer| now.saturating_duration_since(peer.heard) > lease;
-        if lease_kept || !self.peers.get(node).is_some_and(silent) {
+    /// Handles whether an overdue node's lease still exists in Redis. Returns whether the node is gone.
+    pub(super) fn check_lease(&mut self, node: &NodeId, lease_kept: bool, now: Instant, lease: Duration) -> bool {
+        let overdue = |peer: &Peer| now.saturating_duration_since(peer.last_message_at) > lease;
+        if lease_kept || !self.peers.get(node).is_some_and(overdue) {
             return false;
         }
         self.peers.remove(node).is_some()
@@ -187,8 +190,8 @@ impl Peers {
 }
 
 impl Peer {
-    /// Its entries have to be read from the beginning, for all hubs.
-    fn reading(&mut self) -> PeerAction {
+    /// Has the node's records read for all hubs.
+    fn read_for_all(&mut self) -> PeerAction {
         if let SyncState::Reading { waiting, again, scope } = &mut self.sync {
             waiting.clear();
             *again = true;
@@ -203,10 +206,10 @@ impl Peer {
         PeerAction::Read
     }
 
-    /// Its entries have to be read once more for these hubs. The others go on with its changes.
-    fn reading_for(&mut self, namespaces: &HashSet<String>) -> PeerAction {
+    /// Has the node's records read for these hubs. The others go on with its changes.
+    fn read_for(&mut self, namespaces: &HashSet<String>) -> PeerAction {
         match &mut self.sync {
-            SyncState::Unknown => self.reading(),
+            SyncState::Unknown => self.read_for_all(),
             SyncState::Reading { again, scope, .. } => {
                 *again = true;
                 if let Scope::Only(known) = scope {
@@ -245,15 +248,15 @@ mod tests {
         }]
     }
 
-    fn alive() -> NodeMessage {
+    fn heartbeat() -> NodeMessage {
         NodeMessage::Heartbeat(Vec::new())
     }
 
     fn known(now: Instant) -> Peers {
         let mut peers = Peers::default();
-        assert_eq!(peers.heard(&node(), 7, alive(), now), PeerAction::Read);
+        assert_eq!(peers.receive(&node(), 7, heartbeat(), now), PeerAction::Read);
         assert_eq!(
-            peers.read(&node(), true),
+            peers.finish_reading(&node(), true),
             (Some((Scope::All, Vec::new())), PeerAction::None)
         );
         peers
@@ -264,22 +267,22 @@ mod tests {
         let now = Instant::now();
         let mut peers = known(now);
         assert_eq!(
-            peers.heard(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
+            peers.receive(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
             PeerAction::Apply(change("a"))
         );
-        assert_eq!(peers.heard(&node(), 8, alive(), now), PeerAction::None);
+        assert_eq!(peers.receive(&node(), 8, heartbeat(), now), PeerAction::None);
     }
 
     #[test]
-    fn a_gap_or_a_reset_has_the_entries_read_again() {
+    fn a_gap_or_a_reset_has_the_records_read_again() {
         let now = Instant::now();
         for (n, message) in [
             (9, NodeMessage::PresenceChanged(change("a"))),
-            (9, alive()),
+            (9, heartbeat()),
             (8, NodeMessage::PresenceReset),
             (7, NodeMessage::PresenceReset),
         ] {
-            assert_eq!(known(now).heard(&node(), n, message, now), PeerAction::Read);
+            assert_eq!(known(now).receive(&node(), n, message, now), PeerAction::Read);
         }
     }
 
@@ -287,13 +290,13 @@ mod tests {
     fn changes_during_the_reading_go_after_it() {
         let now = Instant::now();
         let mut peers = Peers::default();
-        peers.heard(&node(), 7, alive(), now);
+        peers.receive(&node(), 7, heartbeat(), now);
         assert_eq!(
-            peers.heard(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
+            peers.receive(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
             PeerAction::None
         );
         assert_eq!(
-            peers.read(&node(), true),
+            peers.finish_reading(&node(), true),
             (Some((Scope::All, change("a"))), PeerAction::None)
         );
     }
@@ -303,33 +306,36 @@ mod tests {
         let now = Instant::now();
         let only = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
         let mut peers = known(now);
-        assert_eq!(peers.read_for(&only(&["/full"])), [node()]);
+        assert_eq!(peers.read_again_for(&only(&["/full"])), [node()]);
         assert_eq!(
-            peers.heard(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
+            peers.receive(&node(), 8, NodeMessage::PresenceChanged(change("a")), now),
             PeerAction::None
         );
         assert!(
-            peers.read_for(&only(&["/other"])).is_empty(),
+            peers.read_again_for(&only(&["/other"])).is_empty(),
             "it is being read already"
         );
         assert_eq!(
-            peers.heard(&node(), 9, NodeMessage::PresenceChanged(change("b")), now),
+            peers.receive(&node(), 9, NodeMessage::PresenceChanged(change("b")), now),
             PeerAction::None
         );
-        assert_eq!(peers.read(&node(), true), (None, PeerAction::Read));
+        assert_eq!(peers.finish_reading(&node(), true), (None, PeerAction::Read));
         let scope = Scope::Only(only(&["/full", "/other"]));
-        assert!(scope.has("/full") && !scope.has("/"));
+        assert!(scope.contains("/full") && !scope.contains("/"));
         let changes = [change("a"), change("b")].concat();
-        assert_eq!(peers.read(&node(), true), (Some((scope, changes)), PeerAction::None));
-        peers.read_for(&only(&["/full"]));
-        peers.heard(&node(), 11, alive(), now);
         assert_eq!(
-            peers.read(&node(), true),
+            peers.finish_reading(&node(), true),
+            (Some((scope, changes)), PeerAction::None)
+        );
+        peers.read_again_for(&only(&["/full"]));
+        peers.receive(&node(), 11, heartbeat(), now);
+        assert_eq!(
+            peers.finish_reading(&node(), true),
             (None, PeerAction::Read),
             "a gap concerns all"
         );
         assert_eq!(
-            peers.read(&node(), true),
+            peers.finish_reading(&node(), true),
             (Some((Scope::All, Vec::new())), PeerAction::None)
         );
     }
@@ -338,43 +344,46 @@ mod tests {
     fn a_gap_during_the_reading_has_it_repeated() {
         let now = Instant::now();
         let mut peers = Peers::default();
-        peers.heard(&node(), 7, alive(), now);
+        peers.receive(&node(), 7, heartbeat(), now);
         assert_eq!(
-            peers.heard(&node(), 9, NodeMessage::PresenceChanged(change("a")), now),
+            peers.receive(&node(), 9, NodeMessage::PresenceChanged(change("a")), now),
             PeerAction::None
         );
-        assert_eq!(peers.read(&node(), true), (None, PeerAction::Read));
+        assert_eq!(peers.finish_reading(&node(), true), (None, PeerAction::Read));
         assert_eq!(
-            peers.heard(&node(), 10, NodeMessage::PresenceChanged(change("b")), now),
+            peers.receive(&node(), 10, NodeMessage::PresenceChanged(change("b")), now),
             PeerAction::None
         );
         assert_eq!(
-            peers.read(&node(), true),
+            peers.finish_reading(&node(), true),
             (Some((Scope::All, change("b"))), PeerAction::None)
         );
     }
 
     #[test]
-    fn a_silent_node_is_gone_when_its_lease_is_and_not_before() {
+    fn an_overdue_node_is_gone_when_its_lease_is_and_not_before() {
         let now = Instant::now();
         let mut peers = known(now);
         let later = now + LEASE + Duration::from_millis(1);
-        assert!(peers.silent(now + LEASE, LEASE).is_empty());
-        assert_eq!(peers.silent(later, LEASE), [node()]);
-        assert!(!peers.judge(&node(), true, later, LEASE));
-        peers.heard(&node(), 7, alive(), later);
-        assert!(!peers.judge(&node(), false, later, LEASE), "heard of meanwhile");
-        assert!(peers.judge(&node(), false, later + LEASE + LEASE, LEASE));
-        assert_eq!(peers.heard(&node(), 7, NodeMessage::Leaving, later), PeerAction::None);
+        assert!(peers.overdue(now + LEASE, LEASE).is_empty());
+        assert_eq!(peers.overdue(later, LEASE), [node()]);
+        assert!(!peers.check_lease(&node(), true, later, LEASE));
+        peers.receive(&node(), 7, heartbeat(), later);
+        assert!(
+            !peers.check_lease(&node(), false, later, LEASE),
+            "it sent a message meanwhile"
+        );
+        assert!(peers.check_lease(&node(), false, later + LEASE + LEASE, LEASE));
+        assert_eq!(peers.receive(&node(), 7, NodeMessage::Leaving, later), PeerAction::None);
     }
 
     #[test]
-    fn after_an_outage_everybody_is_read_and_nobody_gone() {
+    fn after_an_outage_all_nodes_are_read_and_none_is_gone() {
         let now = Instant::now();
         let mut peers = known(now);
         let later = now + 10 * LEASE;
-        peers.forget(later);
-        assert!(peers.silent(later + LEASE, LEASE).is_empty());
-        assert_eq!(peers.heard(&node(), 7, alive(), later), PeerAction::Read);
+        peers.reset(later);
+        assert!(peers.overdue(later + LEASE, LEASE).is_empty());
+        assert_eq!(peers.receive(&node(), 7, heartbeat(), later), PeerAction::Read);
     }
 }

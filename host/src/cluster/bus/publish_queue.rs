@@ -1,4 +1,4 @@
-//! What waits to be published.
+//! The bounded queue of what this node still has to write to Redis.
 
 use std::collections::VecDeque;
 
@@ -9,17 +9,17 @@ use tokio::sync::Notify;
 use super::adapter::Publication;
 use super::node_message::PresenceChange;
 
-/// What costs an item besides its bytes, about.
+/// What an item counts besides its bytes, about.
 const OVERHEAD: usize = 64;
 
-/// Something to be written to Redis.
+/// One thing to write to Redis.
 #[derive(Debug)]
 pub(super) enum QueueItem {
-    /// A message in the words of the adapter.
+    /// A message of the Node adapter.
     Publication(Publication),
-    /// A notice.
+    /// The payload of an invalidation.
     Invalidation(Bytes),
-    /// A change of this node's entries.
+    /// A change of this node's presence records.
     Presence(PresenceChange),
 }
 
@@ -34,62 +34,68 @@ impl QueueItem {
                 }
             }
     }
+
+    fn is_presence(&self) -> bool {
+        matches!(self, Self::Presence(_))
+    }
 }
 
 #[derive(Default)]
 struct Queued {
     items: VecDeque<QueueItem>,
     bytes: usize,
-    /// Nothing is taken in while Redis is away.
+    /// Whether items are accepted. Without a connection to Redis they are refused.
     open: bool,
 }
 
-/// A queue with bounds, for one reader.
+/// A queue with bounds in items and bytes, for a single reader.
 pub(super) struct PublishQueue {
     queued: Mutex<Queued>,
-    wake: Notify,
+    pushed: Notify,
     max_items: usize,
     max_bytes: usize,
 }
 
 impl PublishQueue {
+    /// A queue that is closed until [`open`](Self::open).
     pub(super) fn new(max_items: usize, max_bytes: usize) -> Self {
         Self {
             queued: Mutex::new(Queued::default()),
-            wake: Notify::new(),
+            pushed: Notify::new(),
             max_items,
             max_bytes,
         }
     }
 
-    /// Puts it in; `false` when there is no room, or Redis is away.
+    /// Adds an item. Returns `false` when the queue is full or closed.
     pub(super) fn push(&self, item: QueueItem) -> bool {
         let bytes = item.bytes();
         {
             let mut queued = self.queued.lock();
-            let room = queued.items.len() < self.max_items && queued.bytes.saturating_add(bytes) <= self.max_bytes;
-            if !queued.open || !room {
+            let fits = queued.items.len() < self.max_items && queued.bytes.saturating_add(bytes) <= self.max_bytes;
+            if !queued.open || !fits {
                 return false;
             }
             queued.bytes += bytes;
             queued.items.push_back(item);
         }
-        self.wake.notify_one();
+        self.pushed.notify_one();
         true
     }
 
-    /// Takes out the first ones, at least one, up to so many and so many bytes. Waits while there are none.
+    /// Takes the first items, at most `items` of them with at most `bytes` together, but always at least one. Waits
+    /// while the queue is empty.
     pub(super) async fn take(&self, items: usize, bytes: usize) -> Vec<QueueItem> {
         loop {
             let taken = self.take_now(items, bytes);
             if !taken.is_empty() {
                 return taken;
             }
-            self.wake.notified().await;
+            self.pushed.notified().await;
         }
     }
 
-    /// Takes what is there, within these bounds, and does not wait: nothing, when the queue is empty.
+    /// Like [`take`](Self::take), but returns nothing at once when the queue is empty.
     pub(super) fn take_now(&self, items: usize, bytes: usize) -> Vec<QueueItem> {
         let mut queued = self.queued.lock();
         let (mut taken, mut sum) = (Vec::new(), 0);
@@ -105,28 +111,23 @@ impl PublishQueue {
         taken
     }
 
-    /// Takes items in from now on.
+    /// Accepts items from now on.
     pub(super) fn open(&self) {
         self.queued.lock().open = true;
     }
 
-    /// Takes nothing in any more and drops what is there. Gives how many messages that were.
+    /// Accepts no more items and drops those that are queued. Returns how many messages were dropped; changes of
+    /// presence do not count, since they are written anew with the next connection.
     pub(super) fn close(&self) -> usize {
         let dropped = std::mem::take(&mut *self.queued.lock()).items;
-        let publish = |item: &&QueueItem| matches!(item, QueueItem::Publication(_) | QueueItem::Invalidation(_));
-        dropped.iter().filter(publish).count()
+        dropped.iter().filter(|item| !item.is_presence()).count()
     }
 
-    /// Drops the changes of entries that are here.
+    /// Drops the queued changes of presence, before all presence records are written anew.
     pub(super) fn drop_presence_changes(&self) {
         let mut queued = self.queued.lock();
-        let mut bytes = 0;
-        queued.items.retain(|item| {
-            let keep = matches!(item, QueueItem::Publication(_) | QueueItem::Invalidation(_));
-            bytes += if keep { item.bytes() } else { 0 };
-            keep
-        });
-        queued.bytes = bytes;
+        queued.items.retain(|item| !item.is_presence());
+        queued.bytes = queued.items.iter().map(QueueItem::bytes).sum();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_has_both_bounds_and_is_shut_at_first() {
+    fn the_queue_has_both_bounds_and_is_closed_at_first() {
         let queue = PublishQueue::new(2, 10 * OVERHEAD);
         assert!(!queue.push(item(1)));
         queue.open();

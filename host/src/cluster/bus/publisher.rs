@@ -1,4 +1,6 @@
-//! What this node writes to Redis: messages, its entries, and that it is alive.
+//! Writes to Redis: queued messages, this node's presence records, and heartbeats.
+//!
+//! The presence records of a node are a hash with an expiry, its lease. Each field is a namespace and a user.
 
 use std::sync::atomic::Ordering;
 
@@ -12,16 +14,16 @@ use super::publish_queue::QueueItem;
 use super::redis_bus::Shared;
 use super::status::add;
 
-/// Stands between a namespace and a user in a field of a node's hash. Neither has control characters.
+/// Separates the namespace and the user in a field of a node's hash. Neither can contain control characters.
 pub(super) const FIELD_END: u8 = 0;
-/// The field that every node's hash has. A hash without it has lost others too and is not to be believed.
+/// A field that each node's hash has, written last. A hash without it is incomplete, and must not be used.
 pub(super) const META_FIELD: &[u8] = b"";
-/// Messages that go to Redis at once.
+/// The most messages that are written at once.
 const BATCH_ITEMS: usize = 1024;
-/// Bytes that go to Redis at once, unless one message has more.
+/// The most bytes that are written at once, unless a single message has more.
 const BATCH_BYTES: usize = 1 << 20;
-/// PublishedPresence that are written at once when all are.
-const ENTRIES_AT_ONCE: usize = 1000;
+/// The most presence records that are written at once when all are.
+const RECORDS_AT_ONCE: usize = 1000;
 
 fn field(namespace: &str, user: &str) -> Vec<u8> {
     let mut field = Vec::with_capacity(namespace.len() + user.len() + 1);
@@ -40,27 +42,27 @@ impl Shared {
         i64::try_from(self.settings.lease.as_millis()).unwrap_or(i64::MAX)
     }
 
-    fn say(&self, publish: &mut Pipeline, n: u64, message: &NodeMessage) {
+    fn publish_node_message(&self, publish: &mut Pipeline, n: u64, message: &NodeMessage) {
         let payload = node_message::write(&self.node, n, message);
         publish.publish(self.codec.channels.nodes(), payload.as_ref()).ignore();
     }
 
-    /// Writes what is queued and says that this node is alive, until the connection fails, or until the bus is told
-    /// to stop: then it writes what is left, and says farewell.
-    pub(super) async fn keep_writing(&self, mut commands: CommandConnection) -> RedisResult<()> {
+    /// Writes queued messages and heartbeats until the connection fails or the bus is told to stop. When it stops, it
+    /// writes what is left in the queue and says that this node leaves.
+    pub(super) async fn run_publisher(&self, mut commands: CommandConnection) -> RedisResult<()> {
         let mut tick = tokio::time::interval(self.settings.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.greet(&mut commands).await?;
+        self.publish_hello(&mut commands).await?;
         loop {
-            // A batch is never left half-way: what was taken from the queue is written or counted as dropped.
+            // Each branch that takes from the queue runs to its end: what was taken is written, or counted as dropped.
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 items = self.queue.take(BATCH_ITEMS, BATCH_BYTES) => self.write_batch(&mut commands, items).await?,
-                _ = tick.tick() => self.beat(&mut commands).await?,
-                () = self.beat.notified() => self.beat(&mut commands).await?,
+                _ = tick.tick() => self.write_heartbeat(&mut commands).await?,
+                () = self.heartbeat_wanted.notified() => self.write_heartbeat(&mut commands).await?,
             }
         }
-        self.farewell(&mut commands).await
+        self.write_rest_and_leave(&mut commands).await
     }
 
     async fn write_batch(&self, commands: &mut CommandConnection, items: Vec<QueueItem>) -> RedisResult<()> {
@@ -82,7 +84,7 @@ impl Shared {
                 QueueItem::Presence(change) => {
                     let field = field(&change.namespace, change.user.as_str());
                     match &change.record {
-                        Some(entry) => keys.hset(self.own_key(), field, entry.as_ref()).ignore(),
+                        Some(record) => keys.hset(self.own_key(), field, record.as_ref()).ignore(),
                         None => keys.hdel(self.own_key(), field).ignore(),
                     };
                     changes.push(change);
@@ -90,10 +92,10 @@ impl Shared {
             }
         }
         if !changes.is_empty() {
-            // The key may have run out just now, and must not stay for ever because it was made anew.
+            // The key may have expired just now. It was then created by this write, and must not stay for ever.
             keys.pexpire(self.own_key(), self.lease_ms()).ignore();
             let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-            self.say(&mut publish, n, &NodeMessage::PresenceChanged(changes));
+            self.publish_node_message(&mut publish, n, &NodeMessage::PresenceChanged(changes));
         }
         let sharded = match self.codec.adapter {
             Adapter::Sharded => std::mem::take(&mut publications),
@@ -104,7 +106,7 @@ impl Shared {
         }
         let mut written = commands.write(keys, publish).await;
         if written.is_ok() && !sharded.is_empty() {
-            written = commands.write_shards(sharded).await;
+            written = commands.publish_sharded(sharded).await;
         }
         let counter = if written.is_ok() {
             &self.counts.published
@@ -115,10 +117,10 @@ impl Shared {
         written
     }
 
-    /// Prolongs the lease, or takes it anew, and says that this node is alive.
-    async fn beat(&self, commands: &mut CommandConnection) -> RedisResult<()> {
+    /// Renews the lease and publishes a heartbeat. Writes all presence records if the hash is gone.
+    async fn write_heartbeat(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         let kept = commands
-            .prolong(&self.own_key(), META_FIELD, self.settings.lease)
+            .renew_lease(&self.own_key(), META_FIELD, self.settings.lease)
             .await?;
         let dirty = self.presence.lock().dirty;
         if !kept || dirty {
@@ -130,20 +132,20 @@ impl Shared {
         };
         let mut publish = Pipeline::new();
         let n = self.changes.load(Ordering::Relaxed);
-        self.say(&mut publish, n, &NodeMessage::Heartbeat(loads));
+        self.publish_node_message(&mut publish, n, &NodeMessage::Heartbeat(loads));
         commands.write(Pipeline::new(), publish).await
     }
 
-    /// Writes all entries in place of what is there, and has the others read them.
+    /// Writes all presence records anew, and has the other nodes read them.
     pub(super) async fn write_presence(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         let fields: Vec<(Vec<u8>, bytes::Bytes)> = {
-            let mut entries = self.presence.lock();
-            entries.dirty = false;
-            // They are in the entries already, and older than those that were not queued.
+            let mut presence = self.presence.lock();
+            presence.dirty = false;
+            // Queued changes are part of the records, and older than changes that did not fit into the queue.
             self.queue.drop_presence_changes();
-            let users = entries.by_namespace.iter().flat_map(|(namespace, users)| {
+            let users = presence.by_namespace.iter().flat_map(|(namespace, users)| {
                 let field = |user: &crate::id::UserId| field(namespace, user.as_str());
-                users.iter().map(move |(user, entry)| (field(user), entry.clone()))
+                users.iter().map(move |(user, record)| (field(user), record.clone()))
             });
             users.collect()
         };
@@ -163,32 +165,32 @@ impl Shared {
         let mut first = Pipeline::new();
         first.del(&key).ignore();
         commands.write(first, Pipeline::new()).await?;
-        for some in fields.chunks(ENTRIES_AT_ONCE) {
+        for some in fields.chunks(RECORDS_AT_ONCE) {
             let mut keys = Pipeline::new();
-            for (field, entry) in some {
-                keys.hset(&key, field.as_slice(), entry.as_ref()).ignore();
+            for (field, record) in some {
+                keys.hset(&key, field.as_slice(), record.as_ref()).ignore();
             }
             keys.pexpire(&key, self.lease_ms()).ignore();
             commands.write(keys, Pipeline::new()).await?;
         }
-        // Last: a hash with it is whole.
+        // This field comes last: a hash that has it is complete.
         let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
         keys.hset(&key, META_FIELD, "1").ignore();
         keys.pexpire(&key, self.lease_ms()).ignore();
         let n = self.changes.fetch_add(1, Ordering::Relaxed) + 1;
-        self.say(&mut publish, n, &NodeMessage::PresenceReset);
+        self.publish_node_message(&mut publish, n, &NodeMessage::PresenceReset);
         commands.write(keys, publish).await
     }
 
-    /// Asks the others to say that they are alive.
-    async fn greet(&self, commands: &mut CommandConnection) -> RedisResult<()> {
+    /// Asks the other nodes for a heartbeat.
+    async fn publish_hello(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         let mut publish = Pipeline::new();
         let n = self.changes.load(Ordering::Relaxed);
-        self.say(&mut publish, n, &NodeMessage::Hello);
+        self.publish_node_message(&mut publish, n, &NodeMessage::Hello);
         commands.write(Pipeline::new(), publish).await
     }
 
-    async fn farewell(&self, commands: &mut CommandConnection) -> RedisResult<()> {
+    async fn write_rest_and_leave(&self, commands: &mut CommandConnection) -> RedisResult<()> {
         loop {
             let left = self.queue.take_now(BATCH_ITEMS, BATCH_BYTES);
             if left.is_empty() {
@@ -199,7 +201,7 @@ impl Shared {
         let (mut keys, mut publish) = (Pipeline::new(), Pipeline::new());
         keys.del(self.own_key()).ignore();
         let n = self.changes.load(Ordering::Relaxed);
-        self.say(&mut publish, n, &NodeMessage::Leaving);
+        self.publish_node_message(&mut publish, n, &NodeMessage::Leaving);
         commands.write(keys, publish).await
     }
 }

@@ -1,4 +1,4 @@
-//! The task with the connections: connects, and begins again when the connection is lost.
+//! The task that owns the connections to Redis. It connects again whenever they are lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use super::redis_bus::Shared;
 use super::status::add;
 use super::subscriber::Subscriber;
 
-/// The pause before the second attempt to connect; it doubles up to the configured one.
+/// The pause before the second attempt to connect. It doubles with each attempt, up to `redis.reconnect_pause`.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs until the bus is told to stop.
+/// Keeps a connection until the bus is told to stop.
 pub(super) async fn run(shared: Arc<Shared>, clients: RedisClients) {
     let mut subscriber = Subscriber::new(shared.clone());
     let (mut pause, mut attempt) = (FIRST_PAUSE, 0usize);
-    // What the log says of the outage.
+    // The last error that was logged.
     let mut cause = None;
     loop {
         let connected = tokio::select! {
@@ -34,8 +34,8 @@ pub(super) async fn run(shared: Arc<Shared>, clients: RedisClients) {
             Err(error) => Err(error),
         };
         let Err(error) = ended else { return };
-        lost(&shared, &error);
-        // Once for each cause of an outage: the rest would be the same line again and again.
+        handle_loss(&shared, &error);
+        // Each cause of an outage is logged once, not at each attempt.
         let now = error.to_string();
         if cause.as_ref() != Some(&now) {
             tracing::warn!("no connection to Redis, other nodes are out of reach until there is one: {now}");
@@ -50,15 +50,15 @@ pub(super) async fn run(shared: Arc<Shared>, clients: RedisClients) {
     }
 }
 
-/// From a half to one, so that nodes which lost Redis together do not come back together.
+/// A random factor from a half to one, so that nodes which lost Redis at the same time do not come back all at once.
 fn jitter() -> f32 {
     let mut byte = [0];
-    // Without chance there is no jitter.
+    // Without randomness there is no jitter.
     let _ = getrandom::fill(&mut byte);
     0.5 + f32::from(byte.first().copied().unwrap_or_default()) / 512.0
 }
 
-/// Connects, listens to what concerns all tenants, and writes this node's entries.
+/// Connects, subscribes to the channels for all tenants, and writes this node's presence records.
 async fn connect(shared: &Shared, clients: &RedisClients, attempt: usize) -> RedisResult<RedisConnections> {
     let mut connections = clients.connect(attempt).await?;
     let subscribing = async {
@@ -76,7 +76,7 @@ async fn connect(shared: &Shared, clients: &RedisClients, attempt: usize) -> Red
     Ok(connections)
 }
 
-/// Goes on until the connection is lost, or until the bus has left.
+/// Publishes and receives until the connection is lost, or until the bus is told to stop.
 async fn serve_connection(
     shared: &Arc<Shared>,
     subscriber: &mut Subscriber,
@@ -85,22 +85,22 @@ async fn serve_connection(
     shared.queue.open();
     *shared.commands.lock() = Some(connections.commands.clone());
     shared.counts.connected();
-    // Without receivers there is nobody to tell.
+    // There may be no receivers.
     let _ = shared.invalidations.send(Invalidation::Missed);
-    let writing = shared.keep_writing(connections.commands.clone());
+    let publishing = shared.run_publisher(connections.commands.clone());
     tokio::select! {
-        ended = writing => ended,
-        failed = subscriber.listen(connections) => failed,
+        ended = publishing => ended,
+        failed = subscriber.run(connections) => failed,
     }
 }
 
-fn lost(shared: &Shared, error: &RedisError) {
+fn handle_loss(shared: &Shared, error: &RedisError) {
     *shared.commands.lock() = None;
-    shared.rooms.lock().end();
+    shared.rooms.lock().set_disconnected();
     add(&shared.counts.dropped, shared.queue.close());
-    // What was queued of this node's entries has to be written some other way.
+    // Queued changes of presence are lost, so all records are written with the next connection.
     shared.presence.lock().dirty = true;
     if shared.counts.disconnected(error.to_string()) {
-        shared.subscriptions.down(&shared.counts);
+        shared.subscriptions.set_all_disconnected(&shared.counts);
     }
 }

@@ -1,7 +1,7 @@
 //! The bus over Redis pub/sub.
 //!
-//! One task, [`reconnect`](super::reconnect), has the connections. Everything here only looks at what it shares with
-//! that task, so that nothing that calls the bus ever waits for Redis.
+//! One task ([`reconnect`](super::reconnect)) owns the connections to Redis. The methods here only change the state
+//! that they share with that task, so no caller ever waits for Redis.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,34 +29,34 @@ use super::{Broadcast, Bus, Inbound, Invalidation, Load, NodeId, RemoteLoad, rec
 use crate::id::{TenantId, UserId};
 use crate::msgpack::CodecError;
 
-/// Letters and digits of a node's id, as the Node adapter has them.
+/// The length of a node's id, as in the Node adapter.
 const ID_CHARS: usize = 6;
 const ID_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-/// Invalidations that a receiver may be behind.
-const INVALIDATIONS: usize = 256;
-/// Requests of other nodes that are answered at once; further ones are not answered.
-const ANSWERING_MAX: usize = 256;
+/// How far a receiver of invalidations may lag behind.
+const INVALIDATIONS_LAG_MAX: usize = 256;
+/// The most requests of other servers that wait for a response. Further ones get none.
+const RESPONDING_MAX: usize = 256;
 
-/// The bus cannot be had.
+/// The bus cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// A URL that Redis' clients do not understand. The text does not have the URL, which may hold a password.
+    /// A URL that the Redis client does not understand. The text leaves the URL out, since it may contain a password.
     #[error("a URL of redis.url or redis.sentinels cannot be used: {0}")]
     Url(#[from] redis::RedisError),
-    /// The system has no random numbers.
+    /// The operating system has no random numbers.
     #[error("no node id could be made: {0}")]
-    Chance(#[from] getrandom::Error),
+    Random(#[from] getrandom::Error),
 }
 
-/// This node's entries.
+/// This node's presence records.
 #[derive(Default)]
 pub(super) struct PublishedPresence {
     pub(super) by_namespace: HashMap<String, HashMap<UserId, Bytes>>,
-    /// Redis has something else, and the change was not queued: write all of it.
+    /// Redis has something else, and the change is not queued: all records must be written anew.
     pub(super) dirty: bool,
 }
 
-/// What the task with the connections shares with everybody else.
+/// The state that the bus shares with the task that owns the connections.
 pub(super) struct Shared {
     pub(super) node: NodeId,
     pub(super) codec: AdapterCodec,
@@ -65,31 +65,31 @@ pub(super) struct Shared {
     pub(super) queue: PublishQueue,
     pub(super) subscriptions: Subscriptions,
     pub(super) presence: Mutex<PublishedPresence>,
-    /// The number of the last change of this node's entries that was published.
+    /// The number of the last published change of this node's presence.
     pub(super) changes: AtomicU64,
     pub(super) invalidations: broadcast::Sender<Invalidation>,
-    /// Open while there is a connection.
+    /// `None` while there is no connection.
     pub(super) commands: Mutex<Option<CommandConnection>>,
     pub(super) pending: PendingRequests,
-    pub(super) answering: Arc<Semaphore>,
-    /// The rooms of the sharded adapter's channels.
+    pub(super) responding: Arc<Semaphore>,
+    /// The rooms whose channels this node subscribes to, with the sharded adapter.
     pub(super) rooms: Mutex<RoomChannels>,
     pub(super) rooms_changed: Notify,
-    /// What the tenants of this node carry.
+    /// The load of each namespace on this node.
     pub(super) own_load: Mutex<HashMap<String, Load>>,
-    /// What they carry on all others together.
+    /// The load of each namespace on all other nodes together.
     pub(super) remote_load: ArcSwap<HashMap<String, RemoteLoad>>,
-    /// Tenants have come or gone, or a hub has lost something.
+    /// Wakes the subscriber when a hub subscribed, unsubscribed, or lost messages.
     pub(super) reconcile: Notify,
-    /// The namespaces of hubs that have lost something: they are told all entries anew.
-    pub(super) retell: Mutex<HashSet<String>>,
-    /// Somebody has asked who is alive.
-    pub(super) beat: Notify,
+    /// Namespaces whose hubs lost messages. They get all presence records again.
+    pub(super) resend: Mutex<HashSet<String>>,
+    /// Wakes the publisher when another node asks for a heartbeat.
+    pub(super) heartbeat_wanted: Notify,
     pub(super) stop: CancellationToken,
 }
 
 impl Shared {
-    /// Queues something, or drops and counts it.
+    /// Queues an item, or drops and counts it.
     fn push(&self, item: QueueItem) -> bool {
         let queued = self.queue.push(item);
         if !queued {
@@ -98,7 +98,8 @@ impl Shared {
         queued
     }
 
-    /// Queues a message as it was written, or drops and counts it. `false` too for one that is for nobody.
+    /// Queues an encoded message, or drops and counts it. Returns whether it was queued; `false` too for one without
+    /// recipients.
     pub(super) fn send(&self, written: Result<Option<Publication>, CodecError>) -> bool {
         match written {
             Ok(Some(publication)) => self.push(QueueItem::Publication(publication)),
@@ -110,20 +111,20 @@ impl Shared {
         }
     }
 
-    /// Gives a hub what came for it, and has it told everything anew when it had lost something before.
+    /// Delivers a message from Redis to a hub. If the hub had lost messages before, it gets all presence records again.
     pub(super) fn deliver(&self, namespace: &str, inbound: Inbound) {
         if self.subscriptions.deliver(namespace, inbound, &self.counts) {
-            self.retell.lock().insert(namespace.to_owned());
+            self.resend.lock().insert(namespace.to_owned());
             self.reconcile.notify_one();
         }
     }
 
-    /// Gives a hub what comes from this node itself, also while there is no connection.
+    /// Delivers a message of this node itself to its hub, also without a connection.
     pub(super) fn deliver_own(&self, namespace: &str, inbound: Inbound) {
         self.subscriptions.deliver_own(namespace, inbound, &self.counts);
     }
 
-    /// Gives all hubs something that came for everybody.
+    /// Delivers a message to all hubs.
     pub(super) fn deliver_all(&self, inbound: impl Fn() -> Inbound) {
         for namespace in self.subscriptions.namespaces() {
             self.deliver(&namespace, inbound());
@@ -131,17 +132,17 @@ impl Shared {
     }
 }
 
-/// The bus over Redis. Cheap to share; it connects in the background, and again whenever the connection is lost.
+/// The bus over Redis. It connects in the background, and again whenever the connection is lost.
 pub struct RedisBus {
     pub(super) shared: Arc<Shared>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl RedisBus {
-    /// Starts it. Returns at once, connected or not: see [`status`](Self::status).
+    /// Starts the bus. Returns at once, connected or not: see [`status`](Self::status).
     ///
     /// # Errors
-    /// When a URL makes no sense.
+    /// A URL is malformed, or there are no random numbers.
     pub fn start(settings: RedisSettings) -> Result<Self, BusError> {
         let clients = RedisClients::new(&settings)?;
         let node = NodeId(random_id()?.into());
@@ -154,17 +155,17 @@ impl RedisBus {
             subscriptions: Subscriptions::default(),
             presence: Mutex::default(),
             changes: AtomicU64::new(0),
-            invalidations: broadcast::channel(INVALIDATIONS).0,
+            invalidations: broadcast::channel(INVALIDATIONS_LAG_MAX).0,
             commands: Mutex::new(None),
             pending: PendingRequests::default(),
-            answering: Arc::new(Semaphore::new(ANSWERING_MAX)),
+            responding: Arc::new(Semaphore::new(RESPONDING_MAX)),
             rooms: Mutex::default(),
             rooms_changed: Notify::new(),
             own_load: Mutex::default(),
             remote_load: ArcSwap::default(),
             reconcile: Notify::new(),
-            retell: Mutex::default(),
-            beat: Notify::new(),
+            resend: Mutex::default(),
+            heartbeat_wanted: Notify::new(),
             stop: CancellationToken::new(),
             settings,
         });
@@ -175,21 +176,23 @@ impl RedisBus {
         })
     }
 
-    /// How it is doing.
+    /// The state of the connection, and counts.
     #[must_use]
     pub fn status(&self) -> BusStatus {
         self.shared.counts.read(self.shared.queue.len())
     }
 
-    /// Sends what is queued, tells the other nodes that this one leaves, and ends. Waits for that, but not longer
-    /// than `within`; the others then learn it from the lease.
+    /// Sends what is queued, tells the other nodes that this one leaves, and disconnects. Gives up after `within`; the
+    /// other nodes then wait for the lease to expire.
     pub async fn shut_down(&self, within: Duration) {
         self.shared.stop.cancel();
         let task = self.task.lock().take();
         if let Some(task) = task
             && tokio::time::timeout(within, task).await.is_err()
         {
-            tracing::warn!("Redis did not take this node's farewell in time; its users count until the lease ends");
+            tracing::warn!(
+                "Redis did not take the last messages of this node in time; other nodes keep its users until the lease expires"
+            );
         }
     }
 }
@@ -214,25 +217,25 @@ impl Bus for RedisBus {
     }
 
     fn subscribe(&self, tenant: &TenantId, inbox: mpsc::Sender<Inbound>) {
-        self.shared.subscriptions.open(tenant.namespace(), inbox);
+        self.shared.subscriptions.add(tenant.namespace(), inbox);
         self.shared.reconcile.notify_one();
     }
 
     fn unsubscribe(&self, tenant: &TenantId) -> bool {
         let namespace = tenant.namespace();
-        if !self.shared.subscriptions.close(&namespace) {
+        if !self.shared.subscriptions.remove_closed(&namespace) {
             return false;
         }
-        self.shared.rooms.lock().close(&namespace);
+        self.shared.rooms.lock().remove_namespace(&namespace);
         self.shared.rooms_changed.notify_one();
-        let mut entries = self.shared.presence.lock();
-        if entries.by_namespace.remove(&namespace).is_some() {
-            entries.dirty = true;
+        let mut presence = self.shared.presence.lock();
+        if presence.by_namespace.remove(&namespace).is_some() {
+            presence.dirty = true;
         }
-        drop(entries);
+        drop(presence);
         self.set_load(tenant, Load::default());
         self.shared.reconcile.notify_one();
-        self.shared.beat.notify_one();
+        self.shared.heartbeat_wanted.notify_one();
         true
     }
 
@@ -240,16 +243,16 @@ impl Bus for RedisBus {
         if self.shared.codec.adapter != Adapter::Sharded {
             return;
         }
-        // A room of this name has the channel of this node's answers.
+        // A room of this name would have the channel for responses to this node, which is subscribed to anyway.
         if room == self.shared.node.as_str() {
             return;
         }
         let namespace = tenant.namespace();
         let mut rooms = self.shared.rooms.lock();
         if present {
-            rooms.come(&namespace, room);
+            rooms.add(&namespace, room);
         } else {
-            rooms.go(&namespace, room);
+            rooms.remove(&namespace, room);
         }
         drop(rooms);
         self.shared.rooms_changed.notify_one();
@@ -265,14 +268,14 @@ impl Bus for RedisBus {
 
     fn set_presence(&self, tenant: &TenantId, user: &UserId, record: Option<Bytes>) {
         let namespace = tenant.namespace();
-        let mut entries = self.shared.presence.lock();
+        let mut presence = self.shared.presence.lock();
         match &record {
             Some(record) => {
-                let users = entries.by_namespace.entry(namespace.clone()).or_default();
+                let users = presence.by_namespace.entry(namespace.clone()).or_default();
                 users.insert(user.clone(), record.clone());
             }
             None => {
-                if let Some(users) = entries.by_namespace.get_mut(&namespace) {
+                if let Some(users) = presence.by_namespace.get_mut(&namespace) {
                     users.remove(user);
                 }
             }
@@ -282,9 +285,9 @@ impl Bus for RedisBus {
             user: user.clone(),
             record,
         });
-        // While the lock is held, so that no writing of all entries comes between the two.
+        // The lock is held, so all records cannot be written between the change and its queueing.
         if !self.shared.queue.push(change) {
-            entries.dirty = true;
+            presence.dirty = true;
         }
     }
 
@@ -298,8 +301,8 @@ impl Bus for RedisBus {
     }
 
     fn remote_load(&self, tenant: &TenantId) -> RemoteLoad {
-        let elsewhere = self.shared.remote_load.load();
-        elsewhere.get(&tenant.namespace()).copied().unwrap_or_default()
+        let loads = self.shared.remote_load.load();
+        loads.get(&tenant.namespace()).copied().unwrap_or_default()
     }
 
     fn invalidate(&self, topic: Bytes) {
@@ -313,16 +316,16 @@ impl Bus for RedisBus {
     }
 }
 
-/// Six letters and digits.
+/// A new id: six letters and digits.
 pub(super) fn random_id() -> Result<String, getrandom::Error> {
     let mut bytes = [0; ID_CHARS];
     getrandom::fill(&mut bytes)?;
-    // 256 is no multiple of 62; that some characters are a little more frequent does no harm.
+    // 256 is not a multiple of 62, so some characters are slightly more frequent. That does no harm.
     let letter = |byte: u8| ID_ALPHABET.get(usize::from(byte) % ID_ALPHABET.len()).copied();
     Ok(bytes.into_iter().filter_map(letter).map(char::from).collect())
 }
 
-/// The bytes of an invalidation and who has sent it.
+/// Splits the payload of an invalidation into the sender's id and the topic.
 pub(super) fn read_invalidation(mut payload: Bytes) -> Option<(Bytes, Bytes)> {
     if payload.len() < ID_CHARS {
         return None;

@@ -1,45 +1,45 @@
-//! What the operator decides about the way between nodes.
+//! The settings of the bus over Redis.
 
 use std::time::Duration;
 
 use super::adapter::Adapter;
 
-/// Where Redis is and what the bus may cost. The app makes it of the configuration's section `[redis]`.
+/// Where Redis is and what the bus may cost. The app makes it from the section `[redis]` of the configuration.
 #[derive(Clone)]
 pub struct RedisSettings {
-    /// `redis://`, `rediss://` or `unix:` URLs: one server, or some nodes of a cluster. They may hold passwords.
+    /// `redis://`, `rediss://` or `unix:` URLs: one server, or some nodes of a cluster. They may contain passwords.
     pub urls: Vec<String>,
-    /// URLs of the sentinels, where there are any: `urls` has one URL then, whose host is the primary's name.
+    /// URLs of sentinels. When there are any, `urls` has one URL, whose host is the name of the primary.
     pub sentinels: Vec<String>,
     /// Whether `urls` are nodes of a Redis Cluster.
     pub cluster: bool,
-    /// The adapter that the fleet's servers speak.
+    /// The Node adapter that all servers of the fleet use.
     pub adapter: Adapter,
-    /// What every channel and key begins with.
+    /// The prefix of all channels and keys.
     pub key: String,
-    /// How often this node says that it is alive.
+    /// The interval between two heartbeats of this node.
     pub heartbeat: Duration,
-    /// How long it counts as alive without having said so.
+    /// How long a node counts as alive after its last heartbeat.
     pub lease: Duration,
-    /// Messages that wait to be published; a further one is dropped.
+    /// Most messages that wait to be published. Further ones are dropped.
     pub queue_messages: usize,
-    /// Bytes of the messages that wait to be published.
+    /// Most bytes of the messages that wait to be published.
     pub queue_bytes: usize,
     /// Bytes of the largest message that is sent or read.
     pub message_bytes: usize,
     /// How long connecting may take.
     pub connect_timeout: Duration,
-    /// How long Redis may take to answer a command. After that the connection counts as lost.
+    /// How long Redis may take to answer a command before the connection counts as lost.
     pub response_timeout: Duration,
     /// The longest pause between two attempts to connect.
     pub reconnect_pause: Duration,
-    /// How long other nodes may take to answer a request.
+    /// How long other servers may take to respond to a request.
     pub request_timeout: Duration,
 }
 
 impl std::fmt::Debug for RedisSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Without the URLs, which may hold passwords.
+        // Leaves out the URLs, which may contain passwords.
         f.debug_struct("RedisSettings")
             .field("cluster", &self.cluster)
             .field("key", &self.key)

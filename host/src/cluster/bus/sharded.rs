@@ -1,5 +1,5 @@
-//! The words of Node's adapter `createShardedAdapter`, over the sharded channels of Redis 7: each message is
-//! `{uid, nsp, type, data}`, in MessagePack where it may hold binary, else in JSON.
+//! The messages of Node's adapter `createShardedAdapter`, over the sharded channels of Redis 7. Each message is `{uid,
+//! nsp, type, data}`, in MessagePack where it may contain binary data, else in JSON.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::adapter_message::{AdapterMessage, Request, Requester, Response};
-use super::json::{self, Name, Options, Places, SentSocket, read_sockets, texts};
+use super::adapter_message::{AdapterMessage, OutgoingRequest, Request, Requester, Response};
+use super::json::{self, ReceivedOptions, RoomName, SentOptions, SentSocket, read_sockets, room_names};
 use super::packet::{self, keys, map, number};
 use super::{Broadcast, ClientSelector};
 use crate::capability::Packet;
 use crate::id::TenantId;
 use crate::msgpack::{self, CodecError, Reader, write_name};
 
-// The types of `ClusterAdapter` in `socket.io-adapter`. 1, 2 and 13 are said by adapters that count each other by
-// heartbeats, which this one is not.
+// The types of `ClusterAdapter` in `socket.io-adapter`. Types 1, 2 and 13 are sent only by adapters that count each
+// other by heartbeats, which this one does not.
 const BROADCAST: u64 = 3;
 const JOIN: u64 = 4;
 const LEAVE: u64 = 5;
@@ -28,28 +28,23 @@ const DATA: u64 = 10;
 const CLIENTS: u64 = 11;
 const ACKNOWLEDGED: u64 = 12;
 
-/// Writes an event; with the id of a request when acknowledgements are wanted. `None` when nobody is to get it.
+/// Encodes an event. `None` when it has no clients.
 pub(super) fn broadcast(
     uid: &str,
-    id: Option<&str>,
     tenant: &TenantId,
     broadcast: &Broadcast,
-    max: usize,
+    max_bytes: usize,
 ) -> Result<Option<Bytes>, CodecError> {
     let mut out = Vec::with_capacity(broadcast.packet.text.len() + 160);
     head(&mut out, uid, &tenant.namespace(), BROADCAST);
-    map(&mut out, 2 + u32::from(id.is_some()));
-    if let Some(id) = id {
-        write_name(&mut out, "requestId");
-        write_name(&mut out, id);
-    }
+    map(&mut out, 2);
     write_name(&mut out, "packet");
     let between = |out: &mut Vec<u8>| write_name(out, "opts");
-    let written = packet::write(&mut out, tenant, broadcast, max, between)?;
+    let written = packet::write(&mut out, tenant, broadcast, max_bytes, between)?;
     Ok(written.then(|| out.into()))
 }
 
-/// What stands before the data.
+/// Writes what stands before the data of a message in MessagePack.
 fn head(out: &mut Vec<u8>, uid: &str, namespace: &str, kind: u64) {
     map(out, 4);
     write_name(out, "uid");
@@ -76,9 +71,7 @@ struct SentData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    opts: Option<Places>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rooms: Option<&'a [String]>,
+    opts: Option<SentOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,43 +82,33 @@ struct SentData<'a> {
     client_count: Option<u64>,
 }
 
-/// Writes a request, with an id when it is to be answered; `None` when it is about nobody, or is one for which these
-/// words have none.
+/// Encodes a request, with an id if responses are wanted. `None` when it selects no clients.
 pub(super) fn request(
     uid: &str,
     id: Option<&str>,
     namespace: &str,
-    request: &Request,
+    request: &OutgoingRequest,
 ) -> Result<Option<Bytes>, CodecError> {
     let mut data = SentData {
         request_id: id,
         ..SentData::default()
     };
     let (kind, clients) = match request {
-        Request::SocketsJoin { clients, rooms } => {
-            data.rooms = Some(rooms);
-            (JOIN, Some(clients))
-        }
-        Request::SocketsLeave { clients, rooms } => {
-            data.rooms = Some(rooms);
-            (LEAVE, Some(clients))
-        }
-        Request::DisconnectSockets { clients, close } => {
+        OutgoingRequest::DisconnectSockets { clients, close } => {
             data.close = Some(*close);
             (DISCONNECT, Some(clients))
         }
-        Request::FetchSockets(clients) => (FETCH, Some(clients)),
-        Request::ServerSideEmit(arguments) => {
+        OutgoingRequest::FetchSockets(clients) => (FETCH, Some(clients)),
+        OutgoingRequest::ServerSideEmit(arguments) => {
             data.packet = json::raw(arguments);
             (EMIT, None)
         }
-        Request::SocketIds(_) | Request::AllRooms => return Ok(None),
     };
     if let Some(clients) = clients {
-        let Some(places) = Places::of(clients) else {
+        let Some(options) = SentOptions::of(clients) else {
             return Ok(None);
         };
-        data.opts = Some(places);
+        data.opts = Some(options);
     }
     sent(uid, namespace, kind, data).map(Some)
 }
@@ -134,19 +117,19 @@ fn sent(uid: &str, nsp: &str, kind: u64, data: SentData<'_>) -> Result<Bytes, Co
     json::write(&Sent { uid, nsp, kind, data })
 }
 
-/// Writes an answer; `None` when these words have none for it.
-pub(super) fn answer(
+/// Encodes a response. `None` for one that this adapter does not have.
+pub(super) fn response(
     uid: &str,
     id: &str,
     namespace: &str,
-    answer: &Response,
-    max: usize,
+    response: &Response,
+    max_bytes: usize,
 ) -> Result<Option<Bytes>, CodecError> {
     let mut data = SentData {
         request_id: Some(id),
         ..SentData::default()
     };
-    let kind = match answer {
+    let kind = match response {
         Response::Sockets(sockets) => {
             data.sockets = Some(sockets.iter().map(SentSocket::from).collect());
             SOCKETS
@@ -166,7 +149,7 @@ pub(super) fn answer(
             write_name(&mut out, "requestId");
             write_name(&mut out, id);
             write_name(&mut out, "packet");
-            msgpack::write_data(&mut out, &packet.text, &packet.attachments, max)?;
+            msgpack::write_data(&mut out, &packet.text, &packet.attachments, max_bytes)?;
             return Ok(Some(out.into()));
         }
         Response::Ids(_) | Response::Rooms(_) => return Ok(None),
@@ -174,16 +157,17 @@ pub(super) fn answer(
     sent(uid, namespace, kind, data).map(Some)
 }
 
-/// Reads a message for a namespace; `None` when it is `own`, or of a type that has no meaning here.
+/// Decodes a message for a namespace. `None` when the node with the id `own` has sent it, or when it does not matter
+/// here: a node never receives responses that it did not ask for.
 pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
     if bytes.first() == Some(&b'{') {
         let text = json::text(&bytes);
         let head: Head<'_> = json::read(&text)?;
         return match head.data {
             _ if head.uid == own => Ok(None),
-            Some(data) if head.nsp == namespace => from_json(head.uid, head.kind, data.get(), namespace),
+            Some(data) if head.nsp == namespace => message_from_json(head.uid, head.kind, data.get(), namespace),
             None if head.nsp == namespace => Ok(None),
-            _ => Err(ELSEWHERE),
+            _ => Err(OTHER_NAMESPACE),
         };
     }
     let mut input = Reader::new(bytes);
@@ -194,7 +178,7 @@ pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Ad
             "nsp" => nsp = Some(input.name()?),
             "type" => kind = Some(input.unsigned()?),
             "data" => {
-                // The type, which may come later, decides how the data is read.
+                // The type may come later, and decides how the data is decoded.
                 data = Some(input.clone());
                 input.skip()?;
             }
@@ -208,19 +192,18 @@ pub(super) fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Ad
         return Ok(None);
     }
     if nsp.as_deref() != Some(namespace) {
-        return Err(ELSEWHERE);
+        return Err(OTHER_NAMESPACE);
     }
     match kind {
         BROADCAST => read_broadcast(uid, &mut data, namespace).map(Some),
-        ACKNOWLEDGED => read_acknowledged(&mut data).map(Some),
         _ => {
             let packet = msgpack::read_data(&mut data)?;
-            from_json(uid, kind, &with_bytes_as_json(&packet)?, namespace)
+            message_from_json(uid, kind, &with_bytes_as_json(&packet)?, namespace)
         }
     }
 }
 
-const ELSEWHERE: CodecError = CodecError::Malformed("a message for another namespace");
+const OTHER_NAMESPACE: CodecError = CodecError::Malformed("a message for another namespace");
 const NO_ID: CodecError = CodecError::Malformed("a message without the id of its request");
 
 fn read_broadcast(uid: String, data: &mut Reader, namespace: &str) -> Result<AdapterMessage, CodecError> {
@@ -238,11 +221,11 @@ fn read_broadcast(uid: String, data: &mut Reader, namespace: &str) -> Result<Ada
     };
     let timeout = options.timeout;
     let broadcast = options.broadcast(packet)?;
-    of(uid, id, broadcast, timeout)
+    event(uid, id, broadcast, timeout)
 }
 
-/// An event, and whether acknowledgements are wanted.
-fn of(
+/// An event, with a requester if the message has the id of a request.
+fn event(
     uid: String,
     id: Option<String>,
     broadcast: Broadcast,
@@ -258,48 +241,24 @@ fn of(
     })
 }
 
-/// Bytes of the longest name of a server; Node's have 16.
+/// The most bytes of a server's id. Those of Node servers have 16.
 const UID_MAX: usize = 64;
 
-/// The asking server and the id of its request. The server's name is part of the channel to which the answer goes.
+/// Checks the id of the server that asks, since it becomes part of the channel for the response.
 fn requester(uid: String, id: String) -> Result<Requester, CodecError> {
     if uid.is_empty() || uid.len() > UID_MAX || uid.contains(|c: char| c == '#' || c.is_control()) {
-        return Err(CodecError::Malformed("a server's name that is none"));
+        return Err(CodecError::Malformed("a malformed server id"));
     }
     Ok(Requester { uid: Some(uid), id })
 }
 
-fn read_acknowledged(data: &mut Reader) -> Result<AdapterMessage, CodecError> {
-    let (mut id, mut packet) = (None, None);
-    for _ in 0..keys(data)? {
-        match data.name()?.as_str() {
-            "requestId" => id = Some(data.name()?),
-            "packet" => packet = Some(msgpack::read_data(data)?),
-            _ => data.skip()?,
-        }
-    }
-    let packet = packet.unwrap_or_else(nothing);
-    Ok(AdapterMessage::Response {
-        id: id.ok_or(NO_ID)?,
-        response: Response::Acknowledged(packet),
-    })
-}
-
-/// `undefined`, which JSON leaves out.
-fn nothing() -> Packet {
-    Packet {
-        text: Bytes::from_static(b"null"),
-        attachments: Vec::new(),
-    }
-}
-
-/// What has no attachments here, servers' events and what servers keep with their sockets, shows bytes as
-/// `JSON.stringify` would: a `Buffer` as its `toJSON` says.
+/// The JSON of what cannot have attachments here: events for servers, and what servers keep with their sockets. Bytes
+/// become what `JSON.stringify` makes of a `Buffer`.
 fn with_bytes_as_json(packet: &Packet) -> Result<String, CodecError> {
-    let text = std::str::from_utf8(&packet.text).map_err(|_| CodecError::Malformed("a text that is none"))?;
+    let text = std::str::from_utf8(&packet.text).map_err(|_| CodecError::Malformed("a text that is not UTF-8"))?;
     let (mut json, mut rest) = (String::with_capacity(text.len()), text);
     for (at, bytes) in packet.attachments.iter().enumerate() {
-        // They stand in the order of their numbers.
+        // Placeholders stand in the order of their numbers.
         let Some((before, after)) = rest.split_once(&msgpack::placeholder(at)) else {
             break;
         };
@@ -327,17 +286,15 @@ struct Data<'r> {
     #[serde(default)]
     request_id: Option<String>,
     #[serde(default)]
-    opts: Option<Options>,
+    opts: Option<ReceivedOptions>,
     #[serde(default)]
-    rooms: Option<Vec<Name>>,
+    rooms: Option<Vec<RoomName>>,
     #[serde(default)]
     close: Option<bool>,
     #[serde(borrow, default)]
     packet: Option<&'r RawValue>,
     #[serde(borrow, default)]
     sockets: Option<Vec<&'r RawValue>>,
-    #[serde(default)]
-    client_count: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -352,7 +309,7 @@ struct Event<'r> {
 
 impl Data<'_> {
     fn clients(&mut self) -> Result<ClientSelector, CodecError> {
-        let clients = self.opts.take().and_then(Options::clients);
+        let clients = self.opts.take().and_then(ReceivedOptions::clients);
         clients.ok_or(CodecError::Malformed("a message without clients"))
     }
 
@@ -372,21 +329,26 @@ impl Data<'_> {
     }
 }
 
-fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Option<AdapterMessage>, CodecError> {
+fn message_from_json(
+    uid: String,
+    kind: u64,
+    data: &str,
+    namespace: &str,
+) -> Result<Option<AdapterMessage>, CodecError> {
     let mut data: Data<'_> = json::read(data)?;
     let id = data.request_id.take();
     let request = match kind {
         BROADCAST => {
             let (broadcast, timeout) = data.event(namespace)?;
-            return of(uid, id, broadcast, timeout).map(Some);
+            return event(uid, id, broadcast, timeout).map(Some);
         }
         JOIN => Request::SocketsJoin {
             clients: data.clients()?,
-            rooms: texts(data.rooms),
+            rooms: room_names(data.rooms),
         },
         LEAVE => Request::SocketsLeave {
             clients: data.clients()?,
-            rooms: texts(data.rooms),
+            rooms: room_names(data.rooms),
         },
         DISCONNECT => Request::DisconnectSockets {
             clients: data.clients()?,
@@ -394,22 +356,17 @@ fn from_json(uid: String, kind: u64, data: &str, namespace: &str) -> Result<Opti
         },
         FETCH => Request::FetchSockets(data.clients()?),
         EMIT => Request::ServerSideEmit(data.packet()?.to_owned()),
-        _ => return answer_of(kind, id, data),
+        _ => return response_from_json(kind, id, data),
     };
     let requester = id.map(|id| requester(uid, id)).transpose()?;
     Ok(Some(AdapterMessage::Request { requester, request }))
 }
 
-fn answer_of(kind: u64, id: Option<String>, data: Data<'_>) -> Result<Option<AdapterMessage>, CodecError> {
+fn response_from_json(kind: u64, id: Option<String>, data: Data<'_>) -> Result<Option<AdapterMessage>, CodecError> {
     let value = data.packet.map_or("null", RawValue::get);
     let response = match kind {
         SOCKETS => Response::Sockets(read_sockets(&data.sockets.unwrap_or_default())),
         DATA => Response::Data(value.to_owned()),
-        CLIENTS => Response::Clients(data.client_count.unwrap_or_default()),
-        ACKNOWLEDGED => Response::Acknowledged(Packet {
-            text: Bytes::copy_from_slice(value.as_bytes()),
-            attachments: Vec::new(),
-        }),
         _ => return Ok(None),
     };
     let id = id.ok_or(NO_ID)?;

@@ -1,5 +1,5 @@
-//! Sharded channels of Redis 7: what this node subscribes to, and what comes. There is one connection to a server, or
-//! one to each server of a cluster, which the `redis` crate leads each channel to.
+//! Subscriptions to the sharded channels of Redis 7. There is one connection to a server, or one to each server of a
+//! cluster; the `redis` crate finds the server of each channel.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::{ErrorKind, Msg, PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::mpsc;
 
-/// Subscriptions that are asked for at once.
+/// The most subscriptions that are asked for at once.
 const AT_ONCE: usize = 256;
 
-/// Subscribes. Cheap to clone.
+/// Subscribes to sharded channels. Cheap to clone.
 #[derive(Clone)]
 pub(super) enum ShardedSubscriber {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
-/// What comes through sharded channels. The task that reads it waits neither for hubs nor for rooms' subscriptions.
+/// Receives the pushes of sharded channels. The channel is unbounded, but the task that reads it never waits for hubs
+/// or for subscriptions.
 pub(super) struct ShardedPushes {
     pub(super) pushes: mpsc::UnboundedReceiver<PushInfo>,
 }
@@ -31,7 +32,7 @@ impl ShardedSubscriber {
         let subscribed = self.each("SSUBSCRIBE", channels).await;
         subscribed.map_err(|error| match error.code() {
             Some("ERR") if error.to_string().contains("unknown command") => {
-                let what = "this Redis has no sharded channels, which redis.adapter = \"sharded\" needs: they are in version 7";
+                let what = "this Redis does not have sharded channels, which redis.adapter = \"sharded\" needs: they came with version 7";
                 RedisError::from((ErrorKind::InvalidClientConfig, what))
             }
             _ => error,
@@ -42,7 +43,7 @@ impl ShardedSubscriber {
         self.each("SUNSUBSCRIBE", channels).await
     }
 
-    /// Whether each server answers.
+    /// Fails unless all servers answer.
     pub(super) async fn ping(&self) -> RedisResult<()> {
         let ping = redis::cmd("PING");
         match self {
@@ -55,19 +56,19 @@ impl ShardedSubscriber {
     }
 
     async fn each(&self, command: &str, channels: &[String]) -> RedisResult<()> {
-        for some in channels.chunks(AT_ONCE) {
+        for chunk in channels.chunks(AT_ONCE) {
             match self {
                 Self::Server(connection) => {
                     let mut commands = redis::pipe();
-                    for channel in some {
-                        // One at a time: each is answered once.
+                    for channel in chunk {
+                        // One command for each channel, since each channel gets an answer of its own.
                         commands.cmd(command).arg(channel).ignore();
                     }
                     commands.exec_async(&mut connection.clone()).await?;
                 }
-                // They are on different servers.
+                // The channels are on different servers.
                 Self::Cluster(connection) => {
-                    let each = some.iter().map(|channel| {
+                    let each = chunk.iter().map(|channel| {
                         let mut connection = connection.clone();
                         async move {
                             match command {
@@ -84,15 +85,16 @@ impl ShardedSubscriber {
     }
 }
 
-/// Something that came.
+/// A push of Redis.
 pub(super) enum ShardedPush {
     Message(Msg),
-    /// The server has ended this subscription, asked or not: a cluster does when a channel moves to another server.
+    /// The server has ended the subscription to this channel: because it was asked to, or because the channel has moved
+    /// to another server of the cluster.
     Unsubscribed(String),
 }
 
 impl ShardedPushes {
-    /// The next, or an error when a connection is lost: something may have been missed.
+    /// The next push. An error means that a connection is lost, and that messages may have been missed.
     pub(super) async fn next(&mut self) -> RedisResult<ShardedPush> {
         loop {
             let Some(push) = self.pushes.recv().await else {
@@ -121,33 +123,33 @@ fn lost() -> RedisError {
     (ErrorKind::Io, "a connection for sharded channels was closed").into()
 }
 
-/// The rooms with somebody on this node, and the connections, which are rooms to Node servers. A Node server with another
-/// `subscriptionMode` than "static" sends what is for one room to a channel of its own.
+/// The rooms with members on this node, and the ids of its connections, which are rooms to Node servers. A Node server
+/// whose `subscriptionMode` is not "static" sends an event for a single room to the room's own channel.
 #[derive(Default)]
 pub(super) struct RoomChannels {
-    /// How often each is here: a room may be named like a connection.
+    /// How often each name is present: a room may be named like a connection.
     by_namespace: HashMap<String, HashMap<Arc<str>, u32>>,
-    /// What has come or gone since it was asked last, while there is a connection.
+    /// The names that were added or removed since [`take_changed`](Self::take_changed), while there is a connection.
     changed: HashSet<(String, Arc<str>)>,
     connected: bool,
 }
 
 impl RoomChannels {
-    /// It is here, once more.
-    pub(super) fn come(&mut self, namespace: &str, room: &str) {
+    /// Adds a name once more.
+    pub(super) fn add(&mut self, namespace: &str, room: &str) {
         let rooms = self.by_namespace.entry(namespace.to_owned()).or_default();
         match rooms.get_mut(room) {
             Some(count) => *count += 1,
             None => {
                 let room: Arc<str> = room.into();
                 rooms.insert(room.clone(), 1);
-                self.note(namespace, room);
+                self.mark_changed(namespace, room);
             }
         }
     }
 
-    /// It is here once less.
-    pub(super) fn go(&mut self, namespace: &str, room: &str) {
+    /// Removes a name once.
+    pub(super) fn remove(&mut self, namespace: &str, room: &str) {
         let Some(rooms) = self.by_namespace.get_mut(namespace) else {
             return;
         };
@@ -155,55 +157,55 @@ impl RoomChannels {
             Some(count) if *count > 1 => *count -= 1,
             Some(_) => {
                 rooms.remove(room);
-                self.note(namespace, room.into());
+                self.mark_changed(namespace, room.into());
             }
             None => {}
         }
     }
 
-    /// The namespace has no rooms any more.
-    pub(super) fn close(&mut self, namespace: &str) {
+    /// Removes all names of a namespace.
+    pub(super) fn remove_namespace(&mut self, namespace: &str) {
         for (room, _) in self.by_namespace.remove(namespace).unwrap_or_default() {
-            self.note(namespace, room);
+            self.mark_changed(namespace, room);
         }
     }
 
-    /// Redis has ended the subscription to a room's channel: if it is still here, it counts as changed.
+    /// Handles that Redis ended the subscription to a room's channel. It is renewed if the room is still present.
     pub(super) fn unsubscribed(&mut self, namespace: &str, room: &str) {
         let rooms = self.by_namespace.get(namespace);
         if let Some((room, _)) = rooms.and_then(|rooms| rooms.get_key_value(room)) {
             let room = room.clone();
-            self.note(namespace, room);
+            self.mark_changed(namespace, room);
         }
     }
 
-    fn note(&mut self, namespace: &str, room: Arc<str>) {
+    fn mark_changed(&mut self, namespace: &str, room: Arc<str>) {
         if self.connected {
             self.changed.insert((namespace.to_owned(), room));
         }
     }
 
-    /// Has everything count as changed, for a connection that has no subscriptions yet.
-    pub(super) fn begin(&mut self) {
+    /// Marks all names as changed, for a new connection without subscriptions.
+    pub(super) fn set_connected(&mut self) {
         let all = self.by_namespace.iter();
         let all = all.flat_map(|(namespace, rooms)| rooms.keys().map(|room| (namespace.clone(), room.clone())));
         self.changed = all.collect();
         self.connected = true;
     }
 
-    /// The connection has ended.
-    pub(super) fn end(&mut self) {
+    /// Forgets the changes, since the connection is lost.
+    pub(super) fn set_disconnected(&mut self) {
         self.changed = HashSet::new();
         self.connected = false;
     }
 
-    /// What has changed since this was asked last: namespace, room, and whether it is here.
-    pub(super) fn take(&mut self) -> Vec<(String, Arc<str>, bool)> {
+    /// Takes the changed names: namespace, room, and whether the room is present.
+    pub(super) fn take_changed(&mut self) -> Vec<(String, Arc<str>, bool)> {
         let changed = std::mem::take(&mut self.changed);
         let now = |(namespace, room): (String, Arc<str>)| {
             let rooms = self.by_namespace.get(&namespace);
-            let here = rooms.is_some_and(|rooms| rooms.contains_key(&room));
-            (namespace, room, here)
+            let present = rooms.is_some_and(|rooms| rooms.contains_key(&room));
+            (namespace, room, present)
         };
         changed.into_iter().map(now).collect()
     }
@@ -214,29 +216,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rooms_that_come_and_go_are_told_once() {
+    fn rooms_that_come_and_go_are_reported_once() {
         let mut rooms = RoomChannels::default();
-        rooms.come("/", "before");
-        assert!(rooms.take().is_empty(), "there is no connection");
-        rooms.go("/", "before");
-        rooms.begin();
-        rooms.come("/", "a");
-        rooms.come("/", "b");
-        rooms.go("/", "b");
-        rooms.go("/", "never");
-        let mut told = rooms.take();
-        told.sort();
-        let entry = |room: &str, here| ("/".to_owned(), Arc::from(room), here);
-        assert_eq!(told, [entry("a", true), entry("b", false)]);
-        rooms.come("/", "a");
-        rooms.go("/", "a");
-        assert!(rooms.take().is_empty(), "it is still here once");
+        rooms.add("/", "before");
+        assert!(rooms.take_changed().is_empty(), "there is no connection");
+        rooms.remove("/", "before");
+        rooms.set_connected();
+        rooms.add("/", "a");
+        rooms.add("/", "b");
+        rooms.remove("/", "b");
+        rooms.remove("/", "never");
+        let mut changed = rooms.take_changed();
+        changed.sort();
+        let entry = |room: &str, present| ("/".to_owned(), Arc::from(room), present);
+        assert_eq!(changed, [entry("a", true), entry("b", false)]);
+        rooms.add("/", "a");
+        rooms.remove("/", "a");
+        assert!(rooms.take_changed().is_empty(), "it is still present once");
         rooms.unsubscribed("/", "b");
         rooms.unsubscribed("/", "a");
-        assert_eq!(rooms.take(), [entry("a", true)], "Redis has ended it");
-        rooms.begin();
-        assert_eq!(rooms.take(), [entry("a", true)], "all that there is");
-        rooms.close("/");
-        assert_eq!(rooms.take(), [entry("a", false)]);
+        assert_eq!(rooms.take_changed(), [entry("a", true)], "Redis has ended it");
+        rooms.set_connected();
+        assert_eq!(rooms.take_changed(), [entry("a", true)], "all that there is");
+        rooms.remove_namespace("/");
+        assert_eq!(rooms.take_changed(), [entry("a", false)]);
     }
 }

@@ -1,34 +1,34 @@
-//! How the bus is doing, for `/readyz` and `/metrics`.
+//! The state of the bus, for `/readyz` and the metrics.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How the bus is doing. The counts are since the start.
+/// The state of the bus. Its counts are those since the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BusStatus {
     /// Whether messages get through, both ways.
     pub connected: bool,
-    /// For how long that has been so.
+    /// For how long `connected` has had this value.
     pub since: Duration,
-    /// Why the last attempt to connect failed, or the last connection ended, while there is none.
+    /// While there is no connection: why the last attempt to connect failed, or why the last connection ended.
     pub error: Option<String>,
-    /// Other nodes of Parlance that are alive, as far as is known.
+    /// Live other nodes of Parlance, as far as this node knows.
     pub nodes: usize,
     /// Messages that wait to be published.
     pub queued: usize,
-    /// Messages given to Redis.
+    /// Messages that Redis has taken.
     pub published: u64,
-    /// Messages that were dropped: the queue was full, or Redis away.
+    /// Messages that were dropped because the queue was full or Redis was not reachable.
     pub dropped: u64,
-    /// Messages from other nodes.
+    /// Messages received from Redis.
     pub received: u64,
-    /// Messages for namespaces that no tenant has here.
+    /// Messages for namespaces that no tenant of this node has.
     pub unknown_namespaces: u64,
-    /// Messages that could not be read, or were too large.
+    /// Messages that could not be decoded, or were too large.
     pub malformed: u64,
-    /// Messages that a hub had no room for; the hub has caught up since, or is about to.
+    /// Messages that did not fit into a hub's inbox. The hub has caught up since, or is about to.
     pub overflowed: u64,
 }
 
@@ -38,11 +38,11 @@ struct ConnectionStatus {
     error: Option<String>,
 }
 
-/// Where it is counted.
+/// The counters behind a [`BusStatus`].
 pub(super) struct Counts {
     connection: Mutex<ConnectionStatus>,
     pub(super) nodes: AtomicUsize,
-    /// Those of them with a lower id.
+    /// Live other nodes with a lower id.
     pub(super) lower_nodes: AtomicUsize,
     pub(super) published: AtomicU64,
     pub(super) dropped: AtomicU64,
@@ -52,12 +52,12 @@ pub(super) struct Counts {
     pub(super) overflowed: AtomicU64,
 }
 
-/// Counts one more.
+/// Adds one.
 pub(super) fn count(counter: &AtomicU64) {
     add(counter, 1);
 }
 
-/// Counts so many more.
+/// Adds a number.
 pub(super) fn add(counter: &AtomicU64, more: usize) {
     counter.fetch_add(more as u64, Ordering::Relaxed);
 }
@@ -89,7 +89,8 @@ impl Counts {
         };
     }
 
-    /// Gives whether it was connected until now.
+    /// Notes the loss of the connection, or a failed attempt to connect. Returns whether there was a connection until
+    /// now.
     pub(super) fn disconnected(&self, error: String) -> bool {
         let mut connection = self.connection.lock();
         let was = std::mem::replace(&mut connection.connected, false);

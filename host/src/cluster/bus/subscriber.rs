@@ -1,4 +1,4 @@
-//! Listens: passes on what comes, and keeps an eye on the other nodes.
+//! Receives from Redis: delivers messages to the hubs, and keeps track of the other nodes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,48 +24,48 @@ use super::status::count;
 use super::{Inbound, Invalidation, Load, NodeId, RemoteLoad};
 use crate::id::UserId;
 
-/// What is learned of another node by asking Redis.
+/// The result of a command that runs beside the receiving.
 enum Lookup {
     Presence(NodeId, RedisResult<Fields>),
     Lease(NodeId, RedisResult<bool>),
-    /// The channels of rooms are subscribed to.
+    /// The channels of rooms have been subscribed to.
     Rooms(RedisResult<()>),
-    /// The servers with sharded channels answer.
-    Alive(RedisResult<()>),
-    /// How many servers speak the other adapter in each of these namespaces.
-    Strangers(Vec<String>, RedisResult<Vec<u64>>),
+    /// All servers with sharded channels have answered a ping.
+    Ping(RedisResult<()>),
+    /// How many servers use the other adapter, for each of these namespaces.
+    OtherAdapter(Vec<String>, RedisResult<Vec<u64>>),
 }
 
 type Lookups = FuturesUnordered<BoxFuture<'static, Lookup>>;
 
-/// How often somebody is looked for who speaks the other adapter.
-const STRANGERS_EVERY: Duration = Duration::from_secs(10);
-/// The namespaces in which they are looked for at once.
-const STRANGERS_NAMESPACES: usize = 256;
+/// The interval between two looks for servers that use the other adapter.
+const ADAPTER_CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// The most namespaces of one such look.
+const ADAPTER_CHECK_NAMESPACES: usize = 256;
 
-/// What is known of the other nodes. It outlives connections.
+/// The state of the other nodes. It outlives connections.
 pub(super) struct Subscriber {
     shared: Arc<Shared>,
     peers: Peers,
     loads: HashMap<NodeId, Vec<(String, Load)>>,
-    /// Since when nothing of this node itself has come back through Redis.
-    echo: Instant,
-    /// When to look for servers that speak the other adapter.
-    strangers_at: Instant,
-    /// The last namespace in which they were looked for.
-    strangers_after: String,
-    /// The log has said that there are some.
-    strangers: bool,
+    /// When this node last received a message of its own, which shows that publishing and subscribing work.
+    last_echo: Instant,
+    /// When to look for servers that use the other adapter.
+    adapter_check_at: Instant,
+    /// The last namespace that was looked at.
+    adapter_checked_to: String,
+    /// Whether the log has said that there are some.
+    other_adapter_seen: bool,
 }
 
-/// What lives as long as one connection.
+/// The state of one connection.
 struct ConnectionState {
     commands: CommandConnection,
     subscribe: PubSubSink,
     shards: Option<ShardedSubscriber>,
-    /// Subscriptions to rooms are under way.
+    /// Whether a change of the rooms' subscriptions is under way.
     subscribing: bool,
-    /// The namespaces that are subscribed to.
+    /// The namespaces whose channels are subscribed to.
     subscribed: HashSet<String>,
     lookups: Lookups,
 }
@@ -80,29 +80,29 @@ impl Subscriber {
             shared,
             peers: Peers::default(),
             loads: HashMap::new(),
-            echo: Instant::now(),
-            strangers_at: Instant::now(),
-            strangers_after: String::new(),
-            strangers: false,
+            last_echo: Instant::now(),
+            adapter_check_at: Instant::now(),
+            adapter_checked_to: String::new(),
+            other_adapter_seen: false,
         }
     }
 
-    /// Listens until the connection fails.
-    pub(super) async fn listen(&mut self, link: RedisConnections) -> RedisResult<()> {
-        let mut messages = link.messages;
-        let (shards, mut pushes) = link.shards.unzip();
+    /// Receives until the connection fails.
+    pub(super) async fn run(&mut self, connections: RedisConnections) -> RedisResult<()> {
+        let mut messages = connections.messages;
+        let (shards, mut pushes) = connections.shards.unzip();
         let mut connection = ConnectionState {
-            commands: link.commands,
-            subscribe: link.subscribe,
+            commands: connections.commands,
+            subscribe: connections.subscribe,
             shards,
             subscribing: false,
             subscribed: HashSet::new(),
             lookups: FuturesUnordered::new(),
         };
         let shared = self.shared.clone();
-        self.echo = Instant::now();
-        self.peers.forget(self.echo);
-        shared.rooms.lock().begin();
+        self.last_echo = Instant::now();
+        self.peers.reset(self.last_echo);
+        shared.rooms.lock().set_connected();
         shared.rooms_changed.notify_one();
         self.reconcile(&mut connection).await?;
         let mut tick = tokio::time::interval(shared.settings.heartbeat);
@@ -124,13 +124,13 @@ impl Subscriber {
                 }
                 () = shared.reconcile.notified() => self.reconcile(&mut connection).await?,
                 () = shared.rooms_changed.notified(), if !connection.subscribing => self.subscribe_rooms(&mut connection),
-                _ = tick.tick() => self.look_around(&mut connection)?,
+                _ = tick.tick() => self.check_peers(&mut connection)?,
             }
         }
     }
 
-    /// Subscribes to the channels of tenants that have come, leaves those of tenants that have gone, and tells hubs
-    /// what they have to be told.
+    /// Subscribes to the channels of new tenants, unsubscribes from those of closed ones, and tells new hubs that they
+    /// are connected. Hubs that are new or lost messages get all presence records.
     async fn reconcile(&mut self, connection: &mut ConnectionState) -> RedisResult<()> {
         let shared = self.shared.clone();
         let wanted: HashSet<String> = shared.subscriptions.namespaces().into_iter().collect();
@@ -156,15 +156,15 @@ impl Subscriber {
         tokio::time::timeout(shared.settings.response_timeout, subscribing)
             .await
             .map_err(|_| failed("subscribing took too long"))??;
-        let mut retell = std::mem::take(&mut *shared.retell.lock());
-        let up = wanted
+        let mut resend = std::mem::take(&mut *shared.resend.lock());
+        let connected = wanted
             .iter()
-            .filter(|namespace| shared.subscriptions.up(namespace, &shared.counts));
-        retell.extend(up.cloned());
+            .filter(|namespace| shared.subscriptions.set_connected(namespace, &shared.counts));
+        resend.extend(connected.cloned());
         connection.subscribed = wanted;
-        if !retell.is_empty() {
-            for node in self.peers.read_for(&retell) {
-                self.read(connection, node);
+        if !resend.is_empty() {
+            for node in self.peers.read_again_for(&resend) {
+                self.start_reading(connection, node);
             }
         }
         Ok(())
@@ -180,15 +180,15 @@ impl Subscriber {
         self.route(connection, message.get_channel_name(), Bytes::copy_from_slice(payload));
     }
 
-    /// Subscribes to the channels of rooms that have come, and leaves those of rooms that have gone, beside all else.
+    /// Starts to change the subscriptions to channels of rooms, as rooms have come and gone.
     fn subscribe_rooms(&self, connection: &mut ConnectionState) {
         let Some(shards) = connection.shards.clone() else {
             return;
         };
         let (mut come, mut gone) = (Vec::new(), Vec::new());
-        for (namespace, room, here) in self.shared.rooms.lock().take() {
+        for (namespace, room, present) in self.shared.rooms.lock().take_changed() {
             let channel = self.shared.codec.channels.one(&namespace, &room);
-            if here { &mut come } else { &mut gone }.push(channel);
+            if present { &mut come } else { &mut gone }.push(channel);
         }
         if come.is_empty() && gone.is_empty() {
             return;
@@ -203,8 +203,8 @@ impl Subscriber {
         }));
     }
 
-    /// Redis has ended a subscription: because it was asked to, or because the channel has moved to another server of a
-    /// cluster. What is still wanted is subscribed to again, and what came meanwhile is lost.
+    /// Handles the end of a subscription: either it was asked for, or the channel has moved to another server of a
+    /// cluster. In the second case the channel is subscribed to again, and messages may have been lost meanwhile.
     fn unsubscribed(&self, connection: &mut ConnectionState, channel: &str) {
         let channels = &self.shared.codec.channels;
         let Some(Channel::Broadcast(namespace)) = channels.read(channel) else {
@@ -213,7 +213,7 @@ impl Subscriber {
         let of_tenant = self.shared.codec.subscriptions(namespace);
         if of_tenant.iter().any(|own| own == channel) {
             if connection.subscribed.remove(namespace) {
-                self.shared.subscriptions.miss(namespace);
+                self.shared.subscriptions.mark_lost(namespace);
                 self.shared.reconcile.notify_one();
             }
             return;
@@ -242,7 +242,7 @@ impl Subscriber {
                 None => malformed(),
             },
             Some(Channel::Broadcast(namespace) | Channel::Request(namespace) | Channel::Response(namespace))
-                if !shared.subscriptions.knows(namespace) =>
+                if !shared.subscriptions.contains(namespace) =>
             {
                 count(&shared.counts.unknown_namespaces);
             }
@@ -259,27 +259,27 @@ impl Subscriber {
 
     fn receive_node_message(&mut self, connection: &mut ConnectionState, node: NodeId, n: u64, message: NodeMessage) {
         if node == self.shared.node {
-            self.echo = Instant::now();
+            self.last_echo = Instant::now();
             return;
         }
         match &message {
-            NodeMessage::Hello => self.shared.beat.notify_one(),
+            NodeMessage::Hello => self.shared.heartbeat_wanted.notify_one(),
             NodeMessage::Heartbeat(loads) => {
                 self.loads.insert(node.clone(), loads.clone());
                 self.sum_loads();
             }
             _ => {}
         }
-        match self.peers.heard(&node, n, message, Instant::now()) {
+        match self.peers.receive(&node, n, message, Instant::now()) {
             PeerAction::None => {}
-            PeerAction::Apply(changes) => self.pass(&node, changes),
-            PeerAction::Read => self.read(connection, node),
-            PeerAction::NodeLeft => self.gone(node),
+            PeerAction::Apply(changes) => self.deliver_changes(&node, changes),
+            PeerAction::Read => self.start_reading(connection, node),
+            PeerAction::NodeLeft => self.remove_node(node),
         }
         self.count_peers();
     }
 
-    fn pass(&self, node: &NodeId, changes: Vec<PresenceChange>) {
+    fn deliver_changes(&self, node: &NodeId, changes: Vec<PresenceChange>) {
         for change in changes {
             let inbound = Inbound::PresenceChanged {
                 node: node.clone(),
@@ -290,7 +290,7 @@ impl Subscriber {
         }
     }
 
-    fn gone(&mut self, node: NodeId) {
+    fn remove_node(&mut self, node: NodeId) {
         self.loads.remove(&node);
         self.sum_loads();
         self.count_peers();
@@ -308,82 +308,82 @@ impl Subscriber {
     fn sum_loads(&self) {
         let mut sums: HashMap<String, RemoteLoad> = HashMap::new();
         for (namespace, load) in self.loads.values().flatten() {
-            let elsewhere = sums.entry(namespace.clone()).or_default();
-            elsewhere.nodes = elsewhere.nodes.saturating_add(1);
-            let sum = &mut elsewhere.load;
+            let remote = sums.entry(namespace.clone()).or_default();
+            remote.nodes = remote.nodes.saturating_add(1);
+            let sum = &mut remote.load;
             sum.connections = sum.connections.saturating_add(load.connections);
             sum.events_per_second = sum.events_per_second.saturating_add(load.events_per_second);
         }
         self.shared.remote_load.store(Arc::new(sums));
     }
 
-    fn read(&self, connection: &ConnectionState, node: NodeId) {
+    fn start_reading(&self, connection: &ConnectionState, node: NodeId) {
         let (mut commands, key) = (
             connection.commands.clone(),
             self.shared.codec.channels.node_key(node.as_str()),
         );
         connection.lookups.push(Box::pin(async move {
-            let entries = commands.hash(&key).await;
-            Lookup::Presence(node, entries)
+            let fields = commands.hash(&key).await;
+            Lookup::Presence(node, fields)
         }));
     }
 
     fn finish_lookup(&mut self, connection: &mut ConnectionState, lookup: Lookup) -> RedisResult<()> {
         match lookup {
-            Lookup::Strangers(namespaces, counts) => self.met(&namespaces, &counts),
+            Lookup::OtherAdapter(namespaces, counts) => self.report_other_adapter(&namespaces, &counts),
             Lookup::Rooms(subscribed) => {
                 subscribed?;
                 connection.subscribing = false;
             }
-            Lookup::Alive(alive) => alive?,
+            Lookup::Ping(alive) => alive?,
             Lookup::Lease(node, kept) => {
                 if self
                     .peers
-                    .judge(&node, kept?, Instant::now(), self.shared.settings.lease)
+                    .check_lease(&node, kept?, Instant::now(), self.shared.settings.lease)
                 {
-                    self.gone(node);
+                    self.remove_node(node);
                 }
             }
             Lookup::Presence(node, fields) => {
                 let fields = fields?;
                 let found = fields.iter().any(|(field, _)| field == META_FIELD);
-                let (found, todo) = self.peers.read(&node, found);
+                let (found, todo) = self.peers.finish_reading(&node, found);
                 if let Some((scope, changes)) = found {
-                    self.tell(&node, fields, &scope);
-                    self.pass(&node, changes);
+                    self.deliver_records(&node, fields, &scope);
+                    self.deliver_changes(&node, changes);
                 }
                 if todo == PeerAction::Read {
-                    self.read(connection, node);
+                    self.start_reading(connection, node);
                 }
             }
         }
         Ok(())
     }
 
-    /// Tells the hubs in question what the node has of their users, be it nothing.
-    fn tell(&self, node: &NodeId, fields: Fields, scope: &Scope) {
-        let mut told: HashMap<String, Vec<(UserId, Bytes)>> = HashMap::new();
-        for (field, entry) in fields {
+    /// Delivers a node's presence records to the hubs in `scope`. A hub without users on that node gets an empty list.
+    fn deliver_records(&self, node: &NodeId, fields: Fields, scope: &Scope) {
+        let mut by_namespace: HashMap<String, Vec<(UserId, Bytes)>> = HashMap::new();
+        for (field, record) in fields {
             if let Some((namespace, user)) = read_field(&field) {
-                told.entry(namespace).or_default().push((user, entry.into()));
+                by_namespace.entry(namespace).or_default().push((user, record.into()));
             }
         }
-        let hubs = self.shared.subscriptions.namespaces();
-        for namespace in hubs.into_iter().filter(|namespace| scope.has(namespace)) {
+        let namespaces = self.shared.subscriptions.namespaces();
+        for namespace in namespaces.into_iter().filter(|namespace| scope.contains(namespace)) {
             let inbound = Inbound::NodePresence {
                 node: node.clone(),
-                records: told.remove(&namespace).unwrap_or_default(),
+                records: by_namespace.remove(&namespace).unwrap_or_default(),
             };
             self.shared.deliver(&namespace, inbound);
         }
     }
 
-    fn look_around(&mut self, connection: &mut ConnectionState) -> RedisResult<()> {
+    fn check_peers(&mut self, connection: &mut ConnectionState) -> RedisResult<()> {
         let lease = self.shared.settings.lease;
-        if self.echo.elapsed() > lease {
-            return Err(failed("what is published does not come back"));
+        if self.last_echo.elapsed() > lease {
+            return Err(failed("published messages do not come back"));
         }
-        for node in self.peers.silent(Instant::now(), lease) {
+        for node in self.peers.overdue(Instant::now(), lease) {
             let (mut commands, key) = (
                 connection.commands.clone(),
                 self.shared.codec.channels.node_key(node.as_str()),
@@ -393,33 +393,33 @@ impl Subscriber {
                 Lookup::Lease(node, kept)
             }));
         }
-        self.look_for_strangers(connection);
+        self.check_other_adapter(connection);
         if let Some(shards) = connection.shards.clone() {
             connection
                 .lookups
-                .push(Box::pin(async move { Lookup::Alive(shards.ping().await) }));
+                .push(Box::pin(async move { Lookup::Ping(shards.ping().await) }));
         }
-        let told = self.shared.subscriptions.tell_losses();
-        if !told.is_empty() {
-            self.shared.retell.lock().extend(told);
+        let lost = self.shared.subscriptions.report_losses();
+        if !lost.is_empty() {
+            self.shared.resend.lock().extend(lost);
             self.shared.reconcile.notify_one();
         }
         Ok(())
     }
 
-    /// Asks Redis whether somebody speaks the other adapter: this node and they do not hear each other.
-    fn look_for_strangers(&mut self, connection: &ConnectionState) {
-        if Instant::now() < self.strangers_at {
+    /// Asks Redis whether any server uses the other adapter. Such a server and this node do not hear each other.
+    fn check_other_adapter(&mut self, connection: &ConnectionState) {
+        if Instant::now() < self.adapter_check_at {
             return;
         }
-        self.strangers_at = Instant::now() + STRANGERS_EVERY;
+        self.adapter_check_at = Instant::now() + ADAPTER_CHECK_INTERVAL;
         let mut namespaces = self.shared.subscriptions.namespaces();
         namespaces.sort_unstable();
-        // Those that have not had their turn come first.
-        let from = namespaces.partition_point(|namespace| *namespace <= self.strangers_after);
+        // Namespaces that were not looked at last time come first.
+        let from = namespaces.partition_point(|namespace| *namespace <= self.adapter_checked_to);
         namespaces.rotate_left(from);
-        namespaces.truncate(STRANGERS_NAMESPACES);
-        self.strangers_after = namespaces.last().cloned().unwrap_or_default();
+        namespaces.truncate(ADAPTER_CHECK_NAMESPACES);
+        self.adapter_checked_to = namespaces.last().cloned().unwrap_or_default();
         let (other, channels) = (self.shared.codec.adapter.other(), &self.shared.codec.channels);
         let listened: Vec<String> = namespaces
             .iter()
@@ -434,21 +434,21 @@ impl Subscriber {
         let mut commands = connection.commands.clone();
         connection.lookups.push(Box::pin(async move {
             let counts = commands.listeners(other, &listened).await;
-            Lookup::Strangers(namespaces, counts)
+            Lookup::OtherAdapter(namespaces, counts)
         }));
     }
 
-    fn met(&mut self, namespaces: &[String], counts: &RedisResult<Vec<u64>>) {
-        // A Redis without sharded channels does not know the question.
+    fn report_other_adapter(&mut self, namespaces: &[String], counts: &RedisResult<Vec<u64>>) {
+        // A Redis without sharded channels answers with an error.
         let Ok(counts) = counts else { return };
-        let met = namespaces.iter().zip(counts).find(|(_, count)| **count > 0);
-        if let Some((namespace, count)) = met
-            && !self.strangers
+        let found = namespaces.iter().zip(counts).find(|(_, count)| **count > 0);
+        if let Some((namespace, count)) = found
+            && !self.other_adapter_seen
         {
             let (own, other) = (self.shared.codec.adapter, self.shared.codec.adapter.other());
             tracing::warn!(
                 namespace,
-                "{count} servers on this Redis speak Node's {} and this one {}, so they do not hear each other: have all \
+                "{count} servers on this Redis use Node's {} and this one {}, so they do not hear each other: have all \
                  of them use {} (here by redis.adapter = \"{}\")",
                 other.function(),
                 own.function(),
@@ -456,11 +456,11 @@ impl Subscriber {
                 other.name(),
             );
         }
-        self.strangers = met.is_some();
+        self.other_adapter_seen = found.is_some();
     }
 }
 
-/// What comes next through sharded channels, where there are any.
+/// The next push of a sharded channel. Waits for ever without the sharded adapter.
 async fn next(pushes: &mut Option<ShardedPushes>) -> RedisResult<ShardedPush> {
     match pushes {
         Some(pushes) => pushes.next().await,

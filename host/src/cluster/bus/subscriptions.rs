@@ -1,4 +1,4 @@
-//! The tenants' hubs on this node, as the bus knows them.
+//! The hubs of this node that take messages from the bus, one for each tenant's namespace.
 
 use std::collections::HashMap;
 
@@ -11,116 +11,105 @@ use super::status::{Counts, count};
 
 struct Subscription {
     inbox: mpsc::Sender<Inbound>,
-    /// It was told [`Inbound::Connected`] and hears what comes.
-    up: bool,
-    /// Something did not fit in its inbox. Before anything else it has to be told [`Inbound::Connected`] again.
+    /// The hub got [`Inbound::Connected`]; from then on it gets what comes from Redis.
+    connected: bool,
+    /// A message did not fit into the inbox. The hub gets nothing more until it got [`Inbound::Connected`] again.
     lost: bool,
 }
 
-/// The hubs by namespace.
+/// The subscriptions, by namespace.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    subscriptions: Mutex<HashMap<String, Subscription>>,
+    hubs: Mutex<HashMap<String, Subscription>>,
 }
 
 impl Subscriptions {
-    pub(super) fn open(&self, namespace: String, inbox: mpsc::Sender<Inbound>) {
+    pub(super) fn add(&self, namespace: String, inbox: mpsc::Sender<Inbound>) {
         let subscription = Subscription {
             inbox,
-            up: false,
+            connected: false,
             lost: false,
         };
-        self.subscriptions.lock().insert(namespace, subscription);
+        self.hubs.lock().insert(namespace, subscription);
     }
 
-    /// Gives whether the hub was there and shut.
-    pub(super) fn close(&self, namespace: &str) -> bool {
-        let mut subscriptions = self.subscriptions.lock();
-        let shut = subscriptions
-            .get(namespace)
-            .is_some_and(|subscription| subscription.inbox.is_closed());
-        shut && subscriptions.remove(namespace).is_some()
+    /// Removes the subscription if its hub has closed the inbox. Returns whether it did.
+    pub(super) fn remove_closed(&self, namespace: &str) -> bool {
+        let mut hubs = self.hubs.lock();
+        let closed = hubs.get(namespace).is_some_and(|hub| hub.inbox.is_closed());
+        closed && hubs.remove(namespace).is_some()
     }
 
     pub(super) fn namespaces(&self) -> Vec<String> {
-        self.subscriptions.lock().keys().cloned().collect()
+        self.hubs.lock().keys().cloned().collect()
     }
 
-    pub(super) fn knows(&self, namespace: &str) -> bool {
-        self.subscriptions.lock().contains_key(namespace)
+    pub(super) fn contains(&self, namespace: &str) -> bool {
+        self.hubs.lock().contains_key(namespace)
     }
 
-    /// Whether the hub hears what comes.
-    pub(super) fn is_up(&self, namespace: &str) -> bool {
-        self.subscriptions
-            .lock()
-            .get(namespace)
-            .is_some_and(|subscription| subscription.up)
+    pub(super) fn is_connected(&self, namespace: &str) -> bool {
+        self.hubs.lock().get(namespace).is_some_and(|hub| hub.connected)
     }
 
-    /// Gives a hub something, if it is up. Gives whether the hub was told just now that it had lost something.
+    /// Delivers a message from Redis to a hub that is connected. Returns `true` when the hub had lost messages and was
+    /// told so just now, before this one.
     pub(super) fn deliver(&self, namespace: &str, inbound: Inbound, counts: &Counts) -> bool {
-        let mut subscriptions = self.subscriptions.lock();
-        let Some(subscription) = subscriptions.get_mut(namespace).filter(|subscription| subscription.up) else {
+        let mut hubs = self.hubs.lock();
+        let Some(hub) = hubs.get_mut(namespace).filter(|hub| hub.connected) else {
             return false;
         };
-        let told = subscription.tell_loss();
-        subscription.send(inbound, counts);
-        told
+        let reported = hub.report_loss();
+        hub.send(inbound, counts);
+        reported
     }
 
-    /// Gives a hub something that comes from this node itself, be it up or not.
+    /// Delivers a message of this node itself, also to a hub that is not connected.
     pub(super) fn deliver_own(&self, namespace: &str, inbound: Inbound, counts: &Counts) {
-        if let Some(subscription) = self.subscriptions.lock().get_mut(namespace) {
-            subscription.send(inbound, counts);
+        if let Some(hub) = self.hubs.lock().get_mut(namespace) {
+            hub.send(inbound, counts);
         }
     }
 
-    /// Something for the hub was lost on the way; it is told as soon as there is room.
-    pub(super) fn miss(&self, namespace: &str) {
-        if let Some(subscription) = self.subscriptions.lock().get_mut(namespace) {
-            subscription.lost = true;
+    /// Marks that messages for the hub were lost before they got here. The hub is told as soon as its inbox has room.
+    pub(super) fn mark_lost(&self, namespace: &str) {
+        if let Some(hub) = self.hubs.lock().get_mut(namespace) {
+            hub.lost = true;
         }
     }
 
-    /// Tells those who have lost something and have room again. Gives their namespaces.
-    pub(super) fn tell_losses(&self) -> Vec<String> {
-        let mut subscriptions = self.subscriptions.lock();
-        let lost = subscriptions
-            .iter_mut()
-            .filter(|(_, subscription)| subscription.up && subscription.lost);
-        lost.filter_map(|(namespace, subscription)| subscription.tell_loss().then(|| namespace.clone()))
+    /// Tells the hubs that lost messages and have room again. Returns their namespaces.
+    pub(super) fn report_losses(&self) -> Vec<String> {
+        let mut hubs = self.hubs.lock();
+        let lost = hubs.iter_mut().filter(|(_, hub)| hub.connected && hub.lost);
+        lost.filter_map(|(namespace, hub)| hub.report_loss().then(|| namespace.clone()))
             .collect()
     }
 
-    /// The connection has come, or the hub has. Gives whether the hub is told just now.
-    pub(super) fn up(&self, namespace: &str, counts: &Counts) -> bool {
-        let mut subscriptions = self.subscriptions.lock();
-        let Some(subscription) = subscriptions.get_mut(namespace).filter(|subscription| !subscription.up) else {
+    /// Tells a hub that there is a connection to Redis. Returns `false` when the hub knew already.
+    pub(super) fn set_connected(&self, namespace: &str, counts: &Counts) -> bool {
+        let mut hubs = self.hubs.lock();
+        let Some(hub) = hubs.get_mut(namespace).filter(|hub| !hub.connected) else {
             return false;
         };
-        subscription.up = true;
-        subscription.lost = false;
-        subscription.send(Inbound::Connected, counts);
+        hub.connected = true;
+        hub.lost = false;
+        hub.send(Inbound::Connected, counts);
         true
     }
 
-    /// The connection is lost.
-    pub(super) fn down(&self, counts: &Counts) {
-        for namespace in self.namespaces() {
-            let mut subscriptions = self.subscriptions.lock();
-            let Some(subscription) = subscriptions.get_mut(&namespace).filter(|subscription| subscription.up) else {
-                continue;
-            };
-            subscription.send(Inbound::Disconnected, counts);
-            subscription.up = false;
+    /// Tells all hubs that the connection to Redis is lost.
+    pub(super) fn set_all_disconnected(&self, counts: &Counts) {
+        for hub in self.hubs.lock().values_mut().filter(|hub| hub.connected) {
+            hub.send(Inbound::Disconnected, counts);
+            hub.connected = false;
         }
     }
 }
 
 impl Subscription {
-    /// Gives whether it was told.
-    fn tell_loss(&mut self) -> bool {
+    /// Tells the hub that messages were lost, if some were and the inbox has room. Returns whether it did.
+    fn report_loss(&mut self) -> bool {
         if self.lost && self.inbox.try_send(Inbound::Connected).is_ok() {
             self.lost = false;
             return true;
@@ -144,29 +133,29 @@ impl Subscription {
 mod tests {
     use super::*;
 
-    fn gone() -> Inbound {
+    fn node_left() -> Inbound {
         Inbound::NodeLeft {
             node: super::super::NodeId("abcdef".into()),
         }
     }
 
     #[test]
-    fn a_hub_that_was_full_is_told_that_it_has_lost_something() {
-        let (subscriptions, counts) = (Subscriptions::default(), Counts::new());
-        let (inbox, mut mail) = mpsc::channel(2);
-        subscriptions.open("/".to_owned(), inbox);
-        subscriptions.deliver("/", gone(), &counts);
-        assert!(mail.try_recv().is_err(), "not up yet");
-        assert!(subscriptions.up("/", &counts));
-        subscriptions.deliver("/", gone(), &counts);
-        subscriptions.deliver("/", gone(), &counts);
-        assert!(subscriptions.tell_losses().is_empty(), "no room yet");
-        assert!(matches!(mail.try_recv(), Ok(Inbound::Connected)));
-        assert!(matches!(mail.try_recv(), Ok(Inbound::NodeLeft { .. })));
-        assert!(mail.try_recv().is_err(), "the second did not fit");
-        assert!(subscriptions.deliver("/", gone(), &counts));
-        assert!(matches!(mail.try_recv(), Ok(Inbound::Connected)));
-        assert!(matches!(mail.try_recv(), Ok(Inbound::NodeLeft { .. })));
+    fn a_hub_whose_inbox_was_full_is_told_that_it_lost_something() {
+        let (hubs, counts) = (Subscriptions::default(), Counts::new());
+        let (sender, mut inbox) = mpsc::channel(2);
+        hubs.add("/".to_owned(), sender);
+        hubs.deliver("/", node_left(), &counts);
+        assert!(inbox.try_recv().is_err(), "not connected yet");
+        assert!(hubs.set_connected("/", &counts));
+        hubs.deliver("/", node_left(), &counts);
+        hubs.deliver("/", node_left(), &counts);
+        assert!(hubs.report_losses().is_empty(), "no room yet");
+        assert!(matches!(inbox.try_recv(), Ok(Inbound::Connected)));
+        assert!(matches!(inbox.try_recv(), Ok(Inbound::NodeLeft { .. })));
+        assert!(inbox.try_recv().is_err(), "the second did not fit");
+        assert!(hubs.deliver("/", node_left(), &counts));
+        assert!(matches!(inbox.try_recv(), Ok(Inbound::Connected)));
+        assert!(matches!(inbox.try_recv(), Ok(Inbound::NodeLeft { .. })));
         assert_eq!(counts.read(0).overflowed, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The bus against a real Redis, which each test starts for itself.
+//! Tests of the bus against a real Redis, which each test starts for itself.
 
 mod events;
 mod outages;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::*;
 use server::Server;
 
-/// How long anything may take that is waited for.
+/// The longest that a test waits for anything.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn settings(url: &str) -> RedisSettings {
@@ -58,15 +58,15 @@ fn event(text: &str, to: BroadcastTarget) -> Broadcast {
     Broadcast::event(packet, to, Vec::new())
 }
 
-/// A node with one tenant's hub.
+/// A node whose bus delivers to the inbox of one tenant's hub.
 struct Node {
     bus: RedisBus,
     tenant: TenantId,
-    mail: mpsc::Receiver<Inbound>,
+    inbox: mpsc::Receiver<Inbound>,
 }
 
 impl Node {
-    /// Starts one and waits until it is connected.
+    /// Starts a node and waits until it is connected.
     async fn start(url: &str, name: &str) -> Self {
         let mut node = Self::starting(url, name);
         node.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
@@ -81,19 +81,19 @@ impl Node {
     fn with(settings: RedisSettings, name: &str) -> Self {
         let bus = RedisBus::start(settings).unwrap();
         let tenant = tenant(name);
-        let (inbox, mail) = mpsc::channel(1024);
-        bus.subscribe(&tenant, inbox);
-        Self { bus, tenant, mail }
+        let (sender, inbox) = mpsc::channel(1024);
+        bus.subscribe(&tenant, sender);
+        Self { bus, tenant, inbox }
     }
 
     async fn next(&mut self) -> Inbound {
-        tokio::time::timeout(DEADLINE, self.mail.recv())
+        tokio::time::timeout(DEADLINE, self.inbox.recv())
             .await
             .expect("nothing came")
-            .expect("the bus let the inbox fall")
+            .expect("the bus dropped the inbox")
     }
 
-    /// What comes until one is as wanted.
+    /// Waits for a message that `wanted` accepts.
     async fn until<T>(&mut self, mut wanted: impl FnMut(Inbound) -> Option<T>) -> T {
         loop {
             if let Some(found) = wanted(self.next().await) {
@@ -116,10 +116,10 @@ impl Node {
     }
 }
 
-/// Waits until it is so.
-async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+/// Waits until the condition holds.
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
-        while !so() {
+        while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

@@ -1,4 +1,5 @@
-//! The packets in hexadecimal were made by `@socket.io/redis-emitter` 5.1.0 and `@socket.io/redis-adapter` 8.3.0.
+//! Tests with packets, in hexadecimal, that `@socket.io/redis-emitter` 5.1.0 and `@socket.io/redis-adapter` 8.3.0 have
+//! made.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ fn room(name: &str) -> TargetRoom {
     TargetRoom::Room(name.into())
 }
 
-/// As Node servers mean it.
+/// A room of a Node server, which may also be the id of a socket.
 fn named(name: &str) -> TargetRoom {
     TargetRoom::RoomOrSocket(name.into())
 }
@@ -31,11 +32,11 @@ fn read(bytes: Bytes, own: &str, namespace: &str) -> Result<Option<Broadcast>, C
     let message = read_broadcast(bytes, own, namespace)?;
     Ok(message.map(|message| match message {
         AdapterMessage::Broadcast(broadcast) => broadcast,
-        other => panic!("no broadcast: {other:?}"),
+        other => panic!("not a broadcast: {other:?}"),
     }))
 }
 
-/// Reads a packet, and reads again what is written of it.
+/// Decodes a packet, and checks that encoding it and decoding it again gives the same.
 fn read_twice(hex: &str, namespace: &str) -> Broadcast {
     let received = read(bytes(hex), "nobody", namespace).unwrap().unwrap();
     let written = broadcast("emitter", &tenant(namespace), &received, MAX)
@@ -85,7 +86,7 @@ fn an_emitters_numbers_for_another_namespace() {
 }
 
 #[test]
-fn an_emitters_event_for_everybody() {
+fn an_emitters_event_for_all_clients() {
     // emitter.emit("all")
     let received = read_twice(
         "93a7656d697474657283a47479706502a46461746191a3616c6ca36e7370a12f83a5726f6f6d7390a5666c61677380a66578636570\
@@ -129,7 +130,7 @@ fn a_servers_request_for_acknowledgements() {
         timeout,
     }) = message.unwrap()
     else {
-        panic!("no request")
+        panic!("not a request")
     };
     let uid = Some("uiduid".to_owned());
     assert_eq!(
@@ -144,7 +145,7 @@ fn a_servers_request_for_acknowledgements() {
 }
 
 #[test]
-fn what_only_nodes_of_parlance_know_comes_through() {
+fn what_only_nodes_of_parlance_send_comes_through() {
     let tenant = tenant("/acme");
     let sent = Broadcast {
         packet: Packet {
@@ -189,7 +190,7 @@ fn event(text: &str, attachments: Vec<Bytes>) -> Broadcast {
 }
 
 #[test]
-fn json_comes_to_other_nodes_byte_for_byte() {
+fn json_reaches_other_nodes_byte_for_byte() {
     let tenant = tenant("/acme");
     let there = |text: &str, attachments: Vec<Bytes>| {
         let sent = event(text, attachments);
@@ -220,7 +221,7 @@ fn json_comes_to_other_nodes_byte_for_byte() {
 }
 
 #[test]
-fn a_text_beside_a_packet_is_not_believed() {
+fn json_beside_a_packet_is_checked() {
     let tenant = tenant("/acme");
     let spelt = r#"["e",{"num":0, "_placeholder":true}]"#;
     let sent = event(spelt, vec![Bytes::from_static(&[1, 2])]);
@@ -242,7 +243,7 @@ fn a_text_beside_a_packet_is_not_believed() {
 }
 
 #[test]
-fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
+fn a_room_that_may_be_a_socket_id_stays_one() {
     let tenant = tenant("/acme");
     let mut sent = Broadcast {
         packet: Packet {
@@ -255,25 +256,25 @@ fn a_room_that_is_a_name_for_node_servers_is_one_for_nodes_of_parlance_too() {
         after: Some((RoomId::new("r").unwrap(), 7)),
         question: None,
     };
-    let heard = |sent: &Broadcast| {
+    let received = |sent: &Broadcast| {
         let written = broadcast("abcdef", &tenant, sent, MAX).unwrap().unwrap();
         let got = read(written, "ghijkl", "/acme").unwrap().unwrap();
         (got.to, got.after)
     };
-    assert_eq!(heard(&sent), (sent.to.clone(), sent.after.clone()));
+    assert_eq!(received(&sent), (sent.to.clone(), sent.after.clone()));
     (sent.to, sent.after) = (BroadcastTarget::Rooms(vec![named("r")]), None);
-    assert_eq!(heard(&sent), (sent.to.clone(), None));
+    assert_eq!(received(&sent), (sent.to.clone(), None));
 }
 
 #[test]
-fn a_packet_without_a_list_of_rooms_is_for_nobody() {
+fn a_packet_without_a_list_of_rooms_is_refused() {
     // ["emitter", {type: 2, data: ["all"], nsp: "/"}, {except: []}]
     let hex = "93a7656d697474657283a47479706502a46461746191a3616c6ca36e7370a12f81a665786365707490";
     assert!(read(bytes(hex), "nobody", "/").is_err());
 }
 
 #[test]
-fn a_packet_that_is_no_event_is_refused() {
+fn a_packet_that_is_not_an_event_is_refused() {
     for packet in [
         // {type: 1, data: ["all"], nsp: "/"}: a disconnect.
         "83a47479706501a46461746191a3616c6ca36e7370a12f",

@@ -1,21 +1,21 @@
-//! Finding the primary server by Redis Sentinel.
+//! Finds the primary server by Redis Sentinel.
 
 use redis::sentinel::{Sentinel, SentinelNodeConnectionInfo};
 use redis::{Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisResult, TlsMode};
 
 use super::super::settings::RedisSettings;
 
-/// The sentinels, and what they are asked for.
+/// The sentinels, and the primary to ask them for.
 pub(super) struct Sentinels {
     sentinels: Vec<ConnectionInfo>,
-    /// The name under which they know the primary: the host of the URL.
+    /// The primary's name: the host of the URL.
     name: String,
-    /// How to connect to the primary once its address is known: user, password, database and TLS of the URL.
+    /// How to connect to the primary once its address is known: the user, password, database and TLS of the URL.
     primary: SentinelNodeConnectionInfo,
 }
 
 impl Sentinels {
-    /// Reads the URLs; connects nowhere. `None` where no sentinel is configured.
+    /// Parses the URLs. Does not connect. `None` when no sentinel is configured.
     pub(super) fn new(settings: &RedisSettings) -> RedisResult<Option<Self>> {
         if settings.sentinels.is_empty() {
             return Ok(None);
@@ -42,9 +42,9 @@ impl Sentinels {
         }))
     }
 
-    /// Asks the sentinels for the primary, and makes sure of its role.
+    /// Asks the sentinels for the primary, and checks its role.
     pub(super) async fn primary(&self) -> RedisResult<Client> {
-        // A fresh client for each question: a connection that it keeps may lead to a sentinel whose machine has died.
+        // A new client for each question, since a kept connection may lead to a sentinel whose machine has died.
         let mut sentinels = Sentinel::build(self.sentinels.clone())?;
         sentinels.async_master_for(&self.name, Some(&self.primary)).await
     }

@@ -1,3 +1,4 @@
+use super::requests::{all_clients, serve, socket};
 use super::server::Cluster;
 use super::*;
 
@@ -35,18 +36,18 @@ async fn an_event_reaches_the_other_node_and_not_its_sender() {
 }
 
 #[tokio::test]
-async fn nobody_is_not_everybody() {
+async fn no_rooms_are_not_all_clients() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let mut two = Node::start(&server.url(), "default").await;
     one.bus
-        .broadcast(&one.tenant, event(r#"["nobody"]"#, BroadcastTarget::Rooms(Vec::new())));
+        .broadcast(&one.tenant, event(r#"["none"]"#, BroadcastTarget::Rooms(Vec::new())));
     one.send(r#"["room"]"#);
     assert_eq!(two.broadcast().await.packet.text, r#"["room"]"#);
 }
 
 #[tokio::test]
-async fn what_is_malformed_is_counted_and_harms_nobody() {
+async fn malformed_messages_are_counted_and_do_no_harm() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let mut two = Node::start(&server.url(), "default").await;
@@ -69,7 +70,7 @@ async fn what_is_malformed_is_counted_and_harms_nobody() {
 }
 
 #[tokio::test]
-async fn notices_and_loads_reach_the_others() {
+async fn invalidations_and_loads_reach_the_others() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let two = Node::start(&server.url(), "default").await;
@@ -93,20 +94,20 @@ async fn notices_and_loads_reach_the_others() {
     assert_eq!(one.bus.remote_load(&one.tenant), RemoteLoad::default());
     one.bus.shut_down(DEADLINE).await;
     eventually("no load", || two.bus.remote_load(&two.tenant) == RemoteLoad::default()).await;
-    assert!(own.try_recv().is_err(), "not its own notice");
+    assert!(own.try_recv().is_err(), "not its own invalidation");
 }
 
 #[tokio::test]
-async fn a_full_inbox_is_told_of_its_loss() {
+async fn a_hub_whose_inbox_was_full_is_told_so() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let bus = RedisBus::start(settings(&server.url())).unwrap();
-    let (inbox, mail) = mpsc::channel(2);
-    bus.subscribe(&one.tenant, inbox);
+    let (sender, inbox) = mpsc::channel(2);
+    bus.subscribe(&one.tenant, sender);
     let mut two = Node {
         bus,
         tenant: one.tenant.clone(),
-        mail,
+        inbox,
     };
     two.until(|inbound| matches!(inbound, Inbound::Connected).then_some(()))
         .await;
@@ -123,11 +124,11 @@ async fn a_full_inbox_is_told_of_its_loss() {
 }
 
 #[tokio::test]
-async fn a_cluster_carries_events_entries_and_requests() {
+async fn a_cluster_carries_events_presence_and_requests() {
     let cluster = tokio::task::spawn_blocking(Cluster::start).await.unwrap();
     let mut nodes = Vec::new();
     for at in 0..3 {
-        // Each is connected to another server of the cluster.
+        // Each node connects to another server of the cluster first.
         let mut urls: Vec<&str> = cluster.urls.split(',').collect();
         urls.rotate_left(at);
         nodes.push(Node::start(&urls.join(","), "default").await);
@@ -136,46 +137,27 @@ async fn a_cluster_carries_events_entries_and_requests() {
     for node in &mut nodes[1..] {
         assert_eq!(node.broadcast().await.packet.text, r#"["e"]"#);
     }
-    let entry = Bytes::from_static(b"here");
+    let record = Bytes::from_static(b"here");
     nodes[1]
         .bus
-        .set_presence(&tenant("default"), &user("ann"), Some(entry.clone()));
+        .set_presence(&tenant("default"), &user("ann"), Some(record.clone()));
     let got = nodes[2]
         .until(|inbound| match inbound {
-            Inbound::PresenceChanged {
-                user, record: entry, ..
-            } => Some((user, entry)),
-            Inbound::NodePresence { records: entries, .. } => {
-                entries.into_iter().next().map(|(user, entry)| (user, Some(entry)))
+            Inbound::PresenceChanged { user, record, .. } => Some((user, record)),
+            Inbound::NodePresence { records, .. } => {
+                records.into_iter().next().map(|(user, record)| (user, Some(record)))
             }
             _ => None,
         })
         .await;
-    assert_eq!(got, (user("ann"), Some(entry)));
-    let (asker, others) = nodes.split_first_mut().unwrap();
-    let tenant = asker.tenant.clone();
-    let asked = asker.bus.all_rooms(&tenant);
-    let answering = async {
-        for (at, node) in others.iter_mut().enumerate() {
-            let reply = node
-                .until(|inbound| match inbound {
-                    Inbound::AllRooms { reply } => Some(reply),
-                    _ => None,
-                })
-                .await;
-            reply.send(vec![format!("room {at}")]).unwrap();
-        }
-    };
-    let own = async {
-        let reply = loop {
-            let inbound = tokio::time::timeout(DEADLINE, asker.mail.recv()).await.unwrap();
-            if let Inbound::AllRooms { reply } = inbound.unwrap() {
-                break reply;
-            }
-        };
-        reply.send(vec!["own".to_owned()]).unwrap();
-    };
-    let (gathered, (), ()) = tokio::join!(asked, answering, own);
-    assert!(gathered.complete);
-    assert_eq!(gathered.items, ["own", "room 0", "room 1"]);
+    assert_eq!(got, (user("ann"), Some(record)));
+    let mut buses = Vec::new();
+    for (node, name) in nodes.into_iter().zip(["one", "two", "three"]) {
+        tokio::spawn(serve(node.inbox, name));
+        buses.push(node.bus);
+    }
+    let mut sockets = buses[0].fetch_sockets(&tenant("default"), all_clients()).await;
+    assert!(sockets.complete);
+    sockets.items.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(sockets.items, [socket("one"), socket("three"), socket("two")]);
 }

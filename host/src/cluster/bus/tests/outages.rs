@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_is_said_while_redis_is_away_is_dropped_and_counted() {
+async fn messages_during_an_outage_are_dropped_and_counted() {
     let mut server = Server::start();
     let mut one = Node::start(&server.url(), "default").await;
     let mut two = Node::start(&server.url(), "default").await;
@@ -26,7 +26,7 @@ async fn what_is_said_while_redis_is_away_is_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn a_bus_starts_without_redis_and_connects_when_there_is_one() {
+async fn a_bus_starts_without_redis_and_connects_later() {
     let mut server = Server::start();
     server.kill();
     let mut one = Node::starting(&server.url(), "default");
@@ -64,7 +64,7 @@ async fn a_redis_that_hangs_counts_as_lost() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_cut_brings_both_connections_back() {
+async fn a_lost_subscription_renews_both_connections() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let mut two = Node::start(&server.url(), "default").await;
@@ -79,7 +79,7 @@ async fn a_subscription_that_is_cut_brings_both_connections_back() {
 }
 
 #[tokio::test]
-async fn leaving_sends_what_is_queued() {
+async fn shutting_down_sends_what_is_queued() {
     let server = Server::start();
     let one = Node::start(&server.url(), "default").await;
     let mut two = Node::start(&server.url(), "default").await;
@@ -93,7 +93,7 @@ async fn leaving_sends_what_is_queued() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_an_error_and_no_connection() {
+async fn a_server_without_tls_is_an_error_and_not_a_connection() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("rediss://{}", listener.local_addr().unwrap());
     let bus = RedisBus::start(settings(&url)).unwrap();
@@ -109,7 +109,7 @@ async fn a_server_without_tls_is_an_error_and_no_connection() {
 }
 
 #[tokio::test]
-async fn a_url_that_makes_no_sense_is_refused_without_being_shown() {
+async fn a_malformed_url_is_refused_without_being_shown() {
     let Err(error) = RedisBus::start(settings("redis://user:swordfish@host:port")) else {
         panic!("it was taken");
     };

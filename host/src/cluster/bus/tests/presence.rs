@@ -2,27 +2,21 @@ use std::collections::HashMap;
 
 use super::*;
 
-/// What a hub knows of others, after what came.
+/// The presence of other nodes, as a hub knows it after what the bus delivered.
 #[derive(Default)]
-struct Known(HashMap<NodeId, HashMap<UserId, Bytes>>);
+struct KnownPresence(HashMap<NodeId, HashMap<UserId, Bytes>>);
 
-impl Known {
+impl KnownPresence {
     fn take(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::PresenceChanged {
-                node,
-                user,
-                record: entry,
-            } => {
+            Inbound::PresenceChanged { node, user, record } => {
                 let users = self.0.entry(node).or_default();
-                match entry {
-                    Some(entry) => drop(users.insert(user, entry)),
+                match record {
+                    Some(record) => drop(users.insert(user, record)),
                     None => drop(users.remove(&user)),
                 }
             }
-            Inbound::NodePresence { node, records: entries } => {
-                drop(self.0.insert(node, entries.into_iter().collect()))
-            }
+            Inbound::NodePresence { node, records } => drop(self.0.insert(node, records.into_iter().collect())),
             Inbound::NodeLeft { node } => drop(self.0.remove(&node)),
             _ => {}
         }
@@ -31,7 +25,7 @@ impl Known {
     fn has(&self, node: &NodeId, users: &[(&str, &str)]) -> bool {
         let wanted = users
             .iter()
-            .map(|(name, entry)| (user(name), Bytes::from((*entry).to_owned())));
+            .map(|(name, record)| (user(name), Bytes::from((*record).to_owned())));
         self.0.get(node) == Some(&wanted.collect())
     }
 
@@ -42,13 +36,13 @@ impl Known {
     }
 }
 
-fn set(node: &Node, name: &str, entry: Option<&str>) {
-    let entry = entry.map(|entry| Bytes::from(entry.to_owned()));
-    node.bus.set_presence(&node.tenant, &user(name), entry);
+fn set(node: &Node, name: &str, record: Option<&str>) {
+    let record = record.map(|record| Bytes::from(record.to_owned()));
+    node.bus.set_presence(&node.tenant, &user(name), record);
 }
 
 #[tokio::test]
-async fn entries_are_known_to_those_before_and_after() {
+async fn records_are_known_to_nodes_that_started_before_and_after() {
     let server = Server::start();
     let mut before = Node::start(&server.url(), "acme").await;
     let one = Node::start(&server.url(), "acme").await;
@@ -57,13 +51,13 @@ async fn entries_are_known_to_those_before_and_after() {
     set(&one, "ann", Some("3"));
     set(&one, "bob", None);
     let id = one.bus.node().clone();
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut before, |known| known.has(&id, &[("ann", "3")])).await;
     let mut after = Node::start(&server.url(), "acme").await;
-    let mut late = Known::default();
+    let mut late = KnownPresence::default();
     late.until(&mut after, |known| known.has(&id, &[("ann", "3")])).await;
     let mut stranger = Node::start(&server.url(), "default").await;
-    let mut nothing = Known::default();
+    let mut nothing = KnownPresence::default();
     nothing.until(&mut stranger, |known| known.has(&id, &[])).await;
 }
 
@@ -74,7 +68,7 @@ async fn a_node_that_leaves_is_forgotten_at_once() {
     let two = Node::start(&server.url(), "acme").await;
     set(&two, "ann", Some("1"));
     let id = two.bus.node().clone();
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut one, |known| known.has(&id, &[("ann", "1")])).await;
     two.bus.shut_down(DEADLINE).await;
     known.until(&mut one, |known| !known.0.contains_key(&id)).await;
@@ -88,7 +82,7 @@ async fn a_node_that_dies_is_forgotten_when_its_lease_ends() {
     let server = Server::start();
     let mut one = Node::start(&server.url(), "acme").await;
     let url = server.url();
-    // Its tasks end with the runtime, without a word.
+    // The bus's tasks end with the runtime, so the node dies without saying that it leaves.
     let doomed = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -111,16 +105,16 @@ async fn a_node_that_dies_is_forgotten_when_its_lease_ends() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_closes_takes_its_entries_away() {
+async fn a_hub_that_unsubscribes_withdraws_its_records() {
     let server = Server::start();
     let mut one = Node::start(&server.url(), "acme").await;
     let two = Node::start(&server.url(), "acme").await;
     let id = two.bus.node().clone();
     set(&two, "ann", Some("1"));
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut one, |known| known.has(&id, &[("ann", "1")])).await;
-    // Only a hub whose inbox is shut can close.
-    drop(two.mail);
+    // Only a hub that has closed its inbox can unsubscribe.
+    drop(two.inbox);
     two.bus.unsubscribe(&two.tenant);
     known.until(&mut one, |known| known.has(&id, &[])).await;
 }
@@ -132,11 +126,11 @@ async fn a_hash_that_was_lost_is_written_anew() {
     let two = Node::start(&server.url(), "acme").await;
     set(&two, "ann", Some("1"));
     let id = two.bus.node().clone();
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut one, |known| known.has(&id, &[("ann", "1")])).await;
     server.command(&["FLUSHALL"]);
     let mut late = Node::start(&server.url(), "acme").await;
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut late, |known| known.has(&id, &[("ann", "1")])).await;
 }
 
@@ -145,7 +139,7 @@ async fn many_changes_end_in_the_same_state_everywhere() {
     let server = Server::start();
     let mut one = Node::start(&server.url(), "acme").await;
     let two = Node::start(&server.url(), "acme").await;
-    // More than the queue holds: what does not fit is written with all the rest.
+    // These are more changes than the queue holds. The others are written with all records.
     for round in 0..20 {
         for at in 0..200 {
             set(
@@ -163,18 +157,18 @@ async fn many_changes_end_in_the_same_state_everywhere() {
         .collect();
     let mut wanted: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "19")).collect();
     wanted.push(("last", "one"));
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut one, |known| known.has(&id, &wanted)).await;
 }
 
 #[tokio::test]
-async fn redis_that_comes_back_empty_has_everything_again() {
+async fn an_emptied_redis_gets_all_records_again() {
     let mut server = Server::start();
     let mut one = Node::start(&server.url(), "acme").await;
     let mut two = Node::start(&server.url(), "acme").await;
     set(&one, "ann", Some("1"));
     let id = one.bus.node().clone();
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut two, |known| known.has(&id, &[("ann", "1")])).await;
     server.kill();
     for node in [&mut one, &mut two] {
@@ -185,10 +179,10 @@ async fn redis_that_comes_back_empty_has_everything_again() {
     set(&one, "bob", Some("2"));
     server.restart();
     two.until(|inbound| {
-        assert!(!matches!(inbound, Inbound::NodeLeft { .. }), "it was never gone");
+        assert!(!matches!(inbound, Inbound::NodeLeft { .. }), "the node never left");
         matches!(inbound, Inbound::Connected).then_some(())
     })
     .await;
-    let mut known = Known::default();
+    let mut known = KnownPresence::default();
     known.until(&mut two, |known| known.has(&id, &[("bob", "2")])).await;
 }

@@ -1,4 +1,4 @@
-//! The bus with Redis Sentinel: a primary, a replica, and one sentinel that decides between them.
+//! Tests of the bus with Redis Sentinel: a primary, a replica, and one sentinel that decides between them.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -6,19 +6,19 @@ use std::time::Instant;
 use super::*;
 use crate::test_util::free_port;
 
-/// The name under which the sentinel knows the primary.
+/// The name by which the sentinel knows the primary.
 const NAME: &str = "chat";
 /// The password of the two servers. The sentinel has none, and would refuse a client that sends one.
 const PASSWORD: &str = "swordfish";
 
-/// A primary, its replica and a sentinel. They end with the value.
-struct Guarded {
+/// A primary, its replica and a sentinel. They end when the value is dropped.
+struct SentinelSetup {
     directory: tempfile::TempDir,
     processes: Vec<Child>,
     ports: Vec<u16>,
 }
 
-impl Guarded {
+impl SentinelSetup {
     async fn start() -> Self {
         let mut all = Self {
             directory: tempfile::tempdir().unwrap(),
@@ -40,7 +40,7 @@ impl Guarded {
              sentinel auth-pass {NAME} {PASSWORD}\nsentinel down-after-milliseconds {NAME} 500\n\
              sentinel failover-timeout {NAME} 2000\n"
         );
-        // The sentinel writes to its configuration, so it has a file of its own.
+        // The sentinel writes to its configuration, so it gets a file of its own.
         std::fs::write(all.directory.path().join("sentinel.conf"), configuration).unwrap();
         all.spawn(&["sentinel.conf", "--sentinel"], sentinel);
         all.until(sentinel, None, &["SENTINEL", "REPLICAS", NAME], &replica.to_string())
@@ -107,7 +107,7 @@ impl Guarded {
     fn settings(&self) -> RedisSettings {
         let sentinel = self.ports.last().unwrap();
         RedisSettings {
-            // A sentinel that is not there does no harm.
+            // A sentinel that cannot be reached does no harm.
             sentinels: vec![
                 format!("redis://127.0.0.1:{}", free_port()),
                 format!("redis://127.0.0.1:{sentinel}"),
@@ -117,7 +117,7 @@ impl Guarded {
     }
 }
 
-impl Drop for Guarded {
+impl Drop for SentinelSetup {
     fn drop(&mut self) {
         for process in &mut self.processes {
             let _ = process.kill();
@@ -128,7 +128,7 @@ impl Drop for Guarded {
 
 #[tokio::test]
 async fn sentinels_lead_to_the_primary_and_after_a_failover_to_the_next_one() {
-    let mut redis = Guarded::start().await;
+    let mut redis = SentinelSetup::start().await;
     let mut one = Node::with(redis.settings(), "default");
     let mut two = Node::with(redis.settings(), "default");
     for node in [&mut one, &mut two] {
@@ -150,7 +150,7 @@ async fn sentinels_lead_to_the_primary_and_after_a_failover_to_the_next_one() {
 
 #[tokio::test]
 async fn a_name_that_the_sentinels_do_not_know_is_an_error_and_no_connection() {
-    let redis = Guarded::start().await;
+    let redis = SentinelSetup::start().await;
     let settings = RedisSettings {
         urls: vec!["redis://another".to_owned()],
         ..redis.settings()

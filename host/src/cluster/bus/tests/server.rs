@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::test_util::free_port;
 
-/// A server on a Unix socket in a directory of its own. It ends with the value.
+/// A Redis server on a Unix socket in a directory of its own. It ends when the value is dropped.
 pub(super) struct Server {
     directory: tempfile::TempDir,
     process: Child,
@@ -53,13 +53,13 @@ impl Server {
         self.try_command(command).unwrap()
     }
 
-    /// Ends it at once.
+    /// Kills the server.
     pub(super) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Starts it again, empty.
+    /// Starts the server again, without data.
     pub(super) fn restart(&mut self) {
         self.process = spawn(self.directory.path(), &["--port", "0"]);
         self.ready();
@@ -92,7 +92,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn start() -> Self {
-        // The second port of each node, for the others, is chosen here too, since the usual one may be taken.
+        // The port for the other nodes is chosen here too, since the default one may be taken.
         let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
         let mut directories = Vec::new();
         let mut processes = Vec::new();
