@@ -49,7 +49,7 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
     Ok(Some(Arc::new(bus)))
 }
 
-/// What halls need of it.
+/// What hubs need of it.
 pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Store>) -> Fleet {
     let Some(bus) = bus else {
         return Fleet::single_node(store.clone());

@@ -19,6 +19,7 @@ mod connections;
 mod incoming_requests;
 mod json;
 mod local;
+mod metrics;
 mod node_message;
 mod outgoing_requests;
 mod packet;
@@ -43,6 +44,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use adapter::Adapter;
 pub use local::LocalBus;
+pub use metrics::Metrics;
 pub use outgoing_requests::Responses;
 pub use redis_bus::{BusError, RedisBus};
 pub use settings::RedisSettings;

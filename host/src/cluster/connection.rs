@@ -1,4 +1,4 @@
-//! One connection, as everything below the socket sees it.
+//! A client's connection, as the code below the socket sees it.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,26 +18,26 @@ use crate::id::{ConnectionId, RoomId, TenantId};
 /// What a packet counts besides its bytes.
 const PACKET_BYTES: usize = 512;
 
-/// What goes out to a client.
+/// A packet for a client.
 #[derive(Debug, Clone)]
 pub enum Outgoing {
     /// An event.
     Event(Packet),
-    /// An event that the client is to acknowledge. The connection that sends it keeps the question.
+    /// An event that the client should acknowledge. The connection that sends it keeps the question open until then.
     Question(Packet, Arc<Question>),
     /// An acknowledgement: the JSON array of its arguments.
     Acknowledgement {
-        /// The client's number for it.
+        /// The client's number for the acknowledgement.
         id: i64,
         /// The arguments.
         text: Bytes,
-        /// What the placeholders in the arguments stand for.
+        /// The attachments, to which placeholders in the arguments refer.
         attachments: Vec<Bytes>,
     },
 }
 
 impl Outgoing {
-    /// An event, which a question makes one that the client is to acknowledge.
+    /// An event. With a question, one that the client should acknowledge.
     #[must_use]
     pub fn event(packet: Packet, question: Option<Arc<Question>>) -> Self {
         match question {
@@ -56,7 +56,7 @@ impl Outgoing {
         }
     }
 
-    /// Bytes it takes, about.
+    /// About how many bytes the packet takes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -67,52 +67,52 @@ impl Outgoing {
         }
     }
 
-    /// What a tenant is charged for sending it to one client: its place in a queue, its header, its frame and the work
-    /// of sending it cost as much as a few hundred bytes do.
+    /// What a tenant is charged for sending the packet to one client, in bytes. Queueing, framing and sending a packet
+    /// cost as much as a few hundred bytes, which are counted too.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.len().saturating_add(PACKET_BYTES) as u64
     }
 
-    /// Never so; for completeness beside [`len`](Self::len).
+    /// Always `false`; clippy wants it beside [`len`](Self::len).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The connection cannot take more: it is too slow or gone, and is being closed.
+/// The packet was not sent: the client is too slow or gone, and its connection is being closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendFailed;
 
-/// Resolves to the client's acknowledgement, or to nothing when none comes.
+/// Resolves to the client's acknowledgement, or to `None` when none comes in time.
 pub type PendingAcknowledgement = Pin<Box<dyn Future<Output = Option<Packet>> + Send>>;
 
-/// Work for a session's queue that is no packet of its client's; it has its turn among those.
+/// Work for a session's queue that is not a packet of its client. It takes its turn among the packets.
 #[derive(Debug)]
 pub enum SessionNotice {
-    /// The connection is to leave these rooms, as another server wishes.
+    /// The connection should leave these rooms, as another server asks.
     Leave(Vec<RoomId>),
-    /// Another server has sent an event, and may wait for an answer. Goes to the session that stands for servers.
+    /// Another server has sent an event, and may wait for a response. Only for the session that handles such events.
     ServerEvent(String, Option<oneshot::Sender<String>>),
-    /// What the client has answered to the question of this number ([`Connection::take_question`]); `None` when the
-    /// answer is missing.
+    /// The client's answer to the question with this number ([`Connection::take_question`]). `None` when there is no
+    /// answer.
     Answer(u64, Option<Packet>),
 }
 
 type NoticeHandler = Box<dyn Fn(SessionNotice) -> bool + Send + Sync>;
 
-/// The way to the client. Sending never waits.
+/// Sends packets to one client. No method waits.
 pub trait ClientSink: Send + Sync {
-    /// Sends, in order.
+    /// Sends a packet, in order.
     ///
     /// # Errors
-    /// When the client does not keep up; the connection is then closed by the outlet itself.
+    /// The client does not keep up. The sink then closes the connection itself.
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed>;
 
-    /// Sends an event that the client is to acknowledge within `time`; `None`, and nothing is sent, when the client is
-    /// behind in reading. Gives the acknowledgement's arguments, a JSON array that nobody has checked, or nothing when
-    /// none comes.
+    /// Sends an event that the client should acknowledge within `time`. Returns `None`, and sends nothing, when the
+    /// client is behind in reading. The result is the acknowledgement's arguments, an unchecked JSON array, or `None`
+    /// when there is none in time.
     fn ask(&self, packet: Packet, time: Duration) -> Option<PendingAcknowledgement> {
         let _ = (packet, time);
         None
@@ -121,28 +121,28 @@ pub trait ClientSink: Send + Sync {
     /// Tells the client that it is disconnected, after what was sent before.
     fn disconnect(&self);
 
-    /// Ends the transport, as a network does that fails: the client connects again by itself, and finds its way to
-    /// another node where there is one.
+    /// Ends the transport at once, as a failing network does. The client connects again by itself, to another node
+    /// where there is one.
     fn hang_up(&self);
 
-    /// Ends the transport after what was sent before: the client connects again by itself.
+    /// Ends the transport after what was sent before. The client connects again by itself.
     fn close_when_sent(&self) {
         self.hang_up();
     }
 
-    /// Sends nothing any more; the client has gone.
+    /// Drops all further packets, since the client has gone.
     fn mark_gone(&self);
 
-    /// Bytes that were sent and that the client has not taken yet, as far as is known here.
+    /// Bytes that were sent but not taken by the client yet, as far as is known here.
     fn unread_bytes(&self) -> usize {
         0
     }
 
-    /// Whether nothing waits for a slow client.
+    /// Whether no packet waits for a slow client.
     fn is_flushed(&self) -> bool;
 }
 
-/// A question that has ended. It counts among its connection's until this is dropped.
+/// A question that has ended. It counts among the open questions of its connection until this is dropped.
 pub struct EndedQuestion {
     /// The question.
     pub question: Arc<Question>,
@@ -151,11 +151,11 @@ pub struct EndedQuestion {
 
 impl Drop for EndedQuestion {
     fn drop(&mut self) {
-        self.connection.questions.lock().done();
+        self.connection.questions.lock().finish();
     }
 }
 
-/// Effects of a connection's event that have neither arrived nor failed.
+/// Counts an event of a connection as in flight until this is dropped.
 pub struct InFlightGuard(Arc<Connection>);
 
 impl Drop for InFlightGuard {
@@ -166,7 +166,7 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// Takes nothing: there is no client.
+/// A sink without a client.
 struct NullSink;
 
 impl ClientSink for NullSink {
@@ -185,32 +185,33 @@ impl ClientSink for NullSink {
     }
 }
 
-/// One connection. Shared by its socket, its events and the hub; lives until the last of them lets go.
+/// A client's connection. Its socket, its events and the hub share it.
 pub struct Connection {
-    /// Its public id.
+    /// The public id.
     pub id: ConnectionId,
-    /// Who it is; replaced by `refresh-token` with the same user's newer token.
+    /// The user. `refresh-token` replaces it by the same user's newer token.
     pub identity: ArcSwap<Identity>,
-    /// The way to the client.
+    /// The sink for the client's packets.
     pub sink: Box<dyn ClientSink>,
-    /// How it began.
+    /// The handshake with which it was opened.
     pub handshake: Arc<HandshakeData>,
-    /// The rooms it is in. The hub alone changes it; at most `limits.rooms_per_connection`. Handlers ask for it in the
-    /// background too, where a lock might be held for long.
+    /// The rooms that the connection is in, at most `limits.rooms_per_connection`. Only the hub changes them. Not
+    /// behind a lock, since handlers in the background read them, where a lock could be held for long.
     rooms: ArcSwap<Vec<RoomId>>,
-    /// What handlers keep with it: a JSON object.
+    /// What handlers keep with the connection: a JSON object.
     data: Mutex<Option<Arc<str>>>,
-    /// What handlers have asked its client.
+    /// The open questions of handlers to the client.
     questions: Mutex<Questions>,
-    /// Its session, once it has one.
-    notice: OnceLock<NoticeHandler>,
-    /// Events that have left their handler and are not settled yet.
+    /// Takes notices for the session, once there is one.
+    notice_handler: OnceLock<NoticeHandler>,
+    /// The number of events in flight: they have left their handler, but are not visible yet.
     in_flight: AtomicUsize,
     none_in_flight: Notify,
 }
 
 impl Connection {
-    /// For events that other servers cause, in place of a client's connection: nothing can be sent to it.
+    /// The connection that stands for other servers, whose events are handled like those of clients. Nothing can be
+    /// sent to it.
     #[must_use]
     pub fn for_servers(tenant: &TenantId) -> Option<Self> {
         let identity = Identity::for_server_events(tenant.clone()).ok()?;
@@ -221,7 +222,7 @@ impl Connection {
         ))
     }
 
-    /// Makes one that is in no room.
+    /// A connection that is in no room.
     #[must_use]
     pub fn new(id: ConnectionId, identity: Arc<Identity>, sink: Box<dyn ClientSink>) -> Self {
         Self {
@@ -232,13 +233,13 @@ impl Connection {
             rooms: ArcSwap::default(),
             data: Mutex::new(None),
             questions: Mutex::default(),
-            notice: OnceLock::new(),
+            notice_handler: OnceLock::new(),
             in_flight: AtomicUsize::new(0),
             none_in_flight: Notify::new(),
         }
     }
 
-    /// Notes how it began.
+    /// Sets the handshake.
     #[must_use]
     pub fn with_handshake(self, handshake: HandshakeData) -> Self {
         Self {
@@ -251,26 +252,26 @@ impl Connection {
         *self.data.lock() = Some(data);
     }
 
-    /// What handlers keep with it, a JSON object; none when they keep nothing.
+    /// What handlers keep with the connection: a JSON object, if anything.
     #[must_use]
     pub fn data(&self) -> Option<Arc<str>> {
         self.data.lock().clone()
     }
 
-    /// Notices go to `take` from now on, which says whether it takes them.
+    /// Sets what takes notices for the session. It returns whether it has taken the notice.
     pub fn set_notice_handler(&self, take: impl Fn(SessionNotice) -> bool + Send + Sync + 'static) {
-        let _ = self.notice.set(Box::new(take));
+        let _ = self.notice_handler.set(Box::new(take));
     }
 
-    /// Whether its session has taken the notice; one that has ended, or has never been, does not.
+    /// Hands a notice to the session. Returns `false` when there is no session, or when it has ended.
     pub(super) fn notify(&self, notice: SessionNotice) -> bool {
-        self.notice.get().is_some_and(|take| take(notice))
+        self.notice_handler.get().is_some_and(|take| take(notice))
     }
 
-    /// Sends to the client, and keeps the question if it is one.
+    /// Sends a packet to the client. A question is kept open.
     ///
     /// # Errors
-    /// When the client does not keep up, as [`ClientSink::send`].
+    /// The client does not keep up, as with [`ClientSink::send`].
     pub(super) fn send(self: &Arc<Self>, outgoing: Outgoing) -> Result<(), SendFailed> {
         match outgoing {
             Outgoing::Question(packet, question) => self.ask(packet, &question),
@@ -292,7 +293,8 @@ impl Connection {
         tokio::spawn(async move {
             let answer = match asked {
                 Some(asked) => asked.await,
-                // Not at once: a handler that asks again when no answer comes would do so without an end.
+                // The client was not asked. The handler is told so only when the time is over: a handler that asks
+                // again at once would do so without end.
                 None => {
                     tokio::time::sleep(time).await;
                     None
@@ -305,7 +307,7 @@ impl Connection {
         sent
     }
 
-    /// Takes an open question out; `None` when it has ended otherwise.
+    /// Takes an open question out. `None` when it has ended already.
     pub fn take_question(self: &Arc<Self>, number: u64) -> Option<EndedQuestion> {
         let question = self.questions.lock().take(number)?;
         Some(self.ended(question))
@@ -318,47 +320,47 @@ impl Connection {
         }
     }
 
-    /// The questions that the client has not answered, now that it has gone. It is asked no others.
+    /// Takes out all questions that the client has not answered, since it has gone. No further ones are opened.
     pub fn close_questions(self: &Arc<Self>) -> Vec<EndedQuestion> {
-        let given_up = self.questions.lock().give_up();
-        given_up.into_iter().map(|question| self.ended(question)).collect()
+        let open = self.questions.lock().close();
+        open.into_iter().map(|question| self.ended(question)).collect()
     }
 
-    /// Whether it is in the room.
+    /// Whether the connection is in the room.
     #[must_use]
     pub fn is_in(&self, room: &str) -> bool {
         self.rooms.load().iter().any(|id| id.as_str() == room)
     }
 
-    /// Whether it is in any of the rooms.
+    /// Whether the connection is in any of the rooms.
     pub(super) fn is_in_any(&self, rooms: &indexmap::IndexSet<RoomId>) -> bool {
         !rooms.is_empty() && self.rooms.load().iter().any(|id| rooms.contains(id))
     }
 
-    /// How many rooms it is in.
+    /// The number of rooms that the connection is in.
     #[must_use]
     pub fn room_count(&self) -> usize {
         self.rooms.load().len()
     }
 
-    /// The rooms it is in.
+    /// The rooms that the connection is in.
     #[must_use]
     pub fn rooms(&self) -> Vec<RoomId> {
         Vec::clone(&self.rooms.load())
     }
 
-    pub(super) fn enter(&self, room: RoomId) {
+    pub(super) fn join_room(&self, room: RoomId) {
         let mut rooms = self.rooms();
         rooms.push(room);
         self.rooms.store(Arc::new(rooms));
     }
 
-    /// It is in no room any more. Gives those that it was in.
-    pub(super) fn exit_all(&self) -> Arc<Vec<RoomId>> {
+    /// Leaves all rooms. Returns them.
+    pub(super) fn leave_all_rooms(&self) -> Arc<Vec<RoomId>> {
         self.rooms.swap(Arc::default())
     }
 
-    pub(super) fn exit(&self, room: &RoomId) {
+    pub(super) fn leave_room(&self, room: &RoomId) {
         if !self.is_in(room.as_str()) {
             return;
         }
@@ -367,19 +369,19 @@ impl Connection {
         self.rooms.store(Arc::new(rooms));
     }
 
-    /// An event's effects are on their way until what this gives is dropped.
+    /// Counts an event as in flight until the result is dropped.
     pub fn begin_in_flight(self: &Arc<Self>) -> InFlightGuard {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         InFlightGuard(self.clone())
     }
 
-    /// Whether anything is on its way.
+    /// Whether any event is in flight.
     #[must_use]
     pub fn has_in_flight(&self) -> bool {
         self.in_flight.load(Ordering::Acquire) != 0
     }
 
-    /// Waits until nothing is on its way.
+    /// Waits until no event is in flight.
     pub async fn wait_in_flight(&self) {
         loop {
             let notified = self.none_in_flight.notified();

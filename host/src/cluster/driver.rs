@@ -1,15 +1,15 @@
-//! The task that drives a tenant's hub: it feeds the hub its inputs, carries out the outputs, and keeps to the tenant's
+//! The task that drives a tenant's hub: it feeds the hub its inputs, carries out its outputs, and keeps to the tenant's
 //! send rate and share of processor time.
 
-mod carry_out;
-mod servers;
+mod outputs;
+mod remote_socket;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,66 +17,61 @@ use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::handle::{Command, Fleet};
-use crate::cluster::bus::Inbound;
-use crate::cluster::connection::Connection;
-use crate::cluster::hub::{Hub, Input, Now, Output};
-use crate::cluster::outbound::Outbound;
+use super::bus::Inbound;
+use super::connection::Connection;
+use super::handle::{Command, Fleet, Shared};
+use super::hub::{Hub, Input, Now, Output};
 use crate::id::TenantId;
-use crate::metrics::HubMetrics;
 use crate::scheduler::{Contention, Quantum};
 
-/// What other nodes may say before the hub has heard it; beyond that it is lost, and caught up with.
-const INBOX: usize = 4096;
-/// Answers of the store that wait for the hub.
-const FOUND: usize = 64;
-/// The pause before a hub that has failed starts anew; it doubles with each failure up to the longest.
+/// The most messages of the bus that wait for the hub. Further ones are lost, and the hub catches up.
+const INBOX_MAX: usize = 4096;
+/// The most results of reads that wait for the hub.
+const RESULTS_MAX: usize = 64;
+/// The pause before a hub starts again after a failure. It doubles with each failure, up to the maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Everything of a hub; its task owns it.
-pub(super) struct Driver {
-    pub(super) tenant: TenantId,
-    pub(super) hub: Hub,
-    pub(super) fleet: Fleet,
-    pub(super) metrics: HubMetrics,
-    /// What stands for other servers.
-    pub(super) server_connection: Option<Arc<Connection>>,
-    /// What the hub is to learn before anything else.
-    pub(super) next: VecDeque<Input>,
-    /// Shares of what the tenant may have on the way, given back when what was sent may have gone out.
-    pub(super) spent_permits: Vec<OwnedSemaphorePermit>,
-    /// When the hub is due.
-    pub(super) wake_at: Option<Instant>,
-    /// What reads of the store have found.
-    pub(super) found: mpsc::Sender<Input>,
-    outbound: Arc<Outbound>,
-    /// `limits.presence_grace` as it is now, in milliseconds.
-    presence_grace: Arc<AtomicU64>,
-    /// For how long it works before others have a turn.
-    pub(super) quantum: Quantum,
+/// The state of the task.
+struct Driver {
+    tenant: TenantId,
+    hub: Hub,
+    fleet: Fleet,
+    shared: Arc<Shared>,
+    /// The connection whose session handles events of other servers.
+    server_connection: Option<Arc<Connection>>,
+    /// Inputs that come before all others.
+    next: VecDeque<Input>,
+    /// Permits of events that are visible. Released once the tenant's rate allows more to be sent.
+    spent_permits: Vec<OwnedSemaphorePermit>,
+    /// When the hub wants a step without an input.
+    wake_at: Option<Instant>,
+    /// Takes the results of reads.
+    results: mpsc::Sender<Input>,
+    /// Yields to other tasks after each quantum of work.
+    quantum: Quantum,
 }
 
-/// What comes to a hub.
+/// What wakes the task.
 enum Event {
     Command(Command),
-    Heard(Inbound),
-    Found(Input),
-    Due,
+    Inbound(Inbound),
+    Result(Input),
+    Timer,
 }
 
-/// Where it comes from. Each source has its turn, so that none waits for long behind another.
+/// The sources of events. They take turns, so that none waits for long behind another.
 struct Sources<'a> {
-    mail: &'a mut mpsc::UnboundedReceiver<Command>,
-    heard: mpsc::Receiver<Inbound>,
-    found: mpsc::Receiver<Input>,
+    commands: &'a mut mpsc::UnboundedReceiver<Command>,
+    inbox: mpsc::Receiver<Inbound>,
+    results: mpsc::Receiver<Input>,
     timer: Pin<&'a mut Sleep>,
-    /// Whose turn is next.
+    /// The source whose turn is next.
     turn: usize,
 }
 
 impl Sources<'_> {
-    /// What comes next; `None` when nobody can reach the hub any more.
+    /// Waits for the next event. `None` when there are no handles left.
     async fn next(&mut self, wake_at: Option<Instant>) -> Option<Event> {
         if let Some(wake_at) = wake_at
             && self.timer.deadline() != wake_at
@@ -86,17 +81,21 @@ impl Sources<'_> {
         poll_fn(|context| {
             for turn in self.turn..self.turn + 4 {
                 let polled = match turn % 4 {
-                    0 => self.mail.poll_recv(context).map(|mail| mail.map(Event::Command)),
-                    1 => self.heard.poll_recv(context).map(|heard| heard.map(Event::Heard)),
-                    2 => self.found.poll_recv(context).map(|found| found.map(Event::Found)),
-                    // A timer ends with the next millisecond, and is put off when it is set anew.
-                    _ if wake_at.is_some_and(|at| at <= Instant::now()) => Poll::Ready(Some(Event::Due)),
+                    0 => self
+                        .commands
+                        .poll_recv(context)
+                        .map(|command| command.map(Event::Command)),
+                    1 => self.inbox.poll_recv(context).map(|inbound| inbound.map(Event::Inbound)),
+                    2 => self.results.poll_recv(context).map(|result| result.map(Event::Result)),
+                    // Checked without the timer: a timer fires with the next millisecond at the earliest, and is
+                    // delayed each time it is set anew.
+                    _ if wake_at.is_some_and(|at| at <= Instant::now()) => Poll::Ready(Some(Event::Timer)),
                     _ if wake_at.is_none() => Poll::Pending,
-                    _ => self.timer.as_mut().poll(context).map(|()| Some(Event::Due)),
+                    _ => self.timer.as_mut().poll(context).map(|()| Some(Event::Timer)),
                 };
                 match polled {
                     Poll::Ready(None) if turn % 4 == 0 => return Poll::Ready(None),
-                    // The bus has let this hub go; its own node still reaches it.
+                    // The bus dropped the inbox. Handles can still reach this hub.
                     Poll::Ready(None) | Poll::Pending => {}
                     ready => {
                         self.turn = (turn + 1) % 4;
@@ -110,77 +109,75 @@ impl Sources<'_> {
     }
 }
 
-/// The hub's life. A panic ends only what the hub has: its connections are ended, clients connect again and ask for what
-/// they have missed, and the hub starts anew. What the failed step was to send is lost with it: messages come from the
-/// store.
+/// Runs the hub until there are no handles left.
+///
+/// A panic in the hub affects only its tenant. The tenant's connections are ended, clients connect again and ask for
+/// what they have missed, and a new hub starts. What the failed step was to send is lost; clients get its messages from
+/// the store.
 pub(super) async fn run(
     tenant: TenantId,
-    metrics: HubMetrics,
-    outbound: Arc<Outbound>,
-    presence_grace: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     fleet: Fleet,
     contention: Arc<Contention>,
-    mut mail: mpsc::UnboundedReceiver<Command>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let (mut servers, mut pause) = (None, FIRST_PAUSE);
+    let (mut server_connection, mut pause) = (None, FIRST_PAUSE);
     loop {
-        let (found, finding) = mpsc::channel(FOUND);
-        let (inbox, heard) = mpsc::channel(INBOX);
+        let (result_sender, results) = mpsc::channel(RESULTS_MAX);
+        let (inbox_sender, inbox) = mpsc::channel(INBOX_MAX);
         let mut driver = Driver {
             tenant: tenant.clone(),
             hub: Hub::new(fleet.is_single_node(), fleet.limits.clone(), now()),
             fleet: fleet.clone(),
-            metrics: metrics.clone(),
-            server_connection: servers.take(),
+            shared: shared.clone(),
+            server_connection: server_connection.take(),
             next: VecDeque::new(),
             spent_permits: Vec::new(),
             wake_at: None,
-            found,
-            outbound: outbound.clone(),
-            presence_grace: presence_grace.clone(),
+            results: result_sender,
             quantum: Quantum::with_contention(contention.clone()),
         };
-        fleet.bus.subscribe(&tenant, inbox);
-        let life = AssertUnwindSafe(driver.live(&mut mail, heard, finding));
-        let ended = life.catch_unwind().await;
-        // Its inbox is shut by then: a hub that was opened since in its place is not closed.
-        let in_service = fleet.bus.unsubscribe(&tenant);
+        fleet.bus.subscribe(&tenant, inbox_sender);
+        let feeding = AssertUnwindSafe(driver.feed(&mut commands, inbox, results));
+        let ended = feeding.catch_unwind().await;
+        // The inbox is closed by now. If another hub of the tenant has subscribed since, its subscription stays.
+        let is_current = fleet.bus.unsubscribe(&tenant);
         if ended.is_ok() {
             return;
         }
         tracing::error!(
             tenant = tenant.as_str(),
             connections = driver.hub.connections().count(),
-            "the tenant's hub has failed: its connections end, and it starts anew"
+            "the tenant's hub has failed: its connections are ended, and a new hub starts"
         );
-        servers = driver.server_connection.take();
+        server_connection = driver.server_connection.take();
         for connection in driver.hub.connections() {
             connection.sink.hang_up();
         }
-        if !in_service {
-            // The tenant has another hub by now; whoever still has this one connects again, to that.
+        if !is_current {
+            // The tenant has another hub. Clients of this one connect again, to that one.
             return;
         }
-        // Dropping the unfinished work tells those who wait for it at once.
+        // Dropping unfinished work tells those who wait for it at once.
         drop(driver);
-        // Where it fails again and again, others are not to be kept busy by it.
+        // A hub that keeps failing must not keep the processor busy.
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
 impl Driver {
-    /// Goes on until nobody can reach the hub any more.
-    async fn live(
+    /// Feeds the hub until there are no handles left.
+    async fn feed(
         &mut self,
-        mail: &mut mpsc::UnboundedReceiver<Command>,
-        heard: mpsc::Receiver<Inbound>,
-        found: mpsc::Receiver<Input>,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+        inbox: mpsc::Receiver<Inbound>,
+        results: mpsc::Receiver<Input>,
     ) {
         let mut sources = Sources {
-            mail,
-            heard,
-            found,
+            commands,
+            inbox,
+            results,
             timer: pin!(sleep_until(Instant::now())),
             turn: 0,
         };
@@ -190,44 +187,42 @@ impl Driver {
                 Some(input) => Some(input),
                 None => match sources.next(self.wake_at).await {
                     None => return,
-                    Some(Event::Due) => None,
-                    Some(Event::Found(found)) => Some(found),
-                    // A question is answered at once, and the hub makes a step all the same.
-                    Some(Event::Heard(inbound)) => self.hear(inbound),
-                    Some(Event::Command(mail)) => self.open(mail).await,
+                    Some(Event::Timer) => None,
+                    Some(Event::Result(result)) => Some(result),
+                    Some(Event::Inbound(inbound)) => Some(Input::Inbound(inbound)),
+                    // A query is answered at once. The hub then makes a step without an input.
+                    Some(Event::Command(command)) => self.answer(command).await,
                 },
             };
-            let grace = self.presence_grace.load(Ordering::Relaxed);
+            let grace = self.shared.presence_grace.load(Ordering::Relaxed);
             self.hub.set_presence_grace(Duration::from_millis(grace));
             self.step(input, &mut outputs).await;
             while self.hub.is_busy() {
                 self.step(None, &mut outputs).await;
             }
-            let rooms = i64::try_from(self.hub.room_count()).unwrap_or(i64::MAX);
-            self.metrics.rooms.set(rooms);
+            self.shared.metrics.show_rooms(self.hub.room_count());
         }
     }
 
-    /// Has the hub make a step. When it sent more than may go out, what comes next waits for that, and with it whoever
-    /// caused it. Others have a turn in any case.
+    /// Has the hub make one step. If the step sent more than the rate allows, waits before returning, and with that
+    /// delays the tenant's next events. Yields to other tasks if the quantum is used up.
     async fn step(&mut self, input: Option<Input>, outputs: &mut Vec<Output>) {
         let sent = self.hub.step(now(), input, outputs);
         for output in outputs.drain(..) {
             self.carry_out(output);
         }
-        if let Some(until) = self.outbound.spend(sent, std::time::Instant::now()) {
+        if let Some(until) = self.shared.outbound.spend(sent, std::time::Instant::now()) {
             sleep_until(until.into()).await;
         }
         self.spent_permits.clear();
         self.quantum.yield_if_over().await;
     }
 
-    /// Answers a question; gives what is none.
-    async fn open(&mut self, mail: Command) -> Option<Input> {
-        // The asker may be gone.
-        match mail {
+    /// Answers a query. Returns the input if the command is one.
+    async fn answer(&mut self, command: Command) -> Option<Input> {
+        // The receiver of a reply may be gone.
+        match command {
             Command::Input(input) => return Some(input),
-            Command::Receive(inbound) => return self.hear(inbound),
             Command::ServerConnection(connection) => self.server_connection = Some(connection),
             Command::Flush(done) => {
                 let _ = done.send(());

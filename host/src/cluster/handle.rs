@@ -1,4 +1,4 @@
-//! One tenant's hub: the task that drives the tenant's [`Hub`](super::hub), and the way to it.
+//! The handle of a tenant's hub.
 
 #[cfg(test)]
 mod tests;
@@ -7,109 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::bus::{Bus, Inbound, LocalBus};
-use super::connection::{Connection, InFlightGuard, Outgoing};
+use super::connection::{Connection, Outgoing};
+use super::delivery::Delivery;
 use super::driver;
 use super::hub::{FleetLimits, Input};
-use super::outbound::Outbound;
-use super::wire::{Receipt, Repeated, Reply, Responder};
-use crate::capability::{Effect, PresenceState};
+use super::metrics::{HubMetrics, Metrics};
+use super::outbound::OutboundLimiter;
+use super::wire::Responder;
+use crate::capability::PresenceState;
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
-use crate::metrics::Metrics;
 use crate::scheduler::{Contention, CpuTimer};
-use crate::store::{FirstPost, Store, Written};
+use crate::store::Store;
 
-/// An event whose writes, if any, are durable, or which has failed.
-pub struct Delivery {
-    /// Who caused it.
-    pub connection: Arc<Connection>,
-    /// What is to happen.
-    pub effects: Vec<Effect>,
-    /// What became of the writes among the effects, in their order; or why the event failed.
-    pub written: Result<Vec<Written>, EventError>,
-    /// What to answer.
-    pub reply: Reply,
-    /// How to answer.
-    pub responder: Responder,
-    /// When in the connection's life it happens.
-    pub phase: ConnectionPhase,
-    /// A join of this room waits for [`HubHandle::release`].
-    pub held_room: Option<RoomId>,
-    /// Rooms that it joins without being told of their past, and the last message that each had before, `None` when the
-    /// store did not say: what comes later is delivered.
-    pub baselines: Vec<(RoomId, Option<u64>)>,
-    /// Told what became of the event once it is visible.
-    pub done: Option<oneshot::Sender<Result<(), EventError>>>,
-    /// Its share of what the tenant may have on the way, given back when it is visible.
-    pub in_flight_permit: Option<OwnedSemaphorePermit>,
-    /// It counts among what its connection has on the way until it is visible, or is let fall.
-    pub in_flight: Option<InFlightGuard>,
-    /// When the packet came.
-    pub received: Instant,
-    /// When the packet came, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-}
-
-impl Delivery {
-    /// Whether the store has to be told before anybody may see it.
-    #[must_use]
-    pub fn writes(&self) -> bool {
-        self.effects.iter().any(|effect| effect.write().is_some())
-    }
-
-    /// What its effects weigh, in bytes, about; at least 1.
-    #[must_use]
-    pub fn effects_weight(&self) -> usize {
-        self.effects.iter().map(Effect::weight).fold(1, usize::saturating_add)
-    }
-
-    /// What it takes in memory until it is visible, in bytes, about: its effects and its reply; at least 1.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        self.effects_weight().saturating_add(self.reply.bytes())
-    }
-
-    /// The message that the event was to post is there already: its sender is told where, and nothing else happens.
-    pub fn replace_with_repeat(&mut self, first: FirstPost) {
-        let effects = std::mem::take(&mut self.effects);
-        self.baselines = Vec::new();
-        self.written = Ok(Vec::new());
-        let drafts = effects.iter().filter_map(|effect| effect.write()?.draft());
-        let message = drafts.into_iter().find(|draft| draft.once);
-        if let Some(draft) = message {
-            self.reply = Reply::Repeated(Box::new(Repeated {
-                room: draft.room.clone(),
-                receipt: Receipt {
-                    id: draft.id,
-                    seq: first.seq,
-                    sent_at: first.sent_at,
-                    username: first.username,
-                    client_id: draft.client.as_ref().map(|client| client.id.clone()),
-                },
-            }));
-        }
-    }
-}
-
-/// When in a connection's life an event happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ConnectionPhase {
-    /// It has just been opened: the event is its coming.
-    Connecting,
-    /// In between.
-    #[default]
-    Connected,
-    /// Its client has gone: the event is its going.
-    Disconnecting,
-}
-
-/// A command or a question from this node.
+/// What a handle sends to the hub's task.
 pub(super) enum Command {
     Input(Input),
-    Receive(Inbound),
     ServerConnection(Arc<Connection>),
     Flush(oneshot::Sender<()>),
     Members {
@@ -129,19 +45,19 @@ pub(super) enum Command {
     },
 }
 
-/// The server is shutting down, or the hub has failed and does not know of it any more.
+/// The hub cannot answer: the server is shutting down, or the hub has failed and lost the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the tenant has been interrupted here; try again")]
 pub struct HubGone;
 
-/// What a hub says to other nodes and hears of them.
+/// What all hubs of a node use to work with the other nodes.
 #[derive(Clone)]
 pub struct Fleet {
-    /// The way to the other nodes.
+    /// The bus.
     pub bus: Arc<dyn Bus>,
-    /// Where what is missed is read.
+    /// The store from which missed messages are read.
     pub store: Arc<dyn Store>,
-    /// How often and how much.
+    /// How often the hub catches up, and how much other servers may ask of it.
     pub limits: FleetLimits,
 }
 
@@ -149,20 +65,20 @@ pub struct Fleet {
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 impl Fleet {
-    /// Whether there is no other node, ever.
+    /// Whether the fleet has only this node, for as long as it runs.
     #[must_use]
     pub fn is_single_node(&self) -> bool {
         self.bus.is_single_node()
     }
 
-    /// A node that is alone.
+    /// A fleet that has only this node.
     #[must_use]
     pub fn single_node(store: Arc<dyn Store>) -> Self {
         Self {
             bus: Arc::new(LocalBus::default()),
             store,
             limits: FleetLimits {
-                // Nothing is missed but what a failing store may have committed.
+                // A single node misses only what a failing store may have committed.
                 sweep: FOREVER,
                 poll: Duration::from_secs(1),
                 rooms_per_connection: usize::MAX,
@@ -171,123 +87,145 @@ impl Fleet {
     }
 }
 
-/// The way to a tenant's hub. Cheap to clone; the hub ends with the last clone.
+/// A handle of a tenant's hub. Cheap to clone; the hub's task ends with the last handle.
 ///
-/// Nobody waits for a hub to take something: what waits in it is bounded by what is let in. An event that others see
-/// holds a share of what its tenant may have on the way ([`Delivery::in_flight_permit`]), and a connection's task does nothing else
-/// until what it asks is answered.
+/// Sending a command never waits. The queue of commands needs no bound of its own, since what enters it is bounded: an
+/// event that others see holds a share of what its tenant may have in flight ([`Delivery::in_flight_permit`]), and the
+/// task of a connection does nothing else until its question is answered.
 #[derive(Clone)]
 pub struct HubHandle {
-    mailbox: mpsc::UnboundedSender<Command>,
-    outbound: Arc<Outbound>,
+    commands: mpsc::UnboundedSender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// What a hub's task and its handles share.
+pub(super) struct Shared {
+    pub(super) outbound: OutboundLimiter,
     /// Processor time that the tenant has not been charged for yet.
-    cpu: Arc<CpuTimer>,
+    cpu: CpuTimer,
     /// `limits.presence_grace`, in milliseconds.
-    presence_grace: Arc<AtomicU64>,
+    pub(super) presence_grace: AtomicU64,
+    pub(super) metrics: HubMetrics,
 }
 
 impl HubHandle {
-    /// Opens a hub.
+    /// Starts the task of a tenant's hub.
     #[must_use]
-    pub fn open(tenant: TenantId, metrics: Arc<Metrics>, fleet: Fleet, contention: Arc<Contention>) -> Self {
-        let (mailbox, mail) = mpsc::unbounded_channel();
-        let metrics = metrics.hub(tenant.as_str());
-        let (outbound, cpu, grace) = (Arc::<Outbound>::default(), Arc::<CpuTimer>::default(), Arc::default());
+    pub fn open(tenant: TenantId, metrics: &Metrics, fleet: Fleet, contention: Arc<Contention>) -> Self {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            outbound: OutboundLimiter::default(),
+            cpu: CpuTimer::default(),
+            presence_grace: AtomicU64::default(),
+            metrics: metrics.hub(&tenant),
+        });
         let hub = Self {
-            mailbox,
-            outbound: outbound.clone(),
-            cpu: cpu.clone(),
-            presence_grace: Arc::clone(&grace),
+            commands,
+            shared: shared.clone(),
         };
         let task = async move {
-            let life = driver::run(tenant, metrics, outbound, grace, fleet, contention, mail);
-            cpu.time(life).await;
+            let life = driver::run(tenant, shared.clone(), fleet, contention, receiver);
+            shared.cpu.time(life).await;
         };
         crate::vital::spawn("hub", task);
         hub
     }
 
-    /// Whether nobody else can reach it any more: all sessions of its tenant have ended and no event of theirs waits
-    /// to be written.
+    /// Whether this is the only handle left: all sessions of the tenant have ended, and none of their events waits for
+    /// the committer.
     #[must_use]
     pub fn is_last_handle(&self) -> bool {
-        self.mailbox.strong_count() == 1
+        self.commands.strong_count() == 1
     }
 
-    /// How many bytes may go out to clients in a second, each client's counted; as many as there are until it is said.
+    /// Sets how many bytes a second may go out to all clients together. Without a call there is no limit.
     pub fn set_outbound_rate(&self, bytes_per_second: u64) {
-        self.outbound.set_rate(bytes_per_second);
+        self.shared.outbound.set_rate(bytes_per_second);
     }
 
-    /// How long a user whose last connection went is still shown as before; not at all until it is said.
+    /// Sets for how long a user whose last connection was lost is still shown as before. Zero until the first call.
     pub fn set_presence_grace(&self, grace: Duration) {
         let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.presence_grace.store(grace, Ordering::Relaxed);
+        self.shared.presence_grace.store(grace, Ordering::Relaxed);
     }
 
-    /// Counts an answer that goes to a client past the hub, and waits until it may go out.
+    /// Counts an answer that does not go through the hub, and waits until the tenant's rate allows it to be sent.
     pub async fn pace(&self, answer: &Outgoing) {
-        let until = self.outbound.spend(answer.weight(), Instant::now());
+        let until = self.shared.outbound.spend(answer.weight(), Instant::now());
         if let Some(until) = until {
             tokio::time::sleep_until(until.into()).await;
         }
     }
 
-    /// Counts an answer of this [weight](Outgoing::weight) that went to a client past the hub. What comes next waits
-    /// for it.
+    /// Counts an answer with this [weight](Outgoing::weight) that was sent without the hub. Packets after it wait
+    /// accordingly.
     pub fn charge(&self, weight: u64) {
-        self.outbound.spend(weight, Instant::now());
+        self.shared.outbound.spend(weight, Instant::now());
     }
 
-    /// What the tenant has used since this was asked last: processor time of the hub, and bytes for clients.
+    /// Counts an event that was answered without the hub. `received` is when its packet came.
+    pub fn count_answered(&self, received: Instant) {
+        self.shared.metrics.delivered(received.elapsed());
+    }
+
+    /// Refuses an event without the hub: sends the error to the client, counts it, and charges the tenant for it.
+    pub fn refuse(&self, connection: &Connection, responder: &Responder, error: &EventError) {
+        self.shared.metrics.failed(error.code);
+        self.charge(responder.fail(connection, error));
+    }
+
+    /// Takes what the tenant has used since the last call: processor time of the hub, and bytes for clients.
     #[must_use]
     pub fn take_usage(&self) -> (Duration, u64) {
-        (self.cpu.take(), self.outbound.take_uncharged())
+        (self.shared.cpu.take(), self.shared.outbound.take_uncharged())
     }
 
-    fn post(&self, mail: Command) -> Result<(), HubGone> {
-        self.mailbox.send(mail).map_err(|_| HubGone)
+    fn send(&self, command: Command) -> Result<(), HubGone> {
+        self.commands.send(command).map_err(|_| HubGone)
     }
 
     /// Makes events visible, in order.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub fn deliver(&self, deliveries: Vec<Delivery>) -> Result<(), HubGone> {
-        self.post(Command::Input(Input::Deliver(deliveries)))
+        for error in deliveries.iter().filter_map(|delivery| delivery.written.as_ref().err()) {
+            self.shared.metrics.failed(error.code);
+        }
+        self.send(Command::Input(Input::Deliver(deliveries)))
     }
 
-    /// A connection has come.
+    /// Adds a connection.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub fn connect(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HubGone> {
-        self.post(Command::Input(Input::Connect { connection, at_ms }))
+        self.send(Command::Input(Input::Connect { connection, at_ms }))
     }
 
-    /// A connection has gone: it leaves all rooms, and its user may be offline. Returns when that is done.
+    /// Removes a connection whose client has gone: it leaves all rooms, and its user may become offline. Returns when
+    /// that is done.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub async fn disconnect(&self, connection: Arc<Connection>, at_ms: u64) -> Result<(), HubGone> {
         let (done, wait) = oneshot::channel();
-        let gone = Input::Disconnect {
+        self.send(Command::Input(Input::Disconnect {
             connection,
             at_ms,
             done,
-        };
-        self.post(Command::Input(gone))?;
+        }))?;
         wait.await.map_err(|_| HubGone)
     }
 
-    /// Ends the waiting of a join that was held: `first` goes out, then what was held without messages up to
-    /// `from_seq`. `last_seq` is the room's last message as the answer says; `None` when it could not be read.
+    /// Ends the holding of a joined room's packets: `first` goes out, then the held packets without messages up to
+    /// `from_seq`. `last_seq` is the room's last message that `first` tells of; `None` when it could not be read.
     ///
-    /// `false` when others who came in at the same time were told of messages after `last_seq`, which do not come any
-    /// more: nothing has gone out, and the past is to be read again.
+    /// Returns `false`, and sends nothing, when another member that joined at the same time was told of messages after
+    /// `last_seq`: those do not come any more, so the past must be read again.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub async fn release(
         &self,
         connection: Arc<Connection>,
@@ -297,79 +235,78 @@ impl HubHandle {
         first: Option<Outgoing>,
     ) -> Result<bool, HubGone> {
         let (done, wait) = oneshot::channel();
-        let release = Input::Release {
+        self.send(Command::Input(Input::Release {
             connection,
             room,
             from_seq,
             last_seq,
             first,
             done,
-        };
-        self.post(Command::Input(release))?;
+        }))?;
         wait.await.map_err(|_| HubGone)
     }
 
-    /// Holds back what the room gets from a connection that is in it, until it is released.
+    /// Holds back a room's packets from a connection that is in the room, until [`release`](Self::release).
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub fn hold(&self, connection: Arc<Connection>, room: RoomId) -> Result<(), HubGone> {
-        self.post(Command::Input(Input::Hold { connection, room }))
+        self.send(Command::Input(Input::Hold { connection, room }))
     }
 
-    /// Events of other servers go to the session of this connection from now on.
+    /// Sets the connection whose session handles events of other servers.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub fn set_server_connection(&self, connection: Arc<Connection>) -> Result<(), HubGone> {
-        self.post(Command::ServerConnection(connection))
+        self.send(Command::ServerConnection(connection))
     }
 
-    /// Something that is said to every node, here by this one: an event, a question, an order.
+    /// Gives the hub what this node itself sends to the hubs of all nodes.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub fn receive(&self, inbound: Inbound) -> Result<(), HubGone> {
-        self.post(Command::Receive(inbound))
+        self.send(Command::Input(Input::Inbound(inbound)))
     }
 
-    /// Waits until everything that the hub was told before is done.
+    /// Waits until the hub has carried out all earlier commands.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub async fn flush(&self) -> Result<(), HubGone> {
         let (done, wait) = oneshot::channel();
-        self.post(Command::Flush(done))?;
+        self.send(Command::Flush(done))?;
         wait.await.map_err(|_| HubGone)
     }
 
-    /// Users in a room, each once.
+    /// The users in a room on all nodes, each once, at most `limit` of them.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub async fn members(&self, room: RoomId, limit: usize) -> Result<Vec<UserId>, HubGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Command::Members { room, limit, reply })?;
+        self.send(Command::Members { room, limit, reply })?;
         wait.await.map_err(|_| HubGone)
     }
 
-    /// How many users are in a room, `user` counted as one of them.
+    /// The number of users in a room, `user` counted as one of them.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub async fn member_count(&self, room: RoomId, user: UserId) -> Result<usize, HubGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Command::MemberCount { room, user, reply })?;
+        self.send(Command::MemberCount { room, user, reply })?;
         wait.await.map_err(|_| HubGone)
     }
 
-    /// The states of users as `asker` may see them.
+    /// The states of users, as far as `asker` may see them.
     ///
     /// # Errors
-    /// When the hub is gone.
+    /// The hub is gone.
     pub async fn presence(&self, asker: UserId, users: Vec<UserId>) -> Result<Vec<PresenceState>, HubGone> {
         let (reply, wait) = oneshot::channel();
-        self.post(Command::Presence { asker, users, reply })?;
+        self.send(Command::Presence { asker, users, reply })?;
         wait.await.map_err(|_| HubGone)
     }
 }

@@ -1,10 +1,13 @@
-//! One tenant's clients on this node: who is in which room, what members see and in which order, what other nodes are
-//! told and what they say. A state machine without task, channel, clock or chance.
+//! One tenant's connections, rooms and users on this node, as a state machine without I/O, tasks, clock or randomness.
 //!
-//! [`Hub::step`] takes one [`Input`] and appends [`Output`]s, which whoever drives it carries out in their order. An
-//! input may cause much: a step does a part of it, and until [`Hub::is_busy`] says that nothing is left, steps without
-//! an input go on with it. So whoever drives it decides the pace, and what waits to be sent
-//! is what one effect, one answer of the store or one joiner's beginning has caused.
+//! [`Hub::step`] takes an [`Input`] and appends [`Output`]s, which the driver carries out in their order. One input may
+//! have many effects. A step does a part of them; while [`Hub::is_busy`], steps without an input continue. So the
+//! driver decides the pace, and the outbox never has more than what one effect, one read of the store or one join has
+//! caused.
+//!
+//! Terms: a room's messages have the numbers 1, 2, 3 … (`seq`). A *gap* is a message that is missing though a later one
+//! is known. A *sweep* reads the last `seq` of all rooms from the store, to find messages that the bus lost. A
+//! *baseline* is the `seq` up to which the first members of a room need nothing delivered.
 
 mod catch_up;
 mod deliver;
@@ -29,9 +32,9 @@ use indexmap::IndexSet;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::bus::{Broadcast, ClientSelector, NodeId};
+use super::bus::{Broadcast, Inbound, NodeId, RemoteSocket};
 use super::connection::{Connection, InFlightGuard, Outgoing};
-use super::handle::Delivery;
+use super::delivery::Delivery;
 use crate::capability::Packet;
 use crate::error::EventError;
 use crate::id::{RoomId, UserId};
@@ -45,44 +48,45 @@ use remote_presence::RemotePresence;
 use room_membership::RoomMembership;
 use rooms::Rooms;
 
-/// A step sends about this much, in the units of [`Outgoing::weight`], before other tenants have a turn.
+/// About how much a step sends, in the units of [`Outgoing::weight`], before other tenants have a turn.
 const STEP_WEIGHT: u64 = 256 * 1024;
-/// Effects, entries and the like of one step: most send nothing, and cost a few microseconds.
+/// The most pieces of work (effects, presence records and the like) of one step. Most send nothing, and take a few
+/// microseconds.
 const STEP_PIECES: usize = 32;
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
-    /// For what waits.
+    /// The time for deadlines.
     pub(super) instant: Instant,
-    /// For what people read: milliseconds since the Unix epoch.
+    /// The time that clients see, in milliseconds since the Unix epoch.
     pub(super) unix_ms: u64,
 }
 
-/// How often and how much a hub catches up with other nodes.
+/// How often a hub catches up with other nodes, and how much other servers may ask of it.
 #[derive(Debug, Clone)]
 pub struct FleetLimits {
-    /// Between two looks into the store for what Redis may have lost.
+    /// The time between two sweeps.
     pub sweep: Duration,
-    /// Between two looks while Redis is away.
+    /// The time between two sweeps without a connection to Redis.
     pub poll: Duration,
-    /// Rooms that a connection may be made to join from elsewhere.
+    /// The most rooms that other servers may have a connection join.
     pub rooms_per_connection: usize,
 }
 
-/// What a hub learns.
+/// An input of the hub.
 pub(super) enum Input {
-    /// Events whose writes are durable, in the order of their commit.
+    /// Events whose writes are durable, in the order of their commits.
     Deliver(Vec<Delivery>),
-    /// A connection has come, at this time in milliseconds since the Unix epoch.
+    /// A connection has been opened. `at_ms` is in milliseconds since the Unix epoch.
     Connect { connection: Arc<Connection>, at_ms: u64 },
-    /// A connection has gone.
+    /// A connection has been closed.
     Disconnect {
         connection: Arc<Connection>,
         at_ms: u64,
         done: oneshot::Sender<()>,
     },
-    /// The answer to a join that was held: see [`HubHandle::release`](super::HubHandle::release).
+    /// Ends the holding of a joined room's packets: see [`HubHandle::release`](super::HubHandle::release).
     Release {
         connection: Arc<Connection>,
         room: RoomId,
@@ -91,156 +95,129 @@ pub(super) enum Input {
         first: Option<Outgoing>,
         done: oneshot::Sender<bool>,
     },
-    /// What the room gets is held back from a connection that is in it.
+    /// Holds back a room's packets from a connection that is in the room.
     Hold { connection: Arc<Connection>, room: RoomId },
     /// A connection leaves rooms without an event of its own.
     Leave {
         connection: Arc<Connection>,
         rooms: Vec<RoomId>,
     },
-    /// The way to the other nodes is there; what was said before may be lost.
-    Up,
-    /// It is lost.
-    Down,
-    /// Another node has an event for clients here.
-    Broadcast(Broadcast),
-    /// Another server has clients join rooms.
-    MakeJoin {
-        clients: ClientSelector,
-        rooms: Vec<String>,
-    },
-    /// Another server has clients leave rooms.
-    MakeLeave {
-        clients: ClientSelector,
-        rooms: Vec<String>,
-    },
-    /// Another server disconnects clients.
-    DisconnectSockets { clients: ClientSelector },
-    /// Another server asks clients to acknowledge an event.
-    Ask {
-        broadcast: Broadcast,
-        clients: oneshot::Sender<u64>,
-        answers: mpsc::Sender<Packet>,
-    },
-    /// What another node says of a user.
-    Entry {
-        node: NodeId,
-        user: UserId,
-        entry: Option<Bytes>,
-    },
-    /// All that another node says of users, in place of what it has said.
-    Node {
-        node: NodeId,
-        entries: Vec<(UserId, Bytes)>,
-    },
-    /// The store's answer to [`Output::ReadMessages`]; empty when it could not be read.
+    /// A message of the bus.
+    Inbound(Inbound),
+    /// The result of [`Output::ReadMessages`]. Empty when the read failed.
     MessagesRead { room: RoomId, messages: Vec<Message> },
-    /// Last messages of rooms, a part of the answer to [`Output::ReadLastSeqs`].
+    /// A part of the result of [`Output::ReadLastSeqs`].
     LastSeqs(Vec<(RoomId, u64)>),
-    /// That was all of them, or the store does not serve.
+    /// The end of the result of [`Output::ReadLastSeqs`]. `complete` is `false` when a read failed.
     LastSeqsDone { complete: bool },
 }
 
-/// An action that the driver takes for a hub.
+/// An action that the driver carries out for the hub.
 pub(super) enum Output {
-    /// Send to a client.
+    /// Send a packet to a client.
     Send(Arc<Connection>, Outgoing),
-    /// End a client's transport, as a network does that fails: it connects again and asks for what it has missed.
+    /// End a client's transport, as a failing network does. The client connects again and asks for what it has missed.
     HangUp(Arc<Connection>),
     /// Tell a client that it is disconnected.
     Disconnect(Arc<Connection>),
-    /// Have a connection leave rooms in the turn of its own events; when it has none any more, by [`Input::Leave`].
+    /// Have a connection leave rooms after its earlier events. If its session has ended, the hub gets [`Input::Leave`].
     RequestLeave(Arc<Connection>, Vec<RoomId>),
-    /// Ask clients to acknowledge, and pass on what they answer.
+    /// Ask clients for acknowledgements and pass them on.
     RequestAcks(Box<AckRequest>),
-    /// An event is visible, or its failure has been told.
+    /// An event is visible, or its failure has been answered.
     Completed(Box<CompletedEvent>),
-    /// A connection that has gone is in no room any more.
+    /// A closed connection has left all rooms.
     Disconnected(oneshot::Sender<()>),
-    /// Whether a held join was released.
+    /// Says whether the held packets were released.
     Released(oneshot::Sender<bool>, bool),
-    /// Tell the other nodes to send this to their clients.
+    /// Answer a `fetchSockets` with these connections.
+    Sockets(oneshot::Sender<Vec<RemoteSocket>>, Vec<Arc<Connection>>),
+    /// Answer an `allRooms` with these names.
+    AllRooms(oneshot::Sender<Vec<String>>, Vec<String>),
+    /// Give the event of another server to a handler. The server may wait for a response.
+    ServerEvent(String, Option<oneshot::Sender<String>>),
+    /// Publish an event for clients on other nodes.
     Publish(Box<Broadcast>),
-    /// Tell the other nodes of a user.
+    /// Publish this node's presence record of a user. `None` withdraws it.
     PublishPresence(UserId, Option<Bytes>),
-    /// Tell servers that send to rooms whether this node has one, or a connection of this id.
-    AnnounceRoom { name: Arc<str>, here: bool },
-    /// Read messages of a room, and give them back as [`Input::MessagesRead`].
+    /// Tell other servers whether this node has a room, or a connection with this id.
+    AnnounceRoom { name: Arc<str>, present: bool },
+    /// Read messages of a room. The result is [`Input::MessagesRead`].
     ReadMessages { room: RoomId, range: Range },
-    /// Read the last messages of rooms, and give them back as [`Input::LastSeqs`].
+    /// Read the last `seq` of rooms. The result is [`Input::LastSeqs`].
     ReadLastSeqs(Vec<RoomId>),
-    /// A step is due at this time, in place of any that was said before.
+    /// Make a step without an input at this time. Replaces earlier times.
     WakeAt(Option<Instant>),
 }
 
-/// What clients are asked, and where their answers go.
+/// A request for acknowledgements.
 pub(super) struct AckRequest {
-    pub(super) asked: Vec<Arc<Connection>>,
+    pub(super) connections: Vec<Arc<Connection>>,
     pub(super) packet: Packet,
-    /// How many were asked.
+    /// Takes the number of clients that were asked.
     pub(super) clients: oneshot::Sender<u64>,
     pub(super) answers: mpsc::Sender<Packet>,
 }
 
-/// The end of an event.
+/// What is left of an event when it is visible.
 pub(super) struct CompletedEvent {
     pub(super) result: Result<(), EventError>,
     pub(super) done: Option<oneshot::Sender<Result<(), EventError>>>,
     pub(super) received: std::time::Instant,
     pub(super) in_flight: Option<InFlightGuard>,
-    /// Given back when the event's answer may have gone out.
+    /// Released when the tenant's rate allows the event's answer to go out.
     pub(super) in_flight_permit: Option<OwnedSemaphorePermit>,
 }
 
-/// See the [module](self).
+/// The state of a tenant's hub.
 pub(super) struct Hub {
-    /// There is no other node, ever.
-    alone: bool,
+    /// The fleet has only this node.
+    single_node: bool,
     limits: FleetLimits,
-    /// The time of the step that is being made.
+    /// The time of the current step.
     now: Now,
     rooms: Rooms,
     users: LocalUsers,
-    /// Users in rooms, those of other nodes too.
+    /// The users of each room, those of other nodes too.
     membership: RoomMembership,
     grace: PresenceGrace,
     last_seen: LastSeenUsers,
-    /// Users on other nodes.
+    /// Users of other nodes.
     remote: RemotePresence,
-    /// Users of whom the others are to be told something new, and when.
+    /// Users whose presence records must be published, and when.
     changed_users: IndexSet<UserId>,
     publish_presence_at: Option<Instant>,
     catch_up: CatchUp,
-    /// The unfinished part of the input.
+    /// The unfinished part of the last input.
     work: Option<PendingWork>,
-    /// When a step is due, as was said last.
+    /// The last [`Output::WakeAt`].
     wake_at: Option<Instant>,
     out: Vec<Output>,
 }
 
-/// The unfinished part of an input that takes several pieces.
+/// The unfinished part of an input that takes several pieces of work.
 enum PendingWork {
-    /// Events, and what is left of the first one.
+    /// Events, and the unfinished part of the first one.
     Events(std::vec::IntoIter<Delivery>, Option<Box<PendingEvent>>),
-    /// What a node says of users.
-    Entries(NodeId, std::vec::IntoIter<(UserId, Option<Bytes>)>),
-    /// Connections that are to join or leave rooms.
+    /// Presence records of a node.
+    Presence(NodeId, std::vec::IntoIter<(UserId, Option<Bytes>)>),
+    /// Connections that join or leave rooms.
     Moves(std::vec::IntoIter<(Arc<Connection>, RoomId, Move)>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
-    /// When it is in fewer rooms than it may be in.
+    /// Only if the connection is below its limit of rooms.
     Join,
     Leave,
 }
 
 impl Hub {
-    /// One without clients; `alone` when there is no other node, ever.
-    pub(super) fn new(alone: bool, limits: FleetLimits, now: Now) -> Self {
+    /// A hub without connections.
+    pub(super) fn new(single_node: bool, limits: FleetLimits, now: Now) -> Self {
         Self {
-            alone,
-            catch_up: CatchUp::new(!alone, (!alone).then_some(now.instant + limits.poll)),
+            single_node,
+            catch_up: CatchUp::new(!single_node, (!single_node).then_some(now.instant + limits.poll)),
             limits,
             now,
             rooms: Rooms::default(),
@@ -257,18 +234,18 @@ impl Hub {
         }
     }
 
-    /// How long a user whose last connection went is still shown as before.
+    /// Sets for how long a user whose last connection was lost is still shown as before.
     pub(super) fn set_presence_grace(&mut self, grace: Duration) {
         self.grace.duration = grace;
     }
 
-    /// Whether something is left of the last input. It takes another one only when not.
+    /// Whether the last input is unfinished. If so, the hub must not get another one.
     pub(super) fn is_busy(&self) -> bool {
         self.work.is_some() || self.rooms.has_outgoing()
     }
 
-    /// Takes an input, or goes on with the last one, or looks at what it is time for. Gives how much it sent, in the
-    /// units of [`Outgoing::weight`].
+    /// Takes an input, continues with the last one, or runs the timers that are due. Returns how much the step sent, in
+    /// the units of [`Outgoing::weight`].
     pub(super) fn step(&mut self, now: Now, input: Option<Input>, out: &mut Vec<Output>) -> u64 {
         self.now = now;
         std::mem::swap(&mut self.out, out);
@@ -282,7 +259,7 @@ impl Hub {
             if sent >= STEP_WEIGHT {
                 break;
             }
-            // What was caused is sent before anything else happens: its recipients are those of now.
+            // The outbox is emptied before other work, since its recipients are the members of now.
             if self.rooms.has_outgoing() {
                 self.rooms.send_part(STEP_WEIGHT - sent, &mut self.out);
             } else if !self.continue_work() {
@@ -331,40 +308,14 @@ impl Hub {
                 let moves = rooms.into_iter().map(|room| (connection.clone(), room, Move::Leave));
                 self.apply_moves(moves.collect());
             }
-            Input::Up => self.set_bus_connected(true),
-            Input::Down => self.set_bus_connected(false),
-            Input::Broadcast(broadcast) => self.receive(&broadcast),
-            Input::MakeJoin { clients, rooms } => self.sockets_join(&clients, &rooms),
-            Input::MakeLeave { clients, rooms } => self.sockets_leave(&clients, &rooms),
-            Input::DisconnectSockets { clients } => {
-                let clients = self.select(&clients);
-                self.out.extend(clients.into_iter().map(Output::Disconnect));
-            }
-            Input::Ask {
-                broadcast,
-                clients,
-                answers,
-            } => {
-                let Broadcast { packet, to, except, .. } = broadcast;
-                let asked = self.select(&ClientSelector { to, except });
-                self.out.push(Output::RequestAcks(Box::new(AckRequest {
-                    asked,
-                    packet,
-                    clients,
-                    answers,
-                })));
-            }
-            Input::Entry { node, user, entry } => {
-                self.work = Some(PendingWork::Entries(node, vec![(user, entry)].into_iter()));
-            }
-            Input::Node { node, entries } => self.replace_node_presence(node, entries),
+            Input::Inbound(inbound) => self.receive(inbound),
             Input::MessagesRead { room, messages } => self.messages_read(room, messages),
             Input::LastSeqs(last) => self.note_last_seqs(last),
             Input::LastSeqsDone { complete } => self.end_sweep(complete),
         }
     }
 
-    /// Does the next piece of what is left. `false` when nothing is.
+    /// Does the next piece of pending work. Returns `false` when there is none.
     fn continue_work(&mut self) -> bool {
         match self.work.take() {
             None => return false,
@@ -375,10 +326,10 @@ impl Hub {
                     self.work = Some(PendingWork::Events(events, left));
                 }
             }
-            Some(PendingWork::Entries(node, mut entries)) => {
-                if let Some((user, entry)) = entries.next() {
-                    self.set_remote_presence(&node, &user, entry.as_deref());
-                    self.work = Some(PendingWork::Entries(node, entries));
+            Some(PendingWork::Presence(node, mut records)) => {
+                if let Some((user, record)) = records.next() {
+                    self.set_remote_presence(&node, &user, record.as_deref());
+                    self.work = Some(PendingWork::Presence(node, records));
                 }
             }
             Some(PendingWork::Moves(mut moves)) => {
@@ -395,28 +346,29 @@ impl Hub {
         true
     }
 
-    /// Rooms with a member on this node.
+    /// The number of rooms with members on this node.
     pub(super) fn room_count(&self) -> usize {
         self.rooms.len()
     }
 
-    /// Users in a room on all nodes, each once, in no order.
+    /// The users in a room on all nodes, each once, in no particular order.
     pub(super) fn members(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
         self.membership.users(room, limit)
     }
 
-    /// How many users are in a room, `user` counted as one of them.
+    /// The number of users in a room, `user` counted as one of them.
     pub(super) fn member_count(&self, room: &RoomId, user: &UserId) -> usize {
         self.membership.count(room) + usize::from(!self.membership.contains(room, user))
     }
 
-    /// Every connection.
+    /// All connections.
     pub(super) fn connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.users.all_connections()
     }
 
-    /// What `allRooms` of a Node server names: a connection is a room there, as each of its own sockets is.
-    pub(super) fn room_names(&self) -> Vec<String> {
+    /// The names that `allRooms` of a Node server returns. A connection's id is one of them, since each Node socket is
+    /// in a room of its own.
+    fn room_names(&self) -> Vec<String> {
         let connections = self.connections().map(|connection| connection.id.as_str().to_owned());
         let rooms = self.rooms.ids().map(|room| room.as_str().to_owned());
         rooms.chain(connections).collect()

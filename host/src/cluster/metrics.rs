@@ -1,4 +1,4 @@
-//! Metrics of halls: latency of events, failures, rooms.
+//! Metrics of hubs: latency of events, failures, rooms.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::error::Code;
 use crate::id::TenantId;
 use crate::metrics::{ByTenant, Histogram, IntCounter, IntGauge, LATENCY_BUCKETS, Registry, Result, Series};
 
-/// Metrics of the halls of all tenants.
+/// Metrics of the hubs of all tenants.
 pub struct Metrics {
     latency: Histogram,
     failures: Arc<Failures>,
@@ -38,8 +38,8 @@ impl Metrics {
         })
     }
 
-    pub(super) fn hall(&self, tenant: &TenantId) -> HallMetrics {
-        HallMetrics {
+    pub(super) fn hub(&self, tenant: &TenantId) -> HubMetrics {
+        HubMetrics {
             latency: self.latency.clone(),
             failures: self.failures.clone(),
             rooms: self.rooms.of(tenant.as_str()),
@@ -47,14 +47,14 @@ impl Metrics {
     }
 }
 
-/// Metrics of one tenant's hall. Its task and its handles share them.
-pub(super) struct HallMetrics {
+/// Metrics of one tenant's hub. Its task and its handles share them.
+pub(super) struct HubMetrics {
     latency: Histogram,
     failures: Arc<Failures>,
     rooms: Series<IntGauge>,
 }
 
-impl HallMetrics {
+impl HubMetrics {
     /// Counts an event that has become visible, or whose failure has been told.
     pub(super) fn delivered(&self, since_packet: Duration) {
         self.latency.observe(since_packet.as_secs_f64());

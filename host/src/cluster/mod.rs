@@ -1,11 +1,13 @@
-//! Who is connected, who is in which room, who gets what.
+//! Connections, rooms, presence and delivery, on one node and between nodes.
 //!
-//! [`HubHandle`] is one tenant's connections, rooms and users on this node: a task that owns them, fed through a
-//! mailbox, so that everything that others see of a tenant happens in one order and no lock is held while packets
-//! go out.
+//! Each tenant has one hub on each node (`hub.rs`): a state machine without I/O that has the tenant's connections,
+//! rooms and users, and decides who gets what. A task of its own (`driver.rs`) feeds it and carries out what it
+//! decides. The rest of the server sends commands to that task by a [`HubHandle`]. So all that clients of a tenant see
+//! happens in one order, and no lock is held while packets go out.
 
 pub mod bus;
 mod connection;
+mod delivery;
 mod driver;
 mod handle;
 mod hub;
@@ -19,7 +21,8 @@ mod wire;
 pub use connection::{
     ClientSink, Connection, EndedQuestion, InFlightGuard, Outgoing, PendingAcknowledgement, SendFailed, SessionNotice,
 };
-pub use handle::{ConnectionPhase, Delivery, Fleet, HubGone, HubHandle};
+pub use delivery::{ConnectionPhase, Delivery};
+pub use handle::{Fleet, HubGone, HubHandle};
 pub use hub::FleetLimits;
 pub use metrics::Metrics;
 pub use wire::{

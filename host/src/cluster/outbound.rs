@@ -1,26 +1,26 @@
-//! What a tenant sends to its clients: counted, and held to `quota.outbound_bytes_per_second`.
+//! Counts what a tenant sends to its clients, and holds it to `quota.outbound_bytes_per_second`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How much may go out at once, as the time in which that much may go out: what others wait for when it comes at the
-/// wrong moment.
-const AT_ONCE: Duration = Duration::from_millis(10);
+/// The burst that may go out at once, as the time that it takes at the tenant's rate. Other tenants may have to wait
+/// for it that long.
+const BURST: Duration = Duration::from_millis(10);
 
-/// A tenant's bytes to clients. Its hub and the tasks of its connections share it, so that all that they send is held
-/// to one rate.
+/// The limiter of one tenant's bytes to clients. The hub and the tasks of the tenant's connections share it, so that
+/// all that they send is held to one rate.
 #[derive(Debug)]
-pub(super) struct Outbound {
+pub(super) struct OutboundLimiter {
     began: Instant,
-    /// Bytes that may go out in a second.
+    /// The rate, in bytes a second.
     rate: AtomicU64,
-    /// When what was sent would have gone out at that rate, in nanoseconds after `began`.
+    /// When all that was sent would have gone out at the rate, in nanoseconds after `began`.
     sent_by: AtomicU64,
     /// Bytes that the tenant has not been charged for yet.
     uncharged: AtomicU64,
 }
 
-impl Default for Outbound {
+impl Default for OutboundLimiter {
     fn default() -> Self {
         Self {
             began: Instant::now(),
@@ -31,13 +31,13 @@ impl Default for Outbound {
     }
 }
 
-impl Outbound {
-    /// So many bytes may go out in a second from now on.
+impl OutboundLimiter {
+    /// Sets the rate.
     pub(super) fn set_rate(&self, bytes_per_second: u64) {
         self.rate.store(bytes_per_second, Ordering::Relaxed);
     }
 
-    /// Counts bytes that go out. Gives until when whatever sent them sends nothing more; `None` when it may go on.
+    /// Counts bytes that go out. Returns the time until which their sender must pause, or `None` if it may continue.
     pub(super) fn spend(&self, bytes: u64, now: Instant) -> Option<Instant> {
         if bytes == 0 {
             return None;
@@ -47,16 +47,16 @@ impl Outbound {
         if rate == u64::MAX {
             return None;
         }
-        // In whole nanoseconds; a wait of centuries is as good as one of years.
+        // In whole nanoseconds, saturating: a wait of centuries is as good as one of years.
         let takes = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
         let takes = u64::try_from(takes).unwrap_or(u64::MAX);
         let nanos = |moment: Instant| {
             let since = moment.saturating_duration_since(self.began).as_nanos();
             u64::try_from(since).unwrap_or(u64::MAX)
         };
-        let earliest = now.checked_sub(AT_ONCE).map_or(0, nanos);
+        let earliest = now.checked_sub(BURST).map_or(0, nanos);
         let later = |sent_by: u64| sent_by.max(earliest).saturating_add(takes);
-        // The closure always gives something, so this never fails.
+        // The closure always returns a value, so this cannot fail.
         let before = self
             .sent_by
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sent_by| Some(later(sent_by)));
@@ -66,10 +66,10 @@ impl Outbound {
             .flatten()
     }
 
-    /// Bytes since this was asked last.
+    /// Takes the bytes since the last call.
     pub(super) fn take_uncharged(&self) -> u64 {
         match self.uncharged.load(Ordering::Relaxed) {
-            // The usual case writes nothing that other threads read.
+            // The common case does not write, so cores do not contend for the cache line.
             0 => 0,
             _ => self.uncharged.swap(0, Ordering::Relaxed),
         }
@@ -81,8 +81,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_that_is_sent_together_is_held_to_the_rate() {
-        let outbound = Outbound::default();
+    fn all_senders_together_are_held_to_the_rate() {
+        let outbound = OutboundLimiter::default();
         outbound.set_rate(1000);
         let now = outbound.began + Duration::from_secs(100);
         assert_eq!(outbound.spend(0, now), None);
@@ -106,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_nothing_waits() {
-        let outbound = Outbound::default();
+    fn without_a_rate_no_sender_waits() {
+        let outbound = OutboundLimiter::default();
         assert_eq!(outbound.spend(1 << 40, Instant::now()), None);
     }
 }

@@ -1,27 +1,28 @@
-//! The open questions of a connection: what handlers have asked its client, and no handler has been told the end of yet.
+//! The open questions of a connection: events of handlers that its client should acknowledge.
 
 use std::sync::Arc;
 
 use crate::capability::Question;
 
-/// Open questions of a connection; further ones reach its client as plain events. Each keeps a timer and a task.
+/// The most open questions of a connection. Further ones reach the client as plain events. Each takes a timer and a
+/// task.
 const QUESTIONS_MAX: usize = 16;
 
-/// Each is taken out once: when the client has answered, when its time is over, or when the client has gone. It counts
-/// until the handler was told.
+/// The questions. Each is taken out once: when the client has answered, when its time is over, or when the client has
+/// gone. It counts as open until its handler was told the result.
 #[derive(Default)]
 pub(super) struct Questions {
     open: Vec<(u64, Arc<Question>)>,
-    /// Taken out, and not done with.
+    /// Questions that were taken out, but whose handlers were not told yet.
     taken: usize,
     last: u64,
-    given_up: bool,
+    closed: bool,
 }
 
 impl Questions {
-    /// Opens a question and gives its number; `None` when too many are open, or the client has gone.
+    /// Opens a question. Returns its number, or `None` when too many are open or the client has gone.
     pub(super) fn open(&mut self, question: &Arc<Question>) -> Option<u64> {
-        if self.given_up || self.open.len() + self.taken >= QUESTIONS_MAX {
+        if self.closed || self.open.len() + self.taken >= QUESTIONS_MAX {
             return None;
         }
         self.last += 1;
@@ -29,21 +30,21 @@ impl Questions {
         Some(self.last)
     }
 
-    /// Takes the question out; `None` when that has been done.
+    /// Takes a question out. `None` when it was taken out before.
     pub(super) fn take(&mut self, number: u64) -> Option<Arc<Question>> {
         let at = self.open.iter().position(|(own, _)| *own == number)?;
         self.taken += 1;
         Some(self.open.swap_remove(at).1)
     }
 
-    /// One that was taken out is done with.
-    pub(super) fn done(&mut self) {
+    /// Counts a question that was taken out as ended.
+    pub(super) fn finish(&mut self) {
         self.taken = self.taken.saturating_sub(1);
     }
 
-    /// Takes all out, and opens no others.
-    pub(super) fn give_up(&mut self) -> Vec<Arc<Question>> {
-        self.given_up = true;
+    /// Takes all questions out. No further ones are opened.
+    pub(super) fn close(&mut self) -> Vec<Arc<Question>> {
+        self.closed = true;
         let open = std::mem::take(&mut self.open);
         self.taken += open.len();
         open.into_iter().map(|(_, question)| question).collect()
@@ -73,7 +74,7 @@ mod tests {
         );
         assert!(questions.take(first).is_some());
         assert!(questions.take(first).is_none());
-        assert_eq!(questions.give_up().len(), 1);
+        assert_eq!(questions.close().len(), 1);
         assert!(questions.take(second).is_none());
         assert!(questions.open(&question()).is_none(), "the client has gone");
     }
@@ -87,7 +88,7 @@ mod tests {
         assert!(questions.open(&question()).is_none());
         questions.take(numbers[7]).unwrap();
         assert!(questions.open(&question()).is_none(), "its handler may be slow");
-        questions.done();
+        questions.finish();
         assert!(questions.open(&question()).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! What tests of several modules need.
+//! Helpers for tests of several modules.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::{ClientSink, Connection, ConnectionPhase, Delivery, Outgoing, Reply, 
 use crate::capability::{Effect, Packet};
 use crate::store::Written;
 
-/// What one client has got.
+/// A sink that keeps what one client has got.
 #[derive(Clone, Default)]
 pub(crate) struct Inbox(Arc<Mutex<VecDeque<Outgoing>>>);
 
 impl Inbox {
-    /// Its events, as text.
+    /// The events, as text.
     pub(super) fn texts(&self) -> Vec<String> {
         let text = |outgoing: &Outgoing| match outgoing {
             Outgoing::Event(packet) => Some(String::from_utf8_lossy(&packet.text).into_owned()),
@@ -25,7 +25,7 @@ impl Inbox {
         self.0.lock().iter().filter_map(text).collect()
     }
 
-    /// Takes out what came first.
+    /// Takes out the oldest packet.
     pub(super) fn read(&self) -> Option<Outgoing> {
         self.0.lock().pop_front()
     }
@@ -44,7 +44,7 @@ impl ClientSink for Inbox {
     }
 }
 
-/// Has sent what a hub, or its rooms, want sent.
+/// Sends what the outputs of a hub, or of its rooms, want sent.
 pub(super) fn send_all(outputs: &mut Vec<Output>) {
     for output in outputs.drain(..) {
         if let Output::Send(connection, outgoing) = output {
@@ -53,7 +53,7 @@ pub(super) fn send_all(outputs: &mut Vec<Output>) {
     }
 }
 
-/// An event of a connection that had these effects.
+/// An event of a connection with these effects.
 pub(crate) fn delivery(connection: &Arc<Connection>, effects: Vec<Effect>, written: Vec<Written>) -> Delivery {
     Delivery {
         connection: connection.clone(),
@@ -72,7 +72,7 @@ pub(crate) fn delivery(connection: &Arc<Connection>, effects: Vec<Effect>, writt
     }
 }
 
-/// An event that is this text.
+/// An event with this text.
 pub(super) fn packet(text: impl ToString) -> Outgoing {
     Outgoing::Event(Packet {
         text: text.to_string().into(),
@@ -80,7 +80,7 @@ pub(super) fn packet(text: impl ToString) -> Outgoing {
     })
 }
 
-/// Numbers below what is asked for: an xorshift generator, so that a seed that fails can be run again.
+/// A generator of numbers below what is asked for (xorshift), so that a failing seed can be run again.
 pub(super) fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move |below| {

@@ -1,4 +1,4 @@
-//! The JSON that clients see: the host's own events and acknowledgements. Each is written once.
+//! The JSON that clients get: the host's own events and acknowledgements. Each of them is encoded only here.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::error::{Code, EventError};
 use crate::id::{MessageId, RoomId, UserId};
 use crate::store::{ClientRef, Draft, Message, Page};
 
-/// What a succeeded event is answered with.
+/// The answer to an event that succeeded.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// `{ok: true, message: {id, seq, sentAt, username, clientId?}}` of the event's first post, `data` added when there
@@ -26,18 +26,18 @@ pub enum Reply {
         /// A JSON text.
         data: Option<String>,
     },
-    /// What the handler returned, as it is; a JSON text.
+    /// What the handler returned, unchanged: a JSON text.
     AsIs(String),
-    /// The arguments that the handler returned: a JSON array, with its attachments.
+    /// The acknowledgement's arguments that the handler returned: a JSON array, with its attachments.
     Arguments(Packet),
-    /// The message is posted already: where, and nothing of a handler's.
+    /// The message was posted before. The answer has its `seq`, and nothing of a handler.
     Repeated(Box<Repeated>),
-    /// Nothing: somebody else answers, or nobody asked.
+    /// No answer: none was asked for, or it is sent elsewhere.
     Silent,
 }
 
 impl Reply {
-    /// Bytes that it takes, besides what is the same for all.
+    /// The bytes that the answer takes, besides what all answers have.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Message { data } | Self::Ok { data } => data.as_ref().map_or(0, String::len),
@@ -48,14 +48,14 @@ impl Reply {
     }
 }
 
-/// How to answer an event: by its acknowledgement when the client asked for one.
+/// How to answer an event: by an acknowledgement if the client asked for one.
 #[derive(Debug, Clone)]
 pub struct Responder {
     /// The client's number for the acknowledgement.
     pub ack: Option<i64>,
     /// The event's name, for `error-event`.
     pub event: std::borrow::Cow<'static, str>,
-    /// Keys of the request that nothing here knows: the answer names them.
+    /// Keys of the request that the server does not know. The answer names them.
     pub unknown: Vec<String>,
 }
 
@@ -64,15 +64,15 @@ pub struct Responder {
 pub struct Repeated {
     /// Its room.
     pub room: RoomId,
-    /// What is acknowledged.
+    /// The receipt that is acknowledged.
     pub receipt: Receipt,
 }
 
 impl Repeated {
-    /// What to answer who sends a message under an id that is taken, by the message that was posted first.
+    /// The answer to a message whose id is taken by the message `first`.
     ///
     /// # Errors
-    /// It was asked for as another message.
+    /// The first message was sent with other content.
     pub fn of(first: Message, sent: &ClientRef) -> Result<Self, EventError> {
         if first.request() != sent.request {
             return Err(client_id_taken());
@@ -90,7 +90,7 @@ impl Repeated {
     }
 }
 
-/// What a sender is told who uses a `clientId` again for something else.
+/// The error for a sender who uses a `clientId` again for another message.
 #[must_use]
 pub fn client_id_taken() -> EventError {
     EventError::new(
@@ -99,17 +99,17 @@ pub fn client_id_taken() -> EventError {
     )
 }
 
-/// What a sender is told of a message.
+/// The receipt of a message for its sender.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
     /// Its id.
     pub id: MessageId,
-    /// Its place in its room.
+    /// Its number in its room.
     pub seq: u64,
     /// When it was posted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// What its sender is called.
+    /// The sender's name.
     pub username: Arc<str>,
     /// The sender's own id for it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,7 +220,7 @@ struct StatesBody<'a> {
     states: Vec<PlainState<'a>>,
 }
 
-/// What is written here always can be: strings, numbers and JSON that was checked when it came in.
+/// Encodes as JSON. Cannot fail: the values are strings, numbers, and JSON that was checked when it arrived.
 fn write<T: Serialize + ?Sized>(value: &T, capacity: usize) -> Bytes {
     let mut text = Vec::with_capacity(capacity);
     if let Err(error) = serde_json::to_writer(&mut text, value) {
@@ -229,7 +229,7 @@ fn write<T: Serialize + ?Sized>(value: &T, capacity: usize) -> Bytes {
     text.into()
 }
 
-/// Checked to be JSON when it came in, or written by ourselves.
+/// The JSON was checked when it arrived, or was encoded here.
 fn raw(json: Option<&str>) -> Option<&RawValue> {
     json.and_then(|json| serde_json::from_str(json).ok())
 }
@@ -258,7 +258,7 @@ pub(super) fn new_message(draft: &Draft, seq: u64) -> Outgoing {
     event("new-message", &body, capacity)
 }
 
-/// `new-message` of one that was read from the store.
+/// `new-message` of a message that was read from the store.
 pub(super) fn stored_message(message: &Message) -> Outgoing {
     event("new-message", &posted(message), 288 + message.content.len())
 }
@@ -297,7 +297,7 @@ struct Membership<'a> {
     username: &'a str,
 }
 
-/// `user-joined`: a user's first connection has come into the room.
+/// `user-joined`: a user's first connection has joined the room.
 pub(super) fn user_joined(room: &RoomId, user: &UserId, username: &str) -> Outgoing {
     membership("user-joined", room, user, username)
 }
@@ -392,7 +392,7 @@ pub fn presence_reply(states: &[PresenceState]) -> Bytes {
 }
 
 impl Responder {
-    /// How to answer an event.
+    /// The answer's settings for an event.
     #[must_use]
     pub fn new(ack: Option<i64>, event: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         Self {
@@ -438,7 +438,7 @@ impl Responder {
         Some(Outgoing::acknowledgement(id, text))
     }
 
-    /// The answer to an event that failed: the acknowledgement, else `error-event`.
+    /// The answer to an event that failed: the acknowledgement, or `error-event` if none was asked for.
     pub(super) fn failure(&self, error: &EventError) -> Outgoing {
         let (retryable, retry_after_ms) = (error.is_retryable(), error.retry_after_ms());
         let (code, message) = (error.code.as_str(), &*error.message);
@@ -469,11 +469,11 @@ impl Responder {
         }
     }
 
-    /// Answers an event that failed, past the hub. Gives what the answer weighs.
+    /// Answers an event that failed, without the hub. Returns the answer's weight.
     pub fn fail(&self, connection: &Connection, error: &EventError) -> u64 {
         let answer = self.failure(error);
         let weight = answer.weight();
-        // A client that does not keep up is closed by its outlet.
+        // A client that does not keep up is closed by its sink.
         let _ = connection.sink.send(answer);
         weight
     }

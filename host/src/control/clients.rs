@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 use super::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketView, SocketsView};
 use super::{Actor, Answer, Control, ControlError, entry};
 use crate::capability::{Fault, Packet};
-use crate::cluster::bus::{Broadcast, Bus as _, Responses, Inbound, TargetRoom, RemoteSocket, ClientSelector, BroadcastTarget, USER_ROOM};
+use crate::cluster::bus::{
+    Broadcast, BroadcastTarget, Bus as _, ClientSelector, Inbound, RemoteSocket, Responses, TargetRoom, USER_ROOM,
+};
 use crate::id::{RoomId, UserId};
 use crate::tenant::Tenant;
 
@@ -81,7 +83,10 @@ impl Control {
                 bus.disconnect_sockets(tenant.id(), clients, true);
                 Ok(())
             }
-            None => self.hear(&tenant, Inbound::DisconnectSockets { clients, close: true }).await,
+            None => {
+                self.hear(&tenant, Inbound::DisconnectSockets { clients, close: true })
+                    .await
+            }
         }
     }
 

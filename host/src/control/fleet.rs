@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Answer, Control, ControlError};
-use crate::cluster::bus::{Bus, Load, Invalidation, RedisBus};
+use crate::cluster::bus::{Bus, Invalidation, Load, RedisBus};
 use crate::store::catalog::{AuditEntry, Conflict, Put};
 
 /// The notice that the catalog has changed. What has changed is read from the catalog.

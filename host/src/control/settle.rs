@@ -21,7 +21,7 @@ use super::view::Source;
 use super::{Control, State};
 use crate::auth::Authenticator;
 use crate::capability::{Grants, HandlerInfo};
-use crate::cluster::Hall;
+use crate::cluster::HubHandle;
 use crate::config::TenantConfig;
 use crate::sandbox::{Handler, Sandbox};
 use crate::socket::Closing;
@@ -292,7 +292,7 @@ impl Control {
     ) -> anyhow::Result<Live> {
         let parts = &self.parts;
         let settings = ready(config, known, None)?;
-        let hall = Hall::open(
+        let hub = HubHandle::open(
             settings.authenticator.tenant().clone(),
             &parts.cluster_metrics,
             parts.fleet.clone(),
@@ -300,7 +300,7 @@ impl Control {
         );
         let tenant = Arc::new(Tenant::new(
             settings,
-            hall,
+            hub,
             &parts.tenant_metrics,
             base.clone(),
             Runs {

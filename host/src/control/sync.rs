@@ -152,8 +152,7 @@ impl State {
             Some(live) => match stored.map(|stored| stored.document.suspended) {
                 None => {
                     let closing = server.close(&live.tenant, "the tenant was deleted");
-                    self.closing
-                        .insert(name.to_owned(), (closing, live.tenant.hub.clone()));
+                    self.closing.insert(name.to_owned(), (closing, live.tenant.hub.clone()));
                     self.tenants.remove(name);
                 }
                 Some(suspended) => {

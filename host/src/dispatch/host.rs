@@ -56,7 +56,7 @@ async fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
         // A client that does not keep up is closed by its outlet.
         let _ = session.connection.sink.send(answer);
     }
-    session.tenant.hall.answered(arrival.received);
+    session.tenant.hub.count_answered(arrival.received);
 }
 
 /// `get-presence`
@@ -135,13 +135,13 @@ pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, toke
     fail(session, arrival, error).await;
 }
 
-pub(super) fn arrival(session: &Session, event: &'static str, moment: ConnectionPhase, quantum: &Quantum) -> Arrival {
+pub(super) fn arrival(session: &Session, event: &'static str, phase: ConnectionPhase, quantum: &Quantum) -> Arrival {
     Arrival {
         quantum: quantum.clone(),
         number: session.next_event(),
         received: Instant::now(),
         at_ms: now_ms(),
-        moment,
+        phase,
         responder: Responder::new(None, event),
     }
 }
@@ -166,7 +166,7 @@ pub(super) async fn depart(session: &Arc<Session>, quantum: &Quantum) {
     if session
         .tenant
         .hub
-        .depart(session.connection.clone(), now_ms())
+        .disconnect(session.connection.clone(), now_ms())
         .await
         .is_err()
     {
@@ -194,7 +194,12 @@ pub(super) async fn note_typing(session: &Arc<Session>, quantum: &Quantum, room:
 pub(super) async fn end_typing(session: &Arc<Session>, quantum: &Quantum, room: &str) {
     // It may have begun anew while this waited for its turn.
     if !session.types_in(room) {
-        guest::typing_ended(session, arrival(session, "typing", ConnectionPhase::Connected, quantum), room).await;
+        guest::typing_ended(
+            session,
+            arrival(session, "typing", ConnectionPhase::Connected, quantum),
+            room,
+        )
+        .await;
     }
 }
 

@@ -23,7 +23,7 @@ pub use packet::{Packet, now_ms};
 pub use session::{Services, Session};
 
 use crate::capability::Effect;
-use crate::cluster::{Delivery, ConnectionPhase, Reply, Responder};
+use crate::cluster::{ConnectionPhase, Delivery, Reply, Responder};
 use crate::commit::Job;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;

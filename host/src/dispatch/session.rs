@@ -116,7 +116,11 @@ impl Session {
     pub fn for_servers(tenant: Arc<Tenant>, services: Arc<Services>) -> Option<Arc<Self>> {
         let connection = Arc::new(Connection::for_servers(tenant.id())?);
         let session = Self::with(tenant, connection, services, None, VecDeque::new());
-        session.tenant.hub.set_server_connection(session.connection.clone()).ok()?;
+        session
+            .tenant
+            .hub
+            .set_server_connection(session.connection.clone())
+            .ok()?;
         Some(session)
     }
 

@@ -19,7 +19,7 @@ use socketioxide_core::packet::{Packet, Sid};
 use socketioxide_core::{Str, Value};
 
 use super::adapter::Adapter;
-use crate::cluster::{Outgoing, ClientSink, PendingAcknowledgement, SendFailed};
+use crate::cluster::{ClientSink, Outgoing, PendingAcknowledgement, SendFailed};
 use crate::metrics::IntCounter;
 
 /// What all outlets of a namespace share.
@@ -175,15 +175,15 @@ impl ClientSink for SocketOutlet {
         self.0.session.abort();
     }
 
-    fn finish(&self) {
+    fn close_when_sent(&self) {
         self.0.session.close();
     }
 
-    fn close(&self) {
+    fn mark_gone(&self) {
         self.0.gone.store(true, Ordering::Release);
     }
 
-    fn unread(&self) -> usize {
+    fn unread_bytes(&self) -> usize {
         if self.0.gone.load(Ordering::Acquire) {
             return 0;
         }

@@ -136,7 +136,8 @@ impl Tenant {
     /// Replaces its keys and limits: what begins from now on sees the new ones. Budgets begin anew.
     pub fn set_settings(&self, settings: Settings) {
         self.metrics.show_limits(&settings.quota);
-        self.hub.set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
+        self.hub
+            .set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
         self.hub.set_presence_grace(settings.client_limits.presence_grace);
         self.settings.store(Arc::new(settings));
     }

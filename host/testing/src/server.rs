@@ -11,7 +11,9 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
-use parlance::cluster::{self, Connection, Delivery, Fleet, HubHandle, ConnectionPhase, Repeated, Reply, Responder, join_reply};
+use parlance::cluster::{
+    self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
+};
 use parlance::commit::{self, Committer, Job};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -151,10 +153,7 @@ impl TestServer {
     }
 
     pub(crate) async fn presence(&self, asker: &str, user: &str) -> Result<PresenceState> {
-        let states = self
-            .hub
-            .presence(UserId::new(asker)?, vec![UserId::new(user)?])
-            .await?;
+        let states = self.hub.presence(UserId::new(asker)?, vec![UserId::new(user)?]).await?;
         states.into_iter().next().context("the hub did not answer")
     }
 

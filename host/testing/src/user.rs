@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use parlance::capability::HandshakeData;
-use parlance::cluster::{Outgoing, ClientSink, SendFailed};
+use parlance::cluster::{ClientSink, Outgoing, SendFailed};
 use serde_json::{Map, Value};
 
 use crate::outcome::Acknowledged;
@@ -97,7 +97,7 @@ impl ClientSink for ClientInbox {
 
     fn hang_up(&self) {}
 
-    fn close(&self) {}
+    fn mark_gone(&self) {}
 
     fn is_flushed(&self) -> bool {
         true

@@ -1,4 +1,4 @@
-//! The check of a whole history.
+//! Checks a whole history.
 
 use std::collections::HashMap;
 
@@ -10,21 +10,21 @@ use crate::record::{History, Record};
 use crate::stays::Stays;
 use crate::violation::Violation;
 
-/// Violations that are told: what follows them is mostly caused by them.
+/// The most violations that are returned. Further ones are mostly caused by these.
 const MOST: usize = 20;
 
 /// How much was checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Messages that clients sent, each once.
+    /// The messages that clients sent, each once.
     pub ops: u64,
-    /// Ops that were acknowledged.
+    /// The ops that were acknowledged.
     pub acknowledged: u64,
-    /// Ops of which nobody told the sender whether they are stored.
+    /// The ops whose senders were not told whether they are stored.
     pub unknown: u64,
-    /// Messages that clients got while they were in a room.
+    /// The messages that clients got while they were in a room.
     pub delivered: u64,
-    /// How often a client came into a room.
+    /// The number of joins.
     pub stays: u64,
 }
 
@@ -41,10 +41,10 @@ impl Violations {
 }
 
 impl History {
-    /// Compares everything that happened with what the store has in the end.
+    /// Compares all that happened with what the store has in the end.
     ///
     /// # Errors
-    /// Returns what is wrong, at most twenty violations.
+    /// Returns the violations, at most twenty.
     pub fn check(&self) -> Result<Summary, Vec<Violation>> {
         let mut found = Violations::default();
         let index = Index::new(&self.records, &mut found);
@@ -68,7 +68,7 @@ impl History {
                 Record::Presence { client, user, status } => {
                     told.insert((&**client, &**user), status);
                 }
-                // The order of these among the others does not matter.
+                // The order of these records among the others does not matter.
                 Record::TruthPresence { .. } | Record::Stored { .. } => {}
             }
         }

@@ -1,4 +1,4 @@
-//! What was sent and what is stored, to be looked up.
+//! Looks up what was sent and what is stored.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +18,7 @@ pub(crate) struct Place<'a> {
 pub(crate) struct Index<'a> {
     ops: HashMap<(&'a str, u64), &'a Invoke>,
     contents: HashMap<&'a str, &'a Invoke>,
-    /// By tenant and name.
+    /// The rooms, by tenant and name.
     rooms: HashMap<(&'a str, &'a str), Vec<&'a StoredMessage>>,
     places: HashMap<&'a str, Place<'a>>,
 }
@@ -145,7 +145,7 @@ impl<'a> Index<'a> {
         self.ops.get(&(client, op)).copied()
     }
 
-    /// Who sent it.
+    /// The sender.
     pub(crate) fn sent(&self, content: &str) -> Option<&'a Invoke> {
         self.contents.get(content).copied()
     }
@@ -155,7 +155,7 @@ impl<'a> Index<'a> {
         self.places.get(content).copied()
     }
 
-    /// What a room has at a place.
+    /// The message of a room with a `seq`.
     pub(crate) fn at(&self, tenant: &str, room: &str, seq: u64) -> Option<&'a Text> {
         let at = usize::try_from(seq.checked_sub(1)?).ok()?;
         Some(&self.rooms.get(&(tenant, room))?.get(at)?.content)

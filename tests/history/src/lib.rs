@@ -11,7 +11,7 @@
 //! use parlance_history::{History, Invoke, Joined, Message, Record, StoredMessage};
 //!
 //! let mut history = History::default();
-//! let (ann, acme, room) = ("ann", "acme", "hall");
+//! let (ann, acme, room) = ("ann", "acme", "lobby");
 //! history.push(Record::Joined(Joined {
 //!     client: ann.into(), tenant: acme.into(), user: ann.into(), room: room.into(),
 //!     last: 0, after: Some(0), messages: vec![], exactly: true,

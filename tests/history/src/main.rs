@@ -1,4 +1,4 @@
-//! Checks a history that a test wrote down; see the library.
+//! Checks a history that a test wrote to a file; see the library.
 
 use std::error::Error;
 use std::ffi::OsString;

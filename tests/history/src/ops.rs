@@ -1,4 +1,4 @@
-//! What clients sent: how each op ended, and in which order the store has them.
+//! Checks what clients sent: the result of each op, and the order in which the store has them.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,44 +10,44 @@ use crate::violation::Violation;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// None yet.
+    /// No result yet.
     Open,
     Failed,
-    /// Stays so, whatever a later attempt is told, until one is acknowledged.
+    /// Unknown, whatever a later attempt is told, until one is acknowledged.
     Unknown,
     Acknowledged,
 }
 
 struct Op {
     outcome: Outcome,
-    /// The client's doubts when it first sent this.
+    /// The client's number of doubts when it first sent this.
     doubts: u64,
     /// What the client had sent to the room before on the same connection.
     behind: u64,
 }
 
-/// What a client has had stored in a room.
+/// What a client has stored in a room.
 #[derive(Default)]
 struct Before {
-    /// The last place that was acknowledged.
+    /// The highest acknowledged `seq`.
     acknowledged: u64,
-    /// The last place of what was sent since the client was last in doubt.
+    /// The highest `seq` of what was sent since the client's last doubt.
     sent: u64,
-    /// `sent` counts from this one of the client's doubts on.
+    /// The number of doubts from which on `sent` counts.
     doubts: u64,
 }
 
-/// A client's message comes behind all that were acknowledged when the client sent it. It also comes behind those that
-/// were sent and not yet acknowledged, since events of one connection are handled in the order sent; that is held when
-/// its acknowledgement comes and the client was in no doubt since.
+/// A client's message must follow all of its messages that were acknowledged when it was sent. It must also follow
+/// those that were sent and not acknowledged yet, since events of one connection are handled in the order sent; that is
+/// checked when its acknowledgement comes, unless the client was in doubt since.
 pub(crate) struct Ops<'a, 'i> {
     index: &'i Index<'a>,
-    /// By client and number.
+    /// The ops, by client and number.
     ops: HashMap<(&'a str, u64), Op>,
-    /// By client and room.
+    /// The messages, by client and room.
     before: HashMap<(&'a str, &'a str), Before>,
-    /// How often a client has heard that an op failed, or that nobody knows. What it sent before that may be stored
-    /// later: when the client sends it again, or a connection is handled that has ended.
+    /// How often a client was told that an op failed or that its result is unknown: its doubts. What it sent before a
+    /// doubt may be stored later, when the client sends it again, or when a closed connection is still handled.
     doubts: HashMap<&'a str, u64>,
 }
 
@@ -163,7 +163,7 @@ impl<'a, 'i> Ops<'a, 'i> {
                 Outcome::Failed => failed.push((*client, *number)),
             }
         }
-        // Told in the same order each time.
+        // Reported in the same order each time.
         failed.sort_unstable();
         for (client, op) in failed {
             let Some(sent) = self.index.op(client, op) else {

@@ -1,17 +1,14 @@
-//! What a history consists of, and its form as text.
+//! The records of a history, and their form as text.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// A name or a content. It is cheap to clone, so that recording does not slow a simulation down.
+/// A name or a content. Cheap to clone, so that recording does not slow a simulation down.
 pub type Text = Arc<str>;
 
-/// One thing that a client did or saw, or what is true at the end.
-///
-/// A client is whatever sees the messages of a room as one list, over all its connections. It belongs to one user of
-/// one tenant.
+/// Something that a client did or saw, or a fact at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Record {
@@ -23,7 +20,7 @@ pub enum Record {
         client: Text,
         /// The number of the op.
         op: u64,
-        /// The message's place in its room, as the sender was told.
+        /// The message's `seq`, as the sender was told.
         seq: u64,
     },
     /// The op is surely not stored, unless it is sent again.
@@ -33,52 +30,52 @@ pub enum Record {
         /// The number of the op.
         op: u64,
     },
-    /// Nobody told the sender whether the op is stored. An op without any outcome counts as one of these.
+    /// The sender was not told whether the op is stored. An op without any result counts as one of these.
     Unknown {
         /// The sender.
         client: Text,
         /// The number of the op.
         op: u64,
     },
-    /// A client is in a room.
+    /// A client has joined a room.
     Joined(Joined),
-    /// A client is not in the room any more, or its connection has ended.
+    /// A client has left the room, or its connection has ended.
     Left {
-        /// Who left.
+        /// The client.
         client: Text,
-        /// Which room.
+        /// The room.
         room: Text,
     },
     /// A client got a message.
     Delivered {
-        /// Who got it.
+        /// The client.
         client: Text,
         /// The room that the message names.
         room: Text,
-        /// Its place there.
+        /// Its `seq`.
         seq: u64,
         /// The message.
         content: Text,
     },
-    /// A client was told what a user does; the last of these counts.
+    /// A client was told a user's status. The last of these records counts.
     Presence {
-        /// Who was told.
+        /// The client.
         client: Text,
-        /// Of whom.
+        /// The user.
         user: Text,
-        /// Such as `online`.
+        /// The status, such as `online`.
         status: Text,
     },
-    /// What a client should have been told of a user in the end.
+    /// A status that a client should have been told of a user in the end.
     TruthPresence {
-        /// Who should have been told.
+        /// The client.
         client: Text,
-        /// Of whom.
+        /// The user.
         user: Text,
-        /// Such as `online`.
+        /// The status, such as `online`.
         status: Text,
     },
-    /// What the store has of a room in the end. Several of these for one room follow each other, as pages do.
+    /// The messages of a room in the store in the end. Several of these for one room follow each other, as pages do.
     Stored {
         /// The room's tenant.
         tenant: Text,
@@ -89,12 +86,12 @@ pub enum Record {
     },
 }
 
-/// A message as a client sends it. When the client sends it again, that may be recorded with the same `op` and content;
-/// it need not be.
+/// A message that a client sends. When the client sends it again, that may be recorded with the same `op` and content,
+/// but need not be.
 ///
-/// Its place is behind that of every op which the same client had sent to the room before and which was acknowledged by
-/// then. Ops that are on the way at once keep their order too, unless one of the client's ops failed or became unknown
-/// meanwhile: then the client may be on another connection, or send in another order.
+/// Its `seq` must be higher than that of every op which the same client had sent to the room before and which was
+/// acknowledged by then. Concurrent ops keep their order too, unless one of the client's ops failed or became unknown
+/// meanwhile: then the client may have another connection, or send in another order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invoke {
@@ -106,34 +103,35 @@ pub struct Invoke {
     pub user: Text,
     /// A number that is unique for this client.
     pub op: u64,
-    /// Where the message is to go.
+    /// The room.
     pub room: Text,
-    /// What no other op of the history has.
+    /// The content. It must be unique in the history.
     pub content: Text,
 }
 
-/// A client is in a room, and has everything up to `last`. A client that was in the room begins anew.
+/// A client has joined a room, and has everything up to `last`. A client that was in the room starts again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Joined {
-    /// Who is in the room.
+    /// The client.
     pub client: Text,
     /// The client's tenant.
     pub tenant: Text,
     /// The client's user.
     pub user: Text,
-    /// Where the client is.
+    /// The room.
     pub room: Text,
-    /// The newest message of the room as the client was told; with `exactly: false`, the newest in the store once
-    /// the client was in.
+    /// The `seq` of the room's newest message, as the client was told; with `exactly: false`, the newest in the store
+    /// once the client was in the room.
     pub last: u64,
-    /// What the client had before. Then `messages` are all from there up to `last`, otherwise they may be any.
+    /// The last `seq` that the client had before. If it is given, `messages` are all from there up to `last`; otherwise
+    /// they may be any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// What the client was given of the past, in ascending order.
+    /// The past that the client was given, in ascending order.
     pub messages: Vec<Message>,
-    /// False when the client was told nothing of the past. Then what it is delivered begins at `last + 1` or
-    /// anywhere before.
+    /// `false` when the client was told nothing of the past. Then its deliveries begin at `last + 1` or anywhere
+    /// before.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub exactly: bool,
 }
@@ -142,9 +140,9 @@ pub struct Joined {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Its place in the room.
+    /// Its `seq`.
     pub seq: u64,
-    /// What its sender sent.
+    /// Its content.
     pub content: Text,
 }
 
@@ -152,9 +150,9 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredMessage {
-    /// Its place in the room.
+    /// Its `seq`.
     pub seq: u64,
-    /// What its sender sent.
+    /// Its content.
     pub content: Text,
     /// Its sender.
     pub user: Text,
@@ -169,7 +167,7 @@ fn is_true(value: &bool) -> bool {
     *value
 }
 
-/// What happened, in the order in which it happened.
+/// The records, in the order in which things happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     pub(crate) records: Vec<Record>,
@@ -179,15 +177,15 @@ pub struct History {
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}: {error}")]
 pub struct Unreadable {
-    /// Counted from 1.
+    /// The number of the line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The error.
     #[source]
     pub error: io::Error,
 }
 
 impl History {
-    /// Adds what happened last.
+    /// Adds a record.
     pub fn push(&mut self, record: Record) {
         self.records.push(record);
     }

@@ -1,4 +1,4 @@
-//! What clients got while they were in a room.
+//! Checks what clients got while they were in a room.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use crate::index::Index;
 use crate::record::{Joined, Text};
 use crate::violation::Violation;
 
-/// Which message comes next.
+/// The message that must come next.
 #[derive(Clone, Copy)]
 enum Next {
     Exactly(u64),
-    /// This one or any before.
+    /// This one or any before it.
     AtMost(u64),
 }
 
@@ -22,7 +22,7 @@ struct Stay<'a> {
 
 pub(crate) struct Stays<'a, 'i> {
     index: &'i Index<'a>,
-    /// Those that have not ended, by client and room.
+    /// The stays that have not ended, by client and room.
     open: HashMap<(&'a str, &'a str), Stay<'a>>,
     count: u64,
     delivered: u64,
@@ -122,7 +122,7 @@ impl<'a, 'i> Stays<'a, 'i> {
             Next::Exactly(next) => (next, seq > next),
             Next::AtMost(most) => (seq.min(most), seq > most),
         };
-        // One that came again or late changes nothing about the next one.
+        // A message that came again or late does not change which one is next.
         stay.next = Next::Exactly(expected.max(seq.saturating_add(1)));
         let tenant = stay.tenant;
         if is_early {
@@ -171,11 +171,11 @@ impl<'a, 'i> Stays<'a, 'i> {
         }
     }
 
-    /// A client that stays has everything.
+    /// Checks that a client which stays has everything.
     pub(crate) fn end(&self, summary: &mut Summary, found: &mut Violations) {
         (summary.stays, summary.delivered) = (self.count, self.delivered);
         let mut open: Vec<_> = self.open.iter().collect();
-        // Told in the same order each time.
+        // Reported in the same order each time.
         open.sort_unstable_by_key(|(names, _)| **names);
         for ((client, room), stay) in open {
             let (Next::Exactly(next) | Next::AtMost(next)) = stay.next;

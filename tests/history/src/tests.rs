@@ -1,4 +1,4 @@
-//! Each rule finds what breaks it, and none finds anything in what keeps the promises.
+//! Each rule finds what breaks it, and no rule finds anything in a correct history.
 
 mod corruptions;
 mod draft;
@@ -74,7 +74,7 @@ fn each_violation_has_a_corruption() {
 fn a_violation_says_what_and_where_and_only_the_first_are_told() {
     let delivered = |seq| Record::Delivered {
         client: "ann".into(),
-        room: "hall".into(),
+        room: "lobby".into(),
         seq,
         content: "hello".into(),
     };
@@ -82,7 +82,7 @@ fn a_violation_says_what_and_where_and_only_the_first_are_told() {
     assert_eq!(found.len(), 20);
     assert_eq!(
         found[1].to_string(),
-        "\"ann\" got \"hello\", 2 of room \"hall\", and is not in that room"
+        "\"ann\" got \"hello\", 2 of room \"lobby\", and is not in that room"
     );
 }
 

@@ -1,4 +1,4 @@
-//! What can be wrong with a history.
+//! The violations of a history.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ fn or_nothing<T: Debug>(value: &Option<T>) -> String {
         .map_or_else(|| "nothing".to_owned(), |value| format!("{value:?}"))
 }
 
-/// A promise that was not kept, or a history that makes no sense.
+/// A promise that was not kept, or a malformed history.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each message says what its fields are")]
 pub enum Violation {
@@ -22,7 +22,7 @@ pub enum Violation {
         expected: u64,
         seq: u64,
     },
-    /// The store has one message at two places.
+    /// The store has a message twice.
     #[error(
         "{content:?} is stored twice: as {seq} of room {room:?} of tenant {tenant:?}, and before as {first_seq} of room \
          {first_room:?} of tenant {first_tenant:?}"
@@ -36,7 +36,7 @@ pub enum Violation {
         first_room: Text,
         first_seq: u64,
     },
-    /// The store has a message of nobody.
+    /// The store has a message that no client sent.
     #[error("nobody sent {content:?}, which is stored as {seq} of room {room:?} of tenant {tenant:?}")]
     Ghost {
         tenant: Text,
@@ -44,7 +44,7 @@ pub enum Violation {
         seq: u64,
         content: Text,
     },
-    /// The store has a message in another room, or at another tenant, than its sender meant.
+    /// The store has a message in another room or tenant than its sender chose.
     #[error(
         "{content:?} of {client:?}, sent to room {room:?} of tenant {tenant:?}, is stored as {seq} of room \
          {stored_room:?} of tenant {stored_tenant:?}"
@@ -84,7 +84,7 @@ pub enum Violation {
         content: Text,
         stored_seq: u64,
     },
-    /// A message of which its sender was told that it failed is stored.
+    /// A message is stored though its sender was told that it failed.
     #[error("{content:?} failed, as {client:?} was told, and is stored as {seq} of room {room:?}")]
     FailedStored {
         client: Text,
@@ -109,7 +109,7 @@ pub enum Violation {
         seq: u64,
         content: Text,
     },
-    /// A client got a message that somebody sent at another tenant.
+    /// A client got a message of another tenant.
     #[error("{client:?} got {content:?} as {seq} of room {room:?}, which was sent at tenant {tenant:?}")]
     OtherTenant {
         client: Text,
@@ -118,7 +118,7 @@ pub enum Violation {
         content: Text,
         tenant: Text,
     },
-    /// A client got something else than the store has at that place.
+    /// A client got another message than the store has with this `seq`.
     #[error("{client:?} got {content:?} as {seq} of room {room:?}, where the store has {}", or_nothing(.stored))]
     Differs {
         client: Text,
@@ -145,7 +145,7 @@ pub enum Violation {
         content: Text,
         expected: u64,
     },
-    /// A client did not get what was stored last.
+    /// A client did not get the last messages.
     #[error("{client:?} got room {room:?} up to {last}, of {stored_last}")]
     MissingTail {
         client: Text,
@@ -153,7 +153,8 @@ pub enum Violation {
         last: u64,
         stored_last: u64,
     },
-    /// What a client was given when it joined has a gap, or is not in order. `seq` is none where the end is missing.
+    /// The past that a client was given when it joined has a gap, or is not in order. `seq` is `None` when the end is
+    /// missing.
     #[error(
         "{client:?} joined room {room:?} and was given {} of the past where {expected} should have come",
         or_nothing(.seq)
@@ -164,7 +165,7 @@ pub enum Violation {
         expected: u64,
         seq: Option<u64>,
     },
-    /// A client was told a last message that the room cannot have had.
+    /// A client was told a last `seq` that the room cannot have had.
     #[error("{client:?} joined room {room:?}, had {after} and was told that {last} is the last, of {stored_last}")]
     WrongLast {
         client: Text,
@@ -173,7 +174,7 @@ pub enum Violation {
         last: u64,
         stored_last: u64,
     },
-    /// What a client was told last of a user is not what is so.
+    /// The last status that a client was told of a user is wrong.
     #[error("{client:?} was last told {} of user {user:?}, who is {truth:?}", or_nothing(.told))]
     StalePresence {
         client: Text,
@@ -181,13 +182,13 @@ pub enum Violation {
         told: Option<Text>,
         truth: Text,
     },
-    /// The history itself: two ops have one content, or one op two.
+    /// Malformed: two ops have the same content, or one op has two.
     #[error("the history makes no sense: op {op} of {client:?} with {content:?} is not the only one of that name")]
     ReusedName { client: Text, op: u64, content: Text },
-    /// The history itself: an op ends that has not begun.
+    /// Malformed: the result of an op that was not sent.
     #[error("the history makes no sense: op {op} of {client:?} ends and has not begun")]
     UnknownOp { client: Text, op: u64 },
-    /// The history itself: one client is two users, or at two tenants.
+    /// Malformed: a client belongs to two users or tenants.
     #[error("the history makes no sense: {client:?} is user {user:?} of tenant {tenant:?}, and was somebody else")]
     TwoIdentities { client: Text, tenant: Text, user: Text },
 }

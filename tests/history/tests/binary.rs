@@ -5,21 +5,21 @@ use std::fs;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-const GOOD: &str = r#"{"kind":"joined","client":"ann","tenant":"acme","user":"u1","room":"hall","last":1,"after":0,"messages":[{"seq":1,"content":"old"}]}
-{"kind":"joined","client":"bob","tenant":"acme","user":"u2","room":"hall","last":1,"messages":[],"exactly":false}
-{"kind":"invoke","client":"old","tenant":"acme","user":"u3","op":7,"room":"hall","content":"old"}
+const GOOD: &str = r#"{"kind":"joined","client":"ann","tenant":"acme","user":"u1","room":"lobby","last":1,"after":0,"messages":[{"seq":1,"content":"old"}]}
+{"kind":"joined","client":"bob","tenant":"acme","user":"u2","room":"lobby","last":1,"messages":[],"exactly":false}
+{"kind":"invoke","client":"old","tenant":"acme","user":"u3","op":7,"room":"lobby","content":"old"}
 {"kind":"unknown","client":"old","op":7}
-{"kind":"invoke","client":"ann","tenant":"acme","user":"u1","op":1,"room":"hall","content":"hello"}
-{"kind":"delivered","client":"ann","room":"hall","seq":2,"content":"hello"}
-{"kind":"delivered","client":"bob","room":"hall","seq":1,"content":"old"}
-{"kind":"left","client":"bob","room":"hall"}
+{"kind":"invoke","client":"ann","tenant":"acme","user":"u1","op":1,"room":"lobby","content":"hello"}
+{"kind":"delivered","client":"ann","room":"lobby","seq":2,"content":"hello"}
+{"kind":"delivered","client":"bob","room":"lobby","seq":1,"content":"old"}
+{"kind":"left","client":"bob","room":"lobby"}
 {"kind":"ok","client":"ann","op":1,"seq":2}
-{"kind":"invoke","client":"ann","tenant":"acme","user":"u1","op":2,"room":"hall","content":"no"}
+{"kind":"invoke","client":"ann","tenant":"acme","user":"u1","op":2,"room":"lobby","content":"no"}
 {"kind":"failed","client":"ann","op":2}
 {"kind":"presence","client":"ann","user":"u2","status":"offline"}
 {"kind":"truth-presence","client":"ann","user":"u2","status":"offline"}
-{"kind":"stored","tenant":"acme","room":"hall","messages":[{"seq":1,"content":"old","user":"u3"}]}
-{"kind":"stored","tenant":"acme","room":"hall","messages":[{"seq":2,"content":"hello","user":"u1"}]}
+{"kind":"stored","tenant":"acme","room":"lobby","messages":[{"seq":1,"content":"old","user":"u3"}]}
+{"kind":"stored","tenant":"acme","room":"lobby","messages":[{"seq":2,"content":"hello","user":"u1"}]}
 "#;
 
 fn run(args: &[&str], input: &str) -> (Option<i32>, String, String) {
@@ -56,7 +56,7 @@ fn violations_are_told_one_a_line() {
         "\"status\":\"offline\"}\n{\"kind\":\"t",
         "\"status\":\"away\"}\n{\"kind\":\"t",
     );
-    let told = "\"hello\" was acknowledged to \"ann\" as 3 of room \"hall\", and is stored as 2\n\
+    let told = "\"hello\" was acknowledged to \"ann\" as 3 of room \"lobby\", and is stored as 2\n\
                 \"ann\" was last told \"away\" of user \"u2\", who is \"offline\"\n";
     assert_eq!(run(&[], &bad), (Some(1), String::new(), told.to_owned()));
 }

@@ -1,4 +1,4 @@
-//! Chance by a seed.
+//! Random numbers from a seed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +14,24 @@ pub(crate) fn next(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// A source that several share.
+/// A source of random numbers that several owners share.
 #[derive(Clone)]
 pub(crate) struct Dice(Arc<Mutex<u64>>);
 
 impl Dice {
     pub(crate) fn new(seed: u64) -> Self {
         let mut state = seed;
-        // Neighbours have nothing in common.
+        // Seeds that are close to each other give unrelated numbers.
         let first = next(&mut state);
         Self(Arc::new(Mutex::new(first)))
     }
 
-    /// One with its own numbers, so that what one part asks for changes nothing for another.
+    /// A source with numbers of its own, so that what one part of the simulation draws changes nothing for another.
     pub(crate) fn branch(&self, number: u64) -> Self {
         Self::new(*self.0.lock() ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93))
     }
 
-    /// From 0 to below `most`.
+    /// A number from 0 to below `most`.
     pub(crate) fn below(&self, most: u64) -> u64 {
         next(&mut self.0.lock()) % most.max(1)
     }
@@ -48,7 +48,7 @@ impl Dice {
         least + self.below(most.saturating_sub(least) + 1)
     }
 
-    /// Up to so many milliseconds.
+    /// A time of at most so many milliseconds.
     pub(crate) fn time(&self, most_ms: u64) -> Duration {
         Duration::from_millis(self.below(most_ms + 1))
     }

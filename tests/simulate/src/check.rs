@@ -1,4 +1,4 @@
-//! What is checked at the end of a run, besides the history.
+//! The checks at the end of a run, besides that of the history.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::plan::{LIMITED, ROOMS, TENANTS};
 use crate::shares::{Shares, routes};
 use crate::world::World;
 
-/// Users of a tenant, at most.
+/// The most users of a tenant.
 const USERS: usize = 6;
 
 async fn tenant_id(world: &World, name: &str) -> Option<TenantId> {
@@ -25,7 +25,7 @@ async fn tenant_id(world: &World, name: &str) -> Option<TenantId> {
     None
 }
 
-/// All that the store has of a room.
+/// All messages of a room in the store.
 async fn stored(world: &World, tenant: &TenantId, room: &str) -> Vec<Message> {
     let Ok(room) = RoomId::new(room) else {
         return Vec::new();
@@ -40,7 +40,7 @@ async fn stored(world: &World, tenant: &TenantId, room: &str) -> Vec<Message> {
     page.map(|page| page.messages).unwrap_or_default()
 }
 
-/// What keeps the world from being at rest.
+/// What is not at rest yet.
 pub(crate) async fn restless(world: &World, clients: &[Handle]) -> Vec<String> {
     let mut restless = Vec::new();
     for tenant in TENANTS {
@@ -83,7 +83,7 @@ pub(crate) async fn restless(world: &World, clients: &[Handle]) -> Vec<String> {
     restless
 }
 
-/// One user's count is almost at its end.
+/// The count of one user is close to its limit.
 pub(crate) async fn limit(world: &World) -> anyhow::Result<()> {
     let tenant = tenant_id(world, TENANTS[1]).await.context("nobody serves the tenant")?;
     let key = KvKey {
@@ -133,7 +133,7 @@ pub(crate) async fn check(world: &Arc<World>, clients: &[Handle], shares: &Share
     world.log.note(format_args!("{connected} are connected at the end"));
 }
 
-/// The second tenant's handler counts each message in the transaction that stores it, the first one's counts nothing.
+/// The second tenant's handler counts each message in the transaction that stores it. The first one's does not count.
 async fn counters(world: &World, tenant: &TenantId, messages: &[Message]) {
     for user in 0..USERS {
         let user = format!("user{user}");

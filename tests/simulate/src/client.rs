@@ -1,5 +1,5 @@
-//! A client, as the README describes one: it connects again by itself, joins its rooms with `after`, and sends a message
-//! again under the same id until it hears what became of it.
+//! A client as the README describes it: it connects again by itself, joins its rooms with `after`, and sends a message
+//! again under the same id until it learns the result.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,33 +23,33 @@ use crate::world::World;
 
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The pause before it tries again.
+/// The pause before the client tries again.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
-/// What a client hears.
+/// What a client receives.
 pub(crate) enum Word {
     Do(What),
-    /// From the connection of this number.
+    /// A packet of the connection with this number.
     Got(u64, Outgoing),
     Ended(u64),
     Connect,
-    /// Send what waits.
+    /// Send what waits to be sent.
     Send,
-    /// No answer has come to this.
+    /// There was no answer to this.
     Late(i64),
-    /// Come into the room.
+    /// Join the room.
     Enter(usize),
-    /// Come into the room again that it has left.
+    /// Join a room again that the client has left.
     Back(usize),
     /// Ask for the page before.
     Page(usize, u64),
 }
 
-/// What an answer is to.
+/// What an answer is for.
 pub(crate) enum Asked {
     Join(usize),
     Page(usize, u64),
-    /// Then come in again at once.
+    /// With `true` the room is joined again at once.
     Leave(usize, bool),
     Message(u64),
     Presence,
@@ -68,13 +68,13 @@ pub(crate) struct Client {
     asked: BTreeMap<i64, Asked>,
     pub(crate) pending: VecDeque<Pending>,
     pub(crate) ops: u64,
-    /// It has gone for good.
+    /// The client does not come back.
     gone: bool,
     users: BTreeMap<String, (String, u64)>,
     view: Arc<Mutex<View>>,
 }
 
-/// The way to a client.
+/// A handle of a client.
 #[derive(Clone)]
 pub(crate) struct Handle {
     pub(crate) person: Person,
@@ -135,7 +135,7 @@ impl Client {
         };
     }
 
-    /// Hears this after a while.
+    /// Receives this after a while.
     pub(crate) fn later(&self, after: Duration, word: Word) {
         let words = self.words.clone();
         tokio::spawn(async move {
@@ -183,7 +183,7 @@ impl Client {
         self.link.as_ref().is_some_and(|link| link.epoch == epoch)
     }
 
-    /// Sends an event that is to be answered.
+    /// Sends an event and waits for its acknowledgement.
     pub(crate) fn ask(&mut self, event: &Value, asked: Asked) {
         let Some(link) = &self.link else { return };
         self.acks += 1;
@@ -270,7 +270,7 @@ impl Client {
                 self.unknown(op);
                 self.send_pending();
             }
-            // Whoever gets no answer to these has no connection worth the name.
+            // Without an answer to these the connection is useless.
             Some(Asked::Join(_) | Asked::Page(..) | Asked::Leave(..)) => {
                 if let Some(link) = self.link.take() {
                     link.end(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The handlers of a run: those that come with the server, and two of the tests' own.
+//! The handlers of a run: the shipped ones, and two of the tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use parlance::capability::HandlerInfo;
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, Sandbox};
 use parlance::shipped::component;
 
-/// Writes into each message which version it is.
+/// A handler that writes its version into each message.
 const STAMPED: &str = "stamped";
-/// Counts each user's messages, in the same transaction.
+/// A handler that counts each user's messages in the transaction that stores them.
 const STRICT: &str = "strict";
 
-/// The engine, with everything that a run needs loaded.
+/// The engine, with all components that a run needs.
 #[derive(Clone)]
 pub(crate) struct Guests {
     pub(crate) sandbox: Arc<Sandbox>,
     stamped: Arc<[u8]>,
     strict: Arc<[u8]>,
-    /// What is in use is compiled once.
+    /// The components in use, each compiled once.
     _loaded: Arc<Vec<Handler>>,
 }
 
 impl Guests {
-    /// `components`: where the tests' own are. `cache`: where compiled ones are kept.
+    /// `components` is the directory with the tests' own components, `cache` the one for compiled code.
     pub(crate) fn load(components: &Path, cache: &Path) -> Result<Self> {
         let mut sandbox = Sandbox::new(EngineLimits {
             instances: 64,
-            // Time passes when everybody waits, so no guest runs for longer than none.
+            // Simulated time passes only when all tasks wait, so a guest never runs for any time.
             tick: Duration::from_secs(24 * 60 * 60),
             ..EngineLimits::default()
         })?;
@@ -54,7 +54,7 @@ impl Guests {
         })
     }
 
-    /// What handles a tenant's messages.
+    /// The handler for a tenant's messages.
     pub(crate) fn of(&self, tenant: &str) -> &[u8] {
         if tenant == crate::plan::TENANTS[0] {
             &self.stamped

@@ -1,5 +1,5 @@
-//! Whether a node's process lives. What a dead one's tasks still do reaches nobody: the bus, the store and the clients take
-//! nothing from it and tell it nothing, as after `kill -9`, where not even destructors run.
+//! Whether a node's process is alive. After its death its tasks still run, but reach nobody: the bus, the store and the
+//! clients take nothing from it and tell it nothing, as after `kill -9`, where not even destructors run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,9 +12,9 @@ pub(crate) struct Life {
     over: AtomicBool,
     ended: Notify,
     done_percent: AtomicU64,
-    /// To be sprung by the next transaction.
+    /// Whether the next transaction ends the process.
     trap: AtomicBool,
-    /// What ends with it.
+    /// What to do when it ends.
     last: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -30,7 +30,7 @@ impl Life {
         })
     }
 
-    /// Which node it is.
+    /// The number of the node.
     pub(crate) fn index(&self) -> usize {
         self.index
     }
@@ -43,14 +43,14 @@ impl Life {
         self.done_percent.load(Ordering::SeqCst)
     }
 
-    /// Goes on only in a process that lives.
+    /// Returns only in a process that is alive.
     pub(crate) async fn pass(&self) {
         if self.is_over() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits for the end.
+    /// Waits until the process ends.
     pub(crate) async fn ended(&self) {
         loop {
             let ended = self.ended.notified();
@@ -61,12 +61,12 @@ impl Life {
         }
     }
 
-    /// Does this when it ends.
+    /// Does something when the process ends.
     pub(crate) fn at_the_end(&self, last: impl FnOnce() + Send + 'static) {
         self.last.lock().push(Box::new(last));
     }
 
-    /// Ends it. Of the transactions under way so many percent are done all the same.
+    /// Ends the process. So many percent of its open transactions are committed all the same.
     pub(crate) fn end(&self, done_percent: u64) {
         self.done_percent.store(done_percent, Ordering::SeqCst);
         if self.over.swap(true, Ordering::SeqCst) {
@@ -78,7 +78,7 @@ impl Life {
         self.ended.notify_waiters();
     }
 
-    /// It ends as soon as it has committed something.
+    /// Has the process end as soon as it has committed something.
     pub(crate) fn set_trap(&self) {
         self.trap.store(true, Ordering::SeqCst);
     }

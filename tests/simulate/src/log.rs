@@ -1,5 +1,5 @@
-//! What happened in a run, in order: the history that is checked at the end, and a trace whose digest says whether two
-//! runs were the same.
+//! The record of a run: the history that is checked at the end, and a trace whose digest shows whether two runs were
+//! the same.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use parlance_history::{History, Record};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-/// Violations that are told; the rest is mostly caused by these.
+/// The most violations that are reported. Further ones are mostly caused by these.
 const MOST: usize = 20;
 
 #[derive(Clone)]
@@ -26,7 +26,7 @@ struct State {
 }
 
 impl Log {
-    /// `print`: as it happens.
+    /// With `print` the trace is printed as it happens.
     pub(crate) fn new(print: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             began: Instant::now(),
@@ -38,7 +38,7 @@ impl Log {
         })))
     }
 
-    /// Something that an observer can see.
+    /// Notes something that an observer can see.
     pub(crate) fn note(&self, what: impl Display) {
         let mut state = self.0.lock();
         let line = format!("{:>9.3} {what}\n", state.began.elapsed().as_secs_f64());
@@ -48,13 +48,13 @@ impl Log {
         }
     }
 
-    /// Notes a record, which is part of the history.
+    /// Notes a record of the history.
     pub(crate) fn push(&self, record: Record) {
         self.note(serde_json::to_string(&record).unwrap_or_default());
         self.0.lock().history.push(record);
     }
 
-    /// Something is wrong.
+    /// Notes a violation.
     pub(crate) fn violation(&self, what: impl Display) {
         self.note(format_args!("VIOLATION {what}"));
         let mut state = self.0.lock();
@@ -85,7 +85,7 @@ impl Log {
         }
     }
 
-    /// The digest, what is wrong, and what was counted.
+    /// The digest, the violations, and the counts.
     pub(crate) fn end(&self) -> (String, Vec<String>, BTreeMap<String, u64>) {
         let state = self.0.lock();
         let digest = state.digest.clone().finalize();

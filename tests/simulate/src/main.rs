@@ -1,9 +1,8 @@
-//! Runs nodes of Parlance by a seed: a few of them in one process, without sockets, disks or Redis, over a simulated
-//! network and a store in memory, while faults happen. Time is simulated, so minutes pass in a moment; one seed is one run,
-//! and the same run each time.
+//! Simulates a few nodes of Parlance in one process, without sockets, disks or Redis, over a simulated network and a
+//! store in memory, while faults happen. Time is simulated, so minutes pass at once. A seed always gives the same run.
 //!
-//! What is real: dispatch, the sandbox with the shipped handlers, the committer, the hubs, and control. What is not:
-//! sockets and the transports above them, the bus (`net`), the store's back ends (`shelf`).
+//! Dispatch, the sandbox with the shipped handlers, the committer, the hubs and control are real. Sockets and the
+//! transports above them, the bus (`net`) and the store's back ends (`shelf`) are simulated.
 
 #![allow(
     clippy::indexing_slicing,

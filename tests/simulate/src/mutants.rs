@@ -1,4 +1,4 @@
-//! Mistakes that are planted one after the other, to see that the simulation finds them.
+//! Plants mistakes in the sources, one after the other, to see that the simulation finds them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,12 +15,12 @@ struct List {
     mutant: Vec<Mutant>,
 }
 
-/// One mistake.
+/// A mistake.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mutant {
     name: String,
-    /// What it breaks.
+    /// The rule that it breaks.
     #[allow(dead_code, reason = "for whoever reads the list")]
     why: String,
     file: String,
@@ -38,7 +38,7 @@ fn list() -> Result<Vec<Mutant>> {
 }
 
 impl Mutant {
-    /// The file below `root` with the mistake in it.
+    /// The text of the file below `root`, with the mistake in it.
     fn planted(&self, root: &Path) -> Result<String> {
         let text = std::fs::read_to_string(root.join(&self.file)).with_context(|| self.file.clone())?;
         let times = text.matches(&self.from).count();
@@ -53,14 +53,14 @@ impl Mutant {
     }
 }
 
-/// What came of a mutant.
+/// The result of a mutant.
 enum Found {
     At { seed: u64, violation: String },
     Not,
     Unfit(String),
 }
 
-/// Plants each mutant in a copy of the sources. Whether all are found.
+/// Plants each mutant in a copy of the sources. Returns whether all are found.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut options = options.clone();
     prepare(&mut options)?;
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .nth(2)
         .context("the target directory")?
         .join("mutants");
-    // A target directory of its own: cargo cannot tell the copy's crates from those of the sources.
+    // The copy gets a target directory of its own, since cargo cannot tell its crates from those of the sources.
     let (tree, target) = (place.join("tree"), place.join("target"));
     copy(&repository(), &tree)?;
     let mut all = true;
@@ -104,7 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     Ok(all)
 }
 
-/// Copies what has changed since, so that little is built.
+/// Copies the files that have changed since the last time, so that little is built.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let listed = Command::new("git")
         .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -119,7 +119,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         std::fs::create_dir_all(copy.parent().context("a directory")?)?;
-        // With its permissions: some are scripts.
+        // The permissions are copied too, since some files are scripts.
         std::fs::copy(&source, &copy)?;
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! The bus of a simulated fleet, with the promises of `host/src/cluster/bus.rs` and no others. What it carries may be lost,
-//! late or doubled; entries have numbers, so that what is missing is noticed, and a lease.
+//! The bus of a simulated fleet. It keeps the promises of `host/src/cluster/bus.rs`, and no others: messages may be
+//! lost, late or doubled. Presence records have numbers, so that a lost change is noticed, and a lease.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use crate::chance::Dice;
 use crate::life::Life;
 use crate::log::Log;
 
-/// After so long without a sign a node counts as gone.
+/// How long a node counts as alive after its last heartbeat.
 pub(crate) const LEASE: Duration = Duration::from_secs(8);
-/// How often a node gives one.
+/// The interval between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How long something is on its way, at most, when all is well, in milliseconds.
+/// The longest delay of a message without faults, in milliseconds.
 const USUAL_MS: u64 = 10;
 
-type Entries = BTreeMap<String, BTreeMap<UserId, Bytes>>;
+type Records = BTreeMap<String, BTreeMap<UserId, Bytes>>;
 
-/// What a process is on the bus. One that starts again is another.
+/// A process on the bus. A process that starts again is another station.
 struct Station {
     id: NodeId,
     life: Arc<Life>,
     connected: bool,
-    /// When the others heard of it last.
+    /// When it last sent a heartbeat.
     heard: Instant,
     inboxes: BTreeMap<String, mpsc::Sender<Inbound>>,
-    own: Entries,
-    /// What the others can read of it, and the number of its last change.
-    published: Entries,
+    own: Records,
+    /// The records that others can read, and the number of the last change.
+    published: Records,
     version: u64,
-    /// For each other station the number of the last change that it has taken in; `None` when it has to read all.
+    /// For each other station, the number of the last change that was taken in. `None` when all records must be read.
     taken: BTreeMap<usize, Option<u64>>,
-    /// When the last of what is on its way to each other station arrives: changes of entries keep their order.
+    /// When the last change on its way to each other station arrives. Changes arrive in order.
     busy: BTreeMap<usize, Instant>,
     loads: BTreeMap<String, Load>,
     invalidations: broadcast::Sender<Invalidation>,
@@ -81,7 +81,7 @@ impl Net {
         }
     }
 
-    /// A process joins. Its id says nothing about the order in which processes have started.
+    /// Adds a process. Its id says nothing about the order in which processes started.
     pub(crate) fn join(&self, life: Arc<Life>) -> Arc<Line> {
         let mut state = self.state.lock();
         let me = state.stations.len();
@@ -92,8 +92,8 @@ impl Net {
             connected: true,
             heard: Instant::now(),
             inboxes: BTreeMap::new(),
-            own: Entries::new(),
-            published: Entries::new(),
+            own: Records::new(),
+            published: Records::new(),
             version: 0,
             taken: BTreeMap::new(),
             busy: BTreeMap::new(),
@@ -121,7 +121,7 @@ impl Net {
         self.state.lock().weather = FAIR;
     }
 
-    /// The node's connection is lost, or comes back.
+    /// Has the node lose its connection, or get it back.
     pub(crate) fn set_connected(&self, node: usize, connected: bool) {
         let mut state = self.state.lock();
         let lives = |station: &Station| station.life.index() == node && !station.life.is_over();
@@ -149,7 +149,7 @@ impl Net {
         }
     }
 
-    /// Gives signs of life, hears those of the others, and misses those that give none.
+    /// Sends heartbeats, receives those of the others, and notices when they stop.
     async fn beat(self, me: usize) {
         loop {
             sleep(HEARTBEAT).await;
@@ -169,7 +169,7 @@ impl Net {
         }
     }
 
-    /// One station looks at what another has said.
+    /// A station reads what another one has published, if it has missed anything.
     fn look_at(&self, state: &mut State, me: usize, other: usize, now: Instant) {
         let station = &state.stations[other];
         let (id, version) = (station.id.clone(), station.version);
@@ -194,7 +194,7 @@ impl Net {
     }
 }
 
-/// A station's hub hears that it is connected, and of all others.
+/// Tells a station's hub that it is connected, and delivers the records of all others.
 fn up(state: &mut State, me: usize, tenant: &str) {
     let Some(inbox) = state.stations[me].inboxes.get(tenant) else {
         return;
@@ -218,13 +218,13 @@ fn up(state: &mut State, me: usize, tenant: &str) {
     }
 }
 
-/// A station's hub gets all that another station has published.
+/// Delivers to a station's hub all records that another station has published.
 fn read(state: &mut State, me: usize, other: usize, tenant: &str) {
     let station = &state.stations[other];
-    let entries = station.published.get(tenant).cloned().unwrap_or_default();
+    let records = station.published.get(tenant).cloned().unwrap_or_default();
     let all = Inbound::NodePresence {
         node: station.id.clone(),
-        records: entries.into_iter().collect(),
+        records: records.into_iter().collect(),
     };
     if let Some(inbox) = state.stations[me].inboxes.get(tenant) {
         let _ = inbox.try_send(all);
@@ -239,7 +239,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// The other stations that take something in now, when this one can say something.
+    /// The other stations that receive something now, if this one can send.
     fn others(&self, state: &State) -> Vec<usize> {
         let mine = &state.stations[self.me];
         if mine.life.is_over() || !mine.connected {
@@ -253,36 +253,30 @@ impl Line {
         self.net.dice.time(state.weather.most_ms)
     }
 
-    /// A change of an entry travels: in order, and may be lost, which the next heartbeat shows.
-    fn tell(&self, state: &mut State, tenant: &str, user: &UserId, entry: Option<&Bytes>) {
+    /// Sends a change of a presence record. It may be lost, which the next heartbeat shows.
+    fn tell(&self, state: &mut State, tenant: &str, user: &UserId, record: Option<&Bytes>) {
         let version = state.stations[self.me].version;
         for other in self.others(state) {
             if self.net.dice.percent(state.weather.drop_percent) {
-                self.net.log.count("entries lost", 1);
+                self.net.log.count("records lost", 1);
                 continue;
             }
             let due = Instant::now() + self.delay(state);
             let busy = state.stations[self.me].busy.entry(other).or_insert(due);
             *busy = due.max(*busy + Duration::from_millis(1));
             let (at, me, net) = (*busy, self.me, self.net.clone());
-            let (tenant, user, entry) = (tenant.to_owned(), user.clone(), entry.cloned());
+            let (tenant, user, record) = (tenant.to_owned(), user.clone(), record.cloned());
             tokio::spawn(async move {
                 sleep_until(at).await;
                 let mut state = net.state.lock();
                 let node = state.stations[me].id.clone();
                 let station = &mut state.stations[other];
-                // One that is not the next waits for the heartbeat, at which all is read.
+                // A change that is not the next one is ignored: the next heartbeat has all records read.
                 let is_next = station.taken.get(&me).copied().flatten() == Some(version - 1);
                 if takes(station)
                     && is_next
                     && let Some(inbox) = station.inboxes.get(&tenant)
-                    && inbox
-                        .try_send(Inbound::PresenceChanged {
-                            node,
-                            user,
-                            record: entry,
-                        })
-                        .is_ok()
+                    && inbox.try_send(Inbound::PresenceChanged { node, user, record }).is_ok()
                 {
                     station.taken.insert(me, Some(version));
                 }
@@ -415,10 +409,10 @@ impl Bus for Line {
     }
 }
 
-fn set(entries: &mut Entries, tenant: &str, user: &UserId, entry: Option<&Bytes>) {
-    let users = entries.entry(tenant.to_owned()).or_default();
-    match entry {
-        Some(entry) => drop(users.insert(user.clone(), entry.clone())),
+fn set(records: &mut Records, tenant: &str, user: &UserId, record: Option<&Bytes>) {
+    let users = records.entry(tenant.to_owned()).or_default();
+    match record {
+        Some(record) => drop(users.insert(user.clone(), record.clone())),
         None => drop(users.remove(user)),
     }
 }

@@ -1,4 +1,4 @@
-//! One node: all of the server but sockets and the transports below them.
+//! A node: all of the server except sockets and transports.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,14 +26,14 @@ use crate::net::Net;
 use crate::plan::TENANTS;
 use crate::shelf::Shelf;
 
-/// Signs the tokens of every user. Nothing outside the process sees it.
+/// The secret that signs all tokens. It never leaves the process.
 pub(crate) const SECRET: &str = "a secret that is none, for simulations, longer than 32 bytes";
-/// Messages of one page: few, so that clients who were away need several.
+/// The messages of a page: few, so that clients who were away need several.
 pub(crate) const PAGE: usize = 6;
-/// Events of one transaction.
+/// The events of a transaction.
 const BATCH: usize = 64;
 
-/// What all nodes of a run have in common.
+/// What all nodes of a run share.
 #[derive(Clone)]
 pub(crate) struct Ground {
     pub(crate) sandbox: Arc<Sandbox>,
@@ -50,7 +50,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Starts a process. What it serves is in the catalog; it comes when the catalog can be read.
+    /// Starts a process. It serves the tenants of the catalog once the catalog can be read.
     pub(crate) fn start(ground: &Ground, index: usize) -> Result<Arc<Self>> {
         let life = Life::new(index);
         let way = ground.shelf.way(life.clone());
@@ -71,7 +71,7 @@ impl Node {
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         });
-        // Nobody comes through it: what it does besides is open and close the tenants' namespaces.
+        // No client connects through it; it only opens and closes the tenants' namespaces.
         let metrics = socket::Metrics::register(registry)?;
         let (_, server) = Server::attach(axum::Router::new(), services.clone(), metrics, limits());
         let control = Control::new(Parts {
@@ -107,13 +107,14 @@ impl Node {
         });
         let dead = Arc::downgrade(&node);
         node.life.at_the_end(move || {
-            // Operators' tasks are many and change the catalog, so these end; see [`Life`] for the others.
+            // The tasks of operators are aborted, since there are many and they change the catalog; see [`Life`] for
+            // the others.
             drop(dead.upgrade().and_then(|node| node.following.lock().take()));
         });
         Ok(node)
     }
 
-    /// Makes the tenants, and what handles their messages.
+    /// Creates the tenants and the handlers of their messages.
     pub(crate) async fn found(&self) -> Result<()> {
         for tenant in TENANTS {
             self.control.create_tenant(&operator(), tenant, configuration()).await?;
@@ -126,7 +127,7 @@ impl Node {
         served.into_iter().find(|tenant| tenant.id().as_str() == name)
     }
 
-    /// A new version of a handler that writes `stamp` into each message.
+    /// A new version of a handler, which writes `stamp` into each message.
     pub(crate) async fn deploy(&self, tenant: &str, component: &[u8], stamp: &str, canary: Option<u8>) -> Result<()> {
         let turn = self.control.turn(tenant).await?;
         let deployment = Deployment {
@@ -142,7 +143,7 @@ impl Node {
     }
 }
 
-/// The deployed handler's name.
+/// The name of the deployed handler.
 pub(crate) const HANDLER: &str = "post";
 
 pub(crate) fn operator() -> Actor {
@@ -153,12 +154,12 @@ fn configuration() -> Value {
     json!({
         "auth": { "keys": [{ "algorithm": "HS256", "secret": SECRET }] },
         "limits": { "history_page": PAGE, "history_page_max": PAGE },
-        // One more than a user has devices, as long as the server does not know that one has gone.
+        // One more than the devices of a user, as long as the server does not know that one has gone.
         "quota": { "connections_per_user": 3 },
     })
 }
 
-/// Of the transports, of which there are none.
+/// Settings of transports, which do not exist here.
 fn limits() -> ServerLimits {
     ServerLimits {
         packet: 64 * 1024,

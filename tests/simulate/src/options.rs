@@ -31,7 +31,7 @@ Exit codes:
   1  a promise was broken
   2  the simulation could not be run";
 
-/// What is asked for.
+/// The options of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) seeds: Range<u64>,
@@ -39,14 +39,14 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     pub(crate) without: Vec<usize>,
     pub(crate) trace: bool,
-    /// How many of the seeds that fail are shrunk.
+    /// How many failing seeds are shrunk.
     pub(crate) shrink: usize,
     pub(crate) stop: bool,
     pub(crate) replay_check: bool,
     pub(crate) mutants: bool,
-    /// The only mutant; all when it is empty.
+    /// The only mutant to try; all of them when it is empty.
     pub(crate) only: String,
-    /// One seed, in this process; where things are, is known.
+    /// Runs one seed in this process, with known paths.
     pub(crate) child: bool,
     pub(crate) components: PathBuf,
     pub(crate) cache: PathBuf,

@@ -1,8 +1,8 @@
-//! What the operating system tells a simulated thread: the time is the runtime's, which passes when everybody waits, and
-//! chance and the number of processors are the seed's.
+//! Stands in for the operating system in simulated threads: the time is that of the runtime, which passes only when all
+//! tasks wait, and random numbers and the number of processors come from the seed.
 //!
-//! The functions below stand in for those of the C library, which the standard library and everybody else calls; so no
-//! part of the server has to know that it is simulated, and none can be forgotten. Other threads are told the truth.
+//! The functions below replace those of the C library, which the standard library and all crates call. So no part of
+//! the server needs to know that it is simulated, and none can be missed. Other threads get the real values.
 
 #![allow(unsafe_code, reason = "these are functions of the C library, called by its rules")]
 
@@ -12,22 +12,22 @@ use std::time::Duration;
 use libc::{c_int, c_long, c_uint, c_void, clockid_t, cpu_set_t, pid_t, size_t, ssize_t, timespec};
 use tokio::time::Instant;
 
-/// What the monotonic clock shows at first: long enough after its beginning for whoever looks back.
+/// The first value of the monotonic clock, far enough from zero for code that subtracts from it.
 const UPTIME: Duration = Duration::from_secs(1_000_000);
-/// What the wall clock shows at first: the beginning of 2026.
+/// The first value of the wall clock: the beginning of 2026.
 const START: Duration = Duration::from_secs(1_767_225_600);
-/// Processors.
+/// The number of processors.
 const PROCESSORS: usize = 2;
 
 #[derive(Clone, Copy)]
 struct Simulated {
-    /// The state of what gives chance.
+    /// The state of the random numbers.
     chance: u64,
     /// The runtime's time at the beginning, once there is a runtime.
     origin: Option<Instant>,
-    /// By how many milliseconds the wall clock is ahead.
+    /// How far the wall clock is ahead, in milliseconds.
     ahead_ms: i64,
-    /// What was told last. The runtime's clock asks the system where it has no time of its own.
+    /// The last time that was returned. The runtime's clock asks the system where it has no time of its own.
     told: Duration,
     asking: bool,
 }
@@ -44,7 +44,7 @@ fn change(change: impl FnOnce(&mut Simulated)) {
     THREAD.set(simulated);
 }
 
-/// From now on this thread is told what the seed says.
+/// Simulates the operating system in this thread, by the seed.
 pub(crate) fn simulate(seed: u64) {
     THREAD.set(Some(Simulated {
         chance: seed,
@@ -55,18 +55,18 @@ pub(crate) fn simulate(seed: u64) {
     }));
 }
 
-/// The thread's time is that of the runtime it is in, which has just been made, with its clock stopped.
+/// Takes the time of the runtime that the thread is in. It must be new, with its clock stopped.
 pub(crate) fn follow_runtime() {
     let origin = Instant::now();
     change(|simulated| simulated.origin = Some(origin));
 }
 
-/// The wall clock jumps.
+/// Has the wall clock jump.
 pub(crate) fn set_ahead(ms: i64) {
     change(|simulated| simulated.ahead_ms = ms);
 }
 
-/// Simulated time since the beginning.
+/// The simulated time since the beginning.
 fn elapsed() -> Option<Duration> {
     let mut simulated = THREAD.get()?;
     if let Some(origin) = simulated.origin
@@ -90,7 +90,7 @@ fn clock(id: clockid_t) -> Option<Duration> {
             let by = Duration::from_millis(ahead.unsigned_abs());
             if ahead < 0 { shown - by } else { shown + by }
         }
-        // What is computed takes no time.
+        // Computing takes no simulated time.
         libc::CLOCK_THREAD_CPUTIME_ID | libc::CLOCK_PROCESS_CPUTIME_ID => Duration::ZERO,
         _ => UPTIME + elapsed,
     })

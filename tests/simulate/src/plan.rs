@@ -1,21 +1,21 @@
-//! What is to happen in a run: a list that the seed gives, in which nothing depends on what the rest of the list does. So a
-//! step can be left out, and the others stay as they are.
+//! The plan of a run: a list of steps that follows from the seed. No step depends on what the others do, so a step can
+//! be left out without changing the rest.
 
 use crate::chance::Dice;
 
-/// Tenants of every run.
+/// The tenants of every run.
 pub(crate) const TENANTS: [&str; 2] = ["acme", "zeta"];
-/// Rooms of each tenant. Both tenants have the same, so that what goes astray is seen.
+/// The rooms of each tenant. Both tenants have the same names, so that packets for the wrong tenant are noticed.
 pub(crate) const ROOMS: [&str; 3] = ["blue", "green", "red"];
-/// Of the second tenant, whose handler counts: this user's count is at its end after so many messages. What comes then is
-/// refused by the handler, or, when the user's other device has just used up the rest, by the store as a whole.
+/// The limit of one user's count at the second tenant, whose handler counts messages. Further messages are refused by
+/// the handler, or by the store when the user's other device has just used up the rest.
 pub(crate) const LIMITED: (&str, i64) = ("user0", 6);
-/// How long steps are taken, in milliseconds.
+/// For how long steps happen, in milliseconds.
 pub(crate) const LENGTH_MS: u64 = 30_000;
-/// Before the first step, in which everybody comes in.
+/// The time before the first step, in which all clients join.
 const BEFORE_MS: u64 = 2_000;
 
-/// Somebody who uses the server.
+/// A user's device.
 #[derive(Debug, Clone)]
 pub(crate) struct Person {
     pub(crate) tenant: &'static str,
@@ -65,13 +65,13 @@ pub(crate) enum What {
         room: &'static str,
         back_ms: u64,
     },
-    /// All clients of the node leave the room, and come back at the same time.
+    /// All clients of the node leave the room, and join again at the same time.
     Flock {
         node: usize,
         room: &'static str,
         back_ms: u64,
     },
-    /// The client goes, and comes back; the server hears of it that late.
+    /// The client disconnects and comes back; the server notices it after this time.
     Disconnect {
         client: usize,
         heard_ms: u64,
@@ -82,35 +82,35 @@ pub(crate) enum What {
         client: usize,
         ms: u64,
     },
-    /// The process dies; of its transactions under way so many percent are done all the same.
+    /// The process dies. So many percent of its open transactions are committed all the same.
     Kill {
         node: usize,
         done_percent: u64,
         back_ms: u64,
     },
-    /// The process dies when its next transaction is done, before it hears of that.
+    /// The process dies when its next transaction is committed, before it learns that.
     KillAtCommit {
         node: usize,
         back_ms: u64,
     },
-    /// The node has no way to the others.
+    /// The node loses its connection to the others.
     CutOff {
         node: usize,
         ms: u64,
     },
-    /// What nodes tell each other is lost, comes late, or twice.
+    /// Messages between nodes are lost, late or doubled.
     Weather {
         drop_percent: u64,
         twice_percent: u64,
         most_ms: u64,
         ms: u64,
     },
-    /// The store serves nobody, or one node not.
+    /// The store fails for all nodes, or for one.
     Outage {
         node: Option<usize>,
         ms: u64,
     },
-    /// Transactions are done, and nobody is told.
+    /// Transactions are committed, but their answers are lost.
     LoseAnswers {
         percent: u64,
         ms: u64,
@@ -119,7 +119,7 @@ pub(crate) enum What {
         most_ms: u64,
         ms: u64,
     },
-    /// The wall clock is wrong by so much from now on.
+    /// The wall clock is wrong by this much from now on.
     Clock {
         ahead_ms: i64,
     },
@@ -140,7 +140,7 @@ pub(crate) enum What {
 }
 
 impl What {
-    /// What the summary counts it as.
+    /// The name under which the summary counts it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Send { .. } => "sends",
@@ -181,7 +181,7 @@ impl Plan {
         let mut steps: Vec<Step> = Vec::new();
         for _ in 0..events.between(60, 160) {
             let mut step = event(&events, &people);
-            // Many at the same time, so that transactions and answers come in batches.
+            // Many messages at the same time, so that transactions and answers come in batches.
             if let Some(before) = steps.last()
                 && events.percent(50)
             {
@@ -200,7 +200,7 @@ impl Plan {
         for _ in 0..faults.between(0, 8) {
             steps.push(at(&faults, fault(&faults, people.len(), nodes)));
         }
-        // Now and then one after the other, or they would seldom meet a canary.
+        // Sometimes one after the other, or canaries would seldom handle one.
         let operators = dice.branch(4);
         for _ in 0..operators.between(1, 5) {
             steps.push(at(&operators, decision(&operators, nodes)));
@@ -219,7 +219,7 @@ fn at(dice: &Dice, what: What) -> Step {
 
 fn people(dice: &Dice) -> Vec<Person> {
     let person = |number: usize| {
-        // One user has two devices, and both tenants have users of the same names.
+        // One user has two devices, and both tenants have users with the same names.
         let user = if number == 11 { 0 } else { number / TENANTS.len() };
         let mut rooms: Vec<&'static str> = ROOMS.into_iter().filter(|_| dice.percent(70)).collect();
         if rooms.is_empty() {
@@ -261,7 +261,7 @@ fn event(dice: &Dice, people: &[Person]) -> Step {
     at(dice, what)
 }
 
-/// Both devices of the user whose count ends send at once.
+/// Both devices of the user whose count is limited send at the same time.
 fn both(dice: &Dice, people: &[Person]) -> Vec<Step> {
     let at_ms = at(dice, What::Ask { client: 0 }).at_ms;
     let limited = people.iter().enumerate().filter(|(_, person)| person.is_limited());
@@ -275,7 +275,7 @@ fn both(dice: &Dice, people: &[Person]) -> Vec<Step> {
     limited.map(send).collect()
 }
 
-/// Everybody of a node leaves a room, and all come back at once while others send.
+/// All clients of a node leave a room, and join again at the same time while others send.
 fn flock(dice: &Dice, people: &[Person], nodes: usize) -> Vec<Step> {
     let (room, back_ms) = (ROOMS[dice.index(ROOMS.len())], dice.between(100, 1_000));
     let leave = at(

@@ -1,4 +1,4 @@
-//! Once all is well again, everything that clients see of each other works, at every node.
+//! Checks, once all faults have ended, that everything which clients see of each other works on every node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use crate::client::{Handle, Word};
 use crate::plan::{ROOMS, TENANTS, What};
 use crate::world::World;
 
-/// Within which an event reaches everybody.
+/// The time within which an event reaches all recipients.
 const SOON: Duration = Duration::from_secs(3);
-/// Within which what has a time of its own has ended: typing, presence.
+/// The time within which typing and presence end by themselves.
 const LONG: Duration = Duration::from_secs(15);
-/// Clients that go at the end.
+/// The number of clients that leave at the end.
 const LEAVING: usize = 3;
 
 fn tell(client: &Handle, what: What) {
@@ -23,9 +23,9 @@ fn tell(client: &Handle, what: What) {
 }
 
 pub(crate) async fn call(world: &Arc<World>, clients: &[Handle]) {
-    // Until then connections to nodes that have died may count.
+    // Until then connections to dead nodes may count.
     sleep(LONG).await;
-    // Each status changes, so that everybody hears of it.
+    // Each status changes, so that all clients are told of it.
     for last in [false, true] {
         for (number, client) in clients.iter().enumerate() {
             let away = ends_online(client) != last;
@@ -59,7 +59,7 @@ pub(crate) async fn call(world: &Arc<World>, clients: &[Handle]) {
     seats(world, clients, &present).await;
 }
 
-/// Nodes count as many connections as there are.
+/// Checks that the nodes' counts of connections add up.
 async fn seats(world: &World, clients: &[Handle], present: &[usize]) {
     for tenant in TENANTS {
         let of_tenant = |number: &&usize| clients[**number].person.tenant == tenant;
@@ -76,7 +76,7 @@ async fn seats(world: &World, clients: &[Handle], present: &[usize]) {
     }
 }
 
-/// A message, its receipt and typing reach all members.
+/// Checks that a message, its receipt and typing reach all members.
 async fn events(world: &World, room: &'static str, members: &[&Handle]) {
     let Some(writer) = members.iter().find(|member| !member.person.is_limited()) else {
         return;
@@ -134,7 +134,7 @@ async fn events(world: &World, room: &'static str, members: &[&Handle]) {
     }
 }
 
-/// Half of the users are online in the end, with all of their devices, and the others away.
+/// Sets half of the users online, with all of their devices, and the others away.
 fn ends_online(client: &Handle) -> bool {
     client.person.user.ends_with(['1', '3', '5'])
 }
@@ -143,7 +143,7 @@ fn name(client: &Handle) -> String {
     format!("{}/{}", client.person.tenant, client.person.user)
 }
 
-/// Who is there, as everybody who is there sees it: by asking, and by what they were told.
+/// Checks who is there, as all clients see it: by asking, and by what they were told.
 fn presence(world: &World, clients: &[Handle], present: &[usize]) {
     let mut devices: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for number in present {
@@ -156,7 +156,7 @@ fn presence(world: &World, clients: &[Handle], present: &[usize]) {
         for client in clients {
             let person = &client.person;
             let with = |device: &Handle| device.person.rooms.iter().any(|room| rooms.contains(room));
-            // Of somebody who has no device left, all that there were count.
+            // For a user without devices all that were told count.
             let left_some = devices.contains_key(&(person.tenant, person.user.as_str()));
             let shares = (0..clients.len())
                 .filter(|device| same(&clients[*device], client) && (!left_some || present.contains(device)))
@@ -184,7 +184,7 @@ fn presence(world: &World, clients: &[Handle], present: &[usize]) {
                     person.user
                 ));
             }
-            // Who has another device somewhere else may be seen through that alone.
+            // A user with another device may be visible through that one alone.
             if has_left && connections > 0 {
                 continue;
             }

@@ -1,22 +1,22 @@
-//! A room as a client sees it: it takes each message once and in order, and asks for what it has missed.
+//! A room as a client sees it. It takes each message once and in order, and asks for what it has missed.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use parlance_history::{Joined, Message, Record};
 use serde_json::{Value, json};
 
-/// How far the client is.
+/// How far the client has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Outside,
-    /// It has asked to come in.
+    /// It has asked to join.
     Joining,
-    /// It reads what it has missed, page by page; what comes meanwhile waits.
+    /// It reads what it has missed, page by page. New messages wait meanwhile.
     Reading,
     Inside,
 }
 
-/// A message, as far as clients look at it.
+/// The part of a message that clients look at.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) id: String,
@@ -39,31 +39,31 @@ impl Seen {
 pub(crate) struct Room {
     pub(crate) name: &'static str,
     pub(crate) stage: Stage,
-    /// All messages up to there are here; `None` before the first time.
+    /// The `seq` up to which all messages are here; `None` before the first join.
     pub(crate) have: Option<u64>,
-    /// The last one, for receipts.
+    /// The last message, for receipts.
     pub(crate) newest: Option<Seen>,
     last: u64,
-    /// What was read of the past.
+    /// The messages that were read of the past.
     past: BTreeMap<u64, Seen>,
-    /// What came while the past was read.
+    /// The messages that came while the past was read.
     held: VecDeque<Seen>,
-    /// Who types there.
+    /// The users who are typing.
     pub(crate) typing: BTreeMap<String, bool>,
-    /// Messages that others have read, by id, as the client was told.
+    /// The messages that others have read, by id, as the client was told.
     pub(crate) read: Vec<(String, String)>,
-    /// It is not to be in the room for now.
+    /// Whether the client stays out of the room for now.
     pub(crate) away: bool,
 }
 
-/// What to do next.
+/// The next action.
 pub(crate) enum Next {
     Nothing,
     /// Ask for the page before this message.
     Page(u64),
-    /// The past could not be read: leave, and come again.
+    /// Leave and join again, since the past could not be read.
     Again,
-    /// All is here.
+    /// Nothing: all messages are here.
     In(Vec<Record>),
 }
 
@@ -83,7 +83,7 @@ impl Room {
         }
     }
 
-    /// The client is not in the room any more.
+    /// Handles that the client is not in the room any more.
     pub(crate) fn leave(&mut self) {
         self.stage = Stage::Outside;
         self.past.clear();
@@ -101,7 +101,7 @@ impl Room {
         json!(["join-room", self.name, past])
     }
 
-    /// The server has let the client in.
+    /// Handles the acknowledgement of a join.
     pub(crate) fn joined(&mut self, answer: &Value, who: &Who) -> Next {
         self.last = answer["lastSeq"].as_u64().unwrap_or(0);
         self.stage = Stage::Reading;
@@ -112,7 +112,7 @@ impl Room {
         self.go_on(who)
     }
 
-    /// The server has answered with a page.
+    /// Handles a page.
     pub(crate) fn page(&mut self, answer: &Value, who: &Who) -> Next {
         if self.stage != Stage::Reading {
             return Next::Nothing;
@@ -120,7 +120,7 @@ impl Room {
         let before = self.past.len();
         self.take_page(answer);
         if self.past.len() == before {
-            // The server has no more, which the check of the history will mind.
+            // The server has no more messages. The check of the history will report it.
             return self.enter(who);
         }
         self.go_on(who)
@@ -129,7 +129,7 @@ impl Room {
     fn take_page(&mut self, answer: &Value) {
         let messages = answer["messages"].as_array().into_iter().flatten();
         for message in messages.filter_map(Seen::of) {
-            // A page before a message may begin with what is here.
+            // A page before a message may begin with messages that are here.
             if self.have.is_none_or(|have| message.seq > have) {
                 self.past.insert(message.seq, message);
             }
@@ -170,7 +170,7 @@ impl Room {
         Next::In(records)
     }
 
-    /// A message has come.
+    /// Handles a message.
     pub(crate) fn message(&mut self, seen: Seen, who: &Who) -> Option<Record> {
         match self.stage {
             Stage::Inside | Stage::Outside => Some(self.deliver(seen, who)),
@@ -194,7 +194,7 @@ impl Room {
     }
 }
 
-/// Whose view it is.
+/// The client whose view it is.
 pub(crate) struct Who {
     pub(crate) client: parlance_history::Text,
     pub(crate) tenant: parlance_history::Text,

@@ -1,4 +1,4 @@
-//! One run: the nodes start, the plan happens, all is healed, and what came of it is checked.
+//! One run: the nodes start, the plan happens, all faults end, and the result is checked.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,34 +19,34 @@ use crate::shares::Shares;
 use crate::shelf::Shelf;
 use crate::world::World;
 
-/// How long everything may take to come to rest once all is well.
+/// How long everything may take to come to rest once the faults have ended.
 const REST: Duration = Duration::from_secs(120);
-/// Versions that are there at the beginning: one more than operators decide something.
+/// The versions at the beginning: one more than the decisions of operators.
 const VERSIONS: usize = 6;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) seed: u64,
-    /// Of all that could be seen.
+    /// The digest of all that could be observed.
     pub(crate) digest: String,
     pub(crate) violations: Vec<String>,
     pub(crate) counts: BTreeMap<String, u64>,
-    /// Steps of the plan.
+    /// The number of steps of the plan.
     pub(crate) steps: usize,
 }
 
-/// What is to be run.
+/// What to run.
 pub(crate) struct Order {
     pub(crate) seed: u64,
     pub(crate) nodes: usize,
-    /// Steps that are left out.
+    /// The steps to leave out.
     pub(crate) without: Vec<usize>,
     /// Whether to print what happens.
     pub(crate) trace: bool,
 }
 
-/// Runs it on a thread of its own, whose time and chance are the seed's.
+/// Runs it on a thread of its own, whose time and random numbers come from the seed.
 pub(crate) fn run(order: Order, guests: Arc<Guests>) -> Outcome {
     let simulated = move || {
         os::simulate(order.seed);
@@ -90,7 +90,7 @@ async fn whole(order: &Order, guests: &Guests) -> Outcome {
         happen(&world, &clients, &plan.steps, order, guests, &shares).await;
         world.heal();
         for (number, client) in clients.iter().enumerate() {
-            // Whoever has stopped reading goes on.
+            // Clients that have stopped reading continue.
             let _ = client.words.send(Word::Do(What::Stall { client: number, ms: 0 }));
         }
         if rest(&world, &clients).await {
@@ -108,7 +108,7 @@ async fn whole(order: &Order, guests: &Guests) -> Outcome {
     }
 }
 
-/// Starts the nodes and makes the tenants. Whether all is there.
+/// Starts the nodes and creates the tenants. Returns whether all came up.
 async fn begin(world: &Arc<World>, nodes: usize, guests: &Guests) -> bool {
     for index in 0..nodes {
         world.start(index);
@@ -116,7 +116,7 @@ async fn begin(world: &Arc<World>, nodes: usize, guests: &Guests) -> bool {
     let Some(first) = world.node(0) else { return false };
     let founded = async {
         first.found().await?;
-        // So many that nobody goes back to none.
+        // So many versions that no rollback goes back to none.
         for version in 1..=VERSIONS {
             deploy(&first, guests, &format!("v{version}"), None).await?;
         }
@@ -181,7 +181,7 @@ async fn happen(
     sleep_until(began + Duration::from_millis(LENGTH_MS + 3_000)).await;
 }
 
-/// Does something, and undoes it later.
+/// Takes a step, and undoes it later.
 fn for_a_while(ms: u64, undo: impl FnOnce() + Send + 'static) {
     tokio::spawn(async move {
         sleep(Duration::from_millis(ms)).await;
@@ -265,7 +265,8 @@ fn act(world: &Arc<World>, clients: &[Handle], what: &What, number: usize, guest
     }
 }
 
-/// An operator decides. What is refused changes nothing, such as the share of a canary where there is none.
+/// Carries out an operator's decision. One that is refused changes nothing, such as the share of a canary where there
+/// is none.
 async fn decide(world: &World, node: &Node, what: &What, number: usize, guests: &Guests, shares: &Shares) {
     shares.something_changes();
     let mut refused = Vec::new();
@@ -298,7 +299,7 @@ async fn decide(world: &World, node: &Node, what: &What, number: usize, guests: 
     world.log.note(format_args!("step {number} is decided: {refused:?}"));
 }
 
-/// Waits until everybody is in their rooms and has everything. Whether that happens in time.
+/// Waits until all clients are in their rooms and have everything. Returns whether that happened in time.
 async fn rest(world: &Arc<World>, clients: &[Handle]) -> bool {
     let until = Instant::now() + REST;
     loop {

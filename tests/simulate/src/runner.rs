@@ -1,5 +1,5 @@
-//! Each seed in a process of its own: nothing that another has left behind changes what happens, and a server that ends
-//! its process ends only that.
+//! Runs each seed in a process of its own, so that no run is affected by what another has left behind, and a server
+//! that ends its process ends only that one.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -18,9 +18,9 @@ use crate::options::Options;
 use crate::run::{Order, Outcome, run};
 use crate::shrink;
 
-/// What a child's last line begins with.
+/// The beginning of a child's last line.
 const RESULT: &str = "RESULT ";
-/// How often the parent says how far it is.
+/// How often the parent prints its progress.
 const PROGRESS: Duration = Duration::from_secs(10);
 /// How long a run may take.
 const TOO_LONG: Duration = Duration::from_secs(120);
@@ -44,14 +44,14 @@ pub(crate) fn child(options: &Options) -> Result<()> {
     outcome.violations.extend(panics.lock().drain(..));
     println!("{RESULT}{}", serde_json::to_string(&outcome)?);
     std::io::stdout().flush()?;
-    // Nothing is left to be done, and threads of the engine are asleep for a day.
+    // Nothing is left to do, and threads of the engine would sleep for a day.
     std::process::exit(0);
 }
 
-/// Builds and compiles what the runs need, so that they find it.
+/// Builds and compiles what the runs need, once for all.
 pub(crate) fn prepare(options: &mut Options) -> Result<()> {
     if !options.components.as_os_str().is_empty() {
-        // Somebody else has.
+        // The parent process has done it.
         return Ok(());
     }
     let program = std::env::current_exe()?;
@@ -71,7 +71,7 @@ pub(crate) fn prepare(options: &mut Options) -> Result<()> {
     Ok(())
 }
 
-/// One seed in a process of its own.
+/// Runs one seed in a process of its own.
 pub(crate) fn run_apart(options: &Options, seed: u64, without: &[usize]) -> Result<Outcome> {
     let mut child = start(options, seed, without)?;
     let mut output = child.stdout.take().context("the child's output")?;
@@ -129,7 +129,7 @@ fn start(options: &Options, seed: u64, without: &[usize]) -> Result<Child> {
     command.spawn().context("a process for a run")
 }
 
-/// Runs all seeds. Whether all is well.
+/// Runs all seeds. Returns whether none fails.
 pub(crate) fn parent(options: &Options) -> Result<bool> {
     let mut options = options.clone();
     prepare(&mut options)?;
@@ -188,7 +188,7 @@ pub(crate) fn parent(options: &Options) -> Result<bool> {
     Ok(failures.is_empty())
 }
 
-/// One seed, twice where that is asked for.
+/// Runs one seed, twice if that is asked for.
 fn one(options: &Options, seed: u64) -> Result<Outcome> {
     let mut outcome = run_apart(options, seed, &options.without)?;
     if options.replay_check {

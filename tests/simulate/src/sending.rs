@@ -1,4 +1,5 @@
-//! The messages that a client sends: each until it is acknowledged or surely refused, again and again under the same id.
+//! The messages that a client sends. Each is sent again and again under the same id until it is acknowledged or surely
+//! refused.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{Asked, Client, PAUSE, Word};
 use crate::room::Stage;
 
-/// A message that is not acknowledged yet.
+/// A message without an acknowledgement.
 pub(crate) struct Pending {
     pub(crate) op: u64,
     room: usize,
@@ -19,7 +20,7 @@ pub(crate) struct Pending {
 }
 
 impl Client {
-    /// A new message.
+    /// Adds a new message.
     pub(crate) fn write(&mut self, room: usize) {
         self.ops += 1;
         self.pending.push_back(Pending {
@@ -32,7 +33,7 @@ impl Client {
         self.send_pending();
     }
 
-    /// Nobody says what has become of it.
+    /// Handles that there is no answer.
     pub(crate) fn unknown(&mut self, op: u64) {
         if let Some(pending) = self.pending.iter_mut().find(|pending| pending.op == op) {
             pending.on_the_way = false;
@@ -77,7 +78,7 @@ impl Client {
         }
     }
 
-    /// Its answer has come.
+    /// Handles an answer.
     pub(crate) fn message_answered(&mut self, op: u64, ok: bool, retryable: bool, answer: &Value) {
         let Some(at) = self.pending.iter().position(|pending| pending.op == op) else {
             return;
@@ -101,7 +102,7 @@ impl Client {
             self.pending.remove(at);
             return self.send_pending();
         }
-        // It may be in the store all the same: the answer of a transaction can be lost.
+        // The message may be in the store all the same: the answer of a transaction can be lost.
         self.world.log.push(Record::Unknown {
             client: client.clone(),
             op,

@@ -1,4 +1,4 @@
-//! Which version handles which room: while all nodes have the same routes, one for each room.
+//! Checks which version handles which room: while all nodes have the same routes, each room has one version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use tokio::time::sleep;
 use crate::plan::TENANTS;
 use crate::world::{Stamp, World};
 
-/// How often the nodes are looked at.
+/// The interval between two looks at the nodes.
 const LOOK: Duration = Duration::from_millis(200);
-/// What is sent so soon after a change, or acknowledged so shortly before one, may be handled by either.
+/// Messages that are sent so soon after a change, or acknowledged so shortly before one, may be handled by either
+/// version.
 const MARGIN_MS: u64 = 1_000;
 
-/// While all nodes that serve the tenant had these routes.
+/// A time in which all nodes that serve the tenant had these routes.
 struct Window {
     from_ms: u64,
     to_ms: u64,
@@ -26,14 +27,14 @@ struct Window {
 #[derive(Default)]
 struct State {
     windows: Vec<Window>,
-    /// The next look begins another window.
+    /// Whether the next look begins another window.
     changing: bool,
 }
 
 #[derive(Default)]
 pub(crate) struct Shares(Mutex<State>);
 
-/// What handles a tenant's messages: as each node that serves it has it, each once.
+/// The routes of a tenant's messages, as each node that serves it has them, each once.
 pub(crate) async fn routes(world: &World, tenant: &str) -> Vec<String> {
     let mut routes = Vec::new();
     for node in world.nodes() {
@@ -65,7 +66,7 @@ impl Shares {
         shares
     }
 
-    /// A decision has been made, or is being made.
+    /// Handles that a decision was made, or is being made.
     pub(crate) fn something_changes(&self) {
         self.0.lock().changing = true;
     }
@@ -89,7 +90,7 @@ impl Shares {
         }
     }
 
-    /// Each room had one version while the routes were the same everywhere.
+    /// Checks that each room had one version while the routes were the same everywhere.
     pub(crate) fn check(&self, world: &World) {
         let (stamps, sent) = (world.stamps.lock(), world.sent.lock());
         for window in &self.0.lock().windows {

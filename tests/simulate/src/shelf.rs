@@ -1,4 +1,4 @@
-//! The store that all nodes share, and each node's way to it, on which things go wrong.
+//! The store that all nodes share, and each node's access to it, in which faults happen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::chance::Dice;
 use crate::life::Life;
 use crate::log::Log;
 
-/// How long the store takes for something, at most, when all is well, in milliseconds.
+/// The longest time that the store takes without faults, in milliseconds.
 const USUAL_MS: u64 = 6;
 
-/// What is kept.
+/// The contents of the store.
 #[derive(Default)]
 pub(crate) struct Kept {
     pub(crate) store: MemoryStore,
     pub(crate) catalog: MemoryCatalog,
 }
 
-/// What goes wrong now.
+/// The current faults.
 #[derive(Default)]
 struct Weather {
     away: bool,
@@ -35,7 +35,7 @@ struct Weather {
     slow_ms: u64,
 }
 
-/// All of the store.
+/// The whole store.
 #[derive(Clone)]
 pub(crate) struct Shelf {
     pub(crate) kept: Arc<Kept>,
@@ -75,7 +75,7 @@ impl Shelf {
         *self.weather.lock() = Weather::default();
     }
 
-    /// One node's way to it.
+    /// A node's access to the store.
     pub(crate) fn way(&self, life: Arc<Life>) -> Arc<Way> {
         Arc::new(Way {
             shelf: self.clone(),
@@ -84,7 +84,7 @@ impl Shelf {
     }
 }
 
-/// See the [module](self).
+/// A node's access to the store.
 pub(crate) struct Way {
     shelf: Shelf,
     life: Arc<Life>,
@@ -96,7 +96,7 @@ impl Way {
         sleep(self.shelf.dice.time(slow.max(USUAL_MS))).await;
     }
 
-    /// Waits as the store takes its time. A process that has died is not told anything any more.
+    /// Waits for the time that the store takes. Never returns in a process that has died.
     async fn arrive(&self) -> Result<(), StoreError> {
         self.travel().await;
         self.life.pass().await;
@@ -112,7 +112,7 @@ impl Way {
         answer
     }
 
-    /// Whether the store gets to do it. What a process has asked for that has died since may be done all the same.
+    /// Whether the store carries out a write. A write of a process that has died since may be carried out all the same.
     async fn is_done(&self) -> bool {
         self.life.pass().await;
         self.travel().await;

@@ -1,4 +1,4 @@
-//! The fewest steps of a plan with which a seed still fails (delta debugging).
+//! Finds the fewest steps of a plan with which a seed still fails (delta debugging).
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ pub(crate) struct Shrunk {
     pub(crate) outcome: Outcome,
 }
 
-/// Leaves out as much as it can.
+/// Leaves out as many steps as possible.
 pub(crate) fn shrink(options: &Options, failure: &Outcome) -> Result<Shrunk> {
     let quiet = Options {
         trace: false,

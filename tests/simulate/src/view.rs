@@ -1,21 +1,21 @@
-//! What the runs' checks see of a client.
+//! The view of a client for the checks of a run.
 
 use std::collections::BTreeMap;
 
-/// What others may look at.
+/// The part of a client's state that the checks look at.
 #[derive(Default)]
 pub(crate) struct View {
     pub(crate) connected: bool,
-    /// Rooms that the client is to be in and is not.
+    /// The rooms that the client should be in but is not.
     pub(crate) outside: usize,
     pub(crate) pending: usize,
-    /// By room.
+    /// The last `seq` that the client has, by room.
     pub(crate) have: BTreeMap<&'static str, u64>,
     pub(crate) newest: BTreeMap<&'static str, String>,
-    /// Who types, by room.
+    /// The users who are typing, by room.
     pub(crate) typing: BTreeMap<&'static str, BTreeMap<String, bool>>,
-    /// Messages that others have read: the message and who, by room.
+    /// Messages that others have read, with the reader, by room.
     pub(crate) read: BTreeMap<&'static str, Vec<(String, String)>>,
-    /// The last answer about users: status and connections.
+    /// The last answer about users: their status and connections.
     pub(crate) users: BTreeMap<String, (String, u64)>,
 }

@@ -1,4 +1,4 @@
-//! What is between a client and its node: a connection that takes time, may be slow, and ends.
+//! The connection between a client and its node. It has a delay, may be slow, and ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,19 +13,19 @@ use crate::chance::Dice;
 use crate::client::Word;
 use crate::life::Life;
 
-/// Bytes that may wait for a client before it is cut off.
+/// The bytes that may wait for a client before it is cut off.
 const UNREAD_MAX: usize = 16 * 1024;
-/// How long a packet is on its way, at most, in milliseconds.
+/// The longest delay of a packet, in milliseconds.
 const TRAVEL_MS: u64 = 15;
-/// How long it takes at most until a client notices that its node has died, in milliseconds.
+/// The longest time until a client notices that its node has died, in milliseconds.
 const NOTICE_MS: u64 = 2_000;
 
-/// The connection's state, as both ends see it.
+/// The state of the connection, which both ends share.
 #[derive(Default)]
 pub(crate) struct Line {
-    /// Nothing goes out any more.
+    /// Whether no more packets go out.
     closed: AtomicBool,
-    /// The transport has ended.
+    /// Whether the transport has ended.
     cut: AtomicBool,
     stalled: AtomicBool,
     unread: AtomicUsize,
@@ -38,7 +38,7 @@ impl Line {
         self.changed.notify_waiters();
     }
 
-    /// The transport ends.
+    /// Ends the transport.
     pub(crate) fn cut(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.cut.store(true, Ordering::SeqCst);
@@ -62,7 +62,7 @@ impl Line {
 
 enum Down {
     Packet(Outgoing),
-    /// The server ends the transport after what it has sent.
+    /// Ends the transport after what the server has sent.
     End,
 }
 
@@ -122,7 +122,7 @@ impl ClientSink for Pipe {
 /// The client's end.
 pub(crate) struct Link {
     pub(crate) epoch: u64,
-    /// Which node it leads to.
+    /// The node at the other end.
     pub(crate) node: usize,
     pub(crate) line: Arc<Line>,
     up: mpsc::UnboundedSender<(Instant, String, Option<i64>)>,
@@ -135,7 +135,7 @@ impl Link {
         let _ = self.up.send((Instant::now() + self.travel, text, ack));
     }
 
-    /// The client ends it. The server hears of it later.
+    /// Ends the connection from the client's side. The server notices it later.
     pub(crate) fn end(self, heard: Duration) {
         tokio::spawn(async move {
             sleep(self.travel + heard).await;
@@ -192,7 +192,7 @@ impl Opening {
     }
 }
 
-/// As the transport does: the session hears of its end, unless the process is dead.
+/// Does what the transport does at the end: tells the session, unless the process is dead.
 async fn ends(line: Arc<Line>, life: Arc<Life>, session: Arc<Session>) {
     tokio::select! {
         biased;

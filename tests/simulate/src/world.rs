@@ -1,4 +1,4 @@
-//! What all clients of a run share: the nodes, the log, and what is noted of messages for the checks at the end.
+//! What all clients of a run share: the nodes, the log, and notes about messages for the checks at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::log::Log;
 use crate::node::{Ground, Node, SECRET};
 use crate::room::Seen;
 
-/// When a message was sent first, and acknowledged.
+/// When a message was sent first, and when it was acknowledged.
 #[derive(Clone, Copy)]
 pub(crate) struct Sent {
     pub(crate) sent_ms: u64,
     pub(crate) acknowledged_ms: u64,
 }
 
-/// Which version handled a message, and of which room.
+/// The version that handled a message, and the message's room.
 pub(crate) struct Stamp {
     pub(crate) room: &'static str,
     pub(crate) version: String,
@@ -32,14 +32,14 @@ pub(crate) struct World {
     pub(crate) log: Log,
     pub(crate) dice: Dice,
     pub(crate) ground: Ground,
-    /// Those whose process lives.
+    /// The nodes whose processes are alive.
     nodes: Mutex<Vec<Option<Arc<Node>>>>,
     ids: AtomicU64,
     tokens: Mutex<BTreeMap<(String, String), String>>,
-    /// By content.
+    /// The messages, by content.
     pub(crate) stamps: Mutex<BTreeMap<String, Stamp>>,
     pub(crate) sent: Mutex<BTreeMap<String, Sent>>,
-    /// All is to be well from now on.
+    /// Whether the faults have ended.
     healed: AtomicBool,
 }
 
@@ -74,7 +74,7 @@ impl World {
         self.nodes.lock().get(index).cloned().flatten()
     }
 
-    /// Starts the node's process, if it has none.
+    /// Starts the node's process, if it is not running.
     pub(crate) fn start(self: &Arc<Self>, index: usize) {
         if self.node(index).is_some() {
             return;
@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Starts it again when that is due, or when all is to be well.
+    /// Starts the process again when that is due, or when the faults have ended.
     pub(crate) fn start_later(self: &Arc<Self>, index: usize, after: Duration) {
         let world = self.clone();
         tokio::spawn(async move {
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// A node that lives, and serves the tenant.
+    /// A live node that serves the tenant.
     pub(crate) async fn some_node(&self, tenant: &str) -> Option<(Arc<Node>, Arc<Tenant>)> {
         let nodes = self.nodes();
         let node = nodes.get(self.dice.index(nodes.len()))?;
@@ -139,7 +139,7 @@ impl World {
         token.or_insert_with(sign).clone()
     }
 
-    /// Somebody has got a message.
+    /// Notes that a client has got a message.
     pub(crate) fn stamped(&self, room: &'static str, seen: &Seen) {
         if let Some(version) = seen.stamp.clone() {
             let stamp = Stamp { room, version };
@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    /// A message has been acknowledged.
+    /// Notes that a message was acknowledged.
     pub(crate) fn acknowledged(&self, content: String, sent_ms: u64) {
         let sent = Sent {
             sent_ms,

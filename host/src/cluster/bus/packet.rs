@@ -12,7 +12,7 @@ use super::channels::{self, room_name, target_room};
 use super::{Broadcast, BroadcastTarget, TargetRoom};
 use crate::capability::{ANSWER_TIME_MAX, ANSWER_TIME_MIN, Packet, Question, TAG_MAX};
 use crate::id::{RoomId, TenantId};
-use crate::msgpack::{self, CodecError, Reader, Fidelity};
+use crate::msgpack::{self, CodecError, Fidelity, Reader};
 use crate::text::json::{Placeholders, Tokens, exceeds_depth};
 
 /// The packet types of an event: [EVENT and BINARY_EVENT](https://socket.io/docs/v4/socket-io-protocol/#packet-types).

@@ -1,4 +1,4 @@
-//! The state of the bus, for `/readyz` and the metrics.
+//! The state of the bus, for `/readyz` and `/metrics`.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};

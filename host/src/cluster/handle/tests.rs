@@ -5,21 +5,22 @@ use tokio::sync::broadcast;
 
 use super::*;
 use crate::auth::Identity;
-use crate::capability::{Audience, Packet};
+use crate::capability::{Audience, Effect, Packet};
 use crate::cluster::bus::{Broadcast, Invalidation, Load, NodeId, RemoteLoad};
 use crate::cluster::tests::{Inbox, delivery};
 use crate::cluster::{ClientSink, SendFailed};
 use crate::id::{ConnectionId, MessageId};
+use crate::metrics::Registry;
 use crate::store::memory::MemoryStore;
-use crate::store::{Draft, StorageQuota, Unit, Write};
+use crate::store::{Draft, StorageQuota, Unit, Write, Written};
 
-/// Fails when it is told of a room of this name, which a hub does not expect.
+/// The name of a room at whose announcement the bus panics, which the hub does not expect.
 const BAD_ROOM: &str = "bad";
 
 #[derive(Default)]
-struct Faulty(LocalBus);
+struct FaultyBus(LocalBus);
 
-impl Bus for Faulty {
+impl Bus for FaultyBus {
     fn node(&self) -> &NodeId {
         self.0.node()
     }
@@ -47,7 +48,7 @@ impl Bus for Faulty {
     }
 }
 
-/// A client that notes whether its transport was ended.
+/// A client that records whether its transport was ended.
 #[derive(Clone, Default)]
 struct Client {
     inbox: Inbox,
@@ -73,11 +74,16 @@ fn hub(tenant: &str, bus: Arc<dyn Bus>) -> HubHandle {
         bus,
         ..Fleet::single_node(Arc::new(MemoryStore::default()))
     };
-    let tenant = TenantId::assume_verified(tenant).unwrap();
-    HubHandle::open(tenant, Arc::new(Metrics::new().unwrap()), fleet, Arc::default())
+    let tenant = TenantId::for_tests(tenant).unwrap();
+    HubHandle::open(
+        tenant,
+        &Metrics::register(&Registry::default()).unwrap(),
+        fleet,
+        Arc::default(),
+    )
 }
 
-fn arrive(hub: &HubHandle, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
+fn connect(hub: &HubHandle, tenant: &str, number: u64) -> (Arc<Connection>, Client) {
     let client = Client::default();
     let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
     let id = ConnectionId::from_bits(number);
@@ -86,12 +92,12 @@ fn arrive(hub: &HubHandle, tenant: &str, number: u64) -> (Arc<Connection>, Clien
     (connection, client)
 }
 
-/// Has effects happen; whether they have.
-async fn happens(hub: &HubHandle, connection: &Arc<Connection>, effects: Vec<Effect>) -> bool {
-    happens_with(hub, connection, effects, Vec::new()).await
+/// Applies effects. Returns whether that succeeded.
+async fn apply(hub: &HubHandle, connection: &Arc<Connection>, effects: Vec<Effect>) -> bool {
+    apply_with(hub, connection, effects, Vec::new()).await
 }
 
-async fn happens_with(
+async fn apply_with(
     hub: &HubHandle,
     connection: &Arc<Connection>,
     effects: Vec<Effect>,
@@ -123,30 +129,30 @@ fn emit(room: &str, text: &'static str) -> Effect {
 }
 
 #[tokio::test]
-async fn a_hub_that_fails_ends_its_own_connections_and_starts_anew() {
-    let bus: Arc<dyn Bus> = Arc::new(Faulty::default());
+async fn a_hub_that_fails_ends_its_own_connections_and_starts_again() {
+    let bus: Arc<dyn Bus> = Arc::new(FaultyBus::default());
     let (bad, good) = (hub("bad", bus.clone()), hub("good", bus));
-    let (alice, client) = arrive(&bad, "bad", 1);
-    let (other, bystander) = arrive(&good, "good", 1);
-    assert!(happens(&bad, &alice, vec![join("r")]).await);
-    assert!(happens(&good, &other, vec![join("r")]).await);
+    let (alice, client) = connect(&bad, "bad", 1);
+    let (other, bystander) = connect(&good, "good", 1);
+    assert!(apply(&bad, &alice, vec![join("r")]).await);
+    assert!(apply(&good, &other, vec![join("r")]).await);
 
-    assert!(!happens(&bad, &alice, vec![join(BAD_ROOM)]).await);
+    assert!(!apply(&bad, &alice, vec![join(BAD_ROOM)]).await);
     alice.wait_in_flight().await;
     bad.flush().await.unwrap();
     assert!(client.hung_up.load(Ordering::Relaxed), "it is to connect again");
-    // Its going is that of somebody whom the new hub does not know.
+    // The new hub does not know the connection that is removed.
     bad.disconnect(alice, 1).await.unwrap();
 
-    let (again, client) = arrive(&bad, "bad", 2);
-    assert!(happens(&bad, &again, vec![join("r"), emit("r", "[\"e\"]")]).await);
+    let (again, client) = connect(&bad, "bad", 2);
+    assert!(apply(&bad, &again, vec![join("r"), emit("r", "[\"e\"]")]).await);
     assert_eq!(client.inbox.texts(), ["[\"e\"]"]);
-    assert!(happens(&good, &other, vec![emit("r", "[\"mine\"]")]).await);
+    assert!(apply(&good, &other, vec![emit("r", "[\"mine\"]")]).await);
     assert_eq!(bystander.inbox.texts(), ["[\"mine\"]"]);
     assert!(!bystander.hung_up.load(Ordering::Relaxed));
 }
 
-/// A message that was committed with this number.
+/// A message that was committed with this `seq`.
 fn posted(room: &str, seq: u64) -> (Effect, Written) {
     let draft = Draft {
         id: MessageId::from_time(1, seq.into()),
@@ -168,10 +174,10 @@ fn posted(room: &str, seq: u64) -> (Effect, Written) {
 }
 
 #[tokio::test]
-async fn what_a_joiner_was_told_of_and_the_hub_not_yet_reaches_the_members_before() {
+async fn messages_that_a_joiner_was_told_of_early_still_reach_the_members() {
     let hub = hub("t", Arc::new(LocalBus::default()));
-    let (member, early) = arrive(&hub, "t", 1);
-    let (joiner, late) = arrive(&hub, "t", 2);
+    let (member, early) = connect(&hub, "t", 1);
+    let (joiner, late) = connect(&hub, "t", 2);
     let room = RoomId::new("r").unwrap();
     let (done, wait) = oneshot::channel();
     let first = Delivery {
@@ -181,13 +187,13 @@ async fn what_a_joiner_was_told_of_and_the_hub_not_yet_reaches_the_members_befor
     };
     hub.deliver(vec![first]).unwrap();
     wait.await.unwrap().unwrap();
-    assert!(happens(&hub, &joiner, vec![join("r")]).await);
+    assert!(apply(&hub, &joiner, vec![join("r")]).await);
     hub.hold(joiner.clone(), room.clone()).unwrap();
-    // The store has two messages already, and the joiner is answered with both.
+    // The store has two messages already, and the answer to the join has both.
     assert!(hub.release(joiner, room, 2, Some(2), None).await.unwrap());
     for seq in 1..=3 {
         let (effect, written) = posted("r", seq);
-        assert!(happens_with(&hub, &member, vec![effect], vec![written]).await);
+        assert!(apply_with(&hub, &member, vec![effect], vec![written]).await);
     }
     let content = |client: &Client| -> Vec<String> {
         let texts = client.inbox.texts();
@@ -198,18 +204,23 @@ async fn what_a_joiner_was_told_of_and_the_hub_not_yet_reaches_the_members_befor
     assert_eq!(content(&late), ["3"]);
 }
 
-/// A timer would let one message through each millisecond, and none at all while the hub has much to do.
+/// A timer would let one message through each millisecond, and none while the hub is busy.
 #[tokio::test]
-async fn what_was_missed_is_sent_without_waiting_for_a_timer() {
+async fn missed_messages_are_sent_without_waiting_for_a_timer() {
     const MISSED: u64 = 300;
     let store = Arc::new(MemoryStore::default());
     let fleet = Fleet {
-        bus: Arc::new(Faulty::default()),
+        bus: Arc::new(FaultyBus::default()),
         ..Fleet::single_node(store.clone())
     };
-    let tenant = TenantId::assume_verified("t").unwrap();
-    let hub = HubHandle::open(tenant.clone(), Arc::new(Metrics::new().unwrap()), fleet, Arc::default());
-    let (member, client) = arrive(&hub, "t", 1);
+    let tenant = TenantId::for_tests("t").unwrap();
+    let hub = HubHandle::open(
+        tenant.clone(),
+        &Metrics::register(&Registry::default()).unwrap(),
+        fleet,
+        Arc::default(),
+    );
+    let (member, client) = connect(&hub, "t", 1);
     let (room, other) = (RoomId::new("r").unwrap(), RoomId::new("other").unwrap());
     let joins = Delivery {
         baselines: vec![(room, Some(0))],
@@ -225,7 +236,7 @@ async fn what_was_missed_is_sent_without_waiting_for_a_timer() {
         };
         store.commit(vec![unit]).await.unwrap().remove(0).unwrap();
     }
-    // Another node's messages, of which only the last arrives.
+    // These are messages of another node, of which only the last arrives.
     let (effect, written) = posted("r", MISSED);
     hub.deliver(vec![delivery(&member, vec![effect], vec![written])])
         .unwrap();

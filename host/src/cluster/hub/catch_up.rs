@@ -1,7 +1,7 @@
-//! Getting from the store what did not come from the other nodes: a gap in a room, what was said while Redis was away,
-//! and, looked for at intervals, what was lost without a sign.
+//! Reads from the store what did not arrive from other nodes: messages that are missing from a room, messages from
+//! before the connection to Redis came back, and, at intervals, what was lost unnoticed.
 //!
-//! Reads under way are bounded: four of one page each for a hub, one for a room, and one sweep.
+//! At most four reads of one page are open for a hub, one for a room, and one sweep.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,74 +15,75 @@ use crate::cluster::wire;
 use crate::id::{RoomId, UserId};
 use crate::store::{End, Message, Range};
 
-/// How long a message may be late before it is read from the store: what two nodes publish at once may cross.
+/// How late a message may be before it is read from the store: messages that two nodes publish at the same time may
+/// cross.
 const LATE_AFTER: Duration = Duration::from_millis(20);
-/// The longest pause after reads that did not bring what is missing; it doubles from [`LATE_AFTER`] up to there.
+/// The longest pause after a read that did not bring what is missing. The pause doubles from [`LATE_AFTER`].
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// Messages of one read.
+/// The most messages of one read.
 const PAGE: u32 = 100;
-/// Reads at once.
+/// The most reads at once.
 const READS_MAX: usize = 4;
-/// Changes of a user within this time are told to the other nodes as one.
+/// Changes of a user within this time are published as one.
 const PRESENCE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Reads that are due, reads under way, and pages of which something is not sent yet.
+/// Scheduled checks, open reads, and pages that are not sent yet.
 pub(super) struct CatchUp {
-    /// Rooms to look at, by when; the number keeps two of the same time apart.
+    /// Rooms to check for missing messages, by time. The number keeps two checks of the same time apart.
     checks: BTreeMap<(Instant, u64), RoomId>,
     check_count: u64,
-    /// Reads that are under way.
+    /// The number of open reads.
     reads: usize,
-    /// Pages that reads have brought, of which something is still to be sent.
-    fetched: VecDeque<FetchedPage>,
-    /// Rooms that wait for one of them to end.
-    queue: VecDeque<RoomId>,
+    /// Pages that were read, with messages that are still to be sent.
+    pages: VecDeque<FetchedPage>,
+    /// Rooms that wait for a free read.
+    waiting_rooms: VecDeque<RoomId>,
     sweeping: bool,
-    /// When the next sweep begins; `None` while one is under way, unless another was asked for meanwhile.
+    /// When the next sweep begins. `None` while one is under way, unless another one was asked for meanwhile.
     sweep_at: Option<Instant>,
-    /// The way to the other nodes is lost, or has not been there yet.
-    down: bool,
+    /// Whether there is no connection to the other nodes.
+    is_disconnected: bool,
 }
 
 /// A page of messages that a room missed.
 struct FetchedPage {
     room: RoomId,
-    /// The first message that the room missed when the page came.
+    /// The first message that was missing when the page arrived.
     missed: Option<u64>,
     messages: VecDeque<Message>,
 }
 
 impl CatchUp {
-    /// Where there are other nodes, the way to them is not there at first.
-    pub(super) fn new(down: bool, sweep_at: Option<Instant>) -> Self {
+    /// With other nodes there is no connection to them at first.
+    pub(super) fn new(is_disconnected: bool, sweep_at: Option<Instant>) -> Self {
         Self {
             checks: BTreeMap::new(),
             check_count: 0,
             reads: 0,
-            fetched: VecDeque::new(),
-            queue: VecDeque::new(),
+            pages: VecDeque::new(),
+            waiting_rooms: VecDeque::new(),
             sweeping: false,
             sweep_at,
-            down,
+            is_disconnected,
         }
     }
 }
 
 impl Hub {
-    /// When there is something to be looked at next.
+    /// When the next timer is due.
     pub(super) fn next_timer(&mut self) -> Option<Instant> {
         let grace = self.grace.next_deadline();
         let catch_up = &self.catch_up;
-        let fetched = (!catch_up.fetched.is_empty()).then_some(self.now.instant);
-        let watched = catch_up.checks.first_key_value().map(|((at, _), _)| *at);
+        let page = (!catch_up.pages.is_empty()).then_some(self.now.instant);
+        let check = catch_up.checks.first_key_value().map(|((at, _), _)| *at);
         let sweep = catch_up.sweep_at.filter(|_| !catch_up.sweeping);
-        [fetched, watched, sweep, self.publish_presence_at, grace]
+        [page, check, sweep, self.publish_presence_at, grace]
             .into_iter()
             .flatten()
             .min()
     }
 
-    /// Looks at whatever it is time for.
+    /// Does what is due by now.
     pub(super) fn run_timers(&mut self) {
         let now = self.now.instant;
         self.expire_grace();
@@ -103,23 +104,23 @@ impl Hub {
             let rooms = self.rooms.ids().cloned().collect();
             self.out.push(Output::ReadLastSeqs(rooms));
         }
-        self.send_fetched();
+        self.send_page();
     }
 
-    /// The other nodes are to be told of a user, soon.
+    /// Has the user's presence record published soon.
     pub(super) fn mark_changed(&mut self, user: &UserId) {
-        if !self.alone {
+        if !self.single_node {
             self.changed_users.insert(user.clone());
             self.publish_presence_at
                 .get_or_insert(self.now.instant + PRESENCE_PAUSE);
         }
     }
 
-    /// Tells the other nodes of those who have changed.
+    /// Publishes the presence records of users that have changed.
     fn publish_presence(&mut self) {
         self.publish_presence_at = None;
         for user in std::mem::take(&mut self.changed_users) {
-            let entry = self.users.summary(&user).map(|summary| PresenceRecord {
+            let record = self.users.summary(&user).map(|summary| PresenceRecord {
                 connections: summary.connections,
                 newest: summary.newest,
                 status: summary.status,
@@ -127,31 +128,31 @@ impl Hub {
                 name: summary.name,
                 rooms: self.users.rooms_of(&user).cloned().collect(),
             });
-            self.out
-                .push(Output::PublishPresence(user, entry.map(|entry| entry.encode())));
+            let record = record.map(|record| record.encode());
+            self.out.push(Output::PublishPresence(user, record));
         }
     }
 
-    /// The way to the other nodes is there, or is lost.
-    pub(super) fn set_bus_connected(&mut self, up: bool) {
-        let pause = if up { Duration::ZERO } else { self.limits.poll };
-        self.catch_up.down = !up;
+    /// Handles that the connection to the other nodes is there, or is lost.
+    pub(super) fn set_bus_connected(&mut self, connected: bool) {
+        let pause = if connected { Duration::ZERO } else { self.limits.poll };
+        self.catch_up.is_disconnected = !connected;
         self.catch_up.sweep_at = Some(self.now.instant + pause);
     }
 
-    /// The store is asked for the rooms' last messages.
+    /// Has a sweep begin at once.
     pub(super) fn sweep_soon(&mut self) {
         self.catch_up.sweep_at = Some(self.now.instant);
     }
 
-    /// The store said that it had failed to commit, and may have done so all the same.
+    /// Has a sweep begin soon, since a commit that was reported as failed may have succeeded.
     pub(super) fn sweep_after_failed_commit(&mut self) {
         let at = self.now.instant + self.limits.poll;
         let sweep_at = self.catch_up.sweep_at.get_or_insert(at);
         *sweep_at = at.min(*sweep_at);
     }
 
-    /// A room misses something: if it does not come soon, it is fetched.
+    /// Schedules a check of a room that misses a message. If the message is still missing then, it is read.
     pub(super) fn schedule_check(&mut self, room: &RoomId) {
         self.schedule_check_after(room, LATE_AFTER);
     }
@@ -170,8 +171,8 @@ impl Hub {
         }
     }
 
-    /// Members of a room have everything up to `last`, as one of them was told. `None`: the store did not say, and is
-    /// asked again.
+    /// Sets a room's baseline, which the answer to a join has told. With `None` the store did not say it, and a sweep
+    /// asks again.
     pub(super) fn set_baseline(&mut self, room: &RoomId, last: Option<u64>) {
         match last {
             Some(last) => {
@@ -183,7 +184,7 @@ impl Hub {
         }
     }
 
-    /// The room has a message with this number.
+    /// Notes that the room has a message with this `seq`.
     pub(super) fn note_message(&mut self, room: &RoomId, seq: u64) {
         let Some(order) = self.rooms.order(room).filter(|order| order.has_started()) else {
             return;
@@ -194,7 +195,7 @@ impl Hub {
         }
     }
 
-    /// Reads what is missing, or puts the room in the queue for it.
+    /// Reads what a room misses, or queues the room for that.
     fn read_missing(&mut self, room: RoomId) {
         let catch_up = &mut self.catch_up;
         let Some(order) = self.rooms.order(&room) else { return };
@@ -203,7 +204,7 @@ impl Hub {
         };
         order.reading = true;
         if catch_up.reads >= READS_MAX {
-            catch_up.queue.push_back(room);
+            catch_up.waiting_rooms.push_back(room);
             return;
         }
         catch_up.reads += 1;
@@ -216,20 +217,20 @@ impl Hub {
         self.out.push(Output::ReadMessages { room, range });
     }
 
-    /// The last messages of some rooms.
+    /// Takes the last `seq` of rooms.
     pub(super) fn note_last_seqs(&mut self, last: Vec<(RoomId, u64)>) {
         for (room, last) in last {
             if self.rooms.note_exists(&room, last) == Gap::Missing {
-                // What was committed just now is probably on its way.
+                // A message that was committed just now is probably on its way.
                 self.schedule_check(&room);
             }
         }
     }
 
-    /// The rooms' last messages have been read, or cannot be.
+    /// Ends a sweep, and sets the time of the next one.
     pub(super) fn end_sweep(&mut self, complete: bool) {
         let catch_up = &mut self.catch_up;
-        let pause = if catch_up.down || !complete {
+        let pause = if catch_up.is_disconnected || !complete {
             self.limits.poll
         } else {
             self.limits.sweep
@@ -238,38 +239,37 @@ impl Hub {
         catch_up.sweep_at.get_or_insert(self.now.instant + pause);
     }
 
-    /// Messages that a room missed have been read; none when they cannot be.
+    /// Takes the messages of a read; none when it failed.
     pub(super) fn messages_read(&mut self, room: RoomId, messages: Vec<Message>) {
         let missed = self.rooms.order(&room).and_then(|order| order.first_missing());
-        self.catch_up.fetched.push_back(FetchedPage {
+        self.catch_up.pages.push_back(FetchedPage {
             room,
             missed,
             messages: messages.into(),
         });
     }
 
-    /// Sends one message that was fetched. What others ask of the hub has its turn between two of them, and so has the
-    /// pace at which the tenant may send.
-    fn send_fetched(&mut self) {
+    /// Sends one message of a page. Other inputs come between two of them, and so does the tenant's send rate.
+    fn send_page(&mut self) {
         let catch_up = &mut self.catch_up;
-        let Some(fetched) = catch_up.fetched.front_mut() else {
+        let Some(page) = catch_up.pages.front_mut() else {
             return;
         };
-        if let Some(message) = fetched.messages.pop_front()
-            && self.rooms.order(&fetched.room).is_some()
+        if let Some(message) = page.messages.pop_front()
+            && self.rooms.order(&page.room).is_some()
         {
             self.rooms
-                .offer(&fetched.room, message.seq, &wire::stored_message(&message));
+                .offer(&page.room, message.seq, &wire::stored_message(&message));
             return;
         }
-        // All of them are sent, or the last member has left.
-        let Some(FetchedPage { room, missed, .. }) = catch_up.fetched.pop_front() else {
+        // All messages of the page are sent, or the room has no members any more.
+        let Some(FetchedPage { room, missed, .. }) = catch_up.pages.pop_front() else {
             return;
         };
-        self.end_fetch(&room, missed);
+        self.end_read(&room, missed);
         let catch_up = &mut self.catch_up;
         catch_up.reads = catch_up.reads.saturating_sub(1);
-        while let Some(next) = catch_up.queue.pop_front() {
+        while let Some(next) = catch_up.waiting_rooms.pop_front() {
             // The last member may have left meanwhile.
             if let Some(order) = self.rooms.order(&next) {
                 order.reading = false;
@@ -279,8 +279,8 @@ impl Hub {
         }
     }
 
-    /// Looks whether what the room `missed` has come.
-    fn end_fetch(&mut self, room: &RoomId, missed: Option<u64>) {
+    /// Checks whether a read has brought the message `missed`.
+    fn end_read(&mut self, room: &RoomId, missed: Option<u64>) {
         let Some(order) = self.rooms.order(room) else { return };
         order.reading = false;
         let missing = order.first_missing();

@@ -1,4 +1,4 @@
-//! What an event of a client here causes, once its writes are durable.
+//! Makes events of this node's clients visible, once their writes are durable.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::{CompletedEvent, Hub, Output};
 use crate::capability::{Audience, Effect};
 use crate::cluster::bus::{Broadcast, BroadcastTarget, TargetRoom};
 use crate::cluster::connection::{Connection, Outgoing};
-use crate::cluster::handle::{ConnectionPhase, Delivery};
+use crate::cluster::delivery::{ConnectionPhase, Delivery};
 use crate::cluster::wire::{self, Receipt, Reply, Responder};
 use crate::error::{Code, EventError};
 use crate::id::{RoomId, UserId};
@@ -18,14 +18,14 @@ pub(super) struct PendingEvent {
     connection: Arc<Connection>,
     phase: ConnectionPhase,
     at_ms: u64,
-    /// A join of this room waits to be released.
+    /// The event's join of this room holds back the room's packets.
     held_room: Option<RoomId>,
     effects: std::vec::IntoIter<Effect>,
-    /// What became of the writes among them.
+    /// The results of the writes among the effects.
     written: std::vec::IntoIter<Written>,
     first_post: Option<Receipt>,
     baselines: Vec<(RoomId, Option<u64>)>,
-    /// The store was told of its writes and has failed.
+    /// The store has failed, but may have committed the event's writes.
     may_be_committed: bool,
     reply: Reply,
     responder: Responder,
@@ -64,7 +64,7 @@ impl PendingEvent {
 }
 
 impl Hub {
-    /// Does one piece of an event: an effect, or what comes behind the last of them. Gives what is left.
+    /// Does the next piece of an event: one effect, or the end of the event after the last one. Returns what is left.
     pub(super) fn apply_next(&mut self, mut event: Box<PendingEvent>) -> Option<Box<PendingEvent>> {
         match event.effects.next() {
             Some(Effect::Write(write)) => {
@@ -74,7 +74,7 @@ impl Hub {
                 }
             }
             Some(effect) => self.apply(&event, effect),
-            // What waited for the beginnings comes before the answer.
+            // Messages that waited for a baseline go out before the answer.
             None if !event.baselines.is_empty() => {
                 for (room, last) in std::mem::take(&mut event.baselines) {
                     self.set_baseline(&room, last);
@@ -88,12 +88,12 @@ impl Hub {
         Some(event)
     }
 
-    /// All of an event has happened: it is answered.
+    /// Answers an event whose effects have all been applied.
     fn complete(&mut self, event: PendingEvent) {
         let answer = match &event.completed.result {
             Ok(()) => {
                 if let Reply::Repeated(repeated) = &event.reply {
-                    // Where the first attempt was committed and nobody heard of that, the room has a gap.
+                    // If the first attempt was committed but its node failed before it said so, the room has a gap.
                     self.note_message(&repeated.room, repeated.receipt.seq);
                 }
                 event.responder.answer(&event.reply, event.first_post.as_ref())
@@ -117,7 +117,7 @@ impl Hub {
         self.out.push(Output::Send(connection.clone(), outgoing));
     }
 
-    /// Something was written: whom it concerns is told. Gives the receipt of a message.
+    /// Tells the members concerned what was written. Returns the receipt of a message.
     fn announce_write(&mut self, connection: &Arc<Connection>, write: &Write, written: Written) -> Option<Receipt> {
         match (write, written) {
             (
@@ -144,17 +144,17 @@ impl Hub {
             (Write::MarkRead { id, room, seq, .. }, Written::Read { at, first: true }) => {
                 let identity = connection.identity.load();
                 let outgoing = wire::message_read(*id, room, identity.user(), at);
-                // The reader may have it from the store, and the members not yet.
+                // The reader may know the message from the store, before the members got it.
                 self.note_message(room, *seq);
                 self.deliver_to_room(room, None, Some(*seq), &outgoing);
                 None
             }
-            // A receipt that was there already, and key-value writes: nobody is told.
+            // A message that was read before, and key-value writes: no member is told.
             _ => None,
         }
     }
 
-    /// Does what writes nothing.
+    /// Applies an effect that is not a write.
     fn apply(&mut self, event: &PendingEvent, effect: Effect) {
         let connection = &event.connection;
         match effect {
@@ -175,7 +175,7 @@ impl Hub {
         }
     }
 
-    /// A message that was committed here.
+    /// Delivers a message that this node has committed, here and on other nodes.
     fn deliver_message(&mut self, room: &RoomId, seq: u64, outgoing: &Outgoing) {
         if self.rooms.offer(room, seq, outgoing) == Gap::Missing {
             self.schedule_check(room);
@@ -189,8 +189,8 @@ impl Hub {
         );
     }
 
-    /// Something for the members of a room, here and elsewhere, who get it after the message `after`. Whoever is excepted
-    /// is here.
+    /// Delivers a packet to the members of a room, here and on other nodes, not before the message `after`. `except` is
+    /// a connection of this node.
     fn deliver_to_room(
         &mut self,
         room: &RoomId,
@@ -214,15 +214,16 @@ impl Hub {
         self.publish(|| TargetRoom::User(user), outgoing, |_| {});
     }
 
-    /// Has the other nodes, where there may be any, send this to whoever is in a place.
-    fn publish(&mut self, place: impl FnOnce() -> TargetRoom, outgoing: &Outgoing, order: impl FnOnce(&mut Broadcast)) {
+    /// Publishes a packet for `room` to the other nodes, if there may be any. `order` sets its order relative to
+    /// messages.
+    fn publish(&mut self, room: impl FnOnce() -> TargetRoom, outgoing: &Outgoing, order: impl FnOnce(&mut Broadcast)) {
         let (packet, question) = match outgoing {
-            _ if self.alone => return,
+            _ if self.single_node => return,
             Outgoing::Event(packet) => (packet, None),
             Outgoing::Question(packet, question) => (packet, Some(question.clone())),
             Outgoing::Acknowledgement { .. } => return,
         };
-        let mut broadcast = Broadcast::event(packet.clone(), BroadcastTarget::Rooms(vec![place()]), Vec::new());
+        let mut broadcast = Broadcast::event(packet.clone(), BroadcastTarget::Rooms(vec![room()]), Vec::new());
         broadcast.question = question;
         order(&mut broadcast);
         self.out.push(Output::Publish(Box::new(broadcast)));

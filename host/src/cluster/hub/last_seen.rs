@@ -1,35 +1,35 @@
-//! Users who have gone, so that those who were in a room with them can ask since when.
+//! Users who have left, so that others who shared a room with them can ask when they were last seen.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::id::{RoomId, UserId};
 
-/// Users that one tenant's memory of the departed holds; the ones who left first are forgotten first.
+/// The most users that are remembered for one tenant. Those who left first are forgotten first.
 const USERS_MAX: usize = 4096;
-/// Rooms that are remembered of each.
+/// The most rooms that are remembered of each user.
 const ROOMS_MAX: usize = 32;
 
-/// A user who has gone.
+/// A user who has left.
 pub(super) struct LastSeen {
-    /// When they went, in milliseconds since the Unix epoch.
+    /// When they left, in milliseconds since the Unix epoch.
     pub(super) since: u64,
-    /// What to call them.
+    /// Their name.
     pub(super) name: Arc<str>,
     /// Rooms that they were in.
     pub(super) rooms: Box<[RoomId]>,
 }
 
-/// All of them, within a bound.
+/// The remembered users, by id.
 #[derive(Default)]
 pub(super) struct LastSeenUsers {
     users: HashMap<UserId, LastSeen>,
-    /// In the order in which they left. One who came back and left again is in it twice, with the time of each.
+    /// The users in the order in which they left. A user who came back and left again is in it twice, with both times.
     order: VecDeque<(UserId, u64)>,
 }
 
 impl LastSeenUsers {
-    /// A user has gone.
+    /// Remembers a user who has left.
     pub(super) fn remember<'r>(
         &mut self,
         user: &UserId,
@@ -49,12 +49,12 @@ impl LastSeenUsers {
         }
     }
 
-    /// The user is back.
+    /// Forgets a user who has come back.
     pub(super) fn forget(&mut self, user: &UserId) {
         self.users.remove(user);
     }
 
-    /// Gives what is remembered of the user.
+    /// What is remembered of a user.
     pub(super) fn get(&self, user: &UserId) -> Option<&LastSeen> {
         self.users.get(user)
     }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_to_leave_are_remembered_and_no_more_than_so_many() {
+    fn the_last_users_to_leave_are_remembered_up_to_the_bound() {
         let room = RoomId::new("r").unwrap();
         let mut last_seen = LastSeenUsers::default();
         for n in 0..USERS_MAX + 10 {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_comes_and_goes_takes_no_more_memory_than_the_bound() {
+    fn a_user_who_leaves_often_takes_no_more_memory_than_the_bound() {
         let mut last_seen = LastSeenUsers::default();
         for n in 0..USERS_MAX * 2 {
             last_seen.forget(&user(0));

@@ -1,4 +1,4 @@
-//! Which users have connections to this node, in which rooms, and how attending they are.
+//! The users with connections to this node: their rooms and their status.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::id::{ConnectionId, RoomId, UserId};
 
 struct LocalUser {
     connections: Vec<(Arc<Connection>, Status)>,
-    /// The rooms they are in, and with how many connections.
+    /// The rooms that the user is in, with the number of the user's connections in each.
     rooms: IndexMap<RoomId, u32>,
     status: Status,
     since: u64,
-    /// When the newest connection came.
+    /// When the newest connection was opened.
     newest: u64,
 }
 
 impl LocalUser {
-    /// Online while any connection is, else away while any is, else offline.
+    /// Online if any connection is, else away if any is, else offline.
     fn overall(&self) -> Status {
         let has = |status| self.connections.iter().any(|(_, own)| *own == status);
         match () {
@@ -39,17 +39,17 @@ impl LocalUser {
     }
 }
 
-/// What a node knows of a user who is connected to it.
+/// A user of this node, for the presence record.
 pub(super) struct UserSummary {
     /// Open connections, whatever their status.
     pub(super) connections: u32,
-    /// When the newest of them came, in milliseconds since the Unix epoch.
+    /// When the newest of them was opened, in milliseconds since the Unix epoch.
     pub(super) newest: u64,
-    /// The most attending of them.
+    /// The most attentive status of them.
     pub(super) status: Status,
     /// Since when, in milliseconds since the Unix epoch.
     pub(super) since: u64,
-    /// What to call the user.
+    /// The user's name.
     pub(super) name: Arc<str>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct LocalUsers {
 }
 
 impl LocalUsers {
-    /// A connection has come. It counts, but shows only once a handler has set its status.
+    /// Adds a connection. It counts at once, but is visible only when a handler has set its status.
     pub(super) fn add_connection(&mut self, connection: &Arc<Connection>, now: u64) {
         let identity = connection.identity.load();
         let user = self.users.entry(identity.user().clone()).or_insert_with(|| LocalUser {
@@ -70,13 +70,13 @@ impl LocalUsers {
             since: now,
             newest: now,
         });
-        // Never the same twice, so that others see when one connection has taken another's place.
+        // Never the same value twice, so that other nodes see that a connection has replaced another one.
         user.newest = now.max(user.newest + u64::from(!user.connections.is_empty()));
         user.connections.push((connection.clone(), Status::Offline));
         self.by_id.insert(connection.id.clone(), connection.clone());
     }
 
-    /// A connection's status is set. When that changes the user's, the new one has begun at `since`.
+    /// Sets a connection's status. If that changes the user's status, the new one has begun at `since`.
     pub(super) fn set_status(&mut self, connection: &Arc<Connection>, status: Status, since: u64) {
         let identity = connection.identity.load();
         let Some(user) = self.users.get_mut(identity.user()) else {
@@ -89,9 +89,9 @@ impl LocalUsers {
         }
     }
 
-    /// A connection has gone, and has left its rooms.
+    /// Removes a connection that has left its rooms.
     pub(super) fn remove_connection(&mut self, connection: &Arc<Connection>, now: u64) {
-        // A client that comes back to the namespace over the same transport has the same id.
+        // A client that reconnects to the namespace over the same transport has the same id.
         if self
             .by_id
             .get(&connection.id)
@@ -111,7 +111,7 @@ impl LocalUsers {
         }
     }
 
-    /// A connection of the user is in the room from now on. Gives whether it is the first one here.
+    /// Counts a connection of the user in the room. Returns whether it is the user's first one on this node.
     pub(super) fn enter_room(&mut self, user: &UserId, room: &RoomId) -> bool {
         let Some(user) = self.users.get_mut(user) else {
             return false;
@@ -121,7 +121,8 @@ impl LocalUsers {
         *connections == 1
     }
 
-    /// A connection of the user is in the room no more. Gives whether it was the last one here.
+    /// Counts a connection of the user as having left the room. Returns whether it was the user's last one on this
+    /// node.
     pub(super) fn exit_room(&mut self, user: &UserId, room: &RoomId) -> bool {
         let Some(user) = self.users.get_mut(user) else {
             return false;
@@ -133,7 +134,7 @@ impl LocalUsers {
         *connections == 0 && user.rooms.swap_remove(room).is_some()
     }
 
-    /// The user has had this status for longer than this node knew. Gives whether that is news.
+    /// Sets an earlier beginning of a user's status than this node knew. Returns whether that changed anything.
     pub(super) fn adopt_since(&mut self, user: &UserId, status: Status, since: u64) -> bool {
         match self.users.get_mut(user) {
             Some(user) if user.status == status && user.since > since => {
@@ -144,7 +145,7 @@ impl LocalUsers {
         }
     }
 
-    /// A user's status and since when, when it is to be seen.
+    /// A user's status, and since when. `None` while the user is not visible.
     pub(super) fn visible_status(&self, user: &UserId) -> Option<(Status, u64)> {
         self.users
             .get(user)
@@ -157,7 +158,7 @@ impl LocalUsers {
         self.users.get(user).into_iter().flat_map(|user| user.rooms.keys())
     }
 
-    /// Whether a user is in any of the rooms here.
+    /// Whether a user is in any of the rooms on this node.
     pub(super) fn is_in_any(&self, user: &UserId, rooms: &IndexSet<RoomId>) -> bool {
         let Some(user) = self.users.get(user) else { return false };
         if user.rooms.len() < rooms.len() {
@@ -167,7 +168,7 @@ impl LocalUsers {
         }
     }
 
-    /// What there is to say of a user who is here.
+    /// A user of this node; `None` for one without connections.
     pub(super) fn summary(&self, user: &UserId) -> Option<UserSummary> {
         let found = self.users.get(user)?;
         Some(UserSummary {
@@ -179,19 +180,19 @@ impl LocalUsers {
         })
     }
 
-    /// What to call a user who is here.
+    /// The name of a user of this node.
     pub(super) fn name_of(&self, user: &UserId) -> Option<Arc<str>> {
         let (connection, _) = self.users.get(user)?.connections.first()?;
         Some(connection.identity.load().name().clone())
     }
 
-    /// Every connection.
+    /// All connections.
     pub(super) fn all_connections(&self) -> impl Iterator<Item = &Arc<Connection>> {
         let connections = self.users.values().flat_map(|user| &user.connections);
         connections.map(|(connection, _)| connection)
     }
 
-    /// Whether the connection has come and not gone.
+    /// Whether the connection was added and not removed.
     pub(super) fn has_connection(&self, connection: &Arc<Connection>) -> bool {
         let known = self.by_id.get(&connection.id);
         known.is_some_and(|known| Arc::ptr_eq(known, connection))
@@ -202,7 +203,7 @@ impl LocalUsers {
         self.by_id.get(id)
     }
 
-    /// All of a user's connections.
+    /// All connections of a user.
     pub(super) fn connections_of(&self, user: &UserId) -> impl Iterator<Item = &Arc<Connection>> {
         let connections = self
             .users

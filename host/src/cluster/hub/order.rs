@@ -1,25 +1,25 @@
-//! One room's order on one node: messages come from here, from other nodes and from the store, in whatever order, and
-//! leave by `seq`.
+//! The order of one room's messages on one node. Messages arrive from this node, from other nodes and from the store,
+//! in any order, and leave by `seq`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::connection::{Connection, Outgoing};
 
-/// Messages of a room that wait for one before them. What is beyond comes from the store, in its turn.
+/// The most messages of a room that wait for an earlier one. Further ones are read from the store later.
 const PENDING_MAX: usize = 512;
-/// Bytes of those messages.
+/// The most bytes of these messages.
 const PENDING_BYTES: usize = 4 * 1024 * 1024;
-/// Other packets of a room that wait behind messages. Further ones do not wait.
+/// The most other packets of a room that wait behind messages. Further ones do not wait.
 const FOLLOWERS_MAX: usize = 1024;
-/// Bytes of those packets.
+/// The most bytes of these packets.
 const FOLLOWERS_BYTES: usize = 1024 * 1024;
 
-/// Something that is to go to the members now.
+/// A packet whose turn has come.
 pub(super) struct OrderedPacket<'a> {
-    /// Its place, when it is a message.
+    /// The `seq` of a message; `None` for another packet.
     pub(super) seq: Option<u64>,
-    /// Who does not get it.
+    /// A connection that does not get it.
     pub(super) except: Option<&'a Arc<Connection>>,
     /// The packet.
     pub(super) outgoing: &'a Outgoing,
@@ -29,39 +29,40 @@ type Follower = (Option<Arc<Connection>>, Outgoing);
 
 #[derive(Default)]
 struct PendingMessage {
-    /// `None` when only its number is known.
+    /// `None` when only the message's `seq` is known.
     message: Option<Outgoing>,
-    /// What came after it and before the next.
+    /// Packets that follow this message and precede the next one.
     followers: Vec<Follower>,
 }
 
-/// See the [module](self). Nothing is delivered twice, nothing out of turn; what waits is bounded, and what is beyond
-/// the bound is known by its number alone.
+/// Puts a room's packets into order. No message leaves twice or out of turn. What waits is bounded; of messages beyond
+/// the bound only the highest `seq` is known, and they are read from the store.
 #[derive(Default)]
 pub(super) struct RoomOrder {
-    /// The next to be delivered. `None` until it is known where the first member came in.
+    /// The `seq` that is delivered next. `None` until the room's baseline is known.
     next: Option<u64>,
-    /// Up to here nothing was delivered: the first member was told of it. 0 until that is known.
+    /// The baseline: messages up to here were not delivered, since the first member has them from its join's answer. 0
+    /// until it is known.
     baseline: u64,
-    /// Never the next one.
+    /// What waits, by `seq`. The message that is next is never here.
     pending: BTreeMap<u64, PendingMessage>,
-    /// Bytes of those.
+    /// Bytes of the waiting messages.
     bytes: usize,
-    /// Packets behind those, and their bytes.
+    /// The number and bytes of the packets that wait behind messages.
     followers: usize,
     follower_bytes: usize,
-    /// There is such a message, here or not.
+    /// The highest `seq` that the room is known to have.
     last: u64,
-    /// Somebody reads from the store what is missing.
+    /// Whether missing messages are being read from the store, or wait for that.
     pub(super) reading: bool,
-    /// It is to be looked at soon.
+    /// Whether a check for missing messages is scheduled.
     pub(super) check_scheduled: bool,
-    /// Reads in a row that did not bring what is missing.
+    /// How many reads in a row did not bring what is missing.
     pub(super) failed_reads: u32,
 }
 
 impl RoomOrder {
-    /// A message. It is delivered when it is its turn, and with it whatever waited for it.
+    /// Takes a message. It is delivered in its turn, and with it what waited for it.
     pub(super) fn offer(&mut self, seq: u64, outgoing: &Outgoing, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         self.last = self.last.max(seq);
         match self.next {
@@ -93,14 +94,14 @@ impl RoomOrder {
         }
     }
 
-    /// A packet that is no message: it does not overtake the messages that came before it.
+    /// Takes a packet that is not a message. It does not overtake the messages that came before it.
     pub(super) fn follow(
         &mut self,
         except: Option<&Arc<Connection>>,
         outgoing: &Outgoing,
         deliver: &mut impl FnMut(OrderedPacket<'_>),
     ) {
-        // Until the beginning is known, nobody is there who could see what is pending.
+        // Until the baseline is known, no member can be waiting for what is missing.
         let room = self.followers < FOLLOWERS_MAX && self.follower_bytes < FOLLOWERS_BYTES;
         if self.first_missing().is_some() && room {
             self.followers += 1;
@@ -116,7 +117,8 @@ impl RoomOrder {
         });
     }
 
-    /// Members have everything up to `last`: what comes after it is delivered. Counts only the first time.
+    /// Sets the baseline: members have everything up to `last`, and later messages are delivered. Only the first call
+    /// counts.
     pub(super) fn start_after(&mut self, last: u64, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         self.last = self.last.max(last);
         if self.next.is_none() {
@@ -132,27 +134,27 @@ impl RoomOrder {
         }
     }
 
-    /// There is a message with this number.
+    /// Notes that the room has a message with this `seq`.
     pub(super) fn note_exists(&mut self, seq: u64) {
         self.last = self.last.max(seq);
     }
 
-    /// Messages up to here do not come: a member that was told of fewer has to be told of the others too.
+    /// The baseline. A joining member whose answer ends before it must be told of the messages up to it.
     pub(super) fn baseline(&self) -> u64 {
         self.baseline
     }
 
-    /// Whether it is known where the first member came in.
+    /// Whether the baseline is known.
     pub(super) fn has_started(&self) -> bool {
         self.next.is_some()
     }
 
-    /// The first message that waits, while it is not known where the first member came in.
+    /// The lowest `seq` that waits.
     pub(super) fn first_pending(&self) -> Option<u64> {
         self.pending.first_key_value().map(|(seq, _)| *seq)
     }
 
-    /// The first message that is missing though there is a later one.
+    /// The first message that is missing though a later one is known.
     pub(super) fn first_missing(&self) -> Option<u64> {
         self.next.filter(|next| *next <= self.last)
     }
@@ -176,7 +178,7 @@ impl RoomOrder {
         }
     }
 
-    /// What was delivered, or is of no use any more, lets go what was behind it.
+    /// Delivers the packets that waited behind a message.
     fn release(&mut self, waiting: PendingMessage, deliver: &mut impl FnMut(OrderedPacket<'_>)) {
         self.bytes = self
             .bytes
@@ -198,9 +200,9 @@ mod tests {
     use super::*;
     use crate::cluster::tests::{packet, random};
 
-    /// What left, as text.
-    fn text(due: &OrderedPacket<'_>) -> String {
-        match due.outgoing {
+    /// The text of a packet.
+    fn text(packet: &OrderedPacket<'_>) -> String {
+        match packet.outgoing {
             Outgoing::Event(packet) | Outgoing::Question(packet, _) => {
                 String::from_utf8_lossy(&packet.text).into_owned()
             }
@@ -209,7 +211,7 @@ mod tests {
     }
 
     fn offer(order: &mut RoomOrder, left: &mut Vec<String>, seq: u64) {
-        order.offer(seq, &packet(seq), &mut |due| left.push(text(&due)));
+        order.offer(seq, &packet(seq), &mut |packet| left.push(text(&packet)));
     }
 
     fn numbers(from: u64, to: u64) -> Vec<String> {
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_any_order_and_often_leaves_by_number_and_once() {
+    fn messages_in_any_order_leave_by_seq_and_once() {
         for seed in 0..2000_u64 {
             let mut random = random(seed);
             let count = 1 + random(40);
@@ -230,18 +232,18 @@ mod tests {
             let from = random(3).min(count);
             for (n, seq) in arrivals.iter().enumerate() {
                 if n == begins {
-                    order.start_after(from, &mut |due| left.push(text(&due)));
+                    order.start_after(from, &mut |packet| left.push(text(&packet)));
                 }
                 offer(&mut order, &mut left, *seq);
             }
-            order.start_after(from, &mut |due| left.push(text(&due)));
+            order.start_after(from, &mut |packet| left.push(text(&packet)));
             assert_eq!(left, numbers(from + 1, count), "seed {seed}");
             assert_eq!(order.first_missing(), None, "seed {seed}");
         }
     }
 
     #[test]
-    fn what_is_missing_is_known_and_what_comes_from_the_store_fills_it() {
+    fn a_missing_message_is_known_and_a_read_fills_the_gap() {
         let (mut order, mut left) = (RoomOrder::default(), Vec::new());
         order.start_after(0, &mut |_| {});
         offer(&mut order, &mut left, 1);
@@ -256,23 +258,23 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_message_does_not_overtake_it() {
+    fn a_packet_does_not_overtake_the_message_before_it() {
         let (mut order, mut left) = (RoomOrder::default(), Vec::new());
         order.start_after(0, &mut |_| {});
         offer(&mut order, &mut left, 2);
-        order.follow(None, &packet("read 2"), &mut |due| left.push(text(&due)));
+        order.follow(None, &packet("read 2"), &mut |packet| left.push(text(&packet)));
         assert_eq!(left, Vec::<String>::new());
         offer(&mut order, &mut left, 1);
-        order.follow(None, &packet("typing"), &mut |due| left.push(text(&due)));
+        order.follow(None, &packet("typing"), &mut |packet| left.push(text(&packet)));
         assert_eq!(left, ["1", "2", "read 2", "typing"]);
     }
 
     #[test]
-    fn what_follows_a_message_that_is_known_by_its_number_alone_waits_too() {
+    fn a_packet_waits_for_a_message_of_which_only_the_seq_is_known() {
         let (mut order, mut left) = (RoomOrder::default(), Vec::new());
         order.start_after(0, &mut |_| {});
         order.note_exists(2);
-        order.follow(None, &packet("read 2"), &mut |due| left.push(text(&due)));
+        order.follow(None, &packet("read 2"), &mut |packet| left.push(text(&packet)));
         offer(&mut order, &mut left, 1);
         assert_eq!(left, ["1"]);
         offer(&mut order, &mut left, 2);
@@ -280,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_bounded_in_bytes_and_what_is_beyond_does_not_wait() {
+    fn waiting_packets_are_bounded_in_bytes_and_further_ones_do_not_wait() {
         let (mut order, mut left) = (RoomOrder::default(), Vec::new());
         order.start_after(0, &mut |_| {});
         order.note_exists(1);
         let large = packet("x".repeat(FOLLOWERS_BYTES / 4));
         for _ in 0..6 {
-            order.follow(None, &large, &mut |due| left.push(text(&due)));
+            order.follow(None, &large, &mut |packet| left.push(text(&packet)));
         }
         assert_eq!(left.len(), 2, "four wait");
         offer(&mut order, &mut left, 1);
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_and_nothing_of_it_is_forgotten() {
+    fn waiting_messages_are_bounded_and_none_is_forgotten() {
         let (mut order, mut left) = (RoomOrder::default(), Vec::new());
         order.start_after(0, &mut |_| {});
         let last = PENDING_MAX as u64 + 100;

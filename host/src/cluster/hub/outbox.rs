@@ -1,4 +1,4 @@
-//! A packet that a hub is sending to several connections.
+//! A packet on its way to several connections.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use crate::id::RoomId;
 
 /// The connections that get a packet.
 pub(super) enum Recipients {
-    /// The members of a room but one.
+    /// All members of a room, or all but one.
     Room(RoomId, Option<Arc<Connection>>),
-    /// Some members of some rooms.
+    /// These members of rooms, if they are still members when their turn comes.
     Members(Vec<(RoomId, Arc<Connection>)>),
     /// These connections, whatever rooms they are in.
     Connections(Vec<Arc<Connection>>),
 }
 
-/// A packet, the connections that get it, and how far sending it has come.
+/// A packet, its recipients, and how far sending has come.
 pub(super) struct Fanout {
     pub(super) to: Recipients,
-    /// How many of them have got it.
+    /// How many recipients have got it.
     pub(super) done: usize,
-    /// When it is a message.
+    /// The `seq` of a message; `None` for another packet.
     pub(super) seq: Option<u64>,
     pub(super) outgoing: Outgoing,
 }
@@ -36,12 +36,12 @@ impl Fanout {
         }
     }
 
-    /// What has come out of a room's order.
-    pub(super) fn due(room: &RoomId, due: &OrderedPacket<'_>) -> Self {
+    /// A packet that has come out of a room's order.
+    pub(super) fn ordered(room: &RoomId, packet: &OrderedPacket<'_>) -> Self {
         Self::new(
-            Recipients::Room(room.clone(), due.except.cloned()),
-            due.seq,
-            due.outgoing,
+            Recipients::Room(room.clone(), packet.except.cloned()),
+            packet.seq,
+            packet.outgoing,
         )
     }
 }

@@ -1,5 +1,5 @@
-//! What members of rooms were told of users whose connections have just gone: it holds for a while, so that a quick
-//! reconnect shows nothing.
+//! The grace after a connection is lost: its user is shown as before for a while, so that members do not see a quick
+//! reconnect.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use tokio::time::Instant;
 use crate::capability::Status;
 use crate::id::{RoomId, UserId};
 
-/// Users of one tenant who are waited for at once. Of further ones it is told immediately that they went.
+/// The most users of one tenant in their grace. Further ones are shown as gone at once.
 const USERS_MAX: usize = 65_536;
 
 /// A user as members of rooms see them, on all nodes together.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct PresenceView {
-    /// The status and since when, in milliseconds since the Unix epoch; nothing while the user is not to be seen.
+    /// The status, and since when in milliseconds since the Unix epoch. `None` while the user is not visible.
     pub(super) status: Option<(Status, u64)>,
     pub(super) name: Option<Arc<str>>,
     pub(super) rooms: IndexSet<RoomId>,
 }
 
-/// Most attending first.
+/// The rank of a status: the most attentive one is first.
 pub(super) fn status_rank(status: Status) -> u8 {
     match status {
         Status::Online => 0,
@@ -37,7 +37,7 @@ impl PresenceView {
         self.status.map_or(Status::Offline, |(status, _)| status)
     }
 
-    /// The rooms that others see the user in.
+    /// The rooms in which others see the user.
     pub(super) fn visible_rooms(&self) -> impl Iterator<Item = &RoomId> {
         self.rooms.iter().filter(|_| self.status.is_some())
     }
@@ -47,8 +47,9 @@ impl PresenceView {
         self.status.is_some() && self.rooms.contains(room)
     }
 
-    /// Shows both, while what is missing in `now` may still come back: the more attending status, and all rooms.
-    pub(super) fn with(&self, now: &Self) -> Self {
+    /// Combines two views while what is missing in `now` may still come back: the more attentive status, and the rooms
+    /// of both.
+    pub(super) fn merged_with(&self, now: &Self) -> Self {
         let statuses = self.status.into_iter().chain(now.status);
         Self {
             status: statuses.min_by_key(|(status, since)| (status_rank(*status), *since)),
@@ -57,49 +58,49 @@ impl PresenceView {
         }
     }
 
-    /// Whether members of rooms see no difference.
+    /// Whether members of rooms see no difference between the two.
     pub(super) fn looks_like(&self, other: &Self) -> bool {
         self.status() == other.status() && self.rooms == other.rooms
     }
 }
 
-/// Why a user is seen differently.
+/// Why a user's view changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChangeCause {
-    /// Something came that was not there: a connection, a room.
+    /// A connection or a room was added.
     Added,
-    /// The user has chosen another status.
+    /// The user has set another status.
     StatusSet,
-    /// A connection has gone. It may come back.
+    /// A connection was lost. The client may come back.
     Disconnected,
 }
 
-/// A user who is shown as before.
+/// A user in their grace.
 pub(super) struct GraceEntry {
-    /// What members of rooms were told last.
+    /// The view that members see.
     pub(super) shown: PresenceView,
-    /// When the last connection went, in milliseconds since the Unix epoch.
+    /// When the last connection was lost, in milliseconds since the Unix epoch.
     pub(super) left_at_ms: u64,
     until: Instant,
 }
 
-/// All of those.
+/// The users in their grace.
 #[derive(Default)]
 pub(super) struct PresenceGrace {
-    /// How long they are waited for; zero: not at all.
+    /// The length of the grace. Zero means none.
     pub(super) duration: Duration,
     users: HashMap<UserId, GraceEntry>,
-    /// In the order of their ends.
+    /// The ends of graces, in order. One whose user has come back is skipped.
     deadlines: VecDeque<(Instant, UserId)>,
 }
 
 impl PresenceGrace {
-    /// Gives what is shown of a user who lingers.
+    /// The view that is shown of a user in their grace.
     pub(super) fn shown(&self, user: &UserId) -> Option<&PresenceView> {
         self.users.get(user).map(|entry| &entry.shown)
     }
 
-    /// Decides what is shown of a user from now on.
+    /// Decides what is shown of a user after a change.
     pub(super) fn next_view(
         &self,
         user: &UserId,
@@ -107,21 +108,21 @@ impl PresenceGrace {
         after: &PresenceView,
         cause: ChangeCause,
     ) -> PresenceView {
-        let waits = self.users.contains_key(user)
+        let has_grace = self.users.contains_key(user)
             || (cause == ChangeCause::Disconnected && !self.duration.is_zero() && self.users.len() < USERS_MAX);
         match cause {
-            _ if !waits => after.clone(),
-            // A choice shows at once.
+            _ if !has_grace => after.clone(),
+            // A status that the user sets shows at once.
             ChangeCause::StatusSet => PresenceView {
                 status: after.status,
-                ..before.with(after)
+                ..before.merged_with(after)
             },
-            ChangeCause::Added | ChangeCause::Disconnected => before.with(after),
+            ChangeCause::Added | ChangeCause::Disconnected => before.merged_with(after),
         }
     }
 
-    /// The user is shown like this though their connections say something else. A connection that went is waited for
-    /// from `went` on, whoever went before it.
+    /// Shows the user like this, though their connections say something else. After a lost connection a new grace
+    /// begins, at `left_at_ms`.
     pub(super) fn show(
         &mut self,
         user: &UserId,
@@ -146,18 +147,18 @@ impl PresenceGrace {
         );
     }
 
-    /// The room is not shown any more as one that the user is in. Gives whether it was.
+    /// Does not show the room any more as one that the user is in. Returns whether it was shown.
     pub(super) fn leave_room(&mut self, user: &UserId, room: &RoomId) -> bool {
         let entry = self.users.get_mut(user);
         entry.is_some_and(|entry| entry.shown.rooms.swap_remove(room))
     }
 
-    /// The user is not waited for any more.
+    /// Ends the user's grace.
     pub(super) fn end(&mut self, user: &UserId) {
         self.users.remove(user);
     }
 
-    /// When the next user has been waited for long enough.
+    /// When the next grace ends.
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
         while let Some((until, user)) = self.deadlines.front() {
             if self.users.get(user).is_some_and(|entry| entry.until == *until) {
@@ -168,7 +169,7 @@ impl PresenceGrace {
         None
     }
 
-    /// A user who has been waited for long enough.
+    /// Takes a user whose grace has ended.
     pub(super) fn take_expired(&mut self, now: Instant) -> Option<(UserId, GraceEntry)> {
         self.next_deadline().filter(|until| *until <= now)?;
         let (_, user) = self.deadlines.pop_front()?;
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn who_went_is_shown_as_before_until_the_grace_ends() {
+    fn a_user_who_left_is_shown_as_before_until_the_grace_ends() {
         let (mut grace, now) = (grace(), Instant::now());
         let (before, gone) = (
             presence_view(Status::Away, 7, &["r"]),
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_and_what_is_chosen_shows_at_once_while_what_went_is_waited_for() {
+    fn additions_and_a_set_status_show_at_once_during_the_grace() {
         let mut grace = grace();
         let before = presence_view(Status::Online, 7, &["r"]);
         grace.show(&ann(), before.clone(), ChangeCause::Disconnected, 100, Instant::now());
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_grace_and_without_a_departure_everything_shows_at_once() {
+    fn without_a_grace_or_a_lost_connection_all_changes_show_at_once() {
         let (before, after) = (
             presence_view(Status::Online, 7, &["r"]),
             presence_view(Status::Offline, 0, &[]),
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_goes_again_within_the_grace_is_waited_for_from_then_on() {
+    fn leaving_again_within_the_grace_begins_it_anew() {
         let (mut grace, now) = (grace(), Instant::now());
         let shown = presence_view(Status::Online, 7, &["r"]);
         grace.show(&ann(), shown.clone(), ChangeCause::Disconnected, 100, now);
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_is_back_and_goes_again_is_waited_for_anew() {
+    fn leaving_after_coming_back_begins_a_new_grace() {
         let (mut grace, now) = (grace(), Instant::now());
         let shown = presence_view(Status::Online, 7, &[]);
         grace.show(&ann(), shown.clone(), ChangeCause::Disconnected, 100, now);

@@ -1,4 +1,4 @@
-//! What other nodes say.
+//! Handles messages of the bus.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -9,14 +9,59 @@ use bytes::Bytes;
 use super::presence_grace::ChangeCause;
 use super::remote_presence::PresenceRecord;
 use super::rooms::Gap;
-use super::{Hub, Move, Output, PendingWork};
-use crate::cluster::bus::{Broadcast, BroadcastTarget, ClientSelector, NodeId, TargetRoom};
+use super::{AckRequest, Hub, Move, Output, PendingWork};
+use crate::cluster::bus::{Broadcast, BroadcastTarget, ClientSelector, Inbound, NodeId, TargetRoom};
 use crate::cluster::connection::{Connection, Outgoing};
 use crate::id::{RoomId, UserId};
 
 impl Hub {
-    /// Another node has an event for clients here.
-    pub(super) fn receive(&mut self, broadcast: &Broadcast) {
+    /// Handles a message of the bus.
+    pub(super) fn receive(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Connected => self.set_bus_connected(true),
+            Inbound::Disconnected => self.set_bus_connected(false),
+            Inbound::Broadcast(broadcast) => self.receive_broadcast(&broadcast),
+            Inbound::PresenceChanged { node, user, record } => {
+                self.work = Some(PendingWork::Presence(node, vec![(user, record)].into_iter()));
+            }
+            Inbound::NodePresence { node, records } => self.replace_node_presence(node, records),
+            Inbound::NodeLeft { node } => self.replace_node_presence(node, Vec::new()),
+            Inbound::SocketsJoin { clients, rooms } => self.sockets_join(&clients, &rooms),
+            Inbound::SocketsLeave { clients, rooms } => self.sockets_leave(&clients, &rooms),
+            // A Node server ends the transport too when `close` is set. Here the client is only told that it is
+            // disconnected: a client whose transport just ends connects again.
+            Inbound::DisconnectSockets { clients, .. } => {
+                let clients = self.select(&clients);
+                self.out.extend(clients.into_iter().map(Output::Disconnect));
+            }
+            Inbound::BroadcastWithAck {
+                broadcast,
+                clients,
+                answers,
+            } => {
+                let Broadcast { packet, to, except, .. } = broadcast;
+                let connections = self.select(&ClientSelector { to, except });
+                self.out.push(Output::RequestAcks(Box::new(AckRequest {
+                    connections,
+                    packet,
+                    clients,
+                    answers,
+                })));
+            }
+            Inbound::FetchSockets { clients, reply } => {
+                let clients = self.select(&clients);
+                self.out.push(Output::Sockets(reply, clients));
+            }
+            Inbound::AllRooms { reply } => {
+                let names = self.room_names();
+                self.out.push(Output::AllRooms(reply, names));
+            }
+            Inbound::ServerSideEmit { arguments, reply } => self.out.push(Output::ServerEvent(arguments, reply)),
+        }
+    }
+
+    /// Delivers another node's event to clients of this node.
+    fn receive_broadcast(&mut self, broadcast: &Broadcast) {
         let outgoing = Outgoing::event(broadcast.packet.clone(), broadcast.question.clone());
         if let Some((room, seq)) = &broadcast.message {
             if self.rooms.offer(room, *seq, &outgoing) == Gap::Missing {
@@ -24,13 +69,14 @@ impl Hub {
             }
             return;
         }
-        // A packet about a message comes after the message, which is read from the store when it does not come otherwise.
+        // The packet is about a message and must follow it. If the message is not here yet, it is read from the store.
         if let Some((room, seq)) = &broadcast.after {
             self.note_message(room, *seq);
         }
-        // What a room gets keeps its place among the room's messages. Whoever is excepted is hardly ever here.
-        if let BroadcastTarget::Rooms(places) = &broadcast.to
-            && let Some(name) = self.one_room(places)
+        // A packet for a single room keeps its place among the room's messages. `except` names connections of the
+        // sending node, so none of them is here in most cases.
+        if let BroadcastTarget::Rooms(rooms) = &broadcast.to
+            && let Some(name) = self.single_room(rooms)
             && let Ok(room) = RoomId::new(name)
             && self.rooms.order(&room).is_some()
             && self.connections_in(&broadcast.except).is_empty()
@@ -45,17 +91,17 @@ impl Hub {
         self.rooms.send_to(clients, &outgoing);
     }
 
-    /// The name of the room, when nothing else is meant.
-    fn one_room<'p>(&self, places: &'p [TargetRoom]) -> Option<&'p str> {
-        match places {
+    /// The name of the room, if the target is exactly one room.
+    fn single_room<'r>(&self, rooms: &'r [TargetRoom]) -> Option<&'r str> {
+        match rooms {
             [TargetRoom::Room(name)] => Some(name),
             [TargetRoom::RoomOrSocket(name)] if self.users.by_connection_id(name).is_none() => Some(name),
             _ => None,
         }
     }
 
-    /// The connections here that are in any of the places, each once.
-    fn connections_in(&self, places: &[TargetRoom]) -> Vec<Arc<Connection>> {
+    /// The connections of this node that are in any of these rooms, each once.
+    fn connections_in(&self, rooms: &[TargetRoom]) -> Vec<Arc<Connection>> {
         let mut seen: HashSet<*const Connection> = HashSet::new();
         let mut found = Vec::new();
         let mut add = |connection: &Arc<Connection>| {
@@ -63,14 +109,14 @@ impl Hub {
                 found.push(connection.clone());
             }
         };
-        for place in places {
-            match place {
+        for room in rooms {
+            match room {
                 TargetRoom::User(user) => self.users.connections_of(user).for_each(&mut add),
                 TargetRoom::Room(name) | TargetRoom::RoomOrSocket(name) => {
                     if let Ok(room) = RoomId::new(name) {
                         self.rooms.connections(&room).for_each(&mut add);
                     }
-                    if matches!(place, TargetRoom::RoomOrSocket(_)) {
+                    if matches!(room, TargetRoom::RoomOrSocket(_)) {
                         self.users.by_connection_id(name).into_iter().for_each(&mut add);
                     }
                 }
@@ -79,10 +125,10 @@ impl Hub {
         found
     }
 
-    /// The connections here that a request is about.
-    pub(in crate::cluster) fn select(&self, selection: &ClientSelector) -> Vec<Arc<Connection>> {
+    /// The connections of this node that the selector names.
+    fn select(&self, selection: &ClientSelector) -> Vec<Arc<Connection>> {
         let mut found = match &selection.to {
-            BroadcastTarget::Rooms(places) => self.connections_in(places),
+            BroadcastTarget::Rooms(rooms) => self.connections_in(rooms),
             BroadcastTarget::AllClients => self.users.all_connections().cloned().collect(),
         };
         if !selection.except.is_empty() {
@@ -93,28 +139,28 @@ impl Hub {
         found
     }
 
-    /// Has connections join or leave rooms, one after the other: who hears of one is decided before the next.
+    /// Has connections join or leave rooms, one after the other: each change is announced to the members of its time.
     pub(super) fn apply_moves(&mut self, moves: Vec<(Arc<Connection>, RoomId, Move)>) {
         self.work = Some(PendingWork::Moves(moves.into_iter()));
     }
 
-    /// Another server has clients join rooms.
-    pub(super) fn sockets_join(&mut self, clients: &ClientSelector, rooms: &[String]) {
+    /// Has clients join rooms, as another server asks.
+    fn sockets_join(&mut self, clients: &ClientSelector, rooms: &[String]) {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         let clients = self.select(clients);
         let joins = clients
             .iter()
             .flat_map(|connection| rooms.iter().map(|room| (connection.clone(), room.clone(), Move::Join)));
         self.apply_moves(joins.collect());
-        // Where they came in is asked of the store.
+        // A sweep finds the baselines of these rooms.
         self.sweep_soon();
     }
 
-    /// Another server has clients leave rooms.
-    pub(super) fn sockets_leave(&mut self, clients: &ClientSelector, rooms: &[String]) {
+    /// Has clients leave rooms, as another server asks.
+    fn sockets_leave(&mut self, clients: &ClientSelector, rooms: &[String]) {
         let rooms: Vec<RoomId> = rooms.iter().filter_map(|room| RoomId::new(room).ok()).collect();
         for connection in self.select(clients) {
-            // What the connection does in the rooms, such as typing, ends first: its session sees to that.
+            // The session first ends what the connection does in the rooms, such as typing.
             let own: Vec<RoomId> = rooms
                 .iter()
                 .filter(|room| connection.is_in(room.as_str()))
@@ -126,16 +172,18 @@ impl Hub {
         }
     }
 
-    /// What a node says of a user.
-    pub(super) fn set_remote_presence(&mut self, node: &NodeId, user: &UserId, entry: Option<&[u8]>) {
-        let entry = entry.and_then(PresenceRecord::decode);
+    /// Sets a node's presence record of a user. `None` removes it.
+    pub(super) fn set_remote_presence(&mut self, node: &NodeId, user: &UserId, record: Option<&[u8]>) {
+        let record = record.and_then(PresenceRecord::decode);
         let before = self.presence_view(user);
-        let (connections, newest) = entry.as_ref().map_or((0, 0), |entry| (entry.connections, entry.newest));
-        let was = self.remote.set(node, user, entry, &mut self.membership);
+        let (connections, newest) = record
+            .as_ref()
+            .map_or((0, 0), |record| (record.connections, record.newest));
+        let was = self.remote.set(node, user, record, &mut self.membership);
         let (were, newest_was) = was.map_or((0, newest), |was| (was.connections, was.newest));
         let cause = match connections.cmp(&were) {
             Ordering::Less => ChangeCause::Disconnected,
-            // One connection has taken another's place, as at a quick reconnect.
+            // A new connection has replaced another one, as after a quick reconnect.
             Ordering::Equal if newest != newest_was => ChangeCause::Disconnected,
             Ordering::Equal => ChangeCause::StatusSet,
             Ordering::Greater => ChangeCause::Added,
@@ -143,13 +191,13 @@ impl Hub {
         self.user_changed(user, before, cause, self.now.unix_ms);
     }
 
-    /// All that a node says, in place of what it has said.
-    pub(super) fn replace_node_presence(&mut self, node: NodeId, entries: Vec<(UserId, Bytes)>) {
-        let said: HashSet<&UserId> = entries.iter().map(|(user, _)| user).collect();
-        let gone = self.remote.users_of(&node).filter(|user| !said.contains(user));
+    /// Replaces all presence records of a node.
+    fn replace_node_presence(&mut self, node: NodeId, records: Vec<(UserId, Bytes)>) {
+        let named: HashSet<&UserId> = records.iter().map(|(user, _)| user).collect();
+        let gone = self.remote.users_of(&node).filter(|user| !named.contains(user));
         let gone: Vec<UserId> = gone.cloned().collect();
-        let said = entries.into_iter().map(|(user, entry)| (user, Some(entry)));
-        let entries: Vec<_> = said.chain(gone.into_iter().map(|user| (user, None))).collect();
-        self.work = Some(PendingWork::Entries(node, entries.into_iter()));
+        let changed = records.into_iter().map(|(user, record)| (user, Some(record)));
+        let changes: Vec<_> = changed.chain(gone.into_iter().map(|user| (user, None))).collect();
+        self.work = Some(PendingWork::Presence(node, changes.into_iter()));
     }
 }

@@ -1,4 +1,4 @@
-//! Users on other nodes, as those say.
+//! Users of other nodes, as those nodes' presence records say.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,27 +12,27 @@ use crate::capability::Status;
 use crate::cluster::bus::NodeId;
 use crate::id::{RoomId, UserId};
 
-/// Rooms of a user that a node tells the others of. Of further ones they do not know that the user is in there.
+/// The most rooms of a user in a presence record. Other nodes do not know that the user is in further ones.
 const ROOMS_MAX: usize = 1024;
-/// Bytes of an entry that is read: so many rooms with the longest names, and some more.
+/// The most bytes of a record that is read: those rooms with the longest names, and some more.
 const RECORD_BYTES_MAX: usize = 256 * 1024;
-/// The version of what is written. A node that reads another one shows the user as not there.
+/// The version of the format. A node that reads another version treats the user as not being there.
 const VERSION: u8 = 1;
 
-/// What one node says of a user.
+/// One node's record of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PresenceRecord {
-    /// Open connections there, whatever their status.
+    /// Open connections on that node, whatever their status.
     pub(super) connections: u32,
-    /// When the newest of them came there.
+    /// When the newest of them was opened.
     pub(super) newest: u64,
-    /// The most attending of them.
+    /// The most attentive status of them.
     pub(super) status: Status,
     /// Since when, in milliseconds since the Unix epoch.
     pub(super) since: u64,
-    /// What to call the user.
+    /// The user's name.
     pub(super) name: Arc<str>,
-    /// Where they are.
+    /// The rooms that the user is in.
     pub(super) rooms: Vec<RoomId>,
 }
 
@@ -42,7 +42,7 @@ struct RecordJson<'a> {
     version: u8,
     #[serde(rename = "c")]
     connections: u32,
-    /// Nodes of an earlier release do not say it.
+    /// Nodes of earlier releases leave it out.
     #[serde(rename = "a", default)]
     newest: u64,
     #[serde(rename = "s")]
@@ -57,7 +57,7 @@ struct RecordJson<'a> {
 
 impl PresenceRecord {
     pub(super) fn encode(&self) -> Bytes {
-        let wire = RecordJson {
+        let json = RecordJson {
             version: VERSION,
             connections: self.connections,
             newest: self.newest,
@@ -71,36 +71,36 @@ impl PresenceRecord {
                 .map(|room| room.as_str().into())
                 .collect(),
         };
-        // Numbers and strings can always be written.
-        serde_json::to_vec(&wire).unwrap_or_default().into()
+        // Encoding numbers and strings cannot fail.
+        serde_json::to_vec(&json).unwrap_or_default().into()
     }
 
-    /// `None` for what no node of this version says.
+    /// Decodes a record. `None` for one that no node of this version writes.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.len() > RECORD_BYTES_MAX {
             return None;
         }
-        let wire: RecordJson<'_> = serde_json::from_slice(bytes).ok()?;
-        if wire.version != VERSION || wire.connections == 0 {
+        let json: RecordJson<'_> = serde_json::from_slice(bytes).ok()?;
+        if json.version != VERSION || json.connections == 0 {
             return None;
         }
-        let rooms = wire
+        let rooms = json
             .rooms
             .iter()
             .take(ROOMS_MAX)
             .filter_map(|room| RoomId::new(room).ok());
         Some(Self {
-            connections: wire.connections,
-            newest: wire.newest,
-            status: wire.status,
-            since: wire.since,
-            name: wire.name.into(),
+            connections: json.connections,
+            newest: json.newest,
+            status: json.status,
+            since: json.since,
+            name: json.name.into(),
             rooms: rooms.collect(),
         })
     }
 }
 
-/// All of them.
+/// The records of all other nodes.
 #[derive(Default)]
 pub(super) struct RemotePresence {
     users: HashMap<UserId, Vec<(NodeId, PresenceRecord)>>,
@@ -108,34 +108,35 @@ pub(super) struct RemotePresence {
 }
 
 impl RemotePresence {
-    /// What the node says of the user from now on. Gives what it said before.
+    /// Sets a node's record of a user; `None` removes it. Returns the earlier one.
     pub(super) fn set(
         &mut self,
         node: &NodeId,
         user: &UserId,
-        entry: Option<PresenceRecord>,
+        record: Option<PresenceRecord>,
         membership: &mut RoomMembership,
     ) -> Option<PresenceRecord> {
-        // Before what it said is forgotten, so that nobody leaves and comes who only stays.
-        for room in entry.iter().flat_map(|entry| &entry.rooms) {
+        // The new rooms are added before the old ones are removed, so that a user who stays in a room does not seem to
+        // leave and join.
+        for room in record.iter().flat_map(|record| &record.rooms) {
             membership.add(room, user);
         }
         let before = self.forget(node, user);
         for room in before.iter().flat_map(|before| &before.rooms) {
             membership.remove(room, user);
         }
-        if let Some(entry) = entry {
+        if let Some(record) = record {
             self.nodes.entry(node.clone()).or_default().insert(user.clone());
-            self.users.entry(user.clone()).or_default().push((node.clone(), entry));
+            self.users.entry(user.clone()).or_default().push((node.clone(), record));
         }
         before
     }
 
     fn forget(&mut self, node: &NodeId, user: &UserId) -> Option<PresenceRecord> {
-        let entries = self.users.get_mut(user)?;
-        let at = entries.iter().position(|(own, _)| own == node)?;
-        let (_, entry) = entries.swap_remove(at);
-        if entries.is_empty() {
+        let records = self.users.get_mut(user)?;
+        let at = records.iter().position(|(own, _)| own == node)?;
+        let (_, record) = records.swap_remove(at);
+        if records.is_empty() {
             self.users.remove(user);
         }
         if let Some(users) = self.nodes.get_mut(node) {
@@ -144,30 +145,30 @@ impl RemotePresence {
                 self.nodes.remove(node);
             }
         }
-        Some(entry)
+        Some(record)
     }
 
-    /// The user has had this status for longer than some node says.
+    /// Sets an earlier beginning of a user's status than some nodes know.
     pub(super) fn adopt_since(&mut self, user: &UserId, status: Status, since: u64) {
-        for (_, entry) in self.users.get_mut(user).into_iter().flatten() {
-            if entry.status == status {
-                entry.since = entry.since.min(since);
+        for (_, record) in self.users.get_mut(user).into_iter().flatten() {
+            if record.status == status {
+                record.since = record.since.min(since);
             }
         }
     }
 
-    /// Of whom the node says anything.
+    /// The users of whom a node has a record.
     pub(super) fn users_of(&self, node: &NodeId) -> impl Iterator<Item = &UserId> {
         self.nodes.get(node).into_iter().flatten()
     }
 
-    /// What is said of a user.
+    /// The records of a user, one for each node.
     pub(super) fn records(&self, user: &UserId) -> impl Iterator<Item = &PresenceRecord> {
-        self.users.get(user).into_iter().flatten().map(|(_, entry)| entry)
+        self.users.get(user).into_iter().flatten().map(|(_, record)| record)
     }
 
-    /// The rooms that a user is in on other nodes; one may come more than once.
+    /// The rooms that a user is in on other nodes. One may come more than once.
     pub(super) fn rooms_of(&self, user: &UserId) -> impl Iterator<Item = &RoomId> {
-        self.records(user).flat_map(|entry| &entry.rooms)
+        self.records(user).flat_map(|record| &record.rooms)
     }
 }

@@ -6,36 +6,37 @@ use indexmap::IndexMap;
 
 use crate::id::{RoomId, UserId};
 
-/// Counts, for each user in a room, from how many sides they are in it: this node's connections are one side, each
-/// other node is another. So the first and the last step of a user in a room are found without looking at other members.
+/// Counts for each user in a room the nodes on which they are in it: this node counts once for all of the user's
+/// connections, each other node once. So the first join and the last leave of a user are found without looking at other
+/// members.
 #[derive(Default)]
 pub(super) struct RoomMembership {
     rooms: HashMap<RoomId, IndexMap<UserId, u32>>,
 }
 
 impl RoomMembership {
-    /// A side has the user in the room from now on. Gives whether no other side had.
+    /// Adds a node on which the user is in the room. Returns whether it is the first one.
     pub(super) fn add(&mut self, room: &RoomId, user: &UserId) -> bool {
-        let sides = self
+        let nodes = self
             .rooms
             .entry(room.clone())
             .or_default()
             .entry(user.clone())
             .or_default();
-        *sides += 1;
-        *sides == 1
+        *nodes += 1;
+        *nodes == 1
     }
 
-    /// A side has the user in the room no more. Gives whether no other side has.
+    /// Removes a node on which the user was in the room. Returns whether it was the last one.
     pub(super) fn remove(&mut self, room: &RoomId, user: &UserId) -> bool {
         let Some(users) = self.rooms.get_mut(room) else {
             return false;
         };
-        let Some(sides) = users.get_mut(user) else {
+        let Some(nodes) = users.get_mut(user) else {
             return false;
         };
-        *sides -= 1;
-        if *sides > 0 {
+        *nodes -= 1;
+        if *nodes > 0 {
             return false;
         }
         users.swap_remove(user);
@@ -45,17 +46,17 @@ impl RoomMembership {
         true
     }
 
-    /// Whether any side has the user in the room.
+    /// Whether the user is in the room on any node.
     pub(super) fn contains(&self, room: &RoomId, user: &UserId) -> bool {
         self.rooms.get(room).is_some_and(|users| users.contains_key(user))
     }
 
-    /// How many users are in the room.
+    /// The number of users in the room.
     pub(super) fn count(&self, room: &RoomId) -> usize {
         self.rooms.get(room).map_or(0, IndexMap::len)
     }
 
-    /// Users in the room, each once, in no order.
+    /// At most `limit` users in the room, each once, in no particular order.
     pub(super) fn users(&self, room: &RoomId, limit: usize) -> Vec<UserId> {
         let users = self.rooms.get(room).into_iter().flat_map(IndexMap::keys);
         users.take(limit).cloned().collect()
@@ -67,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_and_the_last_step_of_a_user_are_told_apart_from_all_others() {
+    fn the_first_join_and_the_last_leave_of_a_user_are_found() {
         let (room, ann) = (RoomId::new("r").unwrap(), UserId::new("ann").unwrap());
         let mut membership = RoomMembership::default();
         assert!(membership.add(&room, &ann));

@@ -1,10 +1,10 @@
-//! Several hubs of one tenant, the bus between them, the store, and clients, in virtual time. What happens comes from a
-//! seed alone: a seed that fails fails each time, in the same way.
+//! A simulation of one tenant's hubs on several nodes: the hubs, the bus between them, the store, and clients, in
+//! virtual time. Everything follows from a seed, so a seed that fails always fails in the same way.
 //!
-//! The bus loses, delays, reorders and repeats what it carries and goes away for a while; the store does not serve for a
-//! while, or does what it is told and says that it has failed; nodes die with whatever they were doing and others take
-//! their place; clients come and go, send, send again what nobody acknowledged, and do not read. In the end all is
-//! mended, and what every client saw is held against what the store has.
+//! The bus loses, delays, reorders and repeats messages, and disconnects for a while. The store fails for a while, or
+//! commits and reports a failure. Nodes die in the middle of their work, and others take their place. Clients connect,
+//! disconnect, send, send again what was not acknowledged, and stop reading. In the end all is repaired, and what every
+//! client saw is compared with what the store has.
 
 mod client;
 mod join;
@@ -28,12 +28,12 @@ use client::Client;
 use net::Net;
 use node::Node;
 
-/// Simulations in each run of all tests.
+/// The number of seeds that a run of the tests tries.
 const SEEDS: u64 = 2000;
-/// How long clients do things and things break, and how long all then has to come to rest; in microseconds.
-const LIVELY: u64 = 3_000_000;
+/// How long clients act and faults happen, and how long everything then has to come to rest, in microseconds.
+const ACTIVE: u64 = 3_000_000;
 const REST: u64 = 8_000_000;
-/// Rooms that there may be; a seed has some of them.
+/// The most rooms. A seed uses some of them.
 const ROOMS: u64 = 3;
 const TENANT: &str = "t";
 
@@ -41,45 +41,45 @@ fn tenant() -> TenantId {
     TenantId::for_tests(TENANT).unwrap()
 }
 
-/// What happens at a time.
-enum Happening {
-    /// A node, in this life of it, does what it can.
+/// What happens at a time. The numbers are a node, and its life: a node that dies begins another one.
+enum SimEvent {
+    /// A node makes a step.
     Step(usize, u64),
     /// A node's batch is committed.
     Commit(usize, u64),
-    /// A node's hub learns something.
+    /// A node's hub gets an input.
     Input(usize, u64, Input),
-    /// A read of the store is answered.
+    /// A read of the store returns.
     Read(usize, u64, Output),
-    /// A client does something.
+    /// A client acts.
     Act(usize),
-    /// A client's read of a room's past is answered.
+    /// The read of a room's past for a joining client returns.
     Past(usize, u64),
-    /// A node's way to the others is lost, or is back.
+    /// A node's connection to the others is lost, or comes back.
     Link(usize, bool),
-    /// A node's lease has run out, which it had in this life.
+    /// A node's lease expires.
     LeaseOut(usize, u64),
-    /// The store ceases to serve, or serves again.
+    /// The store fails, or works again.
     Store(bool),
-    /// A node dies, and begins anew.
+    /// A node dies, and starts again.
     Die(usize),
 }
 
-/// Everything of one simulation.
+/// The state of one simulation.
 struct World {
-    chance: Box<dyn FnMut(u64) -> u64>,
+    rng: Box<dyn FnMut(u64) -> u64>,
     /// Microseconds since the beginning.
     now: u64,
     began: Instant,
-    agenda: BTreeMap<(u64, u64), Happening>,
+    agenda: BTreeMap<(u64, u64), SimEvent>,
     count: u64,
     nodes: Vec<Node>,
     net: Net,
     store: MemoryStore,
-    store_serves: bool,
+    store_works: bool,
     clients: Vec<Client>,
     history: History,
-    /// What broke.
+    /// The faults that happened.
     faults: Faults,
     rooms: u64,
 }
@@ -96,10 +96,10 @@ struct Faults {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut chance = random(seed);
-        let (nodes, rooms) = (1 + chance(5), 1 + chance(ROOMS));
+        let mut rng = random(seed);
+        let (nodes, rooms) = (1 + rng(5), 1 + rng(ROOMS));
         let mut world = Self {
-            chance: Box::new(chance),
+            rng: Box::new(rng),
             now: 0,
             began: Instant::now(),
             agenda: BTreeMap::new(),
@@ -107,7 +107,7 @@ impl World {
             nodes: Vec::new(),
             net: Net::default(),
             store: MemoryStore::default(),
-            store_serves: true,
+            store_works: true,
             clients: Vec::new(),
             history: History::default(),
             faults: Faults::default(),
@@ -120,30 +120,30 @@ impl World {
         for number in 0..4 + world.below(6) {
             world.clients.push(Client::new(number));
             let at = world.below(400_000);
-            world.at(at, Happening::Act(usize::try_from(number).unwrap()));
+            world.at(at, SimEvent::Act(usize::try_from(number).unwrap()));
         }
         world.plan_faults();
         world
     }
 
-    /// Below what is asked for.
+    /// A random number below `most`.
     fn below(&mut self, most: u64) -> u64 {
-        (self.chance)(most)
+        (self.rng)(most)
     }
 
     fn one_in(&mut self, most: u64) -> bool {
         self.below(most) == 0
     }
 
-    fn at(&mut self, at: u64, happening: Happening) {
+    fn at(&mut self, at: u64, event: SimEvent) {
         self.count += 1;
-        self.agenda.insert((at.max(self.now), self.count), happening);
+        self.agenda.insert((at.max(self.now), self.count), event);
     }
 
-    /// Some time from now, below that many microseconds.
-    fn within(&mut self, most: u64, happening: Happening) {
+    /// Schedules something at a random time within that many microseconds.
+    fn within(&mut self, most: u64, event: SimEvent) {
         let at = self.now + self.below(most);
-        self.at(at, happening);
+        self.at(at, event);
     }
 
     fn time(&self) -> Now {
@@ -153,8 +153,8 @@ impl World {
         }
     }
 
-    fn is_lively(&self) -> bool {
-        self.now < LIVELY
+    fn is_active(&self) -> bool {
+        self.now < ACTIVE
     }
 
     fn room(&mut self) -> RoomId {
@@ -165,52 +165,52 @@ impl World {
     fn plan_faults(&mut self) {
         let nodes = self.nodes.len() as u64;
         for _ in 0..self.below(5) {
-            let (at, node) = (self.below(LIVELY), usize::try_from(self.below(nodes)).unwrap());
+            let (at, node) = (self.below(ACTIVE), usize::try_from(self.below(nodes)).unwrap());
             let until = at + self.below(1_500_000);
             match self.below(3) {
-                0 => self.at(at, Happening::Die(node)),
+                0 => self.at(at, SimEvent::Die(node)),
                 1 if nodes > 1 => {
-                    self.at(at, Happening::Link(node, false));
-                    self.at(until.min(LIVELY), Happening::Link(node, true));
+                    self.at(at, SimEvent::Link(node, false));
+                    self.at(until.min(ACTIVE), SimEvent::Link(node, true));
                 }
                 _ => {
-                    self.at(at, Happening::Store(false));
-                    self.at(until.min(LIVELY), Happening::Store(true));
+                    self.at(at, SimEvent::Store(false));
+                    self.at(until.min(ACTIVE), SimEvent::Store(true));
                 }
             }
         }
         for node in 0..self.nodes.len() {
-            self.at(LIVELY, Happening::Link(node, true));
+            self.at(ACTIVE, SimEvent::Link(node, true));
         }
-        self.at(LIVELY, Happening::Store(true));
+        self.at(ACTIVE, SimEvent::Store(true));
     }
 
     fn run(&mut self) {
-        while let Some(((at, _), happening)) = self.agenda.pop_first() {
-            if at > LIVELY + REST {
+        while let Some(((at, _), event)) = self.agenda.pop_first() {
+            if at > ACTIVE + REST {
                 break;
             }
             self.now = at;
-            match happening {
-                Happening::Step(node, life) => self.step(node, life),
-                Happening::Commit(node, life) => self.commit(node, life),
-                Happening::Input(node, life, input) => self.give(node, life, input),
-                Happening::Read(node, life, read) => self.answer_read(node, life, read),
-                Happening::Act(client) => self.act(client),
-                Happening::Past(client, asked) => self.tell_past(client, asked),
-                Happening::Link(node, up) => self.link(node, up),
-                Happening::LeaseOut(node, life) => self.lease_out(node, life),
-                Happening::Store(serves) => {
-                    self.faults.outages += u64::from(self.store_serves && !serves);
-                    self.store_serves = serves;
+            match event {
+                SimEvent::Step(node, life) => self.step(node, life),
+                SimEvent::Commit(node, life) => self.commit(node, life),
+                SimEvent::Input(node, life, input) => self.give(node, life, input),
+                SimEvent::Read(node, life, read) => self.answer_read(node, life, read),
+                SimEvent::Act(client) => self.act(client),
+                SimEvent::Past(client, asked) => self.end_past_read(client, asked),
+                SimEvent::Link(node, up) => self.link(node, up),
+                SimEvent::LeaseOut(node, life) => self.lease_out(node, life),
+                SimEvent::Store(serves) => {
+                    self.faults.outages += u64::from(self.store_works && !serves);
+                    self.store_works = serves;
                 }
-                Happening::Die(node) => self.die(node),
+                SimEvent::Die(node) => self.die(node),
             }
             self.read_all();
         }
     }
 
-    /// What the store has, as every client should have seen it.
+    /// The messages of a room in the store.
     fn stored(&self, room: &RoomId) -> Vec<Message> {
         let all = Range {
             after: 0,
@@ -247,10 +247,10 @@ impl World {
     }
 }
 
-/// Says which seed it was that failed.
-struct Named(u64);
+/// Prints the seed when its simulation panics.
+struct SeedReporter(u64);
 
-impl Drop for Named {
+impl Drop for SeedReporter {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
@@ -261,9 +261,9 @@ impl Drop for Named {
     }
 }
 
-/// Runs a seed. Gives what happened, how much, and what broke.
+/// Runs the simulation of a seed. Returns its history, a summary, and the faults.
 fn simulate(seed: u64) -> (History, Summary, Faults) {
-    let _named = Named(seed);
+    let _reporter = SeedReporter(seed);
     let mut world = World::new(seed);
     world.run();
     world.check_presence();
@@ -277,7 +277,7 @@ fn simulate(seed: u64) -> (History, Summary, Faults) {
 }
 
 #[test]
-fn what_clients_see_is_what_the_store_has_whatever_breaks() {
+fn clients_see_what_the_store_has_under_all_faults() {
     let seeds = match std::env::var("PARLANCE_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => (0..SEEDS).collect(),
@@ -296,13 +296,13 @@ fn what_clients_see_is_what_the_store_has_whatever_breaks() {
 }
 
 #[test]
-fn a_seed_happens_in_the_same_way_each_time() {
+fn a_seed_always_gives_the_same_simulation() {
     for seed in 0..20 {
         assert_eq!(simulate(seed), simulate(seed), "seed {seed}");
     }
 }
 
-/// A simulation in which nothing happens finds nothing.
+/// A simulation in which nothing happens would find nothing.
 #[test]
 fn much_happens() {
     let (mut acknowledged, mut delivered, mut faults) = (0, 0, Faults::default());

@@ -1,4 +1,4 @@
-//! What members of rooms are told of users, and what is answered about them.
+//! What members of rooms see of users: `presence`, `user-joined` and `user-left`, and the answers to `get-presence`.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use super::presence_grace::{ChangeCause, PresenceView, status_rank};
 use super::{Hub, Output};
 use crate::capability::{PresenceState, Status};
 use crate::cluster::connection::Connection;
-use crate::cluster::handle::ConnectionPhase;
+use crate::cluster::delivery::ConnectionPhase;
 use crate::cluster::wire;
 use crate::id::{RoomId, UserId};
 
 impl Hub {
-    /// A user's status and since when, on all nodes together, when it is to be seen.
+    /// A user's status on all nodes together, and since when. `None` while the user is not visible.
     fn visible_status(&self, user: &UserId) -> Option<(Status, u64)> {
         let here = self.users.visible_status(user);
-        let elsewhere = self.remote.records(user).map(|entry| (entry.status, entry.since));
+        let remote = self.remote.records(user).map(|record| (record.status, record.since));
         here.into_iter()
-            .chain(elsewhere)
+            .chain(remote)
             .filter(|(status, _)| *status != Status::Offline)
             .min_by_key(|(status, since)| (status_rank(*status), *since))
     }
@@ -26,7 +26,7 @@ impl Hub {
     fn name_of(&self, user: &UserId) -> Option<Arc<str>> {
         self.users
             .name_of(user)
-            .or_else(|| self.remote.records(user).next().map(|entry| entry.name.clone()))
+            .or_else(|| self.remote.records(user).next().map(|record| record.name.clone()))
     }
 
     pub(in crate::cluster) fn rooms_of(&self, user: &UserId) -> IndexSet<RoomId> {
@@ -35,7 +35,7 @@ impl Hub {
         rooms
     }
 
-    /// How the user's connections are now, whatever is shown of them.
+    /// The user as their connections on all nodes say, whatever is shown of them.
     pub(super) fn presence_view(&self, user: &UserId) -> PresenceView {
         PresenceView {
             status: self.visible_status(user),
@@ -44,12 +44,10 @@ impl Hub {
         }
     }
 
-    /// Something of a user has changed: members of the rooms shared with the user are told, once. `before` is how the
-    /// user's connections were. Every node does so for its own members, so that nothing of it needs to be sent between
-    /// nodes.
+    /// Tells the members of this node what has changed of a user. `before` is the user's view before the change. Every
+    /// node does so for its own members, so that nothing of it is sent between nodes.
     pub(super) fn user_changed(&mut self, user: &UserId, before: PresenceView, cause: ChangeCause, now_ms: u64) {
-        let lingers = self.grace.shown(user).cloned();
-        let before = lingers.unwrap_or(before);
+        let before = self.grace.shown(user).cloned().unwrap_or(before);
         let mut after = self.presence_view(user);
         self.keep_since(user, &before, &mut after);
         let shown = self.grace.next_view(user, &before, &after, cause);
@@ -61,8 +59,7 @@ impl Hub {
         }
     }
 
-    /// A user who has been waited for long enough is shown as they are. One at a time: what each of many causes is sent
-    /// before the next.
+    /// Ends the grace of one user who did not come back. Of several, each is announced before the next.
     pub(super) fn expire_grace(&mut self) {
         if let Some((user, entry)) = self.grace.take_expired(self.now.instant) {
             let mut after = self.presence_view(&user);
@@ -71,7 +68,7 @@ impl Hub {
         }
     }
 
-    /// A status that goes on has begun when it began, whichever of the user's connections is left.
+    /// Keeps the beginning of a status that did not change, whichever of the user's connections are left.
     fn keep_since(&mut self, user: &UserId, before: &PresenceView, after: &mut PresenceView) {
         let (Some((was, since)), Some((is, later))) = (before.status, after.status) else {
             return;
@@ -86,12 +83,13 @@ impl Hub {
         self.remote.adopt_since(user, is, since);
     }
 
-    /// Tells members here what they see differently. `now_ms` is when a user who is not to be seen any more went.
+    /// Tells the members of this node the difference between two views. `now_ms` is when a user left who is not visible
+    /// any more.
     fn announce_change(&mut self, user: &UserId, before: &PresenceView, after: &PresenceView, now_ms: u64) {
         let Some(name) = after.name.as_ref().or(before.name.as_ref()) else {
             return;
         };
-        let come: IndexSet<RoomId> = after.rooms.difference(&before.rooms).cloned().collect();
+        let joined: IndexSet<RoomId> = after.rooms.difference(&before.rooms).cloned().collect();
         let renamed = matches!((&before.name, &after.name), (Some(was), Some(is)) if was != is);
         if before.status() != after.status() || renamed && after.status.is_some() {
             let since = after.status.map_or(now_ms, |(_, since)| since);
@@ -99,11 +97,11 @@ impl Hub {
             let rooms = before.rooms.union(&after.rooms).cloned().collect();
             self.rooms.send_to_members(&rooms, &IndexSet::new(), &outgoing);
         } else if let Some((status, since)) = after.status {
-            // Who shares another room with the user already knows.
+            // Members who share another room with the user know the status already.
             let outgoing = wire::presence(user, name, status, since);
-            self.rooms.send_to_members(&come, &before.rooms, &outgoing);
+            self.rooms.send_to_members(&joined, &before.rooms, &outgoing);
         }
-        // One who is not to be seen is in no room, as far as others can tell.
+        // A user who is not visible counts as being in no room.
         for room in after.visible_rooms().filter(|room| !before.is_visible_in(room)) {
             self.rooms
                 .send_to_room(room, None, &wire::user_joined(room, user, name));
@@ -131,7 +129,7 @@ impl Hub {
     pub(super) fn disconnect(&mut self, connection: &Arc<Connection>, now_ms: u64) {
         let user = connection.identity.load().user().clone();
         let before = self.presence_view(&user);
-        for room in connection.exit_all().iter() {
+        for room in connection.leave_all_rooms().iter() {
             if self.leave_room(room, connection) && self.users.exit_room(&user, room) {
                 self.membership.remove(room, &user);
             }
@@ -142,7 +140,7 @@ impl Hub {
         self.mark_changed(&user);
     }
 
-    /// A connection's status is set, at this moment of its life.
+    /// Sets a connection's status. `phase` is that of the event which sets it.
     pub(super) fn set_status(
         &mut self,
         connection: &Arc<Connection>,
@@ -153,7 +151,7 @@ impl Hub {
         let user = connection.identity.load().user().clone();
         let before = self.presence_view(&user);
         let shown = self.grace.shown(&user);
-        // One who was away and comes back by a new connection, as after a lost one, still is.
+        // A user who was away and comes back by a new connection is still away.
         let status = match (phase, shown.map(PresenceView::status)) {
             (ConnectionPhase::Connecting, Some(Status::Away))
                 if status == Status::Online && before.status.is_none() =>
@@ -171,17 +169,17 @@ impl Hub {
             ConnectionPhase::Disconnecting => ChangeCause::Disconnected,
         };
         self.user_changed(&user, before, cause, now_ms);
-        // Other nodes hear of one that goes when it has gone.
+        // When a connection closes, its status is published with its removal.
         if phase != ConnectionPhase::Disconnecting {
             self.mark_changed(&user);
         }
     }
 
-    /// Puts the connection into the room; the members hear of a user's first one.
+    /// Adds a connection to a room. Members are told when it is the user's first one there.
     pub(super) fn join(&mut self, room: &RoomId, connection: &Arc<Connection>, held: bool) {
         let identity = connection.identity.load();
         let user = identity.user();
-        // One that was there before the hub failed is on its way out.
+        // A connection from before the hub's failure is being closed.
         if !self.users.has_connection(connection) {
             return;
         }
@@ -203,7 +201,7 @@ impl Hub {
         if let Some(shown) = shown
             && shown.rooms.contains(room)
         {
-            // They were shown as being in it all the time.
+            // The user was shown as a member all the time.
             if shown.looks_like(&self.presence_view(user)) {
                 self.grace.end(user);
             }
@@ -225,7 +223,7 @@ impl Hub {
         }
     }
 
-    /// Takes the connection out of the room; the members hear of a user's last one.
+    /// Removes a connection from a room. Members are told when it was the user's last one there.
     pub(super) fn leave(&mut self, room: &RoomId, connection: &Arc<Connection>) {
         let identity = connection.identity.load();
         let user = identity.user();
@@ -243,7 +241,7 @@ impl Hub {
         }
     }
 
-    /// Takes the connection out of the room. `false` when it was not in.
+    /// Removes a connection from a room's members. Returns `false` when it was not one.
     fn leave_room(&mut self, room: &RoomId, connection: &Arc<Connection>) -> bool {
         let left = self.rooms.leave(room, connection);
         if left && self.rooms.member_count(room) == 0 {
@@ -252,15 +250,15 @@ impl Hub {
         left
     }
 
-    /// Servers that send to rooms hear whether this node has one.
-    fn announce_room(&mut self, name: &str, here: bool) {
-        if !self.alone {
+    /// Tells other servers whether this node has a room.
+    fn announce_room(&mut self, name: &str, present: bool) {
+        if !self.single_node {
             let name = name.into();
-            self.out.push(Output::AnnounceRoom { name, here });
+            self.out.push(Output::AnnounceRoom { name, present });
         }
     }
 
-    /// The state of a user as `asker`, who is in `rooms`, may see it.
+    /// The state of a user, as far as `asker`, who is in `rooms`, may see it.
     pub(in crate::cluster) fn presence_of(
         &self,
         user: &UserId,
@@ -269,9 +267,9 @@ impl Hub {
     ) -> PresenceState {
         let own = user == asker;
         let here = self.users.summary(user);
-        let elsewhere = || self.remote.records(user);
-        let connections = elsewhere()
-            .map(|entry| entry.connections)
+        let remote = || self.remote.records(user);
+        let connections = remote()
+            .map(|record| record.connections)
             .chain(here.as_ref().map(|here| here.connections))
             .fold(0, u32::saturating_add);
         let state = |username, status, since| PresenceState {
@@ -289,11 +287,11 @@ impl Hub {
         }
         let shares = || {
             self.users.is_in_any(user, rooms)
-                || elsewhere().any(|entry| entry.rooms.iter().any(|room| rooms.contains(room)))
+                || remote().any(|record| record.rooms.iter().any(|room| rooms.contains(room)))
         };
         if connections > 0 && (own || shares()) {
             let unseen = || here.as_ref().map(|here| (here.status, here.since));
-            let unseen = || unseen().or_else(|| elsewhere().next().map(|entry| (entry.status, entry.since)));
+            let unseen = || unseen().or_else(|| remote().next().map(|record| (record.status, record.since)));
             let (status, since) = self
                 .visible_status(user)
                 .or_else(unseen)

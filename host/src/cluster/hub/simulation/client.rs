@@ -1,5 +1,5 @@
-//! A client, as the usual ones are: it comes in with what it has last seen, sends again what nobody acknowledged, and
-//! comes back when it was cut off.
+//! A client that behaves like a usual one: it joins with the last message that it has seen, sends again what was not
+//! acknowledged, and connects again when it was cut off.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::join::Join;
-use super::{Happening, Input, LIVELY, REST, TENANT, World, tenant};
+use super::{ACTIVE, Input, REST, SimEvent, TENANT, World, tenant};
 use crate::auth::Identity;
 use crate::capability::{Audience, Effect, Packet, Status};
 use crate::cluster::connection::{Connection, Outgoing};
-use crate::cluster::handle::{ConnectionPhase, Delivery};
+use crate::cluster::delivery::{ConnectionPhase, Delivery};
 use crate::cluster::tests::Inbox;
 use crate::cluster::wire::{Reply, Responder};
 use crate::id::{ConnectionId, MessageId, RoomId, UserId};
 use crate::store::{ClientRef, Draft, RequestDigest, Store as _, Write};
 
-/// Acknowledgements of joins have numbers from here on, those of messages their op.
+/// Acknowledgements of joins have numbers from here on; those of messages have the number of the op.
 pub(super) const JOIN: i64 = 1_000_000;
-/// Longest pauses, in microseconds: between two things that a client does, and until it comes back.
+/// The longest pauses in microseconds: between two actions of a client, and until it connects again.
 const PAUSE: u64 = 120_000;
 const AWAY: u64 = 600_000;
 
@@ -30,33 +30,33 @@ pub(super) struct Client {
     pub(super) name: Arc<str>,
     pub(super) user: UserId,
     pub(super) session: Option<Session>,
-    /// When it comes back.
+    /// When it connects again.
     away_until: u64,
-    /// Connections that it had.
+    /// The number of its connections.
     sessions: u64,
-    /// Messages that it sent.
+    /// The number of messages that it sent.
     ops: u64,
-    /// Those that nobody has answered, and where they go.
+    /// Messages without an answer, and their rooms.
     pub(super) unanswered: BTreeMap<u64, RoomId>,
-    /// The last message that it has of each room, over all connections.
+    /// The last `seq` that it has of each room, over all connections.
     pub(super) seen: BTreeMap<RoomId, u64>,
 }
 
-/// One connection.
+/// A connection of a client.
 pub(super) struct Session {
     pub(super) node: usize,
     pub(super) connection: Arc<Connection>,
-    mailbox: Inbox,
+    inbox: Inbox,
     pub(super) reads: bool,
-    pub(super) rooms: BTreeMap<RoomId, Stay>,
+    pub(super) rooms: BTreeMap<RoomId, JoinedRoom>,
     pub(super) join: Option<Join>,
 }
 
-/// A room that the client is in, and knows since when.
-pub(super) struct Stay {
-    /// It has, or need not have, everything up to here.
+/// A room that the client is in, with a known beginning.
+pub(super) struct JoinedRoom {
+    /// The `seq` up to which the client has, or need not have, all messages.
     pub(super) base: u64,
-    /// Users that it was told of: whether they are in the room.
+    /// Whether users are in the room, as the client was told.
     pub(super) members: BTreeMap<String, bool>,
 }
 
@@ -64,7 +64,7 @@ impl Client {
     pub(super) fn new(number: u64) -> Self {
         Self {
             name: format!("c{number}").into(),
-            // Some are two connections of one user.
+            // Some users have two clients.
             user: UserId::new(&format!("u{}", number - number / 5)).unwrap(),
             session: None,
             away_until: 0,
@@ -77,25 +77,25 @@ impl Client {
 }
 
 impl World {
-    /// A client does something, if it has anything to do.
+    /// Lets a client act, if it has anything to do.
     pub(super) fn act(&mut self, number: usize) {
-        let lively = self.is_lively();
-        if self.now < LIVELY + REST / 2 {
-            self.within(PAUSE, Happening::Act(number));
+        let active = self.is_active();
+        if self.now < ACTIVE + REST / 2 {
+            self.within(PAUSE, SimEvent::Act(number));
         }
         let client = &self.clients[number];
         let Some(session) = &client.session else {
-            // Some do not come back in the end.
-            if self.now >= client.away_until && (lively || !number.is_multiple_of(4)) {
+            // Some clients do not connect again in the end.
+            if self.now >= client.away_until && (active || !number.is_multiple_of(4)) {
                 self.open(number);
             }
             return;
         };
         let (node, connection) = (session.node, session.connection.clone());
-        if !lively && !session.reads {
+        if !active && !session.reads {
             return self.cut_off(number, &connection);
         }
-        if !lively || session.join.is_some() {
+        if !active || session.join.is_some() {
             return;
         }
         let rooms: Vec<RoomId> = session.rooms.keys().cloned().collect();
@@ -111,7 +111,7 @@ impl World {
                 self.session(number).rooms.remove(&room);
                 self.submit(node, Self::event(&connection, vec![Effect::Leave(room)]));
             }
-            17 if rooms.contains(&room) => self.type_in(node, &connection, room),
+            17 if rooms.contains(&room) => self.send_typing(node, &connection, room),
             18 | 19 => {
                 let status = if self.one_in(2) { Status::Away } else { Status::Online };
                 self.submit(node, Self::event(&connection, vec![Effect::SetPresence(status)]));
@@ -121,7 +121,7 @@ impl World {
                 self.faults.slow_clients += u64::from(self.session(number).reads);
                 self.session(number).reads = false;
             }
-            // Its outlet gives up on it.
+            // Its sink gives up on it.
             22 | 23 if !self.session(number).reads => self.cut_off(number, &connection),
             _ => {}
         }
@@ -138,30 +138,31 @@ impl World {
         client.sessions += 1;
         let identity = Arc::new(Identity::for_tests(TENANT, client.user.as_str()).unwrap());
         let id = ConnectionId::from_bits(number as u64 * 1000 + client.sessions);
-        let mailbox = Inbox::default();
-        let connection = Arc::new(Connection::new(id, identity, Box::new(mailbox.clone())));
+        let inbox = Inbox::default();
+        let connection = Arc::new(Connection::new(id, identity, Box::new(inbox.clone())));
         client.session = Some(Session {
             node,
             connection: connection.clone(),
-            mailbox,
+            inbox,
             reads: true,
             rooms: BTreeMap::new(),
             join: None,
         });
         let (life, at_ms) = (self.nodes[node].life, self.time().unix_ms);
         self.nodes[node].connections.push((connection.clone(), number));
-        let arrive = Input::Connect {
+        let connect = Input::Connect {
             connection: connection.clone(),
             at_ms,
         };
-        self.give(node, life, arrive);
-        let comes = Delivery {
+        self.give(node, life, connect);
+        let connected = Delivery {
             phase: ConnectionPhase::Connecting,
             at_ms,
             ..Self::event(&connection, vec![Effect::SetPresence(Status::Online)])
         };
-        self.submit(node, comes);
-        // What nobody answered is sent again when nothing was sent after it: else the order would be another one.
+        self.submit(node, connected);
+        // A message without an answer is sent again only if nothing was sent after it: otherwise the order would
+        // change.
         let unanswered = std::mem::take(&mut self.clients[number].unanswered);
         for op in unanswered.keys() {
             let (client, op) = (self.clients[number].name.clone(), *op);
@@ -169,13 +170,13 @@ impl World {
         }
         if let Some((op, room)) = unanswered.into_iter().next_back()
             && op == self.clients[number].ops
-            && self.is_lively()
+            && self.is_active()
         {
             self.post(number, op, room);
         }
     }
 
-    /// The way between a client and its node is cut, by whichever of them. The node hears of it later.
+    /// Cuts a client's connection, on whichever side. The node learns it later.
     pub(super) fn cut_off(&mut self, number: usize, connection: &Arc<Connection>) {
         let known = self.clients[number]
             .session
@@ -192,12 +193,12 @@ impl World {
             .retain(|(own, _)| !Arc::ptr_eq(own, connection));
         if self.nodes[node].connections.len() < known {
             let (done, _) = oneshot::channel();
-            let depart = Input::Disconnect {
+            let disconnect = Input::Disconnect {
                 connection: connection.clone(),
                 at_ms: self.time().unix_ms,
                 done,
             };
-            self.within(200_000, Happening::Input(node, life, depart));
+            self.within(200_000, SimEvent::Input(node, life, disconnect));
         }
         let away_until = self.now + self.below(AWAY);
         self.clients[number].away_until = away_until;
@@ -253,7 +254,7 @@ impl World {
         self.submit(node, event);
     }
 
-    fn type_in(&mut self, node: usize, connection: &Arc<Connection>, room: RoomId) {
+    fn send_typing(&mut self, node: usize, connection: &Arc<Connection>, room: RoomId) {
         let emit = Effect::Emit {
             to: Audience::OthersInRoom(room),
             packet: Packet {
@@ -265,7 +266,7 @@ impl World {
         self.submit(node, Self::event(connection, vec![emit]));
     }
 
-    /// Tells that it has read the last message that it has seen.
+    /// Marks the last message that the client has seen as read.
     fn read_last(&mut self, number: usize, room: &RoomId) {
         let Some(seen) = self.clients[number].seen.get(room).copied() else {
             return;
@@ -287,14 +288,14 @@ impl World {
         self.submit(node, Self::event(&connection, vec![Effect::Write(Arc::new(read))]));
     }
 
-    /// Everything that has come to clients is read, and what they wait for is looked at.
+    /// Lets all clients read what they got, and continues their joins.
     pub(super) fn read_all(&mut self) {
         for number in 0..self.clients.len() {
             self.go_on_joining(number);
             while let Some(session) = &self.clients[number].session
                 && session.reads
             {
-                let Some(outgoing) = session.mailbox.read() else { break };
+                let Some(outgoing) = session.inbox.read() else { break };
                 self.read(number, &outgoing);
             }
         }
@@ -322,11 +323,11 @@ impl World {
             return self.history.push(Record::Ok { client, op, seq });
         }
         assert_eq!(answer[0]["error"]["code"], "unavailable", "{answer}");
-        // The store may have done it all the same.
+        // The store may have committed it all the same.
         self.history.push(Record::Unknown { client, op });
         if let Some(room) = room
             && op == self.clients[number].ops
-            && self.is_lively()
+            && self.is_active()
         {
             self.post(number, op, room);
         }
@@ -336,7 +337,7 @@ impl World {
         let room = body["roomId"].as_str().and_then(|room| RoomId::new(room).ok());
         let client = &mut self.clients[number];
         let session = client.session.as_mut().unwrap();
-        // What comes to one that is not in the room, or does not know since when, is nothing to it.
+        // The client ignores packets of a room that it is not in, or of which it does not know the beginning.
         let stay = room.as_ref().and_then(|room| session.rooms.get_mut(room));
         let (Some(room), Some(stay)) = (room, stay) else {
             return;

@@ -1,4 +1,5 @@
-//! How a client comes into a room: it is put in, held, told of the past and released; or let in without a word.
+//! How a client joins a room. It is added with its packets held back, told of the past, and released; or it is added
+//! without an answer about the past.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +7,34 @@ use futures_util::FutureExt as _;
 use parlance_history::{Joined, Message as Seen, Record};
 use tokio::sync::oneshot;
 
-use super::client::{JOIN, Stay};
-use super::{Happening, Input, TENANT, World, tenant};
+use super::client::{JOIN, JoinedRoom};
+use super::{Input, SimEvent, TENANT, World, tenant};
 use crate::capability::Effect;
 use crate::cluster::connection::Outgoing;
-use crate::cluster::handle::Delivery;
+use crate::cluster::delivery::Delivery;
 use crate::error::EventError;
 use crate::id::RoomId;
 use crate::store::{End, Range, Store as _};
 
-/// A join that is not answered.
+/// A join that is not answered yet.
 pub(super) struct Join {
     room: RoomId,
-    /// The last message that the client had when it asked.
+    /// The last `seq` that the client had when it asked.
     after: Option<u64>,
-    /// It was in already.
+    /// Whether the client was in the room already.
     already: bool,
     number: u64,
     stage: Stage,
 }
 
 pub(super) enum Stage {
-    /// The event is on its way.
+    /// The event is in flight.
     Entering(oneshot::Receiver<Result<(), EventError>>),
-    /// It is in, held, and the past is being read.
+    /// The client is in the room, its packets are held back, and the past is being read.
     Reading,
-    /// The past was given to the hub, to go out before what was held.
+    /// The past was given to the hub, to go out before the held packets.
     Releasing(oneshot::Receiver<bool>, Option<Past>),
-    /// It is let in without being told of the past.
-    /// While the store does not serve, nobody knows since when.
+    /// The client joins without being told of the past. While the store fails, nobody knows from which message on.
     Quiet(oneshot::Receiver<Result<(), EventError>>, bool),
 }
 
@@ -60,7 +60,7 @@ impl World {
             ..Self::event(&connection, vec![Effect::Join(room.clone())])
         };
         let number_of_join = self.count;
-        let baseline = self.store_serves.then(|| self.last_seq(&room));
+        let baseline = self.store_works.then(|| self.last_seq(&room));
         self.session(number).join = Some(Join {
             room: room.clone(),
             after,
@@ -96,7 +96,7 @@ impl World {
                         let life = self.nodes[node].life;
                         self.give(node, life, Input::Hold { connection, room });
                     }
-                    self.within(20_000, Happening::Past(number, asked));
+                    self.within(20_000, SimEvent::Past(number, asked));
                 }
                 Err(oneshot::error::TryRecvError::Empty) => {}
                 Err(oneshot::error::TryRecvError::Closed) => session.join = None,
@@ -116,11 +116,11 @@ impl World {
             },
             Stage::Releasing(wait, _) => match wait.try_recv() {
                 Ok(true) | Err(oneshot::error::TryRecvError::Empty) => {}
-                // What others were told who came in at the same time: it is read again.
+                // Another client that joined at the same time was told of more, so the past is read again.
                 Ok(false) => {
                     join.stage = Stage::Reading;
                     let asked = join.number;
-                    self.within(20_000, Happening::Past(number, asked));
+                    self.within(20_000, SimEvent::Past(number, asked));
                 }
                 Err(oneshot::error::TryRecvError::Closed) => {}
             },
@@ -128,8 +128,8 @@ impl World {
         }
     }
 
-    /// The store says what was said in a room before, or does not serve.
-    pub(super) fn tell_past(&mut self, number: usize, asked: u64) {
+    /// Ends the read of a room's past; the store may fail.
+    pub(super) fn end_past_read(&mut self, number: usize, asked: u64) {
         let Some(session) = &self.clients[number].session else {
             return;
         };
@@ -142,7 +142,7 @@ impl World {
             return;
         };
         let (room, after, already) = (room.clone(), *after, *already);
-        let past = self.store_serves.then(|| {
+        let past = self.store_works.then(|| {
             let last = self.last_seq(&room);
             let range = Range {
                 after: after.unwrap_or(last),
@@ -176,8 +176,8 @@ impl World {
         if let Some(join) = &mut self.session(number).join {
             join.stage = Stage::Releasing(wait, past);
         }
-        // What comes between the reading and the answer is neither lost nor told twice.
-        self.within(20_000, Happening::Input(node, life, release));
+        // Messages between the read and the answer are neither lost nor sent twice.
+        self.within(20_000, SimEvent::Input(node, life, release));
     }
 
     fn record_joined(
@@ -193,15 +193,15 @@ impl World {
         if exactly {
             client.seen.insert(room.clone(), last);
         } else {
-            // Where the gap is that this leaves, the client does not know.
+            // The client does not know where the gap is that this leaves.
             client.seen.remove(room);
         }
-        let stay = Stay {
+        let joined_room = JoinedRoom {
             base: last,
             members: BTreeMap::new(),
         };
         if let Some(session) = &mut client.session {
-            session.rooms.insert(room.clone(), stay);
+            session.rooms.insert(room.clone(), joined_room);
         }
         self.history.push(Record::Joined(Joined {
             client: client.name.clone(),
@@ -226,13 +226,13 @@ impl World {
         };
         match past {
             Some(Past { last, messages }) => {
-                // One that was in and asked for nothing goes on where it is.
+                // A client that was in the room and asked for nothing continues where it is.
                 if !join.already || join.after.is_some() || !session.rooms.contains_key(&join.room) {
                     let exactly = !join.already || join.after.is_some();
                     self.record_joined(number, &join.room, last, join.after, messages, exactly);
                 }
             }
-            // It knows that it does not know, and asks again.
+            // The client knows that the past could not be read, and asks again.
             None => {
                 if session.rooms.remove(&join.room).is_some() {
                     self.record_left(number, &join.room);

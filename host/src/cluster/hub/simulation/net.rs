@@ -1,27 +1,27 @@
-//! The bus between the hubs, as its contract is: events may be lost, late, out of order and twice; entries arrive in
-//! order and what is missed of them is told anew.
+//! The bus between the hubs, as [`Bus`](crate::cluster::bus::Bus) promises it: events may be lost, late, out of order
+//! and repeated. Presence records arrive in order; after a lost one all are sent again.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{Happening, Input, World};
-use crate::cluster::bus::{Broadcast, NodeId};
+use super::{Input, SimEvent, World};
+use crate::cluster::bus::{Broadcast, Inbound, NodeId};
 use crate::id::UserId;
 
-/// The longest way of an event, in microseconds.
-const WAY: u64 = 60_000;
-/// For how long nodes believe what one has said that is away.
+/// The longest delay of an event, in microseconds.
+const DELAY: u64 = 60_000;
+/// For how long the presence records of a lost node are valid, in microseconds.
 const LEASE: u64 = 500_000;
 
-/// What nodes have said of their users, by node and life.
+/// The presence records of all nodes.
 #[derive(Default)]
 pub(super) struct Net {
-    entries: BTreeMap<usize, Entries>,
+    records: BTreeMap<usize, NodeRecords>,
 }
 
 #[derive(Default, Clone)]
-struct Entries {
+struct NodeRecords {
     life: u64,
     users: BTreeMap<String, (UserId, Bytes)>,
 }
@@ -42,80 +42,80 @@ impl World {
             self.faults.lost_packets += u64::from(times == 0);
             for _ in 0..times {
                 let life = self.nodes[to].life;
-                let input = Input::Broadcast(broadcast.clone());
-                self.within(WAY, Happening::Input(to, life, input));
+                let input = Input::Inbound(Inbound::Broadcast(broadcast.clone()));
+                self.within(DELAY, SimEvent::Input(to, life, input));
             }
         }
     }
 
-    /// Nodes that hear what this one says now.
+    /// The nodes that receive what this one sends now.
     fn others(&self, from: usize) -> Vec<usize> {
         let hears = |to: &usize| *to != from && self.nodes[*to].up && self.nodes[from].up;
         (0..self.nodes.len()).filter(hears).collect()
     }
 
-    /// A node has something to say of a user.
-    pub(super) fn say_entry(&mut self, from: usize, user: UserId, entry: Option<Bytes>) {
+    /// Sets a node's presence record of a user.
+    pub(super) fn set_record(&mut self, from: usize, user: UserId, record: Option<Bytes>) {
         let life = self.nodes[from].life;
-        let entries = self.net.entries.entry(from).or_default();
+        let records = self.net.records.entry(from).or_default();
         let key = user.as_str().to_owned();
-        match &entry {
-            Some(entry) => drop(entries.users.insert(key, (user.clone(), entry.clone()))),
-            None => drop(entries.users.remove(&key)),
+        match &record {
+            Some(record) => drop(records.users.insert(key, (user.clone(), record.clone()))),
+            None => drop(records.users.remove(&key)),
         }
         for to in self.others(from) {
-            // One that is lost on the way is missed, and all are told anew.
+            // A lost change is noticed, and all records are sent again.
             let input = if self.one_in(10) {
-                self.all_entries(from)
+                self.all_records(from)
             } else {
-                Input::Entry {
+                Inbound::PresenceChanged {
                     node: node_id(from, life),
                     user: user.clone(),
-                    entry: entry.clone(),
+                    record: record.clone(),
                 }
             };
             self.in_order(from, to, input);
         }
     }
 
-    fn all_entries(&self, from: usize) -> Input {
-        let entries = &self.net.entries[&from];
-        Input::Node {
-            node: node_id(from, entries.life),
-            entries: entries.users.values().cloned().collect(),
+    fn all_records(&self, from: usize) -> Inbound {
+        let records = &self.net.records[&from];
+        Inbound::NodePresence {
+            node: node_id(from, records.life),
+            records: records.users.values().cloned().collect(),
         }
     }
 
-    /// Entries of one node do not overtake each other.
-    fn in_order(&mut self, from: usize, to: usize, input: Input) {
+    /// Delivers a node's presence records in order.
+    fn in_order(&mut self, from: usize, to: usize, inbound: Inbound) {
         let life = self.nodes[to].life;
-        let at = (self.now + self.below(WAY)).max(self.nodes[to].entries_at[from] + 1);
-        self.nodes[to].entries_at[from] = at;
-        self.at(at, Happening::Input(to, life, input));
+        let at = (self.now + self.below(DELAY)).max(self.nodes[to].records_at[from] + 1);
+        self.nodes[to].records_at[from] = at;
+        self.at(at, SimEvent::Input(to, life, Input::Inbound(inbound)));
     }
 
-    /// A node is new: it has said nothing, and hears all that the others have said.
+    /// Connects a node: it has no records in a new life, and gets those of all others.
     pub(super) fn connect(&mut self, node: usize) {
         let life = self.nodes[node].life;
-        if self.net.entries.get(&node).is_none_or(|entries| entries.life != life) {
-            let entries = Entries {
+        if self.net.records.get(&node).is_none_or(|records| records.life != life) {
+            let records = NodeRecords {
                 life,
-                ..Entries::default()
+                ..NodeRecords::default()
             };
-            self.net.entries.insert(node, entries);
+            self.net.records.insert(node, records);
         }
         self.nodes[node].up = true;
-        self.give(node, life, Input::Up);
+        self.give(node, life, Input::Inbound(Inbound::Connected));
         for other in self.others(node) {
-            let input = self.all_entries(other);
+            let input = self.all_records(other);
             self.in_order(other, node, input);
-            let input = self.all_entries(node);
+            let input = self.all_records(node);
             self.in_order(node, other, input);
         }
     }
 
     pub(super) fn link(&mut self, node: usize, up: bool) {
-        if self.nodes[node].alone || self.nodes[node].up == up {
+        if self.nodes[node].single_node || self.nodes[node].up == up {
             return;
         }
         if up {
@@ -124,11 +124,11 @@ impl World {
         self.faults.links += 1;
         self.nodes[node].up = false;
         let life = self.nodes[node].life;
-        self.give(node, life, Input::Down);
-        self.at(self.now + LEASE, Happening::LeaseOut(node, life));
+        self.give(node, life, Input::Inbound(Inbound::Disconnected));
+        self.at(self.now + LEASE, SimEvent::LeaseOut(node, life));
     }
 
-    /// A node dies: the others believe for a while what it has said.
+    /// Handles a node's death. The others keep its records for a while.
     pub(super) fn lose(&mut self, node: usize, life: u64) {
         self.nodes[node].up = false;
         self.forget(node, life);
@@ -137,29 +137,27 @@ impl World {
     fn forget(&mut self, node: usize, life: u64) {
         for to in 0..self.nodes.len() {
             if to != node {
-                let gone = Input::Node {
+                let gone = Inbound::NodeLeft {
                     node: node_id(node, life),
-                    entries: Vec::new(),
                 };
                 let to_life = self.nodes[to].life;
-                // Behind all that it has said, and known to those, too, whose way was lost meanwhile.
-                let at = (self.now + LEASE).max(self.nodes[to].entries_at[node] + 1);
-                self.nodes[to].entries_at[node] = at;
-                self.at(at, Happening::Input(to, to_life, gone));
+                // After all that the node has sent, and also for nodes that have lost their connection meanwhile.
+                let at = (self.now + LEASE).max(self.nodes[to].records_at[node] + 1);
+                self.nodes[to].records_at[node] = at;
+                self.at(at, SimEvent::Input(to, to_life, Input::Inbound(gone)));
             }
         }
     }
 
-    /// A node that is away, and alive, has not renewed its lease.
+    /// Handles that a live node without a connection has not renewed its lease.
     pub(super) fn lease_out(&mut self, node: usize, life: u64) {
         if self.nodes[node].up || self.nodes[node].life != life {
             return;
         }
         for to in (0..self.nodes.len()).filter(|to| *to != node) {
             if self.nodes[to].up {
-                let gone = Input::Node {
+                let gone = Inbound::NodeLeft {
                     node: node_id(node, life),
-                    entries: Vec::new(),
                 };
                 self.in_order(node, to, gone);
             }

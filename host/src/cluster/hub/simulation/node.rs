@@ -1,4 +1,4 @@
-//! One node: its hub, the committer before it, and whoever carries out what the hub says.
+//! A node: its hub, the committer before it, and a driver that carries out its outputs.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::{Happening, World, tenant};
+use super::{SimEvent, World, tenant};
 use crate::cluster::bus::TargetRoom;
 use crate::cluster::connection::Connection;
-use crate::cluster::handle::Delivery;
+use crate::cluster::delivery::Delivery;
 use crate::cluster::hub::{FleetLimits, Hub, Input, Output};
 use crate::cluster::tests::delivery;
 use crate::cluster::wire;
@@ -19,36 +19,36 @@ use crate::store::{Refusal, StorageQuota, Store as _, Unit};
 const PRESENCE_GRACE: Duration = Duration::from_millis(200);
 
 pub(super) struct Node {
-    pub(super) alone: bool,
-    /// Counts its deaths: nothing of an earlier life reaches a later one.
+    pub(super) single_node: bool,
+    /// The number of its deaths. Nothing of an earlier life reaches a later one.
     pub(super) life: u64,
     pub(super) hub: Option<Hub>,
-    /// The way to the others is there.
+    /// Whether it is connected to the other nodes.
     pub(super) up: bool,
-    /// When the last entry of each other node arrives.
-    pub(super) entries_at: Vec<u64>,
+    /// When the last presence record of each other node arrives.
+    pub(super) records_at: Vec<u64>,
     inputs: VecDeque<Input>,
-    /// A step is on the agenda.
+    /// Whether a step is scheduled.
     stepping: bool,
-    /// When the hub is due, and for which such time a step is on the agenda.
+    /// When the hub wants a step, and the time for which one is scheduled.
     wake_at: Option<u64>,
     timer_at: Option<u64>,
     jobs: Vec<Delivery>,
     committing: bool,
-    /// A batch that is committed and not handed over.
+    /// A committed batch that was not handed to the hub yet.
     committed: Option<Vec<Delivery>>,
-    /// Connections here: a client's number, by the connection's.
+    /// The connections of this node, with the number of each client.
     pub(super) connections: Vec<(Arc<Connection>, usize)>,
 }
 
 impl Node {
-    pub(super) fn new(alone: bool) -> Self {
+    pub(super) fn new(single_node: bool) -> Self {
         Self {
-            alone,
+            single_node,
             life: 0,
             hub: None,
             up: false,
-            entries_at: vec![0; 8],
+            records_at: vec![0; 8],
             inputs: VecDeque::new(),
             stepping: false,
             wake_at: None,
@@ -68,34 +68,34 @@ impl World {
             poll: Duration::from_millis(100),
             rooms_per_connection: 10,
         };
-        let limits = match self.nodes[index].alone {
-            // As `Fleet::single_node` has it.
+        let limits = match self.nodes[index].single_node {
+            // As `Fleet::single_node` sets it.
             true => FleetLimits {
                 sweep: Duration::from_secs(1 << 32),
                 ..limits
             },
             false => limits,
         };
-        let mut hub = Hub::new(self.nodes[index].alone, limits, self.time());
+        let mut hub = Hub::new(self.nodes[index].single_node, limits, self.time());
         hub.set_presence_grace(PRESENCE_GRACE);
         self.nodes[index].hub = Some(hub);
-        if !self.nodes[index].alone {
+        if !self.nodes[index].single_node {
             self.connect(index);
         }
     }
 
-    /// The node ends, with all that it was doing, and another begins in its place.
+    /// Ends a node with all that it was doing, and starts another one in its place.
     pub(super) fn die(&mut self, index: usize) {
         self.faults.deaths += 1;
         let node = &mut self.nodes[index];
         let life = node.life;
         *node = Node {
             life: life + 1,
-            entries_at: node.entries_at.clone(),
+            records_at: node.records_at.clone(),
             connections: std::mem::take(&mut node.connections),
-            ..Node::new(node.alone)
+            ..Node::new(node.single_node)
         };
-        if !self.nodes[index].alone {
+        if !self.nodes[index].single_node {
             self.lose(index, life);
         }
         for (connection, client) in std::mem::take(&mut self.nodes[index].connections) {
@@ -104,7 +104,7 @@ impl World {
         self.begin_node(index);
     }
 
-    /// The hub learns something, in its turn.
+    /// Queues an input for the hub.
     pub(super) fn give(&mut self, index: usize, life: u64, input: Input) {
         let node = &mut self.nodes[index];
         if node.life == life {
@@ -118,7 +118,7 @@ impl World {
         if !node.stepping {
             node.stepping = true;
             let life = node.life;
-            self.within(within, Happening::Step(index, life));
+            self.within(within, SimEvent::Step(index, life));
         }
     }
 
@@ -139,16 +139,16 @@ impl World {
             self.carry_out(index, output);
         }
         if goes_on {
-            // The pace that the tenant has to keep to.
+            // The tenant's send rate delays some steps.
             let pause = if self.one_in(20) { 20_000 } else { 100 };
             self.wake(index, pause);
         } else if let Some(due) = self.nodes[index].wake_at
             && self.nodes[index].timer_at != Some(due)
         {
-            // A timer may be late, and is never early.
+            // A timer may be late, but never early.
             self.nodes[index].timer_at = Some(due);
             let at = due.max(self.now) + self.below(1000);
-            self.at(at, Happening::Step(index, life));
+            self.at(at, SimEvent::Step(index, life));
         }
     }
 
@@ -172,13 +172,13 @@ impl World {
                 assert!(
                     !matches!(&broadcast.to, crate::cluster::bus::BroadcastTarget::Rooms(places)
                         if places.iter().any(|place| matches!(place, TargetRoom::RoomOrSocket(_)))),
-                    "a node names rooms as such"
+                    "a node never addresses a room that may be a socket"
                 );
                 self.publish(index, &broadcast);
             }
-            Output::PublishPresence(user, entry) => self.say_entry(index, user, entry),
+            Output::PublishPresence(user, record) => self.set_record(index, user, record),
             read @ (Output::ReadMessages { .. } | Output::ReadLastSeqs(_)) => {
-                self.within(20_000, Happening::Read(index, life, read));
+                self.within(20_000, SimEvent::Read(index, life, read));
             }
             Output::WakeAt(at) => {
                 let micros = at.map(|at| at.saturating_duration_since(self.began).as_nanos().div_ceil(1000));
@@ -186,11 +186,12 @@ impl World {
             }
             Output::AnnounceRoom { .. } => {}
             Output::Disconnect(_) | Output::RequestLeave(..) | Output::RequestAcks(_) => {}
+            Output::Sockets(..) | Output::AllRooms(..) | Output::ServerEvent(..) => {}
         }
     }
 
     pub(super) fn answer_read(&mut self, index: usize, life: u64, read: Output) {
-        let serves = self.store_serves;
+        let serves = self.store_works;
         match read {
             Output::ReadMessages { room, range } => {
                 let page = self.store.history(&tenant(), &room, range).now_or_never().unwrap();
@@ -209,7 +210,7 @@ impl World {
         }
     }
 
-    /// An event has left its handler.
+    /// Takes an event that has left its handler.
     pub(super) fn submit(&mut self, index: usize, mut event: Delivery) {
         let life = self.nodes[index].life;
         let direct = !event.writes() && !event.connection.has_in_flight();
@@ -226,11 +227,11 @@ impl World {
         if !node.committing && !node.jobs.is_empty() {
             node.committing = true;
             let life = node.life;
-            self.within(20_000, Happening::Commit(index, life));
+            self.within(20_000, SimEvent::Commit(index, life));
         }
     }
 
-    /// The batch is committed, and later handed over: a node may die in between.
+    /// Commits a batch, and hands it to the hub later: the node may die in between.
     pub(super) fn commit(&mut self, index: usize, life: u64) {
         if self.nodes[index].life != life {
             return;
@@ -254,9 +255,9 @@ impl World {
                 quota: StorageQuota::UNLIMITED,
             })
             .collect();
-        let lost_answer = self.is_lively() && self.one_in(40);
-        self.faults.lost_answers += u64::from(lost_answer && self.store_serves && !units.is_empty());
-        let results = self.store_serves.then(|| {
+        let lost_answer = self.is_active() && self.one_in(40);
+        self.faults.lost_answers += u64::from(lost_answer && self.store_works && !units.is_empty());
+        let results = self.store_works.then(|| {
             let results = self.store.commit(units).now_or_never().unwrap();
             results.unwrap()
         });
@@ -272,15 +273,15 @@ impl World {
                 }
                 Some(Err(Refusal::ClientIdTaken)) => Err(wire::client_id_taken()),
                 Some(Err(refusal)) => panic!("{refusal}"),
-                None if down => Err(EventError::new(Code::Unavailable, "the store does not serve")),
+                None if down => Err(EventError::new(Code::Unavailable, "the store fails")),
                 None => panic!("a result for each"),
             };
         }
         self.nodes[index].committed = Some(jobs);
-        self.within(10_000, Happening::Commit(index, life));
+        self.within(10_000, SimEvent::Commit(index, life));
     }
 
-    /// Who is behind a connection of this node.
+    /// The client of a connection of this node.
     fn client_of(&self, index: usize, connection: &Arc<Connection>) -> Option<usize> {
         let mut known = self.nodes[index].connections.iter();
         known

@@ -1,4 +1,4 @@
-//! What nodes and clients know of users in the end.
+//! Checks what nodes and clients know of users in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use crate::capability::Status;
 use crate::id::{RoomId, UserId};
 
 impl World {
-    /// In the end all nodes say the same of each user, which is how it is; and who was told of comings and goings knows
-    /// who is there.
+    /// Checks that all nodes agree on each user's true state, and that clients which were told of joins and leaves know
+    /// who is in a room.
     pub(super) fn check_presence(&self) {
         let mut rooms: BTreeMap<String, BTreeSet<UserId>> = BTreeMap::new();
         let mut statuses: BTreeMap<String, (Status, u32)> = BTreeMap::new();
@@ -20,7 +20,7 @@ impl World {
                     .or_default()
                     .insert(client.user.clone());
             }
-            // What its own node has: one that was away and comes back still is.
+            // The status as the client's own node has it: a user who was away and connects again is still away.
             let hub = self.nodes[session.node].hub.as_ref().unwrap();
             let here = hub.users.summary(&client.user).unwrap();
             let entry = statuses
@@ -64,8 +64,8 @@ impl World {
                     assert_eq!(state.status, Status::Offline, "{}", other.user);
                 }
             }
-            for (room, stay) in session.rooms.iter().filter(|_| session.reads) {
-                for (user, is_there) in &stay.members {
+            for (room, joined_room) in session.rooms.iter().filter(|_| session.reads) {
+                for (user, is_there) in &joined_room.members {
                     let user = UserId::new(user).unwrap();
                     let members = rooms.get(room.as_str());
                     let truth = members.is_some_and(|members| members.contains(&user));

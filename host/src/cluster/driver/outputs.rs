@@ -1,27 +1,30 @@
-//! What the hub wants done: sending, telling other nodes, reading the store.
+//! Carries out the outputs of the hub: sending to clients and nodes, and reading from the store.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tokio::sync::oneshot;
 
 use super::Driver;
+use super::remote_socket::remote_socket;
 use crate::capability::Packet;
 use crate::cluster::connection::SessionNotice;
 use crate::cluster::hub::{AckRequest, CompletedEvent, Input, Output};
 use crate::id::RoomId;
 use crate::store::Range;
 
-/// How long a client may take to acknowledge what a Node server asks it; servers that wait for longer hear nothing.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// Rooms whose last message is asked for at once.
-const SWEPT_ROOMS: usize = 500;
+/// How long a client may take to acknowledge an event of a Node server. Servers that wait for longer get no
+/// acknowledgement after that.
+const ACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The rooms whose last messages are read at once.
+const ROOMS_AT_ONCE: usize = 500;
 
 impl Driver {
     pub(super) fn carry_out(&mut self, output: Output) {
-        // The receiver of an answer may be gone.
+        // The receivers of replies may be gone.
         match output {
-            // A connection that does not keep up is closed by its outlet; the others are not concerned.
+            // A client that does not keep up is closed by its sink. That does not concern the others.
             Output::Send(connection, outgoing) => drop(connection.send(outgoing)),
             Output::HangUp(connection) => connection.sink.hang_up(),
             Output::Disconnect(connection) => connection.sink.disconnect(),
@@ -30,7 +33,7 @@ impl Driver {
                     self.next.push_back(Input::Leave { connection, rooms });
                 }
             }
-            Output::RequestAcks(ask) => self.ask(*ask),
+            Output::RequestAcks(request) => self.request_acks(*request),
             Output::Completed(completed) => {
                 let CompletedEvent {
                     result,
@@ -52,25 +55,33 @@ impl Driver {
             Output::Released(done, released) => {
                 let _ = done.send(released);
             }
+            Output::Sockets(reply, connections) => {
+                let _ = reply.send(connections.iter().map(|connection| remote_socket(connection)).collect());
+            }
+            Output::AllRooms(reply, names) => {
+                let _ = reply.send(names);
+            }
+            Output::ServerEvent(arguments, reply) => self.server_event(arguments, reply),
             Output::Publish(broadcast) => self.fleet.bus.broadcast(&self.tenant, *broadcast),
-            Output::PublishPresence(user, entry) => self.fleet.bus.set_presence(&self.tenant, &user, entry),
-            Output::AnnounceRoom { name, here } => self.fleet.bus.announce_room(&self.tenant, &name, here),
+            Output::PublishPresence(user, record) => self.fleet.bus.set_presence(&self.tenant, &user, record),
+            Output::AnnounceRoom { name, present } => self.fleet.bus.announce_room(&self.tenant, &name, present),
             Output::ReadMessages { room, range } => self.read_messages(room, range),
-            Output::ReadLastSeqs(rooms) => self.read_last(rooms),
+            Output::ReadLastSeqs(rooms) => self.read_last_seqs(rooms),
             Output::WakeAt(wake_at) => self.wake_at = wake_at,
         }
     }
 
-    /// Has clients here acknowledge an event, and passes on what they answer. One that is behind in reading is not
-    /// asked, and gets nothing: the event would overtake what waits for it.
-    fn ask(&self, ask: AckRequest) {
-        let asked = ask.asked.iter();
-        let asked: Vec<_> = asked
-            .filter_map(|connection| connection.sink.ask(ask.packet.clone(), ANSWER_TIME))
+    /// Has clients acknowledge an event, and passes their answers on. A client that is behind in reading is left out,
+    /// since the event would overtake what waits for that client.
+    fn request_acks(&self, request: AckRequest) {
+        let asked: Vec<_> = request
+            .connections
+            .iter()
+            .filter_map(|connection| connection.sink.ask(request.packet.clone(), ACK_TIMEOUT))
             .collect();
-        let _ = ask.clients.send(asked.len() as u64);
+        let _ = request.clients.send(asked.len() as u64);
         for answer in asked {
-            let answers = ask.answers.clone();
+            let answers = request.answers.clone();
             tokio::spawn(async move {
                 if let Some(answer) = answer.await.as_ref().and_then(first_argument) {
                     let _ = answers.send(answer).await;
@@ -79,8 +90,22 @@ impl Driver {
         }
     }
 
+    /// Gives an event of another server to the session for such events, on one of all nodes.
+    fn server_event(&self, arguments: String, reply: Option<oneshot::Sender<String>>) {
+        let is_mine = self.fleet.bus.has_lowest_id();
+        match self.server_connection.as_ref().filter(|_| is_mine) {
+            Some(servers) => {
+                servers.notify(SessionNotice::ServerEvent(arguments, reply));
+            }
+            // A server that waits for responses expects one of every node.
+            None => {
+                let _ = reply.map(|reply| reply.send("null".to_owned()));
+            }
+        }
+    }
+
     fn read_messages(&self, room: RoomId, range: Range) {
-        let (store, tenant, found) = (self.fleet.store.clone(), self.tenant.clone(), self.found.clone());
+        let (store, tenant, results) = (self.fleet.store.clone(), self.tenant.clone(), self.results.clone());
         tokio::spawn(async move {
             let page = store.history(&tenant, &room, range).await;
             let messages = page.map(|page| page.messages).unwrap_or_else(|error| {
@@ -91,20 +116,20 @@ impl Driver {
                 );
                 Vec::new()
             });
-            // The hub may have ended, here and below.
-            let _ = found.send(Input::MessagesRead { room, messages }).await;
+            // The hub may have ended meanwhile, here and below.
+            let _ = results.send(Input::MessagesRead { room, messages }).await;
         });
     }
 
-    fn read_last(&self, rooms: Vec<RoomId>) {
-        let (store, tenant, found) = (self.fleet.store.clone(), self.tenant.clone(), self.found.clone());
+    fn read_last_seqs(&self, rooms: Vec<RoomId>) {
+        let (store, tenant, results) = (self.fleet.store.clone(), self.tenant.clone(), self.results.clone());
         tokio::spawn(async move {
             let mut complete = true;
-            for rooms in rooms.chunks(SWEPT_ROOMS) {
+            for rooms in rooms.chunks(ROOMS_AT_ONCE) {
                 match store.last_seqs(&tenant, rooms).await {
                     Ok(last) => {
                         let last = rooms.iter().cloned().zip(last).collect();
-                        let _ = found.send(Input::LastSeqs(last)).await;
+                        let _ = results.send(Input::LastSeqs(last)).await;
                     }
                     Err(error) => {
                         tracing::debug!(
@@ -117,12 +142,12 @@ impl Driver {
                     }
                 }
             }
-            let _ = found.send(Input::LastSeqsDone { complete }).await;
+            let _ = results.send(Input::LastSeqsDone { complete }).await;
         });
     }
 }
 
-/// The first argument of an acknowledgement, `null` when it has none: Node servers pass on no more.
+/// The first argument of an acknowledgement, or `null`. Node servers pass on no more than that.
 fn first_argument(acknowledgement: &Packet) -> Option<Packet> {
     let arguments: Vec<&RawValue> = serde_json::from_slice(&acknowledgement.text).ok()?;
     let first = arguments.first().map_or("null", |first| first.get());
