@@ -35,7 +35,7 @@ test('an event that the handler does not acknowledge runs into the client\'s own
   assert.deepEqual(await answers(ann, 'several', {}), ['one', 2, [3]]);
 });
 
-test('a refusal and a malformed acknowledgement are told as they are of any event', async () => {
+test('a refusal and a malformed acknowledgement fail like those of any event', async () => {
   const ann = await connect(server, 'ann');
   const [refused] = await answers(ann, 'refuse', {});
   assert.equal(refused.error.code, 'denied');

@@ -60,14 +60,14 @@ function ask(api, operation, tenant) {
 const names = operations.map((each) => each.join(' '));
 const ofTenants = names.filter((name) => name.includes('{tenant}'));
 
-test('there are no routes but those of one tenant and these few', () => {
+test('every route belongs to one tenant or is listed here', () => {
   const others = names.filter((name) => !name.includes('{tenant}'));
   assert.deepEqual(others.sort(), ['GET /audit', 'GET /logs', 'GET /tenants', 'POST /tenants']);
   assert.ok(ofTenants.length >= 17, ofTenants.join('\n'));
   for (const name of [...Object.keys(BODIES), ...OPERATORS_ONLY]) assert.ok(names.includes(name), name);
 });
 
-test('another tenant is refused on every route as one that is not there, and nothing happens to it', async () => {
+test('another tenant is refused on every route like a missing one, and nothing happens to it', async () => {
   const ann = await connect(server, 'ann', at('globex', 'ann'));
   const state = async () => {
     const [view, ...lists] = await Promise.all(['', '/handlers', '/revocations'].map((path) => operator.must('GET', `/tenants/globex${path}`)));
@@ -103,7 +103,7 @@ test('its own tenant is served on every route but those of operators', async () 
   }
 });
 
-test('of what concerns all tenants it sees its own part', async () => {
+test('of data about all tenants it sees only its own', async () => {
   assert.equal((await ask(acme, 'POST /tenants')).status, 403);
   assert.deepEqual((await acme.must('GET', '/tenants')).map(({ name }) => name), ['acme']);
   for (const path of ['/audit?tenant=globex', '/logs?tenant=globex']) assert.equal((await acme.request('GET', path)).status, 404, path);
@@ -140,7 +140,7 @@ test('a tenant’s tokens change so much in a second, and read and send events b
   await operator.must('POST', '/tenants/busy/clients/find', { body: { users: ['ann'] } });
 });
 
-test('so many of a tenant follow its log, and operators besides', async () => {
+test('the number of followers of a tenant’s log is limited, and operators do not count', async () => {
   const follow = async (bearer) => {
     const stop = new AbortController();
     owned({ close: () => stop.abort() });

@@ -21,7 +21,7 @@ async function freshTenant(more) {
   return name;
 }
 
-test('without a token there is no admin API, and with a wrong one no answer', async () => {
+test('without an admin token there is no admin API, and a wrong one is refused', async () => {
   const bare = await startServer();
   assert.equal((await admin(bare).request('GET', '/tenants')).status, 404);
   for (const bearer of ['', 'wrong', `${ADMIN_TOKEN}x`]) {
@@ -87,7 +87,7 @@ test('a change of the limits counts for clients that are connected', async () =>
   assert.deepEqual(ann.disconnects, []);
 });
 
-test('a suspended tenant’s clients are told why and let in again later', async () => {
+test('a suspended tenant’s clients get the reason and can connect again later', async () => {
   const name = await freshTenant();
   const ann = await connect(server, 'ann', at(name, 'ann'));
   await api.must('POST', `/tenants/${name}/suspend`);
@@ -137,7 +137,7 @@ test('a tenant that is deleted and made again at once is not closed with the one
   assert.match(metrics, new RegExp(`parlance_tenant_stored_rooms_limit{tenant="${name}"}`));
 });
 
-test('what is wrong with a tenant is said at once, each with its key, and nothing changes', async () => {
+test('all errors of a tenant’s configuration are reported at once, each with its key, and nothing changes', async () => {
   const before = (await audit()).length;
   const wrong = await api.request('POST', '/tenants', {
     body: {
@@ -181,7 +181,7 @@ test('what is wrong with a tenant is said at once, each with its key, and nothin
   assert.equal((await audit()).length, before, 'what is refused leaves no entry');
 });
 
-test('what is no handler is refused with the reason, and what runs goes on', async () => {
+test('a file that is not a handler is refused with the reason, and the running version continues', async () => {
   const good = readFileSync(guest('stamped'));
   const cases = [
     [Buffer.alloc(0), /empty/],
@@ -258,7 +258,7 @@ test('two deployed handlers cannot handle the same events, and each keeps a few 
   assert.equal((await api.handler(name, 'one')).active, 4, 'after a restart');
 });
 
-test('a revoked token is refused, and whoever is connected with it is told and disconnected', async () => {
+test('a revoked token is refused, and clients connected with it are notified and disconnected', async () => {
   const name = await freshTenant();
   const connected = (user, claims) => connect(server, user, { ...at(name, user, claims), reconnection: false });
   const one = await connected('ann', { jti: 'token-1' });
@@ -287,7 +287,7 @@ test('a revoked token is refused, and whoever is connected with it is told and d
   assert.equal((await refused(server, at(name, 'ann', { jti: 'token-1' }))).message.includes('revoked'), true, made.id);
 });
 
-test('a token’s end is announced once, a newer token postpones it, and then the client is told and disconnected', async () => {
+test('a token’s expiry is announced once, a newer token postpones it, and then the client is notified and disconnected', async () => {
   const other = await startServer({ config: { auth: { expiring_notice: '3s', leeway: '0s' } } });
   const ann = await connect(other, 'ann', { auth: { token: token('ann', { exp: seconds(4) }) }, reconnection: false });
   const { expiresAt } = await ann.next('token-expiring');
@@ -319,7 +319,7 @@ test('log lines and traps are seen as they happen', async () => {
   assert.ok(!answer.error.message.includes(line.text), 'and is told nothing of the inside');
 });
 
-test('the OpenAPI document lists what there is, and each operation was called here', async () => {
+test('the OpenAPI document lists all operations, and each was called here', async () => {
   const document = JSON.parse((await api.request('GET', '/openapi.json')).text);
   assert.match(document.openapi, /^3\.1/);
   const operations = Object.entries(document.paths).flatMap(([path, item]) =>

@@ -16,7 +16,7 @@ async function patientServer() {
   return { authority, waiting };
 }
 
-test('churn: a client that has gone keeps its seat until its last event has ended', async () => {
+test('churn: a disconnected client keeps its connection permit until its last event has ended', async () => {
   const web = await patientServer();
   const server = await startServer({
     env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },

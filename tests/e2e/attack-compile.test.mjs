@@ -112,7 +112,7 @@ for (const [what, component, words] of [
   ['components in each other', deep(100_000), /made of too many parts.*more than \d+ components one in the other/],
   ['pages of memory', vast(60_000), /does not fit the server's limits: memory/],
 ]) {
-  test(`attack: a component that stands for too many ${what} is refused, as its own fault, and remembered`, async () => {
+  test(`attack: a component with too many ${what} is refused, as its own fault, and remembered`, async () => {
     const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
     const api = admin(server);
     await api.must('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });
@@ -127,7 +127,7 @@ for (const [what, component, words] of [
   });
 }
 
-test('attack: the process that compiles reads and writes what it was given, and reaches nothing else', async () => {
+test('attack: the compiling process uses only its standard input and output', async () => {
   const server = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const api = admin(server);
   await api.must('POST', '/tenants', { body: { name: 'evil', configuration: configurationOf('evil') } });

@@ -86,7 +86,7 @@ test('attack: a forged key: each tenant has its own of that name', async () => {
   }
 });
 
-test('attack: a token of one tenant is none of the other, whatever it claims', async () => {
+test('attack: a token of one tenant is refused by another, whatever it claims', async () => {
   const evil = (claims) => token('mallory', claims, { secret: 'the secret of evil, longer than 32 bytes' });
   for (const claims of [{}, { tenant: 'good' }, { tenant: 'good', tid: 'good', namespace: '/good' }]) {
     const error = await refused(server, { namespace: '/good', auth: { token: evil(claims) } });

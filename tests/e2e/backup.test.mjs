@@ -97,7 +97,7 @@ test('a backup has every message that was acknowledged before it, and a restore 
   await assertStored(server, all);
 });
 
-test('a restore needs the server to be stopped, and neither command overwrites what it was not told to', async () => {
+test('a restore needs the server to be stopped, and neither command overwrites anything unasked', async () => {
   const server = await startServer();
   const database = join(server.dir, 'chat.db');
   const copy = join(server.dir, 'copy.db');
@@ -138,7 +138,7 @@ test('a restore needs the server to be stopped, and neither command overwrites w
 });
 
 for (const [what, copied] of [['an older copy with its log', ['', '-wal']], ['a log that was left of an older copy', ['-wal']]]) {
-  test(`a backup in the place of ${what} is restored as it was made`, async () => {
+  test(`a backup in the place of ${what} is restored unchanged`, async () => {
     const server = await startServer();
     const database = join(server.dir, 'chat.db');
     const file = join(server.dir, 'copy.db');
@@ -167,7 +167,7 @@ for (const [what, copied] of [['an older copy with its log', ['', '-wal']], ['a 
   });
 }
 
-test('a backup does not replace what is no file', async () => {
+test('a backup replaces only regular files', async () => {
   const server = await startServer();
   const database = join(server.dir, 'chat.db');
   for (const [path, why] of [[server.dir, /is a directory/], ['/dev/null', /is no file that can be replaced/]]) {

@@ -35,7 +35,7 @@ for (const command of ['check-config', 'serve']) {
   });
 }
 
-test('a config that is no TOML is refused with the line', async () => {
+test('a configuration that is not TOML is refused with the line', async () => {
   const { code, output } = await run(['check-config', '--config', 'parlance.toml'], configured('[server]\nport = = 3\n'));
   assert.ok(code > 0);
   assert.match(output, /line 2|:2\b/);
@@ -76,7 +76,7 @@ test('a port in use stops the start and is named', async () => {
   assert.doesNotMatch(output, /panicked/);
 });
 
-test('a component that is none stops the start and is named', async () => {
+test('an invalid component stops the start and is named', async () => {
   const options = configured('[handlers.event]\ncomponent = "letter.wasm"\n');
   writeFileSync(join(options.cwd, 'letter.wasm'), 'Dear reader, this is no component.');
   options.env.PORT = '0';

@@ -43,7 +43,7 @@ test('of 10,000 events at once every one is answered, and the next client is unh
   await serverIsWell(eve, freshRoom());
 });
 
-test('a client that stops reading is cut off in bounded time, and the others keep hearing', async () => {
+test('a client that stops reading is disconnected in bounded time, and the others keep receiving', async () => {
   const room = freshRoom();
   const sender = await connect(server, 'sender');
   const reader = await connect(server, 'reader');
@@ -79,7 +79,7 @@ test('a stalled client of a quiet room does not hold up the end of the server', 
   assert.ok(ms < 10_000, `${ms} ms`);
 });
 
-test('who asks for many pages and reads none has few of them waiting, and gets all when it reads', async () => {
+test('a client that requests many pages without reading has few of them queued, and gets all when it reads', async () => {
   const own = await startServer({
     config: { limits, quota: { events_per_second: 1_000_000, event_burst: 1_000_000, guest_cpu: '100s', outbound_bytes_per_second: '1GiB' } },
   });

@@ -38,7 +38,7 @@ const FRAMES = {
 };
 
 for (const [name, frame] of Object.entries(FRAMES)) {
-  test(`${name}: answered or cut off, nobody else harmed`, async () => {
+  test(`${name}: answered or disconnected, without harm to others`, async () => {
     const raw = await rawConnect(server, 'eve');
     raw.send(frame);
     // After the frame the connection either works or is closed.
@@ -48,7 +48,7 @@ for (const [name, frame] of Object.entries(FRAMES)) {
   });
 }
 
-test('a megabyte of content is told to be too large before the end', async () => {
+test('a megabyte of content is refused as too large before it is complete', async () => {
   const eve = await connect(server, 'eve', { reconnection: false });
   const room = freshRoom();
   await eve.join(room);
@@ -86,7 +86,7 @@ test('polling with broken bodies is refused', async () => {
   await unharmed();
 });
 
-test('HTTP that is none of ours is answered plainly', async () => {
+test('unknown HTTP requests get a plain error', async () => {
   for (const path of ['/no-such-page', '/socket.io/?EIO=3&transport=polling', '/socket.io/?EIO=4&transport=carrier-pigeon', '/socket.io/']) {
     const response = await fetch(server.url + path);
     assert.ok(response.status >= 400 && response.status < 500, `${path}: ${response.status}`);

@@ -79,7 +79,7 @@ test('binary where text belongs is invalid', async () => {
   await serverIsWell(ann, freshRoom());
 });
 
-test('deep JSON is refused, or kept as it is, but never a crash', async () => {
+test('deep JSON is refused or kept unchanged, and never a crash', async () => {
   const ann = await connect(server, 'ann');
   await ann.join(room);
   const { metadata } = await (async () => {

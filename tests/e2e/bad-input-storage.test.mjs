@@ -32,7 +32,7 @@ test('a directory as the database stops the start and is named', async () => {
   assertExplained(await serve(`sqlite:${dir}`, dir), dir);
 });
 
-test('a file that is no database stops the start, is named and stays as it is', async () => {
+test('a file that is not a database stops the start, is named and stays unchanged', async () => {
   const dir = temporaryDirectory();
   const path = join(dir, 'letter.txt');
   const letter = 'Dear reader, this is not a database.\n'.repeat(200);
@@ -45,7 +45,7 @@ test('a database address of no known kind stops the start and is named', async (
   assertExplained(await serve('carrier-pigeon://loft', temporaryDirectory()), 'DATABASE_URL');
 });
 
-test('a full disk refuses what would be lost, goes on reading, and recovers', async () => {
+test('with a full disk writes are refused, reads continue, and the server recovers', async () => {
   const dir = smallDisk(16);
   const server = await startServer({ env: { DATABASE_URL: `sqlite:${join(dir, 'chat.db')}` } });
   const room = freshRoom();

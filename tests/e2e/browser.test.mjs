@@ -78,7 +78,7 @@ test('typing shows while someone types, and ends with the message', async () => 
   assert.equal(await bob.page.locator('#typing').textContent(), '');
 });
 
-test('presence shows who comes, is away, is renamed and goes', async () => {
+test('presence shows users who connect, are away, change their name and leave', async () => {
   const { tabs: [ann, bob] } = await tabs(2);
   const who = await bob.me();
   const entry = ann.page.locator(`#people [data-user="${who}"]`);
@@ -105,7 +105,7 @@ test('presence shows who comes, is away, is renamed and goes', async () => {
   assertUnharmed(ann, bob);
 });
 
-test('a message is ticked as posted, then with who has read it', async () => {
+test('a message is ticked as posted, then with its readers', async () => {
   const { tabs: [ann, bob] } = await tabs(2, { apart: true });
   const name = await bob.page.locator('#me .name').evaluate((node) => node.firstChild.textContent);
   await bob.page.locator('#rooms button', { hasText: 'general' }).click();
@@ -218,7 +218,7 @@ test('more missed than one answer holds is fetched page by page', async () => {
   await ann.shows(['before', ...missed]);
 });
 
-test('a server that dies and comes back: what was acknowledged is there, what was not is sent', async () => {
+test('a server that dies and restarts: acknowledged messages are there, others are sent again', async () => {
   const own = await startServer({ command: 'dev' });
   const room = freshRoom();
   const [ann, bob] = [await Tab.open(await profile(browser), own), await Tab.open(await profile(browser), own)];
@@ -233,7 +233,7 @@ test('a server that dies and comes back: what was acknowledged is there, what wa
   assertUnharmed(ann, bob);
 });
 
-test('a reload loses nothing: room, name and what was not sent yet', async () => {
+test('a reload loses nothing: room, name and unsent messages', async () => {
   const { room, tabs: [ann] } = await tabs(1);
   await ann.write('sent');
   await ann.shows(['sent']);
@@ -279,7 +279,7 @@ test('history loads on scroll, in order, and keeps the reader in place', async (
   await ann.page.getByText('This is where the room begins.').waitFor();
 });
 
-test('a reader of old messages is not moved by new ones, and told of them', async () => {
+test('new messages do not move a reader of old ones, and are announced', async () => {
   const room = freshRoom();
   await fill(room, numbered('line', 60));
   const { tabs: [ann] } = await tabs(1, { room });
@@ -319,7 +319,7 @@ test('a message that is too long is refused with code and reason, and can be sho
   assertUnharmed(ann);
 });
 
-test('a room name the server refuses is said', async () => {
+test('a refused room name is reported', async () => {
   const tab = await Tab.open(await profile(browser), server);
   // 128 characters with more than 128 bytes.
   await tab.page.getByLabel('Join or create a room').fill('ü'.repeat(128));

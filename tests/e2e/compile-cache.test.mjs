@@ -18,7 +18,7 @@ async function answers(server) {
   assert.equal((await ann.post(room, 'hello')).seq, 1);
 }
 
-test('what was compiled once is taken from the disk at the next start', async () => {
+test('compiled components are loaded from the cache at the next start', async () => {
   const server = await startServer({ handlers: { message: guest('stamped') } });
   const count = compiled(server);
   assert.equal(entries(server).length, count);
@@ -29,7 +29,7 @@ test('what was compiled once is taken from the disk at the next start', async ()
   await answers(server);
 });
 
-test('an entry that somebody has changed is not run', async () => {
+test('a modified entry is not used', async () => {
   const server = await startServer();
   const count = compiled(server);
   for (const name of entries(server)) {
@@ -44,7 +44,7 @@ test('an entry that somebody has changed is not run', async () => {
   await answers(server);
 });
 
-test('a cache that others could write to is refused, with what to do', async () => {
+test('a cache that others could write to is refused, with advice', async () => {
   const server = await startServer();
   chmodSync(cacheOf(server), 0o777);
   await server.kill();
@@ -60,7 +60,7 @@ test('without a cache nothing is left on disk', async () => {
   await answers(server);
 });
 
-test('where no cache can be made the server does without, and says so', async () => {
+test('without a usable cache directory the server runs without cache, and logs it', async () => {
   const dir = temporaryDirectory();
   writeFileSync(join(dir, '.parlance'), 'a file where the directory would be');
   const server = await startServer({ dir });

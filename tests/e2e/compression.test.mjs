@@ -44,7 +44,7 @@ test('binary arguments survive compression', async () => {
   traffic(ann).forEach((bytes, n) => assert.ok(bytes - before[n] < 1000, `${bytes - before[n]} bytes for 10,000`));
 });
 
-test('who offers no compression gets none, and no server compresses unless told to', async () => {
+test('a client that offers no compression gets none, and by default no server compresses', async () => {
   const without = await connect(server, 'ann', { perMessageDeflate: false });
   assert.equal(socketOf(without).extensions, '');
   const room = freshRoom();
@@ -54,7 +54,7 @@ test('who offers no compression gets none, and no server compresses unless told 
   assert.equal(socketOf(await connect(plain, 'ann')).extensions, '');
 });
 
-test('a message that is small on the way and huge when it is inflated ends its own connection', async () => {
+test('a small message that inflates to a huge one closes its own connection', async () => {
   const url = `${server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`;
   const bomber = new WebSocket(url, { perMessageDeflate: { threshold: 0 } });
   const closed = new Promise((resolve) => bomber.on('close', resolve));

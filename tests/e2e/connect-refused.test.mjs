@@ -60,7 +60,7 @@ const decisions = {
   },
 };
 for (const [what, { decide, told }] of Object.entries(decisions)) {
-  test(`who waits for a key while ${what} is not let in`, async () => {
+  test(`a client that waits for a key while ${what} is refused`, async () => {
     const [old, fresh] = [key('old'), key('fresh')];
     const from = await issuer(old);
     const tenant = await tenantOf(from, old);
@@ -76,7 +76,7 @@ for (const [what, { decide, told }] of Object.entries(decisions)) {
   });
 }
 
-test('who leaves while the key is being fetched keeps no seat', async () => {
+test('a client that disconnects while its key is being fetched keeps no connection permit', async () => {
   const [old, fresh] = [key('old'), key('fresh')];
   const from = await issuer(old);
   const { name, of } = await tenantOf(from, old, { quota: { connections_per_user: 1 } });
@@ -135,7 +135,7 @@ test('a change of the tenant keeps the keys that were read, and asks the issuer 
   await connect(server, 'ann', of(good, 'ann'));
 });
 
-test('how long before the end of a token its client is told is the tenant’s own decision', async () => {
+test('each tenant configures how long before its expiry a token is announced', async () => {
   const name = await freshTenant(configurationOf('tenant'));
   const ours = (auth) => ({ auth: { ...configurationOf(name).auth, ...auth } });
   await put(name, ours({}));
@@ -150,7 +150,7 @@ test('how long before the end of a token its client is told is the tenant’s ow
   assert.deepEqual(other.all('token-expiring'), []);
 });
 
-test('a full tenant, user or server says so in a form that programs can read, and each reason is counted', async () => {
+test('limits of connections are reported in a machine-readable form, and each reason is counted', async () => {
   const full = async (options, on = server) => {
     const { message } = await refused(on, options);
     const [, code, words, wait] = message.match(/^([a-z-]+): ([^;]+); retryAfterMs=(\d+)$/) ?? assert.fail(message);

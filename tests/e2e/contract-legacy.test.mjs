@@ -55,7 +55,7 @@ test('a client without acknowledgements chats unchanged', async () => {
   await watcher.next('new-message', (each) => each.content === 'bye');
 });
 
-test('a failure nobody asked an acknowledgement for arrives as error-event', async () => {
+test('a failure without an acknowledgement arrives as error-event', async () => {
   const ann = await connect(server, 'ann');
   const room = freshRoom();
   const cases = [
@@ -77,7 +77,7 @@ test('a failure nobody asked an acknowledgement for arrives as error-event', asy
   }
 });
 
-test('a failure that was asked about is not told twice', async () => {
+test('a failure with an acknowledgement is not reported twice', async () => {
   const ann = await connect(server, 'ann');
   const answer = await ann.ask('typing', freshRoom());
   assert.equal(answer.error.code, 'denied');

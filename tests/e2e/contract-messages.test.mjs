@@ -22,7 +22,7 @@ test('a message without metadata has no such field', async () => {
   assert.deepEqual(Object.keys(message).sort(), ['content', 'id', 'roomId', 'sentAt', 'seq', 'userId', 'username']);
 });
 
-test('join-room without `after` brings no messages but says how far the room is', async () => {
+test('join-room without `after` returns no messages but the last seq', async () => {
   const { room } = await roomWith(3);
   const answer = await (await connect(server, 'bob')).join(room);
   assert.equal(answer.lastSeq, 3);
@@ -30,7 +30,7 @@ test('join-room without `after` brings no messages but says how far the room is'
   assert.equal(answer.complete, true);
 });
 
-test('join-room with `after` brings exactly what was missed, oldest first', async () => {
+test('join-room with `after` returns exactly the missed messages, oldest first', async () => {
   const { room, client } = await roomWith(7);
   const answer = await (await connect(server, 'bob')).join(room, { after: 4 });
   assert.deepEqual(answer.messages, client.messages(room).slice(4));
@@ -49,7 +49,7 @@ test('join-room with `after` at or past the end brings nothing', async () => {
   }
 });
 
-test('a join that missed more than a page brings the newest and says that older ones are missing', async () => {
+test('a join that missed more than a page returns the newest messages and complete: false', async () => {
   const { room } = await roomWith(205);
   const bob = await connect(server, 'bob');
   const cut = await bob.join(room, { after: 2 });
@@ -77,7 +77,7 @@ test('history pages back from the newest: 50 by default, 200 at most, ascending'
   assertGapless(await client.history(room), 260);
 });
 
-test('history pages forwards with `after`, and says when the end is reached', async () => {
+test('history pages forwards with `after`, and reports the end', async () => {
   const { room, client } = await roomWith(12);
   const page = async (request) => {
     const { messages, complete, ...rest } = await client.must('history', { roomId: room, ...request });
@@ -92,7 +92,7 @@ test('history pages forwards with `after`, and says when the end is reached', as
   assert.deepEqual(await page({ after: 2, before: 6, limit: 2 }), [[3, 4], false]);
 });
 
-test('a page is cut where it grows too large: at its newer end when it is read forwards', async () => {
+test('a page that is too large is cut, at its newer end when read forwards', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann');
   await ann.join(room);
@@ -106,7 +106,7 @@ test('a page is cut where it grows too large: at its newer end when it is read f
   assert.equal(rest.complete, true);
 });
 
-test('join-room brings the last so many messages for a first screen', async () => {
+test('join-room with `last` returns the newest messages', async () => {
   const { room, client } = await roomWith(10);
   const joined = async (options) => {
     const { messages, complete, lastSeq } = await (await connect(server, 'bob')).join(room, options);
@@ -123,7 +123,7 @@ test('join-room brings the last so many messages for a first screen', async () =
   assert.deepEqual((await (await connect(server, 'bob')).join(freshRoom(), { last: 5 })).complete, true);
 });
 
-test('the last so many at a join, and then what comes, have no gap and no repeat', async () => {
+test('the messages of a join with `last` and later ones have no gap and no repetition', async () => {
   const { room, client } = await roomWith(5);
   let going = true;
   const posting = (async () => {
@@ -153,7 +153,7 @@ test('a key that a request does not know is named in its answer', async () => {
   assert.equal((await ann.must('history', { roomId: room, after: 0, before: 9, limit: 1 })).unknown, undefined);
 });
 
-test('who sent a message is told by the verified name, everywhere the same', async () => {
+test('the sender’s verified name is the same everywhere', async () => {
   const room = freshRoom();
   const name = 'Ann of the Hill 👋';
   const ann = await connect(server, 'ann', { auth: { token: token('ann', { name }) } });
@@ -187,14 +187,14 @@ test('history of an empty room is empty and complete', async () => {
   assert.equal(complete, true);
 });
 
-test('history and what was delivered agree to the last field', async () => {
+test('history and delivered messages agree in every field', async () => {
   const { room, client } = await roomWith(5);
   await client.post(room, 'with metadata', { metadata: { a: 1.5, 'b"c': '\u2028', nested: { deep: [true] } } });
   await client.until(() => client.messages(room).length === 6, '6 messages');
   assert.deepEqual(await client.history(room), client.messages(room));
 });
 
-test('a receipt is told once, however often it is sent', async () => {
+test('a receipt is announced once, however often it is sent', async () => {
   const { room, client: ann } = await roomWith(2);
   const bob = await connect(server, 'bob');
   await bob.join(room);
@@ -206,7 +206,7 @@ test('a receipt is told once, however often it is sent', async () => {
   assert.equal(ann.all('message-read').filter((each) => each.messageId === first.id).length, 1);
 });
 
-test('a message of a room one has not joined cannot be told from one that does not exist', async () => {
+test('a message in a room that one has not joined looks like a missing one', async () => {
   const { room, client: ann } = await roomWith(1);
   const [message] = await ann.history(room);
   const eve = await connect(server, 'eve');
@@ -220,7 +220,7 @@ test('a message of a room one has not joined cannot be told from one that does n
   assert.deepEqual(ann.all('message-read'), []);
 });
 
-test('a database that survives a restart goes on counting', async () => {
+test('seq continues after a restart', async () => {
   const own = await startServer();
   const room = freshRoom();
   const ann = await connect(own, 'ann');

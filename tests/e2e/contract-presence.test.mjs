@@ -113,7 +113,7 @@ test('one sees one\'s own status before joining any room', async () => {
   assertNow(own.since);
 });
 
-test('who has gone is offline since they went, for those who were in a room with them and for nobody else', async () => {
+test('a user who has left is offline since then, only for users who shared a room', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann-7');
   const eve = await connect(server, 'eve-7');
@@ -166,7 +166,7 @@ test('a quick reconnect shows nothing, keeps away and since when', async () => {
   await ann.next('user-left', (each) => each.userId === 'bob-8' && each.roomId === room);
 });
 
-test('who comes back without joining a room again has left it', async () => {
+test('a user who reconnects without joining a room again has left it', async () => {
   const [room, other] = [freshRoom(), freshRoom()];
   const ann = await connect(server, 'ann-9');
   const bob = await connect(server, 'bob-9', { reconnection: false });
@@ -182,7 +182,7 @@ test('who comes back without joining a room again has left it', async () => {
   assert.equal(ann.all('user-left').length, 1);
 });
 
-test('who joins several rooms is shown once to each member', async () => {
+test('a user who joins several rooms is announced once to each member', async () => {
   const rooms = [freshRoom(), freshRoom(), freshRoom()];
   const ann = await connect(server, 'ann-10');
   const eve = await connect(server, 'eve-10');
@@ -202,7 +202,7 @@ test('who joins several rooms is shown once to each member', async () => {
 const typing = (client, room, user) =>
   client.all('user-typing').filter((each) => each.roomId === room && each.userId === user).map((each) => each.typing);
 
-test('typing ends when the tab crashes, when the room is left, and when nobody renews it', async () => {
+test('typing ends when the tab crashes, when the room is left, and when it is not renewed', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann-11');
   await ann.join(room);
@@ -225,7 +225,7 @@ test('typing ends when the tab crashes, when the room is left, and when nobody r
   assert.deepEqual(eve.all('error-event'), []);
 });
 
-test('typing that is renewed goes on, and ends once', async () => {
+test('renewed typing continues, and ends once', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann-12');
   const bob = await connect(server, 'bob-12');

@@ -93,7 +93,7 @@ test('the devices of one user are members each for itself', async () => {
   await phone.next('new-message', (message) => message.content === 'still here');
 });
 
-test('join-room says who is there', async () => {
+test('join-room returns the members', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann');
   const bob = await connect(server, 'bob');
@@ -103,7 +103,7 @@ test('join-room says who is there', async () => {
   assert.deepEqual([data.memberCount, data.membersComplete], [2, true]);
 });
 
-test('a room hears who comes and who leaves, once for each user', async () => {
+test('a room is notified of joins and leaves, once for each user', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann');
   await ann.join(room);
@@ -128,7 +128,7 @@ function assertNotJoined(answer, code = 'denied') {
   assert.match(answer.error.message, /^not joined yet: /);
 }
 
-test('what takes membership is refused to who has not joined as something to try again', async () => {
+test('operations of members are refused before the join as retryable', async () => {
   const [room, other] = [freshRoom(), freshRoom()];
   const ann = await connect(server, 'ann');
   await ann.join(room);
@@ -156,7 +156,7 @@ test('what takes membership is refused to who has not joined as something to try
   for (const answer of (await Promise.all(tried())).slice(1)) assertNotJoined(answer);
 });
 
-test('what was typed offline is not lost: the library sends it before one can join, and it may be tried again', async () => {
+test('a message typed offline is not lost: the library sends it before the join, and the refusal is retryable', async () => {
   const room = freshRoom();
   const watcher = await connect(server, 'watcher');
   await watcher.join(room);
@@ -194,7 +194,7 @@ test('what was typed offline is not lost: the library sends it before one can jo
   assert.equal(watcher.messages(room).length, 2, 'each once');
 });
 
-test('what a handler refuses for another reason than the room is not told as "not joined yet"', async () => {
+test('a handler’s refusal for another reason is not reported as "not joined yet"', async () => {
   const server = await startServer({
     config: { handlers: { message: { component: guest('moderation'), settings: { words: 'darn' } } } },
   });

@@ -77,7 +77,7 @@ test('texts by chance come out as JavaScript would mend them', async () => {
   }
 });
 
-test('metadata of any spelling is kept byte for byte', async () => {
+test('metadata is kept byte for byte, however it is spelt', async () => {
   const room = freshRoom();
   const raw = await rawConnect(server, 'ann');
   await raw.ask(1, `["join-room","${room}"]`);
@@ -89,7 +89,7 @@ test('metadata of any spelling is kept byte for byte', async () => {
   }
 });
 
-test('a number that is whole is whole, and what is none is named', async () => {
+test('integers are accepted in every notation, and other values are reported by name', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann');
   await ann.join(room);
@@ -114,7 +114,7 @@ test('a number that is whole is whole, and what is none is named', async () => {
   assert.deepEqual(joined.messages.map(({ seq }) => seq), [3, 4]);
 });
 
-test('what back ends emit keeps its order, its numbers and its spelling', async () => {
+test('events of back ends keep their order, numbers and spelling', async () => {
   const room = freshRoom();
   const raw = await rawConnect(server, 'ann');
   await raw.ask(1, `["join-room","${room}"]`);
@@ -152,7 +152,7 @@ test('a token whose id could not be revoked is refused, and such an id is not re
   await revoked.until(() => revoked.disconnects.length > 0, 'being disconnected');
 });
 
-test('a whole number beyond all doubles is the greatest, wherever a whole number is read', async () => {
+test('an integer beyond all doubles counts as the largest, wherever one is read', async () => {
   const room = freshRoom();
   const raw = await rawConnect(server, 'ann');
   const ask = async (id, text) => (await raw.ask(id, text))[0];

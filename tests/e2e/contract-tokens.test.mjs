@@ -40,7 +40,7 @@ test('a connection ends when its token does, unless the token was refreshed', as
   await renewing.join(freshRoom());
 });
 
-test('a token of somebody else, or a bad one, refreshes nothing', async () => {
+test('another user’s token, or an invalid one, refreshes nothing', async () => {
   const ann = await connect(server, 'ann');
   const bad = {
     'the token is another user\'s': token('bob'),

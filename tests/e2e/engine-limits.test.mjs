@@ -129,7 +129,7 @@ test('sessions that come and go leave nothing behind', async () => {
   assert.ok(grown < 3000 * 8 * 1024, `${grown / 3000} bytes a session`);
 });
 
-test('who knows a client\'s socket.id does not have its session', async () => {
+test('a client\'s socket.id gives no access to its session', async () => {
   const server = await startServer();
   const ann = await connect(server, 'ann', { transports: ['polling'] });
   const known = ann.socket.id;
@@ -145,7 +145,7 @@ test('who knows a client\'s socket.id does not have its session', async () => {
   await serverIsWell(ann, freshRoom());
 });
 
-test('eleven attachments are answered, and the connection goes on', async () => {
+test('eleven attachments are refused, and the connection stays open', async () => {
   const server = await startServer();
   const ann = await connect(server, 'ann');
   const answer = await ann.ask('of-nobody', ...Array.from({ length: 11 }, () => Buffer.from([1])));

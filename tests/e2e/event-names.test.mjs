@@ -66,7 +66,7 @@ print("done")
   assert.equal(stdout.trim(), 'done');
 });
 
-test('an acknowledgement that nobody asked for is passed over', async () => {
+test('an unrequested acknowledgement is ignored', async () => {
   const raw = await rawConnect(server, 'ann');
   for (const frame of ['43["x"]', '4399["x"]', '43[]']) raw.send(frame);
   assert.deepEqual(await raw.ask(1, '["x"]'), ['x']);
@@ -85,7 +85,7 @@ for (const [what, frame] of Object.entries({
   'an answer of a server': '44{"message":"x"}',
   'text where an attachment belongs': '451-["x",{"_placeholder":true,"num":0}]\n42["x"]',
 })) {
-  test(`the connection ends for ${what}, as at Node's server`, async () => {
+  test(`${what} closes the connection, as with Node's server`, async () => {
     const raw = await rawConnect(server, 'ann');
     for (const each of frame.split('\n')) raw.send(each);
     await raw.until(() => raw.closed, 'the end');
@@ -95,7 +95,7 @@ for (const [what, frame] of Object.entries({
   });
 }
 
-test('a frame that is no packet ends a connection that is in no namespace too', async () => {
+test('an invalid frame also closes a connection in no namespace', async () => {
   const raw = owned(new Raw(server));
   await raw.frame('0{');
   raw.send('4abc');

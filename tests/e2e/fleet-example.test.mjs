@@ -147,7 +147,7 @@ test('the example of a fleet: a chat through the balancer, a node that leaves, a
   assert.deepEqual(pids.filter(lives), [], 'nothing is left of it');
 });
 
-test('the example says what is in its way', async () => {
+test('the example reports what prevents it from starting', async () => {
   const server = createServer();
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   const { port } = server.address();

@@ -32,7 +32,7 @@ async function at(node, user, room) {
   return client;
 }
 
-test('messages and typing of Parlance reach the clients of a Node server in the room, and nobody else there', async () => {
+test('messages and typing of Parlance reach exactly the clients of a Node server in the room', async () => {
   const room = freshRoom();
   const inside = await atPeer('inside', room);
   const outside = await atPeer('outside', freshRoom());
@@ -47,7 +47,7 @@ test('messages and typing of Parlance reach the clients of a Node server in the 
   assert.deepEqual(names(outside, 'new-message', 'user-typing'), []);
 });
 
-test('a Node server and an emitter reach clients of Parlance: rooms, all but some rooms, everybody, binary', async () => {
+test('a Node server and an emitter reach clients of Parlance: rooms, all but some rooms, all clients, binary', async () => {
   const [room, other] = [freshRoom(), freshRoom()];
   const ann = await at(FIRST, 'ann', room);
   const bob = await at(SECOND, 'bob', room);
@@ -92,7 +92,7 @@ test('a Node server sees the sockets of Parlance, moves them and disconnects the
   assert.deepEqual([names(bob, 'to-more'), bob.disconnects], [[], []]);
 });
 
-test('everybody in a fleet knows a client by the id that it sees itself', async () => {
+test('all servers of a fleet know a client by its own socket.id', async () => {
   const room = freshRoom();
   const ann = await at(FIRST, 'ann', room);
   const bob = await at(SECOND, 'bob', room);
@@ -113,7 +113,7 @@ test('everybody in a fleet knows a client by the id that it sees itself', async 
   assert.deepEqual(names(ann, 'to-ann', 'to-bob', 'not-to-bob'), ['to-ann', 'not-to-bob']);
 });
 
-test('a Node server sees what a client said in its handshake, and what a handler keeps with it', async () => {
+test('a Node server sees a client’s handshake and the data that a handler keeps with it', async () => {
   const room = freshRoom();
   const ann = await connect(fleet.nodes[1], 'ann', {
     auth: { token: token('ann'), device: 'phone' },
@@ -141,7 +141,7 @@ test('typing ends in a room that a Node server takes the client out of', async (
   await ann.next('user-typing', ({ userId, typing }) => userId === 'bob' && !typing);
 });
 
-test('clients of Parlance acknowledge what a Node server asks, and a server-side event is answered', async () => {
+test('clients of Parlance acknowledge a Node server’s events, and a server-side event is answered', async () => {
   const room = freshRoom();
   const local = await atPeer('local', room);
   local.socket.on('ask', (question, answer) => answer(`local:${question}`));
@@ -200,7 +200,7 @@ test('through the admin API a back end emits to the servers, and has their answe
   assert.deepEqual(seen, ['prices', 'prices']);
 });
 
-test("a room that is named like a connection's id reaches its members alone; what a Node server sends to the id reaches the connection", async () => {
+test("a room named like a connection's id reaches its members alone; events of a Node server to the id reach the connection", async () => {
   const ann = await at(FIRST, 'ann', freshRoom());
   const [{ id }] = (await peer.io.fetchSockets()).filter(({ data }) => data.userId === 'ann');
   const [bob, eve] = [await at(SECOND, 'bob', id), await at(FIRST, 'eve', id)];
@@ -251,7 +251,7 @@ test('JSON reaches the other node byte for byte, and a Node server as Node itsel
   assert.equal(await lost(), before, 'nothing was left to the sweep');
 });
 
-test('what back ends emit reaches the other node byte for byte', async () => {
+test('events of back ends reach the other node byte for byte', async () => {
   const room = freshRoom();
   const inside = await atPeer('inside', room);
   const bob = await rawConnect(SECOND, 'bob');

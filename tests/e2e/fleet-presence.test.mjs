@@ -12,7 +12,7 @@ const OFFLINE_WITHIN_MS = 10_000;
 const statesOf = async (client, ...users) => (await client.must('get-presence', users)).states;
 const saidOf = (watcher, user) => watcher.all('presence').filter(({ userId }) => userId === user).map(({ status }) => status);
 
-test("a dead node's users are offline when its lease ends, once; who has a device elsewhere stays", async () => {
+test("a dead node's users are offline when its lease ends, once; users with a device on another node stay online", async () => {
   const { nodes: [one, two, three] } = await startFleet({ nodes: 3 });
   const room = freshRoom();
   const watchers = [await connect(one, 'w1'), await connect(two, 'w2')];
@@ -42,7 +42,7 @@ test("a dead node's users are offline when its lease ends, once; who has a devic
   assert.equal((await statesOf(again, 'both'))[0].connections, 1);
 });
 
-test('a Redis that comes back empty has everybody again, and nobody who has left meanwhile', async () => {
+test('after Redis lost its data, all users are known again, and none who has left meanwhile', async () => {
   const { nodes: [one, two], redis } = await startFleet({ nodes: 2 });
   const room = freshRoom();
   const here = await connect(one, 'here');
@@ -83,7 +83,7 @@ test('a node that cannot reach Redis is taken for dead and is back with its user
   assert.deepEqual([here.disconnects, there.disconnects], [[], []]);
 });
 
-test('a user who comes back on another node within the grace was never gone, and is still away', async () => {
+test('a user who reconnects to another node within the grace period was never offline, and is still away', async () => {
   const { nodes: [one, two] } = await startFleet({ nodes: 2 });
   const room = freshRoom();
   const watchers = [await connect(one, 'w1'), await connect(two, 'w2')];

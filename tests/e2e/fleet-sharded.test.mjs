@@ -37,7 +37,7 @@ for (const [mode, peer] of Object.entries(peers)) {
   /** A client of the Node server in this room. */
   const atPeer = (user, room) => owned(new Client(peer.url, user, { auth: { rooms: [room] } })).connected();
 
-  test(`${mode}: messages of Parlance reach the clients of a Node server in the room, and nobody else there`, async () => {
+  test(`${mode}: messages of Parlance reach exactly the clients of a Node server in the room`, async () => {
     const room = freshRoom();
     const inside = await atPeer('inside', room);
     const outside = await atPeer('outside', freshRoom());
@@ -50,7 +50,7 @@ for (const [mode, peer] of Object.entries(peers)) {
     assert.deepEqual(names(outside, 'new-message'), []);
   });
 
-  test(`${mode}: a Node server reaches clients of Parlance: rooms, all but some rooms, everybody, one, binary`, async () => {
+  test(`${mode}: a Node server reaches clients of Parlance: rooms, all but some rooms, all clients, one, binary`, async () => {
     const [room, other] = [freshRoom(), freshRoom()];
     const ann = await at(FIRST, 'ann', room);
     const bob = await at(SECOND, 'bob', other);
@@ -93,7 +93,7 @@ for (const [mode, peer] of Object.entries(peers)) {
     assert.deepEqual([names(bob, 'to-more'), bob.disconnects], [[], []]);
   });
 
-  test(`${mode}: clients of Parlance acknowledge what a Node server asks, and a server-side event is answered`, async () => {
+  test(`${mode}: clients of Parlance acknowledge a Node server’s events, and a server-side event is answered`, async () => {
     const room = freshRoom();
     const local = await atPeer('local', room);
     local.socket.on('ask', (question, answer) => answer(`local:${question}`));
@@ -127,7 +127,7 @@ test('through the admin API a back end finds and reaches clients of all servers'
   for (const client of [ann, bob, local]) assert.deepEqual(await got(client, 'to-room'), [1]);
 });
 
-test('the log says when servers on one Redis speak different adapters, and names what to set', async () => {
+test('the log reports servers on one Redis with different adapters, and names the setting', async () => {
   for (const [adapter, other, subscriptionMode] of [
     ['classic', 'sharded', 'dynamic'],
     ['sharded', 'classic', undefined],

@@ -26,7 +26,7 @@ async function choices(clients, rooms) {
   }));
 }
 
-test('a canary has the same rooms on every node, also on one that was away when it was deployed', async () => {
+test('a canary has the same rooms on every node, also on one that was down when it was deployed', async () => {
   const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const api = admin(one);
   await api.deploy('default', 'stamper', guest('stamped'), stamped('old'));
@@ -84,7 +84,7 @@ test('a version that fails too often on one node goes back on all of them', asyn
   for (let n = 0; n < 5; n += 1) assert.equal(await stampOf(ann, room), 'stamped', 'what the node that saw no failure runs');
 });
 
-test('a tenant that is deleted with its data goes on every node, and can be made again when its data is gone', async () => {
+test('a tenant deleted with its data disappears from every node, and can be created again when its data is gone', async () => {
   const { nodes: [one, two] } = await startFleet({ nodes: 2, env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   const [here, there] = [admin(one), admin(two)];
   const tenant = { name: 'acme', configuration: configurationOf('acme') };

@@ -11,7 +11,7 @@ import { eventually } from './lib/wait.mjs';
 const { nodes } = await startFleet({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
 const [one, two] = nodes;
 
-test('what is posted on one node is seen on the other, with everything else of a room', async () => {
+test('messages and other events of a room reach the other node', async () => {
   const room = freshRoom();
   const ann = await connect(one, 'ann');
   const bob = await connect(two, 'bob');
@@ -71,7 +71,7 @@ test('posters on both nodes make one order, the same for all members', async () 
   }
 });
 
-test('who joins while others post has every message once: the past from the answer, the rest live', async () => {
+test('a client that joins while others post gets every message once: the past from the answer, the rest live', async () => {
   const room = freshRoom();
   const poster = await connect(one, 'poster');
   await poster.join(room);
@@ -103,7 +103,7 @@ test('a user with a connection on each node has two', async () => {
     'both nodes to count both');
 });
 
-test('online and offline are said once, whatever the nodes of the devices', async () => {
+test('online and offline are announced once, whatever the nodes of the devices', async () => {
   const room = freshRoom();
   const watchers = [await connect(one, 'w1'), await connect(two, 'w2')];
   for (const watcher of watchers) await watcher.join(room);
@@ -173,7 +173,7 @@ test('a receipt does not come before its message, however the reader has got it'
   there.toRedis.heal();
 });
 
-test('a flood that is made on another node is paced here: what is asked here is answered meanwhile, and nothing is refused', async () => {
+test('a flood from another node is paced here: requests are answered meanwhile, and none is refused', async () => {
   // In total, about fifteen seconds' worth of bytes for the receivers here.
   const { nodes: [there, here] } = await startFleet({ config: { quota: { ...UNLIMITED.quota, outbound_bytes_per_second: '256KiB' } } });
   const room = freshRoom();

@@ -52,12 +52,12 @@ function shell(commands, dir, env = {}) {
   return stdout;
 }
 
-test('the client of the README joins, posts and hears what it has posted', async () => {
+test('the client of the README joins, posts and receives its message', async () => {
   const server = await startServer();
   await client(shown('README.md', '## Connect a client', 'js'), server, /lastSeq: 0/, /^1 alice's name Hello!$/m, /seq: 1/);
 });
 
-test('the client of the guide joins, posts and hears what it has posted', async () => {
+test('the client of the guide joins, posts and receives its message', async () => {
   const server = await startServer();
   await client(shown('host/clients.md', '## A client that misses nothing', 'js'), server, /^1 alice's name Hello!$/m, /^posted as 1$/m);
 });

@@ -36,12 +36,12 @@ for (const transport of ['websocket', 'polling']) {
   });
 }
 
-test('a connection that began with polling says so after its upgrade', async () => {
+test('a connection that began with polling reports that after its upgrade', async () => {
   const seen = await handshake({ transports: ['polling', 'websocket'] });
   assert.equal(seen.transport, 'polling');
 });
 
-test('who says too much is not let in, and is told how much there may be', async () => {
+test('a handshake that is too large is refused with the limit', async () => {
   for (const options of [
     { auth: { token: token('ann'), note: 'x'.repeat(2000) } },
     { query: { note: 'x'.repeat(2000) } },

@@ -36,7 +36,7 @@ for (const transports of [['websocket'], ['polling'], ['polling', 'websocket']])
   });
 }
 
-test('a client with another parser than its tenant’s is told so, once, and does not try again', async () => {
+test('a client with another parser than its tenant’s is refused once with the reason, and does not retry', async () => {
   const usual = await startServer();
   for (const [where, options, words] of [
     [server, {}, /^invalid: .*use socket\.io-msgpack-parser/],
@@ -50,7 +50,7 @@ test('a client with another parser than its tenant’s is told so, once, and doe
   await usual.sees(/a connection was refused: this tenant's clients use Socket\.IO's default parser/);
 });
 
-test('each tenant has a parser of its own', async () => {
+test('each tenant has its own parser', async () => {
   const configuration = configurationOf('acme', { clients: { parser: 'default' } });
   await admin(server).must('POST', '/tenants', { body: { name: 'acme', configuration } });
   const options = at('acme', 'ann');
@@ -64,7 +64,7 @@ for (const [what, bytes] of [
   ['bytes that are no MessagePack', Buffer.from([0xff, 0xfe])],
   ['a map that is no packet', Buffer.from([0x81, 0xa1, 0x78, 0x01])],
 ]) {
-  test(`a first packet of ${what} ends the connection, with a line in the log`, async () => {
+  test(`a first packet of ${what} closes the connection, with a line in the log`, async () => {
     const raw = owned(new Raw(server));
     await raw.frame('0{');
     raw.ws.send(bytes, { binary: bytes[0] !== 0x34 });

@@ -53,7 +53,7 @@ const CONFIG = {
   ],
 };
 
-test('what the admin API answers is what its description says', { timeout: PATIENCE_MS + 60_000 }, async () => {
+test('the admin API matches its description', { timeout: PATIENCE_MS + 60_000 }, async () => {
   assert.ok(existsSync(SCHEMATHESIS), `${SCHEMATHESIS} is missing; \`make setup\` installs it`);
   const server = await startServer({
     env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },

@@ -126,7 +126,7 @@ test('a deployment that has to wait for the server says so', async () => {
   assert.match(deploying.output, /not today/);
 });
 
-test('which server and which form can be said before a command of a command, and after it', async () => {
+test('the options for server and format work before and after a subcommand', async () => {
   const file = join(temporaryDirectory(), 'after.toml');
   writeFileSync(file, stringify(configurationOf('after')));
   const nowhere = { PARLANCE_SERVER: 'http://127.0.0.1:9' };
@@ -177,7 +177,7 @@ test('log lines are followed with their times', async () => {
   await following.sees(/^\d{4}-\d\d-\d\dT[\d:.]+Z info +followed\/hostile@1 \S+: a word$/m);
 });
 
-test('what handlers log turns no text around on a terminal', async () => {
+test('log lines of handlers cannot change the writing direction of a terminal', async () => {
   const line = { at: 1, tenant: 'acme', handler: 'h', version: 1, event: 'e-1', level: 'info', text: 'a\u202eb\u001b[2J' };
   const url = await pretend((response) => response.end(`${JSON.stringify(line)}\n`));
   const env = { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } };
@@ -187,13 +187,13 @@ test('what handlers log turns no text around on a terminal', async () => {
   await asJson.sees(/"text":"a\\u202eb\\u001b\[2J"/);
 });
 
-test('that lines were missed is said in words', async () => {
+test('missed lines are reported', async () => {
   const url = await pretend((response) => response.end('{"missed":7,"tenant":"acme"}\n'));
   const following = owned(new Process(['logs', '-f', '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));
   await following.sees(/^7 lines of acme were missed/m);
 });
 
-test('who disconnects clients is in the audit log, events for them are not, and too many are told when to come back', async () => {
+test('disconnects are in the audit log, events are not, and above the rate there is a retry time', async () => {
   const api = admin(server);
   const quota = { events_per_second: 1, event_burst: 2 };
   await api.must('POST', '/tenants', { body: { name: 'reached', configuration: configurationOf('reached', { quota }) } });
@@ -222,7 +222,7 @@ test('who disconnects clients is in the audit log, events for them are not, and 
   assert.equal(refused.headers.get('retry-after'), '1');
 });
 
-test('what goes wrong is said in words, with what to do, and a code', async () => {
+test('errors have a message, advice and an exit code', async () => {
   const cases = [
     [['versions', '--tenant', 'nobody'], {}, 1, /there is no tenant "nobody"/],
     [['versions'], { PARLANCE_ADMIN_TOKEN: '' }, 2, /PARLANCE_ADMIN_TOKEN/],

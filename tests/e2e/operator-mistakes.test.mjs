@@ -28,7 +28,7 @@ for (const [what, args, words] of [
   ['revoking nothing', ['revoke'], /--token-id <ID>\|--user <USER>\|--issued-before <TIME>/],
   ['revoking what is issued in years to come', ['revoke', '--issued-before', '2100-01-01T00:00:00Z'], /issuedBefore: lies in the future/],
 ]) {
-  test(`an operator is told what is wrong with ${what}`, async () => {
+  test(`an operator gets a clear error for ${what}`, async () => {
     const { code, output } = await operate(server, args);
     assert.notEqual(code, 0, output);
     assert.match(output, words);
@@ -55,20 +55,20 @@ test('a tenant whose clients cannot connect leaves a warning', async () => {
   assert.match(checked.output, /warning: tenant keyless has no keys/);
 });
 
-test('check-config says when the database cannot be where it is to be', async () => {
+test('check-config reports an impossible path of the database', async () => {
   const config = file('nowhere.toml', '[store]\nurl = "sqlite:///no/such/directory/chat.db"\n');
   const { code, output } = await run(['check-config', '--config', config], { cwd: directory, env: { JWT_SECRET: secretOf('default') } });
   assert.equal(code, 0);
   assert.match(output, /warning: `parlance serve` will not start. there is no directory \/no\/such\/directory/);
 });
 
-test('restore says that a file is no backup', async () => {
+test('restore reports a file that is not a backup', async () => {
   const { code, output } = await run(['restore', file('notes.txt', 'x'.repeat(2000))], { cwd: directory });
   assert.equal(code, 1);
   assert.match(output, /notes.txt is no backup: it is not an SQLite database.*nothing was changed/);
 });
 
-test('inspect tells what a component needs to be granted', async () => {
+test('inspect lists the grants that a component needs', async () => {
   const { code, output } = await run(['inspect', guest('web')], { cwd: directory });
   assert.equal(code, 0, output);
   assert.match(output, /^handles {2}event$/m);

@@ -15,7 +15,7 @@ const readiness = async () => {
   return { status: response.status, ...(await response.json()) };
 };
 
-test('what was posted is there after restarts of the server and of the database', async () => {
+test('messages survive restarts of the server and of the database', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann');
   const bob = await connect(server, 'bob');
@@ -79,7 +79,7 @@ test('while the database is stopped events are refused as retryable, and repeate
   assert.deepEqual(ann.disconnects, [], 'no client lost its connection over it');
 });
 
-test('what was under way when the database crashed is there once, whatever its sender was told', async () => {
+test('messages in flight when the database crashed are stored once, whatever their senders’ answers', async () => {
   const room = freshRoom();
   const clients = await Promise.all(Array.from({ length: 4 }, (_, n) => connect(server, `user-${n}`)));
   for (const client of clients) await client.join(room);
@@ -117,7 +117,7 @@ test('what was under way when the database crashed is there once, whatever its s
   assert.equal(stored.length, acknowledged.size);
 });
 
-test('a database that does not answer at all is told from one that does', async () => {
+test('a database that does not answer is detected', async () => {
   const room = freshRoom();
   const quick = { store: { connect_time: '300ms', statement_time: '300ms' } };
   const second = await startServer({ config: quick, env: { DATABASE_URL: database.url } });
@@ -135,7 +135,7 @@ test('a database that does not answer at all is told from one that does', async 
   assert.deepEqual((await ann.history(room)).map(({ content }) => content), ['before', 'meanwhile']);
 });
 
-test('what operators decide survives a restart, and is seen by another node', async () => {
+test('operators’ decisions survive a restart, and reach another node', async () => {
   const api = admin(server);
   await api.must('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
   const { active } = await api.deploy('acme', 'stamped', guest('stamped'));
@@ -156,7 +156,7 @@ test('what operators decide survives a restart, and is seen by another node', as
   assert.match((await operate(other, ['audit', '--tenant', 'acme'])).stdout, /tenant\.delete/);
 });
 
-test('a start that fails says what, where and what to do, and never the password', async () => {
+test('a failed start reports the cause and advice, and never the password', async () => {
   const cases = [
     [database.url.replace(database.password, 'wrong'), /refuses the login.*pg_hba/],
     [database.url.replace(/chat$/, 'nowhere'), /no such database.*createdb/],

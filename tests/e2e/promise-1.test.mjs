@@ -87,7 +87,7 @@ for (const effect of EFFECTS) {
   });
 }
 
-test('a rejection says when to come back, as the refusals of the host do, where that makes sense', async () => {
+test('a rejection says when to try again, like the host’s refusals, for codes that allow it', async () => {
   const ann = await connect(server, 'ann');
   const slow = await ann.ask('slow-down', { count: 1500 });
   assert.deepEqual(slow.error, { code: 'rate-limited', message: 'slow down', retryable: true, retryAfterMs: 1500 });

@@ -115,7 +115,7 @@ test('promise 4: of two contents at once under one `clientId`, from two devices,
   assert.equal((await devices[0].history(room)).length, 20);
 });
 
-test('promise 4: a repetition is acknowledged whatever the handler would say now, and does nothing else', async () => {
+test('promise 4: a repetition is acknowledged without asking the handler, and has no other effect', async () => {
   const room = freshRoom();
   const ann = await connect(strict, 'ann');
   await ann.join(room);
@@ -143,7 +143,7 @@ test('promise 4: a repetition right behind the first one waits for it', async ()
   assert.equal((await bob.must('send-message', { roomId: room, content: 'next' })).data, 2);
 });
 
-test('promise 4: a repetition from another connection while the first is under way takes no effect', async () => {
+test('promise 4: a repetition from another connection while the first is in flight has no effect', async () => {
   const room = freshRoom();
   const devices = [];
   for (let n = 0; n < 4; n += 1) devices.push(await connect(strict, 'cyd'));
@@ -162,7 +162,7 @@ test('promise 4: a repetition from another connection while the first is under w
   assert.equal(counted.length, COUNT + 1, 'and said once');
 });
 
-test('promise 4: slow mode does not refuse the repetition of what it let through, from whichever connection', async () => {
+test('promise 4: slow mode does not refuse the repetition of an accepted message, from any connection', async () => {
   const room = freshRoom();
   for (let n = 0; n < 10; n += 1) {
     const devices = [await connect(strict, `dan ${n}`), await connect(strict, `dan ${n}`)];

@@ -87,7 +87,7 @@ test('6. Contained: processor time is charged, refused with the time to wait, an
   client.close();
 });
 
-test('6. Contained: connections of a tenant and of a user are limited, and a seat that is left can be taken', async () => {
+test('6. Contained: connections of a tenant and of a user are limited, and a released permit can be used', async () => {
   const two = [await connect(server, 'u', at('attacker', 'u')), await connect(server, 'u', at('attacker', 'u'))];
   assert.match((await refused(server, at('attacker', 'u'))).message, /the user has no room for another connection; retryAfterMs=\d+$/);
   for (let n = 2; n < ATTACKERS + 1; n += 1) await connect(server, `c-${n}`, at('attacker', `c-${n}`));
@@ -116,7 +116,7 @@ test('6. Contained: stored bytes and rooms are limited', async () => {
   assert.equal((await client.post('a', 'y')).seq, 2, 'what was refused left no gap');
 });
 
-test('6. Contained: what handlers log is limited, and what is left out is counted', async () => {
+test('6. Contained: log lines of handlers are limited, and omitted ones are counted', async () => {
   const other = await startServer({
     handlers: { event: guest('hostile') },
     config: { quota: { log_bytes_per_second: '1KiB' }, sandbox: { log_bytes: '1KiB' } },
@@ -133,7 +133,7 @@ test('6. Contained: what handlers log is limited, and what is left out is counte
   }, 'being told');
 });
 
-test('6. Contained: what is sent without waiting for answers costs no more processor time than the budget has', async () => {
+test('6. Contained: events sent without waiting for answers cost no more processor time than the budget', async () => {
   const COUNT = 200;
   const other = await startServer({
     handlers: { event: guest('hostile') },
@@ -150,7 +150,7 @@ test('6. Contained: what is sent without waiting for answers costs no more proce
   for (const answer of limited) assertLimited(answer, 'rate-limited');
 });
 
-test('6. Contained: what the host answers itself, pages of history first of all, is charged and held to the quota', async () => {
+test('6. Contained: answers of the host itself, above all pages of history, are charged and limited by the quota', async () => {
   const QUOTA = 512 * 1024;
   const SECONDS = 4;
   const room = freshRoom();

@@ -140,7 +140,7 @@ test('7. Swap without a seam: a version that fails too often goes back by itself
   await api.must('DELETE', '/tenants/default/handlers/risky');
 });
 
-test('7. Swap without a seam: a version that went back by itself can be tried again, and is judged anew', async () => {
+test('7. Swap without a seam: a version that was rolled back can be promoted again, and is judged afresh', async () => {
   for (let n = 0; n < 2; n += 1) await api.deploy('default', 'mended', guest('hostile'));
   const client = await connect(server, 'doer');
   const trapUntilBack = async () => {
@@ -177,7 +177,7 @@ test('7. Swap without a seam: a healthy version never goes back', async () => {
   await api.must('DELETE', '/tenants/default/handlers/healthy');
 });
 
-test('7. Swap without a seam: no version comes back whose events another handler has by now', async () => {
+test('7. Swap without a seam: no rollback to a version whose events another handler has taken over', async () => {
   await api.deploy('default', 'first', guest('stamped'));
   await api.deploy('default', 'first', guest('hostile'));
   await api.deploy('default', 'second', guest('stamped'));

@@ -78,9 +78,9 @@ async function apart(nodes) {
   }
 }
 
-test("8. Nobody else's: rooms, history, presence and key-value data of one tenant are not those of another", () => apart([server]));
+test("8. Nobody else's: rooms, history, presence and key-value data of tenants are separate", () => apart([server]));
 
-test("8. Nobody else's: nor on nodes that share a Redis and a PostgreSQL", async () => {
+test("8. Nobody else's: also on nodes that share a Redis and a PostgreSQL", async () => {
   const { nodes } = await startFleet({ config: { tenants }, env });
   await apart(nodes);
 });

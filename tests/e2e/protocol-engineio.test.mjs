@@ -66,7 +66,7 @@ for (const [what, packets, back] of [
   ['several texts', [1, 2, 3].map((n) => `42["message",${n}]`), [1, 2, 3].map((n) => `42["message-back",${n}]`)],
   ['text and bytes', ['42["message","hello"]', BINARY, 'bAQIDBA=='], ['42["message-back","hello"]', BINARY_BACK, 'bAQIDBA==']],
 ]) {
-  test(`a body of ${what} is taken, and polls bring what comes back in that order`, async () => {
+  test(`a body of ${what} is accepted, and polls return the answers in that order`, async () => {
     const session = await Polling.join(server);
     assert.equal(told(await session.post(packets.join(SEPARATOR))), '200 ok');
     assert.deepEqual(await session.rest(), [...back, 'open']);
@@ -96,20 +96,20 @@ test('packets that wait come with one poll', async () => {
   assert.ok(polls < all.length, `${polls} polls`);
 });
 
-test('a text comes back over a WebSocket', async () => {
+test('text is echoed over a WebSocket', async () => {
   const socket = await Socket.join(server);
   socket.text('42["message","hello"]');
   assert.deepEqual(await socket.rest(), ['42["message-back","hello"]', 'open']);
 });
 
-test('bytes come back over a WebSocket', async () => {
+test('bytes are echoed over a WebSocket', async () => {
   const socket = await Socket.join(server);
   socket.text(BINARY);
   socket.send(OPCODE.binary, Buffer.from([1, 2, 3, 4]));
   assert.deepEqual(await socket.rest(), [BINARY_BACK, '<01020304>', 'open']);
 });
 
-test('a packet that is none ends the session, over both transports', async () => {
+test('an invalid packet closes the session, over both transports', async () => {
   for (const packet of ['abc', '7', '']) {
     const session = await Polling.join(server);
     assert.equal((await session.post(packet)).status, 400, packet);
@@ -120,7 +120,7 @@ test('a packet that is none ends the session, over both transports', async () =>
   }
 });
 
-test('a second poll beside one that waits ends the session; the one that waits is told', async () => {
+test('a second concurrent poll closes the session, and the first one is answered', async () => {
   const session = await Polling.join(server);
   const first = await session.begin('GET');
   assert.equal((await session.poll()).status, 400);
@@ -184,7 +184,7 @@ test('CLOSE between two polls lets the next one go', async () => {
   assert.equal(told(await session.poll()), '400 code 1');
 });
 
-test('a session that the server ends between two polls tells the next one, with what waits', async () => {
+test('a session closed between two polls delivers its packets to the next one', async () => {
   const session = await Polling.join(server);
   // An invalid Socket.IO packet: the server closes.
   assert.equal(told(await session.post(['42["message",1]', '4abc'].join(SEPARATOR))), '200 ok');
@@ -209,7 +209,7 @@ async function upgraded() {
   return { session, socket };
 }
 
-test('a WebSocket takes over after its probe, and lets the waiting poll go', async () => {
+test('a WebSocket takes over after its probe, and the waiting poll is released', async () => {
   const session = await Polling.join(server);
   const poll = await session.begin('GET');
   const socket = await session.upgrade();
@@ -227,7 +227,7 @@ test('a session that a WebSocket has taken over is not served over polling', asy
   assert.deepEqual(await socket.rest(), ['open']);
 });
 
-test('a second WebSocket for a session that has one is closed, and the first goes on', async () => {
+test('a second WebSocket for a session that has one is closed, and the first continues', async () => {
   const { session, socket } = await upgraded();
   const second = await session.upgrade();
   assert.equal(second.answer.status, 101);
@@ -236,7 +236,7 @@ test('a second WebSocket for a session that has one is closed, and the first goe
   assert.deepEqual(await socket.rest(), ['42["message-back","hello"]', 'open']);
 });
 
-test('a second WebSocket while one is on its way is closed, and the first takes over', async () => {
+test('a second WebSocket during an upgrade is closed, and the first takes over', async () => {
   const session = await Polling.join(server);
   const first = await session.upgrade();
   const second = await session.upgrade();

@@ -23,7 +23,7 @@ for (const namespace of ['/', '/custom']) {
     assert.deepEqual(frames, [`40${head(namespace)}{"sid":"…"}`, `42${head(namespace)}["auth",{}]`]);
   });
 
-  test(`CONNECT to ${namespace} brings what the client says of itself to the handler`, async () => {
+  test(`CONNECT to ${namespace} passes the client’s auth to the handler`, async () => {
     const socket = await Socket.begin(server);
     socket.text(connectTo(namespace, { ...auth, device: '123', more: [1, { a: null }] }));
     const frames = await socket.frame(`42${head(namespace)}`);
@@ -45,7 +45,7 @@ test('the id is not the secret of the session, and another in each namespace and
   assert.equal(ids.size, 4);
 });
 
-test('CONNECT to a namespace that is not there is refused, and the session goes on', async () => {
+test('CONNECT to a missing namespace is refused, and the session continues', async () => {
   for (const packet of ['40/random', '40/random,', '40/random,{"token":"a"}']) {
     const socket = await Socket.begin(server);
     socket.text(packet);
@@ -101,7 +101,7 @@ test('CONNECT right behind DISCONNECT lets the client in again', async () => {
   }
 });
 
-test('the official client leaves and comes back at once', async () => {
+test('the official client disconnects and reconnects at once', async () => {
   const ann = await connect(server, 'ann');
   for (let n = 2; n < 10; n += 1) {
     ann.socket.disconnect().connect();
@@ -125,7 +125,7 @@ test('DISCONNECT of one namespace leaves the others', async () => {
   assert.deepEqual(await socket.rest(), ['42["message-back","to the main namespace"]', 'open']);
 });
 
-test('an event of one namespace comes back in it', async () => {
+test('an event of one namespace is echoed in it', async () => {
   const socket = await Socket.join(server);
   socket.text(connectTo('/custom', server.customAuth));
   await socket.frame('42/custom,["auth"');
@@ -160,7 +160,7 @@ for (const [transport, send] of Object.entries(OVER)) {
       [`462-789[${PLACEHOLDERS}]`, '<010203>', '<040506>']],
     ['an acknowledgement without arguments', '420["message-with-ack"]', [], ['430[]']],
   ]) {
-    test(`${what} comes back over ${transport}`, async () => {
+    test(`${what} is echoed over ${transport}`, async () => {
       assert.deepEqual(await send(packet, attachments), [...back, 'open']);
     });
   }
@@ -176,7 +176,7 @@ for (const [what, packet] of [
   ['CONNECT_ERROR', '44{"message":"no"}'],
   ['an event with attachments without their number', '45["message",{"_placeholder":true,"num":0}]'],
 ]) {
-  test(`${what} ends the session, over both transports`, async () => {
+  test(`${what} closes the session, over both transports`, async () => {
     const socket = await Socket.join(server);
     socket.text(packet);
     assert.deepEqual(await socket.end(), ['close', 'ended']);

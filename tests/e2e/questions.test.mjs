@@ -47,7 +47,7 @@ const ask = (client, room, tag, time) =>
   client.socket.timeout(LONG).emitWithAck('ask', room, tag, time);
 
 for (const transports of [['websocket'], ['polling']]) {
-  test(`whoever gets a question answers it with whatever it likes, over ${transports[0]}`, async () => {
+  test(`a client answers a question with any arguments, over ${transports[0]}`, async () => {
     const [room, tag] = [freshRoom(), freshTag()];
     const ann = await member(server, 'ann', 'listeners');
     const [bob, eve, liz] = await Promise.all(['bob', 'eve', 'liz'].map(async (user) => {
@@ -67,7 +67,7 @@ for (const transports of [['websocket'], ['polling']]) {
   });
 }
 
-test('an answer that is missing is told: when its time is over, when the client has gone, when it is too large', async () => {
+test('a missing answer is reported: after its time, after a disconnect, or if it is too large', async () => {
   const [room, tag] = [freshRoom(), freshTag()];
   const ann = await member(server, 'ann', 'listeners');
   const [late, gone, large] = await Promise.all(['late', 'gone', 'large'].map((user) => member(server, user, room)));
@@ -87,7 +87,7 @@ test('an answer that is missing is told: when its time is over, when the client 
   assert.deepEqual(told(ann, second).length, 2, 'once for each');
 });
 
-test('what the handler refuses of an answer concerns nobody', async () => {
+test('a rejected answer has no consequences', async () => {
   const room = freshRoom();
   const ann = await member(server, 'ann', room);
   answering(ann, (_, answer) => answer(1));
@@ -97,7 +97,7 @@ test('what the handler refuses of an answer concerns nobody', async () => {
   assert.deepEqual(ann.all('error'), []);
 });
 
-test('what the handler refuses for now it is not asked again', async () => {
+test('a retryable rejection of an answer is not retried', async () => {
   const room = freshRoom();
   const ann = await member(server, 'ann', room);
   answering(ann, (_, answer) => answer(1));
@@ -108,7 +108,7 @@ test('what the handler refuses for now it is not asked again', async () => {
   assert.equal(server.log.match(/an answer came/g).length, 1);
 });
 
-test('a client is asked so many questions at a time, and gets further ones as events', async () => {
+test('open questions of a client are limited, and it gets further ones as events', async () => {
   const [room, tag] = [freshRoom(), freshTag()];
   const ann = await member(server, 'ann', 'listeners');
   const bob = await member(server, 'bob', room);

@@ -9,14 +9,14 @@ import { freePort } from './lib/port.mjs';
 import { test } from './lib/scope.mjs';
 import { guest, run, SECRET, startServer, temporaryDirectory } from './lib/server.mjs';
 
-test('serve without a secret refuses and says how to set one', async () => {
+test('serve without a secret fails and says how to set one', async () => {
   const { code, output } = await run(['serve'], { cwd: temporaryDirectory(), env: { PORT: '0' } });
   assert.ok(code > 0);
   assert.match(output, /JWT_SECRET/);
   assert.doesNotMatch(output, /listening on|panicked/);
 });
 
-test('dev without a secret makes one, says so, and keeps it', async () => {
+test('dev without a secret creates one, says so, and keeps it', async () => {
   const server = await startServer({ command: 'dev', env: { JWT_SECRET: undefined } });
   await server.sees(/secret/i);
   const minted = async () => {
@@ -49,7 +49,7 @@ test('dev FILE: the component is in service when the server listens, and is swap
   assert.equal((await ann.next('new-message', ({ seq }) => seq === 2)).metadata?.by, 'stamped');
 });
 
-test('dev FILE: a file that is no handler ends the start with the reason', async () => {
+test('dev FILE: a file that is not a handler fails the start with the reason', async () => {
   const file = join(temporaryDirectory(), 'handler.wasm');
   writeFileSync(file, 'no component');
   const { code, output } = await run(['dev', file], { cwd: temporaryDirectory(), env: { PORT: '0' } });
@@ -58,7 +58,7 @@ test('dev FILE: a file that is no handler ends the start with the reason', async
   assert.doesNotMatch(output, /listening on/);
 });
 
-test('dev listens on this machine only, and on every interface only when told, with a warning', async () => {
+test('dev listens on this machine only, and on every interface only if configured, with a warning', async () => {
   // The file's settings of the host are for `serve`.
   const own = await startServer({ command: 'dev', config: { server: { host: '0.0.0.0' } } });
   assert.match(own.log, /listening on http:\/\/127\.0\.0\.1:/);
@@ -109,7 +109,7 @@ test('a configuration with key sets only is right, and the log names them', asyn
   await own.sees(/tokens are verified with: the key set in .*jwks\.json/);
 });
 
-test('token mints what was asked for, and the server takes it', async () => {
+test('token mints a token that the server accepts', async () => {
   const server = await startServer();
   const env = { JWT_SECRET: SECRET };
   const { code, stdout } = await run(['token', '--user', 'ann', '--name', 'Ann A.', '--ttl', '2h'], { cwd: server.dir, env });
@@ -127,7 +127,7 @@ test('token mints what was asked for, and the server takes it', async () => {
   assert.equal(username, 'Ann A.');
 });
 
-test('token without a user, or with a lifetime that is none, says what is wrong', async () => {
+test('token without a user, or with an invalid lifetime, reports the error', async () => {
   const env = { JWT_SECRET: SECRET };
   const cwd = temporaryDirectory();
   const nobody = await run(['token'], { cwd, env });
@@ -138,7 +138,7 @@ test('token without a user, or with a lifetime that is none, says what is wrong'
   assert.match(endless.output, /ttl/);
 });
 
-test('--help names every command, and each has a help of its own', async () => {
+test('--help lists every command, and each has its own help', async () => {
   const { code, output } = await run(['--help']);
   assert.equal(code, 0);
   const commands = ['serve', 'dev', 'token', 'check-config', 'inspect', 'deploy', 'canary', 'promote', 'rollback', 'remove',
@@ -153,13 +153,13 @@ test('--help names every command, and each has a help of its own', async () => {
   assert.match((await run(['--version'])).output, /^parlance \d+\.\d+\.\d+/);
 });
 
-test('a command that is none is refused', async () => {
+test('an unknown command is refused', async () => {
   const { code, output } = await run(['sevre']);
   assert.ok(code > 0);
   assert.match(output, /serve/, 'the likely one is proposed');
 });
 
-test('inspect tells imports, exports, size and what would be allowed', async () => {
+test('inspect shows imports, exports, size and the handled interfaces', async () => {
   const { code, output } = await run(['inspect', guest('hostile')]);
   assert.equal(code, 0, output);
   assert.match(output, /parlance:chat\/on-event@0\.1\.0/);
@@ -167,7 +167,7 @@ test('inspect tells imports, exports, size and what would be allowed', async () 
   assert.match(output, /\d+(\.\d+)? ?(bytes|B|KiB|MiB)/);
 });
 
-test('inspect of what is no component says so', async () => {
+test('inspect of a file that is not a component says so', async () => {
   const dir = temporaryDirectory();
   const path = join(dir, 'letter.wasm');
   writeFileSync(path, 'Dear reader');

@@ -79,7 +79,7 @@ test('/metrics shows the rooms of each tenant apart', async () => {
   await eventually(async () => (await rooms())[1][1] === 1, 'one room and one');
 });
 
-test('/metrics tells what runs and what the process takes, and each name has one unit', async () => {
+test('/metrics shows the build and the process’s resources, and each name has one unit', async () => {
   const samples = await metrics();
   assert.equal(sum(samples, /^parlance_build_info\{profile="(debug|release)",version="\d+\.\d+\.\d+"\}$/), 1);
   for (const name of ['resident_memory_bytes', 'open_fds', 'max_fds', 'threads', 'start_time_seconds']) {
@@ -198,7 +198,7 @@ test('operators have a port of their own: nothing of theirs is on the clients’
   assert.deepEqual(await all(off.url), [404, 404, 404, 200, 200]);
 });
 
-test('an address for operators that is in use, or the clients’ own, is named with what to do', async () => {
+test('an operators’ address that is in use, or that of clients, is reported with advice', async () => {
   const taken = server.adminUrl.replace('http://', '');
   const start = (env) => run(['serve'], { cwd: temporaryDirectory(), env: { JWT_SECRET: SECRET, PORT: '0', ...env } });
   const inUse = await start({ PARLANCE_ADMIN_ADDRESS: taken });
@@ -209,7 +209,7 @@ test('an address for operators that is in use, or the clients’ own, is named w
   assert.match(same.output, /server\.admin_address.*has the port of the clients.*"shared"/s);
 });
 
-test('the address of a client is what trusted proxies say, in the log and for back ends', async () => {
+test('a client’s address comes from trusted proxies, in the log and for back ends', async () => {
   const own = await startServer({
     config: { server: { trusted_proxies: ['127.0.0.0/8'] } },
     env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },

@@ -49,7 +49,7 @@ test('a failing event is logged with its connection, its id and its handler', as
   assert.notEqual(first.event, second.event);
 });
 
-test('what a guest logs is in the log, with the event it belongs to', async () => {
+test('a guest’s lines are in the log, with their event', async () => {
   const ann = await connect(server, 'ann');
   await ann.ask('log', { message: 'a word\u001b[31m from the guest\nin two lines' });
   const line = fields(await logged((each) => JSON.stringify(each).includes('a word'), "the guest's words"));
@@ -79,7 +79,7 @@ test('no line has a path of the machine that built the server', async () => {
 const TURNED = 'a\u202ettxet\u2066\u061c';
 
 for (const format of ['text', 'json']) {
-  test(`controls of the direction of writing do not reach the log (${format}), whoever wrote them`, async () => {
+  test(`controls of the writing direction do not reach the log (${format}), from any source`, async () => {
     const own = await startServer({
       config: { log: { format, level: 'info,parlance=debug' } },
       handlers: { event: guest('hostile') },

@@ -11,7 +11,7 @@ const LIMIT_MS = 10_000;
 /** Timeout on a busy machine; a quiet one takes a twentieth of it. */
 const IDLE_MS = 1500;
 
-test('SIGTERM under load: in-flight work is finished, clients are told, exit code 0 within 10 s', async () => {
+test('SIGTERM under load: in-flight work is finished, clients are notified, exit code 0 within 10 s', async () => {
   const server = await startServer();
   const room = freshRoom();
   const acked = [];
@@ -62,7 +62,7 @@ test('SIGTERM under load: in-flight work is finished, clients are told, exit cod
   }
 });
 
-test('a client is told that the server goes, and comes back by itself when there is one again', async () => {
+test('a client is notified of the shutdown, and reconnects by itself after a restart', async () => {
   const server = await startServer();
   const room = freshRoom();
   const ann = await connect(server, 'ann');
@@ -81,7 +81,7 @@ test('a client is told that the server goes, and comes back by itself when there
   }
 });
 
-test('a client that does not read, and strangers, do not hold up the end, nor are the others cut off for them', async () => {
+test('clients that do not read, and unauthenticated ones, do not delay the shutdown or harm the others', async () => {
   const server = await startServer();
   const room = freshRoom();
   const lazy = await rawConnect(server, 'lazy');
@@ -113,7 +113,7 @@ test('SIGINT, as from a terminal, ends it as well', async () => {
   await ann.until(() => ann.disconnects.length > 0, 'a disconnect');
 });
 
-test('a server with nothing in flight ends at once, and says nothing that is not so', async () => {
+test('a server with nothing in flight exits at once, and logs no warning', async () => {
   const server = await startServer();
   const ann = await connect(server, 'ann', { reconnection: false });
   await ann.join(freshRoom());
@@ -148,7 +148,7 @@ test('a second signal after that ends it at once', async () => {
   assert.ok(ms >= 450 && ms < LIMIT_MS, `${ms} ms`);
 });
 
-test('SIGHUP does not end it: the log says that the configuration is not read again', async () => {
+test('SIGHUP does not stop the server: the log says that the configuration is not read again', async () => {
   const server = await startServer();
   const ann = await connect(server, 'ann');
   const room = freshRoom();

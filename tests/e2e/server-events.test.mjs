@@ -32,7 +32,7 @@ async function ask(...args) {
 
 const counted = (client) => client.all('counted');
 
-test('one node handles what a server emits, its answer goes back, and members everywhere hear of it once', async () => {
+test('one node handles a server’s event, its answer is returned, and all members get the effects once', async () => {
   // Until each node knows all others, two may consider themselves the first.
   await eventually(async () => {
     const all = await new Promise((resolve) => { peer.io.serverSideEmit('count', 0, (_, answers) => resolve(answers)); });
@@ -56,7 +56,7 @@ test('a server that waits for nothing, and a back end’s emitter, reach the han
   assert.equal(await ask('count', 0), before + 20, 'once each');
 });
 
-test('a refusal and bad events are told as errors, and nothing as null', async () => {
+test('a refusal and invalid events are answered with errors, and no result with null', async () => {
   assert.deepEqual(await ask('refuse'), { ok: false, error: { code: 'conflict', message: 'as told', retryable: false } });
   assert.equal((await ask('count', 'no number')).error.code, 'invalid');
   assert.equal((await ask('x'.repeat(129))).error.code, 'invalid');

@@ -88,7 +88,7 @@ test('with all there, setting up installs nothing', () => {
   assert.deepEqual(calls.filter((call) => /^(apt|rustup)/.test(call)), []);
 });
 
-test('rustup adds the target where it may download, and does not where RUSTUP_AUTO_INSTALL=0 says so', () => {
+test('rustup adds the target if it may download, and not with RUSTUP_AUTO_INSTALL=0', () => {
   const commands = { cargo: cargo('1.95.0'), rustc, rustup };
   const may = new Machine(commands).guests();
   assert.equal(may.status, 0, may.stderr);
@@ -150,7 +150,7 @@ test("Fedora gets Rust and the target's standard library by dnf", () => {
   assert.deepEqual(installed, ['rust cargo', 'gcc glibc-devel', `rust-std-static-${TARGET}`]);
 });
 
-test('what cannot be set up is said in one line: no Rust, an old one, one that does not run, another system', () => {
+test('problems are reported in one line: no Rust, an old one, a broken one, another system', () => {
   const said = (commands) => {
     const { status, stderr, calls } = new Machine(commands).guests();
     assert.equal(status, 1, stderr);
@@ -164,7 +164,7 @@ test('what cannot be set up is said in one line: no Rust, an old one, one that d
   assert.match(said({ cargo: cargo('1.99.0'), rustc, uname: 'echo Darwin' }), /runs on Linux; this is Darwin/);
 });
 
-test('a user who cannot become root is told the command', () => {
+test('a user who cannot become root gets the command', () => {
   const machine = new Machine({ cargo: cargo('1.95.0'), rustc, id: 'echo 1000', sudo: 'exit 1', ...debian(['gcc', 'libc6-dev']) });
   rmSync(join(machine.bin, 'cc'));
   const { status, stderr, calls } = machine.guests();
@@ -173,7 +173,7 @@ test('a user who cannot become root is told the command', () => {
   assert.deepEqual(calls.filter((call) => call.startsWith('apt-get install')), []);
 });
 
-test('where there is no browser, setting up says which tests are skipped; CI fails', () => {
+test('without a browser, the set-up reports the skipped tests; CI fails', () => {
   const { 'apt-cache': cache, 'apt-get': get } = debian(['chromium-browser']);
   const there = Object.fromEntries(['redis-server', 'postgres', 'haproxy', 'setpriv', 'taskset'].map((name) => [name, '']));
   const machine = new Machine({ ...there, 'apt-cache': cache, 'apt-get': get });
@@ -191,7 +191,7 @@ test('where there is no browser, setting up says which tests are skipped; CI fai
   assert.equal(chrome.status, 0, chrome.stderr);
 });
 
-test('a browser is Chromium or Chrome, wherever it lies, and no snap', () => {
+test('a browser is Chromium or Chrome in any directory, but not a snap', () => {
   const [empty, full] = [temporaryDirectory(), temporaryDirectory()];
   const program = (name, text, mode = 0o755) => {
     writeFileSync(join(full, name), text);

@@ -19,7 +19,7 @@ const impatient = await startServer({
 
 const inTime = (ms, time, what) => assert.ok(ms >= time * 0.9 && ms < time + LATE, `${what} was closed after ${ms} ms`);
 
-test('who says nothing, and who drips a head, is closed after limits.header_timeout', async () => {
+test('a silent connection, and one with a slow head, is closed after limits.header_timeout', async () => {
   const [silent, dripping] = [await tcp(impatient), await tcp(impatient)];
   dripping.drip(`GET /healthz HTTP/1.1\r\nHost: localhost\r\nx: ${'x'.repeat(10_000)}`, 20);
   inTime(await silent.end(), HEADER, 'the silent one');
@@ -27,7 +27,7 @@ test('who says nothing, and who drips a head, is closed after limits.header_time
   assert.equal(silent.received + dripping.received, '');
 });
 
-test('who drips a body is closed after limits.body_timeout', async () => {
+test('a connection with a slow body is closed after limits.body_timeout', async () => {
   const { sid } = JSON.parse((await (await fetch(`${impatient.url}/socket.io/?EIO=4&transport=polling`)).text()).slice(1));
   const dripping = await tcp(impatient);
   dripping.socket.write(`POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nHost: localhost\r\n`
@@ -36,7 +36,7 @@ test('who drips a body is closed after limits.body_timeout', async () => {
   inTime(await dripping.end(), BODY, 'the dripping one');
 });
 
-test('who has had an answer and says nothing more is closed after limits.idle_timeout, not sooner', async () => {
+test('a connection that is idle after a response is closed after limits.idle_timeout, not sooner', async () => {
   const idle = await tcp(impatient);
   idle.socket.write(GET);
   await idle.until(() => idle.received.endsWith('ok\n'), 'an answer');
@@ -61,7 +61,7 @@ test('no limit of time ends a WebSocket, a poll that waits, or a connection that
   }
 });
 
-test('1,100 silent connections keep nobody out of a server with limits.connections = 10', async () => {
+test('1,100 silent connections do not block clients of a server with limits.connections = 10', async () => {
   const own = await startServer({ config: { limits: { connections: 10, header_timeout: '60s' } } });
   const silent = [];
   for (let n = 0; n < 1100; n += 100) {

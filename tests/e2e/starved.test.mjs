@@ -27,7 +27,7 @@ async function flood(client, room) {
 
 const config = { quota: { guest_cpu: '20ms' } };
 
-test('who connects while there is no time is shown once there is', async () => {
+test('a user who connects without processor time left appears once there is some', async () => {
   const server = await startServer({ config });
   const room = freshRoom();
   const ann = await connect(server, 'ann');
@@ -43,7 +43,7 @@ test('who connects while there is no time is shown once there is', async () => {
   }
 });
 
-test('typing ends when the tab crashes while there is no time', async () => {
+test('typing ends when the tab crashes without processor time left', async () => {
   const server = await startServer({ config });
   const room = freshRoom();
   const [ann, bob, eve] = await Promise.all(['ann', 'bob', 'eve'].map((user) => connect(server, user, { reconnection: false })));

@@ -99,7 +99,7 @@ const slow = {
   },
 };
 for (const [name, answer] of Object.entries(slow)) {
-  test(`an issuer that is ${name} is given up; meanwhile the good set counts and nobody waits long`, async () => {
+  test(`an issuer that is ${name} times out; meanwhile the last good set is used and no client waits long`, async () => {
     const [good, fresh] = [key('good'), key('fresh')];
     const from = await issuer(good);
     const server = await serverFor(from);
@@ -140,7 +140,7 @@ test('tokens with unknown keys cause few requests', async () => {
   assert.ok(from.requests - before <= allowed, `${from.requests - before} requests, ${allowed} allowed`);
 });
 
-test('a set in a file is replaced while the server runs, and one that is of no use is not taken', async () => {
+test('a set in a file is replaced while the server runs, and an unusable one is ignored', async () => {
   const [old, fresh] = [key('old'), key('fresh')];
   const dir = temporaryDirectory();
   const file = join(dir, 'jwks.json');
@@ -176,7 +176,7 @@ test('a set in a file is replaced while the server runs, and one that is of no u
   assert.deepEqual(ann.disconnects, [], 'whoever is in stays');
 });
 
-test('a set at a private address is not asked for, unless the operator says so', async () => {
+test('a set at a private address is not fetched, unless the operator allows it', async () => {
   const [own, other] = [key('own'), key('other')];
   const from = await issuer(own);
   const named = from.url.replace('127.0.0.1', 'localhost');

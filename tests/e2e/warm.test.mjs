@@ -27,7 +27,7 @@ test('a handler that is deployed as warm handles its events in instances that st
   assert.ok((await events('new')) < 5, 'one after the other they need few instances');
 });
 
-test('what traps ends its instance and fails only its own event', async () => {
+test('a trap drops its instance and fails only its own event', async () => {
   const api = admin(server);
   await api.deploy('default', 'hostile', guest('hostile'), '?isolation=warm');
   const bob = await connect(server, 'bob');

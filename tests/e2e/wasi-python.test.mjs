@@ -9,7 +9,7 @@ import { startServer } from './lib/server.mjs';
 const component = pythonGuest('wasi');
 const server = await startServer({ handlers: { event: component } });
 
-test('wasi from Python: events are handled, each in an instance of its own', async () => {
+test('wasi from Python: events are handled, each in a fresh instance', async () => {
   const client = await connect(server, 'asker');
   for (let n = 0; n < 3; n += 1) assert.deepEqual((await client.must('echo', { n })).action, { n });
   const { clock, ambient } = await client.ask('clock', {});
@@ -20,7 +20,7 @@ test('wasi from Python: events are handled, each in an instance of its own', asy
   assertFailed(await client.ask('no-such-action', {}), 'invalid');
 });
 
-test('wasi from Python: what it prints is in the log, in order', async () => {
+test('wasi from Python: output is in the log, in order', async () => {
   const client = await connect(server, 'printer');
   await client.must('print', {});
   await server.sees(/printed as an error/);

@@ -9,14 +9,14 @@ import { run, startServer } from './lib/server.mjs';
 const component = await javascriptGuest('wasi');
 const server = await startServer({ handlers: { event: component } });
 
-test('wasi: parlance inspect takes the component and lists what it imports', async () => {
+test('wasi: parlance inspect accepts the component and lists its imports', async () => {
   const { code, output } = await run(['inspect', component]);
   assert.equal(code, 0, output);
   assert.match(output, /imports.*\bwasi:/s);
   assert.match(output, /handles\s+event/);
 });
 
-test('wasi: what the component prints is in the log, in order, each line for itself', async () => {
+test('wasi: output is in the log, in order, line by line', async () => {
   const client = await connect(server, 'printer');
   await client.must('print');
   const printed = ['printed first', 'logged second', 'printed third,', 'in two lines'];
@@ -28,7 +28,7 @@ test('wasi: what the component prints is in the log, in order, each line for its
   await server.sees(/printed as an error/);
 });
 
-test('wasi: a flood of prints is cut, and the event is answered', async () => {
+test('wasi: output beyond the limit is cut, and the event is answered', async () => {
   const client = await connect(server, 'flooder');
   const before = server.log.length;
   await client.must('flood', { count: 60 });
@@ -45,7 +45,7 @@ test('wasi: the clock is that of the event', async () => {
   assert.ok(Math.abs(Date.now() - clock) < 60_000);
 });
 
-test('wasi: what the engine says of an error is in the log, and the client learns nothing of it', async () => {
+test('wasi: the engine’s error message is in the log, and the client does not get it', async () => {
   const client = await connect(server, 'unlucky');
   const answer = await client.ask('fail');
   assertFailed(answer, 'handler-failed');

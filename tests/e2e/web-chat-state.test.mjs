@@ -66,14 +66,14 @@ test('an empty room asks for all after 0 the next time', () => {
   assert.equal(room.atStart, true);
 });
 
-test('what a complete catch-up brings leaves no gap', () => {
+test('a complete catch-up leaves no gap', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.joined(3, { lastSeq: 6, messages: messages(4, 6), complete: true });
   assert.deepEqual(seqs(room), [1, 2, 3, 4, 5, 6]);
   assert.equal(room.gap(), undefined);
 });
 
-test('a live message that overtakes the catch-up is put in its place', () => {
+test('a live message that overtakes the catch-up is sorted in', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.merge([message(6)]);
   assert.deepEqual(room.gap(), { after: 3, before: 6 });
@@ -94,7 +94,7 @@ test('an incomplete catch-up leaves a gap that pages of history fill from its ne
   assert.deepEqual(seqs(room), messages(1, 500).map(({ seq }) => seq));
 });
 
-test('a connection lost in the middle of a gap goes on with what is still missing', () => {
+test('after a lost connection the rest of a gap is filled', () => {
   const room = joinedRoom(3, messages(1, 3));
   room.joined(3, { lastSeq: 400, messages: messages(201, 400), complete: false });
   room.fill(room.gap(), { messages: messages(151, 200) });
@@ -123,7 +123,7 @@ test('a gap the server cannot fill is not asked for again', () => {
   assert.equal(gap.lost, true);
 });
 
-test('what is older than the first loaded message is history and no gap', () => {
+test('messages before the first loaded one are history, not a gap', () => {
   const room = joinedRoom(10, [message(13)]);
   assert.equal(room.gap(), undefined);
   assert.equal(room.before, 13);
@@ -141,7 +141,7 @@ test('history ends at number 1, or when a page brings nothing older', () => {
   assert.equal(cut.atStart, true);
 });
 
-test('a server whose data was reset is read anew', () => {
+test('after a reset of the server’s data everything is read again', () => {
   const fewer = joinedRoom(5, messages(1, 5));
   assert.equal(fewer.joined(5, { lastSeq: 2, messages: [] }).reset, true);
   assert.deepEqual([fewer.messages, fewer.lastSeq], [[], 2]);
@@ -151,7 +151,7 @@ test('a server whose data was reset is read anew', () => {
   assert.deepEqual(others.messages, [again]);
 });
 
-test('what the server delivers replaces what was put together from the acknowledgement', () => {
+test('a delivered message replaces the provisional one', () => {
   const room = joinedRoom(0);
   room.merge([message(1, { content: 'as written', provisional: true })]);
   assert.equal(room.merge([message(1, { content: 'as posted' })]).added.length, 0);
@@ -173,7 +173,7 @@ test('a room cut short reads the rest again on scroll', () => {
   assert.deepEqual(seqs(room), messages(1, 10).map(({ seq }) => seq));
 });
 
-test('one message of a room is under way at a time, in the order written', () => {
+test('one message of a room is in flight at a time, in the order written', () => {
   const box = outbox();
   const [first, second] = [box.add('general', 'one', NOON), box.add('general', 'two', NOON)];
   const elsewhere = box.add('random', 'three', NOON);
@@ -217,7 +217,7 @@ test('a refusal for good waits for its writer, and lets the next one pass', () =
   assert.equal(box.next('general'), first);
 });
 
-test('a late refusal of a message that has come back is no refusal', () => {
+test('a late refusal of a message that has arrived is ignored', () => {
   const box = outbox();
   const entry = box.add('general', 'one', NOON);
   box.sending(entry);
@@ -226,7 +226,7 @@ test('a late refusal of a message that has come back is no refusal', () => {
   assert.deepEqual(box.entries, []);
 });
 
-test('the outbox survives a reload, and sends again what was under way', () => {
+test('the outbox survives a reload, and messages in flight are sent again', () => {
   const store = storage();
   const before = outbox(store);
   before.sending(before.add('general', 'one', NOON));
@@ -262,7 +262,7 @@ test('the list shows days, headings and gaps', () => {
   ]);
 });
 
-test('outgoing messages come last, and every row has a key of its own', () => {
+test('outgoing messages come last, and every row has a unique key', () => {
   const box = outbox();
   box.add('general', 'one', NOON);
   box.add('general', 'two', NOON);
@@ -271,7 +271,7 @@ test('outgoing messages come last, and every row has a key of its own', () => {
   assert.equal(new Set(rows.map(({ key }) => key)).size, rows.length);
 });
 
-test('who has read a message has read those before it, and nobody their own', () => {
+test('a user who has read a message has read those before it, and their own do not count', () => {
   const people = new People();
   people.hasRead('general', 'bob', 2);
   people.hasRead('general', 'bob', 1);
@@ -281,7 +281,7 @@ test('who has read a message has read those before it, and nobody their own', ()
   assert.deepEqual(ticks, [[['bob'], false], [['bob'], false], [[], true]]);
 });
 
-test('a name is the one that the server tells, never one that a message claims', () => {
+test('a name comes from the server, never from a message', () => {
   const people = new People();
   const userId = 'brave-otter-1a2b3c4d';
   const shown = (fields) => {
@@ -307,7 +307,7 @@ test('after a reconnect only those confirmed are here', () => {
   assert.deepEqual(people.here().map(({ userId }) => userId), ['cat', 'bob']);
 });
 
-test('typing ends when said so, or by itself', () => {
+test('typing ends on request, or by itself', () => {
   const people = new People();
   people.setTyping('general', 'ann', true, NOON);
   people.setTyping('general', 'bob', true, NOON);

@@ -54,7 +54,7 @@ test('web: a server that is not granted is not asked, nor this one itself', asyn
   assert.deepEqual([...web.asked, ...other.asked], []);
 });
 
-test('web: one that does not answer fails its own event, and others are handled meanwhile', async () => {
+test('web: a server that does not answer fails only its own event, and others are handled meanwhile', async () => {
   const [patient, busy] = [await connect(server, 'patient'), await connect(server, 'busy')];
   const silent = patient.ask('fetch', [{ authority: web.authority, path: '/silent' }]);
   for (let n = 0; n < 20; n += 1) {
@@ -91,7 +91,7 @@ test('web: a tenant has its own grants and not the server’s, and they come and
   assert.deepEqual(web.asked, []);
 });
 
-test('web: what is denied is in the log as the handler’s, and bounded', async () => {
+test('web: denied requests are in the handler’s log, and limited', async () => {
   const client = await connect(server, 'prober');
   const host = `${'x'.repeat(300)}.example`;
   const answers = await client.ask('fetch', Array.from({ length: 9 }, () => ({ authority: host, path: '/' })));
