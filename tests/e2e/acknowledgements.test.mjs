@@ -43,5 +43,5 @@ test('a refusal and a malformed acknowledgement fail like those of any event', a
     const [failed] = await answers(ann, event, {});
     assert.equal(failed.error.code, 'handler-failed', event);
   }
-  await server.sees(/its acknowledgement cannot be sent: the arguments are not a JSON array/);
+  await server.waitForOutput(/its acknowledgement cannot be sent: the arguments are not a JSON array/);
 });

@@ -27,7 +27,7 @@ test('churn: a disconnected client keeps its connection permit until its last ev
     grants: { http: [`http://${web.authority}`] },
     quota: { connections_per_user: 1 },
   });
-  await api.must('POST', '/tenants', { body: { name: 'acme', configuration } });
+  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration } });
   await api.deploy('acme', 'web', guest('web'));
   const connections = async () => {
     const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
@@ -48,7 +48,7 @@ test('churn: a disconnected client keeps its connection permit until its last ev
     await client.until(() => client.connects > 0 || client.refusals.length > 0, 'an answer');
     return client.connects > 0 && client;
   }, 'her seat to be free');
-  await again.must('get-presence', []);
+  await again.askOk('get-presence', []);
 });
 
 test('churn: a transport that asks to be connected over and over is refused, and others are not', async () => {
@@ -68,5 +68,5 @@ test('churn: a transport that asks to be connected over and over is refused, and
   for (let n = 0; n < 100; n += 1) again();
   await raw.until(() => raw.closed, 'the cut');
   const ann = await connect(server, 'ann');
-  await ann.must('get-presence', []);
+  await ann.askOk('get-presence', []);
 });

@@ -30,7 +30,7 @@ test('attack: clients take every descriptor they may have: those that are in are
   const room = freshRoom();
   await ann.join(room);
   const sockets = silent(server, 2 * LIMIT);
-  await server.sees(/clients wait to be let in/);
+  await server.waitForOutput(/clients wait to be let in/);
   for (let n = 1; n <= 50; n += 1) assert.equal((await ann.post(room, `message ${n}`)).seq, n);
   for (const socket of sockets) socket.destroy();
   await eventually(async () => (await fetch(`${server.url}/readyz`)).ok, '/readyz');
@@ -50,7 +50,7 @@ test('a server without the memory for an instance is not ready, says why, and an
     env: { PORT: '0', JWT_SECRET: SECRET },
     wrapper: ['prlimit', '--as=3000000000'],
   }));
-  const [, port] = await process.sees(/listening on http:\/\/[^\s"]*?:(\d+)/, 60_000);
+  const [, port] = await process.waitForOutput(/listening on http:\/\/[^\s"]*?:(\d+)/, 60_000);
   assert.match(process.output, /not ready: the server cannot load the component now/);
   const server = { url: `http://127.0.0.1:${port}`, port };
   const ready = await fetch(`${server.url}/readyz`);
@@ -60,5 +60,5 @@ test('a server without the memory for an instance is not ready, says why, and an
   const ann = await connect(server, 'ann', { auth: { token: token('ann') } });
   const { ok, error } = await ann.ask('join-room', freshRoom());
   assert.deepEqual([ok, error.code, error.retryable], [false, 'unavailable', true], JSON.stringify(error));
-  await process.sees(/the server could not run a handler/);
+  await process.waitForOutput(/the server could not run a handler/);
 });

@@ -33,7 +33,7 @@ async function heardNothing({ victim, room }) {
 test('attack: a forged room: nothing is read of it and nothing reaches it', async () => {
   const at = await scene();
   const action = { roomId: at.room, messageId: at.messageId, userId: at.victim.user };
-  const { seen } = await at.attacker.must('spy', action);
+  const { seen } = await at.attacker.askOk('spy', action);
   assert.deepEqual(seen, [
     'history: Err(Fault::Denied)',
     'message: Err(Fault::NotFound)',
@@ -43,7 +43,7 @@ test('attack: a forged room: nothing is read of it and nothing reaches it', asyn
   ]);
   // It has the same name but is a different room: the attacker is alone in it.
   await at.attacker.join(at.room);
-  const inside = (await at.attacker.must('spy', action)).seen;
+  const inside = (await at.attacker.askOk('spy', action)).seen;
   assert.deepEqual(inside, [
     'history: Ok(0)',
     'message: Err(Fault::NotFound)',
@@ -51,7 +51,7 @@ test('attack: a forged room: nothing is read of it and nothing reaches it', asyn
     'presence: Ok(Status::Offline)',
     'joined: true',
   ]);
-  for (const event of ['emit-then-ok', 'post-then-ok']) await at.attacker.must(event, action);
+  for (const event of ['emit-then-ok', 'post-then-ok']) await at.attacker.askOk(event, action);
   await heardNothing(at);
   assert.deepEqual((await at.victim.history(at.room)).map((each) => each.content), ['a secret', 'a mark']);
 });
@@ -59,7 +59,7 @@ test('attack: a forged room: nothing is read of it and nothing reaches it', asyn
 test('attack: a forged user: no event reaches the one of that name', async () => {
   const at = await scene();
   const twin = await member(server, 'evil', at.victim.user);
-  await at.attacker.must('emit-user-then-ok', { userId: at.victim.user });
+  await at.attacker.askOk('emit-user-then-ok', { userId: at.victim.user });
   await twin.next('action');
   await heardNothing(at);
   assert.deepEqual(at.victim.all('action'), []);
@@ -73,15 +73,15 @@ test('attack: a forged message: it cannot be marked as read', async () => {
 
 test('attack: a forged key: each tenant has its own of that name', async () => {
   const at = await scene();
-  await at.victim.must('kv-set-then-ok', { key: at.key });
-  assert.equal((await at.attacker.must('kv-get', { key: at.key })).value, null);
-  await at.attacker.must('kv-delete-then-ok', { key: at.key });
-  assert.equal((await at.victim.must('kv-get', { key: at.key })).value, 'an action');
+  await at.victim.askOk('kv-set-then-ok', { key: at.key });
+  assert.equal((await at.attacker.askOk('kv-get', { key: at.key })).value, null);
+  await at.attacker.askOk('kv-delete-then-ok', { key: at.key });
+  assert.equal((await at.victim.askOk('kv-get', { key: at.key })).value, 'an action');
   // `a:b` and `c`, `a` and `b:c`: a key's prefix does not make it another handler's key.
   for (const prefix of ['good', 'good:event', 'event', '/good', 'tenant:good', '..', '../good']) {
     for (const between of [':', '/', '\u0001', '.']) {
       const key = `${prefix}${between}${at.key}`;
-      assert.equal((await at.attacker.must('kv-get', { key })).value, null, JSON.stringify(key));
+      assert.equal((await at.attacker.askOk('kv-get', { key })).value, null, JSON.stringify(key));
     }
   }
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
-import { rawConnect, serverIsWell } from './lib/raw.mjs';
+import { rawConnect, assertServerWorks } from './lib/raw.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { residentBytes } from './lib/tenants.mjs';
@@ -25,7 +25,7 @@ test('of 10,000 events at once every one is answered, and the next client is unh
       answers.push({ i, answer });
     });
   }
-  await serverIsWell(await connect(server, 'meanwhile'), freshRoom());
+  await assertServerWorks(await connect(server, 'meanwhile'), freshRoom());
   await eve.until(() => answers.length === 10_000, '10,000 answers', 60_000).catch((error) => {
     throw new Error(`${answers.length} answers, disconnects: ${eve.disconnects}`, { cause: error });
   });
@@ -40,7 +40,7 @@ test('of 10,000 events at once every one is answered, and the next client is unh
   await witness.until(() => witness.messages(room).length === accepted.length, 'every accepted message');
   assertGapless(witness.messages(room));
   assert.deepEqual(witness.messages(room).map((each) => each.content), accepted.map(({ i }) => `${i}`));
-  await serverIsWell(eve, freshRoom());
+  await assertServerWorks(eve, freshRoom());
 });
 
 test('a client that stops reading is disconnected in bounded time, and the others keep receiving', async () => {
@@ -67,7 +67,7 @@ test('a client that stops reading is disconnected in bounded time, and the other
   stalled.ws.resume();
   await stalled.until(() => stalled.closed, 'the end at the other side, too');
   assertGapless(reader.messages(room), posted);
-  await serverIsWell(await connect(server, 'next'), freshRoom());
+  await assertServerWorks(await connect(server, 'next'), freshRoom());
 });
 
 test('a stalled client of a quiet room does not hold up the end of the server', async () => {
@@ -96,7 +96,7 @@ test('a client that requests many pages without reading has few of them queued, 
     return raw;
   }));
   // The others can read pages meanwhile: the stalled ones do not block the queue.
-  for (let n = 0; n < pages; n += 1) assert.equal((await writer.must('history', { roomId: room, limit: 200 })).messages.length, 200);
+  for (let n = 0; n < pages; n += 1) assert.equal((await writer.askOk('history', { roomId: room, limit: 200 })).messages.length, 200);
   const held = residentBytes(own) - before;
   assert.ok(held < 48 * 1024 * 1024, `${clients} clients hold ${held} bytes`);
   for (const raw of stalled) {

@@ -1,7 +1,7 @@
 // Frames that no client library sends. Each is answered or closes its own connection, and no other.
 import assert from 'node:assert/strict';
 import { connect, freshRoom } from './lib/client.mjs';
-import { Raw, rawConnect, serverIsWell } from './lib/raw.mjs';
+import { Raw, rawConnect, assertServerWorks } from './lib/raw.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
@@ -10,9 +10,9 @@ const server = await startServer();
 const bystander = await connect(server, 'bystander');
 
 async function unharmed() {
-  await serverIsWell(bystander, freshRoom());
+  await assertServerWorks(bystander, freshRoom());
   assert.equal(bystander.disconnects.length, 0, 'the bystander was not cut off');
-  await serverIsWell(await connect(server, 'next'), freshRoom());
+  await assertServerWorks(await connect(server, 'next'), freshRoom());
 }
 
 const FRAMES = {

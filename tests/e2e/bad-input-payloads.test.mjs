@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { assertFailed } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
-import { serverIsWell } from './lib/raw.mjs';
+import { assertServerWorks } from './lib/raw.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 
@@ -50,7 +50,7 @@ for (const [event, wrong] of Object.entries(CASES)) {
       }
     }
     assert.deepEqual(await witness.history(room), before);
-    await serverIsWell(ann, freshRoom());
+    await assertServerWorks(ann, freshRoom());
     assert.equal(ann.disconnects.length, 0);
   });
 }
@@ -76,7 +76,7 @@ test('binary where text belongs is invalid', async () => {
   assertFailed(await ann.ask('send-message', bytes), 'invalid');
   assertFailed(await ann.ask('typing', room, bytes), 'invalid');
   assertFailed(await ann.ask('send-message', { roomId: room, content: 'x', metadata: { bytes } }), 'invalid');
-  await serverIsWell(ann, freshRoom());
+  await assertServerWorks(ann, freshRoom());
 });
 
 test('deep JSON is refused or kept unchanged, and never a crash', async () => {
@@ -91,7 +91,7 @@ test('deep JSON is refused or kept unchanged, and never a crash', async () => {
     assertFailed(await ann.ask('send-message', { roomId: room, content: 'x', metadata: deep(levels) }), 'invalid');
   }
   assertFailed(await ann.ask('join-room', deep(2000)), 'invalid');
-  await serverIsWell(ann, freshRoom());
+  await assertServerWorks(ann, freshRoom());
 });
 
 test('names like those of the protocol or of JavaScript objects are plain unknown events', async () => {
@@ -99,5 +99,5 @@ test('names like those of the protocol or of JavaScript objects are plain unknow
   for (const event of ['__proto__', 'constructor', 'toString', 'message', 'error', 'Join-Room', 'join-room ']) {
     assertFailed(await ann.ask(event, room), 'unhandled');
   }
-  await serverIsWell(ann, freshRoom());
+  await assertServerWorks(ann, freshRoom());
 });

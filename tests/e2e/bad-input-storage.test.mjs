@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { assertFailed, assertGapless } from './lib/assert.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { fill, smallDisk } from './lib/disk.mjs';
-import { serverIsWell } from './lib/raw.mjs';
+import { assertServerWorks } from './lib/raw.mjs';
 import { test } from './lib/scope.mjs';
 import { run, SECRET, startServer, temporaryDirectory } from './lib/server.mjs';
 
@@ -68,11 +68,11 @@ test('with a full disk writes are refused, reads continue, and the server recove
   assert.equal(answer.error.retryable, true);
   assert.doesNotMatch(answer.error.message, /sqlite|\/tmp/i, 'no inner details');
   assert.equal((await ann.history(room)).length, accepted, 'reading goes on');
-  await ann.must('typing', room);
+  await ann.askOk('typing', room);
   assert.equal(ann.disconnects.length, 0);
 
   giveBack();
-  await serverIsWell(ann, room);
+  await assertServerWorks(ann, room);
   const bob = await connect(server, 'bob');
   await bob.join(room);
   const messages = await bob.history(room);

@@ -4,7 +4,7 @@ import { createHmac, generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, freshRoom, refused } from './lib/client.mjs';
-import { serverIsWell } from './lib/raw.mjs';
+import { assertServerWorks } from './lib/raw.mjs';
 import { SECRET, temporaryDirectory, startServer } from './lib/server.mjs';
 import { test } from './lib/scope.mjs';
 import { seconds, token } from './lib/token.mjs';
@@ -114,7 +114,7 @@ refuses('tokens that an HS256 server refuses', shared, {
 });
 
 test('the next client with a good token is let in', async () => {
-  await serverIsWell(await connect(shared, 'ann'), freshRoom());
+  await assertServerWorks(await connect(shared, 'ann'), freshRoom());
 });
 
 test('a namespace without a tenant is refused', async () => {
@@ -148,5 +148,5 @@ refuses('tokens that an RS256 server refuses', asymmetric, {
 });
 
 test('RS256 with the right key and audience is let in', async () => {
-  await serverIsWell(await connect(asymmetric, 'ann', { auth: rs() }), freshRoom());
+  await assertServerWorks(await connect(asymmetric, 'ann', { auth: rs() }), freshRoom());
 });

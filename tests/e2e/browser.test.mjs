@@ -4,7 +4,7 @@ import { profile, skipped, startBrowser, Tab } from './lib/browser.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test as scoped } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
-import { eventually, PATIENCE_MS } from './lib/wait.mjs';
+import { eventually, TIMEOUT_MS } from './lib/wait.mjs';
 
 const test = (name, body) => scoped(name, { skip: skipped }, body);
 const server = skipped || (await startServer({ command: 'dev' }));
@@ -164,7 +164,7 @@ test('a connection that comes and goes while both write: both see the same, each
     const [left, right] = [await ann.texts(), await bob.texts()];
     seen = { left, right, outgoing: { ann: await ann.outgoing(), bob: await bob.outgoing() } };
     return left.length >= 20 && right.length >= 20 && seen.outgoing.bob.length === 0 && seen;
-  }, () => `all messages in both tabs; they show ${JSON.stringify(seen)}`, 4 * PATIENCE_MS);
+  }, () => `all messages in both tabs; they show ${JSON.stringify(seen)}`, 4 * TIMEOUT_MS);
   assert.deepEqual(settled.left, settled.right);
   for (const name of ['ann', 'bob']) {
     assert.deepEqual(settled.left.filter((text) => text.startsWith(name)), rounds.map((round) => `${name} ${round}`));

@@ -33,12 +33,12 @@ const CHAOS = {
   'a node that cannot reach Redis': async ({ nodes: [node] }) => {
     node.toRedis.cut();
     await seconds(6);
-    node.toRedis.heal();
+    node.toRedis.restore();
   },
   'a node that cannot reach PostgreSQL': async ({ nodes: [node] }) => {
     node.toPostgres.cut();
     await seconds(5);
-    node.toPostgres.heal();
+    node.toPostgres.restore();
   },
   'PostgreSQL restarted': async ({ postgres }) => postgres.restart(),
   'PostgreSQL stopped for ten seconds': async ({ postgres }, crowd) => {

@@ -62,16 +62,16 @@ test('a join that missed more than a page returns the newest messages and comple
 
 test('history pages back from the newest: 50 by default, 200 at most, ascending', async () => {
   const { room, client } = await roomWith(260);
-  const first = await client.must('history', { roomId: room });
+  const first = await client.askOk('history', { roomId: room });
   assert.deepEqual(first.messages.map((message) => message.seq), Array.from({ length: 50 }, (_, i) => i + 211));
   assert.equal(first.complete, false);
-  const small = await client.must('history', { roomId: room, before: 4, limit: 2 });
+  const small = await client.askOk('history', { roomId: room, before: 4, limit: 2 });
   assert.deepEqual(small.messages.map((message) => message.seq), [2, 3]);
   assert.equal(small.complete, false);
-  const last = await client.must('history', { roomId: room, before: 4, limit: 3 });
+  const last = await client.askOk('history', { roomId: room, before: 4, limit: 3 });
   assert.deepEqual(last.messages.map((message) => message.seq), [1, 2, 3]);
   assert.equal(last.complete, true);
-  const capped = await client.must('history', { roomId: room, limit: 100_000 });
+  const capped = await client.askOk('history', { roomId: room, limit: 100_000 });
   assert.equal(capped.messages.length, 200);
   assert.equal(capped.complete, false);
   assertGapless(await client.history(room), 260);
@@ -80,7 +80,7 @@ test('history pages back from the newest: 50 by default, 200 at most, ascending'
 test('history pages forwards with `after`, and reports the end', async () => {
   const { room, client } = await roomWith(12);
   const page = async (request) => {
-    const { messages, complete, ...rest } = await client.must('history', { roomId: room, ...request });
+    const { messages, complete, ...rest } = await client.askOk('history', { roomId: room, ...request });
     assert.deepEqual(Object.keys(rest), ['ok']);
     return [messages.map((message) => message.seq), complete];
   };
@@ -97,11 +97,11 @@ test('a page that is too large is cut, at its newer end when read forwards', asy
   const ann = await connect(server, 'ann');
   await ann.join(room);
   for (let n = 0; n < 20; n += 1) await ann.post(room, 'x'.repeat(16 * 1024));
-  const forwards = await ann.must('history', { roomId: room, after: 0 });
+  const forwards = await ann.askOk('history', { roomId: room, after: 0 });
   assert.deepEqual([forwards.messages[0].seq, forwards.complete], [1, false]);
-  const backwards = await ann.must('history', { roomId: room });
+  const backwards = await ann.askOk('history', { roomId: room });
   assert.deepEqual([backwards.messages.at(-1).seq, backwards.complete], [20, false]);
-  const rest = await ann.must('history', { roomId: room, after: forwards.messages.at(-1).seq });
+  const rest = await ann.askOk('history', { roomId: room, after: forwards.messages.at(-1).seq });
   assertGapless([...forwards.messages, ...rest.messages], 20);
   assert.equal(rest.complete, true);
 });
@@ -145,12 +145,12 @@ test('a key that a request does not know is named in its answer', async () => {
   const room = freshRoom();
   const ann = await connect(server, 'ann');
   assert.deepEqual((await ann.join(room, { since: 4 })).unknown, ['since']);
-  const { unknown } = await ann.must('send-message', { roomId: room, content: 'x', clientID: '1', meta: { roomId: 'y' } });
+  const { unknown } = await ann.askOk('send-message', { roomId: room, content: 'x', clientID: '1', meta: { roomId: 'y' } });
   assert.deepEqual(unknown, ['clientID', 'meta']);
-  assert.deepEqual((await ann.must('history', { roomId: room, form: 1 })).unknown, ['form']);
+  assert.deepEqual((await ann.askOk('history', { roomId: room, form: 1 })).unknown, ['form']);
   assert.deepEqual((await ann.ask('history', { roomId: freshRoom(), form: 1 })).error.unknown, ['form']);
   assert.match((await ann.ask('send-message', { room, content: 'x' })).error.message, /`roomId`; unknown: room/);
-  assert.equal((await ann.must('history', { roomId: room, after: 0, before: 9, limit: 1 })).unknown, undefined);
+  assert.equal((await ann.askOk('history', { roomId: room, after: 0, before: 9, limit: 1 })).unknown, undefined);
 });
 
 test('the sender’s verified name is the same everywhere', async () => {
@@ -182,7 +182,7 @@ test('history of an empty room is empty and complete', async () => {
   const ann = await connect(server, 'ann');
   const room = freshRoom();
   await ann.join(room);
-  const { messages, complete } = await ann.must('history', { roomId: room });
+  const { messages, complete } = await ann.askOk('history', { roomId: room });
   assert.deepEqual(messages, []);
   assert.equal(complete, true);
 });
@@ -199,9 +199,9 @@ test('a receipt is announced once, however often it is sent', async () => {
   const bob = await connect(server, 'bob');
   await bob.join(room);
   const [first, second] = await ann.history(room);
-  await bob.must('read-message', first.id);
-  await bob.must('read-message', first.id);
-  await bob.must('read-message', second.id);
+  await bob.askOk('read-message', first.id);
+  await bob.askOk('read-message', first.id);
+  await bob.askOk('read-message', second.id);
   await ann.next('message-read', (each) => each.messageId === second.id);
   assert.equal(ann.all('message-read').filter((each) => each.messageId === first.id).length, 1);
 });

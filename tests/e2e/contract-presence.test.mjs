@@ -13,7 +13,7 @@ const server = await startServer({
 const of = (client, user) => client.all('presence').filter((each) => each.userId === user).map((each) => each.status);
 
 async function status(asker, user) {
-  const { states } = await asker.must('get-presence', [user]);
+  const { states } = await asker.askOk('get-presence', [user]);
   assert.equal(states.length, 1);
   assert.equal(states[0].userId, user);
   return states[0].status;
@@ -58,10 +58,10 @@ test('away and back reach every shared room, once each', async () => {
     await ann.join(room);
     await bob.join(room);
   }
-  await bob.must('set-presence', 'away');
+  await bob.askOk('set-presence', 'away');
   await ann.next('presence', (each) => each.userId === 'bob-2' && each.status === 'away');
   assert.equal(await status(ann, 'bob-2'), 'away');
-  await bob.must('set-presence', 'online');
+  await bob.askOk('set-presence', 'online');
   await ann.next('presence', (each) => each.userId === 'bob-2' && each.status === 'online' && of(ann, 'bob-2').includes('away'));
   await settled(one, ann, bob);
   const changes = of(ann, 'bob-2');
@@ -78,7 +78,7 @@ test('get-presence speaks only of those one shares a room with', async () => {
   await bob.join(room);
   await eve.join(freshRoom());
   assert.equal(await status(ann, 'bob-3'), 'online');
-  const { states } = await eve.must('get-presence', ['bob-3', 'nobody-at-all', 'ann-3']);
+  const { states } = await eve.askOk('get-presence', ['bob-3', 'nobody-at-all', 'ann-3']);
   assert.deepEqual(states.map((each) => [each.userId, each.status]), [
     ['bob-3', 'offline'], ['nobody-at-all', 'offline'], ['ann-3', 'offline'],
   ]);
@@ -93,7 +93,7 @@ test('no longer sharing a room hides a user again', async () => {
   await ann.join(room);
   await bob.join(room);
   assert.equal(await status(ann, 'bob-4'), 'online');
-  await ann.must('leave-room', room);
+  await ann.askOk('leave-room', room);
   assert.equal(await status(ann, 'bob-4'), 'offline');
 });
 
@@ -106,9 +106,9 @@ test('presence knows online and away, nothing else', async () => {
 
 test('one sees one\'s own status before joining any room', async () => {
   const ann = await connect(server, 'ann-6');
-  await ann.must('set-presence', 'away');
+  await ann.askOk('set-presence', 'away');
   assert.equal(await status(ann, 'ann-6'), 'away');
-  const { states: [own] } = await ann.must('get-presence', ['ann-6']);
+  const { states: [own] } = await ann.askOk('get-presence', ['ann-6']);
   assert.deepEqual([own.username, own.connections], ["ann-6's name", 1]);
   assertNow(own.since);
 });
@@ -124,10 +124,10 @@ test('a user who has left is offline since then, only for users who shared a roo
   const went = Date.now();
   bob.close();
   const gone = await ann.next('presence', (each) => each.userId === 'bob-7' && each.status === 'offline');
-  const { states: [state] } = await ann.must('get-presence', ['bob-7']);
+  const { states: [state] } = await ann.askOk('get-presence', ['bob-7']);
   assert.deepEqual([state.status, state.connections, state.since], ['offline', 0, gone.since]);
   assert.ok(Math.abs(state.since - went) < 1900, `the grace does not count: ${state.since - went} ms after they went`);
-  assert.equal((await eve.must('get-presence', ['bob-7'])).states[0].since, 0, 'a stranger learns nothing');
+  assert.equal((await eve.askOk('get-presence', ['bob-7'])).states[0].since, 0, 'a stranger learns nothing');
 });
 
 /**
@@ -137,7 +137,7 @@ test('a user who has left is offline since then, only for users who shared a roo
 async function reconnect(client, room, watcher) {
   const times = client.connects + 1;
   client.socket.io.engine.close();
-  await eventually(async () => (await watcher.must('get-presence', [client.user])).states[0].connections === 0, 'no connection');
+  await eventually(async () => (await watcher.askOk('get-presence', [client.user])).states[0].connections === 0, 'no connection');
   client.socket.connect();
   await client.connected(times);
   await client.join(room);
@@ -148,18 +148,18 @@ test('a quick reconnect shows nothing, keeps away and since when', async () => {
   const ann = await connect(server, 'ann-8');
   const bob = await connect(server, 'bob-8', { reconnection: false });
   for (const client of [ann, bob]) await client.join(room);
-  await bob.must('set-presence', 'away');
+  await bob.askOk('set-presence', 'away');
   const away = await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'away');
   const before = of(ann, 'bob-8');
   for (let n = 0; n < 3; n += 1) await reconnect(bob, room, ann);
   await settled(room, ann, bob);
-  const { states: [state] } = await ann.must('get-presence', ['bob-8']);
+  const { states: [state] } = await ann.askOk('get-presence', ['bob-8']);
   assert.deepEqual([state.status, state.since, state.connections], ['away', away.since, 1]);
   assert.deepEqual(of(ann, 'bob-8'), before);
   assert.deepEqual(ann.all('user-left'), []);
   assert.equal(ann.all('user-joined').filter((each) => each.userId === 'bob-8').length, 1);
   // A status that the client sets shows at once, and a user who does not come back is offline.
-  await bob.must('set-presence', 'online');
+  await bob.askOk('set-presence', 'online');
   await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'online' && each.since > away.since);
   bob.close();
   await ann.next('presence', (each) => each.userId === 'bob-8' && each.status === 'offline');
@@ -208,19 +208,19 @@ test('typing ends when the tab crashes, when the room is left, and when it is no
   await ann.join(room);
   const bob = await connect(server, 'bob-11', { reconnection: false });
   await bob.join(room);
-  await bob.must('typing', room, true);
+  await bob.askOk('typing', room, true);
   bob.socket.io.engine.close();
   await ann.until(() => typing(ann, room, 'bob-11').join() === 'true,false', 'an end after a crash');
 
   const eve = await connect(server, 'eve-11');
   await eve.join(room);
-  await eve.must('typing', room, true);
-  await eve.must('leave-room', room);
+  await eve.askOk('typing', room, true);
+  await eve.askOk('leave-room', room);
   await settled(room, ann, ann);
   assert.deepEqual(typing(ann, room, 'eve-11'), [true, false]);
 
   await eve.join(room);
-  await eve.must('typing', room, true);
+  await eve.askOk('typing', room, true);
   await ann.until(() => typing(ann, room, 'eve-11').join() === 'true,false,true,false', 'an end of what is not renewed');
   assert.deepEqual(eve.all('error-event'), []);
 });
@@ -232,11 +232,11 @@ test('renewed typing continues, and ends once', async () => {
   for (const client of [ann, bob]) await client.join(room);
   const begun = performance.now();
   while (performance.now() - begun < 1500) {
-    await bob.must('typing', room, true);
+    await bob.askOk('typing', room, true);
     assert.ok(!typing(ann, room, 'bob-12').includes(false), 'it is renewed in time');
   }
-  await bob.must('typing', room, false);
-  await bob.must('leave-room', room);
+  await bob.askOk('typing', room, false);
+  await bob.askOk('leave-room', room);
   await settled(room, ann, ann);
   assert.equal(typing(ann, room, 'bob-12').filter((each) => !each).length, 1);
 });

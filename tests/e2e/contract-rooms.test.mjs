@@ -43,9 +43,9 @@ test('leaving a room ends delivery at once', async () => {
     await client.join(room);
     await client.join(other);
   }
-  await bob.must('leave-room', room);
+  await bob.askOk('leave-room', room);
   await ann.post(room, 'unheard');
-  await ann.must('typing', room);
+  await ann.askOk('typing', room);
   await ann.post(other, 'heard');
   await bob.next('new-message', (message) => message.content === 'heard');
   assert.deepEqual(bob.messages(room), []);
@@ -62,7 +62,7 @@ test('joining twice is joining once', async () => {
   await ann.post(room, 'two');
   await ann.next('new-message', (message) => message.content === 'two');
   assert.equal(ann.messages(room).length, 2);
-  await ann.must('leave-room', room);
+  await ann.askOk('leave-room', room);
   assertFailed(await ann.ask('typing', room), 'denied');
 });
 
@@ -86,9 +86,9 @@ test('the devices of one user are members each for itself', async () => {
   await laptop.join(room);
   await laptop.post(room, 'from the laptop');
   await phone.next('new-message', (message) => message.content === 'from the laptop');
-  await laptop.must('typing', room);
+  await laptop.askOk('typing', room);
   await phone.next('user-typing', (each) => each.userId === 'ann');
-  await laptop.must('leave-room', room);
+  await laptop.askOk('leave-room', room);
   await phone.post(room, 'still here');
   await phone.next('new-message', (message) => message.content === 'still here');
 });
@@ -112,11 +112,11 @@ test('a room is notified of joins and leaves, once for each user', async () => {
   const joined = await ann.next('user-joined', (each) => each.roomId === room);
   assert.deepEqual(joined, { roomId: room, userId: 'bob', username: "bob's name" });
   await laptop.join(room);
-  await phone.must('leave-room', room);
+  await phone.askOk('leave-room', room);
   await ann.post(room, 'a mark');
   await ann.next('new-message', (message) => message.roomId === room);
   assert.deepEqual(ann.all('user-left'), [], 'one of their devices is still there');
-  await laptop.must('leave-room', room);
+  await laptop.askOk('leave-room', room);
   assert.deepEqual(await ann.next('user-left'), joined);
   assert.equal(ann.all('user-joined').filter((each) => each.userId === 'bob').length, 1);
 });
@@ -151,8 +151,8 @@ test('operations of members are refused before the join as retryable', async () 
   assert.equal(elsewhere.error.retryable, false);
   await eve.join(room);
   for (const answer of await Promise.all(tried())) assert.equal(answer.ok, true, JSON.stringify(answer));
-  await eve.must('read-message', id);
-  await eve.must('leave-room', room);
+  await eve.askOk('read-message', id);
+  await eve.askOk('leave-room', room);
   for (const answer of (await Promise.all(tried())).slice(1)) assertNotJoined(answer);
 });
 

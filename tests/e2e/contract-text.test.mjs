@@ -29,12 +29,12 @@ test('a cut emoji in a content, metadata, a room and a clientId becomes U+FFFD',
   await ann.join(`${room}${CUT}`);
   const metadata = { [CUT]: [`a${CUT}`, { b: CUT }] };
   const draft = { roomId: `${room}${CUT}`, content: `hi ${CUT}`, metadata, clientId: `1${CUT}` };
-  const { id } = (await ann.must('send-message', draft)).message;
+  const { id } = (await ann.askOk('send-message', draft)).message;
   const message = await ann.next('new-message', (each) => each.id === id);
   assert.equal(message.roomId, `${room}${REPLACED}`);
   assert.equal(message.content, `hi ${REPLACED}`);
   assert.deepEqual(message.metadata, wellFormed(metadata));
-  assert.equal((await ann.must('send-message', draft)).message.id, id, 'a repetition');
+  assert.equal((await ann.askOk('send-message', draft)).message.id, id, 'a repetition');
   const [kept] = await ann.history(`${room}${REPLACED}`);
   assert.deepEqual([kept.content, kept.metadata], [message.content, message.metadata]);
 });
@@ -53,7 +53,7 @@ test('a cut emoji in the name of a token becomes U+FFFD', async () => {
   await ann.join(room);
   const bob = await connect(server, 'bob');
   await bob.join(room);
-  await ann.must('typing', room);
+  await ann.askOk('typing', room);
   assert.equal((await bob.next('user-typing')).username, `Ann ${REPLACED}`);
 });
 

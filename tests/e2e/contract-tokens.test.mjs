@@ -16,7 +16,7 @@ async function appearance(claims) {
   await ann.join(room);
   const other = await connect(server, 'other', { auth: { token: token(undefined, claims) } });
   await other.join(room);
-  await other.must('typing', room);
+  await other.askOk('typing', room);
   const { userId, username } = await ann.next('user-typing', (each) => each.roomId === room);
   return [userId, username];
 }
@@ -32,7 +32,7 @@ test('a connection ends when its token does, unless the token was refreshed', as
   const exp = seconds(3);
   const [lapsing, renewing] = await Promise.all(['lapsing', 'renewing'].map((user) =>
     connect(exact, user, { auth: { token: token(user, { exp }) }, reconnection: false })));
-  const { expiresAt } = await renewing.must('refresh-token', token('renewing', { exp: seconds(600) }));
+  const { expiresAt } = await renewing.askOk('refresh-token', token('renewing', { exp: seconds(600) }));
   assert.ok(expiresAt > Date.now() + 500_000);
   await lapsing.until(() => lapsing.disconnects.length > 0, 'the end of the token', 15_000);
   assert.deepEqual(lapsing.disconnects, ['io server disconnect']);
@@ -64,8 +64,8 @@ test('a tenant’s own keys rotate under live sockets', async () => {
   const [first, second] = ['the first secret, longer than 32 bytes', 'the second secret, longer than 32 bytes'];
   const keys = (...secrets) => ({ auth: { keys: secrets.map((secret) => ({ algorithm: 'HS256', secret })) } });
   const as = (user, secret) => ({ namespace: '/acme', auth: { token: token(user, {}, { secret }) } });
-  const put = (configuration) => api.must('PUT', '/tenants/acme', { body: configuration });
-  await api.must('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme', keys(first)) } });
+  const put = (configuration) => api.askOk('PUT', '/tenants/acme', { body: configuration });
+  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme', keys(first)) } });
   const room = freshRoom();
   const ann = await connect(rotating, 'ann', as('ann', first));
   await ann.join(room);
@@ -81,7 +81,7 @@ test('a tenant’s own keys rotate under live sockets', async () => {
   assertFailed(await ann.ask('refresh-token', token('ann', {}, { secret: first })), 'denied');
   await ann.post(room, 'a connection lives as long as the token that it began with');
   await bob.next('new-message', ({ userId }) => userId === 'ann');
-  await ann.must('refresh-token', token('ann', {}, { secret: second }));
+  await ann.askOk('refresh-token', token('ann', {}, { secret: second }));
   await ann.post(room, 'and longer, with a newer one');
   assert.deepEqual(ann.disconnects, []);
 });

@@ -33,11 +33,11 @@ for (const [name, options] of Object.entries(TRANSPORTS)) {
     assertNow(online.since);
     assert.equal(online.username, `${bob.user}'s name`);
 
-    await bob.must('typing', room);
+    await bob.askOk('typing', room);
     assert.deepEqual(await ann.next('user-typing'), {
       roomId: room, userId: bob.user, username: `${bob.user}'s name`, typing: true,
     });
-    await bob.must('typing', room, false);
+    await bob.askOk('typing', room, false);
     await ann.next('user-typing', (each) => each.typing === false);
     assert.deepEqual(bob.all('user-typing'), [], 'nobody hears that they type themselves');
 
@@ -50,27 +50,27 @@ for (const [name, options] of Object.entries(TRANSPORTS)) {
     assert.deepEqual(await ann.next('new-message'), expected);
     assert.deepEqual(await bob.next('new-message'), expected, 'the sender hears it too');
 
-    await ann.must('read-message', posted.id);
+    await ann.askOk('read-message', posted.id);
     const read = await bob.next('message-read');
     assertNow(read.readAt);
     assert.deepEqual(read, { messageId: posted.id, roomId: room, userId: ann.user, readAt: read.readAt });
 
-    const page = await ann.must('history', { roomId: room });
+    const page = await ann.askOk('history', { roomId: room });
     assert.deepEqual(page.messages, [expected]);
     assert.equal(page.complete, true);
 
-    await bob.must('set-presence', 'away');
+    await bob.askOk('set-presence', 'away');
     await ann.next('presence', (each) => each.userId === bob.user && each.status === 'away');
-    const { states } = await ann.must('get-presence', [bob.user]);
+    const { states } = await ann.askOk('get-presence', [bob.user]);
     assert.equal(states.length, 1);
     assert.equal(states[0].userId, bob.user);
     assert.equal(states[0].status, 'away');
 
     const expiry = seconds(7200);
-    const renewed = await ann.must('refresh-token', token(ann.user, { exp: expiry }));
+    const renewed = await ann.askOk('refresh-token', token(ann.user, { exp: expiry }));
     assert.equal(renewed.expiresAt, expiry * 1000);
 
-    await bob.must('leave-room', room);
+    await bob.askOk('leave-room', room);
     await ann.post(room, 'after he left');
     bob.close();
     await ann.next('new-message', (message) => message.content === 'after he left');

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import WebSocket from 'ws';
 import { connect, freshRoom } from './lib/client.mjs';
-import { Raw, rawConnect, serverIsWell } from './lib/raw.mjs';
+import { Raw, rawConnect, assertServerWorks } from './lib/raw.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { token } from './lib/token.mjs';
@@ -83,7 +83,7 @@ test('a stranger sends nothing but small packets, and no attachments', async () 
   await ends((raw) => raw.send('42["join-room","general"]'));
   await ends((raw) => raw.send('451-["event",{"_placeholder":true,"num":0}]'));
   await ends((raw) => raw.ws.send(Buffer.alloc(10)));
-  await serverIsWell(await connect(server, 'ann'), freshRoom());
+  await assertServerWorks(await connect(server, 'ann'), freshRoom());
 });
 
 test('sessions without a token are bounded, and end by themselves', async () => {
@@ -97,9 +97,9 @@ test('sessions without a token are bounded, and end by themselves', async () => 
     assert.equal(answer.headers.get('retry-after'), '1');
     assert.equal((await answer.json()).code, 4);
   }
-  await server.sees(/new sessions were refused.*reason="?waiting/);
+  await server.waitForOutput(/new sessions were refused.*reason="?waiting/);
   // The official client retries until there is room.
-  await serverIsWell(await connect(server, 'ann'), freshRoom());
+  await assertServerWorks(await connect(server, 'ann'), freshRoom());
 });
 
 test('sessions are bounded by address', async () => {
@@ -142,7 +142,7 @@ test('a client\'s socket.id gives no access to its session', async () => {
     new WebSocket(url).on('unexpected-response', (_, response) => done(response.statusCode)).on('open', () => done(101));
   });
   assert.equal(status, 400);
-  await serverIsWell(ann, freshRoom());
+  await assertServerWorks(ann, freshRoom());
 });
 
 test('eleven attachments are refused, and the connection stays open', async () => {
@@ -151,14 +151,14 @@ test('eleven attachments are refused, and the connection stays open', async () =
   const answer = await ann.ask('of-nobody', ...Array.from({ length: 11 }, () => Buffer.from([1])));
   assert.equal(answer.error.code, 'too-large');
   assert.match(answer.error.message, /11 attachments/);
-  await serverIsWell(ann, freshRoom());
+  await assertServerWorks(ann, freshRoom());
   assert.equal(ann.disconnects.length, 0);
 });
 
 test('a client that offers a subprotocol connects', async () => {
   const server = await startServer();
   const ann = await connect(server, 'ann', { protocols: ['chat'] });
-  await serverIsWell(ann, freshRoom());
+  await assertServerWorks(ann, freshRoom());
 });
 
 test('the first ping comes after an interval', async () => {

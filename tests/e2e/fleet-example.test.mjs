@@ -60,7 +60,7 @@ class Example {
       this.#conditions.changed();
       done(code);
     }));
-    await this.sees(/Ctrl-C ends it/, START_MS);
+    await this.waitForOutput(/Ctrl-C ends it/, START_MS);
     return this;
   }
 

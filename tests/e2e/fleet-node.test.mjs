@@ -40,7 +40,7 @@ test('messages and typing of Parlance reach exactly the clients of a Node server
   const { id, seq } = await ann.post(room, 'hello');
   const seen = await inside.next('new-message', (message) => message.id === id);
   assert.deepEqual([seen.seq, seen.content, seen.userId, seen.roomId], [seq, 'hello', 'ann', room]);
-  await ann.must('typing', room, true);
+  await ann.askOk('typing', room, true);
   assert.equal((await inside.next('user-typing')).userId, 'ann');
   peer.io.local.emit('end');
   await got(outside, 'end');
@@ -134,7 +134,7 @@ test('typing ends in a room that a Node server takes the client out of', async (
   const room = freshRoom();
   const [ann, bob] = await Promise.all(fleet.nodes.map((node, n) => connect(node, ['ann', 'bob'][n])));
   for (const each of [ann, bob]) await each.join(room);
-  await bob.must('typing', room, true);
+  await bob.askOk('typing', room, true);
   await ann.next('user-typing', ({ userId, typing }) => userId === 'bob' && typing);
   const sockets = await peer.io.in(room).fetchSockets();
   peer.io.in(sockets.find(({ data }) => data.userId === 'bob').id).socketsLeave(room);
@@ -164,12 +164,12 @@ test('through the admin API a back end finds, reaches and disconnects clients of
   const clients = `/tenants/default/clients`;
   const api = admin(FIRST);
 
-  const found = await api.must('POST', `${clients}/find`, { body: { rooms: [room] } });
+  const found = await api.askOk('POST', `${clients}/find`, { body: { rooms: [room] } });
   assert.equal(found.complete, true);
   assert.deepEqual(found.sockets.map(({ data }) => data.userId ?? 'at the Node server').sort(), ['ann', 'at the Node server', 'bob']);
   assert.ok(found.sockets.every(({ rooms }) => rooms.includes(room)));
 
-  const emit = (event, to, except) => api.must('POST', `${clients}/emit`, { body: { event, arguments: [{ n: 1 }, 'two'], to, except } });
+  const emit = (event, to, except) => api.askOk('POST', `${clients}/emit`, { body: { event, arguments: [{ n: 1 }, 'two'], to, except } });
   await emit('to-room', { rooms: [room] });
   for (const client of [ann, bob, local]) assert.deepEqual(await got(client, 'to-room'), [{ n: 1 }, 'two']);
   await emit('to-others', { rooms: [room] }, { users: ['bob'] });
@@ -180,7 +180,7 @@ test('through the admin API a back end finds, reaches and disconnects clients of
   assert.deepEqual([ann, bob, local].map((client) => names(client, ...all)),
     [['to-room', 'to-others'], ['to-room', 'to-user'], ['to-room', 'to-others']]);
 
-  await api.must('POST', `${clients}/disconnect`, { body: { users: ['bob'] } });
+  await api.askOk('POST', `${clients}/disconnect`, { body: { users: ['bob'] } });
   await bob.until(() => bob.disconnects.length === 1, 'being disconnected');
   assert.deepEqual([ann.disconnects, local.disconnects], [[], []]);
 });
@@ -192,7 +192,7 @@ test('through the admin API a back end emits to the servers, and has their answe
     answer?.('reloaded');
   });
   const api = admin(SECOND);
-  const emit = (body) => api.must('POST', '/tenants/default/servers/emit', { body: { event: 'reload', arguments: ['prices'], ...body } });
+  const emit = (body) => api.askOk('POST', '/tenants/default/servers/emit', { body: { event: 'reload', arguments: ['prices'], ...body } });
   assert.deepEqual(await emit({}), { answers: [], complete: false });
   await eventually(() => seen.length === 1, 'the event at the Node server');
   const { answers, complete } = await emit({ answers: true });
@@ -204,18 +204,18 @@ test("a room named like a connection's id reaches its members alone; events of a
   const ann = await at(FIRST, 'ann', freshRoom());
   const [{ id }] = (await peer.io.fetchSockets()).filter(({ data }) => data.userId === 'ann');
   const [bob, eve] = [await at(SECOND, 'bob', id), await at(FIRST, 'eve', id)];
-  await bob.must('typing', id, true);
+  await bob.askOk('typing', id, true);
   await eve.next('user-typing', (each) => each.userId === 'bob');
   const { id: message } = await bob.post(id, 'not for ann');
   await eve.next('new-message', (each) => each.id === message);
-  await eve.must('read-message', message);
+  await eve.askOk('read-message', message);
   await bob.next('message-read', (each) => each.messageId === message);
   peer.io.to(id).emit('to-id');
   for (const client of [ann, bob, eve]) await got(client, 'to-id');
   peer.emitter.to(id).emit('of-emitter');
   await got(ann, 'of-emitter');
   assert.deepEqual(names(ann, 'user-typing', 'new-message', 'message-read', 'user-joined'), []);
-  await admin(SECOND).must('POST', '/tenants/default/clients/emit', { body: { event: 'of-back-end', arguments: [], to: { rooms: [id] } } });
+  await admin(SECOND).askOk('POST', '/tenants/default/clients/emit', { body: { event: 'of-back-end', arguments: [], to: { rooms: [id] } } });
   for (const client of [ann, bob, eve]) await got(client, 'of-back-end');
 });
 
@@ -257,7 +257,7 @@ test('events of back ends reach the other node byte for byte', async () => {
   const bob = await rawConnect(SECOND, 'bob');
   await bob.ask(1, `["join-room","${room}"]`);
   const argument = '{"z":12345678901234567890123,"a":1.0,"m":"\\u00e9"}';
-  await admin(FIRST).must('POST', '/tenants/default/clients/emit', {
+  await admin(FIRST).askOk('POST', '/tenants/default/clients/emit', {
     raw: `{"event":"price","arguments":[${argument}],"to":{"rooms":["${room}"]}}`,
     headers: { 'content-type': 'application/json' },
   });

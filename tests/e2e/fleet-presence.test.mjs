@@ -9,7 +9,7 @@ import { eventually } from './lib/wait.mjs';
 /** The settings of `startFleet`, with enough time to observe the lease. */
 const OFFLINE_WITHIN_MS = 10_000;
 
-const statesOf = async (client, ...users) => (await client.must('get-presence', users)).states;
+const statesOf = async (client, ...users) => (await client.askOk('get-presence', users)).states;
 const saidOf = (watcher, user) => watcher.all('presence').filter(({ userId }) => userId === user).map(({ status }) => status);
 
 test("a dead node's users are offline when its lease ends, once; users with a device on another node stay online", async () => {
@@ -76,7 +76,7 @@ test('a node that cannot reach Redis is taken for dead and is back with its user
 
   two.toRedis.cut();
   await here.until(() => saidOf(here, 'there').length === 2, 'offline when the lease has ended', OFFLINE_WITHIN_MS);
-  two.toRedis.heal();
+  two.toRedis.restore();
 
   await here.until(() => saidOf(here, 'there').length === 3, 'online again', OFFLINE_WITHIN_MS);
   assert.deepEqual(saidOf(here, 'there'), ['online', 'offline', 'online']);
@@ -90,7 +90,7 @@ test('a user who reconnects to another node within the grace period was never of
   for (const watcher of watchers) await watcher.join(room);
   const before = await connect(one, 'mover', { reconnection: false });
   await before.join(room);
-  await before.must('set-presence', 'away');
+  await before.askOk('set-presence', 'away');
   for (const watcher of watchers) await watcher.until(() => saidOf(watcher, 'mover').at(-1) === 'away', 'away');
   const said = watchers.map((watcher) => saidOf(watcher, 'mover').join());
   const [{ since }] = await statesOf(watchers[0], 'mover');

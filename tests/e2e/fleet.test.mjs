@@ -20,9 +20,9 @@ test('messages and other events of a room reach the other node', async () => {
   const { id, seq } = await ann.post(room, 'hello', { metadata: { n: 1 } });
   const seen = await bob.next('new-message', (message) => message.id === id);
   assert.deepEqual([seen.seq, seen.content, seen.metadata, seen.userId], [seq, 'hello', { n: 1 }, 'ann']);
-  await bob.must('typing', room, true);
+  await bob.askOk('typing', room, true);
   assert.equal((await ann.next('user-typing')).userId, 'bob');
-  await bob.must('read-message', id);
+  await bob.askOk('read-message', id);
   assert.equal((await ann.next('message-read')).messageId, id);
 });
 
@@ -32,15 +32,15 @@ test('a message that is sent again on the other node is one message, and its sen
   const bob = await connect(two, 'bob');
   for (const client of [...ann, bob]) for (const each of [room, other]) await client.join(each);
   const message = { roomId: room, content: 'once', clientId: 'fleet' };
-  const { message: first } = await ann[0].must('send-message', message);
+  const { message: first } = await ann[0].askOk('send-message', message);
   const seen = await bob.next('new-message', ({ id }) => id === first.id);
   assert.deepEqual([seen.username, seen.clientId], ["ann's name", 'fleet']);
-  assert.deepEqual((await ann[1].must('send-message', message)).message, first);
+  assert.deepEqual((await ann[1].askOk('send-message', message)).message, first);
   assertFailed(await ann[1].ask('send-message', { ...message, roomId: other }), 'conflict');
   // At the same time on both, so that the database decides.
   for (let n = 0; n < 10; n += 1) {
     const same = { roomId: room, content: `same ${n}`, clientId: `same ${n}` };
-    const [left, right] = await Promise.all(ann.map((client) => client.must('send-message', same)));
+    const [left, right] = await Promise.all(ann.map((client) => client.askOk('send-message', same)));
     assert.deepEqual(left, right);
     const answers = await Promise.all(ann.map((client, i) =>
       client.ask('send-message', { roomId: [room, other][i], content: 'raced', clientId: `raced ${n}` })));
@@ -95,7 +95,7 @@ test('a client that joins while others post gets every message once: the past fr
 test('a user with a connection on each node has two', async () => {
   const first = await connect(one, 'carol');
   const second = await connect(two, 'carol');
-  const states = async (client) => (await client.must('get-presence', ['carol'])).states[0];
+  const states = async (client) => (await client.askOk('get-presence', ['carol'])).states[0];
   const room = freshRoom();
   await first.join(room);
   await second.join(room);
@@ -114,7 +114,7 @@ test('online and offline are announced once, whatever the nodes of the devices',
   for (const watcher of watchers) await watcher.until(() => seen(watcher).length === 1, 'online');
   const laptop = await connect(two, 'dave');
   await laptop.join(room);
-  const states = async (client) => (await client.must('get-presence', ['dave'])).states[0];
+  const states = async (client) => (await client.askOk('get-presence', ['dave'])).states[0];
   for (const watcher of watchers) await eventually(async () => (await states(watcher)).connections === 2, 'two devices');
   phone.close();
   for (const watcher of watchers) await eventually(async () => (await states(watcher)).connections === 1, 'one device');
@@ -137,13 +137,13 @@ test('a version that is deployed on one node is in service on the other', async 
     const { id } = await bob.post(room, 'x');
     return (await bob.next('new-message', (message) => message.id === id)).metadata?.by === 'stamped';
   }, 'the version on the other node');
-  await api[1].must('DELETE', '/tenants/default/handlers/stamper');
-  await eventually(async () => (await api[0].must('GET', '/tenants/default/handlers')).length === 0, 'the removal');
+  await api[1].askOk('DELETE', '/tenants/default/handlers/stamper');
+  await eventually(async () => (await api[0].askOk('GET', '/tenants/default/handlers')).length === 0, 'the removal');
 });
 
 test('the limits of a tenant count connections on all nodes', async () => {
   const configuration = configurationOf('small', { quota: { connections: 3 } });
-  await admin(one).must('POST', '/tenants', { body: { name: 'small', configuration } });
+  await admin(one).askOk('POST', '/tenants', { body: { name: 'small', configuration } });
   await eventually(async () => (await admin(two).request('GET', '/tenants/small')).status === 200, 'the tenant on the other node');
   for (const user of ['a', 'b', 'c']) await connect(one, user, at('small', user));
   // The other node learns of them with the next heartbeat.
@@ -164,13 +164,13 @@ test('a receipt does not come before its message, however the reader has got it'
   await member.next('new-message');
   there.toRedis.cut();
   const { id, seq } = await poster.post(room, 'second');
-  const page = await reader.must('history', { roomId: room });
+  const page = await reader.askOk('history', { roomId: room });
   assert.equal(page.messages.at(-1).id, id);
-  await reader.must('read-message', id);
+  await reader.askOk('read-message', id);
   await member.next('message-read', (each) => each.messageId === id);
   const seen = member.received.filter(({ event }) => event === 'new-message' || event === 'message-read').map(({ args: [each] }) => each.seq ?? 'read');
   assert.deepEqual(seen, [1, seq, 'read']);
-  there.toRedis.heal();
+  there.toRedis.restore();
 });
 
 test('a flood from another node is paced here: requests are answered meanwhile, and none is refused', async () => {
@@ -189,7 +189,7 @@ test('a flood from another node is paced here: requests are answered meanwhile, 
   await poster.until(() => posted === 60, 'the flood to be made', 30_000);
   for (const begun = performance.now(); performance.now() - begun < 4_000;) {
     const asked = performance.now();
-    await asker.must('get-presence', ['asker']);
+    await asker.askOk('get-presence', ['asker']);
     assert.ok(performance.now() - asked < 6_000, `answered after ${performance.now() - asked} ms`);
   }
 });
@@ -198,7 +198,7 @@ test('the log names each cause of an outage of Redis: not only the first', async
   const { nodes: [node], redis } = await startFleet({ nodes: 1 });
   redis.command('CONFIG', 'SET', 'requirepass', 'secret');
   node.toRedis.cut();
-  await node.sees(/no connection to Redis, other nodes are out of reach until there is one/);
-  node.toRedis.heal();
-  await node.sees(/no connection to Redis, .*NOAUTH|no connection to Redis, .*[Aa]uthentication/);
+  await node.waitForOutput(/no connection to Redis, other nodes are out of reach until there is one/);
+  node.toRedis.restore();
+  await node.waitForOutput(/no connection to Redis, .*NOAUTH|no connection to Redis, .*[Aa]uthentication/);
 });

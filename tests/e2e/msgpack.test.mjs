@@ -47,12 +47,12 @@ test('a client with another parser than its tenant’s is refused once with the 
       assert.match(message, words);
     }
   }
-  await usual.sees(/a connection was refused: this tenant's clients use Socket\.IO's default parser/);
+  await usual.waitForOutput(/a connection was refused: this tenant's clients use Socket\.IO's default parser/);
 });
 
 test('each tenant has its own parser', async () => {
   const configuration = configurationOf('acme', { clients: { parser: 'default' } });
-  await admin(server).must('POST', '/tenants', { body: { name: 'acme', configuration } });
+  await admin(server).askOk('POST', '/tenants', { body: { name: 'acme', configuration } });
   const options = at('acme', 'ann');
   const { message } = await refused(server, { ...options, parser });
   assert.match(message, /default parser/);
@@ -69,6 +69,6 @@ for (const [what, bytes] of [
     await raw.frame('0{');
     raw.ws.send(bytes, { binary: bytes[0] !== 0x34 });
     await raw.until(() => raw.closed, 'the end');
-    await server.sees(/neither in Socket\.IO's default encoding nor in that of socket\.io-msgpack-parser/);
+    await server.waitForOutput(/neither in Socket\.IO's default encoding nor in that of socket\.io-msgpack-parser/);
   });
 }

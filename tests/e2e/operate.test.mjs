@@ -102,8 +102,8 @@ test('a component is deployed, tried, promoted and taken back', async () => {
 test('a component is tried under the limits of each tenant, known or not, and the refusal names the limit', async () => {
   const api = admin(server);
   const small = { sandbox: { memory: '256KiB' } };
-  await api.must('POST', '/tenants', { body: { name: 'roomy', configuration: configurationOf('roomy') } });
-  await api.must('POST', '/tenants', { body: { name: 'small', configuration: configurationOf('small', small) } });
+  await api.askOk('POST', '/tenants', { body: { name: 'roomy', configuration: configurationOf('roomy') } });
+  await api.askOk('POST', '/tenants', { body: { name: 'small', configuration: configurationOf('small', small) } });
   const file = join(temporaryDirectory(), 'hungry.wasm');
   writeFileSync(file, withMoreMemory(readFileSync(guest('stamped'))));
   await must('deploy', file, '--tenant', 'roomy');
@@ -120,7 +120,7 @@ test('a deployment that has to wait for the server says so', async () => {
     answer = () => response.end('{"problem":{"detail":"not today"}}\n');
   });
   const deploying = owned(new Process(['deploy', guest('stamped'), '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));
-  await deploying.sees(/still compiling and checking; the server compiles two components at a time \(\d+ s\)/);
+  await deploying.waitForOutput(/still compiling and checking; the server compiles two components at a time \(\d+ s\)/);
   answer();
   assert.equal((await deploying.end()).code, 1);
   assert.match(deploying.output, /not today/);
@@ -166,15 +166,15 @@ test('tokens are revoked by when they were issued, listed, and let in again', as
 
 test('log lines are followed with their times', async () => {
   const api = admin(server);
-  await api.must('POST', '/tenants', { body: { name: 'followed', configuration: configurationOf('followed') } });
+  await api.askOk('POST', '/tenants', { body: { name: 'followed', configuration: configurationOf('followed') } });
   await api.deploy('followed', 'hostile', guest('hostile'));
   const following = owned(new Process(['logs', '-f', '--tenant', 'followed'], {
     env: { PARLANCE_SERVER: server.adminUrl, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN },
   }));
-  await following.sees(/following the node at http/);
+  await following.waitForOutput(/following the node at http/);
   const ann = await connect(server, 'ann', at('followed', 'ann'));
-  await ann.must('log', { message: 'a word' });
-  await following.sees(/^\d{4}-\d\d-\d\dT[\d:.]+Z info +followed\/hostile@1 \S+: a word$/m);
+  await ann.askOk('log', { message: 'a word' });
+  await following.waitForOutput(/^\d{4}-\d\d-\d\dT[\d:.]+Z info +followed\/hostile@1 \S+: a word$/m);
 });
 
 test('log lines of handlers cannot change the writing direction of a terminal', async () => {
@@ -182,21 +182,21 @@ test('log lines of handlers cannot change the writing direction of a terminal', 
   const url = await pretend((response) => response.end(`${JSON.stringify(line)}\n`));
   const env = { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } };
   const following = owned(new Process(['logs', '-f', '--server', url], env));
-  await following.sees(/: a\\u\{202e\}b\\u\{1b\}\[2J$/m);
+  await following.waitForOutput(/: a\\u\{202e\}b\\u\{1b\}\[2J$/m);
   const asJson = owned(new Process(['logs', '-f', '--json', '--server', url], env));
-  await asJson.sees(/"text":"a\\u202eb\\u001b\[2J"/);
+  await asJson.waitForOutput(/"text":"a\\u202eb\\u001b\[2J"/);
 });
 
 test('missed lines are reported', async () => {
   const url = await pretend((response) => response.end('{"missed":7,"tenant":"acme"}\n'));
   const following = owned(new Process(['logs', '-f', '--server', url], { env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } }));
-  await following.sees(/^7 lines of acme were missed/m);
+  await following.waitForOutput(/^7 lines of acme were missed/m);
 });
 
 test('disconnects are in the audit log, events are not, and above the rate there is a retry time', async () => {
   const api = admin(server);
   const quota = { events_per_second: 1, event_burst: 2 };
-  await api.must('POST', '/tenants', { body: { name: 'reached', configuration: configurationOf('reached', { quota }) } });
+  await api.askOk('POST', '/tenants', { body: { name: 'reached', configuration: configurationOf('reached', { quota }) } });
   const room = freshRoom();
   const emit = () => fetch(`${server.adminUrl}/admin/v1/tenants/reached/clients/emit`, {
     method: 'POST',
@@ -204,8 +204,8 @@ test('disconnects are in the audit log, events are not, and above the rate there
     body: JSON.stringify({ event: 'price', arguments: ['a secret'], to: { rooms: [room] }, except: { users: ['bob'] } }),
   });
   assert.equal((await emit()).status, 204);
-  await api.must('POST', '/tenants/reached/clients/disconnect', { body: { users: ['mallory'] } });
-  const entries = (await api.must('GET', '/audit?tenant=reached')).filter(({ action }) => action.startsWith('clients.'));
+  await api.askOk('POST', '/tenants/reached/clients/disconnect', { body: { users: ['mallory'] } });
+  const entries = (await api.askOk('GET', '/audit?tenant=reached')).filter(({ action }) => action.startsWith('clients.'));
   assert.deepEqual(entries.map(({ actor, action, detail }) => [actor, action, detail]), [
     ['environment', 'clients.disconnect', { whose: { rooms: [], users: ['mallory'] } }],
   ]);

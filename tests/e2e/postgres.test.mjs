@@ -24,7 +24,7 @@ test('messages survive restarts of the server and of the database', async () => 
   const posted = [];
   for (let n = 0; n < 50; n += 1) posted.push(await ann.post(room, `number ${n} 👋`, { clientId: `c-${n}`, metadata: { n } }));
   await bob.until(() => bob.messages(room).length === 50, 'all messages');
-  await bob.must('read-message', posted[0].id);
+  await bob.askOk('read-message', posted[0].id);
   await server.restart();
   await ann.back();
   await ann.join(room);
@@ -36,7 +36,7 @@ test('messages survive restarts of the server and of the database', async () => 
   assert.deepEqual(await ann.post(room, 'number 7 👋', { clientId: 'c-7', metadata: { n: 7 } }), posted[7]);
   assertFailed(await ann.ask('send-message', { roomId: room, content: 'number 7', clientId: 'c-7' }), 'conflict');
   assert.deepEqual([stored[7].username, stored[7].clientId], ["ann's name", 'c-7']);
-  const page = await ann.must('history', { roomId: room, after: 40, limit: 5 });
+  const page = await ann.askOk('history', { roomId: room, after: 40, limit: 5 });
   assert.deepEqual([page.messages, page.complete], [stored.slice(40, 45), false]);
   await database.restart();
   await eventually(async () => (await readiness()).ready, '/readyz');
@@ -137,7 +137,7 @@ test('a database that does not answer is detected', async () => {
 
 test('operators’ decisions survive a restart, and reach another node', async () => {
   const api = admin(server);
-  await api.must('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
   const { active } = await api.deploy('acme', 'stamped', guest('stamped'));
   assert.equal(active, 1);
   const other = await startServer({ env: { DATABASE_URL: database.url, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
@@ -151,7 +151,7 @@ test('operators’ decisions survive a restart, and reach another node', async (
     await ann.post(room, 'hello');
   }
   // Decided on one node, effective on the other.
-  await api.must('DELETE', '/tenants/acme?data=true');
+  await api.askOk('DELETE', '/tenants/acme?data=true');
   await eventually(async () => (await admin(other).request('GET', '/tenants/acme')).status === 404, 'the other node to know');
   assert.match((await operate(other, ['audit', '--tenant', 'acme'])).stdout, /tenant\.delete/);
 });

@@ -37,7 +37,7 @@ async function visible({ room, side, actor, witness, key }) {
   const answer = await witness.ask('kv-get', { key });
   assert.ok('value' in answer, JSON.stringify(answer));
   const members = async (id) => [...(await witness.join(id)).data.members].sort();
-  const { states } = await witness.must('get-presence', [actor.user]);
+  const { states } = await witness.askOk('get-presence', [actor.user]);
   const mayRead = async (id) => (await actor.ask('history', { roomId: id })).ok;
   return {
     history: history.map((each) => each.id),

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { assertGapless } from './lib/assert.mjs';
 import { Client, connect } from './lib/client.mjs';
-import { chance } from './lib/chance.mjs';
+import { seededRandom } from './lib/random.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 
@@ -91,7 +91,7 @@ async function check(server, book) {
 
 test('promise 2: durable before visible', async (t) => {
   const server = await startServer();
-  const random = chance(2);
+  const random = seededRandom(2);
   const book = { sent: new Map(), acked: new Map(), seen: new Map(), failed: [], life: 0 };
   for (book.life = 1; book.life <= KILLS; book.life += 1) {
     await life(server, book, 1 + random(150));

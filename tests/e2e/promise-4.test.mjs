@@ -89,7 +89,7 @@ test('promise 4: a `clientId` that is used again for something else is a conflic
   const ann = await connect(server, 'ann');
   for (const each of [room, other]) await ann.join(each);
   const message = { roomId: room, content: 'one', metadata: { a: 1 }, clientId: 'again' };
-  const { message: first } = await ann.must('send-message', message);
+  const { message: first } = await ann.askOk('send-message', message);
   const changes = [{ roomId: other }, { content: 'two' }, { metadata: { a: 2 } }, { metadata: undefined }];
   for (const change of changes) {
     const answer = await ann.ask('send-message', { ...message, ...change });
@@ -97,7 +97,7 @@ test('promise 4: a `clientId` that is used again for something else is a conflic
     assert.equal(answer.error.retryable, false);
     assert.match(answer.error.message, /clientId/);
   }
-  assert.deepEqual((await ann.must('send-message', message)).message, first, 'the same is a repetition');
+  assert.deepEqual((await ann.askOk('send-message', message)).message, first, 'the same is a repetition');
   assert.deepEqual(await ann.history(other), []);
   assert.equal((await ann.history(room)).length, 1);
 });
@@ -120,16 +120,16 @@ test('promise 4: a repetition is acknowledged without asking the handler, and ha
   const ann = await connect(strict, 'ann');
   await ann.join(room);
   const slow = { roomId: room, content: 'slow one', clientId: 's1' };
-  const { message: first, data } = await ann.must('send-message', slow);
+  const { message: first, data } = await ann.askOk('send-message', slow);
   assert.equal(data, 1, 'the handler counted');
   assertFailed(await ann.ask('send-message', { ...slow, clientId: 's2' }), 'rate-limited');
   for (let n = 0; n < 3; n += 1) {
-    const again = await ann.must('send-message', slow);
+    const again = await ann.askOk('send-message', slow);
     assert.deepEqual(again, { ok: true, message: first });
   }
   // From another connection, which has not joined the room.
-  assert.deepEqual((await (await connect(strict, 'ann')).must('send-message', slow)).message, first);
-  assert.equal((await ann.must('send-message', { roomId: room, content: 'next', clientId: 'n' })).data, 2, 'once for each');
+  assert.deepEqual((await (await connect(strict, 'ann')).askOk('send-message', slow)).message, first);
+  assert.equal((await ann.askOk('send-message', { roomId: room, content: 'next', clientId: 'n' })).data, 2, 'once for each');
   assert.deepEqual(ann.all('counted'), [1, 2]);
 });
 
@@ -140,7 +140,7 @@ test('promise 4: a repetition right behind the first one waits for it', async ()
   const slow = { roomId: room, content: 'slow two', clientId: 'pipelined' };
   const answers = await Promise.all(Array.from({ length: 5 }, () => bob.ask('send-message', slow)));
   for (const answer of answers) assert.deepEqual(answer.message, answers[0].message);
-  assert.equal((await bob.must('send-message', { roomId: room, content: 'next' })).data, 2);
+  assert.equal((await bob.askOk('send-message', { roomId: room, content: 'next' })).data, 2);
 });
 
 test('promise 4: a repetition from another connection while the first is in flight has no effect', async () => {
@@ -152,11 +152,11 @@ test('promise 4: a repetition from another connection while the first is in flig
   for (let n = 0; n < COUNT; n += 1) {
     // The handler writes different content each time it runs.
     const message = { roomId: room, content: `rude ${n}`, clientId: `raced ${n}` };
-    const answers = await Promise.all(devices.map((device) => device.must('send-message', message)));
+    const answers = await Promise.all(devices.map((device) => device.askOk('send-message', message)));
     for (const answer of answers) assert.deepEqual(answer.message, answers[0].message);
   }
   assertGapless(await devices[0].history(room), COUNT);
-  const { data } = await devices[0].must('send-message', { roomId: room, content: 'last', clientId: 'last' });
+  const { data } = await devices[0].askOk('send-message', { roomId: room, content: 'last', clientId: 'last' });
   assert.equal(data, COUNT + 1, 'each counted once');
   const counted = devices.flatMap((device) => device.all('counted'));
   assert.equal(counted.length, COUNT + 1, 'and said once');
@@ -180,6 +180,6 @@ test('promise 4: one event cannot post two messages under one `clientId`', async
   for (const each of [room, other]) await ann.join(each);
   assertFailed(await ann.ask('send-message', { roomId: room, content: `mirror to ${other}`, clientId: 'm' }), 'invalid');
   assert.deepEqual([await ann.history(room), await ann.history(other)], [[], []]);
-  await ann.must('send-message', { roomId: room, content: `mirror to ${room}`, clientId: 'm' });
+  await ann.askOk('send-message', { roomId: room, content: `mirror to ${room}`, clientId: 'm' });
   assert.equal((await ann.history(room)).length, 1, 'the same one twice is one');
 });

@@ -1,7 +1,7 @@
 // Promise 5: a thousand events of every kind are sent without waiting. A model that handles them one by one, in the
 // order sent, predicts each answer. ARCHITECTURE.md#5-in-order says what makes it true.
 import assert from 'node:assert/strict';
-import { chance } from './lib/chance.mjs';
+import { seededRandom } from './lib/random.mjs';
 import { connect, freshRoom } from './lib/client.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
@@ -91,7 +91,7 @@ function pick(random, rooms, model, i) {
 }
 
 test('promise 5: in order', async () => {
-  const random = chance(5);
+  const random = seededRandom(5);
   const rooms = Array.from({ length: 4 }, () => freshRoom());
   const model = new Model(rooms);
   const ann = await connect(server, 'ann');
@@ -110,7 +110,7 @@ test('promise 5: in order', async () => {
     });
   }
   await ann.join(rooms[0]);
-  const final = await ann.must('get-presence', [ann.user]);
+  const final = await ann.askOk('get-presence', [ann.user]);
 
   assert.deepEqual(answers, expected);
   const swapped = order.flatMap((i, at) => (i < order[at - 1] ? [`${expected[i][0]} (${i}) after ${expected[order[at - 1]][0]}`] : []));

@@ -41,33 +41,33 @@ async function apart(nodes) {
   assert.deepEqual((await bea.history(room)).map((each) => each.content), ['for globex only']);
   assert.deepEqual((await eve.history(room)).map((each) => each.content), ['for acme only']);
   assertFailed(await bob.ask('read-message', message.id), 'not-found');
-  await eve.must('read-message', message.id);
+  await eve.askOk('read-message', message.id);
 
-  const shown = async (client) => (await client.must('get-presence', ['ann'])).states[0].status;
+  const shown = async (client) => (await client.askOk('get-presence', ['ann'])).states[0].status;
   // A node learns of another node's users with a delay, and separately for each tenant.
   for (const client of [eve, bea]) await eventually(async () => (await shown(client)) === 'online', 'the last node to see ann');
-  await ann.must('set-presence', 'away');
+  await ann.askOk('set-presence', 'away');
   await eventually(async () => (await shown(eve)) === 'away', 'the own tenant to see it');
   assert.equal(await shown(bea), 'online', 'of the asker’s own tenant');
 
-  const value = async (client, key) => (await client.must('kv-get', { key })).value ?? null;
-  await ann.must('kv-set-then-ok', { key: 'k' });
+  const value = async (client, key) => (await client.askOk('kv-get', { key })).value ?? null;
+  await ann.askOk('kv-set-then-ok', { key: 'k' });
   assert.equal(await value(eve, 'k'), 'an action', 'the owner has it');
   assert.equal(await value(bea, 'k'), null);
-  await bob.must('kv-delete-then-ok', { key: 'k' });
+  await bob.askOk('kv-delete-then-ok', { key: 'k' });
   assert.equal(await value(ann, 'k'), 'an action', 'what another deletes is another’s');
-  for (const client of [ann, eve, bob]) await client.must('kv-increment-then-ok', { key: 'n' });
+  for (const client of [ann, eve, bob]) await client.askOk('kv-increment-then-ok', { key: 'n' });
   assert.deepEqual([await value(ann, 'n'), await value(bea, 'n')], ['2', '1'], 'each counts its own');
 
   // Operations of back ends on clients, with the same names.
   const api = admin(nodes[0]);
-  await api.must('POST', '/tenants/acme/clients/emit', { body: { event: 'for-acme', to: { rooms: [room], users: ['ann'] } } });
-  await api.must('POST', '/tenants/globex/clients/emit', { body: { event: 'for-globex', to: { rooms: [room] } } });
+  await api.askOk('POST', '/tenants/acme/clients/emit', { body: { event: 'for-acme', to: { rooms: [room], users: ['ann'] } } });
+  await api.askOk('POST', '/tenants/globex/clients/emit', { body: { event: 'for-globex', to: { rooms: [room] } } });
   for (const client of acme) await client.until(() => client.received.some(({ event }) => event === 'for-acme'), 'for-acme');
   for (const client of globex) await client.until(() => client.received.some(({ event }) => event === 'for-globex'), 'for-globex');
-  await api.must('POST', '/tenants/acme/clients/disconnect', { body: { users: ['ann', 'eve'] } });
+  await api.askOk('POST', '/tenants/acme/clients/disconnect', { body: { users: ['ann', 'eve'] } });
   for (const client of acme) await client.until(() => client.disconnects.length > 0, 'the disconnect');
-  for (const client of globex) await client.must('get-presence', []);
+  for (const client of globex) await client.askOk('get-presence', []);
   assert.deepEqual(globex.map((client) => client.disconnects), [[], []]);
 
   for (const [clients, other] of [[acme, 'globex'], [globex, 'acme']]) {
@@ -112,8 +112,8 @@ test("8. Nobody else's: an admin token of one tenant reaches that tenant only", 
     },
   });
   const acme = admin(other, own);
-  assert.deepEqual((await acme.must('GET', '/tenants')).map((tenant) => tenant.name), ['acme']);
-  await acme.must('GET', '/tenants/acme/handlers');
+  assert.deepEqual((await acme.askOk('GET', '/tenants')).map((tenant) => tenant.name), ['acme']);
+  await acme.askOk('GET', '/tenants/acme/handlers');
   for (const path of ['/tenants/globex', '/tenants/globex/handlers', '/tenants/globex/usage', '/tenants/globex/revocations']) {
     const refusal = await acme.request('GET', path);
     assert.equal(refusal.status, 404, path);

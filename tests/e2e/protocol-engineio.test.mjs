@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { FAST, startConformance } from './lib/conformance.mjs';
 import { test } from './lib/scope.mjs';
-import { PATH, Polling, POLLING, SEPARATOR, Socket, told, WEBSOCKET } from './lib/sessions.mjs';
+import { PATH, Polling, POLLING, SEPARATOR, Socket, summaryOf, WEBSOCKET } from './lib/sessions.mjs';
 import { eventually } from './lib/wait.mjs';
 import { exchange, OPCODE, UPGRADE, wire } from './lib/wire.mjs';
 
@@ -44,7 +44,7 @@ test('a request without the version, with another one or with no number is refus
   for (const version of ['', 'EIO=3&', 'EIO=5&', 'EIO=abc&', 'EIO=&']) {
     for (const [transport, headers] of [['polling', {}], ['websocket', UPGRADE]]) {
       const answer = await exchange(server, 'GET', `${PATH}?${version}transport=${transport}`, { headers });
-      assert.equal(told(answer), '400 code 5', `${version}${transport}`);
+      assert.equal(summaryOf(answer), '400 code 5', `${version}${transport}`);
     }
   }
 });
@@ -52,7 +52,7 @@ test('a request without the version, with another one or with no number is refus
 test('a request without a transport, or with an unknown one, is refused', async () => {
   for (const transport of ['', '&transport=', '&transport=abc', '&transport=webtransport']) {
     for (const headers of [{}, UPGRADE]) {
-      assert.equal(told(await exchange(server, 'GET', `${PATH}?EIO=4${transport}`, { headers })), '400 code 0', transport);
+      assert.equal(summaryOf(await exchange(server, 'GET', `${PATH}?EIO=4${transport}`, { headers })), '400 code 0', transport);
     }
   }
 });
@@ -68,7 +68,7 @@ for (const [what, packets, back] of [
 ]) {
   test(`a body of ${what} is accepted, and polls return the answers in that order`, async () => {
     const session = await Polling.join(server);
-    assert.equal(told(await session.post(packets.join(SEPARATOR))), '200 ok');
+    assert.equal(summaryOf(await session.post(packets.join(SEPARATOR))), '200 ok');
     assert.deepEqual(await session.rest(), [...back, 'open']);
   });
 }
@@ -113,7 +113,7 @@ test('an invalid packet closes the session, over both transports', async () => {
   for (const packet of ['abc', '7', '']) {
     const session = await Polling.join(server);
     assert.equal((await session.post(packet)).status, 400, packet);
-    assert.equal(told(await session.poll()), '400 code 1', packet);
+    assert.equal(summaryOf(await session.poll()), '400 code 1', packet);
     const socket = await Socket.join(server);
     socket.text(packet);
     assert.deepEqual(await socket.end(), ['close', 'ended'], packet);
@@ -125,7 +125,7 @@ test('a second concurrent poll closes the session, and the first one is answered
   const first = await session.begin('GET');
   assert.equal((await session.poll()).status, 400);
   assert.equal((await first.answer()).body, '1');
-  assert.equal(told(await session.poll()), '400 code 1');
+  assert.equal(summaryOf(await session.poll()), '400 code 1');
 });
 
 test('a poll that its client cuts ends the session', async () => {
@@ -144,7 +144,7 @@ test('pings come over polling an interval apart, and pongs keep the session', as
     assert.equal(code, 200);
     if (!body.split(SEPARATOR).includes(PING)) continue;
     pings += 1;
-    assert.equal(told(await session.post(PONG)), '200 ok');
+    assert.equal(summaryOf(await session.post(PONG)), '200 ok');
   }
   const took = performance.now() - begun;
   assert.ok(took > 3 * 300 - 100, `three pings in ${took} ms`);
@@ -172,24 +172,24 @@ test('a session whose pings are not answered ends, over both transports', async 
 test('CLOSE ends the session over polling, and a poll that waits is let go', async () => {
   const session = await Polling.join(server);
   const poll = await session.begin('GET');
-  assert.equal(told(await session.post('1')), '200 ok');
+  assert.equal(summaryOf(await session.post('1')), '200 ok');
   assert.equal((await poll.answer()).body, '6');
-  assert.equal(told(await session.poll()), '400 code 1');
+  assert.equal(summaryOf(await session.poll()), '400 code 1');
 });
 
 test('CLOSE between two polls lets the next one go', async () => {
   const session = await Polling.join(server);
-  assert.equal(told(await session.post('1')), '200 ok');
+  assert.equal(summaryOf(await session.post('1')), '200 ok');
   assert.equal((await session.poll()).body, '6');
-  assert.equal(told(await session.poll()), '400 code 1');
+  assert.equal(summaryOf(await session.poll()), '400 code 1');
 });
 
 test('a session closed between two polls delivers its packets to the next one', async () => {
   const session = await Polling.join(server);
   // An invalid Socket.IO packet: the server closes.
-  assert.equal(told(await session.post(['42["message",1]', '4abc'].join(SEPARATOR))), '200 ok');
+  assert.equal(summaryOf(await session.post(['42["message",1]', '4abc'].join(SEPARATOR))), '200 ok');
   assert.match((await session.poll()).body, /(^|\x1e)1$/);
-  assert.equal(told(await session.poll()), '400 code 1');
+  assert.equal(summaryOf(await session.poll()), '400 code 1');
 });
 
 test('CLOSE ends the session over a WebSocket', async () => {

@@ -102,7 +102,7 @@ test('a retryable rejection of an answer is not retried', async () => {
   const ann = await member(server, 'ann', room);
   answering(ann, (_, answer) => answer(1));
   await ask(ann, room, 'unavailable', LONG);
-  await server.sees(/an answer came/);
+  await server.waitForOutput(/an answer came/);
   // After the answer, on the same connection.
   assert.equal(await ann.ask('echo', 'next'), 'next');
   assert.equal(server.log.match(/an answer came/g).length, 1);

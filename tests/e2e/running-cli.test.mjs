@@ -18,7 +18,7 @@ test('serve without a secret fails and says how to set one', async () => {
 
 test('dev without a secret creates one, says so, and keeps it', async () => {
   const server = await startServer({ command: 'dev', env: { JWT_SECRET: undefined } });
-  await server.sees(/secret/i);
+  await server.waitForOutput(/secret/i);
   const minted = async () => {
     const { code, stdout, output } = await run(['token', '--user', 'ann'], { cwd: server.dir });
     assert.equal(code, 0, output);
@@ -44,7 +44,7 @@ test('dev FILE: the component is in service when the server listens, and is swap
   await ann.post(room, 'by whom?');
   assert.equal((await ann.next('new-message')).metadata?.by, 'stamped');
   writeFileSync(file, 'no component');
-  await server.sees(/handler\.wasm is not taken[^\n]*what ran before goes on/);
+  await server.waitForOutput(/handler\.wasm is not taken[^\n]*what ran before goes on/);
   await ann.post(room, 'still?');
   assert.equal((await ann.next('new-message', ({ seq }) => seq === 2)).metadata?.by, 'stamped');
 });
@@ -64,7 +64,7 @@ test('dev listens on this machine only, and on every interface only if configure
   assert.match(own.log, /listening on http:\/\/127\.0\.0\.1:/);
   assert.doesNotMatch(own.log, /--host lets everybody/);
   const open = await startServer({ command: 'dev', args: ['--host', '0.0.0.0'] });
-  await open.sees(/WARN.*--host lets everybody who reaches 0\.0\.0\.0:\d+ become any user/);
+  await open.waitForOutput(/WARN.*--host lets everybody who reaches 0\.0\.0\.0:\d+ become any user/);
   const port = await freePort();
   const chosen = await startServer({ command: 'dev', args: ['--port', String(port)] });
   assert.equal(chosen.port, port);
@@ -106,7 +106,7 @@ test('a configuration with key sets only is right, and the log names them', asyn
   assert.equal(checked.code, 0);
   assert.doesNotMatch(checked.output, /will not start/);
   const own = await startServer({ dir: cwd, config: '[[auth.jwks]]\nfile = "jwks.json"', env: { JWT_SECRET: undefined } });
-  await own.sees(/tokens are verified with: the key set in .*jwks\.json/);
+  await own.waitForOutput(/tokens are verified with: the key set in .*jwks\.json/);
 });
 
 test('token mints a token that the server accepts', async () => {

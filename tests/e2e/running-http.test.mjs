@@ -75,7 +75,7 @@ test('/metrics shows the rooms of each tenant apart', async () => {
   const rooms = async () => [...await metrics(own)].filter(([name]) => name.startsWith('parlance_tenant_rooms{'));
   const wanted = [['parlance_tenant_rooms{tenant="acme"}', 1], ['parlance_tenant_rooms{tenant="default"}', 2]];
   await eventually(async () => isDeepStrictEqual(await rooms(), wanted), 'one room and two');
-  await ann.must('leave-room', 'one');
+  await ann.askOk('leave-room', 'one');
   await eventually(async () => (await rooms())[1][1] === 1, 'one room and one');
 });
 
@@ -163,7 +163,7 @@ test('a WebSocket of a page that may not connect is refused, and the log says wh
     assert.equal(await upgrade(own.url, { origin }), 403, origin);
   }
   assert.equal(await upgrade(own.url, {}), 101, 'a program is not a page');
-  await own.sees(/a WebSocket was refused.*server\.cors_origins/);
+  await own.waitForOutput(/a WebSocket was refused.*server\.cors_origins/);
   // The official client, as in a page from such an origin.
   const foreign = owned(new Client(own.url, 'foreign', { extraHeaders: { origin: 'https://evil.example' } }));
   await foreign.until(() => foreign.refusals.length > 0, 'a refusal');
@@ -220,12 +220,12 @@ test('a client’s address comes from trusted proxies, in the log and for back e
   await connect(own, 'eve');
   // A client may notice that it is connected before the metrics show it.
   const find = (base, user) => eventually(async () => {
-    const { sockets } = await admin(base).must('POST', '/tenants/default/clients/find', { body: { users: [user] } });
+    const { sockets } = await admin(base).askOk('POST', '/tenants/default/clients/find', { body: { users: [user] } });
     return sockets[0]?.address;
   }, `${user} to be found`);
   assert.deepEqual(await Promise.all(['ann', 'bob', 'eve'].map((user) => find(own, user))), ['203.0.113.9', '203.0.113.10', '127.0.0.1']);
   await refused(own, { auth: { token: 'garbage' }, ...through('203.0.113.11') });
-  await own.sees(/a connection was refused: Authentication error.*203\.0\.113\.11/);
+  await own.waitForOutput(/a connection was refused: Authentication error.*203\.0\.113\.11/);
 
   const trusting = await startServer({ env: { PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN } });
   await connect(trusting, 'ann', through('203.0.113.9'));
@@ -241,9 +241,9 @@ test('refused connections leave one line a second for each reason, with the reas
   const full = await refused(own, { auth: { token: token('ann') } });
   assert.match(full.message, /quota-exceeded/);
   const seconds = (performance.now() - begun) / 1000;
-  await own.sees(/INFO.*a connection was refused: the user has no room for another connection.*127\.0\.0\.1/);
+  await own.waitForOutput(/INFO.*a connection was refused: the user has no room for another connection.*127\.0\.0\.1/);
   const tokens = /INFO.*a connection was refused: Authentication error/;
-  await own.sees(tokens);
+  await own.waitForOutput(tokens);
   assert.ok(lines(tokens).length <= seconds + 1, `${lines(tokens).length} lines in ${seconds} s`);
   // The next line says how many lines were left out before it.
   await eventually(async () => {

@@ -14,7 +14,7 @@ const server = await startServer({
 /** Waits for a log line that satisfies `wanted` and returns it. */
 async function logged(wanted, what) {
   let line;
-  await server.sees({ [Symbol.match]: () => (line = lines().find(wanted)) ?? null, toString: () => what });
+  await server.waitForOutput({ [Symbol.match]: () => (line = lines().find(wanted)) ?? null, toString: () => what });
   return line;
 }
 
@@ -88,8 +88,8 @@ for (const format of ['text', 'json']) {
     await ann.ask('log', { message: `by a handler ${TURNED}` });
     await ann.ask('reject', { message: TURNED });
     await ann.ask(`an event ${TURNED}`, {});
-    await own.sees(/by a handler/);
-    await own.sees(/an event /);
+    await own.waitForOutput(/by a handler/);
+    await own.waitForOutput(/an event /);
     assert.doesNotMatch(own.log, /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/u);
     assert.ok(own.log.includes(format === 'json' ? '\\u202e' : '\\u{202e}'), 'they are escaped');
     if (format === 'json') for (const line of own.log.split('\n').slice(0, -1).filter(Boolean)) JSON.parse(line);

@@ -127,7 +127,7 @@ test('two signals within half a second are one: a terminal and a supervisor may 
   const server = await startServer({ config: { server: { drain_time: '2s' } } });
   await connect(server, 'ann', { reconnection: false });
   const stopped = server.stop('SIGINT');
-  await server.sees(/leaving: no new connections/);
+  await server.waitForOutput(/leaving: no new connections/);
   server.signal('SIGTERM');
   const { code } = await stopped;
   assert.equal(code, 0);
@@ -139,7 +139,7 @@ test('a second signal after that ends it at once', async () => {
   // One client is disconnected each tenth of a second: there are enough for two seconds.
   await Promise.all(Array.from({ length: 20 }, (_, n) => connect(server, `user-${n}`, { reconnection: false })));
   const stopped = server.stop('SIGINT');
-  await server.sees(/leaving: no new connections/);
+  await server.waitForOutput(/leaving: no new connections/);
   // Repeatedly: it does not matter which is the first after half a second.
   const again = setInterval(() => server.signal('SIGINT'), 50);
   const { code, ms } = await stopped;
@@ -154,7 +154,7 @@ test('SIGHUP does not stop the server: the log says that the configuration is no
   const room = freshRoom();
   await ann.join(room);
   server.signal('SIGHUP');
-  await server.sees(/SIGHUP is refused/);
+  await server.waitForOutput(/SIGHUP is refused/);
   assert.equal((await ann.post(room, 'still here')).seq, 1);
   assert.equal(ann.connects, 1);
 });

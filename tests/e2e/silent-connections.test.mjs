@@ -1,7 +1,7 @@
 // TCP connections without a request, and requests that never end.
 import assert from 'node:assert/strict';
 import { connect, freshRoom } from './lib/client.mjs';
-import { serverIsWell } from './lib/raw.mjs';
+import { assertServerWorks } from './lib/raw.mjs';
 import { owned, test } from './lib/scope.mjs';
 import { startServer } from './lib/server.mjs';
 import { Tcp, tcp } from './lib/tcp.mjs';
@@ -57,7 +57,7 @@ test('no limit of time ends a WebSocket, a poll that waits, or a connection that
   assert.equal(used.closed, null);
   for (const client of [socket, poller]) {
     assert.deepEqual([client.disconnects, client.connects], [[], 1]);
-    await serverIsWell(client, freshRoom());
+    await assertServerWorks(client, freshRoom());
   }
 });
 
@@ -69,8 +69,8 @@ test('1,100 silent connections do not block clients of a server with limits.conn
     await Promise.all(some.map((each) => each.connected()));
     silent.push(...some);
   }
-  await serverIsWell(await connect(own, 'ann'), freshRoom());
-  await serverIsWell(await connect(own, 'bob', { transports: ['polling'] }), freshRoom());
+  await assertServerWorks(await connect(own, 'ann'), freshRoom());
+  await assertServerWorks(await connect(own, 'bob', { transports: ['polling'] }), freshRoom());
   const open = () => silent.filter((each) => each.closed === null).length;
   await eventually(() => open() <= 1024, 'those beyond limits.silent_connections_per_address to be closed');
   assert.ok(open() >= 1000, 'the others stay');
@@ -84,7 +84,7 @@ test('of too many silent connections the oldest of that address goes, and no oth
   const mine = [];
   for (let n = 0; n < 6; n += 1) mine.push(await tcp(own));
   await mine[1].end();
-  await own.sees(/a connection without a request was closed for a newer one.*127\.0\.0\.1/);
+  await own.waitForOutput(/a connection without a request was closed for a newer one.*127\.0\.0\.1/);
   assert.deepEqual([other, ...mine].map((each) => each.closed !== null), [false, true, true, false, false, false, false]);
   // A connection with a request is not silent.
   for (const each of mine.slice(2)) each.socket.write(GET);

@@ -11,7 +11,7 @@ test('clients connect at the path that the configuration names, and nowhere else
   const server = await startServer({ config: { server: { path: '/chat/io/' } } });
   for (const transport of ['websocket', 'polling']) {
     const ann = await connect(server, 'ann', { path: '/chat/io', transports: [transport] });
-    await ann.must('get-presence', []);
+    await ann.askOk('get-presence', []);
     const lost = await refused(server, { auth: { token: token('ann') }, transports: [transport] });
     assert.match(lost.message, /websocket error|xhr poll error/);
   }

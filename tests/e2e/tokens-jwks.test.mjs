@@ -4,13 +4,13 @@ import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import jwt from 'jsonwebtoken';
 import { connect, refused } from './lib/client.mjs';
-import { as, issuer, key, setOf } from './lib/issuer.mjs';
+import { as, issuer, key, keySetOf } from './lib/issuer.mjs';
 import { test } from './lib/scope.mjs';
 import { startServer, temporaryDirectory } from './lib/server.mjs';
 import { eventually } from './lib/wait.mjs';
 
 /** How long a token with an unknown key waits for a refresh of the set: its timeout and one second more. */
-const PATIENCE_MS = 6000;
+const TIMEOUT_MS = 6000;
 /** Additional time for a connect on a busy machine. */
 const SLACK_MS = 3000;
 const UNVERIFIED = 'Authentication error: the token\'s signature is not accepted here';
@@ -57,7 +57,7 @@ test('keys rotate under live sockets', async () => {
   await connect(server, 'bob', as(fresh, 'bob'));
   await connect(server, 'bob', as(reused, 'bob'));
   await unverified(server, as(old));
-  assert.equal((await ann.must('refresh-token', fresh.token('ann'))).ok, true);
+  assert.equal((await ann.askOk('refresh-token', fresh.token('ann'))).ok, true);
   assert.equal((await ann.ask('refresh-token', old.token('ann'))).error.code, 'denied');
   assert.deepEqual(ann.disconnects, []);
 });
@@ -72,7 +72,7 @@ test('the last good set stays while the issuer is down or lying, and a new key i
     'an error': (response) => { response.statusCode = 500; response.end('{"keys":[]}'); },
     'no set': (response) => response.end('<html>'),
     'an empty set': (response) => response.end('{"keys":[]}'),
-    'a set of keys for something else': (response) => response.end(setOf(key('other', 'RS256', { use: 'enc' }))),
+    'a set of keys for something else': (response) => response.end(keySetOf(key('other', 'RS256', { use: 'enc' }))),
     'a redirect': (response) => { response.statusCode = 302; response.setHeader('location', from.url); response.end(); },
     'without end': (response) => { const more = () => response.write('x'.repeat(65536), () => response.destroyed || setImmediate(more)); more(); },
   };
@@ -87,7 +87,7 @@ test('the last good set stays while the issuer is down or lying, and a new key i
   assert.equal(server.log.match(/the last one stays/g).length, 1, 'it is said once');
   from.publish(fresh);
   await connect(server, 'ann', as(fresh));
-  await server.sees(/the key set can be read again/);
+  await server.waitForOutput(/the key set can be read again/);
   await unverified(server, as(good));
 });
 
@@ -116,13 +116,13 @@ for (const [name, answer] of Object.entries(slow)) {
     await connect(server, 'ann', as(good));
     assert.ok(performance.now() - began < SLACK_MS && given === 0, 'the issuer is still being asked');
     const waited = await unverified(server, as(fresh));
-    assert.ok(waited < PATIENCE_MS + SLACK_MS, `refused after ${waited} ms`);
+    assert.ok(waited < TIMEOUT_MS + SLACK_MS, `refused after ${waited} ms`);
     await eventually(async () => given > 0, 'the server to give up');
-    await server.sees(/the last one stays/);
+    await server.waitForOutput(/the last one stays/);
     await eventually(async () => from.requests > before + 1, 'the next look');
     await connect(server, 'ann', as(good));
     from.publish(good, fresh);
-    await server.sees(/the key set can be read again/);
+    await server.waitForOutput(/the key set can be read again/);
     for (const each of [good, fresh]) await connect(server, 'ann', as(each));
   });
 }
@@ -148,21 +148,21 @@ test('a set in a file is replaced while the server runs, and an unusable one is 
     writeFileSync(`${file}.new`, text);
     renameSync(`${file}.new`, file);
   };
-  replace(setOf(old));
+  replace(keySetOf(old));
   const server = await startServer({
     dir,
     env: { JWT_SECRET: '' },
     config: { auth: { jwks: [{ file: 'jwks.json', refresh: '1s', unknown_key_refresh: '1s' }] } },
   });
   const ann = await connect(server, 'ann', as(old));
-  replace(setOf(fresh));
+  replace(keySetOf(fresh));
   await connect(server, 'ann', as(fresh));
   await unverified(server, as(old));
   const late = key('late');
   const useless = {
     absent: () => rmSync(file),
     'no set': () => replace('<html>'),
-    'too large': () => replace(setOf(late) + ' '.repeat(256 * 1024)),
+    'too large': () => replace(keySetOf(late) + ' '.repeat(256 * 1024)),
   };
   for (const [name, make] of Object.entries(useless)) {
     make();
@@ -170,8 +170,8 @@ test('a set in a file is replaced while the server runs, and an unusable one is 
     await unverified(server, as(late));
     await connect(server, 'ann', as(fresh)).catch((error) => { throw new Error(name, { cause: error }); });
   }
-  await server.sees(/the last one stays/);
-  replace(setOf(late));
+  await server.waitForOutput(/the last one stays/);
+  replace(keySetOf(late));
   await connect(server, 'ann', as(late));
   assert.deepEqual(ann.disconnects, [], 'whoever is in stays');
 });
@@ -182,7 +182,7 @@ test('a set at a private address is not fetched, unless the operator allows it',
   const named = from.url.replace('127.0.0.1', 'localhost');
   for (const url of [from.url, named, from.url.replace('127.0.0.1', '[::ffff:127.0.0.1]'), from.url.replace('127.0.0.1', '0x7f.1')]) {
     const server = await serverFor(from, { url, allow_private_addresses: false });
-    await server.sees(/the key set cannot be read.*allow_private_addresses = true/);
+    await server.waitForOutput(/the key set cannot be read.*allow_private_addresses = true/);
     await unverified(server, as(own));
   }
   assert.equal(from.requests, 0);

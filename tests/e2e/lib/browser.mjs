@@ -2,7 +2,7 @@
 import { chromium } from 'playwright-core';
 import { findBrowser } from './find-browser.mjs';
 import { owned } from './scope.mjs';
-import { PATIENCE_MS } from './wait.mjs';
+import { TIMEOUT_MS } from './wait.mjs';
 
 const FLAGS = [
   // Tests run as root in containers, where Chromium's own sandbox cannot start.
@@ -34,7 +34,7 @@ export async function startBrowser() {
 /** A separate browser profile: its tabs have their own storage and network. */
 export async function profile(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
-  context.setDefaultTimeout(PATIENCE_MS);
+  context.setDefaultTimeout(TIMEOUT_MS);
   return owned(context);
 }
 

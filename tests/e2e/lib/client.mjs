@@ -2,7 +2,7 @@
 import { io } from 'socket.io-client';
 import { owned } from './scope.mjs';
 import { token } from './token.mjs';
-import { Conditions, PATIENCE_MS, within } from './wait.mjs';
+import { Conditions, TIMEOUT_MS, within } from './wait.mjs';
 
 export class Client {
   #conditions = new Conditions();
@@ -82,12 +82,12 @@ export class Client {
     return within(
       new Promise((resolve) => this.socket.emit(event, ...args, resolve)),
       () => `the acknowledgement of ${event} to ${this.user}; received ${this.#summary()}`,
-      PATIENCE_MS,
+      TIMEOUT_MS,
     );
   }
 
   /** Like `ask`, but asserts that the answer is ok. */
-  async must(event, ...args) {
+  async askOk(event, ...args) {
     const answer = await this.ask(event, ...args);
     if (answer?.ok !== true) throw new Error(`${event} of ${this.user} failed: ${JSON.stringify(answer)}`);
     return answer;
@@ -109,12 +109,12 @@ export class Client {
 
   /** Joins a room and returns the acknowledgement. */
   join(roomId, options) {
-    return options === undefined ? this.must('join-room', roomId) : this.must('join-room', roomId, options);
+    return options === undefined ? this.askOk('join-room', roomId) : this.askOk('join-room', roomId, options);
   }
 
   /** Posts a message and returns the acknowledged `{id, seq, sentAt}`. */
   async post(roomId, content, more = {}) {
-    const { message } = await this.must('send-message', { roomId, content, ...more });
+    const { message } = await this.askOk('send-message', { roomId, content, ...more });
     return message;
   }
 
@@ -123,7 +123,7 @@ export class Client {
     const messages = [];
     let before;
     for (;;) {
-      const page = await this.must('history', { roomId, limit: 200, ...(before ? { before } : {}) });
+      const page = await this.askOk('history', { roomId, limit: 200, ...(before ? { before } : {}) });
       messages.unshift(...page.messages);
       if (page.complete) return messages;
       before = messages[0].seq;

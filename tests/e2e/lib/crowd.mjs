@@ -8,7 +8,7 @@ import { token } from './token.mjs';
 import { eventually } from './wait.mjs';
 
 /** How long an acknowledgement may take before the message is sent again. */
-const PATIENCE_MS = 3000;
+const TIMEOUT_MS = 3000;
 const RETRY_MS = 100;
 const TENANT = 'default';
 
@@ -83,7 +83,7 @@ class Member {
   }
 
   async #ask(...words) {
-    return this.socket.timeout(PATIENCE_MS).emitWithAck(...words).catch(() => null);
+    return this.socket.timeout(TIMEOUT_MS).emitWithAck(...words).catch(() => null);
   }
 
   /**

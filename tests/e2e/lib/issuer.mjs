@@ -27,13 +27,13 @@ export function key(kid, algorithm = 'RS256', { options = {}, ...more } = {}) {
 }
 
 /** The key set with these keys, as text. */
-export const setOf = (...keys) => JSON.stringify({ keys: keys.map((each) => each.jwk ?? each) });
+export const keySetOf = (...keys) => JSON.stringify({ keys: keys.map((each) => each.jwk ?? each) });
 
 /** An issuer whose response can be changed. It counts the requests. */
 export async function issuer(...keys) {
   const state = { requests: 0 };
   state.publish = (...published) => {
-    state.answer = (response) => response.end(setOf(...published));
+    state.answer = (response) => response.end(keySetOf(...published));
   };
   /** Holds requests until the returned function is called with the response. */
   state.hold = () => {

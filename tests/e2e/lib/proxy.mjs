@@ -46,7 +46,7 @@ class Proxy {
     }
   }
 
-  heal() {
+  restore() {
     this.#cut = false;
   }
 

@@ -74,7 +74,7 @@ export async function rawConnect(server, user) {
 }
 
 /** Asserts that the server works: another client joins, posts and gets its message. */
-export async function serverIsWell(client, room) {
+export async function assertServerWorks(client, room) {
   await client.join(room);
   const { id } = await client.post(room, 'all is well');
   await client.next('new-message', (message) => message.id === id);

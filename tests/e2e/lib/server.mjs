@@ -81,7 +81,7 @@ export class Process {
   }
 
   /** The first match of `pattern` in past or future output. Fails as soon as the process has ended without one. */
-  sees(pattern, ms) {
+  waitForOutput(pattern, ms) {
     return this.#conditions.until(() => {
       const found = this.output.match(pattern);
       if (!found && this.exit) throw new Error(`ended with ${JSON.stringify(this.exit)} before ${pattern}:\n${this.output}`);
@@ -149,7 +149,7 @@ class Server {
         ...env,
       },
     });
-    const [, port] = await this.#process.sees(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
+    const [, port] = await this.#process.waitForOutput(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
     this.port = Number(port);
     this.url = `http://127.0.0.1:${port}`;
     // Printed before the clients' address, unless the admin listener has the same address or is off.
@@ -169,8 +169,8 @@ class Server {
     return this.#process.output;
   }
 
-  sees(pattern, ms) {
-    return this.#process.sees(pattern, ms);
+  waitForOutput(pattern, ms) {
+    return this.#process.waitForOutput(pattern, ms);
   }
 
   signal(name) {

@@ -17,7 +17,7 @@ const LAST_ACK = `43${LAST_ID}["last"]`;
 const seen = (text) => text.replaceAll(/"sid":"[^"]+"/g, '"sid":"…"').replace(/^close 1000$/, 'close');
 
 /** A response in one line: the status, then the error's code or the body. */
-export function told(answer) {
+export function summaryOf(answer) {
   if (answer === null) return 'cut';
   const { status, body } = answer;
   if (status === 200 || body === '') return `${status} ${seen(body)}`.trim();
@@ -29,7 +29,7 @@ export function told(answer) {
 }
 
 /** The named headers of a response, if it has them. */
-export const picked = ({ headers }, names) => names.filter((name) => name in headers).map((name) => `${name}: ${headers[name]}`);
+export const pickHeaders = ({ headers }, names) => names.filter((name) => name in headers).map((name) => `${name}: ${headers[name]}`);
 
 const connectPacket = ({ auth }, namespace = '') => `40${namespace && `${namespace},`}${JSON.stringify(auth)}`;
 

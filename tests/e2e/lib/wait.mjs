@@ -1,13 +1,13 @@
 // Waits for a condition, never for a fixed time.
 
 /** Timeout of every wait, in milliseconds. */
-export const PATIENCE_MS = 30_000;
+export const TIMEOUT_MS = 30_000;
 
 /**
  * The promise's value, or an error that says what was awaited.
  * @param {string | (() => string)} what
  */
-export async function within(promise, what, ms = PATIENCE_MS) {
+export async function within(promise, what, ms = TIMEOUT_MS) {
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => {
@@ -26,7 +26,7 @@ export async function within(promise, what, ms = PATIENCE_MS) {
  * Polls `probe` until it returns something truthy, and returns that. For states without notification.
  * @param {string | (() => string)} what
  */
-export async function eventually(probe, what, ms = PATIENCE_MS) {
+export async function eventually(probe, what, ms = TIMEOUT_MS) {
   const end = performance.now() + ms;
   for (;;) {
     const value = await probe();
@@ -45,7 +45,7 @@ export class Conditions {
   }
 
   /** Waits for the first truthy value of `probe`. */
-  until(probe, what, ms = PATIENCE_MS) {
+  until(probe, what, ms = TIMEOUT_MS) {
     let look;
     const met = new Promise((resolve, reject) => {
       look = () => {

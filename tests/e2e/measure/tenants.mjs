@@ -40,9 +40,9 @@ async function inCatalog(dir, tenants, distinct) {
     const api = admin({ adminUrl });
     for (let tenant = 0; tenant < tenants; tenant += 1) {
       const name = `tenant-${tenant}`;
-      await api.must('POST', '/tenants', { body: { name, configuration: { auth: auth(tenant) } } });
+      await api.askOk('POST', '/tenants', { body: { name, configuration: { auth: auth(tenant) } } });
       for (const event of EVENTS) {
-        await api.must('POST', `/tenants/${name}/handlers/${event}/versions`, { raw: component(event, tenant, distinct) });
+        await api.askOk('POST', `/tenants/${name}/handlers/${event}/versions`, { raw: component(event, tenant, distinct) });
       }
     }
   });
@@ -56,7 +56,7 @@ async function serving(dir, work) {
     env: { PORT: '0', JWT_SECRET: SECRET, PARLANCE_ADMIN_TOKEN: ADMIN_TOKEN, DATABASE_URL: `sqlite:${join(dir, 'chat.db')}` },
   });
   try {
-    const [, port] = await server.sees(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
+    const [, port] = await server.waitForOutput(/listening on http:\/\/[^\s"]*?:(\d+)/, START_MS);
     const url = `http://127.0.0.1:${port}`;
     const [, adminUrl] = server.output.match(/for operators: (http:\S+)/);
     await eventually(async () => (await fetch(`${url}/readyz`)).ok, '/readyz', START_MS);

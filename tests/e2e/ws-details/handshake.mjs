@@ -1,8 +1,8 @@
 // Requests that open a session, or should not.
 import { exchange, UPGRADE } from '../lib/wire.mjs';
-import { PATH, picked, POLLING, told, WEBSOCKET } from '../lib/sessions.mjs';
+import { PATH, pickHeaders, POLLING, summaryOf, WEBSOCKET } from '../lib/sessions.mjs';
 
-const ask = (method, target, options) => async (server) => told(await exchange(server, method, target, options));
+const ask = (method, target, options) => async (server) => summaryOf(await exchange(server, method, target, options));
 const get = (target, headers) => ask('GET', target, { headers });
 /** The response to a WebSocket handshake without the named headers. */
 const websocket = (headers, query = '') => get(WEBSOCKET + query, { ...UPGRADE, ...headers });
@@ -47,11 +47,11 @@ export default {
   'polling with the headers of a WebSocket': get(POLLING, UPGRADE),
   'a WebSocket with protocols': async (server) => {
     const answer = await exchange(server, 'GET', WEBSOCKET, { headers: { ...UPGRADE, 'Sec-WebSocket-Protocol': 'chat, superchat' } });
-    return [told(answer), ...picked(answer, ['sec-websocket-protocol'])];
+    return [summaryOf(answer), ...pickHeaders(answer, ['sec-websocket-protocol'])];
   },
   'a WebSocket with compression': async (server) => {
     const headers = { ...UPGRADE, 'Sec-WebSocket-Extensions': 'permessage-deflate; client_max_window_bits' };
     const answer = await exchange(server, 'GET', WEBSOCKET, { headers });
-    return [told(answer), ...picked(answer, ['sec-websocket-extensions', 'sec-websocket-accept'])];
+    return [summaryOf(answer), ...pickHeaders(answer, ['sec-websocket-extensions', 'sec-websocket-accept'])];
   },
 };

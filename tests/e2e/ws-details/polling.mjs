@@ -1,21 +1,21 @@
 // Sessions over polling.
 import { exchange, UPGRADE } from '../lib/wire.mjs';
-import { picked, Polling, SEPARATOR, told } from '../lib/sessions.mjs';
+import { pickHeaders, Polling, SEPARATOR, summaryOf } from '../lib/sessions.mjs';
 import { MAX_PAYLOAD } from './settings.mjs';
 
 /** Posts a body in a session in a namespace, and observes the response and what happens to the session. */
 const post = (body, headers) => async (server) => {
   const session = await Polling.join(server);
-  return [told(await session.post(body, headers)), ...await session.rest()];
+  return [summaryOf(await session.post(body, headers)), ...await session.rest()];
 };
 /** Like `post`, before the session is in a namespace. */
 const postBefore = (body, headers) => async (server) => {
   const session = await Polling.open(server);
-  return [told(await session.post(body, headers)), await session.isOpen()];
+  return [summaryOf(await session.post(body, headers)), await session.isOpen()];
 };
 const request = (method, options) => async (server) => {
   const session = await Polling.join(server);
-  return [told(await session.request(method, options)), ...await session.rest()];
+  return [summaryOf(await session.request(method, options)), ...await session.rest()];
 };
 const BINARY = '451-["message",{"_placeholder":true,"num":0}]';
 
@@ -58,27 +58,27 @@ export default {
   'a poll with the headers of a WebSocket': async (server) => {
     const session = await Polling.join(server);
     await session.post('42["message",1]');
-    return [told(await exchange(server, 'GET', session.target, { headers: UPGRADE })), ...await session.rest()];
+    return [summaryOf(await exchange(server, 'GET', session.target, { headers: UPGRADE })), ...await session.rest()];
   },
   'a poll by its headers': async (server) => {
     const session = await Polling.open(server);
     await session.post(`40${JSON.stringify(server.auth)}`);
-    return picked(await session.poll(), ['content-type', 'cache-control']);
+    return pickHeaders(await session.poll(), ['content-type', 'cache-control']);
   },
   'the headers of an answer to a body': async (server) => {
     const session = await Polling.open(server);
-    return picked(await session.post('3'), ['content-type', 'cache-control']);
+    return pickHeaders(await session.post('3'), ['content-type', 'cache-control']);
   },
   'two polls at once': async (server) => {
     const session = await Polling.join(server);
     const first = await session.begin('GET');
     const second = await session.poll();
-    return [told(await first.answer()), told(second), ...await session.rest()];
+    return [summaryOf(await first.answer()), summaryOf(second), ...await session.rest()];
   },
   'two bodies at once': async (server) => {
     const session = await Polling.join(server);
     await session.begin('POST', { headers: { 'Content-Length': 15 } }, '42["me');
-    return [told(await session.post('42["message",2]')), ...await session.rest()];
+    return [summaryOf(await session.post('42["message",2]')), ...await session.rest()];
   },
   'a poll that is cut': async (server) => {
     const session = await Polling.join(server);
@@ -94,7 +94,7 @@ export default {
     const session = await Polling.join(server);
     const poll = await session.begin('GET');
     const closed = await session.post('1');
-    return [told(closed), told(await poll.answer()), ...await session.rest()];
+    return [summaryOf(closed), summaryOf(await poll.answer()), ...await session.rest()];
   },
   'an event before the namespace': postBefore('42["message",1]'),
   'an attachment before the namespace': postBefore('bAQID'),

@@ -1,6 +1,6 @@
 // Upgrades from polling to a WebSocket.
 import { OPCODE, closing } from '../lib/wire.mjs';
-import { Polling, told } from '../lib/sessions.mjs';
+import { Polling, summaryOf } from '../lib/sessions.mjs';
 
 /** Sends these frames over the WebSocket, and observes the answers and what happens to the polling session. */
 const probe = (...texts) => async (server) => {
@@ -28,9 +28,9 @@ export default {
     const socket = await session.upgrade();
     socket.text('2probe');
     const answered = await socket.frame('3probe');
-    const released = told(await poll.answer());
+    const released = summaryOf(await poll.answer());
     socket.text('5');
-    return [told(socket.answer), ...answered, released, ...await socket.rest()];
+    return [summaryOf(socket.answer), ...answered, released, ...await socket.rest()];
   },
   'an event right behind the upgrade': async (server) => {
     const session = await Polling.join(server);
@@ -80,7 +80,7 @@ export default {
     const session = await Polling.join(server);
     const first = await session.upgrade();
     const second = await session.upgrade();
-    const turnedAway = [told(second.answer), ...second.answer?.status === 101 ? await second.end() : []];
+    const turnedAway = [summaryOf(second.answer), ...second.answer?.status === 101 ? await second.end() : []];
     first.text('2probe');
     const answered = await first.frame('3probe');
     first.text('5');
@@ -89,16 +89,16 @@ export default {
   'another after the upgrade': async (server) => {
     const { session, socket } = await upgraded(server);
     const second = await session.upgrade();
-    const turnedAway = [told(second.answer), ...second.answer?.status === 101 ? await second.end() : []];
+    const turnedAway = [summaryOf(second.answer), ...second.answer?.status === 101 ? await second.end() : []];
     return [...turnedAway, ...await socket.rest()];
   },
   'a poll after the upgrade': async (server) => {
     const { session, socket } = await upgraded(server);
-    return [told(await session.poll()), ...await socket.rest()];
+    return [summaryOf(await session.poll()), ...await socket.rest()];
   },
   'a body after the upgrade': async (server) => {
     const { session, socket } = await upgraded(server);
-    return [told(await session.post('42["message",1]')), ...await socket.rest()];
+    return [summaryOf(await session.post('42["message",1]')), ...await socket.rest()];
   },
   'an upgrade packet after the upgrade': async (server) => {
     const { socket } = await upgraded(server);

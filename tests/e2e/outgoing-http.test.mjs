@@ -69,23 +69,23 @@ test('web: a tenant has its own grants and not the server’s, and they come and
   const api = admin(server);
   web.asked.splice(0);
   const grants = (...servers) => configurationOf('acme', { grants: { http: servers } });
-  await api.must('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
+  await api.askOk('POST', '/tenants', { body: { name: 'acme', configuration: configurationOf('acme') } });
   const deploy = () => api.deploy('acme', 'web', guest('web'));
   await assert.rejects(deploy(), /grants\.http/, 'the grant of the file is for the tenant default');
 
-  await api.must('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
+  await api.askOk('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
   await deploy();
   const client = await connect(server, 'ann', at('acme', 'ann'));
   const ask = async (authority) => (await client.ask('fetch', [{ authority, path: '/acme' }]))[0];
   assert.equal((await ask(other.authority)).status, 200);
   assert.equal((await ask(web.authority)).error, 'HttpRequestDenied', 'what is granted to others');
 
-  await api.must('PUT', '/tenants/acme', { body: grants() });
+  await api.askOk('PUT', '/tenants/acme', { body: grants() });
   assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'taken away');
   await server.restart();
   await client.connected(2);
   assert.equal((await ask(other.authority)).error, 'HttpRequestDenied', 'it handles its events still');
-  await api.must('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
+  await api.askOk('PUT', '/tenants/acme', { body: grants(`http://${other.authority}`) });
   assert.equal((await ask(other.authority)).status, 200, 'given back');
   assert.equal(other.asked.splice(0).length, 2);
   assert.deepEqual(web.asked, []);
@@ -96,7 +96,7 @@ test('web: denied requests are in the handler’s log, and limited', async () =>
   const host = `${'x'.repeat(300)}.example`;
   const answers = await client.ask('fetch', Array.from({ length: 9 }, () => ({ authority: host, path: '/' })));
   assert.deepEqual(answers.map(({ error }) => error), [...Array(8).fill('HttpRequestDenied'), 'ConnectionLimitReached']);
-  const [line] = await server.sees(/.*no grant covers it.*x{100}.*|.*x{100}.*no grant covers it.*/);
+  const [line] = await server.waitForOutput(/.*no grant covers it.*x{100}.*|.*x{100}.*no grant covers it.*/);
   assert.match(line, /connection=/, 'with the event it belongs to');
   assert.ok(!server.log.includes('x'.repeat(254)), 'the host is cut');
 });
@@ -105,7 +105,7 @@ test('web: a tenant’s requests are counted in time, over all its events, and a
   const api = admin(server);
   const grants = { http: [`http://${web.authority}`] };
   for (const [name, quota] of [['thrifty', { http_requests_per_second: 1 }], ['free', {}]]) {
-    await api.must('POST', '/tenants', { body: { name, configuration: configurationOf(name, { grants, quota }) } });
+    await api.askOk('POST', '/tenants', { body: { name, configuration: configurationOf(name, { grants, quota }) } });
     await api.deploy(name, 'web', guest('web'));
   }
   const clients = [];
@@ -124,5 +124,5 @@ test('web: a tenant’s requests are counted in time, over all its events, and a
   assert.ok(own.every(({ status, error }) => status === 200 || error === 'ConnectionLimitReached'), JSON.stringify(own));
   assert.deepEqual(all[2].map(({ status }) => status), Array(8).fill(200));
   assert.equal(web.asked.splice(0).length, sent + 8, 'what is refused is not sent');
-  await server.sees(/quota\.http_requests_per_second/);
+  await server.waitForOutput(/quota\.http_requests_per_second/);
 });

@@ -48,7 +48,7 @@ test('typing ends when the tab crashes without processor time left', async () =>
   const room = freshRoom();
   const [ann, bob, eve] = await Promise.all(['ann', 'bob', 'eve'].map((user) => connect(server, user, { reconnection: false })));
   for (const each of [ann, bob, eve]) await each.join(room);
-  await bob.must('typing', room, true);
+  await bob.askOk('typing', room, true);
   await ann.next('user-typing', ({ typing }) => typing);
   const stop = await flood(eve, room);
   bob.socket.io.engine.close();

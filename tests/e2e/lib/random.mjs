@@ -1,7 +1,7 @@
 // Chance that can be repeated: the same seed, the same choices.
 
 /** Returns a function that draws an integer from 0 up to, but not including, `below` (Mulberry32). */
-export function chance(seed) {
+export function seededRandom(seed) {
   let state = seed >>> 0;
   return (below) => {
     state = (state + 0x6d2b79f5) >>> 0;
