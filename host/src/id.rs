@@ -136,7 +136,7 @@ impl TenantId {
         Ok(Self(name.into()))
     }
 
-    /// A tenant that nobody has verified, for tests of what comes after authentication. `None` when the name is not valid.
+    /// An unverified tenant, for tests of what follows authentication. `None` if the name is not valid.
     #[cfg(test)]
     #[must_use]
     pub fn for_tests(name: &str) -> Option<Self> {

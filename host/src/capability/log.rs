@@ -35,7 +35,7 @@ pub struct Logs {
     cut: bool,
 }
 
-/// What a line costs besides its text, so that empty lines are not free.
+/// Bytes that a line counts besides its text, so that empty lines are not free.
 const LINE_BYTES: usize = 16;
 
 impl Level {

@@ -235,7 +235,7 @@ impl Reader {
     }
 }
 
-/// A number of so many bits in two's complement.
+/// The value of a two's-complement number with this many bits.
 fn signed(number: u64, bits: u32) -> i64 {
     let unused = 64 - bits;
     (number << unused).cast_signed() >> unused

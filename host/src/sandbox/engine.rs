@@ -17,8 +17,9 @@ use super::compile::{CompileLimits, CompileQueue, Compiler, NegativeCache, compi
 use super::http::HttpClient;
 use super::load::Compiled;
 use super::meter::{GuestLimits, Meter, tick};
+use super::slots::InstanceSlots;
 use super::ticker::Ticker;
-use super::warm::{InstanceSlots, WarmLimits};
+use super::warm::WarmLimits;
 use super::wasi;
 use crate::scheduler::{Background, BackgroundPool};
 

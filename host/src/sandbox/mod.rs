@@ -21,6 +21,7 @@ mod interface;
 mod load;
 mod meter;
 mod outcome;
+mod slots;
 mod stdio;
 #[cfg(test)]
 mod tests;

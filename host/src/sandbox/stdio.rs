@@ -13,7 +13,7 @@ use crate::capability::{Call, Level};
 /// Most bytes of both streams that wait to be logged. The log's own limit is `sandbox.log_bytes`; this one is for
 /// output while there is no event to log for.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
-/// What a line costs besides its text, so that empty lines are not free.
+/// Bytes that a line counts besides its text, so that empty lines are not free.
 const LINE_BYTES: usize = 16;
 /// Most bytes of a line. A longer one is split.
 const LINE_MAX: usize = 4096;

@@ -1,4 +1,4 @@
-// Chance that can be repeated: the same seed, the same choices.
+// A seeded random number generator, so that a run can be repeated.
 
 /** Returns a function that draws an integer from 0 up to, but not including, `below` (Mulberry32). */
 export function seededRandom(seed) {

@@ -204,11 +204,11 @@ fn read_section(payload: Payload<'_>, items: &mut Definition) -> Result<(), Comp
     Ok(())
 }
 
-/// What an index of a component may stand for.
+/// A definition that an index of a component refers to.
 #[derive(Clone)]
 enum Value {
     Module(Module),
-    /// With the number of the scope in which it is defined.
+    /// A nested component, with the number of the scope in which it is defined.
     Component(Rc<Definition>, usize),
     /// With the number of names that it exports, those of the instances among them included.
     Instance(Rc<Exports>, u32),
