@@ -1,4 +1,4 @@
-//! The guest's calls of the host: translates WIT types to the methods of [`Call`](crate::capability::Call) and back.
+//! The guest's calls of the host: translates WIT types to the methods of [`Call`] and back.
 //!
 //! Every function begins with [`CallState::enter`], which counts the call and its bytes; [`CallState::count_returned`]
 //! counts the bytes of the result. A refusal is a WIT `fault`; an `Err` stops the guest.

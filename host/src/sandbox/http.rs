@@ -1,6 +1,6 @@
 //! `wasi:http/outgoing-handler`: a component's requests to the servers that its operator grants.
 //!
-//! A request is sent only if a pattern of [`Grants`](crate::capability::Grants) covers its scheme, host and port. A
+//! A request is sent only if a pattern of [`Grants`] covers its scheme, host and port. A
 //! name must resolve to public addresses, and the connection goes to an address that was checked. The client follows no
 //! redirects: the guest may, and its next request is checked again. There is no proxy, TLS is verified, and no
 //! connection serves two requests. The event's wall time bounds a request's time. Requests, and the bytes of all bodies
