@@ -31,13 +31,13 @@ use crate::logs::LogHub;
 use crate::sandbox::{CacheError, CompileLimits, Compiler, EngineLimits, Sandbox, WarmLimits};
 use crate::scheduler::Contention;
 use crate::socket::{HandshakeLimits, Server, ServerLimits};
-use crate::store::Outage;
+use crate::store::OutageLog;
 
 use database::Database;
 use metrics::Metrics;
 use shutdown::Hangup;
 
-pub use database::{NotHere, backup, check_place, restore};
+pub use database::{BackupUnsupported, backup, check_path, restore};
 pub use dev::{Development, PageMinter};
 
 /// Runs the server until it is told to stop. `development` adds the page and tokens for it.
@@ -61,7 +61,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         metrics: metrics.dispatch,
         logs: LogHub::default(),
         random: Arc::new(SystemRandom),
-        reads: parking_lot::Mutex::new(Outage::of_reads()),
+        reads: parking_lot::Mutex::new(OutageLog::of_reads()),
         draining: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
     });

@@ -69,13 +69,13 @@ impl Database {
 /// Why a database cannot be copied here.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NotHere(&'static str);
+pub struct BackupUnsupported(&'static str);
 
 /// The file of the database, for those who copy it. PostgreSQL has tools of its own for that.
-fn sqlite_file(config: &StoreConfig, otherwise: &'static str) -> Result<PathBuf, NotHere> {
+fn sqlite_file(config: &StoreConfig, otherwise: &'static str) -> Result<PathBuf, BackupUnsupported> {
     match &config.url {
         StoreUrl::Sqlite(path) => Ok(path.clone()),
-        StoreUrl::Postgres(_) => Err(NotHere(otherwise)),
+        StoreUrl::Postgres(_) => Err(BackupUnsupported(otherwise)),
     }
 }
 
@@ -83,7 +83,7 @@ fn sqlite_file(config: &StoreConfig, otherwise: &'static str) -> Result<PathBuf,
 /// where it is and the bytes of the copy.
 ///
 /// # Errors
-/// [`NotHere`] for PostgreSQL, or why there is no copy.
+/// [`BackupUnsupported`] for PostgreSQL, or why there is no copy.
 pub fn backup(config: &StoreConfig, file: &Path, replace: bool) -> Result<(PathBuf, u64)> {
     let otherwise = "the data is in PostgreSQL: back it up with `pg_dump --format=custom DATABASE > FILE`";
     let database = sqlite_file(config, otherwise)?;
@@ -95,7 +95,7 @@ pub fn backup(config: &StoreConfig, file: &Path, replace: bool) -> Result<(PathB
 /// became of the one before.
 ///
 /// # Errors
-/// [`NotHere`] for PostgreSQL, or why nothing was replaced.
+/// [`BackupUnsupported`] for PostgreSQL, or why nothing was replaced.
 pub fn restore(config: &StoreConfig, file: &Path, replace: bool) -> Result<(PathBuf, Restored)> {
     let otherwise = "the data is in PostgreSQL: stop every node, make a database with `createdb`, and fill it with `pg_restore --dbname=DATABASE FILE`";
     let database = sqlite_file(config, otherwise)?;
@@ -107,9 +107,9 @@ pub fn restore(config: &StoreConfig, file: &Path, replace: bool) -> Result<(Path
 ///
 /// # Errors
 /// Why an SQLite database cannot be there.
-pub fn check_place(config: &StoreConfig) -> Result<()> {
+pub fn check_path(config: &StoreConfig) -> Result<()> {
     if let StoreUrl::Sqlite(path) = &config.url {
-        sqlite::check_place(path)?;
+        sqlite::check_path(path)?;
     }
     Ok(())
 }

@@ -40,11 +40,11 @@ impl Call {
             client_id,
             ..
         } = draft;
-        let once = client_id.is_some() && client_id.as_deref() == self.sent.as_ref().map(|sent| &*sent.id);
+        let reject_repeated = client_id.is_some() && client_id.as_deref() == self.sent.as_ref().map(|sent| &*sent.id);
         let client = client_id.map(|id| match &self.sent {
             // A handler may change what the client sent. Whether a later event repeats this one depends on the client's
             // request, so its digest is kept.
-            Some(sent) if once => sent.clone(),
+            Some(sent) if reject_repeated => sent.clone(),
             _ => ClientRef {
                 id: id.into(),
                 request: RequestDigest::of(room.as_str(), &content, metadata.as_deref()),
@@ -78,7 +78,7 @@ impl Call {
             metadata,
             sent_at: self.now_ms,
             client,
-            once,
+            reject_repeated,
         };
         self.write(Write::Append(draft), bytes)?;
         Ok(id)

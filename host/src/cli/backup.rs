@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Error};
 
 use super::{BackupArgs, Failure, RestoreArgs};
-use crate::app::{self, NotHere};
+use crate::app::{self, BackupUnsupported};
 use crate::config::Config;
 
 /// Copies the database into a file, and says how large it is.
@@ -42,7 +42,7 @@ pub fn restore(args: &RestoreArgs, env: &impl Fn(&str) -> Option<String>, out: &
 }
 
 fn failure(error: Error) -> Failure {
-    match error.downcast::<NotHere>() {
+    match error.downcast::<BackupUnsupported>() {
         Ok(not_here) => Failure::Usage(not_here.to_string()),
         Err(error) => Failure::Runtime(error),
     }

@@ -34,7 +34,7 @@ pub fn run(
     for warning in config.tenants.iter().filter_map(TenantConfig::warning) {
         let _ = writeln!(notes, "warning: {warning}");
     }
-    if let Err(error) = app::check_place(&config.store) {
+    if let Err(error) = app::check_path(&config.store) {
         let _ = writeln!(notes, "warning: `parlance serve` will not start. {error}");
     }
     let file = args.config.path.as_deref().map_or_else(

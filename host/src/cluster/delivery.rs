@@ -71,7 +71,7 @@ impl Delivery {
         self.baselines = Vec::new();
         self.written = Ok(Vec::new());
         let drafts = effects.iter().filter_map(|effect| effect.write()?.draft());
-        let message = drafts.into_iter().find(|draft| draft.once);
+        let message = drafts.into_iter().find(|draft| draft.reject_repeated);
         if let Some(draft) = message {
             self.reply = Reply::Repeated(Box::new(Repeated {
                 room: draft.room.clone(),

@@ -19,7 +19,7 @@ use crate::cluster::{Delivery, HubHandle, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::scheduler::{Contention, yield_now};
-use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
+use crate::store::{OutageLog, Rejected, StorageQuota, Store, StoreError, WriteSet, Written};
 use waiting::Waiting;
 
 pub use metrics::Metrics;
@@ -84,7 +84,7 @@ async fn run(
 ) {
     let mut waiting = Waiting::default();
     let mut jobs = Vec::with_capacity(batch);
-    let mut outage = Outage::of_transactions();
+    let mut outage = OutageLog::of_transactions();
     loop {
         if waiting.is_empty() {
             match arrivals.recv().await {
@@ -135,23 +135,23 @@ async fn gather(
 }
 
 /// What the store made of a batch: for each job that writes, in order.
-type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
+type Results = Result<Vec<Result<Vec<Written>, Rejected>>, StoreError>;
 
-async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: &[Job]) -> Results {
-    let units: Vec<Unit> = jobs
+async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut OutageLog, jobs: &[Job]) -> Results {
+    let write_sets: Vec<WriteSet> = jobs
         .iter()
         .filter(|job| job.delivery.writes())
-        .map(|job| unit(&job.delivery, job.quota))
+        .map(|job| write_set(&job.delivery, job.quota))
         .collect();
-    if units.is_empty() {
+    if write_sets.is_empty() {
         return Ok(Vec::new());
     }
-    let (events, began) = (units.len(), Instant::now());
-    let results = store.commit(units).await;
+    let (events, began) = (write_sets.len(), Instant::now());
+    let results = store.commit(write_sets).await;
     match &results {
         Ok(_) => {
             metrics.committed(events, began.elapsed());
-            outage.ended(Instant::now());
+            outage.succeeded(Instant::now());
         }
         Err(error) => {
             metrics.failures.inc();
@@ -161,8 +161,8 @@ async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: 
     results
 }
 
-fn unit(event: &Delivery, quota: StorageQuota) -> Unit {
-    Unit {
+fn write_set(event: &Delivery, quota: StorageQuota) -> WriteSet {
+    WriteSet {
         tenant: event.connection.identity.load().tenant().clone(),
         writes: event.effects.iter().filter_map(Effect::write).cloned().collect(),
         quota,
@@ -190,11 +190,11 @@ fn deliveries(
             } else {
                 match results.next().unwrap_or(Ok(Vec::new())) {
                     Ok(written) => Ok(written),
-                    Err(Refusal::Repeated(first)) => {
+                    Err(Rejected::Repeated(first)) => {
                         delivery.replace_with_repeat(first);
                         Ok(Vec::new())
                     }
-                    Err(refusal) => Err(refused(&refusal)),
+                    Err(rejection) => Err(refused(&rejection)),
                 }
             };
         }
@@ -209,11 +209,11 @@ fn deliveries(
     hubs.into_values()
 }
 
-fn refused(refusal: &Refusal) -> EventError {
-    match refusal {
-        Refusal::Repeated(_) | Refusal::ClientIdTaken => client_id_taken(),
-        Refusal::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
-        Refusal::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
-        Refusal::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, refusal.to_string(), QUOTA_RETRY),
+fn refused(rejection: &Rejected) -> EventError {
+    match rejection {
+        Rejected::Repeated(_) | Rejected::ClientIdTaken => client_id_taken(),
+        Rejected::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
+        Rejected::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
+        Rejected::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, rejection.to_string(), QUOTA_RETRY),
     }
 }

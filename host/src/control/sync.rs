@@ -45,7 +45,7 @@ impl Control {
         futures_util::stream::iter(due)
             .for_each_concurrent(AT_ONCE, async |tenant| self.settle(&tenant).await)
             .await;
-        match self.parts.catalog.tidy_up().await {
+        match self.parts.catalog.collect_garbage().await {
             Ok(0) => {}
             Ok(components) => tracing::info!(components, "components that nothing names were removed"),
             // They cost space only.

@@ -27,7 +27,7 @@ use crate::shipped::component;
 use crate::socket::{self, HandshakeLimits, ServerLimits};
 use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordKind};
 use crate::store::memory::{MemoryCatalog, MemoryStore};
-use crate::store::{Outage, StoreError, Unit};
+use crate::store::{OutageLog, StoreError, WriteSet};
 
 /// A catalog whose components cannot be read, or only one at a time for each permit.
 struct Catalogue {
@@ -83,8 +83,8 @@ impl Catalog for Catalogue {
         self.kept.component(tenant, sha256).await
     }
 
-    async fn tidy_up(&self) -> Result<u64, StoreError> {
-        self.kept.tidy_up().await
+    async fn collect_garbage(&self) -> Result<u64, StoreError> {
+        self.kept.collect_garbage().await
     }
 
     async fn audit(
@@ -124,7 +124,7 @@ impl Node {
             metrics: dispatch::Metrics::register(registry).unwrap(),
             logs: LogHub::default(),
             random: Arc::new(SystemRandom),
-            reads: parking_lot::Mutex::new(Outage::of_reads()),
+            reads: parking_lot::Mutex::new(OutageLog::of_reads()),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         });

@@ -43,7 +43,7 @@ pub(super) async fn page_turn(session: &Session) -> Option<SemaphorePermit<'_>> 
 pub(super) fn note_read<T>(session: &Session, read: &Result<T, StoreError>) {
     let mut reads = session.services.reads.lock();
     match read {
-        Ok(_) => reads.ended(Instant::now()),
+        Ok(_) => reads.succeeded(Instant::now()),
         Err(error) => reads.failed(error, 1, Instant::now()),
     }
 }

@@ -3,7 +3,7 @@
 //! The message id is a hash of tenant, user and `clientId`, so one look-up by primary key tells whether the message is
 //! there, and its request digest whether this is the same message. The commit decides again, since the first attempt may
 //! still be on its way over another connection: then the second one's writes are dropped as a whole
-//! ([`Refusal::Repeated`](crate::store::Refusal::Repeated)).
+//! ([`Rejected::Repeated`](crate::store::Rejected::Repeated)).
 
 use std::time::Duration;
 

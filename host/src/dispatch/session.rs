@@ -23,7 +23,7 @@ use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::logs::LogHub;
 use crate::scheduler::Quantum;
-use crate::store::Outage;
+use crate::store::OutageLog;
 use crate::tenant::{Rate, Seat, Settings, Tenant};
 
 /// After how long a client whose queue was full may try again: a guess, as it depends on its own events.
@@ -40,7 +40,7 @@ pub struct Services {
     /// Where chance comes from.
     pub random: Arc<dyn RandomSource>,
     /// Reads of messages that fail, as the log shows them.
-    pub reads: Mutex<Outage>,
+    pub reads: Mutex<OutageLog>,
     /// Set when the server shuts down: what comes from then on is refused.
     pub draining: AtomicBool,
     /// The node sends its clients to other nodes: nobody connects any more, who is connected is served.

@@ -138,7 +138,7 @@ pub trait Catalog: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot serve.
-    async fn tidy_up(&self) -> Result<u64, StoreError>;
+    async fn collect_garbage(&self) -> Result<u64, StoreError>;
 
     /// Entries of the audit log, newest first: of one tenant or of all, with ids below `before` when given, at most
     /// `limit`.

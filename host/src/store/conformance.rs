@@ -13,8 +13,8 @@ pub(crate) mod repetition;
 use std::sync::Arc;
 
 use super::{
-    ClientRef, Draft, End, FirstPost, KvKey, Message, Page, Range, Refusal, RequestDigest, StorageQuota, Store, Unit,
-    Write, Written,
+    ClientRef, Draft, End, FirstPost, KvKey, Message, Page, Range, Rejected, RequestDigest, StorageQuota, Store, Write,
+    WriteSet, Written,
 };
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -27,26 +27,26 @@ macro_rules! tests_of {
             $make =>
             messages::an_append_is_read_back_as_it_was_written,
             messages::an_id_posted_twice_is_appended_once,
-            messages::an_id_posted_twice_in_one_unit_is_appended_once,
+            messages::an_id_posted_twice_in_one_write_set_is_appended_once,
             repetition::a_client_id_of_another_message_is_refused,
             repetition::an_event_that_only_repeats_its_message_does_nothing,
             repetition::a_repetition_is_one_of_what_was_asked_for,
             repetition::a_client_id_raced_for_is_one_message,
             messages::seq_has_no_gaps_after_a_duplicate,
-            messages::seq_has_no_gaps_after_a_refused_unit,
+            messages::seq_has_no_gaps_after_a_rejected_write_set,
             messages::seq_has_no_gaps_when_batches_race,
             messages::rooms_count_for_themselves,
             messages::a_large_batch_keeps_its_order,
-            messages::a_refused_unit_leaves_no_trace,
-            messages::a_refused_unit_leaves_its_neighbours_alone,
-            messages::a_room_made_by_a_refused_unit_can_be_made_again,
-            messages::an_empty_batch_and_an_empty_unit_are_fine,
+            messages::a_rejected_write_set_leaves_no_trace,
+            messages::a_rejected_write_set_leaves_its_neighbours_alone,
+            messages::a_room_made_by_a_rejected_write_set_can_be_made_again,
+            messages::an_empty_batch_and_an_empty_write_set_are_fine,
             messages::a_tenant_never_sees_anothers_messages,
             messages::one_id_in_two_tenants_is_two_messages,
             messages::any_text_comes_back_unchanged,
             messages::times_have_no_edges,
             messages::the_first_receipt_counts,
-            messages::a_receipt_follows_its_message_in_one_unit,
+            messages::a_receipt_follows_its_message_in_one_write_set,
             messages::a_receipt_for_nothing_is_refused,
             messages::a_receipt_never_reaches_another_tenant,
             messages::a_ping_changes_nothing,
@@ -69,7 +69,7 @@ macro_rules! tests_of {
             kv::an_increment_of_an_expired_key_starts_from_zero_for_good,
             kv::an_increment_of_what_is_no_number_is_refused,
             kv::an_increment_beyond_64_bits_is_refused,
-            kv::writes_of_a_refused_unit_are_taken_back_in_order,
+            kv::writes_of_a_rejected_write_set_are_taken_back_in_order,
             quota::usage_follows_what_is_written_and_removed,
             quota::what_reaches_the_quota_is_taken_and_what_passes_it_is_refused,
             quota::a_tenants_data_is_removed_and_nobody_elses,
@@ -147,7 +147,7 @@ fn draft(n: u128, to: &str) -> Draft {
         content,
         metadata: None,
         sent_at: NOW + n as u64,
-        once: false,
+        reject_repeated: false,
     }
 }
 
@@ -188,34 +188,34 @@ fn increment(name: &str, by: i64) -> Write {
     }
 }
 
-fn unit(of: &str, writes: Vec<Write>) -> Unit {
-    Unit {
+fn write_set(of: &str, writes: Vec<Write>) -> WriteSet {
+    WriteSet {
         tenant: tenant(of),
         writes: writes.into_iter().map(Arc::new).collect(),
         quota: StorageQuota::UNLIMITED,
     }
 }
 
-/// A unit whose last write is refused.
-fn refused(of: &str, mut writes: Vec<Write>) -> Unit {
+/// A write set whose last write is refused.
+fn rejected(of: &str, mut writes: Vec<Write>) -> WriteSet {
     writes.push(read(u128::MAX, "ann", NOW));
-    unit(of, writes)
+    write_set(of, writes)
 }
 
-/// Commits one unit of the tenant `acme` that must not be refused.
+/// Commits one write set of the tenant `acme` that must not be refused.
 async fn commit(store: &Subject, writes: Vec<Write>) -> Vec<Written> {
     store
-        .commit(vec![unit("acme", writes)])
+        .commit(vec![write_set("acme", writes)])
         .await
         .unwrap()
         .remove(0)
         .unwrap()
 }
 
-/// Commits one unit of the tenant `acme` that must be refused.
-async fn refusal(store: &Subject, writes: Vec<Write>) -> Refusal {
+/// Commits one write set of the tenant `acme` that must be refused.
+async fn rejection(store: &Subject, writes: Vec<Write>) -> Rejected {
     store
-        .commit(vec![unit("acme", writes)])
+        .commit(vec![write_set("acme", writes)])
         .await
         .unwrap()
         .remove(0)

@@ -1,18 +1,18 @@
 //! The arithmetic of [`Write::KvIncrement`](super::Write::KvIncrement), the same in every back end.
 
-use super::Refusal;
+use super::Rejected;
 
 /// The integer at a key after adding to it; `None` is an absent key and counts as 0.
 /// What is a decimal integer is what [`i64`] reads: an optional sign and digits, nothing else, no spaces.
-pub(super) fn add(current: Option<&[u8]>, by: i64) -> Result<i64, Refusal> {
+pub(super) fn add(current: Option<&[u8]>, by: i64) -> Result<i64, Rejected> {
     let current = match current {
         None => 0,
         Some(bytes) => {
-            let text = std::str::from_utf8(bytes).map_err(|_| Refusal::NotANumber)?;
-            text.parse::<i64>().map_err(|_| Refusal::NotANumber)?
+            let text = std::str::from_utf8(bytes).map_err(|_| Rejected::NotANumber)?;
+            text.parse::<i64>().map_err(|_| Rejected::NotANumber)?
         }
     };
-    current.checked_add(by).ok_or(Refusal::NotANumber)
+    current.checked_add(by).ok_or(Rejected::NotANumber)
 }
 
 #[cfg(test)]
@@ -24,9 +24,9 @@ mod tests {
         assert_eq!(add(None, -3), Ok(-3));
         assert_eq!(add(Some(b"41"), 1), Ok(42));
         assert_eq!(add(Some(b"9223372036854775806"), 1), Ok(i64::MAX));
-        assert_eq!(add(Some(b"9223372036854775807"), 1), Err(Refusal::NotANumber));
+        assert_eq!(add(Some(b"9223372036854775807"), 1), Err(Rejected::NotANumber));
         assert_eq!(add(Some(b"-9223372036854775808"), 0), Ok(i64::MIN));
-        assert_eq!(add(Some(b"-9223372036854775808"), -1), Err(Refusal::NotANumber));
+        assert_eq!(add(Some(b"-9223372036854775808"), -1), Err(Rejected::NotANumber));
         for no_number in [
             &b""[..],
             b" 1",
@@ -37,7 +37,7 @@ mod tests {
             b"\xff",
             b"9223372036854775808",
         ] {
-            assert_eq!(add(Some(no_number), 1), Err(Refusal::NotANumber), "{no_number:?}");
+            assert_eq!(add(Some(no_number), 1), Err(Rejected::NotANumber), "{no_number:?}");
         }
     }
 }

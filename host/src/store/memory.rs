@@ -9,8 +9,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{
-    Draft, FirstPost, Kept, KvKey, MESSAGE_OVERHEAD, Message, Page, Range, Refusal, StorageQuota, Store, StoreError,
-    Unit, Usage, Write, Written, counter,
+    Draft, FirstPost, KvKey, MESSAGE_OVERHEAD, Message, Page, QuotaKind, Range, Rejected, StorageQuota, Store,
+    StoreError, Usage, Write, WriteSet, Written, counter,
 };
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
@@ -37,7 +37,7 @@ struct Value {
     expires_at: Option<u64>,
 }
 
-/// How to take back one write of a unit that is refused later on.
+/// How to take back one write of a write set that is refused later on.
 enum Undo {
     Nothing,
     Append(MessageId),
@@ -59,13 +59,13 @@ impl MemoryStore {
 
 #[async_trait::async_trait]
 impl Store for MemoryStore {
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
         let mut tenants = self.tenants.lock();
-        Ok(units
+        Ok(write_sets
             .into_iter()
-            .map(|unit| {
-                let tenant = tenants.entry(unit.tenant).or_default();
-                tenant.write(&unit.writes, unit.quota)
+            .map(|write_set| {
+                let tenant = tenants.entry(write_set.tenant).or_default();
+                tenant.write(&write_set.writes, write_set.quota)
             })
             .collect())
     }
@@ -146,21 +146,21 @@ impl Tenant {
     }
 
     /// What the tenant would have too much of by now, compared with what it had.
-    fn over(&self, before: Usage, quota: StorageQuota) -> Option<Kept> {
+    fn over(&self, before: Usage, quota: StorageQuota) -> Option<QuotaKind> {
         let now = self.usage();
         let over = |before: u64, now: u64, limit: u64| now > before && now > limit;
         if over(before.message_bytes, now.message_bytes, quota.message_bytes) {
-            Some(Kept::MessageBytes)
+            Some(QuotaKind::MessageBytes)
         } else if over(before.kv_bytes, now.kv_bytes, quota.kv_bytes) {
-            Some(Kept::KvBytes)
+            Some(QuotaKind::KvBytes)
         } else if over(before.rooms, now.rooms, quota.rooms) {
-            Some(Kept::Rooms)
+            Some(QuotaKind::Rooms)
         } else {
             None
         }
     }
 
-    fn write(&mut self, writes: &[Arc<Write>], quota: StorageQuota) -> Result<Vec<Written>, Refusal> {
+    fn write(&mut self, writes: &[Arc<Write>], quota: StorageQuota) -> Result<Vec<Written>, Rejected> {
         let bounded = quota != StorageQuota::UNLIMITED;
         let mut written = Vec::with_capacity(writes.len());
         let mut undo = Vec::with_capacity(writes.len());
@@ -170,22 +170,22 @@ impl Tenant {
                 written.push(one);
                 undo.push(back);
                 match bounded.then(|| self.over(before, quota)).flatten() {
-                    Some(kept) => Err(Refusal::QuotaExceeded(kept)),
+                    Some(kept) => Err(Rejected::QuotaExceeded(kept)),
                     None => Ok(()),
                 }
             });
             match applied {
                 Ok(()) => {}
-                Err(refusal) => {
+                Err(rejection) => {
                     undo.into_iter().rev().for_each(|back| self.take_back(back));
-                    return Err(refusal);
+                    return Err(rejection);
                 }
             }
         }
         Ok(written)
     }
 
-    fn apply(&mut self, write: &Write) -> Result<(Written, Undo), Refusal> {
+    fn apply(&mut self, write: &Write) -> Result<(Written, Undo), Rejected> {
         match write {
             Write::Append(draft) => self.append(draft),
             Write::MarkRead { id, user, at, .. } => self.mark_read(*id, user.clone(), *at),
@@ -221,7 +221,7 @@ impl Tenant {
         }
     }
 
-    fn append(&mut self, draft: &Draft) -> Result<(Written, Undo), Refusal> {
+    fn append(&mut self, draft: &Draft) -> Result<(Written, Undo), Rejected> {
         if let Some(first) = self.message(draft.id) {
             let place = FirstPost {
                 seq: first.seq,
@@ -254,9 +254,9 @@ impl Tenant {
         ))
     }
 
-    fn mark_read(&mut self, id: MessageId, user: UserId, at: u64) -> Result<(Written, Undo), Refusal> {
+    fn mark_read(&mut self, id: MessageId, user: UserId, at: u64) -> Result<(Written, Undo), Rejected> {
         if !self.ids.contains_key(&id) {
-            return Err(Refusal::NotFound);
+            return Err(Rejected::NotFound);
         }
         if let Some(at) = self.receipts.get(&(id, user.clone())) {
             return Ok((Written::Read { at: *at, first: false }, Undo::Nothing));

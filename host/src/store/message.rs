@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Refusal, Written};
+use super::{Rejected, Written};
 use crate::id::{MessageId, RoomId, UserId};
 
 /// A message to be appended.
@@ -26,9 +26,9 @@ pub struct Draft {
     pub sent_at: u64,
     /// How the sender refers to it; `None` makes it a message of its own each time.
     pub client: Option<ClientRef>,
-    /// The event that posts it is the sending of this very message: when the message is there already, the whole unit
-    /// is refused with [`Refusal::Repeated`].
-    pub once: bool,
+    /// The event that posts it is the sending of this very message: when the message is there already, the whole write set
+    /// is refused with [`Rejected::Repeated`].
+    pub reject_repeated: bool,
 }
 
 /// How a message's sender refers to it, and what was asked for under that name.
@@ -136,12 +136,12 @@ impl Draft {
 
     /// What becomes of it when its id is taken already, by a message that was asked for as `request`: the one rule for
     /// all stores.
-    pub(super) fn again(&self, request: RequestDigest, first: FirstPost) -> Result<Written, Refusal> {
+    pub(super) fn again(&self, request: RequestDigest, first: FirstPost) -> Result<Written, Rejected> {
         if request != self.request() {
-            return Err(Refusal::ClientIdTaken);
+            return Err(Rejected::ClientIdTaken);
         }
-        if self.once {
-            return Err(Refusal::Repeated(first));
+        if self.reject_repeated {
+            return Err(Rejected::Repeated(first));
         }
         Ok(Written::Appended {
             seq: first.seq,

@@ -13,25 +13,25 @@ pub mod memory;
 pub mod postgres;
 pub mod sqlite;
 
-mod allowance;
 #[cfg(test)]
 mod conformance;
 mod counter;
 mod message;
-mod outage;
+mod outage_log;
+mod quota;
 
 pub use message::{ClientRef, Draft, End, FirstPost, Message, Page, Range, RequestDigest};
-pub use outage::Outage;
+pub use outage_log::OutageLog;
 
 /// What one event wants written: all of it or none (promise 1).
 #[derive(Debug, Clone)]
-pub struct Unit {
+pub struct WriteSet {
     /// Whose data. Every key of every write is under it.
     pub tenant: TenantId,
     /// The writes, in the order the handler asked for them.
     pub writes: Vec<Arc<Write>>,
-    /// What the tenant may have in all; a write that would take it past that refuses the unit with
-    /// [`Refusal::QuotaExceeded`].
+    /// What the tenant may have in all; a write that would take it past that refuses the write set with
+    /// [`Rejected::QuotaExceeded`].
     pub quota: StorageQuota,
 }
 
@@ -73,11 +73,11 @@ pub struct Usage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
     /// Append to a room's history. When the tenant has a message with this id already, nothing is appended, and what
-    /// both were asked for decides: the same is reported as a duplicate, or refuses the unit with [`Refusal::Repeated`]
-    /// where the draft says so ([`Draft::once`]); anything else refuses the unit with [`Refusal::ClientIdTaken`].
+    /// both were asked for decides: the same is reported as a duplicate, or refuses the write set with [`Rejected::Repeated`]
+    /// where the draft says so ([`Draft::reject_repeated`]); anything else refuses the write set with [`Rejected::ClientIdTaken`].
     Append(Draft),
     /// A user has read a message. The first time counts; repeating it changes nothing.
-    /// A message that is not there refuses the unit with [`Refusal::NotFound`].
+    /// A message that is not there refuses the write set with [`Rejected::NotFound`].
     MarkRead {
         /// Which message.
         id: MessageId,
@@ -106,8 +106,8 @@ pub enum Write {
     },
     /// Add to the decimal integer at a key. An absent or expired one counts as 0 and the result does not expire;
     /// any other keeps its expiry.
-    /// A value that is no 64-bit integer in decimal, or a sum that is none, refuses the unit with
-    /// [`Refusal::NotANumber`].
+    /// A value that is no 64-bit integer in decimal, or a sum that is none, refuses the write set with
+    /// [`Rejected::NotANumber`].
     KvIncrement {
         /// Where.
         key: KvKey,
@@ -139,7 +139,7 @@ pub struct KvKey {
     pub key: String,
 }
 
-/// What became of one write of a committed unit, in the order of the writes.
+/// What became of one write of a committed write set, in the order of the writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// The message is in its room.
@@ -162,9 +162,9 @@ pub enum Written {
     Done,
 }
 
-/// Why a unit was refused. Nothing of it was written; the other units of the batch are unharmed.
+/// Why a write set was refused. Nothing of it was written; the other write sets of the batch are unharmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Rejected {
     /// Marked as read, but not there.
     #[error("the message does not exist")]
     NotFound,
@@ -179,12 +179,12 @@ pub enum Refusal {
     NotANumber,
     /// The tenant would keep more than it may.
     #[error("the tenant's allowance of {0} is used up")]
-    QuotaExceeded(Kept),
+    QuotaExceeded(QuotaKind),
 }
 
 /// What there is an allowance of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum QuotaKind {
     /// [`StorageQuota::message_bytes`]
     MessageBytes,
     /// [`StorageQuota::kv_bytes`]
@@ -193,7 +193,7 @@ pub enum Kept {
     Rooms,
 }
 
-impl std::fmt::Display for Kept {
+impl std::fmt::Display for QuotaKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::MessageBytes => "stored messages",
@@ -218,12 +218,12 @@ pub enum StoreError {
 /// Where the truth is kept.
 #[async_trait::async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Writes the units in the order given and returns when all of it is durable: it survives the loss of the
-    /// process and of power. Answers one result a unit, in order. A refused unit leaves no trace.
+    /// Writes the write sets in the order given and returns when all of it is durable: it survives the loss of the
+    /// process and of power. Answers one result a write set, in order. A refused write set leaves no trace.
     ///
     /// # Errors
     /// The whole batch failed, nothing of it was written.
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError>;
 
     /// One message of the tenant.
     ///

@@ -3,7 +3,7 @@
 //! # One batch
 //! A batch is one transaction in **two round trips**, however many events it has: the first flight begins it, locks
 //! the rooms and keys that it touches and loads what it has to know; the batch is then worked out in memory, with
-//! every unit taken back that is refused; the second flight writes what has changed, one statement for each table,
+//! every write set taken back that is refused; the second flight writes what has changed, one statement for each table,
 //! and commits. A batch that makes rooms takes one more, a tenant's first one two more. Statements are prepared once
 //! on each connection; nothing is sent event by event.
 //!
@@ -30,7 +30,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
+use super::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
 use crate::id::{MessageId, RoomId, TenantId};
 
 mod batch;
@@ -148,15 +148,15 @@ impl PostgresStore {
     }
 
     /// The numbers of tenants, made for those that are new.
-    async fn numbers(&self, units: &[Unit]) -> Result<HashMap<TenantId, i64>, Fault> {
+    async fn numbers(&self, write_sets: &[WriteSet]) -> Result<HashMap<TenantId, i64>, Fault> {
         let mut numbers = HashMap::with_capacity(1);
         let mut unknown: Vec<&TenantId> = Vec::new();
         {
             let known = self.tenants.lock();
-            for unit in units {
-                match known.get(&unit.tenant) {
-                    Some(number) => drop(numbers.insert(unit.tenant.clone(), *number)),
-                    None => unknown.push(&unit.tenant),
+            for write_set in write_sets {
+                match known.get(&write_set.tenant) {
+                    Some(number) => drop(numbers.insert(write_set.tenant.clone(), *number)),
+                    None => unknown.push(&write_set.tenant),
                 }
             }
         }
@@ -192,13 +192,13 @@ impl PostgresStore {
 /// A [`commit`](Store::commit) whose caller goes away is carried out all the same.
 #[async_trait::async_trait]
 impl Store for PostgresStore {
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
-        if units.is_empty() {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
+        if write_sets.is_empty() {
             return Ok(Vec::new());
         }
-        let tenants = self.numbers(&units).await?;
+        let tenants = self.numbers(&write_sets).await?;
         let batch = batch::Batch {
-            units: units.into(),
+            write_sets: write_sets.into(),
             tenants,
             part: self.part,
         };

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
+use super::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
 use crate::id::{MessageId, RoomId, TenantId};
 
 mod backup;
@@ -44,7 +44,7 @@ mod usage;
 mod writer;
 
 pub use backup::{BackupError, Restored, backup, restore};
-pub use open::{OpenError, check_place};
+pub use open::{OpenError, check_path};
 
 /// Reader threads, each with a connection and a page cache of its own.
 const READERS: usize = 2;
@@ -156,8 +156,8 @@ impl SqliteStore {
 /// A [`commit`](Store::commit) whose caller goes away is carried out all the same.
 #[async_trait::async_trait]
 impl Store for SqliteStore {
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
-        self.write(|reply| writer::Job::Commit { units, reply }).await
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
+        self.write(|reply| writer::Job::Commit { write_sets, reply }).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::id::{MessageId, RoomId, TenantId};
-use crate::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
+use crate::store::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
 
 /// Reads of one tenant at once; further ones wait. The store has few readers, and everybody's reads stand in one line.
 const READS_AT_ONCE: usize = 4;
@@ -32,8 +32,8 @@ impl Reads {
 
 #[async_trait::async_trait]
 impl Store for Reads {
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
-        self.store.commit(units).await
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
+        self.store.commit(write_sets).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {

@@ -11,7 +11,7 @@ use parlance::capability::{CallLimits, Effect, Grants, HandlerInfo, PresenceStat
 use parlance::id::{MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
 use parlance::shipped;
-use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Unit, Write};
+use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Write, WriteSet};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;
@@ -177,15 +177,15 @@ impl TestHost {
             value: value.into(),
             expires_at: None,
         };
-        let (server, unit) = (
+        let (server, write_set) = (
             self.server.clone(),
-            Unit {
+            WriteSet {
                 tenant: self.tenant.clone(),
                 writes: vec![Arc::new(write)],
                 quota: parlance::store::StorageQuota::UNLIMITED,
             },
         );
-        expect_ok(self.run(async move { server.store.commit(vec![unit]).await.map(drop).map_err(Into::into) }));
+        expect_ok(self.run(async move { server.store.commit(vec![write_set]).await.map(drop).map_err(Into::into) }));
         self
     }
 
@@ -272,7 +272,7 @@ impl TestHost {
             metadata: None,
             sent_at: self.now_ms,
             client: None,
-            once: false,
+            reject_repeated: false,
         };
         let id = draft.id.to_string();
         self.apply_effects(user, vec![Effect::Write(Arc::new(Write::Append(draft)))]);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance::id::{MessageId, RoomId, TenantId};
 use parlance::store::memory::MemoryStore;
-use parlance::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
+use parlance::store::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
 
 #[derive(Default)]
 pub(crate) struct TestStore {
@@ -37,8 +37,8 @@ impl TestStore {
 
 #[async_trait::async_trait]
 impl Store for TestStore {
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
-        self.available().await?.commit(units).await
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
+        self.available().await?.commit(write_sets).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {

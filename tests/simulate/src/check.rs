@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use parlance::id::{RoomId, TenantId};
-use parlance::store::{End, KvKey, Message, Range, StorageQuota, Store as _, Unit, Write};
+use parlance::store::{End, KvKey, Message, Range, StorageQuota, Store as _, Write, WriteSet};
 use parlance_history::{Record, StoredMessage};
 
 use crate::client::Handle;
@@ -96,12 +96,12 @@ pub(crate) async fn limit(world: &World) -> anyhow::Result<()> {
         value,
         expires_at: None,
     };
-    let unit = Unit {
+    let write_set = WriteSet {
         tenant,
         writes: vec![Arc::new(write)],
         quota: StorageQuota::UNLIMITED,
     };
-    world.ground.shelf.kept.store.commit(vec![unit]).await?;
+    world.ground.shelf.kept.store.commit(vec![write_set]).await?;
     Ok(())
 }
 

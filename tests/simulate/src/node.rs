@@ -15,7 +15,7 @@ use parlance::logs::LogHub;
 use parlance::metrics::Registry;
 use parlance::sandbox::Sandbox;
 use parlance::socket::{self, HandshakeLimits, Server, ServerLimits};
-use parlance::store::Outage;
+use parlance::store::OutageLog;
 use parlance::tenant::{self, Tenant};
 use serde_json::{Value, json};
 use tokio_util::task::AbortOnDropHandle;
@@ -67,7 +67,7 @@ impl Node {
             metrics: dispatch::Metrics::register(registry)?,
             logs: LogHub::default(),
             random: Arc::new(ground.dice.branch(index as u64)),
-            reads: Mutex::new(Outage::of_reads()),
+            reads: Mutex::new(OutageLog::of_reads()),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
         });

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use parlance::id::{MessageId, RoomId, TenantId};
 use parlance::store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance::store::memory::{MemoryCatalog, MemoryStore};
-use parlance::store::{KvKey, Message, Page, Range, Refusal, Store, StoreError, Unit, Usage, Written};
+use parlance::store::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
 use tokio::time::sleep;
 
 use crate::chance::Dice;
@@ -122,7 +122,7 @@ impl Way {
 
 #[async_trait]
 impl Store for Way {
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
         if !self.is_done().await {
             self.life.pass().await;
         }
@@ -137,16 +137,16 @@ impl Store for Way {
                 .leave(Err(StoreError::Unavailable(anyhow!("the store is away"))))
                 .await;
         }
-        let count = units.len();
-        for unit in &units {
+        let count = write_sets.len();
+        for write_set in &write_sets {
             self.shelf.log.note(format_args!(
                 "store {} <- {} {:?}",
                 self.life.index(),
-                unit.tenant,
-                unit.writes
+                write_set.tenant,
+                write_set.writes
             ));
         }
-        let done = self.shelf.kept.store.commit(units).await;
+        let done = self.shelf.kept.store.commit(write_sets).await;
         self.shelf.log.note(format_args!("store -> {done:?}"));
         self.shelf.log.count("transactions", 1);
         self.shelf.log.count("transactions' events", count as u64);
@@ -241,9 +241,9 @@ impl Catalog for Way {
             .await
     }
 
-    async fn tidy_up(&self) -> Result<u64, StoreError> {
+    async fn collect_garbage(&self) -> Result<u64, StoreError> {
         self.arrive().await?;
-        self.shelf.kept.catalog.tidy_up().await
+        self.shelf.kept.catalog.collect_garbage().await
     }
 
     async fn audit(

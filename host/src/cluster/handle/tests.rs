@@ -12,7 +12,7 @@ use crate::cluster::{ClientSink, SendFailed};
 use crate::id::{ConnectionId, MessageId};
 use crate::metrics::Registry;
 use crate::store::memory::MemoryStore;
-use crate::store::{Draft, StorageQuota, Unit, Write, Written};
+use crate::store::{Draft, StorageQuota, Write, WriteSet, Written};
 
 /// The name of a room at whose announcement the bus panics, which the hub does not expect.
 const BAD_ROOM: &str = "bad";
@@ -163,7 +163,7 @@ fn posted(room: &str, seq: u64) -> (Effect, Written) {
         metadata: None,
         sent_at: 1,
         client: None,
-        once: false,
+        reject_repeated: false,
     };
     let written = Written::Appended {
         seq,
@@ -229,12 +229,12 @@ async fn missed_messages_are_sent_without_waiting_for_a_timer() {
     hub.deliver(vec![joins]).unwrap();
     for seq in 1..=MISSED {
         let (effect, _) = posted("r", seq);
-        let unit = Unit {
+        let write_set = WriteSet {
             tenant: tenant.clone(),
             writes: effect.write().cloned().into_iter().collect(),
             quota: StorageQuota::UNLIMITED,
         };
-        store.commit(vec![unit]).await.unwrap().remove(0).unwrap();
+        store.commit(vec![write_set]).await.unwrap().remove(0).unwrap();
     }
     // These are messages of another node, of which only the last arrives.
     let (effect, written) = posted("r", MISSED);

@@ -96,7 +96,11 @@ async fn numbers_go_on_after_a_handler_or_its_tenant_was_removed() {
     );
     assert_eq!(version().await, Some(2));
     node.control.delete_tenant(&node.actor, "acme", false).await.unwrap();
-    assert_eq!(node.catalog.tidy_up().await.unwrap(), 0, "they went with the tenant");
+    assert_eq!(
+        node.catalog.collect_garbage().await.unwrap(),
+        0,
+        "they went with the tenant"
+    );
     let hash: [u8; 32] = Sha256::digest(message()).into();
     assert_eq!(node.catalog.kept.component("acme", hash).await.unwrap(), None);
     node.create("acme").await.unwrap();

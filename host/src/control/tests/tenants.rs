@@ -105,7 +105,7 @@ async fn a_later_revocation_does_not_loosen_an_earlier_one() {
     assert_eq!(node.control.revocations("acme").await.unwrap().len(), 1);
 }
 
-fn write() -> Unit {
+fn write() -> WriteSet {
     let draft = Draft {
         id: MessageId::from_bytes([1; 16]),
         room: RoomId::new("lobby").unwrap(),
@@ -115,9 +115,9 @@ fn write() -> Unit {
         metadata: None,
         sent_at: 1,
         client: None,
-        once: false,
+        reject_repeated: false,
     };
-    Unit {
+    WriteSet {
         tenant: TenantId::for_tests("acme").unwrap(),
         writes: vec![Arc::new(Write::Append(draft))],
         quota: StorageQuota::UNLIMITED,

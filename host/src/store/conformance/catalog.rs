@@ -252,7 +252,7 @@ pub(crate) async fn a_component_goes_with_the_last_document_that_names_it(catalo
         "the document is there and names nothing"
     );
     assert!(is_kept(&catalog, "globex", 0xab).await, "another tenant's stays");
-    assert_eq!(catalog.tidy_up().await.unwrap(), 0, "nothing is left over");
+    assert_eq!(catalog.collect_garbage().await.unwrap(), 0, "nothing is left over");
     assert!(
         is_kept(&catalog, "globex", 0xab).await,
         "and what is named is not swept"
@@ -280,7 +280,7 @@ pub(crate) async fn components_that_nothing_names_are_swept(catalog: Subject) {
     };
     must(&catalog, vec![unnamed, named("globex", "h", 0xcd, b"y")]).await;
     assert!(is_kept(&catalog, "acme", 0xab).await);
-    assert_eq!(catalog.tidy_up().await.unwrap(), 1);
+    assert_eq!(catalog.collect_garbage().await.unwrap(), 1);
     assert!(!is_kept(&catalog, "acme", 0xab).await);
     assert!(is_kept(&catalog, "globex", 0xcd).await);
 }

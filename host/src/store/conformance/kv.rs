@@ -53,13 +53,13 @@ pub(crate) async fn a_tenant_never_sees_anothers_keys(store: Subject) {
     commit(&store, vec![set("k", "5")]).await;
     assert_eq!(store.kv_get(&tenant("globex"), &key("k"), NOW).await.unwrap(), None);
     let theirs = vec![increment("k", 1), Write::KvDelete { key: key("other") }];
-    store.commit(vec![unit("globex", theirs)]).await.unwrap();
+    store.commit(vec![write_set("globex", theirs)]).await.unwrap();
     assert_eq!(
         store.kv_get(&tenant("globex"), &key("k"), NOW).await.unwrap(),
         Some(b"1".to_vec())
     );
     store
-        .commit(vec![unit("globex", vec![Write::KvDelete { key: key("k") }])])
+        .commit(vec![write_set("globex", vec![Write::KvDelete { key: key("k") }])])
         .await
         .unwrap();
     assert_eq!(value(&store, "k").await.as_deref(), Some("5"));
@@ -143,11 +143,11 @@ pub(crate) async fn a_new_value_brings_its_own_expiry(store: Subject) {
 
 pub(crate) async fn increments_of_one_batch_add_up(store: Subject) {
     let batch = vec![
-        unit("acme", vec![increment("n", 1), increment("n", 2)]),
-        unit("acme", vec![increment("n", -10)]),
-        unit("globex", vec![increment("n", 100)]),
-        refused("acme", vec![increment("n", 1_000)]),
-        unit("acme", vec![increment("n", 4)]),
+        write_set("acme", vec![increment("n", 1), increment("n", 2)]),
+        write_set("acme", vec![increment("n", -10)]),
+        write_set("globex", vec![increment("n", 100)]),
+        rejected("acme", vec![increment("n", 1_000)]),
+        write_set("acme", vec![increment("n", 4)]),
     ];
     store.commit(batch).await.unwrap();
     assert_eq!(value(&store, "n").await.as_deref(), Some("-3"));
@@ -183,10 +183,10 @@ pub(crate) async fn an_increment_of_an_expired_key_starts_from_zero_for_good(sto
 
 pub(crate) async fn an_increment_of_what_is_no_number_is_refused(store: Subject) {
     commit(&store, vec![set("n", "one"), set("bytes", "")]).await;
-    assert_eq!(refusal(&store, vec![increment("n", 1)]).await, Refusal::NotANumber);
+    assert_eq!(rejection(&store, vec![increment("n", 1)]).await, Rejected::NotANumber);
     assert_eq!(
-        refusal(&store, vec![set("other", "1"), increment("bytes", 1)]).await,
-        Refusal::NotANumber
+        rejection(&store, vec![set("other", "1"), increment("bytes", 1)]).await,
+        Rejected::NotANumber
     );
     assert_eq!(value(&store, "n").await.as_deref(), Some("one"));
     assert_eq!(value(&store, "other").await, None);
@@ -194,14 +194,17 @@ pub(crate) async fn an_increment_of_what_is_no_number_is_refused(store: Subject)
 
 pub(crate) async fn an_increment_beyond_64_bits_is_refused(store: Subject) {
     commit(&store, vec![increment("max", i64::MAX), increment("min", i64::MIN)]).await;
-    assert_eq!(refusal(&store, vec![increment("max", 1)]).await, Refusal::NotANumber);
-    assert_eq!(refusal(&store, vec![increment("min", -1)]).await, Refusal::NotANumber);
+    assert_eq!(rejection(&store, vec![increment("max", 1)]).await, Rejected::NotANumber);
+    assert_eq!(
+        rejection(&store, vec![increment("min", -1)]).await,
+        Rejected::NotANumber
+    );
     commit(&store, vec![increment("max", i64::MIN), increment("min", i64::MAX)]).await;
     assert_eq!(value(&store, "max").await.as_deref(), Some("-1"));
     assert_eq!(value(&store, "min").await.as_deref(), Some("-1"));
 }
 
-pub(crate) async fn writes_of_a_refused_unit_are_taken_back_in_order(store: Subject) {
+pub(crate) async fn writes_of_a_rejected_write_set_are_taken_back_in_order(store: Subject) {
     commit(&store, vec![set("k", "first")]).await;
     let writes = vec![
         set("k", "2"),
@@ -209,6 +212,6 @@ pub(crate) async fn writes_of_a_refused_unit_are_taken_back_in_order(store: Subj
         set("k", "3"),
         increment("k", 1),
     ];
-    store.commit(vec![refused("acme", writes)]).await.unwrap();
+    store.commit(vec![rejected("acme", writes)]).await.unwrap();
     assert_eq!(value(&store, "k").await.as_deref(), Some("first"));
 }

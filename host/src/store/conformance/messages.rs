@@ -1,4 +1,4 @@
-//! Rules of appending, of receipts, and of units and batches.
+//! Rules of appending, of receipts, and of write sets and batches.
 
 use super::*;
 
@@ -57,7 +57,7 @@ pub(crate) async fn an_id_posted_twice_is_appended_once(store: Subject) {
     assert_eq!(contents(&store, "acme", "lobby").await, ["message 1", "message 2"]);
 }
 
-pub(crate) async fn an_id_posted_twice_in_one_unit_is_appended_once(store: Subject) {
+pub(crate) async fn an_id_posted_twice_in_one_write_set_is_appended_once(store: Subject) {
     let written = commit(&store, vec![append(1, "lobby"), append(1, "lobby")]).await;
     assert_eq!(written, [appended(1, 1), duplicate(1, 1)]);
     assert_eq!(contents(&store, "acme", "lobby").await, ["message 1"]);
@@ -73,18 +73,18 @@ pub(crate) async fn seq_has_no_gaps_after_a_duplicate(store: Subject) {
     assert_eq!(contents(&store, "acme", "lobby").await.len(), 3);
 }
 
-pub(crate) async fn seq_has_no_gaps_after_a_refused_unit(store: Subject) {
+pub(crate) async fn seq_has_no_gaps_after_a_rejected_write_set(store: Subject) {
     let batch = vec![
-        unit("acme", vec![append(1, "lobby")]),
-        refused("acme", vec![append(2, "lobby"), append(3, "lobby")]),
-        unit("acme", vec![append(4, "lobby")]),
+        write_set("acme", vec![append(1, "lobby")]),
+        rejected("acme", vec![append(2, "lobby"), append(3, "lobby")]),
+        write_set("acme", vec![append(4, "lobby")]),
     ];
     let outcomes = store.commit(batch).await.unwrap();
     assert_eq!(
         outcomes,
         [
             Ok(vec![appended(1, 1)]),
-            Err(Refusal::NotFound),
+            Err(Rejected::NotFound),
             Ok(vec![appended(2, 4)])
         ]
     );
@@ -103,9 +103,9 @@ pub(crate) async fn seq_has_no_gaps_when_batches_race(store: Subject) {
                 for n in 0..25 {
                     let writes = vec![append(racer * 100 + n, "lobby")];
                     let one = if n % 5 == 4 {
-                        refused("acme", writes)
+                        rejected("acme", writes)
                     } else {
-                        unit("acme", writes)
+                        write_set("acme", writes)
                     };
                     store.commit(vec![one]).await.unwrap();
                 }
@@ -140,7 +140,7 @@ pub(crate) async fn rooms_count_for_themselves(store: Subject) {
 pub(crate) async fn a_large_batch_keeps_its_order(store: Subject) {
     let rooms = ["a", "b", "c"];
     let batch = (0..3_000)
-        .map(|n| unit("acme", vec![append(n, rooms[n as usize % 3])]))
+        .map(|n| write_set("acme", vec![append(n, rooms[n as usize % 3])]))
         .collect();
     let outcomes = store.commit(batch).await.unwrap();
     let expected: Vec<_> = (0..3_000).map(|n| Ok(vec![appended(n / 3 + 1, n)])).collect();
@@ -151,7 +151,7 @@ pub(crate) async fn a_large_batch_keeps_its_order(store: Subject) {
     }
 }
 
-pub(crate) async fn a_refused_unit_leaves_no_trace(store: Subject) {
+pub(crate) async fn a_rejected_write_set_leaves_no_trace(store: Subject) {
     commit(&store, vec![append(1, "lobby"), set("kept", "1"), set("gone", "1")]).await;
     let writes = vec![
         append(2, "lobby"),
@@ -163,8 +163,8 @@ pub(crate) async fn a_refused_unit_leaves_no_trace(store: Subject) {
         Write::KvDelete { key: key("gone") },
     ];
     assert_eq!(
-        store.commit(vec![refused("acme", writes)]).await.unwrap(),
-        [Err(Refusal::NotFound)]
+        store.commit(vec![rejected("acme", writes)]).await.unwrap(),
+        [Err(Rejected::NotFound)]
     );
     assert_eq!(contents(&store, "acme", "lobby").await, ["message 1"]);
     assert_eq!(contents(&store, "acme", "new").await, [""; 0]);
@@ -188,21 +188,21 @@ pub(crate) async fn a_refused_unit_leaves_no_trace(store: Subject) {
     );
 }
 
-pub(crate) async fn a_refused_unit_leaves_its_neighbours_alone(store: Subject) {
+pub(crate) async fn a_rejected_write_set_leaves_its_neighbours_alone(store: Subject) {
     let batch = vec![
-        unit("acme", vec![append(1, "lobby"), increment("count", 1)]),
-        unit("acme", vec![read(u128::MAX, "ann", NOW), append(2, "lobby")]),
-        refused("globex", vec![append(3, "lobby")]),
-        unit("globex", vec![append(4, "lobby"), read(4, "bob", NOW)]),
-        unit("acme", vec![append(5, "lobby"), increment("count", 1)]),
+        write_set("acme", vec![append(1, "lobby"), increment("count", 1)]),
+        write_set("acme", vec![read(u128::MAX, "ann", NOW), append(2, "lobby")]),
+        rejected("globex", vec![append(3, "lobby")]),
+        write_set("globex", vec![append(4, "lobby"), read(4, "bob", NOW)]),
+        write_set("acme", vec![append(5, "lobby"), increment("count", 1)]),
     ];
     let outcomes = store.commit(batch).await.unwrap();
     assert_eq!(
         outcomes,
         [
             Ok(vec![appended(1, 1), Written::Done]),
-            Err(Refusal::NotFound),
-            Err(Refusal::NotFound),
+            Err(Rejected::NotFound),
+            Err(Rejected::NotFound),
             Ok(vec![appended(1, 4), Written::Read { at: NOW, first: true }]),
             Ok(vec![appended(2, 5), Written::Done]),
         ]
@@ -212,18 +212,18 @@ pub(crate) async fn a_refused_unit_leaves_its_neighbours_alone(store: Subject) {
     assert_eq!(value(&store, "count").await.as_deref(), Some("2"));
 }
 
-pub(crate) async fn a_room_made_by_a_refused_unit_can_be_made_again(store: Subject) {
-    // The tenant is new as well, and what is remembered of either must not outlive the refusal.
+pub(crate) async fn a_room_made_by_a_rejected_write_set_can_be_made_again(store: Subject) {
+    // The tenant is new as well, and what is remembered of either must not outlive the rejection.
     let batch = vec![
-        refused("acme", vec![append(1, "first"), append(2, "second")]),
-        unit("acme", vec![append(3, "second")]),
-        unit("acme", vec![append(4, "first")]),
+        rejected("acme", vec![append(1, "first"), append(2, "second")]),
+        write_set("acme", vec![append(3, "second")]),
+        write_set("acme", vec![append(4, "first")]),
     ];
     let outcomes = store.commit(batch).await.unwrap();
     assert_eq!(
         outcomes,
         [
-            Err(Refusal::NotFound),
+            Err(Rejected::NotFound),
             Ok(vec![appended(1, 3)]),
             Ok(vec![appended(1, 4)])
         ]
@@ -232,9 +232,12 @@ pub(crate) async fn a_room_made_by_a_refused_unit_can_be_made_again(store: Subje
     assert_eq!(contents(&store, "acme", "second").await, ["message 3"]);
 }
 
-pub(crate) async fn an_empty_batch_and_an_empty_unit_are_fine(store: Subject) {
+pub(crate) async fn an_empty_batch_and_an_empty_write_set_are_fine(store: Subject) {
     assert_eq!(store.commit(vec![]).await.unwrap(), []);
-    assert_eq!(store.commit(vec![unit("acme", vec![])]).await.unwrap(), [Ok(vec![])]);
+    assert_eq!(
+        store.commit(vec![write_set("acme", vec![])]).await.unwrap(),
+        [Ok(vec![])]
+    );
 }
 
 pub(crate) async fn a_tenant_never_sees_anothers_messages(store: Subject) {
@@ -244,7 +247,7 @@ pub(crate) async fn a_tenant_never_sees_anothers_messages(store: Subject) {
     assert_eq!(contents(&store, "globex", "lobby").await, [""; 0]);
     // The same when the other one is there and has a room of that name.
     let outcome = store
-        .commit(vec![unit("globex", vec![append(3, "lobby")])])
+        .commit(vec![write_set("globex", vec![append(3, "lobby")])])
         .await
         .unwrap();
     assert_eq!(outcome, [Ok(vec![appended(1, 3)])]);
@@ -260,7 +263,7 @@ pub(crate) async fn one_id_in_two_tenants_is_two_messages(store: Subject) {
         ..draft(1, "lobby")
     };
     let outcome = store
-        .commit(vec![unit("globex", vec![Write::Append(draft)])])
+        .commit(vec![write_set("globex", vec![Write::Append(draft)])])
         .await
         .unwrap();
     assert_eq!(outcome, [Ok(vec![appended(1, 1)])]);
@@ -355,25 +358,25 @@ pub(crate) async fn the_first_receipt_counts(store: Subject) {
     );
 }
 
-pub(crate) async fn a_receipt_follows_its_message_in_one_unit(store: Subject) {
+pub(crate) async fn a_receipt_follows_its_message_in_one_write_set(store: Subject) {
     let written = commit(&store, vec![append(1, "lobby"), read(1, "bob", NOW)]).await;
     assert_eq!(written, [appended(1, 1), Written::Read { at: NOW, first: true }]);
     assert_eq!(
-        refusal(&store, vec![read(2, "bob", NOW), append(2, "lobby")]).await,
-        Refusal::NotFound
+        rejection(&store, vec![read(2, "bob", NOW), append(2, "lobby")]).await,
+        Rejected::NotFound
     );
 }
 
 pub(crate) async fn a_receipt_for_nothing_is_refused(store: Subject) {
     assert_eq!(
-        refusal(&store, vec![read(1, "bob", NOW)]).await,
-        Refusal::NotFound,
+        rejection(&store, vec![read(1, "bob", NOW)]).await,
+        Rejected::NotFound,
         "no such tenant"
     );
     commit(&store, vec![append(1, "lobby")]).await;
     assert_eq!(
-        refusal(&store, vec![read(2, "bob", NOW)]).await,
-        Refusal::NotFound,
+        rejection(&store, vec![read(2, "bob", NOW)]).await,
+        Rejected::NotFound,
         "no such message"
     );
 }
@@ -381,14 +384,18 @@ pub(crate) async fn a_receipt_for_nothing_is_refused(store: Subject) {
 pub(crate) async fn a_receipt_never_reaches_another_tenant(store: Subject) {
     commit(&store, vec![append(1, "lobby")]).await;
     let theirs = vec![
-        unit("globex", vec![read(1, "bob", NOW + 1)]),
-        unit("globex", vec![append(2, "lobby")]),
-        unit("globex", vec![read(1, "bob", NOW + 2)]),
+        write_set("globex", vec![read(1, "bob", NOW + 1)]),
+        write_set("globex", vec![append(2, "lobby")]),
+        write_set("globex", vec![read(1, "bob", NOW + 2)]),
     ];
     let outcomes = store.commit(theirs).await.unwrap();
     assert_eq!(
         outcomes,
-        [Err(Refusal::NotFound), Ok(vec![appended(1, 2)]), Err(Refusal::NotFound)]
+        [
+            Err(Rejected::NotFound),
+            Ok(vec![appended(1, 2)]),
+            Err(Rejected::NotFound)
+        ]
     );
     assert_eq!(
         commit(&store, vec![read(1, "bob", NOW + 3)]).await,

@@ -1,12 +1,12 @@
 //! What a tenant keeps is counted, and what is too much is refused.
 
-use super::{Subject, append, tenant, unit};
-use crate::store::{Kept, KvKey, MESSAGE_OVERHEAD, Refusal, StorageQuota, Unit, Usage, Write};
+use super::{Subject, append, tenant, write_set};
+use crate::store::{KvKey, MESSAGE_OVERHEAD, QuotaKind, Rejected, StorageQuota, Usage, Write, WriteSet};
 
-fn limited(of: &str, writes: Vec<Write>, quota: StorageQuota) -> Unit {
-    Unit {
+fn limited(of: &str, writes: Vec<Write>, quota: StorageQuota) -> WriteSet {
+    WriteSet {
         quota,
-        ..unit(of, writes)
+        ..write_set(of, writes)
     }
 }
 
@@ -32,7 +32,7 @@ pub(crate) async fn usage_follows_what_is_written_and_removed(store: Subject) {
     let acme = tenant("acme");
     assert_eq!(store.usage(&acme).await.unwrap(), Usage::default());
     let writes = vec![append(1, "a"), append(2, "a"), append(3, "b"), set("key", b"value")];
-    store.commit(vec![unit("acme", writes)]).await.unwrap();
+    store.commit(vec![write_set("acme", writes)]).await.unwrap();
     let usage = Usage {
         message_bytes: 3 * ONE,
         kv_bytes: 8,
@@ -41,12 +41,12 @@ pub(crate) async fn usage_follows_what_is_written_and_removed(store: Subject) {
     assert_eq!(store.usage(&acme).await.unwrap(), usage);
     // A repeat counts for nothing, a smaller value for less, a removed one for nothing.
     store
-        .commit(vec![unit("acme", vec![append(1, "a"), set("key", b"v")])])
+        .commit(vec![write_set("acme", vec![append(1, "a"), set("key", b"v")])])
         .await
         .unwrap();
     assert_eq!(store.usage(&acme).await.unwrap(), Usage { kv_bytes: 4, ..usage });
     let delete = Write::KvDelete { key: kv_key("key") };
-    store.commit(vec![unit("acme", vec![delete])]).await.unwrap();
+    store.commit(vec![write_set("acme", vec![delete])]).await.unwrap();
     assert_eq!(store.usage(&acme).await.unwrap(), Usage { kv_bytes: 0, ..usage });
     assert_eq!(store.usage(&tenant("other")).await.unwrap(), Usage::default());
 }
@@ -57,7 +57,7 @@ pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refuse
         kv_bytes: 8,
         rooms: 1,
     };
-    let units = vec![
+    let write_sets = vec![
         limited("acme", vec![append(1, "a")], quota),
         limited("acme", vec![append(2, "b")], quota),
         limited("acme", vec![append(3, "a")], quota),
@@ -68,20 +68,20 @@ pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refuse
         limited("acme", vec![set("k", b"")], quota),
         limited("other", vec![append(5, "z")], quota),
     ];
-    let results = store.commit(units).await.unwrap();
+    let results = store.commit(write_sets).await.unwrap();
     let refused: Vec<_> = results.iter().map(|result| result.as_ref().err().cloned()).collect();
-    let over = |kept| Some(Refusal::QuotaExceeded(kept));
+    let over = |kept| Some(Rejected::QuotaExceeded(kept));
     assert_eq!(
         refused,
         [
             None,
-            over(Kept::Rooms),
+            over(QuotaKind::Rooms),
             None,
-            over(Kept::MessageBytes),
+            over(QuotaKind::MessageBytes),
             None,
             None,
-            over(Kept::KvBytes),
-            over(Kept::KvBytes),
+            over(QuotaKind::KvBytes),
+            over(QuotaKind::KvBytes),
             None
         ]
     );
@@ -97,11 +97,14 @@ pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refuse
 
 pub(crate) async fn a_tenants_data_is_removed_and_nobody_elses(store: Subject) {
     let (acme, other) = (tenant("acme"), tenant("other"));
-    let many: Vec<Unit> = (0..1200).map(|n| unit("acme", vec![append(n, "a")])).collect();
+    let many: Vec<WriteSet> = (0..1200).map(|n| write_set("acme", vec![append(n, "a")])).collect();
     store.commit(many).await.unwrap();
     let writes = vec![append(1, "a"), super::read(1, "bob", 1), set("key", b"value")];
     store
-        .commit(vec![unit("acme", writes[1..].to_vec()), unit("other", writes)])
+        .commit(vec![
+            write_set("acme", writes[1..].to_vec()),
+            write_set("other", writes),
+        ])
         .await
         .unwrap();
 
@@ -119,7 +122,10 @@ pub(crate) async fn a_tenants_data_is_removed_and_nobody_elses(store: Subject) {
     );
     assert!(store.kv_get(&other, &kv_key("key"), 0).await.unwrap().is_some());
 
-    let again = store.commit(vec![unit("acme", vec![append(1, "a")])]).await.unwrap();
+    let again = store
+        .commit(vec![write_set("acme", vec![append(1, "a")])])
+        .await
+        .unwrap();
     assert!(matches!(
         again[0].as_deref(),
         Ok([crate::store::Written::Appended {

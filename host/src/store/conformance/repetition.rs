@@ -23,10 +23,10 @@ pub(crate) async fn a_client_id_of_another_message_is_refused(store: Subject) {
         asked(1, "lobby", "one", Some("[]")),
         asked(1, "lobby", "one", None),
     ] {
-        assert_eq!(refusal(&store, vec![other.clone()]).await, Refusal::ClientIdTaken);
-        // Nothing else of its unit happens either, before or after.
+        assert_eq!(rejection(&store, vec![other.clone()]).await, Rejected::ClientIdTaken);
+        // Nothing else of its write set happens either, before or after.
         let writes = vec![set("key", "1"), append(6, "new"), other, append(7, "lobby")];
-        assert_eq!(refusal(&store, writes).await, Refusal::ClientIdTaken);
+        assert_eq!(rejection(&store, writes).await, Rejected::ClientIdTaken);
     }
     assert_eq!(value(&store, "key").await, None);
     assert_eq!(contents(&store, "acme", "other").await, [""; 0]);
@@ -40,14 +40,14 @@ pub(crate) async fn a_client_id_of_another_message_is_refused(store: Subject) {
 /// The event that sends the message with id `n`.
 fn once(n: u128, to: &str) -> Write {
     Write::Append(Draft {
-        once: true,
+        reject_repeated: true,
         ..draft(n, to)
     })
 }
 
 pub(crate) async fn an_event_that_only_repeats_its_message_does_nothing(store: Subject) {
     let repeated = |seq, n| {
-        Refusal::Repeated(FirstPost {
+        Rejected::Repeated(FirstPost {
             seq,
             sent_at: NOW + n,
             username: "Ann".into(),
@@ -57,10 +57,10 @@ pub(crate) async fn an_event_that_only_repeats_its_message_does_nothing(store: S
     assert_eq!(first, [Written::Done, appended(1, 1), appended(1, 2)]);
     // In the same batch too, and whichever of its writes it is.
     let batch = vec![
-        unit("acme", vec![once(3, "lobby"), increment("count", 1)]),
-        unit("acme", vec![increment("count", 1), append(4, "log"), once(3, "lobby")]),
-        unit("acme", vec![once(1, "lobby"), increment("count", 1)]),
-        unit("globex", vec![once(1, "lobby")]),
+        write_set("acme", vec![once(3, "lobby"), increment("count", 1)]),
+        write_set("acme", vec![increment("count", 1), append(4, "log"), once(3, "lobby")]),
+        write_set("acme", vec![once(1, "lobby"), increment("count", 1)]),
+        write_set("globex", vec![once(1, "lobby")]),
     ];
     let outcomes = store.commit(batch).await.unwrap();
     assert_eq!(
@@ -109,7 +109,7 @@ pub(crate) async fn a_client_id_raced_for_is_one_message(store: Subject) {
                 let name = if racer % 2 == 0 { "even" } else { "odd" };
                 let mut results = Vec::new();
                 for n in 0..20 {
-                    let one = unit("acme", vec![increment("count", 1), once(n, name)]);
+                    let one = write_set("acme", vec![increment("count", 1), once(n, name)]);
                     results.push(store.commit(vec![one]).await.unwrap().remove(0));
                 }
                 results
@@ -122,7 +122,7 @@ pub(crate) async fn a_client_id_raced_for_is_one_message(store: Subject) {
             match result {
                 Ok(_) => posted += 1,
                 Err(other) => assert!(
-                    matches!(other, Refusal::Repeated(_) | Refusal::ClientIdTaken),
+                    matches!(other, Rejected::Repeated(_) | Rejected::ClientIdTaken),
                     "{other}"
                 ),
             }

@@ -10,11 +10,11 @@ use super::super::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKe
 /// A catalog in memory, for tests: what it keeps is gone with it.
 #[derive(Debug, Default)]
 pub struct MemoryCatalog {
-    kept: Mutex<Kept>,
+    kept: Mutex<CatalogState>,
 }
 
 #[derive(Debug, Default, Clone)]
-struct Kept {
+struct CatalogState {
     records: BTreeMap<RecordKey, Record>,
     components: BTreeMap<(String, [u8; 32]), Vec<u8>>,
     audit: Vec<AuditEntry>,
@@ -30,7 +30,7 @@ impl MemoryCatalog {
     }
 }
 
-impl Kept {
+impl CatalogState {
     fn revision(&self) -> u64 {
         self.records.values().map(|record| record.revision).max().unwrap_or(0)
     }
@@ -118,7 +118,7 @@ impl Catalog for MemoryCatalog {
         Ok(self.kept.lock().components.get(&(tenant.to_owned(), sha256)).cloned())
     }
 
-    async fn tidy_up(&self) -> Result<u64, StoreError> {
+    async fn collect_garbage(&self) -> Result<u64, StoreError> {
         Ok(self.kept.lock().sweep(|_| true))
     }
 

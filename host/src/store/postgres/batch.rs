@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::super::{Unit, Usage, Write};
+use super::super::{Usage, Write, WriteSet};
 use super::fault::Fault;
 use super::ledger::{Held, KeyAt, Ledger, Outcome, Place, ReceiptAt, Room, RoomAt};
 use super::once::{Number, Stopped, Work, begin};
@@ -54,9 +54,9 @@ const FIND_RECEIPTS: &str = "SELECT w.n, r.read_at
 pub(super) const USAGE: &str = "SELECT tenant_id, sum(message_bytes)::bigint, sum(kv_bytes)::bigint, sum(rooms)::bigint
     FROM usage WHERE tenant_id = ANY ($1::bigint[]) GROUP BY tenant_id";
 
-/// The units of one batch.
+/// The write sets of one batch.
 pub(super) struct Batch {
-    pub(super) units: Arc<[Unit]>,
+    pub(super) write_sets: Arc<[WriteSet]>,
     /// The number of each of their tenants.
     pub(super) tenants: HashMap<TenantId, i64>,
     /// Which part of each tenant's usage this node adds to.
@@ -75,11 +75,11 @@ struct Touched<'a> {
 }
 
 impl<'a> Touched<'a> {
-    fn by(units: &'a [Unit], tenants: &HashMap<TenantId, i64>) -> Self {
+    fn by(write_sets: &'a [WriteSet], tenants: &HashMap<TenantId, i64>) -> Self {
         let mut touched = Self::default();
-        for unit in units {
-            let tenant = tenants.get(&unit.tenant).copied().unwrap_or_default();
-            for write in &unit.writes {
+        for write_set in write_sets {
+            let tenant = tenants.get(&write_set.tenant).copied().unwrap_or_default();
+            for write in &write_set.writes {
                 match &**write {
                     Write::Append(draft) => {
                         touched.rooms.insert((tenant, &draft.room));
@@ -107,15 +107,20 @@ impl Work for Batch {
     type Output = Vec<Outcome>;
 
     async fn run(&mut self, session: &Session, number: &Number) -> Result<Vec<Outcome>, Stopped<Vec<Outcome>>> {
-        let units = Arc::clone(&self.units);
-        let touched = Touched::by(&units, &self.tenants);
+        let write_sets = Arc::clone(&self.write_sets);
+        let touched = Touched::by(&write_sets, &self.tenants);
         let tenants: Vec<i64> = self.tenants.values().copied().collect();
         let mut ledger = load(session, number, &touched, &tenants).await?;
         make_rooms(session, &touched, &mut ledger).await?;
         let loaded = ledger.usage.clone();
-        let outcomes: Vec<Outcome> = units
+        let outcomes: Vec<Outcome> = write_sets
             .iter()
-            .map(|unit| ledger.apply(self.tenants.get(&unit.tenant).copied().unwrap_or_default(), unit))
+            .map(|write_set| {
+                ledger.apply(
+                    self.tenants.get(&write_set.tenant).copied().unwrap_or_default(),
+                    write_set,
+                )
+            })
             .collect();
         match write::flight(session, &ledger, &loaded, self.part).await {
             Ok(()) => Ok(outcomes),

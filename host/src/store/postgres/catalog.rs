@@ -188,7 +188,7 @@ impl Catalog for PostgresStore {
         Ok(rows.first().map(|row| get(row, 0)).transpose()?)
     }
 
-    async fn tidy_up(&self) -> Result<u64, StoreError> {
+    async fn collect_garbage(&self) -> Result<u64, StoreError> {
         self.carried_out(Sweep).await
     }
 

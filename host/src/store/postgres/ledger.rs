@@ -1,18 +1,18 @@
 //! What a batch comes to, worked out in memory: what it touches was loaded and locked before, what has changed is
-//! written afterwards, and a unit that is refused is taken back as if it had never been.
+//! written afterwards, and a write set that is refused is taken back as if it had never been.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::super::allowance::{message_bytes, over};
+use super::super::quota::{message_bytes, over};
 use super::super::{
-    Draft, FirstPost, KvKey, Refusal, RequestDigest, StorageQuota, Unit, Usage, Write, Written, counter,
+    Draft, FirstPost, KvKey, Rejected, RequestDigest, StorageQuota, Usage, Write, WriteSet, Written, counter,
 };
 use crate::id::{MessageId, RoomId, UserId};
 
-/// What became of one unit.
-pub(super) type Outcome = Result<Vec<Written>, Refusal>;
+/// What became of one write set.
+pub(super) type Outcome = Result<Vec<Written>, Rejected>;
 
 pub(super) type RoomAt<'a> = (i64, &'a RoomId);
 pub(super) type KeyAt<'a> = (i64, &'a KvKey);
@@ -68,14 +68,14 @@ pub(super) struct Marked<'a> {
     pub(super) at: i64,
 }
 
-/// How to take back one step of a unit.
+/// How to take back one step of a write set.
 enum Undo<'a> {
     Append(RoomAt<'a>, i64, MessageId),
     Receipt(ReceiptAt<'a>),
     Key(KeyAt<'a>, Option<Held<'a>>),
 }
 
-/// See the [module](self). Everything that the units touch must be loaded before they are applied.
+/// See the [module](self). Everything that the write sets touch must be loaded before they are applied.
 #[derive(Default)]
 pub(super) struct Ledger<'a> {
     pub(super) rooms: BTreeMap<RoomAt<'a>, Room>,
@@ -91,16 +91,16 @@ pub(super) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Applies a unit of the tenant with this number, or takes all of it back.
-    pub(super) fn apply(&mut self, tenant: i64, unit: &'a Unit) -> Outcome {
+    /// Applies a write set of the tenant with this number, or takes all of it back.
+    pub(super) fn apply(&mut self, tenant: i64, write_set: &'a WriteSet) -> Outcome {
         self.undo.clear();
         let before = self.usage.get(&tenant).copied();
         let (posted, marked) = (self.posted.len(), self.marked.len());
-        let mut written = Vec::with_capacity(unit.writes.len());
-        for write in &unit.writes {
-            match self.write(tenant, write, unit.quota) {
+        let mut written = Vec::with_capacity(write_set.writes.len());
+        for write in &write_set.writes {
+            match self.write(tenant, write, write_set.quota) {
                 Ok(one) => written.push(one),
-                Err(refusal) => {
+                Err(rejection) => {
                     while let Some(step) = self.undo.pop() {
                         self.take_back(step);
                     }
@@ -110,14 +110,14 @@ impl<'a> Ledger<'a> {
                         Some(usage) => self.usage.insert(tenant, usage),
                         None => self.usage.remove(&tenant),
                     };
-                    return Err(refusal);
+                    return Err(rejection);
                 }
             }
         }
         Ok(written)
     }
 
-    fn write(&mut self, tenant: i64, write: &'a Write, quota: StorageQuota) -> Result<Written, Refusal> {
+    fn write(&mut self, tenant: i64, write: &'a Write, quota: StorageQuota) -> Result<Written, Rejected> {
         match write {
             Write::Append(draft) => self.append(tenant, draft, quota),
             Write::MarkRead { id, user, at, .. } => self.mark_read(tenant, *id, user, *at),
@@ -151,7 +151,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn append(&mut self, tenant: i64, draft: &'a Draft, quota: StorageQuota) -> Result<Written, Refusal> {
+    fn append(&mut self, tenant: i64, draft: &'a Draft, quota: StorageQuota) -> Result<Written, Rejected> {
         if let Some(first) = self.messages.get(&(tenant, draft.id)) {
             let place = FirstPost {
                 seq: first.seq.cast_unsigned(),
@@ -160,12 +160,12 @@ impl<'a> Ledger<'a> {
             };
             return first
                 .request
-                .map_or(Err(Refusal::ClientIdTaken), |request| draft.again(request, place));
+                .map_or(Err(Rejected::ClientIdTaken), |request| draft.again(request, place));
         }
         let at = (tenant, &draft.room);
         let Some(room) = self.rooms.get(&at).copied() else {
             // Every room of the batch was loaded or made.
-            return Err(Refusal::NotFound);
+            return Err(Rejected::NotFound);
         };
         let seq = room.last_seq + 1;
         let more = Usage {
@@ -197,8 +197,8 @@ impl<'a> Ledger<'a> {
         })
     }
 
-    fn mark_read(&mut self, tenant: i64, id: MessageId, user: &'a UserId, at: u64) -> Result<Written, Refusal> {
-        let place = self.messages.get(&(tenant, id)).ok_or(Refusal::NotFound)?;
+    fn mark_read(&mut self, tenant: i64, id: MessageId, user: &'a UserId, at: u64) -> Result<Written, Rejected> {
+        let place = self.messages.get(&(tenant, id)).ok_or(Rejected::NotFound)?;
         let (room, seq) = (place.room, place.seq);
         let receipt = (tenant, id, user);
         if let Some(first) = self.receipts.get(&receipt) {
@@ -225,7 +225,7 @@ impl<'a> Ledger<'a> {
         value: Cow<'a, [u8]>,
         expires_at: Option<i64>,
         quota: StorageQuota,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Rejected> {
         let before = self.keys.get(&at).map_or(0, |held| size(at.1, held));
         let new = Held {
             bytes: value.len() as u64,
@@ -251,10 +251,10 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    fn add(&mut self, tenant: i64, more: Usage, quota: StorageQuota) -> Result<(), Refusal> {
+    fn add(&mut self, tenant: i64, more: Usage, quota: StorageQuota) -> Result<(), Rejected> {
         let usage = self.usage.entry(tenant).or_default();
         if let Some(kept) = over(*usage, more, quota) {
-            return Err(Refusal::QuotaExceeded(kept));
+            return Err(Rejected::QuotaExceeded(kept));
         }
         usage.message_bytes += more.message_bytes;
         usage.kv_bytes += more.kv_bytes;

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::super::catalog::Catalog;
-use super::super::{Draft, End, StorageQuota, Store, Unit, Write, Written};
+use super::super::{Draft, End, StorageQuota, Store, Write, WriteSet, Written};
 use super::*;
 use crate::id::UserId;
 
@@ -59,7 +59,7 @@ fn append(n: u128, to: &str) -> Write {
         metadata: None,
         sent_at: 1,
         client: None,
-        once: false,
+        reject_repeated: false,
     })
 }
 
@@ -78,8 +78,8 @@ fn increment(name: &str) -> Write {
     }
 }
 
-fn unit(writes: Vec<Write>) -> Unit {
-    Unit {
+fn write_set(writes: Vec<Write>) -> WriteSet {
+    WriteSet {
         tenant: acme(),
         writes: writes.into_iter().map(Arc::new).collect(),
         quota: StorageQuota::UNLIMITED,
@@ -112,7 +112,7 @@ async fn keys_that_expired_long_ago_are_removed_and_counted() {
     };
     let mut writes: Vec<Write> = (0..600).map(|n| set(format!("old {n:03}"), Some(1))).collect();
     writes.extend([set("good".into(), None), set("late".into(), Some(u64::MAX))]);
-    store.commit(vec![unit(writes)]).await.unwrap();
+    store.commit(vec![write_set(writes)]).await.unwrap();
     // The store's own sweeps may come in between; none leaves anything uncounted.
     removal::sweep_once(&store.link, store.part).await.unwrap();
     removal::sweep_once(&store.link, store.part).await.unwrap();
@@ -124,18 +124,21 @@ async fn keys_that_expired_long_ago_are_removed_and_counted() {
 }
 
 #[tokio::test]
-async fn a_refused_unit_leaves_no_room_behind() {
+async fn a_rejected_write_set_leaves_no_room_behind() {
     let url = Server::shared().database();
     let store = open(&url).await;
     let none = StorageQuota {
         rooms: 0,
         ..StorageQuota::UNLIMITED
     };
-    let refused = Unit {
+    let refused = WriteSet {
         quota: none,
-        ..unit(vec![append(1, "a")])
+        ..write_set(vec![append(1, "a")])
     };
-    let outcomes = store.commit(vec![refused, unit(vec![append(2, "b")])]).await.unwrap();
+    let outcomes = store
+        .commit(vec![refused, write_set(vec![append(2, "b")])])
+        .await
+        .unwrap();
     assert!(outcomes[0].is_err() && outcomes[1].is_ok(), "{outcomes:?}");
     assert_eq!(
         Server::shared().psql(cluster::name_in(&url), "SELECT string_agg(name, ',') FROM rooms"),
@@ -146,9 +149,9 @@ async fn a_refused_unit_leaves_no_room_behind() {
 #[tokio::test]
 async fn a_commit_whose_caller_has_gone_is_carried_out() {
     let store = open(&Server::shared().database()).await;
-    store.commit(vec![unit(vec![append(1, "lobby")])]).await.unwrap();
+    store.commit(vec![write_set(vec![append(1, "lobby")])]).await.unwrap();
     // Polled once, which sends the batch off, and dropped.
-    assert!(futures_util::FutureExt::now_or_never(store.commit(vec![unit(vec![append(2, "lobby")])])).is_none());
+    assert!(futures_util::FutureExt::now_or_never(store.commit(vec![write_set(vec![append(2, "lobby")])])).is_none());
     let begin = std::time::Instant::now();
     while store.last_seq(&acme(), &room("lobby")).await.unwrap() < 2 {
         assert!(begin.elapsed() < Duration::from_secs(30));
@@ -165,8 +168,8 @@ async fn a_batch_takes_two_round_trips_however_many_events_it_has() {
         tokio::task::yield_now().await;
     }
     let batch = |from: u128| {
-        let units = (from..from + 300).map(|n| unit(vec![append(n, "lobby"), increment("count")]));
-        units.collect::<Vec<_>>()
+        let write_sets = (from..from + 300).map(|n| write_set(vec![append(n, "lobby"), increment("count")]));
+        write_sets.collect::<Vec<_>>()
     };
     // The first one makes the tenant and the room.
     store.commit(batch(0)).await.unwrap();

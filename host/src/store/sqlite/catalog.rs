@@ -155,7 +155,7 @@ impl Catalog for SqliteStore {
         .await
     }
 
-    async fn tidy_up(&self) -> Result<u64, StoreError> {
+    async fn collect_garbage(&self) -> Result<u64, StoreError> {
         self.run(|writer| {
             // All but the last change, which has the number that the next one goes on from.
             writer.db.execute(

@@ -174,7 +174,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
 ///
 /// # Errors
 /// [`OpenError::IsDirectory`], [`OpenError::NoDirectory`] or [`OpenError::NotWritable`].
-pub fn check_place(path: &Path) -> Result<(), OpenError> {
+pub fn check_path(path: &Path) -> Result<(), OpenError> {
     resolve(path).map(drop)
 }
 

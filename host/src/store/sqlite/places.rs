@@ -2,7 +2,7 @@
 //! append costs one insert and no look-up.
 //!
 //! What is remembered may run ahead of what is committed. Hence the two ways to forget: everything when a
-//! transaction failed, one tenant when a unit of that tenant was rolled back, so that a tenant whose units are
+//! transaction failed, one tenant when a write set of that tenant was rolled back, so that a tenant whose write sets are
 //! refused all day slows nobody else.
 
 use std::collections::HashMap;
@@ -107,7 +107,7 @@ impl Places {
         self.rooms = 0;
     }
 
-    /// Forgets one tenant: a unit of it was rolled back.
+    /// Forgets one tenant: a write set of it was rolled back.
     pub(super) fn forget_tenant(&mut self, tenant: &TenantId) {
         if let Some(tenant) = self.tenants.remove(tenant) {
             self.rooms = self.rooms.saturating_sub(tenant.rooms.len());

@@ -67,7 +67,7 @@ async fn marks_of_removed_documents_go_at_the_start_and_numbers_go_on() {
     put("a", None).await;
     put("b", Some("{}")).await;
     put("c", None).await;
-    store.tidy_up().await.unwrap();
+    store.collect_garbage().await.unwrap();
     let left: Vec<u64> = store
         .changes(0)
         .await
@@ -87,7 +87,7 @@ fn lobby() -> RoomId {
     RoomId::new("lobby").unwrap()
 }
 
-fn append(n: u128, content: &str) -> Unit {
+fn append(n: u128, content: &str) -> WriteSet {
     let draft = Draft {
         id: MessageId::from_bytes(n.to_be_bytes()),
         room: lobby(),
@@ -97,21 +97,21 @@ fn append(n: u128, content: &str) -> Unit {
         metadata: None,
         sent_at: 1,
         client: None,
-        once: false,
+        reject_repeated: false,
     };
-    Unit {
+    WriteSet {
         tenant: acme(),
         writes: vec![Arc::new(Write::Append(draft))],
         quota: StorageQuota::UNLIMITED,
     }
 }
 
-fn set(name: &str, expires_at: Option<u64>) -> Unit {
+fn set(name: &str, expires_at: Option<u64>) -> WriteSet {
     let key = KvKey {
         handler: "h".into(),
         key: name.to_owned(),
     };
-    Unit {
+    WriteSet {
         tenant: acme(),
         writes: vec![Arc::new(Write::KvSet {
             key,

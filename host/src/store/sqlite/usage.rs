@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
-use super::super::allowance::{message_bytes, over};
-use super::super::{Refusal, StorageQuota, Usage, Write};
+use super::super::quota::{message_bytes, over};
+use super::super::{Rejected, StorageQuota, Usage, Write};
 
 /// Tenants remembered before the memory starts afresh.
 const MAX_TENANTS: usize = 65_536;
@@ -23,7 +23,7 @@ struct Counted {
     changed: bool,
 }
 
-/// At most what a unit can add.
+/// At most what a write set can add.
 fn bound(writes: &[Arc<Write>]) -> Usage {
     let mut bound = Usage::default();
     for write in writes {
@@ -56,7 +56,7 @@ impl Usages {
         Ok(self.counted(db, tenant)?.usage)
     }
 
-    /// Whether some write of the unit may meet the quota, so that the unit may have to be taken back.
+    /// Whether some write of the write set may meet the quota, so that the write set may have to be taken back.
     pub(super) fn is_tight(
         &mut self,
         db: &Connection,
@@ -74,10 +74,10 @@ impl Usages {
         tenant: i64,
         more: Usage,
         quota: StorageQuota,
-    ) -> Result<std::result::Result<(), Refusal>> {
+    ) -> Result<std::result::Result<(), Rejected>> {
         let counted = self.counted(db, tenant)?;
         if let Some(kept) = over(counted.usage, more, quota) {
-            return Ok(Err(Refusal::QuotaExceeded(kept)));
+            return Ok(Err(Rejected::QuotaExceeded(kept)));
         }
         let usage = &mut counted.usage;
         usage.message_bytes += more.message_bytes;
@@ -95,7 +95,7 @@ impl Usages {
         Ok(())
     }
 
-    /// As it was before a unit that was taken back.
+    /// As it was before a write set that was taken back.
     pub(super) fn restore(&mut self, tenant: i64, usage: Usage) {
         if let Some(counted) = self.known.get_mut(&tenant) {
             counted.usage = usage;

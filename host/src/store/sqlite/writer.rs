@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::allowance::message_bytes;
-use super::super::{Draft, FirstPost, KvKey, Message, Refusal, StoreError, Unit, Usage, Write, Written, counter};
+use super::super::quota::message_bytes;
+use super::super::{Draft, FirstPost, KvKey, Message, Rejected, StoreError, Usage, Write, WriteSet, Written, counter};
 use super::fault::classify;
 use super::open::Lock;
 use super::places::Places;
@@ -26,7 +26,7 @@ const SWEEP_GRACE: Duration = Duration::from_secs(60);
 /// What the writer thread is sent.
 pub(super) enum Job {
     Commit {
-        units: Vec<Unit>,
+        write_sets: Vec<WriteSet>,
         reply: oneshot::Sender<Result<Vec<Outcome>, StoreError>>,
     },
     Ping {
@@ -41,12 +41,12 @@ pub(super) enum Job {
     Inspect(super::reader::Question),
 }
 
-/// What became of one unit.
-pub(super) type Outcome = Result<Vec<Written>, Refusal>;
+/// What became of one write set.
+pub(super) type Outcome = Result<Vec<Written>, Rejected>;
 
-/// Why a write stopped: its unit is refused, or the whole batch fails.
+/// Why a write stopped: its write set is refused, or the whole batch fails.
 enum Stop {
-    Refused(Refusal),
+    Refused(Rejected),
     Failed(rusqlite::Error),
 }
 
@@ -56,9 +56,9 @@ impl From<rusqlite::Error> for Stop {
     }
 }
 
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<Rejected> for Stop {
+    fn from(rejection: Rejected) -> Self {
+        Self::Refused(rejection)
     }
 }
 
@@ -88,8 +88,8 @@ impl Writer {
         while let Some(job) = jobs.blocking_recv() {
             // Who asked may have given up; what was asked is done all the same.
             match job {
-                Job::Commit { units, reply } => {
-                    let _ = reply.send(self.commit(&units).map_err(classify));
+                Job::Commit { write_sets, reply } => {
+                    let _ = reply.send(self.commit(&write_sets).map_err(classify));
                 }
                 Job::Ping { reply } => {
                     let _ = reply.send(self.ping().map_err(classify));
@@ -107,8 +107,8 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, units: &[Unit]) -> rusqlite::Result<Vec<Outcome>> {
-        let outcomes = self.transact(units);
+    fn commit(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<Outcome>> {
+        let outcomes = self.transact(write_sets);
         if outcomes.is_err() {
             self.places.forget();
             self.usages.forget();
@@ -116,7 +116,7 @@ impl Writer {
         outcomes
     }
 
-    fn transact(&mut self, units: &[Unit]) -> rusqlite::Result<Vec<Outcome>> {
+    fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<Outcome>> {
         // Rolls back when dropped before the commit. SQLite itself rolls back on some errors, a full disk for one,
         // so after an error nothing more may be executed; `?` sees to it.
         let batch = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
@@ -124,9 +124,9 @@ impl Writer {
             sweep(&batch, &mut self.usages)?;
             self.swept = Some(Instant::now());
         }
-        let mut outcomes = Vec::with_capacity(units.len());
-        for unit in units {
-            outcomes.push(write_unit(&batch, &mut self.places, &mut self.usages, unit)?);
+        let mut outcomes = Vec::with_capacity(write_sets.len());
+        for write_set in write_sets {
+            outcomes.push(apply_write_set(&batch, &mut self.places, &mut self.usages, write_set)?);
         }
         self.usages.write(&batch)?;
         batch.commit()?;
@@ -150,31 +150,36 @@ impl Writer {
     }
 }
 
-fn write_unit(db: &Connection, places: &mut Places, usages: &mut Usages, unit: &Unit) -> rusqlite::Result<Outcome> {
+fn apply_write_set(
+    db: &Connection,
+    places: &mut Places,
+    usages: &mut Usages,
+    write_set: &WriteSet,
+) -> rusqlite::Result<Outcome> {
     // What a tenant kept before; one that is new keeps nothing.
-    let (tight, before) = match places.known_tenant(db, &unit.tenant)? {
+    let (tight, before) = match places.known_tenant(db, &write_set.tenant)? {
         Some(row) => (
-            usages.is_tight(db, row, &unit.writes, unit.quota)?,
+            usages.is_tight(db, row, &write_set.writes, write_set.quota)?,
             Some((row, usages.of(db, row)?)),
         ),
         None => (true, None),
     };
-    // Rolling back needs a savepoint only if something can have been written before a write refuses the unit.
-    let guarded = tight || unit.writes.iter().skip(1).any(|write| can_refuse(write));
+    // Rolling back needs a savepoint only if something can have been written before a write refuses the write set.
+    let guarded = tight || write_set.writes.iter().skip(1).any(|write| can_refuse(write));
     if guarded {
-        db.prepare_cached("SAVEPOINT unit")?.execute([])?;
+        db.prepare_cached("SAVEPOINT write_set")?.execute([])?;
     }
-    let mut written = Vec::with_capacity(unit.writes.len());
-    for write in &unit.writes {
-        match apply(db, places, usages, unit, write) {
+    let mut written = Vec::with_capacity(write_set.writes.len());
+    for write in &write_set.writes {
+        match apply(db, places, usages, write_set, write) {
             Ok(one) => written.push(one),
             Err(Stop::Failed(error)) => return Err(error),
-            Err(Stop::Refused(refusal)) => {
+            Err(Stop::Refused(rejection)) => {
                 if guarded {
-                    let made = places.known_tenant(db, &unit.tenant)?;
-                    db.prepare_cached("ROLLBACK TO unit")?.execute([])?;
-                    db.prepare_cached("RELEASE unit")?.execute([])?;
-                    places.forget_tenant(&unit.tenant);
+                    let made = places.known_tenant(db, &write_set.tenant)?;
+                    db.prepare_cached("ROLLBACK TO write_set")?.execute([])?;
+                    db.prepare_cached("RELEASE write_set")?.execute([])?;
+                    places.forget_tenant(&write_set.tenant);
                     match (before, made) {
                         (Some((row, usage)), _) => usages.restore(row, usage),
                         // Its row is gone again and may become another's.
@@ -182,12 +187,12 @@ fn write_unit(db: &Connection, places: &mut Places, usages: &mut Usages, unit: &
                         (None, None) => {}
                     }
                 }
-                return Ok(Err(refusal));
+                return Ok(Err(rejection));
             }
         }
     }
     if guarded {
-        db.prepare_cached("RELEASE unit")?.execute([])?;
+        db.prepare_cached("RELEASE write_set")?.execute([])?;
     }
     Ok(Ok(written))
 }
@@ -204,19 +209,19 @@ fn apply(
     db: &Connection,
     places: &mut Places,
     usages: &mut Usages,
-    unit: &Unit,
+    write_set: &WriteSet,
     write: &Write,
 ) -> Result<Written, Stop> {
-    let tenant = &unit.tenant;
+    let tenant = &write_set.tenant;
     match write {
-        Write::Append(draft) => append(db, places, usages, unit, draft),
+        Write::Append(draft) => append(db, places, usages, write_set, draft),
         Write::MarkRead { id, user, at, .. } => match places.known_tenant(db, tenant)? {
             Some(row) => mark_read(db, row, *id, user, *at),
-            None => Err(Refusal::NotFound.into()),
+            None => Err(Rejected::NotFound.into()),
         },
         Write::KvSet { key, value, expires_at } => {
             let row = places.tenant(db, tenant)?;
-            kv_replace(db, usages, row, unit, key, value, expires_at.map(u64::cast_signed))?;
+            kv_replace(db, usages, row, write_set, key, value, expires_at.map(u64::cast_signed))?;
             Ok(Written::Done)
         }
         Write::KvDelete { key } => {
@@ -231,7 +236,7 @@ fn apply(
         Write::KvIncrement { key, by, at } => {
             // Only a value that is there can refuse, and then the tenant is there already.
             let row = places.tenant(db, tenant)?;
-            kv_increment(db, usages, row, unit, key, *by, *at)
+            kv_increment(db, usages, row, write_set, key, *by, *at)
         }
     }
 }
@@ -240,16 +245,16 @@ fn append(
     db: &Connection,
     places: &mut Places,
     usages: &mut Usages,
-    unit: &Unit,
+    write_set: &WriteSet,
     draft: &Draft,
 ) -> Result<Written, Stop> {
     // An id that its sender chose may be there already. It is looked for before the room, which may be made then.
     if draft.client.is_some()
-        && let Some(first) = reader::message(db, &unit.tenant, draft.id)?
+        && let Some(first) = reader::message(db, &write_set.tenant, draft.id)?
     {
         return again(draft, &first);
     }
-    let place = places.of(db, &unit.tenant, &draft.room)?;
+    let place = places.of(db, &write_set.tenant, &draft.room)?;
     let seq = place.last_seq + 1;
     let client = draft.client.as_ref();
     let appended = db
@@ -273,7 +278,7 @@ fn append(
         ])?;
     if appended == 0 {
         // One of chance is there only by another's mistake.
-        let first = reader::message(db, &unit.tenant, draft.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let first = reader::message(db, &write_set.tenant, draft.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
         return again(draft, &first);
     }
     place.last_seq = seq;
@@ -282,7 +287,7 @@ fn append(
         rooms: u64::from(seq == 1),
         ..Usage::default()
     };
-    usages.add(db, place.tenant, more, unit.quota)??;
+    usages.add(db, place.tenant, more, write_set.quota)??;
     Ok(Written::Appended {
         seq: seq.cast_unsigned(),
         sent_at: draft.sent_at,
@@ -305,7 +310,7 @@ fn mark_read(db: &Connection, tenant: i64, id: MessageId, user: &UserId, at: u64
         .prepare_cached("SELECT room_id, seq FROM messages WHERE tenant_id = ?1 AND id = ?2")?
         .query_row(params![tenant, id.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (room, seq) = place.ok_or(Refusal::NotFound)?;
+    let (room, seq) = place.ok_or(Rejected::NotFound)?;
     let first = db
         .prepare_cached(
             "INSERT INTO receipts (room_id, seq, user, read_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
@@ -346,7 +351,7 @@ fn kv_replace(
     db: &Connection,
     usages: &mut Usages,
     tenant: i64,
-    unit: &Unit,
+    write_set: &WriteSet,
     key: &KvKey,
     value: &[u8],
     expires_at: Option<i64>,
@@ -358,7 +363,7 @@ fn kv_replace(
                 kv_bytes: more,
                 ..Usage::default()
             };
-            usages.add(db, tenant, more, unit.quota)??;
+            usages.add(db, tenant, more, write_set.quota)??;
         }
         None => usages.remove_kv(db, tenant, before - after)?,
     }
@@ -369,7 +374,7 @@ fn kv_increment(
     db: &Connection,
     usages: &mut Usages,
     tenant: i64,
-    unit: &Unit,
+    write_set: &WriteSet,
     key: &KvKey,
     by: i64,
     at: u64,
@@ -383,7 +388,15 @@ fn kv_increment(
     let current = current.filter(|(_, expires_at)| live(*expires_at, at));
     let sum = counter::add(current.as_ref().map(|(value, _)| value.as_slice()), by)?;
     let expires_at = current.and_then(|(_, expires_at)| expires_at);
-    kv_replace(db, usages, tenant, unit, key, sum.to_string().as_bytes(), expires_at)?;
+    kv_replace(
+        db,
+        usages,
+        tenant,
+        write_set,
+        key,
+        sum.to_string().as_bytes(),
+        expires_at,
+    )?;
     Ok(Written::Done)
 }
 

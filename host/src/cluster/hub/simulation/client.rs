@@ -241,7 +241,7 @@ impl World {
                 id: content.as_str().into(),
                 request: RequestDigest::of(room.as_str(), &content, None),
             }),
-            once: true,
+            reject_repeated: true,
         };
         client.unanswered.insert(op, room);
         let session = self.session(number);

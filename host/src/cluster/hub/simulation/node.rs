@@ -14,7 +14,7 @@ use crate::cluster::hub::{FleetLimits, Hub, Input, Output};
 use crate::cluster::tests::delivery;
 use crate::cluster::wire;
 use crate::error::{Code, EventError};
-use crate::store::{Refusal, StorageQuota, Store as _, Unit};
+use crate::store::{Rejected, StorageQuota, Store as _, WriteSet};
 
 const PRESENCE_GRACE: Duration = Duration::from_millis(200);
 
@@ -243,8 +243,8 @@ impl World {
         }
         let mut jobs = std::mem::take(&mut self.nodes[index].jobs);
         let writes = jobs.iter().filter(|job| job.writes());
-        let units: Vec<Unit> = writes
-            .map(|job| Unit {
+        let write_sets: Vec<WriteSet> = writes
+            .map(|job| WriteSet {
                 tenant: tenant(),
                 writes: job
                     .effects
@@ -256,9 +256,9 @@ impl World {
             })
             .collect();
         let lost_answer = self.is_active() && self.one_in(40);
-        self.faults.lost_answers += u64::from(lost_answer && self.store_works && !units.is_empty());
+        self.faults.lost_answers += u64::from(lost_answer && self.store_works && !write_sets.is_empty());
         let results = self.store_works.then(|| {
-            let results = self.store.commit(units).now_or_never().unwrap();
+            let results = self.store.commit(write_sets).now_or_never().unwrap();
             results.unwrap()
         });
         let results = results.filter(|_| !lost_answer);
@@ -267,12 +267,12 @@ impl World {
         for job in jobs.iter_mut().filter(|job| job.writes()) {
             job.written = match results.next() {
                 Some(Ok(written)) => Ok(written),
-                Some(Err(Refusal::Repeated(first))) => {
+                Some(Err(Rejected::Repeated(first))) => {
                     job.replace_with_repeat(first);
                     continue;
                 }
-                Some(Err(Refusal::ClientIdTaken)) => Err(wire::client_id_taken()),
-                Some(Err(refusal)) => panic!("{refusal}"),
+                Some(Err(Rejected::ClientIdTaken)) => Err(wire::client_id_taken()),
+                Some(Err(rejection)) => panic!("{rejection}"),
                 None if down => Err(EventError::new(Code::Unavailable, "the store fails")),
                 None => panic!("a result for each"),
             };

@@ -25,7 +25,7 @@ async fn nodes_that_start_at_once_make_one_schema() {
         let (a, b, c) = tokio::join!(open(&url), open(&url), open(&url));
         for (n, store) in [a, b, c].iter().enumerate() {
             let outcomes = store
-                .commit(vec![unit(vec![append(n as u128, "lobby")])])
+                .commit(vec![write_set(vec![append(n as u128, "lobby")])])
                 .await
                 .unwrap();
             assert!(outcomes[0].is_ok());
@@ -41,7 +41,7 @@ async fn what_was_committed_survives_reopening() {
     for n in 1..=3 {
         let store = open(&url).await;
         let outcomes = store
-            .commit(vec![unit(vec![append(u128::from(n), "lobby")])])
+            .commit(vec![write_set(vec![append(u128::from(n), "lobby")])])
             .await
             .unwrap();
         assert!(matches!(outcomes[0].as_deref(), Ok([Written::Appended { seq, .. }]) if *seq == n));

@@ -14,7 +14,7 @@ async fn client(store: Arc<PostgresStore>, first: u128, stop: Arc<AtomicBool>) -
             break;
         }
         loop {
-            match store.commit(vec![unit(vec![append(n, "lobby")])]).await {
+            match store.commit(vec![write_set(vec![append(n, "lobby")])]).await {
                 Ok(outcomes) => {
                     outcomes.into_iter().for_each(|outcome| drop(outcome.unwrap()));
                     acknowledged.push(id(n));
@@ -96,7 +96,7 @@ async fn increments_that_were_acknowledged_are_counted_once_when_connections_are
         async move {
             let (mut acknowledged, mut failed) = (0, 0);
             while !stop.load(Ordering::Relaxed) {
-                match store.commit(vec![unit(vec![increment("count")])]).await {
+                match store.commit(vec![write_set(vec![increment("count")])]).await {
                     Ok(_) => acknowledged += 1,
                     Err(_) => failed += 1,
                 }
@@ -135,7 +135,7 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
     let sent = 12;
     for n in 0..sent {
         let writes = vec![append(n, "lobby"), increment("count")];
-        let outcomes = store.commit(vec![unit(writes)]).await.unwrap();
+        let outcomes = store.commit(vec![write_set(writes)]).await.unwrap();
         let [Ok(written)] = &outcomes[..] else {
             panic!("{outcomes:?}")
         };
@@ -173,7 +173,7 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
 async fn without_a_server_everything_is_unavailable_and_goes_on_when_it_is_back() {
     let server = Server::start(&["fsync=off"]);
     let store = open(&server.database()).await;
-    let post = |n| store.commit(vec![unit(vec![append(n, "lobby")])]);
+    let post = |n| store.commit(vec![write_set(vec![append(n, "lobby")])]);
     post(1).await.unwrap();
     store.ping().await.unwrap();
     tokio::task::block_in_place(|| server.stop());
@@ -216,7 +216,7 @@ async fn a_lock_that_is_not_let_go_makes_it_unavailable_and_no_more() {
         ..Settings::default()
     };
     let store = PostgresStore::open(&url, settings).await.unwrap();
-    store.commit(vec![unit(vec![append(1, "lobby")])]).await.unwrap();
+    store.commit(vec![write_set(vec![append(1, "lobby")])]).await.unwrap();
     let (holder, connection) = url
         .parse::<tokio_postgres::Config>()
         .unwrap()
@@ -228,12 +228,15 @@ async fn a_lock_that_is_not_let_go_makes_it_unavailable_and_no_more() {
         .batch_execute("BEGIN; SELECT * FROM rooms FOR UPDATE")
         .await
         .unwrap();
-    let error = store.commit(vec![unit(vec![append(2, "lobby")])]).await.unwrap_err();
+    let error = store
+        .commit(vec![write_set(vec![append(2, "lobby")])])
+        .await
+        .unwrap_err();
     assert_eq!(error.to_string(), "the database has not answered in time");
     assert_eq!(store.last_seq(&acme(), &room("lobby")).await.unwrap(), 1, "reads go on");
     drop(holder);
     let _ = holding.await;
-    store.commit(vec![unit(vec![append(2, "lobby")])]).await.unwrap();
+    store.commit(vec![write_set(vec![append(2, "lobby")])]).await.unwrap();
     assert_eq!(ids(&store, "lobby").await, [id(1), id(2)]);
 }
 
@@ -242,12 +245,12 @@ async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
     let server = Server::shared();
     let url = server.database();
     let store = open(&url).await;
-    store.commit(vec![unit(vec![append(1, "lobby")])]).await.unwrap();
+    store.commit(vec![write_set(vec![append(1, "lobby")])]).await.unwrap();
     server.psql(cluster::name_in(&url), "UPDATE messages SET sender = ''");
     let error = store.history(&acme(), &room("lobby"), ALL).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
     server.psql(cluster::name_in(&url), "DROP TABLE kv");
-    let error = store.commit(vec![unit(vec![increment("k")])]).await.unwrap_err();
+    let error = store.commit(vec![write_set(vec![increment("k")])]).await.unwrap_err();
     assert_eq!(error.to_string(), "the database cannot serve now");
     let StoreError::Unavailable(inner) = error else {
         panic!("{error:?}")

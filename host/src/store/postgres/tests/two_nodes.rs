@@ -20,8 +20,8 @@ async fn two_nodes_that_write_to_one_room_give_one_order_without_gaps() {
             tokio::spawn(async move {
                 let mut given = Vec::new();
                 for batch in 0..20u128 {
-                    let units = (0..5).map(|n| unit(vec![append(writer * 1_000 + batch * 10 + n, "lobby")]));
-                    for outcome in store.commit(units.collect()).await.unwrap() {
+                    let write_sets = (0..5).map(|n| write_set(vec![append(writer * 1_000 + batch * 10 + n, "lobby")]));
+                    for outcome in store.commit(write_sets.collect()).await.unwrap() {
                         match outcome.unwrap()[..] {
                             [
                                 Written::Appended {
@@ -56,8 +56,11 @@ async fn one_id_sent_to_two_nodes_is_one_message() {
     for n in 0..40u128 {
         // Into the same room, and into two, where it is another message.
         let same = n % 2 == 0;
-        let one = nodes[0].commit(vec![unit(vec![append(n, "lobby")])]);
-        let two = nodes[1].commit(vec![unit(vec![append(n, if same { "lobby" } else { "elsewhere" })])]);
+        let one = nodes[0].commit(vec![write_set(vec![append(n, "lobby")])]);
+        let two = nodes[1].commit(vec![write_set(vec![append(
+            n,
+            if same { "lobby" } else { "elsewhere" },
+        )])]);
         let (one, two) = tokio::join!(one, two);
         let mut seqs = Vec::new();
         for outcome in [one, two] {
@@ -69,7 +72,7 @@ async fn one_id_sent_to_two_nodes_is_one_message() {
                     seqs.push(seq);
                     fresh += u128::from(!duplicate);
                 }
-                Err(refusal) => assert_eq!((refusal, same), (Refusal::ClientIdTaken, false)),
+                Err(rejection) => assert_eq!((rejection, same), (Rejected::ClientIdTaken, false)),
             }
         }
         assert_eq!(seqs.len(), if same { 2 } else { 1 });
@@ -96,11 +99,11 @@ async fn batches_that_touch_the_same_things_in_opposite_order_all_succeed() {
             }
             tokio::spawn(async move {
                 for round in 0..15u128 {
-                    let units = names.iter().zip(0..).map(|(name, n)| {
+                    let write_sets = names.iter().zip(0..).map(|(name, n)| {
                         let message = append(writer * 100_000 + round * 100 + n, name);
-                        unit(vec![increment(name), message, increment("all")])
+                        write_set(vec![increment(name), message, increment("all")])
                     });
-                    for outcome in store.commit(units.collect()).await.unwrap() {
+                    for outcome in store.commit(write_sets.collect()).await.unwrap() {
                         outcome.unwrap();
                     }
                 }
@@ -127,10 +130,10 @@ async fn batches_that_touch_the_same_things_in_opposite_order_all_succeed() {
 async fn the_first_receipt_counts_on_whichever_node() {
     let nodes = nodes(2).await;
     let messages = (0..20).map(|n| append(n, "lobby")).collect();
-    nodes[0].commit(vec![unit(messages)]).await.unwrap();
+    nodes[0].commit(vec![write_set(messages)]).await.unwrap();
     for n in 0..20 {
         let read = |at| {
-            unit(vec![Write::MarkRead {
+            write_set(vec![Write::MarkRead {
                 id: id(n),
                 room: RoomId::new("any").unwrap(),
                 seq: 1,
@@ -151,14 +154,14 @@ async fn the_first_receipt_counts_on_whichever_node() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_removed_on_one_node_begins_anew_on_another() {
     let nodes = nodes(2).await;
-    let many = (0..1_200).map(|n| unit(vec![append(n, "lobby"), append(n + 5_000, &format!("r{n}"))]));
+    let many = (0..1_200).map(|n| write_set(vec![append(n, "lobby"), append(n + 5_000, &format!("r{n}"))]));
     nodes[0].commit(many.collect()).await.unwrap();
     // While it is removed the other one goes on writing.
     let writing = tokio::spawn({
         let store = nodes[1].clone();
         async move {
             for n in 10_000..10_100 {
-                store.commit(vec![unit(vec![append(n, "lobby")])]).await.unwrap();
+                store.commit(vec![write_set(vec![append(n, "lobby")])]).await.unwrap();
             }
         }
     });
@@ -166,7 +169,10 @@ async fn what_is_removed_on_one_node_begins_anew_on_another() {
     writing.await.unwrap();
     nodes[0].delete_data(&acme()).await.unwrap();
     assert_eq!(nodes[1].usage(&acme()).await.unwrap(), Usage::default());
-    let again = nodes[1].commit(vec![unit(vec![append(1, "lobby")])]).await.unwrap();
+    let again = nodes[1]
+        .commit(vec![write_set(vec![append(1, "lobby")])])
+        .await
+        .unwrap();
     assert!(
         matches!(
             again[0].as_deref(),

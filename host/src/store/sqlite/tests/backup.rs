@@ -9,8 +9,8 @@ use super::*;
 /// A database with so many messages, which no store has open.
 async fn stored(path: &Path, messages: u128) {
     let store = open(path).unwrap();
-    let units = (1..=messages).map(|n| append(n, &"text ".repeat(100))).collect();
-    store.commit(units).await.unwrap();
+    let write_sets = (1..=messages).map(|n| append(n, &"text ".repeat(100))).collect();
+    store.commit(write_sets).await.unwrap();
     store.close().await;
 }
 

@@ -10,7 +10,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Failures in a row.
 #[derive(Debug)]
-pub struct Outage {
+pub struct OutageLog {
     /// What the log says when the store fails, and when it serves again.
     lines: (&'static str, &'static str),
     /// When the first failed, and when that was last said.
@@ -19,7 +19,7 @@ pub struct Outage {
     refused: usize,
 }
 
-impl Outage {
+impl OutageLog {
     /// Of transactions.
     #[must_use]
     pub fn of_transactions() -> Self {
@@ -49,14 +49,14 @@ impl Outage {
     /// The store failed, and with it so many events.
     pub fn failed(&mut self, error: &StoreError, events: usize, now: Instant) {
         self.refused = self.refused.saturating_add(events);
-        if !self.is_to_be_said(now) {
+        if !self.should_log(now) {
             return;
         }
         tracing::error!(error = format!("{error:#}"), events = self.refused, "{}", self.lines.0);
     }
 
     /// The store served.
-    pub fn ended(&mut self, now: Instant) {
+    pub fn succeeded(&mut self, now: Instant) {
         if let Some((since, _)) = self.since.take() {
             let lasted = humantime::format_duration(Duration::from_millis(
                 u64::try_from(now.duration_since(since).as_millis()).unwrap_or(u64::MAX),
@@ -66,7 +66,7 @@ impl Outage {
         }
     }
 
-    fn is_to_be_said(&mut self, now: Instant) -> bool {
+    fn should_log(&mut self, now: Instant) -> bool {
         match &mut self.since {
             Some((_, said)) if now.duration_since(*said) < PAUSE => false,
             Some((_, said)) => {
@@ -87,12 +87,12 @@ mod tests {
 
     #[test]
     fn an_outage_is_said_at_its_beginning_and_once_in_a_while() {
-        let (mut outage, began) = (Outage::of_transactions(), Instant::now());
-        assert!(outage.is_to_be_said(began));
-        assert!(!outage.is_to_be_said(began + PAUSE / 2));
-        assert!(outage.is_to_be_said(began + PAUSE));
-        assert!(!outage.is_to_be_said(began + PAUSE + PAUSE / 2));
-        outage.ended(began + PAUSE * 2);
-        assert!(outage.is_to_be_said(began + PAUSE * 2), "the next one is another");
+        let (mut outage, began) = (OutageLog::of_transactions(), Instant::now());
+        assert!(outage.should_log(began));
+        assert!(!outage.should_log(began + PAUSE / 2));
+        assert!(outage.should_log(began + PAUSE));
+        assert!(!outage.should_log(began + PAUSE + PAUSE / 2));
+        outage.succeeded(began + PAUSE * 2);
+        assert!(outage.should_log(began + PAUSE * 2), "the next one is another");
     }
 }

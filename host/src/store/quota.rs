@@ -1,6 +1,6 @@
 //! The arithmetic of [`StorageQuota`], the same in every back end.
 
-use super::{Draft, Kept, MESSAGE_OVERHEAD, StorageQuota, Usage};
+use super::{Draft, MESSAGE_OVERHEAD, QuotaKind, StorageQuota, Usage};
 
 /// Bytes that a message counts for.
 pub(super) fn message_bytes(draft: &Draft) -> u64 {
@@ -8,14 +8,14 @@ pub(super) fn message_bytes(draft: &Draft) -> u64 {
 }
 
 /// What there would be too much of after adding to it. What does not grow is never too much.
-pub(super) fn over(usage: Usage, more: Usage, quota: StorageQuota) -> Option<Kept> {
+pub(super) fn over(usage: Usage, more: Usage, quota: StorageQuota) -> Option<QuotaKind> {
     let over = |used: u64, more: u64, limit: u64| more > 0 && used.saturating_add(more) > limit;
     if over(usage.message_bytes, more.message_bytes, quota.message_bytes) {
-        Some(Kept::MessageBytes)
+        Some(QuotaKind::MessageBytes)
     } else if over(usage.kv_bytes, more.kv_bytes, quota.kv_bytes) {
-        Some(Kept::KvBytes)
+        Some(QuotaKind::KvBytes)
     } else if over(usage.rooms, more.rooms, quota.rooms) {
-        Some(Kept::Rooms)
+        Some(QuotaKind::Rooms)
     } else {
         None
     }
