@@ -37,7 +37,7 @@ impl Database {
                     statement_time: config.statement_time,
                 };
                 let store = Arc::new(PostgresStore::open(url.as_str(), settings).await?);
-                tracing::info!("data in PostgreSQL at {}", store.place());
+                tracing::info!("data in PostgreSQL at {}", store.address());
                 Ok(Self::Postgres(store))
             }
         }

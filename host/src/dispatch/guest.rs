@@ -222,7 +222,7 @@ async fn missed(session: &Session, room: &RoomId, asked: Past) -> Result<(u64, P
         from: End::Newest,
     };
     let page = store.history(tenant, room, range).await?;
-    Ok((last_seq, page.cut(End::Newest, PAGE_BYTES)))
+    Ok((last_seq, page.truncate_to_bytes(End::Newest, PAGE_BYTES)))
 }
 
 /// A connection's coming and going, as the presence handler decides. No handler: nothing is shown.

@@ -102,7 +102,7 @@ pub(super) async fn history(session: &Arc<Session>, arrival: Arrival, request: H
     note_read(session, &read);
     match read {
         Ok(page) => {
-            let page = page.cut(from, guest::PAGE_BYTES);
+            let page = page.truncate_to_bytes(from, guest::PAGE_BYTES);
             answer(session, &arrival, history_reply(&page, &arrival.responder.unknown)).await;
         }
         Err(_) => {

@@ -126,7 +126,7 @@ fn page(messages: &[Message], range: Range) -> Page {
         messages: asked.cloned().collect(),
         complete: true,
     };
-    whole.keep(range.from, limit)
+    whole.truncate(range.from, limit)
 }
 
 impl Tenant {
@@ -170,14 +170,14 @@ impl Tenant {
                 written.push(one);
                 undo.push(back);
                 match bounded.then(|| self.over(before, quota)).flatten() {
-                    Some(kept) => Err(Rejected::QuotaExceeded(kept)),
+                    Some(kind) => Err(Rejected::QuotaExceeded(kind)),
                     None => Ok(()),
                 }
             });
             match applied {
                 Ok(()) => {}
                 Err(rejection) => {
-                    undo.into_iter().rev().for_each(|back| self.take_back(back));
+                    undo.into_iter().rev().for_each(|back| self.revert(back));
                     return Err(rejection);
                 }
             }
@@ -228,7 +228,7 @@ impl Tenant {
                 sent_at: first.sent_at,
                 username: first.username.clone(),
             };
-            return Ok((draft.again(first.request(), place)?, Undo::Nothing));
+            return Ok((draft.resolve_duplicate(first.request(), place)?, Undo::Nothing));
         }
         let messages = self.rooms.entry(draft.room.clone()).or_default();
         let seq = messages.last().map_or(1, |last| last.seq + 1);
@@ -270,7 +270,7 @@ impl Tenant {
         Undo::Kv(key, old)
     }
 
-    fn take_back(&mut self, undo: Undo) {
+    fn revert(&mut self, undo: Undo) {
         match undo {
             Undo::Nothing => {}
             Undo::Append(id) => {

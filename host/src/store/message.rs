@@ -136,7 +136,7 @@ impl Draft {
 
     /// What becomes of it when its id is taken already, by a message that was asked for as `request`: the one rule for
     /// all stores.
-    pub(super) fn again(&self, request: RequestDigest, first: FirstPost) -> Result<Written, Rejected> {
+    pub(super) fn resolve_duplicate(&self, request: RequestDigest, first: FirstPost) -> Result<Written, Rejected> {
         if request != self.request() {
             return Err(Rejected::ClientIdTaken);
         }
@@ -164,7 +164,7 @@ pub struct Page {
 impl Page {
     /// Keeps the messages that fit `bytes`, at least one, from the end where the range begins.
     #[must_use]
-    pub fn cut(self, from: End, bytes: usize) -> Self {
+    pub fn truncate_to_bytes(self, from: End, bytes: usize) -> Self {
         let mut left = bytes;
         let mut fits = |message: &Message| {
             let size = message.content.len() + message.metadata.as_ref().map_or(0, String::len);
@@ -176,12 +176,12 @@ impl Page {
             End::Newest => self.messages.iter().rev().take_while(|message| fits(message)).count(),
             End::Oldest => self.messages.iter().take_while(|message| fits(message)).count(),
         };
-        self.keep(from, kept.max(1))
+        self.truncate(from, kept.max(1))
     }
 
     /// Keeps so many messages, counted from the end where the range begins, and says when there are more.
     #[must_use]
-    pub(super) fn keep(mut self, from: End, count: usize) -> Self {
+    pub(super) fn truncate(mut self, from: End, count: usize) -> Self {
         if let Some(gone) = self.messages.len().checked_sub(count).filter(|gone| *gone > 0) {
             match from {
                 End::Newest => drop(self.messages.drain(..gone)),

@@ -34,31 +34,31 @@ use super::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, Wri
 use crate::id::{MessageId, RoomId, TenantId};
 
 mod batch;
+mod batch_state;
 mod catalog;
-mod fault;
-mod ledger;
-mod once;
+mod decode;
+mod error;
 mod open;
 mod pool;
 mod reader;
-mod record;
 mod removal;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod transaction;
 mod url;
 mod write;
 
 pub use open::OpenError;
 
-use fault::Fault;
-use pool::Link;
+use error::PostgresError;
+use pool::ConnectionPool;
 
 /// Tenants whose numbers are remembered before the memory starts afresh; one takes about 150 bytes.
-const MAX_TENANTS: usize = 65_536;
+const MAX_CACHED_TENANTS: usize = 65_536;
 /// Over so many parts the usage of a tenant is spread. Two nodes that have drawn the same one wait for each other's
 /// commits.
-const PARTS: u8 = 64;
+const USAGE_SHARDS: u8 = 64;
 
 /// How the database is used.
 #[derive(Debug, Clone)]
@@ -83,13 +83,13 @@ impl Default for Settings {
 
 /// See the [module](self). Cheap to ask from any number of tasks; share it in an [`Arc`](std::sync::Arc).
 pub struct PostgresStore {
-    link: Link,
+    pool: ConnectionPool,
     /// Which part of each tenant's usage is added to.
-    part: i16,
+    usage_shard: i16,
     /// The numbers of tenants; they never change, and no tenant's row is ever removed.
-    tenants: Mutex<HashMap<TenantId, i64>>,
-    sweeping: AbortOnDropHandle<()>,
-    place: String,
+    tenant_ids: Mutex<HashMap<TenantId, i64>>,
+    sweeper: AbortOnDropHandle<()>,
+    address: String,
 }
 
 impl PostgresStore {
@@ -98,61 +98,64 @@ impl PostgresStore {
     /// # Errors
     /// Each says what is wrong with which database and what to do about it.
     pub async fn open(url: &str, settings: Settings) -> Result<Self, OpenError> {
-        let location = url::read(url, &settings)?;
-        let place = url::shown(&location.config);
-        let tls = tls::connector(location.trust, location.roots.as_deref()).map_err(|error| OpenError::Url {
+        let target = url::parse(url, &settings)?;
+        let address = url::address(&target.config);
+        let tls = tls::connector(target.check, target.roots.as_deref()).map_err(|error| OpenError::Url {
             problem: format!("{error:#}"),
         })?;
-        let warnings = open::open(&location.config, tls.clone(), &place, settings.connect_time).await?;
+        let warnings = open::open(&target.config, tls.clone(), &address, settings.connect_time).await?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        let unfit = |error: String| OpenError::Unfit {
-            server: place.clone(),
+        let unsuitable = |error: String| OpenError::Unsuitable {
+            server: address.clone(),
             problem: error,
         };
-        let link = Link::new(location.config, tls, settings).map_err(|fault| unfit(fault.to_string()))?;
+        let pool = ConnectionPool::new(target.config, tls, settings).map_err(|error| unsuitable(error.to_string()))?;
         let mut chance = [0];
-        getrandom::fill(&mut chance).map_err(|error| unfit(error.to_string()))?;
-        let part = i16::from(chance[0] % PARTS);
-        let sweeping = AbortOnDropHandle::new(tokio::spawn(removal::sweep(link.clone(), part)));
+        getrandom::fill(&mut chance).map_err(|error| unsuitable(error.to_string()))?;
+        let usage_shard = i16::from(chance[0] % USAGE_SHARDS);
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(removal::sweep(pool.clone(), usage_shard)));
         Ok(Self {
-            link,
-            part,
-            tenants: Mutex::default(),
-            sweeping,
-            place,
+            pool,
+            usage_shard,
+            tenant_ids: Mutex::default(),
+            sweeper,
+            address,
         })
     }
 
     /// Where the data is, without the password.
     #[must_use]
-    pub fn place(&self) -> &str {
-        &self.place
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Ends the connections that are idle, and others as soon as they are. What is asked afterwards is
     /// [`StoreError::Unavailable`].
     pub async fn close(&self) {
-        self.sweeping.abort();
-        self.link.close();
+        self.sweeper.abort();
+        self.pool.close();
     }
 
     /// Does a transaction, also when whoever asked goes away meanwhile.
-    async fn carried_out<W: once::Work + 'static>(&self, work: W) -> Result<W::Output, StoreError> {
-        let link = self.link.clone();
-        let task = tokio::spawn(async move { once::once(&link, work).await });
+    async fn run_detached<W: transaction::Transaction + 'static>(
+        &self,
+        transaction: W,
+    ) -> Result<W::Output, StoreError> {
+        let pool = self.pool.clone();
+        let task = tokio::spawn(async move { transaction::execute(&pool, transaction).await });
         task.await.map_err(|error| {
             StoreError::Unavailable(anyhow::Error::new(error).context("the database cannot serve now"))
         })?
     }
 
     /// The numbers of tenants, made for those that are new.
-    async fn numbers(&self, write_sets: &[WriteSet]) -> Result<HashMap<TenantId, i64>, Fault> {
+    async fn ensure_tenants(&self, write_sets: &[WriteSet]) -> Result<HashMap<TenantId, i64>, PostgresError> {
         let mut numbers = HashMap::with_capacity(1);
         let mut unknown: Vec<&TenantId> = Vec::new();
         {
-            let known = self.tenants.lock();
+            let known = self.tenant_ids.lock();
             for write_set in write_sets {
                 match known.get(&write_set.tenant) {
                     Some(number) => drop(numbers.insert(write_set.tenant.clone(), *number)),
@@ -166,16 +169,16 @@ impl PostgresStore {
         unknown.sort_unstable();
         unknown.dedup();
         let names: Vec<&str> = unknown.iter().map(|tenant| tenant.as_str()).collect();
-        reader::make_tenants(&self.link, &names).await?;
-        let found = reader::tenants(&self.link, &names).await?;
-        let mut known = self.tenants.lock();
-        if known.len() + found.len() > MAX_TENANTS {
+        reader::create_tenants(&self.pool, &names).await?;
+        let found = reader::tenant_ids(&self.pool, &names).await?;
+        let mut known = self.tenant_ids.lock();
+        if known.len() + found.len() > MAX_CACHED_TENANTS {
             known.clear();
         }
         for tenant in unknown {
             let number = found
                 .get(tenant.as_str())
-                .ok_or_else(|| record::wrong("a tenant that is gone"))?;
+                .ok_or_else(|| decode::corrupt("a tenant that is gone"))?;
             known.insert(tenant.clone(), *number);
             numbers.insert(tenant.clone(), *number);
         }
@@ -183,9 +186,9 @@ impl PostgresStore {
     }
 
     /// The number of a tenant that is there.
-    async fn number(&self, tenant: &TenantId) -> Result<Option<i64>, Fault> {
+    async fn tenant_id(&self, tenant: &TenantId) -> Result<Option<i64>, PostgresError> {
         let name = tenant.as_str();
-        Ok(reader::tenants(&self.link, &[name]).await?.get(name).copied())
+        Ok(reader::tenant_ids(&self.pool, &[name]).await?.get(name).copied())
     }
 }
 
@@ -196,53 +199,53 @@ impl Store for PostgresStore {
         if write_sets.is_empty() {
             return Ok(Vec::new());
         }
-        let tenants = self.numbers(&write_sets).await?;
+        let tenant_ids = self.ensure_tenants(&write_sets).await?;
         let batch = batch::Batch {
             write_sets: write_sets.into(),
-            tenants,
-            part: self.part,
+            tenant_ids,
+            usage_shard: self.usage_shard,
         };
-        self.carried_out(batch).await
+        self.run_detached(batch).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        Ok(reader::message(&self.link, tenant, id).await?)
+        Ok(reader::message(&self.pool, tenant, id).await?)
     }
 
     async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
-        Ok(reader::history(&self.link, tenant, room, range).await?)
+        Ok(reader::history(&self.pool, tenant, room, range).await?)
     }
 
     async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        let seqs = reader::last_seqs(&self.link, tenant, std::slice::from_ref(room)).await?;
+        let seqs = reader::last_seqs(&self.pool, tenant, std::slice::from_ref(room)).await?;
         Ok(seqs.first().copied().unwrap_or(0))
     }
 
     async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        Ok(reader::last_seqs(&self.link, tenant, rooms).await?)
+        Ok(reader::last_seqs(&self.pool, tenant, rooms).await?)
     }
 
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
-        match self.number(tenant).await? {
-            Some(number) => Ok(reader::usage(&self.link, number).await?),
+        match self.tenant_id(tenant).await? {
+            Some(number) => Ok(reader::usage(&self.pool, number).await?),
             None => Ok(Usage::default()),
         }
     }
 
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        match self.number(tenant).await? {
-            Some(number) => removal::all_of(&self.link, number, self.part).await,
+        match self.tenant_id(tenant).await? {
+            Some(number) => removal::delete_tenant(&self.pool, number, self.usage_shard).await,
             None => Ok(()),
         }
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(reader::kv_get(&self.link, tenant, key, now).await?)
+        Ok(reader::kv_get(&self.pool, tenant, key, now).await?)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        let number = once::Number::new()?;
-        self.link.query(once::INSERT_NUMBER, &[&number.bytes()]).await?;
+        let id = transaction::TransactionId::new()?;
+        self.pool.query(transaction::INSERT_ID, &[&id.bytes()]).await?;
         Ok(())
     }
 }

@@ -8,13 +8,13 @@ pub(super) fn message_bytes(draft: &Draft) -> u64 {
 }
 
 /// What there would be too much of after adding to it. What does not grow is never too much.
-pub(super) fn over(usage: Usage, more: Usage, quota: StorageQuota) -> Option<QuotaKind> {
-    let over = |used: u64, more: u64, limit: u64| more > 0 && used.saturating_add(more) > limit;
-    if over(usage.message_bytes, more.message_bytes, quota.message_bytes) {
+pub(super) fn exceeded(usage: Usage, more: Usage, quota: StorageQuota) -> Option<QuotaKind> {
+    let exceeded = |used: u64, more: u64, limit: u64| more > 0 && used.saturating_add(more) > limit;
+    if exceeded(usage.message_bytes, more.message_bytes, quota.message_bytes) {
         Some(QuotaKind::MessageBytes)
-    } else if over(usage.kv_bytes, more.kv_bytes, quota.kv_bytes) {
+    } else if exceeded(usage.kv_bytes, more.kv_bytes, quota.kv_bytes) {
         Some(QuotaKind::KvBytes)
-    } else if over(usage.rooms, more.rooms, quota.rooms) {
+    } else if exceeded(usage.rooms, more.rooms, quota.rooms) {
         Some(QuotaKind::Rooms)
     } else {
         None

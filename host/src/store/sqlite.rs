@@ -32,15 +32,15 @@ use crate::id::{MessageId, RoomId, TenantId};
 
 mod backup;
 mod catalog;
-mod damage;
-mod fault;
+mod error;
+mod integrity;
 mod open;
-mod places;
 mod reader;
 mod removal;
+mod row_cache;
 #[cfg(test)]
 mod tests;
-mod usage;
+mod usage_cache;
 mod writer;
 
 pub use backup::{BackupError, Restored, backup, restore};
@@ -53,8 +53,8 @@ const QUEUE: usize = 256;
 
 /// See the [module](self). Cheap to ask from any number of tasks; share it in an [`Arc`].
 pub struct SqliteStore {
-    writer: mpsc::Sender<writer::Job>,
-    readers: mpsc::Sender<reader::Job>,
+    writer: mpsc::Sender<writer::Command>,
+    readers: mpsc::Sender<reader::Command>,
     /// Taken by [`SqliteStore::close`].
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -89,7 +89,7 @@ impl SqliteStore {
             );
         }
         let (writer, batches) = mpsc::channel(QUEUE);
-        let run = move || writer::Writer::new(opened.writer, lock).run(batches);
+        let run = move || writer::WriterThread::new(opened.writer, lock).run(batches);
         threads.push(
             thread::Builder::new()
                 .name("store-write".to_owned())
@@ -110,12 +110,12 @@ impl SqliteStore {
         for _ in 0..READERS {
             // Sending and waiting fail only when the threads have ended.
             let (reply, closed) = oneshot::channel();
-            let _ = self.readers.send(reader::Job::Close(reply)).await;
+            let _ = self.readers.send(reader::Command::Close(reply)).await;
             let _ = closed.await;
         }
         // The writer goes last, for the last connection to close removes the log.
         let (reply, closed) = oneshot::channel();
-        let _ = self.writer.send(writer::Job::Close { reply }).await;
+        let _ = self.writer.send(writer::Command::Close { reply }).await;
         let _ = closed.await;
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
@@ -127,11 +127,11 @@ impl SqliteStore {
 
     async fn write<T>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> writer::Job,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> writer::Command,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.writer.send(job(reply)).await.map_err(|_| fault::closed())?;
-        answer.await.map_err(|_| fault::closed())?
+        self.writer.send(job(reply)).await.map_err(|_| error::closed())?;
+        answer.await.map_err(|_| error::closed())?
     }
 
     async fn read<T: Send + 'static>(
@@ -146,10 +146,13 @@ impl SqliteStore {
             }
         });
         self.readers
-            .send(reader::Job::Ask(ask))
+            .send(reader::Command::Query(ask))
             .await
-            .map_err(|_| fault::closed())?;
-        answer.await.map_err(|_| fault::closed())?.map_err(fault::classify)
+            .map_err(|_| error::closed())?;
+        answer
+            .await
+            .map_err(|_| error::closed())?
+            .map_err(error::to_store_error)
     }
 }
 
@@ -157,7 +160,7 @@ impl SqliteStore {
 #[async_trait::async_trait]
 impl Store for SqliteStore {
     async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
-        self.write(|reply| writer::Job::Commit { write_sets, reply }).await
+        self.write(|reply| writer::Command::Commit { write_sets, reply }).await
     }
 
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
@@ -183,8 +186,8 @@ impl Store for SqliteStore {
 
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
         let tenant = tenant.clone();
-        self.run(move |writer| match writer.places.known_tenant(&writer.db, &tenant)? {
-            Some(row) => usage::read(&writer.db, row),
+        self.run(move |writer| match writer.rows.find_tenant(&writer.db, &tenant)? {
+            Some(row) => usage_cache::read(&writer.db, row),
             None => Ok(Usage::default()),
         })
         .await
@@ -205,6 +208,6 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.write(|reply| writer::Job::Ping { reply }).await
+        self.write(|reply| writer::Command::Ping { reply }).await
     }
 }

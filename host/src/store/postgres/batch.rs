@@ -13,11 +13,11 @@ use std::sync::Arc;
 use tokio_postgres::Row;
 
 use super::super::{Usage, Write, WriteSet};
-use super::fault::Fault;
-use super::ledger::{Held, KeyAt, Ledger, Outcome, Place, ReceiptAt, Room, RoomAt};
-use super::once::{Number, Stopped, Work, begin};
-use super::pool::{Session, Step};
-use super::{record, write};
+use super::batch_state::{BatchState, KvEntry, KvRowKey, MessageRow, ReceiptKey, RoomKey, RoomRow, WriteSetResult};
+use super::error::PostgresError;
+use super::pool::{Connection, Statement};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin};
+use super::{decode, write};
 use crate::id::{MessageId, TenantId};
 
 const LOCK_ROOMS: &str = "SELECT w.n, r.id, r.last_seq
@@ -26,7 +26,7 @@ const LOCK_ROOMS: &str = "SELECT w.n, r.id, r.last_seq
     ORDER BY w.n FOR UPDATE OF r";
 
 /// Makes rooms, or locks those that somebody has made just before.
-const MAKE_ROOMS: &str = "INSERT INTO rooms (tenant_id, name, last_seq)
+const CREATE_ROOMS: &str = "INSERT INTO rooms (tenant_id, name, last_seq)
     SELECT w.tenant_id, w.name, 0
     FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, name, n) ORDER BY w.n
     ON CONFLICT (tenant_id, name) DO UPDATE SET last_seq = rooms.last_seq
@@ -58,20 +58,20 @@ pub(super) const USAGE: &str = "SELECT tenant_id, sum(message_bytes)::bigint, su
 pub(super) struct Batch {
     pub(super) write_sets: Arc<[WriteSet]>,
     /// The number of each of their tenants.
-    pub(super) tenants: HashMap<TenantId, i64>,
+    pub(super) tenant_ids: HashMap<TenantId, i64>,
     /// Which part of each tenant's usage this node adds to.
-    pub(super) part: i16,
+    pub(super) usage_shard: i16,
 }
 
 /// What a batch touches, in the order in which it is locked.
 #[derive(Default)]
 struct Touched<'a> {
-    rooms: BTreeSet<RoomAt<'a>>,
+    rooms: BTreeSet<RoomKey<'a>>,
     /// With whether the value itself is needed.
-    keys: BTreeMap<KeyAt<'a>, bool>,
+    keys: BTreeMap<KvRowKey<'a>, bool>,
     /// With whether it is to be posted.
     messages: BTreeMap<(i64, MessageId), bool>,
-    receipts: BTreeSet<ReceiptAt<'a>>,
+    receipts: BTreeSet<ReceiptKey<'a>>,
 }
 
 impl<'a> Touched<'a> {
@@ -103,30 +103,34 @@ impl<'a> Touched<'a> {
 }
 
 #[async_trait::async_trait]
-impl Work for Batch {
-    type Output = Vec<Outcome>;
+impl Transaction for Batch {
+    type Output = Vec<WriteSetResult>;
 
-    async fn run(&mut self, session: &Session, number: &Number) -> Result<Vec<Outcome>, Stopped<Vec<Outcome>>> {
+    async fn run(
+        &mut self,
+        connection: &Connection,
+        id: &TransactionId,
+    ) -> Result<Vec<WriteSetResult>, AttemptError<Vec<WriteSetResult>>> {
         let write_sets = Arc::clone(&self.write_sets);
-        let touched = Touched::by(&write_sets, &self.tenants);
-        let tenants: Vec<i64> = self.tenants.values().copied().collect();
-        let mut ledger = load(session, number, &touched, &tenants).await?;
-        make_rooms(session, &touched, &mut ledger).await?;
-        let loaded = ledger.usage.clone();
-        let outcomes: Vec<Outcome> = write_sets
+        let touched = Touched::by(&write_sets, &self.tenant_ids);
+        let tenants: Vec<i64> = self.tenant_ids.values().copied().collect();
+        let mut state = load(connection, id, &touched, &tenants).await?;
+        create_rooms(connection, &touched, &mut state).await?;
+        let loaded = state.usage.clone();
+        let outcomes: Vec<WriteSetResult> = write_sets
             .iter()
             .map(|write_set| {
-                ledger.apply(
-                    self.tenants.get(&write_set.tenant).copied().unwrap_or_default(),
+                state.apply(
+                    self.tenant_ids.get(&write_set.tenant).copied().unwrap_or_default(),
                     write_set,
                 )
             })
             .collect();
-        match write::flight(session, &ledger, &loaded, self.part).await {
+        match write::flush(connection, &state, &loaded, self.usage_shard).await {
             Ok(()) => Ok(outcomes),
-            Err(fault) => Err(Stopped {
-                fault,
-                decided: Some(outcomes),
+            Err(error) => Err(AttemptError {
+                error,
+                if_committed: Some(outcomes),
             }),
         }
     }
@@ -134,15 +138,15 @@ impl Work for Batch {
 
 /// The first flight: begins, locks and loads.
 async fn load<'a>(
-    session: &Session,
-    number: &Number,
+    connection: &Connection,
+    id: &TransactionId,
     touched: &Touched<'a>,
     tenants: &[i64],
-) -> Result<Ledger<'a>, Fault> {
-    let rooms: Vec<RoomAt<'a>> = touched.rooms.iter().copied().collect();
+) -> Result<BatchState<'a>, PostgresError> {
+    let rooms: Vec<RoomKey<'a>> = touched.rooms.iter().copied().collect();
     let room_tenants: Vec<i64> = rooms.iter().map(|at| at.0).collect();
     let room_names: Vec<&str> = rooms.iter().map(|at| at.1.as_str()).collect();
-    let keys: Vec<KeyAt<'a>> = touched.keys.keys().copied().collect();
+    let keys: Vec<KvRowKey<'a>> = touched.keys.keys().copied().collect();
     let key_tenants: Vec<i64> = keys.iter().map(|at| at.0).collect();
     let key_handlers: Vec<&str> = keys.iter().map(|at| &*at.1.handler).collect();
     let key_names: Vec<&[u8]> = keys.iter().map(|at| at.1.key.as_bytes()).collect();
@@ -152,104 +156,110 @@ async fn load<'a>(
     let message_bytes: Vec<[u8; 16]> = messages.iter().map(|at| at.1.to_bytes()).collect();
     let message_ids: Vec<&[u8]> = message_bytes.iter().map(|id| &id[..]).collect();
     let message_posted: Vec<bool> = touched.messages.values().copied().collect();
-    let receipts: Vec<ReceiptAt<'a>> = touched.receipts.iter().copied().collect();
+    let receipts: Vec<ReceiptKey<'a>> = touched.receipts.iter().copied().collect();
     let receipt_tenants: Vec<i64> = receipts.iter().map(|at| at.0).collect();
     let receipt_bytes: Vec<[u8; 16]> = receipts.iter().map(|at| at.1.to_bytes()).collect();
     let receipt_ids: Vec<&[u8]> = receipt_bytes.iter().map(|id| &id[..]).collect();
     let receipt_users: Vec<&str> = receipts.iter().map(|at| at.2.as_str()).collect();
 
-    let number = number.bytes();
-    let mut steps = begin(&number);
-    steps.push(Step::Run(USAGE, vec![&tenants]));
+    let id = id.bytes();
+    let mut statements = begin(&id);
+    statements.push(Statement::Prepared(USAGE, vec![&tenants]));
     if !rooms.is_empty() {
-        steps.push(Step::Run(LOCK_ROOMS, vec![&room_tenants, &room_names]));
+        statements.push(Statement::Prepared(LOCK_ROOMS, vec![&room_tenants, &room_names]));
     }
     if !keys.is_empty() {
         let parameters = vec![&key_tenants as _, &key_handlers as _, &key_names as _, &key_whole as _];
-        steps.push(Step::Run(LOCK_KEYS, parameters));
+        statements.push(Statement::Prepared(LOCK_KEYS, parameters));
     }
     // After the locks, so that what the last holder of a room has appended to it is seen.
     if !messages.is_empty() {
         let parameters = vec![&message_tenants as _, &message_ids as _, &message_posted as _];
-        steps.push(Step::Run(FIND_MESSAGES, parameters));
+        statements.push(Statement::Prepared(FIND_MESSAGES, parameters));
     }
     if !receipts.is_empty() {
-        steps.push(Step::Run(
+        statements.push(Statement::Prepared(
             FIND_RECEIPTS,
             vec![&receipt_tenants, &receipt_ids, &receipt_users],
         ));
     }
-    let mut answers = session.flight(steps).await?.into_iter().skip(2);
+    let mut answers = connection.pipeline(statements).await?.into_iter().skip(2);
     let mut next = |asked: bool| if asked { answers.next() } else { None }.unwrap_or_default();
 
-    let mut ledger = Ledger::default();
+    let mut state = BatchState::default();
     for row in next(true) {
         let usage = Usage {
-            message_bytes: kept(&row, 1)?,
-            kv_bytes: kept(&row, 2)?,
-            rooms: kept(&row, 3)?,
+            message_bytes: usage_sum(&row, 1)?,
+            kv_bytes: usage_sum(&row, 2)?,
+            rooms: usage_sum(&row, 3)?,
         };
-        ledger.usage.insert(record::get(&row, 0)?, usage);
+        state.usage.insert(decode::get(&row, 0)?, usage);
     }
     for row in next(!rooms.is_empty()) {
-        let (row_id, last_seq) = (record::get(&row, 1)?, record::get(&row, 2)?);
-        ledger.rooms.insert(*nth(&rooms, &row)?, room(row_id, last_seq));
+        let (row_id, last_seq) = (decode::get(&row, 1)?, decode::get(&row, 2)?);
+        state.rooms.insert(*by_ordinal(&rooms, &row)?, room(row_id, last_seq));
     }
     for row in next(!keys.is_empty()) {
-        let value: Option<Vec<u8>> = record::get(&row, 2)?;
-        let held = Held {
-            bytes: record::get::<i64>(&row, 1)?.cast_unsigned(),
+        let value: Option<Vec<u8>> = decode::get(&row, 2)?;
+        let held = KvEntry {
+            bytes: decode::get::<i64>(&row, 1)?.cast_unsigned(),
             value: value.map(Cow::Owned),
-            expires_at: record::get(&row, 3)?,
-            fresh: false,
+            expires_at: decode::get(&row, 3)?,
+            changed: false,
         };
-        let at = *nth(&keys, &row)?;
-        ledger.stored.insert(at);
-        ledger.keys.insert(at, held);
+        let at = *by_ordinal(&keys, &row)?;
+        state.stored_keys.insert(at);
+        state.kv.insert(at, held);
     }
     for row in next(!messages.is_empty()) {
-        let place = Place {
-            room: record::get(&row, 1)?,
-            seq: record::get(&row, 2)?,
-            sent_at: record::get(&row, 3)?,
-            username: record::get::<&str>(&row, 4)?.into(),
-            request: record::request(&row)?,
+        let place = MessageRow {
+            room: decode::get(&row, 1)?,
+            seq: decode::get(&row, 2)?,
+            sent_at: decode::get(&row, 3)?,
+            username: decode::get::<&str>(&row, 4)?.into(),
+            request: decode::request(&row)?,
         };
-        ledger.messages.insert(*nth(&messages, &row)?, place);
+        state.messages.insert(*by_ordinal(&messages, &row)?, place);
     }
     for row in next(!receipts.is_empty()) {
-        ledger.receipts.insert(*nth(&receipts, &row)?, record::get(&row, 1)?);
+        state
+            .receipts
+            .insert(*by_ordinal(&receipts, &row)?, decode::get(&row, 1)?);
     }
-    Ok(ledger)
+    Ok(state)
 }
 
 /// Makes the rooms that are not there; those that stay empty are removed again with the last flight.
-async fn make_rooms<'a>(session: &Session, touched: &Touched<'a>, ledger: &mut Ledger<'a>) -> Result<(), Fault> {
-    let missing = touched.rooms.iter().filter(|at| !ledger.rooms.contains_key(*at));
-    let missing: Vec<RoomAt<'a>> = missing.copied().collect();
+async fn create_rooms<'a>(
+    connection: &Connection,
+    touched: &Touched<'a>,
+    state: &mut BatchState<'a>,
+) -> Result<(), PostgresError> {
+    let missing = touched.rooms.iter().filter(|at| !state.rooms.contains_key(*at));
+    let missing: Vec<RoomKey<'a>> = missing.copied().collect();
     if missing.is_empty() {
         return Ok(());
     }
     let tenants: Vec<i64> = missing.iter().map(|at| at.0).collect();
     let names: Vec<&str> = missing.iter().map(|at| at.1.as_str()).collect();
-    let answers = session
-        .flight(vec![Step::Run(MAKE_ROOMS, vec![&tenants, &names])])
+    let answers = connection
+        .pipeline(vec![Statement::Prepared(CREATE_ROOMS, vec![&tenants, &names])])
         .await?;
-    let by_name: HashMap<(i64, &str), RoomAt<'a>> = missing.iter().map(|at| ((at.0, at.1.as_str()), *at)).collect();
+    let by_name: HashMap<(i64, &str), RoomKey<'a>> = missing.iter().map(|at| ((at.0, at.1.as_str()), *at)).collect();
     for row in answers.into_iter().flatten() {
-        let (tenant, name): (i64, &str) = (record::get(&row, 0)?, record::get(&row, 1)?);
+        let (tenant, name): (i64, &str) = (decode::get(&row, 0)?, decode::get(&row, 1)?);
         let at = by_name
             .get(&(tenant, name))
-            .ok_or_else(|| record::wrong("a room that nobody named"))?;
-        ledger
+            .ok_or_else(|| decode::corrupt("a room that nobody named"))?;
+        state
             .rooms
-            .insert(*at, room(record::get(&row, 2)?, record::get(&row, 3)?));
+            .insert(*at, room(decode::get(&row, 2)?, decode::get(&row, 3)?));
     }
     Ok(())
 }
 
-fn room(row: i64, last_seq: i64) -> Room {
-    Room {
+fn room(row: i64, last_seq: i64) -> RoomRow {
+    RoomRow {
         row,
         last_seq,
         loaded: last_seq,
@@ -257,13 +267,13 @@ fn room(row: i64, last_seq: i64) -> Room {
 }
 
 /// What the row is about, by its first column, which counts from 1.
-fn nth<'l, T>(list: &'l [T], row: &Row) -> Result<&'l T, Fault> {
-    let n: i64 = record::get(row, 0)?;
+fn by_ordinal<'l, T>(list: &'l [T], row: &Row) -> Result<&'l T, PostgresError> {
+    let n: i64 = decode::get(row, 0)?;
     let found = usize::try_from(n - 1).ok().and_then(|n| list.get(n));
-    found.ok_or_else(|| record::wrong("an answer to what was not asked"))
+    found.ok_or_else(|| decode::corrupt("an answer to what was not asked"))
 }
 
 /// A sum of the usage. Parts are added to by several nodes and may stand below 0 for themselves, never together.
-pub(super) fn kept(row: &Row, column: usize) -> Result<u64, Fault> {
-    Ok(u64::try_from(record::get::<i64>(row, column)?).unwrap_or(0))
+pub(super) fn usage_sum(row: &Row, column: usize) -> Result<u64, PostgresError> {
+    Ok(u64::try_from(decode::get::<i64>(row, column)?).unwrap_or(0))
 }

@@ -7,10 +7,10 @@ use tokio_postgres::Row;
 use super::super::StoreError;
 use super::super::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
 use super::PostgresStore;
-use super::fault::Fault;
-use super::once::{Number, Stopped, Work, begin};
-use super::pool::{Session, Step};
-use super::record::{get, wrong};
+use super::decode::{corrupt, get};
+use super::error::PostgresError;
+use super::pool::{Connection, Statement};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin};
 
 const REVISION: &str = "SELECT revision FROM catalog_head";
 const CHANGES: &str =
@@ -43,19 +43,19 @@ struct Change {
 type Changed = Result<u64, Conflict>;
 
 #[async_trait::async_trait]
-impl Work for Change {
+impl Transaction for Change {
     type Output = Changed;
 
-    async fn run(&mut self, session: &Session, number: &Number) -> Result<Changed, Stopped<Changed>> {
-        let number = number.bytes();
-        let mut steps = begin(&number);
-        steps.push(Step::Run(LOCK, vec![]));
-        let answers = session.flight(steps).await?;
+    async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<Changed, AttemptError<Changed>> {
+        let id = id.bytes();
+        let mut statements = begin(&id);
+        statements.push(Statement::Prepared(LOCK, vec![]));
+        let answers = connection.pipeline(statements).await?;
         let head = answers
             .iter()
             .flatten()
             .next()
-            .ok_or_else(|| wrong("no row in catalog_head"))?;
+            .ok_or_else(|| corrupt("no row in catalog_head"))?;
         let mut last: i64 = get(head, 0)?;
         for Put {
             key,
@@ -65,8 +65,8 @@ impl Work for Change {
         } in &self.puts
         {
             let kind = key.kind.as_str();
-            let look = Step::Run(LOOK, vec![&kind, &key.tenant, &key.name]);
-            let found = session.flight(vec![look]).await?.pop().unwrap_or_default();
+            let look = Statement::Prepared(LOOK, vec![&kind, &key.tenant, &key.name]);
+            let found = connection.pipeline(vec![look]).await?.pop().unwrap_or_default();
             let (now, there): (i64, bool) = match found.first() {
                 Some(row) => (get(row, 0)?, get(row, 1)?),
                 None => (0, false),
@@ -77,21 +77,23 @@ impl Work for Change {
                 Some(expected) => there && now.cast_unsigned() == *expected,
             };
             if !as_expected {
-                session.flight(vec![Step::Plain("ROLLBACK")]).await?;
+                connection.pipeline(vec![Statement::Simple("ROLLBACK")]).await?;
                 return Ok(Err(Conflict { key: key.clone() }));
             }
             last += 1;
-            let put = Step::Run(PUT, vec![&kind, &key.tenant, &key.name, document, &last]);
-            session.flight(vec![put]).await?;
+            let put = Statement::Prepared(PUT, vec![&kind, &key.tenant, &key.name, document, &last]);
+            connection.pipeline(vec![put]).await?;
             if let Some(Component { sha256, bytes }) = component {
                 let sha256 = &sha256[..];
-                let keep = Step::Run(PUT_COMPONENT, vec![&key.tenant, &sha256, bytes]);
-                session.flight(vec![keep]).await?;
+                let keep = Statement::Prepared(PUT_COMPONENT, vec![&key.tenant, &sha256, bytes]);
+                connection.pipeline(vec![keep]).await?;
             }
         }
         let handlers = self.puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
         for tenant in handlers.map(|put| put.key.tenant.as_str()).collect::<BTreeSet<_>>() {
-            session.flight(vec![Step::Run(SWEEP, vec![&tenant])]).await?;
+            connection
+                .pipeline(vec![Statement::Prepared(SWEEP, vec![&tenant])])
+                .await?;
         }
         let times: Vec<i64> = self.audit.iter().map(|entry| entry.at_ms.cast_signed()).collect();
         let entries = self.audit.iter().zip(&times).map(|(entry, at_ms)| {
@@ -102,16 +104,16 @@ impl Work for Change {
                 detail,
                 ..
             } = entry;
-            Step::Run(AUDIT, vec![at_ms, actor, tenant, action, detail])
+            Statement::Prepared(AUDIT, vec![at_ms, actor, tenant, action, detail])
         });
-        let mut steps: Vec<Step<'_>> = entries.collect();
-        steps.push(Step::Run(ADVANCE, vec![&last]));
-        steps.push(Step::Plain("COMMIT"));
-        match session.flight(steps).await {
+        let mut statements: Vec<Statement<'_>> = entries.collect();
+        statements.push(Statement::Prepared(ADVANCE, vec![&last]));
+        statements.push(Statement::Simple("COMMIT"));
+        match connection.pipeline(statements).await {
             Ok(_) => Ok(Ok(last.cast_unsigned())),
-            Err(fault) => Err(Stopped {
-                fault,
-                decided: Some(Ok(last.cast_unsigned())),
+            Err(error) => Err(AttemptError {
+                error,
+                if_committed: Some(Ok(last.cast_unsigned())),
             }),
         }
     }
@@ -121,32 +123,32 @@ impl Work for Change {
 struct Sweep;
 
 #[async_trait::async_trait]
-impl Work for Sweep {
+impl Transaction for Sweep {
     type Output = u64;
 
-    async fn run(&mut self, session: &Session, number: &Number) -> Result<u64, Stopped<u64>> {
-        let number = number.bytes();
+    async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<u64, AttemptError<u64>> {
+        let id = id.bytes();
         let everybody: Option<&str> = None;
-        let mut steps = begin(&number);
-        steps.push(Step::Run(LOCK, vec![]));
-        steps.push(Step::Run(SWEEP, vec![&everybody]));
-        let removed = session.flight(steps).await?.pop().unwrap_or_default().len() as u64;
-        match session.flight(vec![Step::Plain("COMMIT")]).await {
+        let mut statements = begin(&id);
+        statements.push(Statement::Prepared(LOCK, vec![]));
+        statements.push(Statement::Prepared(SWEEP, vec![&everybody]));
+        let removed = connection.pipeline(statements).await?.pop().unwrap_or_default().len() as u64;
+        match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
             Ok(_) => Ok(removed),
-            Err(fault) => Err(Stopped {
-                fault,
-                decided: Some(removed),
+            Err(error) => Err(AttemptError {
+                error,
+                if_committed: Some(removed),
             }),
         }
     }
 }
 
-fn record(row: &Row) -> Result<Record, Fault> {
+fn record(row: &Row) -> Result<Record, PostgresError> {
     let kind: &str = get(row, 0)?;
     let kind = RecordKind::ALL.into_iter().find(|known| known.as_str() == kind);
     Ok(Record {
         key: RecordKey {
-            kind: kind.ok_or_else(|| wrong("a document of a kind that this release does not know"))?,
+            kind: kind.ok_or_else(|| corrupt("a document of a kind that this release does not know"))?,
             tenant: get(row, 1)?,
             name: get(row, 2)?,
         },
@@ -155,7 +157,7 @@ fn record(row: &Row) -> Result<Record, Fault> {
     })
 }
 
-fn entry(row: &Row) -> Result<AuditEntry, Fault> {
+fn entry(row: &Row) -> Result<AuditEntry, PostgresError> {
     Ok(AuditEntry {
         id: get::<i64>(row, 0)?.cast_unsigned(),
         at_ms: get::<i64>(row, 1)?.cast_unsigned(),
@@ -169,27 +171,27 @@ fn entry(row: &Row) -> Result<AuditEntry, Fault> {
 #[async_trait::async_trait]
 impl Catalog for PostgresStore {
     async fn revision(&self) -> Result<u64, StoreError> {
-        let rows = self.link.query(REVISION, &[]).await?;
-        let row = rows.first().ok_or_else(|| wrong("no row in catalog_head"))?;
+        let rows = self.pool.query(REVISION, &[]).await?;
+        let row = rows.first().ok_or_else(|| corrupt("no row in catalog_head"))?;
         Ok(get::<i64>(row, 0)?.cast_unsigned())
     }
 
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
-        let rows = self.link.query(CHANGES, &[&after.cast_signed()]).await?;
+        let rows = self.pool.query(CHANGES, &[&after.cast_signed()]).await?;
         Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
     }
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
-        self.carried_out(Change { puts, audit }).await
+        self.run_detached(Change { puts, audit }).await
     }
 
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows = self.link.query(COMPONENT, &[&tenant, &&sha256[..]]).await?;
+        let rows = self.pool.query(COMPONENT, &[&tenant, &&sha256[..]]).await?;
         Ok(rows.first().map(|row| get(row, 0)).transpose()?)
     }
 
     async fn collect_garbage(&self) -> Result<u64, StoreError> {
-        self.carried_out(Sweep).await
+        self.run_detached(Sweep).await
     }
 
     async fn audit(
@@ -199,12 +201,12 @@ impl Catalog for PostgresStore {
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError> {
         let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-        let rows = self.link.query(ENTRIES, &[&before, &tenant, &i64::from(limit)]).await?;
+        let rows = self.pool.query(ENTRIES, &[&before, &tenant, &i64::from(limit)]).await?;
         Ok(rows.iter().map(entry).collect::<Result<_, _>>()?)
     }
 
     async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
         let before = i64::try_from(before_ms).unwrap_or(i64::MAX);
-        Ok(self.link.query(PRUNE, &[&before, &i64::from(limit)]).await?.len() as u64)
+        Ok(self.pool.query(PRUNE, &[&before, &i64::from(limit)]).await?.len() as u64)
     }
 }

@@ -11,11 +11,11 @@ mod embedded {
 }
 
 /// The table that says how far the schema is.
-const HISTORY: &str = "parlance_schema_history";
+const HISTORY_TABLE: &str = "parlance_schema_history";
 /// The oldest server that knows all we ask of it.
 const OLDEST_SERVER: i32 = 130_000;
 /// Whoever holds this advisory lock brings the schema up to date: `Parlance`.
-const MIGRATING: i64 = 0x5061_726c_616e_6365;
+const MIGRATION_LOCK: i64 = 0x5061_726c_616e_6365;
 /// How long a node waits for another one that does.
 const MIGRATION_WAIT: Duration = Duration::from_secs(120);
 
@@ -58,7 +58,7 @@ pub enum OpenError {
     },
     /// The server cannot do what we need, or does not want to.
     #[error("the database {server} cannot be used: {problem}")]
-    Unfit {
+    Unsuitable {
         /// Where and which database.
         server: String,
         /// What, and what to do about it.
@@ -90,13 +90,13 @@ pub enum OpenError {
 impl OpenError {
     pub(super) fn unreadable(error: tokio_postgres::Error) -> Self {
         Self::Url {
-            problem: in_words(&error),
+            problem: error_chain(&error),
         }
     }
 }
 
 /// An error with its causes. The driver's never hold the password.
-fn in_words(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -120,7 +120,7 @@ pub(super) async fn open(
     let connecting = tokio::time::timeout(time, config.connect(tls)).await;
     let (mut client, connection) = connecting
         .map_err(|_| unreachable(format!("no answer within {time:?}")))?
-        .map_err(|error| refused(server, &error))?;
+        .map_err(|error| connect_error(server, &error))?;
     // Ends with the client.
     let driving = tokio::spawn(connection);
     let checked = async {
@@ -134,12 +134,12 @@ pub(super) async fn open(
     checked
 }
 
-fn refused(server: &str, error: &tokio_postgres::Error) -> OpenError {
+fn connect_error(server: &str, error: &tokio_postgres::Error) -> OpenError {
     let server = server.to_owned();
     let Some(db) = error.as_db_error() else {
         return OpenError::Unreachable {
             server,
-            problem: in_words(error),
+            problem: error_chain(error),
         };
     };
     let problem = db.message().to_owned();
@@ -148,7 +148,7 @@ fn refused(server: &str, error: &tokio_postgres::Error) -> OpenError {
             OpenError::Login { server, problem }
         }
         SqlState::INVALID_CATALOG_NAME => OpenError::NoDatabase { server },
-        SqlState::TOO_MANY_CONNECTIONS => OpenError::Unfit {
+        SqlState::TOO_MANY_CONNECTIONS => OpenError::Unsuitable {
             server,
             problem: format!("{problem}; raise max_connections there, or lower store.connections of the nodes"),
         },
@@ -157,11 +157,11 @@ fn refused(server: &str, error: &tokio_postgres::Error) -> OpenError {
 }
 
 async fn check(client: &Client, server: &str) -> Result<Vec<String>, OpenError> {
-    let unfit = |problem: String| OpenError::Unfit {
+    let unsuitable = |problem: String| OpenError::Unsuitable {
         server: server.to_owned(),
         problem,
     };
-    let failed = |error: tokio_postgres::Error| unfit(in_words(&error));
+    let failed = |error: tokio_postgres::Error| unsuitable(error_chain(&error));
     let row = client
         .query_one(
             "SELECT current_setting('server_version_num')::int, current_setting('server_version'),
@@ -173,7 +173,7 @@ async fn check(client: &Client, server: &str) -> Result<Vec<String>, OpenError> 
         .map_err(failed)?;
     let text = |column: usize| row.try_get::<_, String>(column).map_err(failed);
     if row.try_get::<_, i32>(0).map_err(failed)? < OLDEST_SERVER {
-        return Err(unfit(format!(
+        return Err(unsuitable(format!(
             "it is PostgreSQL {}; version 13 or later is needed",
             text(1)?
         )));
@@ -183,11 +183,11 @@ async fn check(client: &Client, server: &str) -> Result<Vec<String>, OpenError> 
             "its encoding is {}, and any text must fit in; create it with `createdb --encoding=UTF8 --template=template0`",
             text(2)?
         );
-        return Err(unfit(problem));
+        return Err(unsuitable(problem));
     }
     if row.try_get(3).map_err(failed)? || text(4)? == "on" {
         let problem = "it takes no writes; name the primary in the URL, or name all servers, comma-separated";
-        return Err(unfit(problem.to_owned()));
+        return Err(unsuitable(problem.to_owned()));
     }
     let mut warnings = Vec::new();
     if text(5)? == "off" {
@@ -205,7 +205,7 @@ async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
         problem,
     };
     let plain = |error: tokio_postgres::Error| {
-        let why = in_words(&error);
+        let why = error_chain(&error);
         migration(match error.code() {
             Some(&SqlState::LOCK_NOT_AVAILABLE) => {
                 format!("another node has been at it for {MIGRATION_WAIT:?}; look there, then start this one again")
@@ -217,7 +217,7 @@ async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
     // Bringing up to date may take as long as it takes, whatever the server's own limit is.
     client
         .batch_execute(&format!(
-            "SET statement_timeout = 0; SET lock_timeout = {wait}; SELECT pg_advisory_lock({MIGRATING})"
+            "SET statement_timeout = 0; SET lock_timeout = {wait}; SELECT pg_advisory_lock({MIGRATION_LOCK})"
         ))
         .await
         .map_err(plain)?;
@@ -233,14 +233,14 @@ async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
     if found < known {
         embedded::migrations::runner()
             .set_grouped(true)
-            .set_migration_table_name(HISTORY)
+            .set_migration_table_name(HISTORY_TABLE)
             .run_async(client)
             .await
-            .map_err(|error| migration(advice(&error)))?;
+            .map_err(|error| migration(migration_hint(&error)))?;
     }
     // The lock ends with the connection, should this fail.
     client
-        .batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATING})"))
+        .batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
         .await
         .map_err(plain)
 }
@@ -248,12 +248,12 @@ async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
 /// How far the schema is; 0 for a database without ours.
 async fn version(client: &Client) -> Result<i32, tokio_postgres::Error> {
     let there = client
-        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY])
+        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY_TABLE])
         .await?;
     if !there.try_get::<_, bool>(0)? {
         return Ok(0);
     }
-    let sql = format!("SELECT coalesce(max(version), 0) FROM {HISTORY}");
+    let sql = format!("SELECT coalesce(max(version), 0) FROM {HISTORY_TABLE}");
     client.query_one(sql.as_str(), &[]).await?.try_get(0)
 }
 
@@ -264,8 +264,8 @@ fn known_version() -> i32 {
 }
 
 /// What a failed migration says, with what to do about it.
-fn advice(error: &refinery::Error) -> String {
-    let words = in_words(error);
+fn migration_hint(error: &refinery::Error) -> String {
+    let words = error_chain(error);
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let db = error

@@ -9,30 +9,30 @@ use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Settings;
-use super::fault::Fault;
+use super::error::PostgresError;
 
 /// How much longer we wait than the server may take, so that its own words come first.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// One statement of a flight.
-pub(super) enum Step<'a> {
+pub(super) enum Statement<'a> {
     /// Without parameters and rows: `BEGIN`, `COMMIT`.
-    Plain(&'static str),
+    Simple(&'static str),
     /// With parameters; prepared once on each connection.
-    Run(&'static str, Vec<&'a (dyn ToSql + Sync)>),
+    Prepared(&'static str, Vec<&'a (dyn ToSql + Sync)>),
 }
 
 /// Makes connections and lends them.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(super) struct ConnectionPool {
     pool: Pool,
     settings: Settings,
     #[cfg(test)]
-    flights: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    round_trips: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
-impl Link {
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, settings: Settings) -> Result<Self, Fault> {
+impl ConnectionPool {
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, settings: Settings) -> Result<Self, PostgresError> {
         let manager = ManagerConfig {
             // Asking costs a round trip each time; a connection found dead is replaced when a statement fails.
             recycling_method: RecyclingMethod::Fast,
@@ -49,12 +49,12 @@ impl Link {
             .runtime(Runtime::Tokio1)
             .post_create(hook)
             .build()
-            .map_err(|_| Fault::Late)?;
+            .map_err(|_| PostgresError::TimedOut)?;
         Ok(Self {
             pool,
             settings,
             #[cfg(test)]
-            flights: std::sync::Arc::default(),
+            round_trips: std::sync::Arc::default(),
         })
     }
 
@@ -63,29 +63,37 @@ impl Link {
     }
 
     /// A connection of one's own for a while.
-    pub(super) async fn session(&self) -> Result<Session, Fault> {
-        let connection = self.pool.get().await.map_err(Fault::NoConnection)?;
-        Ok(Session {
+    pub(super) async fn connection(&self) -> Result<Connection, PostgresError> {
+        let connection = self.pool.get().await.map_err(PostgresError::NoConnection)?;
+        Ok(Connection {
             connection,
             time: self.settings.statement_time + GRACE,
             #[cfg(test)]
-            flights: self.flights.clone(),
+            round_trips: self.round_trips.clone(),
         })
     }
 
     /// One statement on any connection. A connection that turns out to be dead is replaced by another, as long as
     /// there may be more of them: after a restart of the server all are.
-    pub(super) async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
+    pub(super) async fn query(
+        &self,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, PostgresError> {
         let mut left = self.settings.connections;
         loop {
-            let session = self.session().await?;
-            match session.flight(vec![Step::Run(sql, parameters.to_vec())]).await {
+            let connection = self.connection().await?;
+            match connection
+                .pipeline(vec![Statement::Prepared(sql, parameters.to_vec())])
+                .await
+            {
                 Ok(mut rows) => return Ok(rows.pop().unwrap_or_default()),
-                Err(fault) => {
-                    let dead = matches!(&fault, Fault::Failed(_)) && fault.remedy() == super::fault::Remedy::Reconnect;
-                    session.end(&fault).await;
+                Err(error) => {
+                    let dead = matches!(&error, PostgresError::Failed(_))
+                        && error.recovery() == super::error::Recovery::Reconnect;
+                    connection.end(&error).await;
                     if !dead || left == 0 {
-                        return Err(fault);
+                        return Err(error);
                     }
                     left -= 1;
                 }
@@ -93,10 +101,10 @@ impl Link {
         }
     }
 
-    /// How many flights there were.
+    /// How many round trips there were.
     #[cfg(test)]
-    pub(super) fn flights(&self) -> u64 {
-        self.flights.load(std::sync::atomic::Ordering::Relaxed)
+    pub(super) fn round_trips(&self) -> u64 {
+        self.round_trips.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     pub(super) fn close(&self) {
@@ -122,39 +130,41 @@ fn set_up(settings: &Settings) -> String {
 }
 
 /// A connection lent to one task.
-pub(super) struct Session {
+pub(super) struct Connection {
     connection: Object,
     time: Duration,
     #[cfg(test)]
-    flights: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    round_trips: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
-impl Session {
+impl Connection {
     /// Sends all statements at once and waits for all of their answers: one round trip, and one more for what this
     /// connection has not prepared yet. Gives the rows of each, or the first error. The server carries them out in
     /// order; within a transaction none has an effect after one that failed, and a `COMMIT` is then a rollback.
-    pub(super) async fn flight(&self, steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Fault> {
+    pub(super) async fn pipeline(&self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Row>>, PostgresError> {
         #[cfg(test)]
-        self.flights.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tokio::time::timeout(self.time, self.send(steps))
+        self.round_trips.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::timeout(self.time, self.send(statements))
             .await
-            .map_err(|_| Fault::Late)?
+            .map_err(|_| PostgresError::TimedOut)?
     }
 
-    async fn send(&self, steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Fault> {
+    async fn send(&self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Row>>, PostgresError> {
         let connection = &self.connection;
         // All are prepared before the first is sent: none may overtake another.
-        let prepared = steps.iter().map(async |step| match step {
-            Step::Plain(_) => Ok(None),
-            Step::Run(sql, _) => connection.prepare_cached(sql).await.map(Some),
+        let prepared = statements.iter().map(async |step| match step {
+            Statement::Simple(_) => Ok(None),
+            Statement::Prepared(sql, _) => connection.prepare_cached(sql).await.map(Some),
         });
         let prepared = try_join_all(prepared).await?;
-        let answers = steps
+        let answers = statements
             .iter()
             .zip(&prepared)
             .map(async |(step, statement)| match (step, statement) {
-                (Step::Run(_, parameters), Some(statement)) => connection.query(statement, parameters).await,
-                (Step::Plain(sql) | Step::Run(sql, _), _) => connection.batch_execute(sql).await.map(|()| Vec::new()),
+                (Statement::Prepared(_, parameters), Some(statement)) => connection.query(statement, parameters).await,
+                (Statement::Simple(sql) | Statement::Prepared(sql, _), _) => {
+                    connection.batch_execute(sql).await.map(|()| Vec::new())
+                }
             });
         let mut answers: Vec<_> = answers.map(|answer| Box::pin(maybe_done(answer))).collect();
         // The driver sends a statement when its future is first polled. This is the order they are sent in.
@@ -166,9 +176,9 @@ impl Session {
         Ok(answers.collect::<Result<_, _>>()?)
     }
 
-    /// Gives the connection back after a fault: clean, or not at all.
-    pub(super) async fn end(self, fault: &Fault) {
-        let clean = fault.leaves_connection() && self.flight(vec![Step::Plain("ROLLBACK")]).await.is_ok();
+    /// Gives the connection back after an error: clean, or not at all.
+    pub(super) async fn end(self, error: &PostgresError) {
+        let clean = error.leaves_connection() && self.pipeline(vec![Statement::Simple("ROLLBACK")]).await.is_ok();
         if !clean {
             drop(Object::take(self.connection));
         }

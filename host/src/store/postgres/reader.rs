@@ -3,15 +3,15 @@
 use std::collections::HashMap;
 
 use super::super::{End, KvKey, Message, Page, Range, Usage};
-use super::batch::{USAGE, kept};
-use super::fault::Fault;
-use super::ledger::live;
-use super::pool::Link;
-use super::record::{self, get};
+use super::batch::{USAGE, usage_sum};
+use super::batch_state::live;
+use super::decode::{self, get};
+use super::error::PostgresError;
+use super::pool::ConnectionPool;
 use crate::id::{MessageId, RoomId, TenantId};
 
 const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
-const MAKE_TENANTS: &str = "INSERT INTO tenants (name)
+const CREATE_TENANTS: &str = "INSERT INTO tenants (name)
     SELECT w.name FROM unnest($1::text[]) WITH ORDINALITY AS w (name, n) ORDER BY w.n ON CONFLICT DO NOTHING";
 const MESSAGE: &str =
     "SELECT m.seq, m.id, m.sender, m.content, m.metadata, m.sent_at, m.username, m.client_id, m.request,
@@ -35,8 +35,11 @@ const KEY: &str = "SELECT value, expires_at FROM kv
     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key = $3";
 
 /// The numbers of tenants that are there.
-pub(super) async fn tenants(link: &Link, names: &[&str]) -> Result<HashMap<TenantIdText, i64>, Fault> {
-    let rows = link.query(TENANTS, &[&names]).await?;
+pub(super) async fn tenant_ids(
+    pool: &ConnectionPool,
+    names: &[&str],
+) -> Result<HashMap<TenantIdText, i64>, PostgresError> {
+    let rows = pool.query(TENANTS, &[&names]).await?;
     rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
 }
 
@@ -44,21 +47,30 @@ pub(super) async fn tenants(link: &Link, names: &[&str]) -> Result<HashMap<Tenan
 pub(super) type TenantIdText = String;
 
 /// Makes tenants; those that are there stay.
-pub(super) async fn make_tenants(link: &Link, names: &[&str]) -> Result<(), Fault> {
-    link.query(MAKE_TENANTS, &[&names]).await.map(drop)
+pub(super) async fn create_tenants(pool: &ConnectionPool, names: &[&str]) -> Result<(), PostgresError> {
+    pool.query(CREATE_TENANTS, &[&names]).await.map(drop)
 }
 
-pub(super) async fn message(link: &Link, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, Fault> {
+pub(super) async fn message(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    id: MessageId,
+) -> Result<Option<Message>, PostgresError> {
     let id = id.to_bytes();
-    let rows = link.query(MESSAGE, &[&tenant.as_str(), &&id[..]]).await?;
+    let rows = pool.query(MESSAGE, &[&tenant.as_str(), &&id[..]]).await?;
     let message = |row| {
-        let room = RoomId::new(get(row, 9)?).map_err(|error| Fault::Corrupt(error.into()))?;
-        record::message(row, room)
+        let room = RoomId::new(get(row, 9)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
+        decode::message(row, room)
     };
     rows.first().map(message).transpose()
 }
 
-pub(super) async fn history(link: &Link, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, Fault> {
+pub(super) async fn history(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    room: &RoomId,
+    range: Range,
+) -> Result<Page, PostgresError> {
     // No seq is beyond what a column can hold, so clamping the bounds changes no answer.
     let clamp = |bound: u64| i64::try_from(bound).unwrap_or(i64::MAX);
     let (after, before) = (clamp(range.after), range.before.map_or(i64::MAX, clamp));
@@ -68,12 +80,12 @@ pub(super) async fn history(link: &Link, tenant: &TenantId, room: &RoomId, range
         End::Newest => HISTORY_BACKWARDS,
         End::Oldest => HISTORY_FORWARDS,
     };
-    let rows = link
+    let rows = pool
         .query(sql, &[&tenant.as_str(), &room.as_str(), &after, &before, &limit])
         .await?;
     let mut messages = rows
         .iter()
-        .map(|row| record::message(row, room.clone()))
+        .map(|row| decode::message(row, room.clone()))
         .collect::<Result<Vec<_>, _>>()?;
     if range.from == End::Newest {
         messages.reverse();
@@ -82,36 +94,45 @@ pub(super) async fn history(link: &Link, tenant: &TenantId, room: &RoomId, range
         messages,
         complete: true,
     };
-    Ok(found.keep(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
+    Ok(found.truncate(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
 }
 
-pub(super) async fn last_seqs(link: &Link, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, Fault> {
+pub(super) async fn last_seqs(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    rooms: &[RoomId],
+) -> Result<Vec<u64>, PostgresError> {
     let names: Vec<&str> = rooms.iter().map(RoomId::as_str).collect();
     let mut seqs = vec![0; rooms.len()];
-    for row in link.query(LAST_SEQS, &[&tenant.as_str(), &names]).await? {
+    for row in pool.query(LAST_SEQS, &[&tenant.as_str(), &names]).await? {
         let (n, seq): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
         let place = usize::try_from(n - 1).ok().and_then(|n| seqs.get_mut(n));
-        *place.ok_or_else(|| record::wrong("an answer to what was not asked"))? = seq.cast_unsigned();
+        *place.ok_or_else(|| decode::corrupt("an answer to what was not asked"))? = seq.cast_unsigned();
     }
     Ok(seqs)
 }
 
-pub(super) async fn usage(link: &Link, tenant: i64) -> Result<Usage, Fault> {
-    let rows = link.query(USAGE, &[&vec![tenant]]).await?;
+pub(super) async fn usage(pool: &ConnectionPool, tenant: i64) -> Result<Usage, PostgresError> {
+    let rows = pool.query(USAGE, &[&vec![tenant]]).await?;
     let Some(row) = rows.first() else {
         return Ok(Usage::default());
     };
     Ok(Usage {
-        message_bytes: kept(row, 1)?,
-        kv_bytes: kept(row, 2)?,
-        rooms: kept(row, 3)?,
+        message_bytes: usage_sum(row, 1)?,
+        kv_bytes: usage_sum(row, 2)?,
+        rooms: usage_sum(row, 3)?,
     })
 }
 
-pub(super) async fn kv_get(link: &Link, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, Fault> {
+pub(super) async fn kv_get(
+    pool: &ConnectionPool,
+    tenant: &TenantId,
+    key: &KvKey,
+    now: u64,
+) -> Result<Option<Vec<u8>>, PostgresError> {
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
         [&tenant.as_str(), &&*key.handler, &key.key.as_bytes()];
-    let rows = link.query(KEY, &parameters).await?;
+    let rows = pool.query(KEY, &parameters).await?;
     let Some(row) = rows.first() else {
         return Ok(None);
     };

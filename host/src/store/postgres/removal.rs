@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::fault::{Fault, Remedy};
-use super::once::{Number, Stopped, Work, begin, once};
-use super::pool::{Link, Session, Step};
-use super::record::get;
+use super::decode::get;
+use super::error::{PostgresError, Recovery};
+use super::pool::{Connection, ConnectionPool, Statement};
+use super::transaction::{AttemptError, Transaction, TransactionId, begin, execute};
 use super::write::ADD_USAGE;
 use crate::store::StoreError;
 
 /// Messages or keys that one transaction removes.
-const STEP: i64 = 500;
+const ROWS_PER_STEP: i64 = 500;
 /// Rooms that one transaction locks to remove them.
-const ROOMS: i64 = 20;
+const ROOMS_PER_STEP: i64 = 20;
 /// How often what has expired is removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
 /// How many expired keys one statement removes, at most, so that no batch waits long for it.
@@ -52,90 +52,97 @@ const SWEEP: &str = "WITH old AS (
 const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
 
 /// One transaction of a removal.
-struct Removal {
+struct DeletionStep {
     tenant: i64,
-    part: i16,
+    usage_shard: i16,
 }
 
 /// Removes all that a tenant keeps, a little at a time, so that the others are served in between.
-pub(super) async fn all_of(link: &Link, tenant: i64, part: i16) -> Result<(), StoreError> {
-    while once(link, Removal { tenant, part }).await? {}
+pub(super) async fn delete_tenant(pool: &ConnectionPool, tenant: i64, usage_shard: i16) -> Result<(), StoreError> {
+    while execute(pool, DeletionStep { tenant, usage_shard }).await? {}
     Ok(())
 }
 
 #[async_trait::async_trait]
-impl Work for Removal {
+impl Transaction for DeletionStep {
     /// Whether something may be left.
     type Output = bool;
 
-    async fn run(&mut self, session: &Session, number: &Number) -> Result<bool, Stopped<bool>> {
-        let number = number.bytes();
-        let mut steps = begin(&number);
-        steps.push(Step::Run(LOCK_ROOMS, vec![&self.tenant, &ROOMS]));
-        let rooms = session.flight(steps).await?.pop().unwrap_or_default();
-        let ids: Vec<i64> = rooms.iter().map(|row| get(row, 0)).collect::<Result<_, Fault>>()?;
-        let answers = session
-            .flight(vec![
-                Step::Run(REMOVE_RECEIPTS, vec![&ids, &STEP]),
-                Step::Run(REMOVE_MESSAGES, vec![&ids, &STEP]),
-                Step::Run(REMOVE_KEYS, vec![&self.tenant, &STEP]),
+    async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<bool, AttemptError<bool>> {
+        let id = id.bytes();
+        let mut statements = begin(&id);
+        statements.push(Statement::Prepared(LOCK_ROOMS, vec![&self.tenant, &ROOMS_PER_STEP]));
+        let rooms = connection.pipeline(statements).await?.pop().unwrap_or_default();
+        let ids: Vec<i64> = rooms
+            .iter()
+            .map(|row| get(row, 0))
+            .collect::<Result<_, PostgresError>>()?;
+        let answers = connection
+            .pipeline(vec![
+                Statement::Prepared(REMOVE_RECEIPTS, vec![&ids, &ROWS_PER_STEP]),
+                Statement::Prepared(REMOVE_MESSAGES, vec![&ids, &ROWS_PER_STEP]),
+                Statement::Prepared(REMOVE_KEYS, vec![&self.tenant, &ROWS_PER_STEP]),
             ])
             .await?;
         let mut removed = answers.into_iter().skip(1);
         let mut next = || removed.next().unwrap_or_default();
         let (messages, keys) = (next(), next());
-        let sum = |rows: &[tokio_postgres::Row]| rows.iter().map(|row| get::<i64>(row, 0)).sum::<Result<i64, Fault>>();
+        let sum = |rows: &[tokio_postgres::Row]| {
+            rows.iter()
+                .map(|row| get::<i64>(row, 0))
+                .sum::<Result<i64, PostgresError>>()
+        };
         let (tenants, message_bytes, kv_bytes) = (vec![self.tenant], vec![-sum(&messages)?], vec![-sum(&keys)?]);
         // These rooms are empty now.
-        let done = i64::try_from(messages.len()).unwrap_or(i64::MAX) < STEP;
+        let done = i64::try_from(messages.len()).unwrap_or(i64::MAX) < ROWS_PER_STEP;
         let gone = if done {
             i64::try_from(ids.len()).unwrap_or(i64::MAX)
         } else {
             0
         };
         let gone = vec![-gone];
-        let mut steps = Vec::new();
+        let mut statements = Vec::new();
         if done {
-            steps.push(Step::Run(REMOVE_ROOMS, vec![&ids]));
+            statements.push(Statement::Prepared(REMOVE_ROOMS, vec![&ids]));
         }
-        steps.push(Step::Run(
+        statements.push(Statement::Prepared(
             ADD_USAGE,
-            vec![&tenants, &self.part, &message_bytes, &kv_bytes, &gone],
+            vec![&tenants, &self.usage_shard, &message_bytes, &kv_bytes, &gone],
         ));
-        steps.push(Step::Plain("COMMIT"));
+        statements.push(Statement::Simple("COMMIT"));
         let left = !(messages.is_empty() && keys.is_empty() && ids.is_empty());
-        match session.flight(steps).await {
+        match connection.pipeline(statements).await {
             Ok(_) => Ok(left),
-            Err(fault) => Err(Stopped {
-                fault,
-                decided: Some(left),
+            Err(error) => Err(AttemptError {
+                error,
+                if_committed: Some(left),
             }),
         }
     }
 }
 
 /// Removes expired keys and the marks of old commits, for as long as the task lives.
-pub(super) async fn sweep(link: Link, part: i16) {
+pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
     let mut every = tokio::time::interval(SWEEP_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
-        if let Err(fault) = sweep_once(&link, part).await
-            && fault.remedy() == Remedy::GiveUp
+        if let Err(error) = sweep_once(&pool, usage_shard).await
+            && error.recovery() == Recovery::GiveUp
         {
             // What is down is reported by those who need it.
-            let error = StoreError::from(fault);
+            let error = StoreError::from(error);
             tracing::warn!(error = format!("{error:#}"), "what has expired could not be removed");
         }
     }
 }
 
-pub(super) async fn sweep_once(link: &Link, part: i16) -> Result<(), Fault> {
+pub(super) async fn sweep_once(pool: &ConnectionPool, usage_shard: i16) -> Result<(), PostgresError> {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
-    link.query(SWEEP, &[&until, &SWEEP_KEYS, &part]).await?;
-    link.query(FORGET_COMMITS, &[]).await?;
+    pool.query(SWEEP, &[&until, &SWEEP_KEYS, &usage_shard]).await?;
+    pool.query(FORGET_COMMITS, &[]).await?;
     Ok(())
 }

@@ -13,13 +13,13 @@ use super::super::{Draft, End, StorageQuota, Store, Write, WriteSet, Written};
 use super::*;
 use crate::id::UserId;
 
-mod cluster;
 mod opening;
 mod outages;
 mod proxy;
+mod server;
 mod two_nodes;
 
-use cluster::Server;
+use server::Server;
 
 async fn open(url: &str) -> Arc<PostgresStore> {
     Arc::new(PostgresStore::open(url, Settings::default()).await.unwrap())
@@ -114,10 +114,10 @@ async fn keys_that_expired_long_ago_are_removed_and_counted() {
     writes.extend([set("good".into(), None), set("late".into(), Some(u64::MAX))]);
     store.commit(vec![write_set(writes)]).await.unwrap();
     // The store's own sweeps may come in between; none leaves anything uncounted.
-    removal::sweep_once(&store.link, store.part).await.unwrap();
-    removal::sweep_once(&store.link, store.part).await.unwrap();
+    removal::sweep_once(&store.pool, store.usage_shard).await.unwrap();
+    removal::sweep_once(&store.pool, store.usage_shard).await.unwrap();
     assert_eq!(
-        Server::shared().psql(cluster::name_in(&url), "SELECT count(*) FROM kv"),
+        Server::shared().psql(server::name_in(&url), "SELECT count(*) FROM kv"),
         "2"
     );
     assert_eq!(store.usage(&acme()).await.unwrap().kv_bytes, 10);
@@ -141,7 +141,7 @@ async fn a_rejected_write_set_leaves_no_room_behind() {
         .unwrap();
     assert!(outcomes[0].is_err() && outcomes[1].is_ok(), "{outcomes:?}");
     assert_eq!(
-        Server::shared().psql(cluster::name_in(&url), "SELECT string_agg(name, ',') FROM rooms"),
+        Server::shared().psql(server::name_in(&url), "SELECT string_agg(name, ',') FROM rooms"),
         "b"
     );
 }
@@ -163,8 +163,8 @@ async fn a_commit_whose_caller_has_gone_is_carried_out() {
 async fn a_batch_takes_two_round_trips_however_many_events_it_has() {
     let store = open(&Server::shared().database()).await;
     // Only batches are to be counted.
-    store.sweeping.abort();
-    while !store.sweeping.is_finished() {
+    store.sweeper.abort();
+    while !store.sweeper.is_finished() {
         tokio::task::yield_now().await;
     }
     let batch = |from: u128| {
@@ -173,8 +173,8 @@ async fn a_batch_takes_two_round_trips_however_many_events_it_has() {
     };
     // The first one makes the tenant and the room.
     store.commit(batch(0)).await.unwrap();
-    let before = store.link.flights();
+    let before = store.pool.round_trips();
     store.commit(batch(300)).await.unwrap();
-    assert_eq!(store.link.flights() - before, 2);
+    assert_eq!(store.pool.round_trips() - before, 2);
     assert_eq!(ids(&store, "lobby").await.len(), 600);
 }

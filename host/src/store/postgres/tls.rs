@@ -13,28 +13,28 @@ use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::url::Trust;
+use super::url::CertificateCheck;
 
 /// What connects with TLS, where the server and the URL's `sslmode` want it.
-pub(super) fn connector(trust: Trust, roots: Option<&Path>) -> anyhow::Result<MakeRustlsConnect> {
+pub(super) fn connector(check: CertificateCheck, roots: Option<&Path>) -> anyhow::Result<MakeRustlsConnect> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .context("TLS cannot be set up")?;
-    let config = match trust {
-        Trust::SignedForHost => {
+    let config = match check {
+        CertificateCheck::CaAndHost => {
             let roots = Arc::new(read_roots(roots)?);
             let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
                 .build()
                 .context("the certificates to trust cannot be used")?;
             builder.with_webpki_verifier(verifier).with_no_client_auth()
         }
-        Trust::Signed | Trust::Anyone => {
-            let roots = match trust {
-                Trust::Anyone => None,
+        CertificateCheck::Ca | CertificateCheck::None => {
+            let roots = match check {
+                CertificateCheck::None => None,
                 _ => Some(read_roots(roots)?),
             };
-            let verifier = Arc::new(Lenient { provider, roots });
+            let verifier = Arc::new(LenientVerifier { provider, roots });
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(verifier)
@@ -67,12 +67,12 @@ fn read_roots(file: Option<&Path>) -> anyhow::Result<RootCertStore> {
 
 /// Looks at less than it might, as `sslmode` says: never at the host's name, and at who signed only with `roots`.
 #[derive(Debug)]
-struct Lenient {
+struct LenientVerifier {
     provider: Arc<CryptoProvider>,
     roots: Option<RootCertStore>,
 }
 
-impl ServerCertVerifier for Lenient {
+impl ServerCertVerifier for LenientVerifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,

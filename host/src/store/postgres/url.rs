@@ -20,26 +20,26 @@ const DRIVER_KEEPALIVE_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// How far the server's certificate is looked at, in the words of libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum CertificateCheck {
     /// Not at all: `disable`, `prefer`, `require`.
-    Anyone,
+    None,
     /// Somebody we trust has signed it: `verify-ca`.
-    Signed,
+    Ca,
     /// And it is made out to the host that we asked for: `verify-full`.
-    SignedForHost,
+    CaAndHost,
 }
 
 /// What a URL says.
-pub(super) struct Location {
+pub(super) struct Target {
     pub(super) config: Config,
-    pub(super) trust: Trust,
+    pub(super) check: CertificateCheck,
     /// A file with the certificates to trust; without it those of the system.
     pub(super) roots: Option<PathBuf>,
 }
 
 /// Reads a URL. `sslmode` and `sslrootcert` are read here, since the driver knows only some of what libpq does; all
 /// else is the driver's.
-pub(super) fn read(url: &str, settings: &Settings) -> Result<Location, OpenError> {
+pub(super) fn parse(url: &str, settings: &Settings) -> Result<Target, OpenError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for part in query.split('&').filter(|part| !part.is_empty()) {
@@ -54,7 +54,7 @@ pub(super) fn read(url: &str, settings: &Settings) -> Result<Location, OpenError
         format!("{base}?{}", theirs.join("&"))
     };
     let mut config: Config = rest.parse().map_err(OpenError::unreadable)?;
-    let (mut mode, mut trust, mut roots) = (SslMode::Prefer, Trust::Anyone, None);
+    let (mut mode, mut check, mut roots) = (SslMode::Prefer, CertificateCheck::None, None);
     for (name, value) in ours {
         match (name, value.as_str()) {
             ("sslrootcert", "system") => roots = None,
@@ -62,8 +62,8 @@ pub(super) fn read(url: &str, settings: &Settings) -> Result<Location, OpenError
             (_, "disable") => mode = SslMode::Disable,
             (_, "prefer") => mode = SslMode::Prefer,
             (_, "require") => mode = SslMode::Require,
-            (_, "verify-ca") => (mode, trust) = (SslMode::Require, Trust::Signed),
-            (_, "verify-full") => (mode, trust) = (SslMode::Require, Trust::SignedForHost),
+            (_, "verify-ca") => (mode, check) = (SslMode::Require, CertificateCheck::Ca),
+            (_, "verify-full") => (mode, check) = (SslMode::Require, CertificateCheck::CaAndHost),
             _ => {
                 return Err(OpenError::Url {
                     problem: "sslmode must be disable, prefer, require, verify-ca or verify-full".to_owned(),
@@ -72,12 +72,12 @@ pub(super) fn read(url: &str, settings: &Settings) -> Result<Location, OpenError
         }
     }
     // As libpq does: whoever names the certificates to trust wants them to count.
-    if roots.is_some() && mode == SslMode::Require && trust == Trust::Anyone {
-        trust = Trust::Signed;
+    if roots.is_some() && mode == SslMode::Require && check == CertificateCheck::None {
+        check = CertificateCheck::Ca;
     }
     config.ssl_mode(mode);
-    complete(&mut config, settings);
-    Ok(Location { config, trust, roots })
+    apply_defaults(&mut config, settings);
+    Ok(Target { config, check, roots })
 }
 
 /// A percent-encoded value as text.
@@ -90,7 +90,7 @@ fn decoded(value: &str) -> Result<String, OpenError> {
 }
 
 /// What holds unless the URL says otherwise.
-fn complete(config: &mut Config, settings: &Settings) {
+fn apply_defaults(config: &mut Config, settings: &Settings) {
     if config.get_application_name().is_none() {
         config.application_name("parlance");
     }
@@ -116,7 +116,7 @@ fn complete(config: &mut Config, settings: &Settings) {
 }
 
 /// What may be shown: where and which database, without the password.
-pub(super) fn shown(config: &Config) -> String {
+pub(super) fn address(config: &Config) -> String {
     let hosts = config.get_hosts().iter().enumerate().map(|(n, host)| {
         // One port counts for all hosts.
         let ports = config.get_ports();
@@ -135,36 +135,42 @@ pub(super) fn shown(config: &Config) -> String {
 mod tests {
     use super::*;
 
-    fn location(url: &str) -> Location {
-        read(url, &Settings::default()).unwrap()
+    fn target(url: &str) -> Target {
+        parse(url, &Settings::default()).unwrap()
     }
 
     #[test]
     fn sslmode_is_read_as_libpq_reads_it() {
         let read = |query: &str| {
-            let location = location(&format!("postgres://u:p@db.example:7/chat{query}"));
-            let roots = location.roots.map(|path| path.display().to_string());
-            (location.config.get_ssl_mode(), location.trust, roots)
+            let target = target(&format!("postgres://u:p@db.example:7/chat{query}"));
+            let roots = target.roots.map(|path| path.display().to_string());
+            (target.config.get_ssl_mode(), target.check, roots)
         };
-        assert_eq!(read(""), (SslMode::Prefer, Trust::Anyone, None));
-        assert_eq!(read("?sslmode=disable"), (SslMode::Disable, Trust::Anyone, None));
+        assert_eq!(read(""), (SslMode::Prefer, CertificateCheck::None, None));
+        assert_eq!(
+            read("?sslmode=disable"),
+            (SslMode::Disable, CertificateCheck::None, None)
+        );
         assert_eq!(
             read("?sslmode=require&connect_timeout=9"),
-            (SslMode::Require, Trust::Anyone, None)
+            (SslMode::Require, CertificateCheck::None, None)
         );
-        assert_eq!(read("?sslmode=verify-ca"), (SslMode::Require, Trust::Signed, None));
+        assert_eq!(
+            read("?sslmode=verify-ca"),
+            (SslMode::Require, CertificateCheck::Ca, None)
+        );
         assert_eq!(
             read("?sslmode=verify-full"),
-            (SslMode::Require, Trust::SignedForHost, None)
+            (SslMode::Require, CertificateCheck::CaAndHost, None)
         );
         let roots = Some("/a b/ca.pem".to_owned());
         assert_eq!(
             read("?sslrootcert=/a%20b/ca.pem&sslmode=verify-full"),
-            (SslMode::Require, Trust::SignedForHost, roots.clone())
+            (SslMode::Require, CertificateCheck::CaAndHost, roots.clone())
         );
         assert_eq!(
             read("?sslmode=require&sslrootcert=/a%20b/ca.pem"),
-            (SslMode::Require, Trust::Signed, roots)
+            (SslMode::Require, CertificateCheck::Ca, roots)
         );
         for wrong in [
             "postgres://db/?sslmode=allow",
@@ -172,21 +178,18 @@ mod tests {
             "postgres://db/?sslrootcert=%ff",
             "postgres://db:port/",
         ] {
-            assert!(super::read(wrong, &Settings::default()).is_err(), "{wrong}");
+            assert!(super::parse(wrong, &Settings::default()).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn the_password_is_never_shown() {
         let url = "postgresql://parlance:swordfish@a.example,b.example:5433/chat?connect_timeout=4";
-        let location = location(url);
-        assert_eq!(shown(&location.config), "a.example:5432,b.example:5433/chat");
-        assert_eq!(location.config.get_connect_timeout(), Some(&Duration::from_secs(4)));
-        assert_eq!(
-            location.config.get_target_session_attrs(),
-            TargetSessionAttrs::ReadWrite
-        );
-        let Err(error) = read("postgres://parlance:swordfish@db/?port=x", &Settings::default()) else {
+        let target = target(url);
+        assert_eq!(address(&target.config), "a.example:5432,b.example:5433/chat");
+        assert_eq!(target.config.get_connect_timeout(), Some(&Duration::from_secs(4)));
+        assert_eq!(target.config.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        let Err(error) = parse("postgres://parlance:swordfish@db/?port=x", &Settings::default()) else {
             panic!("it was read")
         };
         assert!(!format!("{error:?} {error}").contains("swordfish"), "{error:?}");

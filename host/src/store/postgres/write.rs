@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::super::Usage;
-use super::fault::Fault;
-use super::ledger::{Held, KeyAt, Ledger, Marked, Posted};
-use super::pool::{Session, Step};
+use super::batch_state::{BatchState, KvEntry, KvRowKey, NewMessage, NewReceipt};
+use super::error::PostgresError;
+use super::pool::{Connection, Statement};
 
 /// Bytes of the texts that one statement carries, more or less; a batch with more of them is written by several.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
@@ -43,40 +43,40 @@ pub(super) const ADD_USAGE: &str = "INSERT INTO usage (tenant_id, part, message_
     kv_bytes = usage.kv_bytes + excluded.kv_bytes, rooms = usage.rooms + excluded.rooms";
 
 /// Sends it. `loaded` is the usage as it was before; `part` is the one this node adds to.
-pub(super) async fn flight(
-    session: &Session,
-    ledger: &Ledger<'_>,
+pub(super) async fn flush(
+    connection: &Connection,
+    state: &BatchState<'_>,
     loaded: &HashMap<i64, Usage>,
-    part: i16,
-) -> Result<(), Fault> {
+    usage_shard: i16,
+) -> Result<(), PostgresError> {
     // By tenant and id, as on every node: whoever waits for another's id in the index never holds a later one.
-    let mut posted = ledger.posted.clone();
+    let mut posted = state.new_messages.clone();
     posted.sort_unstable_by_key(|posted| (posted.tenant, posted.draft.id));
-    let posts: Vec<Posts<'_>> = chunks(&posted, Posted::bytes).map(Posts::of).collect();
-    let mut marked = ledger.marked.clone();
+    let posts: Vec<Posts<'_>> = chunks(&posted, NewMessage::bytes).map(Posts::of).collect();
+    let mut marked = state.new_receipts.clone();
     marked.sort_unstable_by_key(|marked| (marked.room, marked.seq, marked.user));
     let marks = Marks::of(&marked);
-    let rooms = ledger.rooms.values();
+    let rooms = state.rooms.values();
     let (advanced, last_seqs): (Vec<i64>, Vec<i64>) = rooms
         .clone()
         .filter(|room| room.last_seq > room.loaded)
         .map(|room| (room.row, room.last_seq))
         .unzip();
     let empty: Vec<i64> = rooms.filter(|room| room.last_seq == 0).map(|room| room.row).collect();
-    let fresh = ledger.keys.iter().filter(|(_, held)| held.fresh);
-    let (updated, inserted): (Vec<_>, Vec<_>) = fresh.partition(|(at, _)| ledger.stored.contains(*at));
+    let fresh = state.kv.iter().filter(|(_, held)| held.changed);
+    let (updated, inserted): (Vec<_>, Vec<_>) = fresh.partition(|(at, _)| state.stored_keys.contains(*at));
     let updated: Vec<Keys<'_>> = chunks(&updated, key_bytes).map(Keys::of).collect();
     let inserted: Vec<Keys<'_>> = chunks(&inserted, key_bytes).map(Keys::of).collect();
-    let mut deleted: Vec<KeyAt<'_>> = ledger.stored.iter().copied().collect();
-    deleted.retain(|at| !ledger.keys.contains_key(at));
+    let mut deleted: Vec<KvRowKey<'_>> = state.stored_keys.iter().copied().collect();
+    deleted.retain(|at| !state.kv.contains_key(at));
     deleted.sort_unstable();
     let deleted = Names::of(deleted.iter());
-    let added = Added::between(loaded, &ledger.usage);
+    let added = Added::between(loaded, &state.usage);
 
-    let mut steps = Vec::new();
-    steps.extend(posts.iter().map(Posts::step));
+    let mut statements = Vec::new();
+    statements.extend(posts.iter().map(Posts::step));
     if !advanced.is_empty() {
-        steps.push(Step::Run(ADVANCE_ROOMS, vec![&advanced, &last_seqs]));
+        statements.push(Statement::Prepared(ADVANCE_ROOMS, vec![&advanced, &last_seqs]));
     }
     if !marks.rooms.is_empty() {
         let parameters = vec![
@@ -85,32 +85,32 @@ pub(super) async fn flight(
             &marks.users as _,
             &marks.times as _,
         ];
-        steps.push(Step::Run(MARK, parameters));
+        statements.push(Statement::Prepared(MARK, parameters));
     }
-    steps.extend(updated.iter().map(|keys| keys.step(UPDATE_KEYS)));
-    steps.extend(inserted.iter().map(|keys| keys.step(INSERT_KEYS)));
+    statements.extend(updated.iter().map(|keys| keys.step(UPDATE_KEYS)));
+    statements.extend(inserted.iter().map(|keys| keys.step(INSERT_KEYS)));
     if !deleted.tenants.is_empty() {
         let parameters = vec![&deleted.tenants as _, &deleted.handlers as _, &deleted.keys as _];
-        steps.push(Step::Run(DELETE_KEYS, parameters));
+        statements.push(Statement::Prepared(DELETE_KEYS, parameters));
     }
-    if steps.is_empty() {
+    if statements.is_empty() {
         // Repeats and refusals alone: there is nothing to make durable.
-        return session.flight(vec![Step::Plain("ROLLBACK")]).await.map(drop);
+        return connection.pipeline(vec![Statement::Simple("ROLLBACK")]).await.map(drop);
     }
     if !empty.is_empty() {
-        steps.push(Step::Run(REMOVE_ROOMS, vec![&empty]));
+        statements.push(Statement::Prepared(REMOVE_ROOMS, vec![&empty]));
     }
     // Last, for other nodes wait for these rows.
     if !added.tenants.is_empty() {
         let counts = [&added.tenants, &added.message_bytes, &added.kv_bytes, &added.rooms];
         let [tenants, message_bytes, kv_bytes, rooms] = counts;
-        steps.push(Step::Run(
+        statements.push(Statement::Prepared(
             ADD_USAGE,
-            vec![tenants, &part, message_bytes, kv_bytes, rooms],
+            vec![tenants, &usage_shard, message_bytes, kv_bytes, rooms],
         ));
     }
-    steps.push(Step::Plain("COMMIT"));
-    session.flight(steps).await.map(drop)
+    statements.push(Statement::Simple("COMMIT"));
+    connection.pipeline(statements).await.map(drop)
 }
 
 /// Cuts a list so that each piece has some 4 MiB at most, or one element.
@@ -128,13 +128,13 @@ fn chunks<'l, T>(list: &'l [T], bytes: impl Fn(&T) -> usize + 'l) -> impl Iterat
     })
 }
 
-impl Posted<'_> {
+impl NewMessage<'_> {
     fn bytes(&self) -> usize {
         self.draft.content.len() + self.draft.metadata.as_ref().map_or(0, String::len)
     }
 }
 
-fn key_bytes((_, held): &(&KeyAt<'_>, &Held<'_>)) -> usize {
+fn key_bytes((_, held): &(&KvRowKey<'_>, &KvEntry<'_>)) -> usize {
     held.value.as_ref().map_or(0, |value| value.len())
 }
 
@@ -155,9 +155,9 @@ struct Posts<'a> {
 }
 
 impl<'a> Posts<'a> {
-    fn of(posted: &[Posted<'a>]) -> Self {
+    fn of(posted: &[NewMessage<'a>]) -> Self {
         let mut posts = Self::default();
-        for Posted {
+        for NewMessage {
             tenant,
             room,
             seq,
@@ -182,7 +182,7 @@ impl<'a> Posts<'a> {
         posts
     }
 
-    fn step(&self) -> Step<'_> {
+    fn step(&self) -> Statement<'_> {
         let Self {
             rooms,
             seqs,
@@ -196,7 +196,7 @@ impl<'a> Posts<'a> {
             client_ids,
             requests,
         } = self;
-        Step::Run(
+        Statement::Prepared(
             POST,
             vec![
                 rooms, seqs, tenants, ids, senders, contents, metadata, times, usernames, client_ids, requests,
@@ -215,9 +215,9 @@ struct Marks<'a> {
 }
 
 impl<'a> Marks<'a> {
-    fn of(marked: &[Marked<'a>]) -> Self {
+    fn of(marked: &[NewReceipt<'a>]) -> Self {
         let mut marks = Self::default();
-        for Marked { room, seq, user, at } in marked {
+        for NewReceipt { room, seq, user, at } in marked {
             marks.rooms.push(*room);
             marks.seqs.push(*seq);
             marks.users.push(user.as_str());
@@ -236,7 +236,7 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn of<'l>(keys: impl Iterator<Item = &'l KeyAt<'a>>) -> Self
+    fn of<'l>(keys: impl Iterator<Item = &'l KvRowKey<'a>>) -> Self
     where
         'a: 'l,
     {
@@ -258,7 +258,7 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    fn of(keys: &[(&'a KeyAt<'a>, &'a Held<'a>)]) -> Self {
+    fn of(keys: &[(&'a KvRowKey<'a>, &'a KvEntry<'a>)]) -> Self {
         Self {
             names: Names::of(keys.iter().map(|(at, _)| *at)),
             values: keys
@@ -269,13 +269,13 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn step(&self, sql: &'static str) -> Step<'_> {
+    fn step(&self, sql: &'static str) -> Statement<'_> {
         let Names {
             tenants,
             handlers,
             keys,
         } = &self.names;
-        Step::Run(sql, vec![tenants, handlers, keys, &self.values, &self.expiries])
+        Statement::Prepared(sql, vec![tenants, handlers, keys, &self.values, &self.expiries])
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
 
-use super::damage::{self, Condition};
-use super::open::{self, OpenError, beside, shown};
+use super::integrity::{self, Integrity};
+use super::open::{self, OpenError, display, with_suffix};
 
 /// How long a copy waits before it tries again where another program holds the database locked.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
@@ -54,7 +54,7 @@ pub enum BackupError {
     #[error(
         "{aside} is there already, from an earlier restore; move it away, or use --force, which keeps nothing of the database that it replaces"
     )]
-    Kept {
+    AsideExists {
         /// Where the database would have been kept.
         aside: String,
     },
@@ -102,26 +102,28 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
     let database = open::resolve(database)?;
     let file = open::resolve(file)?;
     if !database.exists() {
-        return Err(BackupError::Missing { path: shown(&database) });
+        return Err(BackupError::Missing {
+            path: display(&database),
+        });
     }
     if file == database
         || COMPANIONS
             .iter()
             .chain(&[".lock"])
-            .any(|end| file == beside(&database, end))
+            .any(|end| file == with_suffix(&database, end))
     {
-        return Err(BackupError::IsDatabase { path: shown(&file) });
+        return Err(BackupError::IsDatabase { path: display(&file) });
     }
     if fs::metadata(&file).is_ok_and(|there| !there.is_file()) {
-        return Err(BackupError::NotAFile { path: shown(&file) });
+        return Err(BackupError::NotAFile { path: display(&file) });
     }
     // What SQLite finds beside a file of this name it would read into the copy.
-    let companions = COMPANIONS.map(|end| beside(&file, end));
+    let companions = COMPANIONS.map(|end| with_suffix(&file, end));
     if !replace && let Some(there) = [&file].into_iter().chain(&companions).find(|path| path.exists()) {
-        return Err(BackupError::Exists { path: shown(there) });
+        return Err(BackupError::Exists { path: display(there) });
     }
     let failed = |source: anyhow::Error| BackupError::Failed {
-        path: shown(&file),
+        path: display(&file),
         source,
     };
     let mut source = open::open_reader(&database)?;
@@ -133,27 +135,27 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
         .prefix(".parlance-backup-")
         .tempfile_in(directory)
         .map_err(|error| failed(error.into()))?;
-    let mut copy = || -> rusqlite::Result<Condition> {
+    let mut copy = || -> rusqlite::Result<Integrity> {
         // The copy does not show what the file lacks of its last page.
-        if let damaged @ Condition::Damaged(_) = damage::look(&mut source, &database, Some(Duration::ZERO))? {
+        if let damaged @ Integrity::Damaged(_) = integrity::check(&mut source, &database, Some(Duration::ZERO))? {
             return Ok(damaged);
         }
         let mut copy = Connection::open_with_flags(made.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         // In one step: between two of them a server writes, and then SQLite begins anew.
         Backup::new(&source, &mut copy)?.run_to_completion(i32::MAX, BUSY_PAUSE, None)?;
-        finish(&mut copy, made.path())
+        make_standalone(&mut copy, made.path())
     };
-    let condition = damage::found(copy()).map_err(|error| failed(error.into()))?;
-    if let Condition::Damaged(finding) = condition {
+    let condition = integrity::from_error(copy()).map_err(|error| failed(error.into()))?;
+    if let Integrity::Damaged(finding) = condition {
         return Err(BackupError::Damaged {
-            path: shown(&database),
+            path: display(&database),
             finding,
             advice: "no backup was made; put an older one in its place with `parlance restore FILE`",
         });
     }
-    let bytes = sync(made.path()).map_err(|error| failed(error.into()))?;
+    let bytes = sync_to_disk(made.path()).map_err(|error| failed(error.into()))?;
     remove(&companions)
-        .and_then(|()| sync(directory))
+        .and_then(|()| sync_to_disk(directory))
         .map_err(|error| failed(error.into()))?;
     let named = if replace {
         made.persist(&file)
@@ -161,7 +163,7 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
         made.persist_noclobber(&file)
     };
     named.map_err(|error| failed(error.into()))?;
-    sync(directory).map_err(|error| failed(error.into()))?;
+    sync_to_disk(directory).map_err(|error| failed(error.into()))?;
     Ok(bytes)
 }
 
@@ -174,26 +176,26 @@ pub fn restore(database: &Path, file: &Path, replace: bool) -> Result<Restored, 
     let real = open::resolve(database)?;
     let file = open::resolve(file)?;
     if !file.exists() {
-        return Err(BackupError::Missing { path: shown(&file) });
+        return Err(BackupError::Missing { path: display(&file) });
     }
     if file == real {
-        return Err(BackupError::IsDatabase { path: shown(&file) });
+        return Err(BackupError::IsDatabase { path: display(&file) });
     }
     let _lock = open::lock(database, &real)?;
-    let aside = beside(&real, ".before-restore");
+    let aside = with_suffix(&real, ".before-restore");
     let keep = !replace && fs::metadata(&real).is_ok_and(|there| there.len() > 0);
     if keep && aside.exists() {
-        return Err(BackupError::Kept { aside: shown(&aside) });
+        return Err(BackupError::AsideExists { aside: display(&aside) });
     }
     // Nobody else is here, for whoever is has the lock: what is left in it is of one that was cut short.
-    let staging = beside(&real, ".restoring");
+    let staging = with_suffix(&real, ".restoring");
     let failed = |source: anyhow::Error| BackupError::Failed {
-        path: shown(&real),
+        path: display(&real),
         source,
     };
     let aside = keep.then_some(aside);
     let done = stage(&file, &staging)
-        .and_then(|staged| swap(&staged, &real, aside.as_deref()).map_err(|error| failed(error.into())));
+        .and_then(|staged| replace_database(&staged, &real, aside.as_deref()).map_err(|error| failed(error.into())));
     // The next restore removes what this cannot.
     let _ = fs::remove_dir_all(&staging);
     Ok(Restored { bytes: done?, aside })
@@ -203,7 +205,7 @@ pub fn restore(database: &Path, file: &Path, replace: bool) -> Result<Restored, 
 fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
     let staged = staging.join("database");
     let failed = |source: anyhow::Error| BackupError::Failed {
-        path: shown(&staged),
+        path: display(&staged),
         source,
     };
     let copy = || -> io::Result<()> {
@@ -213,44 +215,44 @@ fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
         fs::DirBuilder::new().mode(0o700).create(staging)?;
         fs::copy(file, &staged)?;
         // Of a backup that was made with other tools. One of ours has none: a log beside it is another database's.
-        let log = beside(file, "-wal");
-        if log.exists() && has_log(file)? {
-            fs::copy(log, beside(&staged, "-wal"))?;
+        let log = with_suffix(file, "-wal");
+        if log.exists() && is_in_wal_mode(file)? {
+            fs::copy(log, with_suffix(&staged, "-wal"))?;
         }
         fs::set_permissions(&staged, fs::Permissions::from_mode(0o600))
     };
     copy().map_err(|error| failed(error.into()))?;
     if fs::metadata(&staged).is_ok_and(|copy| copy.len() < open::SMALLEST_DATABASE) {
-        return Err(BackupError::NotABackup { path: shown(file) });
+        return Err(BackupError::NotABackup { path: display(file) });
     }
-    let look = || -> Result<Condition, OpenError> {
+    let look = || -> Result<Integrity, OpenError> {
         let as_read = |error| open::failed(file, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut copy = Connection::open_with_flags(&staged, flags).map_err(as_read)?;
         open::check_is_database(&copy).map_err(as_read)?;
         open::check_can_be_read(file, &copy)?;
-        finish(&mut copy, &staged).map_err(as_read)
+        make_standalone(&mut copy, &staged).map_err(as_read)
     };
     let finding = match look() {
-        Ok(Condition::Damaged(finding)) | Err(OpenError::Damaged { finding, .. }) => finding,
-        Ok(Condition::Whole | Condition::Unfinished) => {
-            sync(&staged).map_err(|error| failed(error.into()))?;
+        Ok(Integrity::Damaged(finding)) | Err(OpenError::Damaged { finding, .. }) => finding,
+        Ok(Integrity::Intact | Integrity::Unfinished) => {
+            sync_to_disk(&staged).map_err(|error| failed(error.into()))?;
             return Ok(staged);
         }
         Err(OpenError::NotADatabase { path }) => return Err(BackupError::NotABackup { path }),
         Err(other) => return Err(other.into()),
     };
     Err(BackupError::Damaged {
-        path: shown(file),
+        path: display(file),
         finding,
         advice: "nothing was changed; restore another backup",
     })
 }
 
 /// Puts `staged` in the place of `real`, of which nothing that SQLite would read into the new database is left.
-fn swap(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Result<u64> {
+fn replace_database(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Result<u64> {
     // A database in one file can be replaced in one step. One that is too damaged for that keeps its log beside it.
-    let _ = fold(real);
+    let _ = checkpoint(real);
     if let Ok(before) = fs::metadata(real) {
         let made = fs::metadata(staged)?;
         // Restored by root, a database is still that of the server's user.
@@ -260,18 +262,18 @@ fn swap(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Result<u64> {
     }
     if let Some(aside) = aside {
         // Logs of an earlier database that was moved away do not belong to this one.
-        remove(&COMPANIONS.map(|end| beside(aside, end)))?;
+        remove(&COMPANIONS.map(|end| with_suffix(aside, end)))?;
         fs::hard_link(real, aside)?;
-        let log = beside(real, "-wal");
+        let log = with_suffix(real, "-wal");
         if log.exists() {
-            fs::rename(&log, beside(aside, "-wal"))?;
+            fs::rename(&log, with_suffix(aside, "-wal"))?;
         }
     }
-    remove(&COMPANIONS.map(|end| beside(real, end)))?;
+    remove(&COMPANIONS.map(|end| with_suffix(real, end)))?;
     let directory = real.parent().unwrap_or(Path::new("."));
-    sync(directory)?;
+    sync_to_disk(directory)?;
     fs::rename(staged, real)?;
-    sync(directory)?;
+    sync_to_disk(directory)?;
     fs::metadata(real).map(|now| now.len())
 }
 
@@ -287,27 +289,27 @@ fn remove(paths: &[PathBuf]) -> io::Result<()> {
 }
 
 /// Whether the database is one with a write-ahead log: its header says so (SQLite's file format, 1.3.3).
-fn has_log(database: &Path) -> io::Result<bool> {
+fn is_in_wal_mode(database: &Path) -> io::Result<bool> {
     let mut header = [0; 20];
     let read = File::open(database)?.read_exact(&mut header);
     Ok(read.is_ok() && header.get(18) == Some(&2))
 }
 
 /// Writes the write-ahead log into its database and removes it, as a server does when it stops.
-fn fold(real: &Path) -> rusqlite::Result<()> {
+fn checkpoint(real: &Path) -> rusqlite::Result<()> {
     let db = Connection::open_with_flags(real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     db.close().map_err(|(_, error)| error)
 }
 
 /// Makes a copy one file that needs no other, and looks through all of it.
-fn finish(copy: &mut Connection, path: &Path) -> rusqlite::Result<Condition> {
+fn make_standalone(copy: &mut Connection, path: &Path) -> rusqlite::Result<Integrity> {
     copy.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
-    damage::look(copy, path, None)
+    integrity::check(copy, path, None)
 }
 
 /// Waits until the file or directory is on disk; its bytes.
-fn sync(path: &Path) -> io::Result<u64> {
+fn sync_to_disk(path: &Path) -> io::Result<u64> {
     let file = File::open(path)?;
     file.sync_all()?;
     file.metadata().map(|data| data.len())

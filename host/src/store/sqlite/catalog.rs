@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, Tra
 
 use super::super::StoreError;
 use super::super::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
-use super::{SqliteStore, fault};
+use super::{SqliteStore, error};
 
 fn revision(db: &Connection) -> Result<u64> {
     db.prepare_cached("SELECT coalesce(max(revision), 0) FROM catalog")?
@@ -196,12 +196,12 @@ impl SqliteStore {
     /// Does something on the writer's thread.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut super::writer::Writer) -> Result<T> + Send + 'static,
+        job: impl FnOnce(&mut super::writer::WriterThread) -> Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.write(|reply| {
-            super::writer::Job::Run(Box::new(move |writer| {
+            super::writer::Command::Run(Box::new(move |writer| {
                 // Whoever asked may have given up; what was asked is done all the same.
-                let _ = reply.send(job(writer).map_err(fault::classify));
+                let _ = reply.send(job(writer).map_err(error::to_store_error));
             }))
         })
         .await

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::damage::{self, Condition};
+use super::integrity::{self, Integrity};
 
 mod embedded {
     refinery::embed_migrations!("src/store/migrations/sqlite");
@@ -156,7 +156,7 @@ pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenErro
         .map_err(|error| failed(path, error))?;
     check_is_ours(path, &writer)?;
     prepare(path, &writer)?;
-    check_is_whole(path, &mut writer, &real, check_time)?;
+    check_integrity(path, &mut writer, &real, check_time)?;
     migrate(path, &mut writer)?;
     Ok(Opened {
         writer,
@@ -181,7 +181,7 @@ pub fn check_path(path: &Path) -> Result<(), OpenError> {
 /// The path without links, so that every way to the same file ends at the same lock.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     if path.is_dir() {
-        return Err(OpenError::IsDirectory { path: shown(path) });
+        return Err(OpenError::IsDirectory { path: display(path) });
     }
     if let Ok(real) = path.canonicalize() {
         return Ok(real);
@@ -193,34 +193,34 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     match (directory.canonicalize(), path.file_name()) {
         (Ok(directory), Some(name)) if directory.is_dir() => Ok(directory.join(name)),
         (Err(source), _) if source.kind() == io::ErrorKind::PermissionDenied => Err(OpenError::NotWritable {
-            path: shown(path),
+            path: display(path),
             source,
         }),
         _ => Err(OpenError::NoDirectory {
-            path: shown(path),
-            directory: shown(directory),
+            path: display(path),
+            directory: display(directory),
         }),
     }
 }
 
 /// The file whose name is that of the database with an ending.
-pub(super) fn beside(database: &Path, end: &str) -> PathBuf {
+pub(super) fn with_suffix(database: &Path, end: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(end);
     PathBuf::from(name)
 }
 
 pub(super) fn lock(path: &Path, real: &Path) -> Result<Lock, OpenError> {
-    let name = beside(real, ".lock");
+    let name = with_suffix(real, ".lock");
     let file = writable(&name)?;
     match file.try_lock() {
         Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
-            path: shown(path),
-            lock: shown(&name),
+            path: display(path),
+            lock: display(&name),
         }),
         Err(TryLockError::Error(source)) => Err(OpenError::NotWritable {
-            path: shown(&name),
+            path: display(&name),
             source,
         }),
     }
@@ -232,13 +232,13 @@ fn create(path: &Path, real: &Path) -> Result<(), OpenError> {
     let length = writable(real)?
         .metadata()
         .map_err(|source| OpenError::Failed {
-            path: shown(path),
+            path: display(path),
             source: source.into(),
         })?
         .len();
     // SQLite takes what is shorter than its smallest page for empty and would write over it.
     if (1..SMALLEST_DATABASE).contains(&length) {
-        return Err(OpenError::NotADatabase { path: shown(path) });
+        return Err(OpenError::NotADatabase { path: display(path) });
     }
     Ok(())
 }
@@ -252,7 +252,7 @@ fn writable(path: &Path) -> Result<File, OpenError> {
         .mode(0o600)
         .open(path)
         .map_err(|source| OpenError::NotWritable {
-            path: shown(path),
+            path: display(path),
             source,
         })
 }
@@ -281,7 +281,7 @@ fn check_is_ours(path: &Path, db: &Connection) -> Result<(), OpenError> {
         return check_is_known(path, db);
     }
     if read("SELECT count(*) FROM sqlite_schema")? > 0 {
-        return Err(OpenError::NotOurs { path: shown(path) });
+        return Err(OpenError::NotOurs { path: display(path) });
     }
     // Before the first table, so that a crash between the two leaves a file that is still known as ours.
     db.pragma_update(None, "application_id", APPLICATION_ID)
@@ -294,23 +294,23 @@ pub(super) fn check_can_be_read(path: &Path, db: &Connection) -> Result<(), Open
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(|error| failed(path, error))?;
     if application != APPLICATION_ID {
-        return Err(OpenError::NotOurs { path: shown(path) });
+        return Err(OpenError::NotOurs { path: display(path) });
     }
     check_is_known(path, db)
 }
 
 /// A damaged database is refused before anything is built on it.
-fn check_is_whole(path: &Path, db: &mut Connection, real: &Path, time: Duration) -> Result<(), OpenError> {
-    match damage::look(db, real, Some(time)).map_err(|error| failed(path, error))? {
-        Condition::Whole => Ok(()),
-        Condition::Unfinished => {
+fn check_integrity(path: &Path, db: &mut Connection, real: &Path, time: Duration) -> Result<(), OpenError> {
+    match integrity::check(db, real, Some(time)).map_err(|error| failed(path, error))? {
+        Integrity::Intact => Ok(()),
+        Integrity::Unfinished => {
             tracing::info!(
                 "the database is too large to look for damage in all of it within store.check_time ({time:?})"
             );
             Ok(())
         }
-        Condition::Damaged(finding) => Err(OpenError::Damaged {
-            path: shown(path),
+        Integrity::Damaged(finding) => Err(OpenError::Damaged {
+            path: display(path),
             finding,
         }),
     }
@@ -328,7 +328,7 @@ fn check_is_known(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let known = known_version();
     if found > known {
         return Err(OpenError::Newer {
-            path: shown(path),
+            path: display(path),
             found,
             known,
         });
@@ -352,7 +352,7 @@ fn prepare(path: &Path, db: &Connection) -> Result<(), OpenError> {
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(|error| failed(path, error))?;
     if mode != "wal" {
-        return Err(OpenError::NoLog { path: shown(path) });
+        return Err(OpenError::NoLog { path: display(path) });
     }
     let set = || -> rusqlite::Result<()> {
         // FULL: with a write-ahead log, the only setting under which a commit survives the loss of power.
@@ -370,13 +370,13 @@ fn migrate(path: &Path, db: &mut Connection) -> Result<(), OpenError> {
         .run(db)
         .map(drop)
         .map_err(|source| OpenError::Migration {
-            path: shown(path),
+            path: display(path),
             source,
         })
 }
 
 pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
-    let path = shown(path);
+    let path = display(path);
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
@@ -394,6 +394,6 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> OpenError {
     }
 }
 
-pub(super) fn shown(path: &Path) -> String {
+pub(super) fn display(path: &Path) -> String {
     path.display().to_string()
 }

@@ -12,23 +12,23 @@ use super::open::Lock;
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
 /// A question; it sends its own answer.
-pub(super) type Question = Box<dyn FnOnce(&Connection) + Send>;
+pub(super) type Query = Box<dyn FnOnce(&Connection) + Send>;
 
 /// What a reader thread is sent.
-pub(super) enum Job {
-    Ask(Question),
+pub(super) enum Command {
+    Query(Query),
     /// Ends one thread, the one that takes it.
     Close(oneshot::Sender<()>),
 }
 
 /// The life of a reader thread: until it is told to end or nobody is left to ask.
-pub(super) fn run(db: Connection, jobs: &Mutex<mpsc::Receiver<Job>>, lock: Arc<Lock>) {
+pub(super) fn run(db: Connection, jobs: &Mutex<mpsc::Receiver<Command>>, lock: Arc<Lock>) {
     let reply = loop {
         // The threads queue at the lock: one waits for the next question, the others for their turn to wait.
         let job = jobs.lock().blocking_recv();
         match job {
-            Some(Job::Ask(question)) => question(&db),
-            Some(Job::Close(reply)) => break Some(reply),
+            Some(Command::Query(question)) => question(&db),
+            Some(Command::Close(reply)) => break Some(reply),
             None => break None,
         }
     };
@@ -90,7 +90,7 @@ pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: 
         messages,
         complete: true,
     };
-    Ok(found.keep(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
+    Ok(found.truncate(range.from, usize::try_from(range.limit).unwrap_or(usize::MAX)))
 }
 
 pub(super) fn last_seq(db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<u64> {

@@ -2,20 +2,20 @@
 
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
-use super::writer::Writer;
+use super::writer::WriterThread;
 use crate::id::TenantId;
 
 /// Rows of one kind that one transaction removes.
 const STEP: i64 = 500;
 
 /// Removes a part; gives whether something is left.
-pub(super) fn step(writer: &mut Writer, tenant: &TenantId) -> Result<bool> {
-    let Some(row) = writer.places.known_tenant(&writer.db, tenant)? else {
+pub(super) fn step(writer: &mut WriterThread, tenant: &TenantId) -> Result<bool> {
+    let Some(row) = writer.rows.find_tenant(&writer.db, tenant)? else {
         return Ok(false);
     };
     // What is remembered of its rooms is about to be wrong.
-    writer.places.forget_tenant(tenant);
-    writer.usages.forget();
+    writer.rows.forget_tenant(tenant);
+    writer.usages.clear();
     let left = remove(&writer.db, row)?;
     Ok(left)
 }

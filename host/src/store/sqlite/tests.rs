@@ -122,7 +122,7 @@ fn set(name: &str, expires_at: Option<u64>) -> WriteSet {
     }
 }
 
-fn seq(outcomes: &[writer::Outcome]) -> u64 {
+fn seq(outcomes: &[writer::WriteSetResult]) -> u64 {
     match outcomes {
         [Ok(written)] => match written[..] {
             [Written::Appended { seq, .. }] => seq,
@@ -138,7 +138,7 @@ impl SqliteStore {
         let (reply, answer) = oneshot::channel();
         let ask = Box::new(move |db: &Connection| drop(reply.send(question(db))));
         self.writer
-            .send(writer::Job::Inspect(ask))
+            .send(writer::Command::Inspect(ask))
             .await
             .unwrap_or_else(|_| panic!("the writer has ended"));
         answer.await.unwrap()

@@ -8,11 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::quota::message_bytes;
 use super::super::{Draft, FirstPost, KvKey, Message, Rejected, StoreError, Usage, Write, WriteSet, Written, counter};
-use super::fault::classify;
+use super::error::to_store_error;
 use super::open::Lock;
-use super::places::Places;
 use super::reader::{self, live};
-use super::usage::Usages;
+use super::row_cache::RowCache;
+use super::usage_cache::UsageCache;
 use crate::id::{MessageId, UserId};
 
 /// How often expired keys are removed, at most.
@@ -24,10 +24,10 @@ const SWEEP_KEYS: i64 = 200;
 const SWEEP_GRACE: Duration = Duration::from_secs(60);
 
 /// What the writer thread is sent.
-pub(super) enum Job {
+pub(super) enum Command {
     Commit {
         write_sets: Vec<WriteSet>,
-        reply: oneshot::Sender<Result<Vec<Outcome>, StoreError>>,
+        reply: oneshot::Sender<Result<Vec<WriteSetResult>, StoreError>>,
     },
     Ping {
         reply: oneshot::Sender<Result<(), StoreError>>,
@@ -36,87 +36,87 @@ pub(super) enum Job {
         reply: oneshot::Sender<()>,
     },
     /// Something else that writes; it sends its own answer.
-    Run(Box<dyn FnOnce(&mut Writer) + Send>),
+    Run(Box<dyn FnOnce(&mut WriterThread) + Send>),
     #[cfg(test)]
-    Inspect(super::reader::Question),
+    Inspect(super::reader::Query),
 }
 
 /// What became of one write set.
-pub(super) type Outcome = Result<Vec<Written>, Rejected>;
+pub(super) type WriteSetResult = Result<Vec<Written>, Rejected>;
 
 /// Why a write stopped: its write set is refused, or the whole batch fails.
-enum Stop {
-    Refused(Rejected),
+enum WriteError {
+    Rejected(Rejected),
     Failed(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Stop {
+impl From<rusqlite::Error> for WriteError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Rejected> for Stop {
+impl From<Rejected> for WriteError {
     fn from(rejection: Rejected) -> Self {
-        Self::Refused(rejection)
+        Self::Rejected(rejection)
     }
 }
 
 /// The only one that writes. Owned by its thread.
-pub(super) struct Writer {
+pub(super) struct WriterThread {
     pub(super) db: Connection,
-    pub(super) places: Places,
-    pub(super) usages: Usages,
+    pub(super) rows: RowCache,
+    pub(super) usages: UsageCache,
     swept: Option<Instant>,
     /// Held until the connection is closed; fields are dropped in this order.
     _lock: Arc<Lock>,
 }
 
-impl Writer {
+impl WriterThread {
     pub(super) fn new(db: Connection, lock: Arc<Lock>) -> Self {
         Self {
             db,
-            places: Places::default(),
-            usages: Usages::default(),
+            rows: RowCache::default(),
+            usages: UsageCache::default(),
             swept: None,
             _lock: lock,
         }
     }
 
     /// The life of the thread: until it is told to end or nobody is left to send.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Command>) {
         while let Some(job) = jobs.blocking_recv() {
             // Who asked may have given up; what was asked is done all the same.
             match job {
-                Job::Commit { write_sets, reply } => {
-                    let _ = reply.send(self.commit(&write_sets).map_err(classify));
+                Command::Commit { write_sets, reply } => {
+                    let _ = reply.send(self.commit(&write_sets).map_err(to_store_error));
                 }
-                Job::Ping { reply } => {
-                    let _ = reply.send(self.ping().map_err(classify));
+                Command::Ping { reply } => {
+                    let _ = reply.send(self.ping().map_err(to_store_error));
                 }
-                Job::Close { reply } => {
+                Command::Close { reply } => {
                     self.checkpoint();
                     drop(self);
                     let _ = reply.send(());
                     return;
                 }
-                Job::Run(job) => job(&mut self),
+                Command::Run(job) => job(&mut self),
                 #[cfg(test)]
-                Job::Inspect(question) => question(&self.db),
+                Command::Inspect(question) => question(&self.db),
             }
         }
     }
 
-    fn commit(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<Outcome>> {
+    fn commit(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<WriteSetResult>> {
         let outcomes = self.transact(write_sets);
         if outcomes.is_err() {
-            self.places.forget();
-            self.usages.forget();
+            self.rows.clear();
+            self.usages.clear();
         }
         outcomes
     }
 
-    fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<Outcome>> {
+    fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<WriteSetResult>> {
         // Rolls back when dropped before the commit. SQLite itself rolls back on some errors, a full disk for one,
         // so after an error nothing more may be executed; `?` sees to it.
         let batch = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
@@ -126,7 +126,7 @@ impl Writer {
         }
         let mut outcomes = Vec::with_capacity(write_sets.len());
         for write_set in write_sets {
-            outcomes.push(apply_write_set(&batch, &mut self.places, &mut self.usages, write_set)?);
+            outcomes.push(apply_write_set(&batch, &mut self.rows, &mut self.usages, write_set)?);
         }
         self.usages.write(&batch)?;
         batch.commit()?;
@@ -152,15 +152,15 @@ impl Writer {
 
 fn apply_write_set(
     db: &Connection,
-    places: &mut Places,
-    usages: &mut Usages,
+    rows: &mut RowCache,
+    usages: &mut UsageCache,
     write_set: &WriteSet,
-) -> rusqlite::Result<Outcome> {
+) -> rusqlite::Result<WriteSetResult> {
     // What a tenant kept before; one that is new keeps nothing.
-    let (tight, before) = match places.known_tenant(db, &write_set.tenant)? {
+    let (tight, before) = match rows.find_tenant(db, &write_set.tenant)? {
         Some(row) => (
-            usages.is_tight(db, row, &write_set.writes, write_set.quota)?,
-            Some((row, usages.of(db, row)?)),
+            usages.may_exceed(db, row, &write_set.writes, write_set.quota)?,
+            Some((row, usages.get(db, row)?)),
         ),
         None => (true, None),
     };
@@ -171,19 +171,19 @@ fn apply_write_set(
     }
     let mut written = Vec::with_capacity(write_set.writes.len());
     for write in &write_set.writes {
-        match apply(db, places, usages, write_set, write) {
+        match apply(db, rows, usages, write_set, write) {
             Ok(one) => written.push(one),
-            Err(Stop::Failed(error)) => return Err(error),
-            Err(Stop::Refused(rejection)) => {
+            Err(WriteError::Failed(error)) => return Err(error),
+            Err(WriteError::Rejected(rejection)) => {
                 if guarded {
-                    let made = places.known_tenant(db, &write_set.tenant)?;
+                    let made = rows.find_tenant(db, &write_set.tenant)?;
                     db.prepare_cached("ROLLBACK TO write_set")?.execute([])?;
                     db.prepare_cached("RELEASE write_set")?.execute([])?;
-                    places.forget_tenant(&write_set.tenant);
+                    rows.forget_tenant(&write_set.tenant);
                     match (before, made) {
                         (Some((row, usage)), _) => usages.restore(row, usage),
                         // Its row is gone again and may become another's.
-                        (None, Some(row)) => usages.forget_new(row),
+                        (None, Some(row)) => usages.discard(row),
                         (None, None) => {}
                     }
                 }
@@ -207,25 +207,25 @@ fn can_refuse(write: &Write) -> bool {
 
 fn apply(
     db: &Connection,
-    places: &mut Places,
-    usages: &mut Usages,
+    rows: &mut RowCache,
+    usages: &mut UsageCache,
     write_set: &WriteSet,
     write: &Write,
-) -> Result<Written, Stop> {
+) -> Result<Written, WriteError> {
     let tenant = &write_set.tenant;
     match write {
-        Write::Append(draft) => append(db, places, usages, write_set, draft),
-        Write::MarkRead { id, user, at, .. } => match places.known_tenant(db, tenant)? {
+        Write::Append(draft) => append(db, rows, usages, write_set, draft),
+        Write::MarkRead { id, user, at, .. } => match rows.find_tenant(db, tenant)? {
             Some(row) => mark_read(db, row, *id, user, *at),
             None => Err(Rejected::NotFound.into()),
         },
         Write::KvSet { key, value, expires_at } => {
-            let row = places.tenant(db, tenant)?;
+            let row = rows.ensure_tenant(db, tenant)?;
             kv_replace(db, usages, row, write_set, key, value, expires_at.map(u64::cast_signed))?;
             Ok(Written::Done)
         }
         Write::KvDelete { key } => {
-            if let Some(row) = places.known_tenant(db, tenant)? {
+            if let Some(row) = rows.find_tenant(db, tenant)? {
                 let size = kv_size(db, row, key)?;
                 db.prepare_cached("DELETE FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
                     .execute(params![row, &*key.handler, key.key])?;
@@ -235,7 +235,7 @@ fn apply(
         }
         Write::KvIncrement { key, by, at } => {
             // Only a value that is there can refuse, and then the tenant is there already.
-            let row = places.tenant(db, tenant)?;
+            let row = rows.ensure_tenant(db, tenant)?;
             kv_increment(db, usages, row, write_set, key, *by, *at)
         }
     }
@@ -243,18 +243,18 @@ fn apply(
 
 fn append(
     db: &Connection,
-    places: &mut Places,
-    usages: &mut Usages,
+    rows: &mut RowCache,
+    usages: &mut UsageCache,
     write_set: &WriteSet,
     draft: &Draft,
-) -> Result<Written, Stop> {
+) -> Result<Written, WriteError> {
     // An id that its sender chose may be there already. It is looked for before the room, which may be made then.
     if draft.client.is_some()
         && let Some(first) = reader::message(db, &write_set.tenant, draft.id)?
     {
         return again(draft, &first);
     }
-    let place = places.of(db, &write_set.tenant, &draft.room)?;
+    let place = rows.room(db, &write_set.tenant, &draft.room)?;
     let seq = place.last_seq + 1;
     let client = draft.client.as_ref();
     let appended = db
@@ -296,16 +296,16 @@ fn append(
 }
 
 /// What becomes of a message whose id is there already.
-fn again(draft: &Draft, first: &Message) -> Result<Written, Stop> {
+fn again(draft: &Draft, first: &Message) -> Result<Written, WriteError> {
     let place = FirstPost {
         seq: first.seq,
         sent_at: first.sent_at,
         username: first.username.clone(),
     };
-    Ok(draft.again(first.request(), place)?)
+    Ok(draft.resolve_duplicate(first.request(), place)?)
 }
 
-fn mark_read(db: &Connection, tenant: i64, id: MessageId, user: &UserId, at: u64) -> Result<Written, Stop> {
+fn mark_read(db: &Connection, tenant: i64, id: MessageId, user: &UserId, at: u64) -> Result<Written, WriteError> {
     let place: Option<(i64, i64)> = db
         .prepare_cached("SELECT room_id, seq FROM messages WHERE tenant_id = ?1 AND id = ?2")?
         .query_row(params![tenant, id.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -349,13 +349,13 @@ fn kv_size(db: &Connection, tenant: i64, key: &KvKey) -> rusqlite::Result<u64> {
 /// Sets a key and counts the difference.
 fn kv_replace(
     db: &Connection,
-    usages: &mut Usages,
+    usages: &mut UsageCache,
     tenant: i64,
     write_set: &WriteSet,
     key: &KvKey,
     value: &[u8],
     expires_at: Option<i64>,
-) -> Result<(), Stop> {
+) -> Result<(), WriteError> {
     let (before, after) = (kv_size(db, tenant, key)?, (key.key.len() + value.len()) as u64);
     match after.checked_sub(before) {
         Some(more) => {
@@ -372,13 +372,13 @@ fn kv_replace(
 
 fn kv_increment(
     db: &Connection,
-    usages: &mut Usages,
+    usages: &mut UsageCache,
     tenant: i64,
     write_set: &WriteSet,
     key: &KvKey,
     by: i64,
     at: u64,
-) -> Result<Written, Stop> {
+) -> Result<Written, WriteError> {
     let current: Option<(Vec<u8>, Option<i64>)> = db
         .prepare_cached("SELECT value, expires_at FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
         .query_row(params![tenant, &*key.handler, key.key], |row| {
@@ -401,7 +401,7 @@ fn kv_increment(
 }
 
 /// Removes some of the keys that have expired a while ago by the machine's clock.
-fn sweep(db: &Connection, usages: &mut Usages) -> rusqlite::Result<()> {
+fn sweep(db: &Connection, usages: &mut UsageCache) -> rusqlite::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
     // From 0, because what lies beyond 2^63 is kept as negative and is not over for a long time.

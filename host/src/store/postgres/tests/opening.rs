@@ -10,9 +10,9 @@ async fn why(url: &str) -> OpenError {
         ..Settings::default()
     };
     match PostgresStore::open(url, settings).await {
-        Ok(store) => panic!("{} was opened", store.place()),
+        Ok(store) => panic!("{} was opened", store.address()),
         Err(error) => {
-            assert!(!format!("{error:?} {error}").contains(cluster::PASSWORD), "{error:?}");
+            assert!(!format!("{error:?} {error}").contains(server::PASSWORD), "{error:?}");
             error
         }
     }
@@ -31,7 +31,7 @@ async fn nodes_that_start_at_once_make_one_schema() {
             assert!(outcomes[0].is_ok());
         }
         let versions = "SELECT count(*), max(version) FROM parlance_schema_history";
-        assert_eq!(Server::shared().psql(cluster::name_in(&url), versions), "2|2");
+        assert_eq!(Server::shared().psql(server::name_in(&url), versions), "2|2");
     }
 }
 
@@ -84,10 +84,10 @@ async fn every_reason_not_to_start_says_what_and_where() {
     let error = why(&server.url("latin")).await.to_string();
     assert!(error.contains("LATIN1") && error.contains("--encoding=UTF8"), "{error}");
     server.psql(
-        cluster::name_in(&url),
+        server::name_in(&url),
         &format!(
             "ALTER DATABASE {} SET default_transaction_read_only = on",
-            cluster::name_in(&url)
+            server::name_in(&url)
         ),
     );
     let error = why(&url).await.to_string();
@@ -98,7 +98,7 @@ async fn every_reason_not_to_start_says_what_and_where() {
 async fn a_newer_schema_and_anothers_tables_are_refused_and_left_alone() {
     let server = Server::shared();
     let url = server.database();
-    let name = cluster::name_in(&url);
+    let name = server::name_in(&url);
     open(&url).await.close().await;
     server.psql(
         name,
@@ -118,7 +118,7 @@ async fn a_newer_schema_and_anothers_tables_are_refused_and_left_alone() {
     );
 
     let url = server.database();
-    let name = cluster::name_in(&url);
+    let name = server::name_in(&url);
     server.psql(name, "CREATE TABLE messages (theirs int)");
     let error = why(&url).await;
     assert!(error.to_string().contains("a database of its own"), "{error}");
@@ -131,7 +131,7 @@ async fn a_newer_schema_and_anothers_tables_are_refused_and_left_alone() {
 async fn a_user_that_may_not_make_tables_is_told_so() {
     let server = Server::shared();
     let url = server.database();
-    let name = cluster::name_in(&url);
+    let name = server::name_in(&url);
     server.psql(
         name,
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE guest LOGIN PASSWORD 'swordfish'",
@@ -192,7 +192,7 @@ async fn tls_trusts_as_sslmode_says() {
     let encrypted = async |url: String| {
         let store = PostgresStore::open(&url, Settings::default()).await?;
         let rows = store
-            .link
+            .pool
             .query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
             .await;
         Ok::<bool, OpenError>(rows.unwrap()[0].get(0))

@@ -180,7 +180,7 @@ async fn without_a_server_everything_is_unavailable_and_goes_on_when_it_is_back(
     for _ in 0..3 {
         let error = post(2).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-        assert!(!format!("{error:#}").contains(cluster::PASSWORD));
+        assert!(!format!("{error:#}").contains(server::PASSWORD));
         assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
         assert!(matches!(
             store.history(&acme(), &room("lobby"), ALL).await,
@@ -246,10 +246,10 @@ async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
     let url = server.database();
     let store = open(&url).await;
     store.commit(vec![write_set(vec![append(1, "lobby")])]).await.unwrap();
-    server.psql(cluster::name_in(&url), "UPDATE messages SET sender = ''");
+    server.psql(server::name_in(&url), "UPDATE messages SET sender = ''");
     let error = store.history(&acme(), &room("lobby"), ALL).await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
-    server.psql(cluster::name_in(&url), "DROP TABLE kv");
+    server.psql(server::name_in(&url), "DROP TABLE kv");
     let error = store.commit(vec![write_set(vec![increment("k")])]).await.unwrap_err();
     assert_eq!(error.to_string(), "the database cannot serve now");
     let StoreError::Unavailable(inner) = error else {

@@ -2,7 +2,7 @@
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 
-use super::super::damage::Condition;
+use super::super::integrity::Integrity;
 use super::super::{BackupError, Restored, backup, restore};
 use super::*;
 
@@ -101,7 +101,10 @@ async fn a_restore_leaves_nothing_of_the_log_of_a_server_that_was_killed() {
     assert_eq!(names(&killed), ["chat.db", "chat.db.before-restore", "chat.db.lock"]);
     assert_eq!((last(&path).await, last(&aside).await), (1, 2));
     // What is kept is not lost by a second one, unless that is wished for.
-    assert!(matches!(restore(&path, &copy, false), Err(BackupError::Kept { .. })));
+    assert!(matches!(
+        restore(&path, &copy, false),
+        Err(BackupError::AsideExists { .. })
+    ));
     assert_eq!(restore(&path, &copy, true).unwrap().aside, None);
     assert_eq!((last(&path).await, last(&aside).await), (1, 2));
 }
@@ -154,14 +157,14 @@ async fn a_start_looks_for_damage_no_longer_than_it_may() {
     stored(&path, 200).await;
     let look = |time| {
         let mut db = Connection::open(&path).unwrap();
-        super::super::damage::look(&mut db, &path, time).unwrap()
+        super::super::integrity::check(&mut db, &path, time).unwrap()
     };
-    assert_eq!(look(None), Condition::Whole);
-    assert_eq!(look(Some(Duration::from_secs(60))), Condition::Whole);
-    assert_eq!(look(Some(Duration::from_nanos(1))), Condition::Unfinished);
+    assert_eq!(look(None), Integrity::Intact);
+    assert_eq!(look(Some(Duration::from_secs(60))), Integrity::Intact);
+    assert_eq!(look(Some(Duration::from_nanos(1))), Integrity::Unfinished);
     let (_, damage) = DAMAGE[2];
     damage(&path);
-    assert!(matches!(look(None), Condition::Damaged(_)));
+    assert!(matches!(look(None), Integrity::Damaged(_)));
     SqliteStore::open(&path, Duration::ZERO).unwrap().close().await;
     assert!(matches!(why(&path), OpenError::Damaged { .. }));
 }

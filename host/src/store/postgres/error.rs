@@ -9,7 +9,7 @@ use super::super::StoreError;
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum PostgresError {
     /// There is no connection to be had.
     #[error("no connection to the database could be had")]
     NoConnection(#[source] PoolError),
@@ -18,24 +18,24 @@ pub(super) enum Fault {
     Failed(#[from] tokio_postgres::Error),
     /// No answer in time.
     #[error("the database has not answered in time")]
-    Late,
+    TimedOut,
     /// What is stored cannot be right.
     #[error("the database holds a value that cannot be right")]
     Corrupt(#[source] anyhow::Error),
 }
 
-/// What to do about a fault.
+/// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Remedy {
+pub(super) enum Recovery {
     /// Another transaction was in the way; nothing was written; try again.
-    Again,
+    Retry,
     /// The connection is gone, and with it the knowledge whether what was sent has been done.
     Reconnect,
     /// Nothing was written and trying again soon would not help.
     GiveUp,
 }
 
-impl Fault {
+impl PostgresError {
     fn code(&self) -> Option<&SqlState> {
         match self {
             Self::Failed(error) => error.code(),
@@ -55,40 +55,40 @@ impl Fault {
         self.code() == Some(&SqlState::UNIQUE_VIOLATION) && self.db().and_then(DbError::constraint) == Some(constraint)
     }
 
-    pub(super) fn remedy(&self) -> Remedy {
+    pub(super) fn recovery(&self) -> Recovery {
         let Some(error) = self.db() else {
             return match self {
-                Self::NoConnection(_) | Self::Late => Remedy::Reconnect,
+                Self::NoConnection(_) | Self::TimedOut => Recovery::Reconnect,
                 // Values that could not be read or written have no I/O in their cause.
-                Self::Failed(error) if error.is_closed() || is_io(error) => Remedy::Reconnect,
-                Self::Failed(_) | Self::Corrupt(_) => Remedy::GiveUp,
+                Self::Failed(error) if error.is_closed() || is_io(error) => Recovery::Reconnect,
+                Self::Failed(_) | Self::Corrupt(_) => Recovery::GiveUp,
             };
         };
         // Only a plain ERROR is an answer about the transaction; what is FATAL ends the connection.
         if error.parsed_severity() != Some(Severity::Error) {
-            return Remedy::Reconnect;
+            return Recovery::Reconnect;
         }
         match *error.code() {
             SqlState::UNIQUE_VIOLATION | SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
-                Remedy::Again
+                Recovery::Retry
             }
             // What this connection has prepared is not there any more, or means something else since the schema
             // changed; a new connection prepares anew. `FEATURE_NOT_SUPPORTED` is what a changed plan says.
-            SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED => Remedy::Reconnect,
-            _ => Remedy::GiveUp,
+            SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED => Recovery::Reconnect,
+            _ => Recovery::GiveUp,
         }
     }
 
     /// Whether the connection can be used on after a `ROLLBACK`.
     pub(super) fn leaves_connection(&self) -> bool {
-        self.db().is_some() && self.remedy() != Remedy::Reconnect
+        self.db().is_some() && self.recovery() != Recovery::Reconnect
     }
 
-    fn plain(&self) -> &'static str {
+    fn summary(&self) -> &'static str {
         let Some(code) = self.code() else {
             return match self {
                 Self::Corrupt(_) => "the database holds a value that cannot be right",
-                Self::Late => "the database has not answered in time",
+                Self::TimedOut => "the database has not answered in time",
                 _ => "the database cannot be reached",
             };
         };
@@ -110,15 +110,15 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
-        let corrupt = matches!(fault, Fault::Corrupt(_))
+impl From<PostgresError> for StoreError {
+    fn from(error: PostgresError) -> Self {
+        let corrupt = matches!(error, PostgresError::Corrupt(_))
             || matches!(
-                fault.code(),
+                error.code(),
                 Some(&SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED)
             );
-        let plain = fault.plain();
-        let error = anyhow::Error::new(fault).context(plain);
+        let summary = error.summary();
+        let error = anyhow::Error::new(error).context(summary);
         if corrupt {
             Self::Corrupt(error)
         } else {

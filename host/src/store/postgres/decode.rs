@@ -4,34 +4,35 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::super::{ClientRef, Message, RequestDigest};
-use super::fault::Fault;
+use super::error::PostgresError;
 use crate::id::{MessageId, RoomId, UserId};
 
 /// A column's value.
-pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, Fault> {
-    row.try_get(column).map_err(|error| Fault::Corrupt(error.into()))
+pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, PostgresError> {
+    row.try_get(column)
+        .map_err(|error| PostgresError::Corrupt(error.into()))
 }
 
 /// What cannot be right.
-pub(super) fn wrong(what: &'static str) -> Fault {
-    Fault::Corrupt(anyhow::anyhow!(what))
+pub(super) fn corrupt(what: &'static str) -> PostgresError {
+    PostgresError::Corrupt(anyhow::anyhow!(what))
 }
 
 /// A column of bytes as the text that it is.
-fn text(row: &Row, column: usize) -> Result<String, Fault> {
-    String::from_utf8(get(row, column)?).map_err(|error| Fault::Corrupt(error.into()))
+fn text(row: &Row, column: usize) -> Result<String, PostgresError> {
+    String::from_utf8(get(row, column)?).map_err(|error| PostgresError::Corrupt(error.into()))
 }
 
 /// A digest from a column, if there is one.
-fn digest(row: &Row, column: usize) -> Result<Option<RequestDigest>, Fault> {
+fn digest(row: &Row, column: usize) -> Result<Option<RequestDigest>, PostgresError> {
     let bytes: Option<&[u8]> = get(row, column)?;
     let digest = bytes.map(|bytes| bytes.try_into().map(RequestDigest::from_bytes));
-    digest.transpose().map_err(|_| wrong("a digest that is none"))
+    digest.transpose().map_err(|_| corrupt("a digest that is none"))
 }
 
 /// What a message was asked for as, from the columns request, room, content, metadata that begin at 5: as it is kept,
 /// or else worked out.
-pub(super) fn request(row: &Row) -> Result<Option<RequestDigest>, Fault> {
+pub(super) fn request(row: &Row) -> Result<Option<RequestDigest>, PostgresError> {
     if let Some(kept) = digest(row, 5)? {
         return Ok(Some(kept));
     }
@@ -44,11 +45,11 @@ pub(super) fn request(row: &Row) -> Result<Option<RequestDigest>, Fault> {
 }
 
 /// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request.
-pub(super) fn message(row: &Row, room: RoomId) -> Result<Message, Fault> {
+pub(super) fn message(row: &Row, room: RoomId) -> Result<Message, PostgresError> {
     let id: &[u8] = get(row, 1)?;
-    let id: [u8; 16] = id.try_into().map_err(|_| wrong("an id that is none"))?;
+    let id: [u8; 16] = id.try_into().map_err(|_| corrupt("an id that is none"))?;
     let metadata: Option<&[u8]> = get(row, 4)?;
-    let sender = UserId::new(get(row, 2)?).map_err(|error| Fault::Corrupt(error.into()))?;
+    let sender = UserId::new(get(row, 2)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
     let client_id: Option<&[u8]> = get(row, 7)?;
     let client = match (client_id, digest(row, 8)?) {
         (Some(_), Some(request)) => Some(ClientRef {

@@ -6,65 +6,65 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
-use super::super::quota::{message_bytes, over};
+use super::super::quota::{exceeded, message_bytes};
 use super::super::{Rejected, StorageQuota, Usage, Write};
 
 /// Tenants remembered before the memory starts afresh.
-const MAX_TENANTS: usize = 65_536;
+const MAX_CACHED_TENANTS: usize = 65_536;
 
 #[derive(Default)]
-pub(super) struct Usages {
-    known: HashMap<i64, Counted>,
+pub(super) struct UsageCache {
+    by_tenant: HashMap<i64, CachedUsage>,
 }
 
 #[derive(Clone, Copy)]
-struct Counted {
+struct CachedUsage {
     usage: Usage,
     changed: bool,
 }
 
 /// At most what a write set can add.
-fn bound(writes: &[Arc<Write>]) -> Usage {
-    let mut bound = Usage::default();
+fn upper_bound(writes: &[Arc<Write>]) -> Usage {
+    let mut upper_bound = Usage::default();
     for write in writes {
         match &**write {
             Write::Append(draft) => {
-                bound.message_bytes += message_bytes(draft);
-                bound.rooms += 1;
+                upper_bound.message_bytes += message_bytes(draft);
+                upper_bound.rooms += 1;
             }
-            Write::KvSet { key, value, .. } => bound.kv_bytes += (key.key.len() + value.len()) as u64,
+            Write::KvSet { key, value, .. } => upper_bound.kv_bytes += (key.key.len() + value.len()) as u64,
             // A number of 64 bits has at most 20 characters.
-            Write::KvIncrement { key, .. } => bound.kv_bytes += key.key.len() as u64 + 20,
+            Write::KvIncrement { key, .. } => upper_bound.kv_bytes += key.key.len() as u64 + 20,
             Write::MarkRead { .. } | Write::KvDelete { .. } => {}
         }
     }
-    bound
+    upper_bound
 }
 
-impl Usages {
-    fn counted(&mut self, db: &Connection, tenant: i64) -> Result<&mut Counted> {
-        match self.known.entry(tenant) {
+impl UsageCache {
+    fn entry(&mut self, db: &Connection, tenant: i64) -> Result<&mut CachedUsage> {
+        match self.by_tenant.entry(tenant) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(unknown) => Ok(unknown.insert(Counted {
+            Entry::Vacant(unknown) => Ok(unknown.insert(CachedUsage {
                 usage: read(db, tenant)?,
                 changed: false,
             })),
         }
     }
 
-    pub(super) fn of(&mut self, db: &Connection, tenant: i64) -> Result<Usage> {
-        Ok(self.counted(db, tenant)?.usage)
+    pub(super) fn get(&mut self, db: &Connection, tenant: i64) -> Result<Usage> {
+        Ok(self.entry(db, tenant)?.usage)
     }
 
     /// Whether some write of the write set may meet the quota, so that the write set may have to be taken back.
-    pub(super) fn is_tight(
+    pub(super) fn may_exceed(
         &mut self,
         db: &Connection,
         tenant: i64,
         writes: &[Arc<Write>],
         quota: StorageQuota,
     ) -> Result<bool> {
-        Ok(over(self.of(db, tenant)?, bound(writes), quota).is_some())
+        Ok(exceeded(self.get(db, tenant)?, upper_bound(writes), quota).is_some())
     }
 
     /// Counts what a write adds, if there is room for it.
@@ -75,41 +75,41 @@ impl Usages {
         more: Usage,
         quota: StorageQuota,
     ) -> Result<std::result::Result<(), Rejected>> {
-        let counted = self.counted(db, tenant)?;
-        if let Some(kept) = over(counted.usage, more, quota) {
-            return Ok(Err(Rejected::QuotaExceeded(kept)));
+        let cached = self.entry(db, tenant)?;
+        if let Some(kind) = exceeded(cached.usage, more, quota) {
+            return Ok(Err(Rejected::QuotaExceeded(kind)));
         }
-        let usage = &mut counted.usage;
+        let usage = &mut cached.usage;
         usage.message_bytes += more.message_bytes;
         usage.kv_bytes += more.kv_bytes;
         usage.rooms += more.rooms;
-        counted.changed = true;
+        cached.changed = true;
         Ok(Ok(()))
     }
 
     /// Counts what is there no more.
     pub(super) fn remove_kv(&mut self, db: &Connection, tenant: i64, bytes: u64) -> Result<()> {
-        let counted = self.counted(db, tenant)?;
-        counted.usage.kv_bytes = counted.usage.kv_bytes.saturating_sub(bytes);
-        counted.changed = true;
+        let cached = self.entry(db, tenant)?;
+        cached.usage.kv_bytes = cached.usage.kv_bytes.saturating_sub(bytes);
+        cached.changed = true;
         Ok(())
     }
 
     /// As it was before a write set that was taken back.
     pub(super) fn restore(&mut self, tenant: i64, usage: Usage) {
-        if let Some(counted) = self.known.get_mut(&tenant) {
-            counted.usage = usage;
+        if let Some(cached) = self.by_tenant.get_mut(&tenant) {
+            cached.usage = usage;
         }
     }
 
     /// Writes what has changed; for the end of a transaction.
     pub(super) fn write(&mut self, db: &Connection) -> Result<()> {
-        for (tenant, counted) in self.known.iter_mut().filter(|(_, counted)| counted.changed) {
+        for (tenant, cached) in self.by_tenant.iter_mut().filter(|(_, cached)| cached.changed) {
             let Usage {
                 message_bytes,
                 kv_bytes,
                 rooms,
-            } = counted.usage;
+            } = cached.usage;
             db.prepare_cached(
                 "INSERT INTO usage (tenant_id, message_bytes, kv_bytes, rooms) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO UPDATE SET message_bytes = excluded.message_bytes, kv_bytes = excluded.kv_bytes,
@@ -121,22 +121,22 @@ impl Usages {
                 kv_bytes.cast_signed(),
                 rooms.cast_signed()
             ])?;
-            counted.changed = false;
+            cached.changed = false;
         }
-        if self.known.len() > MAX_TENANTS {
-            self.known.clear();
+        if self.by_tenant.len() > MAX_CACHED_TENANTS {
+            self.by_tenant.clear();
         }
         Ok(())
     }
 
     /// Forgets what no transaction has written yet, for a tenant that was never there.
-    pub(super) fn forget_new(&mut self, tenant: i64) {
-        self.known.remove(&tenant);
+    pub(super) fn discard(&mut self, tenant: i64) {
+        self.by_tenant.remove(&tenant);
     }
 
     /// Forgets everything: a transaction failed.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
+    pub(super) fn clear(&mut self) {
+        self.by_tenant.clear();
     }
 }
 

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode};
 
 /// Steps of SQLite's virtual machine, or pages, between two looks at the clock.
-const STEPS_PER_LOOK: i32 = 100;
+const STEPS_PER_CLOCK_READ: i32 = 100;
 
 /// What a look at a database has found.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(super) enum Integrity {
     /// Nothing is wrong with it.
-    Whole,
+    Intact,
     /// Nothing was wrong with what the time was enough for.
     Unfinished,
     /// It is damaged: the first thing that is wrong.
@@ -24,37 +24,37 @@ pub(super) enum Condition {
 }
 
 /// Looks through the database at `path`, which `db` has open, for at most `time`; without one, through all of it.
-pub(super) fn look(db: &mut Connection, path: &Path, time: Option<Duration>) -> rusqlite::Result<Condition> {
-    found(examine(db, path, time))
+pub(super) fn check(db: &mut Connection, path: &Path, time: Option<Duration>) -> rusqlite::Result<Integrity> {
+    from_error(examine(db, path, time))
 }
 
 /// Takes an error of SQLite that tells of damage, or that the time is over, for what was found.
-pub(super) fn found(result: rusqlite::Result<Condition>) -> rusqlite::Result<Condition> {
+pub(super) fn from_error(result: rusqlite::Result<Integrity>) -> rusqlite::Result<Integrity> {
     result.or_else(|error| match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(Condition::Damaged(error.to_string())),
-        Some(ErrorCode::OperationInterrupted) => Ok(Condition::Unfinished),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(Integrity::Damaged(error.to_string())),
+        Some(ErrorCode::OperationInterrupted) => Ok(Integrity::Unfinished),
         _ => Err(error),
     })
 }
 
-fn examine(db: &mut Connection, path: &Path, time: Option<Duration>) -> rusqlite::Result<Condition> {
+fn examine(db: &mut Connection, path: &Path, time: Option<Duration>) -> rusqlite::Result<Integrity> {
     if let Some(missing) = missing_bytes(db, path)? {
-        return Ok(Condition::Damaged(format!(
+        return Ok(Integrity::Damaged(format!(
             "the last {missing} bytes of the file are missing"
         )));
     }
     if time.is_some_and(|time| time.is_zero()) {
-        return Ok(Condition::Unfinished);
+        return Ok(Integrity::Unfinished);
     }
     let end = time.and_then(|time| Instant::now().checked_add(time));
     if let Some(end) = end {
-        db.progress_handler(STEPS_PER_LOOK, Some(move || Instant::now() >= end))?;
+        db.progress_handler(STEPS_PER_CLOCK_READ, Some(move || Instant::now() >= end))?;
     }
     let found = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    db.progress_handler(STEPS_PER_LOOK, None::<fn() -> bool>)?;
+    db.progress_handler(STEPS_PER_CLOCK_READ, None::<fn() -> bool>)?;
     Ok(match found?.as_str() {
-        "ok" => Condition::Whole,
-        finding => Condition::Damaged(finding.lines().collect::<Vec<_>>().join(" ")),
+        "ok" => Integrity::Intact,
+        finding => Integrity::Damaged(finding.lines().collect::<Vec<_>>().join(" ")),
     })
 }
 
@@ -64,7 +64,7 @@ fn missing_bytes(db: &Connection, path: &Path) -> rusqlite::Result<Option<u64>> 
     let expected = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     let length = |path: &Path| std::fs::metadata(path).map(|file| file.len()).unwrap_or(0);
     // What is in the write-ahead log need not be in the file yet.
-    if length(&super::open::beside(path, "-wal")) > 0 {
+    if length(&super::open::with_suffix(path, "-wal")) > 0 {
         return Ok(None);
     }
     Ok(expected.checked_sub(length(path)).filter(|missing| *missing > 0))

@@ -7,7 +7,7 @@ use rusqlite::{Error, ErrorCode};
 
 use super::super::StoreError;
 
-pub(super) fn classify(error: Error) -> StoreError {
+pub(super) fn to_store_error(error: Error) -> StoreError {
     let code = error.sqlite_error_code();
     let (corrupt, plain) = match (code, &error) {
         (Some(ErrorCode::DiskFull), _) => (false, "the database's disk is full"),

@@ -5,22 +5,22 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::super::quota::{message_bytes, over};
+use super::super::quota::{exceeded, message_bytes};
 use super::super::{
     Draft, FirstPost, KvKey, Rejected, RequestDigest, StorageQuota, Usage, Write, WriteSet, Written, counter,
 };
 use crate::id::{MessageId, RoomId, UserId};
 
 /// What became of one write set.
-pub(super) type Outcome = Result<Vec<Written>, Rejected>;
+pub(super) type WriteSetResult = Result<Vec<Written>, Rejected>;
 
-pub(super) type RoomAt<'a> = (i64, &'a RoomId);
-pub(super) type KeyAt<'a> = (i64, &'a KvKey);
-pub(super) type ReceiptAt<'a> = (i64, MessageId, &'a UserId);
+pub(super) type RoomKey<'a> = (i64, &'a RoomId);
+pub(super) type KvRowKey<'a> = (i64, &'a KvKey);
+pub(super) type ReceiptKey<'a> = (i64, MessageId, &'a UserId);
 
 /// A room, locked.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct RoomRow {
     pub(super) row: i64,
     pub(super) last_seq: i64,
     /// `last_seq` as it was loaded.
@@ -29,7 +29,7 @@ pub(super) struct Room {
 
 /// Where a message is, and what it was asked for as.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct MessageRow {
     pub(super) room: i64,
     pub(super) seq: i64,
     pub(super) sent_at: i64,
@@ -40,19 +40,19 @@ pub(super) struct Place {
 
 /// A key that is there.
 #[derive(Debug, Clone)]
-pub(super) struct Held<'a> {
+pub(super) struct KvEntry<'a> {
     /// Of the value.
     pub(super) bytes: u64,
     /// Absent when it was not asked for.
     pub(super) value: Option<Cow<'a, [u8]>>,
     pub(super) expires_at: Option<i64>,
     /// Set by this batch.
-    pub(super) fresh: bool,
+    pub(super) changed: bool,
 }
 
 /// A message that is new.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Posted<'a> {
+pub(super) struct NewMessage<'a> {
     pub(super) tenant: i64,
     pub(super) room: i64,
     pub(super) seq: i64,
@@ -61,7 +61,7 @@ pub(super) struct Posted<'a> {
 
 /// A receipt that is new.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Marked<'a> {
+pub(super) struct NewReceipt<'a> {
     pub(super) room: i64,
     pub(super) seq: i64,
     pub(super) user: &'a UserId,
@@ -70,42 +70,42 @@ pub(super) struct Marked<'a> {
 
 /// How to take back one step of a write set.
 enum Undo<'a> {
-    Append(RoomAt<'a>, i64, MessageId),
-    Receipt(ReceiptAt<'a>),
-    Key(KeyAt<'a>, Option<Held<'a>>),
+    Append(RoomKey<'a>, i64, MessageId),
+    Receipt(ReceiptKey<'a>),
+    Key(KvRowKey<'a>, Option<KvEntry<'a>>),
 }
 
 /// See the [module](self). Everything that the write sets touch must be loaded before they are applied.
 #[derive(Default)]
-pub(super) struct Ledger<'a> {
-    pub(super) rooms: BTreeMap<RoomAt<'a>, Room>,
-    pub(super) messages: HashMap<(i64, MessageId), Place>,
-    pub(super) receipts: HashMap<ReceiptAt<'a>, i64>,
-    pub(super) keys: BTreeMap<KeyAt<'a>, Held<'a>>,
+pub(super) struct BatchState<'a> {
+    pub(super) rooms: BTreeMap<RoomKey<'a>, RoomRow>,
+    pub(super) messages: HashMap<(i64, MessageId), MessageRow>,
+    pub(super) receipts: HashMap<ReceiptKey<'a>, i64>,
+    pub(super) kv: BTreeMap<KvRowKey<'a>, KvEntry<'a>>,
     /// The keys that are in the database.
-    pub(super) stored: HashSet<KeyAt<'a>>,
+    pub(super) stored_keys: HashSet<KvRowKey<'a>>,
     pub(super) usage: HashMap<i64, Usage>,
-    pub(super) posted: Vec<Posted<'a>>,
-    pub(super) marked: Vec<Marked<'a>>,
+    pub(super) new_messages: Vec<NewMessage<'a>>,
+    pub(super) new_receipts: Vec<NewReceipt<'a>>,
     undo: Vec<Undo<'a>>,
 }
 
-impl<'a> Ledger<'a> {
+impl<'a> BatchState<'a> {
     /// Applies a write set of the tenant with this number, or takes all of it back.
-    pub(super) fn apply(&mut self, tenant: i64, write_set: &'a WriteSet) -> Outcome {
+    pub(super) fn apply(&mut self, tenant: i64, write_set: &'a WriteSet) -> WriteSetResult {
         self.undo.clear();
         let before = self.usage.get(&tenant).copied();
-        let (posted, marked) = (self.posted.len(), self.marked.len());
+        let (new_messages, new_receipts) = (self.new_messages.len(), self.new_receipts.len());
         let mut written = Vec::with_capacity(write_set.writes.len());
         for write in &write_set.writes {
             match self.write(tenant, write, write_set.quota) {
                 Ok(one) => written.push(one),
                 Err(rejection) => {
                     while let Some(step) = self.undo.pop() {
-                        self.take_back(step);
+                        self.revert(step);
                     }
-                    self.posted.truncate(posted);
-                    self.marked.truncate(marked);
+                    self.new_messages.truncate(new_messages);
+                    self.new_receipts.truncate(new_receipts);
                     match before {
                         Some(usage) => self.usage.insert(tenant, usage),
                         None => self.usage.remove(&tenant),
@@ -128,7 +128,7 @@ impl<'a> Ledger<'a> {
             }
             Write::KvDelete { key } => {
                 let at = (tenant, key);
-                if let Some(old) = self.keys.remove(&at) {
+                if let Some(old) = self.kv.remove(&at) {
                     let usage = self.usage.entry(tenant).or_default();
                     usage.kv_bytes = usage.kv_bytes.saturating_sub(size(key, &old));
                     self.undo.push(Undo::Key(at, Some(old)));
@@ -136,7 +136,7 @@ impl<'a> Ledger<'a> {
                 Ok(Written::Done)
             }
             Write::KvIncrement { key, by, at } => {
-                let old = self.keys.get(&(tenant, key)).filter(|held| live(held.expires_at, *at));
+                let old = self.kv.get(&(tenant, key)).filter(|held| live(held.expires_at, *at));
                 let value = old.map(|held| held.value.as_deref().unwrap_or_default());
                 let sum = counter::add(value, *by)?;
                 let expires_at = old.and_then(|held| held.expires_at);
@@ -158,9 +158,9 @@ impl<'a> Ledger<'a> {
                 sent_at: first.sent_at.cast_unsigned(),
                 username: first.username.clone(),
             };
-            return first
-                .request
-                .map_or(Err(Rejected::ClientIdTaken), |request| draft.again(request, place));
+            return first.request.map_or(Err(Rejected::ClientIdTaken), |request| {
+                draft.resolve_duplicate(request, place)
+            });
         }
         let at = (tenant, &draft.room);
         let Some(room) = self.rooms.get(&at).copied() else {
@@ -174,8 +174,8 @@ impl<'a> Ledger<'a> {
             ..Usage::default()
         };
         self.add(tenant, more, quota)?;
-        self.rooms.insert(at, Room { last_seq: seq, ..room });
-        let place = Place {
+        self.rooms.insert(at, RoomRow { last_seq: seq, ..room });
+        let place = MessageRow {
             room: room.row,
             seq,
             sent_at: draft.sent_at.cast_signed(),
@@ -183,7 +183,7 @@ impl<'a> Ledger<'a> {
             request: Some(draft.request()),
         };
         self.messages.insert((tenant, draft.id), place);
-        self.posted.push(Posted {
+        self.new_messages.push(NewMessage {
             tenant,
             room: room.row,
             seq,
@@ -208,7 +208,7 @@ impl<'a> Ledger<'a> {
             });
         }
         self.receipts.insert(receipt, at.cast_signed());
-        self.marked.push(Marked {
+        self.new_receipts.push(NewReceipt {
             room,
             seq,
             user,
@@ -221,17 +221,17 @@ impl<'a> Ledger<'a> {
     /// Sets a key and counts the difference.
     fn set(
         &mut self,
-        at: KeyAt<'a>,
+        at: KvRowKey<'a>,
         value: Cow<'a, [u8]>,
         expires_at: Option<i64>,
         quota: StorageQuota,
     ) -> Result<(), Rejected> {
-        let before = self.keys.get(&at).map_or(0, |held| size(at.1, held));
-        let new = Held {
+        let before = self.kv.get(&at).map_or(0, |held| size(at.1, held));
+        let new = KvEntry {
             bytes: value.len() as u64,
             value: Some(value),
             expires_at,
-            fresh: true,
+            changed: true,
         };
         match size(at.1, &new).checked_sub(before) {
             Some(kv_bytes) => {
@@ -246,15 +246,15 @@ impl<'a> Ledger<'a> {
                 usage.kv_bytes = usage.kv_bytes.saturating_sub(before - size(at.1, &new));
             }
         }
-        let old = self.keys.insert(at, new);
+        let old = self.kv.insert(at, new);
         self.undo.push(Undo::Key(at, old));
         Ok(())
     }
 
     fn add(&mut self, tenant: i64, more: Usage, quota: StorageQuota) -> Result<(), Rejected> {
         let usage = self.usage.entry(tenant).or_default();
-        if let Some(kept) = over(*usage, more, quota) {
-            return Err(Rejected::QuotaExceeded(kept));
+        if let Some(kind) = exceeded(*usage, more, quota) {
+            return Err(Rejected::QuotaExceeded(kind));
         }
         usage.message_bytes += more.message_bytes;
         usage.kv_bytes += more.kv_bytes;
@@ -262,7 +262,7 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    fn take_back(&mut self, step: Undo<'a>) {
+    fn revert(&mut self, step: Undo<'a>) {
         match step {
             Undo::Append(at, last_seq, id) => {
                 if let Some(room) = self.rooms.get_mut(&at) {
@@ -271,14 +271,14 @@ impl<'a> Ledger<'a> {
                 self.messages.remove(&(at.0, id));
             }
             Undo::Receipt(at) => drop(self.receipts.remove(&at)),
-            Undo::Key(at, Some(old)) => drop(self.keys.insert(at, old)),
-            Undo::Key(at, None) => drop(self.keys.remove(&at)),
+            Undo::Key(at, Some(old)) => drop(self.kv.insert(at, old)),
+            Undo::Key(at, None) => drop(self.kv.remove(&at)),
         }
     }
 }
 
 /// Bytes that a key counts for.
-fn size(key: &KvKey, held: &Held<'_>) -> u64 {
+fn size(key: &KvKey, held: &KvEntry<'_>) -> u64 {
     key.key.len() as u64 + held.bytes
 }
 

@@ -12,42 +12,42 @@ use rusqlite::{Connection, OptionalExtension as _, Result, params};
 use crate::id::{RoomId, TenantId};
 
 /// Rooms remembered over all tenants before the memory starts afresh; one takes about 150 bytes.
-const MAX_ROOMS: usize = 65_536;
+const MAX_CACHED_ROOMS: usize = 65_536;
 
 /// A room's row and the `seq` of its last message, 0 for none.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct RoomRow {
     pub(super) tenant: i64,
     pub(super) room: i64,
     pub(super) last_seq: i64,
 }
 
-struct Tenant {
+struct TenantRows {
     row: i64,
-    rooms: HashMap<RoomId, Place>,
+    rooms: HashMap<RoomId, RoomRow>,
 }
 
 #[derive(Default)]
-pub(super) struct Places {
-    tenants: HashMap<TenantId, Tenant>,
+pub(super) struct RowCache {
+    tenants: HashMap<TenantId, TenantRows>,
     rooms: usize,
 }
 
-impl Places {
+impl RowCache {
     /// The room's place, to be advanced by the caller. A room or tenant that is new gets its row.
-    pub(super) fn of(&mut self, db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<&mut Place> {
+    pub(super) fn room(&mut self, db: &Connection, tenant: &TenantId, room: &RoomId) -> Result<&mut RoomRow> {
         let known = self
             .tenants
             .get(tenant)
             .is_some_and(|known| known.rooms.contains_key(room));
-        if !known && self.rooms >= MAX_ROOMS {
-            self.forget();
+        if !known && self.rooms >= MAX_CACHED_ROOMS {
+            self.clear();
         }
-        let row = self.tenant(db, tenant)?;
+        let row = self.ensure_tenant(db, tenant)?;
         let rooms = &mut self
             .tenants
             .entry(tenant.clone())
-            .or_insert_with(|| Tenant {
+            .or_insert_with(|| TenantRows {
                 row,
                 rooms: HashMap::new(),
             })
@@ -55,7 +55,7 @@ impl Places {
         match rooms.entry(room.clone()) {
             std::collections::hash_map::Entry::Occupied(place) => Ok(place.into_mut()),
             std::collections::hash_map::Entry::Vacant(vacant) => {
-                let place = load(db, row, room)?;
+                let place = load_room(db, row, room)?;
                 self.rooms += 1;
                 Ok(vacant.insert(place))
             }
@@ -63,8 +63,8 @@ impl Places {
     }
 
     /// The tenant's row, made when it is new.
-    pub(super) fn tenant(&mut self, db: &Connection, tenant: &TenantId) -> Result<i64> {
-        if let Some(row) = self.known_tenant(db, tenant)? {
+    pub(super) fn ensure_tenant(&mut self, db: &Connection, tenant: &TenantId) -> Result<i64> {
+        if let Some(row) = self.find_tenant(db, tenant)? {
             return Ok(row);
         }
         let row = db
@@ -72,7 +72,7 @@ impl Places {
             .query_row([tenant.as_str()], |row| row.get(0))?;
         self.tenants.insert(
             tenant.clone(),
-            Tenant {
+            TenantRows {
                 row,
                 rooms: HashMap::new(),
             },
@@ -81,7 +81,7 @@ impl Places {
     }
 
     /// The tenant's row if it has one, for writes that must not make it: those that may be refused.
-    pub(super) fn known_tenant(&mut self, db: &Connection, tenant: &TenantId) -> Result<Option<i64>> {
+    pub(super) fn find_tenant(&mut self, db: &Connection, tenant: &TenantId) -> Result<Option<i64>> {
         if let Some(known) = self.tenants.get(tenant) {
             return Ok(Some(known.row));
         }
@@ -92,7 +92,7 @@ impl Places {
         if let Some(row) = row {
             self.tenants.insert(
                 tenant.clone(),
-                Tenant {
+                TenantRows {
                     row,
                     rooms: HashMap::new(),
                 },
@@ -102,7 +102,7 @@ impl Places {
     }
 
     /// Forgets everything: a transaction failed.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.tenants.clear();
         self.rooms = 0;
     }
@@ -115,7 +115,7 @@ impl Places {
     }
 }
 
-fn load(db: &Connection, tenant: i64, name: &RoomId) -> Result<Place> {
+fn load_room(db: &Connection, tenant: i64, name: &RoomId) -> Result<RoomRow> {
     let room: Option<i64> = db
         .prepare_cached("SELECT id FROM rooms WHERE tenant_id = ?1 AND name = ?2")?
         .query_row(params![tenant, name.as_str()], |row| row.get(0))
@@ -124,7 +124,7 @@ fn load(db: &Connection, tenant: i64, name: &RoomId) -> Result<Place> {
         let room = db
             .prepare_cached("INSERT INTO rooms (tenant_id, name) VALUES (?1, ?2) RETURNING id")?
             .query_row(params![tenant, name.as_str()], |row| row.get(0))?;
-        return Ok(Place {
+        return Ok(RoomRow {
             tenant,
             room,
             last_seq: 0,
@@ -133,7 +133,7 @@ fn load(db: &Connection, tenant: i64, name: &RoomId) -> Result<Place> {
     let last_seq = db
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM messages WHERE room_id = ?1")?
         .query_row([room], |row| row.get(0))?;
-    Ok(Place { tenant, room, last_seq })
+    Ok(RoomRow { tenant, room, last_seq })
 }
 
 #[cfg(test)]
@@ -147,20 +147,19 @@ mod tests {
         db.execute_batch(include_str!("../migrations/sqlite/V1__messages.sql"))
             .unwrap();
         let tenant = |name| TenantId::for_tests(name).unwrap();
-        let mut places = Places::default();
-        for n in 0..MAX_ROOMS {
+        let mut rows = RowCache::default();
+        for n in 0..MAX_CACHED_ROOMS {
             let of = if n == 0 { tenant("small") } else { tenant("large") };
-            places.of(&db, &of, &RoomId::new(&format!("r{n}")).unwrap()).unwrap();
+            rows.room(&db, &of, &RoomId::new(&format!("r{n}")).unwrap()).unwrap();
         }
-        assert_eq!(places.rooms, MAX_ROOMS);
-        places.forget_tenant(&tenant("small"));
-        assert_eq!(places.rooms, MAX_ROOMS - 1);
+        assert_eq!(rows.rooms, MAX_CACHED_ROOMS);
+        rows.forget_tenant(&tenant("small"));
+        assert_eq!(rows.rooms, MAX_CACHED_ROOMS - 1);
         for n in 0..2 {
-            places
-                .of(&db, &tenant("small"), &RoomId::new(&format!("r{n}")).unwrap())
+            rows.room(&db, &tenant("small"), &RoomId::new(&format!("r{n}")).unwrap())
                 .unwrap();
         }
-        assert_eq!(places.rooms, 1, "one too many, so all were forgotten but the last");
-        assert!(places.tenants.values().all(|tenant| tenant.rooms.len() == 1));
+        assert_eq!(rows.rooms, 1, "one too many, so all were forgotten but the last");
+        assert!(rows.tenants.values().all(|tenant| tenant.rooms.len() == 1));
     }
 }
