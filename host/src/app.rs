@@ -52,10 +52,13 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let address = clients.local_addr().context("the listening socket has no address")?;
 
     let database = Database::open(&config.store).await?;
-    let store = database.store();
     let contention = Arc::new(Contention::default());
-    let (committer, committing) =
-        Committer::start(store.clone(), metrics.commit, config.commit.batch, contention.clone());
+    let (committer, committing) = Committer::start(
+        database.writer.clone(),
+        metrics.commit,
+        config.commit.batch,
+        contention.clone(),
+    );
     let services = Arc::new(Services {
         committer,
         metrics: metrics.dispatch,
@@ -71,7 +74,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let minter = development.as_ref().map(|development| development.minter.clone());
     let control_cell = Arc::new(std::sync::OnceLock::new());
     let state = http::State {
-        store: store.clone(),
+        store: database.health.clone(),
         metrics: metrics.registry,
         services: services.clone(),
         control: control_cell.clone(),
@@ -93,9 +96,10 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let (router, server) = Server::attach(routes, services.clone(), metrics.socket, server_limits(&config));
     let server = Arc::new(server);
     let control = Control::new(Parts {
-        catalog: database.catalog(),
-        fleet: fleet::fleet(&config, bus.as_ref(), &store),
-        store,
+        catalog: database.catalog.clone(),
+        fleet: fleet::fleet(&config, bus.as_ref(), &database.reader),
+        reader: database.reader.clone(),
+        maintenance: database.maintenance.clone(),
         sandbox: sandbox.clone(),
         server: server.clone(),
         cluster_metrics: metrics.cluster,

@@ -1,4 +1,4 @@
-//! The one database: messages, key-value data, and what operators decide.
+//! The database: opens the one that the configuration names, and hands out its roles.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,29 +6,39 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::config::{Store as StoreConfig, StoreUrl};
-use crate::store::Store;
 use crate::store::catalog::Catalog;
 use crate::store::postgres::{PostgresStore, Settings};
 use crate::store::sqlite::{self, Restored, SqliteStore};
+use crate::store::{Health, Maintenance, Reader, Writer};
 
-/// The database that the configuration names, open.
-pub(super) enum Database {
+/// An open database, by the roles of the store.
+pub(super) struct Database {
+    pub(super) reader: Arc<dyn Reader>,
+    pub(super) writer: Arc<dyn Writer>,
+    pub(super) maintenance: Arc<dyn Maintenance>,
+    pub(super) health: Arc<dyn Health>,
+    pub(super) catalog: Arc<dyn Catalog>,
+    backend: Backend,
+}
+
+/// The concrete store behind the roles.
+enum Backend {
     Sqlite(Arc<SqliteStore>),
     Postgres(Arc<PostgresStore>),
 }
 
 impl Database {
-    /// Opens it and brings it up to date.
+    /// Opens the database and migrates its schema.
     ///
     /// # Errors
-    /// What is wrong with it and what to do about it.
+    /// What is wrong with the database, and what to do.
     pub(super) async fn open(config: &StoreConfig) -> Result<Self> {
         match &config.url {
             StoreUrl::Sqlite(path) => {
                 let store = Arc::new(SqliteStore::open(path, config.check_time)?);
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
                 tracing::info!("data in {}", path.display());
-                Ok(Self::Sqlite(store))
+                Ok(Self::with_roles_of(&store, Backend::Sqlite(store.clone())))
             }
             StoreUrl::Postgres(url) => {
                 let settings = Settings {
@@ -38,72 +48,69 @@ impl Database {
                 };
                 let store = Arc::new(PostgresStore::open(url.as_str(), settings).await?);
                 tracing::info!("data in PostgreSQL at {}", store.address());
-                Ok(Self::Postgres(store))
+                Ok(Self::with_roles_of(&store, Backend::Postgres(store.clone())))
             }
         }
     }
 
-    pub(super) fn store(&self) -> Arc<dyn Store> {
-        match self {
-            Self::Sqlite(store) => store.clone(),
-            Self::Postgres(store) => store.clone(),
+    fn with_roles_of<S: Reader + Writer + Maintenance + Health + Catalog>(store: &Arc<S>, backend: Backend) -> Self {
+        Self {
+            reader: store.clone(),
+            writer: store.clone(),
+            maintenance: store.clone(),
+            health: store.clone(),
+            catalog: store.clone(),
+            backend,
         }
     }
 
-    pub(super) fn catalog(&self) -> Arc<dyn Catalog> {
-        match self {
-            Self::Sqlite(store) => store.clone(),
-            Self::Postgres(store) => store.clone(),
-        }
-    }
-
-    /// Finishes what was asked before and lets go of it.
+    /// Completes the calls made so far and closes the database.
     pub(super) async fn close(&self) {
-        match self {
-            Self::Sqlite(store) => store.close().await,
-            Self::Postgres(store) => store.close().await,
+        match &self.backend {
+            Backend::Sqlite(store) => store.close().await,
+            Backend::Postgres(store) => store.close().await,
         }
     }
 }
 
-/// Why a database cannot be copied here.
+/// Why `parlance backup` and `parlance restore` do not handle this database, and what to use instead.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct BackupUnsupported(&'static str);
 
-/// The file of the database, for those who copy it. PostgreSQL has tools of its own for that.
-fn sqlite_file(config: &StoreConfig, otherwise: &'static str) -> Result<PathBuf, BackupUnsupported> {
+/// The file of an SQLite database; for PostgreSQL the error `advice`, since its own tools make backups.
+fn sqlite_file(config: &StoreConfig, advice: &'static str) -> Result<PathBuf, BackupUnsupported> {
     match &config.url {
         StoreUrl::Sqlite(path) => Ok(path.clone()),
-        StoreUrl::Postgres(_) => Err(BackupUnsupported(otherwise)),
+        StoreUrl::Postgres(_) => Err(BackupUnsupported(advice)),
     }
 }
 
-/// Copies the database that the configuration names into `file`, whether or not a server has it open; answers with
-/// where it is and the bytes of the copy.
+/// Copies the configured database to `file`, whether or not a server has it open. Returns the path of the database and
+/// the bytes of the copy.
 ///
 /// # Errors
-/// [`BackupUnsupported`] for PostgreSQL, or why there is no copy.
+/// [`BackupUnsupported`] for PostgreSQL, or why no backup was made.
 pub fn backup(config: &StoreConfig, file: &Path, replace: bool) -> Result<(PathBuf, u64)> {
-    let otherwise = "the data is in PostgreSQL: back it up with `pg_dump --format=custom DATABASE > FILE`";
-    let database = sqlite_file(config, otherwise)?;
+    let advice = "the data is in PostgreSQL: back it up with `pg_dump --format=custom DATABASE > FILE`";
+    let database = sqlite_file(config, advice)?;
     let bytes = sqlite::backup(&database, file, replace)?;
     Ok((database, bytes))
 }
 
-/// Puts the copy at `file` in place of the database that the configuration names; answers with where that is, and what
-/// became of the one before.
+/// Replaces the configured database by the backup `file`. Returns the path of the database, and where the replaced one is
+/// now.
 ///
 /// # Errors
-/// [`BackupUnsupported`] for PostgreSQL, or why nothing was replaced.
+/// [`BackupUnsupported`] for PostgreSQL, or why the database was not replaced.
 pub fn restore(config: &StoreConfig, file: &Path, replace: bool) -> Result<(PathBuf, Restored)> {
-    let otherwise = "the data is in PostgreSQL: stop every node, make a database with `createdb`, and fill it with `pg_restore --dbname=DATABASE FILE`";
-    let database = sqlite_file(config, otherwise)?;
+    let advice = "the data is in PostgreSQL: stop every node, make a database with `createdb`, and fill it with `pg_restore --dbname=DATABASE FILE`";
+    let database = sqlite_file(config, advice)?;
     let restored = sqlite::restore(&database, file, replace)?;
     Ok((database, restored))
 }
 
-/// Whether the database may be where the configuration says, as far as that can be seen without making it.
+/// Checks that the configured database can be at its path, as far as its directory tells. Creates nothing.
 ///
 /// # Errors
 /// Why an SQLite database cannot be there.

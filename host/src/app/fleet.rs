@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use crate::cluster::bus::{Adapter, Bus, RedisBus, RedisSettings};
 use crate::cluster::{Fleet, FleetLimits};
 use crate::config::{Config, RedisAdapter, StoreUrl};
-use crate::store::Store;
+use crate::store::Reader;
 
 /// How long Redis may take to hear that this node leaves.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
 }
 
 /// What hubs need of it.
-pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Store>) -> Fleet {
+pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Reader>) -> Fleet {
     let Some(bus) = bus else {
         return Fleet::single_node(store.clone());
     };

@@ -18,7 +18,7 @@ use crate::control::Control;
 use crate::dispatch::{Services, now_ms};
 use crate::id::DEFAULT_TENANT;
 use crate::metrics::Registry;
-use crate::store::Store;
+use crate::store::Health;
 use crate::tenant::Tenant;
 
 /// Bytes of a request for a development token.
@@ -27,7 +27,7 @@ const TOKEN_REQUEST: usize = 4096;
 /// What the answers are made from.
 #[derive(Clone)]
 pub(super) struct State {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn Health>,
     pub(super) metrics: Registry,
     pub(super) services: Arc<Services>,
     /// Set once all is set up.

@@ -21,7 +21,7 @@ use crate::capability::PresenceState;
 use crate::error::EventError;
 use crate::id::{RoomId, TenantId, UserId};
 use crate::scheduler::{Contention, CpuTimer};
-use crate::store::Store;
+use crate::store::Reader;
 
 /// What a handle sends to the hub's task.
 pub(super) enum Command {
@@ -56,7 +56,7 @@ pub struct Fleet {
     /// The bus.
     pub bus: Arc<dyn Bus>,
     /// The store from which missed messages are read.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reader>,
     /// How often the hub catches up, and how much other servers may ask of it.
     pub limits: FleetLimits,
 }
@@ -73,7 +73,7 @@ impl Fleet {
 
     /// A fleet that has only this node.
     #[must_use]
-    pub fn single_node(store: Arc<dyn Store>) -> Self {
+    pub fn single_node(store: Arc<dyn Reader>) -> Self {
         Self {
             bus: Arc::new(LocalBus::default()),
             store,

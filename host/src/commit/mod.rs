@@ -19,7 +19,7 @@ use crate::cluster::{Delivery, HubHandle, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::scheduler::{Contention, yield_now};
-use crate::store::{OutageLog, Rejected, StorageQuota, Store, StoreError, WriteSet, Written};
+use crate::store::{OutageLog, Rejected, StorageQuota, StoreError, WriteSet, WriteSetResult, Writer, Written};
 use waiting::Waiting;
 
 pub use metrics::Metrics;
@@ -56,7 +56,7 @@ impl Committer {
     /// Starts the task. `batch` is the most events of one transaction.
     #[must_use]
     pub fn start(
-        store: Arc<dyn Store>,
+        store: Arc<dyn Writer>,
         metrics: Metrics,
         batch: usize,
         contention: Arc<Contention>,
@@ -76,7 +76,7 @@ impl Committer {
 }
 
 async fn run(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Writer>,
     metrics: Metrics,
     batch: usize,
     contention: Arc<Contention>,
@@ -135,9 +135,9 @@ async fn gather(
 }
 
 /// What the store made of a batch: for each job that writes, in order.
-type Results = Result<Vec<Result<Vec<Written>, Rejected>>, StoreError>;
+type Results = Result<Vec<WriteSetResult>, StoreError>;
 
-async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut OutageLog, jobs: &[Job]) -> Results {
+async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jobs: &[Job]) -> Results {
     let write_sets: Vec<WriteSet> = jobs
         .iter()
         .filter(|job| job.delivery.writes())

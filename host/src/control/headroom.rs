@@ -14,7 +14,7 @@ impl Control {
         for tenant in self.served().await {
             // Counts what was sent since its last event; whether it may have another is no matter here.
             let _ = tenant.has_time();
-            if let Ok(usage) = self.parts.store.usage(tenant.id()).await {
+            if let Ok(usage) = self.parts.maintenance.usage(tenant.id()).await {
                 tenant.show_stored(&usage);
             }
         }

@@ -48,8 +48,8 @@ use crate::config::{Deploy, TenantDefaults};
 use crate::sandbox::Sandbox;
 use crate::scheduler::Contention;
 use crate::socket::{Closing, Server};
-use crate::store::Store;
 use crate::store::catalog::{AuditEntry, Catalog};
+use crate::store::{Maintenance, Reader};
 use crate::tenant::{self, Routes, Tenant};
 use known::Known;
 use live::Live;
@@ -72,8 +72,10 @@ impl Actor {
 pub struct Parts {
     /// Keeps the decisions.
     pub catalog: Arc<dyn Catalog>,
-    /// Keeps the tenants' data.
-    pub store: Arc<dyn Store>,
+    /// What tenants' events read from.
+    pub reader: Arc<dyn Reader>,
+    /// Measures and deletes tenants' data.
+    pub maintenance: Arc<dyn Maintenance>,
     /// Loads components.
     pub sandbox: Arc<Sandbox>,
     /// Opens and closes namespaces.

@@ -138,7 +138,8 @@ impl Control {
         }
         self.with_claim(name, self.ended(name, purging.since)).await?;
         let tenant = id_of(name)?;
-        self.with_claim(name, self.parts.store.delete_data(&tenant)).await??;
+        self.with_claim(name, self.parts.maintenance.delete_data(&tenant))
+            .await??;
         let audit = entry(&Actor::server(), name, "tenant.purge", &json!({}));
         self.replace_mark(name, None, vec![audit]).await?;
         self.state.lock().await.closing.remove(name);

@@ -307,7 +307,7 @@ impl Control {
                 runtime: Handle::try_current()?,
                 background: parts.sandbox.background(),
                 contention: parts.contention.clone(),
-                store: parts.store.clone(),
+                store: parts.reader.clone(),
             },
         ));
         // Before anybody can come in.

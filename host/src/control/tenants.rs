@@ -270,7 +270,7 @@ impl Control {
             let handlers = state.known.handlers(name).map(|(_, stored)| &stored.document);
             (state.live(name)?.tenant.clone(), kept_bytes(handlers))
         };
-        let usage = self.parts.store.usage(tenant.id()).await?;
+        let usage = self.parts.maintenance.usage(tenant.id()).await?;
         let settings = tenant.settings();
         let quota = &settings.quota;
         let measure = |used, limit| Measure { used, limit };

@@ -45,7 +45,7 @@ struct Catalogue {
 impl Default for Catalogue {
     fn default() -> Self {
         Self {
-            kept: MemoryCatalog::new(),
+            kept: MemoryCatalog::default(),
             broken: AtomicBool::new(false),
             reads: Semaphore::new(1000),
             puts: Semaphore::new(1000),
@@ -112,7 +112,7 @@ struct Node {
 impl Node {
     fn start(catalog: &Arc<Catalogue>) -> Self {
         let registry = &Registry::default();
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(MemoryStore::default());
         let services = Arc::new(Services {
             committer: Committer::start(
                 store.clone(),
@@ -158,7 +158,8 @@ impl Node {
         let connections = socket::Metrics::register(registry).unwrap();
         let control = Control::new(Parts {
             catalog: catalog.clone(),
-            store: store.clone(),
+            reader: store.clone(),
+            maintenance: store.clone(),
             sandbox: Arc::new(Sandbox::new(engine).unwrap()),
             server: Arc::new(Server::attach(Default::default(), services, connections, limits).1),
             cluster_metrics: cluster::Metrics::register(registry).unwrap(),

@@ -1,29 +1,31 @@
-//! What operators have decided: tenants, deployed handlers, revoked tokens. Small documents, each under a key, all
-//! numbered by one counter, so that a node learns of every change by asking what came after the last one it knows.
+//! The catalog: what operators have decided about tenants, deployed handlers and revoked tokens.
 //!
-//! The documents are JSON texts. Components are kept beside them by their hash, in the same transaction as the first
-//! document that names it, and for as long as one does: a handler's document names a component when its hash stands in
-//! it, in hexadecimal. That is all that the store looks for in a document.
+//! It consists of small JSON documents, each under a key. One counter numbers the changes of all documents, so that a
+//! node learns of every change by asking for those after the last one it knows.
+//!
+//! Components are stored beside the documents, by their hash. A component is stored in the transaction of the first
+//! document that names it, and deleted with the last one. A handler's document names a component by containing its hash
+//! in hexadecimal; the store looks at nothing else in a document.
 
 use super::StoreError;
 
-/// What a document is about.
+/// The kind of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RecordKind {
     /// A tenant. The key's name is empty.
     Tenant,
-    /// A deployed handler of a tenant, with its versions. The key's name is the handler's; the one without a name is
-    /// what every change of a handler of the tenant goes through, so that of several at once one is first.
+    /// A deployed handler of a tenant, with its versions. The key's name is the handler's. The document with an empty name
+    /// is part of every change of a handler of the tenant, so that concurrent changes conflict.
     Handler,
-    /// Tokens of a tenant that count no more. The key's name says which.
+    /// Tokens of a tenant that are not valid any more. The key's name says which.
     Revocation,
 }
 
 impl RecordKind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Tenant, Self::Handler, Self::Revocation];
 
-    /// The name in the store.
+    /// The kind's name in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,122 +36,125 @@ impl RecordKind {
     }
 }
 
-/// Where a document is kept.
+/// The key of a document.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordKey {
-    /// What it is about.
+    /// The kind of the document.
     pub kind: RecordKind,
     /// The tenant's name.
     pub tenant: String,
-    /// Its name among the tenant's documents of this kind.
+    /// The document's name among those of its tenant and kind.
     pub name: String,
 }
 
-/// A document as it is kept.
+/// A stored document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where.
+    /// The document's key.
     pub key: RecordKey,
-    /// A JSON text; `None` when the document was removed. The mark of the removal stays.
+    /// JSON text. `None` for a deleted document, of which this tombstone is left.
     pub document: Option<String>,
-    /// The number of the change that made it so: 1, 2, 3 … over all documents, without two alike.
+    /// The number of the document's last change: 1, 2, 3 … Each number belongs to one change in the whole catalog.
     pub revision: u64,
 }
 
-/// A component's bytes and their hash.
+/// A component and its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
-    /// SHA-256 of the bytes.
+    /// SHA-256 of `bytes`.
     pub sha256: [u8; 32],
-    /// The bytes.
+    /// The component as it was deployed.
     pub bytes: Vec<u8>,
 }
 
-/// One change.
+/// A change of one document.
 #[derive(Debug, Clone)]
 pub struct Put {
-    /// Where.
+    /// The document's key.
     pub key: RecordKey,
-    /// A JSON text, or `None` to remove.
+    /// The new JSON text, or `None` to delete the document.
     pub document: Option<String>,
-    /// When given, the revision that the document must have now; 0: it must not be there, or have been removed.
+    /// The revision that the document must have now; 0 when it must not exist, or be deleted. `None` allows any.
     pub expect: Option<u64>,
-    /// A component that the document names, to be kept for the tenant with it. One that is there stays.
+    /// A component that the document names, to be stored for its tenant. A component with this hash that is stored
+    /// already stays as it is.
     pub component: Option<Component>,
 }
 
-/// Somebody else changed the document first. Nothing was written.
+/// A document did not have the expected revision, since another change came first. Nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it was changed by somebody else in the meantime")]
+#[error("it was changed in the meantime")]
 pub struct Conflict {
-    /// Which document.
+    /// The document's key.
     pub key: RecordKey,
 }
 
-/// Who changed what, and when.
+/// An entry of the audit log: who did what, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEntry {
-    /// 1, 2, 3 … given by the store; 0 until then.
+    /// 1, 2, 3 … The store sets it; 0 in an entry that is to be written.
     pub id: u64,
-    /// Milliseconds since the Unix epoch.
+    /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// Who: the name of an admin token, or `server`.
+    /// The name of the admin token that was used, or `server`.
     pub actor: String,
-    /// Whose tenant it concerns; empty for none.
+    /// The tenant that the action concerns; empty for none.
     pub tenant: String,
-    /// What was done, such as `tenant.create`.
+    /// The action, such as `tenant.create`.
     pub action: String,
-    /// A JSON text with the particulars; never a secret.
+    /// JSON text with the details. Never contains a secret.
     pub detail: String,
 }
 
-/// Where the decisions are kept.
+/// Keeps what operators have decided.
 #[async_trait::async_trait]
 pub trait Catalog: Send + Sync + 'static {
-    /// The number of the last change; 0 for none. Cheap: every node asks each second.
+    /// The number of the last change; 0 before the first. Must be cheap, because every node asks each second.
     ///
     /// # Errors
     /// When the store cannot serve.
     async fn revision(&self) -> Result<u64, StoreError>;
 
-    /// Every document whose last change is after `after`, by revision. No change ever appears with a number below
-    /// one that was returned before.
+    /// Every document whose last change is after `after`, by revision. A change never appears later with a smaller number
+    /// than one that was returned already.
     ///
     /// # Errors
     /// When the store cannot serve.
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError>;
 
-    /// Makes all of the changes, and the entries in the audit log, or none. Gives the new last revision. Components of
-    /// the tenants whose handlers are changed that no document of theirs names any more are gone afterwards.
+    /// Makes all changes and writes all audit entries, or none. Returns the number of the last change.
+    ///
+    /// For each tenant of whom a handler changes, deletes the components that no handler's document names any more.
     ///
     /// # Errors
-    /// When the store cannot serve; the inner error when an expectation did not hold.
+    /// When the store cannot serve; the inner error when a document did not have the expected revision.
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError>;
 
-    /// A component of a tenant.
+    /// The bytes of a tenant's component.
     ///
     /// # Errors
     /// When the store cannot serve.
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Removes every component that no document of its tenant names, which earlier releases have left over, and gives
-    /// how many; and, where no other process can share the store, the marks of removed documents. For the start of a
-    /// process: a follower reads from the beginning then and needs no marks.
+    /// Deletes every component that no handler's document names; earlier releases have left some. Returns how many.
+    ///
+    /// Also deletes the tombstones of deleted documents where no other process can share the store. A process calls this
+    /// when it starts, before it reads the catalog from the beginning, for which it needs no tombstones.
     ///
     /// # Errors
     /// When the store cannot serve.
     async fn collect_garbage(&self) -> Result<u64, StoreError>;
 
-    /// Entries of the audit log, newest first: of one tenant or of all, with ids below `before` when given, at most
-    /// `limit`.
+    /// At most `limit` entries of the audit log, newest first: of `tenant` or of all tenants, and only those with ids below
+    /// `before`, if given.
     ///
     /// # Errors
     /// When the store cannot serve.
     async fn audit(&self, tenant: Option<&str>, before: Option<u64>, limit: u32)
     -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Removes those of the `limit` oldest entries of the audit log that are of before `before_ms`, in milliseconds
-    /// since the Unix epoch, and gives how many. A few at a time, so that nothing waits long for them.
+    /// Of the `limit` oldest entries of the audit log, deletes those from before `before_ms`, in milliseconds since the
+    /// Unix epoch. Returns how many. The limit keeps other transactions from waiting long.
     ///
     /// # Errors
     /// When the store cannot serve.

@@ -1,5 +1,5 @@
-//! What every back end must do, one function for each rule; [`tests_of`] makes them the tests of one back end.
-//! Each rule gets an empty store.
+//! The rules that every store keeps, one function for each. [`tests_of`] makes tests of one store out of them; each test
+//! begins with an empty store.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -13,14 +13,19 @@ pub(crate) mod repetition;
 use std::sync::Arc;
 
 use super::{
-    ClientRef, Draft, End, FirstPost, KvKey, Message, Page, Range, Rejected, RequestDigest, StorageQuota, Store, Write,
-    WriteSet, Written,
+    ClientRef, Draft, End, FirstPost, Health, KvKey, Maintenance, Message, Page, Range, Reader, Rejected,
+    RequestDigest, StorageQuota, Write, WriteSet, Writer, Written,
 };
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
-/// Makes each rule a test. The argument is an async function that gives an empty store and whatever must live as
-/// long as the store: `async fn make() -> (Arc<dyn Store>, Guard)`. A rule that is not in the list is dead code,
-/// which the compiler reports.
+/// A store in all of its roles but the catalog.
+pub(crate) trait Store: Reader + Writer + Maintenance + Health {}
+
+impl<S: Reader + Writer + Maintenance + Health> Store for S {}
+
+/// Makes a test of each rule. The argument is an async function that makes an empty store, and a guard that must live as
+/// long as the store: `async fn make() -> (Arc<dyn Store>, Guard)`. The compiler reports a rule that is missing in this
+/// list, as dead code.
 macro_rules! tests_of {
     ($make:path) => {
         $crate::store::conformance::tests_of! {
@@ -28,7 +33,7 @@ macro_rules! tests_of {
             messages::an_append_is_read_back_as_it_was_written,
             messages::an_id_posted_twice_is_appended_once,
             messages::an_id_posted_twice_in_one_write_set_is_appended_once,
-            repetition::a_client_id_of_another_message_is_refused,
+            repetition::a_client_id_of_another_message_is_rejected,
             repetition::an_event_that_only_repeats_its_message_does_nothing,
             repetition::a_repetition_is_one_of_what_was_asked_for,
             repetition::a_client_id_raced_for_is_one_message,
@@ -47,7 +52,7 @@ macro_rules! tests_of {
             messages::times_have_no_edges,
             messages::the_first_receipt_counts,
             messages::a_receipt_follows_its_message_in_one_write_set,
-            messages::a_receipt_for_nothing_is_refused,
+            messages::a_receipt_for_no_message_is_rejected,
             messages::a_receipt_never_reaches_another_tenant,
             messages::a_ping_changes_nothing,
             history::a_room_without_messages_is_empty_and_complete,
@@ -67,16 +72,16 @@ macro_rules! tests_of {
             kv::increments_add_up_when_batches_race,
             kv::an_increment_keeps_the_expiry_of_what_it_adds_to,
             kv::an_increment_of_an_expired_key_starts_from_zero_for_good,
-            kv::an_increment_of_what_is_no_number_is_refused,
-            kv::an_increment_beyond_64_bits_is_refused,
-            kv::writes_of_a_rejected_write_set_are_taken_back_in_order,
+            kv::an_increment_of_a_value_that_is_not_a_number_is_rejected,
+            kv::an_increment_beyond_64_bits_is_rejected,
+            kv::writes_of_a_rejected_write_set_are_undone_in_order,
             quota::usage_follows_what_is_written_and_removed,
-            quota::what_reaches_the_quota_is_taken_and_what_passes_it_is_refused,
-            quota::a_tenants_data_is_removed_and_nobody_elses,
+            quota::a_write_may_reach_the_quota_and_not_exceed_it,
+            quota::deleting_a_tenants_data_leaves_other_tenants_alone,
         }
     };
     ($make:path => $($part:ident::$rule:ident),* $(,)?) => {$(
-        // On several threads, for the rules in which batches race.
+        // Several threads, because in some rules batches race.
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $rule() {
             let (store, _home) = $make().await;
@@ -86,25 +91,25 @@ macro_rules! tests_of {
 }
 pub(crate) use tests_of;
 
-/// The rules for a catalog as tests, with a function that makes one: `async fn make() -> (Arc<dyn Catalog>, Guard)`.
+/// Makes a test of each rule for catalogs. The argument is `async fn make() -> (Arc<dyn Catalog>, Guard)`.
 macro_rules! catalog_tests_of {
     ($make:path) => {
         $crate::store::conformance::tests_of! {
             $make =>
             catalog::an_empty_catalog_has_no_revision,
             catalog::a_document_is_read_back_as_it_was_put,
-            catalog::a_put_expects_what_it_says,
-            catalog::a_removed_document_leaves_a_mark,
+            catalog::a_put_checks_the_expected_revision,
+            catalog::a_deleted_document_leaves_a_tombstone,
             catalog::changes_of_one_put_are_all_made_or_none,
             catalog::revisions_only_grow_when_puts_race,
             catalog::of_rivals_with_one_expectation_one_wins,
             catalog::parts_of_a_key_do_not_run_together,
-            catalog::components_are_kept_by_tenant_and_hash,
+            catalog::components_are_stored_by_tenant_and_hash,
             catalog::a_component_goes_with_the_last_document_that_names_it,
-            catalog::a_component_of_a_change_that_is_refused_is_not_kept,
-            catalog::components_that_nothing_names_are_swept,
-            catalog::the_audit_log_is_read_from_its_end,
-            catalog::old_entries_of_the_audit_log_are_removed_a_few_at_a_time,
+            catalog::a_component_of_a_rejected_change_is_not_stored,
+            catalog::components_that_no_document_names_are_deleted,
+            catalog::the_audit_log_is_read_newest_first,
+            catalog::old_audit_entries_are_deleted_a_few_at_a_time,
         }
     };
 }
@@ -112,8 +117,8 @@ pub(crate) use catalog_tests_of;
 
 type Subject = Arc<dyn Store>;
 
-/// A moment after which everything in these tests happens, later than any machine's clock will be: a store that
-/// removes expired keys by its clock finds none here.
+/// The time at which these tests begin. It is later than any machine's clock, so a store that removes expired keys by its
+/// clock finds none.
 const NOW: u64 = 32_503_680_000_000;
 
 fn tenant(name: &str) -> TenantId {
@@ -132,7 +137,7 @@ fn id(n: u128) -> MessageId {
     MessageId::from_bytes(n.to_be_bytes())
 }
 
-/// A message under an id of its sender's own.
+/// A message with a client id.
 fn draft(n: u128, to: &str) -> Draft {
     let content = format!("message {n}");
     Draft {
@@ -196,13 +201,13 @@ fn write_set(of: &str, writes: Vec<Write>) -> WriteSet {
     }
 }
 
-/// A write set whose last write is refused.
+/// A write set that its last write rejects.
 fn rejected(of: &str, mut writes: Vec<Write>) -> WriteSet {
     writes.push(read(u128::MAX, "ann", NOW));
     write_set(of, writes)
 }
 
-/// Commits one write set of the tenant `acme` that must not be refused.
+/// Commits a write set of the tenant `acme`, which must be accepted.
 async fn commit(store: &Subject, writes: Vec<Write>) -> Vec<Written> {
     store
         .commit(vec![write_set("acme", writes)])
@@ -212,7 +217,7 @@ async fn commit(store: &Subject, writes: Vec<Write>) -> Vec<Written> {
         .unwrap()
 }
 
-/// Commits one write set of the tenant `acme` that must be refused.
+/// Commits a write set of the tenant `acme`, which must be rejected.
 async fn rejection(store: &Subject, writes: Vec<Write>) -> Rejected {
     store
         .commit(vec![write_set("acme", writes)])
@@ -249,7 +254,7 @@ async fn page(store: &Subject, of: &str, name: &str, range: Range) -> Page {
     store.history(&tenant(of), &room(name), range).await.unwrap()
 }
 
-/// The contents of a room in order, after checking that its numbers are 1, 2, 3 … and that the page is whole.
+/// The contents of a room's messages in order. Checks that their `seq` is 1, 2, 3 … and that the page is complete.
 async fn contents(store: &Subject, of: &str, name: &str) -> Vec<String> {
     let page = page(store, of, name, ALL).await;
     assert!(page.complete);

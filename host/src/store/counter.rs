@@ -1,9 +1,10 @@
-//! The arithmetic of [`Write::KvIncrement`](super::Write::KvIncrement), the same in every back end.
+//! The arithmetic of [`Write::KvIncrement`](super::Write::KvIncrement), shared by all stores.
 
 use super::Rejected;
 
-/// The integer at a key after adding to it; `None` is an absent key and counts as 0.
-/// What is a decimal integer is what [`i64`] reads: an optional sign and digits, nothing else, no spaces.
+/// The sum of the decimal integer at a key and `by`. An absent key counts as 0.
+///
+/// A decimal integer is what [`i64`] parses: an optional sign and digits, without spaces.
 pub(super) fn add(current: Option<&[u8]>, by: i64) -> Result<i64, Rejected> {
     let current = match current {
         None => 0,

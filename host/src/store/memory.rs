@@ -1,5 +1,6 @@
-//! A store that forgets: plain maps behind a lock, with the semantics of the real ones. For tests of components and
-//! of the host; nothing is ever removed but what is deleted, and nothing survives the process.
+//! A store in memory, for tests: plain maps behind a lock, with the semantics of the databases.
+//!
+//! Expired keys stay until they are deleted or overwritten, and nothing survives the process.
 
 mod catalog;
 
@@ -8,15 +9,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::quota::{exceeded, message_bytes};
 use super::{
-    Draft, FirstPost, KvKey, MESSAGE_OVERHEAD, Message, Page, QuotaKind, Range, Rejected, StorageQuota, Store,
-    StoreError, Usage, Write, WriteSet, Written, counter,
+    Draft, Health, KvKey, Maintenance, Message, Page, QuotaKind, Range, Reader, Rejected, StorageQuota, StoreError,
+    Usage, Write, WriteSet, WriteSetResult, Writer, Written, counter,
 };
 use crate::id::{MessageId, RoomId, TenantId, UserId};
 
 pub use catalog::MemoryCatalog;
 
-/// See the [module](self).
+/// Messages and keys in memory. See the [module](self).
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     tenants: Mutex<HashMap<TenantId, Tenant>>,
@@ -24,7 +26,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Tenant {
-    /// In order: the message with `seq` n is at n - 1.
+    /// Messages by `seq`: the message with `seq` n is at index n - 1.
     rooms: HashMap<RoomId, Vec<Message>>,
     ids: HashMap<MessageId, (RoomId, u64)>,
     receipts: HashMap<(MessageId, UserId), u64>,
@@ -37,7 +39,7 @@ struct Value {
     expires_at: Option<u64>,
 }
 
-/// How to take back one write of a write set that is refused later on.
+/// How to undo one write when a later one rejects the write set.
 enum Undo {
     Nothing,
     Append(MessageId),
@@ -46,30 +48,13 @@ enum Undo {
 }
 
 impl MemoryStore {
-    /// An empty store.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     fn with<T>(&self, tenant: &TenantId, read: impl FnOnce(&Tenant) -> Option<T>) -> Option<T> {
         self.tenants.lock().get(tenant).and_then(read)
     }
 }
 
 #[async_trait::async_trait]
-impl Store for MemoryStore {
-    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
-        let mut tenants = self.tenants.lock();
-        Ok(write_sets
-            .into_iter()
-            .map(|write_set| {
-                let tenant = tenants.entry(write_set.tenant).or_default();
-                tenant.write(&write_set.writes, write_set.quota)
-            })
-            .collect())
-    }
-
+impl Reader for MemoryStore {
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         Ok(self.with(tenant, |tenant| tenant.message(id).cloned()))
     }
@@ -84,21 +69,33 @@ impl Store for MemoryStore {
         }))
     }
 
-    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        let last = self.with(tenant, |tenant| {
-            tenant.rooms.get(room).and_then(|messages| messages.last().cloned())
-        });
-        Ok(last.map_or(0, |message| message.seq))
-    }
-
     async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        let mut seqs = Vec::with_capacity(rooms.len());
-        for room in rooms {
-            seqs.push(self.last_seq(tenant, room).await?);
-        }
-        Ok(seqs)
+        let tenants = self.tenants.lock();
+        let last_seq = |room: &RoomId| tenants.get(tenant)?.rooms.get(room)?.last().map(|message| message.seq);
+        Ok(rooms.iter().map(|room| last_seq(room).unwrap_or(0)).collect())
     }
 
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.with(tenant, |tenant| tenant.live(key, now).map(|value| value.bytes.clone())))
+    }
+}
+
+#[async_trait::async_trait]
+impl Writer for MemoryStore {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
+        let mut tenants = self.tenants.lock();
+        Ok(write_sets
+            .into_iter()
+            .map(|write_set| {
+                let tenant = tenants.entry(write_set.tenant).or_default();
+                tenant.apply(&write_set.writes, write_set.quota)
+            })
+            .collect())
+    }
+}
+
+#[async_trait::async_trait]
+impl Maintenance for MemoryStore {
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
         Ok(self.with(tenant, |tenant| Some(tenant.usage())).unwrap_or_default())
     }
@@ -107,11 +104,10 @@ impl Store for MemoryStore {
         self.tenants.lock().remove(tenant);
         Ok(())
     }
+}
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.with(tenant, |tenant| tenant.live(key, now).map(|value| value.bytes.clone())))
-    }
-
+#[async_trait::async_trait]
+impl Health for MemoryStore {
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -130,12 +126,13 @@ fn page(messages: &[Message], range: Range) -> Page {
 }
 
 impl Tenant {
-    /// Counted anew each time: there is little here.
+    /// Counted anew each time, since tests store little.
     fn usage(&self) -> Usage {
-        let texts = |message: &Message| message.content.len() + message.metadata.as_ref().map_or(0, String::len);
         let messages = self.rooms.values().flatten();
         Usage {
-            message_bytes: messages.map(|message| texts(message) as u64 + MESSAGE_OVERHEAD).sum(),
+            message_bytes: messages
+                .map(|message| message_bytes(&message.content, message.metadata.as_deref()))
+                .sum(),
             kv_bytes: self
                 .kv
                 .iter()
@@ -145,47 +142,40 @@ impl Tenant {
         }
     }
 
-    /// What the tenant would have too much of by now, compared with what it had.
-    fn over(&self, before: Usage, quota: StorageQuota) -> Option<QuotaKind> {
+    /// The quota that the tenant exceeds since it stored `before`.
+    fn exceeded(&self, before: Usage, quota: StorageQuota) -> Option<QuotaKind> {
         let now = self.usage();
-        let over = |before: u64, now: u64, limit: u64| now > before && now > limit;
-        if over(before.message_bytes, now.message_bytes, quota.message_bytes) {
-            Some(QuotaKind::MessageBytes)
-        } else if over(before.kv_bytes, now.kv_bytes, quota.kv_bytes) {
-            Some(QuotaKind::KvBytes)
-        } else if over(before.rooms, now.rooms, quota.rooms) {
-            Some(QuotaKind::Rooms)
-        } else {
-            None
-        }
+        let more = Usage {
+            message_bytes: now.message_bytes.saturating_sub(before.message_bytes),
+            kv_bytes: now.kv_bytes.saturating_sub(before.kv_bytes),
+            rooms: now.rooms.saturating_sub(before.rooms),
+        };
+        exceeded(before, more, quota)
     }
 
-    fn write(&mut self, writes: &[Arc<Write>], quota: StorageQuota) -> Result<Vec<Written>, Rejected> {
+    fn apply(&mut self, writes: &[Arc<Write>], quota: StorageQuota) -> WriteSetResult {
         let bounded = quota != StorageQuota::UNLIMITED;
         let mut written = Vec::with_capacity(writes.len());
         let mut undo = Vec::with_capacity(writes.len());
         for write in writes {
             let before = if bounded { self.usage() } else { Usage::default() };
-            let applied = self.apply(write).and_then(|(one, back)| {
+            let applied = self.write(write).and_then(|(one, back)| {
                 written.push(one);
                 undo.push(back);
-                match bounded.then(|| self.over(before, quota)).flatten() {
+                match bounded.then(|| self.exceeded(before, quota)).flatten() {
                     Some(kind) => Err(Rejected::QuotaExceeded(kind)),
                     None => Ok(()),
                 }
             });
-            match applied {
-                Ok(()) => {}
-                Err(rejection) => {
-                    undo.into_iter().rev().for_each(|back| self.revert(back));
-                    return Err(rejection);
-                }
+            if let Err(rejection) = applied {
+                undo.into_iter().rev().for_each(|back| self.revert(back));
+                return Err(rejection);
             }
         }
         Ok(written)
     }
 
-    fn apply(&mut self, write: &Write) -> Result<(Written, Undo), Rejected> {
+    fn write(&mut self, write: &Write) -> Result<(Written, Undo), Rejected> {
         match write {
             Write::Append(draft) => self.append(draft),
             Write::MarkRead { id, user, at, .. } => self.mark_read(*id, user.clone(), *at),
@@ -223,12 +213,7 @@ impl Tenant {
 
     fn append(&mut self, draft: &Draft) -> Result<(Written, Undo), Rejected> {
         if let Some(first) = self.message(draft.id) {
-            let place = FirstPost {
-                seq: first.seq,
-                sent_at: first.sent_at,
-                username: first.username.clone(),
-            };
-            return Ok((draft.resolve_duplicate(first.request(), place)?, Undo::Nothing));
+            return Ok((draft.resolve_duplicate(first.request(), first.into())?, Undo::Nothing));
         }
         let messages = self.rooms.entry(draft.room.clone()).or_default();
         let seq = messages.last().map_or(1, |last| last.seq + 1);
@@ -301,10 +286,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::store::conformance::{Store, tests_of};
 
     async fn empty() -> (Arc<dyn Store>, ()) {
-        (Arc::new(MemoryStore::new()), ())
+        (Arc::new(MemoryStore::default()), ())
     }
 
-    super::super::conformance::tests_of!(empty);
+    tests_of!(empty);
 }

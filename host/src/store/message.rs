@@ -1,58 +1,58 @@
-//! Messages: as they are to be appended, as they are kept, and how one that is sent again is told from another one.
+//! Messages: drafts to append, stored messages, pages of them, and the digest that tells a repetition from a new message.
 
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Rejected, Written};
+use super::write_set::{Rejected, Written};
 use crate::id::{MessageId, RoomId, UserId};
 
-/// A message to be appended.
+/// A message to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
     /// Unique within the tenant.
     pub id: MessageId,
-    /// Where it is posted.
+    /// The room that it is posted to.
     pub room: RoomId,
-    /// Who posted it.
+    /// The user who posts it.
     pub sender: UserId,
-    /// What the sender is called, by the verified token.
+    /// The sender's name, from the verified token.
     pub username: Arc<str>,
     /// The text.
     pub content: String,
-    /// A JSON text.
+    /// JSON text.
     pub metadata: Option<String>,
-    /// When, in milliseconds since the Unix epoch.
+    /// When it is posted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// How the sender refers to it; `None` makes it a message of its own each time.
+    /// The sender's reference to the message. Without one the message never counts as a repetition.
     pub client: Option<ClientRef>,
-    /// The event that posts it is the sending of this very message: when the message is there already, the whole write set
-    /// is refused with [`Rejected::Repeated`].
+    /// Reject the whole write set with [`Rejected::Repeated`] when the message is stored already. Set for the message that
+    /// the event itself sends, since a handler's other writes must not happen twice for it.
     pub reject_repeated: bool,
 }
 
-/// How a message's sender refers to it, and what was asked for under that name.
+/// The sender's reference to a message: an id, and the request that the id stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientRef {
-    /// The sender's own id for the message.
+    /// The id that the sender chose, `clientId` on the wire.
     pub id: Arc<str>,
-    /// What the sender asked for. A repetition asks for the same.
+    /// The request sent under this id. A repetition sends an equal one.
     pub request: RequestDigest,
 }
 
-/// A digest of what was asked for under a sender's own id: the room, the content and the metadata as they came, before
-/// a handler changed any of it. Metadata is compared as its text.
+/// A digest of a client's request to post a message: room, content and metadata as the client sent them, before a handler
+/// changed any of it. Metadata counts as text: the same JSON written in another way is another request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestDigest([u8; Self::BYTES]);
 
 impl RequestDigest {
-    /// Bytes of a digest.
+    /// The length of a digest in bytes.
     pub const BYTES: usize = 16;
 
-    /// The digest of a request. Each part is preceded by its length, so that no two different requests hash the same
-    /// bytes.
+    /// The digest of a request.
     #[must_use]
     pub fn of(room: &str, content: &str, metadata: Option<&str>) -> Self {
+        // The length before each part keeps different requests from hashing equal bytes.
         let mut hash = Sha256::new();
         for part in [Some(room), Some(content), metadata].into_iter().flatten() {
             hash.update((part.len() as u64).to_le_bytes());
@@ -65,45 +65,45 @@ impl RequestDigest {
         Self(digest)
     }
 
-    /// The bytes that a store keeps.
+    /// The digest's bytes, to be stored.
     #[must_use]
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         self.0
     }
 
-    /// Back from a store.
+    /// The digest with these stored bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 }
 
-/// A message as it is kept.
+/// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Unique within the tenant.
     pub id: MessageId,
-    /// Where it was posted.
+    /// The room that it was posted to.
     pub room: RoomId,
-    /// Its place in the room.
+    /// Its place in the room: 1, 2, 3 …
     pub seq: u64,
-    /// Who posted it.
+    /// The user who posted it.
     pub sender: UserId,
-    /// What the sender was called then; the sender's id where an earlier release did not keep the name.
+    /// The sender's name at that time. The sender's id for messages of releases that did not store the name.
     pub username: Arc<str>,
     /// The text.
     pub content: String,
-    /// A JSON text.
+    /// JSON text.
     pub metadata: Option<String>,
-    /// When, in milliseconds since the Unix epoch.
+    /// When it was posted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// How the sender refers to it, when it has such a name; earlier releases did not keep it.
+    /// The sender's reference to it, if it was sent with one. Releases before this column stored none.
     pub client: Option<ClientRef>,
 }
 
 impl Message {
-    /// What was asked for, as a repetition is compared with it. Of a message that an earlier release kept it is what
-    /// was posted.
+    /// The digest of the request that posted the message, with which a repetition is compared. A message without a
+    /// [`ClientRef`] gives the digest of its stored parts.
     #[must_use]
     pub fn request(&self) -> RequestDigest {
         self.client.as_ref().map_or_else(
@@ -113,29 +113,38 @@ impl Message {
     }
 }
 
-/// Where and when a message was posted the first time.
+/// Where and when a message was posted for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstPost {
     /// Its place in its room.
     pub seq: u64,
-    /// When, in milliseconds since the Unix epoch.
+    /// When it was posted, in milliseconds since the Unix epoch.
     pub sent_at: u64,
-    /// What the sender was called then.
+    /// The sender's name at that time.
     pub username: Arc<str>,
 }
 
+impl From<&Message> for FirstPost {
+    fn from(message: &Message) -> Self {
+        Self {
+            seq: message.seq,
+            sent_at: message.sent_at,
+            username: message.username.clone(),
+        }
+    }
+}
+
 impl Draft {
-    /// What was asked for.
-    #[must_use]
-    pub fn request(&self) -> RequestDigest {
+    /// The digest of the request that posts this message.
+    pub(super) fn request(&self) -> RequestDigest {
         self.client.as_ref().map_or_else(
             || RequestDigest::of(self.room.as_str(), &self.content, self.metadata.as_deref()),
             |client| client.request,
         )
     }
 
-    /// What becomes of it when its id is taken already, by a message that was asked for as `request`: the one rule for
-    /// all stores.
+    /// The answer to this draft when a message with its id is stored already, as `first`, posted by `request`. All stores
+    /// share this rule.
     pub(super) fn resolve_duplicate(&self, request: RequestDigest, first: FirstPost) -> Result<Written, Rejected> {
         if request != self.request() {
             return Err(Rejected::ClientIdTaken);
@@ -151,18 +160,18 @@ impl Draft {
     }
 }
 
-/// A stretch of a room's history, in order.
+/// A part of a room's history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// By `seq`, ascending and without gaps.
+    /// The messages, by ascending `seq` without gaps.
     pub messages: Vec<Message>,
-    /// Nothing that was asked for is missing at the end at which the page stops: the older one, for [`End::Newest`],
-    /// or the newer one, for [`End::Oldest`].
+    /// The page reaches the other end of its range. If not, older messages of the range are missing for
+    /// [`End::Newest`], newer ones for [`End::Oldest`].
     pub complete: bool,
 }
 
 impl Page {
-    /// Keeps the messages that fit `bytes`, at least one, from the end where the range begins.
+    /// Keeps as many messages as fit into `bytes` of content and metadata, at least one, counted from the end `from`.
     #[must_use]
     pub fn truncate_to_bytes(self, from: End, bytes: usize) -> Self {
         let mut left = bytes;
@@ -179,7 +188,7 @@ impl Page {
         self.truncate(from, kept.max(1))
     }
 
-    /// Keeps so many messages, counted from the end where the range begins, and says when there are more.
+    /// Keeps at most `count` messages, counted from the end `from`. A page that loses messages is not complete.
     #[must_use]
     pub(super) fn truncate(mut self, from: End, count: usize) -> Self {
         if let Some(gone) = self.messages.len().checked_sub(count).filter(|gone| *gone > 0) {
@@ -193,26 +202,26 @@ impl Page {
     }
 }
 
-/// The end of a range at which a page of it begins.
+/// The end of a range at which a page begins.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum End {
-    /// The page has the newest messages of the range: history is read backwards.
+    /// The page has the newest messages of the range: clients read backwards.
     #[default]
     Newest,
-    /// The page has the oldest messages of the range: history is read forwards.
+    /// The page has the oldest messages of the range: clients read forwards.
     Oldest,
 }
 
-/// Which part of a room's history: messages with `after < seq < before`.
+/// A query of a room's history: messages with `after < seq < before`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
-    /// Only messages after this one; 0 for all.
+    /// Only messages with a greater `seq`; 0 for all.
     pub after: u64,
-    /// Only messages before this one; `None` for all.
+    /// Only messages with a smaller `seq`; `None` for all.
     pub before: Option<u64>,
-    /// At most so many.
+    /// The most messages on the page.
     pub limit: u32,
-    /// Which of them when there are more.
+    /// The end at which the page begins, when the range has more messages than `limit`.
     pub from: End,
 }
 

@@ -1,26 +1,26 @@
-//! What the log says while the store fails: a line at the beginning, one in a while, one at the end. A store that is away
-//! fails hundreds of times a second, and an operator is to find the cause among them.
+//! Limits what the log says while the store fails: a line when an outage begins, one every few seconds, one at its end.
+//! A store that is away can fail hundreds of times a second, and an operator must still find the cause in the log.
 
 use std::time::{Duration, Instant};
 
 use super::StoreError;
 
-/// Between two lines of one outage.
+/// The time between two lines about one outage.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Failures in a row.
+/// Logs failures in a row as one outage.
 #[derive(Debug)]
 pub struct OutageLog {
-    /// What the log says when the store fails, and when it serves again.
+    /// The message while the store fails, and the message when it serves again.
     lines: (&'static str, &'static str),
-    /// When the first failed, and when that was last said.
+    /// When the outage began, and when the log last had a line about it. `None` while the store serves.
     since: Option<(Instant, Instant)>,
-    /// Events refused in all.
+    /// Events refused since the outage began.
     refused: usize,
 }
 
 impl OutageLog {
-    /// Of transactions.
+    /// For commits.
     #[must_use]
     pub fn of_transactions() -> Self {
         Self::new(
@@ -29,7 +29,7 @@ impl OutageLog {
         )
     }
 
-    /// Of the host's own reads of messages.
+    /// For reads of messages that the host makes on behalf of clients.
     #[must_use]
     pub fn of_reads() -> Self {
         Self::new(
@@ -46,7 +46,7 @@ impl OutageLog {
         }
     }
 
-    /// The store failed, and with it so many events.
+    /// Notes that the store failed, and that so many events were refused for it.
     pub fn failed(&mut self, error: &StoreError, events: usize, now: Instant) {
         self.refused = self.refused.saturating_add(events);
         if !self.should_log(now) {
@@ -55,7 +55,7 @@ impl OutageLog {
         tracing::error!(error = format!("{error:#}"), events = self.refused, "{}", self.lines.0);
     }
 
-    /// The store served.
+    /// Notes that the store served. Ends an outage.
     pub fn succeeded(&mut self, now: Instant) {
         if let Some((since, _)) = self.since.take() {
             let lasted = humantime::format_duration(Duration::from_millis(
@@ -68,9 +68,9 @@ impl OutageLog {
 
     fn should_log(&mut self, now: Instant) -> bool {
         match &mut self.since {
-            Some((_, said)) if now.duration_since(*said) < PAUSE => false,
-            Some((_, said)) => {
-                *said = now;
+            Some((_, logged)) if now.duration_since(*logged) < PAUSE => false,
+            Some((_, logged)) => {
+                *logged = now;
                 true
             }
             none => {
@@ -86,13 +86,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_said_at_its_beginning_and_once_in_a_while() {
+    fn an_outage_is_logged_when_it_begins_and_every_few_seconds() {
         let (mut outage, began) = (OutageLog::of_transactions(), Instant::now());
         assert!(outage.should_log(began));
         assert!(!outage.should_log(began + PAUSE / 2));
         assert!(outage.should_log(began + PAUSE));
         assert!(!outage.should_log(began + PAUSE + PAUSE / 2));
         outage.succeeded(began + PAUSE * 2);
-        assert!(outage.should_log(began + PAUSE * 2), "the next one is another");
+        assert!(outage.should_log(began + PAUSE * 2), "another outage begins");
     }
 }

@@ -1,28 +1,28 @@
 //! The store in PostgreSQL 13 or later, for any number of nodes.
 //!
-//! # One batch
-//! A batch is one transaction in **two round trips**, however many events it has: the first flight begins it, locks
-//! the rooms and keys that it touches and loads what it has to know; the batch is then worked out in memory, with
-//! every write set taken back that is refused; the second flight writes what has changed, one statement for each table,
-//! and commits. A batch that makes rooms takes one more, a tenant's first one two more. Statements are prepared once
-//! on each connection; nothing is sent event by event.
+//! # Batches
+//! A batch is one transaction in **two round trips**, however many events it has. The first round trip begins the
+//! transaction, locks the rooms and keys that the batch touches, and loads what the batch must know. The batch is then
+//! applied in memory, where rejected write sets are undone. The second round trip writes the changes, one statement for
+//! each table, and commits. A batch that creates rooms takes one more round trip, a tenant's first batch two more. Each
+//! connection prepares a statement once. No statement is sent for each event.
 //!
-//! # Many nodes
-//! A room's row is locked from the first flight to the commit, so that two nodes which write to one room at once take
-//! turns, and the room's `seq` has no gaps. `batch` says in which order locks are taken. What conflicts all the same
-//! is tried again, a bounded number of times.
+//! # Concurrent nodes
+//! A batch holds the lock on a room's row from its first round trip to the commit. So nodes that write to one room take
+//! turns, and the room's `seq` has no gaps. `batch` says in which order locks are taken. A transaction that conflicts
+//! all the same is tried again, a bounded number of times.
 //!
-//! What a tenant keeps is counted with each commit, by each node in a row of its own; a quota is compared with the
-//! sum as it was when the batch began. Several nodes that write for one tenant at the same moment can thus take it
-//! past its quota by what the batches of the others hold, once.
+//! Each node counts what it adds to a tenant's usage in a row of its own, as part of the batch. A quota is compared with
+//! the sum of these rows when the batch begins. Nodes that write for one tenant at the same moment can therefore exceed
+//! its quota once, by what each other's batches add.
 //!
-//! # A lost connection
-//! What becomes of a transaction whose connection is lost while it commits is found out as soon as the server is back
-//! (`once` says how), within `statement_time`. An event is answered with `unavailable` when nothing of it was
-//! written, or when that time has passed; a client that sends it again under the same id gets one message.
+//! # Lost connections
+//! When a connection is lost during a commit, the store finds out whether the commit was done once the server is back,
+//! within `statement_time`; `transaction` says how. An event is answered `unavailable` when nothing of it was written,
+//! or when that time has passed. A client that sends the message again under the same id posts it once in both cases.
 //!
-//! # Who may open it
-//! Any number of nodes. The schema is brought up to date by one of them, under an advisory lock.
+//! # Schema
+//! Any number of nodes may open a database. One of them migrates the schema, under an advisory lock.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,7 +30,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
+use super::{
+    Health, KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+};
 use crate::id::{MessageId, RoomId, TenantId};
 
 mod batch;
@@ -53,21 +55,21 @@ pub use open::OpenError;
 
 use error::PostgresError;
 use pool::ConnectionPool;
+use transaction::{Transaction, TransactionId};
 
-/// Tenants whose numbers are remembered before the memory starts afresh; one takes about 150 bytes.
+/// The most tenants whose row ids are cached, about 150 bytes each. One more empties the cache.
 const MAX_CACHED_TENANTS: usize = 65_536;
-/// Over so many parts the usage of a tenant is spread. Two nodes that have drawn the same one wait for each other's
-/// commits.
+/// Rows over which a tenant's usage is spread. Each node draws one, so that nodes seldom wait for each other's commits.
 const USAGE_SHARDS: u8 = 64;
 
-/// How the database is used.
+/// How a database is used.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Connections at most, at least 2.
+    /// The most connections; at least 2.
     pub connections: usize,
-    /// How long connecting may take, and waiting for a connection.
+    /// The longest time to connect, and to wait for a connection of the pool.
     pub connect_time: Duration,
-    /// How long one statement may take, and waiting for a lock.
+    /// The longest time that one statement may take, and wait for a lock.
     pub statement_time: Duration,
 }
 
@@ -81,22 +83,24 @@ impl Default for Settings {
     }
 }
 
-/// See the [module](self). Cheap to ask from any number of tasks; share it in an [`Arc`](std::sync::Arc).
+/// An open PostgreSQL database. See the [module](self).
+///
+/// Any number of tasks may share it in an [`Arc`](std::sync::Arc).
 pub struct PostgresStore {
     pool: ConnectionPool,
-    /// Which part of each tenant's usage is added to.
+    /// The row of each tenant's usage that this node adds to.
     usage_shard: i16,
-    /// The numbers of tenants; they never change, and no tenant's row is ever removed.
+    /// A cache of tenants' row ids. An id never changes, and no tenant's row is ever deleted.
     tenant_ids: Mutex<HashMap<TenantId, i64>>,
     sweeper: AbortOnDropHandle<()>,
     address: String,
 }
 
 impl PostgresStore {
-    /// Opens the database at a `postgres://` URL and brings its schema up to date.
+    /// Opens the database at a `postgres://` URL and migrates its schema.
     ///
     /// # Errors
-    /// Each says what is wrong with which database and what to do about it.
+    /// Each error names the database, what is wrong with it, and what to do.
     pub async fn open(url: &str, settings: Settings) -> Result<Self, OpenError> {
         let target = url::parse(url, &settings)?;
         let address = url::address(&target.config);
@@ -125,24 +129,21 @@ impl PostgresStore {
         })
     }
 
-    /// Where the data is, without the password.
+    /// Hosts and name of the database, without the password, for the log.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Ends the connections that are idle, and others as soon as they are. What is asked afterwards is
+    /// Closes idle connections, and the others as soon as they are idle. Later calls fail with
     /// [`StoreError::Unavailable`].
     pub async fn close(&self) {
         self.sweeper.abort();
         self.pool.close();
     }
 
-    /// Does a transaction, also when whoever asked goes away meanwhile.
-    async fn run_detached<W: transaction::Transaction + 'static>(
-        &self,
-        transaction: W,
-    ) -> Result<W::Output, StoreError> {
+    /// Runs a transaction to its end, even when the caller drops this future.
+    async fn run_detached<T: Transaction + 'static>(&self, transaction: T) -> Result<T::Output, StoreError> {
         let pool = self.pool.clone();
         let task = tokio::spawn(async move { transaction::execute(&pool, transaction).await });
         task.await.map_err(|error| {
@@ -150,52 +151,70 @@ impl PostgresStore {
         })?
     }
 
-    /// The numbers of tenants, made for those that are new.
+    /// The row ids of all tenants of these write sets. Creates rows for new tenants.
     async fn ensure_tenants(&self, write_sets: &[WriteSet]) -> Result<HashMap<TenantId, i64>, PostgresError> {
-        let mut numbers = HashMap::with_capacity(1);
+        let mut ids = HashMap::with_capacity(1);
         let mut unknown: Vec<&TenantId> = Vec::new();
         {
-            let known = self.tenant_ids.lock();
+            let cached = self.tenant_ids.lock();
             for write_set in write_sets {
-                match known.get(&write_set.tenant) {
-                    Some(number) => drop(numbers.insert(write_set.tenant.clone(), *number)),
+                match cached.get(&write_set.tenant) {
+                    Some(id) => drop(ids.insert(write_set.tenant.clone(), *id)),
                     None => unknown.push(&write_set.tenant),
                 }
             }
         }
         if unknown.is_empty() {
-            return Ok(numbers);
+            return Ok(ids);
         }
         unknown.sort_unstable();
         unknown.dedup();
         let names: Vec<&str> = unknown.iter().map(|tenant| tenant.as_str()).collect();
         reader::create_tenants(&self.pool, &names).await?;
         let found = reader::tenant_ids(&self.pool, &names).await?;
-        let mut known = self.tenant_ids.lock();
-        if known.len() + found.len() > MAX_CACHED_TENANTS {
-            known.clear();
+        let mut cached = self.tenant_ids.lock();
+        if cached.len() + found.len() > MAX_CACHED_TENANTS {
+            cached.clear();
         }
         for tenant in unknown {
-            let number = found
+            let id = found
                 .get(tenant.as_str())
-                .ok_or_else(|| decode::corrupt("a tenant that is gone"))?;
-            known.insert(tenant.clone(), *number);
-            numbers.insert(tenant.clone(), *number);
+                .ok_or_else(|| decode::corrupt("a tenant's row is missing"))?;
+            cached.insert(tenant.clone(), *id);
+            ids.insert(tenant.clone(), *id);
         }
-        Ok(numbers)
+        Ok(ids)
     }
 
-    /// The number of a tenant that is there.
+    /// The tenant's row id, if it has a row.
     async fn tenant_id(&self, tenant: &TenantId) -> Result<Option<i64>, PostgresError> {
         let name = tenant.as_str();
         Ok(reader::tenant_ids(&self.pool, &[name]).await?.get(name).copied())
     }
 }
 
-/// A [`commit`](Store::commit) whose caller goes away is carried out all the same.
 #[async_trait::async_trait]
-impl Store for PostgresStore {
-    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
+impl Reader for PostgresStore {
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
+        Ok(reader::message(&self.pool, tenant, id).await?)
+    }
+
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
+        Ok(reader::history(&self.pool, tenant, room, range).await?)
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        Ok(reader::last_seqs(&self.pool, tenant, rooms).await?)
+    }
+
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(reader::kv_get(&self.pool, tenant, key, now).await?)
+    }
+}
+
+#[async_trait::async_trait]
+impl Writer for PostgresStore {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
         if write_sets.is_empty() {
             return Ok(Vec::new());
         }
@@ -207,44 +226,29 @@ impl Store for PostgresStore {
         };
         self.run_detached(batch).await
     }
+}
 
-    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        Ok(reader::message(&self.pool, tenant, id).await?)
-    }
-
-    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
-        Ok(reader::history(&self.pool, tenant, room, range).await?)
-    }
-
-    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        let seqs = reader::last_seqs(&self.pool, tenant, std::slice::from_ref(room)).await?;
-        Ok(seqs.first().copied().unwrap_or(0))
-    }
-
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        Ok(reader::last_seqs(&self.pool, tenant, rooms).await?)
-    }
-
+#[async_trait::async_trait]
+impl Maintenance for PostgresStore {
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
         match self.tenant_id(tenant).await? {
-            Some(number) => Ok(reader::usage(&self.pool, number).await?),
+            Some(id) => Ok(reader::usage(&self.pool, id).await?),
             None => Ok(Usage::default()),
         }
     }
 
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
         match self.tenant_id(tenant).await? {
-            Some(number) => removal::delete_tenant(&self.pool, number, self.usage_shard).await,
+            Some(id) => removal::delete_tenant(&self.pool, id, self.usage_shard).await,
             None => Ok(()),
         }
     }
+}
 
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(reader::kv_get(&self.pool, tenant, key, now).await?)
-    }
-
+#[async_trait::async_trait]
+impl Health for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
-        let id = transaction::TransactionId::new()?;
+        let id = TransactionId::new()?;
         self.pool.query(transaction::INSERT_ID, &[&id.bytes()]).await?;
         Ok(())
     }

@@ -24,7 +24,7 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::sandbox::{Handler, Interface};
 use crate::scheduler::{Background, Contention, FairScheduler};
-use crate::store::{Store, Usage};
+use crate::store::{Reader, Usage};
 use metrics::TenantMetrics;
 use reads::Reads;
 
@@ -50,7 +50,7 @@ pub struct Tenant {
     /// Its connections' tasks.
     pub scheduler: FairScheduler,
     /// What its events read.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reader>,
     /// What its requests may look up. Other settings do not renew it.
     pub dns_lookups: DnsLookupLimit,
     /// Pages of messages that are read or wait until they may be sent.
@@ -80,7 +80,7 @@ pub struct Runs {
     /// The other tenants, as far as turns are concerned.
     pub contention: Arc<Contention>,
     /// What they read.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reader>,
 }
 
 /// A connection's place among its tenant's. Given back when it is dropped.

@@ -11,7 +11,7 @@ use parlance::capability::{CallLimits, Effect, Grants, HandlerInfo, PresenceStat
 use parlance::id::{MessageId, RoomId, TenantId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Interface, LoadError, Sandbox};
 use parlance::shipped;
-use parlance::store::{Draft, End, KvKey, Message, Range, Store as _, Write, WriteSet};
+use parlance::store::{Draft, End, KvKey, Message, Range, Reader as _, Write, WriteSet, Writer as _};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::event::Event;

@@ -20,7 +20,7 @@ use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, Us
 use parlance::metrics::Registry;
 use parlance::sandbox::{Failure, GuestLimits, Handler, HandlerReply};
 use parlance::scheduler::Quantum;
-use parlance::store::{Page, Store};
+use parlance::store::{Page, Reader as _};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::anyhow;
 use parlance::id::{MessageId, RoomId, TenantId};
 use parlance::store::memory::MemoryStore;
-use parlance::store::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
+use parlance::store::{KvKey, Message, Page, Range, Reader, StoreError, WriteSet, WriteSetResult, Writer};
 
 #[derive(Default)]
 pub(crate) struct TestStore {
@@ -36,11 +36,7 @@ impl TestStore {
 }
 
 #[async_trait::async_trait]
-impl Store for TestStore {
-    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
-        self.available().await?.commit(write_sets).await
-    }
-
+impl Reader for TestStore {
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         self.available().await?.message(tenant, id).await
     }
@@ -49,27 +45,18 @@ impl Store for TestStore {
         self.available().await?.history(tenant, room, range).await
     }
 
-    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        self.available().await?.last_seq(tenant, room).await
-    }
-
     async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
         self.available().await?.last_seqs(tenant, rooms).await
-    }
-
-    async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
-        self.available().await?.usage(tenant).await
-    }
-
-    async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
-        self.available().await?.delete_data(tenant).await
     }
 
     async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.available().await?.kv_get(tenant, key, now).await
     }
+}
 
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.available().await?.ping().await
+#[async_trait::async_trait]
+impl Writer for TestStore {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
+        self.available().await?.commit(write_sets).await
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use parlance::id::{RoomId, TenantId};
-use parlance::store::{End, KvKey, Message, Range, StorageQuota, Store as _, Write, WriteSet};
+use parlance::store::{End, KvKey, Message, Range, Reader as _, StorageQuota, Write, WriteSet, Writer as _};
 use parlance_history::{Record, StoredMessage};
 
 use crate::client::Handle;

@@ -76,7 +76,8 @@ impl Node {
         let (_, server) = Server::attach(axum::Router::new(), services.clone(), metrics, limits());
         let control = Control::new(Parts {
             catalog: way.clone(),
-            store: way.clone(),
+            reader: way.clone(),
+            maintenance: way.clone(),
             sandbox: ground.sandbox.clone(),
             server: Arc::new(server),
             cluster_metrics: cluster::Metrics::register(registry)?,

@@ -9,7 +9,9 @@ use parking_lot::Mutex;
 use parlance::id::{MessageId, RoomId, TenantId};
 use parlance::store::catalog::{AuditEntry, Catalog, Conflict, Put, Record};
 use parlance::store::memory::{MemoryCatalog, MemoryStore};
-use parlance::store::{KvKey, Message, Page, Range, Rejected, Store, StoreError, Usage, WriteSet, Written};
+use parlance::store::{
+    KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
+};
 use tokio::time::sleep;
 
 use crate::chance::Dice;
@@ -121,8 +123,35 @@ impl Way {
 }
 
 #[async_trait]
-impl Store for Way {
-    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<Result<Vec<Written>, Rejected>>, StoreError> {
+impl Reader for Way {
+    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
+        self.arrive().await?;
+        self.leave(self.shelf.kept.store.message(tenant, id).await).await
+    }
+
+    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
+        self.arrive().await?;
+        let page = self.shelf.kept.store.history(tenant, room, range).await;
+        self.travel().await;
+        self.leave(page).await
+    }
+
+    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
+        self.arrive().await?;
+        let last = self.shelf.kept.store.last_seqs(tenant, rooms).await;
+        self.travel().await;
+        self.leave(last).await
+    }
+
+    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.arrive().await?;
+        self.leave(self.shelf.kept.store.kv_get(tenant, key, now).await).await
+    }
+}
+
+#[async_trait]
+impl Writer for Way {
+    async fn commit(&self, write_sets: Vec<WriteSet>) -> Result<Vec<WriteSetResult>, StoreError> {
         if !self.is_done().await {
             self.life.pass().await;
         }
@@ -164,33 +193,10 @@ impl Store for Way {
         }
         self.leave(done).await
     }
+}
 
-    async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
-        self.arrive().await?;
-        self.leave(self.shelf.kept.store.message(tenant, id).await).await
-    }
-
-    async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
-        self.arrive().await?;
-        let page = self.shelf.kept.store.history(tenant, room, range).await;
-        self.travel().await;
-        self.leave(page).await
-    }
-
-    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        self.arrive().await?;
-        let last = self.shelf.kept.store.last_seq(tenant, room).await;
-        self.travel().await;
-        self.leave(last).await
-    }
-
-    async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {
-        self.arrive().await?;
-        let last = self.shelf.kept.store.last_seqs(tenant, rooms).await;
-        self.travel().await;
-        self.leave(last).await
-    }
-
+#[async_trait]
+impl Maintenance for Way {
     async fn usage(&self, tenant: &TenantId) -> Result<Usage, StoreError> {
         self.arrive().await?;
         self.shelf.kept.store.usage(tenant).await
@@ -199,15 +205,6 @@ impl Store for Way {
     async fn delete_data(&self, tenant: &TenantId) -> Result<(), StoreError> {
         self.arrive().await?;
         self.shelf.kept.store.delete_data(tenant).await
-    }
-
-    async fn kv_get(&self, tenant: &TenantId, key: &KvKey, now: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.arrive().await?;
-        self.leave(self.shelf.kept.store.kv_get(tenant, key, now).await).await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        self.arrive().await
     }
 }
 

@@ -12,7 +12,7 @@ use crate::cluster::{ClientSink, SendFailed};
 use crate::id::{ConnectionId, MessageId};
 use crate::metrics::Registry;
 use crate::store::memory::MemoryStore;
-use crate::store::{Draft, StorageQuota, Write, WriteSet, Written};
+use crate::store::{Draft, StorageQuota, Write, WriteSet, Writer as _, Written};
 
 /// The name of a room at whose announcement the bus panics, which the hub does not expect.
 const BAD_ROOM: &str = "bad";

@@ -23,7 +23,7 @@ use super::{Input, Now, Output};
 use crate::cluster::tests::random;
 use crate::id::{RoomId, TenantId};
 use crate::store::memory::MemoryStore;
-use crate::store::{End, Message, Range, Store as _};
+use crate::store::{End, Message, Range, Reader as _};
 use client::Client;
 use net::Net;
 use node::Node;

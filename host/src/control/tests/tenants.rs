@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::document::Purging;
 use crate::id::{MessageId, RoomId, TenantId, UserId};
-use crate::store::{Draft, StorageQuota, Store as _, Usage, Write};
+use crate::store::{Draft, Maintenance as _, StorageQuota, Usage, Write, Writer as _};
 
 #[tokio::test]
 async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_api() {

@@ -27,7 +27,7 @@ fn put(key: RecordKey, document: Option<&str>, expect: Option<u64>) -> Put {
     }
 }
 
-/// A component and a document that names it.
+/// A document of a handler that names a component, and the component.
 fn named(tenant: &str, name: &str, byte: u8, bytes: &[u8]) -> Put {
     let sha256 = [byte; 32];
     Put {
@@ -43,7 +43,7 @@ fn naming(byte: u8) -> String {
     format!("{{\"sha256\":\"{}\"}}", format!("{byte:02x}").repeat(32))
 }
 
-async fn is_kept(catalog: &Subject, tenant: &str, byte: u8) -> bool {
+async fn is_stored(catalog: &Subject, tenant: &str, byte: u8) -> bool {
     catalog.component(tenant, [byte; 32]).await.unwrap().is_some()
 }
 
@@ -94,7 +94,7 @@ pub(crate) async fn a_document_is_read_back_as_it_was_put(catalog: Subject) {
     assert_eq!(catalog.revision().await.unwrap(), 4);
 }
 
-pub(crate) async fn a_put_expects_what_it_says(catalog: Subject) {
+pub(crate) async fn a_put_checks_the_expected_revision(catalog: Subject) {
     let conflict = Err(Conflict { key: handler("h") });
     let attempt = async |document, expect| {
         let puts = vec![put(handler("h"), document, expect)];
@@ -115,7 +115,7 @@ pub(crate) async fn a_put_expects_what_it_says(catalog: Subject) {
     );
 }
 
-pub(crate) async fn a_removed_document_leaves_a_mark(catalog: Subject) {
+pub(crate) async fn a_deleted_document_leaves_a_tombstone(catalog: Subject) {
     must(&catalog, vec![put(handler("h"), Some("{}"), None)]).await;
     assert_eq!(must(&catalog, vec![put(handler("h"), None, Some(1))]).await, 2);
     let gone = [record(handler("h"), None, 2)];
@@ -167,7 +167,7 @@ pub(crate) async fn revisions_only_grow_when_puts_race(catalog: Subject) {
             })
         })
         .collect();
-    // A follower that asks for what came after the last one it knows misses nothing.
+    // A follower that asks for the changes after the last one it knows misses none.
     let mut seen = Vec::new();
     while seen.len() < 60 {
         let last = seen.last().copied().unwrap_or(0);
@@ -222,9 +222,9 @@ pub(crate) async fn parts_of_a_key_do_not_run_together(catalog: Subject) {
     assert_eq!(found, keys);
 }
 
-pub(crate) async fn components_are_kept_by_tenant_and_hash(catalog: Subject) {
+pub(crate) async fn components_are_stored_by_tenant_and_hash(catalog: Subject) {
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n % 251) as u8).collect();
-    assert!(!is_kept(&catalog, "acme", 0xab).await);
+    assert!(!is_stored(&catalog, "acme", 0xab).await);
     must(&catalog, vec![named("acme", "h", 0xab, &bytes)]).await;
     must(&catalog, vec![named("acme", "h", 0xab, b"")]).await;
     assert_eq!(
@@ -232,8 +232,8 @@ pub(crate) async fn components_are_kept_by_tenant_and_hash(catalog: Subject) {
         Some(&bytes),
         "the first stays"
     );
-    assert!(!is_kept(&catalog, "acme", 0xac).await);
-    assert!(!is_kept(&catalog, "globex", 0xab).await, "it is the tenant's");
+    assert!(!is_stored(&catalog, "acme", 0xac).await);
+    assert!(!is_stored(&catalog, "globex", 0xab).await, "it is the tenant's");
 }
 
 pub(crate) async fn a_component_goes_with_the_last_document_that_names_it(catalog: Subject) {
@@ -242,50 +242,50 @@ pub(crate) async fn a_component_goes_with_the_last_document_that_names_it(catalo
     }
     must(&catalog, vec![put(handler("two"), Some(&naming(0xab)), None)]).await;
     must(&catalog, vec![named("acme", "one", 0xcd, b"y")]).await;
-    assert!(is_kept(&catalog, "acme", 0xab).await, "another handler names it");
+    assert!(is_stored(&catalog, "acme", 0xab).await, "another handler names it");
     must(&catalog, vec![put(handler("two"), None, None)]).await;
-    assert!(!is_kept(&catalog, "acme", 0xab).await);
-    assert!(is_kept(&catalog, "acme", 0xcd).await);
+    assert!(!is_stored(&catalog, "acme", 0xab).await);
+    assert!(is_stored(&catalog, "acme", 0xcd).await);
     must(&catalog, vec![put(handler("one"), Some("{}"), None)]).await;
     assert!(
-        !is_kept(&catalog, "acme", 0xcd).await,
-        "the document is there and names nothing"
+        !is_stored(&catalog, "acme", 0xcd).await,
+        "the document exists and names no component"
     );
-    assert!(is_kept(&catalog, "globex", 0xab).await, "another tenant's stays");
+    assert!(is_stored(&catalog, "globex", 0xab).await, "another tenant's stays");
     assert_eq!(catalog.collect_garbage().await.unwrap(), 0, "nothing is left over");
     assert!(
-        is_kept(&catalog, "globex", 0xab).await,
-        "and what is named is not swept"
+        is_stored(&catalog, "globex", 0xab).await,
+        "and a component that is named stays"
     );
 }
 
-pub(crate) async fn a_component_of_a_change_that_is_refused_is_not_kept(catalog: Subject) {
+pub(crate) async fn a_component_of_a_rejected_change_is_not_stored(catalog: Subject) {
     let late = Put {
         expect: Some(9),
         ..named("acme", "h", 0xab, b"x")
     };
     assert!(catalog.put(vec![late], vec![]).await.unwrap().is_err());
-    assert!(!is_kept(&catalog, "acme", 0xab).await);
+    assert!(!is_stored(&catalog, "acme", 0xab).await);
     let puts = vec![named("acme", "h", 0xab, b"x"), put(handler("other"), None, Some(9))];
     assert!(catalog.put(puts, vec![]).await.unwrap().is_err());
-    assert!(!is_kept(&catalog, "acme", 0xab).await);
+    assert!(!is_stored(&catalog, "acme", 0xab).await);
 }
 
-pub(crate) async fn components_that_nothing_names_are_swept(catalog: Subject) {
+pub(crate) async fn components_that_no_document_names_are_deleted(catalog: Subject) {
     let unnamed = Put {
         document: Some("{}".to_owned()),
-        // A tenant's document names no component, and a change of it sweeps nothing.
+        // A tenant's document names no component, and a change of one deletes none.
         key: key(RecordKind::Tenant, "acme", ""),
         ..named("acme", "", 0xab, b"x")
     };
     must(&catalog, vec![unnamed, named("globex", "h", 0xcd, b"y")]).await;
-    assert!(is_kept(&catalog, "acme", 0xab).await);
+    assert!(is_stored(&catalog, "acme", 0xab).await);
     assert_eq!(catalog.collect_garbage().await.unwrap(), 1);
-    assert!(!is_kept(&catalog, "acme", 0xab).await);
-    assert!(is_kept(&catalog, "globex", 0xcd).await);
+    assert!(!is_stored(&catalog, "acme", 0xab).await);
+    assert!(is_stored(&catalog, "globex", 0xcd).await);
 }
 
-pub(crate) async fn the_audit_log_is_read_from_its_end(catalog: Subject) {
+pub(crate) async fn the_audit_log_is_read_newest_first(catalog: Subject) {
     let change = async |tenants: &[&str]| {
         let puts = vec![put(handler("h"), Some("{}"), None)];
         let entries = tenants.iter().map(|tenant| entry(tenant, "handler.deploy")).collect();
@@ -316,12 +316,12 @@ pub(crate) async fn the_audit_log_is_read_from_its_end(catalog: Subject) {
     assert_eq!(catalog.audit(None, Some(u64::MAX), 1).await.unwrap(), all[..1]);
 }
 
-pub(crate) async fn old_entries_of_the_audit_log_are_removed_a_few_at_a_time(catalog: Subject) {
+pub(crate) async fn old_audit_entries_are_deleted_a_few_at_a_time(catalog: Subject) {
     let at = |at_ms| AuditEntry {
         at_ms,
         ..entry("acme", "handler.deploy")
     };
-    // The clock went back once.
+    // The clock was set back once.
     let entries = [10, 11, 9, 20, 12].map(at).to_vec();
     catalog.put(vec![], entries).await.unwrap().unwrap();
     let times = async || -> Vec<u64> {

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A room with messages 1 to 10, whose `seq` and content say the same, and a neighbour that must not show.
+/// Fills the room `lobby` with messages 1 to 10, each with its `seq` in its content, and another room that no page of
+/// `lobby` may show.
 async fn ten(store: &Subject) {
     commit(
         store,

@@ -181,7 +181,7 @@ pub(crate) async fn an_increment_of_an_expired_key_starts_from_zero_for_good(sto
     assert_eq!(value_at(&store, "n", u64::MAX).await.as_deref(), Some("3"));
 }
 
-pub(crate) async fn an_increment_of_what_is_no_number_is_refused(store: Subject) {
+pub(crate) async fn an_increment_of_a_value_that_is_not_a_number_is_rejected(store: Subject) {
     commit(&store, vec![set("n", "one"), set("bytes", "")]).await;
     assert_eq!(rejection(&store, vec![increment("n", 1)]).await, Rejected::NotANumber);
     assert_eq!(
@@ -192,7 +192,7 @@ pub(crate) async fn an_increment_of_what_is_no_number_is_refused(store: Subject)
     assert_eq!(value(&store, "other").await, None);
 }
 
-pub(crate) async fn an_increment_beyond_64_bits_is_refused(store: Subject) {
+pub(crate) async fn an_increment_beyond_64_bits_is_rejected(store: Subject) {
     commit(&store, vec![increment("max", i64::MAX), increment("min", i64::MIN)]).await;
     assert_eq!(rejection(&store, vec![increment("max", 1)]).await, Rejected::NotANumber);
     assert_eq!(
@@ -204,7 +204,7 @@ pub(crate) async fn an_increment_beyond_64_bits_is_refused(store: Subject) {
     assert_eq!(value(&store, "min").await.as_deref(), Some("-1"));
 }
 
-pub(crate) async fn writes_of_a_rejected_write_set_are_taken_back_in_order(store: Subject) {
+pub(crate) async fn writes_of_a_rejected_write_set_are_undone_in_order(store: Subject) {
     commit(&store, vec![set("k", "first")]).await;
     let writes = vec![
         set("k", "2"),

@@ -40,11 +40,7 @@ pub(crate) async fn an_append_is_read_back_as_it_was_written(store: Subject) {
     };
     commit(&store, vec![Write::Append(own)]).await;
     let kept = store.message(&tenant("acme"), id(9)).await.unwrap().unwrap();
-    assert_eq!(
-        (kept.client, &*kept.username),
-        (None, "Ann"),
-        "without an id of the sender's"
-    );
+    assert_eq!((kept.client, &*kept.username), (None, "Ann"), "without a client id");
 }
 
 pub(crate) async fn an_id_posted_twice_is_appended_once(store: Subject) {
@@ -213,7 +209,7 @@ pub(crate) async fn a_rejected_write_set_leaves_its_neighbours_alone(store: Subj
 }
 
 pub(crate) async fn a_room_made_by_a_rejected_write_set_can_be_made_again(store: Subject) {
-    // The tenant is new as well, and what is remembered of either must not outlive the rejection.
+    // The tenant is new as well. A store that caches its row or the room's must forget both.
     let batch = vec![
         rejected("acme", vec![append(1, "first"), append(2, "second")]),
         write_set("acme", vec![append(3, "second")]),
@@ -245,7 +241,7 @@ pub(crate) async fn a_tenant_never_sees_anothers_messages(store: Subject) {
     let other = tenant("globex");
     assert_eq!(store.message(&other, id(1)).await.unwrap(), None);
     assert_eq!(contents(&store, "globex", "lobby").await, [""; 0]);
-    // The same when the other one is there and has a room of that name.
+    // Nor when the other tenant exists and has a room of that name.
     let outcome = store
         .commit(vec![write_set("globex", vec![append(3, "lobby")])])
         .await
@@ -301,7 +297,7 @@ pub(crate) async fn any_text_comes_back_unchanged(store: Subject) {
         assert_eq!((kept.content.as_str(), kept.metadata.as_deref()), (*text, Some(*text)));
         assert_eq!((kept.room, kept.sender), (room(&name), user("Ünï 👋")));
     }
-    // Composed and decomposed look the same and are not.
+    // Composed and decomposed characters look the same but are different names.
     let written = commit(&store, vec![append(90, "e\u{301}"), append(91, "é"), append(92, "É")]).await;
     assert_eq!(written, [appended(1, 90), appended(1, 91), appended(1, 92)]);
 }
@@ -367,7 +363,7 @@ pub(crate) async fn a_receipt_follows_its_message_in_one_write_set(store: Subjec
     );
 }
 
-pub(crate) async fn a_receipt_for_nothing_is_refused(store: Subject) {
+pub(crate) async fn a_receipt_for_no_message_is_rejected(store: Subject) {
     assert_eq!(
         rejection(&store, vec![read(1, "bob", NOW)]).await,
         Rejected::NotFound,

@@ -1,7 +1,8 @@
-//! What a tenant keeps is counted, and what is too much is refused.
+//! Rules of usage and quotas.
 
 use super::{Subject, append, tenant, write_set};
-use crate::store::{KvKey, MESSAGE_OVERHEAD, QuotaKind, Rejected, StorageQuota, Usage, Write, WriteSet};
+use crate::store::quota::MESSAGE_OVERHEAD;
+use crate::store::{KvKey, QuotaKind, Rejected, StorageQuota, Usage, Write, WriteSet, Written};
 
 fn limited(of: &str, writes: Vec<Write>, quota: StorageQuota) -> WriteSet {
     WriteSet {
@@ -39,7 +40,7 @@ pub(crate) async fn usage_follows_what_is_written_and_removed(store: Subject) {
         rooms: 2,
     };
     assert_eq!(store.usage(&acme).await.unwrap(), usage);
-    // A repeat counts for nothing, a smaller value for less, a removed one for nothing.
+    // A repetition counts for nothing, a smaller value for less.
     store
         .commit(vec![write_set("acme", vec![append(1, "a"), set("key", b"v")])])
         .await
@@ -51,7 +52,7 @@ pub(crate) async fn usage_follows_what_is_written_and_removed(store: Subject) {
     assert_eq!(store.usage(&tenant("other")).await.unwrap(), Usage::default());
 }
 
-pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refused(store: Subject) {
+pub(crate) async fn a_write_may_reach_the_quota_and_not_exceed_it(store: Subject) {
     let quota = StorageQuota {
         message_bytes: 2 * ONE,
         kv_bytes: 8,
@@ -69,10 +70,10 @@ pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refuse
         limited("other", vec![append(5, "z")], quota),
     ];
     let results = store.commit(write_sets).await.unwrap();
-    let refused: Vec<_> = results.iter().map(|result| result.as_ref().err().cloned()).collect();
-    let over = |kept| Some(Rejected::QuotaExceeded(kept));
+    let rejections: Vec<_> = results.iter().map(|result| result.as_ref().err().cloned()).collect();
+    let over = |kind| Some(Rejected::QuotaExceeded(kind));
     assert_eq!(
-        refused,
+        rejections,
         [
             None,
             over(QuotaKind::Rooms),
@@ -87,7 +88,7 @@ pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refuse
     );
     let usage = store.usage(&tenant("acme")).await.unwrap();
     assert_eq!((usage.message_bytes, usage.kv_bytes, usage.rooms), (2 * ONE, 8, 1));
-    // What was refused left no trace: the value is the first one, and there is room again after a removal.
+    // Rejected write sets left no trace: the key has its first value, and a deletion makes room again.
     let value = store.kv_get(&tenant("acme"), &kv_key("key"), 0).await.unwrap();
     assert_eq!(value.as_deref(), Some(&b"value"[..]));
     let make_room = vec![Write::KvDelete { key: kv_key("key") }, set("k", b"")];
@@ -95,7 +96,7 @@ pub(crate) async fn what_reaches_the_quota_is_taken_and_what_passes_it_is_refuse
     assert!(results[0].is_ok(), "{results:?}");
 }
 
-pub(crate) async fn a_tenants_data_is_removed_and_nobody_elses(store: Subject) {
+pub(crate) async fn deleting_a_tenants_data_leaves_other_tenants_alone(store: Subject) {
     let (acme, other) = (tenant("acme"), tenant("other"));
     let many: Vec<WriteSet> = (0..1200).map(|n| write_set("acme", vec![append(n, "a")])).collect();
     store.commit(many).await.unwrap();
@@ -128,7 +129,7 @@ pub(crate) async fn a_tenants_data_is_removed_and_nobody_elses(store: Subject) {
         .unwrap();
     assert!(matches!(
         again[0].as_deref(),
-        Ok([crate::store::Written::Appended {
+        Ok([Written::Appended {
             seq: 1,
             duplicate: false,
             ..

@@ -1,8 +1,8 @@
-//! Rules of messages that are sent again under their sender's own id.
+//! Rules of messages that are sent again under the same client id.
 
 use super::*;
 
-/// What the sender asks for under the id `n`, with a change.
+/// The message with id `n`, sent with this request.
 fn asked(n: u128, to: &str, content: &str, metadata: Option<&str>) -> Write {
     Write::Append(Draft {
         content: content.to_owned(),
@@ -15,7 +15,7 @@ fn asked(n: u128, to: &str, content: &str, metadata: Option<&str>) -> Write {
     })
 }
 
-pub(crate) async fn a_client_id_of_another_message_is_refused(store: Subject) {
+pub(crate) async fn a_client_id_of_another_message_is_rejected(store: Subject) {
     commit(&store, vec![append(5, "lobby"), asked(1, "lobby", "one", Some("{}"))]).await;
     for other in [
         asked(1, "other", "one", Some("{}")),
@@ -24,7 +24,7 @@ pub(crate) async fn a_client_id_of_another_message_is_refused(store: Subject) {
         asked(1, "lobby", "one", None),
     ] {
         assert_eq!(rejection(&store, vec![other.clone()]).await, Rejected::ClientIdTaken);
-        // Nothing else of its write set happens either, before or after.
+        // No other write of its write set happens, neither before nor after it.
         let writes = vec![set("key", "1"), append(6, "new"), other, append(7, "lobby")];
         assert_eq!(rejection(&store, writes).await, Rejected::ClientIdTaken);
     }
@@ -37,7 +37,7 @@ pub(crate) async fn a_client_id_of_another_message_is_refused(store: Subject) {
     assert_eq!(again, [duplicate(2, 1)], "the same is a repetition");
 }
 
-/// The event that sends the message with id `n`.
+/// The message with id `n`, appended by the event that sends it.
 fn once(n: u128, to: &str) -> Write {
     Write::Append(Draft {
         reject_repeated: true,
@@ -55,7 +55,7 @@ pub(crate) async fn an_event_that_only_repeats_its_message_does_nothing(store: S
     };
     let first = commit(&store, vec![increment("count", 1), once(1, "lobby"), append(2, "log")]).await;
     assert_eq!(first, [Written::Done, appended(1, 1), appended(1, 2)]);
-    // In the same batch too, and whichever of its writes it is.
+    // Also within one batch, and at any place in the write set.
     let batch = vec![
         write_set("acme", vec![once(3, "lobby"), increment("count", 1)]),
         write_set("acme", vec![increment("count", 1), append(4, "log"), once(3, "lobby")]),
@@ -78,7 +78,7 @@ pub(crate) async fn an_event_that_only_repeats_its_message_does_nothing(store: S
 }
 
 pub(crate) async fn a_repetition_is_one_of_what_was_asked_for(store: Subject) {
-    // The handler rewrites what the client sent, in another way each time.
+    // The handler rewrites the message, in another way each time; the client's request stays the same.
     let rewritten = |content: &str, username: &str| {
         Write::Append(Draft {
             content: content.to_owned(),
@@ -95,13 +95,13 @@ pub(crate) async fn a_repetition_is_one_of_what_was_asked_for(store: Subject) {
     assert_eq!(
         (kept.content.as_str(), &*kept.username),
         ("m**** 1", "Ann"),
-        "the first stays"
+        "the first message stays"
     );
     assert_eq!(kept.request(), RequestDigest::of("lobby", "message 1", None));
 }
 
 pub(crate) async fn a_client_id_raced_for_is_one_message(store: Subject) {
-    // Half of them ask for it in another room, where nothing but the id is shared.
+    // Half of the racers post to another room, so that only the id is shared.
     let racers: Vec<_> = (0..8)
         .map(|racer| {
             let store = Arc::clone(&store);

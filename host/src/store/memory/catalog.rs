@@ -1,16 +1,16 @@
-//! A catalog that forgets: for tests of what follows one.
+//! A catalog in memory, for tests.
 
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::super::StoreError;
-use super::super::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
+use crate::store::StoreError;
+use crate::store::catalog::{AuditEntry, Catalog, Conflict, Put, Record, RecordKey, RecordKind};
 
-/// A catalog in memory, for tests: what it keeps is gone with it.
+/// A catalog that lasts as long as this value.
 #[derive(Debug, Default)]
 pub struct MemoryCatalog {
-    kept: Mutex<CatalogState>,
+    state: Mutex<CatalogState>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -18,16 +18,8 @@ struct CatalogState {
     records: BTreeMap<RecordKey, Record>,
     components: BTreeMap<(String, [u8; 32]), Vec<u8>>,
     audit: Vec<AuditEntry>,
-    /// The id of the last entry.
+    /// The id of the last entry in the audit log. It stays when the entry is pruned.
     last_entry: u64,
-}
-
-impl MemoryCatalog {
-    /// An empty catalog.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
 }
 
 impl CatalogState {
@@ -42,14 +34,14 @@ impl CatalogState {
             expect,
             component,
         } = put;
-        let known = self.records.get(&key).filter(|record| record.document.is_some());
-        let now = known.map_or(0, |record| record.revision);
-        if expect.is_some_and(|expect| expect != now) {
+        let current = self.records.get(&key).filter(|record| record.document.is_some());
+        let revision = current.map_or(0, |record| record.revision);
+        if expect.is_some_and(|expect| expect != revision) {
             return Err(Conflict { key });
         }
         if let Some(component) = component {
-            let place = (key.tenant.clone(), component.sha256);
-            self.components.entry(place).or_insert(component.bytes);
+            let at = (key.tenant.clone(), component.sha256);
+            self.components.entry(at).or_insert(component.bytes);
         }
         let record = Record {
             key: key.clone(),
@@ -60,7 +52,8 @@ impl CatalogState {
         Ok(())
     }
 
-    fn sweep(&mut self, of: impl Fn(&str) -> bool) -> u64 {
+    /// Deletes the components that no handler names, of those tenants for which `of` says so. Returns how many.
+    fn delete_unnamed(&mut self, of: impl Fn(&str) -> bool) -> u64 {
         let before = self.components.len();
         let records = &self.records;
         self.components.retain(|(tenant, sha256), _| {
@@ -79,12 +72,12 @@ impl CatalogState {
 #[async_trait::async_trait]
 impl Catalog for MemoryCatalog {
     async fn revision(&self) -> Result<u64, StoreError> {
-        Ok(self.kept.lock().revision())
+        Ok(self.state.lock().revision())
     }
 
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
-        let kept = self.kept.lock();
-        let mut changes: Vec<Record> = kept
+        let state = self.state.lock();
+        let mut changes: Vec<Record> = state
             .records
             .values()
             .filter(|record| record.revision > after)
@@ -95,31 +88,31 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
-        let mut kept = self.kept.lock();
-        let mut changed = kept.clone();
+        let mut state = self.state.lock();
+        let mut changed = state.clone();
         let handlers = puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
-        let swept: Vec<String> = handlers.map(|put| put.key.tenant.clone()).collect();
+        let tenants: Vec<String> = handlers.map(|put| put.key.tenant.clone()).collect();
         for put in puts {
             if let Err(conflict) = changed.put(put) {
                 return Ok(Err(conflict));
             }
         }
-        changed.sweep(|tenant| swept.iter().any(|swept| swept == tenant));
+        changed.delete_unnamed(|tenant| tenants.iter().any(|changed| changed == tenant));
         for mut entry in audit {
             changed.last_entry += 1;
             entry.id = changed.last_entry;
             changed.audit.push(entry);
         }
-        *kept = changed;
-        Ok(Ok(kept.revision()))
+        *state = changed;
+        Ok(Ok(state.revision()))
     }
 
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.kept.lock().components.get(&(tenant.to_owned(), sha256)).cloned())
+        Ok(self.state.lock().components.get(&(tenant.to_owned(), sha256)).cloned())
     }
 
     async fn collect_garbage(&self) -> Result<u64, StoreError> {
-        Ok(self.kept.lock().sweep(|_| true))
+        Ok(self.state.lock().delete_unnamed(|_| true))
     }
 
     async fn audit(
@@ -128,23 +121,23 @@ impl Catalog for MemoryCatalog {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError> {
-        let kept = self.kept.lock();
+        let state = self.state.lock();
         let wanted = |entry: &&AuditEntry| {
             before.is_none_or(|before| entry.id < before) && tenant.is_none_or(|tenant| entry.tenant == tenant)
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(kept.audit.iter().rev().filter(wanted).take(limit).cloned().collect())
+        Ok(state.audit.iter().rev().filter(wanted).take(limit).cloned().collect())
     }
 
     async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
-        let mut kept = self.kept.lock();
+        let mut state = self.state.lock();
         let mut looked_at = 0;
-        let there = kept.audit.len();
-        kept.audit.retain(|entry| {
+        let before = state.audit.len();
+        state.audit.retain(|entry| {
             looked_at += 1;
             looked_at > limit || entry.at_ms >= before_ms
         });
-        Ok((there - kept.audit.len()) as u64)
+        Ok((before - state.audit.len()) as u64)
     }
 }
 
@@ -153,10 +146,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::store::conformance::catalog_tests_of;
 
     async fn empty_catalog() -> (Arc<dyn Catalog>, ()) {
-        (Arc::new(MemoryCatalog::new()), ())
+        (Arc::new(MemoryCatalog::default()), ())
     }
 
-    super::super::super::conformance::catalog_tests_of!(empty_catalog);
+    catalog_tests_of!(empty_catalog);
 }

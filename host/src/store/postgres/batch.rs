@@ -1,10 +1,9 @@
-//! One batch, one transaction: what it touches is locked and loaded in one flight, worked out in memory, and written
-//! in another.
+//! Commits a batch as one transaction: locks and loads the rows that it touches, applies it in memory, and writes the
+//! changes.
 //!
-//! Locks are taken in the same order by every node, so that batches wait for each other and do not meet head-on: the
-//! rooms by tenant and name, then the keys by tenant, handler and key. What is new has no row to lock: two nodes that
-//! make the same room, key, receipt or message at once meet in a unique index, and one of them starts over, which
-//! then finds what the other has made.
+//! Every node takes locks in one order, so that batches wait for each other without deadlocks: rooms by tenant and name,
+//! then keys by tenant, handler and key. A row that does not exist yet cannot be locked. Two nodes that create the same
+//! room, key, receipt or message at once meet in a unique index; one of them starts over and finds the other's row.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -12,20 +11,20 @@ use std::sync::Arc;
 
 use tokio_postgres::Row;
 
-use super::super::{Usage, Write, WriteSet};
-use super::batch_state::{BatchState, KvEntry, KvRowKey, MessageRow, ReceiptKey, RoomKey, RoomRow, WriteSetResult};
+use super::batch_state::{BatchState, KvEntry, KvRowKey, MessageRow, ReceiptKey, RoomKey, RoomRow};
 use super::error::PostgresError;
 use super::pool::{Connection, Statement};
 use super::transaction::{AttemptError, Transaction, TransactionId, begin};
 use super::{decode, write};
 use crate::id::{MessageId, TenantId};
+use crate::store::{Usage, Write, WriteSet, WriteSetResult};
 
 const LOCK_ROOMS: &str = "SELECT w.n, r.id, r.last_seq
     FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, name, n)
     JOIN rooms r ON r.tenant_id = w.tenant_id AND r.name = w.name
     ORDER BY w.n FOR UPDATE OF r";
 
-/// Makes rooms, or locks those that somebody has made just before.
+/// Creates rooms, or locks those that another node has created since `LOCK_ROOMS`.
 const CREATE_ROOMS: &str = "INSERT INTO rooms (tenant_id, name, last_seq)
     SELECT w.tenant_id, w.name, 0
     FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (tenant_id, name, n) ORDER BY w.n
@@ -38,7 +37,8 @@ const LOCK_KEYS: &str = "SELECT w.n, octet_length(k.value)::bigint, CASE WHEN w.
     JOIN kv k ON k.tenant_id = w.tenant_id AND k.handler = w.handler AND k.key = w.key
     ORDER BY w.n FOR UPDATE OF k";
 
-/// What a message was asked for as is needed where it may be posted again; it is kept, but for those of earlier releases.
+/// Finds messages by id. For those that the batch may post again it also loads the digest of the request or, for messages
+/// of earlier releases, the parts that the digest is made of.
 const FIND_MESSAGES: &str = "SELECT w.n, m.room_id, m.seq, m.sent_at, coalesce(m.username, m.sender), m.request,
            CASE WHEN w.posted AND m.request IS NULL THEN (SELECT r.name FROM rooms r WHERE r.id = m.room_id) END,
            CASE WHEN w.posted AND m.request IS NULL THEN m.content END,
@@ -54,22 +54,22 @@ const FIND_RECEIPTS: &str = "SELECT w.n, r.read_at
 pub(super) const USAGE: &str = "SELECT tenant_id, sum(message_bytes)::bigint, sum(kv_bytes)::bigint, sum(rooms)::bigint
     FROM usage WHERE tenant_id = ANY ($1::bigint[]) GROUP BY tenant_id";
 
-/// The write sets of one batch.
+/// A batch to commit.
 pub(super) struct Batch {
     pub(super) write_sets: Arc<[WriteSet]>,
-    /// The number of each of their tenants.
+    /// The row id of each tenant in `write_sets`.
     pub(super) tenant_ids: HashMap<TenantId, i64>,
-    /// Which part of each tenant's usage this node adds to.
+    /// The row of each tenant's usage that this node adds to.
     pub(super) usage_shard: i16,
 }
 
-/// What a batch touches, in the order in which it is locked.
+/// The keys of all rows that a batch touches, in the order in which they are locked.
 #[derive(Default)]
 struct Touched<'a> {
     rooms: BTreeSet<RoomKey<'a>>,
-    /// With whether the value itself is needed.
+    /// Each key, and whether the batch needs its value.
     keys: BTreeMap<KvRowKey<'a>, bool>,
-    /// With whether it is to be posted.
+    /// Each id, and whether the batch posts a message with it.
     messages: BTreeMap<(i64, MessageId), bool>,
     receipts: BTreeSet<ReceiptKey<'a>>,
 }
@@ -110,14 +110,14 @@ impl Transaction for Batch {
         &mut self,
         connection: &Connection,
         id: &TransactionId,
-    ) -> Result<Vec<WriteSetResult>, AttemptError<Vec<WriteSetResult>>> {
+    ) -> Result<Self::Output, AttemptError<Self::Output>> {
         let write_sets = Arc::clone(&self.write_sets);
         let touched = Touched::by(&write_sets, &self.tenant_ids);
         let tenants: Vec<i64> = self.tenant_ids.values().copied().collect();
         let mut state = load(connection, id, &touched, &tenants).await?;
         create_rooms(connection, &touched, &mut state).await?;
         let loaded = state.usage.clone();
-        let outcomes: Vec<WriteSetResult> = write_sets
+        let results: Vec<WriteSetResult> = write_sets
             .iter()
             .map(|write_set| {
                 state.apply(
@@ -127,16 +127,16 @@ impl Transaction for Batch {
             })
             .collect();
         match write::flush(connection, &state, &loaded, self.usage_shard).await {
-            Ok(()) => Ok(outcomes),
+            Ok(()) => Ok(results),
             Err(error) => Err(AttemptError {
                 error,
-                if_committed: Some(outcomes),
+                if_committed: Some(results),
             }),
         }
     }
 }
 
-/// The first flight: begins, locks and loads.
+/// Makes the first round trip: begins the transaction, locks and loads.
 async fn load<'a>(
     connection: &Connection,
     id: &TransactionId,
@@ -172,7 +172,7 @@ async fn load<'a>(
         let parameters = vec![&key_tenants as _, &key_handlers as _, &key_names as _, &key_whole as _];
         statements.push(Statement::Prepared(LOCK_KEYS, parameters));
     }
-    // After the locks, so that what the last holder of a room has appended to it is seen.
+    // After the locks, so that this sees what the last holder of a room's lock has appended.
     if !messages.is_empty() {
         let parameters = vec![&message_tenants as _, &message_ids as _, &message_posted as _];
         statements.push(Statement::Prepared(FIND_MESSAGES, parameters));
@@ -183,8 +183,8 @@ async fn load<'a>(
             vec![&receipt_tenants, &receipt_ids, &receipt_users],
         ));
     }
-    let mut answers = connection.pipeline(statements).await?.into_iter().skip(2);
-    let mut next = |asked: bool| if asked { answers.next() } else { None }.unwrap_or_default();
+    let mut results = connection.pipeline(statements).await?.into_iter().skip(2);
+    let mut next = |sent: bool| if sent { results.next() } else { None }.unwrap_or_default();
 
     let mut state = BatchState::default();
     for row in next(true) {
@@ -201,7 +201,7 @@ async fn load<'a>(
     }
     for row in next(!keys.is_empty()) {
         let value: Option<Vec<u8>> = decode::get(&row, 2)?;
-        let held = KvEntry {
+        let entry = KvEntry {
             bytes: decode::get::<i64>(&row, 1)?.cast_unsigned(),
             value: value.map(Cow::Owned),
             expires_at: decode::get(&row, 3)?,
@@ -209,17 +209,17 @@ async fn load<'a>(
         };
         let at = *by_ordinal(&keys, &row)?;
         state.stored_keys.insert(at);
-        state.kv.insert(at, held);
+        state.kv.insert(at, entry);
     }
     for row in next(!messages.is_empty()) {
-        let place = MessageRow {
+        let message = MessageRow {
             room: decode::get(&row, 1)?,
             seq: decode::get(&row, 2)?,
             sent_at: decode::get(&row, 3)?,
             username: decode::get::<&str>(&row, 4)?.into(),
             request: decode::request(&row)?,
         };
-        state.messages.insert(*by_ordinal(&messages, &row)?, place);
+        state.messages.insert(*by_ordinal(&messages, &row)?, message);
     }
     for row in next(!receipts.is_empty()) {
         state
@@ -229,7 +229,7 @@ async fn load<'a>(
     Ok(state)
 }
 
-/// Makes the rooms that are not there; those that stay empty are removed again with the last flight.
+/// Creates the rooms that do not exist. The last round trip deletes those that stay empty.
 async fn create_rooms<'a>(
     connection: &Connection,
     touched: &Touched<'a>,
@@ -242,15 +242,15 @@ async fn create_rooms<'a>(
     }
     let tenants: Vec<i64> = missing.iter().map(|at| at.0).collect();
     let names: Vec<&str> = missing.iter().map(|at| at.1.as_str()).collect();
-    let answers = connection
+    let results = connection
         .pipeline(vec![Statement::Prepared(CREATE_ROOMS, vec![&tenants, &names])])
         .await?;
     let by_name: HashMap<(i64, &str), RoomKey<'a>> = missing.iter().map(|at| ((at.0, at.1.as_str()), *at)).collect();
-    for row in answers.into_iter().flatten() {
+    for row in results.into_iter().flatten() {
         let (tenant, name): (i64, &str) = (decode::get(&row, 0)?, decode::get(&row, 1)?);
         let at = by_name
             .get(&(tenant, name))
-            .ok_or_else(|| decode::corrupt("a room that nobody named"))?;
+            .ok_or_else(|| decode::corrupt("a row of a room that was not asked for"))?;
         state
             .rooms
             .insert(*at, room(decode::get(&row, 2)?, decode::get(&row, 3)?));
@@ -266,14 +266,15 @@ fn room(row: i64, last_seq: i64) -> RoomRow {
     }
 }
 
-/// What the row is about, by its first column, which counts from 1.
+/// The element of `list` that the row is about. Its position is the row's first column, counted from 1.
 fn by_ordinal<'l, T>(list: &'l [T], row: &Row) -> Result<&'l T, PostgresError> {
     let n: i64 = decode::get(row, 0)?;
     let found = usize::try_from(n - 1).ok().and_then(|n| list.get(n));
-    found.ok_or_else(|| decode::corrupt("an answer to what was not asked"))
+    found.ok_or_else(|| decode::corrupt("a row that was not asked for"))
 }
 
-/// A sum of the usage. Parts are added to by several nodes and may stand below 0 for themselves, never together.
+/// A column with a sum over the shards of a usage. A shard may be negative, since one node may delete what another has
+/// added; their sum is not.
 pub(super) fn usage_sum(row: &Row, column: usize) -> Result<u64, PostgresError> {
     Ok(u64::try_from(decode::get::<i64>(row, column)?).unwrap_or(0))
 }

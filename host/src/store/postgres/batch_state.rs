@@ -1,56 +1,55 @@
-//! What a batch comes to, worked out in memory: what it touches was loaded and locked before, what has changed is
-//! written afterwards, and a write set that is refused is taken back as if it had never been.
+//! Applies a batch in memory: to rows that were locked and loaded before, and whose changes are written afterwards. A
+//! rejected write set is undone, so that it leaves no trace.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::super::quota::{exceeded, message_bytes};
-use super::super::{
-    Draft, FirstPost, KvKey, Rejected, RequestDigest, StorageQuota, Usage, Write, WriteSet, Written, counter,
-};
 use crate::id::{MessageId, RoomId, UserId};
+use crate::store::quota::{exceeded, message_bytes};
+use crate::store::{
+    Draft, FirstPost, KvKey, Rejected, RequestDigest, StorageQuota, Usage, Write, WriteSet, WriteSetResult, Written,
+    counter,
+};
 
-/// What became of one write set.
-pub(super) type WriteSetResult = Result<Vec<Written>, Rejected>;
-
+// Keys of rows. The first part is the tenant's row id.
 pub(super) type RoomKey<'a> = (i64, &'a RoomId);
 pub(super) type KvRowKey<'a> = (i64, &'a KvKey);
 pub(super) type ReceiptKey<'a> = (i64, MessageId, &'a UserId);
 
-/// A room, locked.
+/// A room's row, which this transaction has locked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RoomRow {
     pub(super) row: i64,
     pub(super) last_seq: i64,
-    /// `last_seq` as it was loaded.
+    /// `last_seq` before this batch.
     pub(super) loaded: i64,
 }
 
-/// Where a message is, and what it was asked for as.
+/// A message that is stored already, or that this batch has appended.
 #[derive(Debug, Clone)]
 pub(super) struct MessageRow {
     pub(super) room: i64,
     pub(super) seq: i64,
     pub(super) sent_at: i64,
     pub(super) username: Arc<str>,
-    /// Absent where it is only marked as read.
+    /// The digest of its request. `None` when the batch only marks the message as read.
     pub(super) request: Option<RequestDigest>,
 }
 
-/// A key that is there.
+/// A key that exists.
 #[derive(Debug, Clone)]
 pub(super) struct KvEntry<'a> {
-    /// Of the value.
+    /// The length of the value.
     pub(super) bytes: u64,
-    /// Absent when it was not asked for.
+    /// The value. `None` when the batch does not need the stored one.
     pub(super) value: Option<Cow<'a, [u8]>>,
     pub(super) expires_at: Option<i64>,
-    /// Set by this batch.
+    /// This batch has set the key.
     pub(super) changed: bool,
 }
 
-/// A message that is new.
+/// A message to insert.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewMessage<'a> {
     pub(super) tenant: i64,
@@ -59,7 +58,7 @@ pub(super) struct NewMessage<'a> {
     pub(super) draft: &'a Draft,
 }
 
-/// A receipt that is new.
+/// A receipt to insert.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NewReceipt<'a> {
     pub(super) room: i64,
@@ -68,21 +67,23 @@ pub(super) struct NewReceipt<'a> {
     pub(super) at: i64,
 }
 
-/// How to take back one step of a write set.
+/// How to undo one change of a write set.
 enum Undo<'a> {
     Append(RoomKey<'a>, i64, MessageId),
     Receipt(ReceiptKey<'a>),
     Key(KvRowKey<'a>, Option<KvEntry<'a>>),
 }
 
-/// See the [module](self). Everything that the write sets touch must be loaded before they are applied.
+/// The rows that a batch touches, as they are after the write sets applied so far. See the [module](self).
+///
+/// Before the first write set is applied, every row that the batch touches must be loaded.
 #[derive(Default)]
 pub(super) struct BatchState<'a> {
     pub(super) rooms: BTreeMap<RoomKey<'a>, RoomRow>,
     pub(super) messages: HashMap<(i64, MessageId), MessageRow>,
     pub(super) receipts: HashMap<ReceiptKey<'a>, i64>,
     pub(super) kv: BTreeMap<KvRowKey<'a>, KvEntry<'a>>,
-    /// The keys that are in the database.
+    /// The keys that the database has before this batch.
     pub(super) stored_keys: HashSet<KvRowKey<'a>>,
     pub(super) usage: HashMap<i64, Usage>,
     pub(super) new_messages: Vec<NewMessage<'a>>,
@@ -91,7 +92,7 @@ pub(super) struct BatchState<'a> {
 }
 
 impl<'a> BatchState<'a> {
-    /// Applies a write set of the tenant with this number, or takes all of it back.
+    /// Applies a write set of the tenant with this row id. When a write rejects it, undoes the writes before.
     pub(super) fn apply(&mut self, tenant: i64, write_set: &'a WriteSet) -> WriteSetResult {
         self.undo.clear();
         let before = self.usage.get(&tenant).copied();
@@ -101,8 +102,8 @@ impl<'a> BatchState<'a> {
             match self.write(tenant, write, write_set.quota) {
                 Ok(one) => written.push(one),
                 Err(rejection) => {
-                    while let Some(step) = self.undo.pop() {
-                        self.revert(step);
+                    while let Some(undo) = self.undo.pop() {
+                        self.revert(undo);
                     }
                     self.new_messages.truncate(new_messages);
                     self.new_receipts.truncate(new_receipts);
@@ -136,10 +137,10 @@ impl<'a> BatchState<'a> {
                 Ok(Written::Done)
             }
             Write::KvIncrement { key, by, at } => {
-                let old = self.kv.get(&(tenant, key)).filter(|held| live(held.expires_at, *at));
-                let value = old.map(|held| held.value.as_deref().unwrap_or_default());
+                let old = self.kv.get(&(tenant, key)).filter(|entry| live(entry.expires_at, *at));
+                let value = old.map(|entry| entry.value.as_deref().unwrap_or_default());
                 let sum = counter::add(value, *by)?;
-                let expires_at = old.and_then(|held| held.expires_at);
+                let expires_at = old.and_then(|entry| entry.expires_at);
                 self.set(
                     (tenant, key),
                     Cow::Owned(sum.to_string().into_bytes()),
@@ -153,36 +154,36 @@ impl<'a> BatchState<'a> {
 
     fn append(&mut self, tenant: i64, draft: &'a Draft, quota: StorageQuota) -> Result<Written, Rejected> {
         if let Some(first) = self.messages.get(&(tenant, draft.id)) {
-            let place = FirstPost {
+            let first_post = FirstPost {
                 seq: first.seq.cast_unsigned(),
                 sent_at: first.sent_at.cast_unsigned(),
                 username: first.username.clone(),
             };
             return first.request.map_or(Err(Rejected::ClientIdTaken), |request| {
-                draft.resolve_duplicate(request, place)
+                draft.resolve_duplicate(request, first_post)
             });
         }
         let at = (tenant, &draft.room);
         let Some(room) = self.rooms.get(&at).copied() else {
-            // Every room of the batch was loaded or made.
+            // Cannot happen: every room of the batch was loaded or created.
             return Err(Rejected::NotFound);
         };
         let seq = room.last_seq + 1;
         let more = Usage {
-            message_bytes: message_bytes(draft),
+            message_bytes: message_bytes(&draft.content, draft.metadata.as_deref()),
             rooms: u64::from(seq == 1),
             ..Usage::default()
         };
         self.add(tenant, more, quota)?;
         self.rooms.insert(at, RoomRow { last_seq: seq, ..room });
-        let place = MessageRow {
+        let message = MessageRow {
             room: room.row,
             seq,
             sent_at: draft.sent_at.cast_signed(),
             username: draft.username.clone(),
             request: Some(draft.request()),
         };
-        self.messages.insert((tenant, draft.id), place);
+        self.messages.insert((tenant, draft.id), message);
         self.new_messages.push(NewMessage {
             tenant,
             room: room.row,
@@ -198,8 +199,8 @@ impl<'a> BatchState<'a> {
     }
 
     fn mark_read(&mut self, tenant: i64, id: MessageId, user: &'a UserId, at: u64) -> Result<Written, Rejected> {
-        let place = self.messages.get(&(tenant, id)).ok_or(Rejected::NotFound)?;
-        let (room, seq) = (place.room, place.seq);
+        let message = self.messages.get(&(tenant, id)).ok_or(Rejected::NotFound)?;
+        let (room, seq) = (message.room, message.seq);
         let receipt = (tenant, id, user);
         if let Some(first) = self.receipts.get(&receipt) {
             return Ok(Written::Read {
@@ -218,7 +219,7 @@ impl<'a> BatchState<'a> {
         Ok(Written::Read { at, first: true })
     }
 
-    /// Sets a key and counts the difference.
+    /// Sets a key and counts the difference in bytes.
     fn set(
         &mut self,
         at: KvRowKey<'a>,
@@ -226,7 +227,7 @@ impl<'a> BatchState<'a> {
         expires_at: Option<i64>,
         quota: StorageQuota,
     ) -> Result<(), Rejected> {
-        let before = self.kv.get(&at).map_or(0, |held| size(at.1, held));
+        let before = self.kv.get(&at).map_or(0, |entry| size(at.1, entry));
         let new = KvEntry {
             bytes: value.len() as u64,
             value: Some(value),
@@ -251,6 +252,7 @@ impl<'a> BatchState<'a> {
         Ok(())
     }
 
+    /// Counts what a write adds, or rejects the write when that would exceed the quota.
     fn add(&mut self, tenant: i64, more: Usage, quota: StorageQuota) -> Result<(), Rejected> {
         let usage = self.usage.entry(tenant).or_default();
         if let Some(kind) = exceeded(*usage, more, quota) {
@@ -262,8 +264,8 @@ impl<'a> BatchState<'a> {
         Ok(())
     }
 
-    fn revert(&mut self, step: Undo<'a>) {
-        match step {
+    fn revert(&mut self, undo: Undo<'a>) {
+        match undo {
             Undo::Append(at, last_seq, id) => {
                 if let Some(room) = self.rooms.get_mut(&at) {
                     room.last_seq = last_seq;
@@ -277,12 +279,12 @@ impl<'a> BatchState<'a> {
     }
 }
 
-/// Bytes that a key counts for.
-fn size(key: &KvKey, held: &KvEntry<'_>) -> u64 {
-    key.key.len() as u64 + held.bytes
+/// Bytes that a key and its value count for.
+fn size(key: &KvKey, entry: &KvEntry<'_>) -> u64 {
+    key.key.len() as u64 + entry.bytes
 }
 
-/// Whether a key with this `expires_at` column is there at `now`.
+/// Whether a key with this `expires_at` column exists at `now`.
 pub(super) fn live(expires_at: Option<i64>, now: u64) -> bool {
     expires_at.is_none_or(|at| at.cast_unsigned() > now)
 }

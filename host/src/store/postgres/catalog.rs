@@ -1,21 +1,21 @@
-//! The catalog in the same database: what operators have decided.
+//! The catalog, in the same database as the messages.
 
 use std::collections::BTreeSet;
 
 use tokio_postgres::Row;
 
-use super::super::StoreError;
-use super::super::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
 use super::PostgresStore;
 use super::decode::{corrupt, get};
 use super::error::PostgresError;
 use super::pool::{Connection, Statement};
 use super::transaction::{AttemptError, Transaction, TransactionId, begin};
+use crate::store::StoreError;
+use crate::store::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
 
 const REVISION: &str = "SELECT revision FROM catalog_head";
 const CHANGES: &str =
     "SELECT kind, tenant, name, document, revision FROM catalog WHERE revision > $1 ORDER BY revision";
-/// One change at a time, over all nodes.
+/// Locks the only row of `catalog_head`, so that all nodes change the catalog one after another.
 const LOCK: &str = "SELECT revision FROM catalog_head FOR UPDATE";
 const LOOK: &str = "SELECT revision, document IS NOT NULL FROM catalog WHERE kind = $1 AND tenant = $2 AND name = $3";
 const PUT: &str = "INSERT INTO catalog (kind, tenant, name, document, revision) VALUES ($1, $2, $3, $4, $5)
@@ -24,8 +24,8 @@ const AUDIT: &str = "INSERT INTO audit (at_ms, actor, tenant, action, detail) VA
 const ADVANCE: &str = "UPDATE catalog_head SET revision = $1";
 const PUT_COMPONENT: &str = "INSERT INTO components (tenant, sha256, bytes) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 const COMPONENT: &str = "SELECT bytes FROM components WHERE tenant = $1 AND sha256 = $2";
-/// Removes the components that no handler's document names: of a tenant or of all.
-const SWEEP: &str = "DELETE FROM components c WHERE ($1::text IS NULL OR c.tenant = $1) AND NOT EXISTS (
+/// Deletes the components that no handler's document names: those of one tenant, or of all.
+const DELETE_UNNAMED: &str = "DELETE FROM components c WHERE ($1::text IS NULL OR c.tenant = $1) AND NOT EXISTS (
     SELECT 1 FROM catalog d WHERE d.kind = 'handler' AND d.tenant = c.tenant
     AND position(encode(c.sha256, 'hex') in d.document) > 0) RETURNING 1";
 const ENTRIES: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audit
@@ -34,24 +34,26 @@ const ENTRIES: &str = "SELECT id, at_ms, actor, tenant, action, detail FROM audi
 const PRUNE: &str =
     "DELETE FROM audit WHERE at_ms < $1 AND id IN (SELECT id FROM audit ORDER BY id LIMIT $2) RETURNING 1";
 
-/// Changes that are made together.
-struct Change {
+/// Changes and audit entries to be written together.
+struct Changes {
     puts: Vec<Put>,
     audit: Vec<AuditEntry>,
 }
 
-type Changed = Result<u64, Conflict>;
-
 #[async_trait::async_trait]
-impl Transaction for Change {
-    type Output = Changed;
+impl Transaction for Changes {
+    type Output = Result<u64, Conflict>;
 
-    async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<Changed, AttemptError<Changed>> {
+    async fn run(
+        &mut self,
+        connection: &Connection,
+        id: &TransactionId,
+    ) -> Result<Self::Output, AttemptError<Self::Output>> {
         let id = id.bytes();
         let mut statements = begin(&id);
         statements.push(Statement::Prepared(LOCK, vec![]));
-        let answers = connection.pipeline(statements).await?;
-        let head = answers
+        let results = connection.pipeline(statements).await?;
+        let head = results
             .iter()
             .flatten()
             .next()
@@ -67,14 +69,14 @@ impl Transaction for Change {
             let kind = key.kind.as_str();
             let look = Statement::Prepared(LOOK, vec![&kind, &key.tenant, &key.name]);
             let found = connection.pipeline(vec![look]).await?.pop().unwrap_or_default();
-            let (now, there): (i64, bool) = match found.first() {
+            let (now, exists): (i64, bool) = match found.first() {
                 Some(row) => (get(row, 0)?, get(row, 1)?),
                 None => (0, false),
             };
             let as_expected = match expect {
                 None => true,
-                Some(0) => !there,
-                Some(expected) => there && now.cast_unsigned() == *expected,
+                Some(0) => !exists,
+                Some(expected) => exists && now.cast_unsigned() == *expected,
             };
             if !as_expected {
                 connection.pipeline(vec![Statement::Simple("ROLLBACK")]).await?;
@@ -92,7 +94,7 @@ impl Transaction for Change {
         let handlers = self.puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
         for tenant in handlers.map(|put| put.key.tenant.as_str()).collect::<BTreeSet<_>>() {
             connection
-                .pipeline(vec![Statement::Prepared(SWEEP, vec![&tenant])])
+                .pipeline(vec![Statement::Prepared(DELETE_UNNAMED, vec![&tenant])])
                 .await?;
         }
         let times: Vec<i64> = self.audit.iter().map(|entry| entry.at_ms.cast_signed()).collect();
@@ -119,19 +121,19 @@ impl Transaction for Change {
     }
 }
 
-/// Every component that nothing names, removed while no catalog changes.
-struct Sweep;
+/// Deletes every component that no document names, while no other node changes the catalog.
+struct CollectGarbage;
 
 #[async_trait::async_trait]
-impl Transaction for Sweep {
+impl Transaction for CollectGarbage {
     type Output = u64;
 
     async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<u64, AttemptError<u64>> {
         let id = id.bytes();
-        let everybody: Option<&str> = None;
+        let all_tenants: Option<&str> = None;
         let mut statements = begin(&id);
         statements.push(Statement::Prepared(LOCK, vec![]));
-        statements.push(Statement::Prepared(SWEEP, vec![&everybody]));
+        statements.push(Statement::Prepared(DELETE_UNNAMED, vec![&all_tenants]));
         let removed = connection.pipeline(statements).await?.pop().unwrap_or_default().len() as u64;
         match connection.pipeline(vec![Statement::Simple("COMMIT")]).await {
             Ok(_) => Ok(removed),
@@ -182,7 +184,7 @@ impl Catalog for PostgresStore {
     }
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
-        self.run_detached(Change { puts, audit }).await
+        self.run_detached(Changes { puts, audit }).await
     }
 
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -191,7 +193,7 @@ impl Catalog for PostgresStore {
     }
 
     async fn collect_garbage(&self) -> Result<u64, StoreError> {
-        self.run_detached(Sweep).await
+        self.run_detached(CollectGarbage).await
     }
 
     async fn audit(

@@ -1,11 +1,11 @@
-//! From rows to what they mean.
+//! Decodes rows.
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use super::super::{ClientRef, Message, RequestDigest};
 use super::error::PostgresError;
 use crate::id::{MessageId, RoomId, UserId};
+use crate::store::{ClientRef, Message, RequestDigest};
 
 /// A column's value.
 pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, PostgresError> {
@@ -13,25 +13,25 @@ pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: usize) -> Result<T, 
         .map_err(|error| PostgresError::Corrupt(error.into()))
 }
 
-/// What cannot be right.
+/// The error for a row that cannot be right.
 pub(super) fn corrupt(what: &'static str) -> PostgresError {
     PostgresError::Corrupt(anyhow::anyhow!(what))
 }
 
-/// A column of bytes as the text that it is.
+/// The value of a column of bytes that holds text.
 fn text(row: &Row, column: usize) -> Result<String, PostgresError> {
     String::from_utf8(get(row, column)?).map_err(|error| PostgresError::Corrupt(error.into()))
 }
 
-/// A digest from a column, if there is one.
+/// The digest in a column, if the column has one.
 fn digest(row: &Row, column: usize) -> Result<Option<RequestDigest>, PostgresError> {
     let bytes: Option<&[u8]> = get(row, column)?;
     let digest = bytes.map(|bytes| bytes.try_into().map(RequestDigest::from_bytes));
-    digest.transpose().map_err(|_| corrupt("a digest that is none"))
+    digest.transpose().map_err(|_| corrupt("a digest of the wrong length"))
 }
 
-/// What a message was asked for as, from the columns request, room, content, metadata that begin at 5: as it is kept,
-/// or else worked out.
+/// The digest of the request that posted a message, from the columns request, room, content and metadata, which begin at
+/// column 5: the stored digest or, for messages of earlier releases, that of the stored parts.
 pub(super) fn request(row: &Row) -> Result<Option<RequestDigest>, PostgresError> {
     if let Some(kept) = digest(row, 5)? {
         return Ok(Some(kept));
@@ -47,7 +47,7 @@ pub(super) fn request(row: &Row) -> Result<Option<RequestDigest>, PostgresError>
 /// A message from the columns seq, id, sender, content, metadata, sent_at, username, client_id, request.
 pub(super) fn message(row: &Row, room: RoomId) -> Result<Message, PostgresError> {
     let id: &[u8] = get(row, 1)?;
-    let id: [u8; 16] = id.try_into().map_err(|_| corrupt("an id that is none"))?;
+    let id: [u8; 16] = id.try_into().map_err(|_| corrupt("an id of the wrong length"))?;
     let metadata: Option<&[u8]> = get(row, 4)?;
     let sender = UserId::new(get(row, 2)?).map_err(|error| PostgresError::Corrupt(error.into()))?;
     let client_id: Option<&[u8]> = get(row, 7)?;

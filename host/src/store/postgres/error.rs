@@ -1,37 +1,37 @@
-//! What can go wrong with a statement, whether trying again helps, and what the store says of it.
+//! Errors of statements, whether trying again helps, and their conversion to errors of the store.
 //!
-//! A [`StoreError`] shows one plain sentence, fit for anyone; PostgreSQL's own words are its sources, for the log.
+//! A [`StoreError`] shows one plain sentence, fit for any reader. PostgreSQL's own words are its sources, for the log.
 
 use deadpool_postgres::PoolError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use super::super::StoreError;
+use crate::store::StoreError;
 
-/// Why something was not done.
+/// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PostgresError {
-    /// There is no connection to be had.
+    /// The pool has no connection to lend.
     #[error("no connection to the database could be had")]
     NoConnection(#[source] PoolError),
-    /// The server or the connection says so.
+    /// The server or the driver reports an error.
     #[error("the database failed")]
     Failed(#[from] tokio_postgres::Error),
-    /// No answer in time.
+    /// No answer came in time.
     #[error("the database has not answered in time")]
     TimedOut,
-    /// What is stored cannot be right.
+    /// A stored value cannot be right.
     #[error("the database holds a value that cannot be right")]
     Corrupt(#[source] anyhow::Error),
 }
 
-/// What to do about an error.
+/// What to do after an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recovery {
-    /// Another transaction was in the way; nothing was written; try again.
+    /// Try again: another transaction was in the way, and nothing was written.
     Retry,
-    /// The connection is gone, and with it the knowledge whether what was sent has been done.
+    /// Try again on another connection: this one is lost, and whether the server did what was sent is unknown.
     Reconnect,
-    /// Nothing was written and trying again soon would not help.
+    /// Fail: nothing was written, and trying again soon would not help.
     GiveUp,
 }
 
@@ -50,7 +50,7 @@ impl PostgresError {
         }
     }
 
-    /// Whether it is the violation of this unique index.
+    /// Whether a statement violated this unique index.
     pub(super) fn violates(&self, constraint: &str) -> bool {
         self.code() == Some(&SqlState::UNIQUE_VIOLATION) && self.db().and_then(DbError::constraint) == Some(constraint)
     }
@@ -59,12 +59,12 @@ impl PostgresError {
         let Some(error) = self.db() else {
             return match self {
                 Self::NoConnection(_) | Self::TimedOut => Recovery::Reconnect,
-                // Values that could not be read or written have no I/O in their cause.
+                // Errors of encoding and decoding have no I/O error as their source.
                 Self::Failed(error) if error.is_closed() || is_io(error) => Recovery::Reconnect,
                 Self::Failed(_) | Self::Corrupt(_) => Recovery::GiveUp,
             };
         };
-        // Only a plain ERROR is an answer about the transaction; what is FATAL ends the connection.
+        // The severity ERROR is about the transaction; FATAL ends the connection.
         if error.parsed_severity() != Some(Severity::Error) {
             return Recovery::Reconnect;
         }
@@ -72,14 +72,14 @@ impl PostgresError {
             SqlState::UNIQUE_VIOLATION | SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
                 Recovery::Retry
             }
-            // What this connection has prepared is not there any more, or means something else since the schema
-            // changed; a new connection prepares anew. `FEATURE_NOT_SUPPORTED` is what a changed plan says.
+            // A prepared statement is gone, or its result has changed with the schema (FEATURE_NOT_SUPPORTED). A new
+            // connection prepares its statements anew.
             SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::FEATURE_NOT_SUPPORTED => Recovery::Reconnect,
             _ => Recovery::GiveUp,
         }
     }
 
-    /// Whether the connection can be used on after a `ROLLBACK`.
+    /// Whether the connection can be used again after a `ROLLBACK`.
     pub(super) fn leaves_connection(&self) -> bool {
         self.db().is_some() && self.recovery() != Recovery::Reconnect
     }

@@ -1,4 +1,4 @@
-//! From a URL to a database that is ours and up to date.
+//! Opens a database: checks that the server is suitable, and migrates the schema.
 
 use std::time::Duration;
 
@@ -10,79 +10,79 @@ mod embedded {
     refinery::embed_migrations!("src/store/migrations/postgres");
 }
 
-/// The table that says how far the schema is.
+/// The table with the migrations that were applied.
 const HISTORY_TABLE: &str = "parlance_schema_history";
-/// The oldest server that knows all we ask of it.
+/// The oldest supported version of PostgreSQL, as in `server_version_num`.
 const OLDEST_SERVER: i32 = 130_000;
-/// Whoever holds this advisory lock brings the schema up to date: `Parlance`.
+/// The advisory lock that a node holds while it migrates the schema: `Parlance` in ASCII.
 const MIGRATION_LOCK: i64 = 0x5061_726c_616e_6365;
-/// How long a node waits for another one that does.
+/// How long a node waits while another one migrates.
 const MIGRATION_WAIT: Duration = Duration::from_secs(120);
 
-/// Why the database could not be opened, for the operator: what, where, and what to do. The password is in none.
+/// Why a database was not opened. For the operator: what is wrong, where, and what to do. Never contains the password.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL or a file that it names cannot be used.
+    /// The URL, or a file that it names, cannot be used.
     #[error("the PostgreSQL URL (store.url, DATABASE_URL) cannot be used: {problem}")]
     Url {
         /// What is wrong with it.
         problem: String,
     },
-    /// Nobody answers there.
+    /// No server answers.
     #[error(
         "PostgreSQL at {server} cannot be reached: {problem}; is it running, and is it reachable from here? \
          (store.url, DATABASE_URL)"
     )]
     Unreachable {
-        /// Where and which database.
+        /// Hosts and name of the database.
         server: String,
-        /// What the system or the TLS library says.
+        /// The error of the system or the TLS library.
         problem: String,
     },
-    /// The server does not let us in.
+    /// The server refuses the login.
     #[error(
         "PostgreSQL at {server} refuses the login: {problem}; check user and password in the URL, and the server's \
          pg_hba.conf"
     )]
     Login {
-        /// Where and which database.
+        /// Hosts and name of the database.
         server: String,
-        /// What the server says.
+        /// The server's error.
         problem: String,
     },
-    /// There is no such database.
+    /// The server has no database with this name.
     #[error("there is no such database: {server}; create it with `createdb`, or name another one in the URL")]
     NoDatabase {
-        /// Where and which database.
+        /// Hosts and name of the database.
         server: String,
     },
-    /// The server cannot do what we need, or does not want to.
+    /// The server or its database is not suitable.
     #[error("the database {server} cannot be used: {problem}")]
     Unsuitable {
-        /// Where and which database.
+        /// Hosts and name of the database.
         server: String,
-        /// What, and what to do about it.
+        /// Why, and what to do.
         problem: String,
     },
-    /// A newer release has changed the schema.
+    /// A newer release has migrated the schema.
     #[error(
         "the database {server} was made by a newer Parlance (schema {found}, this one knows {known}); run that release, \
          or restore a backup from before it"
     )]
     Newer {
-        /// Where and which database.
+        /// Hosts and name of the database.
         server: String,
-        /// The schema's version there.
+        /// The schema's version in the database.
         found: i32,
-        /// The newest version known here.
+        /// The newest version that this release knows.
         known: i32,
     },
-    /// The schema could not be brought up to date; the database is as it was.
+    /// A migration of the schema failed. The database is unchanged.
     #[error("the schema of {server} could not be brought up to date; it is as it was: {problem}")]
     Migration {
-        /// Where and which database.
+        /// Hosts and name of the database.
         server: String,
-        /// What failed, and what to do about it.
+        /// What failed, and what to do.
         problem: String,
     },
 }
@@ -95,7 +95,7 @@ impl OpenError {
     }
 }
 
-/// An error with its causes. The driver's never hold the password.
+/// An error with its sources, as one text. The driver's errors never contain the password.
 fn error_chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
@@ -106,7 +106,7 @@ fn error_chain(error: &dyn std::error::Error) -> String {
     words
 }
 
-/// Connects, looks at what is there, and brings the schema up to date. Gives warnings.
+/// Connects, checks the server, and migrates the schema. Returns warnings for the operator.
 pub(super) async fn open(
     config: &Config,
     tls: MakeRustlsConnect,
@@ -121,7 +121,7 @@ pub(super) async fn open(
     let (mut client, connection) = connecting
         .map_err(|_| unreachable(format!("no answer within {time:?}")))?
         .map_err(|error| connect_error(server, &error))?;
-    // Ends with the client.
+    // This task ends when the client is dropped.
     let driving = tokio::spawn(connection);
     let checked = async {
         let warnings = check(&client, server).await?;
@@ -198,7 +198,7 @@ async fn check(client: &Client, server: &str) -> Result<Vec<String>, OpenError> 
     Ok(warnings)
 }
 
-/// Brings the schema up to date, one node at a time; the others wait for it.
+/// Migrates the schema. One node does so at a time; the others wait.
 async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
     let migration = |problem: String| OpenError::Migration {
         server: server.to_owned(),
@@ -214,7 +214,7 @@ async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
         })
     };
     let wait = MIGRATION_WAIT.as_millis();
-    // Bringing up to date may take as long as it takes, whatever the server's own limit is.
+    // A migration may take longer than the server's default timeout.
     client
         .batch_execute(&format!(
             "SET statement_timeout = 0; SET lock_timeout = {wait}; SELECT pg_advisory_lock({MIGRATION_LOCK})"
@@ -238,14 +238,14 @@ async fn migrate(client: &mut Client, server: &str) -> Result<(), OpenError> {
             .await
             .map_err(|error| migration(migration_hint(&error)))?;
     }
-    // The lock ends with the connection, should this fail.
+    // If this fails, the lock ends with the connection.
     client
         .batch_execute(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})"))
         .await
         .map_err(plain)
 }
 
-/// How far the schema is; 0 for a database without ours.
+/// The version of the database's schema; 0 for a database without one.
 async fn version(client: &Client) -> Result<i32, tokio_postgres::Error> {
     let there = client
         .query_one("SELECT to_regclass($1) IS NOT NULL", &[&HISTORY_TABLE])
@@ -263,7 +263,7 @@ fn known_version() -> i32 {
     versions.max().unwrap_or(0)
 }
 
-/// What a failed migration says, with what to do about it.
+/// A failed migration's error, with a hint what to do where the cause is known.
 fn migration_hint(error: &refinery::Error) -> String {
     let words = error_chain(error);
     let mut cause = std::error::Error::source(error);

@@ -1,4 +1,4 @@
-//! Connections: how each is set up, and how statements are sent over one, many in a single flight.
+//! The pool of connections, their settings, and pipelines of statements.
 
 use std::time::Duration;
 
@@ -9,20 +9,21 @@ use tokio_postgres::{Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Settings;
-use super::error::PostgresError;
+use super::error::{PostgresError, Recovery};
 
-/// How much longer we wait than the server may take, so that its own words come first.
+/// How much longer the client waits for a statement than the server may take, so that the server's own error arrives
+/// first.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
-/// One statement of a flight.
+/// A statement of a pipeline.
 pub(super) enum Statement<'a> {
-    /// Without parameters and rows: `BEGIN`, `COMMIT`.
+    /// A statement without parameters and rows, such as `BEGIN`.
     Simple(&'static str),
-    /// With parameters; prepared once on each connection.
+    /// A statement with parameters, which each connection prepares once.
     Prepared(&'static str, Vec<&'a (dyn ToSql + Sync)>),
 }
 
-/// Makes connections and lends them.
+/// Opens connections and lends them.
 #[derive(Clone)]
 pub(super) struct ConnectionPool {
     pool: Pool,
@@ -34,10 +35,10 @@ pub(super) struct ConnectionPool {
 impl ConnectionPool {
     pub(super) fn new(config: Config, tls: MakeRustlsConnect, settings: Settings) -> Result<Self, PostgresError> {
         let manager = ManagerConfig {
-            // Asking costs a round trip each time; a connection found dead is replaced when a statement fails.
+            // Checking a connection would cost a round trip each time. One that is dead is replaced when a statement fails.
             recycling_method: RecyclingMethod::Fast,
         };
-        let set_up = set_up(&settings);
+        let set_up = session_settings(&settings);
         let hook = Hook::async_fn(move |connection: &mut deadpool_postgres::ClientWrapper, _| {
             let set_up = set_up.clone();
             Box::pin(async move { connection.batch_execute(&set_up).await.map_err(HookError::Backend) })
@@ -62,7 +63,7 @@ impl ConnectionPool {
         &self.settings
     }
 
-    /// A connection of one's own for a while.
+    /// Borrows a connection.
     pub(super) async fn connection(&self) -> Result<Connection, PostgresError> {
         let connection = self.pool.get().await.map_err(PostgresError::NoConnection)?;
         Ok(Connection {
@@ -73,8 +74,8 @@ impl ConnectionPool {
         })
     }
 
-    /// One statement on any connection. A connection that turns out to be dead is replaced by another, as long as
-    /// there may be more of them: after a restart of the server all are.
+    /// Runs one statement on any connection. When the connection turns out to be dead, tries another one: after a restart
+    /// of the server all of them may be dead.
     pub(super) async fn query(
         &self,
         sql: &'static str,
@@ -89,8 +90,7 @@ impl ConnectionPool {
             {
                 Ok(mut rows) => return Ok(rows.pop().unwrap_or_default()),
                 Err(error) => {
-                    let dead = matches!(&error, PostgresError::Failed(_))
-                        && error.recovery() == super::error::Recovery::Reconnect;
+                    let dead = matches!(&error, PostgresError::Failed(_)) && error.recovery() == Recovery::Reconnect;
                     connection.end(&error).await;
                     if !dead || left == 0 {
                         return Err(error);
@@ -101,7 +101,7 @@ impl ConnectionPool {
         }
     }
 
-    /// How many round trips there were.
+    /// How many pipelines were sent.
     #[cfg(test)]
     pub(super) fn round_trips(&self) -> u64 {
         self.round_trips.load(std::sync::atomic::Ordering::Relaxed)
@@ -112,14 +112,14 @@ impl ConnectionPool {
     }
 }
 
-/// What each connection is told first.
+/// The settings that each connection begins with.
 ///
-/// Every statement of ours is served by an index. A plan that is made while a table is still empty would read all of
-/// it, and would stay when it is large; so the planner is given no choice.
-///
-/// A node that stops in the middle of a transaction must not hold rooms for ever: the server ends it after
-/// `statement_time`. Durable means durable, also where the server's default is otherwise.
-fn set_up(settings: &Settings) -> String {
+/// - No sequential scans, hash or merge joins: an index serves every statement of the store. A plan made while a table is
+///   still empty would read all of the table, and would stay in use when the table is large.
+/// - A timeout for idle transactions: a node that hangs in a transaction must not hold its locks for longer than
+///   `statement_time`.
+/// - `synchronous_commit`, where the server's default is off: a commit must survive the loss of power.
+fn session_settings(settings: &Settings) -> String {
     let ms = settings.statement_time.as_millis();
     format!(
         "SET statement_timeout = {ms}; SET lock_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms};
@@ -129,7 +129,7 @@ fn set_up(settings: &Settings) -> String {
     )
 }
 
-/// A connection lent to one task.
+/// A borrowed connection.
 pub(super) struct Connection {
     connection: Object,
     time: Duration,
@@ -138,9 +138,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Sends all statements at once and waits for all of their answers: one round trip, and one more for what this
-    /// connection has not prepared yet. Gives the rows of each, or the first error. The server carries them out in
-    /// order; within a transaction none has an effect after one that failed, and a `COMMIT` is then a rollback.
+    /// Sends all statements at once and waits for all results: one round trip, and one more for statements that this
+    /// connection has not prepared yet. Returns the rows of each statement, or the first error.
+    ///
+    /// The server runs the statements in order. In a transaction, statements after a failed one have no effect, and
+    /// `COMMIT` rolls back.
     pub(super) async fn pipeline(&self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Row>>, PostgresError> {
         #[cfg(test)]
         self.round_trips.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -151,32 +153,33 @@ impl Connection {
 
     async fn send(&self, statements: Vec<Statement<'_>>) -> Result<Vec<Vec<Row>>, PostgresError> {
         let connection = &self.connection;
-        // All are prepared before the first is sent: none may overtake another.
-        let prepared = statements.iter().map(async |step| match step {
+        // Prepare all statements before the first is sent, so that none overtakes another.
+        let prepared = statements.iter().map(async |statement| match statement {
             Statement::Simple(_) => Ok(None),
             Statement::Prepared(sql, _) => connection.prepare_cached(sql).await.map(Some),
         });
         let prepared = try_join_all(prepared).await?;
-        let answers = statements
+        let results = statements
             .iter()
             .zip(&prepared)
-            .map(async |(step, statement)| match (step, statement) {
-                (Statement::Prepared(_, parameters), Some(statement)) => connection.query(statement, parameters).await,
+            .map(async |(statement, prepared)| match (statement, prepared) {
+                (Statement::Prepared(_, parameters), Some(prepared)) => connection.query(prepared, parameters).await,
                 (Statement::Simple(sql) | Statement::Prepared(sql, _), _) => {
                     connection.batch_execute(sql).await.map(|()| Vec::new())
                 }
             });
-        let mut answers: Vec<_> = answers.map(|answer| Box::pin(maybe_done(answer))).collect();
-        // The driver sends a statement when its future is first polled. This is the order they are sent in.
-        for answer in &mut answers {
-            let _ = futures_util::poll!(answer.as_mut());
+        let mut results: Vec<_> = results.map(|result| Box::pin(maybe_done(result))).collect();
+        // The driver sends a statement when its future is polled for the first time, so this loop sets the order.
+        for result in &mut results {
+            let _ = futures_util::poll!(result.as_mut());
         }
-        join_all(answers.iter_mut().map(|answer| answer.as_mut())).await;
-        let answers = answers.iter_mut().filter_map(|answer| answer.as_mut().take_output());
-        Ok(answers.collect::<Result<_, _>>()?)
+        join_all(results.iter_mut().map(|result| result.as_mut())).await;
+        let results = results.iter_mut().filter_map(|result| result.as_mut().take_output());
+        Ok(results.collect::<Result<_, _>>()?)
     }
 
-    /// Gives the connection back after an error: clean, or not at all.
+    /// Ends the use of the connection after an error: rolls back and returns it to the pool, or closes it when that does
+    /// not work.
     pub(super) async fn end(self, error: &PostgresError) {
         let clean = error.leaves_connection() && self.pipeline(vec![Statement::Simple("ROLLBACK")]).await.is_ok();
         if !clean {

@@ -1,14 +1,14 @@
-//! Questions: one statement each, on any connection, waiting for no writer.
+//! Reads, one statement each, on any connection. They wait for no writer.
 
 use std::collections::HashMap;
 
-use super::super::{End, KvKey, Message, Page, Range, Usage};
 use super::batch::{USAGE, usage_sum};
 use super::batch_state::live;
 use super::decode::{self, get};
 use super::error::PostgresError;
 use super::pool::ConnectionPool;
 use crate::id::{MessageId, RoomId, TenantId};
+use crate::store::{End, KvKey, Message, Page, Range, Usage};
 
 const TENANTS: &str = "SELECT name, id FROM tenants WHERE name = ANY ($1::text[])";
 const CREATE_TENANTS: &str = "INSERT INTO tenants (name)
@@ -34,19 +34,13 @@ const LAST_SEQS: &str = "SELECT w.n, r.last_seq
 const KEY: &str = "SELECT value, expires_at FROM kv
     WHERE tenant_id = (SELECT id FROM tenants WHERE name = $1) AND handler = $2 AND key = $3";
 
-/// The numbers of tenants that are there.
-pub(super) async fn tenant_ids(
-    pool: &ConnectionPool,
-    names: &[&str],
-) -> Result<HashMap<TenantIdText, i64>, PostgresError> {
+/// The row ids of those tenants that have a row, by name.
+pub(super) async fn tenant_ids(pool: &ConnectionPool, names: &[&str]) -> Result<HashMap<String, i64>, PostgresError> {
     let rows = pool.query(TENANTS, &[&names]).await?;
     rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
 }
 
-/// A tenant's name, as a row has it.
-pub(super) type TenantIdText = String;
-
-/// Makes tenants; those that are there stay.
+/// Creates a row for each tenant that has none.
 pub(super) async fn create_tenants(pool: &ConnectionPool, names: &[&str]) -> Result<(), PostgresError> {
     pool.query(CREATE_TENANTS, &[&names]).await.map(drop)
 }
@@ -71,10 +65,10 @@ pub(super) async fn history(
     room: &RoomId,
     range: Range,
 ) -> Result<Page, PostgresError> {
-    // No seq is beyond what a column can hold, so clamping the bounds changes no answer.
+    // The column holds every `seq`, so clamping the bounds changes no answer.
     let clamp = |bound: u64| i64::try_from(bound).unwrap_or(i64::MAX);
     let (after, before) = (clamp(range.after), range.before.map_or(i64::MAX, clamp));
-    // One more than asked for is read, to know whether it is missing.
+    // One message more than the limit tells whether the page is complete.
     let limit = i64::from(range.limit).saturating_add(1);
     let sql = match range.from {
         End::Newest => HISTORY_BACKWARDS,
@@ -106,8 +100,8 @@ pub(super) async fn last_seqs(
     let mut seqs = vec![0; rooms.len()];
     for row in pool.query(LAST_SEQS, &[&tenant.as_str(), &names]).await? {
         let (n, seq): (i64, i64) = (get(&row, 0)?, get(&row, 1)?);
-        let place = usize::try_from(n - 1).ok().and_then(|n| seqs.get_mut(n));
-        *place.ok_or_else(|| decode::corrupt("an answer to what was not asked"))? = seq.cast_unsigned();
+        let last_seq = usize::try_from(n - 1).ok().and_then(|n| seqs.get_mut(n));
+        *last_seq.ok_or_else(|| decode::corrupt("a row that was not asked for"))? = seq.cast_unsigned();
     }
     Ok(seqs)
 }

@@ -1,4 +1,4 @@
-//! Removing: all that a tenant keeps, and what has had its time.
+//! Deletes tenants' data and expired keys.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use super::transaction::{AttemptError, Transaction, TransactionId, begin, execut
 use super::write::ADD_USAGE;
 use crate::store::StoreError;
 
-/// Messages or keys that one transaction removes.
+/// The most messages and the most keys that one transaction of a tenant's deletion deletes.
 const ROWS_PER_STEP: i64 = 500;
-/// Rooms that one transaction locks to remove them.
+/// The most rooms that one such transaction locks.
 const ROOMS_PER_STEP: i64 = 20;
-/// How often what has expired is removed.
+/// How often expired keys are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
-/// How many expired keys one statement removes, at most, so that no batch waits long for it.
+/// The most expired keys that one statement deletes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 500;
-/// How long a key outlives its expiry in the table. Reads judge expiry by the event's time; this keeps a sweep, which
-/// judges by the machine's clock, from removing what an event still in flight may see.
+/// How long an expired key stays in the table. Reads judge expiry by the time of their event; the sweep judges by the
+/// machine's clock, and must not delete a key that an event in flight may still see.
 const SWEEP_GRACE: Duration = Duration::from_secs(60);
 
-/// The rooms are locked like those of a batch, so that nothing is appended to them meanwhile.
+/// Locks rooms as a batch does, so that nothing is appended to them during the transaction.
 const LOCK_ROOMS: &str = "SELECT id, last_seq FROM rooms WHERE tenant_id = $1 ORDER BY name LIMIT $2 FOR UPDATE";
 const REMOVE_RECEIPTS: &str = "DELETE FROM receipts r USING
     (SELECT room_id, seq FROM messages WHERE room_id = ANY ($1::bigint[]) ORDER BY room_id, seq LIMIT $2) m
@@ -36,7 +36,8 @@ const REMOVE_KEYS: &str = "DELETE FROM kv d USING
     WHERE d.tenant_id = k.tenant_id AND d.handler = k.handler AND d.key = k.key
     RETURNING (octet_length(d.key) + octet_length(d.value))::bigint";
 
-/// Negative times are beyond 2^63 and not over for a long time. Keys that somebody has locked are left for later.
+/// From 0, because times beyond 2^63 are stored as negative numbers and lie far in the future. Skips locked keys, which a
+/// later sweep deletes.
 const SWEEP: &str = "WITH old AS (
         SELECT tenant_id, handler, key FROM kv WHERE expires_at BETWEEN 0 AND $1
         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED),
@@ -48,16 +49,16 @@ const SWEEP: &str = "WITH old AS (
     SELECT tenant_id, $3::smallint, 0, -sum(bytes), 0 FROM gone GROUP BY tenant_id ORDER BY tenant_id
     ON CONFLICT (tenant_id, part) DO UPDATE SET kv_bytes = usage.kv_bytes + excluded.kv_bytes";
 
-/// Long after anybody can still ask what became of it. By the server's clock alone.
+/// Forgets transactions long after the last attempt to repeat them. Compares only times of the server's own clock.
 const FORGET_COMMITS: &str = "DELETE FROM commits WHERE at < now() - interval '1 hour'";
 
-/// One transaction of a removal.
+/// One transaction of a tenant's deletion.
 struct DeletionStep {
     tenant: i64,
     usage_shard: i16,
 }
 
-/// Removes all that a tenant keeps, a little at a time, so that the others are served in between.
+/// Deletes a tenant's data in small transactions, so that other tenants are served in between.
 pub(super) async fn delete_tenant(pool: &ConnectionPool, tenant: i64, usage_shard: i16) -> Result<(), StoreError> {
     while execute(pool, DeletionStep { tenant, usage_shard }).await? {}
     Ok(())
@@ -65,7 +66,7 @@ pub(super) async fn delete_tenant(pool: &ConnectionPool, tenant: i64, usage_shar
 
 #[async_trait::async_trait]
 impl Transaction for DeletionStep {
-    /// Whether something may be left.
+    /// Whether more may be left.
     type Output = bool;
 
     async fn run(&mut self, connection: &Connection, id: &TransactionId) -> Result<bool, AttemptError<bool>> {
@@ -77,15 +78,15 @@ impl Transaction for DeletionStep {
             .iter()
             .map(|row| get(row, 0))
             .collect::<Result<_, PostgresError>>()?;
-        let answers = connection
+        let deleted = connection
             .pipeline(vec![
                 Statement::Prepared(REMOVE_RECEIPTS, vec![&ids, &ROWS_PER_STEP]),
                 Statement::Prepared(REMOVE_MESSAGES, vec![&ids, &ROWS_PER_STEP]),
                 Statement::Prepared(REMOVE_KEYS, vec![&self.tenant, &ROWS_PER_STEP]),
             ])
             .await?;
-        let mut removed = answers.into_iter().skip(1);
-        let mut next = || removed.next().unwrap_or_default();
+        let mut deleted = deleted.into_iter().skip(1);
+        let mut next = || deleted.next().unwrap_or_default();
         let (messages, keys) = (next(), next());
         let sum = |rows: &[tokio_postgres::Row]| {
             rows.iter()
@@ -93,21 +94,20 @@ impl Transaction for DeletionStep {
                 .sum::<Result<i64, PostgresError>>()
         };
         let (tenants, message_bytes, kv_bytes) = (vec![self.tenant], vec![-sum(&messages)?], vec![-sum(&keys)?]);
-        // These rooms are empty now.
-        let done = i64::try_from(messages.len()).unwrap_or(i64::MAX) < ROWS_PER_STEP;
-        let gone = if done {
-            i64::try_from(ids.len()).unwrap_or(i64::MAX)
+        // If fewer messages than the limit were deleted, the locked rooms are empty now.
+        let rooms_empty = i64::try_from(messages.len()).unwrap_or(i64::MAX) < ROWS_PER_STEP;
+        let rooms = if rooms_empty {
+            vec![-i64::try_from(ids.len()).unwrap_or(i64::MAX)]
         } else {
-            0
+            vec![0]
         };
-        let gone = vec![-gone];
         let mut statements = Vec::new();
-        if done {
+        if rooms_empty {
             statements.push(Statement::Prepared(REMOVE_ROOMS, vec![&ids]));
         }
         statements.push(Statement::Prepared(
             ADD_USAGE,
-            vec![&tenants, &self.usage_shard, &message_bytes, &kv_bytes, &gone],
+            vec![&tenants, &self.usage_shard, &message_bytes, &kv_bytes, &rooms],
         ));
         statements.push(Statement::Simple("COMMIT"));
         let left = !(messages.is_empty() && keys.is_empty() && ids.is_empty());
@@ -121,7 +121,7 @@ impl Transaction for DeletionStep {
     }
 }
 
-/// Removes expired keys and the marks of old commits, for as long as the task lives.
+/// Deletes expired keys and the ids of old transactions, until the task is aborted.
 pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
     let mut every = tokio::time::interval(SWEEP_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -130,9 +130,9 @@ pub(super) async fn sweep(pool: ConnectionPool, usage_shard: i16) {
         if let Err(error) = sweep_once(&pool, usage_shard).await
             && error.recovery() == Recovery::GiveUp
         {
-            // What is down is reported by those who need it.
+            // The other errors mean that the database is away, which its other users report.
             let error = StoreError::from(error);
-            tracing::warn!(error = format!("{error:#}"), "what has expired could not be removed");
+            tracing::warn!(error = format!("{error:#}"), "expired keys could not be deleted");
         }
     }
 }

@@ -1,3 +1,5 @@
+//! What only the PostgreSQL store promises: expired keys, round trips, several nodes, lost connections.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,10 +10,11 @@
 
 use std::sync::Arc;
 
-use super::super::catalog::Catalog;
-use super::super::{Draft, End, StorageQuota, Store, Write, WriteSet, Written};
 use super::*;
 use crate::id::UserId;
+use crate::store::catalog::Catalog;
+use crate::store::conformance::{Store, catalog_tests_of, tests_of};
+use crate::store::{Draft, End, Rejected, StorageQuota, Write, Written};
 
 mod opening;
 mod outages;
@@ -29,13 +32,13 @@ async fn empty() -> (Arc<dyn Store>, ()) {
     (open(&Server::shared().database()).await, ())
 }
 
-super::super::conformance::tests_of!(empty);
+tests_of!(empty);
 
 async fn empty_catalog() -> (Arc<dyn Catalog>, ()) {
     (open(&Server::shared().database()).await, ())
 }
 
-super::super::conformance::catalog_tests_of!(empty_catalog);
+catalog_tests_of!(empty_catalog);
 
 fn acme() -> TenantId {
     TenantId::for_tests("acme").unwrap()
@@ -93,7 +96,7 @@ const ALL: Range = Range {
     from: End::Newest,
 };
 
-/// The ids of a room's messages in order, after checking that its numbers are 1, 2, 3 …
+/// The ids of a room's messages in order. Checks that their `seq` is 1, 2, 3 …
 async fn ids(store: &PostgresStore, name: &str) -> Vec<MessageId> {
     let page = store.history(&acme(), &room(name), ALL).await.unwrap();
     let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq).collect();
@@ -102,7 +105,7 @@ async fn ids(store: &PostgresStore, name: &str) -> Vec<MessageId> {
 }
 
 #[tokio::test]
-async fn keys_that_expired_long_ago_are_removed_and_counted() {
+async fn keys_that_expired_long_ago_are_deleted_and_counted() {
     let url = Server::shared().database();
     let store = open(&url).await;
     let set = |name: String, expires_at| Write::KvSet {
@@ -113,7 +116,7 @@ async fn keys_that_expired_long_ago_are_removed_and_counted() {
     let mut writes: Vec<Write> = (0..600).map(|n| set(format!("old {n:03}"), Some(1))).collect();
     writes.extend([set("good".into(), None), set("late".into(), Some(u64::MAX))]);
     store.commit(vec![write_set(writes)]).await.unwrap();
-    // The store's own sweeps may come in between; none leaves anything uncounted.
+    // The store's own sweeps may run in between; each counts what it deletes.
     removal::sweep_once(&store.pool, store.usage_shard).await.unwrap();
     removal::sweep_once(&store.pool, store.usage_shard).await.unwrap();
     assert_eq!(
@@ -131,12 +134,12 @@ async fn a_rejected_write_set_leaves_no_room_behind() {
         rooms: 0,
         ..StorageQuota::UNLIMITED
     };
-    let refused = WriteSet {
+    let rejected = WriteSet {
         quota: none,
         ..write_set(vec![append(1, "a")])
     };
     let outcomes = store
-        .commit(vec![refused, write_set(vec![append(2, "b")])])
+        .commit(vec![rejected, write_set(vec![append(2, "b")])])
         .await
         .unwrap();
     assert!(outcomes[0].is_err() && outcomes[1].is_ok(), "{outcomes:?}");
@@ -147,10 +150,10 @@ async fn a_rejected_write_set_leaves_no_room_behind() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_caller_has_gone_is_carried_out() {
+async fn a_commit_whose_caller_is_gone_is_completed() {
     let store = open(&Server::shared().database()).await;
     store.commit(vec![write_set(vec![append(1, "lobby")])]).await.unwrap();
-    // Polled once, which sends the batch off, and dropped.
+    // One poll hands the batch over; then the future is dropped.
     assert!(futures_util::FutureExt::now_or_never(store.commit(vec![write_set(vec![append(2, "lobby")])])).is_none());
     let begin = std::time::Instant::now();
     while store.last_seq(&acme(), &room("lobby")).await.unwrap() < 2 {
@@ -162,7 +165,7 @@ async fn a_commit_whose_caller_has_gone_is_carried_out() {
 #[tokio::test]
 async fn a_batch_takes_two_round_trips_however_many_events_it_has() {
     let store = open(&Server::shared().database()).await;
-    // Only batches are to be counted.
+    // Count only round trips of batches.
     store.sweeper.abort();
     while !store.sweeper.is_finished() {
         tokio::task::yield_now().await;
@@ -171,7 +174,7 @@ async fn a_batch_takes_two_round_trips_however_many_events_it_has() {
         let write_sets = (from..from + 300).map(|n| write_set(vec![append(n, "lobby"), increment("count")]));
         write_sets.collect::<Vec<_>>()
     };
-    // The first one makes the tenant and the room.
+    // The first batch creates the tenant and the room, which takes more round trips.
     store.commit(batch(0)).await.unwrap();
     let before = store.pool.round_trips();
     store.commit(batch(300)).await.unwrap();

@@ -1,4 +1,4 @@
-//! TLS to the server, with as much trust as `sslmode` asks for.
+//! TLS to the server, with the checks that `sslmode` asks for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::CertificateCheck;
 
-/// What connects with TLS, where the server and the URL's `sslmode` want it.
+/// Makes the TLS connector. The driver uses it when the server and `sslmode` want TLS.
 pub(super) fn connector(check: CertificateCheck, roots: Option<&Path>) -> anyhow::Result<MakeRustlsConnect> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -44,6 +44,7 @@ pub(super) fn connector(check: CertificateCheck, roots: Option<&Path>) -> anyhow
     Ok(MakeRustlsConnect::new(config))
 }
 
+/// Reads the authorities to trust from a file, or those of the system.
 fn read_roots(file: Option<&Path>) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let Some(file) = file else {
@@ -65,7 +66,7 @@ fn read_roots(file: Option<&Path>) -> anyhow::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Looks at less than it might, as `sslmode` says: never at the host's name, and at who signed only with `roots`.
+/// Checks less than TLS normally does, as `sslmode` demands: never the host's name, and the signature only with `roots`.
 #[derive(Debug)]
 struct LenientVerifier {
     provider: Arc<CryptoProvider>,

@@ -1,10 +1,13 @@
-//! A transaction that is done once, whatever becomes of the connection.
+//! Transactions that take effect exactly once, even when the connection is lost during `COMMIT`.
 //!
-//! Every transaction of ours inserts a row of its own into `commits`, first thing, under an id chosen at random
-//! before. When the connection is lost after `COMMIT` was sent, nobody knows whether it was done. The transaction is
-//! then tried again with the same id: the insert waits for the end of the lost one, should it still be at it, and
-//! then either succeeds (the lost one was not committed, this one goes on), or the id is there, and what the lost
-//! one decided is the answer. A connection that comes back from the dead finds the id taken as well.
+//! Every transaction first inserts a random id into the table `commits`. When the connection is lost after `COMMIT` was
+//! sent, the client cannot know whether the server committed. It tries the transaction again with the same id. The
+//! insert waits for the lost transaction, if that is still running, and then there are two cases:
+//!
+//! - The insert succeeds: the lost transaction was not committed, and the new attempt goes on.
+//! - The insert violates the unique index: the lost transaction was committed, and its result is the answer.
+//!
+//! A lost connection whose `COMMIT` arrives late finds the id taken in the same way.
 
 use std::time::Duration;
 
@@ -14,16 +17,16 @@ use super::error::{PostgresError, Recovery};
 use super::pool::{Connection, ConnectionPool, Statement};
 use crate::store::StoreError;
 
-/// How often a transaction gives way to others before it gives up.
+/// How often a transaction is tried again after a conflict with another one.
 const MAX_CONFLICTS: u32 = 20;
-/// The longest pause before trying again, give or take half of it.
+/// The longest pause before a new attempt, plus or minus half of it at random.
 const MAX_BACK_OFF: Duration = Duration::from_millis(200);
-/// The unique index that tells whether a transaction was committed.
+/// The unique index on the ids of committed transactions.
 const ID_INDEX: &str = "commits_pkey";
 
 pub(super) const INSERT_ID: &str = "INSERT INTO commits (id) VALUES ($1)";
 
-/// The id of one transaction, over all its attempts.
+/// The random id of a transaction, the same in all of its attempts.
 pub(super) struct TransactionId([u8; 16]);
 
 impl TransactionId {
@@ -38,7 +41,7 @@ impl TransactionId {
     }
 }
 
-/// The statements that begin every transaction. `id` is `TransactionId::bytes`.
+/// The statements that begin every transaction. `id` is [`TransactionId::bytes`].
 pub(super) fn begin<'a>(id: &'a &'a [u8]) -> Vec<Statement<'a>> {
     vec![
         Statement::Simple("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
@@ -46,10 +49,10 @@ pub(super) fn begin<'a>(id: &'a &'a [u8]) -> Vec<Statement<'a>> {
     ]
 }
 
-/// A transaction that stopped.
+/// Why an attempt failed.
 pub(super) struct AttemptError<T> {
     pub(super) error: PostgresError,
-    /// What it comes to if it was committed; `None` when `COMMIT` was not sent.
+    /// The result in case the server has committed; `None` when `COMMIT` was not sent.
     pub(super) if_committed: Option<T>,
 }
 
@@ -62,11 +65,12 @@ impl<T> From<PostgresError> for AttemptError<T> {
     }
 }
 
-/// What a transaction does, from its first statement (see [`begin`]) to `COMMIT`. May be tried several times.
+/// What a transaction does.
 #[async_trait::async_trait]
 pub(super) trait Transaction: Send {
     type Output: Send;
 
+    /// Makes one attempt: sends the statements of [`begin`], others, and `COMMIT`.
     async fn run(
         &mut self,
         connection: &Connection,
@@ -74,21 +78,22 @@ pub(super) trait Transaction: Send {
     ) -> Result<Self::Output, AttemptError<Self::Output>>;
 }
 
-/// Does it, trying again for as long as that makes sense. After an error nothing has been written, but for one case:
-/// the connection was lost while committing and the server has not been back within `statement_time`. Then it may or
-/// may not have been, and the error says so in the log.
-pub(super) async fn execute<W: Transaction>(
+/// Runs a transaction, in as many attempts as it takes.
+///
+/// After an error nothing has been written, with one exception: the connection was lost during `COMMIT`, and the server
+/// did not come back within `statement_time`. Then the outcome is unknown, and the log says so.
+pub(super) async fn execute<T: Transaction>(
     pool: &ConnectionPool,
-    mut transaction: W,
-) -> Result<W::Output, StoreError> {
+    mut transaction: T,
+) -> Result<T::Output, StoreError> {
     let id = TransactionId::new()?;
     let (mut conflicts, mut reconnects, mut probes) = (0, 0, 0);
-    // What the last attempt decided whose outcome nobody knows, and until when it is worth finding out.
-    let mut unknown: Option<(W::Output, Instant)> = None;
+    // The result of an attempt whose `COMMIT` may or may not have succeeded, and how long to go on asking.
+    let mut unknown: Option<(T::Output, Instant)> = None;
     loop {
         let AttemptError { error, if_committed } = match attempt(pool, &mut transaction, &id).await {
             Ok(output) => return Ok(output),
-            Err(stopped) => stopped,
+            Err(failed) => failed,
         };
         if error.violates(ID_INDEX)
             && let Some((output, _)) = unknown.take()
@@ -115,7 +120,7 @@ pub(super) async fn execute<W: Transaction>(
                         tracing::warn!("the database went away during a commit; what became of it is not known");
                         return Err(error.into());
                     }
-                    // All connections may be dead after a restart of the server, so each gets its turn.
+                    // After a restart of the server every connection of the pool may be dead, so try them all.
                     None if matches!(error, PostgresError::Failed(_)) && reconnects <= pool.settings().connections => {
                         reconnects += 1;
                     }
@@ -127,24 +132,24 @@ pub(super) async fn execute<W: Transaction>(
     }
 }
 
-async fn attempt<W: Transaction>(
+async fn attempt<T: Transaction>(
     pool: &ConnectionPool,
-    transaction: &mut W,
+    transaction: &mut T,
     id: &TransactionId,
-) -> Result<W::Output, AttemptError<W::Output>> {
+) -> Result<T::Output, AttemptError<T::Output>> {
     let connection = pool.connection().await?;
     let result = transaction.run(&connection, id).await;
-    if let Err(stopped) = &result {
-        connection.end(&stopped.error).await;
+    if let Err(failed) = &result {
+        connection.end(&failed.error).await;
     }
     result
 }
 
-/// Longer each time, and never the same for two that were in each other's way.
+/// Waits before another attempt: longer each time, and a random part of it, so that two transactions that conflicted do
+/// not meet again.
 async fn back_off(attempt: u32) {
     let longest = Duration::from_millis(1 << attempt.min(8)).min(MAX_BACK_OFF);
-    let mut chance = [0];
-    // Without chance it is half of it.
-    let share = getrandom::fill(&mut chance).map_or(0.5, |()| f32::from(chance[0]) / 255.0);
-    tokio::time::sleep(longest.mul_f32(0.5 + share)).await;
+    let mut random = [0];
+    let jitter = getrandom::fill(&mut random).map_or(0.5, |()| f32::from(random[0]) / 255.0);
+    tokio::time::sleep(longest.mul_f32(0.5 + jitter)).await;
 }

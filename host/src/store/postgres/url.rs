@@ -1,4 +1,4 @@
-//! From a URL to what the driver takes, and to what may be shown of it.
+//! Parses the database's URL, and shows it without the password.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,53 +9,53 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::{OpenError, Settings};
 
-/// The first question whether a silent server is still there comes after so long, unless the URL says otherwise.
+/// How long a connection is idle before the first TCP keepalive, unless the URL says otherwise.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-/// And the next ones after so long each.
+/// The time between two keepalives.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// After so many without an answer the connection counts as lost.
+/// After so many keepalives without an answer the connection is lost.
 const KEEPALIVE_RETRIES: u32 = 3;
-/// What the driver's configuration says when the URL does not.
+/// The driver's own default, which tells that the URL does not set it.
 const DRIVER_KEEPALIVE_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// How far the server's certificate is looked at, in the words of libpq's `sslmode`.
+/// How the server's certificate is checked, by `sslmode` as in libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CertificateCheck {
-    /// Not at all: `disable`, `prefer`, `require`.
+    /// Not at all, for `disable`, `prefer` and `require`.
     None,
-    /// Somebody we trust has signed it: `verify-ca`.
+    /// A trusted authority has signed it, for `verify-ca`.
     Ca,
-    /// And it is made out to the host that we asked for: `verify-full`.
+    /// A trusted authority has signed it for the host in the URL, for `verify-full`.
     CaAndHost,
 }
 
-/// What a URL says.
+/// A parsed URL.
 pub(super) struct Target {
     pub(super) config: Config,
     pub(super) check: CertificateCheck,
-    /// A file with the certificates to trust; without it those of the system.
+    /// A file with the authorities to trust. `None`: those of the system.
     pub(super) roots: Option<PathBuf>,
 }
 
-/// Reads a URL. `sslmode` and `sslrootcert` are read here, since the driver knows only some of what libpq does; all
-/// else is the driver's.
+/// Parses a URL. Handles `sslmode` and `sslrootcert` itself, since the driver supports only some of libpq's values, and
+/// leaves everything else to the driver.
 pub(super) fn parse(url: &str, settings: &Settings) -> Result<Target, OpenError> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut own, mut for_driver) = (Vec::new(), Vec::new());
     for part in query.split('&').filter(|part| !part.is_empty()) {
         match part.split_once('=') {
-            Some((name @ ("sslmode" | "sslrootcert"), value)) => ours.push((name, decoded(value)?)),
-            _ => theirs.push(part),
+            Some((name @ ("sslmode" | "sslrootcert"), value)) => own.push((name, decoded(value)?)),
+            _ => for_driver.push(part),
         }
     }
-    let rest = if theirs.is_empty() {
+    let rest = if for_driver.is_empty() {
         base.to_owned()
     } else {
-        format!("{base}?{}", theirs.join("&"))
+        format!("{base}?{}", for_driver.join("&"))
     };
     let mut config: Config = rest.parse().map_err(OpenError::unreadable)?;
     let (mut mode, mut check, mut roots) = (SslMode::Prefer, CertificateCheck::None, None);
-    for (name, value) in ours {
+    for (name, value) in own {
         match (name, value.as_str()) {
             ("sslrootcert", "system") => roots = None,
             ("sslrootcert", _) => roots = Some(PathBuf::from(value)),
@@ -71,7 +71,7 @@ pub(super) fn parse(url: &str, settings: &Settings) -> Result<Target, OpenError>
             }
         }
     }
-    // As libpq does: whoever names the certificates to trust wants them to count.
+    // As libpq does: with `sslrootcert`, `require` means `verify-ca`.
     if roots.is_some() && mode == SslMode::Require && check == CertificateCheck::None {
         check = CertificateCheck::Ca;
     }
@@ -80,7 +80,7 @@ pub(super) fn parse(url: &str, settings: &Settings) -> Result<Target, OpenError>
     Ok(Target { config, check, roots })
 }
 
-/// A percent-encoded value as text.
+/// Decodes a percent-encoded value.
 fn decoded(value: &str) -> Result<String, OpenError> {
     let text = percent_decode_str(value).decode_utf8();
     let text = text.map_err(|_| OpenError::Url {
@@ -89,7 +89,7 @@ fn decoded(value: &str) -> Result<String, OpenError> {
     Ok(text?.into_owned())
 }
 
-/// What holds unless the URL says otherwise.
+/// Sets what the URL leaves open.
 fn apply_defaults(config: &mut Config, settings: &Settings) {
     if config.get_application_name().is_none() {
         config.application_name("parlance");
@@ -109,16 +109,16 @@ fn apply_defaults(config: &mut Config, settings: &Settings) {
     if config.get_keepalives_retries().is_none() {
         config.keepalives_retries(KEEPALIVE_RETRIES);
     }
-    // Of several hosts, the one that takes writes: after a failover that is another one.
+    // Of several hosts, use the one that accepts writes. After a failover that is another one.
     if config.get_hosts().len() > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
 }
 
-/// What may be shown: where and which database, without the password.
+/// Hosts and name of the database, without the password.
 pub(super) fn address(config: &Config) -> String {
     let hosts = config.get_hosts().iter().enumerate().map(|(n, host)| {
-        // One port counts for all hosts.
+        // A single port is that of all hosts.
         let ports = config.get_ports();
         let port = ports.get(n).or_else(|| ports.first()).copied().unwrap_or(5432);
         match host {

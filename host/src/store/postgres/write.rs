@@ -1,16 +1,17 @@
-//! The last flight of a batch: everything that has changed, and `COMMIT`.
+//! The last round trip of a batch: writes all changes and commits.
 
 use std::collections::HashMap;
 
-use super::super::Usage;
 use super::batch_state::{BatchState, KvEntry, KvRowKey, NewMessage, NewReceipt};
 use super::error::PostgresError;
 use super::pool::{Connection, Statement};
+use crate::store::Usage;
 
-/// Bytes of the texts that one statement carries, more or less; a batch with more of them is written by several.
+/// About how many bytes of content or of values one statement carries. More are spread over several statements.
 const STATEMENT_BYTES: usize = 4 * 1024 * 1024;
 
-const POST: &str = "INSERT INTO messages (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username,
+const INSERT_MESSAGES: &str =
+    "INSERT INTO messages (room_id, seq, tenant_id, id, sender, content, metadata, sent_at, username,
                           client_id, request)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[],
                          $8::bigint[], $9::text[], $10::bytea[], $11::bytea[])";
@@ -20,7 +21,7 @@ const ADVANCE_ROOMS: &str = "UPDATE rooms r SET last_seq = w.last_seq
 
 const REMOVE_ROOMS: &str = "DELETE FROM rooms WHERE id = ANY ($1::bigint[]) AND last_seq = 0";
 
-const MARK: &str = "INSERT INTO receipts (room_id, seq, reader, read_at)
+const INSERT_RECEIPTS: &str = "INSERT INTO receipts (room_id, seq, reader, read_at)
     SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[])";
 
 const INSERT_KEYS: &str = "INSERT INTO kv (tenant_id, handler, key, value, expires_at)
@@ -42,20 +43,21 @@ pub(super) const ADD_USAGE: &str = "INSERT INTO usage (tenant_id, part, message_
     ON CONFLICT (tenant_id, part) DO UPDATE SET message_bytes = usage.message_bytes + excluded.message_bytes,
     kv_bytes = usage.kv_bytes + excluded.kv_bytes, rooms = usage.rooms + excluded.rooms";
 
-/// Sends it. `loaded` is the usage as it was before; `part` is the one this node adds to.
+/// Writes the changes. `loaded` is the usage before the batch; `usage_shard` is the row that this node adds to.
 pub(super) async fn flush(
     connection: &Connection,
     state: &BatchState<'_>,
     loaded: &HashMap<i64, Usage>,
     usage_shard: i16,
 ) -> Result<(), PostgresError> {
-    // By tenant and id, as on every node: whoever waits for another's id in the index never holds a later one.
-    let mut posted = state.new_messages.clone();
-    posted.sort_unstable_by_key(|posted| (posted.tenant, posted.draft.id));
-    let posts: Vec<Posts<'_>> = chunks(&posted, NewMessage::bytes).map(Posts::of).collect();
-    let mut marked = state.new_receipts.clone();
-    marked.sort_unstable_by_key(|marked| (marked.room, marked.seq, marked.user));
-    let marks = Marks::of(&marked);
+    // Every node inserts messages in the order of tenant and id. So a node that waits in the unique index for another's
+    // id holds no later one, and there is no deadlock.
+    let mut messages = state.new_messages.clone();
+    messages.sort_unstable_by_key(|message| (message.tenant, message.draft.id));
+    let inserts: Vec<MessageColumns<'_>> = chunks(&messages, NewMessage::bytes).map(MessageColumns::of).collect();
+    let mut receipts = state.new_receipts.clone();
+    receipts.sort_unstable_by_key(|receipt| (receipt.room, receipt.seq, receipt.user));
+    let receipts = ReceiptColumns::of(&receipts);
     let rooms = state.rooms.values();
     let (advanced, last_seqs): (Vec<i64>, Vec<i64>) = rooms
         .clone()
@@ -63,47 +65,51 @@ pub(super) async fn flush(
         .map(|room| (room.row, room.last_seq))
         .unzip();
     let empty: Vec<i64> = rooms.filter(|room| room.last_seq == 0).map(|room| room.row).collect();
-    let fresh = state.kv.iter().filter(|(_, held)| held.changed);
-    let (updated, inserted): (Vec<_>, Vec<_>) = fresh.partition(|(at, _)| state.stored_keys.contains(*at));
-    let updated: Vec<Keys<'_>> = chunks(&updated, key_bytes).map(Keys::of).collect();
-    let inserted: Vec<Keys<'_>> = chunks(&inserted, key_bytes).map(Keys::of).collect();
+    let changed = state.kv.iter().filter(|(_, entry)| entry.changed);
+    let (updated, inserted): (Vec<_>, Vec<_>) = changed.partition(|(at, _)| state.stored_keys.contains(*at));
+    let updated: Vec<KvColumns<'_>> = chunks(&updated, key_bytes).map(KvColumns::of).collect();
+    let inserted: Vec<KvColumns<'_>> = chunks(&inserted, key_bytes).map(KvColumns::of).collect();
     let mut deleted: Vec<KvRowKey<'_>> = state.stored_keys.iter().copied().collect();
     deleted.retain(|at| !state.kv.contains_key(at));
     deleted.sort_unstable();
-    let deleted = Names::of(deleted.iter());
-    let added = Added::between(loaded, &state.usage);
+    let deleted = KvKeyColumns::of(deleted.iter());
+    let usage = UsageChanges::between(loaded, &state.usage);
 
     let mut statements = Vec::new();
-    statements.extend(posts.iter().map(Posts::step));
+    statements.extend(inserts.iter().map(MessageColumns::statement));
     if !advanced.is_empty() {
         statements.push(Statement::Prepared(ADVANCE_ROOMS, vec![&advanced, &last_seqs]));
     }
-    if !marks.rooms.is_empty() {
+    if !receipts.rooms.is_empty() {
         let parameters = vec![
-            &marks.rooms as _,
-            &marks.seqs as _,
-            &marks.users as _,
-            &marks.times as _,
+            &receipts.rooms as _,
+            &receipts.seqs as _,
+            &receipts.users as _,
+            &receipts.times as _,
         ];
-        statements.push(Statement::Prepared(MARK, parameters));
+        statements.push(Statement::Prepared(INSERT_RECEIPTS, parameters));
     }
-    statements.extend(updated.iter().map(|keys| keys.step(UPDATE_KEYS)));
-    statements.extend(inserted.iter().map(|keys| keys.step(INSERT_KEYS)));
+    statements.extend(updated.iter().map(|keys| keys.statement(UPDATE_KEYS)));
+    statements.extend(inserted.iter().map(|keys| keys.statement(INSERT_KEYS)));
     if !deleted.tenants.is_empty() {
         let parameters = vec![&deleted.tenants as _, &deleted.handlers as _, &deleted.keys as _];
         statements.push(Statement::Prepared(DELETE_KEYS, parameters));
     }
     if statements.is_empty() {
-        // Repeats and refusals alone: there is nothing to make durable.
+        // Only repetitions and rejected write sets: there is nothing to commit.
         return connection.pipeline(vec![Statement::Simple("ROLLBACK")]).await.map(drop);
     }
     if !empty.is_empty() {
         statements.push(Statement::Prepared(REMOVE_ROOMS, vec![&empty]));
     }
-    // Last, for other nodes wait for these rows.
-    if !added.tenants.is_empty() {
-        let counts = [&added.tenants, &added.message_bytes, &added.kv_bytes, &added.rooms];
-        let [tenants, message_bytes, kv_bytes, rooms] = counts;
+    // Last, because other nodes may wait for these rows.
+    let UsageChanges {
+        tenants,
+        message_bytes,
+        kv_bytes,
+        rooms,
+    } = &usage;
+    if !tenants.is_empty() {
         statements.push(Statement::Prepared(
             ADD_USAGE,
             vec![tenants, &usage_shard, message_bytes, kv_bytes, rooms],
@@ -113,7 +119,7 @@ pub(super) async fn flush(
     connection.pipeline(statements).await.map(drop)
 }
 
-/// Cuts a list so that each piece has some 4 MiB at most, or one element.
+/// Cuts a list into pieces of at most [`STATEMENT_BYTES`], or of one element.
 fn chunks<'l, T>(list: &'l [T], bytes: impl Fn(&T) -> usize + 'l) -> impl Iterator<Item = &'l [T]> {
     let mut left = STATEMENT_BYTES;
     list.chunk_by(move |_, next| {
@@ -134,13 +140,13 @@ impl NewMessage<'_> {
     }
 }
 
-fn key_bytes((_, held): &(&KvRowKey<'_>, &KvEntry<'_>)) -> usize {
-    held.value.as_ref().map_or(0, |value| value.len())
+fn key_bytes((_, entry): &(&KvRowKey<'_>, &KvEntry<'_>)) -> usize {
+    entry.value.as_ref().map_or(0, |value| value.len())
 }
 
-/// Messages, column by column.
+/// Messages to insert, column by column.
 #[derive(Default)]
-struct Posts<'a> {
+struct MessageColumns<'a> {
     rooms: Vec<i64>,
     seqs: Vec<i64>,
     tenants: Vec<i64>,
@@ -154,35 +160,35 @@ struct Posts<'a> {
     requests: Vec<Option<Vec<u8>>>,
 }
 
-impl<'a> Posts<'a> {
-    fn of(posted: &[NewMessage<'a>]) -> Self {
-        let mut posts = Self::default();
+impl<'a> MessageColumns<'a> {
+    fn of(messages: &[NewMessage<'a>]) -> Self {
+        let mut columns = Self::default();
         for NewMessage {
             tenant,
             room,
             seq,
             draft,
-        } in posted
+        } in messages
         {
-            posts.rooms.push(*room);
-            posts.seqs.push(*seq);
-            posts.tenants.push(*tenant);
-            posts.ids.push(draft.id.to_bytes().to_vec());
-            posts.senders.push(draft.sender.as_str());
-            posts.contents.push(draft.content.as_bytes());
-            posts.metadata.push(draft.metadata.as_ref().map(String::as_bytes));
-            posts.times.push(draft.sent_at.cast_signed());
-            posts.usernames.push(&draft.username);
+            columns.rooms.push(*room);
+            columns.seqs.push(*seq);
+            columns.tenants.push(*tenant);
+            columns.ids.push(draft.id.to_bytes().to_vec());
+            columns.senders.push(draft.sender.as_str());
+            columns.contents.push(draft.content.as_bytes());
+            columns.metadata.push(draft.metadata.as_ref().map(String::as_bytes));
+            columns.times.push(draft.sent_at.cast_signed());
+            columns.usernames.push(&draft.username);
             let client = draft.client.as_ref();
-            posts.client_ids.push(client.map(|client| client.id.as_bytes()));
-            posts
+            columns.client_ids.push(client.map(|client| client.id.as_bytes()));
+            columns
                 .requests
                 .push(client.map(|client| client.request.to_bytes().to_vec()));
         }
-        posts
+        columns
     }
 
-    fn step(&self) -> Statement<'_> {
+    fn statement(&self) -> Statement<'_> {
         let Self {
             rooms,
             seqs,
@@ -197,7 +203,7 @@ impl<'a> Posts<'a> {
             requests,
         } = self;
         Statement::Prepared(
-            POST,
+            INSERT_MESSAGES,
             vec![
                 rooms, seqs, tenants, ids, senders, contents, metadata, times, usernames, client_ids, requests,
             ],
@@ -205,90 +211,90 @@ impl<'a> Posts<'a> {
     }
 }
 
-/// Receipts, column by column.
+/// Receipts to insert, column by column.
 #[derive(Default)]
-struct Marks<'a> {
+struct ReceiptColumns<'a> {
     rooms: Vec<i64>,
     seqs: Vec<i64>,
     users: Vec<&'a str>,
     times: Vec<i64>,
 }
 
-impl<'a> Marks<'a> {
-    fn of(marked: &[NewReceipt<'a>]) -> Self {
-        let mut marks = Self::default();
-        for NewReceipt { room, seq, user, at } in marked {
-            marks.rooms.push(*room);
-            marks.seqs.push(*seq);
-            marks.users.push(user.as_str());
-            marks.times.push(*at);
+impl<'a> ReceiptColumns<'a> {
+    fn of(receipts: &[NewReceipt<'a>]) -> Self {
+        let mut columns = Self::default();
+        for NewReceipt { room, seq, user, at } in receipts {
+            columns.rooms.push(*room);
+            columns.seqs.push(*seq);
+            columns.users.push(user.as_str());
+            columns.times.push(*at);
         }
-        marks
+        columns
     }
 }
 
-/// Names of keys, column by column.
+/// The primary keys of rows of `kv`, column by column.
 #[derive(Default)]
-struct Names<'a> {
+struct KvKeyColumns<'a> {
     tenants: Vec<i64>,
     handlers: Vec<&'a str>,
     keys: Vec<&'a [u8]>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> KvKeyColumns<'a> {
     fn of<'l>(keys: impl Iterator<Item = &'l KvRowKey<'a>>) -> Self
     where
         'a: 'l,
     {
-        let mut names = Self::default();
+        let mut columns = Self::default();
         for (tenant, key) in keys {
-            names.tenants.push(*tenant);
-            names.handlers.push(&key.handler);
-            names.keys.push(key.key.as_bytes());
+            columns.tenants.push(*tenant);
+            columns.handlers.push(&key.handler);
+            columns.keys.push(key.key.as_bytes());
         }
-        names
+        columns
     }
 }
 
-/// Keys with their values, column by column.
-struct Keys<'a> {
-    names: Names<'a>,
+/// Rows of `kv` to insert or update, column by column.
+struct KvColumns<'a> {
+    keys: KvKeyColumns<'a>,
     values: Vec<&'a [u8]>,
     expiries: Vec<Option<i64>>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> KvColumns<'a> {
     fn of(keys: &[(&'a KvRowKey<'a>, &'a KvEntry<'a>)]) -> Self {
         Self {
-            names: Names::of(keys.iter().map(|(at, _)| *at)),
+            keys: KvKeyColumns::of(keys.iter().map(|(at, _)| *at)),
             values: keys
                 .iter()
-                .map(|(_, held)| held.value.as_deref().unwrap_or_default())
+                .map(|(_, entry)| entry.value.as_deref().unwrap_or_default())
                 .collect(),
-            expiries: keys.iter().map(|(_, held)| held.expires_at).collect(),
+            expiries: keys.iter().map(|(_, entry)| entry.expires_at).collect(),
         }
     }
 
-    fn step(&self, sql: &'static str) -> Statement<'_> {
-        let Names {
+    fn statement(&self, sql: &'static str) -> Statement<'_> {
+        let KvKeyColumns {
             tenants,
             handlers,
             keys,
-        } = &self.names;
+        } = &self.keys;
         Statement::Prepared(sql, vec![tenants, handlers, keys, &self.values, &self.expiries])
     }
 }
 
-/// What tenants keep more or less than before, column by column, by tenant.
+/// The changes of tenants' usage, column by column, in the order of tenants.
 #[derive(Default)]
-struct Added {
+struct UsageChanges {
     tenants: Vec<i64>,
     message_bytes: Vec<i64>,
     kv_bytes: Vec<i64>,
     rooms: Vec<i64>,
 }
 
-impl Added {
+impl UsageChanges {
     fn between(before: &HashMap<i64, Usage>, after: &HashMap<i64, Usage>) -> Self {
         let mut changed: Vec<(i64, Usage, Usage)> = after
             .iter()
@@ -296,16 +302,16 @@ impl Added {
             .filter(|(_, before, after)| before != after)
             .collect();
         changed.sort_unstable_by_key(|(tenant, ..)| *tenant);
-        let mut added = Self::default();
+        let mut columns = Self::default();
         let difference = |before: u64, after: u64| after.cast_signed().wrapping_sub(before.cast_signed());
         for (tenant, before, after) in changed {
-            added.tenants.push(tenant);
-            added
+            columns.tenants.push(tenant);
+            columns
                 .message_bytes
                 .push(difference(before.message_bytes, after.message_bytes));
-            added.kv_bytes.push(difference(before.kv_bytes, after.kv_bytes));
-            added.rooms.push(difference(before.rooms, after.rooms));
+            columns.kv_bytes.push(difference(before.kv_bytes, after.kv_bytes));
+            columns.rooms.push(difference(before.rooms, after.rooms));
         }
-        added
+        columns
     }
 }

@@ -1,7 +1,7 @@
-//! Copies of a database: made while a server has it open, and put in its place when none has.
+//! Backups: copies a database while a server may have it open, and restores a copy when none has.
 //!
-//! A copy is one file that needs no other: it has no write-ahead log. It is checked whole before it gets its name, so
-//! a file of that name is a database that can be restored.
+//! A backup is one file without a write-ahead log. The whole of it is checked before it gets its name, so a file of that
+//! name can be restored.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -15,89 +15,89 @@ use rusqlite::{Connection, OpenFlags};
 use super::integrity::{self, Integrity};
 use super::open::{self, OpenError, display, with_suffix};
 
-/// How long a copy waits before it tries again where another program holds the database locked.
+/// How long a backup waits before it tries again while another program has the database locked.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// What SQLite keeps beside a database.
+/// Endings of the files that SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// Why a database was not backed up or restored, for the operator. What was there is as it was.
+/// Why a database was not backed up or restored, for the operator. All files are as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The database, or the backup, cannot be opened.
+    /// The database or the backup cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The file to restore is no backup.
-    #[error("{path} is no backup: it is not an SQLite database, or its beginning is damaged; nothing was changed")]
+    /// The file to restore is not a database.
+    #[error("{path} is not a backup: it is not an SQLite database, or its beginning is damaged; nothing was changed")]
     NotABackup {
-        /// What was asked for.
+        /// The file that the operator named.
         path: String,
     },
-    /// There is nothing to copy.
+    /// The file to copy does not exist.
     #[error("there is no database {path}")]
     Missing {
-        /// What was asked for.
+        /// The file that the operator named.
         path: String,
     },
-    /// The file to be written is there already.
-    #[error("{path} is there already; choose another name, or use --force")]
+    /// The file to write exists already.
+    #[error("{path} exists already; choose another name, or use --force")]
     Exists {
-        /// What was asked for.
+        /// The file that the operator named.
         path: String,
     },
-    /// The file to be written is a directory, a device or the like.
-    #[error("{path} is no file that can be replaced; name another one")]
+    /// The file to write is a directory, a device or the like.
+    #[error("{path} is not a file that can be replaced; name another one")]
     NotAFile {
-        /// What was asked for.
+        /// The file that the operator named.
         path: String,
     },
-    /// The database that an earlier restore has replaced is still there.
+    /// The database that an earlier restore replaced is still there.
     #[error(
-        "{aside} is there already, from an earlier restore; move it away, or use --force, which keeps nothing of the database that it replaces"
+        "{aside} exists already, from an earlier restore; move it away, or use --force, which does not keep the database that it replaces"
     )]
     AsideExists {
-        /// Where the database would have been kept.
+        /// The path to which the database would be moved.
         aside: String,
     },
-    /// The backup would be the database itself, or one of the files that belong to it.
+    /// The file to write is the database itself, or one of the files that belong to it.
     #[error("{path} belongs to the database itself; name another file")]
     IsDatabase {
-        /// What was asked for.
+        /// The file that the operator named.
         path: String,
     },
-    /// What was to be copied is damaged.
+    /// The file to copy is damaged.
     #[error("{path} is damaged: {finding}; {advice}")]
     Damaged {
-        /// Which of the two.
+        /// The damaged file: the database, or the backup to restore.
         path: String,
-        /// The first thing that is wrong with it.
+        /// The first contradiction that the check found.
         finding: String,
-        /// What to do.
+        /// What the operator can do.
         advice: &'static str,
     },
-    /// Something else, such as a full disk.
+    /// Another error, such as a full disk.
     #[error("cannot write {path}")]
     Failed {
-        /// What was to be written.
+        /// The file to write.
         path: String,
-        /// What failed.
+        /// The error.
         source: anyhow::Error,
     },
 }
 
-/// What became of a restore.
+/// The result of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// Bytes of the database.
+    /// Bytes of the restored database.
     pub bytes: u64,
-    /// The file that is now what the database was before; none when there was none, or when it was not to be kept.
+    /// Where the replaced database is now. `None` when there was no database, or when it was not to be kept.
     pub aside: Option<PathBuf>,
 }
 
-/// Copies the database at `database` into `file`, whether or not a server has it open: everything that was committed
-/// before this began, nothing in part. Answers with the bytes of the copy, which is on disk then.
+/// Copies `database` to `file`, whether or not a server has it open. The copy has every transaction that was committed
+/// before the call, and none in part. Returns the bytes of the copy, which is synced to disk.
 ///
 /// # Errors
-/// See [`BackupError`]; `file` is there already, unless `replace`.
+/// See [`BackupError`]. `file` may exist only with `replace`.
 pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, BackupError> {
     let database = open::resolve(database)?;
     let file = open::resolve(file)?;
@@ -117,7 +117,7 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
     if fs::metadata(&file).is_ok_and(|there| !there.is_file()) {
         return Err(BackupError::NotAFile { path: display(&file) });
     }
-    // What SQLite finds beside a file of this name it would read into the copy.
+    // SQLite would take files with these names for parts of the copy.
     let companions = COMPANIONS.map(|end| with_suffix(&file, end));
     if !replace && let Some(there) = [&file].into_iter().chain(&companions).find(|path| path.exists()) {
         return Err(BackupError::Exists { path: display(there) });
@@ -128,20 +128,20 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
     };
     let mut source = open::open_reader(&database)?;
     open::check_is_database(&source).map_err(|error| open::failed(&database, error))?;
-    open::check_can_be_read(&database, &source)?;
+    open::check_compatible(&database, &source)?;
     let directory = file.parent().unwrap_or(Path::new("."));
-    // Readable by its owner alone, as the database is.
+    // A temporary file is readable by its owner alone, as the database is.
     let made = tempfile::Builder::new()
         .prefix(".parlance-backup-")
         .tempfile_in(directory)
         .map_err(|error| failed(error.into()))?;
     let mut copy = || -> rusqlite::Result<Integrity> {
-        // The copy does not show what the file lacks of its last page.
+        // Only the source tells that part of its last page is missing: the copy has zeros there.
         if let damaged @ Integrity::Damaged(_) = integrity::check(&mut source, &database, Some(Duration::ZERO))? {
             return Ok(damaged);
         }
         let mut copy = Connection::open_with_flags(made.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        // In one step: between two of them a server writes, and then SQLite begins anew.
+        // One step, because SQLite starts over when a server writes between two steps.
         Backup::new(&source, &mut copy)?.run_to_completion(i32::MAX, BUSY_PAUSE, None)?;
         make_standalone(&mut copy, made.path())
     };
@@ -167,11 +167,11 @@ pub fn backup(database: &Path, file: &Path, replace: bool) -> Result<u64, Backup
     Ok(bytes)
 }
 
-/// Puts the copy at `file` in place of the database at `database`, which no server may have open. The database that
-/// was there is kept beside it, unless `replace`.
+/// Replaces `database`, which no server may have open, by the backup `file`. Without `replace` the old database is kept
+/// beside the new one.
 ///
 /// # Errors
-/// See [`BackupError`]; the database is in use.
+/// See [`BackupError`].
 pub fn restore(database: &Path, file: &Path, replace: bool) -> Result<Restored, BackupError> {
     let real = open::resolve(database)?;
     let file = open::resolve(file)?;
@@ -187,7 +187,7 @@ pub fn restore(database: &Path, file: &Path, replace: bool) -> Result<Restored, 
     if keep && aside.exists() {
         return Err(BackupError::AsideExists { aside: display(&aside) });
     }
-    // Nobody else is here, for whoever is has the lock: what is left in it is of one that was cut short.
+    // This process has the lock, so what the directory holds is left over from an interrupted restore.
     let staging = with_suffix(&real, ".restoring");
     let failed = |source: anyhow::Error| BackupError::Failed {
         path: display(&real),
@@ -196,12 +196,12 @@ pub fn restore(database: &Path, file: &Path, replace: bool) -> Result<Restored, 
     let aside = keep.then_some(aside);
     let done = stage(&file, &staging)
         .and_then(|staged| replace_database(&staged, &real, aside.as_deref()).map_err(|error| failed(error.into())));
-    // The next restore removes what this cannot.
+    // The next restore deletes the directory if this one cannot.
     let _ = fs::remove_dir_all(&staging);
     Ok(Restored { bytes: done?, aside })
 }
 
-/// A copy of the backup in the directory `staging`, on the disk that the database is on, checked whole.
+/// Copies the backup into the directory `staging`, on the database's disk, and checks all of the copy.
 fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
     let staged = staging.join("database");
     let failed = |source: anyhow::Error| BackupError::Failed {
@@ -214,7 +214,8 @@ fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
         }
         fs::DirBuilder::new().mode(0o700).create(staging)?;
         fs::copy(file, &staged)?;
-        // Of a backup that was made with other tools. One of ours has none: a log beside it is another database's.
+        // A backup that another tool made may have a log. One of Parlance's has none, so a log beside it belongs to
+        // another database.
         let log = with_suffix(file, "-wal");
         if log.exists() && is_in_wal_mode(file)? {
             fs::copy(log, with_suffix(&staged, "-wal"))?;
@@ -230,7 +231,7 @@ fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut copy = Connection::open_with_flags(&staged, flags).map_err(as_read)?;
         open::check_is_database(&copy).map_err(as_read)?;
-        open::check_can_be_read(file, &copy)?;
+        open::check_compatible(file, &copy)?;
         make_standalone(&mut copy, &staged).map_err(as_read)
     };
     let finding = match look() {
@@ -249,19 +250,21 @@ fn stage(file: &Path, staging: &Path) -> Result<PathBuf, BackupError> {
     })
 }
 
-/// Puts `staged` in the place of `real`, of which nothing that SQLite would read into the new database is left.
+/// Moves `staged` to `real`, and the old database to `aside` or nowhere. Leaves no file beside `real` that SQLite would
+/// take for a part of the new database. Returns the bytes of the new database.
 fn replace_database(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Result<u64> {
-    // A database in one file can be replaced in one step. One that is too damaged for that keeps its log beside it.
+    // After a checkpoint the old database is one file, which one rename replaces. A database that is too damaged for a
+    // checkpoint keeps its log.
     let _ = checkpoint(real);
     if let Ok(before) = fs::metadata(real) {
         let made = fs::metadata(staged)?;
-        // Restored by root, a database is still that of the server's user.
+        // A database that root restores still belongs to the server's user.
         if (before.uid(), before.gid()) != (made.uid(), made.gid()) {
             chown(staged, Some(before.uid()), Some(before.gid()))?;
         }
     }
     if let Some(aside) = aside {
-        // Logs of an earlier database that was moved away do not belong to this one.
+        // These belong to an earlier database that was kept there.
         remove(&COMPANIONS.map(|end| with_suffix(aside, end)))?;
         fs::hard_link(real, aside)?;
         let log = with_suffix(real, "-wal");
@@ -277,7 +280,7 @@ fn replace_database(staged: &Path, real: &Path, aside: Option<&Path>) -> io::Res
     fs::metadata(real).map(|now| now.len())
 }
 
-/// Removes files, those that are there.
+/// Deletes those of the files that exist.
 fn remove(paths: &[PathBuf]) -> io::Result<()> {
     for path in paths {
         match fs::remove_file(path) {
@@ -288,27 +291,27 @@ fn remove(paths: &[PathBuf]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the database is one with a write-ahead log: its header says so (SQLite's file format, 1.3.3).
+/// Whether the database's header says that it uses a write-ahead log (SQLite's file format, section 1.3.3).
 fn is_in_wal_mode(database: &Path) -> io::Result<bool> {
     let mut header = [0; 20];
     let read = File::open(database)?.read_exact(&mut header);
     Ok(read.is_ok() && header.get(18) == Some(&2))
 }
 
-/// Writes the write-ahead log into its database and removes it, as a server does when it stops.
+/// Writes the write-ahead log into its database and deletes it, as a server does when it stops.
 fn checkpoint(real: &Path) -> rusqlite::Result<()> {
     let db = Connection::open_with_flags(real, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     db.close().map_err(|(_, error)| error)
 }
 
-/// Makes a copy one file that needs no other, and looks through all of it.
+/// Turns off a copy's write-ahead log, so that it is one file, and checks all of it.
 fn make_standalone(copy: &mut Connection, path: &Path) -> rusqlite::Result<Integrity> {
     copy.pragma_update_and_check(None, "journal_mode", "delete", |_| Ok(()))?;
     integrity::check(copy, path, None)
 }
 
-/// Waits until the file or directory is on disk; its bytes.
+/// Waits until the file or directory is on disk. Returns its bytes.
 fn sync_to_disk(path: &Path) -> io::Result<u64> {
     let file = File::open(path)?;
     file.sync_all()?;

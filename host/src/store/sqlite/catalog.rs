@@ -1,13 +1,13 @@
-//! The catalog in the same file: what operators have decided.
+//! The catalog, in the same file as the messages.
 
 use std::collections::BTreeSet;
 
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, Transaction, TransactionBehavior, params};
 
-use super::super::StoreError;
-use super::super::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
-use super::{SqliteStore, error};
+use super::SqliteStore;
+use crate::store::StoreError;
+use crate::store::catalog::{AuditEntry, Catalog, Component, Conflict, Put, Record, RecordKey, RecordKind};
 
 fn revision(db: &Connection) -> Result<u64> {
     db.prepare_cached("SELECT coalesce(max(revision), 0) FROM catalog")?
@@ -32,8 +32,8 @@ fn record(row: &Row<'_>) -> Result<Record> {
 }
 
 fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::result::Result<u64, Conflict>> {
-    let batch = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
-    let mut last = revision(&batch)?;
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let mut last = revision(&transaction)?;
     for Put {
         key,
         document,
@@ -42,24 +42,24 @@ fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::resul
     } in puts
     {
         let (kind, tenant, name) = (key.kind.as_str(), &key.tenant, &key.name);
-        let known: Option<(i64, bool)> = batch
+        let current: Option<(i64, bool)> = transaction
             .prepare_cached(
                 "SELECT revision, document IS NOT NULL FROM catalog WHERE kind = ?1 AND tenant = ?2 AND name = ?3",
             )?
             .query_row(params![kind, tenant, name], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let now = known.map_or(0, |(revision, _)| revision.cast_unsigned());
-        let there = known.is_some_and(|(_, there)| there);
+        let now = current.map_or(0, |(revision, _)| revision.cast_unsigned());
+        let exists = current.is_some_and(|(_, exists)| exists);
         let as_expected = match expect {
             None => true,
-            Some(0) => !there,
-            Some(expected) => there && now == *expected,
+            Some(0) => !exists,
+            Some(expected) => exists && now == *expected,
         };
         if !as_expected {
             return Ok(Err(Conflict { key: key.clone() }));
         }
         last += 1;
-        batch
+        transaction
             .prepare_cached(
                 "INSERT INTO catalog (kind, tenant, name, document, revision) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (kind, tenant, name) DO UPDATE SET document = excluded.document,
@@ -67,7 +67,7 @@ fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::resul
             )?
             .execute(params![kind, tenant, name, document, last.cast_signed()])?;
         if let Some(Component { sha256, bytes }) = component {
-            batch
+            transaction
                 .prepare_cached(
                     "INSERT INTO components (tenant, sha256, bytes) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
                 )?
@@ -76,10 +76,10 @@ fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::resul
     }
     let handlers = puts.iter().filter(|put| put.key.kind == RecordKind::Handler);
     for tenant in handlers.map(|put| put.key.tenant.as_str()).collect::<BTreeSet<_>>() {
-        sweep(&batch, Some(tenant))?;
+        delete_unnamed(&transaction, Some(tenant))?;
     }
     for entry in audit {
-        batch
+        transaction
             .prepare_cached("INSERT INTO audit (at_ms, actor, tenant, action, detail) VALUES (?1, ?2, ?3, ?4, ?5)")?
             .execute(params![
                 entry.at_ms.cast_signed(),
@@ -89,12 +89,12 @@ fn put(db: &Connection, puts: &[Put], audit: &[AuditEntry]) -> Result<std::resul
                 entry.detail
             ])?;
     }
-    batch.commit()?;
+    transaction.commit()?;
     Ok(Ok(last))
 }
 
-/// Removes the components that no handler's document names: of a tenant or of all.
-fn sweep(db: &Connection, tenant: Option<&str>) -> Result<u64> {
+/// Deletes the components that no handler's document names: those of one tenant, or of all.
+fn delete_unnamed(db: &Connection, tenant: Option<&str>) -> Result<u64> {
     let removed = db
         .prepare_cached(
             "DELETE FROM components WHERE (?1 IS NULL OR tenant = ?1) AND NOT EXISTS (
@@ -142,7 +142,7 @@ impl Catalog for SqliteStore {
     }
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
-        self.run(move |writer| put(&writer.db, &puts, &audit)).await
+        self.write(move |writer| put(&writer.db, &puts, &audit)).await
     }
 
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -156,13 +156,13 @@ impl Catalog for SqliteStore {
     }
 
     async fn collect_garbage(&self) -> Result<u64, StoreError> {
-        self.run(|writer| {
-            // All but the last change, which has the number that the next one goes on from.
+        self.write(|writer| {
+            // The last change stays: the next one takes the number after it.
             writer.db.execute(
                 "DELETE FROM catalog WHERE document IS NULL AND revision < (SELECT max(revision) FROM catalog)",
                 [],
             )?;
-            sweep(&writer.db, None)
+            delete_unnamed(&writer.db, None)
         })
         .await
     }
@@ -179,7 +179,7 @@ impl Catalog for SqliteStore {
 
     async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
         let before = i64::try_from(before_ms).unwrap_or(i64::MAX);
-        self.run(move |writer| {
+        self.write(move |writer| {
             let removed = writer
                 .db
                 .prepare_cached(
@@ -187,22 +187,6 @@ impl Catalog for SqliteStore {
                 )?
                 .execute(params![before, limit])?;
             Ok(removed as u64)
-        })
-        .await
-    }
-}
-
-impl SqliteStore {
-    /// Does something on the writer's thread.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut super::writer::WriterThread) -> Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.write(|reply| {
-            super::writer::Command::Run(Box::new(move |writer| {
-                // Whoever asked may have given up; what was asked is done all the same.
-                let _ = reply.send(job(writer).map_err(error::to_store_error));
-            }))
         })
         .await
     }

@@ -1,15 +1,15 @@
-//! From what SQLite says to what the store says.
+//! Converts errors of SQLite to errors of the store.
 //!
-//! A [`StoreError`] shows one plain sentence, fit for anyone; SQLite's own words, which may hold a statement, are
+//! A [`StoreError`] shows one plain sentence, fit for any reader. SQLite's own words may contain a statement, so they are
 //! its sources, for the log alone (`{:#}` of the inner error).
 
 use rusqlite::{Error, ErrorCode};
 
-use super::super::StoreError;
+use crate::store::StoreError;
 
 pub(super) fn to_store_error(error: Error) -> StoreError {
     let code = error.sqlite_error_code();
-    let (corrupt, plain) = match (code, &error) {
+    let (corrupt, summary) = match (code, &error) {
         (Some(ErrorCode::DiskFull), _) => (false, "the database's disk is full"),
         (Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked), _) => {
             (false, "another program holds the database locked")
@@ -28,7 +28,7 @@ pub(super) fn to_store_error(error: Error) -> StoreError {
         ) => (true, "the database holds a value that cannot be right"),
         _ => (false, "the database cannot serve now"),
     };
-    let error = anyhow::Error::new(error).context(plain);
+    let error = anyhow::Error::new(error).context(summary);
     if corrupt {
         StoreError::Corrupt(error)
     } else {
@@ -36,7 +36,7 @@ pub(super) fn to_store_error(error: Error) -> StoreError {
     }
 }
 
-/// What is answered once the store has been closed, or if its thread is gone.
+/// The answer of a store that is closed, or whose thread has ended.
 pub(super) fn closed() -> StoreError {
     StoreError::Unavailable(anyhow::anyhow!("the database is closed"))
 }

@@ -1,34 +1,34 @@
-//! Looks for damage in a database.
+//! Checks whether a database is damaged.
 //!
-//! SQLite keeps no checksums. What can be found is what contradicts itself: a file that is shorter than its header
-//! says, pages that are in no tree or in two, keys out of order, rows that do not fit their table. A bit that was
-//! flipped within the text of a message is not among that.
+//! SQLite keeps no checksums, so a check finds only contradictions: a file that is shorter than its header says, a page
+//! that belongs to no tree or to two, keys out of order, rows that do not fit their table. It does not find a flipped
+//! bit in the text of a message.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 
-/// Steps of SQLite's virtual machine, or pages, between two looks at the clock.
+/// Steps of SQLite's virtual machine, or pages, between two reads of the clock.
 const STEPS_PER_CLOCK_READ: i32 = 100;
 
-/// What a look at a database has found.
+/// The result of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Integrity {
-    /// Nothing is wrong with it.
+    /// Nothing is wrong.
     Intact,
-    /// Nothing was wrong with what the time was enough for.
+    /// Time ran out. Nothing was wrong with what was checked until then.
     Unfinished,
-    /// It is damaged: the first thing that is wrong.
+    /// The database is damaged; this is the first contradiction.
     Damaged(String),
 }
 
-/// Looks through the database at `path`, which `db` has open, for at most `time`; without one, through all of it.
+/// Checks the database at `path`, which `db` has open, for at most `time`; without a time, all of it.
 pub(super) fn check(db: &mut Connection, path: &Path, time: Option<Duration>) -> rusqlite::Result<Integrity> {
     from_error(examine(db, path, time))
 }
 
-/// Takes an error of SQLite that tells of damage, or that the time is over, for what was found.
+/// Turns those errors of SQLite that mean damage, or that time ran out, into the result of a check.
 pub(super) fn from_error(result: rusqlite::Result<Integrity>) -> rusqlite::Result<Integrity> {
     result.or_else(|error| match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(Integrity::Damaged(error.to_string())),
@@ -58,12 +58,13 @@ fn examine(db: &mut Connection, path: &Path, time: Option<Duration>) -> rusqlite
     })
 }
 
-/// Bytes that the file at `path` lacks. SQLite misses whole pages itself, and reads what is gone of one as zeros.
+/// Bytes missing at the end of the file at `path`. SQLite notices missing pages itself, but reads the missing part of a
+/// page as zeros.
 fn missing_bytes(db: &Connection, path: &Path) -> rusqlite::Result<Option<u64>> {
     let number = |pragma: &str| db.query_row(pragma, [], |row| row.get::<_, u32>(0)).map(u64::from);
     let expected = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     let length = |path: &Path| std::fs::metadata(path).map(|file| file.len()).unwrap_or(0);
-    // What is in the write-ahead log need not be in the file yet.
+    // Pages in the write-ahead log need not be in the file yet.
     if length(&super::open::with_suffix(path, "-wal")) > 0 {
         return Ok(None);
     }

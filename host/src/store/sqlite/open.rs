@@ -1,4 +1,4 @@
-//! From a path to an open database: who may have it, whether it is ours, and its schema brought up to date.
+//! Opens a database: takes its lock, checks that it is one of Parlance's and not damaged, and migrates its schema.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -14,139 +14,141 @@ mod embedded {
     refinery::embed_migrations!("src/store/migrations/sqlite");
 }
 
-/// Marks a file as ours, in SQLite's `application_id`: `Parl`.
+/// SQLite's `application_id` of Parlance's databases: `Parl`.
 const APPLICATION_ID: i32 = 0x5061_726c;
-/// How long a connection waits for a lock that another program, a backup or a shell, holds on the database.
+/// How long a connection waits for a lock on the database that another program holds, such as a shell.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pages in the write-ahead log after which the writer folds it into the database, 4 KiB each. Everybody's next batch
-/// waits for that: a tenant that writes large values makes it as long as this allows.
+/// Pages of 4 KiB in the write-ahead log after which the writer checkpoints it. The next batch waits for the checkpoint,
+/// so this bounds the wait that a tenant with large values can cause.
 const CHECKPOINT_PAGES: i32 = 2_000;
-/// What is left of the write-ahead log after it has grown in a burst, in bytes.
+/// Bytes to which the file of the write-ahead log is cut after a burst.
 const LOG_BYTES: i32 = 64 * 1024 * 1024;
 /// The writer's page cache, in KiB.
 const WRITER_CACHE_KIB: i32 = 32 * 1024;
 /// Each reader's page cache, in KiB.
 const READER_CACHE_KIB: i32 = 8 * 1024;
-/// Bytes of the shortest file that can be an SQLite database: one page of the smallest size.
+/// Bytes of the smallest SQLite database: one page of the smallest size.
 pub(super) const SMALLEST_DATABASE: u64 = 512;
-/// Prepared statements kept by each connection; more than there are different ones.
+/// Prepared statements that each connection caches; more than the store has.
 const STATEMENTS: usize = 32;
 
-/// Why the database could not be opened, for the operator: what, where, and what to do.
+/// Why a database was not opened. For the operator: what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The path ends in a directory.
+    /// The path is a directory.
     #[error("{path} is a directory; the database must be a file: name one in it, such as {path}/parlance.db")]
     IsDirectory {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
     },
-    /// The directory of the file is not there.
+    /// The file's directory does not exist.
     #[error("there is no directory {directory} for the database {path}; create it, or choose another path")]
     NoDirectory {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
-        /// What is missing.
+        /// The missing directory.
         directory: String,
     },
-    /// The file or its directory does not let us write.
+    /// The file or its directory is not writable.
     #[error("cannot write {path}; the server's user must be allowed to write the database and its directory")]
     NotWritable {
-        /// The file that was to be written.
+        /// The file that cannot be written.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Another process, or another store of this one, has it open.
+    /// Another process, or another store of this process, has the database open.
     #[error(
         "the database {path} is in use by another server (it holds the lock {lock}); stop that one or choose another path"
     )]
     InUse {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
-        /// The file whose lock is held.
+        /// The lock file.
         lock: String,
     },
-    /// The file is something else, or its first page is damaged.
+    /// The file is not an SQLite database, or its first page is damaged.
     #[error(
         "{path} is not an SQLite database, or its beginning is damaged; put a backup in its place with `parlance restore FILE`, or choose another path"
     )]
     NotADatabase {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
     },
-    /// It contradicts itself.
+    /// The database is damaged.
     #[error(
         "the database {path} is damaged: {finding}; put a backup in its place with `parlance restore FILE`, or save what can still be read with `sqlite3 {path} .recover`"
     )]
     Damaged {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
-        /// The first thing that is wrong.
+        /// The first contradiction that the check found.
         finding: String,
     },
-    /// An SQLite database of some other program.
+    /// The SQLite database belongs to another program.
     #[error("the SQLite database {path} was not made by Parlance; choose another path")]
-    NotOurs {
-        /// What was asked for.
+    NotParlance {
+        /// The path that was to be opened.
         path: String,
     },
-    /// A newer release has changed the schema.
+    /// A newer release has migrated the schema.
     #[error(
         "the database {path} was made by a newer Parlance (schema {found}, this one knows {known}); run that release, or restore a backup from before it"
     )]
     Newer {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
-        /// The schema's version there.
+        /// The schema's version in the database.
         found: i64,
-        /// The newest version known here.
+        /// The newest version that this release knows.
         known: i64,
     },
-    /// The file system cannot do what a write-ahead log needs, as network file systems cannot.
+    /// The file system does not support a write-ahead log. Network file systems do not.
     #[error("the file system of {path} cannot keep a write-ahead log; put the database on a local disk")]
     NoLog {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
     },
-    /// The schema could not be brought up to date; the database is as it was.
+    /// A migration of the schema failed. The database is unchanged.
     #[error(
         "the schema of {path} could not be brought up to date; it is as it was, restore it from a backup if it is damaged"
     )]
     Migration {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
-        /// What failed.
+        /// The error.
         source: refinery::Error,
     },
-    /// Something else, such as a full disk.
+    /// Another error, such as a full disk.
     #[error("cannot open the database {path}")]
     Failed {
-        /// What was asked for.
+        /// The path that was to be opened.
         path: String,
-        /// What failed.
+        /// The error.
         source: anyhow::Error,
     },
 }
 
-/// The right to have a database open. One process at a time has it; it ends with the process, however that ends.
+/// The right to have a database open. One process at a time has it, and loses it when it ends, also by `kill -9`.
 pub(super) struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing alone would leave it held for as long as a child process, just forked, has a copy of the file.
+        // Closing the file is not enough: a child process that was just forked may have a copy of it.
         let _ = self.0.unlock();
     }
 }
 
-/// A database that is ours, locked and up to date.
+/// An open database, locked and migrated.
 pub(super) struct Opened {
+    /// The connection that writes.
     pub(super) writer: Connection,
+    /// The path without links.
     pub(super) path: PathBuf,
     pub(super) lock: Lock,
 }
 
-/// Opens the database at `path`, and looks for damage for as long as `check_time`.
+/// Opens the database at `path`, and looks for damage for at most `check_time`.
 pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenError> {
     let real = resolve(path)?;
     let lock = lock(path, &real)?;
@@ -154,8 +156,8 @@ pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenErro
     let mut writer = connect(&real, OpenFlags::SQLITE_OPEN_READ_WRITE, WRITER_CACHE_KIB)
         .and_then(|db| check_is_database(&db).map(|()| db))
         .map_err(|error| failed(path, error))?;
-    check_is_ours(path, &writer)?;
-    prepare(path, &writer)?;
+    claim(path, &writer)?;
+    configure(path, &writer)?;
     check_integrity(path, &mut writer, &real, check_time)?;
     migrate(path, &mut writer)?;
     Ok(Opened {
@@ -165,12 +167,12 @@ pub(super) fn open(path: &Path, check_time: Duration) -> Result<Opened, OpenErro
     })
 }
 
-/// A connection for a reader thread to a database that is open.
+/// Connects a reader thread to a database that is open.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY, READER_CACHE_KIB).map_err(|error| failed(path, error))
 }
 
-/// Whether a database may be at this path, as far as its directory says. Nothing is made.
+/// Checks that a database can be at this path, as far as its directory tells. Creates nothing.
 ///
 /// # Errors
 /// [`OpenError::IsDirectory`], [`OpenError::NoDirectory`] or [`OpenError::NotWritable`].
@@ -178,7 +180,7 @@ pub fn check_path(path: &Path) -> Result<(), OpenError> {
     resolve(path).map(drop)
 }
 
-/// The path without links, so that every way to the same file ends at the same lock.
+/// The path without links, so that every name of a file leads to one lock.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     if path.is_dir() {
         return Err(OpenError::IsDirectory { path: display(path) });
@@ -203,13 +205,14 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
-/// The file whose name is that of the database with an ending.
+/// The database's path with `end` appended to its name.
 pub(super) fn with_suffix(database: &Path, end: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(end);
     PathBuf::from(name)
 }
 
+/// Takes the lock of the database at `real`, which the operator calls `path`.
 pub(super) fn lock(path: &Path, real: &Path) -> Result<Lock, OpenError> {
     let name = with_suffix(real, ".lock");
     let file = writable(&name)?;
@@ -226,8 +229,8 @@ pub(super) fn lock(path: &Path, real: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// Makes the file if it is not there, readable by its owner alone: it holds what people wrote to each other.
-/// SQLite gives its own files the same permissions.
+/// Creates the file if it does not exist, readable by its owner alone, since it holds people's messages. SQLite gives
+/// the files beside it the same permissions.
 fn create(path: &Path, real: &Path) -> Result<(), OpenError> {
     let length = writable(real)?
         .metadata()
@@ -236,7 +239,7 @@ fn create(path: &Path, real: &Path) -> Result<(), OpenError> {
             source: source.into(),
         })?
         .len();
-    // SQLite takes what is shorter than its smallest page for empty and would write over it.
+    // SQLite takes a file that is shorter than its smallest page for empty, and would overwrite it.
     if (1..SMALLEST_DATABASE).contains(&length) {
         return Err(OpenError::NotADatabase { path: display(path) });
     }
@@ -258,48 +261,49 @@ fn writable(path: &Path) -> Result<File, OpenError> {
 }
 
 fn connect(path: &Path, access: OpenFlags, cache_kib: i32) -> rusqlite::Result<Connection> {
-    // Each connection stays on one thread, so SQLite need not lock within it.
+    // A connection stays on one thread, so SQLite needs no mutex in it.
     let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Negative: KiB rather than pages.
+    // A negative size is in KiB, not in pages.
     db.pragma_update(None, "cache_size", -cache_kib)?;
     Ok(db)
 }
 
-/// SQLite looks at the file only when something is asked of it.
+/// Reads the schema, since SQLite looks at the file only when it must.
 pub(super) fn check_is_database(db: &Connection) -> rusqlite::Result<()> {
     db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
-fn check_is_ours(path: &Path, db: &Connection) -> Result<(), OpenError> {
+/// Refuses the database of another program or of a newer release. Marks an empty file as Parlance's.
+fn claim(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let read = |sql: &str| {
         db.query_row(sql, [], |row| row.get::<_, i64>(0))
             .map_err(|error| failed(path, error))
     };
     if read("PRAGMA application_id")? == i64::from(APPLICATION_ID) {
-        return check_is_known(path, db);
+        return check_schema_version(path, db);
     }
     if read("SELECT count(*) FROM sqlite_schema")? > 0 {
-        return Err(OpenError::NotOurs { path: display(path) });
+        return Err(OpenError::NotParlance { path: display(path) });
     }
-    // Before the first table, so that a crash between the two leaves a file that is still known as ours.
+    // Set before the first table is created, so that a crash in between leaves a file that is known as Parlance's.
     db.pragma_update(None, "application_id", APPLICATION_ID)
         .map_err(|error| failed(path, error))
 }
 
-/// Refuses a database of another program, and of a newer release. Writes nothing.
-pub(super) fn check_can_be_read(path: &Path, db: &Connection) -> Result<(), OpenError> {
+/// Refuses the database of another program or of a newer release. Writes nothing.
+pub(super) fn check_compatible(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let application: i32 = db
         .query_row("PRAGMA application_id", [], |row| row.get(0))
         .map_err(|error| failed(path, error))?;
     if application != APPLICATION_ID {
-        return Err(OpenError::NotOurs { path: display(path) });
+        return Err(OpenError::NotParlance { path: display(path) });
     }
-    check_is_known(path, db)
+    check_schema_version(path, db)
 }
 
-/// A damaged database is refused before anything is built on it.
+/// Refuses a damaged database, before anything is written to it.
 fn check_integrity(path: &Path, db: &mut Connection, real: &Path, time: Duration) -> Result<(), OpenError> {
     match integrity::check(db, real, Some(time)).map_err(|error| failed(path, error))? {
         Integrity::Intact => Ok(()),
@@ -316,7 +320,7 @@ fn check_integrity(path: &Path, db: &mut Connection, real: &Path, time: Duration
     }
 }
 
-fn check_is_known(path: &Path, db: &Connection) -> Result<(), OpenError> {
+fn check_schema_version(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let read = |sql: &str| {
         db.query_row(sql, [], |row| row.get::<_, i64>(0))
             .map_err(|error| failed(path, error))
@@ -346,8 +350,8 @@ fn known_version() -> i64 {
         .unwrap_or(0)
 }
 
-/// Sets what holds for the file or the connection and cannot be set within a transaction.
-fn prepare(path: &Path, db: &Connection) -> Result<(), OpenError> {
+/// Applies the settings of the file and of the writer's connection that cannot be changed in a transaction.
+fn configure(path: &Path, db: &Connection) -> Result<(), OpenError> {
     let mode: String = db
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(|error| failed(path, error))?;
@@ -355,7 +359,7 @@ fn prepare(path: &Path, db: &Connection) -> Result<(), OpenError> {
         return Err(OpenError::NoLog { path: display(path) });
     }
     let set = || -> rusqlite::Result<()> {
-        // FULL: with a write-ahead log, the only setting under which a commit survives the loss of power.
+        // With a write-ahead log, only FULL makes a commit survive the loss of power.
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "foreign_keys", true)?;
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;

@@ -1,4 +1,4 @@
-//! What the reader threads do: one question, one connection, no waiting for the writer.
+//! The reader threads, and the queries that they run.
 
 use std::sync::Arc;
 
@@ -7,33 +7,31 @@ use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, OptionalExtension as _, Result, Row, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::{ClientRef, End, KvKey, Message, Page, Range, RequestDigest};
 use super::open::Lock;
 use crate::id::{MessageId, RoomId, TenantId, UserId};
+use crate::store::{ClientRef, End, KvKey, Message, Page, Range, RequestDigest};
 
-/// A question; it sends its own answer.
-pub(super) type Query = Box<dyn FnOnce(&Connection) + Send>;
-
-/// What a reader thread is sent.
-pub(super) enum Command {
-    Query(Query),
-    /// Ends one thread, the one that takes it.
+/// What a reader thread is told to do. The thread that takes a command from the shared queue carries it out.
+pub(super) enum ReaderCommand {
+    /// Runs a query, which sends its own answer.
+    Run(Box<dyn FnOnce(&Connection) + Send>),
+    /// Closes the connection, answers, and ends the thread.
     Close(oneshot::Sender<()>),
 }
 
-/// The life of a reader thread: until it is told to end or nobody is left to ask.
-pub(super) fn run(db: Connection, jobs: &Mutex<mpsc::Receiver<Command>>, lock: Arc<Lock>) {
+/// Runs a reader thread until it is told to close or no sender is left.
+pub(super) fn run(db: Connection, commands: &Mutex<mpsc::Receiver<ReaderCommand>>, lock: Arc<Lock>) {
     let reply = loop {
-        // The threads queue at the lock: one waits for the next question, the others for their turn to wait.
-        let job = jobs.lock().blocking_recv();
-        match job {
-            Some(Command::Query(question)) => question(&db),
-            Some(Command::Close(reply)) => break Some(reply),
+        // One thread waits for the next command and holds the mutex meanwhile; the other waits for the mutex.
+        let command = commands.lock().blocking_recv();
+        match command {
+            Some(ReaderCommand::Run(query)) => query(&db),
+            Some(ReaderCommand::Close(reply)) => break Some(reply),
             None => break None,
         }
     };
     drop(db);
-    // Only when the connection is closed may another process take the database.
+    // Another process may take the database only when the connection is closed.
     drop(lock);
     if let Some(reply) = reply {
         let _ = reply.send(());
@@ -67,12 +65,12 @@ pub(super) fn history(db: &Connection, tenant: &TenantId, room: &RoomId, range: 
             complete: true,
         });
     };
-    // No seq is beyond what SQLite can hold, so clamping the bounds changes no answer.
+    // SQLite's integers hold every `seq`, so clamping the bounds changes no answer.
     let after = i64::try_from(range.after).unwrap_or(i64::MAX);
     let before = range
         .before
         .map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
-    // One more than asked for is read, to know whether it is missing.
+    // One message more than the limit tells whether the page is complete.
     let limit = i64::from(range.limit).saturating_add(1);
     let mut statement = db.prepare_cached(match range.from {
         End::Newest => concat!(history!(), " DESC LIMIT ?4"),
@@ -114,7 +112,7 @@ pub(super) fn kv_get(db: &Connection, tenant: &TenantId, key: &KvKey, now: u64) 
     Ok(found.and_then(|(value, expires_at)| live(expires_at, now).then_some(value)))
 }
 
-/// Whether a key with this `expires_at` column is there at `now`.
+/// Whether a key with this `expires_at` column exists at `now`.
 pub(super) fn live(expires_at: Option<i64>, now: u64) -> bool {
     expires_at.is_none_or(|at| at.cast_unsigned() > now)
 }

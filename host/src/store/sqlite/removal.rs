@@ -1,27 +1,26 @@
-//! Removing all that a tenant keeps, a little at a time, so that the others are served in between.
+//! Deletes a tenant's data in small transactions, so that other tenants' batches run in between.
 
 use rusqlite::{Connection, Result, Transaction, TransactionBehavior};
 
 use super::writer::WriterThread;
 use crate::id::TenantId;
 
-/// Rows of one kind that one transaction removes.
+/// The most rows of each table that one transaction deletes.
 const STEP: i64 = 500;
 
-/// Removes a part; gives whether something is left.
+/// Deletes some of the tenant's data. Returns whether more may be left.
 pub(super) fn step(writer: &mut WriterThread, tenant: &TenantId) -> Result<bool> {
     let Some(row) = writer.rows.find_tenant(&writer.db, tenant)? else {
         return Ok(false);
     };
-    // What is remembered of its rooms is about to be wrong.
+    // The caches would be wrong about the rooms and the usage from now on.
     writer.rows.forget_tenant(tenant);
     writer.usages.clear();
-    let left = remove(&writer.db, row)?;
-    Ok(left)
+    delete_some(&writer.db, row)
 }
 
-fn remove(db: &Connection, tenant: i64) -> Result<bool> {
-    let batch = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+fn delete_some(db: &Connection, tenant: i64) -> Result<bool> {
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
     let mut removed = 0;
     for statement in [
         "DELETE FROM receipts WHERE (room_id, seq) IN
@@ -31,16 +30,16 @@ fn remove(db: &Connection, tenant: i64) -> Result<bool> {
         "DELETE FROM kv WHERE (tenant_id, handler, key) IN
          (SELECT tenant_id, handler, key FROM kv WHERE tenant_id = ?1 LIMIT ?2)",
     ] {
-        removed += batch.prepare_cached(statement)?.execute([tenant, STEP])?;
+        removed += transaction.prepare_cached(statement)?.execute([tenant, STEP])?;
     }
     if removed == 0 {
-        removed = batch
+        removed = transaction
             .prepare_cached("DELETE FROM rooms WHERE id IN (SELECT id FROM rooms WHERE tenant_id = ?1 LIMIT ?2)")?
             .execute([tenant, STEP])?;
-        batch
+        transaction
             .prepare_cached("DELETE FROM usage WHERE tenant_id = ?1")?
             .execute([tenant])?;
     }
-    batch.commit()?;
+    transaction.commit()?;
     Ok(removed > 0)
 }

@@ -13,9 +13,11 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::super::{Draft, End, StorageQuota, Write};
 use super::*;
 use crate::id::UserId;
+use crate::store::catalog::{Catalog, Put, RecordKey, RecordKind};
+use crate::store::conformance::{Store, catalog_tests_of, tests_of};
+use crate::store::{Draft, End, StorageQuota, Write, Written};
 
 mod backup;
 mod paths;
@@ -36,18 +38,17 @@ async fn empty() -> (Arc<dyn Store>, TempDir) {
     (Arc::new(open(&path).unwrap()), dir)
 }
 
-super::super::conformance::tests_of!(empty);
+tests_of!(empty);
 
-async fn empty_catalog() -> (Arc<dyn super::super::catalog::Catalog>, TempDir) {
+async fn empty_catalog() -> (Arc<dyn Catalog>, TempDir) {
     let (dir, path) = home();
     (Arc::new(open(&path).unwrap()), dir)
 }
 
-super::super::conformance::catalog_tests_of!(empty_catalog);
+catalog_tests_of!(empty_catalog);
 
 #[tokio::test]
-async fn marks_of_removed_documents_go_at_the_start_and_numbers_go_on() {
-    use super::super::catalog::{Catalog as _, Put, RecordKey, RecordKind};
+async fn tombstones_of_deleted_documents_go_at_the_start_and_revisions_go_on() {
     let (_dir, path) = home();
     let store = open(&path).unwrap();
     let put = async |name: &str, document: Option<&str>| {
@@ -75,7 +76,7 @@ async fn marks_of_removed_documents_go_at_the_start_and_numbers_go_on() {
         .iter()
         .map(|record| record.revision)
         .collect();
-    assert_eq!(left, [3, 4], "what is there, and the last number");
+    assert_eq!(left, [3, 4], "the existing document, and the last revision");
     assert_eq!(put("a", Some("{}")).await, 5);
 }
 
@@ -122,7 +123,7 @@ fn set(name: &str, expires_at: Option<u64>) -> WriteSet {
     }
 }
 
-fn seq(outcomes: &[writer::WriteSetResult]) -> u64 {
+fn seq(outcomes: &[WriteSetResult]) -> u64 {
     match outcomes {
         [Ok(written)] => match written[..] {
             [Written::Appended { seq, .. }] => seq,
@@ -133,15 +134,9 @@ fn seq(outcomes: &[writer::WriteSetResult]) -> u64 {
 }
 
 impl SqliteStore {
-    /// Asks the writer's own connection.
-    async fn inspect<T: Send + 'static>(&self, question: impl FnOnce(&Connection) -> T + Send + 'static) -> T {
-        let (reply, answer) = oneshot::channel();
-        let ask = Box::new(move |db: &Connection| drop(reply.send(question(db))));
-        self.writer
-            .send(writer::Command::Inspect(ask))
-            .await
-            .unwrap_or_else(|_| panic!("the writer has ended"));
-        answer.await.unwrap()
+    /// Runs a query on the writer's connection.
+    async fn inspect<T: Send + 'static>(&self, query: impl FnOnce(&Connection) -> T + Send + 'static) -> T {
+        self.write(move |writer| Ok(query(&writer.db))).await.unwrap()
     }
 
     async fn number(&self, sql: &'static str) -> i64 {
@@ -252,7 +247,7 @@ async fn a_full_disk_fails_the_whole_batch_and_the_store_recovers() {
     };
     assert_eq!(store.kv_get(&acme(), &key, 0).await.unwrap(), None);
 
-    // What fits is still taken, and numbers go on without a gap, until there is no page left at all.
+    // Messages that fit are still appended, without a gap in `seq`, until no page is left.
     let mut last = 1;
     while let Ok(outcomes) = store.commit(vec![append(100 + u128::from(last), "fits?")]).await {
         last += 1;
@@ -323,7 +318,7 @@ async fn what_cannot_be_right_is_corrupt_and_shows_no_sql() {
 }
 
 #[tokio::test]
-async fn keys_that_expired_long_ago_are_removed() {
+async fn keys_that_expired_long_ago_are_deleted() {
     let (_dir, path) = home();
     let store = open(&path).unwrap();
     let mut batch: Vec<_> = (0..250).map(|n| set(&format!("old {n}"), Some(1))).collect();
@@ -339,7 +334,7 @@ async fn keys_that_expired_long_ago_are_removed() {
         253,
         "the sweep comes before the batch, and once a second"
     );
-    // The first batch after opening always sweeps.
+    // The first batch after a database is opened always sweeps.
     for left in [53, 3, 3] {
         store.close().await;
         let store = open(&path).unwrap();
@@ -364,7 +359,7 @@ async fn a_reader_does_not_wait_for_the_writer() {
         batch.execute("DELETE FROM messages", []).unwrap();
         let _ = held.recv();
     });
-    // Were it to wait, both would wait for ever.
+    // If the read waited for the writer, both would wait for ever.
     let read = async {
         let last = store.last_seq(&acme(), &lobby()).await;
         drop(hold);
@@ -374,10 +369,10 @@ async fn a_reader_does_not_wait_for_the_writer() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_caller_has_gone_is_carried_out() {
+async fn a_commit_whose_caller_is_gone_is_completed() {
     let (_dir, path) = home();
     let store = open(&path).unwrap();
-    // Polled once, which sends the batch, and dropped.
+    // One poll hands the batch over; then the future is dropped.
     assert!(futures_util::FutureExt::now_or_never(store.commit(vec![append(1, "x")])).is_none());
     assert_eq!(seq(&store.commit(vec![append(2, "x")]).await.unwrap()), 2);
 }
@@ -400,7 +395,7 @@ async fn a_second_store_is_refused_by_every_name_of_the_file() {
 async fn a_second_process_is_refused() {
     let (dir, path) = home();
     open(&path).unwrap().close().await;
-    // util-linux's flock is a process of its own that takes the lock and holds it while its command reads.
+    // util-linux's `flock` is another process that holds the lock while its command reads.
     let mut other = Command::new("flock")
         .arg("--exclusive")
         .arg(dir.path().join("chat.db.lock"))
@@ -450,7 +445,7 @@ async fn an_empty_file_or_a_start_that_was_cut_short_becomes_a_database() {
     let (_dir, path) = home();
     fs::write(&path, "").unwrap();
     open(&path).unwrap().close().await;
-    // As a crash between marking the file and making its tables leaves it.
+    // As a crash leaves the file after the `application_id` is set and before the tables are created.
     fs::remove_file(&path).unwrap();
     Connection::open(&path)
         .unwrap()

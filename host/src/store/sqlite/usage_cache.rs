@@ -1,4 +1,4 @@
-//! What each tenant keeps, as the writer knows it: read once, counted in memory, written with each transaction.
+//! The writer's cache of each tenant's usage: read once, counted in memory, written with each transaction.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Result, params};
 
-use super::super::quota::{exceeded, message_bytes};
-use super::super::{Rejected, StorageQuota, Usage, Write};
+use crate::store::quota::{exceeded, message_bytes};
+use crate::store::{Rejected, StorageQuota, Usage, Write};
 
-/// Tenants remembered before the memory starts afresh.
+/// The most tenants in the cache. One more empties it after the next transaction.
 const MAX_CACHED_TENANTS: usize = 65_536;
 
 #[derive(Default)]
@@ -20,20 +20,21 @@ pub(super) struct UsageCache {
 #[derive(Clone, Copy)]
 struct CachedUsage {
     usage: Usage,
+    /// The database does not have it yet.
     changed: bool,
 }
 
-/// At most what a write set can add.
+/// The most that these writes can add to a tenant's usage.
 fn upper_bound(writes: &[Arc<Write>]) -> Usage {
     let mut upper_bound = Usage::default();
     for write in writes {
         match &**write {
             Write::Append(draft) => {
-                upper_bound.message_bytes += message_bytes(draft);
+                upper_bound.message_bytes += message_bytes(&draft.content, draft.metadata.as_deref());
                 upper_bound.rooms += 1;
             }
             Write::KvSet { key, value, .. } => upper_bound.kv_bytes += (key.key.len() + value.len()) as u64,
-            // A number of 64 bits has at most 20 characters.
+            // A 64-bit number has at most 20 characters.
             Write::KvIncrement { key, .. } => upper_bound.kv_bytes += key.key.len() as u64 + 20,
             Write::MarkRead { .. } | Write::KvDelete { .. } => {}
         }
@@ -56,7 +57,7 @@ impl UsageCache {
         Ok(self.entry(db, tenant)?.usage)
     }
 
-    /// Whether some write of the write set may meet the quota, so that the write set may have to be taken back.
+    /// Whether the quota may reject one of these writes.
     pub(super) fn may_exceed(
         &mut self,
         db: &Connection,
@@ -67,7 +68,7 @@ impl UsageCache {
         Ok(exceeded(self.get(db, tenant)?, upper_bound(writes), quota).is_some())
     }
 
-    /// Counts what a write adds, if there is room for it.
+    /// Counts what a write adds, or rejects the write when that would exceed the quota.
     pub(super) fn add(
         &mut self,
         db: &Connection,
@@ -87,7 +88,7 @@ impl UsageCache {
         Ok(Ok(()))
     }
 
-    /// Counts what is there no more.
+    /// Counts that a key's bytes are gone.
     pub(super) fn remove_kv(&mut self, db: &Connection, tenant: i64, bytes: u64) -> Result<()> {
         let cached = self.entry(db, tenant)?;
         cached.usage.kv_bytes = cached.usage.kv_bytes.saturating_sub(bytes);
@@ -95,14 +96,14 @@ impl UsageCache {
         Ok(())
     }
 
-    /// As it was before a write set that was taken back.
+    /// Sets the usage back to what it was before a write set that is rolled back.
     pub(super) fn restore(&mut self, tenant: i64, usage: Usage) {
         if let Some(cached) = self.by_tenant.get_mut(&tenant) {
             cached.usage = usage;
         }
     }
 
-    /// Writes what has changed; for the end of a transaction.
+    /// Writes each usage that has changed, at the end of a transaction.
     pub(super) fn write(&mut self, db: &Connection) -> Result<()> {
         for (tenant, cached) in self.by_tenant.iter_mut().filter(|(_, cached)| cached.changed) {
             let Usage {
@@ -129,18 +130,18 @@ impl UsageCache {
         Ok(())
     }
 
-    /// Forgets what no transaction has written yet, for a tenant that was never there.
+    /// Forgets a tenant whose row is rolled back.
     pub(super) fn discard(&mut self, tenant: i64) {
         self.by_tenant.remove(&tenant);
     }
 
-    /// Forgets everything: a transaction failed.
+    /// Forgets everything, after a failed transaction.
     pub(super) fn clear(&mut self) {
         self.by_tenant.clear();
     }
 }
 
-/// As of the last transaction.
+/// The tenant's usage as of the last transaction.
 pub(super) fn read(db: &Connection, tenant: i64) -> Result<Usage> {
     let usage = db
         .prepare_cached("SELECT message_bytes, kv_bytes, rooms FROM usage WHERE tenant_id = ?1")?

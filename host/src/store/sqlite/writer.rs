@@ -1,4 +1,4 @@
-//! What the writer thread does: batches in, one transaction each.
+//! The writer thread: runs one job after another, and makes each batch one transaction.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -6,47 +6,35 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::quota::message_bytes;
-use super::super::{Draft, FirstPost, KvKey, Message, Rejected, StoreError, Usage, Write, WriteSet, Written, counter};
-use super::error::to_store_error;
 use super::open::Lock;
 use super::reader::{self, live};
 use super::row_cache::RowCache;
 use super::usage_cache::UsageCache;
 use crate::id::{MessageId, UserId};
+use crate::store::quota::message_bytes;
+use crate::store::{Draft, KvKey, Rejected, Usage, Write, WriteSet, WriteSetResult, Written, counter};
 
-/// How often expired keys are removed, at most.
+/// How often a batch also removes expired keys, at most.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How many expired keys one sweep removes, at most, so that no batch waits long for it.
+/// The most expired keys that one sweep removes, so that no batch waits long for it.
 const SWEEP_KEYS: i64 = 200;
-/// How long a key outlives its expiry in the table. Reads judge expiry by the event's time; this keeps a sweep,
-/// which judges by the machine's clock, from removing what an event still in flight may see.
+/// How long an expired key stays in the table. Reads judge expiry by the time of their event; the sweep judges by the
+/// machine's clock, and must not remove a key that an event in flight may still see.
 const SWEEP_GRACE: Duration = Duration::from_secs(60);
 
-/// What the writer thread is sent.
-pub(super) enum Command {
-    Commit {
-        write_sets: Vec<WriteSet>,
-        reply: oneshot::Sender<Result<Vec<WriteSetResult>, StoreError>>,
-    },
-    Ping {
-        reply: oneshot::Sender<Result<(), StoreError>>,
-    },
-    Close {
-        reply: oneshot::Sender<()>,
-    },
-    /// Something else that writes; it sends its own answer.
+/// What the writer thread is told to do.
+pub(super) enum WriterCommand {
+    /// Runs a job, which sends its own answer.
     Run(Box<dyn FnOnce(&mut WriterThread) + Send>),
-    #[cfg(test)]
-    Inspect(super::reader::Query),
+    /// Closes the connection, answers, and ends the thread.
+    Close(oneshot::Sender<()>),
 }
 
-/// What became of one write set.
-pub(super) type WriteSetResult = Result<Vec<Written>, Rejected>;
-
-/// Why a write stopped: its write set is refused, or the whole batch fails.
+/// Why a write failed.
 enum WriteError {
+    /// The write rejects its write set.
     Rejected(Rejected),
+    /// The whole batch fails.
     Failed(rusqlite::Error),
 }
 
@@ -62,13 +50,13 @@ impl From<Rejected> for WriteError {
     }
 }
 
-/// The only one that writes. Owned by its thread.
+/// The only connection that writes, with what it caches. Its thread owns it.
 pub(super) struct WriterThread {
     pub(super) db: Connection,
     pub(super) rows: RowCache,
     pub(super) usages: UsageCache,
     swept: Option<Instant>,
-    /// Held until the connection is closed; fields are dropped in this order.
+    /// Fields are dropped in this order, so the lock is held until the connection is closed.
     _lock: Arc<Lock>,
 }
 
@@ -83,58 +71,56 @@ impl WriterThread {
         }
     }
 
-    /// The life of the thread: until it is told to end or nobody is left to send.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Command>) {
-        while let Some(job) = jobs.blocking_recv() {
-            // Who asked may have given up; what was asked is done all the same.
-            match job {
-                Command::Commit { write_sets, reply } => {
-                    let _ = reply.send(self.commit(&write_sets).map_err(to_store_error));
-                }
-                Command::Ping { reply } => {
-                    let _ = reply.send(self.ping().map_err(to_store_error));
-                }
-                Command::Close { reply } => {
+    /// Runs until it is told to close or no sender is left.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<WriterCommand>) {
+        while let Some(command) = commands.blocking_recv() {
+            match command {
+                WriterCommand::Run(job) => job(&mut self),
+                WriterCommand::Close(reply) => {
                     self.checkpoint();
                     drop(self);
                     let _ = reply.send(());
                     return;
                 }
-                Command::Run(job) => job(&mut self),
-                #[cfg(test)]
-                Command::Inspect(question) => question(&self.db),
             }
         }
     }
 
-    fn commit(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<WriteSetResult>> {
-        let outcomes = self.transact(write_sets);
-        if outcomes.is_err() {
+    /// Commits a batch as one transaction.
+    pub(super) fn commit(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<WriteSetResult>> {
+        let results = self.transact(write_sets);
+        if results.is_err() {
+            // The caches may be ahead of the database now.
             self.rows.clear();
             self.usages.clear();
         }
-        outcomes
+        results
     }
 
     fn transact(&mut self, write_sets: &[WriteSet]) -> rusqlite::Result<Vec<WriteSetResult>> {
-        // Rolls back when dropped before the commit. SQLite itself rolls back on some errors, a full disk for one,
-        // so after an error nothing more may be executed; `?` sees to it.
-        let batch = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        // Dropping the transaction before its commit rolls it back. SQLite itself rolls back on some errors, such as a
+        // full disk, so nothing may be executed after an error: `?` leaves at once.
+        let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         if self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
-            sweep(&batch, &mut self.usages)?;
+            sweep(&transaction, &mut self.usages)?;
             self.swept = Some(Instant::now());
         }
-        let mut outcomes = Vec::with_capacity(write_sets.len());
+        let mut results = Vec::with_capacity(write_sets.len());
         for write_set in write_sets {
-            outcomes.push(apply_write_set(&batch, &mut self.rows, &mut self.usages, write_set)?);
+            results.push(apply_write_set(
+                &transaction,
+                &mut self.rows,
+                &mut self.usages,
+                write_set,
+            )?);
         }
-        self.usages.write(&batch)?;
-        batch.commit()?;
-        Ok(outcomes)
+        self.usages.write(&transaction)?;
+        transaction.commit()?;
+        Ok(results)
     }
 
-    /// A real write to the disk that needs new pages, so that it fails when the next append would.
-    fn ping(&self) -> rusqlite::Result<()> {
+    /// Writes to the disk, and needs new pages for it, so that it fails when the next append would.
+    pub(super) fn ping(&self) -> rusqlite::Result<()> {
         let probe = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
         probe.execute("INSERT INTO probe (filler) VALUES (zeroblob(16384))", [])?;
         probe.execute("DELETE FROM probe", [])?;
@@ -144,8 +130,8 @@ impl WriterThread {
     fn checkpoint(&self) {
         let done = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         if let Err(error) = done {
-            // Nothing is lost: what is in the log is read from there when the database is opened again.
-            tracing::warn!(%error, "could not fold the write-ahead log into the database on closing");
+            // Nothing is lost: the next process to open the database reads what the log has.
+            tracing::warn!(%error, "could not checkpoint the write-ahead log on closing");
         }
     }
 }
@@ -156,16 +142,16 @@ fn apply_write_set(
     usages: &mut UsageCache,
     write_set: &WriteSet,
 ) -> rusqlite::Result<WriteSetResult> {
-    // What a tenant kept before; one that is new keeps nothing.
-    let (tight, before) = match rows.find_tenant(db, &write_set.tenant)? {
+    // The tenant's usage before; a new tenant has none.
+    let (may_exceed, before) = match rows.find_tenant(db, &write_set.tenant)? {
         Some(row) => (
             usages.may_exceed(db, row, &write_set.writes, write_set.quota)?,
             Some((row, usages.get(db, row)?)),
         ),
         None => (true, None),
     };
-    // Rolling back needs a savepoint only if something can have been written before a write refuses the write set.
-    let guarded = tight || write_set.writes.iter().skip(1).any(|write| can_refuse(write));
+    // Only a write set that may be rejected after its first write needs a savepoint.
+    let guarded = may_exceed || write_set.writes.iter().skip(1).any(|write| can_reject(write));
     if guarded {
         db.prepare_cached("SAVEPOINT write_set")?.execute([])?;
     }
@@ -176,13 +162,13 @@ fn apply_write_set(
             Err(WriteError::Failed(error)) => return Err(error),
             Err(WriteError::Rejected(rejection)) => {
                 if guarded {
-                    let made = rows.find_tenant(db, &write_set.tenant)?;
+                    let created = rows.find_tenant(db, &write_set.tenant)?;
                     db.prepare_cached("ROLLBACK TO write_set")?.execute([])?;
                     db.prepare_cached("RELEASE write_set")?.execute([])?;
                     rows.forget_tenant(&write_set.tenant);
-                    match (before, made) {
+                    match (before, created) {
                         (Some((row, usage)), _) => usages.restore(row, usage),
-                        // Its row is gone again and may become another's.
+                        // The tenant's row is rolled back as well, and another tenant may get its number.
                         (None, Some(row)) => usages.discard(row),
                         (None, None) => {}
                     }
@@ -197,7 +183,7 @@ fn apply_write_set(
     Ok(Ok(written))
 }
 
-fn can_refuse(write: &Write) -> bool {
+fn can_reject(write: &Write) -> bool {
     match write {
         Write::MarkRead { .. } | Write::KvIncrement { .. } => true,
         Write::Append(draft) => draft.client.is_some(),
@@ -234,7 +220,7 @@ fn apply(
             Ok(Written::Done)
         }
         Write::KvIncrement { key, by, at } => {
-            // Only a value that is there can refuse, and then the tenant is there already.
+            // Creating the tenant here is safe: only a stored value can reject, and then the tenant has a row.
             let row = rows.ensure_tenant(db, tenant)?;
             kv_increment(db, usages, row, write_set, key, *by, *at)
         }
@@ -248,14 +234,14 @@ fn append(
     write_set: &WriteSet,
     draft: &Draft,
 ) -> Result<Written, WriteError> {
-    // An id that its sender chose may be there already. It is looked for before the room, which may be made then.
+    // A sender may have used its own id before. Look before the room is created, since a duplicate needs no room.
     if draft.client.is_some()
         && let Some(first) = reader::message(db, &write_set.tenant, draft.id)?
     {
-        return again(draft, &first);
+        return Ok(draft.resolve_duplicate(first.request(), (&first).into())?);
     }
-    let place = rows.room(db, &write_set.tenant, &draft.room)?;
-    let seq = place.last_seq + 1;
+    let room = rows.room(db, &write_set.tenant, &draft.room)?;
+    let seq = room.last_seq + 1;
     let client = draft.client.as_ref();
     let appended = db
         .prepare_cached(
@@ -264,9 +250,9 @@ fn append(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (tenant_id, id) DO NOTHING",
         )?
         .execute(params![
-            place.room,
+            room.row,
             seq,
-            place.tenant,
+            room.tenant,
             draft.id.to_bytes(),
             draft.sender.as_str(),
             draft.content,
@@ -277,17 +263,17 @@ fn append(
             client.map(|client| client.request.to_bytes()),
         ])?;
     if appended == 0 {
-        // One of chance is there only by another's mistake.
+        // A random id is stored already only by mistake; it gets the answer of a duplicate.
         let first = reader::message(db, &write_set.tenant, draft.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        return again(draft, &first);
+        return Ok(draft.resolve_duplicate(first.request(), (&first).into())?);
     }
-    place.last_seq = seq;
+    room.last_seq = seq;
     let more = Usage {
-        message_bytes: message_bytes(draft),
+        message_bytes: message_bytes(&draft.content, draft.metadata.as_deref()),
         rooms: u64::from(seq == 1),
         ..Usage::default()
     };
-    usages.add(db, place.tenant, more, write_set.quota)??;
+    usages.add(db, room.tenant, more, write_set.quota)??;
     Ok(Written::Appended {
         seq: seq.cast_unsigned(),
         sent_at: draft.sent_at,
@@ -295,22 +281,12 @@ fn append(
     })
 }
 
-/// What becomes of a message whose id is there already.
-fn again(draft: &Draft, first: &Message) -> Result<Written, WriteError> {
-    let place = FirstPost {
-        seq: first.seq,
-        sent_at: first.sent_at,
-        username: first.username.clone(),
-    };
-    Ok(draft.resolve_duplicate(first.request(), place)?)
-}
-
 fn mark_read(db: &Connection, tenant: i64, id: MessageId, user: &UserId, at: u64) -> Result<Written, WriteError> {
-    let place: Option<(i64, i64)> = db
+    let found: Option<(i64, i64)> = db
         .prepare_cached("SELECT room_id, seq FROM messages WHERE tenant_id = ?1 AND id = ?2")?
         .query_row(params![tenant, id.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let (room, seq) = place.ok_or(Rejected::NotFound)?;
+    let (room, seq) = found.ok_or(Rejected::NotFound)?;
     let first = db
         .prepare_cached(
             "INSERT INTO receipts (room_id, seq, user, read_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
@@ -337,7 +313,7 @@ fn kv_set(db: &Connection, tenant: i64, key: &KvKey, value: &[u8], expires_at: O
     Ok(())
 }
 
-/// Bytes that a key counts for; 0 when it is not there.
+/// Bytes that a key and its value count for; 0 for an absent key.
 fn kv_size(db: &Connection, tenant: i64, key: &KvKey) -> rusqlite::Result<u64> {
     let value: Option<i64> = db
         .prepare_cached("SELECT octet_length(value) FROM kv WHERE tenant_id = ?1 AND handler = ?2 AND key = ?3")?
@@ -346,7 +322,7 @@ fn kv_size(db: &Connection, tenant: i64, key: &KvKey) -> rusqlite::Result<u64> {
     Ok(value.map_or(0, |bytes| bytes.cast_unsigned() + key.key.len() as u64))
 }
 
-/// Sets a key and counts the difference.
+/// Sets a key and counts the difference in bytes.
 fn kv_replace(
     db: &Connection,
     usages: &mut UsageCache,
@@ -400,11 +376,11 @@ fn kv_increment(
     Ok(Written::Done)
 }
 
-/// Removes some of the keys that have expired a while ago by the machine's clock.
+/// Removes some of the keys that expired more than [`SWEEP_GRACE`] ago.
 fn sweep(db: &Connection, usages: &mut UsageCache) -> rusqlite::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let until = i64::try_from(now.saturating_sub(SWEEP_GRACE).as_millis()).unwrap_or(i64::MAX);
-    // From 0, because what lies beyond 2^63 is kept as negative and is not over for a long time.
+    // From 0, because times beyond 2^63 are stored as negative numbers and lie far in the future.
     let removed: Vec<(i64, i64)> = db
         .prepare_cached(
             "DELETE FROM kv WHERE (tenant_id, handler, key) IN

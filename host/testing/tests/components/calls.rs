@@ -101,7 +101,7 @@ pub(crate) async fn run_with(
         handler: handler.info().clone(),
         now_ms: 1_790_000_000_000,
         random: Arc::new(SystemRandom),
-        store: Arc::new(MemoryStore::new()),
+        store: Arc::new(MemoryStore::default()),
         host_context: Arc::new(Everywhere),
         has_reserved_slot: true,
         takes_answers: false,

@@ -18,7 +18,7 @@ use crate::cluster::delivery::{ConnectionPhase, Delivery};
 use crate::cluster::tests::Inbox;
 use crate::cluster::wire::{Reply, Responder};
 use crate::id::{ConnectionId, MessageId, RoomId, UserId};
-use crate::store::{ClientRef, Draft, RequestDigest, Store as _, Write};
+use crate::store::{ClientRef, Draft, Reader as _, RequestDigest, Write};
 
 /// Acknowledgements of joins have numbers from here on; those of messages have the number of the op.
 pub(super) const JOIN: i64 = 1_000_000;

@@ -14,7 +14,7 @@ use crate::cluster::connection::Outgoing;
 use crate::cluster::delivery::Delivery;
 use crate::error::EventError;
 use crate::id::RoomId;
-use crate::store::{End, Range, Store as _};
+use crate::store::{End, Range, Reader as _};
 
 /// A join that is not answered yet.
 pub(super) struct Join {

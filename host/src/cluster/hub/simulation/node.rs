@@ -14,7 +14,7 @@ use crate::cluster::hub::{FleetLimits, Hub, Input, Output};
 use crate::cluster::tests::delivery;
 use crate::cluster::wire;
 use crate::error::{Code, EventError};
-use crate::store::{Rejected, StorageQuota, Store as _, WriteSet};
+use crate::store::{Reader as _, Rejected, StorageQuota, WriteSet, Writer as _};
 
 const PRESENCE_GRACE: Duration = Duration::from_millis(200);
 

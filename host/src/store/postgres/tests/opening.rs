@@ -1,4 +1,4 @@
-//! From a URL to an open database, or to a reason that helps.
+//! Opening a database, and the errors when that fails.
 
 use std::process::Command;
 
@@ -50,7 +50,7 @@ async fn what_was_committed_survives_reopening() {
 }
 
 #[tokio::test]
-async fn every_reason_not_to_start_says_what_and_where() {
+async fn every_error_says_what_is_wrong_and_where() {
     let server = Server::shared();
     let url = server.database();
     let port = server.port;
@@ -140,7 +140,7 @@ async fn a_user_that_may_not_make_tables_is_told_so() {
     assert!(error.contains("let the user create tables"), "{error}");
 }
 
-/// A certificate for `localhost`, signed by itself, in the directory.
+/// Creates a self-signed certificate for `localhost` in the directory.
 fn certificate(directory: &std::path::Path, name: &str) {
     let path = |end: &str| directory.join(format!("{name}.{end}"));
     let done = Command::new("openssl")
@@ -174,7 +174,7 @@ async fn tls_trusts_as_sslmode_says() {
     certificate(directory, "server");
     certificate(directory, "other");
     let key = directory.join("server.key");
-    // The server's key must be its user's, or root's with its group allowed to read.
+    // PostgreSQL accepts a key only if it belongs to the server's user, or to root and the server's group.
     let owner = Command::new("chown")
         .arg("--reference")
         .arg(directory.join("data"))

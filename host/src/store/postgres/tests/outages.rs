@@ -1,12 +1,12 @@
-//! The server goes away and comes back.
+//! Servers that stop and crash, and connections that are lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::super::catalog::{Put, RecordKey, RecordKind};
 use super::*;
+use crate::store::catalog::{Put, RecordKey, RecordKind};
 
-/// Posts one message after another to a room through its own ids, each again until it is acknowledged, until told to
-/// stop. Counts each in a key too. Gives the ids in order.
+/// Posts one message after another to the room `lobby` until told to stop, each again until it is acknowledged. Returns
+/// the ids in order.
 async fn client(store: Arc<PostgresStore>, first: u128, stop: Arc<AtomicBool>) -> Vec<MessageId> {
     let mut acknowledged = Vec::new();
     for n in first.. {
@@ -36,7 +36,7 @@ async fn reaches(store: &PostgresStore, count: u64) {
     }
 }
 
-/// Every acknowledged message is there once, each client's in its order, and nothing else.
+/// Checks that every acknowledged message is stored once, each client's in order, and nothing else.
 async fn check(store: &PostgresStore, acknowledged: &[Vec<MessageId>]) {
     let stored = ids(store, "lobby").await;
     for list in acknowledged {
@@ -48,7 +48,7 @@ async fn check(store: &PostgresStore, acknowledged: &[Vec<MessageId>]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stops_and_crashes_under_load_loses_and_doubles_nothing() {
-    // It writes through to the disk here: a crash is what this is about.
+    // With `fsync`, because this test is about crashes.
     let server = Server::start(&[]);
     let url = server.database();
     let stores = [open(&url).await, open(&url).await];
@@ -128,7 +128,7 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
     use proxy::Fate::{AnswerLost, Answered, Late, Lost};
     let server = Server::shared();
     let url = server.database();
-    // Making the schema is not what is tried here.
+    // Creates the schema, so that the proxy sees no migration.
     open(&url).await.close().await;
     let proxy = proxy::Proxy::start(server.port, &[Answered, AnswerLost, Lost, Late, Lost, AnswerLost]).await;
     let store = open(&url.replace(&server.port.to_string(), &proxy.port.to_string())).await;
@@ -144,16 +144,13 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_told_as_it_was() {
             sent_at: 1,
             duplicate: false,
         };
-        assert_eq!(
-            written[0], new,
-            "its sender is told of a new message, and so is the room"
-        );
+        assert_eq!(written[0], new, "the sender and the room are told of a new message");
     }
     assert!(proxy.commits() > sent as usize, "some were tried again");
     assert_eq!(ids(&store, "lobby").await, (0..sent).map(id).collect::<Vec<_>>());
     let count = store.kv_get(&acme(), &key("count"), 1).await.unwrap();
     assert_eq!(count.as_deref(), Some(sent.to_string().as_bytes()));
-    // The catalog the same: no change is made twice, and none is told as a conflict with itself.
+    // Likewise the catalog: no change is made twice, and none conflicts with itself.
     let record = |n: u64| Put {
         key: RecordKey {
             kind: RecordKind::Tenant,

@@ -1,4 +1,4 @@
-//! A way to the server that loses connections just when it hurts.
+//! A proxy before the server that loses connections during `COMMIT`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,17 +10,17 @@ use tokio::net::{TcpListener, TcpStream};
 /// What happens to a `COMMIT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It gets through, and so does the answer.
+    /// Both the statement and its answer arrive.
     Answered,
-    /// The connection is lost before the server has seen it.
+    /// The connection is lost before the statement arrives.
     Lost,
-    /// The server does it, and the answer is lost with the connection.
+    /// The statement arrives, and the connection is lost before the answer.
     AnswerLost,
-    /// The client loses the connection; the server gets the `COMMIT` a while later.
+    /// The client loses the connection, and the statement arrives a while later.
     Late,
 }
 
-/// How long a late `COMMIT` is under way.
+/// How late a late `COMMIT` arrives.
 const DELAY: Duration = Duration::from_millis(300);
 const COMMIT: &[u8] = b"COMMIT\0";
 
@@ -30,7 +30,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// Before the server at this port. The n-th `COMMIT` has the n-th fate, over and over.
+    /// Starts a proxy before the server at this port. The n-th `COMMIT` has the n-th fate; after the last it starts over.
     pub(super) async fn start(server: u16, fates: &'static [Fate]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -45,7 +45,7 @@ impl Proxy {
         Self { port, commits }
     }
 
-    /// How many commits there were, whatever became of them.
+    /// How many `COMMIT`s the proxy has seen.
     pub(super) fn commits(&self) -> usize {
         self.commits.load(Ordering::Relaxed)
     }
@@ -64,7 +64,7 @@ async fn carry(client: TcpStream, server: TcpStream, fates: &'static [Fate], com
             Ok(0) | Err(_) => break,
             Ok(read) => &buffer[..read],
         };
-        // The flights of these tests are small, and each is written at once.
+        // The pipelines of these tests are small, and the client writes each at once.
         let found = bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
         let fate = if found {
             fates[commits.fetch_add(1, Ordering::Relaxed) % fates.len()]
@@ -78,7 +78,7 @@ async fn carry(client: TcpStream, server: TcpStream, fates: &'static [Fate], com
                 return;
             }
             Fate::AnswerLost | Fate::Late => {
-                // Aborting drops the client's half and stops reading: the client sees the end at once.
+                // Aborting this task drops the client's write half, so that the client sees the end at once.
                 answers.abort();
                 let answering = answers.await;
                 drop(from_client);
@@ -86,9 +86,9 @@ async fn carry(client: TcpStream, server: TcpStream, fates: &'static [Fate], com
                     tokio::time::sleep(DELAY).await;
                 }
                 to_server.write_all(bytes).await.unwrap();
-                // The server finds the end only after what was sent before it.
+                // The server sees the end after the statement.
                 to_server.shutdown().await.unwrap();
-                // Closing earlier could reset the connection before the server has read it all.
+                // Closing at once could reset the connection before the server has read the statement.
                 tokio::time::sleep(DELAY).await;
                 drop((answering, to_server));
                 return;

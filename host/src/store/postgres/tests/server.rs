@@ -1,4 +1,4 @@
-//! PostgreSQL servers of the tests' own, from the installed programs.
+//! Starts PostgreSQL servers for the tests, from the installed programs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use crate::test_util::free_port;
 
-/// How long a server may take to answer.
+/// The longest time that a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
-pub(crate) const USER: &str = "parlance";
-pub(crate) const PASSWORD: &str = "swordfish";
+const USER: &str = "parlance";
+pub(super) const PASSWORD: &str = "swordfish";
 
-/// Starts the server and obeys: `start`, or a signal that ends it. At the end of its input, which is the end of the
-/// test however that comes, nothing is left.
+/// A shell script that runs the server. It obeys the lines of its input: `start`, or a signal that ends the server. Its
+/// input ends with the test process, however that ends; then it stops the server and deletes the directory.
 const SUPERVISOR: &str = r#"
 trap '' INT
 directory=$1; shift
@@ -34,26 +34,26 @@ wait
 rm -rf "$directory"
 "#;
 
-/// What PostgreSQL says when it cannot start for processes of the one before.
+/// What PostgreSQL logs when it cannot start because processes of a killed server are still there.
 const MEMORY_IN_USE: &str = "pre-existing shared memory block";
 
-/// A server with a data directory, a port and a socket of its own.
-pub(crate) struct Server {
+/// A server with its own data directory, port and socket.
+pub(super) struct Server {
     directory: PathBuf,
-    pub(crate) port: u16,
+    pub(super) port: u16,
     supervisor: Mutex<(Child, Option<ChildStdin>, BufReader<ChildStdout>)>,
     databases: AtomicU32,
 }
 
 impl Server {
-    /// The one that tests share which do not end it. Quick, for it does not write through to the disk.
-    pub(crate) fn shared() -> &'static Self {
+    /// The server for tests that do not stop it. It runs without `fsync`, to be fast.
+    pub(super) fn shared() -> &'static Self {
         static SHARED: LazyLock<Server> = LazyLock::new(|| Server::start(&["fsync=off"]));
         &SHARED
     }
 
-    /// Starts one with these settings.
-    pub(crate) fn start(settings: &[&str]) -> Self {
+    /// Starts a server with these settings.
+    pub(super) fn start(settings: &[&str]) -> Self {
         let programs = programs();
         let directory = tempfile::Builder::new()
             .prefix("parlance-pg-")
@@ -61,7 +61,7 @@ impl Server {
             .unwrap()
             .keep();
         let mut prefix = Vec::new();
-        // PostgreSQL refuses to run as root; its own package has made a user for it.
+        // PostgreSQL refuses to run as root. Its package has created a user for it.
         if fs::metadata(&directory).unwrap().uid() == 0 {
             prefix = [
                 "setpriv",
@@ -137,21 +137,21 @@ impl Server {
         assert_eq!(answer, "done\n");
     }
 
-    /// Ends it as an administrator does: connections are cut, what was committed is safe.
-    pub(crate) fn stop(&self) {
+    /// Stops the server as an administrator does. Connections are cut.
+    pub(super) fn stop(&self) {
         self.order("INT");
     }
 
-    /// Ends it as the loss of its process does.
-    pub(crate) fn kill(&self) {
+    /// Kills the server's process.
+    pub(super) fn kill(&self) {
         self.order("KILL");
     }
 
-    /// Starts it again on the same data and port, and waits until it serves.
-    pub(crate) fn start_again(&self) {
+    /// Starts the server again with its data and port, and waits until it serves.
+    pub(super) fn start_again(&self) {
         let begin = Instant::now();
         let log = || fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-        // After a kill the processes of the old one may still have its memory; the new one then gives up, and says so.
+        // Processes of a killed server may still hold its shared memory. Then the new server gives up and logs it.
         let given_up = || log().matches(MEMORY_IN_USE).count();
         let mut before = given_up();
         self.order("start");
@@ -166,20 +166,20 @@ impl Server {
         }
     }
 
-    /// A new, empty database: its URL.
-    pub(crate) fn database(&self) -> String {
+    /// Creates an empty database. Returns its URL.
+    pub(super) fn database(&self) -> String {
         let name = format!("chat_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.psql("postgres", &format!("CREATE DATABASE {name}"));
         self.url(&name)
     }
 
     /// The URL of a database.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// What a statement gives, as an administrator.
-    pub(crate) fn psql(&self, database: &str, sql: &str) -> String {
+    /// Runs a statement as an administrator. Returns its output.
+    pub(super) fn psql(&self, database: &str, sql: &str) -> String {
         self.try_psql(database, sql).unwrap_or_else(|| panic!("failed: {sql}"))
     }
 
@@ -207,8 +207,8 @@ impl Server {
         output.status.success().then(|| text.trim().to_owned())
     }
 
-    /// Where the server reads files from, such as its certificate.
-    pub(crate) fn directory(&self) -> &Path {
+    /// A directory for files of the server, such as its certificate.
+    pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 }
@@ -222,11 +222,11 @@ impl Drop for Server {
 }
 
 /// The name of the database in a URL.
-pub(crate) fn name_in(url: &str) -> &str {
+pub(super) fn name_in(url: &str) -> &str {
     url.rsplit('/').next().unwrap()
 }
 
-/// Where the programs of the newest PostgreSQL are. Debian keeps them off the search path.
+/// The directory of the newest PostgreSQL's programs, which Debian keeps off the search path.
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions

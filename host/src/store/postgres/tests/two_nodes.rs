@@ -1,4 +1,4 @@
-//! Several stores on one database, as several nodes have them.
+//! Several stores on one database, as several nodes use them.
 
 use super::*;
 
@@ -54,7 +54,7 @@ async fn one_id_sent_to_two_nodes_is_one_message() {
     let nodes = nodes(2).await;
     let mut fresh = 0;
     for n in 0..40u128 {
-        // Into the same room, and into two, where it is another message.
+        // Even ids go to one room; odd ids go to two rooms and stand for different messages.
         let same = n % 2 == 0;
         let one = nodes[0].commit(vec![write_set(vec![append(n, "lobby")])]);
         let two = nodes[1].commit(vec![write_set(vec![append(
@@ -152,11 +152,11 @@ async fn the_first_receipt_counts_on_whichever_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_removed_on_one_node_begins_anew_on_another() {
+async fn what_one_node_deletes_begins_anew_on_another() {
     let nodes = nodes(2).await;
     let many = (0..1_200).map(|n| write_set(vec![append(n, "lobby"), append(n + 5_000, &format!("r{n}"))]));
     nodes[0].commit(many.collect()).await.unwrap();
-    // While it is removed the other one goes on writing.
+    // During the deletion the other node goes on writing.
     let writing = tokio::spawn({
         let store = nodes[1].clone();
         async move {

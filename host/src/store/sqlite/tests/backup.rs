@@ -1,12 +1,11 @@
-//! Backups, restores, and databases that are damaged.
+//! Backups, restores and damaged databases.
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 
-use super::super::integrity::Integrity;
-use super::super::{BackupError, Restored, backup, restore};
 use super::*;
+use crate::store::sqlite::integrity::{self, Integrity};
 
-/// A database with so many messages, which no store has open.
+/// Creates a database with so many messages and closes it.
 async fn stored(path: &Path, messages: u128) {
     let store = open(path).unwrap();
     let write_sets = (1..=messages).map(|n| append(n, &"text ".repeat(100))).collect();
@@ -41,14 +40,14 @@ fn shorten(path: &Path, by: u64) {
     file.set_len(file.metadata().unwrap().len() - by).unwrap();
 }
 
-/// Does something to a database file.
+/// Damages a database file.
 type Damage = fn(&Path);
 
-/// What can become of a database on its way, and a word of what is said then.
+/// Ways to damage a database, each with a word of the error that it causes.
 const DAMAGE: [(&str, Damage); 4] = [
     ("malformed", |path| shorten(path, fs::metadata(path).unwrap().len() / 2)),
     ("last 1 bytes", |path| shorten(path, 1)),
-    // The first byte of a page says what kind it is.
+    // The first byte of a page tells its type.
     ("page", |path| {
         let pages = fs::metadata(path).unwrap().len() / 4096;
         overwrite(path, (pages - 2) * 4096, &[0xff]);
@@ -81,7 +80,7 @@ async fn a_restore_leaves_nothing_of_the_log_of_a_server_that_was_killed() {
     let copy = dir.path().join("copy.db");
     backup(&path, &copy, false).unwrap();
     store.commit(vec![append(2, "x")]).await.unwrap();
-    // As `kill -9` leaves them.
+    // The files as `kill -9` leaves them.
     let killed = tempfile::tempdir().unwrap();
     for end in ["", "-wal", "-shm"] {
         fs::copy(
@@ -100,7 +99,7 @@ async fn a_restore_leaves_nothing_of_the_log_of_a_server_that_was_killed() {
     );
     assert_eq!(names(&killed), ["chat.db", "chat.db.before-restore", "chat.db.lock"]);
     assert_eq!((last(&path).await, last(&aside).await), (1, 2));
-    // What is kept is not lost by a second one, unless that is wished for.
+    // A second restore does not overwrite the kept database without `--force`.
     assert!(matches!(
         restore(&path, &copy, false),
         Err(BackupError::AsideExists { .. })
@@ -155,16 +154,16 @@ async fn a_damaged_database_is_refused_at_the_start_and_not_backed_up_or_restore
 async fn a_start_looks_for_damage_no_longer_than_it_may() {
     let (_dir, path) = home();
     stored(&path, 200).await;
-    let look = |time| {
+    let check = |time| {
         let mut db = Connection::open(&path).unwrap();
-        super::super::integrity::check(&mut db, &path, time).unwrap()
+        integrity::check(&mut db, &path, time).unwrap()
     };
-    assert_eq!(look(None), Integrity::Intact);
-    assert_eq!(look(Some(Duration::from_secs(60))), Integrity::Intact);
-    assert_eq!(look(Some(Duration::from_nanos(1))), Integrity::Unfinished);
+    assert_eq!(check(None), Integrity::Intact);
+    assert_eq!(check(Some(Duration::from_secs(60))), Integrity::Intact);
+    assert_eq!(check(Some(Duration::from_nanos(1))), Integrity::Unfinished);
     let (_, damage) = DAMAGE[2];
     damage(&path);
-    assert!(matches!(look(None), Integrity::Damaged(_)));
+    assert!(matches!(check(None), Integrity::Damaged(_)));
     SqliteStore::open(&path, Duration::ZERO).unwrap().close().await;
     assert!(matches!(why(&path), OpenError::Damaged { .. }));
 }
@@ -199,12 +198,12 @@ async fn nothing_is_overwritten_that_was_not_meant() {
         .unwrap();
     let error = restore(&path, &other, true).unwrap_err();
     assert!(
-        matches!(error, BackupError::Open(OpenError::NotOurs { .. })),
+        matches!(error, BackupError::Open(OpenError::NotParlance { .. })),
         "{error:?}"
     );
     let error = backup(&other, &dir.path().join("theirs.db"), false).unwrap_err();
     assert!(
-        matches!(error, BackupError::Open(OpenError::NotOurs { .. })),
+        matches!(error, BackupError::Open(OpenError::NotParlance { .. })),
         "{error:?}"
     );
     assert_eq!(last(&path).await, 1);

@@ -1,4 +1,4 @@
-//! Paths that are no database of ours, or cannot be one.
+//! Paths that are not, or cannot be, a database of Parlance.
 
 use super::*;
 
@@ -18,7 +18,7 @@ async fn what_is_no_database_of_ours_is_refused_and_left_alone() {
         .unwrap();
     let before = fs::read(&other).unwrap();
     let error = why(&other);
-    assert!(matches!(error, OpenError::NotOurs { .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NotParlance { .. }), "{error:?}");
     assert_eq!(fs::read(&other).unwrap(), before);
 }
 
@@ -37,7 +37,7 @@ async fn a_path_that_cannot_be_says_why() {
     fs::write(dir.path().join("file"), "").unwrap();
     let error = why(&dir.path().join("file").join("chat.db"));
     assert!(matches!(error, OpenError::NoDirectory { .. }), "{error:?}");
-    // A place where nobody may make a file, not even root.
+    // Not even root may create a file in this directory.
     let error = why(std::path::Path::new("/sys/chat.db"));
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
     fs::create_dir(dir.path().join("chat.db.lock")).unwrap();
