@@ -66,17 +66,7 @@ const GUARDED: [(&[&str], &[&str], &str); 7] = [
         "only `app` knows which store it is",
     ),
     (
-        &["dyn", "Writer"],
-        &["host/src/store/", "host/src/commit/", "host/src/app/"],
-        "only the committer commits",
-    ),
-    (
-        &["dyn", "Maintenance"],
-        &["host/src/store/", "host/src/control/", "host/src/app/"],
-        "only control deletes what tenants store",
-    ),
-    (
-        &["SocketOutlet"],
+        "SocketSink",
         &[
             "host/src/socket/",
             "host/engineioxide/",

@@ -291,7 +291,7 @@ pub(super) async fn decide_in_time(
 }
 
 /// So many events of a tenant that are in handlers at once are few.
-const FEW: usize = 4;
+const RESERVED_SLOT_EVENTS: usize = 4;
 
 /// Runs the handler. What it wants done, and its reply; or what to tell the client.
 pub(super) async fn decide(
@@ -330,7 +330,7 @@ pub(super) async fn decide(
         .instances
         .saturating_sub(settings.instances.available_permits());
     let call = Call {
-        has_reserved_slot: running <= FEW,
+        has_reserved_slot: running <= RESERVED_SLOT_EVENTS,
         identity,
         connection: session.connection.id.clone(),
         handshake: session.connection.handshake.clone(),

@@ -53,7 +53,7 @@ async fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
     if let Some(id) = arrival.responder.ack {
         let answer = Outgoing::acknowledgement(id, text);
         session.tenant.hub.pace(&answer).await;
-        // A client that does not keep up is closed by its outlet.
+        // A client that does not keep up is closed by its sink.
         let _ = session.connection.sink.send(answer);
     }
     session.tenant.hub.count_answered(arrival.received);

@@ -1,6 +1,6 @@
 //! What a handler may know of its connection and of the tenant's others.
 
-use crate::capability::{DnsLookupLimit, HostContext, PresenceState};
+use crate::capability::{HostContext, LookupShare, PresenceState};
 use crate::id::{RoomId, UserId};
 
 use super::session::Session;

@@ -298,7 +298,7 @@ impl Session {
             let notice = u64::try_from(notice).unwrap_or(u64::MAX);
             let near = expires_at.saturating_sub(notice) <= now_ms;
             if near && self.told_expiry.swap(expires_at, Ordering::Relaxed) != expires_at {
-                // A client that does not keep up is closed by its outlet.
+                // A client that does not keep up is closed by its sink.
                 let _ = self.connection.sink.send(token_expiring(expires_at));
             }
             return;

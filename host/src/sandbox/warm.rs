@@ -107,3 +107,125 @@ impl WarmPool {
         drop(worn);
     }
 }
+
+/// One of four slots is reserved for tenants with few events in handlers. So tenants whose handlers only wait, which is
+/// not charged, cannot hold all slots together.
+const RESERVED_DIVISOR: usize = 4;
+
+/// Permits for instances. An event waits here for a slot, whereas wasmtime's pool returns an error when it is full.
+pub(super) struct InstanceSlots {
+    free: Arc<Semaphore>,
+    /// Slots reserved for tenants with few events in handlers.
+    reserved: Arc<Semaphore>,
+    /// How many events wait for a slot.
+    waiting: AtomicUsize,
+    /// The pool of each handler with warm instances.
+    pools: Mutex<Vec<Weak<WarmPool>>>,
+}
+
+impl InstanceSlots {
+    pub(super) fn new(instances: usize) -> Arc<Self> {
+        let reserved = instances / RESERVED_DIVISOR;
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(instances - reserved)),
+            reserved: Arc::new(Semaphore::new(reserved)),
+            waiting: AtomicUsize::new(0),
+            pools: Mutex::default(),
+        })
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.free.available_permits() + self.reserved.available_permits()
+    }
+
+    /// Waits for a place, or for a reserved one too. When there is none, idle instances give way.
+    pub(super) async fn take(&self, has_reserved_slot: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let at_once = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
+        if let Some(place) = at_once(&self.free).or_else(|| has_reserved_slot.then(|| at_once(&self.kept)).flatten()) {
+            return Ok(place);
+        }
+        let _waiting = WaitGuard::count(&self.waiting);
+        self.evict_oldest();
+        let free = self.free.clone().acquire_owned();
+        if !has_reserved_slot {
+            return free.await;
+        }
+        tokio::select! {
+            slot = free => slot,
+            slot = self.reserved.clone().acquire_owned() => slot,
+        }
+    }
+
+    /// Drops instances that have been idle for `age`.
+    pub(super) fn evict_idle(&self, age: Duration) {
+        for pool in self.pools_in_use() {
+            pool.drop_older_than(age);
+        }
+    }
+
+    fn add(&self, pool: &Arc<WarmPool>) {
+        let mut pools = self.pools.lock();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(Arc::downgrade(pool));
+    }
+
+    fn pools_in_use(&self) -> Vec<Arc<WarmPool>> {
+        self.pools.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Drops the instance that has been idle longest. If an event takes that one meanwhile, drops the next.
+    fn evict_oldest(&self) {
+        let mut pools: Vec<_> = self
+            .pools_in_use()
+            .into_iter()
+            .filter_map(|pool| Some((pool.oldest()?, pool)))
+            .collect();
+        pools.sort_by_key(|(since, _)| *since);
+        let _ = pools.iter().any(|(_, pool)| pool.drop_oldest());
+    }
+}
+
+/// Counts an event as waiting for a slot until it is dropped.
+struct WaitGuard<'a>(&'a AtomicUsize);
+
+impl<'a> WaitGuard<'a> {
+    fn count(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::SeqCst);
+        Self(waiting)
+    }
+}
+
+impl Drop for WaitGuard<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn some_slots_are_reserved_for_tenants_with_few_events() {
+        let slots = InstanceSlots::new(8);
+        let mut many = Vec::new();
+        for _ in 0..6 {
+            many.push(slots.acquire(false).now_or_never().unwrap().unwrap());
+        }
+        assert!(slots.acquire(false).now_or_never().is_none());
+        assert_eq!(slots.free(), 2);
+        let first = slots.acquire(true).now_or_never().unwrap().unwrap();
+        let second = slots.acquire(true).now_or_never().unwrap().unwrap();
+        let mut waits = std::pin::pin!(slots.acquire(true));
+        assert!(waits.as_mut().now_or_never().is_none(), "there are no more");
+        drop(first);
+        assert!(slots.acquire(false).now_or_never().is_none(), "not for those with many");
+        let first = waits.now_or_never().unwrap().unwrap();
+        drop(many);
+        let _any = slots.acquire(true).now_or_never().unwrap().unwrap();
+        drop((first, second));
+        assert_eq!(slots.free(), 7);
+    }
+}

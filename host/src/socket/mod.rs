@@ -1,18 +1,18 @@
 //! Socket.IO packet → event, and back. The only place that names socketioxide.
 //!
 //! socketioxide stays as published. This module works around its limits from outside: packets that do not fit a queue
-//! (`outlet`), handlers that run unordered (`ingress`), sockets that vanish while they connect (`namespace`).
+//! (`client_sink`), handlers that run unordered (`ingress`), sockets that vanish while they connect (`namespace`).
 
 mod adapter;
 mod address;
 mod attempts;
+mod client_sink;
 mod handshake;
 mod ingress;
 mod listener;
 mod metrics;
 mod msgpack;
 mod namespace;
-mod outlet;
 mod serve;
 mod server;
 mod sessions;

@@ -18,10 +18,9 @@ use socketioxide_core::packet::Sid;
 use super::adapter::{Adapter, Adapters};
 use super::address::ClientAddress;
 use super::attempts::Attempts;
+use super::client_sink::{NamespaceSender, SocketSink};
 use super::handshake::{HandshakeLimits, Opening};
 use super::ingress::{Ingress, Leaving};
-use super::metrics::Metrics;
-use super::outlet::{Outside, SocketOutlet};
 use super::server::ServerLimits;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
@@ -126,7 +125,7 @@ struct Door {
     services: Arc<Services>,
     sessions: Sessions,
     attempts: Attempts,
-    outside: Arc<Outside>,
+    sender: Arc<NamespaceSender>,
     handshake: HandshakeLimits,
     connections: usize,
     log: RefusalLog,
@@ -182,12 +181,12 @@ pub(super) fn register(
         tracing::error!(path, "the namespace has no adapter; nobody can connect to it");
         return;
     };
-    let outside = Arc::new(Outside {
+    let sender = Arc::new(NamespaceSender {
         adapter,
         namespace: Str::from(path),
-        spill_bytes: limits.outbound_bytes,
-        stall: limits.write_stall,
-        too_slow: sessions.metrics.too_slow.clone(),
+        overflow_bytes: limits.outbound_bytes,
+        write_stall: limits.write_stall,
+        too_slow: services.metrics.too_slow.clone(),
     });
     let _ = door.set(Door {
         _servers: Session::for_servers(tenant.clone(), services.clone()),
@@ -195,7 +194,7 @@ pub(super) fn register(
         services,
         sessions,
         attempts,
-        outside,
+        sender,
         handshake: limits.handshake.clone(),
         connections: limits.connections,
         log: RefusalLog::default(),
@@ -236,11 +235,11 @@ impl Door {
             self.log_refusal(&self.log.quota, address, &error.message);
             Refused::from(&error)
         })?;
-        let outlet = SocketOutlet::new(socket.id, self.outside.clone(), transport.clone());
-        let id = ConnectionId::from_socket_id(socket.id.as_str());
+        let sink = SocketSink::new(socket.id, self.sender.clone(), transport.clone());
+        let id = ConnectionId::of_socket(socket.id.as_str());
         let from = address.map(|address| address.to_string());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), address = from, "connected");
-        let connection = Connection::new(id, Arc::new(identity), Box::new(outlet));
+        let connection = Connection::new(id, Arc::new(identity), Box::new(sink));
         let connection = Arc::new(connection.with_handshake(handshake));
         let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
         let key = (socket.id, self.tenant.id().clone());

@@ -16,7 +16,7 @@ use super::server::ServerLimits;
 const WAITING_BYTES: usize = 64 * 1024;
 /// Packets in one body. The official client sends what it has kept while offline in bodies of up to `maxPayload`.
 const PAYLOAD_PACKETS: usize = 16_384;
-/// Bytes in a socket's own queue. What does not fit waits in the outlet, which counts it against `limits.outbound_bytes`.
+/// Bytes in a socket's own queue. What does not fit waits in the sink, which counts it against `limits.outbound_bytes`.
 const QUEUE_BYTES: usize = 128 * 1024;
 
 /// The bounds of sessions for `limits`.

@@ -22,100 +22,100 @@ use super::adapter::Adapter;
 use crate::cluster::{ClientSink, Outgoing, PendingAcknowledgement, SendFailed};
 use crate::metrics::IntCounter;
 
-/// What all outlets of a namespace share.
-pub(super) struct Outside {
+/// What all sinks of a namespace share.
+pub(super) struct NamespaceSender {
     pub(super) adapter: Arc<Adapter>,
     pub(super) namespace: Str,
-    /// Bytes that may spill for one client.
-    pub(super) spill_bytes: usize,
-    /// How long a client may read nothing while something has spilled.
-    pub(super) stall: Duration,
+    /// Bytes that may overflow for one client.
+    pub(super) overflow_bytes: usize,
+    /// How long a client may read nothing while something has overflowed.
+    pub(super) write_stall: Duration,
     pub(super) too_slow: IntCounter,
 }
 
 #[derive(Default)]
-struct Spill {
+struct OverflowBuffer {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
     /// The client is to be disconnected once all of it is sent; nothing is added any more.
-    last: bool,
+    disconnect_when_sent: bool,
 }
 
-enum State {
+enum SinkState {
     /// Everything fits the socket's own queue.
     Flowing,
     /// Something waits; whatever comes goes behind it.
-    Spilling(Spill),
+    Overflowing(OverflowBuffer),
     Closed,
 }
 
-struct Inner {
+struct Shared {
     sid: Sid,
-    outside: Arc<Outside>,
+    sender: Arc<NamespaceSender>,
     /// Its session, to end it, and to learn when it has room.
     session: SessionHandle,
     /// The client has gone. Not part of the state: what tells us may be a socket that is dropped while we hold it.
-    gone: AtomicBool,
-    state: Mutex<State>,
+    client_gone: AtomicBool,
+    state: Mutex<SinkState>,
 }
 
 /// The way to one client.
-pub(super) struct SocketOutlet(Arc<Inner>);
+pub(super) struct SocketSink(Arc<Shared>);
 
-impl SocketOutlet {
-    pub(super) fn new(sid: Sid, outside: Arc<Outside>, session: SessionHandle) -> Self {
-        Self(Arc::new(Inner {
+impl SocketSink {
+    pub(super) fn new(sid: Sid, sender: Arc<NamespaceSender>, session: SessionHandle) -> Self {
+        Self(Arc::new(Shared {
             sid,
-            outside,
+            sender,
             session,
-            gone: AtomicBool::new(false),
-            state: Mutex::new(State::Flowing),
+            client_gone: AtomicBool::new(false),
+            state: Mutex::new(SinkState::Flowing),
         }))
     }
 }
 
-impl ClientSink for SocketOutlet {
+impl ClientSink for SocketSink {
     fn send(&self, outgoing: Outgoing) -> Result<(), SendFailed> {
-        if self.0.gone.load(Ordering::Acquire) {
+        if self.0.client_gone.load(Ordering::Acquire) {
             return Err(SendFailed);
         }
         let mut state = self.0.state.lock();
         match &mut *state {
-            State::Closed => Err(SendFailed),
-            State::Flowing => match self.0.try_send(&outgoing) {
+            SinkState::Closed => Err(SendFailed),
+            SinkState::Flowing => match self.0.try_send(&outgoing) {
                 Ok(()) => Ok(()),
                 Err(SocketError::InternalChannelFull) => {
                     let bytes = outgoing.len();
-                    if bytes > self.0.outside.spill_bytes {
-                        *state = self.0.clone().doom();
+                    if bytes > self.0.sender.overflow_bytes {
+                        *state = self.0.clone().start_closing();
                         return Err(SendFailed);
                     }
-                    *state = State::Spilling(Spill {
+                    *state = SinkState::Overflowing(OverflowBuffer {
                         waiting: VecDeque::from([outgoing]),
                         bytes,
-                        last: false,
+                        disconnect_when_sent: false,
                     });
-                    tokio::spawn(self.0.clone().follow());
+                    tokio::spawn(self.0.clone().drain_overflow());
                     Ok(())
                 }
                 Err(SocketError::Closed) => {
-                    *state = State::Closed;
+                    *state = SinkState::Closed;
                     Err(SendFailed)
                 }
             },
-            State::Spilling(spill) if spill.last => Err(SendFailed),
-            State::Spilling(spill) => {
-                spill.bytes = spill.bytes.saturating_add(outgoing.len());
-                spill.waiting.push_back(outgoing);
-                if spill.bytes <= self.0.outside.spill_bytes {
+            SinkState::Overflowing(overflow) if overflow.disconnect_when_sent => Err(SendFailed),
+            SinkState::Overflowing(overflow) => {
+                overflow.bytes = overflow.bytes.saturating_add(outgoing.len());
+                overflow.waiting.push_back(outgoing);
+                if overflow.bytes <= self.0.sender.overflow_bytes {
                     return Ok(());
                 }
                 // What waits is given up; a task of this client follows already.
-                *spill = Spill {
-                    last: true,
-                    ..Spill::default()
+                *overflow = OverflowBuffer {
+                    disconnect_when_sent: true,
+                    ..OverflowBuffer::default()
                 };
-                self.0.cut();
+                self.0.close_slow();
                 Err(SendFailed)
             }
         }
@@ -125,12 +125,12 @@ impl ClientSink for SocketOutlet {
         // Behind what waits nothing can be asked: it would overtake it.
         let state = self.0.state.lock();
         let has_room = || self.0.session.room().now_or_never().is_some();
-        if self.0.gone.load(Ordering::Acquire) || !matches!(*state, State::Flowing) || !has_room() {
+        if self.0.client_gone.load(Ordering::Acquire) || !matches!(*state, SinkState::Flowing) || !has_room() {
             return None;
         }
         let packet = self.0.event(&packet);
         let options = BroadcastOptions::new(self.0.sid);
-        let local = &self.0.outside.adapter.local;
+        let local = &self.0.sender.adapter.local;
         let (answers, asked) = local.broadcast_with_ack(packet, options, Some(time));
         (asked > 0).then(|| -> PendingAcknowledgement {
             Box::pin(async move {
@@ -150,22 +150,22 @@ impl ClientSink for SocketOutlet {
         let mut state = self.0.state.lock();
         match &mut *state {
             // A socket that was still connecting was not there to be disconnected the last time.
-            State::Closed => {
-                if !self.0.gone.load(Ordering::Acquire) {
+            SinkState::Closed => {
+                if !self.0.client_gone.load(Ordering::Acquire) {
                     self.0.try_disconnect();
                 }
             }
             // What was sent before comes first.
-            State::Spilling(spill) => spill.last = true,
-            State::Flowing => {
+            SinkState::Overflowing(overflow) => overflow.disconnect_when_sent = true,
+            SinkState::Flowing => {
                 if self.0.try_disconnect() {
-                    *state = State::Closed;
+                    *state = SinkState::Closed;
                 } else {
-                    *state = State::Spilling(Spill {
-                        last: true,
-                        ..Spill::default()
+                    *state = SinkState::Overflowing(OverflowBuffer {
+                        disconnect_when_sent: true,
+                        ..OverflowBuffer::default()
                     });
-                    tokio::spawn(self.0.clone().follow());
+                    tokio::spawn(self.0.clone().drain_overflow());
                 }
             }
         }
@@ -180,31 +180,31 @@ impl ClientSink for SocketOutlet {
     }
 
     fn mark_gone(&self) {
-        self.0.gone.store(true, Ordering::Release);
+        self.0.client_gone.store(true, Ordering::Release);
     }
 
     fn unread_bytes(&self) -> usize {
-        if self.0.gone.load(Ordering::Acquire) {
+        if self.0.client_gone.load(Ordering::Acquire) {
             return 0;
         }
-        let spilled = match &*self.0.state.lock() {
-            State::Spilling(spill) => spill.bytes,
-            State::Flowing | State::Closed => 0,
+        let overflowed = match &*self.0.state.lock() {
+            SinkState::Overflowing(overflow) => overflow.bytes,
+            SinkState::Flowing | SinkState::Closed => 0,
         };
-        spilled.saturating_add(self.0.session.queued_bytes())
+        overflowed.saturating_add(self.0.session.queued_bytes())
     }
 
     fn is_flushed(&self) -> bool {
-        let spilling = || matches!(*self.0.state.lock(), State::Spilling(_));
-        self.0.gone.load(Ordering::Acquire) || !spilling() && self.0.session.is_flushed()
+        let overflowing = || matches!(*self.0.state.lock(), SinkState::Overflowing(_));
+        self.0.client_gone.load(Ordering::Acquire) || !overflowing() && self.0.session.is_flushed()
     }
 }
 
-impl Inner {
+impl Shared {
     fn event(&self, packet: &crate::capability::Packet) -> Packet {
         let attachments = (!packet.attachments.is_empty()).then(|| packet.attachments.iter().cloned().collect());
         Packet::event(
-            self.outside.namespace.clone(),
+            self.sender.namespace.clone(),
             Value::Str(text(&packet.text), attachments),
         )
     }
@@ -219,11 +219,11 @@ impl Inner {
                 attachments,
             } => {
                 let attachments = (!attachments.is_empty()).then(|| attachments.iter().cloned().collect());
-                Packet::ack(self.outside.namespace.clone(), Value::Str(text(json), attachments), *id)
+                Packet::ack(self.sender.namespace.clone(), Value::Str(text(json), attachments), *id)
             }
         };
         let sent = self
-            .outside
+            .sender
             .adapter
             .local
             .broadcast(packet, BroadcastOptions::new(self.sid));
@@ -232,36 +232,38 @@ impl Inner {
 
     /// Tells the client that it is disconnected; not, when its queue is full.
     fn try_disconnect(&self) -> bool {
-        self.outside
+        self.sender
             .adapter
             .local
             .disconnect_socket(BroadcastOptions::new(self.sid))
             .is_ok()
     }
 
-    /// Sends on what has spilled as the client reads. One such task for a client at most; it ends when all is sent,
+    /// Sends on what has overflowed as the client reads. One such task for a client at most; it ends when all is sent,
     /// or the client has read nothing for too long.
-    async fn follow(self: Arc<Self>) {
+    async fn drain_overflow(self: Arc<Self>) {
         loop {
-            if tokio::time::timeout(self.outside.stall, self.session.room())
+            if tokio::time::timeout(self.sender.write_stall, self.session.room())
                 .await
                 .is_err()
             {
-                *self.state.lock() = State::Closed;
-                self.cut();
+                *self.state.lock() = SinkState::Closed;
+                self.close_slow();
                 return;
             }
             let mut state = self.state.lock();
-            if self.gone.load(Ordering::Acquire) {
-                *state = State::Closed;
+            if self.client_gone.load(Ordering::Acquire) {
+                *state = SinkState::Closed;
             }
-            let State::Spilling(spill) = &mut *state else { return };
+            let SinkState::Overflowing(overflow) = &mut *state else {
+                return;
+            };
             let mut closed = false;
-            while let Some(next) = spill.waiting.front() {
+            while let Some(next) = overflow.waiting.front() {
                 match self.try_send(next) {
                     Ok(()) => {
-                        spill.bytes = spill.bytes.saturating_sub(next.len());
-                        spill.waiting.pop_front();
+                        overflow.bytes = overflow.bytes.saturating_sub(next.len());
+                        overflow.waiting.pop_front();
                     }
                     Err(SocketError::InternalChannelFull) => break,
                     Err(SocketError::Closed) => {
@@ -271,16 +273,16 @@ impl Inner {
                 }
             }
             if closed {
-                *state = State::Closed;
+                *state = SinkState::Closed;
                 return;
             }
-            if spill.waiting.is_empty() {
-                if !spill.last {
-                    *state = State::Flowing;
+            if overflow.waiting.is_empty() {
+                if !overflow.disconnect_when_sent {
+                    *state = SinkState::Flowing;
                     return;
                 }
                 if self.try_disconnect() {
-                    *state = State::Closed;
+                    *state = SinkState::Closed;
                     return;
                 }
             }
@@ -288,18 +290,18 @@ impl Inner {
     }
 
     /// Gives the client up: cuts its transport, or tells it to go as soon as there is room for that.
-    fn doom(self: Arc<Self>) -> State {
-        self.cut();
-        tokio::spawn(self.follow());
-        State::Spilling(Spill {
-            last: true,
-            ..Spill::default()
+    fn start_closing(self: Arc<Self>) -> SinkState {
+        self.close_slow();
+        tokio::spawn(self.drain_overflow());
+        SinkState::Overflowing(OverflowBuffer {
+            disconnect_when_sent: true,
+            ..OverflowBuffer::default()
         })
     }
 
     /// Ends the transport at once.
-    fn cut(&self) {
-        self.outside.too_slow.inc();
+    fn close_slow(&self) {
+        self.sender.too_slow.inc();
         self.session.abort();
     }
 }
