@@ -16,14 +16,14 @@ use crate::tenant::ClientLimits;
 use crate::text::json;
 use request::{Fields, Object};
 
-pub(super) use request::{HistoryRequest, Past};
+pub(super) use request::{HistoryRequest, PastRequest};
 
 /// What a client asks for.
 #[derive(Debug)]
 pub(super) enum Event {
     Join {
         room: String,
-        past: Past,
+        past: PastRequest,
     },
     Leave {
         room: String,
@@ -87,45 +87,47 @@ impl Event {
     /// Reads the text `["name", argument, …]` and holds it to the limits.
     pub(super) fn parse(text: &str, attachments: Vec<Bytes>, limits: &ClientLimits) -> Result<Parsed, EventError> {
         let mut reader = serde_json::Deserializer::from_str(text);
-        let reading = Reading {
+        let visitor = EventVisitor {
             limits,
             failure: std::cell::RefCell::new(None),
             unknown: std::cell::RefCell::new(Vec::new()),
         };
-        let mut event = match serde::Deserializer::deserialize_seq(&mut reader, &reading) {
+        let mut event = match serde::Deserializer::deserialize_seq(&mut reader, &visitor) {
             Ok(event) => event,
             Err(error) => {
-                let failure = reading.failure.take();
-                return Err(failure.unwrap_or_else(|| invalid(format!("{}: {}", shape(name(text)), plain(&error)))));
+                let failure = visitor.failure.take();
+                return Err(
+                    failure.unwrap_or_else(|| invalid(format!("{}: {}", usage(name(text)), without_position(&error))))
+                );
             }
         };
         match &mut event {
             Self::Custom { attachments: own, .. } => *own = attachments,
             _ if attachments.is_empty() => {}
-            _ => return Err(invalid(format!("{}: it takes no binary data", shape(name(text))))),
+            _ => return Err(invalid(format!("{}: it takes no binary data", usage(name(text))))),
         }
         event.check(limits)?;
         Ok(Parsed {
             event,
-            unknown: reading.unknown.take(),
+            unknown: visitor.unknown.take(),
         })
     }
 
     fn check(&self, limits: &ClientLimits) -> Result<(), EventError> {
         match self {
             Self::Message(message) => {
-                room(&message.room, limits)?;
+                check_room(&message.room, limits)?;
                 if message.content.is_empty() {
                     return Err(invalid("content must not be empty"));
                 }
-                size("content", message.content.len(), limits.content)?;
+                check_size("content", message.content.len(), limits.content)?;
                 if let Some(metadata) = &message.metadata {
-                    size("metadata", metadata.len(), limits.metadata)?;
-                    depth("metadata", metadata, limits.json_depth)?;
+                    check_size("metadata", metadata.len(), limits.metadata)?;
+                    check_depth("metadata", metadata, limits.json_depth)?;
                 }
                 match &message.client_id {
                     Some(id) => {
-                        size("clientId", id.len(), limits.client_id)?;
+                        check_size("clientId", id.len(), limits.client_id)?;
                         check_client_id(id, limits.client_id).map_err(|error| invalid(error.to_string()))
                     }
                     None => Ok(()),
@@ -134,7 +136,7 @@ impl Event {
             Self::Join { room: id, .. }
             | Self::Leave { room: id }
             | Self::Typing { room: id, .. }
-            | Self::History(HistoryRequest { room: id, .. }) => room(id, limits),
+            | Self::History(HistoryRequest { room: id, .. }) => check_room(id, limits),
             Self::GetPresence(users) if users.len() > limits.presence_users => Err(EventError::new(
                 Code::TooLarge,
                 format!(
@@ -143,13 +145,13 @@ impl Event {
                     users.len()
                 ),
             )),
-            Self::Custom { arguments, .. } => depth("the arguments", arguments, limits.json_depth),
+            Self::Custom { arguments, .. } => check_depth("the arguments", arguments, limits.json_depth),
             Self::Read { .. } | Self::SetPresence(_) | Self::GetPresence(_) | Self::RefreshToken(_) => Ok(()),
         }
     }
 }
 
-struct Reading<'a> {
+struct EventVisitor<'a> {
     limits: &'a ClientLimits,
     /// A failure that has its own code, since serde's errors have none.
     failure: std::cell::RefCell<Option<EventError>>,
@@ -157,7 +159,7 @@ struct Reading<'a> {
     unknown: std::cell::RefCell<Vec<String>>,
 }
 
-impl<'de> Visitor<'de> for &Reading<'_> {
+impl<'de> Visitor<'de> for &EventVisitor<'_> {
     type Value = Event;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,9 +180,9 @@ impl<'de> Visitor<'de> for &Reading<'_> {
             "join-room" => Event::Join {
                 room: argument(&mut items, "the room")?,
                 past: items
-                    .next_element::<Option<Object<Past>>>()?
+                    .next_element::<Option<Object<PastRequest>>>()?
                     .flatten()
-                    .map(|options| self.known(options))
+                    .map(|options| self.fields(options))
                     .unwrap_or_default(),
             },
             "leave-room" => Event::Leave {
@@ -205,13 +207,13 @@ impl<'de> Visitor<'de> for &Reading<'_> {
     }
 }
 
-impl Reading<'_> {
+impl EventVisitor<'_> {
     fn object<'de, A: SeqAccess<'de>, T: Deserialize<'de> + Fields>(&self, items: &mut A) -> Result<T, A::Error> {
-        Ok(self.known(argument(items, "an object")?))
+        Ok(self.fields(argument(items, "an object")?))
     }
 
     /// What an object says, once what it says that nobody knows is noted.
-    fn known<T>(&self, object: Object<T>) -> T {
+    fn fields<T>(&self, object: Object<T>) -> T {
         *self.unknown.borrow_mut() = object.unknown;
         object.fields
     }
@@ -249,7 +251,7 @@ fn argument<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(items: &mut A, what: &s
 }
 
 /// What each event wants, for the message of its failure.
-fn shape(name: &str) -> &'static str {
+fn usage(name: &str) -> &'static str {
     match name {
         "send-message" => "send-message takes {roomId, content, metadata?, clientId?}",
         "typing" => "typing takes (roomId, isTyping = true)",
@@ -265,7 +267,7 @@ fn shape(name: &str) -> &'static str {
 }
 
 /// serde's words without the place: to the client, line 1 and a column of the packet's text mean nothing.
-fn plain(error: &serde_json::Error) -> String {
+fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
         Some(at) => text.get(..at).unwrap_or_default().to_owned(),
@@ -277,7 +279,7 @@ fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> EventError {
     EventError::new(Code::Invalid, message)
 }
 
-fn room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
+fn check_room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
     RoomId::new(id).map_err(|error| invalid(error.to_string()))?;
     if id.len() > limits.room_id {
         return Err(invalid(format!(
@@ -289,7 +291,7 @@ fn room(id: &str, limits: &ClientLimits) -> Result<(), EventError> {
     Ok(())
 }
 
-fn size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
+fn check_size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
     if got > max {
         return Err(EventError::new(
             Code::TooLarge,
@@ -300,8 +302,8 @@ fn size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
 }
 
 /// Nesting is counted on the text: readers downstream, handlers' and other clients', may recurse.
-fn depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
-    if json::exceeds_depth(json, max) {
+fn check_depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
+    if json::nests_deeper(json, max) {
         return Err(invalid(format!("{what} must not nest deeper than {max}")));
     }
     Ok(())
@@ -343,7 +345,7 @@ mod tests {
         assert!(matches!(
             parse(r#"["join-room","r",{"after":3,"last":5}]"#),
             Ok(Event::Join {
-                past: Past {
+                past: PastRequest {
                     after: Some(3),
                     last: Some(5)
                 },
@@ -353,7 +355,7 @@ mod tests {
         assert!(matches!(
             parse(r#"["join-room","r"]"#),
             Ok(Event::Join {
-                past: Past {
+                past: PastRequest {
                     after: None,
                     last: None
                 },
@@ -363,7 +365,7 @@ mod tests {
         assert!(matches!(
             parse(r#"["join-room","r",null]"#),
             Ok(Event::Join {
-                past: Past {
+                past: PastRequest {
                     after: None,
                     last: None
                 },

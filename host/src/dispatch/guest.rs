@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::event::{Event, Past};
-use super::repeat::Request;
+use super::deduplication::DedupLookup;
+use super::event::{Event, PastRequest};
 use super::session::Session;
-use super::{Arrival, Decision, complete, fail, submit};
+use super::{Decision, EventContext, complete, fail, submit};
 use crate::capability::{Call, Effect, Effects, Isolation, Level, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
@@ -20,8 +20,8 @@ use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::Place;
 
 /// Lets the handler decide, and does what it asks for.
-pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Event) {
-    let reply: fn(HandlerReply) -> Reply = match &event {
+pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event: Event) {
+    let reply: fn(Returned) -> Reply = match &event {
         Event::Message(_) => |returned| Reply::Message {
             data: returned.into_data(),
         },
@@ -59,41 +59,41 @@ pub(super) async fn handle(session: &Arc<Session>, arrival: Arrival, event: Even
         Event::Join { .. } | Event::GetPresence(_) | Event::History { .. } | Event::RefreshToken(_) => {
             return fail(
                 session,
-                arrival,
+                context,
                 EventError::new(Code::Unhandled, "nothing handles this event"),
             )
             .await;
         }
     };
-    let request = match &event {
-        Event::Message(message) => Request::of(session, message),
+    let lookup = match &event {
+        Event::Message(message) => DedupLookup::of(session, message),
         _ => None,
     };
-    if let Some(request) = &request
-        && let Some(answer) = request.answer(session).await
+    if let Some(lookup) = &lookup
+        && let Some(answer) = lookup.find_duplicate(session).await
     {
-        return repeat(session, arrival, answer).await;
+        return answer_duplicate(session, context, answer).await;
     }
-    let sent = request.as_ref().map(|request| request.client.clone());
-    match decide(session, &arrival, input, sent).await {
-        Ok((effects, returned)) => complete(session, arrival, Decision::of(effects, reply(returned))).await,
+    let sent = lookup.as_ref().map(|lookup| lookup.client.clone());
+    match run_handler(session, &context, input, sent).await {
+        Ok((effects, returned)) => complete(session, context, Decision::of(effects, reply(returned))).await,
         Err(error) => {
             // The first attempt may have come in meanwhile over another connection, and be what the handler minds.
-            if let Some(request) = &request
-                && let Some(answer) = request.look_up(session).await
+            if let Some(lookup) = &lookup
+                && let Some(answer) = lookup.look_up(session).await
             {
-                return repeat(session, arrival, answer).await;
+                return answer_duplicate(session, context, answer).await;
             }
-            fail(session, arrival, error).await;
+            fail(session, context, error).await;
         }
     }
 }
 
 /// Answers a message that is there already.
-async fn repeat(session: &Arc<Session>, arrival: Arrival, answer: Result<Reply, EventError>) {
+async fn answer_duplicate(session: &Arc<Session>, context: EventContext, answer: Result<Reply, EventError>) {
     match answer {
-        Ok(reply) => complete(session, arrival, Decision::of(Vec::new(), reply)).await,
-        Err(error) => fail(session, arrival, error).await,
+        Ok(reply) => complete(session, context, Decision::of(Vec::new(), reply)).await,
+        Err(error) => fail(session, context, error).await,
     }
 }
 
@@ -108,10 +108,10 @@ fn custom_reply(returned: HandlerReply) -> Reply {
 
 /// Lets the room handler decide, then answers with what the client has missed: the past in the acknowledgement,
 /// then the present, without a gap or a repeat between them.
-pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String, past: Past) {
-    let (effects, data) = match decide(session, &arrival, HandlerInput::Join { room: &room }, None).await {
+pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: String, past: PastRequest) {
+    let (effects, data) = match run_handler(session, &context, Input::Join { room: &room }, None).await {
         Ok((effects, returned)) => (effects, returned.into_data()),
-        Err(error) => return fail(session, arrival, error).await,
+        Err(error) => return fail(session, context, error).await,
     };
     let joins = effects
         .iter()
@@ -122,15 +122,15 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
     let id = RoomId::new(&room).ok().filter(|_| joins || already);
     let Some(id) = id else {
         // The handler said yes and did not let the user in: what it returned is all there is to say.
-        return complete(session, arrival, Decision::of(effects, Reply::Ok { data })).await;
+        return complete(session, context, Decision::of(effects, Reply::Ok { data })).await;
     };
-    super::host::end_typing_of_left(session, &arrival, &effects).await;
-    let responder = arrival.responder.clone();
+    super::host::end_typing_in_left_rooms(session, &context, &effects).await;
+    let responder = context.responder.clone();
     let decision = Decision {
         held_room: Some(id.clone()),
         ..Decision::of(effects, Reply::Silent)
     };
-    let wait = submit(session, arrival, decision, true).await;
+    let wait = submit(session, context, decision, true).await;
     let done = match wait {
         Some(wait) => wait.await.unwrap_or_else(|_| {
             Err(EventError::new(
@@ -141,16 +141,16 @@ pub(super) async fn join(session: &Arc<Session>, arrival: Arrival, room: String,
         None => Ok(()),
     };
     match done {
-        Ok(()) => release(session, &responder, id, past, data, already).await,
-        Err(error) => session.tenant.hub.charge(responder.fail(&session.connection, &error)),
+        Ok(()) => release_join(session, &responder, id, past, data, already).await,
+        Err(error) => session.tenant.hall.charge(responder.fail(&session.connection, &error)),
     }
 }
 
-async fn release(
+async fn release_join(
     session: &Arc<Session>,
     responder: &crate::cluster::Responder,
     room: RoomId,
-    asked: Past,
+    asked: PastRequest,
     data: Option<String>,
     already: bool,
 ) {
@@ -160,11 +160,11 @@ async fn release(
         return;
     }
     let _turn = if asked.is_any() {
-        super::host::page_turn(session).await
+        super::host::page_permit(session).await
     } else {
         None
     };
-    let mut past = readable(session, &room, asked).await;
+    let mut past = read_past_or_log(session, &room, asked).await;
     let mut read_again = true;
     loop {
         let known = past.as_ref().map(|(last_seq, _)| *last_seq);
@@ -178,7 +178,7 @@ async fn release(
         past = match released.await {
             Ok(true) => return,
             // What others were told who came in at the same time is in the store: the second reading has it.
-            Ok(false) if std::mem::take(&mut read_again) => readable(session, &room, asked).await,
+            Ok(false) if std::mem::take(&mut read_again) => read_past_or_log(session, &room, asked).await,
             // Unless the store has gone back.
             Ok(false) => None,
             Err(gone) => {
@@ -189,12 +189,12 @@ async fn release(
     }
 }
 
-/// Reads what [`missed`] does; gives nothing, and leaves a line in the log, when it cannot be read.
-async fn readable(session: &Session, room: &RoomId, asked: Past) -> Option<(u64, Page)> {
-    let missed = missed(session, room, asked).await;
+/// Reads what [`read_past`] does; gives nothing, and leaves a line in the log, when it cannot be read.
+async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRequest) -> Option<(u64, Page)> {
+    let read = read_past(session, room, asked).await;
     // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
-    super::host::note_read(session, &missed);
-    missed.ok()
+    super::host::record_read(session, &read);
+    read.ok()
 }
 
 /// Bytes of the messages on one page, as they are kept: what a client does not read has to be kept for it, and there
@@ -202,7 +202,7 @@ async fn readable(session: &Session, room: &RoomId, asked: Past) -> Option<(u64,
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
 /// The room's last message, and what was asked for of its past.
-async fn missed(session: &Session, room: &RoomId, asked: Past) -> Result<(u64, Page), StoreError> {
+async fn read_past(session: &Session, room: &RoomId, asked: PastRequest) -> Result<(u64, Page), StoreError> {
     let (store, tenant) = (&session.tenant.store, session.tenant.id());
     let last_seq = store.last_seq(tenant, room).await?;
     let after = asked.after.unwrap_or(0);
@@ -226,7 +226,7 @@ async fn missed(session: &Session, room: &RoomId, asked: Past) -> Result<(u64, P
 }
 
 /// A connection's coming and going, as the presence handler decides. No handler: nothing is shown.
-pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: Change) {
+pub(super) async fn presence(session: &Arc<Session>, context: EventContext, change: Change) {
     let user = session.connection.identity.load().user().clone();
     if session
         .tenant
@@ -237,17 +237,17 @@ pub(super) async fn presence(session: &Arc<Session>, arrival: Arrival, change: C
     }
     let input = HandlerInput::Presence(change);
     let decided = match change {
-        Change::Disconnected => decide(session, &arrival, input, None).await,
-        _ => decide_in_time(session, &arrival, input).await,
+        Change::Disconnected => run_handler(session, &context, input, None).await,
+        _ => run_handler_with_retries(session, &context, input).await,
     };
     match decided {
-        Ok((effects, _)) => complete(session, arrival, Decision::of(effects, Reply::Silent)).await,
-        Err(error) => fail(session, arrival, error).await,
+        Ok((effects, _)) => complete(session, context, Decision::of(effects, Reply::Silent)).await,
+        Err(error) => fail(session, context, error).await,
     }
 }
 
 /// A connection does not type in a room any more without having said so. What the handler refuses concerns no client.
-pub(super) async fn typing_ended(session: &Arc<Session>, arrival: Arrival, room: &str) {
+pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, room: &str) {
     if session.tenant.route(Interface::Typing, Place::Room(room)).is_none() {
         return;
     }
@@ -256,28 +256,28 @@ pub(super) async fn typing_ended(session: &Arc<Session>, arrival: Arrival, room:
         room: &room,
         typing: false,
     };
-    if let Ok((effects, _)) = decide_in_time(session, &arrival, input).await {
-        submit(session, arrival, Decision::of(effects, Reply::Silent), false).await;
+    if let Ok((effects, _)) = run_handler_with_retries(session, &context, input).await {
+        submit(session, context, Decision::of(effects, Reply::Silent), false).await;
     }
 }
 
 /// How long what no client can repeat waits for what its tenant or the server lacks.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const RETRY_TIME: Duration = Duration::from_secs(10);
 /// How often it looks for that, at least.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(super) const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How often it looks at most.
-pub(super) const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+pub(super) const RETRY_WAIT_MIN: Duration = Duration::from_millis(10);
 
-/// [`decide`] for what no client can repeat: while the tenant has no processor time, or the handler cannot be run, it
+/// [`run_handler`] for what no client can repeat: while the tenant has no processor time, or the handler cannot be run, it
 /// waits. A handler's refusal stands.
-pub(super) async fn decide_in_time(
+pub(super) async fn run_handler_with_retries(
     session: &Arc<Session>,
-    arrival: &Arrival,
-    input: HandlerInput<'_>,
-) -> Result<(Vec<Effect>, HandlerReply), EventError> {
-    let until = Instant::now() + PATIENCE;
+    context: &EventContext,
+    input: Input<'_>,
+) -> Result<(Vec<Effect>, Returned), EventError> {
+    let until = Instant::now() + RETRY_TIME;
     loop {
-        let error = match decide(session, arrival, input, None).await {
+        let error = match run_handler(session, context, input, None).await {
             Err(error) => error,
             decided => return decided,
         };
@@ -285,8 +285,24 @@ pub(super) async fn decide_in_time(
         if !lacks || Instant::now() >= until || session.services.draining.load(Ordering::Relaxed) {
             return Err(error);
         }
-        let wait = error.retry_after.unwrap_or(LOOK);
-        tokio::time::sleep(wait.clamp(SHORTEST_WAIT, LOOK)).await;
+        let wait = error.retry_after.unwrap_or(RETRY_WAIT_MAX);
+        tokio::time::sleep(wait.clamp(RETRY_WAIT_MIN, RETRY_WAIT_MAX)).await;
+    }
+}
+
+/// An event in a handler, as metrics show it.
+struct RunningGauge<'a>(&'a Session);
+
+impl<'a> RunningGauge<'a> {
+    fn count(session: &'a Session) -> Self {
+        session.tenant.metrics.running.inc();
+        Self(session)
+    }
+}
+
+impl Drop for RunningGauge<'_> {
+    fn drop(&mut self) {
+        self.0.tenant.metrics.running.dec();
     }
 }
 
@@ -294,10 +310,10 @@ pub(super) async fn decide_in_time(
 const RESERVED_SLOT_EVENTS: usize = 4;
 
 /// Runs the handler. What it wants done, and its reply; or what to tell the client.
-pub(super) async fn decide(
+pub(super) async fn run_handler(
     session: &Arc<Session>,
-    arrival: &Arrival,
-    input: HandlerInput<'_>,
+    context: &EventContext,
+    input: Input<'_>,
     sent: Option<ClientRef>,
 ) -> Result<(Vec<Effect>, HandlerReply), EventError> {
     let interface = input.interface();
@@ -335,7 +351,7 @@ pub(super) async fn decide(
         connection: session.connection.id.clone(),
         handshake: session.connection.handshake.clone(),
         handler: handler.info().clone(),
-        now_ms: arrival.at_ms,
+        now_ms: context.at_ms,
         sent,
         random: session.services.random.clone(),
         is_server_event: interface == Interface::ServerEvent,
@@ -348,66 +364,66 @@ pub(super) async fn decide(
         retry_after: None,
         not_joined: AtomicBool::new(false),
     };
-    let running = session.tenant.count_running();
+    let running = RunningGauge::count(session);
     let outcome = handler
-        .call(input, call, &settings.guest_limits, &arrival.quantum)
+        .call(input, call, &settings.guest_limits, &context.quantum)
         .await;
     drop(running);
     session.tenant.spend(outcome.usage.cpu);
-    handler.stats.count(failed(&outcome));
+    handler.record.count(counts_as_failure(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
     if handler.info().isolation == Isolation::Warm {
         let usage = &outcome.usage;
         session.services.metrics.warm(usage.reused, usage.retired);
     }
-    log_lines(session, arrival, &handler, &outcome);
+    log_lines(session, context, &handler, &outcome);
     match outcome.result {
         Ok(reply) => Ok((outcome.effects.into_vec(), reply)),
         Err(Failure::Rejected(rejection)) => {
             tracing::debug!(
-                connection = %session.connection.id, event = arrival.number, name = &*arrival.responder.event,
+                connection = %session.connection.id, event = context.number, name = &*context.responder.event,
                 handler = %handler.info().name, code = rejection.code.as_str(), message = rejection.message,
                 "a handler refused an event"
             );
             Err(rejection.to_event_error(outcome.not_joined))
         }
-        Err(Failure::Trapped(trap)) => Err(stopped(session, arrival, &handler, &trap)),
+        Err(Failure::Trapped(trap)) => Err(trap_error(session, context, &handler, &trap)),
     }
 }
 
 /// Whether the version is to blame: not for its refusals, and not when the host could not run it.
-fn failed(outcome: &CallOutcome) -> bool {
-    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_handler_fault())
+fn counts_as_failure(outcome: &Outcome) -> bool {
+    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_the_versions())
 }
 
 /// The log has the cause; the client has a code and the event's number to ask about.
-fn stopped(session: &Session, arrival: &Arrival, handler: &Handler, trap: &Trap) -> EventError {
+fn trap_error(session: &Session, context: &EventContext, handler: &Handler, trap: &Trap) -> EventError {
     session.services.metrics.trapped(trap.kind);
     let connection = &session.connection.id;
     if trap.kind == TrapKind::Host && may_log(session, &trap.detail) {
         tracing::error!(
-            tenant = %session.tenant.id(), %connection, event = arrival.number, handler = %handler.info().name,
+            tenant = %session.tenant.id(), %connection, event = context.number, handler = %handler.info().name,
             trap = %trap.detail,
             "the server could not run a handler; nothing is held against its version"
         );
     } else if may_log(session, &trap.detail) {
         tracing::warn!(
-            tenant = %session.tenant.id(), %connection, event = arrival.number, name = &*arrival.responder.event,
+            tenant = %session.tenant.id(), %connection, event = context.number, name = &*context.responder.event,
             handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
             // Last, since it has lines of its own.
             trap = %trap.detail,
             "a handler was stopped"
         );
     }
-    show(
+    publish_log_line(
         session,
-        arrival,
+        context,
         handler,
         "trap",
         &format!("{}: {}", trap.kind.name(), trap.detail),
     );
-    let (code, what) = trap.kind.client_error();
-    EventError::new(code, format!("{what} (event {connection}-{})", arrival.number))
+    let (code, what) = trap.kind.told();
+    EventError::new(code, format!("{what} (event {connection}-{})", context.number))
 }
 
 /// Whether what handlers log at this level goes into the log at all (`log.level`): what does not costs no budget.
@@ -441,25 +457,25 @@ fn may_log(session: &Session, text: &str) -> bool {
 }
 
 /// To whoever watches.
-fn show(session: &Session, arrival: &Arrival, handler: &Handler, level: &str, text: &str) {
+fn publish_log_line(session: &Session, context: &EventContext, handler: &Handler, level: &str, text: &str) {
     session.services.logs.publish(session.tenant.id().as_str(), || LogLine {
-        at: arrival.at_ms,
+        at: context.at_ms,
         tenant: session.tenant.id().to_string(),
         handler: handler.info().name.to_string(),
         version: handler.info().version,
-        event: format!("{}-{}", session.connection.id, arrival.number),
+        event: format!("{}-{}", session.connection.id, context.number),
         level: level.to_owned(),
         text: text.to_owned(),
     });
 }
 
 /// What is said of it.
-const CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
+const LOG_CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
 
-fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &CallOutcome) {
+fn log_lines(session: &Session, context: &EventContext, handler: &Handler, outcome: &Outcome) {
     for line in outcome.logs.lines() {
-        let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, arrival.number);
-        show(session, arrival, handler, line.level.name(), &line.text);
+        let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, context.number);
+        publish_log_line(session, context, handler, line.level.name(), &line.text);
         if !is_logged(line.level) || !may_log(session, &line.text) {
             continue;
         }
@@ -472,10 +488,10 @@ fn log_lines(session: &Session, arrival: &Arrival, handler: &Handler, outcome: &
             Level::Error => tracing::error!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
         }
     }
-    if outcome.logs.was_cut() && may_log(session, CUT) {
+    if outcome.logs.was_cut() && may_log(session, LOG_CUT) {
         tracing::warn!(
-            tenant = %session.tenant.id(), connection = %session.connection.id, event = arrival.number,
-            handler = %handler.info().name, "{CUT}"
+            tenant = %session.tenant.id(), connection = %session.connection.id, event = context.number,
+            handler = %handler.info().name, "{LOG_CUT}"
         );
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::SemaphorePermit;
 use super::event::HistoryRequest;
 use super::packet::now_ms;
 use super::session::Session;
-use super::{Arrival, Decision, complete, fail, guest};
+use super::{Decision, EventContext, complete, fail, guest};
 use crate::capability::{Effect, HostContext as _};
 use crate::cluster::{ConnectionPhase, Outgoing, Reply, Responder, history_reply, presence_reply};
 use crate::error::{Code, EventError};
@@ -22,25 +22,25 @@ use crate::store::{End, Range, StoreError};
 /// Bytes that wait for a client before it gets another page of messages. One page more is what it may have unread.
 const UNREAD_MAX: usize = 64 * 1024;
 /// How often a client that is behind is looked at before it gets another page.
-const UNREAD_LOOK: Duration = Duration::from_millis(20);
+const UNREAD_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Waits for what the connection's earlier events did, so that the answer knows of it and comes after theirs.
-async fn in_turn(session: &Session) {
+async fn wait_for_earlier_events(session: &Session) {
     session.connection.wait_in_flight().await;
     session.services.metrics.host_handled();
 }
 
 /// Waits until another page of messages may be read for this client: until it has read most of what it was sent, then
 /// for its tenant's turn, which lasts as long as what this gives.
-pub(super) async fn page_turn(session: &Session) -> Option<SemaphorePermit<'_>> {
+pub(super) async fn page_permit(session: &Session) -> Option<SemaphorePermit<'_>> {
     while session.connection.sink.unread_bytes() > UNREAD_MAX && !session.services.draining.load(Ordering::Relaxed) {
-        tokio::time::sleep(UNREAD_LOOK).await;
+        tokio::time::sleep(UNREAD_POLL_INTERVAL).await;
     }
     session.tenant.page_turn().await
 }
 
 /// Says what became of a read of the host's own: an outage fails all of them, so the log has it once in a while.
-pub(super) fn note_read<T>(session: &Session, read: &Result<T, StoreError>) {
+pub(super) fn record_read<T>(session: &Session, read: &Result<T, StoreError>) {
     let mut reads = session.services.reads.lock();
     match read {
         Ok(_) => reads.succeeded(Instant::now()),
@@ -49,45 +49,45 @@ pub(super) fn note_read<T>(session: &Session, read: &Result<T, StoreError>) {
 }
 
 /// Answers, as soon as the tenant may send that much.
-async fn answer(session: &Session, arrival: &Arrival, text: Bytes) {
-    if let Some(id) = arrival.responder.ack {
+async fn acknowledge(session: &Session, context: &EventContext, text: Bytes) {
+    if let Some(id) = context.responder.ack {
         let answer = Outgoing::acknowledgement(id, text);
         session.tenant.hub.pace(&answer).await;
         // A client that does not keep up is closed by its sink.
         let _ = session.connection.sink.send(answer);
     }
-    session.tenant.hub.count_answered(arrival.received);
+    session.services.metrics.delivered(context.received.elapsed());
 }
 
 /// `get-presence`
-pub(super) async fn get_presence(session: &Arc<Session>, arrival: Arrival, users: &[String]) {
-    in_turn(session).await;
+pub(super) async fn get_presence(session: &Arc<Session>, context: EventContext, users: &[String]) {
+    wait_for_earlier_events(session).await;
     let ids: Result<Vec<UserId>, _> = users.iter().map(|user| UserId::new(user)).collect();
     match ids {
-        Ok(ids) => answer(session, &arrival, presence_reply(&session.presence(&ids).await)).await,
-        Err(error) => fail(session, arrival, EventError::new(Code::Invalid, error.to_string())).await,
+        Ok(ids) => acknowledge(session, &context, presence_reply(&session.presence(&ids).await)).await,
+        Err(error) => fail(session, context, EventError::new(Code::Invalid, error.to_string())).await,
     }
 }
 
 /// `history`: whoever is in the room may read it. With `after` the page begins there and goes forwards, else it is the
 /// newest before `before`.
-pub(super) async fn history(session: &Arc<Session>, arrival: Arrival, request: HistoryRequest) {
+pub(super) async fn history(session: &Arc<Session>, context: EventContext, request: HistoryRequest) {
     let HistoryRequest {
         room,
         after,
         before,
         limit,
     } = request;
-    in_turn(session).await;
+    wait_for_earlier_events(session).await;
     let settings = session.tenant.settings();
     let limits = &settings.client_limits;
     let id = match RoomId::new(&room) {
         Ok(id) if session.connection.is_in(&room) => id,
         Ok(_) => {
             let error = EventError::not_joined(Code::Denied, "join the room before reading its history");
-            return fail(session, arrival, error).await;
+            return fail(session, context, error).await;
         }
-        Err(error) => return fail(session, arrival, EventError::new(Code::Invalid, error.to_string())).await,
+        Err(error) => return fail(session, context, EventError::new(Code::Invalid, error.to_string())).await,
     };
     let limit = limit.unwrap_or(limits.history_page).clamp(1, limits.history_page_max);
     let from = if after.is_some() { End::Oldest } else { End::Newest };
@@ -97,48 +97,48 @@ pub(super) async fn history(session: &Arc<Session>, arrival: Arrival, request: H
         limit,
         from,
     };
-    let _turn = page_turn(session).await;
+    let _turn = page_permit(session).await;
     let read = session.tenant.store.history(session.tenant.id(), &id, range).await;
-    note_read(session, &read);
+    record_read(session, &read);
     match read {
         Ok(page) => {
-            let page = page.truncate_to_bytes(from, guest::PAGE_BYTES);
-            answer(session, &arrival, history_reply(&page, &arrival.responder.unknown)).await;
+            let page = page.cut(from, guest::PAGE_BYTES);
+            acknowledge(session, &context, history_reply(&page, &context.responder.unknown)).await;
         }
         Err(_) => {
             let error = EventError::new(Code::Unavailable, "history cannot be read now; try again");
-            fail(session, arrival, error).await;
+            fail(session, context, error).await;
         }
     }
 }
 
 /// `refresh-token`: a newer token of the same user of the same tenant.
-pub(super) async fn refresh_token(session: &Arc<Session>, arrival: Arrival, token: &str) {
-    in_turn(session).await;
+pub(super) async fn refresh_token(session: &Arc<Session>, context: EventContext, token: &str) {
+    wait_for_earlier_events(session).await;
     let settings = session.tenant.settings();
-    let mut verified = settings.authenticator.verify_fresh(token, arrival.at_ms).await;
+    let mut verified = settings.authenticator.verify_fresh(token, context.at_ms).await;
     // Keys and revocations may be others after the wait for published keys.
     let now = session.tenant.settings();
     if !Arc::ptr_eq(&settings, &now) {
-        verified = now.authenticator.verify(token, arrival.at_ms);
+        verified = now.authenticator.verify(token, context.at_ms);
     }
     let error = match verified {
         Ok(identity) if identity.user() == session.connection.identity.load().user() => {
             let expires_at = identity.expires_at_ms();
             session.connection.identity.store(Arc::new(identity));
             let text = format!(r#"[{{"ok":true,"expiresAt":{expires_at}}}]"#);
-            return answer(session, &arrival, text.into()).await;
+            return acknowledge(session, &context, text.into()).await;
         }
         Ok(_) => EventError::new(Code::Denied, "the token is another user's"),
         Err(error) => EventError::new(Code::Denied, error.to_string()),
     };
-    fail(session, arrival, error).await;
+    fail(session, context, error).await;
 }
 
-pub(super) fn arrival(session: &Session, event: &'static str, phase: ConnectionPhase, quantum: &Quantum) -> Arrival {
-    Arrival {
+pub(super) fn event_context(session: &Session, event: &'static str, moment: Moment, quantum: &Quantum) -> EventContext {
+    EventContext {
         quantum: quantum.clone(),
-        number: session.next_event(),
+        number: session.next_event_number(),
         received: Instant::now(),
         at_ms: now_ms(),
         phase,
@@ -147,21 +147,21 @@ pub(super) fn arrival(session: &Session, event: &'static str, phase: ConnectionP
 }
 
 /// The connection is open.
-pub(super) async fn arrive(session: &Arc<Session>, quantum: &Quantum) {
-    let arrival = arrival(session, "connect", ConnectionPhase::Connecting, quantum);
+pub(super) async fn connected(session: &Arc<Session>, quantum: &Quantum) {
+    let context = event_context(session, "connect", Moment::Opening, quantum);
     let connection = session.connection.clone();
-    if session.tenant.hub.connect(connection, arrival.at_ms).is_ok() {
-        guest::presence(session, arrival, Change::Connected).await;
+    if session.tenant.hall.arrive(connection, context.at_ms).is_ok() {
+        guest::presence(session, context, Change::Connected).await;
     }
 }
 
-/// The connection is gone: the handler hears of it, then the hub forgets it whatever the handler did.
-pub(super) async fn depart(session: &Arc<Session>, quantum: &Quantum) {
-    for room in session.all_typing() {
+/// The connection is gone: the handler hears of it, then the hall forgets it whatever the handler did.
+pub(super) async fn disconnected(session: &Arc<Session>, quantum: &Quantum) {
+    for room in session.take_typing() {
         end_typing(session, quantum, &room).await;
     }
-    let arrival = arrival(session, "disconnect", ConnectionPhase::Disconnecting, quantum);
-    guest::presence(session, arrival, Change::Disconnected).await;
+    let context = event_context(session, "disconnect", Moment::Closing, quantum);
+    guest::presence(session, context, Change::Disconnected).await;
     session.connection.wait_in_flight().await;
     if session
         .tenant
@@ -172,20 +172,20 @@ pub(super) async fn depart(session: &Arc<Session>, quantum: &Quantum) {
     {
         tracing::debug!(connection = %session.connection.id, "the hub was gone before the connection");
     }
-    session.give_seat_back();
+    session.release_permit();
     tracing::debug!(tenant = %session.tenant.id(), connection = %session.connection.id, "disconnected");
 }
 
 /// Another server wants the connection out of rooms. No handler decides about that.
-pub(super) async fn leave(session: &Arc<Session>, quantum: &Quantum, rooms: Vec<RoomId>) {
-    let arrival = arrival(session, "leave", ConnectionPhase::Connected, quantum);
+pub(super) async fn leave_rooms(session: &Arc<Session>, quantum: &Quantum, rooms: Vec<RoomId>) {
+    let context = event_context(session, "leave", Moment::Open, quantum);
     let effects = rooms.into_iter().map(Effect::Leave).collect();
-    complete(session, arrival, Decision::of(effects, Reply::Silent)).await;
+    complete(session, context, Decision::of(effects, Reply::Silent)).await;
 }
 
 /// The client says that it types, or that it does not: from now on the host sees to it that it ends.
-pub(super) async fn note_typing(session: &Arc<Session>, quantum: &Quantum, room: &str, typing: bool) {
-    if let Some(other) = session.note_typing(room, typing) {
+pub(super) async fn update_typing(session: &Arc<Session>, quantum: &Quantum, room: &str, typing: bool) {
+    if let Some(other) = session.set_typing(room, typing) {
         end_typing(session, quantum, &other).await;
     }
 }
@@ -193,23 +193,18 @@ pub(super) async fn note_typing(session: &Arc<Session>, quantum: &Quantum, room:
 /// The client types no more in the room and has not said so: the handler hears of it as if it had.
 pub(super) async fn end_typing(session: &Arc<Session>, quantum: &Quantum, room: &str) {
     // It may have begun anew while this waited for its turn.
-    if !session.types_in(room) {
-        guest::typing_ended(
-            session,
-            arrival(session, "typing", ConnectionPhase::Connected, quantum),
-            room,
-        )
-        .await;
+    if !session.is_typing(room) {
+        guest::typing_ended(session, event_context(session, "typing", Moment::Open, quantum), room).await;
     }
 }
 
 /// Typing in a room ends before the connection leaves it.
-pub(super) async fn end_typing_of_left(session: &Arc<Session>, arrival: &Arrival, effects: &[Effect]) {
+pub(super) async fn end_typing_in_left_rooms(session: &Arc<Session>, context: &EventContext, effects: &[Effect]) {
     for effect in effects {
         if let Effect::Leave(room) = effect
-            && session.note_left(room.as_str())
+            && session.stop_typing(room.as_str())
         {
-            end_typing(session, &arrival.quantum, room.as_str()).await;
+            end_typing(session, &context.quantum, room.as_str()).await;
         }
     }
 }

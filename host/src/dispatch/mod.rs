@@ -1,25 +1,24 @@
 //! The spine: what becomes of an event, step by step.
 
-mod answer;
+mod deduplication;
 mod event;
 mod guest;
 mod host;
 mod host_context;
 mod metrics;
 mod packet;
-mod repeat;
+mod question;
 mod server_event;
 mod session;
+mod session_event;
 mod typing;
-mod work;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-pub use metrics::Metrics;
-pub use packet::{Packet, now_ms};
+pub use packet::{ClientPacket, now_ms};
 pub use session::{Services, Session};
 
 use crate::capability::Effect;
@@ -30,10 +29,10 @@ use crate::id::RoomId;
 use crate::scheduler::{CpuTimer, Quantum};
 use crate::text::without_lone_surrogates;
 use event::Event;
-use work::Work;
+use session_event::SessionEvent;
 
 /// What is known of an event besides what it says.
-struct Arrival {
+struct EventContext {
     /// What the connection's task works in.
     quantum: Quantum,
     /// Numbers the connection's events, for the log.
@@ -46,20 +45,22 @@ struct Arrival {
 
 /// Handles one event to its end. The next event of the connection begins when this returns; what this one wrote
 /// may still be on its way to the store.
-async fn handle(session: &Arc<Session>, work: Work, quantum: &Quantum) {
-    match work {
-        Work::Event(packet) => event(session, packet, quantum).await,
-        Work::Connected => host::arrive(session, quantum).await,
-        Work::Leave(rooms) => host::leave(session, quantum, rooms).await,
-        Work::ServerEvent(text, reply) => server_event::handle(session, quantum, &text, reply).await,
-        Work::Answer(question, answer) => answer::answered(session, quantum, &question.question, answer).await,
-        Work::TypingEnded(room) => host::end_typing(session, quantum, &room).await,
-        Work::Disconnected => host::depart(session, quantum).await,
+async fn handle(session: &Arc<Session>, event: SessionEvent, quantum: &Quantum) {
+    match event {
+        SessionEvent::Packet(packet) => client_event(session, packet, quantum).await,
+        SessionEvent::Connected => host::connected(session, quantum).await,
+        SessionEvent::LeaveRooms(rooms) => host::leave_rooms(session, quantum, rooms).await,
+        SessionEvent::ServerEvent(text, reply) => server_event::handle(session, quantum, &text, reply).await,
+        SessionEvent::QuestionEnded(question, answer) => {
+            question::handle_answer(session, quantum, &question.question, answer).await
+        }
+        SessionEvent::TypingExpired(room) => host::end_typing(session, quantum, &room).await,
+        SessionEvent::Disconnected => host::disconnected(session, quantum).await,
     }
 }
 
-async fn event(session: &Arc<Session>, packet: Packet, quantum: &Quantum) {
-    let Packet {
+async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Quantum) {
+    let ClientPacket {
         text,
         attachments,
         ack,
@@ -70,9 +71,9 @@ async fn event(session: &Arc<Session>, packet: Packet, quantum: &Quantum) {
     let text = std::str::from_utf8(&text).unwrap_or_default();
     let text = &*without_lone_surrogates(text);
     let responder = Responder::new(ack, event::name(text).to_owned());
-    let mut arrival = Arrival {
+    let mut context = EventContext {
         quantum: quantum.clone(),
-        number: session.next_event(),
+        number: session.next_event_number(),
         received,
         at_ms,
         phase: ConnectionPhase::Connected,
@@ -81,35 +82,35 @@ async fn event(session: &Arc<Session>, packet: Packet, quantum: &Quantum) {
 
     let event = match Event::parse(text, attachments, &session.tenant.settings().client_limits) {
         Ok(parsed) => {
-            arrival.responder.unknown = parsed.unknown;
+            context.responder.unknown = parsed.unknown;
             parsed.event
         }
-        Err(error) => return fail(session, arrival, error).await,
+        Err(error) => return fail(session, context, error).await,
     };
     if session.has_expired(at_ms) && !matches!(event, Event::RefreshToken(_)) {
         let error = EventError::new(Code::Denied, "the token has expired; send a new one with refresh-token");
-        return fail(session, arrival, error).await;
+        return fail(session, context, error).await;
     }
     // What was sent before is no way around either.
-    if let Some(why) = session.barred() {
-        return fail(session, arrival, EventError::new(Code::Denied, why)).await;
+    if let Some(why) = session.denial() {
+        return fail(session, context, EventError::new(Code::Denied, why)).await;
     }
     match event {
-        Event::GetPresence(users) => charged(session, host::get_presence(session, arrival, &users)).await,
-        Event::History(request) => charged(session, host::history(session, arrival, request)).await,
-        Event::RefreshToken(token) => charged(session, host::refresh_token(session, arrival, &token)).await,
-        Event::Join { room, past } => guest::join(session, arrival, room, past).await,
+        Event::GetPresence(users) => charge_cpu(session, host::get_presence(session, context, &users)).await,
+        Event::History(request) => charge_cpu(session, host::history(session, context, request)).await,
+        Event::RefreshToken(token) => charge_cpu(session, host::refresh_token(session, context, &token)).await,
+        Event::Join { room, past } => guest::join(session, context, room, past).await,
         event => {
             if let Event::Typing { room, typing } = &event {
-                host::note_typing(session, quantum, room, *typing).await;
+                host::update_typing(session, quantum, room, *typing).await;
             }
-            guest::handle(session, arrival, event).await;
+            guest::handle(session, context, event).await;
         }
     }
 }
 
 /// Charges the tenant for the processor time of an answer that the host gives itself.
-async fn charged(session: &Session, answering: impl Future<Output = ()>) {
+async fn charge_cpu(session: &Session, answering: impl Future<Output = ()>) {
     let timer = CpuTimer::default();
     timer.time(answering).await;
     session.tenant.spend(timer.total());
@@ -117,12 +118,12 @@ async fn charged(session: &Session, answering: impl Future<Output = ()>) {
 }
 
 /// Tells the client, in its turn, that the event failed.
-async fn fail(session: &Arc<Session>, arrival: Arrival, error: EventError) {
+async fn fail(session: &Arc<Session>, context: EventContext, error: EventError) {
     let decision = Decision {
         failure: Some(error),
         ..Decision::of(Vec::new(), Reply::Ok { data: None })
     };
-    complete(session, arrival, decision).await;
+    complete(session, context, decision).await;
 }
 
 /// What was decided about an event.
@@ -148,14 +149,14 @@ impl Decision {
 }
 
 /// Hands over what was decided, and waits until what decides about the connection's next event is done.
-async fn complete(session: &Arc<Session>, arrival: Arrival, decision: Decision) {
+async fn complete(session: &Arc<Session>, context: EventContext, decision: Decision) {
     let effects = &decision.effects;
-    host::end_typing_of_left(session, &arrival, effects).await;
+    host::end_typing_in_left_rooms(session, &context, effects).await;
     // Whether the connection is in a room decides about its next event.
     let moves = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
-    let wait = submit(session, arrival, decision, moves).await;
+    let wait = submit(session, context, decision, moves).await;
     if let Some(wait) = wait {
         let _ = wait.await;
     }
@@ -187,7 +188,7 @@ async fn baselines(session: &Session, effects: &[Effect], held_room: Option<&Roo
 /// Hands over what was decided; with `waits` there is word of the end.
 async fn submit(
     session: &Session,
-    arrival: Arrival,
+    context: EventContext,
     decision: Decision,
     waits: bool,
 ) -> Option<oneshot::Receiver<Result<(), EventError>>> {
@@ -197,13 +198,13 @@ async fn submit(
         reply,
         held_room,
     } = decision;
-    let Arrival {
+    let EventContext {
         received,
         at_ms,
         phase,
         responder,
         ..
-    } = arrival;
+    } = context;
     let connection = session.connection.clone();
     let baselines = baselines(session, &effects, held_room.as_ref()).await;
     let (done, wait) = if waits {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// An event as it came from the socket.
 #[derive(Debug)]
-pub struct Packet {
+pub struct ClientPacket {
     /// The JSON array `["event", argument, …]`.
     pub text: Bytes,
     /// What the placeholders in the text stand for.
@@ -19,10 +19,10 @@ pub struct Packet {
     pub at_ms: u64,
 }
 
-impl Packet {
+impl ClientPacket {
     /// A packet that has just come.
     #[must_use]
-    pub fn now(text: Bytes, attachments: Vec<Bytes>, ack: Option<i64>) -> Self {
+    pub fn received_now(text: Bytes, attachments: Vec<Bytes>, ack: Option<i64>) -> Self {
         Self {
             text,
             attachments,

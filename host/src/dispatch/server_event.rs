@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use super::guest::decide;
+use super::guest::run_handler;
 use super::session::Session;
 use super::{Decision, host, submit};
 use crate::cluster::{ConnectionPhase, Reply};
@@ -17,7 +17,7 @@ use crate::text::json::{DEPTH_MAX, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
 /// The answer of a node that has none.
-const NOTHING: &str = "null";
+const NO_ANSWER: &str = "null";
 
 /// Runs the handler, waits until its effects are durable, and then answers the server that waits.
 pub(super) async fn handle(
@@ -26,8 +26,8 @@ pub(super) async fn handle(
     text: &str,
     reply: Option<oneshot::Sender<String>>,
 ) {
-    let answer = match decided(session, quantum, &without_lone_surrogates(text)).await {
-        Ok(data) => data.unwrap_or_else(|| NOTHING.to_owned()),
+    let answer = match run(session, quantum, &without_lone_surrogates(text)).await {
+        Ok(data) => data.unwrap_or_else(|| NO_ANSWER.to_owned()),
         Err(error) => {
             tracing::debug!(
                 tenant = %session.tenant.id(), code = error.code.as_str(),
@@ -42,7 +42,7 @@ pub(super) async fn handle(
     let _ = reply.map(|reply| reply.send(answer));
 }
 
-async fn decided(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Option<String>, EventError> {
+async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Option<String>, EventError> {
     let (tenant, identity) = (&session.tenant, session.connection.identity.load_full());
     let place = Place::User(identity.user().as_str());
     // One that is there and cannot be loaded is another matter, and an error.
@@ -52,13 +52,13 @@ async fn decided(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Resul
         return Ok(None);
     }
     let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
-    let arrival = host::arrival(session, "server-event", ConnectionPhase::Connected, quantum);
-    let input = HandlerInput::ServerEvent {
+    let context = host::event_context(session, "server-event", Moment::Open, quantum);
+    let input = Input::ServerEvent {
         name: &name,
         arguments: &arguments,
     };
-    let (effects, returned) = decide(session, &arrival, input, None).await?;
-    let done = submit(session, arrival, Decision::of(effects, Reply::Silent), true).await;
+    let (effects, returned) = run_handler(session, &context, input, None).await?;
+    let done = submit(session, context, Decision::of(effects, Reply::Silent), true).await;
     if let Some(done) = done {
         let stopped = || EventError::new(Code::Unavailable, "the event was interrupted");
         done.await.unwrap_or_else(|_| Err(stopped()))?;

@@ -12,12 +12,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::metrics::Metrics;
-use super::packet::Packet;
-use super::repeat::InFlight;
+use super::deduplication::InFlightMessages;
+use super::packet::ClientPacket;
+use super::session_event::SessionEvent;
 use super::typing::Typing;
-use super::work::Work;
-use crate::capability::{ATTACHMENTS_MAX, RandomSource};
+use crate::capability::{ATTACHMENTS_MAX, Chance};
 use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
@@ -48,10 +47,10 @@ pub struct Services {
 }
 
 #[derive(Default)]
-struct Queue {
+struct EventQueue {
     /// At most `limits.queue_events` events of at most `limits.queue_bytes` bytes, the two marks, as many ends of typing
     /// as a connection has rooms to type in, and the ends of questions, which handlers have asked at their expense.
-    work: VecDeque<Work>,
+    events: VecDeque<SessionEvent>,
     bytes: usize,
     running: bool,
     /// Nothing is taken after the connection has gone.
@@ -65,17 +64,17 @@ pub struct Session {
     /// Who asks.
     pub connection: Arc<Connection>,
     pub(super) services: Arc<Services>,
-    queue: Mutex<Queue>,
+    queue: Mutex<EventQueue>,
     /// Messages that it has sent and that may not be in the store yet.
-    pub(super) in_flight: InFlight,
-    events: AtomicU64,
-    rates: ArcSwap<Rates>,
+    pub(super) in_flight: InFlightMessages,
+    event_count: AtomicU64,
+    rates: ArcSwap<ConnectionRates>,
     /// Where it types. Locked after the queue, where both are.
     typing: Mutex<Typing>,
     /// A task waits for typing to end.
-    typing_is_watched: AtomicBool,
+    typing_timer_runs: AtomicBool,
     /// The expiry of the token that the client was told of last, in milliseconds since the Unix epoch; 0 for none.
-    told_expiry: AtomicU64,
+    notified_expiry: AtomicU64,
     /// It is about to be hung up.
     leaving: AtomicBool,
     /// Given back when the last of its events has ended and its farewell was said: what a client leaves behind counts
@@ -84,13 +83,13 @@ pub struct Session {
 }
 
 /// What the connection may send in what time, by the settings that it was made from.
-struct Rates {
+struct ConnectionRates {
     settings: Arc<Settings>,
     events: Rate,
     bytes: Rate,
 }
 
-impl Rates {
+impl ConnectionRates {
     fn of(settings: Arc<Settings>) -> Self {
         let limits = &settings.client_limits;
         Self {
@@ -106,8 +105,8 @@ impl Session {
     /// sets it going.
     #[must_use]
     pub fn new(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>, seat: Seat) -> Arc<Self> {
-        let work = VecDeque::from([Work::Connected]);
-        Self::with(tenant, connection, services, Some(seat), work)
+        let events = VecDeque::from([SessionEvent::Connected]);
+        Self::build(tenant, connection, services, Some(seat), events)
     }
 
     /// A session for what other servers cause, in place of a client's, of which the tenant's hub is told. Nobody sees it
@@ -115,38 +114,34 @@ impl Session {
     #[must_use]
     pub fn for_servers(tenant: Arc<Tenant>, services: Arc<Services>) -> Option<Arc<Self>> {
         let connection = Arc::new(Connection::for_servers(tenant.id())?);
-        let session = Self::with(tenant, connection, services, None, VecDeque::new());
-        session
-            .tenant
-            .hub
-            .set_server_connection(session.connection.clone())
-            .ok()?;
+        let session = Self::build(tenant, connection, services, None, VecDeque::new());
+        session.tenant.hall.set_for_servers(session.connection.clone()).ok()?;
         Some(session)
     }
 
-    fn with(
+    fn build(
         tenant: Arc<Tenant>,
         connection: Arc<Connection>,
         services: Arc<Services>,
         seat: Option<Seat>,
-        work: VecDeque<Work>,
+        events: VecDeque<SessionEvent>,
     ) -> Arc<Self> {
-        let rates = Rates::of(tenant.settings());
-        let queue = Queue {
-            work,
-            ..Queue::default()
+        let rates = ConnectionRates::of(tenant.settings());
+        let queue = EventQueue {
+            events,
+            ..EventQueue::default()
         };
         let session = Arc::new(Self {
             tenant,
             connection,
             services,
             queue: Mutex::new(queue),
-            in_flight: InFlight::default(),
-            events: AtomicU64::new(0),
+            in_flight: InFlightMessages::default(),
+            event_count: AtomicU64::new(0),
             rates: ArcSwap::from_pointee(rates),
             typing: Mutex::default(),
-            typing_is_watched: AtomicBool::new(false),
-            told_expiry: AtomicU64::new(0),
+            typing_timer_runs: AtomicBool::new(false),
+            notified_expiry: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             seat: Mutex::new(seat),
         });
@@ -159,11 +154,11 @@ impl Session {
 
     /// The client is connected.
     pub fn start(self: &Arc<Self>) {
-        self.run_if_idle(&mut self.queue.lock());
+        self.spawn_if_idle(&mut self.queue.lock());
     }
 
     /// The client sends an event. Never waits: a full queue refuses it.
-    pub fn receive(self: &Arc<Self>, packet: Packet) {
+    pub fn receive(self: &Arc<Self>, packet: ClientPacket) {
         let settings = self.tenant.settings();
         let limits = &settings.client_limits;
         let mut queue = self.queue.lock();
@@ -189,7 +184,7 @@ impl Session {
                 Code::Unavailable,
                 "the server is shutting down; reconnect and try again",
             ))
-        } else if queue.work.len() >= limits.queue_events || bytes > limits.queue_bytes {
+        } else if queue.events.len() >= limits.queue_events || bytes > limits.queue_bytes {
             self.services.metrics.queue_full.inc();
             Some(EventError::limited(
                 Code::RateLimited,
@@ -222,15 +217,15 @@ impl Session {
         }
         self.tenant.count_admitted();
         queue.bytes = bytes;
-        queue.work.push_back(Work::Event(packet));
-        self.run_if_idle(&mut queue);
+        queue.events.push_back(SessionEvent::Packet(packet));
+        self.spawn_if_idle(&mut queue);
     }
 
     /// Whether the connection's rates and the tenant's budgets let one more event in.
     fn admit(&self, settings: &Arc<Settings>, bytes: usize) -> Result<(), EventError> {
         let mut rates = self.rates.load();
         if !Arc::ptr_eq(&rates.settings, settings) {
-            self.rates.store(Arc::new(Rates::of(settings.clone())));
+            self.rates.store(Arc::new(ConnectionRates::of(settings.clone())));
             rates = self.rates.load();
         }
         let limited = |what: &'static str, wait| EventError::limited(Code::RateLimited, what, wait);
@@ -250,31 +245,33 @@ impl Session {
         let mut queue = self.queue.lock();
         if !queue.closed {
             queue.closed = true;
-            if !queue.running && matches!(queue.work.front(), Some(Work::Connected)) {
-                queue.work = VecDeque::new();
-                self.give_seat_back();
+            if !queue.running && matches!(queue.events.front(), Some(SessionEvent::Connected)) {
+                queue.events = VecDeque::new();
+                self.release_permit();
                 return;
             }
-            let missing = self.connection.close_questions();
-            let missing = missing.into_iter().map(|question| Work::Answer(question, None));
-            queue.work.extend(missing.chain([Work::Disconnected]));
-            self.run_if_idle(&mut queue);
+            let missing = self.connection.give_up_questions();
+            let missing = missing
+                .into_iter()
+                .map(|question| SessionEvent::QuestionEnded(question, None));
+            queue.events.extend(missing.chain([SessionEvent::Disconnected]));
+            self.spawn_if_idle(&mut queue);
         }
     }
 
     /// Nothing of the connection is left.
-    pub(super) fn give_seat_back(&self) {
+    pub(super) fn release_permit(&self) {
         self.seat.lock().take();
     }
 
     /// Refuses what the client sends from now on, so that the connection becomes idle and can be hung up without
     /// anything being lost. `false` when it has been told so before.
-    pub fn leave(&self) -> bool {
+    pub fn stop_accepting(&self) -> bool {
         !self.leaving.swap(true, Ordering::Relaxed)
     }
 
     /// Disconnects the client, telling it why.
-    pub fn dismiss(&self, what: &'static str, error: EventError) {
+    pub fn disconnect(&self, what: &'static str, error: EventError) {
         Responder::new(None, what).fail(&self.connection, &error);
         self.connection.sink.disconnect();
     }
@@ -286,7 +283,7 @@ impl Session {
         let settings = self.tenant.settings();
         if self.tenant.is_suspended() {
             // Everybody has been disconnected, but for those who were still on their way in.
-            return self.dismiss("tenant", EventError::new(Code::Denied, "the tenant is suspended"));
+            return self.disconnect("tenant", EventError::new(Code::Denied, "the tenant is suspended"));
         }
         let why = if settings.authenticator.has_expired(&identity, now_ms) {
             "the token has expired"
@@ -297,14 +294,14 @@ impl Session {
             let notice = settings.authenticator.expiring_notice().as_millis();
             let notice = u64::try_from(notice).unwrap_or(u64::MAX);
             let near = expires_at.saturating_sub(notice) <= now_ms;
-            if near && self.told_expiry.swap(expires_at, Ordering::Relaxed) != expires_at {
+            if near && self.notified_expiry.swap(expires_at, Ordering::Relaxed) != expires_at {
                 // A client that does not keep up is closed by its sink.
                 let _ = self.connection.sink.send(token_expiring(expires_at));
             }
             return;
         };
         tracing::debug!(connection = %self.connection.id, "disconnected: {why}");
-        self.dismiss("token", EventError::new(Code::Denied, why));
+        self.disconnect("token", EventError::new(Code::Denied, why));
     }
 
     /// Whether the connection's token has expired.
@@ -318,7 +315,7 @@ impl Session {
 
     /// Why nothing is done for this client any more, although it has not been disconnected yet.
     #[must_use]
-    pub fn barred(&self) -> Option<&'static str> {
+    pub fn denial(&self) -> Option<&'static str> {
         let identity = self.connection.identity.load();
         if self.tenant.settings().authenticator.is_revoked(&identity) {
             return Some("the token has been revoked");
@@ -330,11 +327,14 @@ impl Session {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let queue = self.queue.lock();
-        !queue.running && queue.work.is_empty() && !self.connection.has_in_flight() && self.connection.sink.is_flushed()
+        !queue.running
+            && queue.events.is_empty()
+            && !self.connection.has_in_flight()
+            && self.connection.sink.is_flushed()
     }
 
     /// Whether the client has gone. Some of what it sent may still wait.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(super) fn is_client_gone(&self) -> bool {
         self.queue.lock().closed
     }
 
@@ -342,73 +342,73 @@ impl Session {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let queue = self.queue.lock();
-        queue.closed && !queue.running && queue.work.is_empty() && !self.connection.has_in_flight()
+        queue.closed && !queue.running && queue.events.is_empty() && !self.connection.has_in_flight()
     }
 
-    fn run_if_idle(self: &Arc<Self>, queue: &mut Queue) {
-        if !queue.running && !queue.work.is_empty() {
+    fn spawn_if_idle(self: &Arc<Self>, queue: &mut EventQueue) {
+        if !queue.running && !queue.events.is_empty() {
             queue.running = true;
             self.tenant.scheduler.spawn(|quantum| self.clone().run(quantum));
         }
     }
 
     async fn run(self: Arc<Self>, quantum: Quantum) {
-        let _resume = Resume(self.clone());
-        while let Some(work) = self.next() {
+        let _resume = ResumeOnPanic(self.clone());
+        while let Some(event) = self.next() {
             // It counts until it is done: it is in memory while it waits for an instance, too.
-            let _counted = Counted::of(&self.tenant, &work);
-            super::handle(&self, work, &quantum).await;
-            quantum.yield_if_over().await;
+            let _counted = QueuedBytes::of(&self.tenant, &event);
+            super::handle(&self, event, &quantum).await;
+            quantum.share().await;
         }
     }
 
-    fn next(&self) -> Option<Work> {
+    fn next(&self) -> Option<SessionEvent> {
         let mut queue = self.queue.lock();
-        let work = queue.work.pop_front();
-        match &work {
-            Some(work) => queue.bytes = queue.bytes.saturating_sub(work.bytes()),
+        let event = queue.events.pop_front();
+        match &event {
+            Some(event) => queue.bytes = queue.bytes.saturating_sub(event.bytes()),
             None => {
                 queue.running = false;
                 // An idle connection keeps no buffer.
-                queue.work = VecDeque::new();
+                queue.events = VecDeque::new();
             }
         }
-        work
+        event
     }
 
     /// The client types in the room, or does not any more. Gives a room in which it does not count as typing any more
     /// because it types in too many.
-    pub(super) fn note_typing(self: &Arc<Self>, room: &str, typing: bool) -> Option<String> {
+    pub(super) fn set_typing(self: &Arc<Self>, room: &str, typing: bool) -> Option<String> {
         if !typing || !self.connection.is_in(room) {
             self.typing.lock().end(room);
             return None;
         }
         let until = tokio::time::Instant::now() + self.tenant.settings().client_limits.typing_timeout;
         let given_up = self.typing.lock().begin(room, until);
-        if !self.typing_is_watched.swap(true, Ordering::AcqRel) {
-            tokio::spawn(watch_typing(Arc::downgrade(self)));
+        if !self.typing_timer_runs.swap(true, Ordering::AcqRel) {
+            tokio::spawn(run_typing_timer(Arc::downgrade(self)));
         }
         given_up
     }
 
     /// The connection leaves the room. Gives whether it was typing there.
-    pub(super) fn note_left(&self, room: &str) -> bool {
+    pub(super) fn stop_typing(&self, room: &str) -> bool {
         self.typing.lock().end(room)
     }
 
     /// Whether the client types in the room.
-    pub(super) fn types_in(&self, room: &str) -> bool {
+    pub(super) fn is_typing(&self, room: &str) -> bool {
         self.typing.lock().is_in(room)
     }
 
     /// Every room in which the client was typing, now that it has gone.
-    pub(super) fn all_typing(&self) -> Vec<String> {
+    pub(super) fn take_typing(&self) -> Vec<String> {
         self.typing.lock().take()
     }
 
     /// Has the typing end that was not renewed in time. Gives when to look again; `None` when there is nothing to look
     /// at.
-    fn end_stale_typing(self: &Arc<Self>) -> Option<tokio::time::Instant> {
+    fn expire_typing(self: &Arc<Self>) -> Option<tokio::time::Instant> {
         let mut queue = self.queue.lock();
         // The farewell ends the rest.
         if queue.closed {
@@ -416,18 +416,18 @@ impl Session {
         }
         let mut typing = self.typing.lock();
         let ended = typing.take_ended(tokio::time::Instant::now());
-        queue.work.extend(ended.into_iter().map(Work::TypingEnded));
-        self.run_if_idle(&mut queue);
+        queue.events.extend(ended.into_iter().map(SessionEvent::TypingExpired));
+        self.spawn_if_idle(&mut queue);
         let next = typing.next_end();
         if next.is_none() {
-            self.typing_is_watched.store(false, Ordering::Release);
+            self.typing_timer_runs.store(false, Ordering::Release);
         }
         next
     }
 
     /// Numbers this connection's events, for the log.
-    pub(super) fn next_event(&self) -> u64 {
-        self.events.fetch_add(1, Ordering::Relaxed) + 1
+    pub(super) fn next_event_number(&self) -> u64 {
+        self.event_count.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
@@ -439,9 +439,9 @@ impl Drop for Session {
 }
 
 /// Lets a session know when typing has not been renewed, as long as it types anywhere.
-async fn watch_typing(session: Weak<Session>) {
+async fn run_typing_timer(session: Weak<Session>) {
     loop {
-        let Some(next) = session.upgrade().and_then(|session| session.end_stale_typing()) else {
+        let Some(next) = session.upgrade().and_then(|session| session.expire_typing()) else {
             return;
         };
         tokio::time::sleep_until(next).await;
@@ -449,29 +449,29 @@ async fn watch_typing(session: Weak<Session>) {
 }
 
 /// The bytes of the event that is being handled, among those of its tenant.
-struct Counted<'a>(&'a Tenant, usize);
+struct QueuedBytes<'a>(&'a Tenant, usize);
 
-impl<'a> Counted<'a> {
-    fn of(tenant: &'a Tenant, work: &Work) -> Self {
-        Self(tenant, work.bytes())
+impl<'a> QueuedBytes<'a> {
+    fn of(tenant: &'a Tenant, event: &SessionEvent) -> Self {
+        Self(tenant, event.bytes())
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for QueuedBytes<'_> {
     fn drop(&mut self) {
         self.0.unqueue(self.1);
     }
 }
 
 /// An event that panics ends its task; the connection's other events, its farewell among them, go on in another.
-struct Resume(Arc<Session>);
+struct ResumeOnPanic(Arc<Session>);
 
-impl Drop for Resume {
+impl Drop for ResumeOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut queue = self.0.queue.lock();
             queue.running = false;
-            self.0.run_if_idle(&mut queue);
+            self.0.spawn_if_idle(&mut queue);
         }
     }
 }

@@ -12,7 +12,7 @@ use socketioxide_core::Value;
 
 use super::adapter::Adapter;
 use super::namespace::{Key, Sessions};
-use crate::dispatch::{Packet, Session};
+use crate::dispatch::{ClientPacket, Session};
 
 /// Owned by the socket: when the socket is dropped, however that came about, the session ends.
 pub(super) struct Ingress {
@@ -31,7 +31,8 @@ impl MessageHandler<Adapter, InOrder> for Ingress {
             // Only the msgpack parser, which is not in use, makes these.
             Value::Bytes(_) => return,
         };
-        self.session.receive(Packet::now(text, attachments.into(), ack));
+        self.session
+            .receive(ClientPacket::received_now(text, attachments.into(), ack));
     }
 }
 

@@ -269,7 +269,10 @@ impl Server {
             let share = sessions
                 .len()
                 .div_ceil(usize::try_from(steps).unwrap_or(usize::MAX).max(1));
-            let chosen = sessions.into_iter().filter(|session| session.leave()).take(share);
+            let chosen = sessions
+                .into_iter()
+                .filter(|session| session.stop_accepting())
+                .take(share);
             finishing.extend(chosen.map(|session| (now, session)));
             if self.sessions.len() == 0 {
                 return 0;
@@ -371,7 +374,7 @@ impl<'a> Leaving<'a> {
 fn dismiss(sessions: &Sessions, tenant: &Arc<Tenant>, why: &'static str) {
     for session in sessions.list() {
         if Arc::ptr_eq(&session.tenant, tenant) {
-            session.dismiss("tenant", EventError::new(Code::Denied, why));
+            session.disconnect("tenant", EventError::new(Code::Denied, why));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parlance::cluster::{ClientSink, Outgoing, SendFailed};
-use parlance::dispatch::{Packet, Session};
+use parlance::dispatch::{ClientPacket, Session};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -215,7 +215,7 @@ async fn upwards(
         if line.is_cut() || life.is_over() {
             return;
         }
-        session.receive(Packet::now(text.into(), Vec::new(), ack));
+        session.receive(ClientPacket::received_now(text.into(), Vec::new(), ack));
     }
 }
 

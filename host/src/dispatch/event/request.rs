@@ -11,17 +11,17 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAc
 use crate::text::number::{whole, whole_u32};
 
 /// So many unknown keys are named in an answer.
-const NAMED: usize = 8;
+const UNKNOWN_KEYS_MAX: usize = 8;
 /// Bytes of each that are named.
-const NAME_BYTES: usize = 64;
+const UNKNOWN_KEY_BYTES: usize = 64;
 
 /// A request whose fields are the keys of an object.
-pub(super) trait Fields {
+pub(super) trait KnownFields {
     /// The keys that are known.
     const KEYS: &'static [&'static str];
 }
 
-impl Fields for super::SendMessage {
+impl KnownFields for super::SendMessage {
     const KEYS: &'static [&'static str] = &["roomId", "content", "metadata", "clientId"];
 }
 
@@ -38,34 +38,34 @@ pub(in crate::dispatch) struct HistoryRequest {
     pub(in crate::dispatch) limit: Option<u32>,
 }
 
-impl Fields for HistoryRequest {
+impl KnownFields for HistoryRequest {
     const KEYS: &'static [&'static str] = &["roomId", "after", "before", "limit"];
 }
 
 /// What a joining client wants of a room's past.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
-pub(in crate::dispatch) struct Past {
+pub(in crate::dispatch) struct PastRequest {
     /// What came after this message.
     #[serde(default, deserialize_with = "whole")]
     pub(in crate::dispatch) after: Option<u64>,
     /// At most so many messages, the newest; 0 is as good as absent.
-    #[serde(default, deserialize_with = "some")]
+    #[serde(default, deserialize_with = "positive")]
     pub(in crate::dispatch) last: Option<u32>,
 }
 
 /// A count; 0 is none.
-fn some<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
+fn positive<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
     Ok(whole_u32(reader)?.filter(|count| *count > 0))
 }
 
-impl Past {
+impl PastRequest {
     /// Whether anything is asked for.
     pub(in crate::dispatch) fn is_any(self) -> bool {
         self.after.is_some() || self.last.is_some()
     }
 }
 
-impl Fields for Past {
+impl KnownFields for PastRequest {
     const KEYS: &'static [&'static str] = &["after", "last"];
 }
 
@@ -76,15 +76,15 @@ pub(super) struct Object<T> {
     pub(super) unknown: Vec<String>,
 }
 
-impl<'de, T: Deserialize<'de> + Fields> Deserialize<'de> for Object<T> {
+impl<'de, T: Deserialize<'de> + KnownFields> Deserialize<'de> for Object<T> {
     fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_map(Reader(PhantomData))
+        reader.deserialize_map(ObjectVisitor(PhantomData))
     }
 }
 
-struct Reader<T>(PhantomData<T>);
+struct ObjectVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de> + Fields> Visitor<'de> for Reader<T> {
+impl<'de, T: Deserialize<'de> + KnownFields> Visitor<'de> for ObjectVisitor<T> {
     type Value = Object<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -124,9 +124,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for KnownKeys<'_, A> {
             if self.keys.contains(&&*key) {
                 return seed.deserialize(key.into_deserializer()).map(Some);
             }
-            if self.unknown.len() < NAMED {
+            if self.unknown.len() < UNKNOWN_KEYS_MAX {
                 let mut name = key.into_owned();
-                name.truncate(name.floor_char_boundary(NAME_BYTES));
+                name.truncate(name.floor_char_boundary(UNKNOWN_KEY_BYTES));
                 self.unknown.push(name);
             }
             self.map.next_value::<IgnoredAny>()?;

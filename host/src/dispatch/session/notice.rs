@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Queue, Session};
+use super::{EventQueue, Session};
 use crate::capability::Packet;
-use crate::cluster::SessionNotice;
-use crate::dispatch::work::Work;
+use crate::cluster::Notice;
+use crate::dispatch::session_event::SessionEvent;
 
 impl Session {
     /// Queues a notice. `false` once the client has gone.
@@ -15,42 +15,42 @@ impl Session {
         if queue.closed {
             return false;
         }
-        let work = match notice {
-            SessionNotice::Leave(rooms) => Work::Leave(rooms),
-            SessionNotice::ServerEvent(text, reply) => {
+        let event = match notice {
+            Notice::Leave(rooms) => SessionEvent::LeaveRooms(rooms),
+            Notice::ServerEvent(text, reply) => {
                 let stops = self.services.draining.load(Ordering::Relaxed);
                 if stops || !self.admits_bytes(&queue, text.len()) {
                     let _ = reply.map(|reply| reply.send("null".to_owned()));
                     return true;
                 }
-                Work::ServerEvent(text, reply)
+                SessionEvent::ServerEvent(text, reply)
             }
             SessionNotice::Answer(number, answer) => {
                 // Under the queue's lock, as the client's going takes all that are open.
                 let Some(question) = self.connection.take_question(number) else {
                     return true;
                 };
-                Work::Answer(question, answer.filter(|answer| self.admits(&queue, answer)))
+                SessionEvent::QuestionEnded(question, answer.filter(|answer| self.admits(&queue, answer)))
             }
         };
-        queue.bytes = queue.bytes.saturating_add(work.bytes());
-        queue.work.push_back(work);
-        self.run_if_idle(&mut queue);
+        queue.bytes = queue.bytes.saturating_add(event.bytes());
+        queue.events.push_back(event);
+        self.spawn_if_idle(&mut queue);
         true
     }
 
     /// Whether the client may send this answer now; it is charged if so. A refusal cannot be told to the client.
-    fn admits(&self, queue: &Queue, answer: &Packet) -> bool {
+    fn admits(&self, queue: &EventQueue, answer: &Packet) -> bool {
         let small = answer.bytes() <= self.tenant.settings().client_limits.packet;
         small && answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
     }
 
     /// Whether so many bytes are within the queue's bounds and the rates; they are charged if so.
-    fn admits_bytes(&self, queue: &Queue, bytes: usize) -> bool {
+    fn admits_bytes(&self, queue: &EventQueue, bytes: usize) -> bool {
         let settings = self.tenant.settings();
         let limits = &settings.client_limits;
         let fits = bytes <= limits.packet
-            && queue.work.len() < limits.queue_events
+            && queue.events.len() < limits.queue_events
             && queue.bytes.saturating_add(bytes) <= limits.queue_bytes;
         if !fits || !self.tenant.queue(bytes) {
             return false;

@@ -25,11 +25,11 @@ const IN_FLIGHT_MAX: usize = 64;
 
 /// The ids under which a connection has sent messages that may still be on their way to the store.
 #[derive(Default)]
-pub(super) struct InFlight(Mutex<Vec<MessageId>>);
+pub(super) struct InFlightMessages(Mutex<Vec<MessageId>>);
 
-impl InFlight {
+impl InFlightMessages {
     /// Waits, when the message may be on its way already, until that is settled.
-    async fn pass(&self, session: &Session, id: MessageId) {
+    async fn wait_for(&self, session: &Session, id: MessageId) {
         let wait = {
             let mut ids = self.0.lock();
             // This connection's task alone submits its events: what is settled now stays so.
@@ -47,12 +47,12 @@ impl InFlight {
 }
 
 /// What a client sends under an id of its own.
-pub(super) struct Request {
+pub(super) struct DedupLookup {
     id: MessageId,
     pub(super) client: ClientRef,
 }
 
-impl Request {
+impl DedupLookup {
     /// The request, when the client has an id for the message.
     pub(super) fn of(session: &Session, message: &SendMessage) -> Option<Self> {
         let client_id = message.client_id.as_deref()?;
@@ -67,8 +67,8 @@ impl Request {
     }
 
     /// Looks for the message before a handler runs. `None`: it is not there, as far as the store says.
-    pub(super) async fn answer(&self, session: &Session) -> Option<Result<Reply, EventError>> {
-        session.in_flight.pass(session, self.id).await;
+    pub(super) async fn find_duplicate(&self, session: &Session) -> Option<Result<Reply, EventError>> {
+        session.in_flight.wait_for(session, self.id).await;
         self.look_up(session).await
     }
 
