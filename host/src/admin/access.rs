@@ -14,7 +14,7 @@ use super::Admin;
 use super::problem::Problem;
 use crate::control::{Actor, Control};
 use crate::socket::ClientAddress;
-use crate::tenant::Rate;
+use crate::tenant::TokenBucket;
 use crate::throttle::LogThrottle;
 
 /// Wrong tokens in a second, on average and at once. The answer to a further one waits for up to a second, which slows
@@ -50,11 +50,11 @@ pub struct AdminToken {
 /// All tokens.
 pub(crate) struct Access {
     tokens: Vec<AdminToken>,
-    failures: Rate,
+    failures: TokenBucket,
     /// Of the log lines about wrong tokens.
     wrong: LogThrottle,
     /// What is left of [`CHANGES`] to each tenant that a token is for.
-    changes: BTreeMap<String, Rate>,
+    changes: BTreeMap<String, TokenBucket>,
 }
 
 impl Access {
@@ -65,10 +65,10 @@ impl Access {
         });
         Self {
             changes: tenants
-                .map(|tenant| (tenant, Rate::new(CHANGES.0, CHANGES.1)))
+                .map(|tenant| (tenant, TokenBucket::new(CHANGES.0, CHANGES.1)))
                 .collect(),
             tokens,
-            failures: Rate::new(FAILURES.0, FAILURES.1),
+            failures: TokenBucket::new(FAILURES.0, FAILURES.1),
             wrong: LogThrottle::default(),
         }
     }

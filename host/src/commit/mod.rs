@@ -5,8 +5,7 @@
 //! same order, so that what members of a room see follows `seq` (promise 3). Tenants take turns for a place in a batch,
 //! and nobody here waits for a hub: no tenant can hold up what others commit.
 
-mod metrics;
-mod waiting;
+mod pending_jobs;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,8 +18,8 @@ use crate::cluster::{Delivery, HubHandle, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::scheduler::{Contention, yield_now};
-use crate::store::{OutageLog, Rejected, StorageQuota, StoreError, WriteSet, WriteSetResult, Writer, Written};
-use waiting::Waiting;
+use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
+use pending_jobs::PendingJobs;
 
 pub use metrics::Metrics;
 
@@ -28,15 +27,15 @@ pub use metrics::Metrics;
 const QUOTA_RETRY: Duration = Duration::from_secs(60);
 
 /// How often a batch lets others run before it goes off, while they go on handing in jobs.
-const ROUNDS: usize = 8;
+const YIELDS: usize = 8;
 /// How often a batch of a tenant that is alone lets others run: each time lasts only until the runtime has looked for
 /// packets.
-const ROUNDS_ALONE: usize = 64;
+const YIELDS_UNCONTENDED: usize = 64;
 /// Of those, how many may bring nothing: what has just arrived takes some steps to become a job.
-const VAIN_ALONE: usize = 8;
+const EMPTY_YIELDS_UNCONTENDED: usize = 8;
 
-/// An event that is to become visible in a hub, once its writes are durable.
-pub struct Job {
+/// An event that is to become visible in a hall, once its writes are durable.
+pub struct CommitJob {
     /// Where it becomes visible.
     pub hub: HubHandle,
     /// What the tenant may keep.
@@ -49,7 +48,7 @@ pub struct Job {
 /// The way to the committer. Cheap to clone; the committer ends when the last clone is gone and all is delivered.
 #[derive(Clone)]
 pub struct Committer {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::UnboundedSender<CommitJob>,
 }
 
 impl Committer {
@@ -61,14 +60,14 @@ impl Committer {
         batch: usize,
         contention: Arc<Contention>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
-        let (jobs, arrivals) = mpsc::unbounded_channel();
-        let task = crate::vital::spawn("committer", run(store, metrics, batch, contention, arrivals));
+        let (jobs, incoming) = mpsc::unbounded_channel();
+        let task = crate::vital::spawn("committer", run(store, metrics, batch, contention, incoming));
         (Self { jobs }, task)
     }
 
     /// Hands an event over, after all that its tenant handed over before. Counts as unsettled on its connection until
     /// it is visible. Never waits: what a tenant may have on the way bounds what waits here.
-    pub fn submit(&self, mut job: Job) {
+    pub fn submit(&self, mut job: CommitJob) {
         job.delivery.in_flight = Some(job.delivery.connection.begin_in_flight());
         // It fails only at the very end of a shutdown, when nobody is connected any more.
         let _ = self.jobs.send(job);
@@ -80,20 +79,20 @@ async fn run(
     metrics: Metrics,
     batch: usize,
     contention: Arc<Contention>,
-    mut arrivals: mpsc::UnboundedReceiver<Job>,
+    mut incoming: mpsc::UnboundedReceiver<CommitJob>,
 ) {
-    let mut waiting = Waiting::default();
+    let mut pending = PendingJobs::default();
     let mut jobs = Vec::with_capacity(batch);
     let mut outage = OutageLog::of_transactions();
     loop {
-        if waiting.is_empty() {
-            match arrivals.recv().await {
-                Some(job) => waiting.push(job),
+        if pending.is_empty() {
+            match incoming.recv().await {
+                Some(job) => pending.push(job),
                 None => return,
             }
         }
-        gather(&mut arrivals, &mut waiting, batch, &contention).await;
-        waiting.fill(&mut jobs, batch);
+        gather(&mut incoming, &mut pending, batch, &contention).await;
+        pending.fill(&mut jobs, batch);
         let results = write(&*store, &metrics, &mut outage, &jobs).await;
         for (hub, deliveries) in deliveries(&metrics, jobs.drain(..), results) {
             if hub.deliver(deliveries).is_err() {
@@ -107,28 +106,32 @@ async fn run(
 /// much is in it. On a quiet server nothing is ready and this waits for nothing; on a busy one it bounds the cost. A
 /// tenant that is alone gets what has only just arrived into the batch too, which makes it several times as large.
 async fn gather(
-    arrivals: &mut mpsc::UnboundedReceiver<Job>,
-    waiting: &mut Waiting,
+    incoming: &mut mpsc::UnboundedReceiver<CommitJob>,
+    pending: &mut PendingJobs,
     batch: usize,
     contention: &Contention,
 ) {
-    let alone = !contention.is_contended();
-    let (rounds, mut vain) = if alone { (ROUNDS_ALONE, VAIN_ALONE) } else { (ROUNDS, 1) };
-    for _ in 0..rounds {
-        let before = waiting.len();
-        if alone {
+    let uncontended = !contention.is_contended();
+    let (yields, mut empty_yields) = if uncontended {
+        (YIELDS_UNCONTENDED, EMPTY_YIELDS_UNCONTENDED)
+    } else {
+        (YIELDS, 1)
+    };
+    for _ in 0..yields {
+        let before = pending.len();
+        if uncontended {
             // Comes back when the runtime has looked for packets.
             tokio::task::yield_now().await;
         } else {
             yield_now().await;
         }
-        while let Ok(job) = arrivals.try_recv() {
-            waiting.push(job);
+        while let Ok(job) = incoming.try_recv() {
+            pending.push(job);
         }
-        if waiting.len() == before {
-            vain -= 1;
+        if pending.len() == before {
+            empty_yields -= 1;
         }
-        if vain == 0 || waiting.len() >= batch {
+        if empty_yields == 0 || pending.len() >= batch {
             return;
         }
     }
@@ -137,8 +140,8 @@ async fn gather(
 /// What the store made of a batch: for each job that writes, in order.
 type Results = Result<Vec<WriteSetResult>, StoreError>;
 
-async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jobs: &[Job]) -> Results {
-    let write_sets: Vec<WriteSet> = jobs
+async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: &[CommitJob]) -> Results {
+    let units: Vec<Unit> = jobs
         .iter()
         .filter(|job| job.delivery.writes())
         .map(|job| write_set(&job.delivery, job.quota))
@@ -172,15 +175,15 @@ fn write_set(event: &Delivery, quota: StorageQuota) -> WriteSet {
 /// Pairs jobs with what became of them, gathered by tenant, in order.
 fn deliveries(
     metrics: &Metrics,
-    jobs: impl Iterator<Item = Job>,
+    jobs: impl Iterator<Item = CommitJob>,
     results: Results,
 ) -> impl Iterator<Item = (HubHandle, Vec<Delivery>)> {
     let (mut results, down) = match results {
         Ok(results) => (results.into_iter(), false),
         Err(_) => (Vec::new().into_iter(), true),
     };
-    let mut hubs: HashMap<TenantId, (HubHandle, Vec<Delivery>)> = HashMap::with_capacity(1);
-    for Job { hub, mut delivery, .. } in jobs {
+    let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
+    for CommitJob { hall, mut delivery, .. } in jobs {
         if delivery.writes() {
             delivery.written = if down {
                 Err(EventError::new(
@@ -194,7 +197,7 @@ fn deliveries(
                         delivery.replace_with_repeat(first);
                         Ok(Vec::new())
                     }
-                    Err(rejection) => Err(refused(&rejection)),
+                    Err(refusal) => Err(rejection(&refusal)),
                 }
             };
         }
@@ -209,11 +212,11 @@ fn deliveries(
     hubs.into_values()
 }
 
-fn refused(rejection: &Rejected) -> EventError {
-    match rejection {
-        Rejected::Repeated(_) | Rejected::ClientIdTaken => client_id_taken(),
-        Rejected::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
-        Rejected::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
-        Rejected::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, rejection.to_string(), QUOTA_RETRY),
+fn rejection(refusal: &Refusal) -> EventError {
+    match refusal {
+        Refusal::Repeated(_) | Refusal::ClientIdTaken => client_id_taken(),
+        Refusal::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
+        Refusal::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
+        Refusal::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, refusal.to_string(), QUOTA_RETRY),
     }
 }

@@ -57,7 +57,7 @@ impl Control {
         let bus = self.bus.get().cloned();
         // On a task of its own: whoever sends more than is sent on waits, also when nobody waits for the answer.
         let sending = tokio::spawn(async move {
-            let _on_the_way = tenant.room_for_bytes(broadcast.packet.text.len()).await;
+            let _in_flight_permit = tenant.in_flight_permit_for_bytes(broadcast.packet.text.len()).await;
             if let Some(bus) = bus {
                 bus.broadcast(tenant.id(), broadcast.clone());
             }

@@ -104,7 +104,7 @@ impl Control {
             bus.set_load(tenant.id(), load);
             let elsewhere = bus.remote_load(tenant.id());
             let others = elsewhere.load.events_per_second.saturating_mul(millis(since)) / 1000;
-            tenant.set_elsewhere(elsewhere.nodes.saturating_add(1), elsewhere.load.connections, others);
+            tenant.set_remote_load(elsewhere.nodes.saturating_add(1), elsewhere.load.connections, others);
             counted.insert(tenant.id().as_str().to_owned(), events);
         }
         exchange.counted = counted;

@@ -47,7 +47,8 @@ use crate::cluster::{self, Fleet, HubHandle};
 use crate::config::{Deploy, TenantDefaults};
 use crate::sandbox::Sandbox;
 use crate::scheduler::Contention;
-use crate::socket::{Closing, Server};
+use crate::socket::{ClosingNamespace, Server};
+use crate::store::Store;
 use crate::store::catalog::{AuditEntry, Catalog};
 use crate::store::{Maintenance, Reader};
 use crate::tenant::{self, Routes, Tenant};
@@ -126,8 +127,8 @@ struct State {
     unsettled: BTreeMap<String, Unsettled>,
     /// Why tenants of the store are not served as they are configured.
     problems: BTreeMap<String, String>,
-    /// Tenants that were deleted and are not all gone: the namespace's end, and the hub.
-    closing: BTreeMap<String, (Closing, HubHandle)>,
+    /// Tenants that were deleted and are not all gone: the namespace's end, and the hall.
+    closing: BTreeMap<String, (ClosingNamespace, Hall)>,
 }
 
 type Answer<T> = Result<T, ControlError>;

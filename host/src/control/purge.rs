@@ -73,7 +73,7 @@ impl Control {
             // Nobody asks after the end of the others.
             state
                 .closing
-                .retain(|name, (closing, _)| !closing.is_over() || is_purged(name));
+                .retain(|name, (closing, _)| !closing.is_closed() || is_purged(name));
             let marked = known.tenants.iter().filter(|(name, stored)| {
                 // One that is in the configuration file by now keeps what there is.
                 stored.document.purging.as_ref().is_some_and(free) && !state.tenants.contains_key(*name)
@@ -158,7 +158,7 @@ impl Control {
             let over = {
                 let state = self.state.lock().await;
                 let closing = state.closing.get(name);
-                closing.is_none_or(|(closing, hub)| closing.is_over() && hub.is_last_handle())
+                closing.is_none_or(|(closing, hall)| closing.is_closed() && hall.is_forsaken())
             };
             if over {
                 return;

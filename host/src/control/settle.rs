@@ -24,8 +24,8 @@ use crate::capability::{Grants, HandlerInfo};
 use crate::cluster::HubHandle;
 use crate::config::TenantConfig;
 use crate::sandbox::{Handler, Sandbox};
-use crate::socket::Closing;
-use crate::tenant::{Routes, Runs, Settings, Tenant};
+use crate::socket::ClosingNamespace;
+use crate::tenant::{Routes, Settings, Tenant, TenantResources};
 
 /// Versions that are loaded at once. Compiling is two at a time anyway; reading from the store and the cache is not.
 pub(super) const LOADS: usize = 8;
@@ -49,7 +49,7 @@ pub(super) struct Unsettled {
 /// What is to be done next for a tenant.
 enum Step {
     /// The tenant of that name before is not gone yet.
-    Wait(Closing),
+    Wait(ClosingNamespace),
     Configure(Stored<TenantDocument>),
     Load {
         handler: String,
@@ -90,7 +90,7 @@ impl State {
             let as_decided = live.is_some_and(|live| live.revision == stored.revision);
             if live.is_none()
                 && let Some((closing, _)) = self.closing.get(tenant)
-                && !closing.is_over()
+                && !closing.is_closed()
             {
                 return Some(Step::Wait(closing.clone()));
             }
@@ -138,7 +138,7 @@ impl Control {
                 step
             };
             match step {
-                Step::Wait(closing) => closing.over().await,
+                Step::Wait(closing) => closing.closed().await,
                 Step::Configure(stored) => {
                     if let Err(error) = self.configure(tenant, &stored).await {
                         self.not_configured(tenant, &format!("{error:#}")).await;
@@ -303,7 +303,7 @@ impl Control {
             hub,
             &parts.tenant_metrics,
             base.clone(),
-            Runs {
+            TenantResources {
                 runtime: Handle::try_current()?,
                 background: parts.sandbox.background(),
                 contention: parts.contention.clone(),

@@ -17,7 +17,7 @@ use crate::id::RoomId;
 use crate::logs::LogLine;
 use crate::sandbox::{CallOutcome, Change, Failure, Handler, HandlerInput, HandlerReply, Interface, Trap, TrapKind};
 use crate::store::{ClientRef, End, Page, Range, StoreError};
-use crate::tenant::Place;
+use crate::tenant::RouteKey;
 
 /// Lets the handler decide, and does what it asks for.
 pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event: Event) {
@@ -159,7 +159,7 @@ async fn release_join(
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
-    let _turn = if asked.is_any() {
+    let _page_permit = if asked.is_any() {
         super::host::page_permit(session).await
     } else {
         None
@@ -230,7 +230,7 @@ pub(super) async fn presence(session: &Arc<Session>, context: EventContext, chan
     let user = session.connection.identity.load().user().clone();
     if session
         .tenant
-        .route(Interface::Presence, Place::User(user.as_str()))
+        .route(Interface::Presence, RouteKey::User(user.as_str()))
         .is_none()
     {
         return;
@@ -248,7 +248,7 @@ pub(super) async fn presence(session: &Arc<Session>, context: EventContext, chan
 
 /// A connection does not type in a room any more without having said so. What the handler refuses concerns no client.
 pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, room: &str) {
-    if session.tenant.route(Interface::Typing, Place::Room(room)).is_none() {
+    if session.tenant.route(Interface::Typing, RouteKey::Room(room)).is_none() {
         return;
     }
     let room = room.to_owned();
@@ -318,10 +318,12 @@ pub(super) async fn run_handler(
 ) -> Result<(Vec<Effect>, HandlerReply), EventError> {
     let interface = input.interface();
     let identity = session.connection.identity.load_full();
-    let place = input.room().map_or(Place::User(identity.user().as_str()), Place::Room);
+    let key = input
+        .room()
+        .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room);
     let handler = match input {
-        HandlerInput::Answer { asker, .. } => session.tenant.asker(asker, place),
-        _ => session.tenant.route(interface, place),
+        Input::Answer { asker, .. } => session.tenant.answer_handler(asker, key),
+        _ => session.tenant.route(interface, key),
     };
     let Some(handler) = handler else {
         if session.tenant.is_unavailable(interface) {
@@ -369,7 +371,7 @@ pub(super) async fn run_handler(
         .call(input, call, &settings.guest_limits, &context.quantum)
         .await;
     drop(running);
-    session.tenant.spend(outcome.usage.cpu);
+    session.tenant.charge_cpu(outcome.usage.cpu);
     handler.record.count(counts_as_failure(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
     if handler.info().isolation == Isolation::Warm {

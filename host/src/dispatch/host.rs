@@ -36,7 +36,7 @@ pub(super) async fn page_permit(session: &Session) -> Option<SemaphorePermit<'_>
     while session.connection.sink.unread_bytes() > UNREAD_MAX && !session.services.draining.load(Ordering::Relaxed) {
         tokio::time::sleep(UNREAD_POLL_INTERVAL).await;
     }
-    session.tenant.page_turn().await
+    session.tenant.page_permit().await
 }
 
 /// Says what became of a read of the host's own: an outage fails all of them, so the log has it once in a while.
@@ -97,7 +97,7 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
         limit,
         from,
     };
-    let _turn = page_permit(session).await;
+    let _page_permit = page_permit(session).await;
     let read = session.tenant.store.history(session.tenant.id(), &id, range).await;
     record_read(session, &read);
     match read {

@@ -22,8 +22,8 @@ pub use packet::{ClientPacket, now_ms};
 pub use session::{Services, Session};
 
 use crate::capability::Effect;
-use crate::cluster::{ConnectionPhase, Delivery, Reply, Responder};
-use crate::commit::Job;
+use crate::cluster::{Delivery, Moment, Reply, Responder};
+use crate::commit::CommitJob;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
 use crate::scheduler::{CpuTimer, Quantum};
@@ -113,7 +113,7 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
 async fn charge_cpu(session: &Session, answering: impl Future<Output = ()>) {
     let timer = CpuTimer::default();
     timer.time(answering).await;
-    session.tenant.spend(timer.total());
+    session.tenant.charge_cpu(timer.total());
     session.tenant.collect_charges();
 }
 
@@ -229,12 +229,12 @@ async fn submit(
         at_ms,
     };
     // Here the tenant's own events wait when it has too much on the way, and nobody else's.
-    delivery.in_flight_permit = session.tenant.room_for(&delivery).await;
-    let hub = session.tenant.hub.clone();
+    delivery.in_flight_permit = session.tenant.in_flight_permit(&delivery).await;
+    let hall = session.tenant.hall.clone();
     // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
     if delivery.writes() || connection.has_in_flight() {
-        session.services.committer.submit(Job {
-            hub,
+        session.services.committer.submit(CommitJob {
+            hall,
             quota: session.tenant.settings().quota.storage,
             delivery,
         });

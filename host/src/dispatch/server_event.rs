@@ -12,8 +12,8 @@ use crate::cluster::{ConnectionPhase, Reply};
 use crate::error::{Code, EventError};
 use crate::sandbox::{HandlerInput, Interface};
 use crate::scheduler::Quantum;
-use crate::tenant::Place;
-use crate::text::json::{DEPTH_MAX, exceeds_depth};
+use crate::tenant::RouteKey;
+use crate::text::json::{DEPTH_MAX, nests_deeper};
 use crate::text::without_lone_surrogates;
 
 /// The answer of a node that has none.
@@ -44,10 +44,9 @@ pub(super) async fn handle(
 
 async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Option<String>, EventError> {
     let (tenant, identity) = (&session.tenant, session.connection.identity.load_full());
-    let place = Place::User(identity.user().as_str());
+    let key = RouteKey::User(identity.user().as_str());
     // One that is there and cannot be loaded is another matter, and an error.
-    let handled =
-        tenant.route(Interface::ServerEvent, place).is_some() || tenant.is_unavailable(Interface::ServerEvent);
+    let handled = tenant.route(Interface::ServerEvent, key).is_some() || tenant.is_unavailable(Interface::ServerEvent);
     if !handled || tenant.is_suspended() {
         return Ok(None);
     }

@@ -22,8 +22,8 @@ use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::logs::LogHub;
 use crate::scheduler::Quantum;
-use crate::store::OutageLog;
-use crate::tenant::{Rate, Seat, Settings, Tenant};
+use crate::store::Outage;
+use crate::tenant::{ConnectionPermit, Settings, Tenant, TokenBucket};
 
 /// After how long a client whose queue was full may try again: a guess, as it depends on its own events.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
@@ -79,22 +79,22 @@ pub struct Session {
     leaving: AtomicBool,
     /// Given back when the last of its events has ended and its farewell was said: what a client leaves behind counts
     /// until it is done, however often the client comes and goes.
-    seat: Mutex<Option<Seat>>,
+    permit: Mutex<Option<ConnectionPermit>>,
 }
 
 /// What the connection may send in what time, by the settings that it was made from.
 struct ConnectionRates {
     settings: Arc<Settings>,
-    events: Rate,
-    bytes: Rate,
+    events: TokenBucket,
+    bytes: TokenBucket,
 }
 
 impl ConnectionRates {
     fn of(settings: Arc<Settings>) -> Self {
         let limits = &settings.client_limits;
         Self {
-            events: Rate::new(limits.events_per_second, limits.event_burst),
-            bytes: Rate::new(limits.bytes_per_second, limits.byte_burst),
+            events: TokenBucket::new(limits.events_per_second, limits.event_burst),
+            bytes: TokenBucket::new(limits.bytes_per_second, limits.byte_burst),
             settings,
         }
     }
@@ -104,9 +104,14 @@ impl Session {
     /// A session that will begin with the connection's arrival, once [`start`](Self::start) or the first event
     /// sets it going.
     #[must_use]
-    pub fn new(tenant: Arc<Tenant>, connection: Arc<Connection>, services: Arc<Services>, seat: Seat) -> Arc<Self> {
+    pub fn new(
+        tenant: Arc<Tenant>,
+        connection: Arc<Connection>,
+        services: Arc<Services>,
+        permit: ConnectionPermit,
+    ) -> Arc<Self> {
         let events = VecDeque::from([SessionEvent::Connected]);
-        Self::build(tenant, connection, services, Some(seat), events)
+        Self::build(tenant, connection, services, Some(permit), events)
     }
 
     /// A session for what other servers cause, in place of a client's, of which the tenant's hub is told. Nobody sees it
@@ -123,7 +128,7 @@ impl Session {
         tenant: Arc<Tenant>,
         connection: Arc<Connection>,
         services: Arc<Services>,
-        seat: Option<Seat>,
+        permit: Option<ConnectionPermit>,
         events: VecDeque<SessionEvent>,
     ) -> Arc<Self> {
         let rates = ConnectionRates::of(tenant.settings());
@@ -143,7 +148,7 @@ impl Session {
             typing_timer_runs: AtomicBool::new(false),
             notified_expiry: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
-            seat: Mutex::new(seat),
+            permit: Mutex::new(permit),
         });
         let weak = Arc::downgrade(&session);
         session
@@ -191,7 +196,7 @@ impl Session {
                 "too many events are waiting; slow down",
                 QUEUE_FULL_RETRY,
             ))
-        } else if !self.tenant.queue(length) {
+        } else if !self.tenant.reserve_queued_bytes(length) {
             Some(EventError::limited(
                 Code::RateLimited,
                 "too many bytes of this tenant's events are waiting; slow down",
@@ -199,7 +204,7 @@ impl Session {
             ))
         } else {
             self.admit(&settings, length)
-                .inspect_err(|_| self.tenant.unqueue(length))
+                .inspect_err(|_| self.tenant.release_queued_bytes(length))
                 .err()
         };
         if let Some(error) = refusal {
@@ -261,7 +266,7 @@ impl Session {
 
     /// Nothing of the connection is left.
     pub(super) fn release_permit(&self) {
-        self.seat.lock().take();
+        self.permit.lock().take();
     }
 
     /// Refuses what the client sends from now on, so that the connection becomes idle and can be hung up without
@@ -434,7 +439,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         // What is never handled, as when the process ends.
-        self.tenant.unqueue(self.queue.get_mut().bytes);
+        self.tenant.release_queued_bytes(self.queue.get_mut().bytes);
     }
 }
 
@@ -459,7 +464,7 @@ impl<'a> QueuedBytes<'a> {
 
 impl Drop for QueuedBytes<'_> {
     fn drop(&mut self) {
-        self.0.unqueue(self.1);
+        self.0.release_queued_bytes(self.1);
     }
 }
 

@@ -27,7 +27,7 @@ pub struct HandshakeLimits {
 }
 
 /// A handshake as it was read.
-pub(super) struct Opening {
+pub(super) struct ParsedHandshake {
     pub(super) token: String,
     pub(super) handshake: HandshakeData,
 }
@@ -37,7 +37,7 @@ impl HandshakeLimits {
     ///
     /// # Errors
     /// It is too large or nests too deep.
-    pub(super) fn read(&self, auth: Option<&RawValue>, request: &Parts) -> Result<Opening, EventError> {
+    pub(super) fn read(&self, auth: Option<&RawValue>, request: &Parts) -> Result<ParsedHandshake, EventError> {
         let text = without_lone_surrogates(auth.map_or("{}", RawValue::get));
         if exceeds_depth(&text, DEPTH_MAX) {
             let deep = format!("auth must not nest deeper than {DEPTH_MAX}");
@@ -73,7 +73,7 @@ impl HandshakeLimits {
             );
             return Err(EventError::new(Code::TooLarge, large));
         }
-        Ok(Opening { token, handshake })
+        Ok(ParsedHandshake { token, handshake })
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    fn read(auth: &str, query: &str, bytes: usize) -> Result<Opening, EventError> {
+    fn read(auth: &str, query: &str, bytes: usize) -> Result<ParsedHandshake, EventError> {
         let auth: Box<RawValue> = serde_json::from_str(auth).unwrap();
         let request = Request::builder()
             .uri(format!("/socket.io/?{query}"))

@@ -11,14 +11,14 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use socketioxide_core::Value;
 
 use super::adapter::Adapter;
-use super::namespace::{Key, Sessions};
+use super::namespace::{SessionKey, SessionRegistry};
 use crate::dispatch::{ClientPacket, Session};
 
 /// Owned by the socket: when the socket is dropped, however that came about, the session ends.
 pub(super) struct Ingress {
     pub(super) session: Arc<Session>,
-    pub(super) key: Key,
-    pub(super) sessions: Sessions,
+    pub(super) key: SessionKey,
+    pub(super) sessions: SessionRegistry,
 }
 
 /// Tells these handlers from socketioxide's own.
@@ -39,13 +39,13 @@ impl MessageHandler<Adapter, InOrder> for Ingress {
 /// Takes the session off when its client leaves the namespace, on the reader's task: a CONNECT may follow DISCONNECT at
 /// once, and socketioxide passes over one for a namespace that the client has not left yet. Its own handlers run in a
 /// task, after which the namespace is left.
-pub(super) struct Leaving {
+pub(super) struct RemoveOnDisconnect {
     pub(super) session: Arc<Session>,
-    pub(super) key: Key,
-    pub(super) sessions: Sessions,
+    pub(super) key: SessionKey,
+    pub(super) sessions: SessionRegistry,
 }
 
-impl DisconnectHandler<Adapter, InOrder> for Leaving {
+impl DisconnectHandler<Adapter, InOrder> for RemoveOnDisconnect {
     fn call_with_defer(&self, socket: Arc<Socket<Adapter>>, _: DisconnectReason, leave: fn(Arc<Socket<Adapter>>)) {
         self.sessions.remove(&self.key, &self.session);
         leave(socket);

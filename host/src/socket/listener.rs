@@ -15,14 +15,14 @@ use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 
 use super::address::{ClientAddress, TrustedProxies};
-use super::serve::Serving;
-use super::transports::{Activity, TransportLimits, Transports};
+use super::serve::HttpServer;
+use super::transports::{Transport, TransportLimits, Transports};
 
 /// Pause after a failed accept, which comes from a want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the log says that clients wait for descriptors.
-const SAID_EVERY: Duration = Duration::from_secs(10);
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Listens for clients.
 pub struct Listener {
@@ -30,7 +30,7 @@ pub struct Listener {
     /// One permit for each descriptor that clients may have.
     descriptors: Arc<Semaphore>,
     /// When the log last said that there are none.
-    said: Option<Instant>,
+    last_warning: Option<Instant>,
     write_stall: Duration,
     transports: Transports,
     proxies: TrustedProxies,
@@ -50,7 +50,7 @@ impl Listener {
         Self {
             tcp,
             descriptors: Arc::new(Semaphore::new(descriptors.min(Semaphore::MAX_PERMITS))),
-            said: None,
+            last_warning: None,
             write_stall,
             transports: Transports::new(limits),
             proxies,
@@ -64,15 +64,15 @@ impl Listener {
     }
 
     /// Waits until clients may have one more descriptor. A silent client gives up its own for the next one.
-    async fn descriptor(&mut self) -> Option<OwnedSemaphorePermit> {
+    async fn acquire_descriptor(&mut self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.descriptors.clone().try_acquire_owned() {
             return Some(permit);
         }
         self.transports.close_oldest();
-        if self.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
-            self.said = Some(Instant::now());
+        if self.last_warning.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+            self.last_warning = Some(Instant::now());
             tracing::warn!(
-                transports = self.transports.open(),
+                transports = self.transports.busy_count(),
                 "clients wait to be let in: they have all file descriptors that the system gives (ulimit -n), but for \
                  those that the server needs itself"
             );
@@ -86,18 +86,18 @@ impl Listener {
     pub async fn serve(self, router: Router, stopped: impl Future<Output = ()>) {
         let end = CancellationToken::new();
         let _ends_all = end.clone().drop_guard();
-        let serving = Arc::new(Serving::new(router, self.proxies.clone(), end));
+        let server = Arc::new(HttpServer::new(router, self.proxies.clone(), end));
         let transports = self.transports.clone();
         tokio::select! {
-            () = self.accept(serving) => {}
+            () = self.accept(server) => {}
             () = stopped => transports.stop(),
         }
         std::future::pending().await
     }
 
     /// Serves what comes, each in a task of its own. Dropping the future closes the listening socket.
-    async fn accept(mut self, serving: Arc<Serving>) {
-        let mut descriptor = self.descriptor().await;
+    async fn accept(mut self, server: Arc<HttpServer>) {
+        let mut descriptor = self.acquire_descriptor().await;
         loop {
             let (stream, address) = match self.tcp.accept().await {
                 Ok(accepted) => accepted,
@@ -110,28 +110,28 @@ impl Listener {
             };
             let address = address.ip().to_canonical();
             let counted = (!self.proxies.contain(address)).then(|| ClientAddress::new(address).network());
-            let activity = self.transports.opened(counted);
-            let io = Io::new(stream, self.write_stall, activity.clone(), descriptor);
-            tokio::spawn(serving.clone().serve(io, address, activity));
-            descriptor = self.descriptor().await;
+            let transport = self.transports.add(counted);
+            let io = ClientStream::new(stream, self.write_stall, transport.clone(), descriptor);
+            tokio::spawn(server.clone().serve(io, address, transport));
+            descriptor = self.acquire_descriptor().await;
         }
     }
 }
 
 /// A client's transport.
-pub(super) struct Io {
+pub(super) struct ClientStream {
     /// A writer that makes no progress fails by itself.
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
-    activity: Arc<Activity>,
+    transport: Arc<Transport>,
     /// Given back after the stream, which is above, has closed its descriptor.
     _descriptor: Option<OwnedSemaphorePermit>,
 }
 
-impl Io {
+impl ClientStream {
     fn new(
         stream: TcpStream,
         write_stall: Duration,
-        activity: Arc<Activity>,
+        transport: Arc<Transport>,
         descriptor: Option<OwnedSemaphorePermit>,
     ) -> Self {
         // Neither option is vital: without them packets are late or a dead peer is noticed later.
@@ -145,7 +145,7 @@ impl Io {
         stream.set_timeout(Some(write_stall));
         Self {
             stream: Box::pin(stream),
-            activity,
+            transport,
             _descriptor: descriptor,
         }
     }
@@ -156,9 +156,9 @@ impl Io {
     }
 }
 
-impl Drop for Io {
+impl Drop for ClientStream {
     fn drop(&mut self) {
-        self.activity.ended();
+        self.transport.mark_closed();
     }
 }
 
@@ -167,18 +167,18 @@ fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = self.stream.as_mut().poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.activity.received();
+            self.transport.received();
         }
         read
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.stream.as_mut().poll_write(cx, bytes)
     }

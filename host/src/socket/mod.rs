@@ -5,8 +5,8 @@
 
 mod adapter;
 mod address;
-mod attempts;
 mod client_sink;
+mod connect_rate;
 mod handshake;
 mod ingress;
 mod listener;
@@ -15,12 +15,11 @@ mod msgpack;
 mod namespace;
 mod serve;
 mod server;
-mod sessions;
+mod session_limits;
 mod transports;
 
 pub use address::{ClientAddress, TrustedProxies};
 pub use handshake::HandshakeLimits;
 pub use listener::Listener;
-pub use metrics::Metrics;
-pub use server::{Closing, Server, ServerLimits};
+pub use server::{ClosingNamespace, Server, ServerLimits};
 pub use transports::{TransportLimits, Transports};

@@ -17,10 +17,10 @@ use socketioxide_core::packet::Sid;
 
 use super::adapter::{Adapter, Adapters};
 use super::address::ClientAddress;
-use super::attempts::Attempts;
 use super::client_sink::{NamespaceSender, SocketSink};
-use super::handshake::{HandshakeLimits, Opening};
-use super::ingress::{Ingress, Leaving};
+use super::connect_rate::ConnectRateLimiter;
+use super::handshake::{HandshakeLimits, ParsedHandshake};
+use super::ingress::{Ingress, RemoveOnDisconnect};
 use super::server::ServerLimits;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
@@ -33,48 +33,48 @@ use crate::throttle::LogThrottle;
 const FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// Which session: an Engine.IO connection may be in the namespaces of several tenants.
-pub(super) type Key = (Sid, TenantId);
+pub(super) type SessionKey = (Sid, TenantId);
 
 /// Every session of the server.
 #[derive(Clone)]
-pub(super) struct Sessions {
-    all: Arc<Mutex<HashMap<Key, Arc<Session>>>>,
-    pub(super) metrics: Arc<Metrics>,
+pub(super) struct SessionRegistry {
+    by_key: Arc<Mutex<HashMap<SessionKey, Arc<Session>>>>,
+    metrics: Arc<Metrics>,
 }
 
-impl Sessions {
-    pub(super) fn new(metrics: Metrics) -> Self {
+impl SessionRegistry {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
-            all: Arc::default(),
-            metrics: Arc::new(metrics),
+            by_key: Arc::default(),
+            metrics,
         }
     }
 
     /// Adds a session. One that is still there under the same key ends: its client left the namespace and has come
     /// back over the same transport before that was noticed.
-    fn add(&self, key: Key, session: Arc<Session>) {
-        let replaced = self.all.lock().insert(key, session);
+    fn add(&self, key: SessionKey, session: Arc<Session>) {
+        let replaced = self.by_key.lock().insert(key, session);
         self.metrics.connections.inc();
         if let Some(replaced) = replaced {
-            self.ended(&replaced);
+            self.end(&replaced);
         }
     }
 
-    fn get(&self, key: &Key) -> Option<Arc<Session>> {
-        self.all.lock().get(key).cloned()
+    fn get(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.by_key.lock().get(key).cloned()
     }
 
     /// Ends this session, once; not another one that has taken its key.
-    pub(super) fn remove(&self, key: &Key, session: &Arc<Session>) {
-        let mut all = self.all.lock();
-        if all.get(key).is_some_and(|found| Arc::ptr_eq(found, session)) {
-            all.remove(key);
-            drop(all);
-            self.ended(session);
+    pub(super) fn remove(&self, key: &SessionKey, session: &Arc<Session>) {
+        let mut by_key = self.by_key.lock();
+        if by_key.get(key).is_some_and(|found| Arc::ptr_eq(found, session)) {
+            by_key.remove(key);
+            drop(by_key);
+            self.end(session);
         }
     }
 
-    fn ended(&self, session: &Arc<Session>) {
+    fn end(&self, session: &Arc<Session>) {
         self.metrics.connections.dec();
         // The socket's id may be in use again: nothing of this session may reach the next.
         session.connection.sink.mark_gone();
@@ -82,26 +82,26 @@ impl Sessions {
     }
 
     /// All of them, and none are left.
-    pub(super) fn take(&self) -> Vec<Arc<Session>> {
-        let sessions: Vec<_> = std::mem::take(&mut *self.all.lock()).into_values().collect();
+    pub(super) fn take_all(&self) -> Vec<Arc<Session>> {
+        let sessions: Vec<_> = std::mem::take(&mut *self.by_key.lock()).into_values().collect();
         sessions.iter().for_each(|_| self.metrics.connections.dec());
         sessions
     }
 
     pub(super) fn len(&self) -> usize {
-        self.all.lock().len()
+        self.by_key.lock().len()
     }
 
     pub(super) fn list(&self) -> Vec<Arc<Session>> {
-        self.all.lock().values().cloned().collect()
+        self.by_key.lock().values().cloned().collect()
     }
 }
 
 /// Why a connection is refused; the text is the `connect_error`'s message.
 #[derive(Debug, Clone)]
-struct Refused(String);
+struct ConnectError(String);
 
-impl From<&EventError> for Refused {
+impl From<&EventError> for ConnectError {
     /// `code: words`, and `; retryAfterMs=n` at the end where a limit was hit: clients get nothing but a text, so the
     /// form is a promise (`host/clients.md`, "Refusals").
     fn from(error: &EventError) -> Self {
@@ -113,24 +113,24 @@ impl From<&EventError> for Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 /// What it takes to let somebody in.
-struct Door {
+struct ConnectMiddleware {
     tenant: Arc<Tenant>,
     services: Arc<Services>,
-    sessions: Sessions,
-    attempts: Attempts,
+    sessions: SessionRegistry,
+    connect_rate: ConnectRateLimiter,
     sender: Arc<NamespaceSender>,
     handshake: HandshakeLimits,
     connections: usize,
     log: RefusalLog,
     /// What stands for other servers; it lives as long as the door does.
-    _servers: Option<Arc<Session>>,
+    _server_session: Option<Arc<Session>>,
 }
 
 /// What refused connections leave in the log: for each reason one line a second, of each tenant.
@@ -140,7 +140,7 @@ struct RefusalLog {
     parser: LogThrottle,
     quota: LogThrottle,
     server_full: LogThrottle,
-    often: LogThrottle,
+    rate: LogThrottle,
 }
 
 /// Opens the tenant's namespace.
@@ -149,21 +149,21 @@ pub(super) fn register(
     adapters: &Adapters,
     tenant: Arc<Tenant>,
     services: Arc<Services>,
-    sessions: Sessions,
-    attempts: Attempts,
+    sessions: SessionRegistry,
+    connect_rate: ConnectRateLimiter,
     limits: &ServerLimits,
 ) {
     let path = tenant.id().namespace();
     // The adapter exists once the namespace does, the door only once the adapter does.
-    let door: Arc<std::sync::OnceLock<Door>> = Arc::default();
+    let connect: Arc<std::sync::OnceLock<ConnectMiddleware>> = Arc::default();
     let middleware = {
-        let door = door.clone();
+        let connect = connect.clone();
         move |socket: SocketRef<Adapter>, TryData(auth): TryData<Box<RawValue>>| {
-            let door = door.clone();
+            let connect = connect.clone();
             async move {
-                let starting = || Refused::from(&EventError::new(Code::Unavailable, "the server is starting"));
-                let door = door.get().ok_or_else(starting)?;
-                door.enter(&socket, auth.ok().as_deref()).await
+                let starting = || ConnectError::from(&EventError::new(Code::Unavailable, "the server is starting"));
+                let connect = connect.get().ok_or_else(starting)?;
+                connect.admit(&socket, auth.ok().as_deref()).await
             }
         }
     };
@@ -188,12 +188,12 @@ pub(super) fn register(
         write_stall: limits.write_stall,
         too_slow: services.metrics.too_slow.clone(),
     });
-    let _ = door.set(Door {
-        _servers: Session::for_servers(tenant.clone(), services.clone()),
+    let _ = connect.set(ConnectMiddleware {
+        _server_session: Session::for_servers(tenant.clone(), services.clone()),
         tenant,
         services,
         sessions,
-        attempts,
+        connect_rate,
         sender,
         handshake: limits.handshake.clone(),
         connections: limits.connections,
@@ -201,39 +201,40 @@ pub(super) fn register(
     });
 }
 
-impl Door {
+impl ConnectMiddleware {
     /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
     /// what the client sends then must find its handlers in place.
-    async fn enter(&self, socket: &SocketRef<Adapter>, auth: Option<&RawValue>) -> Result<(), Refused> {
+    async fn admit(&self, socket: &SocketRef<Adapter>, auth: Option<&RawValue>) -> Result<(), ConnectError> {
         let transport = socket.req_parts().extensions.get::<SessionHandle>().cloned();
-        let transport = transport.ok_or_else(|| Refused("unavailable: the transport has no session".to_owned()))?;
+        let transport =
+            transport.ok_or_else(|| ConnectError("unavailable: the transport has no session".to_owned()))?;
         let address = socket.req_parts().extensions.get::<ClientAddress>().copied();
-        let refused = &self.sessions.metrics.refused;
-        self.check_open(&transport)?;
-        self.attempts.take(socket.id).map_err(|wait| {
+        let refused = &self.services.metrics.refused;
+        self.check_accepting(&transport)?;
+        self.connect_rate.check(socket.id).map_err(|wait| {
             refused.quota.inc();
             let often = "this transport asks to be connected too often";
-            self.log_refusal(&self.log.often, address, &often);
-            Refused::from(&EventError::limited(Code::RateLimited, often, wait))
+            self.log_refusal(&self.log.rate, address, &often);
+            ConnectError::from(&EventError::limited(Code::RateLimited, often, wait))
         })?;
-        let Opening { token, handshake } = self
+        let ParsedHandshake { token, handshake } = self
             .handshake
             .read(auth, socket.req_parts())
-            .map_err(|error| Refused::from(&error))?;
+            .map_err(|error| ConnectError::from(&error))?;
         let settings = self.tenant.settings();
         self.check_parser(settings.parser, transport.encoding(), address)?;
         let verified = settings.authenticator.verify_fresh(&token, now_ms()).await;
-        let identity = verified.map_err(|error| self.wrong_token(address, &error))?;
+        let identity = verified.map_err(|error| self.token_error(address, &error))?;
         if self.sessions.len() >= self.connections {
             refused.server_full.inc();
             let full = "the server has no room for another connection";
             self.log_refusal(&self.log.server_full, address, &full);
             return Err((&EventError::limited(Code::Unavailable, full, FULL_RETRY)).into());
         }
-        let seat = self.tenant.seat(identity.user()).map_err(|error| {
+        let permit = self.tenant.connection_permit(identity.user()).map_err(|error| {
             refused.quota.inc();
             self.log_refusal(&self.log.quota, address, &error.message);
-            Refused::from(&error)
+            ConnectError::from(&error)
         })?;
         let sink = SocketSink::new(socket.id, self.sender.clone(), transport.clone());
         let id = ConnectionId::of_socket(socket.id.as_str());
@@ -241,26 +242,26 @@ impl Door {
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), address = from, "connected");
         let connection = Connection::new(id, Arc::new(identity), Box::new(sink));
         let connection = Arc::new(connection.with_handshake(handshake));
-        let session = Session::new(self.tenant.clone(), connection, self.services.clone(), seat);
+        let session = Session::new(self.tenant.clone(), connection, self.services.clone(), permit);
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());
         // What is decided from here on finds the session. What was decided while the token was being verified, which
         // may have waited for a key set, did not.
-        let settled = self.check_open(&transport).and_then(|()| {
+        let still_admitted = self.check_accepting(&transport).and_then(|()| {
             let now = self.tenant.settings();
             let identity = session.connection.identity.load();
             if Arc::ptr_eq(&now, &settings) && !now.authenticator.is_revoked(&identity) {
                 return Ok(());
             }
             let verified = now.authenticator.verify(&token, now_ms());
-            verified.map(drop).map_err(|error| self.wrong_token(address, &error))
+            verified.map(drop).map_err(|error| self.token_error(address, &error))
         });
-        if let Err(refused) = settled {
+        if let Err(refused) = still_admitted {
             self.sessions.remove(&key, &session);
             return Err(refused);
         }
-        self.sessions.metrics.connected.inc();
-        socket.on_disconnect(Leaving {
+        self.services.metrics.connected.inc();
+        socket.on_disconnect(RemoveOnDisconnect {
             session: session.clone(),
             key: key.clone(),
             sessions: self.sessions.clone(),
@@ -274,7 +275,7 @@ impl Door {
     }
 
     /// Whether anybody is let in now.
-    fn check_open(&self, transport: &SessionHandle) -> Result<(), Refused> {
+    fn check_accepting(&self, transport: &SessionHandle) -> Result<(), ConnectError> {
         let closed = |code, why: &'static str| {
             self.sessions.metrics.refused.closed.inc();
             Err((&EventError::new(code, why)).into())
@@ -292,7 +293,12 @@ impl Door {
 
     /// Whether the client writes packets as the tenant's clients do. The refusal goes out as the client writes, so that it
     /// is understood and the client does not try again.
-    fn check_parser(&self, parser: Parser, encoding: Encoding, address: Option<ClientAddress>) -> Result<(), Refused> {
+    fn check_parser(
+        &self,
+        parser: Parser,
+        encoding: Encoding,
+        address: Option<ClientAddress>,
+    ) -> Result<(), ConnectError> {
         let why = match (parser, encoding) {
             (Parser::Default, Encoding::Translated) => {
                 "this tenant's clients use Socket.IO's default parser; leave the client's option `parser` out"
@@ -306,10 +312,10 @@ impl Door {
         Err((&EventError::new(Code::Invalid, why)).into())
     }
 
-    fn wrong_token(&self, address: Option<ClientAddress>, why: &dyn fmt::Display) -> Refused {
-        self.sessions.metrics.refused.token.inc();
+    fn token_error(&self, address: Option<ClientAddress>, why: &dyn fmt::Display) -> ConnectError {
+        self.services.metrics.refused.token.inc();
         self.log_refusal(&self.log.token, address, why);
-        Refused(why.to_string())
+        ConnectError(why.to_string())
     }
 
     fn log_refusal(&self, throttle: &LogThrottle, address: Option<ClientAddress>, why: &dyn fmt::Display) {

@@ -22,16 +22,16 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::address::TrustedProxies;
-use super::listener::Io;
-use super::transports::{Activity, InRequest};
+use super::listener::ClientStream;
+use super::transports::{RequestGuard, Transport};
 
 /// Bytes of a request's head, as Node's servers allow; hyper reads as much at once, and writes so much in one piece.
-const HEAD: usize = 16 * 1024;
+const HEAD_BYTES: usize = 16 * 1024;
 /// Seconds after which a client that met a full server may try again.
 const FULL_RETRY: HeaderValue = HeaderValue::from_static("5");
 
 /// What all transports of a listener have in common.
-pub(super) struct Serving {
+pub(super) struct HttpServer {
     http: http1::Builder,
     router: Router,
     proxies: TrustedProxies,
@@ -39,11 +39,11 @@ pub(super) struct Serving {
     end: CancellationToken,
 }
 
-impl Serving {
+impl HttpServer {
     /// Transports end when `end` is cancelled, if they are no WebSockets.
     pub(super) fn new(router: Router, proxies: TrustedProxies, end: CancellationToken) -> Self {
         let mut http = http1::Builder::new();
-        http.max_buf_size(HEAD).header_read_timeout(None);
+        http.max_buf_size(HEAD_BYTES).header_read_timeout(None);
         Self {
             http,
             router,
@@ -53,17 +53,17 @@ impl Serving {
     }
 
     /// Serves a transport until it ends, becomes a WebSocket, or takes too long.
-    pub(super) async fn serve(self: Arc<Self>, io: Io, address: IpAddr, activity: Arc<Activity>) {
-        let (watched, end) = (activity.clone(), self.end.clone());
-        let serving = async move {
+    pub(super) async fn serve(self: Arc<Self>, io: ClientStream, address: IpAddr, transport: Arc<Transport>) {
+        let (watched, end) = (transport.clone(), self.end.clone());
+        let server = async move {
             // hyper's buffers are for those who say something.
             if poll_fn(|cx| io.poll_readable(cx)).await.is_err() {
                 return;
             }
-            let serving = self.clone();
+            let server = self.clone();
             let service = service_fn(move |request| {
-                let (serving, activity) = (serving.clone(), activity.clone());
-                async move { Ok::<_, Infallible>(serving.answer(request, address, activity).await) }
+                let (server, transport) = (server.clone(), transport.clone());
+                async move { Ok::<_, Infallible>(server.answer(request, address, transport).await) }
             });
             let connection = self.http.serve_connection(TokioIo::new(io), service);
             // A client that speaks no HTTP, or has gone: nothing that an operator can change.
@@ -73,14 +73,19 @@ impl Serving {
         };
         tokio::select! {
             biased;
-            () = in_time(&watched, serving) => {}
+            () = until_deadline(&watched, server) => {}
             () = end.cancelled() => {}
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>, address: IpAddr, activity: Arc<Activity>) -> Response<Answer> {
-        let Ok(in_request) = activity.request(!request.body().is_end_stream()) else {
-            let mut response = Response::new(Answer::of(Body::from("the server is full\n"), None));
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        address: IpAddr,
+        transport: Arc<Transport>,
+    ) -> Response<TrackedBody> {
+        let Ok(in_request) = transport.begin_request(!request.body().is_end_stream()) else {
+            let mut response = Response::new(TrackedBody::of(Body::from("the server is full\n"), None));
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
@@ -91,30 +96,30 @@ impl Serving {
         let mut request = request.map(|body| {
             Body::new(RequestBody {
                 body,
-                activity: activity.clone(),
+                transport: transport.clone(),
             })
         });
         request.extensions_mut().insert(client);
         let Ok(response) = self.router.clone().call(request).await;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            activity.upgraded();
+            transport.mark_upgraded();
         }
-        response.map(|body| Answer::of(body, Some(in_request)))
+        response.map(|body| TrackedBody::of(body, Some(in_request)))
     }
 }
 
 /// Runs the future until it ends, the transport's deadline has passed, or it must go for another one.
-async fn in_time(activity: &Activity, serving: impl Future<Output = ()>) {
-    let mut serving = pin!(serving);
-    let mut timer = pin!(sleep_until(activity.deadline().unwrap_or_else(Instant::now)));
+async fn until_deadline(transport: &Transport, server: impl Future<Output = ()>) {
+    let mut server = pin!(server);
+    let mut timer = pin!(sleep_until(transport.deadline().unwrap_or_else(Instant::now)));
     poll_fn(|cx| {
-        if serving.as_mut().poll(cx).is_ready() {
+        if server.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        if activity.poll_closed(cx).is_ready() {
+        if transport.poll_closed(cx).is_ready() {
             return Poll::Ready(());
         }
-        match activity.deadline() {
+        match transport.deadline() {
             Some(deadline) => wake_at(timer.as_mut(), deadline, cx),
             None => Poll::Pending,
         }
@@ -139,7 +144,7 @@ fn wake_at(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) 
 /// A request's body, which says when it is whole.
 struct RequestBody {
     body: Incoming,
-    activity: Arc<Activity>,
+    transport: Arc<Transport>,
 }
 
 impl HttpBody for RequestBody {
@@ -149,7 +154,7 @@ impl HttpBody for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let poll = Pin::new(&mut self.body).poll_frame(cx);
         if self.body.is_end_stream() || matches!(poll, Poll::Ready(None)) {
-            self.activity.body_read();
+            self.transport.body_read();
         }
         poll
     }
@@ -165,18 +170,18 @@ impl HttpBody for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.activity.body_read();
+        self.transport.body_read();
     }
 }
 
 /// The body of an answer. The request is over when it has been written.
-struct Answer {
+struct TrackedBody {
     body: Body,
-    _request: Option<InRequest>,
+    _request: Option<RequestGuard>,
 }
 
-impl Answer {
-    fn of(body: Body, request: Option<InRequest>) -> Self {
+impl TrackedBody {
+    fn of(body: Body, request: Option<RequestGuard>) -> Self {
         Self {
             body,
             _request: request,
@@ -184,7 +189,7 @@ impl Answer {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -13,10 +13,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::HandshakeLimits;
 use super::adapter::{Adapter, Adapters};
-use super::attempts::Attempts;
-use super::metrics::Metrics;
-use super::namespace::{Sessions, register};
-use super::sessions::Shown;
+use super::connect_rate::ConnectRateLimiter;
+use super::namespace::{SessionRegistry, register};
+use super::session_limits::AdmissionReport;
 use super::transports::Transports;
 use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
@@ -24,21 +23,21 @@ use crate::tenant::Tenant;
 
 /// Packets up to this many times `limits.packet` are read and answered `too-large`; a larger one ends the
 /// connection, since nothing can be told of it without reading it.
-const ANSWERED_PACKETS: usize = 32;
+const OVERSIZE_FACTOR: usize = 32;
 /// Attachments of one packet that are read, so that one with too many can be answered; more end the connection.
-const ATTACHMENTS: usize = 255;
+const ATTACHMENTS_READ_MAX: usize = 255;
 /// Bytes read at once from a WebSocket. Counts for each connection; larger messages take more reads.
 const READ_BUFFER: usize = 512;
 /// Time for what was sent last to leave the sockets' own queues, which cannot be looked into.
-const FLUSH: Duration = Duration::from_millis(100);
+const FLUSH_TIME: Duration = Duration::from_millis(100);
 /// How long transports may take to close once they are told to.
-const GOODBYE: Duration = Duration::from_millis(1500);
+const CLOSE_TIME: Duration = Duration::from_millis(1500);
 /// How often tokens are looked at: so long may a connection outlive its token.
-const TOKEN_LOOK: Duration = Duration::from_secs(1);
+const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two steps of sending clients away.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
 /// Time between two looks at what is left.
-const STEP: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What connections are held to; `[limits]` in the config.
 #[derive(Debug, Clone)]
@@ -84,17 +83,17 @@ pub struct ServerLimits {
 /// A namespace on its way out. No other may be opened at its path before it is gone, which would take the new one
 /// along.
 #[derive(Clone)]
-pub struct Closing(tokio::sync::watch::Receiver<()>);
+pub struct ClosingNamespace(tokio::sync::watch::Receiver<()>);
 
-impl Closing {
+impl ClosingNamespace {
     /// Whether it is gone.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.0.has_changed().is_err()
     }
 
     /// Waits until it is gone, which takes some seconds at most.
-    pub async fn over(mut self) {
+    pub async fn closed(mut self) {
         // Nothing is ever sent: the sender goes when the namespace has.
         while self.0.changed().await.is_ok() {}
     }
@@ -107,8 +106,8 @@ const COMPRESSION: Deflate = Deflate { from: 1024 };
 pub struct Server {
     io: SocketIo<Adapter>,
     adapters: Adapters,
-    sessions: Sessions,
-    attempts: Attempts,
+    sessions: SessionRegistry,
+    connect_rate: ConnectRateLimiter,
     admission: Arc<Admission>,
     services: Arc<Services>,
     limits: ServerLimits,
@@ -123,7 +122,7 @@ impl Server {
         limits: ServerLimits,
     ) -> (Router, Self) {
         let adapters = Adapters::default();
-        let answered = limits.packet.saturating_mul(ANSWERED_PACKETS);
+        let answered = limits.packet.saturating_mul(OVERSIZE_FACTOR);
         let (layer, io) = SocketIo::builder()
             .req_path(limits.path.clone())
             .max_payload(answered as u64)
@@ -136,7 +135,7 @@ impl Server {
             .connect_timeout(limits.connect_timeout)
             .with_parser(
                 ParserConfig::common()
-                    .max_incoming_binaries(ATTACHMENTS)
+                    .max_incoming_binaries(ATTACHMENTS_READ_MAX)
                     .max_incoming_binary_buf_size(answered),
             )
             .with_adapter::<Adapter>(adapters.clone())
@@ -145,18 +144,18 @@ impl Server {
         if limits.compression {
             router = router.layer(axum::Extension(COMPRESSION));
         }
-        let sessions = Sessions::new(metrics);
-        let admission = super::sessions::admission(&limits);
+        let sessions = SessionRegistry::new(services.metrics.clone());
+        let admission = super::session_limits::admission(&limits);
         (
             router
                 .layer(axum::Extension(admission.clone()))
                 .layer(axum::Extension(super::msgpack::translator()))
-                .layer(axum::middleware::from_fn(super::sessions::note_address)),
+                .layer(axum::middleware::from_fn(super::session_limits::add_peer_address)),
             Self {
                 io,
                 adapters,
                 sessions,
-                attempts: Attempts::new(limits.connects_per_second, limits.connect_burst),
+                connect_rate: ConnectRateLimiter::new(limits.connects_per_second, limits.connect_burst),
                 admission,
                 services,
                 limits,
@@ -164,7 +163,7 @@ impl Server {
         )
     }
 
-    /// Opens the tenant's namespace. One that was at its path before must be gone; see [`Closing`].
+    /// Opens the tenant's namespace. One that was at its path before must be gone; see [`ClosingNamespace`].
     pub fn open(&self, tenant: Arc<Tenant>) {
         register(
             &self.io,
@@ -172,18 +171,18 @@ impl Server {
             tenant,
             self.services.clone(),
             self.sessions.clone(),
-            self.attempts.clone(),
+            self.connect_rate.clone(),
             &self.limits,
         );
     }
 
     /// Disconnects the tenant's clients, telling them why.
     pub fn disconnect(&self, tenant: &Arc<Tenant>, why: &'static str) {
-        dismiss(&self.sessions, tenant, why);
+        disconnect_tenant(&self.sessions, tenant, why);
     }
 
     /// Closes the tenant's namespace: its clients are disconnected with a reason, and nobody connects any more.
-    pub fn close(&self, tenant: &Arc<Tenant>, why: &'static str) -> Closing {
+    pub fn close(&self, tenant: &Arc<Tenant>, why: &'static str) -> ClosingNamespace {
         tenant.set_suspended(true);
         self.disconnect(tenant, why);
         let path = tenant.id().namespace();
@@ -193,7 +192,7 @@ impl Server {
         let (gone, closing) = tokio::sync::watch::channel(());
         tokio::spawn(async move {
             // What was sent last still has to leave, and the namespace would take it along.
-            let deadline = Instant::now() + GOODBYE;
+            let deadline = Instant::now() + CLOSE_TIME;
             let mut unflushed = sessions.list();
             unflushed.retain(|session| Arc::ptr_eq(&session.tenant, &tenant));
             while Instant::now() < deadline {
@@ -201,11 +200,11 @@ impl Server {
                 if unflushed.is_empty() {
                     break;
                 }
-                tokio::time::sleep(STEP).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
-            tokio::time::sleep(FLUSH).await;
+            tokio::time::sleep(FLUSH_TIME).await;
             // Whoever was being let in when it began to close.
-            dismiss(&sessions, &tenant, why);
+            disconnect_tenant(&sessions, &tenant, why);
             let mut adapters = adapters.lock();
             // A tenant of the same name may have been made meanwhile: that one's namespace stays.
             let ours = |(now, closed): (&Arc<Adapter>, &Arc<Adapter>)| Arc::ptr_eq(now, closed);
@@ -216,21 +215,21 @@ impl Server {
             drop(adapters);
             drop(gone);
         });
-        Closing(closing)
+        ClosingNamespace(closing)
     }
 
     /// Tells clients whose token is about to expire, and disconnects those who may no longer be here
     /// ([`Session::check_token`]), for as long as the handle is kept. It looks at every connection once a second, which for a
     /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
     pub fn enforce_tokens(&self) -> AbortOnDropHandle<()> {
-        let (sessions, attempts) = (self.sessions.clone(), self.attempts.clone());
-        let metrics = self.sessions.metrics.clone();
-        let mut shown = Shown::new(self.admission.clone());
+        let (sessions, connect_rate) = (self.sessions.clone(), self.connect_rate.clone());
+        let metrics = self.services.metrics.clone();
+        let mut report = AdmissionReport::new(self.admission.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
-                tokio::time::sleep(TOKEN_LOOK).await;
-                attempts.forget();
-                shown.show(&metrics);
+                tokio::time::sleep(TOKEN_CHECK_INTERVAL).await;
+                connect_rate.forget_idle();
+                report.report(&metrics);
                 let now = now_ms();
                 for (n, session) in sessions.list().into_iter().enumerate() {
                     session.check_token(now);
@@ -255,7 +254,7 @@ impl Server {
             let now = Instant::now();
             finishing.retain(|(since, session)| {
                 // Time for the last answer to leave the socket's own queue.
-                let ready = now >= *since + FLUSH && session.is_idle() || now >= *since + GOODBYE;
+                let ready = now >= *since + FLUSH_TIME && session.is_idle() || now >= *since + CLOSE_TIME;
                 if ready {
                     session.connection.sink.hang_up();
                 }
@@ -296,26 +295,26 @@ impl Server {
             self.sessions.list().iter().all(done)
         })
         .await;
-        let sessions = self.sessions.take();
+        let sessions = self.sessions.take_all();
         // Each by itself, and before the namespaces go: socketioxide forgets those first when it closes, finds no socket
         // of a transport that ends after that, and would keep each socket with its session for ever.
-        let mut reading: Vec<_> = sessions.iter().map(Leaving::new).collect();
-        let mut cut = 0;
+        let mut reading: Vec<_> = sessions.iter().map(DrainingSession::new).collect();
+        let mut aborted = 0;
         while !reading.is_empty() {
             let late = Instant::now() >= deadline;
-            reading.retain_mut(|leaving| match leaving.look() {
+            reading.retain_mut(|draining| match draining.progress() {
                 Progress::Done => {
-                    leaving.session.connection.sink.close_when_sent();
+                    draining.session.connection.sink.close_when_sent();
                     false
                 }
-                Progress::Reads if !late => true,
-                Progress::Reads | Progress::Stalled => {
-                    leaving.session.connection.sink.hang_up();
-                    cut += 1;
+                Progress::Reading if !late => true,
+                Progress::Reading | Progress::Stalled => {
+                    draining.session.connection.sink.hang_up();
+                    aborted += 1;
                     false
                 }
             });
-            tokio::time::sleep(STEP).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         sessions.iter().for_each(Session::end);
         // What a connection's end does is written too. One that was cut off may have events that will never be read.
@@ -324,14 +323,14 @@ impl Server {
         // Whoever keeps a connection alive without a request is no client that has to be waited for. If the listener is
         // gone already, so are its connections. Strangers, who are in no namespace, are not waited for.
         let _ = stop.send(());
-        let gone = || transports.open() <= self.admission.waiting();
-        wait_until(deadline.min(Instant::now() + GOODBYE), gone).await;
-        cut
+        let gone = || transports.busy_count() <= self.admission.waiting();
+        wait_until(deadline.min(Instant::now() + CLOSE_TIME), gone).await;
+        aborted
     }
 }
 
 /// A session that is told to go once its client has read everything.
-struct Leaving<'a> {
+struct DrainingSession<'a> {
     session: &'a Arc<Session>,
     /// Bytes that the client had not read when it read last, and when that was.
     unread: usize,
@@ -341,12 +340,12 @@ struct Leaving<'a> {
 enum Progress {
     /// It has read everything, and its events are done.
     Done,
-    Reads,
-    /// It has read nothing for [`GOODBYE`].
+    Reading,
+    /// It has read nothing for [`CLOSE_TIME`].
     Stalled,
 }
 
-impl<'a> Leaving<'a> {
+impl<'a> DrainingSession<'a> {
     fn new(session: &'a Arc<Session>) -> Self {
         Self {
             session,
@@ -355,7 +354,7 @@ impl<'a> Leaving<'a> {
         }
     }
 
-    fn look(&mut self) -> Progress {
+    fn progress(&mut self) -> Progress {
         if self.session.is_idle() {
             return Progress::Done;
         }
@@ -363,15 +362,15 @@ impl<'a> Leaving<'a> {
         if unread < self.unread || unread == 0 {
             (self.unread, self.since) = (unread, Instant::now());
         }
-        if self.since.elapsed() >= GOODBYE {
+        if self.since.elapsed() >= CLOSE_TIME {
             return Progress::Stalled;
         }
-        Progress::Reads
+        Progress::Reading
     }
 }
 
 /// Disconnects this very tenant's clients, not those of another one of its name.
-fn dismiss(sessions: &Sessions, tenant: &Arc<Tenant>, why: &'static str) {
+fn disconnect_tenant(sessions: &SessionRegistry, tenant: &Arc<Tenant>, why: &'static str) {
     for session in sessions.list() {
         if Arc::ptr_eq(&session.tenant, tenant) {
             session.disconnect("tenant", EventError::new(Code::Denied, why));
@@ -381,6 +380,6 @@ fn dismiss(sessions: &Sessions, tenant: &Arc<Tenant>, why: &'static str) {
 
 async fn wait_until(deadline: Instant, done: impl Fn() -> bool) {
     while Instant::now() < deadline && !done() {
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -41,34 +41,34 @@ pub struct Transports(Arc<Shared>);
 struct Shared {
     limits: TransportLimits,
     busy: AtomicUsize,
-    silent: Mutex<Silent>,
+    silent: Mutex<SilentTransports>,
     closed: LogThrottle,
 }
 
 /// Silent transports, by age and by address.
 #[derive(Default)]
-struct Silent {
+struct SilentTransports {
     /// Set when the server stops: those that fall silent are closed from then on.
     stopped: bool,
     next: u64,
-    by_age: BTreeMap<u64, Arc<Activity>>,
+    by_age: BTreeMap<u64, Arc<Transport>>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
-impl Silent {
-    fn add(&mut self, activity: Arc<Activity>) -> u64 {
+impl SilentTransports {
+    fn add(&mut self, transport: Arc<Transport>) -> u64 {
         let key = self.next;
         self.next += 1;
-        if let Some(address) = activity.address {
+        if let Some(address) = transport.address {
             self.by_address.entry(address).or_default().insert(key);
         }
-        self.by_age.insert(key, activity);
+        self.by_age.insert(key, transport);
         key
     }
 
-    fn remove(&mut self, key: u64) -> Option<Arc<Activity>> {
-        let activity = self.by_age.remove(&key)?;
-        if let Some(address) = activity.address
+    fn remove(&mut self, key: u64) -> Option<Arc<Transport>> {
+        let transport = self.by_age.remove(&key)?;
+        if let Some(address) = transport.address
             && let Some(keys) = self.by_address.get_mut(&address)
         {
             keys.remove(&key);
@@ -76,12 +76,12 @@ impl Silent {
                 self.by_address.remove(&address);
             }
         }
-        Some(activity)
+        Some(transport)
     }
 
     /// The one that is silent for longest, of the address when that has more than `of_address`, else of all when they
     /// are more than `of_all`.
-    fn too_many(&self, address: Option<IpAddr>, of_address: usize, of_all: usize) -> Option<u64> {
+    fn excess(&self, address: Option<IpAddr>, of_address: usize, of_all: usize) -> Option<u64> {
         let own = address.and_then(|address| self.by_address.get(&address));
         if let Some(own) = own.filter(|own| own.len() > of_address) {
             return own.first().copied();
@@ -103,14 +103,14 @@ impl Transports {
 
     /// How many have a request or are WebSockets.
     #[must_use]
-    pub fn open(&self) -> usize {
+    pub fn busy_count(&self) -> usize {
         self.0.busy.load(Ordering::Relaxed)
     }
 
     /// A transport has been opened. `address` is what it counts under; a proxy's counts under none, since it has
     /// transports for all its clients.
-    pub(super) fn opened(&self, address: Option<IpAddr>) -> Arc<Activity> {
-        let activity = Arc::new(Activity {
+    pub(super) fn add(&self, address: Option<IpAddr>) -> Arc<Transport> {
+        let transport = Arc::new(Transport {
             transports: self.clone(),
             address,
             phase: Mutex::new(Phase::Answering),
@@ -118,26 +118,26 @@ impl Transports {
             waker: AtomicWaker::new(),
         });
         let until = Instant::now() + self.0.limits.header_timeout;
-        let mut phase = activity.phase.lock();
+        let mut phase = transport.phase.lock();
         *phase = Phase::Head {
-            key: self.silent(&activity),
+            key: self.add_silent(&transport),
             until,
         };
         drop(phase);
-        activity
+        transport
     }
 
     /// Notes that a transport is silent from now on, and closes the one that must go for it.
-    fn silent(&self, activity: &Arc<Activity>) -> u64 {
+    fn add_silent(&self, transport: &Arc<Transport>) -> u64 {
         let limits = &self.0.limits;
-        let address = activity.address;
+        let address = transport.address;
         let mut silent = self.0.silent.lock();
         if silent.stopped {
-            activity.close();
+            transport.close();
         }
-        let key = silent.add(activity.clone());
+        let key = silent.add(transport.clone());
         let gone = silent
-            .too_many(address, limits.silent_per_address, limits.silent)
+            .excess(address, limits.silent_per_address, limits.silent)
             .and_then(|key| silent.remove(key));
         drop(silent);
         if let Some(gone) = gone {
@@ -173,18 +173,18 @@ impl Transports {
         silent.by_address.clear();
         let all = std::mem::take(&mut silent.by_age);
         drop(silent);
-        for activity in all.values() {
-            activity.close();
+        for transport in all.values() {
+            transport.close();
         }
     }
 
-    fn speaks(&self, key: u64) {
+    fn remove_silent(&self, key: u64) {
         self.0.silent.lock().remove(key);
     }
 }
 
 /// What one transport does.
-pub(super) struct Activity {
+pub(super) struct Transport {
     transports: Transports,
     /// What it counts under.
     address: Option<IpAddr>,
@@ -207,18 +207,18 @@ enum Phase {
     /// A WebSocket.
     Upgraded,
     /// Closed.
-    Gone,
+    Closed,
 }
 
 /// There is no room for another request.
-pub(super) struct Full;
+pub(super) struct TooManyBusy;
 
-impl Activity {
+impl Transport {
     /// When the transport is to be closed, if nothing of it comes.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match *self.phase.lock() {
             Phase::Idle { until, .. } | Phase::Head { until, .. } | Phase::Body { until } => Some(until),
-            Phase::Answering | Phase::Upgraded | Phase::Gone => None,
+            Phase::Answering | Phase::Upgraded | Phase::Closed => None,
         }
     }
 
@@ -235,16 +235,16 @@ impl Activity {
     ///
     /// # Errors
     /// There are as many busy transports as may be.
-    pub(super) fn request(self: &Arc<Self>, has_body: bool) -> Result<InRequest, Full> {
+    pub(super) fn begin_request(self: &Arc<Self>, has_body: bool) -> Result<RequestGuard, TooManyBusy> {
         let limits = &self.transports.0.limits;
         let busy = &self.transports.0.busy;
         if busy.fetch_add(1, Ordering::Relaxed) >= limits.busy {
             busy.fetch_sub(1, Ordering::Relaxed);
-            return Err(Full);
+            return Err(TooManyBusy);
         }
         let mut phase = self.phase.lock();
         if let Phase::Idle { key, .. } | Phase::Head { key, .. } = *phase {
-            self.transports.speaks(key);
+            self.transports.remove_silent(key);
         }
         *phase = if has_body {
             let until = Instant::now() + limits.body_timeout;
@@ -252,7 +252,7 @@ impl Activity {
         } else {
             Phase::Answering
         };
-        Ok(InRequest(self.clone()))
+        Ok(RequestGuard(self.clone()))
     }
 
     /// The request's body is whole, or nobody reads the rest.
@@ -278,38 +278,38 @@ impl Activity {
     }
 
     /// The transport is a WebSocket from now on.
-    pub(super) fn upgraded(&self) {
+    pub(super) fn mark_upgraded(&self) {
         *self.phase.lock() = Phase::Upgraded;
     }
 
-    fn answered(self: &Arc<Self>) {
+    fn end_request(self: &Arc<Self>) {
         let mut phase = self.phase.lock();
         if matches!(*phase, Phase::Body { .. } | Phase::Answering) {
             self.transports.0.busy.fetch_sub(1, Ordering::Relaxed);
             let until = Instant::now() + self.transports.0.limits.idle_timeout;
-            let key = self.transports.silent(self);
+            let key = self.transports.add_silent(self);
             *phase = Phase::Idle { key, until };
         }
     }
 
     /// The transport is closed.
-    pub(super) fn ended(&self) {
-        match std::mem::replace(&mut *self.phase.lock(), Phase::Gone) {
-            Phase::Idle { key, .. } | Phase::Head { key, .. } => self.transports.speaks(key),
+    pub(super) fn mark_closed(&self) {
+        match std::mem::replace(&mut *self.phase.lock(), Phase::Closed) {
+            Phase::Idle { key, .. } | Phase::Head { key, .. } => self.transports.remove_silent(key),
             Phase::Body { .. } | Phase::Answering | Phase::Upgraded => {
                 self.transports.0.busy.fetch_sub(1, Ordering::Relaxed);
             }
-            Phase::Gone => {}
+            Phase::Closed => {}
         }
     }
 }
 
 /// A request that is not answered yet; it is when this is dropped.
-pub(super) struct InRequest(Arc<Activity>);
+pub(super) struct RequestGuard(Arc<Transport>);
 
-impl Drop for InRequest {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.answered();
+        self.0.end_request();
     }
 }
 
@@ -332,8 +332,10 @@ mod tests {
         })
     }
 
-    fn is_closed(activity: &Activity) -> bool {
-        activity.poll_closed(&mut Context::from_waker(Waker::noop())).is_ready()
+    fn is_closed(transport: &Transport) -> bool {
+        transport
+            .poll_closed(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
     }
 
     fn address(n: u8) -> Option<IpAddr> {
@@ -343,17 +345,17 @@ mod tests {
     #[test]
     fn of_too_many_silent_ones_the_oldest_goes_first() {
         let transports = transports(10, 3, 2);
-        let first = transports.opened(address(1));
-        let [second, third] = [address(2), address(2)].map(|address| transports.opened(address));
+        let first = transports.add(address(1));
+        let [second, third] = [address(2), address(2)].map(|address| transports.add(address));
         assert!(![&first, &second, &third].iter().any(|each| is_closed(each)));
         // Of an address that has too many, its own.
-        let fourth = transports.opened(address(2));
+        let fourth = transports.add(address(2));
         assert!(is_closed(&second) && !is_closed(&first));
-        let fifth = transports.opened(None);
+        let fifth = transports.add(None);
         assert!(is_closed(&first));
         assert!(![&third, &fourth, &fifth].iter().any(|each| is_closed(each)));
         for each in [first, second, third, fourth, fifth] {
-            each.ended();
+            each.mark_closed();
         }
         let silent = transports.0.silent.lock();
         assert!(silent.by_age.is_empty() && silent.by_address.is_empty());
@@ -362,58 +364,58 @@ mod tests {
     #[test]
     fn a_request_takes_a_place_and_gives_it_back() {
         let transports = transports(1, 10, 10);
-        let [first, second] = [(); 2].map(|()| transports.opened(address(1)));
-        assert_eq!(transports.open(), 0, "silent ones have no place");
-        let request = first.request(true).ok().unwrap();
-        assert_eq!(transports.open(), 1);
-        assert!(second.request(false).is_err());
+        let [first, second] = [(); 2].map(|()| transports.add(address(1)));
+        assert_eq!(transports.busy_count(), 0, "silent ones have no place");
+        let request = first.begin_request(true).ok().unwrap();
+        assert_eq!(transports.busy_count(), 1);
+        assert!(second.begin_request(false).is_err());
         drop(request);
-        assert_eq!(transports.open(), 0);
-        let request = second.request(false).ok().unwrap();
-        second.upgraded();
+        assert_eq!(transports.busy_count(), 0);
+        let request = second.begin_request(false).ok().unwrap();
+        second.mark_upgraded();
         drop(request);
-        assert_eq!(transports.open(), 1, "a WebSocket keeps its place");
-        second.ended();
-        second.ended();
-        first.ended();
-        assert_eq!(transports.open(), 0);
+        assert_eq!(transports.busy_count(), 1, "a WebSocket keeps its place");
+        second.mark_closed();
+        second.mark_closed();
+        first.mark_closed();
+        assert_eq!(transports.busy_count(), 0);
         assert!(transports.0.silent.lock().by_age.is_empty());
     }
 
     #[test]
     fn when_the_server_stops_silent_ones_go_and_busy_ones_when_they_fall_silent() {
         let transports = transports(10, 10, 10);
-        let [silent, busy] = [(); 2].map(|()| transports.opened(address(1)));
-        let request = busy.request(false).ok();
+        let [silent, busy] = [(); 2].map(|()| transports.add(address(1)));
+        let request = busy.begin_request(false).ok();
         transports.stop();
         assert!(is_closed(&silent) && !is_closed(&busy));
         drop(request);
-        assert!(is_closed(&busy) && is_closed(&transports.opened(address(1))));
+        assert!(is_closed(&busy) && is_closed(&transports.add(address(1))));
     }
 
     #[test]
     fn each_phase_has_a_time_of_its_own() {
         let transports = transports(10, 10, 10);
         let begun = Instant::now();
-        let activity = transports.opened(address(1));
+        let transport = transports.add(address(1));
         let seconds = || {
-            let deadline = activity.deadline()?;
+            let deadline = transport.deadline()?;
             Some(deadline.duration_since(begun).as_secs())
         };
-        let first = activity.deadline();
+        let first = transport.deadline();
         assert_eq!(seconds(), Some(1));
-        activity.received();
-        assert_eq!(activity.deadline(), first, "a head that drips gets no more time");
-        let request = activity.request(true).ok();
-        let body = activity.deadline();
+        transport.received();
+        assert_eq!(transport.deadline(), first, "a head that drips gets no more time");
+        let request = transport.begin_request(true).ok();
+        let body = transport.deadline();
         assert_eq!(seconds(), Some(2));
-        activity.received();
-        assert_eq!(activity.deadline(), body, "nor does a body");
-        activity.body_read();
+        transport.received();
+        assert_eq!(transport.deadline(), body, "nor does a body");
+        transport.body_read();
         assert_eq!(seconds(), None, "the answer is the server's to give");
         drop(request);
         assert_eq!(seconds(), Some(3));
-        activity.received();
+        transport.received();
         assert_eq!(seconds(), Some(1), "the next request has begun");
     }
 }

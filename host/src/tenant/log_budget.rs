@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::rate::Rate;
+use super::rate::TokenBucket;
 
 /// How many seconds' worth may come at once.
 const BURST: usize = 8;
 
 /// A bucket of bytes; what does not fit is left out and counted.
 pub struct LogBudget {
-    bytes: Rate,
+    bytes: TokenBucket,
     left_out: AtomicU64,
 }
 
@@ -18,7 +18,7 @@ impl LogBudget {
     #[must_use]
     pub fn new(per_second: usize) -> Self {
         Self {
-            bytes: Rate::new(per_second, per_second.saturating_mul(BURST)),
+            bytes: TokenBucket::new(per_second, per_second.saturating_mul(BURST)),
             left_out: AtomicU64::new(0),
         }
     }

@@ -24,14 +24,12 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::sandbox::{Handler, Interface};
 use crate::scheduler::{Background, Contention, FairScheduler};
-use crate::store::{Reader, Usage};
-use metrics::TenantMetrics;
-use reads::Reads;
+use crate::store::Store;
+use reads::ReadLimitedStore;
 
 pub use log_budget::LogBudget;
-pub use metrics::Metrics;
-pub use rate::{Budget, Rate, number};
-pub use routes::{Canary, Place, Route, Routes};
+pub use rate::{Budget, TokenBucket, nonzero};
+pub use routes::{Canary, Route, RouteKey, Routes};
 pub use settings::{ClientLimits, Parser, Settings, TenantQuota};
 
 /// After how long somebody who met a full tenant may try again.
@@ -39,7 +37,7 @@ const FULL_RETRY: Duration = Duration::from_secs(5);
 
 /// Pages of messages for one tenant's clients at once, from reading them until they may be sent; so many of them are in
 /// memory, and so long do the tenant's other packets wait for them.
-const PAGES_AT_ONCE: usize = 4;
+const PAGE_SLOTS: usize = 4;
 
 /// A tenant on this node. Its connections share it.
 pub struct Tenant {
@@ -54,17 +52,17 @@ pub struct Tenant {
     /// What its requests may look up. Other settings do not renew it.
     pub dns_lookups: DnsLookupLimit,
     /// Pages of messages that are read or wait until they may be sent.
-    pages: Semaphore,
+    page_slots: Semaphore,
     settings: ArcSwap<Settings>,
     routes: ArcSwap<Routes>,
     suspended: AtomicBool,
     connections: AtomicUsize,
     /// Connections to other nodes, as far as is known.
-    elsewhere: AtomicUsize,
+    remote_connections: AtomicUsize,
     /// Connections of each user that has one.
-    users: Mutex<HashMap<UserId, usize>>,
+    connections_by_user: Mutex<HashMap<UserId, usize>>,
     /// Bytes of the events that wait in its connections' queues.
-    queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
 }
 
 fn limited(what: &'static str, wait: Duration) -> EventError {
@@ -72,7 +70,7 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
 }
 
 /// What a tenant's events run on.
-pub struct Runs {
+pub struct TenantResources {
     /// The threads of the server.
     pub runtime: Handle,
     /// Where those go on that take long: [`Sandbox::background`](crate::sandbox::Sandbox::background).
@@ -84,7 +82,7 @@ pub struct Runs {
 }
 
 /// A connection's place among its tenant's. Given back when it is dropped.
-pub struct Seat {
+pub struct ConnectionPermit {
     tenant: Arc<Tenant>,
     user: UserId,
 }
@@ -92,10 +90,14 @@ pub struct Seat {
 impl Tenant {
     /// Puts a tenant together.
     #[must_use]
-    pub fn new(settings: Settings, hub: HubHandle, metrics: &Metrics, routes: Routes, runs: Runs) -> Self {
-        let id = settings.authenticator.tenant().clone();
-        let metrics = metrics.tenant(&id);
-        metrics.show_limits(&settings.quota);
+    pub fn new(
+        settings: Settings,
+        hall: Hall,
+        metrics: TenantMetrics,
+        routes: Routes,
+        resources: TenantResources,
+    ) -> Self {
+        metrics.limits(settings.quota.shown());
         hub.set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
         hub.set_presence_grace(settings.client_limits.presence_grace);
         Self {
@@ -103,21 +105,21 @@ impl Tenant {
             hub,
             metrics,
             scheduler: FairScheduler::new(
-                runs.runtime,
-                runs.contention,
+                resources.runtime,
+                resources.contention,
                 std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-                runs.background,
+                resources.background,
             ),
-            store: Arc::new(Reads::of(runs.store)),
-            dns_lookups: DnsLookupLimit::default(),
-            pages: Semaphore::new(PAGES_AT_ONCE),
+            store: Arc::new(ReadLimitedStore::of(resources.store)),
+            lookups: LookupShare::default(),
+            page_slots: Semaphore::new(PAGE_SLOTS),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),
             suspended: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
-            elsewhere: AtomicUsize::new(0),
-            users: Mutex::default(),
-            queued: AtomicUsize::new(0),
+            remote_connections: AtomicUsize::new(0),
+            connections_by_user: Mutex::default(),
+            queued_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -155,14 +157,14 @@ impl Tenant {
 
     /// Who handles the interface at this place now. An event keeps what it gets here until its end.
     #[must_use]
-    pub fn route(&self, interface: Interface, place: Place<'_>) -> Option<Arc<Handler>> {
-        self.routes.load().route(interface)?.get(place).cloned()
+    pub fn route(&self, interface: Interface, key: RouteKey<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().route(interface)?.get(key).cloned()
     }
 
     /// The version of the handler of this name that serves this place now, if it takes answers to its questions.
     #[must_use]
-    pub fn asker(&self, name: &str, place: Place<'_>) -> Option<Arc<Handler>> {
-        self.routes.load().asker(name, place).cloned()
+    pub fn answer_handler(&self, name: &str, key: RouteKey<'_>) -> Option<Arc<Handler>> {
+        self.routes.load().answer_handler(name, key).cloned()
     }
 
     /// Whether the interface has a handler that cannot be loaded now.
@@ -223,7 +225,7 @@ impl Tenant {
     pub fn collect_charges(&self) {
         let (cpu, bytes) = self.hub.take_usage();
         if !cpu.is_zero() {
-            self.spend(cpu);
+            self.charge_cpu(cpu);
         }
         if bytes > 0 {
             self.settings.load().outbound.spend(bytes);
@@ -232,21 +234,21 @@ impl Tenant {
     }
 
     /// Takes bytes of an event into the queue of one of its connections, or `false` when too many wait already.
-    pub fn queue(&self, bytes: usize) -> bool {
+    pub fn reserve_queued_bytes(&self, bytes: usize) -> bool {
         let most = self.settings.load().quota.queued_bytes;
         let fits = |queued: usize| queued.checked_add(bytes).filter(|queued| *queued <= most);
-        self.queued
+        self.queued_bytes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .is_ok()
     }
 
     /// They do not wait any more.
-    pub fn unqueue(&self, bytes: usize) {
-        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+    pub fn release_queued_bytes(&self, bytes: usize) {
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Waits until the tenant may have this on the way as well, and charges it for what is to be written.
-    pub async fn room_for(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
+    pub async fn in_flight_permit(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
         let settings = self.settings.load_full();
         let weight = delivery.weight();
         if delivery.writes() {
@@ -255,22 +257,22 @@ impl Tenant {
             self.metrics.written.inc_by(written);
         }
         // The semaphore is never closed.
-        settings.in_flight(weight).await
+        settings.in_flight_permit(weight).await
     }
 
     /// Waits until the tenant may have so many bytes more on the way to clients.
-    pub async fn room_for_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        self.settings.load_full().in_flight(bytes).await
+    pub async fn in_flight_permit_for_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.settings.load_full().in_flight_permit(bytes).await
     }
 
     /// Waits until a client may get a page of messages, and takes its place among those that do until the page is sent.
-    pub async fn page_turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub async fn page_permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
-        self.pages.acquire().await.ok()
+        self.page_slots.acquire().await.ok()
     }
 
     /// Charges the tenant for processor time.
-    pub fn spend(&self, cpu: Duration) {
+    pub fn charge_cpu(&self, cpu: Duration) {
         self.settings.load().cpu.spend_time(cpu);
         self.metrics.spent(cpu);
     }
@@ -281,8 +283,8 @@ impl Tenant {
     /// Every node charges itself what the others let in, but leaves itself the share that it would have if all `nodes`
     /// were equally busy. So the nodes together let in no more than the limit, but for what they learn too late: at
     /// most, the burst of each node and what is let in between two heartbeats.
-    pub fn set_elsewhere(&self, nodes: u32, connections: u64, events: u64) {
-        self.elsewhere
+    pub fn set_remote_load(&self, nodes: u32, connections: u64, events: u64) {
+        self.remote_connections
             .store(usize::try_from(connections).unwrap_or(usize::MAX), Ordering::Relaxed);
         if events > 0 && nodes > 1 {
             let settings = self.settings.load();
@@ -298,44 +300,16 @@ impl Tenant {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Counts an event that was let in.
-    pub fn count_admitted(&self) {
-        self.metrics.admitted.inc();
-    }
-
-    /// Events that were let in since the tenant was opened.
-    #[must_use]
-    pub fn admitted(&self) -> u64 {
-        self.metrics.admitted.get()
-    }
-
-    /// Counts an event that was refused because a limit was hit.
-    pub fn count_refused(&self) {
-        self.metrics.refused.inc();
-    }
-
-    /// Counts an event as being in its handler until what this gives is dropped.
-    #[must_use]
-    pub fn count_running(&self) -> RunningEvent<'_> {
-        self.metrics.running.inc();
-        RunningEvent(self)
-    }
-
-    /// Shows operators what it keeps in the store.
-    pub fn show_stored(&self, usage: &Usage) {
-        self.metrics.show_stored(&self.id, usage);
-    }
-
-    /// Lets a connection of the user in, as long as it keeps the seat.
+    /// Lets a connection of the user in, as long as it keeps the permit.
     ///
     /// # Errors
     /// When the tenant or the user has as many as allowed.
-    pub fn seat(self: &Arc<Self>, user: &UserId) -> Result<Seat, EventError> {
+    pub fn connection_permit(self: &Arc<Self>, user: &UserId) -> Result<ConnectionPermit, EventError> {
         let settings = self.settings.load();
         let quota = &settings.quota;
         let full = |what| EventError::limited(Code::QuotaExceeded, what, FULL_RETRY);
-        let mut users = self.users.lock();
-        let everywhere = self.connections.load(Ordering::Relaxed) + self.elsewhere.load(Ordering::Relaxed);
+        let mut users = self.connections_by_user.lock();
+        let everywhere = self.connections.load(Ordering::Relaxed) + self.remote_connections.load(Ordering::Relaxed);
         if everywhere >= quota.connections {
             return Err(full("the tenant has no room for another connection"));
         }
@@ -346,25 +320,16 @@ impl Tenant {
         *own += 1;
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.metrics.connections.inc();
-        Ok(Seat {
+        Ok(ConnectionPermit {
             tenant: self.clone(),
             user: user.clone(),
         })
     }
 }
 
-/// An event in its handler, as metrics show it.
-pub struct RunningEvent<'a>(&'a Tenant);
-
-impl Drop for RunningEvent<'_> {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.0.metrics.running.dec();
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut users = self.tenant.users.lock();
+        let mut users = self.tenant.connections_by_user.lock();
         if let Some(own) = users.get_mut(&self.user) {
             *own = own.saturating_sub(1);
             if *own == 0 {

@@ -10,27 +10,27 @@ use parking_lot::Mutex;
 
 /// A setting as buckets count, clamped to what they can.
 #[must_use]
-pub fn number(n: usize) -> NonZeroU32 {
+pub fn nonzero(n: usize) -> NonZeroU32 {
     NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
 }
 
 /// A bucket that fills steadily and that many take from.
-pub struct Rate {
+pub struct TokenBucket {
     bucket: DefaultDirectRateLimiter,
     clock: DefaultClock,
     /// What it holds when it is full.
-    full: u32,
+    capacity: u32,
 }
 
-impl Rate {
+impl TokenBucket {
     /// Fills with `per_second`, up to `burst`; both count from 1 to 2^32 - 1 and are clamped to that.
     #[must_use]
     pub fn new(per_second: usize, burst: usize) -> Self {
-        let full = number(burst);
+        let capacity = nonzero(burst);
         Self {
-            bucket: RateLimiter::direct(Quota::per_second(number(per_second)).allow_burst(full)),
+            bucket: RateLimiter::direct(Quota::per_second(nonzero(per_second)).allow_burst(capacity)),
             clock: DefaultClock::default(),
-            full: full.get(),
+            capacity: capacity.get(),
         }
     }
 
@@ -39,7 +39,7 @@ impl Rate {
     /// # Errors
     /// When there is not enough: after how long there will be, if nobody else takes it.
     pub fn take(&self, n: usize) -> Result<(), Duration> {
-        let wanted = u32::try_from(n).unwrap_or(u32::MAX).min(self.full);
+        let wanted = u32::try_from(n).unwrap_or(u32::MAX).min(self.capacity);
         let Some(wanted) = NonZeroU32::new(wanted) else {
             return Ok(());
         };
@@ -55,52 +55,52 @@ impl Rate {
 /// A bucket from which something is also taken that is known only afterwards, such as processor time, or what other
 /// nodes have let in: it can be overdrawn, and gives nothing more until that is made up for.
 pub struct Budget {
-    rate: Rate,
+    rate: TokenBucket,
     /// What it is filled with in a second.
     per_second: u64,
     /// Spent, and not taken from the bucket yet.
-    owed: AtomicU64,
+    debt: AtomicU64,
     /// What is owed at most: beyond it, what was spent is forgiven rather than nothing given for a long while.
-    most: u64,
+    debt_max: u64,
     /// Held by who makes up for what is owed.
-    paying: Mutex<()>,
+    repaying: Mutex<()>,
 }
 
 /// For how many seconds nothing is given at most, however much was spent.
-const MAKING_UP: u64 = 60;
+const DEBT_SECONDS_MAX: u64 = 60;
 
 impl Budget {
     /// Fills with `per_second`, up to `burst`, and can be overdrawn by as much.
     #[must_use]
     pub fn new(per_second: usize, burst: usize) -> Self {
-        Self::of(per_second, burst, burst as u64)
+        Self::with(per_second, burst, burst as u64)
     }
 
     /// Of processor time, in microseconds, `per_second` in each second, of which two seconds' worth can be saved up.
     /// What events use that were let in before is made up for, whatever it is.
     #[must_use]
     pub fn of_time(per_second: Duration) -> Self {
-        Self::of_two_seconds(usize::try_from(per_second.as_micros()).unwrap_or(usize::MAX))
+        Self::with_two_seconds_burst(usize::try_from(per_second.as_micros()).unwrap_or(usize::MAX))
     }
 
     /// Of bytes, the same.
     #[must_use]
     pub fn of_bytes(per_second: usize) -> Self {
-        Self::of_two_seconds(per_second)
+        Self::with_two_seconds_burst(per_second)
     }
 
-    fn of_two_seconds(per_second: usize) -> Self {
-        let most = (per_second as u64).saturating_mul(MAKING_UP);
-        Self::of(per_second, per_second.saturating_mul(2), most)
+    fn with_two_seconds_burst(per_second: usize) -> Self {
+        let debt_max = (per_second as u64).saturating_mul(DEBT_SECONDS_MAX);
+        Self::with(per_second, per_second.saturating_mul(2), debt_max)
     }
 
-    fn of(per_second: usize, burst: usize, most: u64) -> Self {
+    fn with(per_second: usize, burst: usize, debt_max: u64) -> Self {
         Self {
-            rate: Rate::new(per_second, burst),
+            rate: TokenBucket::new(per_second, burst),
             per_second: (per_second as u64).max(1),
-            owed: AtomicU64::new(0),
-            most,
-            paying: Mutex::new(()),
+            debt: AtomicU64::new(0),
+            debt_max,
+            repaying: Mutex::new(()),
         }
     }
 
@@ -109,30 +109,30 @@ impl Budget {
     /// # Errors
     /// When it is overdrawn: after how long it is not, if nobody spends more.
     pub fn admit(&self) -> Result<(), Duration> {
-        if self.owed.load(Ordering::Relaxed) == 0 {
+        if self.debt.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
         // One pays at a time, or two would pay for the same.
-        let _paying = self.paying.lock();
-        self.pay()
+        let _repaying = self.repaying.lock();
+        self.repay()
     }
 
-    /// Takes what is owed from the bucket, as far as it goes in whole parts. For who holds `paying`.
-    fn pay(&self) -> Result<(), Duration> {
+    /// Takes what is owed from the bucket, as far as it goes in whole parts. For who holds `repaying`.
+    fn repay(&self) -> Result<(), Duration> {
         loop {
-            let owed = self.owed.load(Ordering::Relaxed);
+            let debt = self.debt.load(Ordering::Relaxed);
             // The bucket never gives more at once than it holds.
-            let part = owed.min(u64::from(self.rate.full));
+            let part = debt.min(u64::from(self.rate.capacity));
             if part == 0 {
                 return Ok(());
             }
             self.rate
                 .take(usize::try_from(part).unwrap_or(usize::MAX))
                 .map_err(|wait| {
-                    let rest = owed.saturating_sub(part) as f64 / self.per_second as f64;
+                    let rest = debt.saturating_sub(part) as f64 / self.per_second as f64;
                     wait.saturating_add(Duration::from_secs_f64(rest))
                 })?;
-            self.owed.fetch_sub(part, Ordering::Relaxed);
+            self.debt.fetch_sub(part, Ordering::Relaxed);
         }
     }
 
@@ -147,12 +147,12 @@ impl Budget {
 
     /// So much was spent.
     pub fn spend(&self, n: u64) {
-        let add = |owed: u64| Some(owed.saturating_add(n).min(self.most));
+        let add = |debt: u64| Some(debt.saturating_add(n).min(self.debt_max));
         // It never fails: there is always something to write.
-        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+        let _ = self.debt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         // At once: a full bucket gets no fuller while it waits to be asked. Whoever else pays now pays this too.
-        if let Some(_paying) = self.paying.try_lock() {
-            let _ = self.pay();
+        if let Some(_repaying) = self.repaying.try_lock() {
+            let _ = self.repay();
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_bucket_gives_what_it_holds_and_says_when_there_is_more() {
-        let rate = Rate::new(1, 3);
+        let rate = TokenBucket::new(1, 3);
         assert_eq!(rate.take(2), Ok(()));
         assert_eq!(rate.take(1), Ok(()));
         let wait = rate.take(1).unwrap_err();
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn more_than_a_bucket_holds_takes_all_of_it() {
-        let rate = Rate::new(1, 3);
+        let rate = TokenBucket::new(1, 3);
         assert_eq!(rate.take(1000), Ok(()));
         assert!(rate.take(1).is_err());
     }
@@ -196,10 +196,10 @@ mod tests {
     fn what_is_spent_while_nobody_asks_is_taken_as_it_is_spent() {
         let budget = Budget::of_bytes(1_000_000);
         budget.spend(1_000_000);
-        assert_eq!(budget.owed.load(Ordering::Relaxed), 0, "the bucket had it");
+        assert_eq!(budget.debt.load(Ordering::Relaxed), 0, "the bucket had it");
         budget.spend(1_500_000);
         assert_eq!(
-            budget.owed.load(Ordering::Relaxed),
+            budget.debt.load(Ordering::Relaxed),
             1_500_000,
             "and has not so much any more"
         );
@@ -217,7 +217,7 @@ mod tests {
         );
         budget.spend_time(Duration::from_secs(1000));
         let wait = budget.admit().unwrap_err();
-        assert!(wait <= Duration::from_secs(MAKING_UP), "{wait:?}");
+        assert!(wait <= Duration::from_secs(DEBT_SECONDS_MAX), "{wait:?}");
     }
 
     #[test]

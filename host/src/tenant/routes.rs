@@ -30,7 +30,7 @@ pub struct Canary {
 /// What decides between a canary and the stable version: the event's room, or its user where it names none. Every
 /// node decides alike, so one room never mixes versions.
 #[derive(Debug, Clone, Copy)]
-pub enum Place<'a> {
+pub enum RouteKey<'a> {
     /// The event is about this room.
     Room(&'a str),
     /// The event names no room.
@@ -40,9 +40,9 @@ pub enum Place<'a> {
 impl Route {
     /// Who handles an event at this place.
     #[must_use]
-    pub fn get(&self, place: Place<'_>) -> Option<&Arc<Handler>> {
+    pub fn get(&self, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
         match &self.canary {
-            Some(canary) if share(&canary.handler.info().name, place) < canary.percent => Some(&canary.handler),
+            Some(canary) if share(&canary.handler.info().name, key) < canary.percent => Some(&canary.handler),
             _ => self.stable.as_ref(),
         }
     }
@@ -50,12 +50,12 @@ impl Route {
 
 /// From 0 to 99, evenly, the same on every node and in every release: changing it would move rooms between versions
 /// during a rolling upgrade. The handler's name is in it so that not always the same rooms are the first.
-fn share(handler: &str, place: Place<'_>) -> u8 {
+fn share(handler: &str, key: RouteKey<'_>) -> u8 {
     let mut hasher = SipHasher13::new();
     hasher.write(handler.as_bytes());
-    let (kind, name) = match place {
-        Place::Room(room) => (0, room),
-        Place::User(user) => (1, user),
+    let (kind, name) = match key {
+        RouteKey::Room(room) => (0, room),
+        RouteKey::User(user) => (1, user),
     };
     // No name contains either byte, so no two places are written alike.
     hasher.write(&[0xff, kind]);
@@ -105,15 +105,15 @@ impl Routes {
     /// The version of the handler of this name that serves this place, if it takes answers: it may be a canary in some
     /// places, and no other route leads to it there.
     #[must_use]
-    pub fn asker(&self, name: &str, place: Place<'_>) -> Option<&Arc<Handler>> {
-        let is_asker = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(Interface::Answer);
+    pub fn answer_handler(&self, name: &str, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
+        let answers = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(Interface::Answer);
         let routes = self.routes.iter();
-        let here = routes.clone().find_map(|route| route.get(place).filter(is_asker));
-        let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(is_asker);
+        let here = routes.clone().find_map(|route| route.get(key).filter(answers));
+        let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(answers);
         // A version on trial may be the first that asks.
         let on_trial = || routes.clone().filter_map(|route| route.canary.as_ref());
         here.or_else(stable)
-            .or_else(|| on_trial().map(|canary| &canary.handler).find(is_asker))
+            .or_else(|| on_trial().map(|canary| &canary.handler).find(answers))
     }
 
     /// Everything that is handled, and by whom, canaries left out.
@@ -132,14 +132,18 @@ mod tests {
     fn shares_are_even_and_stay_as_they_are() {
         let rooms: Vec<String> = (0..10_000).map(|n| format!("room-{n}")).collect();
         let below = |percent: u8| {
-            let chosen = rooms.iter().filter(|room| share("h", Place::Room(room)) < percent);
+            let chosen = rooms.iter().filter(|room| share("h", RouteKey::Room(room)) < percent);
             chosen.count()
         };
         assert!((800..1200).contains(&below(10)), "{}", below(10));
         assert!((4700..5300).contains(&below(50)), "{}", below(50));
         // Written down: whoever changes these moves rooms between versions while two releases serve one fleet.
-        let first: Vec<u8> = rooms.iter().take(5).map(|room| share("h", Place::Room(room))).collect();
+        let first: Vec<u8> = rooms
+            .iter()
+            .take(5)
+            .map(|room| share("h", RouteKey::Room(room)))
+            .collect();
         assert_eq!(first, [95, 31, 40, 81, 76]);
-        assert_ne!(share("h", Place::Room("x")), share("h", Place::User("x")));
+        assert_ne!(share("h", RouteKey::Room("x")), share("h", RouteKey::User("x")));
     }
 }

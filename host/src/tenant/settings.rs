@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::log_budget::LogBudget;
-use super::rate::{Budget, Rate};
+use super::rate::{Budget, TokenBucket};
 use crate::auth::Authenticator;
 use crate::capability::CallLimits;
 use crate::sandbox::GuestLimits;
@@ -125,14 +125,14 @@ pub struct Settings {
     /// What its handlers may still log.
     pub log: LogBudget,
     /// The budget of HTTP requests.
-    pub http: Rate,
+    pub http: TokenBucket,
     /// The budget of bytes written.
     pub(super) writes: Budget,
     /// The budget of bytes to clients.
     pub(super) outbound: Budget,
     /// What may be on the way, in units of [`IN_FLIGHT_UNIT`].
-    flight: Arc<Semaphore>,
-    flight_units: u32,
+    in_flight_slots: Arc<Semaphore>,
+    in_flight_units: u32,
 }
 
 /// Bytes that are counted as one, so that a semaphore can count them.
@@ -149,7 +149,7 @@ impl Settings {
         guest_limits: GuestLimits,
         quota: TenantQuota,
     ) -> Self {
-        let flight_units = u32::try_from(quota.in_flight_bytes / IN_FLIGHT_UNIT)
+        let in_flight_units = u32::try_from(quota.in_flight_bytes / IN_FLIGHT_UNIT)
             .unwrap_or(u32::MAX)
             .max(1);
         Self {
@@ -162,23 +162,23 @@ impl Settings {
             cpu: Budget::of_time(quota.guest_cpu),
             instances: Arc::new(Semaphore::new(quota.instances)),
             log: LogBudget::new(quota.log_bytes_per_second),
-            http: Rate::new(
+            http: TokenBucket::new(
                 quota.http_requests_per_second,
                 quota.http_requests_per_second.saturating_mul(2),
             ),
             writes: Budget::of_bytes(quota.write_bytes_per_second),
             outbound: Budget::of_bytes(quota.outbound_bytes_per_second),
-            flight: Arc::new(Semaphore::new(flight_units as usize)),
-            flight_units,
+            in_flight_slots: Arc::new(Semaphore::new(in_flight_units as usize)),
+            in_flight_units,
             quota,
         }
     }
 
     /// Waits until so many bytes more may be on the way; what is more than may ever be takes all there is. `None`
     /// never: the semaphore is not closed.
-    pub(super) async fn in_flight(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn in_flight_permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(IN_FLIGHT_UNIT)).unwrap_or(u32::MAX);
-        let units = units.min(self.flight_units);
-        self.flight.clone().acquire_many_owned(units).await.ok()
+        let units = units.min(self.in_flight_units);
+        self.in_flight_slots.clone().acquire_many_owned(units).await.ok()
     }
 }

@@ -11,10 +11,8 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, Chance, Effect, Effects, HandlerInfo, HostContext, Logs, LookupShare, PresenceState,
 };
-use parlance::cluster::{
-    self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
-};
-use parlance::commit::{self, Committer, Job};
+use parlance::cluster::{Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
+use parlance::commit::{CommitJob, Committer};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::metrics::Registry;
@@ -195,8 +193,8 @@ impl TestServer {
             received: Instant::now(),
             at_ms: setup.now_ms,
         };
-        let job = Job {
-            hub: self.hub.clone(),
+        let job = CommitJob {
+            hall: self.hall.clone(),
             quota: parlance::store::StorageQuota::UNLIMITED,
             delivery,
         };

@@ -201,9 +201,9 @@ impl Client {
         };
         let token = self.world.token(self.person.tenant, &self.person.user);
         let verified = tenant.settings().authenticator.verify(&token, now_ms());
-        let (identity, seat) = match verified {
-            Ok(identity) => match tenant.seat(identity.user()) {
-                Ok(seat) => (identity, seat),
+        let (identity, permit) = match verified {
+            Ok(identity) => match tenant.connection_permit(identity.user()) {
+                Ok(permit) => (identity, permit),
                 Err(_) => return self.later(PAUSE, Word::Connect),
             },
             Err(error) => return self.world.log.violation(format_args!("a token is refused: {error}")),
@@ -217,7 +217,7 @@ impl Client {
             node.life.index()
         ));
         let connection = Arc::new(Connection::new(id, Arc::new(identity), Box::new(pipe)));
-        let session = Session::new(tenant, connection, node.services.clone(), seat);
+        let session = Session::new(tenant, connection, node.services.clone(), permit);
         session.start();
         let words = self.words.clone();
         self.link = Some(opening.link(self.epochs, session, node.life.clone(), &self.world.dice, words));

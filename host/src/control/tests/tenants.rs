@@ -78,9 +78,9 @@ async fn a_tenant_that_is_made_anew_is_not_closed_with_the_one_before() {
     let before = node.acme().await;
     node.control.delete_tenant(&node.actor, "acme", false).await.unwrap();
     let closing = node.control.state.lock().await.closing["acme"].0.clone();
-    assert!(!closing.is_over());
+    assert!(!closing.is_closed());
     node.create("acme").await.unwrap();
-    assert!(closing.is_over(), "the new one waits for the end of the one before");
+    assert!(closing.is_closed(), "the new one waits for the end of the one before");
     let after = node.acme().await;
     assert!(!Arc::ptr_eq(&before, &after));
     assert!(before.is_suspended() && !after.is_suspended());
@@ -140,7 +140,10 @@ async fn data_is_removed_when_nothing_of_the_tenant_writes_any_more() {
     };
     until(async || {
         let state = node.control.state.lock().await;
-        state.closing.get("acme").is_some_and(|(closing, _)| closing.is_over())
+        state
+            .closing
+            .get("acme")
+            .is_some_and(|(closing, _)| closing.is_closed())
     })
     .await;
     let refused = node.create("acme").await.unwrap_err();

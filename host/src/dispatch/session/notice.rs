@@ -52,15 +52,15 @@ impl Session {
         let fits = bytes <= limits.packet
             && queue.events.len() < limits.queue_events
             && queue.bytes.saturating_add(bytes) <= limits.queue_bytes;
-        if !fits || !self.tenant.queue(bytes) {
+        if !fits || !self.tenant.reserve_queued_bytes(bytes) {
             return false;
         }
         let admitted = self.admit(&settings, bytes);
         match admitted {
             Ok(()) => self.tenant.count_admitted(),
             Err(_) => {
-                self.tenant.count_refused();
-                self.tenant.unqueue(bytes);
+                self.tenant.metrics.refused.inc();
+                self.tenant.release_queued_bytes(bytes);
             }
         }
         admitted.is_ok()

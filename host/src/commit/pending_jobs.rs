@@ -2,31 +2,31 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Job;
+use super::CommitJob;
 use crate::id::TenantId;
 
 /// Bytes of a batch, past which nothing more is put into it: a transaction that takes long holds up everybody.
 const BATCH_BYTES: usize = 256 * 1024;
 /// Bytes that a tenant puts into a batch before it is somebody else's turn.
-const TURN_BYTES: usize = 32 * 1024;
+const QUANTUM_BYTES: usize = 32 * 1024;
 
 /// The jobs of each tenant that has any, in order.
 #[derive(Default)]
-pub(super) struct Waiting {
-    jobs: HashMap<TenantId, Queue>,
+pub(super) struct PendingJobs {
+    jobs: HashMap<TenantId, TenantQueue>,
     /// Whose turn is next.
-    turns: VecDeque<TenantId>,
+    rotation: VecDeque<TenantId>,
     len: usize,
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
+struct TenantQueue {
+    jobs: VecDeque<CommitJob>,
     /// By how much it has put in more than its turns allow.
-    owes: usize,
+    debt: usize,
 }
 
-impl Waiting {
+impl PendingJobs {
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -35,7 +35,7 @@ impl Waiting {
         self.len == 0
     }
 
-    pub(super) fn push(&mut self, job: Job) {
+    pub(super) fn push(&mut self, job: CommitJob) {
         let identity = job.delivery.connection.identity.load();
         let tenant = identity.tenant();
         self.len += 1;
@@ -44,22 +44,22 @@ impl Waiting {
         }
         let tenant = tenant.clone();
         drop(identity);
-        self.turns.push_back(tenant.clone());
+        self.rotation.push_back(tenant.clone());
         self.jobs.entry(tenant).or_default().jobs.push_back(job);
     }
 
     /// Moves jobs into the batch, tenant by tenant, until it is full: at most `most`, and at least one when any waits.
-    pub(super) fn fill(&mut self, batch: &mut Vec<Job>, most: usize) {
+    pub(super) fn fill(&mut self, batch: &mut Vec<CommitJob>, most: usize) {
         let mut bytes = 0;
         while batch.len() < most
             && bytes < BATCH_BYTES
-            && let Some(tenant) = self.turns.pop_front()
+            && let Some(tenant) = self.rotation.pop_front()
         {
             let Some(queue) = self.jobs.get_mut(&tenant) else {
                 continue;
             };
-            let mut left = TURN_BYTES.saturating_sub(queue.owes);
-            queue.owes = queue.owes.saturating_sub(TURN_BYTES);
+            let mut left = QUANTUM_BYTES.saturating_sub(queue.debt);
+            queue.debt = queue.debt.saturating_sub(QUANTUM_BYTES);
             while left > 0
                 && batch.len() < most
                 && bytes < BATCH_BYTES
@@ -67,7 +67,7 @@ impl Waiting {
             {
                 let size = job.delivery.effects_weight();
                 bytes = bytes.saturating_add(size);
-                queue.owes = queue.owes.saturating_add(size.saturating_sub(left));
+                queue.debt = queue.debt.saturating_add(size.saturating_sub(left));
                 left = left.saturating_sub(size);
                 self.len = self.len.saturating_sub(1);
                 batch.push(job);
@@ -75,7 +75,7 @@ impl Waiting {
             if queue.jobs.is_empty() {
                 self.jobs.remove(&tenant);
             } else {
-                self.turns.push_back(tenant);
+                self.rotation.push_back(tenant);
             }
         }
     }
@@ -96,7 +96,7 @@ mod tests {
     use crate::store::{KvKey, StorageQuota, Write};
 
     /// A tenant's job that sets a key to so many bytes; the key is the job's number.
-    fn job(tenant: &str, number: usize, bytes: usize) -> Job {
+    fn job(tenant: &str, number: usize, bytes: usize) -> CommitJob {
         let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
         let hub = HubHandle::open(
             identity.tenant().clone(),
@@ -114,16 +114,16 @@ mod tests {
             value: vec![0; bytes],
             expires_at: None,
         };
-        Job {
-            hub,
+        CommitJob {
+            hall,
             quota: StorageQuota::UNLIMITED,
             delivery: delivery(&Arc::new(connection), vec![Effect::Write(Arc::new(write))], Vec::new()),
         }
     }
 
     /// Whose jobs they are, with their numbers.
-    fn names(batch: &[Job]) -> Vec<(String, String)> {
-        let name = |job: &Job| {
+    fn names(batch: &[CommitJob]) -> Vec<(String, String)> {
+        let name = |job: &CommitJob| {
             let tenant = job.delivery.connection.identity.load().tenant().to_string();
             match job.delivery.effects[0].write().map(|write| &**write) {
                 Some(Write::KvSet { key, .. }) => (tenant, key.key.clone()),
@@ -133,26 +133,26 @@ mod tests {
         batch.iter().map(name).collect()
     }
 
-    fn of(tenant: &str, batch: &[Job]) -> Vec<usize> {
+    fn of(tenant: &str, batch: &[CommitJob]) -> Vec<usize> {
         let own = names(batch).into_iter().filter(|(owner, _)| owner == tenant);
         own.map(|(_, number)| number.parse().unwrap()).collect()
     }
 
     #[tokio::test]
     async fn a_tenant_with_a_thousand_jobs_does_not_come_before_one_with_a_single_one() {
-        let mut waiting = Waiting::default();
+        let mut pending = PendingJobs::default();
         for number in 0..1000 {
-            waiting.push(job("many", number, 100));
+            pending.push(job("many", number, 100));
         }
-        waiting.push(job("few", 0, 100));
+        pending.push(job("few", 0, 100));
         let mut batch = Vec::new();
-        waiting.fill(&mut batch, 100);
+        pending.fill(&mut batch, 100);
         assert_eq!(batch.len(), 100);
         assert_eq!(of("few", &batch), [0]);
         assert_eq!(of("many", &batch), (0..99).collect::<Vec<_>>(), "in their order");
-        while !waiting.is_empty() {
+        while !pending.is_empty() {
             let before = batch.len();
-            waiting.fill(&mut batch, 2000);
+            pending.fill(&mut batch, 2000);
             assert!(batch.len() > before);
         }
         assert_eq!(of("many", &batch), (0..1000).collect::<Vec<_>>());
@@ -160,24 +160,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_is_bounded_in_bytes_and_large_jobs_are_made_up_for_with_turns() {
-        let mut waiting = Waiting::default();
+        let mut pending = PendingJobs::default();
         for number in 0..10 {
-            waiting.push(job("large", number, BATCH_BYTES));
+            pending.push(job("large", number, BATCH_BYTES));
         }
         for number in 0..200 {
-            waiting.push(job("small", number, TURN_BYTES / 4));
+            pending.push(job("small", number, QUANTUM_BYTES / 4));
         }
         let mut batch = Vec::new();
-        waiting.fill(&mut batch, 512);
+        pending.fill(&mut batch, 512);
         assert_eq!(of("large", &batch), [0], "one is as much as a batch");
         batch.clear();
-        waiting.fill(&mut batch, 20);
+        pending.fill(&mut batch, 20);
         assert_eq!(of("large", &batch), [0_usize; 0], "its turns are used up meanwhile");
         assert_eq!(of("small", &batch), (0..20).collect::<Vec<_>>());
         // Alone, it waits for nobody.
-        while !waiting.is_empty() {
+        while !pending.is_empty() {
             batch.clear();
-            waiting.fill(&mut batch, 512);
+            pending.fill(&mut batch, 512);
             assert!(!batch.is_empty());
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn admission(limits: &ServerLimits) -> Arc<Admission> {
 }
 
 /// Tells the Engine.IO layer where a request comes from.
-pub(super) async fn note_address(mut request: Request, next: Next) -> Response {
+pub(super) async fn add_peer_address(mut request: Request, next: Next) -> Response {
     if let Some(address) = request.extensions().get::<ClientAddress>() {
         let address = PeerAddress(address.ip());
         request.extensions_mut().insert(address);
@@ -47,12 +47,12 @@ pub(super) async fn note_address(mut request: Request, next: Next) -> Response {
 }
 
 /// Shows what was let in and what was not.
-pub(super) struct Shown {
+pub(super) struct AdmissionReport {
     admission: Arc<Admission>,
     refused: [u64; Refusal::ALL.len()],
 }
 
-impl Shown {
+impl AdmissionReport {
     pub(super) fn new(admission: Arc<Admission>) -> Self {
         Self {
             admission,
@@ -62,7 +62,7 @@ impl Shown {
 
     /// Updates the metrics, and logs what was refused since the last time. Call it once a second: so often at most the
     /// log says so, whatever clients do.
-    pub(super) fn show(&mut self, metrics: &Metrics) {
+    pub(super) fn report(&mut self, metrics: &Metrics) {
         metrics.sessions.set(gauge(self.admission.sessions()));
         metrics.unauthenticated.set(gauge(self.admission.waiting()));
         for (why, before) in Refusal::ALL.into_iter().zip(&mut self.refused) {
