@@ -12,9 +12,9 @@ impl Control {
     /// the log say so already.
     pub(super) async fn measure_storage(&self) {
         for tenant in self.served().await {
-            // Counts what was sent since its last event; whether it may have another is no matter here.
-            let _ = tenant.has_time();
-            if let Ok(usage) = self.parts.maintenance.usage(tenant.id()).await {
+            // An idle tenant has no event that would do this, and its metric of sent bytes would lag.
+            tenant.collect_charges();
+            if let Ok(usage) = self.parts.store.usage(tenant.id()).await {
                 tenant.show_stored(&usage);
             }
         }

@@ -281,8 +281,10 @@ pub(super) async fn run_handler_with_retries(
             Err(error) => error,
             decided => return decided,
         };
-        let lacks = !error.by_handler && (error.code == Code::Unavailable || session.tenant.has_time().is_err());
-        if !lacks || Instant::now() >= until || session.services.draining.load(Ordering::Relaxed) {
+        session.tenant.collect_charges();
+        let is_transient = error.code == Code::Unavailable || session.tenant.check_cpu_budget().is_err();
+        let gives_up = Instant::now() >= until || session.services.draining.load(Ordering::Relaxed);
+        if error.by_handler || !is_transient || gives_up {
             return Err(error);
         }
         let wait = error.retry_after.unwrap_or(RETRY_WAIT_MAX);
@@ -340,8 +342,9 @@ pub(super) async fn run_handler(
     let settings = session.tenant.settings();
     // Closed never: then it is as if there were no such limit.
     let _instance = settings.instances.acquire().await;
-    // What was let in while there was time left may find that others have used it up.
-    session.tenant.has_time()?;
+    // Other events may have used up the processor time since this one was admitted.
+    session.tenant.collect_charges();
+    session.tenant.check_cpu_budget()?;
     let limits = &settings.call_limits;
     let running = settings
         .quota

@@ -197,7 +197,8 @@ impl Tenant {
             .events
             .take(1)
             .map_err(|wait| limited("the tenant's events per second are used up", wait))?;
-        self.has_time()?;
+        self.collect_charges();
+        self.check_cpu_budget()?;
         settings
             .writes
             .admit()
@@ -208,12 +209,11 @@ impl Tenant {
             .map_err(|wait| limited("the tenant's bytes to clients per second are used up", wait))
     }
 
-    /// Whether the tenant has processor time left.
+    /// Checks that the tenant has processor time left, by what has been charged to it so far.
     ///
     /// # Errors
-    /// What the client is told, with the time to wait.
-    pub fn has_time(&self) -> Result<(), EventError> {
-        self.collect_charges();
+    /// The budget is overdrawn. The error is meant for the client and says after how long to try again.
+    pub fn check_cpu_budget(&self) -> Result<(), EventError> {
         self.settings
             .load()
             .cpu
@@ -221,7 +221,8 @@ impl Tenant {
             .map_err(|wait| limited("the tenant's processor time is used up", wait))
     }
 
-    /// Charges the tenant for what its hub has used, and for the bytes that went out to its clients.
+    /// Charges the tenant for the processor time that its hall has used and for the bytes that went out to its clients
+    /// since the last call.
     pub fn collect_charges(&self) {
         let (cpu, bytes) = self.hub.take_usage();
         if !cpu.is_zero() {
