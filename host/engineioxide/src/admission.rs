@@ -38,15 +38,15 @@ pub struct Limits {
     /// Sessions at once from one address, waiting ones included.
     pub sessions_per_address: usize,
     /// Waiting sessions at once.
-    pub waiting: usize,
+    pub unauthenticated: usize,
     /// Waiting sessions at once from one address.
-    pub waiting_per_address: usize,
+    pub unauthenticated_per_address: usize,
     /// New sessions a second. As many may come at once.
     pub handshakes_per_second: u32,
     /// New sessions a second from one address. As many may come at once.
     pub handshakes_per_second_per_address: u32,
     /// Bytes of one message or body of a waiting session.
-    pub waiting_bytes: usize,
+    pub unauthenticated_bytes: usize,
     /// Packets in one body of a polling request.
     pub payload_packets: usize,
     /// How often a waiting session may ask for a namespace.
@@ -60,11 +60,11 @@ impl Limits {
     pub const NONE: Self = Self {
         sessions: usize::MAX,
         sessions_per_address: usize::MAX,
-        waiting: usize::MAX,
-        waiting_per_address: usize::MAX,
+        unauthenticated: usize::MAX,
+        unauthenticated_per_address: usize::MAX,
         handshakes_per_second: u32::MAX,
         handshakes_per_second_per_address: u32::MAX,
-        waiting_bytes: usize::MAX,
+        unauthenticated_bytes: usize::MAX,
         payload_packets: usize::MAX,
         connects: u32::MAX,
         queue_bytes: usize::MAX,
@@ -78,10 +78,10 @@ pub enum Refusal {
     Sessions,
     /// [`Limits::sessions_per_address`]
     SessionsPerAddress,
-    /// [`Limits::waiting`]
-    Waiting,
-    /// [`Limits::waiting_per_address`]
-    WaitingPerAddress,
+    /// [`Limits::unauthenticated`]
+    Unauthenticated,
+    /// [`Limits::unauthenticated_per_address`]
+    UnauthenticatedPerAddress,
     /// [`Limits::handshakes_per_second`]
     Handshakes,
     /// [`Limits::handshakes_per_second_per_address`]
@@ -93,8 +93,8 @@ impl Refusal {
     pub const ALL: [Self; 6] = [
         Self::Sessions,
         Self::SessionsPerAddress,
-        Self::Waiting,
-        Self::WaitingPerAddress,
+        Self::Unauthenticated,
+        Self::UnauthenticatedPerAddress,
         Self::Handshakes,
         Self::HandshakesPerAddress,
     ];
@@ -105,8 +105,8 @@ impl Refusal {
         match self {
             Self::Sessions => "sessions",
             Self::SessionsPerAddress => "sessions-per-address",
-            Self::Waiting => "waiting",
-            Self::WaitingPerAddress => "waiting-per-address",
+            Self::Unauthenticated => "waiting",
+            Self::UnauthenticatedPerAddress => "waiting-per-address",
             Self::Handshakes => "handshakes",
             Self::HandshakesPerAddress => "handshakes-per-address",
         }
@@ -118,7 +118,7 @@ impl Refusal {
 pub struct Admission {
     limits: Limits,
     sessions: AtomicUsize,
-    waiting: AtomicUsize,
+    unauthenticated: AtomicUsize,
     refused: [AtomicU64; Refusal::ALL.len()],
     addresses: Mutex<Addresses>,
 }
@@ -134,7 +134,7 @@ struct Addresses {
 #[derive(Debug, Default)]
 struct Address {
     sessions: usize,
-    waiting: usize,
+    unauthenticated: usize,
     rate: Bucket,
 }
 
@@ -148,7 +148,7 @@ impl Admission {
         Arc::new(Self {
             limits,
             sessions: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            unauthenticated: AtomicUsize::new(0),
             refused: Default::default(),
             addresses: Mutex::new(Addresses {
                 rate: Bucket::default(),
@@ -172,8 +172,8 @@ impl Admission {
 
     /// Sessions that are in no namespace yet.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+    pub fn unauthenticated(&self) -> usize {
+        self.unauthenticated.load(Ordering::Relaxed)
     }
 
     /// Sessions that were not let in for this reason.
@@ -185,13 +185,17 @@ impl Admission {
     }
 
     /// Lets a session in, or says why not.
-    pub(crate) fn admit(self: &Arc<Self>, address: Option<PeerAddress>, now: Instant) -> Result<Place, Refusal> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        address: Option<PeerAddress>,
+        now: Instant,
+    ) -> Result<SessionPermit, Refusal> {
         let address = address.map(PeerAddress::network);
         match self.count(address, now) {
-            Ok(()) => Ok(Place {
+            Ok(()) => Ok(SessionPermit {
                 admission: self.clone(),
                 address,
-                waiting: Mutex::new(true),
+                unauthenticated: Mutex::new(true),
             }),
             Err(why) => {
                 if let Some(count) = self.refused.get(why as usize) {
@@ -209,8 +213,8 @@ impl Admission {
         if self.sessions() >= limits.sessions {
             return Err(Refusal::Sessions);
         }
-        if self.waiting() >= limits.waiting {
-            return Err(Refusal::Waiting);
+        if self.unauthenticated() >= limits.unauthenticated {
+            return Err(Refusal::Unauthenticated);
         }
         if let Some(address) = address {
             addresses.sweep(now);
@@ -218,8 +222,8 @@ impl Admission {
             if entry.sessions >= limits.sessions_per_address {
                 return Err(Refusal::SessionsPerAddress);
             }
-            if entry.waiting >= limits.waiting_per_address {
-                return Err(Refusal::WaitingPerAddress);
+            if entry.unauthenticated >= limits.unauthenticated_per_address {
+                return Err(Refusal::UnauthenticatedPerAddress);
             }
             if !entry.rate.take(limits.handshakes_per_second_per_address, now) {
                 return Err(Refusal::HandshakesPerAddress);
@@ -230,21 +234,22 @@ impl Admission {
         }
         if let Some(entry) = address.and_then(|address| addresses.by_address.get_mut(&address)) {
             entry.sessions += 1;
-            entry.waiting += 1;
+            entry.unauthenticated += 1;
         }
         self.sessions.fetch_add(1, Ordering::Relaxed);
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.unauthenticated.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn leave(&self, address: Option<IpAddr>, session: bool, waiting: bool) {
+    fn release(&self, address: Option<IpAddr>, session: bool, unauthenticated: bool) {
         let mut addresses = self.addresses.lock();
         if let Some(entry) = address.and_then(|address| addresses.by_address.get_mut(&address)) {
             entry.sessions -= usize::from(session);
-            entry.waiting -= usize::from(waiting);
+            entry.unauthenticated -= usize::from(unauthenticated);
         }
         self.sessions.fetch_sub(usize::from(session), Ordering::Relaxed);
-        self.waiting.fetch_sub(usize::from(waiting), Ordering::Relaxed);
+        self.unauthenticated
+            .fetch_sub(usize::from(unauthenticated), Ordering::Relaxed);
     }
 }
 
@@ -286,29 +291,29 @@ impl Bucket {
 
 /// A session's place. Given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct SessionPermit {
     admission: Arc<Admission>,
     address: Option<IpAddr>,
-    waiting: Mutex<bool>,
+    unauthenticated: Mutex<bool>,
 }
 
-impl Place {
+impl SessionPermit {
     pub(crate) fn limits(&self) -> &Limits {
         &self.admission.limits
     }
 
     /// The session is in a namespace.
-    pub(crate) fn joined(&self) {
-        if std::mem::take(&mut *self.waiting.lock()) {
-            self.admission.leave(self.address, false, true);
+    pub(crate) fn authenticated(&self) {
+        if std::mem::take(&mut *self.unauthenticated.lock()) {
+            self.admission.release(self.address, false, true);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for SessionPermit {
     fn drop(&mut self) {
-        let waiting = *self.waiting.lock();
-        self.admission.leave(self.address, true, waiting);
+        let unauthenticated = *self.unauthenticated.lock();
+        self.admission.release(self.address, true, unauthenticated);
     }
 }
 
@@ -321,8 +326,8 @@ mod tests {
         Limits {
             sessions: 10,
             sessions_per_address: 4,
-            waiting: 3,
-            waiting_per_address: 2,
+            unauthenticated: 3,
+            unauthenticated_per_address: 2,
             ..Limits::NONE
         }
     }
@@ -338,23 +343,27 @@ mod tests {
         let admit = |address| admission.admit(from(address), now);
         let first = admit("192.0.2.1").unwrap();
         let second = admit("192.0.2.1").unwrap();
-        assert_eq!(admit("192.0.2.1").unwrap_err(), Refusal::WaitingPerAddress);
+        assert_eq!(admit("192.0.2.1").unwrap_err(), Refusal::UnauthenticatedPerAddress);
         let other = admit("192.0.2.2").unwrap();
-        assert_eq!(admit("192.0.2.3").unwrap_err(), Refusal::Waiting);
-        first.joined();
-        second.joined();
-        assert_eq!((admission.sessions(), admission.waiting()), (3, 1));
+        assert_eq!(admit("192.0.2.3").unwrap_err(), Refusal::Unauthenticated);
+        first.authenticated();
+        second.authenticated();
+        assert_eq!((admission.sessions(), admission.unauthenticated()), (3, 1));
         let more = (admit("192.0.2.1").unwrap(), admit("192.0.2.1").unwrap());
-        assert_eq!(admission.refused(Refusal::Waiting), 1);
+        assert_eq!(admission.refused(Refusal::Unauthenticated), 1);
         drop((first, second, other, more));
-        assert_eq!((admission.sessions(), admission.waiting()), (0, 0));
+        assert_eq!((admission.sessions(), admission.unauthenticated()), (0, 0));
     }
 
     #[test]
     fn sessions_are_bounded_by_address_and_in_all() {
         let admission = Admission::new(limits());
         let now = Instant::now();
-        let admit = |address: String| admission.admit(from(&address), now).inspect(Place::joined);
+        let admit = |address: String| {
+            admission
+                .admit(from(&address), now)
+                .inspect(SessionPermit::authenticated)
+        };
         let of_one: Vec<_> = (0..4).map(|_| admit("192.0.2.1".into()).unwrap()).collect();
         assert_eq!(
             admit("::ffff:192.0.2.1".into()).unwrap_err(),
@@ -374,7 +383,7 @@ mod tests {
         let _second = admission.admit(from("2001:db8::2"), now).unwrap();
         assert_eq!(
             admission.admit(from("2001:db8::3"), now).unwrap_err(),
-            Refusal::WaitingPerAddress
+            Refusal::UnauthenticatedPerAddress
         );
         assert!(admission.admit(from("2001:db8:0:1::1"), now).is_ok());
     }

@@ -13,18 +13,19 @@ use crate::frame::FrameError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deflate {
     /// Bytes from which a message is compressed: a short one gains nothing.
-    pub from: usize,
+    pub min_bytes: usize,
 }
 
 /// What the server answers to an offer that it takes.
-pub(crate) const ANSWER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+pub(crate) const ACCEPTED_EXTENSION: &str =
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// Effort, 0 to 9: higher ones cost several times as much for a few bytes less.
 const LEVEL: u32 = 3;
 /// What ends a message that is flushed, and is left out (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 /// How much more room a buffer is given at a time, in bytes.
-const STEP: usize = 4 * 1024;
+const BUFFER_STEP: usize = 4 * 1024;
 /// Inflated bytes that a connection may send in a second, and at once: a few bytes on the wire can stand for a thousand times
 /// as many.
 const INFLATED_PER_SECOND: usize = 2 * 1024 * 1024;
@@ -37,12 +38,12 @@ thread_local! {
 
 /// What a connection may still inflate.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct InflateBudget {
     left: usize,
     since: Instant,
 }
 
-impl Budget {
+impl InflateBudget {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             left: INFLATED_AT_ONCE,
@@ -73,10 +74,10 @@ pub(crate) fn is_offered(headers: &HeaderMap) -> bool {
     values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(is_taken)
+        .any(is_acceptable)
 }
 
-fn is_taken(offer: &str) -> bool {
+fn is_acceptable(offer: &str) -> bool {
     let mut parts = offer.split(';').map(str::trim);
     if !parts
         .next()
@@ -108,7 +109,7 @@ pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     COMPRESS.with_borrow_mut(|state| {
         state.reset();
-        let mut out = Vec::with_capacity(length / 2 + STEP);
+        let mut out = Vec::with_capacity(length / 2 + BUFFER_STEP);
         for (mut input, flush) in parts.into_iter().zip([FlushCompress::None, FlushCompress::Sync]) {
             loop {
                 let before = state.total_in();
@@ -122,7 +123,7 @@ pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
                 if out.len() >= length {
                     return None;
                 }
-                out.reserve(STEP);
+                out.reserve(BUFFER_STEP);
             }
         }
         out.truncate(out.strip_suffix(&TAIL)?.len());
@@ -138,7 +139,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
             payload
                 .len()
                 .saturating_mul(2)
-                .clamp(64, STEP)
+                .clamp(64, BUFFER_STEP)
                 .min(max.saturating_add(1)),
         );
         for mut input in [payload, &TAIL] {
@@ -161,7 +162,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
                     continue;
                 }
                 if out.len() == out.capacity() {
-                    out.reserve(STEP.min(max.saturating_add(1).saturating_sub(out.len()).max(1)));
+                    out.reserve(BUFFER_STEP.min(max.saturating_add(1).saturating_sub(out.len()).max(1)));
                 } else if input.is_empty() {
                     break;
                 } else if taken == 0 {
@@ -214,7 +215,7 @@ mod tests {
     #[test]
     fn a_connection_inflates_so_much_at_once_and_in_a_second() {
         let begun = Instant::now();
-        let mut budget = Budget::new(begun);
+        let mut budget = InflateBudget::new(begun);
         budget.spend(INFLATED_AT_ONCE);
         assert_eq!(budget.left(begun), 0);
         let later = begun + std::time::Duration::from_millis(500);

@@ -15,14 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::admission::{Admission, PeerAddress, Refusal};
 use crate::config::EngineIoConfig;
 use crate::deflate::Deflate;
-use crate::frame::{Message, Sizes};
+use crate::frame::{Message, SizeLimits};
 use crate::handler::EngineIoHandler;
 use crate::payload::{self, SEPARATOR};
 use crate::request::Secret;
-use crate::session::{Ended, Running, Session, SessionHandle};
+use crate::session::{CloseKind, Session, SessionHandle, TransportGuard};
 use crate::socket::{CONNECT, DisconnectReason, Sid, Socket};
 use crate::translate::{Encoding, Translator};
-use crate::websocket::{NORMAL, Taken, WebSocket};
+use crate::websocket::{NORMAL_CLOSURE, PacketOutcome, WebSocket};
 
 /// The type of a Socket.IO packet with which a client leaves a namespace (Socket.IO protocol 5, DISCONNECT).
 const DISCONNECT: u8 = b'1';
@@ -32,17 +32,17 @@ pub(crate) struct Engine<H: EngineIoHandler> {
     handler: Arc<H>,
     sessions: Mutex<HashMap<Secret, Arc<Socket<H::Data>>>>,
     /// Sessions that have ended and of which the next poll is to be told.
-    departing: Mutex<HashMap<Secret, Arc<Session>>>,
+    awaiting_final_poll: Mutex<HashMap<Secret, Arc<Session>>>,
 }
 
 /// How long a session that has ended waits for a poll: longer than a client takes from one to the next.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FINAL_POLL_TIME: Duration = Duration::from_secs(5);
 
 /// A session, and the packet that tells its client so.
-pub(crate) type Opened<D> = (Arc<Socket<D>>, String);
+pub(crate) type NewSession<D> = (Arc<Socket<D>>, String);
 
 /// What the server refuses or cannot do.
-pub(crate) enum NotOpened {
+pub(crate) enum OpenError {
     Refused(Refusal),
     /// The system has no random bytes.
     NoSecret,
@@ -54,7 +54,7 @@ impl<H: EngineIoHandler> Engine<H> {
             config,
             handler,
             sessions: Mutex::default(),
-            departing: Mutex::default(),
+            awaiting_final_poll: Mutex::default(),
         })
     }
 
@@ -63,22 +63,22 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 
     /// Keeps a session that has ended until a poll asks for it, for a while.
-    fn keep_for_a_poll(self: Arc<Self>, secret: Secret, session: Arc<Session>) {
+    fn keep_for_final_poll(self: Arc<Self>, secret: Secret, session: Arc<Session>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return session.dismiss();
+            return session.discard();
         };
-        self.departing.lock().insert(secret, session);
+        self.awaiting_final_poll.lock().insert(secret, session);
         runtime.spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
-            if let Some(session) = self.take_departing(&secret) {
-                session.dismiss();
+            tokio::time::sleep(FINAL_POLL_TIME).await;
+            if let Some(session) = self.take_awaiting_final_poll(&secret) {
+                session.discard();
             }
         });
     }
 
     /// A session that has ended and of which no poll has been told.
-    pub(crate) fn take_departing(&self, secret: &Secret) -> Option<Arc<Session>> {
-        self.departing.lock().remove(secret)
+    pub(crate) fn take_awaiting_final_poll(&self, secret: &Secret) -> Option<Arc<Session>> {
+        self.awaiting_final_poll.lock().remove(secret)
     }
 
     /// Opens a session.
@@ -86,18 +86,18 @@ impl<H: EngineIoHandler> Engine<H> {
         self: &Arc<Self>,
         parts: &mut Parts,
         transport: TransportType,
-    ) -> Result<Opened<H::Data>, NotOpened> {
-        let place = match parts.extensions.get::<Arc<Admission>>() {
+    ) -> Result<NewSession<H::Data>, OpenError> {
+        let permit = match parts.extensions.get::<Arc<Admission>>() {
             Some(admission) => {
                 let address = parts.extensions.get::<PeerAddress>().copied();
-                Some(admission.admit(address, Instant::now()).map_err(NotOpened::Refused)?)
+                Some(admission.admit(address, Instant::now()).map_err(OpenError::Refused)?)
             }
             None => None,
         };
-        let secret = new_secret().ok_or(NotOpened::NoSecret)?;
+        let secret = new_secret().ok_or(OpenError::NoSecret)?;
         let translator = parts.extensions.get::<Translator>().cloned();
-        let session = Arc::new(Session::new(transport, place, translator, self.config.max_buffer_size));
-        let mut req_parts = copied(parts);
+        let session = Arc::new(Session::new(transport, permit, translator, self.config.max_buffer_size));
+        let mut req_parts = owned_parts(parts);
         req_parts.extensions.insert(SessionHandle(session.clone()));
         let socket = Arc::new(Socket {
             id: Sid::new(),
@@ -107,12 +107,12 @@ impl<H: EngineIoHandler> Engine<H> {
             session: session.clone(),
         });
         let engine = Arc::downgrade(self);
-        session.when_closed(Box::new(move |reason| {
+        session.set_on_close(Box::new(move |reason| {
             let Some(engine) = engine.upgrade() else { return };
             let socket = engine.find(&secret);
             if let Some(socket) = socket {
-                if socket.session.has_farewell() {
-                    engine.clone().keep_for_a_poll(secret, socket.session.clone());
+                if socket.session.awaits_final_poll() {
+                    engine.clone().keep_for_final_poll(secret, socket.session.clone());
                 }
                 engine.sessions.lock().remove(&secret);
                 engine.handler.on_disconnect(socket, reason);
@@ -120,7 +120,12 @@ impl<H: EngineIoHandler> Engine<H> {
         }));
         self.sessions.lock().insert(secret, socket.clone());
         let now = Instant::now();
-        tokio::spawn(beat(session, now, self.config.ping_interval, self.config.ping_timeout));
+        tokio::spawn(heartbeat(
+            session,
+            now,
+            self.config.ping_interval,
+            self.config.ping_timeout,
+        ));
         self.handler.clone().on_connect(socket.clone());
         let upgrades = transport == TransportType::Polling && self.config.allowed_transport(TransportType::Websocket);
         let opened = format!(
@@ -135,13 +140,13 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 
     /// The largest message that the session may send now.
-    pub(crate) fn sizes(&self, session: &Session) -> Sizes {
-        let most = if session.is_waiting() {
-            session.limits().waiting_bytes
+    pub(crate) fn sizes(&self, session: &Session) -> SizeLimits {
+        let most = if session.is_unauthenticated() {
+            session.limits().unauthenticated_bytes
         } else {
             usize::MAX
         };
-        Sizes {
+        SizeLimits {
             message: self.config.ws_max_message_size.min(most),
             frame: self.config.ws_max_frame_size.min(most),
         }
@@ -149,8 +154,8 @@ impl<H: EngineIoHandler> Engine<H> {
 
     /// The largest body that the session may send now.
     pub(crate) fn body_size(&self, session: &Session) -> usize {
-        let most = if session.is_waiting() {
-            session.limits().waiting_bytes
+        let most = if session.is_unauthenticated() {
+            session.limits().unauthenticated_bytes
         } else {
             usize::MAX
         };
@@ -158,58 +163,68 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 
     /// Takes the packets of a request's body. The session ends at one that is not Engine.IO.
-    pub(crate) fn take_payload(&self, socket: &Arc<Socket<H::Data>>, body: &str) -> Taken {
+    pub(crate) fn handle_payload(&self, socket: &Arc<Socket<H::Data>>, body: &str) -> PacketOutcome {
         for (n, packet) in body.split(SEPARATOR).enumerate() {
             if n >= socket.session.limits().payload_packets {
-                return Taken::Bad;
+                return PacketOutcome::Invalid;
             }
             if socket.session.ended().is_some() {
                 break;
             }
-            if let Taken::Bad = self.take_text(socket, packet, Str::copy_from_slice) {
-                return Taken::Bad;
+            if let PacketOutcome::Invalid = self.handle_text(socket, packet, Str::copy_from_slice) {
+                return PacketOutcome::Invalid;
             }
         }
-        Taken::Goes
+        PacketOutcome::Accepted
     }
 
     /// Takes one packet as text; `keep` makes a message of what follows its type.
-    fn take_text(&self, socket: &Arc<Socket<H::Data>>, packet: &str, keep: impl FnOnce(&str) -> Str) -> Taken {
+    fn handle_text(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        packet: &str,
+        keep: impl FnOnce(&str) -> Str,
+    ) -> PacketOutcome {
         let Some((kind, rest)) = packet.split_at_checked(1) else {
-            return Taken::Bad;
+            return PacketOutcome::Invalid;
         };
         match kind {
             "4" => {
                 match socket.session.encoding() {
                     Encoding::Undecided => socket.session.set_encoding(Encoding::Default),
                     Encoding::Default => {}
-                    Encoding::Translated => return Taken::Bad,
+                    Encoding::Translated => return PacketOutcome::Invalid,
                 }
-                self.take_packet(socket, rest, keep)
+                self.handle_packet(socket, rest, keep)
             }
             "3" => {
                 socket.session.pong.notify_waiters();
-                Taken::Goes
+                PacketOutcome::Accepted
             }
             "b" => match payload::decode_binary(rest) {
-                Some(bytes) => self.take_binary(socket, bytes),
-                None => Taken::Bad,
+                Some(bytes) => self.handle_binary(socket, bytes),
+                None => PacketOutcome::Invalid,
             },
             "1" => {
                 let session = &socket.session;
-                session.close_with_farewell(Ended::Client, DisconnectReason::TransportClose);
-                Taken::Goes
+                session.close_with_final_poll(CloseKind::Client, DisconnectReason::TransportClose);
+                PacketOutcome::Accepted
             }
             // Without a meaning where they come; ignored as Node's server does.
-            "0" | "5" | "6" => Taken::Goes,
-            _ => Taken::Bad,
+            "0" | "5" | "6" => PacketOutcome::Accepted,
+            _ => PacketOutcome::Invalid,
         }
     }
 
     /// Takes a Socket.IO packet, its attachments excepted.
-    fn take_packet(&self, socket: &Arc<Socket<H::Data>>, packet: &str, keep: impl FnOnce(&str) -> Str) -> Taken {
+    fn handle_packet(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        packet: &str,
+        keep: impl FnOnce(&str) -> Str,
+    ) -> PacketOutcome {
         let kind = packet.as_bytes().first();
-        if socket.session.is_waiting() || kind == Some(&CONNECT) {
+        if socket.session.is_unauthenticated() || kind == Some(&CONNECT) {
             match kind {
                 Some(&CONNECT) if socket.session.may_connect(Instant::now()) => {}
                 Some(&DISCONNECT) => {}
@@ -217,30 +232,30 @@ impl<H: EngineIoHandler> Engine<H> {
                 other => {
                     let known = other.is_some_and(u8::is_ascii_digit);
                     if let Some(translator) = socket.session.translator().filter(|_| !known) {
-                        translator.unknown();
+                        translator.report_unknown();
                     }
-                    return Taken::Bad;
+                    return PacketOutcome::Invalid;
                 }
             }
         }
         let packet = keep(packet);
-        if kind == Some(&CONNECT) && !socket.session.is_waiting() {
-            self.ask_again(socket, packet.clone());
+        if kind == Some(&CONNECT) && !socket.session.is_unauthenticated() {
+            self.retry_connect(socket, packet.clone());
         }
         self.handler.on_message(packet, socket.clone());
-        Taken::Goes
+        PacketOutcome::Accepted
     }
 
     /// Passes a CONNECT of a client that was in a namespace before on again, until it is answered: socketioxide passes over
     /// one that comes before the task of the client's CONNECT before it has quite ended, and the client would wait for
     /// ever.
-    fn ask_again(&self, socket: &Arc<Socket<H::Data>>, packet: Str) {
-        socket.session.asks.store(true, Ordering::Release);
+    fn retry_connect(&self, socket: &Arc<Socket<H::Data>>, packet: Str) {
+        socket.session.connect_unanswered.store(true, Ordering::Release);
         let (handler, socket) = (self.handler.clone(), socket.clone());
         tokio::spawn(async move {
-            for pause in ASK_AGAIN {
+            for pause in CONNECT_RETRIES {
                 tokio::time::sleep(pause).await;
-                if socket.session.ended().is_some() || !socket.session.asks.load(Ordering::Acquire) {
+                if socket.session.ended().is_some() || !socket.session.connect_unanswered.load(Ordering::Acquire) {
                     return;
                 }
                 handler.on_message(packet.clone(), socket.clone());
@@ -248,36 +263,36 @@ impl<H: EngineIoHandler> Engine<H> {
         });
     }
 
-    fn take_binary(&self, socket: &Arc<Socket<H::Data>>, bytes: Bytes) -> Taken {
+    fn handle_binary(&self, socket: &Arc<Socket<H::Data>>, bytes: Bytes) -> PacketOutcome {
         let session = &socket.session;
         match (session.encoding(), session.translator()) {
             (Encoding::Undecided | Encoding::Translated, Some(translator)) => {
                 let Some((packet, attachments)) = translator.read(bytes) else {
                     if session.encoding() == Encoding::Undecided {
-                        translator.unknown();
+                        translator.report_unknown();
                     }
-                    return Taken::Bad;
+                    return PacketOutcome::Invalid;
                 };
                 session.set_encoding(Encoding::Translated);
-                if let Taken::Bad = self.take_packet(socket, &packet, Str::copy_from_slice) {
-                    return Taken::Bad;
+                if let PacketOutcome::Invalid = self.handle_packet(socket, &packet, Str::copy_from_slice) {
+                    return PacketOutcome::Invalid;
                 }
                 for attachment in attachments {
                     self.handler.on_binary(attachment, socket.clone());
                 }
-                Taken::Goes
+                PacketOutcome::Accepted
             }
             // A binary message belongs to an event, which needs a namespace.
-            _ if session.is_waiting() => Taken::Bad,
+            _ if session.is_unauthenticated() => PacketOutcome::Invalid,
             _ => {
                 self.handler.on_binary(bytes, socket.clone());
-                Taken::Goes
+                PacketOutcome::Accepted
             }
         }
     }
 
     /// Carries a new session over a WebSocket until it ends.
-    pub(crate) async fn carry_new<S>(
+    pub(crate) async fn run_websocket<S>(
         self: Arc<Self>,
         socket: Arc<Socket<H::Data>>,
         opened: String,
@@ -297,13 +312,15 @@ impl<H: EngineIoHandler> Engine<H> {
             .await
             .is_none()
         {
-            socket.session.close(Ended::Aborted, DisconnectReason::TransportError);
+            socket
+                .session
+                .close(CloseKind::Aborted, DisconnectReason::TransportError);
             return;
         }
-        self.carry(socket, websocket, running).await;
+        self.run(socket, websocket, running).await;
     }
 
-    async fn carry<S>(self: Arc<Self>, socket: Arc<Socket<H::Data>>, websocket: WebSocket<S>, running: Running)
+    async fn run<S>(self: Arc<Self>, socket: Arc<Socket<H::Data>>, websocket: WebSocket<S>, running: TransportGuard)
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
@@ -314,31 +331,31 @@ impl<H: EngineIoHandler> Engine<H> {
             Message::Text(text) => {
                 let packet = Str::from(text);
                 let rest = packet.clone();
-                self.take_text(&socket, &packet, move |_| rest.slice(1..))
+                self.handle_text(&socket, &packet, move |_| rest.slice(1..))
             }
-            Message::Binary(bytes) => self.take_binary(&socket, bytes),
-            Message::Ping(_) | Message::Pong | Message::Close(_) => Taken::Goes,
+            Message::Binary(bytes) => self.handle_binary(&socket, bytes),
+            Message::Ping(_) | Message::Pong | Message::Close(_) => PacketOutcome::Accepted,
         };
-        websocket.carry(&session, sizes, small, take).await;
+        websocket.run(&session, sizes, small, take).await;
         // The last word where none was said: the transport is gone.
-        session.close(Ended::Aborted, DisconnectReason::TransportClose);
+        session.close(CloseKind::Aborted, DisconnectReason::TransportClose);
         drop(running);
     }
 
     /// Closes a WebSocket for a session that has one, or has one on its way.
-    pub(crate) async fn turn_away<S>(self: Arc<Self>, stream: S)
+    pub(crate) async fn reject_websocket<S>(self: Arc<Self>, stream: S)
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        WebSocket::new(stream, &self.config, None).close(NORMAL).await;
+        WebSocket::new(stream, &self.config, None).close(NORMAL_CLOSURE).await;
     }
 
     /// Lets a WebSocket take over from polling (Engine.IO protocol, "Upgrade"). Until the client's last word a WebSocket
     /// that fails leaves the session as it was.
-    pub(crate) async fn carry_upgrade<S>(
+    pub(crate) async fn run_upgrade<S>(
         self: Arc<Self>,
         socket: Arc<Socket<H::Data>>,
-        upgrading: Running,
+        upgrading: TransportGuard,
         stream: S,
         deflate: Option<Deflate>,
     ) where
@@ -349,20 +366,20 @@ impl<H: EngineIoHandler> Engine<H> {
         let ready = async {
             let time = self.config.upgrade_timeout;
             let sizes = self.sizes(session);
-            if websocket.first_text(sizes, time).await? != "2probe" {
+            if websocket.receive_text(sizes, time).await? != "2probe" {
                 return None;
             }
             websocket.send_text(b'3', "probe", time).await?;
             session.set_probed();
-            (websocket.first_text(sizes, time).await? == "5").then_some(())
+            (websocket.receive_text(sizes, time).await? == "5").then_some(())
         };
         let ready = tokio::select! {
             ready = ready => ready,
-            () = session.end() => None,
+            () = session.wait_ended() => None,
         };
         if ready.is_none() {
             drop(upgrading);
-            websocket.close(NORMAL).await;
+            websocket.close(NORMAL_CLOSURE).await;
             return;
         }
         let Some(running) = session.begin_websocket() else {
@@ -370,30 +387,30 @@ impl<H: EngineIoHandler> Engine<H> {
         };
         session.set_websocket();
         drop(upgrading);
-        self.carry(socket, websocket, running).await;
+        self.run(socket, websocket, running).await;
     }
 }
 
 /// When a CONNECT that is not answered is passed on again. One that is still being decided is passed over.
-const ASK_AGAIN: [Duration; 3] = [
+const CONNECT_RETRIES: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
     Duration::from_secs(2),
 ];
 
 /// By how much a timer may be late without more time for the client, whose own clock is not late.
-const TIMER_LATE: Duration = Duration::from_millis(10);
+const TIMER_TOLERANCE: Duration = Duration::from_millis(10);
 
 /// Asks a client for a sign of life, until it gives none (Engine.IO protocol, "Heartbeat").
-async fn beat(session: Arc<Session>, mut since: Instant, interval: Duration, timeout: Duration) {
+async fn heartbeat(session: Arc<Session>, mut since: Instant, interval: Duration, timeout: Duration) {
     loop {
         let due = since + interval;
         tokio::select! {
             () = tokio::time::sleep_until(due.into()) => {}
-            () = session.end() => return,
+            () = session.wait_ended() => return,
         }
         // A machine that stood still gives its clients the whole time.
-        let asked = if due.elapsed() < TIMER_LATE {
+        let asked = if due.elapsed() < TIMER_TOLERANCE {
             due
         } else {
             Instant::now()
@@ -404,9 +421,9 @@ async fn beat(session: Arc<Session>, mut since: Instant, interval: Duration, tim
         tokio::select! {
             () = pong => {}
             () = tokio::time::sleep_until((asked + timeout).into()) => {
-                return session.close(Ended::Aborted, DisconnectReason::HeartbeatTimeout);
+                return session.close(CloseKind::Aborted, DisconnectReason::HeartbeatTimeout);
             }
-            () = session.end() => return,
+            () = session.wait_ended() => return,
         }
         since = Instant::now();
     }
@@ -415,12 +432,12 @@ async fn beat(session: Arc<Session>, mut since: Instant, interval: Duration, tim
 fn new_secret() -> Option<Secret> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).ok()?;
-    payload::letters(bytes)
+    payload::encode_secret(bytes)
 }
 
 /// The request that opens a session, in memory of its own: its texts are slices of the buffer of the connection that it
 /// came over, which would stay as long as the session.
-fn copied(parts: &mut Parts) -> Parts {
+fn owned_parts(parts: &mut Parts) -> Parts {
     let mut request = http::Request::new(());
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = parts.version;

@@ -83,14 +83,14 @@ struct Frame {
 
 /// The largest message and the largest frame that are taken, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sizes {
+pub(crate) struct SizeLimits {
     pub(crate) message: usize,
     pub(crate) frame: usize,
 }
 
 /// A message that is being read.
 #[derive(Debug, Clone, Copy)]
-struct UnderWay {
+struct PartialMessage {
     text: bool,
     compressed: bool,
 }
@@ -101,9 +101,9 @@ pub(crate) struct Decoder {
     /// What has come and was not looked at.
     pub(crate) input: BytesMut,
     /// Messages may come compressed, while this lasts.
-    inflates: Option<deflate::Budget>,
+    inflate_budget: Option<deflate::InflateBudget>,
     frame: Option<Frame>,
-    under_way: Option<UnderWay>,
+    partial: Option<PartialMessage>,
     /// What has come of it.
     payload: Vec<u8>,
 }
@@ -112,13 +112,13 @@ impl Decoder {
     /// Messages may come compressed where that was agreed on.
     pub(crate) fn new(inflates: bool) -> Self {
         Self {
-            inflates: inflates.then(|| deflate::Budget::new(Instant::now())),
+            inflate_budget: inflates.then(|| deflate::InflateBudget::new(Instant::now())),
             ..Self::default()
         }
     }
 
     /// The next message, if all of it is there.
-    pub(crate) fn next(&mut self, sizes: Sizes) -> Result<Option<Message>, FrameError> {
+    pub(crate) fn next(&mut self, sizes: SizeLimits) -> Result<Option<Message>, FrameError> {
         loop {
             let Some(frame) = &mut self.frame else {
                 match self.header(sizes)? {
@@ -141,22 +141,22 @@ impl Decoder {
                     _ => Message::Close(close_code(&payload)?),
                 }));
             }
-            let come = frame.missing.min(self.input.len());
+            let available = frame.missing.min(self.input.len());
             let begin = self.payload.len();
             self.payload
-                .extend_from_slice(self.input.get(..come).unwrap_or_default());
-            self.input.advance(come);
+                .extend_from_slice(self.input.get(..available).unwrap_or_default());
+            self.input.advance(available);
             unmask(self.payload.get_mut(begin..).unwrap_or_default(), frame.mask);
-            frame.missing -= come;
-            frame.mask.rotate_left(come % 4);
+            frame.missing -= available;
+            frame.mask.rotate_left(available % 4);
             if frame.missing > 0 {
                 return Ok(None);
             }
             let last = frame.last;
             self.frame = None;
-            if let Some(UnderWay { text, compressed }) = self.under_way.take_if(|_| last) {
+            if let Some(PartialMessage { text, compressed }) = self.partial.take_if(|_| last) {
                 let mut payload = std::mem::take(&mut self.payload);
-                if let Some(budget) = self.inflates.as_mut().filter(|_| compressed) {
+                if let Some(budget) = self.inflate_budget.as_mut().filter(|_| compressed) {
                     let most = sizes.message.min(budget.left(Instant::now()));
                     payload = deflate::decompress(&payload, most)?;
                     budget.spend(payload.len());
@@ -171,7 +171,7 @@ impl Decoder {
     }
 
     /// The header of the next frame, checked.
-    fn header(&mut self, sizes: Sizes) -> Result<Option<Frame>, FrameError> {
+    fn header(&mut self, sizes: SizeLimits) -> Result<Option<Frame>, FrameError> {
         let &[first, second, ref rest @ ..] = &*self.input else {
             return Ok(None);
         };
@@ -179,7 +179,7 @@ impl Decoder {
         let opcode = Opcode::of(first & 0x0F)?;
         // The first reserved bit says of a whole message that it is compressed (RFC 7692, section 6).
         let compressed =
-            reserved == COMPRESSED && self.inflates.is_some() && matches!(opcode, Opcode::Text | Opcode::Binary);
+            reserved == COMPRESSED && self.inflate_budget.is_some() && matches!(opcode, Opcode::Text | Opcode::Binary);
         // A client's frames are masked (section 5.1).
         if reserved != 0 && !compressed || second & 0x80 == 0 {
             return Err(FrameError::Protocol);
@@ -204,11 +204,11 @@ impl Decoder {
                 return Err(FrameError::Protocol);
             }
         } else {
-            match (opcode, self.under_way) {
+            match (opcode, self.partial) {
                 (Opcode::Continuation, Some(_)) => {}
                 (Opcode::Continuation, None) | (_, Some(_)) => return Err(FrameError::Protocol),
                 (opcode, None) => {
-                    self.under_way = Some(UnderWay {
+                    self.partial = Some(PartialMessage {
                         text: opcode == Opcode::Text,
                         compressed,
                     });
@@ -230,7 +230,7 @@ impl Decoder {
     /// Whether nothing of a message has come.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
-        self.input.is_empty() && self.frame.is_none() && self.under_way.is_none()
+        self.input.is_empty() && self.frame.is_none() && self.partial.is_none()
     }
 }
 
@@ -277,7 +277,7 @@ pub(crate) fn write_binary(out: &mut Vec<u8>, bytes: &[u8], deflate: Option<Defl
 fn write_message(out: &mut Vec<u8>, opcode: u8, parts: [&[u8]; 2], deflate: Option<Deflate>) {
     let length = parts.iter().map(|part| part.len()).sum();
     let compressed = deflate
-        .filter(|deflate| length >= deflate.from)
+        .filter(|deflate| length >= deflate.min_bytes)
         .and_then(|_| deflate::compress(parts));
     if let Some(compressed) = compressed {
         write_header(out, COMPRESSED | opcode, compressed.len());
@@ -325,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    const SIZES: Sizes = Sizes {
+    const SIZES: SizeLimits = SizeLimits {
         message: 1 << 20,
         frame: 1 << 20,
     };
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn sizes_are_kept_to_the_byte() {
-        let sizes = Sizes { message: 10, frame: 6 };
+        let sizes = SizeLimits { message: 10, frame: 6 };
         let read = |parts: &[(Data, bool, usize)]| {
             let mut decoder = Decoder::default();
             for (opcode, last, length) in parts {

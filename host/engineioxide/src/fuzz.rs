@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-use crate::frame::{Decoder, Sizes};
+use crate::frame::{Decoder, SizeLimits};
 use crate::payload;
 
 /// The largest message and frame here.
@@ -59,7 +59,7 @@ fn broken_input_never_harms() {
         .and_then(|n| n.parse().ok())
         .unwrap_or(5_000);
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
-    let sizes = Sizes {
+    let sizes = SizeLimits {
         message: MOST,
         frame: MOST,
     };

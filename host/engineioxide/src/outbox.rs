@@ -11,13 +11,13 @@ use tokio::sync::mpsc::error::TrySendError;
 
 /// One Engine.IO packet on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Out {
+pub(crate) enum OutPacket {
     Text(Str),
     Binary(Bytes),
     Ping,
 }
 
-impl Out {
+impl OutPacket {
     fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -28,19 +28,19 @@ impl Out {
 }
 
 /// A message: a text with its attachments.
-pub(crate) type Message = SmallVec<[Out; 1]>;
+pub(crate) type OutgoingMessage = SmallVec<[OutPacket; 1]>;
 
 /// A message of `first` and the binary packets behind it.
-pub(crate) fn message(first: Out, data: impl IntoIterator<Item = Bytes>) -> Message {
+pub(crate) fn outgoing_message(first: OutPacket, data: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
     std::iter::once(first)
-        .chain(data.into_iter().map(Out::Binary))
+        .chain(data.into_iter().map(OutPacket::Binary))
         .collect()
 }
 
 /// Bounded in packets and in bytes. One transport takes from it at a time.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    queue: Mutex<Queue>,
+    queue: Mutex<OutboxState>,
     /// There is something to take.
     pub(crate) filled: Notify,
     /// There is room again, or the queue is closed.
@@ -50,20 +50,20 @@ pub(crate) struct Outbox {
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    packets: VecDeque<Out>,
+struct OutboxState {
+    packets: VecDeque<OutPacket>,
     /// Messages in `packets`, and those that somebody has a permit for.
     messages: usize,
     bytes: usize,
     /// Sent when nothing else waits; a later one takes its place.
-    volatile: Option<Message>,
+    volatile: Option<OutgoingMessage>,
     closed: bool,
     /// Somebody waits for room.
-    wanted: bool,
+    capacity_wanted: bool,
 }
 
 /// Capacity of the queue that an idle connection keeps.
-const KEPT: usize = 8;
+const IDLE_CAPACITY: usize = 8;
 
 impl Outbox {
     pub(crate) fn new(max_messages: usize, max_bytes: usize) -> Self {
@@ -89,12 +89,12 @@ impl Outbox {
         Ok(())
     }
 
-    fn is_full(&self, queue: &Queue) -> bool {
+    fn is_full(&self, queue: &OutboxState) -> bool {
         queue.messages >= self.max_messages || queue.bytes >= self.max_bytes
     }
 
     /// Waits until there is room for a message, or the queue is closed.
-    pub(crate) async fn room(&self) {
+    pub(crate) async fn wait_capacity(&self) {
         loop {
             let mut drained = std::pin::pin!(self.drained.notified());
             drained.as_mut().enable();
@@ -103,7 +103,7 @@ impl Outbox {
                 if queue.closed || !self.is_full(&queue) {
                     return;
                 }
-                queue.wanted = true;
+                queue.capacity_wanted = true;
             }
             drained.await;
         }
@@ -115,7 +115,7 @@ impl Outbox {
     }
 
     /// Adds a message for which a place was kept.
-    pub(crate) fn fill(&self, message: impl IntoIterator<Item = Out>) {
+    pub(crate) fn push_reserved(&self, message: impl IntoIterator<Item = OutPacket>) {
         let mut queue = self.queue.lock();
         // Each packet gives back a place as it goes, so each beyond the first needs one.
         let before = queue.packets.len();
@@ -135,14 +135,14 @@ impl Outbox {
         if queue.closed {
             return;
         }
-        queue.packets.push_back(Out::Ping);
+        queue.packets.push_back(OutPacket::Ping);
         queue.messages += 1;
         drop(queue);
         self.filled.notify_one();
     }
 
     /// Sets the message that is sent when nothing else waits; whether it took the place of another.
-    pub(crate) fn set_volatile(&self, message: Message) -> bool {
+    pub(crate) fn set_volatile(&self, message: OutgoingMessage) -> bool {
         let mut queue = self.queue.lock();
         if queue.closed {
             return false;
@@ -154,22 +154,22 @@ impl Outbox {
     }
 
     /// The next packet.
-    pub(crate) fn take(&self) -> Option<Out> {
+    pub(crate) fn take(&self) -> Option<OutPacket> {
         let mut queue = self.queue.lock();
         if queue.packets.is_empty() {
             let message = queue.volatile.take()?;
             queue.messages += message.len();
-            queue.bytes += message.iter().map(Out::bytes).sum::<usize>();
+            queue.bytes += message.iter().map(OutPacket::bytes).sum::<usize>();
             queue.packets.extend(message);
         }
         let packet = queue.packets.pop_front()?;
         queue.messages = queue.messages.saturating_sub(1);
         queue.bytes = queue.bytes.saturating_sub(packet.bytes());
-        if queue.packets.is_empty() && queue.packets.capacity() > KEPT {
+        if queue.packets.is_empty() && queue.packets.capacity() > IDLE_CAPACITY {
             queue.packets = VecDeque::new();
         }
-        if queue.wanted && !self.is_full(&queue) {
-            queue.wanted = false;
+        if queue.capacity_wanted && !self.is_full(&queue) {
+            queue.capacity_wanted = false;
             drop(queue);
             self.drained.notify_waiters();
         }
@@ -212,8 +212,8 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    fn text(text: &'static str) -> Out {
-        Out::Text(text.into())
+    fn text(text: &'static str) -> OutPacket {
+        OutPacket::Text(text.into())
     }
 
     #[test]
@@ -223,9 +223,9 @@ mod tests {
         outbox.reserve().unwrap();
         assert_eq!(outbox.reserve(), Err(TrySendError::Full(())));
         outbox.release();
-        outbox.fill([text("a")]);
+        outbox.push_reserved([text("a")]);
         outbox.reserve().unwrap();
-        outbox.fill([text("b"), Out::Binary(Bytes::from_static(b"c"))]);
+        outbox.push_reserved([text("b"), OutPacket::Binary(Bytes::from_static(b"c"))]);
         assert_eq!(
             outbox.reserve(),
             Err(TrySendError::Full(())),
@@ -240,7 +240,7 @@ mod tests {
     fn a_queue_is_bounded_in_bytes_and_takes_one_packet_of_any_size() {
         let outbox = Outbox::new(usize::MAX, 10);
         outbox.reserve().unwrap();
-        outbox.fill([text("a message that is longer than ten bytes")]);
+        outbox.push_reserved([text("a message that is longer than ten bytes")]);
         assert_eq!(outbox.reserve(), Err(TrySendError::Full(())));
         outbox.take().unwrap();
         outbox.reserve().unwrap();
@@ -251,7 +251,7 @@ mod tests {
     fn a_volatile_message_waits_for_the_others_and_the_latest_wins() {
         let outbox = Outbox::new(1, usize::MAX);
         outbox.reserve().unwrap();
-        outbox.fill([text("a")]);
+        outbox.push_reserved([text("a")]);
         assert!(!outbox.set_volatile([text("old")].into_iter().collect()));
         assert!(outbox.set_volatile([text("new")].into_iter().collect()));
         assert_eq!(outbox.take(), Some(text("a")));
@@ -263,10 +263,10 @@ mod tests {
     #[tokio::test]
     async fn room_is_told_when_there_is_some() {
         let outbox = Outbox::new(1, usize::MAX);
-        outbox.room().await;
+        outbox.wait_capacity().await;
         outbox.reserve().unwrap();
-        outbox.fill([text("a")]);
-        let mut room = std::pin::pin!(outbox.room());
+        outbox.push_reserved([text("a")]);
+        let mut room = std::pin::pin!(outbox.wait_capacity());
         assert!(
             tokio::time::timeout(std::time::Duration::ZERO, room.as_mut())
                 .await
@@ -275,7 +275,7 @@ mod tests {
         outbox.take().unwrap();
         room.await;
         outbox.reserve().unwrap();
-        let mut room = std::pin::pin!(outbox.room());
+        let mut room = std::pin::pin!(outbox.wait_capacity());
         assert!(
             tokio::time::timeout(std::time::Duration::ZERO, room.as_mut())
                 .await
@@ -289,7 +289,7 @@ mod tests {
     fn a_closed_queue_takes_nothing_and_gives_what_it_has() {
         let outbox = Outbox::new(9, usize::MAX);
         outbox.reserve().unwrap();
-        outbox.fill([text("a")]);
+        outbox.push_reserved([text("a")]);
         outbox.close();
         outbox.ping();
         assert_eq!(outbox.reserve(), Err(TrySendError::Closed(())));

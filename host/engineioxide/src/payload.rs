@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{GeneralPurpose, STANDARD};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use bytes::Bytes;
 
-use crate::outbox::{Out, Outbox};
+use crate::outbox::{OutPacket, Outbox};
 
 /// Stands between two packets.
 pub(crate) const SEPARATOR: char = '\x1e';
@@ -38,7 +38,7 @@ pub(crate) fn decode_binary(text: &str) -> Option<Bytes> {
 }
 
 /// Takes what waits, up to `max` bytes; one packet is taken whatever its size. Empty when nothing waits.
-pub(crate) fn take(outbox: &Outbox, max: usize) -> String {
+pub(crate) fn drain(outbox: &Outbox, max: usize) -> String {
     let mut payload = String::new();
     while payload.len() < max {
         let Some(packet) = outbox.take() else { break };
@@ -46,22 +46,22 @@ pub(crate) fn take(outbox: &Outbox, max: usize) -> String {
             payload.push(SEPARATOR);
         }
         match packet {
-            Out::Text(text) => {
+            OutPacket::Text(text) => {
                 payload.push('4');
                 payload.push_str(&text);
             }
-            Out::Binary(bytes) => {
+            OutPacket::Binary(bytes) => {
                 payload.push('b');
                 STANDARD.encode_string(bytes, &mut payload);
             }
-            Out::Ping => payload.push('2'),
+            OutPacket::Ping => payload.push('2'),
         }
     }
     payload
 }
 
 /// A secret from random bytes.
-pub(crate) fn letters(bytes: [u8; 16]) -> Option<crate::request::Secret> {
+pub(crate) fn encode_secret(bytes: [u8; 16]) -> Option<crate::request::Secret> {
     let mut letters = [0; crate::request::SECRET_LENGTH];
     general_purpose::URL_SAFE_NO_PAD
         .encode_slice(bytes, &mut letters)
@@ -91,13 +91,13 @@ mod tests {
         let outbox = Outbox::new(9, usize::MAX);
         for text in ["aaaa", "bbbb", "cccc"] {
             outbox.reserve().unwrap();
-            outbox.fill([Out::Text(text.into())]);
+            outbox.push_reserved([OutPacket::Text(text.into())]);
         }
         outbox.ping();
         outbox.reserve().unwrap();
-        outbox.fill([Out::Binary(Bytes::from_static(&[1, 2, 3]))]);
-        assert_eq!(take(&outbox, 6), "4aaaa\x1e4bbbb");
-        assert_eq!(take(&outbox, 100), "4cccc\x1e2\x1ebAQID");
-        assert_eq!(take(&outbox, 100), "");
+        outbox.push_reserved([OutPacket::Binary(Bytes::from_static(&[1, 2, 3]))]);
+        assert_eq!(drain(&outbox, 6), "4aaaa\x1e4bbbb");
+        assert_eq!(drain(&outbox, 100), "4cccc\x1e2\x1ebAQID");
+        assert_eq!(drain(&outbox, 100), "");
     }
 }

@@ -10,59 +10,59 @@ use http_body::Body;
 use http_body_util::BodyExt;
 
 use crate::payload;
-use crate::response::{Bad, ResponseBody, with};
-use crate::session::{Ended, Running, Session};
+use crate::response::{RequestError, ResponseBody, text_response};
+use crate::session::{CloseKind, Session, TransportGuard};
 use crate::socket::DisconnectReason;
 
 /// How long a poll waits for packets while a WebSocket is about to take over (as Node's server does).
-const UPGRADE_POLL: Duration = Duration::from_millis(100);
+const UPGRADE_POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Packets as an answer. The type is the one of Node's server.
-fn packets<B>(text: impl Into<Bytes>) -> Response<ResponseBody<B>> {
-    with(StatusCode::OK, "text/plain; charset=UTF-8", text.into())
+fn packets_response<B>(text: impl Into<Bytes>) -> Response<ResponseBody<B>> {
+    text_response(StatusCode::OK, "text/plain; charset=UTF-8", text.into())
 }
 
 /// Answers a poll: with what waits for the client, as soon as something does.
 pub(crate) async fn poll<B>(session: &Arc<Session>, max_payload: usize) -> Response<ResponseBody<B>> {
     let Some(running) = session.begin_poll() else {
-        session.close(Ended::Server, DisconnectReason::MultipleHttpPollingError);
-        return Bad::Request.answer();
+        session.close(CloseKind::Server, DisconnectReason::MultipleHttpPollingError);
+        return RequestError::Request.response();
     };
-    let unanswered = Unanswered(Some(running));
+    let guard = PollGuard(Some(running));
     loop {
         let mut changed = std::pin::pin!(session.changed.notified());
         changed.as_mut().enable();
-        let mut text = payload::take(&session.outbox, max_payload);
+        let mut text = payload::drain(&session.outbox, max_payload);
         match session.ended() {
-            Some(Ended::Server) => {
+            Some(CloseKind::Server) => {
                 if !text.is_empty() {
                     text.push(payload::SEPARATOR);
                 }
                 text.push('1');
             }
-            Some(Ended::Client) => text = "6".to_owned(),
+            Some(CloseKind::Client) => text = "6".to_owned(),
             // The client takes it for a failure of the network, and connects again.
-            Some(Ended::Aborted) => text = "1".to_owned(),
+            Some(CloseKind::Aborted) => text = "1".to_owned(),
             None => {}
         }
         if text.is_empty() && session.transport() == TransportType::Websocket {
             text.push('6');
         }
         if !text.is_empty() {
-            unanswered.answered();
-            return packets(text);
+            guard.answered();
+            return packets_response(text);
         }
         let filled = session.outbox.filled.notified();
         if session.is_probed() {
-            let waited = tokio::time::timeout(UPGRADE_POLL, async {
+            let waited = tokio::time::timeout(UPGRADE_POLL_TIMEOUT, async {
                 tokio::select! {
                     () = filled => {}
                     () = changed => {}
                 }
             });
             if waited.await.is_err() {
-                unanswered.answered();
-                return packets("6");
+                guard.answered();
+                return packets_response("6");
             }
         } else {
             tokio::select! {
@@ -74,45 +74,45 @@ pub(crate) async fn poll<B>(session: &Arc<Session>, max_payload: usize) -> Respo
 }
 
 /// A poll that is dropped before it was answered ends its session: what was taken for it would be lost.
-struct Unanswered(Option<Running>);
+struct PollGuard(Option<TransportGuard>);
 
-impl Unanswered {
+impl PollGuard {
     fn answered(mut self) {
         self.0.take();
     }
 }
 
-impl Drop for Unanswered {
+impl Drop for PollGuard {
     fn drop(&mut self) {
         if let Some(running) = self.0.take() {
             running
                 .session()
-                .close(Ended::Aborted, DisconnectReason::TransportClose);
+                .close(CloseKind::Aborted, DisconnectReason::TransportClose);
         }
     }
 }
 
 /// Reads the body of a request. It ends with its session.
-pub(crate) async fn body<ReqBody>(
+pub(crate) async fn read_body<ReqBody>(
     session: &Arc<Session>,
     mut body: ReqBody,
     max: usize,
     time: Duration,
-) -> Result<String, Bad>
+) -> Result<String, RequestError>
 where
     ReqBody: Body + Unpin,
 {
     if body.size_hint().lower() > max as u64 {
-        return Err(Bad::TooLarge);
+        return Err(RequestError::TooLarge);
     }
     let read = async {
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let Ok(mut data) = frame.map_err(drop).and_then(|frame| frame.into_data().map_err(drop)) else {
-                return Err(Bad::Request);
+                return Err(RequestError::Request);
             };
             if data.remaining() > max.saturating_sub(bytes.len()) {
-                return Err(Bad::TooLarge);
+                return Err(RequestError::TooLarge);
             }
             while data.has_remaining() {
                 let chunk = data.chunk();
@@ -121,16 +121,16 @@ where
                 data.advance(read);
             }
         }
-        String::from_utf8(bytes).map_err(|_| Bad::Request)
+        String::from_utf8(bytes).map_err(|_| RequestError::Request)
     };
     tokio::select! {
         text = read => text,
-        () = session.end() => Err(Bad::UnknownSession),
-        () = tokio::time::sleep(time) => Err(Bad::TooSlow),
+        () = session.wait_ended() => Err(RequestError::UnknownSession),
+        () = tokio::time::sleep(time) => Err(RequestError::TooSlow),
     }
 }
 
 /// What a request that brought packets is answered with.
-pub(crate) fn taken<B>() -> Response<ResponseBody<B>> {
-    with(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
+pub(crate) fn accepted<B>() -> Response<ResponseBody<B>> {
+    text_response(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use engineioxide_core::TransportType;
 use http::{HeaderMap, Method, header};
 
-use crate::response::Bad;
+use crate::response::RequestError;
 
 /// A secret that names a session: 22 letters of base64.
 pub(crate) const SECRET_LENGTH: usize = 22;
@@ -14,13 +14,13 @@ pub(crate) type Secret = [u8; SECRET_LENGTH];
 
 /// A request of the protocol.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum EngineRequest {
     /// Opens a session over polling.
     Open,
     /// Opens a session over a WebSocket.
-    OpenWebSocket(Key),
+    OpenWebSocket(WebSocketHandshake),
     /// Lets a WebSocket take over.
-    Upgrade(Secret, Key),
+    Upgrade(Secret, WebSocketHandshake),
     /// Waits for packets.
     Poll(Secret),
     /// Brings packets.
@@ -29,21 +29,21 @@ pub(crate) enum Asked {
 
 /// What the answer to a WebSocket handshake is made of.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct WebSocketHandshake {
     /// `Sec-WebSocket-Key`
     pub(crate) key: Vec<u8>,
     /// The first protocol that the client offers. Node's server takes that one too, and a browser fails without.
     pub(crate) protocol: Option<http::HeaderValue>,
 }
 
-impl Asked {
+impl EngineRequest {
     /// Reads a request; `allowed` tells which transports are served.
     pub(crate) fn read(
         method: &Method,
         query: Option<&str>,
         headers: &HeaderMap,
         allowed: impl Fn(TransportType) -> bool,
-    ) -> Result<Self, Bad> {
+    ) -> Result<Self, RequestError> {
         let mut transport = None;
         let mut version = None;
         let mut sid = None;
@@ -58,29 +58,29 @@ impl Asked {
         let transport: TransportType = transport
             .and_then(|name| name.parse().ok())
             .filter(|transport| allowed(*transport))
-            .ok_or(Bad::UnknownTransport)?;
+            .ok_or(RequestError::UnknownTransport)?;
         if version != Some("4") {
-            return Err(Bad::UnsupportedVersion);
+            return Err(RequestError::UnsupportedVersion);
         }
         // An empty one is none, as Node reads it.
         let secret = match sid.filter(|sid| !sid.is_empty()) {
-            Some(sid) => Some(Secret::try_from(sid.as_bytes()).map_err(|_| Bad::UnknownSession)?),
+            Some(sid) => Some(Secret::try_from(sid.as_bytes()).map_err(|_| RequestError::UnknownSession)?),
             None => None,
         };
         match (transport, secret, method) {
             (TransportType::Polling, Some(secret), &Method::GET) => Ok(Self::Poll(secret)),
             (TransportType::Polling, Some(secret), &Method::POST) => Ok(Self::Post(secret)),
             (TransportType::Polling, None, &Method::GET) => Ok(Self::Open),
-            (TransportType::Polling, None, _) => Err(Bad::HandshakeMethod),
+            (TransportType::Polling, None, _) => Err(RequestError::HandshakeMethod),
             (TransportType::Websocket, secret, &Method::GET) => {
-                let key = key(headers).ok_or(Bad::Request)?;
+                let handshake = websocket_handshake(headers).ok_or(RequestError::Request)?;
                 Ok(match secret {
-                    Some(secret) => Self::Upgrade(secret, key),
-                    None => Self::OpenWebSocket(key),
+                    Some(secret) => Self::Upgrade(secret, handshake),
+                    None => Self::OpenWebSocket(handshake),
                 })
             }
-            (_, None, _) => Err(Bad::HandshakeMethod),
-            (_, Some(_), _) => Err(Bad::Request),
+            (_, None, _) => Err(RequestError::HandshakeMethod),
+            (_, Some(_), _) => Err(RequestError::Request),
         }
     }
 }
@@ -89,7 +89,7 @@ impl Asked {
 const KEY_LENGTH: usize = 16;
 
 /// The key, when the headers ask for a WebSocket (RFC 6455, section 4.2.1).
-fn key(headers: &HeaderMap) -> Option<Key> {
+fn websocket_handshake(headers: &HeaderMap) -> Option<WebSocketHandshake> {
     let has = |name, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values
@@ -106,7 +106,7 @@ fn key(headers: &HeaderMap) -> Option<Key> {
         .and_then(|offered| offered.split(',').next())
         .and_then(|first| http::HeaderValue::from_str(first.trim()).ok());
     let key = headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
-    (STANDARD.decode(key).ok()?.len() == KEY_LENGTH).then(|| Key {
+    (STANDARD.decode(key).ok()?.len() == KEY_LENGTH).then(|| WebSocketHandshake {
         key: key.to_vec(),
         protocol,
     })
@@ -117,7 +117,7 @@ fn key(headers: &HeaderMap) -> Option<Key> {
 mod tests {
     use super::*;
 
-    fn read(method: Method, query: &str, headers: &[(&str, &str)]) -> Result<Asked, Bad> {
+    fn read(method: Method, query: &str, headers: &[(&str, &str)]) -> Result<EngineRequest, RequestError> {
         let headers = headers
             .iter()
             .map(|(name, value)| {
@@ -127,7 +127,7 @@ mod tests {
                 )
             })
             .collect();
-        Asked::read(&method, Some(query), &headers, |_| true)
+        EngineRequest::read(&method, Some(query), &headers, |_| true)
     }
 
     const SID: &str = "abcdefghijklmnopqrstuv";
@@ -142,31 +142,37 @@ mod tests {
     fn a_request_is_read_by_its_method_and_query() {
         let secret: Secret = SID.as_bytes().try_into().unwrap();
         let sid = format!("EIO=4&transport=polling&t=abc&sid={SID}");
-        assert_eq!(read(Method::GET, "EIO=4&transport=polling", &[]), Ok(Asked::Open));
-        assert_eq!(read(Method::GET, &sid, &[]), Ok(Asked::Poll(secret)));
-        assert_eq!(read(Method::POST, &sid, &[]), Ok(Asked::Post(secret)));
-        assert_eq!(read(Method::PUT, &sid, &[]), Err(Bad::Request));
-        assert_eq!(read(Method::GET, "EIO=4&transport=polling&sid=", &[]), Ok(Asked::Open));
+        assert_eq!(
+            read(Method::GET, "EIO=4&transport=polling", &[]),
+            Ok(EngineRequest::Open)
+        );
+        assert_eq!(read(Method::GET, &sid, &[]), Ok(EngineRequest::Poll(secret)));
+        assert_eq!(read(Method::POST, &sid, &[]), Ok(EngineRequest::Post(secret)));
+        assert_eq!(read(Method::PUT, &sid, &[]), Err(RequestError::Request));
+        assert_eq!(
+            read(Method::GET, "EIO=4&transport=polling&sid=", &[]),
+            Ok(EngineRequest::Open)
+        );
         assert_eq!(
             read(Method::POST, "EIO=4&transport=polling", &[]),
-            Err(Bad::HandshakeMethod)
+            Err(RequestError::HandshakeMethod)
         );
         assert_eq!(
             read(Method::GET, "EIO=3&transport=polling", &[]),
-            Err(Bad::UnsupportedVersion)
+            Err(RequestError::UnsupportedVersion)
         );
         assert_eq!(
             read(Method::GET, "transport=polling", &[]),
-            Err(Bad::UnsupportedVersion)
+            Err(RequestError::UnsupportedVersion)
         );
-        assert_eq!(read(Method::GET, "EIO=4", &[]), Err(Bad::UnknownTransport));
+        assert_eq!(read(Method::GET, "EIO=4", &[]), Err(RequestError::UnknownTransport));
         assert_eq!(
             read(Method::GET, "EIO=4&transport=abc", &[]),
-            Err(Bad::UnknownTransport)
+            Err(RequestError::UnknownTransport)
         );
         assert_eq!(
             read(Method::GET, "EIO=4&transport=polling&sid=abc", &[]),
-            Err(Bad::UnknownSession)
+            Err(RequestError::UnknownSession)
         );
     }
 
@@ -175,12 +181,16 @@ mod tests {
         let query = "EIO=4&transport=websocket";
         assert!(matches!(
             read(Method::GET, query, &WEBSOCKET),
-            Ok(Asked::OpenWebSocket(_))
+            Ok(EngineRequest::OpenWebSocket(_))
         ));
         for left_out in 0..WEBSOCKET.len() {
             let mut headers = WEBSOCKET.to_vec();
             headers.remove(left_out);
-            assert_eq!(read(Method::GET, query, &headers), Err(Bad::Request), "{left_out}");
+            assert_eq!(
+                read(Method::GET, query, &headers),
+                Err(RequestError::Request),
+                "{left_out}"
+            );
         }
     }
 
@@ -191,7 +201,7 @@ mod tests {
             headers[3].1 = key;
             assert_eq!(
                 read(Method::GET, "EIO=4&transport=websocket", &headers),
-                Err(Bad::Request),
+                Err(RequestError::Request),
                 "{key}"
             );
         }
@@ -201,7 +211,7 @@ mod tests {
     fn the_first_protocol_that_is_offered_is_taken() {
         let mut headers = WEBSOCKET.to_vec();
         headers.push(("sec-websocket-protocol", "chat , superchat"));
-        let Ok(Asked::OpenWebSocket(key)) = read(Method::GET, "EIO=4&transport=websocket", &headers) else {
+        let Ok(EngineRequest::OpenWebSocket(key)) = read(Method::GET, "EIO=4&transport=websocket", &headers) else {
             unreachable!("it opens a WebSocket")
         };
         assert_eq!(key.protocol.unwrap(), "chat");

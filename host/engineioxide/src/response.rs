@@ -14,7 +14,7 @@ use crate::deflate;
 
 /// A request that is answered with an error (Engine.IO protocol: the codes are those of Node's server).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bad {
+pub(crate) enum RequestError {
     UnknownTransport,
     UnknownSession,
     HandshakeMethod,
@@ -27,8 +27,8 @@ pub(crate) enum Bad {
     Refused(Refusal),
 }
 
-impl Bad {
-    pub(crate) fn answer<B>(self) -> Response<ResponseBody<B>> {
+impl RequestError {
+    pub(crate) fn response<B>(self) -> Response<ResponseBody<B>> {
         let (status, code, message) = match self {
             Self::UnknownTransport => (StatusCode::BAD_REQUEST, 0, "Transport unknown"),
             Self::UnknownSession => (StatusCode::BAD_REQUEST, 1, "Session ID unknown"),
@@ -38,7 +38,7 @@ impl Bad {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, 3, "Request timeout"),
             // Node's code 4 is a refusal by the server's own rules.
-            Self::Refused(Refusal::Handshakes | Refusal::Sessions | Refusal::Waiting) => (
+            Self::Refused(Refusal::Handshakes | Refusal::Sessions | Refusal::Unauthenticated) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 4,
                 "The server has no room for another session",
@@ -46,7 +46,7 @@ impl Bad {
             Self::Refused(_) => (StatusCode::TOO_MANY_REQUESTS, 4, "Too many sessions from this address"),
         };
         let text = format!("{{\"code\":{code},\"message\":\"{message}\"}}");
-        let mut answer = with(status, "application/json", text.into());
+        let mut answer = text_response(status, "application/json", text.into());
         if let Self::Refused(_) = self {
             answer
                 .headers_mut()
@@ -57,7 +57,7 @@ impl Bad {
 }
 
 /// An answer with a text.
-pub(crate) fn with<B>(status: StatusCode, kind: &'static str, text: Bytes) -> Response<ResponseBody<B>> {
+pub(crate) fn text_response<B>(status: StatusCode, kind: &'static str, text: Bytes) -> Response<ResponseBody<B>> {
     let mut answer = Response::new(ResponseBody::Own { body: Full::new(text) });
     *answer.status_mut() = status;
     answer
@@ -71,7 +71,7 @@ pub(crate) fn with<B>(status: StatusCode, kind: &'static str, text: Bytes) -> Re
 }
 
 /// An answer that switches to a WebSocket.
-pub(crate) fn switching<B>(
+pub(crate) fn switching_protocols<B>(
     accept: HeaderValue,
     protocol: Option<HeaderValue>,
     deflates: bool,
@@ -86,7 +86,7 @@ pub(crate) fn switching<B>(
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     if deflates {
-        let extension = HeaderValue::from_static(deflate::ANSWER);
+        let extension = HeaderValue::from_static(deflate::ACCEPTED_EXTENSION);
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extension);
     }
     answer

@@ -18,15 +18,15 @@ use tower_service::Service as TowerService;
 
 use crate::config::EngineIoConfig;
 use crate::deflate::{self, Deflate};
-use crate::engine::{Engine, NotOpened};
+use crate::engine::{Engine, OpenError};
 use crate::handler::EngineIoHandler;
 use crate::polling;
-use crate::request::{Asked, Key};
-use crate::response::{Bad, switching, with};
-use crate::session::Ended;
+use crate::request::{EngineRequest, WebSocketHandshake};
+use crate::response::{RequestError, switching_protocols, text_response};
+use crate::session::CloseKind;
 use crate::socket::DisconnectReason;
 use crate::upgrade;
-use crate::websocket::Taken;
+use crate::websocket::PacketOutcome;
 
 pub use crate::response::{ResponseBody, ResponseFuture};
 
@@ -90,7 +90,7 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 
     /// Answers a request of the protocol; `inner` answers any other.
-    fn answer_or<ReqBody, B, F>(
+    fn serve_or<ReqBody, B, F>(
         self: &Arc<Self>,
         request: Request<ReqBody>,
         inner: impl FnOnce(Request<ReqBody>) -> F,
@@ -117,65 +117,69 @@ impl<H: EngineIoHandler> Engine<H> {
     {
         let (mut parts, body) = request.into_parts();
         let allowed = |transport| self.config.allowed_transport(transport);
-        match Asked::read(&parts.method, parts.uri.query(), &parts.headers, allowed) {
-            Err(bad) => bad.answer(),
-            Ok(Asked::Open) => match self.open(&mut parts, TransportType::Polling) {
-                Ok((_, opened)) => with(StatusCode::OK, "text/plain; charset=UTF-8", opened.into()),
-                Err(not_opened) => not_opened.answer(),
+        match EngineRequest::read(&parts.method, parts.uri.query(), &parts.headers, allowed) {
+            Err(bad) => bad.response(),
+            Ok(EngineRequest::Open) => match self.open(&mut parts, TransportType::Polling) {
+                Ok((_, opened)) => text_response(StatusCode::OK, "text/plain; charset=UTF-8", opened.into()),
+                Err(error) => error.response(),
             },
-            Ok(Asked::OpenWebSocket(key)) => self.open_websocket(parts, key),
-            Ok(Asked::Upgrade(secret, key)) => {
+            Ok(EngineRequest::OpenWebSocket(handshake)) => self.open_websocket(parts, handshake),
+            Ok(EngineRequest::Upgrade(secret, handshake)) => {
                 let Some(socket) = self.find(&secret) else {
-                    return Bad::UnknownSession.answer();
+                    return RequestError::UnknownSession.response();
                 };
                 let free = socket.transport_type() == TransportType::Polling;
                 let engine = self.clone();
                 let Some(upgrading) = free.then(|| socket.session.begin_upgrade()).flatten() else {
                     // Closed once it is made, as Node's server does: a client takes an answer that makes none for a
                     // failure of the network.
-                    return switch(&mut parts, key, None, move |stream| engine.turn_away(stream));
+                    return upgrade_connection(&mut parts, handshake, None, move |stream| {
+                        engine.reject_websocket(stream)
+                    });
                 };
-                let deflate = agreed(&parts);
-                switch(&mut parts, key, deflate, move |stream| {
-                    engine.carry_upgrade(socket, upgrading, stream, deflate)
+                let deflate = negotiated_deflate(&parts);
+                upgrade_connection(&mut parts, handshake, deflate, move |stream| {
+                    engine.run_upgrade(socket, upgrading, stream, deflate)
                 })
             }
-            Ok(Asked::Poll(secret)) => {
+            Ok(EngineRequest::Poll(secret)) => {
                 let max = usize::try_from(self.config.max_payload).unwrap_or(usize::MAX);
                 match self.find(&secret) {
-                    None => match self.take_departing(&secret) {
+                    None => match self.take_awaiting_final_poll(&secret) {
                         Some(session) => {
                             let answer = polling::poll(&session, max).await;
-                            session.dismiss();
+                            session.discard();
                             answer
                         }
-                        None => Bad::UnknownSession.answer(),
+                        None => RequestError::UnknownSession.response(),
                     },
-                    Some(socket) if socket.transport_type() == TransportType::Websocket => Bad::Request.answer(),
+                    Some(socket) if socket.transport_type() == TransportType::Websocket => {
+                        RequestError::Request.response()
+                    }
                     Some(socket) => polling::poll(&socket.session, max).await,
                 }
             }
-            Ok(Asked::Post(secret)) => match self.find(&secret) {
-                None => Bad::UnknownSession.answer(),
-                Some(socket) if socket.transport_type() == TransportType::Websocket => Bad::Request.answer(),
+            Ok(EngineRequest::Post(secret)) => match self.find(&secret) {
+                None => RequestError::UnknownSession.response(),
+                Some(socket) if socket.transport_type() == TransportType::Websocket => RequestError::Request.response(),
                 Some(socket) => {
                     let session = &socket.session;
                     let Some(_running) = session.begin_post() else {
-                        session.close(Ended::Server, DisconnectReason::MultipleHttpPollingError);
-                        return Bad::Request.answer();
+                        session.close(CloseKind::Server, DisconnectReason::MultipleHttpPollingError);
+                        return RequestError::Request.response();
                     };
                     let time = self.config.ping_interval + self.config.ping_timeout;
-                    match polling::body(session, body, self.body_size(session), time).await {
-                        Ok(text) => match self.take_payload(&socket, &text) {
-                            Taken::Goes => polling::taken(),
-                            Taken::Bad => {
-                                session.close(Ended::Server, DisconnectReason::PacketParsingError);
-                                Bad::Request.answer()
+                    match polling::read_body(session, body, self.body_size(session), time).await {
+                        Ok(text) => match self.handle_payload(&socket, &text) {
+                            PacketOutcome::Accepted => polling::accepted(),
+                            PacketOutcome::Invalid => {
+                                session.close(CloseKind::Server, DisconnectReason::PacketParsingError);
+                                RequestError::Request.response()
                             }
                         },
                         Err(bad) => {
-                            session.close(Ended::Server, DisconnectReason::PacketParsingError);
-                            bad.answer()
+                            session.close(CloseKind::Server, DisconnectReason::PacketParsingError);
+                            bad.response()
                         }
                     }
                 }
@@ -183,62 +187,66 @@ impl<H: EngineIoHandler> Engine<H> {
         }
     }
 
-    fn open_websocket<B>(self: Arc<Self>, mut parts: Parts, key: Key) -> Response<ResponseBody<B>> {
-        let deflate = agreed(&parts);
+    fn open_websocket<B>(
+        self: Arc<Self>,
+        mut parts: Parts,
+        handshake: WebSocketHandshake,
+    ) -> Response<ResponseBody<B>> {
+        let deflate = negotiated_deflate(&parts);
         let on_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let (socket, opened) = match self.open(&mut parts, TransportType::Websocket) {
             Ok(opened) => opened,
-            Err(not_opened) => return not_opened.answer(),
+            Err(error) => return error.response(),
         };
         if let Some(on_upgrade) = on_upgrade {
             parts.extensions.insert(on_upgrade);
         }
         let engine = self.clone();
         let session = socket.session.clone();
-        let answer = switch(&mut parts, key, deflate, move |stream| {
-            engine.carry_new(socket, opened, stream, deflate)
+        let answer = upgrade_connection(&mut parts, handshake, deflate, move |stream| {
+            engine.run_websocket(socket, opened, stream, deflate)
         });
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            session.close(Ended::Aborted, DisconnectReason::TransportError);
+            session.close(CloseKind::Aborted, DisconnectReason::TransportError);
         }
         answer
     }
 }
 
 /// How messages are compressed: not at all, unless the server's settings say so and the client offers it.
-fn agreed(parts: &Parts) -> Option<Deflate> {
+fn negotiated_deflate(parts: &Parts) -> Option<Deflate> {
     let deflate = parts.extensions.get::<Deflate>().copied()?;
     deflate::is_offered(&parts.headers).then_some(deflate)
 }
 
 /// Answers the handshake of a WebSocket, and carries it once the connection has switched. It is dropped when that does
 /// not happen.
-fn switch<B, F>(
+fn upgrade_connection<B, F>(
     parts: &mut Parts,
-    key: Key,
+    handshake: WebSocketHandshake,
     deflate: Option<Deflate>,
-    carry: impl FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> F + Send + 'static,
+    run: impl FnOnce(TokioIo<hyper::upgrade::Upgraded>) -> F + Send + 'static,
 ) -> Response<ResponseBody<B>>
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let on_upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let (Some(accept), Some(on_upgrade)) = (upgrade::accept(&key.key), on_upgrade) else {
-        return Bad::Request.answer();
+    let (Some(accept), Some(on_upgrade)) = (upgrade::accept_key(&handshake.key), on_upgrade) else {
+        return RequestError::Request.response();
     };
     tokio::spawn(async move {
         if let Ok(upgraded) = on_upgrade.await {
-            carry(TokioIo::new(upgraded)).await;
+            run(TokioIo::new(upgraded)).await;
         }
     });
-    switching(accept, key.protocol, deflate.is_some())
+    switching_protocols(accept, handshake.protocol, deflate.is_some())
 }
 
-impl NotOpened {
-    fn answer<B>(self) -> Response<ResponseBody<B>> {
+impl OpenError {
+    fn response<B>(self) -> Response<ResponseBody<B>> {
         match self {
-            Self::Refused(why) => Bad::Refused(why).answer(),
-            Self::NoSecret => with(
+            Self::Refused(why) => RequestError::Refused(why).response(),
+            Self::NoSecret => text_response(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "text/plain",
                 Bytes::from_static(b"no random bytes\n"),
@@ -265,7 +273,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        self.engine.answer_or(request, |request| self.inner.call(request))
+        self.engine.serve_or(request, |request| self.inner.call(request))
     }
 }
 
@@ -283,17 +291,17 @@ where
     type Future = ResponseFuture<S::Future, B>;
 
     fn call(&self, request: Request<ReqBody>) -> Self::Future {
-        self.engine.answer_or(request, |request| self.inner.call(request))
+        self.engine.serve_or(request, |request| self.inner.call(request))
     }
 }
 
 /// A connection that is a WebSocket already, with the request that made it one.
-type Switched<St> = (St, Request<()>);
-type Done = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
+type UpgradedConnection<St> = (St, Request<()>);
+type ServiceFuture = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
 
 impl<H: EngineIoHandler> Engine<H> {
     /// Carries a WebSocket that something else has made.
-    fn switched<St>(self: &Arc<Self>, (stream, request): Switched<St>) -> Done
+    fn serve_upgraded<St>(self: &Arc<Self>, (stream, request): UpgradedConnection<St>) -> ServiceFuture
     where
         St: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -301,18 +309,18 @@ impl<H: EngineIoHandler> Engine<H> {
         Box::pin(async move {
             let (mut parts, ()) = request.into_parts();
             let allowed = |transport| engine.config.allowed_transport(transport);
-            match Asked::read(&parts.method, parts.uri.query(), &parts.headers, allowed) {
-                Ok(Asked::OpenWebSocket(_)) => {
+            match EngineRequest::read(&parts.method, parts.uri.query(), &parts.headers, allowed) {
+                Ok(EngineRequest::OpenWebSocket(_)) => {
                     if let Ok((socket, opened)) = engine.open(&mut parts, TransportType::Websocket) {
-                        tokio::spawn(engine.carry_new(socket, opened, stream, None));
+                        tokio::spawn(engine.run_websocket(socket, opened, stream, None));
                     }
                 }
-                Ok(Asked::Upgrade(secret, _)) => {
+                Ok(EngineRequest::Upgrade(secret, _)) => {
                     let socket = engine.find(&secret);
                     if let Some(socket) = socket
                         && let Some(upgrading) = socket.session.begin_upgrade()
                     {
-                        tokio::spawn(engine.carry_upgrade(socket, upgrading, stream, None));
+                        tokio::spawn(engine.run_upgrade(socket, upgrading, stream, None));
                     }
                 }
                 _ => {}
@@ -322,35 +330,35 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
-impl<H, St, S> TowerService<Switched<St>> for EngineIoService<H, S>
+impl<H, St, S> TowerService<UpgradedConnection<St>> for EngineIoService<H, S>
 where
     H: EngineIoHandler,
     St: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     type Response = ();
     type Error = Infallible;
-    type Future = Done;
+    type Future = ServiceFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, switched: Switched<St>) -> Done {
-        self.engine.switched(switched)
+    fn call(&mut self, switched: UpgradedConnection<St>) -> ServiceFuture {
+        self.engine.serve_upgraded(switched)
     }
 }
 
-impl<H, St, S> HyperService<Switched<St>> for EngineIoService<H, S>
+impl<H, St, S> HyperService<UpgradedConnection<St>> for EngineIoService<H, S>
 where
     H: EngineIoHandler,
     St: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     type Response = ();
     type Error = Infallible;
-    type Future = Done;
+    type Future = ServiceFuture;
 
-    fn call(&self, switched: Switched<St>) -> Done {
-        self.engine.switched(switched)
+    fn call(&self, switched: UpgradedConnection<St>) -> ServiceFuture {
+        self.engine.serve_upgraded(switched)
     }
 }
 

@@ -9,14 +9,14 @@ use engineioxide_core::{Str, TransportType};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::admission::{Limits, Place};
-use crate::outbox::{self, Message, Out, Outbox};
+use crate::admission::{Limits, SessionPermit};
+use crate::outbox::{self, OutPacket, Outbox, OutgoingMessage};
 use crate::socket::DisconnectReason;
 use crate::translate::{Encoding, Translate, Translator};
 
 /// How a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum CloseKind {
     /// By the server: what waits is sent first.
     Server,
     /// By the client, in the protocol's words.
@@ -27,8 +27,8 @@ pub(crate) enum Ended {
 
 /// What the transports of a session are doing.
 #[derive(Debug, Default)]
-struct State {
-    ended: Option<Ended>,
+struct SessionState {
+    ended: Option<CloseKind>,
     /// A poll waits for packets.
     polling: bool,
     /// A body is being read.
@@ -36,11 +36,11 @@ struct State {
     /// A WebSocket is on its way to take over.
     upgrading: bool,
     /// It has ended between two polls, and the next one is to be told.
-    farewell: bool,
+    final_poll: bool,
     /// That WebSocket has said so: polls are answered, so that the client can pause them.
     probed: bool,
     /// Transports that still run.
-    running: usize,
+    active_transports: usize,
     /// Requests for a namespace that are left.
     connects: u32,
     /// Since when those of a joined session are counted.
@@ -51,17 +51,17 @@ type OnClose = Box<dyn Fn(DisconnectReason) + Send + Sync>;
 
 pub(crate) struct Session {
     pub(crate) outbox: Outbox,
-    state: Mutex<State>,
+    state: Mutex<SessionState>,
     transport: AtomicU8,
     /// `state` or `transport` has changed in a way that a transport waits for.
     pub(crate) changed: Notify,
     /// A pong has come.
     pub(crate) pong: Notify,
     /// In no namespace yet. Kept apart from the place, since every packet asks.
-    waiting: AtomicBool,
+    unauthenticated: AtomicBool,
     /// A CONNECT of a client that was in a namespace before is not answered yet.
-    pub(crate) asks: AtomicBool,
-    place: Mutex<Option<Place>>,
+    pub(crate) connect_unanswered: AtomicBool,
+    permit: Mutex<Option<SessionPermit>>,
     limits: Limits,
     encoding: AtomicU8,
     translator: Option<Translator>,
@@ -71,23 +71,23 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn new(
         transport: TransportType,
-        place: Option<Place>,
+        permit: Option<SessionPermit>,
         translator: Option<Translator>,
         messages: usize,
     ) -> Self {
-        let limits = place.as_ref().map_or(Limits::NONE, |place| *place.limits());
+        let limits = permit.as_ref().map_or(Limits::NONE, |permit| *permit.limits());
         Self {
             outbox: Outbox::new(messages, limits.queue_bytes),
-            state: Mutex::new(State {
+            state: Mutex::new(SessionState {
                 connects: limits.connects,
-                ..State::default()
+                ..SessionState::default()
             }),
             transport: AtomicU8::new(transport as u8),
             changed: Notify::new(),
             pong: Notify::new(),
-            waiting: AtomicBool::new(place.is_some()),
-            asks: AtomicBool::new(false),
-            place: Mutex::new(place),
+            unauthenticated: AtomicBool::new(permit.is_some()),
+            connect_unanswered: AtomicBool::new(false),
+            permit: Mutex::new(permit),
             limits,
             encoding: AtomicU8::new(Encoding::Undecided as u8),
             translator,
@@ -95,7 +95,7 @@ impl Session {
         }
     }
 
-    pub(crate) fn when_closed(&self, act: OnClose) {
+    pub(crate) fn set_on_close(&self, act: OnClose) {
         let _ = self.on_close.set(act);
     }
 
@@ -126,35 +126,35 @@ impl Session {
     }
 
     /// A packet as it goes to the client.
-    pub(crate) fn written(&self, text: Str, attachments: impl IntoIterator<Item = Bytes>) -> Message {
+    pub(crate) fn encode(&self, text: Str, attachments: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
         match self.translator() {
             Some(translator) if self.encoding() == Encoding::Translated => {
                 let attachments: Vec<_> = attachments.into_iter().collect();
                 match translator.write(&text, &attachments) {
-                    Some(packet) => Message::from_iter([Out::Binary(packet)]),
+                    Some(packet) => OutgoingMessage::from_iter([OutPacket::Binary(packet)]),
                     // A client that misses a packet without a word would be worse off than one that connects again.
                     None => {
-                        self.close(Ended::Aborted, DisconnectReason::TransportError);
-                        Message::new()
+                        self.close(CloseKind::Aborted, DisconnectReason::TransportError);
+                        OutgoingMessage::new()
                     }
                 }
             }
-            _ => outbox::message(Out::Text(text), attachments),
+            _ => outbox::outgoing_message(OutPacket::Text(text), attachments),
         }
     }
 
     /// In no namespace yet.
-    pub(crate) fn is_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed)
+    pub(crate) fn is_unauthenticated(&self) -> bool {
+        self.unauthenticated.load(Ordering::Relaxed)
     }
 
     /// The server has let the session into a namespace.
-    pub(crate) fn joined(&self) {
-        self.asks.store(false, Ordering::Release);
-        if self.waiting.swap(false, Ordering::Relaxed)
-            && let Some(place) = &*self.place.lock()
+    pub(crate) fn set_authenticated(&self) {
+        self.connect_unanswered.store(false, Ordering::Release);
+        if self.unauthenticated.swap(false, Ordering::Relaxed)
+            && let Some(permit) = &*self.permit.lock()
         {
-            place.joined();
+            permit.authenticated();
         }
     }
 
@@ -162,7 +162,7 @@ impl Session {
     /// afterwards.
     pub(crate) fn may_connect(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
-        if !self.is_waiting() {
+        if !self.is_unauthenticated() {
             let since = *state.connects_since.get_or_insert(now);
             if now.duration_since(since) >= Duration::from_secs(1) {
                 state.connects_since = Some(now);
@@ -178,29 +178,29 @@ impl Session {
         }
     }
 
-    pub(crate) fn ended(&self) -> Option<Ended> {
+    pub(crate) fn ended(&self) -> Option<CloseKind> {
         self.state.lock().ended
     }
 
     /// Ends the session, once. A client between two polls finds it gone.
-    pub(crate) fn close(&self, ended: Ended, reason: DisconnectReason) {
+    pub(crate) fn close(&self, ended: CloseKind, reason: DisconnectReason) {
         self.end_with(ended, reason, false);
     }
 
-    /// Ends the session, once. A client between two polls is told by the next one: see [`has_farewell`].
+    /// Ends the session, once. A client between two polls is told by the next one: see [`awaits_final_poll`].
     ///
-    /// [`has_farewell`]: Self::has_farewell
-    pub(crate) fn close_with_farewell(&self, ended: Ended, reason: DisconnectReason) {
+    /// [`awaits_final_poll`]: Self::awaits_final_poll
+    pub(crate) fn close_with_final_poll(&self, ended: CloseKind, reason: DisconnectReason) {
         self.end_with(ended, reason, true);
     }
 
-    fn end_with(&self, ended: Ended, reason: DisconnectReason, farewell: bool) {
-        let (read, farewell) = {
+    fn end_with(&self, ended: CloseKind, reason: DisconnectReason, final_poll: bool) {
+        let (read, final_poll) = {
             let mut state = self.state.lock();
             match (state.ended, ended) {
                 (None, _) => state.ended = Some(ended),
                 // What was to be sent first is not: there is no more time.
-                (Some(_), Ended::Aborted) => {
+                (Some(_), CloseKind::Aborted) => {
                     state.ended = Some(ended);
                     drop(state);
                     self.outbox.clear();
@@ -210,15 +210,15 @@ impl Session {
                 (Some(_), _) => return,
             }
             let polled = state.polling || self.transport() == TransportType::Websocket;
-            state.farewell = farewell && !polled;
-            (ended == Ended::Server && (polled || farewell), state.farewell)
+            state.final_poll = final_poll && !polled;
+            (ended == CloseKind::Server && (polled || final_poll), state.final_poll)
         };
         self.outbox.close();
         if !read {
             self.outbox.clear();
         }
-        if !farewell {
-            self.place.lock().take();
+        if !final_poll {
+            self.permit.lock().take();
         }
         self.changed.notify_waiters();
         if let Some(act) = self.on_close.get() {
@@ -226,28 +226,28 @@ impl Session {
         }
     }
 
-    /// Whether the session has ended between two polls and the next one is to be told. Until [`dismiss`] it keeps what
+    /// Whether the session has ended between two polls and the next one is to be told. Until [`discard`] it keeps what
     /// waits for that poll, and its place.
     ///
-    /// [`dismiss`]: Self::dismiss
-    pub(crate) fn has_farewell(&self) -> bool {
-        self.state.lock().farewell
+    /// [`discard`]: Self::discard
+    pub(crate) fn awaits_final_poll(&self) -> bool {
+        self.state.lock().final_poll
     }
 
     /// Gives up what a session keeps for one more poll.
-    pub(crate) fn dismiss(&self) {
+    pub(crate) fn discard(&self) {
         self.outbox.clear();
-        self.place.lock().take();
+        self.permit.lock().take();
     }
 
     /// Waits until the session has ended and no transport writes for it any more.
-    pub(crate) async fn gone(&self) {
+    pub(crate) async fn wait_closed(&self) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             {
                 let state = self.state.lock();
-                if state.ended.is_some() && state.running == 0 {
+                if state.ended.is_some() && state.active_transports == 0 {
                     return;
                 }
             }
@@ -256,7 +256,7 @@ impl Session {
     }
 
     /// Waits until the session has ended.
-    pub(crate) async fn end(&self) {
+    pub(crate) async fn wait_ended(&self) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -267,43 +267,43 @@ impl Session {
         }
     }
 
-    fn begin(self: &Arc<Self>, kind: Kind) -> Option<Running> {
+    fn begin(self: &Arc<Self>, kind: TransportKind) -> Option<TransportGuard> {
         let mut state = self.state.lock();
         let taken = match kind {
-            Kind::Poll => std::mem::replace(&mut state.polling, true),
-            Kind::Post => std::mem::replace(&mut state.posting, true),
-            Kind::Upgrade => std::mem::replace(&mut state.upgrading, true),
-            Kind::WebSocket => false,
+            TransportKind::Poll => std::mem::replace(&mut state.polling, true),
+            TransportKind::Post => std::mem::replace(&mut state.posting, true),
+            TransportKind::Upgrade => std::mem::replace(&mut state.upgrading, true),
+            TransportKind::WebSocket => false,
         };
         if taken {
             return None;
         }
-        state.running += 1;
+        state.active_transports += 1;
         drop(state);
-        Some(Running {
+        Some(TransportGuard {
             session: self.clone(),
             kind,
         })
     }
 
     /// A poll begins; none when another is waiting.
-    pub(crate) fn begin_poll(self: &Arc<Self>) -> Option<Running> {
-        self.begin(Kind::Poll)
+    pub(crate) fn begin_poll(self: &Arc<Self>) -> Option<TransportGuard> {
+        self.begin(TransportKind::Poll)
     }
 
     /// A body is about to be read; none when another is.
-    pub(crate) fn begin_post(self: &Arc<Self>) -> Option<Running> {
-        self.begin(Kind::Post)
+    pub(crate) fn begin_post(self: &Arc<Self>) -> Option<TransportGuard> {
+        self.begin(TransportKind::Post)
     }
 
     /// A WebSocket is on its way; none when another is.
-    pub(crate) fn begin_upgrade(self: &Arc<Self>) -> Option<Running> {
-        self.begin(Kind::Upgrade)
+    pub(crate) fn begin_upgrade(self: &Arc<Self>) -> Option<TransportGuard> {
+        self.begin(TransportKind::Upgrade)
     }
 
     /// A WebSocket is the session's transport.
-    pub(crate) fn begin_websocket(self: &Arc<Self>) -> Option<Running> {
-        self.begin(Kind::WebSocket)
+    pub(crate) fn begin_websocket(self: &Arc<Self>) -> Option<TransportGuard> {
+        self.begin(TransportKind::WebSocket)
     }
 
     /// The WebSocket that is on its way has sent its probe.
@@ -333,7 +333,7 @@ impl std::fmt::Debug for Session {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum TransportKind {
     Poll,
     Post,
     Upgrade,
@@ -342,28 +342,28 @@ enum Kind {
 
 /// A transport that runs, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct TransportGuard {
     session: Arc<Session>,
-    kind: Kind,
+    kind: TransportKind,
 }
 
-impl Running {
+impl TransportGuard {
     pub(crate) fn session(&self) -> &Arc<Session> {
         &self.session
     }
 }
 
-impl Drop for Running {
+impl Drop for TransportGuard {
     fn drop(&mut self) {
         {
             let mut state = self.session.state.lock();
             match self.kind {
-                Kind::Poll => state.polling = false,
-                Kind::Post => state.posting = false,
-                Kind::Upgrade => (state.upgrading, state.probed) = (false, false),
-                Kind::WebSocket => {}
+                TransportKind::Poll => state.polling = false,
+                TransportKind::Post => state.posting = false,
+                TransportKind::Upgrade => (state.upgrading, state.probed) = (false, false),
+                TransportKind::WebSocket => {}
             }
-            state.running -= 1;
+            state.active_transports -= 1;
         }
         self.session.changed.notify_waiters();
     }
@@ -376,13 +376,13 @@ pub struct SessionHandle(pub(crate) Arc<Session>);
 impl SessionHandle {
     /// Ends the transport as a network does that fails: nothing more is written, and the client connects again.
     pub fn abort(&self) {
-        self.0.close(Ended::Aborted, DisconnectReason::TransportClose);
+        self.0.close(CloseKind::Aborted, DisconnectReason::TransportClose);
     }
 
     /// Ends the session as a server does that stops: what waits is sent, then the transport is closed.
     pub fn close(&self) {
         self.0
-            .close_with_farewell(Ended::Server, DisconnectReason::ClosingServer);
+            .close_with_final_poll(CloseKind::Server, DisconnectReason::ClosingServer);
     }
 
     /// How the client writes packets.
@@ -398,8 +398,8 @@ impl SessionHandle {
     }
 
     /// Waits until the queue has room for a message, or the session has ended.
-    pub async fn room(&self) {
-        self.0.outbox.room().await;
+    pub async fn wait_capacity(&self) {
+        self.0.outbox.wait_capacity().await;
     }
 
     /// Bytes that wait to be written.

@@ -11,8 +11,8 @@ use tokio::sync::mpsc::error::TrySendError;
 
 pub use engineioxide_core::Sid;
 
-use crate::outbox::{self, Message, Out};
-use crate::session::{Ended, Session};
+use crate::outbox::{self, OutPacket, OutgoingMessage};
+use crate::session::{CloseKind, Session};
 
 /// Why a session has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,24 +99,24 @@ impl<D> Socket<D> {
     /// Sends a text message when nothing else waits; one that is set meanwhile takes its place. Tells whether this one
     /// took another's place.
     pub fn emit_volatile(&self, msg: impl Into<Str>) -> bool {
-        self.session.outbox.set_volatile(self.session.written(msg.into(), []))
+        self.session.outbox.set_volatile(self.session.encode(msg.into(), []))
     }
 
     /// Sends a binary message as [`emit_volatile`](Self::emit_volatile) does.
     pub fn emit_binary_volatile<B: Into<Bytes>>(&self, data: B) -> bool {
         self.session
             .outbox
-            .set_volatile(Message::from_iter([Out::Binary(data.into())]))
+            .set_volatile(OutgoingMessage::from_iter([OutPacket::Binary(data.into())]))
     }
 
     /// Sends a text message with binary ones behind it as [`emit_volatile`](Self::emit_volatile) does.
     pub fn emit_many_volatile(&self, msg: Str, data: VecDeque<Bytes>) -> bool {
-        self.session.outbox.set_volatile(self.session.written(msg, data))
+        self.session.outbox.set_volatile(self.session.encode(msg, data))
     }
 
     /// Ends the session: what waits is sent, then the transport is closed.
     pub fn close(&self, reason: DisconnectReason) {
-        self.session.close_with_farewell(Ended::Server, reason);
+        self.session.close_with_final_poll(CloseKind::Server, reason);
     }
 
     /// Whether the session has ended.
@@ -127,7 +127,7 @@ impl<D> Socket<D> {
 
     /// Waits until the session has ended and its transport is closed.
     pub async fn closed(&self) {
-        self.session.gone().await;
+        self.session.wait_closed().await;
     }
 }
 
@@ -147,31 +147,31 @@ impl Permit<'_> {
     /// Sends a text message.
     pub fn emit(mut self, msg: Str) {
         match msg.as_bytes().first() {
-            Some(&CONNECT) => self.session.joined(),
-            Some(&CONNECT_ERROR) => self.session.asks.store(false, Ordering::Release),
+            Some(&CONNECT) => self.session.set_authenticated(),
+            Some(&CONNECT_ERROR) => self.session.connect_unanswered.store(false, Ordering::Release),
             _ => {}
         }
-        self.send(self.session.written(msg, []));
+        self.send(self.session.encode(msg, []));
     }
 
     /// Sends a binary message.
     pub fn emit_binary(mut self, data: Bytes) {
-        self.send([Out::Binary(data)]);
+        self.send([OutPacket::Binary(data)]);
     }
 
     /// Sends a text message with binary ones behind it, none of another message between them.
     pub fn emit_many(mut self, msg: Str, data: VecDeque<Bytes>) {
-        self.send(self.session.written(msg, data));
+        self.send(self.session.encode(msg, data));
     }
 
     /// Sends a binary message with others behind it, none of another message between them.
     pub fn emit_many_binary(mut self, bin: Bytes, data: Vec<Bytes>) {
-        self.send(outbox::message(Out::Binary(bin), data));
+        self.send(outbox::outgoing_message(OutPacket::Binary(bin), data));
     }
 
-    fn send(&mut self, message: impl IntoIterator<Item = Out>) {
+    fn send(&mut self, message: impl IntoIterator<Item = OutPacket>) {
         self.used = true;
-        self.session.outbox.fill(message);
+        self.session.outbox.push_reserved(message);
     }
 }
 

@@ -15,7 +15,7 @@ pub trait Translate: Debug + Send + Sync {
     fn write(&self, text: &str, attachments: &[Bytes]) -> Option<Bytes>;
 
     /// A client's first message was a packet in neither encoding.
-    fn unknown(&self);
+    fn report_unknown(&self);
 }
 
 /// The other encoding, as a request extension. Without it there is none.

@@ -9,7 +9,7 @@ use sha1::{Digest, Sha1};
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// `Sec-WebSocket-Accept` for a key.
-pub(crate) fn accept(key: &[u8]) -> Option<HeaderValue> {
+pub(crate) fn accept_key(key: &[u8]) -> Option<HeaderValue> {
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     HeaderValue::from_str(&STANDARD.encode(digest)).ok()
 }
@@ -19,7 +19,7 @@ pub(crate) fn accept(key: &[u8]) -> Option<HeaderValue> {
 mod tests {
     #[test]
     fn the_example_of_the_rfc() {
-        let accept = super::accept(b"dGhlIHNhbXBsZSBub25jZQ==").unwrap();
+        let accept = super::accept_key(b"dGhlIHNhbXBsZSBub25jZQ==").unwrap();
         assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

@@ -9,30 +9,30 @@ use tokio::time::timeout;
 
 use crate::config::EngineIoConfig;
 use crate::deflate::Deflate;
-use crate::frame::{self, Decoder, FrameError, Message, Sizes};
-use crate::outbox::{Out, Outbox};
-use crate::session::{Ended, Session};
+use crate::frame::{self, Decoder, FrameError, Message, SizeLimits};
+use crate::outbox::{OutPacket, Outbox};
+use crate::session::{CloseKind, Session};
 use crate::socket::DisconnectReason;
 
 /// Bytes of waiting packets that are joined into one write.
-const WRITE: usize = 64 * 1024;
+const WRITE_MAX: usize = 64 * 1024;
 /// What a frame has besides its payload, about.
-const FRAME: usize = 4;
+const FRAME_OVERHEAD: usize = 4;
 /// The most that is read at once.
 const READ_MAX: usize = 16 * 1024;
 /// Capacity of a buffer that an idle connection keeps.
-const KEPT: usize = 4 * 1024;
+const IDLE_CAPACITY: usize = 4 * 1024;
 /// Time for what was sent last, and for the close frame.
-const CLOSE: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Status of a close frame: the server is done (RFC 6455, section 7.4.1).
-pub(crate) const NORMAL: Option<u16> = Some(1000);
+pub(crate) const NORMAL_CLOSURE: Option<u16> = Some(1000);
 
 /// What becomes of a packet.
-pub(crate) enum Taken {
+pub(crate) enum PacketOutcome {
     /// The session goes on.
-    Goes,
+    Accepted,
     /// The packet is not Engine.IO.
-    Bad,
+    Invalid,
 }
 
 /// A connection that speaks WebSocket.
@@ -46,7 +46,7 @@ pub(crate) struct WebSocket<S> {
     output: Vec<u8>,
     written: usize,
     /// How much is read at once.
-    read: usize,
+    read_size: usize,
 }
 
 impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
@@ -59,12 +59,12 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
             deflate,
             output: Vec::new(),
             written: 0,
-            read: config.ws_read_buffer_size.max(1),
+            read_size: config.ws_read_buffer_size.max(1),
         }
     }
 
     /// The text that a client begins with, within `time`; none when the client is gone or sends something else.
-    pub(crate) async fn first_text(&mut self, sizes: Sizes, time: Duration) -> Option<String> {
+    pub(crate) async fn receive_text(&mut self, sizes: SizeLimits, time: Duration) -> Option<String> {
         let read = async {
             loop {
                 match self.decoder.next(sizes) {
@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                     Ok(Some(Message::Binary(_) | Message::Close(_))) | Err(_) => return None,
                     Ok(None) => {
                         self.flush().await.ok()?;
-                        self.decoder.input.reserve(self.read);
+                        self.decoder.input.reserve(self.read_size);
                         if self.reader.read_buf(&mut self.decoder.input).await.ok()? == 0 {
                             return None;
                         }
@@ -101,36 +101,38 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
     }
 
     /// Carries the session until it ends; `take` gets each text and each binary message.
-    pub(crate) async fn carry(
+    pub(crate) async fn run(
         mut self,
         session: &Arc<Session>,
-        sizes: impl Fn(&Session) -> Sizes,
+        sizes: impl Fn(&Session) -> SizeLimits,
         small: usize,
-        mut take: impl FnMut(Message) -> Taken,
+        mut take: impl FnMut(Message) -> PacketOutcome,
     ) {
         loop {
             // What has come, in order.
             loop {
                 match self.decoder.next(sizes(session)) {
                     Ok(Some(Message::Close(code))) => {
-                        session.close(Ended::Client, DisconnectReason::TransportClose);
+                        session.close(CloseKind::Client, DisconnectReason::TransportClose);
                         return self.close(code).await;
                     }
                     Ok(Some(Message::Ping(bytes))) => {
                         // A client that sends pings and reads nothing has its own buffer to blame.
-                        if self.output.len() - self.written > WRITE {
-                            session.close(Ended::Aborted, DisconnectReason::TransportError);
+                        if self.output.len() - self.written > WRITE_MAX {
+                            session.close(CloseKind::Aborted, DisconnectReason::TransportError);
                             return;
                         }
                         frame::write_pong(&mut self.output, &bytes);
                     }
                     Ok(Some(Message::Pong)) => {}
                     Ok(Some(message)) => match take(message) {
-                        Taken::Goes => {}
-                        Taken::Bad => session.close(Ended::Server, DisconnectReason::PacketParsingError),
+                        PacketOutcome::Accepted => {}
+                        PacketOutcome::Invalid => {
+                            session.close(CloseKind::Server, DisconnectReason::PacketParsingError)
+                        }
                     },
                     Ok(None) => break,
-                    Err(error) => return self.fail(session, error).await,
+                    Err(error) => return self.close_on_error(session, error).await,
                 }
                 if session.ended().is_some() {
                     break;
@@ -140,19 +142,19 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
             changed.as_mut().enable();
             match session.ended() {
                 None => {}
-                Some(Ended::Server) => return self.finish(session).await,
-                Some(Ended::Client) => return self.close(NORMAL).await,
-                Some(Ended::Aborted) => return,
+                Some(CloseKind::Server) => return self.flush_and_close(session).await,
+                Some(CloseKind::Client) => return self.close(NORMAL_CLOSURE).await,
+                Some(CloseKind::Aborted) => return,
             }
             if self.output.is_empty() {
                 encode(&session.outbox, &mut self.output, self.deflate);
             }
-            self.give_back(small);
-            self.decoder.input.reserve(self.read);
+            self.shrink_buffers(small);
+            self.decoder.input.reserve(self.read_size);
             let rest = self.output.get(self.written..).unwrap_or_default();
             tokio::select! {
                 written = self.writer.write(rest), if !rest.is_empty() => match written {
-                    Ok(0) | Err(_) => return session.close(Ended::Aborted, DisconnectReason::TransportError),
+                    Ok(0) | Err(_) => return session.close(CloseKind::Aborted, DisconnectReason::TransportError),
                     Ok(written) => {
                         self.written += written;
                         if self.written == self.output.len() {
@@ -162,10 +164,10 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                     }
                 },
                 read = self.reader.read_buf(&mut self.decoder.input) => match read {
-                    Ok(0) => return session.close(Ended::Aborted, DisconnectReason::TransportClose),
-                    Err(_) => return session.close(Ended::Aborted, DisconnectReason::TransportError),
+                    Ok(0) => return session.close(CloseKind::Aborted, DisconnectReason::TransportClose),
+                    Err(_) => return session.close(CloseKind::Aborted, DisconnectReason::TransportError),
                     // It was filled: there is more.
-                    Ok(read) => self.read = if read >= self.read { (read * 2).min(READ_MAX) } else { small },
+                    Ok(read) => self.read_size = if read >= self.read_size { (read * 2).min(READ_MAX) } else { small },
                 },
                 () = session.outbox.filled.notified(), if self.output.is_empty() => {}
                 () = changed => {}
@@ -174,23 +176,23 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
     }
 
     /// Gives memory back that an idle connection does not need.
-    fn give_back(&mut self, small: usize) {
-        if self.output.is_empty() && self.output.capacity() > KEPT {
+    fn shrink_buffers(&mut self, small: usize) {
+        if self.output.is_empty() && self.output.capacity() > IDLE_CAPACITY {
             self.output = Vec::new();
         }
-        if self.decoder.input.is_empty() && self.decoder.input.capacity() > KEPT && self.read == small {
+        if self.decoder.input.is_empty() && self.decoder.input.capacity() > IDLE_CAPACITY && self.read_size == small {
             self.decoder.input = BytesMut::new();
         }
     }
 
     /// The client does not speak the protocol.
-    async fn fail(self, session: &Session, error: FrameError) {
-        session.close(Ended::Aborted, DisconnectReason::TransportError);
+    async fn close_on_error(self, session: &Session, error: FrameError) {
+        session.close(CloseKind::Aborted, DisconnectReason::TransportError);
         self.close(Some(error.code())).await;
     }
 
     /// Sends what waits, then closes; unless the session is ended at once meanwhile.
-    async fn finish(mut self, session: &Arc<Session>) {
+    async fn flush_and_close(mut self, session: &Arc<Session>) {
         let sent = async {
             loop {
                 self.flush().await?;
@@ -204,18 +206,18 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
             loop {
                 let mut changed = std::pin::pin!(session.changed.notified());
                 changed.as_mut().enable();
-                if session.ended() == Some(Ended::Aborted) {
+                if session.ended() == Some(CloseKind::Aborted) {
                     return;
                 }
                 changed.await;
             }
         };
         let sent = tokio::select! {
-            sent = timeout(CLOSE, sent) => matches!(sent, Ok(Ok(()))),
+            sent = timeout(CLOSE_TIMEOUT, sent) => matches!(sent, Ok(Ok(()))),
             () = aborted => false,
         };
         if sent {
-            self.close(NORMAL).await;
+            self.close(NORMAL_CLOSURE).await;
         }
     }
 
@@ -231,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
             while self.reader.read(&mut rest).await? > 0 {}
             std::io::Result::Ok(())
         };
-        let _ = timeout(CLOSE, sent).await;
+        let _ = timeout(CLOSE_TIMEOUT, sent).await;
     }
 }
 
@@ -239,17 +241,17 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
 fn encode(outbox: &Outbox, output: &mut Vec<u8>, deflate: Option<Deflate>) {
     // Counted before they are compressed, which takes time.
     let mut taken = output.len();
-    while taken < WRITE {
+    while taken < WRITE_MAX {
         match outbox.take() {
-            Some(Out::Text(text)) => {
-                taken += text.len() + FRAME;
+            Some(OutPacket::Text(text)) => {
+                taken += text.len() + FRAME_OVERHEAD;
                 frame::write_text(output, b'4', &text, deflate);
             }
-            Some(Out::Binary(bytes)) => {
-                taken += bytes.len() + FRAME;
+            Some(OutPacket::Binary(bytes)) => {
+                taken += bytes.len() + FRAME_OVERHEAD;
                 frame::write_binary(output, &bytes, deflate);
             }
-            Some(Out::Ping) => frame::write_text(output, b'2', "", None),
+            Some(OutPacket::Ping) => frame::write_text(output, b'2', "", None),
             None => return,
         }
     }

@@ -138,7 +138,7 @@ impl Parse for CommonParser {
     /// The name as it is spelled in the packet, which has been made the shortest spelling: only `"`, `\` and control
     /// characters are escaped in it.
     fn read_event(self, value: &Value) -> Result<&str, ParserError> {
-        Ok(payload::spelled_name(text(value)?).unwrap_or_default())
+        Ok(payload::raw_name(text(value)?).unwrap_or_default())
     }
 }
 

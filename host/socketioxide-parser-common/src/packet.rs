@@ -15,12 +15,12 @@ struct Head<'a> {
     attachments: usize,
     namespace: &'a str,
     /// The number of an acknowledgement, wanted or given.
-    number: Option<i64>,
+    ack_id: Option<i64>,
     payload: &'a str,
 }
 
 /// Splits off what `is` holds for.
-fn split(text: &str, is: impl Fn(u8) -> bool) -> (&str, &str) {
+fn split_while(text: &str, is: impl Fn(u8) -> bool) -> (&str, &str) {
     let end = text.bytes().position(|byte| !is(byte)).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
 }
@@ -44,23 +44,23 @@ fn head(text: &str) -> Result<Head<'_>, ParseError> {
         // A client may leave the comma out where nothing follows.
         (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
     }
-    let (digits, payload) = split(rest, |byte| byte.is_ascii_digit());
-    let number = match digits {
+    let (digits, payload) = split_while(rest, |byte| byte.is_ascii_digit());
+    let ack_id = match digits {
         "" => None,
         digits => Some(digits.parse().map_err(|_| ParseError::InvalidAckId)?),
     };
-    let (_, payload) = split(payload, |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    let (_, payload) = split_while(payload, |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
     Ok(Head {
         kind,
         attachments,
         namespace,
-        number,
+        ack_id,
         payload,
     })
 }
 
 /// A slice of `text` that `part` is.
-fn shared(text: &Str, part: &str) -> Str {
+fn slice_of(text: &Str, part: &str) -> Str {
     let start = part.as_ptr().addr().wrapping_sub(text.as_str().as_ptr().addr());
     text.slice(start..start.wrapping_add(part.len()))
 }
@@ -75,27 +75,27 @@ pub(crate) fn read(text: &Str) -> Result<(Packet, usize), ParseError> {
     let inner = match head.kind {
         b'0' => {
             let auth = payload::check_connect(head.payload)?;
-            PacketData::Connect(auth.then(|| value(shared(text, head.payload))))
+            PacketData::Connect(auth.then(|| value(slice_of(text, head.payload))))
         }
         b'1' if head.payload.is_empty() => PacketData::Disconnect,
         b'2' | b'5' => {
             let payload = payload::check_event(head.payload)?;
-            let payload = payload.unwrap_or_else(|| shared(text, head.payload));
+            let payload = payload.unwrap_or_else(|| slice_of(text, head.payload));
             if head.kind == b'2' {
-                PacketData::Event(value(payload), head.number)
+                PacketData::Event(value(payload), head.ack_id)
             } else {
-                PacketData::BinaryEvent(value(payload), head.number)
+                PacketData::BinaryEvent(value(payload), head.ack_id)
             }
         }
         b'3' | b'6' => {
             payload::check_acknowledgement(head.payload)?;
-            let payload = value(shared(text, head.payload));
+            let payload = value(slice_of(text, head.payload));
             // Numbers are given from 0 on: this one is nobody's.
-            let number = head.number.unwrap_or(-1);
+            let ack_id = head.ack_id.unwrap_or(-1);
             if head.kind == b'3' {
-                PacketData::EventAck(payload, number)
+                PacketData::EventAck(payload, ack_id)
             } else {
-                PacketData::BinaryAck(payload, number)
+                PacketData::BinaryAck(payload, ack_id)
             }
         }
         b'1' => return Err(ParseError::InvalidData),
@@ -103,7 +103,7 @@ pub(crate) fn read(text: &Str) -> Result<(Packet, usize), ParseError> {
     };
     let ns = match head.namespace {
         "/" => Str::from("/"),
-        namespace => shared(text, namespace),
+        namespace => slice_of(text, namespace),
     };
     Ok((Packet { inner, ns }, head.attachments))
 }
@@ -113,13 +113,13 @@ const HEAD: usize = 48;
 
 /// Writes a packet.
 pub(crate) fn write(packet: Packet) -> Value {
-    let (payload, attachments, number) = match &packet.inner {
+    let (payload, attachments, ack_id) = match &packet.inner {
         PacketData::Connect(value) => (value.as_ref().and_then(Value::as_str), None, None),
         PacketData::Disconnect | PacketData::ConnectError(_) => (None, None, None),
-        PacketData::Event(value, number) => (value.as_str(), None, *number),
-        PacketData::EventAck(value, number) => (value.as_str(), None, Some(*number)),
-        PacketData::BinaryEvent(value, number) => (value.as_str(), Some(count(value)), *number),
-        PacketData::BinaryAck(value, number) => (value.as_str(), Some(count(value)), Some(*number)),
+        PacketData::Event(value, ack_id) => (value.as_str(), None, *ack_id),
+        PacketData::EventAck(value, ack_id) => (value.as_str(), None, Some(*ack_id)),
+        PacketData::BinaryEvent(value, ack_id) => (value.as_str(), Some(count(value)), *ack_id),
+        PacketData::BinaryAck(value, ack_id) => (value.as_str(), Some(count(value)), Some(*ack_id)),
     };
     let payload = payload.map(Str::as_str).unwrap_or_default();
     let mut text = String::with_capacity(HEAD + packet.ns.len() + payload.len());
@@ -135,13 +135,13 @@ pub(crate) fn write(packet: Packet) -> Value {
         text.push_str(&packet.ns);
         text.push(',');
     }
-    if let Some(number) = number {
-        push_number(&mut text, number);
+    if let Some(ack_id) = ack_id {
+        push_number(&mut text, ack_id);
     }
     match &packet.inner {
         PacketData::ConnectError(message) => {
             text.push_str("{\"message\":");
-            text.push_str(&payload::quoted(message));
+            text.push_str(&payload::to_json_string(message));
             text.push('}');
         }
         _ => text.push_str(payload),

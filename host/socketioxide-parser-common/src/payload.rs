@@ -43,12 +43,12 @@ pub(crate) fn check_event(payload: &str) -> Result<Option<Str>, ParseError> {
     if !payload.starts_with('[') {
         return Err(ParseError::InvalidData);
     }
-    let First(name) = serde_json::from_str(payload).map_err(malformed)?;
+    let FirstElement(name) = serde_json::from_str(payload).map_err(malformed)?;
     let raw = name.get();
     let spelled = match raw.as_bytes().first() {
         Some(b'"') if !raw.contains('\\') => return Ok(None),
-        Some(b'"') => quoted(&unquoted(raw)),
-        Some(b'-' | b'0'..=b'9') => quoted(&number(raw)),
+        Some(b'"') => to_json_string(&from_json_string(raw)),
+        Some(b'-' | b'0'..=b'9') => to_json_string(&number_as_javascript(raw)),
         _ => return Err(ParseError::InvalidEventName),
     };
     let start = raw.as_ptr().addr().wrapping_sub(payload.as_ptr().addr());
@@ -57,7 +57,7 @@ pub(crate) fn check_event(payload: &str) -> Result<Option<Str>, ParseError> {
 }
 
 /// The name of an event whose payload has been checked, as it is spelled.
-pub(crate) fn spelled_name(payload: &str) -> Option<&str> {
+pub(crate) fn raw_name(payload: &str) -> Option<&str> {
     let rest = payload.strip_prefix('[')?.trim_start().strip_prefix('"')?;
     let mut escaped = false;
     let end = rest.bytes().position(|byte| {
@@ -69,24 +69,24 @@ pub(crate) fn spelled_name(payload: &str) -> Option<&str> {
 }
 
 /// The first element of an array that is JSON to its end.
-struct First<'a>(&'a RawValue);
+struct FirstElement<'a>(&'a RawValue);
 
-impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for FirstElement<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
         struct Reader;
         impl<'de> Visitor<'de> for Reader {
-            type Value = First<'de>;
+            type Value = FirstElement<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array that begins with the event's name")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<First<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<FirstElement<'de>, A::Error> {
                 let first = items
                     .next_element()?
                     .ok_or_else(|| A::Error::custom("the name is missing"))?;
                 while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(First(first))
+                Ok(FirstElement(first))
             }
         }
         reader.deserialize_seq(Reader)
@@ -94,14 +94,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for First<'a> {
 }
 
 /// A text as JSON, in its shortest spelling.
-pub(crate) fn quoted(text: &str) -> String {
+pub(crate) fn to_json_string(text: &str) -> String {
     // Text is always JSON.
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
 }
 
 /// The text that a JSON string stands for; half a surrogate pair is U+FFFD, as everywhere where JavaScript's text
 /// becomes UTF-8.
-fn unquoted(json: &str) -> String {
+fn from_json_string(json: &str) -> String {
     struct Bytes(String);
     impl<'de> Deserialize<'de> for Bytes {
         fn deserialize<D: serde::Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
@@ -139,7 +139,7 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// A number as JavaScript writes it where that has no exponent, else as it is spelled.
-fn number(spelled: &str) -> String {
+fn number_as_javascript(spelled: &str) -> String {
     /// From here on JavaScript writes an exponent (ECMA-262, Number::toString).
     const LARGE: f64 = 1e21;
     const SMALL: f64 = 1e-6;

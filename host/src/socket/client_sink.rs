@@ -124,7 +124,7 @@ impl ClientSink for SocketSink {
     fn ask(&self, packet: crate::capability::Packet, time: Duration) -> Option<PendingAcknowledgement> {
         // Behind what waits nothing can be asked: it would overtake it.
         let state = self.0.state.lock();
-        let has_room = || self.0.session.room().now_or_never().is_some();
+        let has_room = || self.0.session.wait_capacity().now_or_never().is_some();
         if self.0.client_gone.load(Ordering::Acquire) || !matches!(*state, SinkState::Flowing) || !has_room() {
             return None;
         }
@@ -243,7 +243,7 @@ impl Shared {
     /// or the client has read nothing for too long.
     async fn drain_overflow(self: Arc<Self>) {
         loop {
-            if tokio::time::timeout(self.sender.write_stall, self.session.room())
+            if tokio::time::timeout(self.sender.write_stall, self.session.wait_capacity())
                 .await
                 .is_err()
             {

@@ -36,7 +36,7 @@ impl Translate for MessagePack {
         write(text, attachments)
     }
 
-    fn unknown(&self) {
+    fn report_unknown(&self) {
         if let Some(left_out) = self.unknown.pass() {
             tracing::info!(
                 left_out,

@@ -100,7 +100,7 @@ impl ClosingNamespace {
 }
 
 /// Shorter messages are not worth compressing.
-const COMPRESSION: Deflate = Deflate { from: 1024 };
+const COMPRESSION: Deflate = Deflate { min_bytes: 1024 };
 
 /// The Socket.IO server.
 pub struct Server {
@@ -323,7 +323,7 @@ impl Server {
         // Whoever keeps a connection alive without a request is no client that has to be waited for. If the listener is
         // gone already, so are its connections. Strangers, who are in no namespace, are not waited for.
         let _ = stop.send(());
-        let gone = || transports.busy_count() <= self.admission.waiting();
+        let gone = || transports.busy_count() <= self.admission.unauthenticated();
         wait_until(deadline.min(Instant::now() + CLOSE_TIME), gone).await;
         aborted
     }

@@ -13,7 +13,7 @@ use super::metrics::Metrics;
 use super::server::ServerLimits;
 
 /// Bytes of one message or body of a client without a token.
-const WAITING_BYTES: usize = 64 * 1024;
+const UNAUTHENTICATED_BYTES: usize = 64 * 1024;
 /// Packets in one body. The official client sends what it has kept while offline in bodies of up to `maxPayload`.
 const PAYLOAD_PACKETS: usize = 16_384;
 /// Bytes in a socket's own queue. What does not fit waits in the sink, which counts it against `limits.outbound_bytes`.
@@ -25,11 +25,11 @@ pub(super) fn admission(limits: &ServerLimits) -> Arc<Admission> {
     Admission::new(Limits {
         sessions: limits.connections.saturating_add(limits.unauthenticated),
         sessions_per_address: limits.connections_per_address,
-        waiting: limits.unauthenticated,
-        waiting_per_address: limits.unauthenticated_per_address,
+        unauthenticated: limits.unauthenticated,
+        unauthenticated_per_address: limits.unauthenticated_per_address,
         handshakes_per_second: number(limits.handshakes_per_second),
         handshakes_per_second_per_address: number(limits.handshakes_per_second_per_address),
-        waiting_bytes: WAITING_BYTES,
+        unauthenticated_bytes: UNAUTHENTICATED_BYTES,
         payload_packets: PAYLOAD_PACKETS,
         // The namespace answers `rate-limited` first. Each request for one is a task before the namespace sees it.
         connects: number(limits.connect_burst.saturating_mul(2)),
@@ -64,7 +64,7 @@ impl AdmissionReport {
     /// log says so, whatever clients do.
     pub(super) fn report(&mut self, metrics: &Metrics) {
         metrics.sessions.set(gauge(self.admission.sessions()));
-        metrics.unauthenticated.set(gauge(self.admission.waiting()));
+        metrics.unauthenticated.set(gauge(self.admission.unauthenticated()));
         for (why, before) in Refusal::ALL.into_iter().zip(&mut self.refused) {
             let now = self.admission.refused(why);
             let new = now.saturating_sub(*before);
