@@ -1,4 +1,4 @@
-//! The local adapter, kept at hand: sending through it takes a packet as it is, without another encoding.
+//! A socketioxide adapter that gives access to the local one, which sends a packet without encoding it again.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -10,10 +10,10 @@ use socketioxide::adapter::Emitter;
 use socketioxide_core::adapter::{BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter, SocketEmitter};
 use socketioxide_core::packet::Packet;
 
-/// Namespaces' adapters by path. Filled when a namespace is registered; lives as long as the server.
+/// The adapters of all namespaces by path. Each is added when its namespace is registered.
 pub(super) type Adapters = Arc<Mutex<HashMap<String, Arc<Adapter>>>>;
 
-/// One namespace's adapter. Rooms are the hub's business; this only reaches sockets.
+/// The adapter of one namespace. It only reaches sockets: a tenant's rooms belong to its hall.
 pub(super) struct Adapter {
     pub(super) local: CoreLocalAdapter<Emitter>,
     adapters: Adapters,

@@ -1,4 +1,4 @@
-//! Where a request comes from: the address of its TCP connection, or what proxies that are trusted say.
+//! The client address of a request: that of its TCP connection, or the one that trusted proxies report.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,26 +8,27 @@ use axum::http::HeaderMap;
 use engineioxide::PeerAddress;
 use ipnet::IpNet;
 
-/// The header in which each proxy appends the address that it was called from.
+/// Each proxy appends to this header the address that its own request came from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// The address of the client that sent a request: an extension of each request of the clients' listener.
+
+/// The address of the client that sent a request. The client listener adds it to each request as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddress(IpAddr);
 
 impl ClientAddress {
-    /// For this address. An IPv4 address that is written as IPv6 is the IPv4 address.
+    /// Wraps an address. An IPv4-mapped IPv6 address becomes the IPv4 address.
     #[must_use]
     pub fn new(address: IpAddr) -> Self {
         Self(address.to_canonical())
     }
 
-    /// The address.
+    /// Returns the address.
     #[must_use]
     pub fn ip(self) -> IpAddr {
         self.0
     }
 
-    /// The key that limits by address count under, as the Engine.IO layer does: [`PeerAddress::network`].
+    /// The network that limits per address count under; the Engine.IO layer uses the same [`PeerAddress::network`].
     #[must_use]
     pub fn network(self) -> IpAddr {
         PeerAddress(self.0).network()
@@ -40,26 +41,28 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// The proxies that are believed about the addresses of their clients; `server.trusted_proxies`.
+/// The proxies whose `X-Forwarded-For` is trusted; `server.trusted_proxies`.
 #[derive(Debug, Clone, Default)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
 impl TrustedProxies {
-    /// Those in these networks.
+    /// Trusts all proxies in these networks.
     #[must_use]
     pub fn new(networks: &[IpNet]) -> Self {
         Self(networks.into())
     }
 
-    /// Whether this is the address of one.
+    /// Whether `address` belongs to a trusted proxy.
     #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// The client of a request that came over a connection from `peer`. Proxies append to `X-Forwarded-For`, so it is
-    /// read from its end, up to the first address that is not a proxy's: what stands before that, the client wrote.
+    /// The client of a request that came over a TCP connection from `peer`.
+    ///
+    /// Proxies append to `X-Forwarded-For`, so this reads the header from its end, up to the first address that is not
+    /// a trusted proxy's. The client may have written everything before that.
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         let mut client = peer;
@@ -81,7 +84,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address, with or without a port.
+/// Parses an address with or without a port.
 fn address_of(hop: &str) -> Option<IpAddr> {
     let hop = hop.trim();
     let bare = hop

@@ -1,8 +1,8 @@
-//! The way to one client. Sending never waits; who does not read is closed.
+//! Sends packets to one client without waiting, and disconnects a client that reads too slowly.
 //!
-//! socketioxide keeps a short queue of packets for each socket and drops what does not fit. A burst that a healthy
-//! client takes a moment to read must not count as slowness, so what does not fit spills over here, up to a bound
-//! in bytes and in time, and follows in order as the client reads.
+//! socketioxide keeps a short queue of packets for each socket and drops a packet that does not fit. A burst that a
+//! healthy client takes a moment to read must not count as slowness, so such packets wait here, in an overflow buffer
+//! that is bounded in bytes and in time, and are sent in order as the client reads.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,29 +22,31 @@ use super::adapter::Adapter;
 use crate::cluster::{ClientSink, Outgoing, PendingAcknowledgement, SendFailed};
 use crate::metrics::IntCounter;
 
-/// What all sinks of a namespace share.
+/// Sends to the sockets of one namespace. All sinks of the namespace share it.
 pub(super) struct NamespaceSender {
     pub(super) adapter: Arc<Adapter>,
     pub(super) namespace: Str,
-    /// Bytes that may overflow for one client.
+    /// The largest size of one client's overflow buffer, in bytes.
     pub(super) overflow_bytes: usize,
-    /// How long a client may read nothing while something has overflowed.
+    /// How long a client may read nothing while its overflow buffer is not empty.
     pub(super) write_stall: Duration,
+    /// Counts the clients that were disconnected because they read too slowly.
     pub(super) too_slow: IntCounter,
 }
 
+/// Packets that did not fit the socket's own queue.
 #[derive(Default)]
 struct OverflowBuffer {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
-    /// The client is to be disconnected once all of it is sent; nothing is added any more.
+    /// When set, the sink takes no more packets and disconnects the client once the buffer is empty.
     disconnect_when_sent: bool,
 }
 
 enum SinkState {
-    /// Everything fits the socket's own queue.
+    /// All packets have fitted the socket's own queue.
     Flowing,
-    /// Something waits; whatever comes goes behind it.
+    /// Packets wait in the buffer, so new ones go behind them to keep the order.
     Overflowing(OverflowBuffer),
     Closed,
 }
@@ -52,14 +54,15 @@ enum SinkState {
 struct Shared {
     sid: Sid,
     sender: Arc<NamespaceSender>,
-    /// Its session, to end it, and to learn when it has room.
+    /// The Engine.IO session: it ends the transport, and it tells when its queue has room.
     session: SessionHandle,
-    /// The client has gone. Not part of the state: what tells us may be a socket that is dropped while we hold it.
+    /// Set when the client has gone. A socket that is dropped while `state` is locked sets it, so it cannot be part of
+    /// `state`.
     client_gone: AtomicBool,
     state: Mutex<SinkState>,
 }
 
-/// The way to one client.
+/// The sink of one socketioxide socket.
 pub(super) struct SocketSink(Arc<Shared>);
 
 impl SocketSink {
@@ -110,7 +113,7 @@ impl ClientSink for SocketSink {
                 if overflow.bytes <= self.0.sender.overflow_bytes {
                     return Ok(());
                 }
-                // What waits is given up; a task of this client follows already.
+                // The waiting packets are dropped. The task that drains the buffer already runs and disconnects.
                 *overflow = OverflowBuffer {
                     disconnect_when_sent: true,
                     ..OverflowBuffer::default()
@@ -122,7 +125,7 @@ impl ClientSink for SocketSink {
     }
 
     fn ask(&self, packet: crate::capability::Packet, time: Duration) -> Option<PendingAcknowledgement> {
-        // Behind what waits nothing can be asked: it would overtake it.
+        // While packets wait, an ask would overtake them.
         let state = self.0.state.lock();
         let has_room = || self.0.session.wait_capacity().now_or_never().is_some();
         if self.0.client_gone.load(Ordering::Acquire) || !matches!(*state, SinkState::Flowing) || !has_room() {
@@ -149,13 +152,13 @@ impl ClientSink for SocketSink {
     fn disconnect(&self) {
         let mut state = self.0.state.lock();
         match &mut *state {
-            // A socket that was still connecting was not there to be disconnected the last time.
+            // The socket may still have been connecting when the sink was closed, so it has missed the disconnect.
             SinkState::Closed => {
                 if !self.0.client_gone.load(Ordering::Acquire) {
                     self.0.try_disconnect();
                 }
             }
-            // What was sent before comes first.
+            // Packets that were sent before the disconnect go first.
             SinkState::Overflowing(overflow) => overflow.disconnect_when_sent = true,
             SinkState::Flowing => {
                 if self.0.try_disconnect() {
@@ -211,7 +214,7 @@ impl Shared {
 
     fn try_send(&self, outgoing: &Outgoing) -> Result<(), SocketError> {
         let packet = match outgoing {
-            // The connection has asked already, or does not ask.
+            // `Connection::send` falls back to a plain event when it cannot ask.
             Outgoing::Event(packet) | Outgoing::Question(packet, _) => self.event(packet),
             Outgoing::Acknowledgement {
                 id,
@@ -230,7 +233,7 @@ impl Shared {
         sent.map_err(|errors| errors.into_iter().next().unwrap_or(SocketError::Closed))
     }
 
-    /// Tells the client that it is disconnected; not, when its queue is full.
+    /// Sends the disconnect packet and closes the socket; returns `false` when the socket's queue is full.
     fn try_disconnect(&self) -> bool {
         self.sender
             .adapter
@@ -239,8 +242,10 @@ impl Shared {
             .is_ok()
     }
 
-    /// Sends on what has overflowed as the client reads. One such task for a client at most; it ends when all is sent,
-    /// or the client has read nothing for too long.
+    /// Moves packets from the overflow buffer to the socket's queue as the client reads.
+    ///
+    /// Only the change to [`SinkState::Overflowing`] spawns it, so a sink has at most one. It ends when the buffer is
+    /// empty, or closes the client when that has read nothing for `write_stall`.
     async fn drain_overflow(self: Arc<Self>) {
         loop {
             if tokio::time::timeout(self.sender.write_stall, self.session.wait_capacity())
@@ -289,7 +294,8 @@ impl Shared {
         }
     }
 
-    /// Gives the client up: cuts its transport, or tells it to go as soon as there is room for that.
+    /// Aborts the transport of a client whose packet is larger than the whole buffer, and has the socket disconnected
+    /// as soon as its queue allows.
     fn start_closing(self: Arc<Self>) -> SinkState {
         self.close_slow();
         tokio::spawn(self.drain_overflow());
@@ -299,14 +305,14 @@ impl Shared {
         })
     }
 
-    /// Ends the transport at once.
+    /// Aborts the transport of a client that reads too slowly, and counts it.
     fn close_slow(&self) {
         self.sender.too_slow.inc();
         self.session.abort();
     }
 }
 
-/// The crate's string has no way in from shared bytes but a copy.
+/// Copies, since socketioxide's `Str` cannot be made from shared bytes.
 fn text(bytes: &Bytes) -> Str {
     Str::copy_from_slice(std::str::from_utf8(bytes).unwrap_or_default())
 }

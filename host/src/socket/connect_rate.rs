@@ -1,5 +1,6 @@
-//! How often one transport asks to be connected to a namespace. Each time costs the check of a token, and nothing else
-//! that a client sends is let in before it.
+//! Limits how often one Engine.IO session may ask to be connected to a namespace.
+//!
+//! Each CONNECT costs the verification of a token, and it is all that a client may send before it has shown one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use socketioxide_core::packet::Sid;
 
 use crate::tenant::nonzero;
 
-/// A bucket for each Engine.IO session that has asked lately.
+/// A token bucket for each Engine.IO session that has asked lately.
 #[derive(Clone)]
 pub(super) struct ConnectRateLimiter {
     buckets: Arc<RateLimiter<Sid, HashMapStateStore<Sid>, DefaultClock>>,
@@ -19,7 +20,7 @@ pub(super) struct ConnectRateLimiter {
 }
 
 impl ConnectRateLimiter {
-    /// So many in a second on average, and so many at once.
+    /// Allows each session `per_second` CONNECTs a second on average, and `burst` at once.
     pub(super) fn new(per_second: usize, burst: usize) -> Self {
         let quota = Quota::per_second(nonzero(per_second)).allow_burst(nonzero(burst));
         Self {
@@ -28,16 +29,16 @@ impl ConnectRateLimiter {
         }
     }
 
-    /// One more of this session.
+    /// Counts one CONNECT of the session.
     ///
     /// # Errors
-    /// When there were too many: after how long there may be another.
+    /// The session has asked too often. The error is the time to wait.
     pub(super) fn check(&self, session: Sid) -> Result<(), Duration> {
         let taken = self.buckets.check_key(&session);
         taken.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    /// Forgets the sessions that might ask as often as new ones. Call it now and then.
+    /// Drops the buckets that are full again. Must be called regularly, or the map grows with every session.
     pub(super) fn forget_idle(&self) {
         self.buckets.retain_recent();
         self.buckets.shrink_to_fit();
@@ -58,7 +59,7 @@ mod tests {
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(1), "{wait:?}");
         assert_eq!(connect_rate.check(Sid::new()), Ok(()));
         connect_rate.forget_idle();
-        assert_eq!(connect_rate.buckets.len(), 2, "neither is as good as new");
+        assert_eq!(connect_rate.buckets.len(), 2, "neither bucket is full again");
         assert!(connect_rate.check(Sid::ZERO).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! What a client says when it connects: its token, and what handlers get as `identity.handshake`.
+//! Reads the data of a Socket.IO handshake: the token, and what handlers get as `identity.handshake`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,36 +14,36 @@ use crate::error::{Code, EventError};
 use crate::text::json::{DEPTH_MAX, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
-/// Keys of the query that are the protocol's own (Engine.IO protocol 4).
+/// Query parameters that belong to Engine.IO (protocol 4). Handlers do not get them.
 const PROTOCOL: [&str; 5] = ["EIO", "transport", "sid", "t", "b64"];
 
-/// What of a handshake is kept, and how much it may be.
+/// What is kept of a handshake, and how large it may be.
 #[derive(Debug, Clone)]
 pub struct HandshakeLimits {
-    /// Headers that handlers get, in lower case.
+    /// Names of the headers that handlers get, in lower case.
     pub headers: Vec<String>,
-    /// Bytes of `auth` without the token, query and headers together.
+    /// The largest size of `auth` without the token, query and kept headers together, in bytes.
     pub bytes: usize,
 }
 
-/// A handshake as it was read.
+/// The token of a handshake, and the rest that handlers get.
 pub(super) struct ParsedHandshake {
     pub(super) token: String,
     pub(super) handshake: HandshakeData,
 }
 
 impl HandshakeLimits {
-    /// Reads what a client gave as `auth`, and the request that opened its transport.
+    /// Reads the client's `auth` and the request that opened its transport.
     ///
     /// # Errors
-    /// It is too large or nests too deep.
+    /// The handshake is too large, or `auth` nests too deep.
     pub(super) fn read(&self, auth: Option<&RawValue>, request: &Parts) -> Result<ParsedHandshake, EventError> {
         let text = without_lone_surrogates(auth.map_or("{}", RawValue::get));
         if exceeds_depth(&text, DEPTH_MAX) {
             let deep = format!("auth must not nest deeper than {DEPTH_MAX}");
             return Err(EventError::new(Code::Invalid, deep));
         }
-        // The parser lets nothing else through than an object.
+        // The Socket.IO parser accepts only an object, so this fails for an absent `auth` alone.
         let Auth { token, rest } = serde_json::from_str(&text).unwrap_or_default();
         let query = form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes());
         let (own, query): (Vec<_>, Vec<_>) = query
@@ -77,7 +77,7 @@ impl HandshakeLimits {
     }
 }
 
-/// `auth`: its token, and the rest as it was written.
+/// The client's `auth`: the token, and the rest of the object with each value as it was sent.
 struct Auth {
     token: String,
     rest: String,
@@ -106,7 +106,7 @@ impl<'de> Deserialize<'de> for Auth {
                 let (mut token, mut rest) = (String::new(), String::from("{"));
                 while let Some((key, value)) = map.next_entry::<Cow<'de, str>, &RawValue>()? {
                     if key == "token" {
-                        // A token that is not a text counts as missing.
+                        // A token that is not a string counts as missing.
                         token = serde_json::from_str(value.get()).unwrap_or_default();
                         continue;
                     }

@@ -1,7 +1,8 @@
-//! Packets from one client, in the order in which they were read.
+//! Passes the packets of one client to its session, in the order in which they were read.
 //!
-//! socketioxide's own handlers each run in a task of their own, without order or bound. As a fallback handler this
-//! is called on the reader's task, in order, and only puts the packet into the session's queue.
+//! socketioxide spawns a task for each event with a registered handler, without order or bound. A fallback handler is
+//! called on the task that reads the transport, in order, so this module uses one. It only puts the packet into the
+//! session's queue.
 
 use std::sync::Arc;
 
@@ -14,21 +15,21 @@ use super::adapter::Adapter;
 use super::namespace::{SessionKey, SessionRegistry};
 use crate::dispatch::{ClientPacket, Session};
 
-/// Owned by the socket: when the socket is dropped, however that came about, the session ends.
+/// The fallback handler of one socket. The socket owns it, so the session ends whenever the socket is dropped.
 pub(super) struct Ingress {
     pub(super) session: Arc<Session>,
     pub(super) key: SessionKey,
     pub(super) sessions: SessionRegistry,
 }
 
-/// Tells these handlers from socketioxide's own.
+/// A marker type that keeps these implementations apart from socketioxide's blanket implementations for closures.
 pub(super) enum InOrder {}
 
 impl MessageHandler<Adapter, InOrder> for Ingress {
     fn call(&self, _: Arc<Socket<Adapter>>, value: Value, ack: Option<i64>) {
         let (text, attachments) = match value {
             Value::Str(text, attachments) => (Bytes::from(text), attachments.unwrap_or_default()),
-            // Only the msgpack parser, which is not in use, makes these.
+            // Only socketioxide's own msgpack parser produces these, and the server does not use it.
             Value::Bytes(_) => return,
         };
         self.session
@@ -36,9 +37,11 @@ impl MessageHandler<Adapter, InOrder> for Ingress {
     }
 }
 
-/// Takes the session off when its client leaves the namespace, on the reader's task: a CONNECT may follow DISCONNECT at
-/// once, and socketioxide passes over one for a namespace that the client has not left yet. Its own handlers run in a
-/// task, after which the namespace is left.
+/// Removes the session from the registry when its client leaves the namespace.
+///
+/// It runs on the task that reads the transport, because a CONNECT may directly follow the DISCONNECT. socketioxide
+/// ignores a CONNECT to a namespace that the client has not left yet, and with a usual disconnect handler it leaves the
+/// namespace only after the handler's own task has ended.
 pub(super) struct RemoveOnDisconnect {
     pub(super) session: Arc<Session>,
     pub(super) key: SessionKey,

@@ -1,4 +1,4 @@
-//! TCP: connections that do not wait with small packets.
+//! Accepts the TCP connections of clients.
 
 use std::io;
 use std::pin::Pin;
@@ -18,18 +18,18 @@ use super::address::{ClientAddress, TrustedProxies};
 use super::serve::HttpServer;
 use super::transports::{Transport, TransportLimits, Transports};
 
-/// Pause after a failed accept, which comes from a want of file descriptors or memory.
+/// Pause after a failed accept, which usually means a lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often the log says that clients wait for descriptors.
+/// Time between two log lines about clients that wait for file descriptors.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Listens for clients.
+/// A bound TCP socket with the limits of its connections.
 pub struct Listener {
     tcp: TcpListener,
-    /// One permit for each descriptor that clients may have.
+    /// One permit for each file descriptor that clients may use.
     descriptors: Arc<Semaphore>,
-    /// When the log last said that there are none.
+    /// When the log last said that clients wait for file descriptors.
     last_warning: Option<Instant>,
     write_stall: Duration,
     transports: Transports,
@@ -37,8 +37,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes over a bound socket. A write that makes no progress for `write_stall` ends its connection. At most
-    /// `descriptors` are accepted: the others wait in the kernel's queue. `proxies` are believed about addresses.
+    /// Wraps a bound socket.
+    ///
+    /// A write that makes no progress for `write_stall` ends its connection. At most `descriptors` connections are
+    /// accepted at once; the others wait in the kernel's queue. The addresses that `proxies` report are trusted.
     #[must_use]
     pub fn new(
         tcp: TcpListener,
@@ -57,13 +59,13 @@ impl Listener {
         }
     }
 
-    /// Counts the transports that are open.
+    /// The transports of this listener.
     #[must_use]
     pub fn transports(&self) -> Transports {
         self.transports.clone()
     }
 
-    /// Waits until clients may have one more descriptor. A silent client gives up its own for the next one.
+    /// Waits until clients may use one more file descriptor. If there is none, the oldest silent transport is closed.
     async fn acquire_descriptor(&mut self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = self.descriptors.clone().try_acquire_owned() {
             return Some(permit);
@@ -77,12 +79,13 @@ impl Listener {
                  those that the server needs itself"
             );
         }
-        // Never closed.
+        // The semaphore is never closed.
         self.descriptors.clone().acquire_owned().await.ok()
     }
 
-    /// Serves what comes until told to stop: then connections without a request are closed, and no others accepted.
-    /// When the future is dropped, all end that are not WebSockets.
+    /// Serves connections until `stopped`, then accepts no more and closes those without a request.
+    ///
+    /// The future never completes. Dropping it ends all connections that are not WebSockets.
     pub async fn serve(self, router: Router, stopped: impl Future<Output = ()>) {
         let end = CancellationToken::new();
         let _ends_all = end.clone().drop_guard();
@@ -95,7 +98,7 @@ impl Listener {
         std::future::pending().await
     }
 
-    /// Serves what comes, each in a task of its own. Dropping the future closes the listening socket.
+    /// Accepts connections and serves each in its own task. Dropping the future closes the listening socket.
     async fn accept(mut self, server: Arc<HttpServer>) {
         let mut descriptor = self.acquire_descriptor().await;
         loop {
@@ -118,12 +121,12 @@ impl Listener {
     }
 }
 
-/// A client's transport.
+/// The TCP stream of one client, which tells its [`Transport`] what happens.
 pub(super) struct ClientStream {
-    /// A writer that makes no progress fails by itself.
+    /// Fails a write that makes no progress for `write_stall`.
     stream: Pin<Box<TimeoutWriter<TcpStream>>>,
     transport: Arc<Transport>,
-    /// Given back after the stream, which is above, has closed its descriptor.
+    /// Declared after `stream`, so that it is released only when the stream has closed its file descriptor.
     _descriptor: Option<OwnedSemaphorePermit>,
 }
 
@@ -134,7 +137,8 @@ impl ClientStream {
         transport: Arc<Transport>,
         descriptor: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        // Neither option is vital: without them packets are late or a dead peer is noticed later.
+        // Without these options, small packets are delayed, or a dead peer is noticed later. Neither is worth refusing
+        // the client.
         if let Err(error) = stream
             .set_nodelay(true)
             .and_then(|()| set_user_timeout(&stream, write_stall))
@@ -150,7 +154,7 @@ impl ClientStream {
         }
     }
 
-    /// Waits for the first bytes, which stay where they are.
+    /// Waits for the first bytes without reading them.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream.get_ref().poll_read_ready(cx)
     }
@@ -162,7 +166,7 @@ impl Drop for ClientStream {
     }
 }
 
-/// After this long without an acknowledgement from the peer's kernel the connection is dead (RFC 5482).
+/// Lets the kernel drop the connection when the peer acknowledges no data for this long (RFC 5482).
 fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
     socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
 }

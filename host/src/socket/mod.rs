@@ -1,7 +1,8 @@
-//! Socket.IO packet → event, and back. The only place that names socketioxide.
+//! Turns Socket.IO packets into events and effects into packets. Only this module names socketioxide.
 //!
-//! socketioxide stays as published. This module works around its limits from outside: packets that do not fit a queue
-//! (`client_sink`), handlers that run unordered (`ingress`), sockets that vanish while they connect (`namespace`).
+//! socketioxide stays as published, so this module works around its limits: it drops packets that do not fit a queue
+//! (`client_sink`), runs a handler for each event without order (`ingress`), and may drop a socket that is still
+//! connecting (`namespace`).
 
 mod adapter;
 mod address;

@@ -1,5 +1,7 @@
-//! Socket.IO packets of clients that use `socket.io-msgpack-parser`: each is one MessagePack map, with binary values in
-//! their places. The server's code has packets as the default parser has them: text, with attachments apart.
+//! Translates the packets of clients that use `socket.io-msgpack-parser`.
+//!
+//! Such a packet is one MessagePack map that contains its binary values. The rest of the server knows packets only as
+//! the default parser has them: text, with the attachments beside it.
 
 use bytes::Bytes;
 use engineioxide::{Translate, Translator};
@@ -8,21 +10,22 @@ use std::sync::Arc;
 use crate::msgpack::{CodecError, Reader, read_data, write_data, write_name};
 use crate::throttle::LogThrottle;
 
-/// Types of packets (Socket.IO protocol 5) that differ where there are attachments.
+/// The packet types (Socket.IO protocol 5) that are different when the packet has attachments.
 const EVENT: char = '2';
 const ACK: char = '3';
 const BINARY_EVENT: char = '5';
 const BINARY_ACK: char = '6';
-/// MessagePack may take this many times the bytes of JSON: four for `[]`, of which an array's length takes most.
+/// MessagePack takes at most this many times the bytes of JSON. `[]` is among the worst: two bytes, for which the
+/// array's header alone may take five.
 const EXPANSION: usize = 4;
 
-/// Speaks MessagePack.
+/// Translates packets from and to MessagePack.
 #[derive(Debug, Default)]
 struct MessagePack {
     unknown: LogThrottle,
 }
 
-/// The other encoding that clients may use.
+/// The translator that the Engine.IO layer uses for clients that send MessagePack.
 pub(super) fn translator() -> Translator {
     Translator(Arc::new(MessagePack::default()))
 }

@@ -1,4 +1,4 @@
-//! A tenant's namespace: who may connect, and what a connection begins with.
+//! A tenant's Socket.IO namespace: decides about each CONNECT and sets up the session of a client that it admits.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -29,13 +29,13 @@ use crate::id::{ConnectionId, TenantId};
 use crate::tenant::{Parser, Tenant};
 use crate::throttle::LogThrottle;
 
-/// After how long somebody who met a full server may try again.
+/// The time after which a client that met a full server may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
 
-/// Which session: an Engine.IO connection may be in the namespaces of several tenants.
+/// Identifies a session. One Engine.IO session may be in the namespaces of several tenants.
 pub(super) type SessionKey = (Sid, TenantId);
 
-/// Every session of the server.
+/// All sessions of the server.
 #[derive(Clone)]
 pub(super) struct SessionRegistry {
     by_key: Arc<Mutex<HashMap<SessionKey, Arc<Session>>>>,
@@ -50,8 +50,8 @@ impl SessionRegistry {
         }
     }
 
-    /// Adds a session. One that is still there under the same key ends: its client left the namespace and has come
-    /// back over the same transport before that was noticed.
+    /// Adds a session, and ends an older one under the same key: its client left the namespace and came back over the
+    /// same transport before the server noticed.
     fn add(&self, key: SessionKey, session: Arc<Session>) {
         let replaced = self.by_key.lock().insert(key, session);
         self.metrics.connections.inc();
@@ -64,7 +64,7 @@ impl SessionRegistry {
         self.by_key.lock().get(key).cloned()
     }
 
-    /// Ends this session, once; not another one that has taken its key.
+    /// Ends the session and removes it, unless another session has taken its key.
     pub(super) fn remove(&self, key: &SessionKey, session: &Arc<Session>) {
         let mut by_key = self.by_key.lock();
         if by_key.get(key).is_some_and(|found| Arc::ptr_eq(found, session)) {
@@ -76,12 +76,12 @@ impl SessionRegistry {
 
     fn end(&self, session: &Arc<Session>) {
         self.metrics.connections.dec();
-        // The socket's id may be in use again: nothing of this session may reach the next.
+        // Another session may already use the socket's id, and must get nothing of this one.
         session.connection.sink.mark_gone();
         session.end();
     }
 
-    /// All of them, and none are left.
+    /// Removes and returns all sessions.
     pub(super) fn take_all(&self) -> Vec<Arc<Session>> {
         let sessions: Vec<_> = std::mem::take(&mut *self.by_key.lock()).into_values().collect();
         sessions.iter().for_each(|_| self.metrics.connections.dec());
@@ -97,13 +97,13 @@ impl SessionRegistry {
     }
 }
 
-/// Why a connection is refused; the text is the `connect_error`'s message.
+/// Why a CONNECT is refused. The text becomes the message of the client's `connect_error`.
 #[derive(Debug, Clone)]
 struct ConnectError(String);
 
 impl From<&EventError> for ConnectError {
-    /// `code: words`, and `; retryAfterMs=n` at the end where a limit was hit: clients get nothing but a text, so the
-    /// form is a promise (`host/clients.md`, "Refusals").
+    /// Formats `code: message`, with `; retryAfterMs=n` at the end where a limit was hit. Clients parse it, since they
+    /// get nothing but this text, so the form must stay as `host/clients.md` has it ("Refusals").
     fn from(error: &EventError) -> Self {
         let mut text = format!("{}: {}", error.code.as_str(), error.message);
         if let Some(wait) = error.retry_after_ms() {
@@ -119,7 +119,7 @@ impl fmt::Display for ConnectError {
     }
 }
 
-/// What it takes to let somebody in.
+/// The middleware of one tenant's namespace, which admits or refuses clients.
 struct ConnectMiddleware {
     tenant: Arc<Tenant>,
     services: Arc<Services>,
@@ -129,11 +129,11 @@ struct ConnectMiddleware {
     handshake: HandshakeLimits,
     connections: usize,
     log: RefusalLog,
-    /// What stands for other servers; it lives as long as the door does.
+    /// The session that handles events of other servers. It lives as long as the namespace.
     _server_session: Option<Arc<Session>>,
 }
 
-/// What refused connections leave in the log: for each reason one line a second, of each tenant.
+/// Limits the log lines about refused connections to one a second for each tenant and reason.
 #[derive(Default)]
 struct RefusalLog {
     token: LogThrottle,
@@ -154,7 +154,7 @@ pub(super) fn register(
     limits: &ServerLimits,
 ) {
     let path = tenant.id().namespace();
-    // The adapter exists once the namespace does, the door only once the adapter does.
+    // The middleware needs the adapter, which exists only once the namespace is registered with its middleware.
     let connect: Arc<std::sync::OnceLock<ConnectMiddleware>> = Arc::default();
     let middleware = {
         let connect = connect.clone();
@@ -170,7 +170,7 @@ pub(super) fn register(
     let connected = {
         let (sessions, tenant) = (sessions.clone(), tenant.id().clone());
         move |socket: SocketRef<Adapter>| async move {
-            // The connect packet is out: from here on the client may hear of others.
+            // socketioxide has sent the CONNECT packet, so other packets may follow it from now on.
             if let Some(session) = sessions.get(&(socket.id, tenant)) {
                 session.start();
             }
@@ -202,8 +202,10 @@ pub(super) fn register(
 }
 
 impl ConnectMiddleware {
-    /// Verifies the token and sets up everything the connection needs: the connect packet goes out right after, and
-    /// what the client sends then must find its handlers in place.
+    /// Verifies the token and sets up the session.
+    ///
+    /// socketioxide sends the CONNECT packet right after this returns, and the client's events may follow at once, so
+    /// the handlers must be in place by then.
     async fn admit(&self, socket: &SocketRef<Adapter>, auth: Option<&RawValue>) -> Result<(), ConnectError> {
         let transport = socket.req_parts().extensions.get::<SessionHandle>().cloned();
         let transport =
@@ -245,8 +247,8 @@ impl ConnectMiddleware {
         let session = Session::new(self.tenant.clone(), connection, self.services.clone(), permit);
         let key = (socket.id, self.tenant.id().clone());
         self.sessions.add(key.clone(), session.clone());
-        // What is decided from here on finds the session. What was decided while the token was being verified, which
-        // may have waited for a key set, did not.
+        // A suspension or revocation from now on finds the session in the registry. One that was decided while the
+        // token was being verified, which may have waited for a key set, has not found it and must be checked again.
         let still_admitted = self.check_accepting(&transport).and_then(|()| {
             let now = self.tenant.settings();
             let identity = session.connection.identity.load();
@@ -274,14 +276,14 @@ impl ConnectMiddleware {
         Ok(())
     }
 
-    /// Whether anybody is let in now.
+    /// Checks that neither the server nor the tenant refuses all clients now.
     fn check_accepting(&self, transport: &SessionHandle) -> Result<(), ConnectError> {
         let closed = |code, why: &'static str| {
             self.sessions.metrics.refused.closed.inc();
             Err((&EventError::new(code, why)).into())
         };
         if self.services.draining.load(Ordering::Relaxed) || self.services.leaving.load(Ordering::Relaxed) {
-            // A client that is refused does not try again; one whose transport ends does.
+            // The official client does not connect again after a `connect_error`, but does when its transport ends.
             transport.abort();
             return closed(Code::Unavailable, "the server is shutting down");
         }
@@ -291,8 +293,8 @@ impl ConnectMiddleware {
         Ok(())
     }
 
-    /// Whether the client writes packets as the tenant's clients do. The refusal goes out as the client writes, so that it
-    /// is understood and the client does not try again.
+    /// Checks that the client uses the tenant's parser. The refusal goes out in the client's own encoding, so that the
+    /// client understands it and does not try again.
     fn check_parser(
         &self,
         parser: Parser,

@@ -1,7 +1,7 @@
-//! HTTP/1.1 on a listener's transports: hyper, with limits of time for what a client may leave unfinished.
+//! Serves HTTP/1.1 on a listener's transports with hyper, and closes those that exceed their timeouts.
 //!
-//! axum's own loop has no such limits. hyper's limit for the head of a request counts from the end of the answer before
-//! it, which makes the time to send a head and the time between two requests one; here they are two.
+//! `axum::serve` has no such timeouts. hyper's timeout for the head of a request also covers the idle time before it,
+//! because it counts from the end of the previous response; here the two are separate.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -25,22 +25,23 @@ use super::address::TrustedProxies;
 use super::listener::ClientStream;
 use super::transports::{RequestGuard, Transport};
 
-/// Bytes of a request's head, as Node's servers allow; hyper reads as much at once, and writes so much in one piece.
+/// The largest head of a request, in bytes: as large as Node's servers allow. hyper reads and writes up to this much at
+/// once.
 const HEAD_BYTES: usize = 16 * 1024;
-/// Seconds after which a client that met a full server may try again.
+/// The time in seconds after which a client that met a full server may try again.
 const FULL_RETRY: HeaderValue = HeaderValue::from_static("5");
 
-/// What all transports of a listener have in common.
+/// Serves the transports of one listener.
 pub(super) struct HttpServer {
     http: http1::Builder,
     router: Router,
     proxies: TrustedProxies,
-    /// Ends them all.
+    /// Ends all transports that are not WebSockets.
     end: CancellationToken,
 }
 
 impl HttpServer {
-    /// Transports end when `end` is cancelled, if they are no WebSockets.
+    /// Serves requests by `router`. Cancelling `end` ends all transports that are not WebSockets.
     pub(super) fn new(router: Router, proxies: TrustedProxies, end: CancellationToken) -> Self {
         let mut http = http1::Builder::new();
         http.max_buf_size(HEAD_BYTES).header_read_timeout(None);
@@ -52,11 +53,11 @@ impl HttpServer {
         }
     }
 
-    /// Serves a transport until it ends, becomes a WebSocket, or takes too long.
+    /// Serves a transport until it ends, becomes a WebSocket, or exceeds a timeout.
     pub(super) async fn serve(self: Arc<Self>, io: ClientStream, address: IpAddr, transport: Arc<Transport>) {
         let (watched, end) = (transport.clone(), self.end.clone());
-        let server = async move {
-            // hyper's buffers are for those who say something.
+        let connection = async move {
+            // hyper allocates its buffers at once, so they are made only for a client that sends something.
             if poll_fn(|cx| io.poll_readable(cx)).await.is_err() {
                 return;
             }
@@ -66,14 +67,14 @@ impl HttpServer {
                 async move { Ok::<_, Infallible>(server.answer(request, address, transport).await) }
             });
             let connection = self.http.serve_connection(TokioIo::new(io), service);
-            // A client that speaks no HTTP, or has gone: nothing that an operator can change.
+            // The client does not speak HTTP, or has gone. An operator can change neither.
             if let Err(error) = Box::pin(connection.with_upgrades()).await {
                 tracing::debug!(%error, %address, "a connection ended early");
             }
         };
         tokio::select! {
             biased;
-            () = until_deadline(&watched, server) => {}
+            () = until_deadline(&watched, connection) => {}
             () = end.cancelled() => {}
         }
     }
@@ -108,12 +109,12 @@ impl HttpServer {
     }
 }
 
-/// Runs the future until it ends, the transport's deadline has passed, or it must go for another one.
-async fn until_deadline(transport: &Transport, server: impl Future<Output = ()>) {
-    let mut server = pin!(server);
+/// Runs the future until it completes, the transport's deadline has passed, or the transport must close.
+async fn until_deadline(transport: &Transport, connection: impl Future<Output = ()>) {
+    let mut connection = pin!(connection);
     let mut timer = pin!(sleep_until(transport.deadline().unwrap_or_else(Instant::now)));
     poll_fn(|cx| {
-        if server.as_mut().poll(cx).is_ready() {
+        if connection.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         if transport.poll_closed(cx).is_ready() {
@@ -127,8 +128,10 @@ async fn until_deadline(transport: &Transport, server: impl Future<Output = ()>)
     .await;
 }
 
-/// Ready when the deadline has passed. A timer that is set for an earlier moment stays: most deadlines move on before
-/// they come, and setting a timer anew for each request costs more than waking once in vain.
+/// Ready when the deadline has passed.
+///
+/// A timer that is set for an earlier moment is left alone. Most deadlines are moved before they pass, and resetting
+/// the timer for each request costs more than an occasional wake-up in vain.
 fn wake_at(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
     loop {
         if timer.is_elapsed() || deadline < timer.deadline() {
@@ -141,7 +144,7 @@ fn wake_at(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) 
     }
 }
 
-/// A request's body, which says when it is whole.
+/// A request's body that tells its [`Transport`] when it is complete.
 struct RequestBody {
     body: Incoming,
     transport: Arc<Transport>,
@@ -174,7 +177,7 @@ impl Drop for RequestBody {
     }
 }
 
-/// The body of an answer. The request is over when it has been written.
+/// The body of a response. It is dropped when it has been written, which makes the transport silent again.
 struct TrackedBody {
     body: Body,
     _request: Option<RequestGuard>,

@@ -1,4 +1,4 @@
-//! The Socket.IO server as a layer for the HTTP router, and its shutdown.
+//! The Socket.IO server: a layer of the HTTP router, the namespaces of tenants, and the shutdown.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,85 +21,87 @@ use crate::dispatch::{Services, Session, now_ms};
 use crate::error::{Code, EventError};
 use crate::tenant::Tenant;
 
-/// Packets up to this many times `limits.packet` are read and answered `too-large`; a larger one ends the
-/// connection, since nothing can be told of it without reading it.
+/// A packet of up to this many times `limits.packet` is read and answered with `too-large`. A larger one ends the
+/// connection, because the server would have to read it to find its acknowledgement's id.
 const OVERSIZE_FACTOR: usize = 32;
-/// Attachments of one packet that are read, so that one with too many can be answered; more end the connection.
+/// Attachments of one packet that are read, so that a packet with too many can be answered with `too-large`. More than
+/// this end the connection.
 const ATTACHMENTS_READ_MAX: usize = 255;
-/// Bytes read at once from a WebSocket. Counts for each connection; larger messages take more reads.
+/// The read buffer of an idle WebSocket, in bytes. Every connection has one, so it is small; larger messages take more
+/// reads.
 const READ_BUFFER: usize = 512;
-/// Time for what was sent last to leave the sockets' own queues, which cannot be looked into.
+/// Time for the last packets to leave socketioxide's queues, whose length it does not tell.
 const FLUSH_TIME: Duration = Duration::from_millis(100);
-/// How long transports may take to close once they are told to.
+/// How long a transport may take to close once it is told to.
 const CLOSE_TIME: Duration = Duration::from_millis(1500);
-/// How often tokens are looked at: so long may a connection outlive its token.
+/// How often tokens are checked, which is how long a connection may outlive its token.
 const TOKEN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between two steps of sending clients away.
+/// Time between two steps of draining.
 const DRAIN_STEP: Duration = Duration::from_millis(100);
-/// Time between two looks at what is left.
+/// Time between two checks of a condition that the shutdown waits for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What connections are held to; `[limits]` in the config.
+/// The limits and options of the Socket.IO server; mostly `[limits]` in the configuration.
 #[derive(Debug, Clone)]
 pub struct ServerLimits {
-    /// Bytes of one packet.
+    /// The largest packet, in bytes.
     pub packet: usize,
     /// Packets in a socket's own queue.
     pub outbound_packets: usize,
-    /// Bytes that may wait for one client beyond that queue.
+    /// Bytes that may wait for one client behind that queue.
     pub outbound_bytes: usize,
     /// How long a client may read nothing while something waits for it.
     pub write_stall: Duration,
-    /// Messages of WebSockets are compressed for clients that offer it.
+    /// Whether WebSocket messages are compressed for clients that offer it.
     pub compression: bool,
-    /// Times in a second that one transport may ask to be connected to a namespace.
+    /// CONNECTs a second of one Engine.IO session.
     pub connects_per_second: usize,
-    /// Times at once that one transport may ask to be connected to a namespace.
+    /// CONNECTs at once of one Engine.IO session.
     pub connect_burst: usize,
-    /// Connections.
+    /// Connections to namespaces.
     pub connections: usize,
-    /// Sessions from one address.
+    /// Engine.IO sessions from one address.
     pub connections_per_address: usize,
-    /// Sessions that are in no namespace yet.
+    /// Engine.IO sessions that are in no namespace yet.
     pub unauthenticated: usize,
-    /// Those of one address.
+    /// Engine.IO sessions from one address that are in no namespace yet.
     pub unauthenticated_per_address: usize,
-    /// New sessions a second.
+    /// New Engine.IO sessions a second.
     pub handshakes_per_second: usize,
-    /// New sessions a second from one address.
+    /// New Engine.IO sessions a second from one address.
     pub handshakes_per_second_per_address: usize,
-    /// How often clients are asked for a sign of life.
+    /// Time between two pings to a client.
     pub ping_interval: Duration,
-    /// How long they may take to give one.
+    /// How long a client may take to answer a ping.
     pub ping_timeout: Duration,
-    /// The path of the protocol, without a slash at its end.
+    /// The HTTP path of Socket.IO, without a slash at its end.
     pub path: String,
-    /// What of a handshake handlers get.
+    /// What handlers get of a handshake.
     pub handshake: HandshakeLimits,
-    /// How long a transport may take to connect to a namespace.
+    /// How long an Engine.IO session may take to connect to a namespace.
     pub connect_timeout: Duration,
 }
 
-/// A namespace on its way out. No other may be opened at its path before it is gone, which would take the new one
-/// along.
+/// A namespace that is being closed. Another one may be opened at its path only once it is closed, because the close
+/// removes whatever is at the path.
 #[derive(Clone)]
 pub struct ClosingNamespace(tokio::sync::watch::Receiver<()>);
 
 impl ClosingNamespace {
-    /// Whether it is gone.
+    /// Whether the namespace is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.0.has_changed().is_err()
     }
 
-    /// Waits until it is gone, which takes some seconds at most.
+    /// Waits until the namespace is closed, which takes a few seconds at most.
     pub async fn closed(mut self) {
-        // Nothing is ever sent: the sender goes when the namespace has.
+        // No value is ever sent. The sender is dropped once the namespace is closed.
         while self.0.changed().await.is_ok() {}
     }
 }
 
-/// Shorter messages are not worth compressing.
+/// Compressing shorter messages gains nothing.
 const COMPRESSION: Deflate = Deflate { min_bytes: 1024 };
 
 /// The Socket.IO server.
@@ -114,13 +116,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Sets the server up, without a namespace yet, and lets the router serve it.
-    pub fn attach(
-        mut router: Router,
-        services: Arc<Services>,
-        metrics: Metrics,
-        limits: ServerLimits,
-    ) -> (Router, Self) {
+    /// Creates the server, without namespaces, and adds its layers to the router.
+    pub fn attach(mut router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
         let adapters = Adapters::default();
         let answered = limits.packet.saturating_mul(OVERSIZE_FACTOR);
         let (layer, io) = SocketIo::builder()
@@ -163,7 +160,7 @@ impl Server {
         )
     }
 
-    /// Opens the tenant's namespace. One that was at its path before must be gone; see [`ClosingNamespace`].
+    /// Opens the tenant's namespace. An older one at the same path must be closed; see [`ClosingNamespace`].
     pub fn open(&self, tenant: Arc<Tenant>) {
         register(
             &self.io,
@@ -176,12 +173,12 @@ impl Server {
         );
     }
 
-    /// Disconnects the tenant's clients, telling them why.
+    /// Disconnects the tenant's clients with an `error` event that says why.
     pub fn disconnect(&self, tenant: &Arc<Tenant>, why: &'static str) {
         disconnect_tenant(&self.sessions, tenant, why);
     }
 
-    /// Closes the tenant's namespace: its clients are disconnected with a reason, and nobody connects any more.
+    /// Closes the tenant's namespace: refuses new clients and disconnects the others with a reason.
     pub fn close(&self, tenant: &Arc<Tenant>, why: &'static str) -> ClosingNamespace {
         tenant.set_suspended(true);
         self.disconnect(tenant, why);
@@ -191,7 +188,7 @@ impl Server {
         let tenant = tenant.clone();
         let (gone, closing) = tokio::sync::watch::channel(());
         tokio::spawn(async move {
-            // What was sent last still has to leave, and the namespace would take it along.
+            // Deleting the namespace drops the packets that still wait, so the clients get time to read them.
             let deadline = Instant::now() + CLOSE_TIME;
             let mut unflushed = sessions.list();
             unflushed.retain(|session| Arc::ptr_eq(&session.tenant, &tenant));
@@ -203,10 +200,10 @@ impl Server {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
             tokio::time::sleep(FLUSH_TIME).await;
-            // Whoever was being let in when it began to close.
+            // Clients that were being admitted when the close began.
             disconnect_tenant(&sessions, &tenant, why);
             let mut adapters = adapters.lock();
-            // A tenant of the same name may have been made meanwhile: that one's namespace stays.
+            // A new tenant of the same name may have opened the path meanwhile; its namespace stays.
             let ours = |(now, closed): (&Arc<Adapter>, &Arc<Adapter>)| Arc::ptr_eq(now, closed);
             if adapters.get(&path).zip(closed.as_ref()).is_some_and(ours) {
                 adapters.remove(&path);
@@ -218,9 +215,10 @@ impl Server {
         ClosingNamespace(closing)
     }
 
-    /// Tells clients whose token is about to expire, and disconnects those who may no longer be here
-    /// ([`Session::check_token`]), for as long as the handle is kept. It looks at every connection once a second, which for a
-    /// hundred thousand of them takes some ten milliseconds; after each thousand it lets others run.
+    /// Spawns the task that checks every connection's token once a second ([`Session::check_token`]). It ends when the
+    /// handle is dropped.
+    ///
+    /// A pass over a hundred thousand connections takes some ten milliseconds, so the task yields after each thousand.
     pub fn enforce_tokens(&self) -> AbortOnDropHandle<()> {
         let (sessions, connect_rate) = (self.sessions.clone(), self.connect_rate.clone());
         let metrics = self.services.metrics.clone();
@@ -241,11 +239,12 @@ impl Server {
         }))
     }
 
-    /// Sends the clients to other nodes, evenly spread over `time`, so that those are not run over: in each step some
-    /// sessions are told to finish, and those that have are hung up, on which clients connect again by themselves. Gives
-    /// how many connections are left.
+    /// Sends the clients to other nodes, evenly spread over `time` so that they do not all connect again at once.
+    /// Returns how many connections are left.
     ///
-    /// New handshakes are refused from the beginning, and `/readyz` says that the node is leaving.
+    /// In each step some sessions stop taking events. Once such a session is idle, its transport is aborted, and the
+    /// client connects again by itself. New handshakes are refused from the beginning, and `/readyz` reports that the
+    /// node is leaving.
     pub async fn drain(&self, time: Duration) -> usize {
         self.services.leaving.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + time;
@@ -253,7 +252,7 @@ impl Server {
         loop {
             let now = Instant::now();
             finishing.retain(|(since, session)| {
-                // Time for the last answer to leave the socket's own queue.
+                // The last acknowledgement may still be in socketioxide's queue.
                 let ready = now >= *since + FLUSH_TIME && session.is_idle() || now >= *since + CLOSE_TIME;
                 if ready {
                     session.connection.sink.hang_up();
@@ -280,24 +279,26 @@ impl Server {
         }
     }
 
-    /// Refuses new events, finishes those that came before, and closes every transport: clients see the same as when
-    /// a usual Socket.IO server closes, and reconnect by themselves. Gives how many were cut off: they did not read what
-    /// was sent to them, or their events did not end in time.
+    /// Refuses new events, finishes those that came before, and closes every transport within `time`.
     ///
-    /// The listener still accepts meanwhile, since a polling client needs new requests to hear of its end; the HTTP
-    /// side refuses new handshakes while `draining` is set. When all sessions have ended, `stop` tells it to end too.
+    /// A client sees what it would see when Node's Socket.IO server closes, and reconnects by itself. Returns how many
+    /// clients were aborted, because they did not read what was sent to them or their events did not end in time.
+    ///
+    /// The listener still accepts meanwhile, since a polling client needs new requests to learn that its session has
+    /// ended. The HTTP router refuses new handshakes while `draining` is set. When all sessions have ended, `stop` ends
+    /// the listener.
     pub async fn shut_down(&self, time: Duration, transports: &Transports, stop: oneshot::Sender<()>) -> usize {
         let deadline = Instant::now() + time;
         self.services.draining.store(true, Ordering::Relaxed);
-        // What the last events send reaches everybody who reads.
+        // Clients that read get everything that the last events send.
         wait_until(deadline, || {
             let done = |session: &Arc<Session>| session.is_idle() || !session.connection.sink.is_flushed();
             self.sessions.list().iter().all(done)
         })
         .await;
         let sessions = self.sessions.take_all();
-        // Each by itself, and before the namespaces go: socketioxide forgets those first when it closes, finds no socket
-        // of a transport that ends after that, and would keep each socket with its session for ever.
+        // Each transport is closed before `io.close()`. That removes the namespaces first, and would then find no
+        // socket for a transport that ends later, so the socket and its session would never be dropped.
         let mut reading: Vec<_> = sessions.iter().map(DrainingSession::new).collect();
         let mut aborted = 0;
         while !reading.is_empty() {
@@ -317,11 +318,12 @@ impl Server {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         sessions.iter().for_each(Session::end);
-        // What a connection's end does is written too. One that was cut off may have events that will never be read.
+        // The handlers of disconnects write too. An aborted connection may have events that never end, hence the
+        // deadline.
         wait_until(deadline, || sessions.iter().all(|session| session.has_ended())).await;
         let _ = tokio::time::timeout_at(deadline, self.io.close()).await;
-        // Whoever keeps a connection alive without a request is no client that has to be waited for. If the listener is
-        // gone already, so are its connections. Strangers, who are in no namespace, are not waited for.
+        // The listener now closes connections without a request. Sessions without a namespace are not waited for: they
+        // have lost nothing. A listener that has gone already has closed its connections.
         let _ = stop.send(());
         let gone = || transports.busy_count() <= self.admission.unauthenticated();
         wait_until(deadline.min(Instant::now() + CLOSE_TIME), gone).await;
@@ -329,19 +331,20 @@ impl Server {
     }
 }
 
-/// A session that is told to go once its client has read everything.
+/// A session whose transport is closed once its client has read everything.
 struct DrainingSession<'a> {
     session: &'a Arc<Session>,
-    /// Bytes that the client had not read when it read last, and when that was.
+    /// The unread bytes at the last check that saw the client read.
     unread: usize,
+    /// When that check was.
     since: Instant,
 }
 
 enum Progress {
-    /// It has read everything, and its events are done.
+    /// The client has read everything, and its events are done.
     Done,
     Reading,
-    /// It has read nothing for [`CLOSE_TIME`].
+    /// The client has read nothing for [`CLOSE_TIME`].
     Stalled,
 }
 
@@ -369,7 +372,7 @@ impl<'a> DrainingSession<'a> {
     }
 }
 
-/// Disconnects this very tenant's clients, not those of another one of its name.
+/// Disconnects the clients of this tenant, but not those of a newer tenant with the same name.
 fn disconnect_tenant(sessions: &SessionRegistry, tenant: &Arc<Tenant>, why: &'static str) {
     for session in sessions.list() {
         if Arc::ptr_eq(&session.tenant, tenant) {

@@ -1,4 +1,4 @@
-//! How many Engine.IO sessions there may be, and what a client may do before it has shown a token.
+//! Limits the number of Engine.IO sessions, and what a client may do before it has shown a token.
 
 use std::sync::Arc;
 
@@ -12,14 +12,15 @@ use super::address::ClientAddress;
 use super::metrics::Metrics;
 use super::server::ServerLimits;
 
-/// Bytes of one message or body of a client without a token.
+/// The largest message or body of a client that has not shown a token, in bytes.
 const UNAUTHENTICATED_BYTES: usize = 64 * 1024;
-/// Packets in one body. The official client sends what it has kept while offline in bodies of up to `maxPayload`.
+/// Packets in one request body. The official client sends the packets that it kept while offline in bodies of up to
+/// `maxPayload`.
 const PAYLOAD_PACKETS: usize = 16_384;
-/// Bytes in a socket's own queue. What does not fit waits in the sink, which counts it against `limits.outbound_bytes`.
+/// Bytes in a socket's own queue. Further packets wait in the sink, which counts them against `limits.outbound_bytes`.
 const QUEUE_BYTES: usize = 128 * 1024;
 
-/// The bounds of sessions for `limits`.
+/// Builds the limits of the Engine.IO layer from those of the server.
 pub(super) fn admission(limits: &ServerLimits) -> Arc<Admission> {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     Admission::new(Limits {
@@ -31,13 +32,14 @@ pub(super) fn admission(limits: &ServerLimits) -> Arc<Admission> {
         handshakes_per_second_per_address: number(limits.handshakes_per_second_per_address),
         unauthenticated_bytes: UNAUTHENTICATED_BYTES,
         payload_packets: PAYLOAD_PACKETS,
-        // The namespace answers `rate-limited` first. Each request for one is a task before the namespace sees it.
+        // socketioxide spawns a task for each CONNECT, so they are bounded here too, but with room for the namespace to
+        // answer `rate-limited` first.
         connects: number(limits.connect_burst.saturating_mul(2)),
         queue_bytes: QUEUE_BYTES,
     })
 }
 
-/// Tells the Engine.IO layer where a request comes from.
+/// Passes the client's address to the Engine.IO layer, as a request extension.
 pub(super) async fn add_peer_address(mut request: Request, next: Next) -> Response {
     if let Some(address) = request.extensions().get::<ClientAddress>() {
         let address = PeerAddress(address.ip());
@@ -46,7 +48,7 @@ pub(super) async fn add_peer_address(mut request: Request, next: Next) -> Respon
     next.run(request).await
 }
 
-/// Shows what was let in and what was not.
+/// Reports admitted and refused sessions to the metrics and the log.
 pub(super) struct AdmissionReport {
     admission: Arc<Admission>,
     refused: [u64; Refusal::ALL.len()],
@@ -60,8 +62,8 @@ impl AdmissionReport {
         }
     }
 
-    /// Updates the metrics, and logs what was refused since the last time. Call it once a second: so often at most the
-    /// log says so, whatever clients do.
+    /// Updates the metrics, and logs the sessions that were refused since the last call. The caller calls it once a
+    /// second, which bounds the log lines that clients can cause.
     pub(super) fn report(&mut self, metrics: &Metrics) {
         metrics.sessions.set(gauge(self.admission.sessions()));
         metrics.unauthenticated.set(gauge(self.admission.unauthenticated()));

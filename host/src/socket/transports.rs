@@ -1,8 +1,9 @@
-//! Which transports are open, and which are closed to make room for others.
+//! Tracks the open TCP connections of a listener ("transports"), and closes silent ones to make room for others.
 //!
-//! A transport is *busy* while it has a request or is a WebSocket, and *silent* otherwise: before its first request is
-//! whole, and between two requests. Busy ones have the places of `limits.connections`. Silent ones have a bound of
-//! their own, and whoever is silent for longest goes when another one comes, so they keep nobody out.
+//! A transport is *busy* while it has a request or is a WebSocket. Otherwise it is *silent*: before its first request
+//! is complete, and between two requests. `limits.connections` bounds the busy ones. Silent ones have a limit of their
+//! own; when it is exceeded, the one that has been silent for longest is closed, so silent transports keep no client
+//! out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -17,20 +18,21 @@ use tokio::time::Instant;
 
 use crate::throttle::LogThrottle;
 
-/// What transports are held to.
+/// The limits of transports.
 #[derive(Debug, Clone)]
 pub struct TransportLimits {
-    /// Transports with a request, or that are WebSockets. The request of a further one is refused.
+    /// Busy transports. The request of a further one is refused.
     pub busy: usize,
     /// Silent transports.
     pub silent: usize,
-    /// Silent transports of one address.
+    /// Silent transports from one address.
     pub silent_per_address: usize,
-    /// How long a transport may take to send the head of a request, from when it is opened or its first byte came.
+    /// How long a transport may take to send the head of a request, counted from the opening of the transport or from
+    /// the head's first byte.
     pub header_timeout: Duration,
-    /// How long it may take to send a request's body.
+    /// How long a transport may take to send a request's body.
     pub body_timeout: Duration,
-    /// How long it may stay open between two requests.
+    /// How long a transport may stay open between two requests.
     pub idle_timeout: Duration,
 }
 
@@ -48,8 +50,9 @@ struct Shared {
 /// Silent transports, by age and by address.
 #[derive(Default)]
 struct SilentTransports {
-    /// Set when the server stops: those that fall silent are closed from then on.
+    /// Set when the server stops. From then on, a transport that becomes silent is closed.
     stopped: bool,
+    /// The key of the next silent transport. Keys grow, so their order is that of age.
     next: u64,
     by_age: BTreeMap<u64, Arc<Transport>>,
     by_address: HashMap<IpAddr, BTreeSet<u64>>,
@@ -79,8 +82,8 @@ impl SilentTransports {
         Some(transport)
     }
 
-    /// The one that is silent for longest, of the address when that has more than `of_address`, else of all when they
-    /// are more than `of_all`.
+    /// The transport to close, if a limit is exceeded: the oldest of the address when that has more than `of_address`,
+    /// or the oldest of all when there are more than `of_all`.
     fn excess(&self, address: Option<IpAddr>, of_address: usize, of_all: usize) -> Option<u64> {
         let own = address.and_then(|address| self.by_address.get(&address));
         if let Some(own) = own.filter(|own| own.len() > of_address) {
@@ -101,14 +104,16 @@ impl Transports {
         }))
     }
 
-    /// How many have a request or are WebSockets.
+    /// The number of busy transports.
     #[must_use]
     pub fn busy_count(&self) -> usize {
         self.0.busy.load(Ordering::Relaxed)
     }
 
-    /// A transport has been opened. `address` is what it counts under; a proxy's counts under none, since it has
-    /// transports for all its clients.
+    /// Adds a transport that has just been opened.
+    ///
+    /// `address` is the network that it counts under. It is `None` for a trusted proxy, which has transports for all
+    /// its clients.
     pub(super) fn add(&self, address: Option<IpAddr>) -> Arc<Transport> {
         let transport = Arc::new(Transport {
             transports: self.clone(),
@@ -127,7 +132,7 @@ impl Transports {
         transport
     }
 
-    /// Notes that a transport is silent from now on, and closes the one that must go for it.
+    /// Adds the transport to the silent ones, and closes another one if there are too many now.
     fn add_silent(&self, transport: &Arc<Transport>) -> u64 {
         let limits = &self.0.limits;
         let address = transport.address;
@@ -155,7 +160,7 @@ impl Transports {
         key
     }
 
-    /// Closes the transport that is silent for longest, so that another one may be opened.
+    /// Closes the transport that has been silent for longest, so that its file descriptor can be used again.
     pub(super) fn close_oldest(&self) {
         let mut silent = self.0.silent.lock();
         let oldest = silent.by_age.keys().next().copied();
@@ -166,7 +171,7 @@ impl Transports {
         }
     }
 
-    /// Closes the silent transports, and from now on each that falls silent.
+    /// Closes all silent transports, and from now on each one that becomes silent.
     pub(super) fn stop(&self) {
         let mut silent = self.0.silent.lock();
         silent.stopped = true;
@@ -183,38 +188,37 @@ impl Transports {
     }
 }
 
-/// What one transport does.
+/// The state of one transport.
 pub(super) struct Transport {
     transports: Transports,
-    /// What it counts under.
+    /// The network that it counts under; see [`Transports::add`].
     address: Option<IpAddr>,
     phase: Mutex<Phase>,
-    /// Set when it must go for another one.
+    /// Set when the transport must close because it is silent: there are too many, or the server stops.
     closed: AtomicBool,
     waker: AtomicWaker,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// Between two requests: silent, under this key.
+    /// Silent, between two requests.
     Idle { key: u64, until: Instant },
-    /// Before the end of a request's head: silent too.
+    /// Silent, waiting for the rest of a request's head.
     Head { key: u64, until: Instant },
-    /// Before the end of a request's body.
+    /// Busy, waiting for the rest of a request's body.
     Body { until: Instant },
-    /// The request is whole: the server's turn.
+    /// Busy: the request is complete, and the server answers it.
     Answering,
-    /// A WebSocket.
+    /// Busy, as a WebSocket.
     Upgraded,
-    /// Closed.
     Closed,
 }
 
-/// There is no room for another request.
+/// The number of busy transports has reached its limit.
 pub(super) struct TooManyBusy;
 
 impl Transport {
-    /// When the transport is to be closed, if nothing of it comes.
+    /// When the transport is closed if it sends nothing more; `None` while the client need not send anything.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match *self.phase.lock() {
             Phase::Idle { until, .. } | Phase::Head { until, .. } | Phase::Body { until } => Some(until),
@@ -222,7 +226,7 @@ impl Transport {
         }
     }
 
-    /// Bytes have come.
+    /// Records that bytes have been received. The first ones of a request start the time for its head.
     pub(super) fn received(&self) {
         let mut phase = self.phase.lock();
         if let Phase::Idle { key, .. } = *phase {
@@ -231,10 +235,10 @@ impl Transport {
         }
     }
 
-    /// The head of a request is whole.
+    /// Makes the transport busy, once the head of a request is complete.
     ///
     /// # Errors
-    /// There are as many busy transports as may be.
+    /// The number of busy transports has reached its limit.
     pub(super) fn begin_request(self: &Arc<Self>, has_body: bool) -> Result<RequestGuard, TooManyBusy> {
         let limits = &self.transports.0.limits;
         let busy = &self.transports.0.busy;
@@ -255,7 +259,7 @@ impl Transport {
         Ok(RequestGuard(self.clone()))
     }
 
-    /// The request's body is whole, or nobody reads the rest.
+    /// Ends the time for the request's body: it is complete, or the server does not read the rest.
     pub(super) fn body_read(&self) {
         let mut phase = self.phase.lock();
         if matches!(*phase, Phase::Body { .. }) {
@@ -268,7 +272,7 @@ impl Transport {
         self.waker.wake();
     }
 
-    /// Ready when the transport must go for another one.
+    /// Ready when the transport must close because it is silent.
     pub(super) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
         if self.closed.load(Ordering::Acquire) {
@@ -277,11 +281,12 @@ impl Transport {
         Poll::Pending
     }
 
-    /// The transport is a WebSocket from now on.
+    /// Keeps the transport busy as a WebSocket, when its request has been answered.
     pub(super) fn mark_upgraded(&self) {
         *self.phase.lock() = Phase::Upgraded;
     }
 
+    /// Makes the transport silent again, once its request has been answered.
     fn end_request(self: &Arc<Self>) {
         let mut phase = self.phase.lock();
         if matches!(*phase, Phase::Body { .. } | Phase::Answering) {
@@ -292,7 +297,7 @@ impl Transport {
         }
     }
 
-    /// The transport is closed.
+    /// Stops counting the transport.
     pub(super) fn mark_closed(&self) {
         match std::mem::replace(&mut *self.phase.lock(), Phase::Closed) {
             Phase::Idle { key, .. } | Phase::Head { key, .. } => self.transports.remove_silent(key),
@@ -304,7 +309,7 @@ impl Transport {
     }
 }
 
-/// A request that is not answered yet; it is when this is dropped.
+/// Keeps a transport busy until the answer to its request has been written, when this is dropped.
 pub(super) struct RequestGuard(Arc<Transport>);
 
 impl Drop for RequestGuard {
@@ -343,12 +348,12 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_silent_ones_the_oldest_goes_first() {
+    fn the_oldest_of_too_many_silent_transports_is_closed_first() {
         let transports = transports(10, 3, 2);
         let first = transports.add(address(1));
         let [second, third] = [address(2), address(2)].map(|address| transports.add(address));
         assert!(![&first, &second, &third].iter().any(|each| is_closed(each)));
-        // Of an address that has too many, its own.
+        // An address with too many loses one of its own.
         let fourth = transports.add(address(2));
         assert!(is_closed(&second) && !is_closed(&first));
         let fifth = transports.add(None);
@@ -362,10 +367,10 @@ mod tests {
     }
 
     #[test]
-    fn a_request_takes_a_place_and_gives_it_back() {
+    fn a_request_makes_its_transport_busy_until_it_is_answered() {
         let transports = transports(1, 10, 10);
         let [first, second] = [(); 2].map(|()| transports.add(address(1)));
-        assert_eq!(transports.busy_count(), 0, "silent ones have no place");
+        assert_eq!(transports.busy_count(), 0, "silent ones do not count");
         let request = first.begin_request(true).ok().unwrap();
         assert_eq!(transports.busy_count(), 1);
         assert!(second.begin_request(false).is_err());
@@ -374,7 +379,7 @@ mod tests {
         let request = second.begin_request(false).ok().unwrap();
         second.mark_upgraded();
         drop(request);
-        assert_eq!(transports.busy_count(), 1, "a WebSocket keeps its place");
+        assert_eq!(transports.busy_count(), 1, "a WebSocket stays busy");
         second.mark_closed();
         second.mark_closed();
         first.mark_closed();
@@ -383,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn when_the_server_stops_silent_ones_go_and_busy_ones_when_they_fall_silent() {
+    fn a_stopping_server_closes_silent_transports_and_busy_ones_once_they_are_silent() {
         let transports = transports(10, 10, 10);
         let [silent, busy] = [(); 2].map(|()| transports.add(address(1)));
         let request = busy.begin_request(false).ok();
@@ -394,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn each_phase_has_a_time_of_its_own() {
+    fn each_phase_has_its_own_timeout() {
         let transports = transports(10, 10, 10);
         let begun = Instant::now();
         let transport = transports.add(address(1));
@@ -405,14 +410,14 @@ mod tests {
         let first = transport.deadline();
         assert_eq!(seconds(), Some(1));
         transport.received();
-        assert_eq!(transport.deadline(), first, "a head that drips gets no more time");
+        assert_eq!(transport.deadline(), first, "more bytes of a head give no more time");
         let request = transport.begin_request(true).ok();
         let body = transport.deadline();
         assert_eq!(seconds(), Some(2));
         transport.received();
-        assert_eq!(transport.deadline(), body, "nor does a body");
+        assert_eq!(transport.deadline(), body, "nor do more bytes of a body");
         transport.body_read();
-        assert_eq!(seconds(), None, "the answer is the server's to give");
+        assert_eq!(seconds(), None, "the server answers");
         drop(request);
         assert_eq!(seconds(), Some(3));
         transport.received();
