@@ -1,9 +1,10 @@
-//! A message that is sent again under its sender's own id: it is answered with its place, and no handler runs.
+//! Recognises a message that is sent again with the same `clientId`, and replies with the first one's receipt without
+//! running a handler.
 //!
-//! The message id is a hash of tenant, user and `clientId`, so one look-up by primary key tells whether the message is
-//! there, and its request digest whether this is the same message. The commit decides again, since the first attempt may
-//! still be on its way over another connection: then the second one's writes are dropped as a whole
-//! ([`Rejected::Repeated`](crate::store::Rejected::Repeated)).
+//! The message id is a hash of tenant, user and `clientId`, so a look-up by primary key finds the first message, and
+//! its request digest tells whether the content is the same. The commit checks again, because the first message may
+//! still be in flight over another connection: then the second event's writes are dropped as a whole
+//! ([`Refusal::Repeated`](crate::store::Refusal::Repeated)).
 
 use std::time::Duration;
 
@@ -16,23 +17,23 @@ use crate::error::EventError;
 use crate::id::MessageId;
 use crate::store::{ClientRef, RequestDigest};
 
-/// How long the look-up may take, waiting for other reads included. Past that the handler decides and the commit says
-/// whether the message is there: a store that does not answer must not hold up what may be written all the same.
+/// How long the look-up may take, including the wait behind other reads. After that the handler runs, and the commit
+/// finds out whether the message exists: slow reads of the store must not delay messages that it can write.
 const LOOK_UP_TIME: Duration = Duration::from_secs(1);
-/// So many messages of one connection may be on their way before the next one waits for them: their ids are compared
-/// with each new one's.
+/// The most messages with a `clientId` that a connection may have in flight before the next one waits for them. It
+/// bounds the ids that each new one is compared with.
 const IN_FLIGHT_MAX: usize = 64;
 
-/// The ids under which a connection has sent messages that may still be on their way to the store.
+/// The ids of a connection's messages with a `clientId` that may still be in flight to the store.
 #[derive(Default)]
 pub(super) struct InFlightMessages(Mutex<Vec<MessageId>>);
 
 impl InFlightMessages {
-    /// Waits, when the message may be on its way already, until that is settled.
+    /// Waits until a message with this id is no longer in flight, then adds the id.
     async fn wait_for(&self, session: &Session, id: MessageId) {
         let wait = {
             let mut ids = self.0.lock();
-            // This connection's task alone submits its events: what is settled now stays so.
+            // Only this session's task submits its events, so nothing can come into flight meanwhile.
             if !session.connection.has_in_flight() {
                 *ids = Vec::new();
             }
@@ -46,14 +47,14 @@ impl InFlightMessages {
     }
 }
 
-/// What a client sends under an id of its own.
+/// A message with a `clientId`, as the look-up needs it.
 pub(super) struct DedupLookup {
     id: MessageId,
     pub(super) client: ClientRef,
 }
 
 impl DedupLookup {
-    /// The request, when the client has an id for the message.
+    /// Returns `None` for a message without a `clientId`.
     pub(super) fn of(session: &Session, message: &SendMessage) -> Option<Self> {
         let client_id = message.client_id.as_deref()?;
         let identity = session.connection.identity.load();
@@ -66,13 +67,15 @@ impl DedupLookup {
         })
     }
 
-    /// Looks for the message before a handler runs. `None`: it is not there, as far as the store says.
+    /// Looks the message up before its handler runs, behind this connection's earlier messages with its id.
+    ///
+    /// Returns the reply if the message exists, and `None` if it does not or the store does not answer.
     pub(super) async fn find_duplicate(&self, session: &Session) -> Option<Result<Reply, EventError>> {
         session.in_flight.wait_for(session, self.id).await;
         self.look_up(session).await
     }
 
-    /// Looks for the message. `None`: it is not there, as far as the store says.
+    /// Looks the message up. Returns the reply if it exists, and `None` if it does not or the store does not answer.
     pub(super) async fn look_up(&self, session: &Session) -> Option<Result<Reply, EventError>> {
         let read = session.tenant.store.message(session.tenant.id(), self.id);
         let first = match tokio::time::timeout(LOOK_UP_TIME, read).await {

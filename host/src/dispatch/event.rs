@@ -1,4 +1,4 @@
-//! A Socket.IO event's text → [`Event`]: the table of what clients may send, with the shape of each.
+//! Parses the text of a Socket.IO event into an [`Event`], and checks it against the client limits.
 
 mod request;
 
@@ -18,7 +18,7 @@ use request::{Fields, Object};
 
 pub(super) use request::{HistoryRequest, PastRequest};
 
-/// What a client asks for.
+/// An event of a client.
 #[derive(Debug)]
 pub(super) enum Event {
     Join {
@@ -59,15 +59,15 @@ pub(super) struct SendMessage {
     pub(super) client_id: Option<String>,
 }
 
-/// An event as it was read.
+/// A parsed event, with what the reply must mention.
 #[derive(Debug)]
 pub(super) struct Parsed {
     pub(super) event: Event,
-    /// Keys of its object that are not known.
+    /// Unknown keys of the event's object.
     pub(super) unknown: Vec<String>,
 }
 
-/// Keeps a JSON value as its text; `null` is none.
+/// Keeps a JSON value as text, and reads `null` as absent.
 fn json_text<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<String>, D::Error> {
     let value = Option::<Box<RawValue>>::deserialize(reader)?;
     Ok(value
@@ -75,7 +75,7 @@ fn json_text<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<Strin
         .filter(|text| text != "null"))
 }
 
-/// The name of an event, without the rest: for answers to what cannot be read.
+/// The name of an event, found without parsing the rest, since replies to events that cannot be parsed need it too.
 pub(super) fn name(text: &str) -> &str {
     let rest = text.trim_start().strip_prefix('[').unwrap_or_default().trim_start();
     rest.strip_prefix('"')
@@ -84,7 +84,7 @@ pub(super) fn name(text: &str) -> &str {
 }
 
 impl Event {
-    /// Reads the text `["name", argument, …]` and holds it to the limits.
+    /// Parses the text `["name", argument, …]` and checks the limits.
     pub(super) fn parse(text: &str, attachments: Vec<Bytes>, limits: &ClientLimits) -> Result<Parsed, EventError> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let visitor = EventVisitor {
@@ -153,9 +153,9 @@ impl Event {
 
 struct EventVisitor<'a> {
     limits: &'a ClientLimits,
-    /// A failure that has its own code, since serde's errors have none.
+    /// An error with a code of its own. serde's errors cannot carry one.
     failure: std::cell::RefCell<Option<EventError>>,
-    /// Keys that are not known.
+    /// Unknown keys of the event's object.
     unknown: std::cell::RefCell<Vec<String>>,
 }
 
@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for &EventVisitor<'_> {
             "refresh-token" => Event::RefreshToken(argument(&mut items, "the token")?),
             _ => self.custom(&name, &mut items)?,
         };
-        // Arguments past those that are known are for later versions.
+        // Later versions may have more arguments.
         while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
         Ok(event)
     }
@@ -212,7 +212,7 @@ impl EventVisitor<'_> {
         Ok(self.fields(argument(items, "an object")?))
     }
 
-    /// What an object says, once what it says that nobody knows is noted.
+    /// Takes the fields out of an object, and keeps its unknown keys for the reply.
     fn fields<T>(&self, object: Object<T>) -> T {
         *self.unknown.borrow_mut() = object.unknown;
         object.fields
@@ -250,7 +250,7 @@ fn argument<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(items: &mut A, what: &s
         .ok_or_else(|| A::Error::custom(format_args!("{what} is missing")))
 }
 
-/// What each event wants, for the message of its failure.
+/// The arguments of an event, for the error message about a wrong one.
 fn usage(name: &str) -> &'static str {
     match name {
         "send-message" => "send-message takes {roomId, content, metadata?, clientId?}",
@@ -266,7 +266,7 @@ fn usage(name: &str) -> &'static str {
     }
 }
 
-/// serde's words without the place: to the client, line 1 and a column of the packet's text mean nothing.
+/// The error's message without its line and column, which mean nothing to a client that sent JavaScript values.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {
@@ -301,7 +301,7 @@ fn check_size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
     Ok(())
 }
 
-/// Nesting is counted on the text: readers downstream, handlers' and other clients', may recurse.
+/// Checks the nesting of JSON that is passed on, because parsers of handlers and of other clients may recurse.
 fn check_depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
     if json::nests_deeper(json, max) {
         return Err(invalid(format!("{what} must not nest deeper than {max}")));

@@ -1,4 +1,4 @@
-//! Events that a handler decides.
+//! Handles the events that a handler decides.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use crate::sandbox::{CallOutcome, Change, Failure, Handler, HandlerInput, Handle
 use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::RouteKey;
 
-/// Lets the handler decide, and does what it asks for.
+/// Runs the handler of a client's event, and submits its effects and its reply.
 pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event: Event) {
     let reply: fn(Returned) -> Reply = match &event {
         Event::Message(_) => |returned| Reply::Message {
@@ -78,7 +78,7 @@ pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event:
     match run_handler(session, &context, input, sent).await {
         Ok((effects, returned)) => complete(session, context, Decision::of(effects, reply(returned))).await,
         Err(error) => {
-            // The first attempt may have come in meanwhile over another connection, and be what the handler minds.
+            // The first attempt may have been committed meanwhile over another connection, and have caused the refusal.
             if let Some(lookup) = &lookup
                 && let Some(answer) = lookup.look_up(session).await
             {
@@ -89,7 +89,7 @@ pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event:
     }
 }
 
-/// Answers a message that is there already.
+/// Submits the reply to a message that exists already.
 async fn answer_duplicate(session: &Arc<Session>, context: EventContext, answer: Result<Reply, EventError>) {
     match answer {
         Ok(reply) => complete(session, context, Decision::of(Vec::new(), reply)).await,
@@ -97,8 +97,8 @@ async fn answer_duplicate(session: &Arc<Session>, context: EventContext, answer:
     }
 }
 
-/// How an event with a name of the tenant's own is acknowledged.
-fn custom_reply(returned: HandlerReply) -> Reply {
+/// The reply to an event that is not one of the server's own.
+fn custom_reply(returned: Returned) -> Reply {
     match returned {
         HandlerReply::Data(data) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
         HandlerReply::Acknowledgement(packet) => Reply::Arguments(packet),
@@ -106,8 +106,8 @@ fn custom_reply(returned: HandlerReply) -> Reply {
     }
 }
 
-/// Lets the room handler decide, then answers with what the client has missed: the past in the acknowledgement,
-/// then the present, without a gap or a repeat between them.
+/// Runs the handler of a `join-room`, then sends the messages that the client has missed in the acknowledgement, and
+/// newer ones after it, without a gap or a repeat between them.
 pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: String, past: PastRequest) {
     let (effects, data) = match run_handler(session, &context, Input::Join { room: &room }, None).await {
         Ok((effects, returned)) => (effects, returned.into_data()),
@@ -116,12 +116,12 @@ pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: St
     let joins = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Join(id) if id.as_str() == room));
-    // A leave before it is done by then.
+    // An earlier leave of the room is done by then.
     session.connection.wait_in_flight().await;
     let already = session.connection.is_in(&room);
     let id = RoomId::new(&room).ok().filter(|_| joins || already);
     let Some(id) = id else {
-        // The handler said yes and did not let the user in: what it returned is all there is to say.
+        // The handler accepted the event without joining the room, so there is no past to send.
         return complete(session, context, Decision::of(effects, Reply::Ok { data })).await;
     };
     super::host::end_typing_in_left_rooms(session, &context, &effects).await;
@@ -159,6 +159,7 @@ async fn release_join(
         tracing::debug!(%gone, "a join was not completed");
         return;
     }
+    // Held until the page has been sent.
     let _page_permit = if asked.is_any() {
         super::host::page_permit(session).await
     } else {
@@ -171,15 +172,15 @@ async fn release_join(
         let (last_seq, page) = past.unwrap_or_else(|| (asked.after.unwrap_or(0), Page::default()));
         let text = join_reply(last_seq, &page, data.as_deref(), &responder.unknown);
         let first = responder.ack.map(|id| Outgoing::acknowledgement(id, text));
-        // One who was in already and did not ask for the past still gets what is on its way; so does one whose past
-        // cannot be read.
+        // The acknowledgement covers the messages up to `from_seq`, so held ones up to it are dropped. It covers none
+        // if the past cannot be read, or if the connection was in the room already and did not ask for the past.
         let from_seq = known.filter(|_| !already || asked.is_any()).unwrap_or(0);
         let released = hub.release(connection.clone(), room.clone(), from_seq, known, first);
         past = match released.await {
             Ok(true) => return,
-            // What others were told who came in at the same time is in the store: the second reading has it.
+            // The hub has sent newer messages to others than the past covers. The second read finds them in the store.
             Ok(false) if std::mem::take(&mut read_again) => read_past_or_log(session, &room, asked).await,
-            // Unless the store has gone back.
+            // The store does not have them, as after a restored backup. The client joins without the past.
             Ok(false) => None,
             Err(gone) => {
                 tracing::debug!(%gone, "a join was not completed");
@@ -189,19 +190,19 @@ async fn release_join(
     }
 }
 
-/// Reads what [`read_past`] does; gives nothing, and leaves a line in the log, when it cannot be read.
+/// Calls [`read_past`], and logs a failure.
 async fn read_past_or_log(session: &Session, room: &RoomId, asked: PastRequest) -> Option<(u64, Page)> {
     let read = read_past(session, room, asked).await;
-    // The join is done and whatever else the handler asked for, so it has not failed: the past is missing.
+    // The join and the handler's other effects are done, so a failed read does not fail the event.
     super::host::record_read(session, &read);
     read.ok()
 }
 
-/// Bytes of the messages on one page, as they are kept: what a client does not read has to be kept for it, and there
-/// may be many pages of it.
+/// The most bytes of messages on one page, as they are stored. The server must keep the pages that a client does not
+/// read, and a client may ask for many.
 pub(super) const PAGE_BYTES: usize = 256 * 1024;
 
-/// The room's last message, and what was asked for of its past.
+/// Reads the `seq` of the room's last message, and the page of history that the client asked for.
 async fn read_past(session: &Session, room: &RoomId, asked: PastRequest) -> Result<(u64, Page), StoreError> {
     let (store, tenant) = (&session.tenant.store, session.tenant.id());
     let last_seq = store.last_seq(tenant, room).await?;
@@ -216,7 +217,7 @@ async fn read_past(session: &Session, room: &RoomId, asked: PastRequest) -> Resu
     let most = session.tenant.settings().client_limits.history_page_max;
     let range = Range {
         after,
-        // Up to the last message as of now: what comes later is delivered.
+        // Later messages than the last one of now are delivered to the client anyway.
         before: last_seq.checked_add(1),
         limit: asked.last.map_or(most, |last| last.min(most)),
         from: End::Newest,
@@ -225,7 +226,7 @@ async fn read_past(session: &Session, room: &RoomId, asked: PastRequest) -> Resu
     Ok((last_seq, page.truncate_to_bytes(End::Newest, PAGE_BYTES)))
 }
 
-/// A connection's coming and going, as the presence handler decides. No handler: nothing is shown.
+/// Runs the presence handler for a connection that comes or goes. Without a handler, nothing is shown to others.
 pub(super) async fn presence(session: &Arc<Session>, context: EventContext, change: Change) {
     let user = session.connection.identity.load().user().clone();
     if session
@@ -246,7 +247,8 @@ pub(super) async fn presence(session: &Arc<Session>, context: EventContext, chan
     }
 }
 
-/// A connection does not type in a room any more without having said so. What the handler refuses concerns no client.
+/// Runs the typing handler for a client whose typing has expired. The client did not send the event, so it is not told
+/// of a refusal.
 pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, room: &str) {
     if session.tenant.route(Interface::Typing, RouteKey::Room(room)).is_none() {
         return;
@@ -261,15 +263,15 @@ pub(super) async fn typing_ended(session: &Arc<Session>, context: EventContext, 
     }
 }
 
-/// How long what no client can repeat waits for what its tenant or the server lacks.
+/// How long [`run_handler_with_retries`] goes on.
 pub(super) const RETRY_TIME: Duration = Duration::from_secs(10);
-/// How often it looks for that, at least.
+/// The longest wait between two tries.
 pub(super) const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
-/// How often it looks at most.
+/// The shortest wait between two tries.
 pub(super) const RETRY_WAIT_MIN: Duration = Duration::from_millis(10);
 
-/// [`run_handler`] for what no client can repeat: while the tenant has no processor time, or the handler cannot be run, it
-/// waits. A handler's refusal stands.
+/// Calls [`run_handler`] for an event that no client can repeat, and tries again while the tenant has no processor time
+/// or the handler cannot be run. A refusal by the handler is final.
 pub(super) async fn run_handler_with_retries(
     session: &Arc<Session>,
     context: &EventContext,
@@ -292,7 +294,7 @@ pub(super) async fn run_handler_with_retries(
     }
 }
 
-/// An event in a handler, as metrics show it.
+/// Counts an event in the metric of running handlers until this is dropped.
 struct RunningGauge<'a>(&'a Session);
 
 impl<'a> RunningGauge<'a> {
@@ -308,10 +310,12 @@ impl Drop for RunningGauge<'_> {
     }
 }
 
-/// So many events of a tenant that are in handlers at once are few.
+/// A tenant with at most this many events in handlers may use the instances that are reserved for such tenants.
 const RESERVED_SLOT_EVENTS: usize = 4;
 
-/// Runs the handler. What it wants done, and its reply; or what to tell the client.
+/// Runs the handler of an event. Returns its effects and what it returned, or the error for the client.
+///
+/// `sent` is the client's own id for the message that the event sends.
 pub(super) async fn run_handler(
     session: &Arc<Session>,
     context: &EventContext,
@@ -340,7 +344,7 @@ pub(super) async fn run_handler(
         ));
     };
     let settings = session.tenant.settings();
-    // Closed never: then it is as if there were no such limit.
+    // The semaphore is never closed.
     let _instance = settings.instances.acquire().await;
     // Other events may have used up the processor time since this one was admitted.
     session.tenant.collect_charges();
@@ -396,12 +400,13 @@ pub(super) async fn run_handler(
     }
 }
 
-/// Whether the version is to blame: not for its refusals, and not when the host could not run it.
+/// Whether the outcome counts as a failure of the version. A refusal does not, nor does a trap that the host caused.
 fn counts_as_failure(outcome: &Outcome) -> bool {
     matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_the_versions())
 }
 
-/// The log has the cause; the client has a code and the event's number to ask about.
+/// Logs why a handler was stopped. The error for the client has only a code and the event's number, by which an
+/// operator finds the log line.
 fn trap_error(session: &Session, context: &EventContext, handler: &Handler, trap: &Trap) -> EventError {
     session.services.metrics.trapped(trap.kind);
     let connection = &session.connection.id;
@@ -415,7 +420,7 @@ fn trap_error(session: &Session, context: &EventContext, handler: &Handler, trap
         tracing::warn!(
             tenant = %session.tenant.id(), %connection, event = context.number, name = &*context.responder.event,
             handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
-            // Last, since it has lines of its own.
+            // Last, since it has several lines.
             trap = %trap.detail,
             "a handler was stopped"
         );
@@ -431,7 +436,7 @@ fn trap_error(session: &Session, context: &EventContext, handler: &Handler, trap
     EventError::new(code, format!("{what} (event {connection}-{})", context.number))
 }
 
-/// Whether what handlers log at this level goes into the log at all (`log.level`): what does not costs no budget.
+/// Whether `log.level` lets handlers' lines of this level into the log. Other lines must not cost log budget.
 fn is_logged(level: Level) -> bool {
     match level {
         Level::Trace => tracing::enabled!(target: "parlance::guest", tracing::Level::TRACE),
@@ -442,10 +447,11 @@ fn is_logged(level: Level) -> bool {
     }
 }
 
-/// Bytes of a line besides its text, about: when, whose, which event.
+/// The approximate size of a log line's other fields, in bytes.
 const LINE_BYTES: usize = 256;
 
-/// Whether the tenant may fill the log with this. Says, when it may, what was left out before.
+/// Takes the text from the tenant's log budget, and returns whether it fits. Also logs how many lines were left out
+/// before.
 fn may_log(session: &Session, text: &str) -> bool {
     let left_out = session
         .tenant
@@ -461,7 +467,7 @@ fn may_log(session: &Session, text: &str) -> bool {
     left_out.is_some()
 }
 
-/// To whoever watches.
+/// Sends a line to the followers of the handlers' log (`parlance logs -f`).
 fn publish_log_line(session: &Session, context: &EventContext, handler: &Handler, level: &str, text: &str) {
     session.services.logs.publish(session.tenant.id().as_str(), || LogLine {
         at: context.at_ms,
@@ -474,9 +480,10 @@ fn publish_log_line(session: &Session, context: &EventContext, handler: &Handler
     });
 }
 
-/// What is said of it.
+/// The log line about a handler that logged too much.
 const LOG_CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
 
+/// Logs the lines of one handler call.
 fn log_lines(session: &Session, context: &EventContext, handler: &Handler, outcome: &Outcome) {
     for line in outcome.logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, context.number);

@@ -1,4 +1,4 @@
-//! Events that the host answers itself, and a connection's coming and going.
+//! Handles the events that the host answers without a handler, and a connection's coming and going.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,19 +19,21 @@ use crate::sandbox::Change;
 use crate::scheduler::Quantum;
 use crate::store::{End, Range, StoreError};
 
-/// Bytes that wait for a client before it gets another page of messages. One page more is what it may have unread.
+/// A client with more unread bytes than this gets no further page of messages. So it has at most this and one page
+/// unread.
 const UNREAD_MAX: usize = 64 * 1024;
-/// How often a client that is behind is looked at before it gets another page.
+/// How often the unread bytes of a client are checked before it gets another page.
 const UNREAD_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Waits for what the connection's earlier events did, so that the answer knows of it and comes after theirs.
+/// Waits until the effects of the connection's earlier events are visible, so that the reply reflects them and follows
+/// their replies.
 async fn wait_for_earlier_events(session: &Session) {
     session.connection.wait_in_flight().await;
     session.services.metrics.host_handled();
 }
 
-/// Waits until another page of messages may be read for this client: until it has read most of what it was sent, then
-/// for its tenant's turn, which lasts as long as what this gives.
+/// Waits until another page of messages may be read for this client: until it has read most of what was sent to it,
+/// then for a permit of its tenant.
 pub(super) async fn page_permit(session: &Session) -> Option<SemaphorePermit<'_>> {
     while session.connection.sink.unread_bytes() > UNREAD_MAX && !session.services.draining.load(Ordering::Relaxed) {
         tokio::time::sleep(UNREAD_POLL_INTERVAL).await;
@@ -39,7 +41,8 @@ pub(super) async fn page_permit(session: &Session) -> Option<SemaphorePermit<'_>
     session.tenant.page_permit().await
 }
 
-/// Says what became of a read of the host's own: an outage fails all of them, so the log has it once in a while.
+/// Records the result of a read of history for the log. An outage fails all such reads, so the log has it only once in
+/// a while.
 pub(super) fn record_read<T>(session: &Session, read: &Result<T, StoreError>) {
     let mut reads = session.services.reads.lock();
     match read {
@@ -48,18 +51,18 @@ pub(super) fn record_read<T>(session: &Session, read: &Result<T, StoreError>) {
     }
 }
 
-/// Answers, as soon as the tenant may send that much.
+/// Sends the acknowledgement to the client, as soon as the tenant's outbound rate allows.
 async fn acknowledge(session: &Session, context: &EventContext, text: Bytes) {
     if let Some(id) = context.responder.ack {
         let answer = Outgoing::acknowledgement(id, text);
-        session.tenant.hub.pace(&answer).await;
-        // A client that does not keep up is closed by its sink.
+        session.tenant.hall.pace(&answer).await;
+        // The sink disconnects a client that does not keep up.
         let _ = session.connection.sink.send(answer);
     }
     session.services.metrics.delivered(context.received.elapsed());
 }
 
-/// `get-presence`
+/// Answers `get-presence`.
 pub(super) async fn get_presence(session: &Arc<Session>, context: EventContext, users: &[String]) {
     wait_for_earlier_events(session).await;
     let ids: Result<Vec<UserId>, _> = users.iter().map(|user| UserId::new(user)).collect();
@@ -69,8 +72,8 @@ pub(super) async fn get_presence(session: &Arc<Session>, context: EventContext, 
     }
 }
 
-/// `history`: whoever is in the room may read it. With `after` the page begins there and goes forwards, else it is the
-/// newest before `before`.
+/// Answers `history`, which every connection in the room may read. The page begins at `after` if that is given, and
+/// else ends before `before`.
 pub(super) async fn history(session: &Arc<Session>, context: EventContext, request: HistoryRequest) {
     let HistoryRequest {
         room,
@@ -112,12 +115,12 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
     }
 }
 
-/// `refresh-token`: a newer token of the same user of the same tenant.
+/// Answers `refresh-token`: replaces the connection's token with a newer one of the same user.
 pub(super) async fn refresh_token(session: &Arc<Session>, context: EventContext, token: &str) {
     wait_for_earlier_events(session).await;
     let settings = session.tenant.settings();
     let mut verified = settings.authenticator.verify_fresh(token, context.at_ms).await;
-    // Keys and revocations may be others after the wait for published keys.
+    // The settings may have changed while `verify_fresh` waited for published keys.
     let now = session.tenant.settings();
     if !Arc::ptr_eq(&settings, &now) {
         verified = now.authenticator.verify(token, context.at_ms);
@@ -135,6 +138,7 @@ pub(super) async fn refresh_token(session: &Arc<Session>, context: EventContext,
     fail(session, context, error).await;
 }
 
+/// The context of an event that no packet of the client has caused, such as `disconnect`.
 pub(super) fn event_context(session: &Session, event: &'static str, moment: Moment, quantum: &Quantum) -> EventContext {
     EventContext {
         quantum: quantum.clone(),
@@ -146,7 +150,7 @@ pub(super) fn event_context(session: &Session, event: &'static str, moment: Mome
     }
 }
 
-/// The connection is open.
+/// Handles the opening of the connection.
 pub(super) async fn connected(session: &Arc<Session>, quantum: &Quantum) {
     let context = event_context(session, "connect", Moment::Opening, quantum);
     let connection = session.connection.clone();
@@ -155,7 +159,8 @@ pub(super) async fn connected(session: &Arc<Session>, quantum: &Quantum) {
     }
 }
 
-/// The connection is gone: the handler hears of it, then the hall forgets it whatever the handler did.
+/// Handles the end of the connection: runs the presence handler, then removes the connection from the hall, whatever
+/// the handler did.
 pub(super) async fn disconnected(session: &Arc<Session>, quantum: &Quantum) {
     for room in session.take_typing() {
         end_typing(session, quantum, &room).await;
@@ -176,29 +181,29 @@ pub(super) async fn disconnected(session: &Arc<Session>, quantum: &Quantum) {
     tracing::debug!(tenant = %session.tenant.id(), connection = %session.connection.id, "disconnected");
 }
 
-/// Another server wants the connection out of rooms. No handler decides about that.
+/// Removes the connection from rooms at another server's request, without a handler.
 pub(super) async fn leave_rooms(session: &Arc<Session>, quantum: &Quantum, rooms: Vec<RoomId>) {
     let context = event_context(session, "leave", Moment::Open, quantum);
     let effects = rooms.into_iter().map(Effect::Leave).collect();
     complete(session, context, Decision::of(effects, Reply::Silent)).await;
 }
 
-/// The client says that it types, or that it does not: from now on the host sees to it that it ends.
+/// Records that the client has begun or ended typing, so that typing expires if the client does not renew it.
 pub(super) async fn update_typing(session: &Arc<Session>, quantum: &Quantum, room: &str, typing: bool) {
     if let Some(other) = session.set_typing(room, typing) {
         end_typing(session, quantum, &other).await;
     }
 }
 
-/// The client types no more in the room and has not said so: the handler hears of it as if it had.
+/// Runs the typing handler for typing that ended without an event of the client, as if the client had sent one.
 pub(super) async fn end_typing(session: &Arc<Session>, quantum: &Quantum, room: &str) {
-    // It may have begun anew while this waited for its turn.
+    // The client may have begun to type again while this event waited in the queue.
     if !session.is_typing(room) {
         guest::typing_ended(session, event_context(session, "typing", Moment::Open, quantum), room).await;
     }
 }
 
-/// Typing in a room ends before the connection leaves it.
+/// Ends typing in the rooms that the effects leave, while the connection is still in them.
 pub(super) async fn end_typing_in_left_rooms(session: &Arc<Session>, context: &EventContext, effects: &[Effect]) {
     for effect in effects {
         if let Effect::Leave(room) = effect

@@ -1,4 +1,4 @@
-//! What a handler may know of its connection and of the tenant's others.
+//! Implements what a handler may ask the host about its connection and the tenant's other clients.
 
 use crate::capability::{HostContext, LookupShare, PresenceState};
 use crate::id::{RoomId, UserId};

@@ -1,4 +1,7 @@
-//! The spine: what becomes of an event, step by step.
+//! Handles the events of sessions: parses a client's event, runs its handler, and submits the effects.
+//!
+//! [`handle`] is the list of steps. `host` has the events that the host answers itself, `guest` those that a handler
+//! decides.
 
 mod deduplication;
 mod event;
@@ -31,11 +34,11 @@ use crate::text::without_lone_surrogates;
 use event::Event;
 use session_event::SessionEvent;
 
-/// What is known of an event besides what it says.
+/// What the steps need to know about an event besides its content.
 struct EventContext {
-    /// What the connection's task works in.
+    /// The running quantum of the session's task in the tenant's scheduler.
     quantum: Quantum,
-    /// Numbers the connection's events, for the log.
+    /// The event's number on its connection, for the log and error messages.
     number: u64,
     received: Instant,
     at_ms: u64,
@@ -43,8 +46,8 @@ struct EventContext {
     responder: Responder,
 }
 
-/// Handles one event to its end. The next event of the connection begins when this returns; what this one wrote
-/// may still be on its way to the store.
+/// Handles one event of a session. The session's next event begins when this returns, although the writes of this one
+/// may still be in flight to the store.
 async fn handle(session: &Arc<Session>, event: SessionEvent, quantum: &Quantum) {
     match event {
         SessionEvent::Packet(packet) => client_event(session, packet, quantum).await,
@@ -59,6 +62,7 @@ async fn handle(session: &Arc<Session>, event: SessionEvent, quantum: &Quantum) 
     }
 }
 
+/// Parses and handles an event that the client has sent.
 async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Quantum) {
     let ClientPacket {
         text,
@@ -67,7 +71,7 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
         received,
         at_ms,
     } = packet;
-    // socketioxide hands over text that it has checked to be UTF-8.
+    // socketioxide has checked that the text is UTF-8.
     let text = std::str::from_utf8(&text).unwrap_or_default();
     let text = &*without_lone_surrogates(text);
     let responder = Responder::new(ack, event::name(text).to_owned());
@@ -91,7 +95,7 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
         let error = EventError::new(Code::Denied, "the token has expired; send a new one with refresh-token");
         return fail(session, context, error).await;
     }
-    // What was sent before is no way around either.
+    // An event may have waited in the queue since before the revocation or suspension.
     if let Some(why) = session.denial() {
         return fail(session, context, EventError::new(Code::Denied, why)).await;
     }
@@ -109,7 +113,7 @@ async fn client_event(session: &Arc<Session>, packet: ClientPacket, quantum: &Qu
     }
 }
 
-/// Charges the tenant for the processor time of an answer that the host gives itself.
+/// Runs a future that answers an event without a handler, and charges the tenant for its processor time.
 async fn charge_cpu(session: &Session, answering: impl Future<Output = ()>) {
     let timer = CpuTimer::default();
     timer.time(answering).await;
@@ -117,7 +121,7 @@ async fn charge_cpu(session: &Session, answering: impl Future<Output = ()>) {
     session.tenant.collect_charges();
 }
 
-/// Tells the client, in its turn, that the event failed.
+/// Submits the error as the event's reply, behind the connection's earlier events.
 async fn fail(session: &Arc<Session>, context: EventContext, error: EventError) {
     let decision = Decision {
         failure: Some(error),
@@ -126,18 +130,19 @@ async fn fail(session: &Arc<Session>, context: EventContext, error: EventError) 
     complete(session, context, decision).await;
 }
 
-/// What was decided about an event.
+/// What the handler or the host decided about an event.
 struct Decision {
     effects: Vec<Effect>,
-    /// Why it failed; it has no effects then.
+    /// Why the event failed, in which case it has no effects.
     failure: Option<EventError>,
     reply: Reply,
-    /// A join of this room waits to be released.
+    /// The room whose packets the hub holds back from the connection until
+    /// [`Hall::release`](crate::cluster::Hall::release).
     held_room: Option<RoomId>,
 }
 
 impl Decision {
-    /// It did this.
+    /// A successful event.
     fn of(effects: Vec<Effect>, reply: Reply) -> Self {
         Self {
             effects,
@@ -148,11 +153,11 @@ impl Decision {
     }
 }
 
-/// Hands over what was decided, and waits until what decides about the connection's next event is done.
+/// Submits a decision, and waits for its joins and leaves: whether the connection is in a room decides about its next
+/// event.
 async fn complete(session: &Arc<Session>, context: EventContext, decision: Decision) {
     let effects = &decision.effects;
     host::end_typing_in_left_rooms(session, &context, effects).await;
-    // Whether the connection is in a room decides about its next event.
     let moves = effects
         .iter()
         .any(|effect| matches!(effect, Effect::Join(_) | Effect::Leave(_)));
@@ -162,9 +167,11 @@ async fn complete(session: &Arc<Session>, context: EventContext, decision: Decis
     }
 }
 
-/// Where a handler lets the client into rooms other than the one the client asked for, nobody tells the client of their
-/// past: it gets what comes after the last message of now.
-async fn baselines(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
+/// Reads the last `seq` of the rooms that the effects join, except for `held_room`.
+///
+/// A handler may let the client into rooms that it did not ask to join. It gets no past of those rooms, only the
+/// messages after their last one of now.
+async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
     let joined = effects.iter().filter_map(|effect| match effect {
         Effect::Join(room) if Some(room) != held_room => Some(room.clone()),
         _ => None,
@@ -177,7 +184,7 @@ async fn baselines(session: &Session, effects: &[Effect], held_room: Option<&Roo
     let last: Vec<Option<u64>> = match last {
         Ok(last) => last.into_iter().map(Some).collect(),
         Err(error) => {
-            // The hub finds it out when the store serves again.
+            // The hall reads the last messages itself once the store serves again.
             tracing::debug!(%error, "the last messages of rooms cannot be read");
             vec![None; rooms.len()]
         }
@@ -185,7 +192,10 @@ async fn baselines(session: &Session, effects: &[Effect], held_room: Option<&Roo
     rooms.into_iter().zip(last).collect()
 }
 
-/// Hands over what was decided; with `waits` there is word of the end.
+/// Submits a decision to the committer, or directly to the hall when it writes nothing and nothing of the connection is
+/// in flight.
+///
+/// With `waits`, the receiver gets the event's result once its effects are visible.
 async fn submit(
     session: &Session,
     context: EventContext,
@@ -228,10 +238,10 @@ async fn submit(
         received,
         at_ms,
     };
-    // Here the tenant's own events wait when it has too much on the way, and nobody else's.
+    // A tenant with too much in flight waits here, in the tasks of its own connections, so no other tenant waits.
     delivery.in_flight_permit = session.tenant.in_flight_permit(&delivery).await;
     let hall = session.tenant.hall.clone();
-    // What writes nothing need not wait for a transaction, unless earlier events of this connection are in one.
+    // An event that writes nothing skips the transaction, unless earlier events of its connection are in one.
     if delivery.writes() || connection.has_in_flight() {
         session.services.committer.submit(CommitJob {
             hall,
@@ -241,7 +251,7 @@ async fn submit(
         return wait;
     }
     delivery.in_flight = Some(connection.begin_in_flight());
-    // It fails only at the very end of a shutdown, when nobody is connected any more.
-    let _ = hub.deliver(vec![delivery]);
+    // Delivery fails only at the end of a shutdown, when no client is connected.
+    let _ = hall.deliver(vec![delivery]);
     wait
 }

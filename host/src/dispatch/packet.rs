@@ -1,26 +1,26 @@
-//! What comes from the socket.
+//! An event packet of a client, as the `socket` module passes it on.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-/// An event as it came from the socket.
+/// An event packet of a client.
 #[derive(Debug)]
 pub struct ClientPacket {
     /// The JSON array `["event", argument, …]`.
     pub text: Bytes,
-    /// What the placeholders in the text stand for.
+    /// The binary attachments that the placeholders in the text stand for.
     pub attachments: Vec<Bytes>,
-    /// The client's number for the acknowledgement, when it wants one.
+    /// The id of the acknowledgement, if the client wants one.
     pub ack: Option<i64>,
-    /// When it came.
+    /// When the server received it.
     pub received: Instant,
-    /// When it came, in milliseconds since the Unix epoch.
+    /// When the server received it, in milliseconds since the Unix epoch.
     pub at_ms: u64,
 }
 
 impl ClientPacket {
-    /// A packet that has just come.
+    /// Wraps a packet that has just been received.
     #[must_use]
     pub fn received_now(text: Bytes, attachments: Vec<Bytes>, ack: Option<i64>) -> Self {
         Self {
@@ -37,7 +37,7 @@ impl ClientPacket {
     }
 }
 
-/// Milliseconds since the Unix epoch.
+/// The current time in milliseconds since the Unix epoch.
 #[must_use]
 pub fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

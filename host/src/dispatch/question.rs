@@ -1,4 +1,4 @@
-//! What clients answer to handlers' questions.
+//! Handles the ends of handlers' questions to clients (`broadcast.ask`): an answer, or none in time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +14,8 @@ use crate::sandbox::HandlerInput;
 use crate::scheduler::Quantum;
 use crate::text::without_lone_surrogates;
 
-/// Waits until the tenant may have one more event, while that makes sense.
+/// Waits until the tenant's budgets admit one more event. Returns `false` when the server is draining, the client has
+/// gone, or it took too long.
 async fn wait_until_admitted(session: &Session) -> bool {
     let until = Instant::now() + RETRY_TIME;
     loop {
@@ -37,7 +38,7 @@ async fn wait_until_admitted(session: &Session) -> bool {
     }
 }
 
-/// Runs `on-answer` of the handler that asked. A rejection is logged and told to no client.
+/// Runs `on-answer` of the handler that asked. A rejection is only logged, since no client waits for a reply.
 pub(super) async fn handle_answer(
     session: &Arc<Session>,
     quantum: &Quantum,
@@ -47,7 +48,7 @@ pub(super) async fn handle_answer(
     if session.denial().is_some() || session.has_expired(now_ms()) {
         return;
     }
-    // What the client has sent was admitted when it came; the end of a question's time is an event of the tenant's too.
+    // A client's answer was admitted when it was received. A missing answer counts as an event of the tenant too.
     if answer.is_none() && !wait_until_admitted(session).await {
         tracing::debug!(tenant = %session.tenant.id(), handler = %question.handler, "a missing answer was not told");
         return;
@@ -66,7 +67,7 @@ pub(super) async fn handle_answer(
         tag: &question.tag,
         answer: answer.as_ref().map(|(text, _)| (text, &*attachments)),
     };
-    // One that has gone waits for no processor time: others see its user until its queue is done.
+    // A client that has gone is shown to others until its queue is empty, so its events do not wait for processor time.
     let decided = if session.is_client_gone() {
         run_handler(session, &context, input, None).await
     } else {

@@ -1,4 +1,4 @@
-//! Events that other servers of the fleet send (`serverSideEmit`).
+//! Handles events that other servers of the fleet send (`serverSideEmit`).
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::tenant::RouteKey;
 use crate::text::json::{DEPTH_MAX, nests_deeper};
 use crate::text::without_lone_surrogates;
 
-/// The answer of a node that has none.
+/// The answer of a node without one, in JSON.
 const NO_ANSWER: &str = "null";
 
-/// Runs the handler, waits until its effects are durable, and then answers the server that waits.
+/// Runs the handler, waits until its effects are durable, and then answers the server that sent the event.
 pub(super) async fn handle(
     session: &Arc<Session>,
     quantum: &Quantum,
@@ -45,7 +45,7 @@ pub(super) async fn handle(
 async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Option<String>, EventError> {
     let (tenant, identity) = (&session.tenant, session.connection.identity.load_full());
     let key = RouteKey::User(identity.user().as_str());
-    // One that is there and cannot be loaded is another matter, and an error.
+    // A handler that cannot be loaded is an error, unlike one that does not exist.
     let handled = tenant.route(Interface::ServerEvent, key).is_some() || tenant.is_unavailable(Interface::ServerEvent);
     if !handled || tenant.is_suspended() {
         return Ok(None);
@@ -65,7 +65,7 @@ async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Op
     Ok(returned.into_data())
 }
 
-/// The event's name, and the array of its arguments.
+/// Parses an event into its name and the JSON array of its arguments.
 fn read(text: &str, name_max: usize) -> Result<(String, String), EventError> {
     let invalid = |why: String| EventError::new(Code::Invalid, why);
     if exceeds_depth(text, DEPTH_MAX) {

@@ -1,6 +1,7 @@
-//! One connection's events, one at a time and in the order sent (promise 5).
+//! Handles the events of one connection one at a time, in the order in which they were sent (promise 5).
 //!
-//! An idle connection has no task: the first event starts one among its tenant's, which ends when the queue is empty.
+//! An idle session has no task. The first event spawns one in its tenant's scheduler, which ends when the queue is
+//! empty.
 
 mod notice;
 
@@ -25,64 +26,68 @@ use crate::scheduler::Quantum;
 use crate::store::Outage;
 use crate::tenant::{ConnectionPermit, Settings, Tenant, TokenBucket};
 
-/// After how long a client whose queue was full may try again: a guess, as it depends on its own events.
+/// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the
+/// client's own events take.
 const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
 
-/// What all sessions use.
+/// The services that all sessions share.
 pub struct Services {
     /// Makes effects durable and visible.
     pub committer: Committer,
-    /// Metrics of events.
-    pub metrics: Metrics,
-    /// Shows what handlers log.
+    /// Counts what sessions do.
+    pub metrics: Arc<Metrics>,
+    /// Publishes what handlers log.
     pub logs: LogHub,
-    /// Where chance comes from.
-    pub random: Arc<dyn RandomSource>,
-    /// Reads of messages that fail, as the log shows them.
-    pub reads: Mutex<OutageLog>,
-    /// Set when the server shuts down: what comes from then on is refused.
+    /// The random numbers of handlers.
+    pub chance: Arc<dyn Chance>,
+    /// Logs failed reads of history, at most once in a while.
+    pub reads: Mutex<Outage>,
+    /// Set when the server shuts down: it refuses new events.
     pub draining: AtomicBool,
-    /// The node sends its clients to other nodes: nobody connects any more, who is connected is served.
+    /// Set while the node sends its clients to other nodes: it refuses new connections, and serves those it has.
     pub leaving: AtomicBool,
 }
 
+/// The events of one session that wait for their turn.
 #[derive(Default)]
 struct EventQueue {
-    /// At most `limits.queue_events` events of at most `limits.queue_bytes` bytes, the two marks, as many ends of typing
-    /// as a connection has rooms to type in, and the ends of questions, which handlers have asked at their expense.
+    /// Bounded by `limits.queue_events` and `limits.queue_bytes` for events of the client. Besides them it holds one
+    /// `Connected` and one `Disconnected`, at most one `TypingExpired` for each room in which the client is typing, and
+    /// the ends of the questions that handlers have asked.
     events: VecDeque<SessionEvent>,
     bytes: usize,
+    /// Whether the session's task runs.
     running: bool,
-    /// Nothing is taken after the connection has gone.
+    /// Set when the client has gone: the queue takes no more events.
     closed: bool,
 }
 
-/// A connection with its tenant and its waiting events. Owned by the socket's handlers and the running task.
+/// A connection with its tenant and its waiting events. The socket's handlers and the session's own task share it.
 pub struct Session {
-    /// Whose handlers decide.
+    /// The tenant, whose handlers decide.
     pub tenant: Arc<Tenant>,
-    /// Who asks.
+    /// The connection, whose events these are.
     pub connection: Arc<Connection>,
     pub(super) services: Arc<Services>,
     queue: Mutex<EventQueue>,
-    /// Messages that it has sent and that may not be in the store yet.
+    /// Messages with a `clientId` that may not be in the store yet.
     pub(super) in_flight: InFlightMessages,
     event_count: AtomicU64,
     rates: ArcSwap<ConnectionRates>,
-    /// Where it types. Locked after the queue, where both are.
+    /// The rooms in which the client is typing. Code that locks the queue too locks the queue first.
     typing: Mutex<Typing>,
-    /// A task waits for typing to end.
+    /// Whether the task runs that waits for typing to expire.
     typing_timer_runs: AtomicBool,
-    /// The expiry of the token that the client was told of last, in milliseconds since the Unix epoch; 0 for none.
+    /// The latest token expiry that the client was notified of, in milliseconds since the Unix epoch; 0 for none.
     notified_expiry: AtomicU64,
-    /// It is about to be hung up.
+    /// Set when the node drains: the session takes no more events, and its transport is aborted once it is idle.
     leaving: AtomicBool,
-    /// Given back when the last of its events has ended and its farewell was said: what a client leaves behind counts
-    /// until it is done, however often the client comes and goes.
+    /// Released when the session's last event, the `disconnect`, has ended. So the queued events of a client that has
+    /// gone still count as a connection, and a client gains nothing by connecting again and again.
     permit: Mutex<Option<ConnectionPermit>>,
 }
 
-/// What the connection may send in what time, by the settings that it was made from.
+/// The connection's rate limits, with the settings that they were made from.
 struct ConnectionRates {
     settings: Arc<Settings>,
     events: TokenBucket,
@@ -101,8 +106,8 @@ impl ConnectionRates {
 }
 
 impl Session {
-    /// A session that will begin with the connection's arrival, once [`start`](Self::start) or the first event
-    /// sets it going.
+    /// Creates a session that is not running. [`start`](Self::start) or the first event spawns its task, which handles
+    /// the connect first.
     #[must_use]
     pub fn new(
         tenant: Arc<Tenant>,
@@ -114,8 +119,10 @@ impl Session {
         Self::build(tenant, connection, services, Some(permit), events)
     }
 
-    /// A session for what other servers cause, in place of a client's, of which the tenant's hub is told. Nobody sees it
-    /// come or go.
+    /// Creates the session that handles the events of other servers, and registers its connection with the tenant's
+    /// hall.
+    ///
+    /// It has no client and is in no room, so other clients do not see it. Returns `None` if the hall has gone.
     #[must_use]
     pub fn for_servers(tenant: Arc<Tenant>, services: Arc<Services>) -> Option<Arc<Self>> {
         let connection = Arc::new(Connection::for_servers(tenant.id())?);
@@ -157,12 +164,12 @@ impl Session {
         session
     }
 
-    /// The client is connected.
+    /// Handles the connect. To be called once the CONNECT packet has been sent.
     pub fn start(self: &Arc<Self>) {
         self.spawn_if_idle(&mut self.queue.lock());
     }
 
-    /// The client sends an event. Never waits: a full queue refuses it.
+    /// Queues an event of the client without waiting, or sends an error when the session or its tenant cannot take it.
     pub fn receive(self: &Arc<Self>, packet: ClientPacket) {
         let settings = self.tenant.settings();
         let limits = &settings.client_limits;
@@ -226,7 +233,7 @@ impl Session {
         self.spawn_if_idle(&mut queue);
     }
 
-    /// Whether the connection's rates and the tenant's budgets let one more event in.
+    /// Checks whether the connection's rates and the tenant's budgets admit one more event, and charges them.
     fn admit(&self, settings: &Arc<Settings>, bytes: usize) -> Result<(), EventError> {
         let mut rates = self.rates.load();
         if !Arc::ptr_eq(&rates.settings, settings) {
@@ -245,7 +252,8 @@ impl Session {
         self.tenant.admit()
     }
 
-    /// The client has gone. What it sent before is still handled. One that was never set going leaves no trace.
+    /// Ends the session when its client has gone. The events that it sent before are still handled, then the
+    /// disconnect. A session that never ran ends without a trace.
     pub fn end(self: &Arc<Self>) {
         let mut queue = self.queue.lock();
         if !queue.closed {
@@ -264,30 +272,30 @@ impl Session {
         }
     }
 
-    /// Nothing of the connection is left.
+    /// Stops counting the connection, when all of its events have ended.
     pub(super) fn release_permit(&self) {
         self.permit.lock().take();
     }
 
-    /// Refuses what the client sends from now on, so that the connection becomes idle and can be hung up without
-    /// anything being lost. `false` when it has been told so before.
+    /// Refuses further events of the client, so that the session becomes idle and its transport can be aborted without
+    /// a loss. Returns `false` when the session already refuses them.
     pub fn stop_accepting(&self) -> bool {
         !self.leaving.swap(true, Ordering::Relaxed)
     }
 
-    /// Disconnects the client, telling it why.
+    /// Disconnects the client after an `error` event that says why.
     pub fn disconnect(&self, what: &'static str, error: EventError) {
         Responder::new(None, what).fail(&self.connection, &error);
         self.connection.sink.disconnect();
     }
 
-    /// Tells the client, once for each token, that its token is about to expire; disconnects it when the token has
-    /// expired or has been revoked, or the tenant is suspended.
+    /// Notifies the client, once for each token, that its token is about to expire. Disconnects the client when the
+    /// token has expired or been revoked, or when the tenant is suspended.
     pub fn check_token(&self, now_ms: u64) {
         let identity = self.connection.identity.load();
         let settings = self.tenant.settings();
         if self.tenant.is_suspended() {
-            // Everybody has been disconnected, but for those who were still on their way in.
+            // The suspension has disconnected all clients but those that were just being admitted.
             return self.disconnect("tenant", EventError::new(Code::Denied, "the tenant is suspended"));
         }
         let why = if settings.authenticator.has_expired(&identity, now_ms) {
@@ -300,7 +308,7 @@ impl Session {
             let notice = u64::try_from(notice).unwrap_or(u64::MAX);
             let near = expires_at.saturating_sub(notice) <= now_ms;
             if near && self.notified_expiry.swap(expires_at, Ordering::Relaxed) != expires_at {
-                // A client that does not keep up is closed by its sink.
+                // The sink disconnects a client that does not keep up.
                 let _ = self.connection.sink.send(token_expiring(expires_at));
             }
             return;
@@ -318,7 +326,8 @@ impl Session {
             .has_expired(&self.connection.identity.load(), now_ms)
     }
 
-    /// Why nothing is done for this client any more, although it has not been disconnected yet.
+    /// Why the client's events are denied, although it is not disconnected yet: its token has been revoked, or its
+    /// tenant suspended.
     #[must_use]
     pub fn denial(&self) -> Option<&'static str> {
         let identity = self.connection.identity.load();
@@ -328,7 +337,7 @@ impl Session {
         self.tenant.is_suspended().then_some("the tenant is suspended")
     }
 
-    /// Whether nothing waits and nothing is under way, in either direction.
+    /// Whether no event waits, runs or is in flight, and no packet waits for the client.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let queue = self.queue.lock();
@@ -338,12 +347,12 @@ impl Session {
             && self.connection.sink.is_flushed()
     }
 
-    /// Whether the client has gone. Some of what it sent may still wait.
+    /// Whether the client has gone. Events that it sent before may still wait.
     pub(super) fn is_client_gone(&self) -> bool {
         self.queue.lock().closed
     }
 
-    /// Whether it has ended, and nothing of it is under way.
+    /// Whether the session has ended, and none of its events waits, runs or is in flight.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let queue = self.queue.lock();
@@ -360,7 +369,7 @@ impl Session {
     async fn run(self: Arc<Self>, quantum: Quantum) {
         let _resume = ResumeOnPanic(self.clone());
         while let Some(event) = self.next() {
-            // It counts until it is done: it is in memory while it waits for an instance, too.
+            // The event's bytes count until it is handled, because it is in memory while it waits for an instance too.
             let _counted = QueuedBytes::of(&self.tenant, &event);
             super::handle(&self, event, &quantum).await;
             quantum.share().await;
@@ -374,15 +383,15 @@ impl Session {
             Some(event) => queue.bytes = queue.bytes.saturating_sub(event.bytes()),
             None => {
                 queue.running = false;
-                // An idle connection keeps no buffer.
+                // An idle session keeps no buffer.
                 queue.events = VecDeque::new();
             }
         }
         event
     }
 
-    /// The client types in the room, or does not any more. Gives a room in which it does not count as typing any more
-    /// because it types in too many.
+    /// Records that the client has begun or ended typing in the room. Returns the room whose typing ended because there
+    /// are too many.
     pub(super) fn set_typing(self: &Arc<Self>, room: &str, typing: bool) -> Option<String> {
         if !typing || !self.connection.is_in(room) {
             self.typing.lock().end(room);
@@ -396,26 +405,25 @@ impl Session {
         given_up
     }
 
-    /// The connection leaves the room. Gives whether it was typing there.
+    /// Ends typing in a room that the connection leaves. Returns whether the client was typing there.
     pub(super) fn stop_typing(&self, room: &str) -> bool {
         self.typing.lock().end(room)
     }
 
-    /// Whether the client types in the room.
+    /// Whether the client is typing in the room.
     pub(super) fn is_typing(&self, room: &str) -> bool {
         self.typing.lock().is_in(room)
     }
 
-    /// Every room in which the client was typing, now that it has gone.
+    /// Removes and returns all rooms in which the client was typing, when it has gone.
     pub(super) fn take_typing(&self) -> Vec<String> {
         self.typing.lock().take()
     }
 
-    /// Has the typing end that was not renewed in time. Gives when to look again; `None` when there is nothing to look
-    /// at.
+    /// Queues the end of typing that has expired. Returns when the next typing expires, if any.
     fn expire_typing(self: &Arc<Self>) -> Option<tokio::time::Instant> {
         let mut queue = self.queue.lock();
-        // The farewell ends the rest.
+        // The disconnect ends the rest.
         if queue.closed {
             return None;
         }
@@ -430,7 +438,7 @@ impl Session {
         next
     }
 
-    /// Numbers this connection's events, for the log.
+    /// The number of this connection's next event, for the log.
     pub(super) fn next_event_number(&self) -> u64 {
         self.event_count.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -438,12 +446,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // What is never handled, as when the process ends.
+        // Events are dropped without being handled when the process ends.
         self.tenant.release_queued_bytes(self.queue.get_mut().bytes);
     }
 }
 
-/// Lets a session know when typing has not been renewed, as long as it types anywhere.
+/// Ends the session's typing when it expires. Returns when the client is typing nowhere.
 async fn run_typing_timer(session: Weak<Session>) {
     loop {
         let Some(next) = session.upgrade().and_then(|session| session.expire_typing()) else {
@@ -453,7 +461,7 @@ async fn run_typing_timer(session: Weak<Session>) {
     }
 }
 
-/// The bytes of the event that is being handled, among those of its tenant.
+/// The bytes of the event that is being handled. Dropping this releases them from the tenant's queued bytes.
 struct QueuedBytes<'a>(&'a Tenant, usize);
 
 impl<'a> QueuedBytes<'a> {
@@ -468,7 +476,7 @@ impl Drop for QueuedBytes<'_> {
     }
 }
 
-/// An event that panics ends its task; the connection's other events, its farewell among them, go on in another.
+/// Spawns a new task for the session's other events when an event has panicked and so ended the task.
 struct ResumeOnPanic(Arc<Session>);
 
 impl Drop for ResumeOnPanic {

@@ -1,4 +1,4 @@
-//! What waits in a connection's queue.
+//! The events that wait in a session's queue.
 
 use tokio::sync::oneshot;
 
@@ -7,23 +7,24 @@ use crate::capability;
 use crate::cluster::EndedQuestion;
 use crate::id::RoomId;
 
-/// One entry of the queue; they are handled in the order in which they came.
+/// An event in a session's queue. Sessions handle their events in the order in which they were queued.
 pub(super) enum SessionEvent {
     Connected,
     Packet(ClientPacket),
     /// The client has not renewed its typing in this room in time.
     TypingExpired(String),
-    /// Another server wants the connection out of these rooms.
+    /// Another server asks for the connection to leave these rooms (`socketsLeave`).
     LeaveRooms(Vec<RoomId>),
-    /// Another server has sent an event: a JSON array that begins with its name. It may wait for an answer.
+    /// Another server has sent an event (`serverSideEmit`): a JSON array of its name and arguments, and where the
+    /// answer goes if that server waits for one.
     ServerEvent(String, Option<oneshot::Sender<String>>),
-    /// What the client has answered to a handler's question; `None` when the answer is missing.
+    /// A handler's question to the client has ended, with the client's answer or with `None` if it gave none.
     QuestionEnded(EndedQuestion, Option<capability::Packet>),
     Disconnected,
 }
 
 impl SessionEvent {
-    /// Bytes that count against the queue's bound.
+    /// The bytes that count against the limits of queued bytes.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Packet(packet) => packet.len(),

@@ -1,50 +1,52 @@
-//! The rooms in which a connection types, until it says otherwise or has said nothing for `limits.typing_timeout`.
+//! Keeps the rooms in which a connection is typing, until the client ends it or does not renew it within
+//! `limits.typing_timeout`.
 
 use tokio::time::Instant;
 
-/// Rooms in which one connection types at once. Beginning in a further one ends the typing that was renewed least
-/// recently.
+/// The most rooms in which one connection is typing at once. Typing in a further one ends the typing that was renewed
+/// least recently.
 const ROOMS_MAX: usize = 8;
 
-/// See the [module](self).
+/// The rooms in which one connection is typing.
 #[derive(Debug, Default)]
 pub(super) struct Typing {
-    /// Each with the time until which it counts. The first to end comes first, since all are renewed for the same time.
+    /// Each room with the time when its typing expires. The one to expire first comes first, because every renewal
+    /// lasts equally long and moves the room to the end.
     rooms: Vec<(String, Instant)>,
 }
 
 impl Typing {
-    /// The client types in the room, or still does. Gives a room in which it does not count as typing any more.
+    /// Begins or renews typing in the room. Returns the room whose typing ended because there are too many.
     pub(super) fn begin(&mut self, room: &str, until: Instant) -> Option<String> {
         self.end(room);
         self.rooms.push((room.to_owned(), until));
         (self.rooms.len() > ROOMS_MAX).then(|| self.rooms.remove(0).0)
     }
 
-    /// The client does not type in the room any more. Gives whether it did.
+    /// Ends typing in the room. Returns whether the client was typing there.
     pub(super) fn end(&mut self, room: &str) -> bool {
         let before = self.rooms.len();
         self.rooms.retain(|(other, _)| other != room);
         self.rooms.len() < before
     }
 
-    /// Whether the client types in the room.
+    /// Whether the client is typing in the room.
     pub(super) fn is_in(&self, room: &str) -> bool {
         self.rooms.iter().any(|(other, _)| other == room)
     }
 
-    /// When the first of them ends unless it is renewed.
+    /// When the next typing expires, if it is not renewed.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.rooms.iter().map(|(_, until)| *until).min()
     }
 
-    /// The rooms in which it has not been renewed in time.
+    /// Removes and returns the rooms whose typing has expired.
     pub(super) fn take_ended(&mut self, now: Instant) -> Vec<String> {
         let ended = self.rooms.extract_if(.., |(_, until)| *until <= now);
         ended.map(|(room, _)| room).collect()
     }
 
-    /// All of them: the client has gone.
+    /// Removes and returns all rooms.
     pub(super) fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.rooms)
             .into_iter()

@@ -1,5 +1,7 @@
-//! The objects that requests are made of. A key that a request does not know is skipped, so that clients of later
-//! versions are served, and named in the answer, so that a misspelt one is found.
+//! The objects in clients' events.
+//!
+//! An unknown key of an object is skipped, so that clients of later versions are served. The reply names it, so that a
+//! misspelt key is noticed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,14 +12,13 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, IntoDeserializer, MapAc
 
 use crate::text::number::{whole, whole_u32};
 
-/// So many unknown keys are named in an answer.
+/// The most unknown keys that a reply names.
 const UNKNOWN_KEYS_MAX: usize = 8;
-/// Bytes of each that are named.
+/// The most bytes of an unknown key that a reply has.
 const UNKNOWN_KEY_BYTES: usize = 64;
 
-/// A request whose fields are the keys of an object.
+/// The keys of an object that its struct has fields for.
 pub(super) trait KnownFields {
-    /// The keys that are known.
     const KEYS: &'static [&'static str];
 }
 
@@ -25,7 +26,7 @@ impl KnownFields for super::SendMessage {
     const KEYS: &'static [&'static str] = &["roomId", "content", "metadata", "clientId"];
 }
 
-/// Which page of a room's history.
+/// A client's request for one page of a room's history.
 #[derive(Debug, Deserialize)]
 pub(in crate::dispatch) struct HistoryRequest {
     #[serde(rename = "roomId")]
@@ -42,24 +43,24 @@ impl KnownFields for HistoryRequest {
     const KEYS: &'static [&'static str] = &["roomId", "after", "before", "limit"];
 }
 
-/// What a joining client wants of a room's past.
+/// The part of a room's history that a joining client asks for.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(in crate::dispatch) struct PastRequest {
-    /// What came after this message.
+    /// Only messages after this `seq`.
     #[serde(default, deserialize_with = "whole")]
     pub(in crate::dispatch) after: Option<u64>,
-    /// At most so many messages, the newest; 0 is as good as absent.
+    /// At most this many messages, the newest ones. Zero counts as absent.
     #[serde(default, deserialize_with = "positive")]
     pub(in crate::dispatch) last: Option<u32>,
 }
 
-/// A count; 0 is none.
+/// Reads a count, and zero as absent.
 fn positive<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<u32>, D::Error> {
     Ok(whole_u32(reader)?.filter(|count| *count > 0))
 }
 
 impl PastRequest {
-    /// Whether anything is asked for.
+    /// Whether the client asks for any history.
     pub(in crate::dispatch) fn is_any(self) -> bool {
         self.after.is_some() || self.last.is_some()
     }
@@ -69,10 +70,10 @@ impl KnownFields for PastRequest {
     const KEYS: &'static [&'static str] = &["after", "last"];
 }
 
-/// A JSON object and nothing else: serde would take an array of the fields as well.
+/// A struct that is read from a JSON object only. A derived `Deserialize` would also take an array of the fields.
 pub(super) struct Object<T> {
     pub(super) fields: T,
-    /// The first of the keys that are not known.
+    /// The first of the unknown keys.
     pub(super) unknown: Vec<String>,
 }
 
@@ -109,7 +110,7 @@ impl<'de, T: Deserialize<'de> + KnownFields> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// The entries of an object whose keys are known.
+/// Yields the entries of an object with known keys, and collects the other keys.
 struct KnownKeys<'a, A> {
     map: A,
     keys: &'static [&'static str],

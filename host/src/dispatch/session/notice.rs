@@ -1,4 +1,4 @@
-//! Puts into a session's queue what is no packet of its client's.
+//! Queues the events of a session that its client has not sent as packets.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,8 +9,8 @@ use crate::cluster::Notice;
 use crate::dispatch::session_event::SessionEvent;
 
 impl Session {
-    /// Queues a notice. `false` once the client has gone.
-    pub(super) fn take_notice(self: &Arc<Self>, notice: SessionNotice) -> bool {
+    /// Queues a notice. Returns `false` when the client has gone.
+    pub(super) fn take_notice(self: &Arc<Self>, notice: Notice) -> bool {
         let mut queue = self.queue.lock();
         if queue.closed {
             return false;
@@ -25,8 +25,8 @@ impl Session {
                 }
                 SessionEvent::ServerEvent(text, reply)
             }
-            SessionNotice::Answer(number, answer) => {
-                // Under the queue's lock, as the client's going takes all that are open.
+            Notice::Answer(number, answer) => {
+                // The queue stays locked, because `Session::end` takes all open questions under that lock.
                 let Some(question) = self.connection.take_question(number) else {
                     return true;
                 };
@@ -39,13 +39,14 @@ impl Session {
         true
     }
 
-    /// Whether the client may send this answer now; it is charged if so. A refusal cannot be told to the client.
+    /// Checks whether the client may send this answer now, and charges it. The client is not told of a refusal, because
+    /// an acknowledgement has no reply.
     fn admits(&self, queue: &EventQueue, answer: &Packet) -> bool {
         let small = answer.bytes() <= self.tenant.settings().client_limits.packet;
         small && answer.check_acknowledgement().is_ok() && self.admits_bytes(queue, answer.bytes())
     }
 
-    /// Whether so many bytes are within the queue's bounds and the rates; they are charged if so.
+    /// Checks whether an event of this size fits the queue and the rates, and charges it.
     fn admits_bytes(&self, queue: &EventQueue, bytes: usize) -> bool {
         let settings = self.tenant.settings();
         let limits = &settings.client_limits;
