@@ -8,14 +8,14 @@ use bytes::Bytes;
 
 use super::deduplication::DedupLookup;
 use super::event::{Event, PastRequest};
+use super::handler_log::{log_lines, trap_error};
 use super::session::Session;
 use super::{Decision, EventContext, complete, fail, submit};
-use crate::capability::{Call, Effect, Effects, Isolation, Level, Logs};
+use crate::capability::{Call, Effect, Effects, Isolation, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
-use crate::logs::LogLine;
-use crate::sandbox::{CallOutcome, Change, Failure, Handler, HandlerInput, HandlerReply, Interface, Trap, TrapKind};
+use crate::sandbox::{Change, Failure, Input, Interface, Outcome, Returned};
 use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::RouteKey;
 
@@ -403,107 +403,4 @@ pub(super) async fn run_handler(
 /// Whether the outcome counts as a failure of the version. A refusal does not, nor does a trap that the host caused.
 fn counts_as_failure(outcome: &Outcome) -> bool {
     matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_the_versions())
-}
-
-/// Logs why a handler was stopped. The error for the client has only a code and the event's number, by which an
-/// operator finds the log line.
-fn trap_error(session: &Session, context: &EventContext, handler: &Handler, trap: &Trap) -> EventError {
-    session.services.metrics.trapped(trap.kind);
-    let connection = &session.connection.id;
-    if trap.kind == TrapKind::Host && may_log(session, &trap.detail) {
-        tracing::error!(
-            tenant = %session.tenant.id(), %connection, event = context.number, handler = %handler.info().name,
-            trap = %trap.detail,
-            "the server could not run a handler; nothing is held against its version"
-        );
-    } else if may_log(session, &trap.detail) {
-        tracing::warn!(
-            tenant = %session.tenant.id(), %connection, event = context.number, name = &*context.responder.event,
-            handler = %handler.info().name, version = handler.info().version, sha256 = handler.sha256(), kind = trap.kind.name(),
-            // Last, since it has several lines.
-            trap = %trap.detail,
-            "a handler was stopped"
-        );
-    }
-    publish_log_line(
-        session,
-        context,
-        handler,
-        "trap",
-        &format!("{}: {}", trap.kind.name(), trap.detail),
-    );
-    let (code, what) = trap.kind.told();
-    EventError::new(code, format!("{what} (event {connection}-{})", context.number))
-}
-
-/// Whether `log.level` lets handlers' lines of this level into the log. Other lines must not cost log budget.
-fn is_logged(level: Level) -> bool {
-    match level {
-        Level::Trace => tracing::enabled!(target: "parlance::guest", tracing::Level::TRACE),
-        Level::Debug => tracing::enabled!(target: "parlance::guest", tracing::Level::DEBUG),
-        Level::Info => tracing::enabled!(target: "parlance::guest", tracing::Level::INFO),
-        Level::Warn => tracing::enabled!(target: "parlance::guest", tracing::Level::WARN),
-        Level::Error => tracing::enabled!(target: "parlance::guest", tracing::Level::ERROR),
-    }
-}
-
-/// The approximate size of a log line's other fields, in bytes.
-const LINE_BYTES: usize = 256;
-
-/// Takes the text from the tenant's log budget, and returns whether it fits. Also logs how many lines were left out
-/// before.
-fn may_log(session: &Session, text: &str) -> bool {
-    let left_out = session
-        .tenant
-        .settings()
-        .log
-        .take(text.len().saturating_add(LINE_BYTES));
-    if let Some(lines @ 1..) = left_out {
-        tracing::warn!(
-            tenant = %session.tenant.id(), lines,
-            "the tenant's handlers logged more than quota.log_bytes_per_second; lines were left out"
-        );
-    }
-    left_out.is_some()
-}
-
-/// Sends a line to the followers of the handlers' log (`parlance logs -f`).
-fn publish_log_line(session: &Session, context: &EventContext, handler: &Handler, level: &str, text: &str) {
-    session.services.logs.publish(session.tenant.id().as_str(), || LogLine {
-        at: context.at_ms,
-        tenant: session.tenant.id().to_string(),
-        handler: handler.info().name.to_string(),
-        version: handler.info().version,
-        event: format!("{}-{}", session.connection.id, context.number),
-        level: level.to_owned(),
-        text: text.to_owned(),
-    });
-}
-
-/// The log line about a handler that logged too much.
-const LOG_CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
-
-/// Logs the lines of one handler call.
-fn log_lines(session: &Session, context: &EventContext, handler: &Handler, outcome: &Outcome) {
-    for line in outcome.logs.lines() {
-        let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, context.number);
-        publish_log_line(session, context, handler, line.level.name(), &line.text);
-        if !is_logged(line.level) || !may_log(session, &line.text) {
-            continue;
-        }
-        let (handler, text) = (&handler.info().name, &line.text);
-        match line.level {
-            Level::Trace => tracing::trace!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Debug => tracing::debug!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Info => tracing::info!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Warn => tracing::warn!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-            Level::Error => tracing::error!(target: "parlance::guest", %tenant, %connection, event, %handler, "{text}"),
-        }
-    }
-    if outcome.logs.was_cut() && may_log(session, LOG_CUT) {
-        tracing::warn!(
-            tenant = %session.tenant.id(), connection = %session.connection.id, event = context.number,
-            handler = %handler.info().name, "{LOG_CUT}"
-        );
-    }
 }

@@ -6,6 +6,7 @@
 mod deduplication;
 mod event;
 mod guest;
+mod handler_log;
 mod host;
 mod host_context;
 mod metrics;
