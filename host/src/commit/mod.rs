@@ -1,9 +1,12 @@
-//! Effects → store → hub: nothing is visible before it is durable (promise 2).
+//! Commits the effects of events in batches, and then passes the events to their halls, so that nothing is visible
+//! before it is durable (promise 2).
 //!
-//! One task gathers what the handlers asked for, each tenant's in the order in which they finished, and gives it to the
-//! store in batches: while one batch is being made durable the next one gathers. A batch then goes to the hubs in that
-//! same order, so that what members of a room see follows `seq` (promise 3). Tenants take turns for a place in a batch,
-//! and nobody here waits for a hub: no tenant can hold up what others commit.
+//! One task gathers the events, each tenant's in the order in which their handlers finished, and gives them to the
+//! store in batches. While one batch is being written, the next one gathers. A committed batch goes to the halls in the
+//! same order, so that what the members of a room see follows `seq` (promise 3).
+//!
+//! Tenants take turns for room in a batch, and the committer never waits for a hall, so one tenant cannot delay
+//! another's commits.
 
 mod pending_jobs;
 
@@ -21,38 +24,38 @@ use crate::scheduler::{Contention, yield_now};
 use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
 use pending_jobs::PendingJobs;
 
-pub use metrics::Metrics;
-
-/// After how long an event that found no room in the store may be tried again: somebody has to make room first.
+/// The time after which an event that exceeded a storage quota may be tried again. Until then, data must be deleted or
+/// the quota raised.
 const QUOTA_RETRY: Duration = Duration::from_secs(60);
 
-/// How often a batch lets others run before it goes off, while they go on handing in jobs.
+/// How often the committer yields before it writes a batch, as long as each time brings more jobs.
 const YIELDS: usize = 8;
-/// How often a batch of a tenant that is alone lets others run: each time lasts only until the runtime has looked for
-/// packets.
+/// How often the committer yields when only one tenant has work. Such a yield is short: it lasts until the runtime has
+/// polled for I/O once.
 const YIELDS_UNCONTENDED: usize = 64;
-/// Of those, how many may bring nothing: what has just arrived takes some steps to become a job.
+/// How many of those yields may bring no job. A packet that has just arrived takes several polls to become a job.
 const EMPTY_YIELDS_UNCONTENDED: usize = 8;
 
-/// An event that is to become visible in a hall, once its writes are durable.
+/// An event that becomes visible in its hall once its writes are durable.
 pub struct CommitJob {
-    /// Where it becomes visible.
-    pub hub: HubHandle,
-    /// What the tenant may keep.
+    /// The hall of the event's tenant.
+    pub hall: Hall,
+    /// The storage quota of the tenant.
     pub quota: StorageQuota,
-    /// What is to happen. `written` is empty until the store has answered; an event that has failed already says so
-    /// there, has no effects, and is told in its turn.
+    /// The event. Its `written` is empty until the store has answered. For an event that has already failed, `written`
+    /// is the error; it has no effects, and is only queued so that its reply comes in order.
     pub delivery: Delivery,
 }
 
-/// The way to the committer. Cheap to clone; the committer ends when the last clone is gone and all is delivered.
+/// A handle to the committer's task, cheap to clone. The task ends when the last handle is dropped and all jobs are
+/// delivered.
 #[derive(Clone)]
 pub struct Committer {
     jobs: mpsc::UnboundedSender<CommitJob>,
 }
 
 impl Committer {
-    /// Starts the task. `batch` is the most events of one transaction.
+    /// Spawns the task. `batch` is the most events of one transaction.
     #[must_use]
     pub fn start(
         store: Arc<dyn Writer>,
@@ -65,11 +68,13 @@ impl Committer {
         (Self { jobs }, task)
     }
 
-    /// Hands an event over, after all that its tenant handed over before. Counts as unsettled on its connection until
-    /// it is visible. Never waits: what a tenant may have on the way bounds what waits here.
+    /// Queues a job behind the earlier jobs of its tenant, without waiting. The event counts as in flight on its
+    /// connection until it is visible.
+    ///
+    /// The queue needs no limit, because `Tenant::in_flight_permit` bounds the jobs of each tenant.
     pub fn submit(&self, mut job: CommitJob) {
         job.delivery.in_flight = Some(job.delivery.connection.begin_in_flight());
-        // It fails only at the very end of a shutdown, when nobody is connected any more.
+        // Sending fails only at the end of a shutdown, when no client is connected.
         let _ = self.jobs.send(job);
     }
 }
@@ -102,9 +107,11 @@ async fn run(
     }
 }
 
-/// Lets everything that is ready to run hand its job over first, since a transaction costs much the same however
-/// much is in it. On a quiet server nothing is ready and this waits for nothing; on a busy one it bounds the cost. A
-/// tenant that is alone gets what has only just arrived into the batch too, which makes it several times as large.
+/// Yields so that every task that is ready can submit its job first, because a transaction costs much the same however
+/// many jobs are in it.
+///
+/// On an idle server no task is ready, and this adds no delay. With a single active tenant, packets that have only just
+/// arrived get into the batch too, which makes it several times as large.
 async fn gather(
     incoming: &mut mpsc::UnboundedReceiver<CommitJob>,
     pending: &mut PendingJobs,
@@ -120,7 +127,7 @@ async fn gather(
     for _ in 0..yields {
         let before = pending.len();
         if uncontended {
-            // Comes back when the runtime has looked for packets.
+            // Resumes after the runtime has polled for I/O, unlike `pause`.
             tokio::task::yield_now().await;
         } else {
             yield_now().await;
@@ -137,8 +144,8 @@ async fn gather(
     }
 }
 
-/// What the store made of a batch: for each job that writes, in order.
-type Results = Result<Vec<WriteSetResult>, StoreError>;
+/// The store's results of a batch: one for each job that writes, in order.
+type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
 
 async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: &[CommitJob]) -> Results {
     let units: Vec<Unit> = jobs
@@ -164,15 +171,16 @@ async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: 
     results
 }
 
-fn write_set(event: &Delivery, quota: StorageQuota) -> WriteSet {
-    WriteSet {
+/// The writes of an event, which the store takes all or none of.
+fn unit(event: &Delivery, quota: StorageQuota) -> Unit {
+    Unit {
         tenant: event.connection.identity.load().tenant().clone(),
         writes: event.effects.iter().filter_map(Effect::write).cloned().collect(),
         quota,
     }
 }
 
-/// Pairs jobs with what became of them, gathered by tenant, in order.
+/// Sets the results of the jobs, and groups their events by tenant, each tenant's in order.
 fn deliveries(
     metrics: &Metrics,
     jobs: impl Iterator<Item = CommitJob>,

@@ -1,20 +1,20 @@
-//! Jobs that wait for a transaction, by tenant: each tenant in its turn puts so many bytes into the next batch.
+//! Jobs that wait for a transaction. A deficit round-robin over tenants decides which go into the next batch.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::CommitJob;
 use crate::id::TenantId;
 
-/// Bytes of a batch, past which nothing more is put into it: a transaction that takes long holds up everybody.
+/// A batch takes no more jobs once it has this many bytes, because a long transaction delays all tenants.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Bytes that a tenant puts into a batch before it is somebody else's turn.
+/// The bytes that a tenant may add to a batch in each of its turns.
 const QUANTUM_BYTES: usize = 32 * 1024;
 
-/// The jobs of each tenant that has any, in order.
+/// The queues of all tenants that have jobs.
 #[derive(Default)]
 pub(super) struct PendingJobs {
     jobs: HashMap<TenantId, TenantQueue>,
-    /// Whose turn is next.
+    /// The tenants in the order of their turns.
     rotation: VecDeque<TenantId>,
     len: usize,
 }
@@ -22,7 +22,7 @@ pub(super) struct PendingJobs {
 #[derive(Default)]
 struct TenantQueue {
     jobs: VecDeque<CommitJob>,
-    /// By how much it has put in more than its turns allow.
+    /// The bytes that the tenant has added beyond its turns so far. Its next turns are shorter by them.
     debt: usize,
 }
 
@@ -48,7 +48,8 @@ impl PendingJobs {
         self.jobs.entry(tenant).or_default().jobs.push_back(job);
     }
 
-    /// Moves jobs into the batch, tenant by tenant, until it is full: at most `most`, and at least one when any waits.
+    /// Moves jobs into the batch, tenant by tenant, until the batch is full or has `most` jobs. Moves at least one job
+    /// if there is any.
     pub(super) fn fill(&mut self, batch: &mut Vec<CommitJob>, most: usize) {
         let mut bytes = 0;
         while batch.len() < most
@@ -95,7 +96,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::store::{KvKey, StorageQuota, Write};
 
-    /// A tenant's job that sets a key to so many bytes; the key is the job's number.
+    /// A job of the tenant that sets a key to a value of this size. The key is the job's number.
     fn job(tenant: &str, number: usize, bytes: usize) -> CommitJob {
         let identity = Arc::new(Identity::for_tests(tenant, "alice").unwrap());
         let hub = HubHandle::open(
@@ -121,7 +122,7 @@ mod tests {
         }
     }
 
-    /// Whose jobs they are, with their numbers.
+    /// The tenants and numbers of the jobs.
     fn names(batch: &[CommitJob]) -> Vec<(String, String)> {
         let name = |job: &CommitJob| {
             let tenant = job.delivery.connection.identity.load().tenant().to_string();
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_tenant_with_a_thousand_jobs_does_not_come_before_one_with_a_single_one() {
+    async fn a_tenant_with_a_thousand_jobs_does_not_delay_one_with_a_single_job() {
         let mut pending = PendingJobs::default();
         for number in 0..1000 {
             pending.push(job("many", number, 100));
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_is_bounded_in_bytes_and_large_jobs_are_made_up_for_with_turns() {
+    async fn a_batch_is_bounded_in_bytes_and_a_large_job_costs_later_turns() {
         let mut pending = PendingJobs::default();
         for number in 0..10 {
             pending.push(job("large", number, BATCH_BYTES));
@@ -169,12 +170,12 @@ mod tests {
         }
         let mut batch = Vec::new();
         pending.fill(&mut batch, 512);
-        assert_eq!(of("large", &batch), [0], "one is as much as a batch");
+        assert_eq!(of("large", &batch), [0], "one job fills a batch");
         batch.clear();
         pending.fill(&mut batch, 20);
         assert_eq!(of("large", &batch), [0_usize; 0], "its turns are used up meanwhile");
         assert_eq!(of("small", &batch), (0..20).collect::<Vec<_>>());
-        // Alone, it waits for nobody.
+        // Once it is alone, its debt delays it no longer.
         while !pending.is_empty() {
             batch.clear();
             pending.fill(&mut batch, 512);

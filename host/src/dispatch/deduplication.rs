@@ -83,12 +83,12 @@ impl DedupLookup {
             Ok(Err(error)) => {
                 tracing::debug!(
                     error = format!("{error:#}"),
-                    "a message cannot be looked for; the commit decides"
+                    "a message cannot be looked up; the commit finds out whether it exists"
                 );
                 return None;
             }
             Err(_) => {
-                tracing::debug!("the store does not say whether a message is there; the commit decides");
+                tracing::debug!("the look-up of a message took too long; the commit finds out whether it exists");
                 return None;
             }
         };

@@ -7,8 +7,8 @@ use crate::error::EventError;
 use crate::logs::LogLine;
 use crate::sandbox::{Handler, Outcome, Trap, TrapKind};
 
-/// Logs why a handler was stopped. The error for the client has only a code and the event's number, by which an
-/// operator finds the log line.
+/// Logs why a handler was stopped, and returns the error for the client. The error does not tell the cause, only a code
+/// and the event's number, by which an operator finds the log line.
 pub(super) fn trap_error(session: &Session, context: &EventContext, handler: &Handler, trap: &Trap) -> EventError {
     session.services.metrics.trapped(trap.kind);
     let connection = &session.connection.id;
@@ -16,7 +16,7 @@ pub(super) fn trap_error(session: &Session, context: &EventContext, handler: &Ha
         tracing::error!(
             tenant = %session.tenant.id(), %connection, event = context.number, handler = %handler.info().name,
             trap = %trap.detail,
-            "the server could not run a handler; nothing is held against its version"
+            "the server could not run a handler; this does not count as a failure of its version"
         );
     } else if may_log(session, &trap.detail) {
         tracing::warn!(

@@ -50,7 +50,10 @@ pub(super) async fn handle_answer(
     }
     // A client's answer was admitted when it was received. A missing answer counts as an event of the tenant too.
     if answer.is_none() && !wait_until_admitted(session).await {
-        tracing::debug!(tenant = %session.tenant.id(), handler = %question.handler, "a missing answer was not told");
+        tracing::debug!(
+            tenant = %session.tenant.id(), handler = %question.handler,
+            "the handler was not called about a missing answer, because the tenant's budgets are used up"
+        );
         return;
     }
     let context = host::event_context(session, "answer", Moment::Open, quantum);

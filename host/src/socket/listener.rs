@@ -75,7 +75,7 @@ impl Listener {
             self.last_warning = Some(Instant::now());
             tracing::warn!(
                 transports = self.transports.busy_count(),
-                "clients wait to be let in: they have all file descriptors that the system gives (ulimit -n), but for \
+                "new connections wait: clients use all file descriptors that the system allows (ulimit -n), except for \
                  those that the server needs itself"
             );
         }

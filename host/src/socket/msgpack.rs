@@ -43,7 +43,7 @@ impl Translate for MessagePack {
         if let Some(left_out) = self.unknown.pass() {
             tracing::info!(
                 left_out,
-                "a client was cut off: its first packet is neither in Socket.IO's default encoding nor in that of \
+                "a client was disconnected: its first packet is neither in Socket.IO's default encoding nor in that of \
                  socket.io-msgpack-parser (the client's option `parser`)"
             );
         }

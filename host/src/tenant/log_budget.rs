@@ -1,20 +1,20 @@
-//! How much of what a tenant's handlers say goes into the log.
+//! Limits how much a tenant's handlers may write to the server's log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::rate::TokenBucket;
 
-/// How many seconds' worth may come at once.
+/// How many seconds' worth of bytes may be logged at once.
 const BURST: usize = 8;
 
-/// A bucket of bytes; what does not fit is left out and counted.
+/// A bucket of bytes, and a count of the lines that did not fit.
 pub struct LogBudget {
     bytes: TokenBucket,
     left_out: AtomicU64,
 }
 
 impl LogBudget {
-    /// So many bytes in a second, on average.
+    /// Allows this many bytes a second on average.
     #[must_use]
     pub fn new(per_second: usize) -> Self {
         Self {
@@ -23,8 +23,8 @@ impl LogBudget {
         }
     }
 
-    /// Whether a text of so many bytes may be logged: `None` when not, else how many were left out since the last that
-    /// was.
+    /// Takes the bytes of one line. Returns `None` when the line must be left out, and otherwise how many lines were
+    /// left out since the last one that fitted.
     pub fn take(&self, bytes: usize) -> Option<u64> {
         if self.bytes.take(bytes).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(
             budget.take(0),
             Some(2),
-            "nothing costs nothing, and says what went before"
+            "an empty line fits, and reports those before it"
         );
         assert_eq!(budget.take(0), Some(0));
     }

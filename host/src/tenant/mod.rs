@@ -1,4 +1,4 @@
-//! Identity → tenant: its keys, limits, budgets and handlers.
+//! A tenant on this node: its settings, budgets, permits and the routes to its handlers.
 
 mod log_budget;
 mod metrics;
@@ -32,36 +32,37 @@ pub use rate::{Budget, TokenBucket, nonzero};
 pub use routes::{Canary, Route, RouteKey, Routes};
 pub use settings::{ClientLimits, Parser, Settings, TenantQuota};
 
-/// After how long somebody who met a full tenant may try again.
+/// The time after which a client that met a full tenant may try again.
 const FULL_RETRY: Duration = Duration::from_secs(5);
 
-/// Pages of messages for one tenant's clients at once, from reading them until they may be sent; so many of them are in
-/// memory, and so long do the tenant's other packets wait for them.
+/// Pages of messages of one tenant that are read or wait to be sent at once. It bounds the memory that they take, and
+/// how long the tenant's other packets wait behind them.
 const PAGE_SLOTS: usize = 4;
 
-/// A tenant on this node. Its connections share it.
+/// A tenant on this node, shared by its connections.
 pub struct Tenant {
     id: TenantId,
-    /// Makes visible what its events did.
-    pub hub: HubHandle,
-    metrics: TenantMetrics,
-    /// Its connections' tasks.
+    /// Makes the effects of its events visible.
+    pub hall: Hall,
+    /// The metrics of what it uses.
+    pub metrics: TenantMetrics,
+    /// Runs the tasks of its sessions.
     pub scheduler: FairScheduler,
-    /// What its events read.
-    pub store: Arc<dyn Reader>,
-    /// What its requests may look up. Other settings do not renew it.
-    pub dns_lookups: DnsLookupLimit,
-    /// Pages of messages that are read or wait until they may be sent.
+    /// The store, with a limit of concurrent reads.
+    pub store: Arc<dyn Store>,
+    /// The tenant's share of DNS look-ups for its handlers' HTTP requests. It is kept when the settings are replaced.
+    pub lookups: LookupShare,
+    /// One permit for each page of messages that may be read or wait to be sent.
     page_slots: Semaphore,
     settings: ArcSwap<Settings>,
     routes: ArcSwap<Routes>,
     suspended: AtomicBool,
     connections: AtomicUsize,
-    /// Connections to other nodes, as far as is known.
+    /// Connections on other nodes, by what the last heartbeats said.
     remote_connections: AtomicUsize,
-    /// Connections of each user that has one.
+    /// The number of connections on this node of each user that has any.
     connections_by_user: Mutex<HashMap<UserId, usize>>,
-    /// Bytes of the events that wait in its connections' queues.
+    /// Bytes of the events that wait in its sessions' queues or are being handled.
     queued_bytes: AtomicUsize,
 }
 
@@ -69,26 +70,26 @@ fn limited(what: &'static str, wait: Duration) -> EventError {
     EventError::limited(Code::RateLimited, what, wait)
 }
 
-/// What a tenant's events run on.
+/// The resources of the server that a tenant's events use.
 pub struct TenantResources {
-    /// The threads of the server.
+    /// The runtime of the server's main threads.
     pub runtime: Handle,
-    /// Where those go on that take long: [`Sandbox::background`](crate::sandbox::Sandbox::background).
+    /// The pool that long events move to: [`Sandbox::background`](crate::sandbox::Sandbox::background).
     pub background: Option<Background>,
-    /// The other tenants, as far as turns are concerned.
+    /// Tells whether other tenants compete for threads.
     pub contention: Arc<Contention>,
-    /// What they read.
-    pub store: Arc<dyn Reader>,
+    /// The store.
+    pub store: Arc<dyn Store>,
 }
 
-/// A connection's place among its tenant's. Given back when it is dropped.
+/// A permit for one connection of a tenant. Dropping it lets another connection in.
 pub struct ConnectionPermit {
     tenant: Arc<Tenant>,
     user: UserId,
 }
 
 impl Tenant {
-    /// Puts a tenant together.
+    /// Creates a tenant.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -123,19 +124,19 @@ impl Tenant {
         }
     }
 
-    /// Its id.
+    /// The tenant's id.
     #[must_use]
     pub fn id(&self) -> &TenantId {
         &self.id
     }
 
-    /// Its keys and limits as they are now.
+    /// The current settings.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
         self.settings.load_full()
     }
 
-    /// Replaces its keys and limits: what begins from now on sees the new ones. Budgets begin anew.
+    /// Replaces the settings for all events that begin from now on. Budgets start again.
     pub fn set_settings(&self, settings: Settings) {
         self.metrics.show_limits(&settings.quota);
         self.hub
@@ -144,24 +145,24 @@ impl Tenant {
         self.settings.store(Arc::new(settings));
     }
 
-    /// Lets nobody in, or lets clients in again.
+    /// Sets whether the tenant refuses its clients.
     pub fn set_suspended(&self, suspended: bool) {
         self.suspended.store(suspended, Ordering::Relaxed);
     }
 
-    /// Whether nobody is let in.
+    /// Whether the tenant refuses its clients.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
         self.suspended.load(Ordering::Relaxed)
     }
 
-    /// Who handles the interface at this place now. An event keeps what it gets here until its end.
+    /// The handler version that handles the interface for this key now. An event keeps it until its end.
     #[must_use]
     pub fn route(&self, interface: Interface, key: RouteKey<'_>) -> Option<Arc<Handler>> {
         self.routes.load().route(interface)?.get(key).cloned()
     }
 
-    /// The version of the handler of this name that serves this place now, if it takes answers to its questions.
+    /// The version of the named handler that serves this key now, if it exports `on-answer`.
     #[must_use]
     pub fn answer_handler(&self, name: &str, key: RouteKey<'_>) -> Option<Arc<Handler>> {
         self.routes.load().answer_handler(name, key).cloned()
@@ -176,21 +177,21 @@ impl Tenant {
             .is_some_and(|route| route.unavailable)
     }
 
-    /// Replaces all routes: events that begin from now on see the new ones.
+    /// Replaces all routes for events that begin from now on.
     pub fn set_routes(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
     }
 
-    /// The routes as they are now.
+    /// The current routes.
     #[must_use]
     pub fn routes(&self) -> Arc<Routes> {
         self.routes.load_full()
     }
 
-    /// Whether the tenant's budgets let one more event in.
+    /// Checks whether the tenant's budgets admit one more event, and counts it.
     ///
     /// # Errors
-    /// What the client is told, with the time to wait.
+    /// A budget is used up. The error is meant for the client and says after how long to try again.
     pub fn admit(&self) -> Result<(), EventError> {
         let settings = self.settings.load();
         settings
@@ -234,7 +235,8 @@ impl Tenant {
         }
     }
 
-    /// Takes bytes of an event into the queue of one of its connections, or `false` when too many wait already.
+    /// Counts the bytes of an event that is about to be queued. Returns `false`, and counts nothing, when the tenant
+    /// would have too many.
     pub fn reserve_queued_bytes(&self, bytes: usize) -> bool {
         let most = self.settings.load().quota.queued_bytes;
         let fits = |queued: usize| queued.checked_add(bytes).filter(|queued| *queued <= most);
@@ -243,12 +245,12 @@ impl Tenant {
             .is_ok()
     }
 
-    /// They do not wait any more.
+    /// Stops counting bytes of an event that has been handled or dropped.
     pub fn release_queued_bytes(&self, bytes: usize) {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Waits until the tenant may have this on the way as well, and charges it for what is to be written.
+    /// Waits until the tenant may have this event in flight too, and charges it for the bytes that the event writes.
     pub async fn in_flight_permit(&self, delivery: &Delivery) -> Option<OwnedSemaphorePermit> {
         let settings = self.settings.load_full();
         let weight = delivery.weight();
@@ -261,12 +263,12 @@ impl Tenant {
         settings.in_flight_permit(weight).await
     }
 
-    /// Waits until the tenant may have so many bytes more on the way to clients.
+    /// Waits until the tenant may have this many more bytes in flight.
     pub async fn in_flight_permit_for_bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.settings.load_full().in_flight_permit(bytes).await
     }
 
-    /// Waits until a client may get a page of messages, and takes its place among those that do until the page is sent.
+    /// Waits for a permit to read a page of messages. The caller keeps it until the page may be sent.
     pub async fn page_permit(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
         self.page_slots.acquire().await.ok()
@@ -278,12 +280,12 @@ impl Tenant {
         self.metrics.spent(cpu);
     }
 
-    /// What the tenant does on other nodes, so that its limits count there too: its connections, and the events that
-    /// were let in there in the time since the last call.
+    /// Records the tenant's load on other nodes, so that its limits hold for the whole fleet: its connections there,
+    /// and the events that were admitted there since the last call.
     ///
-    /// Every node charges itself what the others let in, but leaves itself the share that it would have if all `nodes`
-    /// were equally busy. So the nodes together let in no more than the limit, but for what they learn too late: at
-    /// most, the burst of each node and what is let in between two heartbeats.
+    /// Each node charges itself for the events that the others admit, but keeps the share that it would have if all
+    /// `nodes` were equally busy. So the nodes together admit at most the limit, apart from what they learn too late:
+    /// the burst of each node and what is admitted between two heartbeats.
     pub fn set_remote_load(&self, nodes: u32, connections: u64, events: u64) {
         self.remote_connections
             .store(usize::try_from(connections).unwrap_or(usize::MAX), Ordering::Relaxed);
@@ -301,10 +303,10 @@ impl Tenant {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Lets a connection of the user in, as long as it keeps the permit.
+    /// Takes a permit for a connection of the user.
     ///
     /// # Errors
-    /// When the tenant or the user has as many as allowed.
+    /// The tenant or the user has as many connections as allowed.
     pub fn connection_permit(self: &Arc<Self>, user: &UserId) -> Result<ConnectionPermit, EventError> {
         let settings = self.settings.load();
         let quota = &settings.quota;

@@ -1,4 +1,4 @@
-//! How much in what time: token buckets.
+//! Token buckets, and budgets that can be overdrawn.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,22 +8,22 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 
-/// A setting as buckets count, clamped to what they can.
+/// Clamps a setting to the numbers that buckets take, from 1 to 2^32 - 1.
 #[must_use]
 pub fn nonzero(n: usize) -> NonZeroU32 {
     NonZeroU32::new(u32::try_from(n).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN)
 }
 
-/// A bucket that fills steadily and that many take from.
+/// A token bucket that fills at a steady rate.
 pub struct TokenBucket {
     bucket: DefaultDirectRateLimiter,
     clock: DefaultClock,
-    /// What it holds when it is full.
+    /// The tokens of the full bucket.
     capacity: u32,
 }
 
 impl TokenBucket {
-    /// Fills with `per_second`, up to `burst`; both count from 1 to 2^32 - 1 and are clamped to that.
+    /// Creates a full bucket with `burst` tokens that fills by `per_second`. Both are clamped to 1 to 2^32 - 1.
     #[must_use]
     pub fn new(per_second: usize, burst: usize) -> Self {
         let capacity = nonzero(burst);
@@ -34,10 +34,10 @@ impl TokenBucket {
         }
     }
 
-    /// Takes `n`; what is more than the bucket ever holds counts as all of it.
+    /// Takes `n` tokens. More than the full bucket holds takes all of it.
     ///
     /// # Errors
-    /// When there is not enough: after how long there will be, if nobody else takes it.
+    /// The bucket has too few tokens. The error is the time until it has enough, if no other caller takes them.
     pub fn take(&self, n: usize) -> Result<(), Duration> {
         let wanted = u32::try_from(n).unwrap_or(u32::MAX).min(self.capacity);
         let Some(wanted) = NonZeroU32::new(wanted) else {
@@ -46,44 +46,45 @@ impl TokenBucket {
         match self.bucket.check_n(wanted) {
             Ok(Ok(())) => Ok(()),
             Ok(Err(not_until)) => Err(not_until.wait_time_from(self.clock.now())),
-            // Cannot be, as it is clamped to what the bucket holds.
+            // Never happens, since `wanted` is at most what the bucket holds.
             Err(_) => Err(Duration::from_secs(1)),
         }
     }
 }
 
-/// A bucket from which something is also taken that is known only afterwards, such as processor time, or what other
-/// nodes have let in: it can be overdrawn, and gives nothing more until that is made up for.
+/// A token bucket that can be overdrawn, for costs that are known only afterwards, such as processor time or the events
+/// that other nodes have admitted. It admits nothing until its debt is repaid.
 pub struct Budget {
     rate: TokenBucket,
-    /// What it is filled with in a second.
+    /// The tokens that the bucket fills by in a second.
     per_second: u64,
-    /// Spent, and not taken from the bucket yet.
+    /// Tokens that were spent but not taken from the bucket yet.
     debt: AtomicU64,
-    /// What is owed at most: beyond it, what was spent is forgiven rather than nothing given for a long while.
+    /// The largest debt. Spending beyond it is forgiven, so that a tenant is not blocked for too long.
     debt_max: u64,
-    /// Held by who makes up for what is owed.
+    /// Held while the debt is repaid, so that two callers do not repay it twice.
     repaying: Mutex<()>,
 }
 
-/// For how many seconds nothing is given at most, however much was spent.
+/// The largest debt in seconds: how long a budget may admit nothing, however much was spent.
 const DEBT_SECONDS_MAX: u64 = 60;
 
 impl Budget {
-    /// Fills with `per_second`, up to `burst`, and can be overdrawn by as much.
+    /// Creates a budget that fills by `per_second`, up to `burst`, and can be overdrawn by `burst`.
     #[must_use]
     pub fn new(per_second: usize, burst: usize) -> Self {
         Self::with(per_second, burst, burst as u64)
     }
 
-    /// Of processor time, in microseconds, `per_second` in each second, of which two seconds' worth can be saved up.
-    /// What events use that were let in before is made up for, whatever it is.
+    /// Creates a budget of processor time, counted in microseconds, that fills by `per_second` and saves up two
+    /// seconds' worth. Its debt is at most a minute's worth.
     #[must_use]
     pub fn of_time(per_second: Duration) -> Self {
         Self::with_two_seconds_burst(usize::try_from(per_second.as_micros()).unwrap_or(usize::MAX))
     }
 
-    /// Of bytes, the same.
+    /// Creates a budget of bytes that fills by `per_second` and saves up two seconds' worth. Its debt is at most a
+    /// minute's worth.
     #[must_use]
     pub fn of_bytes(per_second: usize) -> Self {
         Self::with_two_seconds_burst(per_second)
@@ -104,24 +105,23 @@ impl Budget {
         }
     }
 
-    /// Whether nothing is owed.
+    /// Checks that the budget is not overdrawn.
     ///
     /// # Errors
-    /// When it is overdrawn: after how long it is not, if nobody spends more.
+    /// The budget is overdrawn. The error is the time until it is not, if nothing more is spent.
     pub fn admit(&self) -> Result<(), Duration> {
         if self.debt.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
-        // One pays at a time, or two would pay for the same.
         let _repaying = self.repaying.lock();
         self.repay()
     }
 
-    /// Takes what is owed from the bucket, as far as it goes in whole parts. For who holds `repaying`.
+    /// Repays the debt from the bucket, in parts of up to a full bucket. The caller holds `repaying`.
     fn repay(&self) -> Result<(), Duration> {
         loop {
             let debt = self.debt.load(Ordering::Relaxed);
-            // The bucket never gives more at once than it holds.
+            // The bucket cannot give more than its capacity at once.
             let part = debt.min(u64::from(self.rate.capacity));
             if part == 0 {
                 return Ok(());
@@ -136,27 +136,29 @@ impl Budget {
         }
     }
 
-    /// Takes `n` when nothing is owed.
+    /// Takes `n` tokens if the budget is not overdrawn.
     ///
     /// # Errors
-    /// When there is not enough: after how long there will be, if nobody else takes it.
+    /// The budget is overdrawn or has too few tokens. The error is the time until it has enough, if no other caller
+    /// takes them.
     pub fn take(&self, n: usize) -> Result<(), Duration> {
         self.admit()?;
         self.rate.take(n)
     }
 
-    /// So much was spent.
+    /// Spends `n` tokens, whether or not the bucket has them.
     pub fn spend(&self, n: u64) {
         let add = |debt: u64| Some(debt.saturating_add(n).min(self.debt_max));
-        // It never fails: there is always something to write.
+        // The closure always returns a value, so the update never fails.
         let _ = self.debt.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        // At once: a full bucket gets no fuller while it waits to be asked. Whoever else pays now pays this too.
+        // The debt is repaid at once, because a full bucket would waste what it fills by until the next `admit`. A
+        // caller that is repaying now repays this too.
         if let Some(_repaying) = self.repaying.try_lock() {
             let _ = self.repay();
         }
     }
 
-    /// So much time was spent.
+    /// Spends processor time of a budget made by [`Budget::of_time`].
     pub fn spend_time(&self, time: Duration) {
         self.spend(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
@@ -186,22 +188,22 @@ mod tests {
     fn an_overdrawn_budget_admits_nothing_until_it_is_made_up_for() {
         let budget = Budget::of_time(Duration::from_millis(1));
         budget.spend_time(Duration::from_millis(2));
-        assert_eq!(budget.admit(), Ok(()), "so much was saved up");
+        assert_eq!(budget.admit(), Ok(()), "two seconds' worth was saved up");
         budget.spend_time(Duration::from_micros(500));
         assert!(budget.admit().is_err());
-        assert!(budget.admit().is_err(), "asking does not make up for it");
+        assert!(budget.admit().is_err(), "asking repays nothing");
     }
 
     #[test]
     fn what_is_spent_while_nobody_asks_is_taken_as_it_is_spent() {
         let budget = Budget::of_bytes(1_000_000);
         budget.spend(1_000_000);
-        assert_eq!(budget.debt.load(Ordering::Relaxed), 0, "the bucket had it");
+        assert_eq!(budget.debt.load(Ordering::Relaxed), 0, "the bucket had enough");
         budget.spend(1_500_000);
         assert_eq!(
             budget.debt.load(Ordering::Relaxed),
             1_500_000,
-            "and has not so much any more"
+            "the bucket has too little left"
         );
     }
 
@@ -210,7 +212,7 @@ mod tests {
         let budget = Budget::of_time(Duration::from_millis(100));
         budget.spend_time(Duration::from_secs(2));
         let wait = budget.admit().unwrap_err();
-        // It held 200 ms; the rest comes at 100 ms in a second.
+        // The bucket held 200 ms; the rest comes at 100 ms in a second.
         assert!(
             wait > Duration::from_secs(17) && wait < Duration::from_secs(19),
             "{wait:?}"

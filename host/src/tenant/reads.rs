@@ -1,4 +1,4 @@
-//! The store as one tenant's events read it: a few reads at once, so that others come in between.
+//! Limits the concurrent reads of one tenant, so that its reads do not delay those of other tenants.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::id::{MessageId, RoomId, TenantId};
 use crate::store::{KvKey, Message, Page, Range, Reader, StoreError};
 
-/// Reads of one tenant at once; further ones wait. The store has few readers, and everybody's reads stand in one line.
+/// Reads of one tenant at once; further ones wait. The store has few readers, and the reads of all tenants share one
+/// queue.
 const READ_SLOTS: usize = 4;
 
-/// A store of which few reads are made at once.
+/// A store that makes at most [`READ_SLOTS`] reads at once.
 pub(super) struct ReadLimitedStore {
     store: Arc<dyn Store>,
     slots: Semaphore,
@@ -24,7 +25,7 @@ impl ReadLimitedStore {
         }
     }
 
-    /// It is never closed.
+    /// Waits for a slot. The semaphore is never closed, so this always gives one.
     async fn slot(&self) -> Option<SemaphorePermit<'_>> {
         self.slots.acquire().await.ok()
     }

@@ -1,4 +1,4 @@
-//! Which handler version handles what, and for whom.
+//! Maps each interface of the contract to the handler version that handles it.
 
 use std::hash::Hasher as _;
 use std::sync::Arc;
@@ -7,38 +7,38 @@ use siphasher::sip::SipHasher13;
 
 use crate::sandbox::{Handler, Interface};
 
-/// Who handles one kind of event.
+/// The handler versions of one interface.
 #[derive(Clone, Default)]
 pub struct Route {
-    /// The version that handles everything but the canary's share.
+    /// The version that handles all events but the canary's share.
     pub stable: Option<Arc<Handler>>,
-    /// A version on trial.
+    /// A version on trial in a share of the rooms.
     pub canary: Option<Canary>,
-    /// A version should handle it that cannot be loaded: nobody else may take its place.
+    /// Set when the version that should handle the interface cannot be loaded. No other handler stands in for it.
     pub unavailable: bool,
 }
 
-/// A version on trial in a share of the rooms.
+/// A handler version on trial.
 #[derive(Clone)]
 pub struct Canary {
     /// The version.
     pub handler: Arc<Handler>,
-    /// The share, 1 to 99.
+    /// The share of the rooms in percent, from 1 to 99.
     pub percent: u8,
 }
 
-/// What decides between a canary and the stable version: the event's room, or its user where it names none. Every
-/// node decides alike, so one room never mixes versions.
+/// What the choice between a canary and the stable version depends on: the event's room, or its user if it names none.
+/// Every node makes the same choice, so all events of a room go to one version.
 #[derive(Debug, Clone, Copy)]
 pub enum RouteKey<'a> {
-    /// The event is about this room.
+    /// The event's room.
     Room(&'a str),
-    /// The event names no room.
+    /// The user of an event that names no room.
     User(&'a str),
 }
 
 impl Route {
-    /// Who handles an event at this place.
+    /// The version that handles an event with this key.
     #[must_use]
     pub fn get(&self, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
         match &self.canary {
@@ -48,8 +48,10 @@ impl Route {
     }
 }
 
-/// From 0 to 99, evenly, the same on every node and in every release: changing it would move rooms between versions
-/// during a rolling upgrade. The handler's name is in it so that not always the same rooms are the first.
+/// Maps a key evenly to 0 to 99. Keys below a canary's percentage belong to the canary.
+///
+/// It must not change between releases, because that would move rooms between versions during a rolling upgrade. It
+/// depends on the handler's name so that not every handler's canary begins with the same rooms.
 fn share(handler: &str, key: RouteKey<'_>) -> u8 {
     let mut hasher = SipHasher13::new();
     hasher.write(handler.as_bytes());
@@ -57,20 +59,20 @@ fn share(handler: &str, key: RouteKey<'_>) -> u8 {
         RouteKey::Room(room) => (0, room),
         RouteKey::User(user) => (1, user),
     };
-    // No name contains either byte, so no two places are written alike.
+    // No name contains either byte, so different keys never hash the same bytes.
     hasher.write(&[0xff, kind]);
     hasher.write(name.as_bytes());
     u8::try_from(hasher.finish() % 100).unwrap_or(0)
 }
 
-/// Who handles what. Replaced as a whole, so that an event sees one or the other.
+/// The routes of all interfaces. They are replaced as a whole, so that an event sees either the old or the new ones.
 #[derive(Clone, Default)]
 pub struct Routes {
     routes: [Route; Interface::ALL.len()],
 }
 
 impl Routes {
-    /// Lets the handler handle the interface, alone.
+    /// Routes all events of the interface to the handler.
     #[must_use]
     pub fn with(mut self, interface: Interface, handler: Arc<Handler>) -> Self {
         self.set(
@@ -96,27 +98,29 @@ impl Routes {
         self.routes.get(interface as usize)
     }
 
-    /// Who handles the interface, besides a canary.
+    /// The stable version of the interface.
     #[must_use]
     pub fn get(&self, interface: Interface) -> Option<&Arc<Handler>> {
         self.route(interface)?.stable.as_ref()
     }
 
-    /// The version of the handler of this name that serves this place, if it takes answers: it may be a canary in some
-    /// places, and no other route leads to it there.
+    /// The version of the named handler that serves this key, if it exports `on-answer`.
+    ///
+    /// The handler may be the canary for some keys only. Where no route leads to it for this key, any version of it
+    /// will do.
     #[must_use]
     pub fn answer_handler(&self, name: &str, key: RouteKey<'_>) -> Option<&Arc<Handler>> {
         let answers = |handler: &&Arc<Handler>| &*handler.info().name == name && handler.handles(Interface::Answer);
         let routes = self.routes.iter();
         let here = routes.clone().find_map(|route| route.get(key).filter(answers));
         let stable = || routes.clone().filter_map(|route| route.stable.as_ref()).find(answers);
-        // A version on trial may be the first that asks.
+        // The handler's first version may be on trial.
         let on_trial = || routes.clone().filter_map(|route| route.canary.as_ref());
         here.or_else(stable)
             .or_else(|| on_trial().map(|canary| &canary.handler).find(answers))
     }
 
-    /// Everything that is handled, and by whom, canaries left out.
+    /// All interfaces with a stable version, and that version.
     pub fn iter(&self) -> impl Iterator<Item = (Interface, &Arc<Handler>)> {
         Interface::ALL
             .into_iter()
@@ -137,7 +141,7 @@ mod tests {
         };
         assert!((800..1200).contains(&below(10)), "{}", below(10));
         assert!((4700..5300).contains(&below(50)), "{}", below(50));
-        // Written down: whoever changes these moves rooms between versions while two releases serve one fleet.
+        // A change of these values would move rooms between versions while two releases serve one fleet.
         let first: Vec<u8> = rooms
             .iter()
             .take(5)

@@ -1,4 +1,4 @@
-//! What a tenant's operator decides of it, ready for use.
+//! The settings of a tenant: its authenticator and limits, with the budgets made from them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::capability::CallLimits;
 use crate::sandbox::GuestLimits;
 use crate::store::StorageQuota;
 
-/// What clients of one tenant are held to before a handler sees the event; `[limits]` in the config.
+/// The limits of a tenant's clients, which are checked before a handler runs; `[limits]` in the configuration.
 #[derive(Debug, Clone)]
 pub struct ClientLimits {
     /// Bytes of a packet.
@@ -29,15 +29,15 @@ pub struct ClientLimits {
     pub client_id: usize,
     /// Nesting of JSON.
     pub json_depth: usize,
-    /// Messages of a history page when the client does not say.
+    /// Messages of a history page when the client asks for no number.
     pub history_page: u32,
     /// Messages of a history page at most.
     pub history_page_max: u32,
     /// User ids in one `get-presence`.
     pub presence_users: usize,
-    /// How long typing counts without being renewed.
+    /// How long typing lasts without being renewed.
     pub typing_timeout: Duration,
-    /// How long a user whose last connection went is still shown as before.
+    /// How long a user whose last connection has gone is still shown as before.
     pub presence_grace: Duration,
     /// Waiting events of one connection.
     pub queue_events: usize,
@@ -53,7 +53,7 @@ pub struct ClientLimits {
     pub byte_burst: usize,
 }
 
-/// What a tenant may cost in all; `[quota]` in the config.
+/// What a tenant may use in total; `[quota]` in the configuration.
 #[derive(Debug, Clone)]
 pub struct TenantQuota {
     /// Connections, to all nodes together.
@@ -76,23 +76,41 @@ pub struct TenantQuota {
     pub outbound_bytes_per_second: usize,
     /// HTTP requests that its handlers send in a second, on each node.
     pub http_requests_per_second: usize,
-    /// Bytes of its events that wait for their handlers or are being handled, on each node.
+    /// Bytes of events that wait for their handlers or are being handled, on each node.
     pub queued_bytes: usize,
-    /// Bytes of what its events do that are on the way to the store and to clients, on each node.
+    /// Bytes of events' effects that are in flight to the store and to clients, on each node.
     pub in_flight_bytes: usize,
-    /// What it may keep.
+    /// What it may store.
     pub storage: StorageQuota,
     /// Deployed handlers.
     pub handlers: usize,
     /// Versions of each that are kept.
     pub versions: usize,
-    /// Bytes of the components of all of those, each counted once.
+    /// Bytes of all kept versions' components, each component counted once.
     pub component_bytes: usize,
     /// Bytes of a component.
     pub component_size: usize,
 }
 
-/// How a tenant's clients write packets.
+impl TenantQuota {
+    /// The limits that `/metrics` shows, in the order of its gauges.
+    #[allow(clippy::cast_precision_loss, reason = "nobody reads that many digits")]
+    pub(super) fn shown(&self) -> [f64; 9] {
+        [
+            self.connections as f64,
+            self.instances as f64,
+            self.events_per_second as f64,
+            self.guest_cpu.as_secs_f64(),
+            self.write_bytes_per_second as f64,
+            self.outbound_bytes_per_second as f64,
+            self.storage.message_bytes as f64,
+            self.storage.kv_bytes as f64,
+            self.storage.rooms as f64,
+        ]
+    }
+}
+
+/// The parser that a tenant's clients use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parser {
     /// Text with binary attachments: Socket.IO's default.
@@ -102,27 +120,27 @@ pub enum Parser {
     MessagePack,
 }
 
-/// A tenant's keys, limits and budgets. Replaced as a whole.
+/// A tenant's settings and budgets. They are replaced as a whole.
 pub struct Settings {
-    /// Verifies its tokens.
+    /// Verifies its clients' tokens.
     pub authenticator: Authenticator,
-    /// How its clients write packets.
+    /// The parser that its clients use.
     pub parser: Parser,
-    /// What its clients are held to.
+    /// The limits of its clients.
     pub client_limits: ClientLimits,
-    /// What its handlers are held to, by the capabilities.
+    /// The limits of its handlers that the capabilities check.
     pub call_limits: Arc<CallLimits>,
-    /// What its handlers are held to, by the sandbox.
+    /// The limits of its handlers that the sandbox checks.
     pub guest_limits: GuestLimits,
-    /// What it may cost in all.
+    /// What it may use in total.
     pub quota: TenantQuota,
     /// The budget of events.
     pub(super) events: Budget,
     /// The budget of processor time.
     pub(super) cpu: Budget,
-    /// Handlers that may begin now.
+    /// One permit for each handler that may run at once.
     pub instances: Arc<Semaphore>,
-    /// What its handlers may still log.
+    /// The budget of bytes that its handlers log.
     pub log: LogBudget,
     /// The budget of HTTP requests.
     pub http: TokenBucket,
@@ -130,16 +148,16 @@ pub struct Settings {
     pub(super) writes: Budget,
     /// The budget of bytes to clients.
     pub(super) outbound: Budget,
-    /// What may be on the way, in units of [`IN_FLIGHT_UNIT`].
+    /// One permit for each [`IN_FLIGHT_UNIT`] of bytes that may be in flight.
     in_flight_slots: Arc<Semaphore>,
     in_flight_units: u32,
 }
 
-/// Bytes that are counted as one, so that a semaphore can count them.
+/// Bytes for one permit, so that the permits fit a semaphore's `u32`.
 const IN_FLIGHT_UNIT: usize = 1024;
 
 impl Settings {
-    /// Puts them together, with full budgets.
+    /// Creates the settings, with full budgets.
     #[must_use]
     pub fn new(
         authenticator: Authenticator,
@@ -174,8 +192,9 @@ impl Settings {
         }
     }
 
-    /// Waits until so many bytes more may be on the way; what is more than may ever be takes all there is. `None`
-    /// never: the semaphore is not closed.
+    /// Waits until this many more bytes may be in flight. More than the whole quota takes all of it.
+    ///
+    /// Never returns `None`, because the semaphore is never closed.
     pub(super) async fn in_flight_permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(IN_FLIGHT_UNIT)).unwrap_or(u32::MAX);
         let units = units.min(self.in_flight_units);
