@@ -1,7 +1,7 @@
-//! Which sessions are let in: how many there may be, in all and from one address, and how fast they may come.
+//! Admits new sessions within limits of their number and rate, in total and per address.
 //!
-//! A session costs memory before anybody knows whose it is. Until it is in a namespace (the server has answered a
-//! Socket.IO CONNECT, which takes a valid token) it is *waiting*, and held to bounds of its own.
+//! A session is *unauthenticated* until it is in a namespace: until the server has accepted a Socket.IO CONNECT, for
+//! which it wants a valid token. It costs memory before that, so unauthenticated sessions have stricter limits.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The address of the client, as a request extension. The server sets it, since only it knows which proxies to trust.
+/// The client's address, as a request extension. The server sets it, since only the server knows which proxies to
+/// trust.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddress(pub IpAddr);
 
 impl PeerAddress {
-    /// The key that limits count under: the IPv4 address, or the first 64 bits of the IPv6 address, since a subscriber
-    /// has at least this much of a network to choose addresses from (RFC 6177).
+    /// The network that limits per address count under: the IPv4 address, or the first 64 bits of the IPv6 address.
+    ///
+    /// An IPv6 subscriber has at least a whole /64 network to choose addresses from (RFC 6177).
     #[must_use]
     pub fn network(self) -> IpAddr {
         match self.0.to_canonical() {
@@ -30,33 +32,33 @@ impl PeerAddress {
     }
 }
 
-/// The bounds. Each is inclusive; a server without an [`Admission`] has those of [`Limits::NONE`].
+/// The limits of sessions, each inclusive. A server without an [`Admission`] has [`Limits::NONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Sessions at once, waiting ones included.
+    /// Sessions at once, including unauthenticated ones.
     pub sessions: usize,
-    /// Sessions at once from one address, waiting ones included.
+    /// Sessions at once from one address, including unauthenticated ones.
     pub sessions_per_address: usize,
-    /// Waiting sessions at once.
+    /// Unauthenticated sessions at once.
     pub unauthenticated: usize,
-    /// Waiting sessions at once from one address.
+    /// Unauthenticated sessions at once from one address.
     pub unauthenticated_per_address: usize,
     /// New sessions a second. As many may come at once.
     pub handshakes_per_second: u32,
     /// New sessions a second from one address. As many may come at once.
     pub handshakes_per_second_per_address: u32,
-    /// Bytes of one message or body of a waiting session.
+    /// Bytes of one message or request body of an unauthenticated session.
     pub unauthenticated_bytes: usize,
-    /// Packets in one body of a polling request.
+    /// Packets in one request body.
     pub payload_packets: usize,
-    /// How often a waiting session may ask for a namespace.
+    /// CONNECTs of an unauthenticated session, and CONNECTs a second of an authenticated one.
     pub connects: u32,
-    /// Bytes of packets that may wait for one client. A packet is taken while fewer wait, whatever its size.
+    /// Bytes of packets that may wait for one client. The queue takes a packet of any size while it has fewer.
     pub queue_bytes: usize,
 }
 
 impl Limits {
-    /// No bounds.
+    /// No limits.
     pub const NONE: Self = Self {
         sessions: usize::MAX,
         sessions_per_address: usize::MAX,
@@ -71,7 +73,7 @@ impl Limits {
     };
 }
 
-/// Why a session was not let in.
+/// Why a session was not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// [`Limits::sessions`]
@@ -89,7 +91,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All of them, for metrics.
+    /// All reasons.
     pub const ALL: [Self; 6] = [
         Self::Sessions,
         Self::SessionsPerAddress,
@@ -99,7 +101,7 @@ impl Refusal {
         Self::HandshakesPerAddress,
     ];
 
-    /// The name in metrics and logs.
+    /// The reason's name in metrics and logs. Operators rely on it, hence the older word "waiting" for unauthenticated.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -113,7 +115,7 @@ impl Refusal {
     }
 }
 
-/// Lets sessions in and counts them. A request extension; all requests of a server share one.
+/// Admits and counts sessions. All requests of a server share one as a request extension.
 #[derive(Debug)]
 pub struct Admission {
     limits: Limits,
@@ -127,7 +129,7 @@ pub struct Admission {
 struct Addresses {
     rate: Bucket,
     by_address: HashMap<IpAddr, Address>,
-    /// Entries of nobody are looked for when there are this many.
+    /// The number of entries at which unused ones are removed.
     sweep_at: usize,
 }
 
@@ -138,11 +140,11 @@ struct Address {
     rate: Bucket,
 }
 
-/// Entries that are kept without a look for those that nobody needs.
+/// Up to this many entries are kept without removing unused ones.
 const SWEEP_MIN: usize = 1024;
 
 impl Admission {
-    /// Lets sessions in within `limits`.
+    /// Admits sessions within `limits`.
     #[must_use]
     pub fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -158,25 +160,25 @@ impl Admission {
         })
     }
 
-    /// The bounds.
+    /// The limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Sessions that are open.
+    /// The number of open sessions.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    /// Sessions that are in no namespace yet.
+    /// The number of unauthenticated sessions.
     #[must_use]
     pub fn unauthenticated(&self) -> usize {
         self.unauthenticated.load(Ordering::Relaxed)
     }
 
-    /// Sessions that were not let in for this reason.
+    /// How many sessions were refused for this reason.
     #[must_use]
     pub fn refused(&self, why: Refusal) -> u64 {
         self.refused
@@ -184,7 +186,7 @@ impl Admission {
             .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Lets a session in, or says why not.
+    /// Admits a session from this address, or returns why not.
     pub(crate) fn admit(
         self: &Arc<Self>,
         address: Option<PeerAddress>,
@@ -209,7 +211,7 @@ impl Admission {
     fn count(&self, address: Option<IpAddr>, now: Instant) -> Result<(), Refusal> {
         let limits = &self.limits;
         let mut addresses = self.addresses.lock();
-        // Under the lock the counts only fall meanwhile.
+        // Only this function raises the counts, and it holds the lock, so they can only fall meanwhile.
         if self.sessions() >= limits.sessions {
             return Err(Refusal::Sessions);
         }
@@ -254,7 +256,8 @@ impl Admission {
 }
 
 impl Addresses {
-    /// Forgets addresses without a session whose rate is as good as new: there are more addresses than memory.
+    /// Removes addresses that have no session and a full bucket. Clients have more addresses than the server has
+    /// memory.
     fn sweep(&mut self, now: Instant) {
         if self.by_address.len() < self.sweep_at {
             return;
@@ -265,7 +268,7 @@ impl Addresses {
     }
 }
 
-/// A rate of `n` a second of which `n` may come at once, as one time: that at which the bucket will be full again.
+/// A token bucket of `n` tokens that fills by `n` a second. It keeps only the time at which it will be full again.
 #[derive(Debug, Default, Clone, Copy)]
 struct Bucket {
     full_at: Option<Instant>,
@@ -289,7 +292,7 @@ impl Bucket {
     }
 }
 
-/// A session's place. Given back when it is dropped.
+/// A permit for one session. Dropping it lets another session in.
 #[derive(Debug)]
 pub(crate) struct SessionPermit {
     admission: Arc<Admission>,
@@ -302,7 +305,7 @@ impl SessionPermit {
         &self.admission.limits
     }
 
-    /// The session is in a namespace.
+    /// Stops counting the session as unauthenticated.
     pub(crate) fn authenticated(&self) {
         if std::mem::take(&mut *self.unauthenticated.lock()) {
             self.admission.release(self.address, false, true);
@@ -337,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_sessions_are_bounded_by_address_and_in_all() {
+    fn unauthenticated_sessions_are_limited_by_address_and_in_total() {
         let admission = Admission::new(limits());
         let now = Instant::now();
         let admit = |address| admission.admit(from(address), now);
@@ -356,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_bounded_by_address_and_in_all() {
+    fn sessions_are_limited_by_address_and_in_total() {
         let admission = Admission::new(limits());
         let now = Instant::now();
         let admit = |address: String| {
@@ -376,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_addresses_is_one() {
+    fn addresses_of_one_ipv6_network_count_as_one() {
         let admission = Admission::new(limits());
         let now = Instant::now();
         let _first = admission.admit(from("2001:db8::1"), now).unwrap();
@@ -389,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_come_at_a_rate_with_a_second_of_it_at_once() {
+    fn handshakes_are_limited_by_rate_with_a_burst_of_one_second() {
         let admission = Admission::new(Limits {
             handshakes_per_second: 6,
             handshakes_per_second_per_address: 4,

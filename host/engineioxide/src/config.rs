@@ -1,4 +1,4 @@
-//! What the protocol leaves open: path, times, sizes.
+//! The settings of an Engine.IO server.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use engineioxide_core::TransportType;
 /// The settings of a server. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub struct EngineIoConfig {
-    /// The path that is served, without a slash at its end.
+    /// The path of Engine.IO, without a slash at its end.
     pub req_path: Cow<'static, str>,
-    /// Time from one ping to the next, and from the opening of a session to its first.
+    /// Time between two pings, and between the opening of a session and its first ping.
     pub ping_interval: Duration,
-    /// Time for the pong.
+    /// Time for the client's pong.
     pub ping_timeout: Duration,
-    /// Time for a WebSocket to take over from polling.
+    /// Time for each step of an upgrade from polling to a WebSocket.
     pub upgrade_timeout: Duration,
     /// Packets that may wait for one client.
     pub max_buffer_size: usize,
-    /// The largest body of a polling request, and of an answer to one.
+    /// The largest body of a polling request, and of the response to a poll.
     pub max_payload: u64,
-    /// Bytes that one read of an idle WebSocket takes at most. A busy one reads more.
+    /// The read buffer of an idle WebSocket. A busy one reads more at once.
     pub ws_read_buffer_size: usize,
     /// The largest WebSocket message.
     pub ws_max_message_size: usize,
     /// The largest WebSocket frame.
     pub ws_max_frame_size: usize,
-    /// The transports that are served, as bits of [`TransportType`].
+    /// The enabled transports, as bits of [`TransportType`].
     pub transports: u8,
 }
 
@@ -48,20 +48,20 @@ impl Default for EngineIoConfig {
 }
 
 impl EngineIoConfig {
-    /// Begins with the defaults.
+    /// A builder with the default settings.
     #[must_use]
     pub fn builder() -> EngineIoConfigBuilder {
         EngineIoConfigBuilder::new()
     }
 
-    /// Whether the transport is served.
+    /// Whether the transport is enabled.
     #[must_use]
     pub fn allowed_transport(&self, transport: TransportType) -> bool {
         self.transports & transport as u8 != 0
     }
 }
 
-/// Makes an [`EngineIoConfig`]; each method sets the field of its name.
+/// Builds an [`EngineIoConfig`]. Each method sets the field of its name.
 #[derive(Debug, Clone, Default)]
 pub struct EngineIoConfigBuilder {
     config: EngineIoConfig,
@@ -79,7 +79,7 @@ macro_rules! setters {
 }
 
 impl EngineIoConfigBuilder {
-    /// Begins with the defaults.
+    /// A builder with the default settings.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -103,14 +103,14 @@ impl EngineIoConfigBuilder {
         ws_max_frame_size: usize,
     }
 
-    /// Sets the transports that are served.
+    /// Enables only these transports.
     #[must_use]
     pub fn transports<const N: usize>(mut self, transports: [TransportType; N]) -> Self {
         self.config.transports = transports.into_iter().fold(0, |bits, transport| bits | transport as u8);
         self
     }
 
-    /// The settings.
+    /// Returns the settings.
     #[must_use]
     pub fn build(self) -> EngineIoConfig {
         self.config

@@ -1,5 +1,7 @@
-//! Compressed messages (permessage-deflate, RFC 7692), each by itself: a connection keeps no window from one message to
-//! the next (`no_context_takeover`), and nothing in memory.
+//! Compresses messages (permessage-deflate, RFC 7692).
+//!
+//! Each message is compressed on its own (`no_context_takeover`), so that an idle connection needs no memory for a
+//! window.
 
 use std::cell::RefCell;
 use std::time::Instant;
@@ -9,26 +11,26 @@ use http::{HeaderMap, header};
 
 use crate::frame::FrameError;
 
-/// In the extensions of a request: permessage-deflate may be agreed on with clients that offer it.
+/// Enables permessage-deflate for clients that offer it, as a request extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deflate {
-    /// Bytes from which a message is compressed: a short one gains nothing.
+    /// Messages of at least this many bytes are compressed. Compressing a short one gains nothing.
     pub min_bytes: usize,
 }
 
-/// What the server answers to an offer that it takes.
+/// The server's answer to an offer that it accepts.
 pub(crate) const ACCEPTED_EXTENSION: &str =
     "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
-/// Effort, 0 to 9: higher ones cost several times as much for a few bytes less.
+/// The compression level, 0 to 9. Higher levels cost several times as much processor time for a few bytes less.
 const LEVEL: u32 = 3;
-/// What ends a message that is flushed, and is left out (section 7.2.1).
+/// The end of a flushed message, which is not sent (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
-/// How much more room a buffer is given at a time, in bytes.
+/// The bytes by which an output buffer grows.
 const BUFFER_STEP: usize = 4 * 1024;
-/// Inflated bytes that a connection may send in a second, and at once: a few bytes on the wire can stand for a thousand times
-/// as many.
+/// The inflated bytes that a connection may send in a second. A byte on the wire can inflate to a thousand.
 const INFLATED_PER_SECOND: usize = 2 * 1024 * 1024;
+/// The inflated bytes that a connection may send at once.
 const INFLATED_AT_ONCE: usize = 4 * 1024 * 1024;
 
 thread_local! {
@@ -36,7 +38,7 @@ thread_local! {
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// What a connection may still inflate.
+/// Limits the inflated bytes of one connection.
 #[derive(Debug)]
 pub(crate) struct InflateBudget {
     left: usize,
@@ -51,7 +53,7 @@ impl InflateBudget {
         }
     }
 
-    /// Bytes that one message may have now.
+    /// The bytes that a message may inflate to now.
     pub(crate) fn left(&mut self, now: Instant) -> usize {
         let millis = usize::try_from(now.saturating_duration_since(self.since).as_millis()).unwrap_or(usize::MAX);
         let more = millis.saturating_mul(INFLATED_PER_SECOND / 1000);
@@ -62,13 +64,13 @@ impl InflateBudget {
         self.left
     }
 
-    /// So many were inflated.
+    /// Counts inflated bytes.
     pub(crate) fn spend(&mut self, bytes: usize) {
         self.left = self.left.saturating_sub(bytes);
     }
 }
 
-/// Whether one of the client's offers can be taken (section 5.1).
+/// Whether the server can accept one of the client's offers (section 5.1).
 pub(crate) fn is_offered(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     values
@@ -96,7 +98,7 @@ fn is_acceptable(offer: &str) -> bool {
         }
         seen.push(name);
         match (name, value) {
-            // The answer limits no window of the client's, so it may be told of any limit.
+            // The answer does not limit the client's window, so any limit that the client supports will do.
             ("server_no_context_takeover" | "client_no_context_takeover" | "client_max_window_bits", None) => true,
             ("client_max_window_bits", Some(bits)) => matches!(bits.parse::<u8>(), Ok(8..=15)),
             _ => false,
@@ -104,7 +106,7 @@ fn is_acceptable(offer: &str) -> bool {
     })
 }
 
-/// The message made of these parts, compressed; none when that would not be shorter.
+/// Compresses a message of two parts. Returns `None` if that would not make it shorter.
 pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     COMPRESS.with_borrow_mut(|state| {
@@ -116,7 +118,7 @@ pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
                 state.compress_vec(input, &mut out, flush).ok()?;
                 let taken = usize::try_from(state.total_in() - before).ok()?;
                 input = input.get(taken..)?;
-                // Room is left when the flush is complete.
+                // The flush is complete when it has left room in the buffer.
                 if input.is_empty() && out.len() < out.capacity() {
                     break;
                 }
@@ -131,7 +133,7 @@ pub(crate) fn compress(parts: [&[u8]; 2]) -> Option<Vec<u8>> {
     })
 }
 
-/// Inflates a message; [`FrameError::TooLarge`] past `max` bytes.
+/// Inflates a message of at most `max` bytes.
 pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameError> {
     DECOMPRESS.with_borrow_mut(|state| {
         state.reset(false);
@@ -153,7 +155,7 @@ pub(crate) fn decompress(payload: &[u8], max: usize) -> Result<Vec<u8>, FrameErr
                 if out.len() > max {
                     return Err(FrameError::TooLarge);
                 }
-                // Another block may follow a final one (section 7.2.1); it begins with no window.
+                // Another block may follow a final one (section 7.2.1). It starts with an empty window.
                 if status == Status::StreamEnd {
                     state.reset(false);
                     if input.is_empty() {
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_compressed_comes_back() {
+    fn compressed_messages_inflate_to_the_originals() {
         for length in [1, 10, 1000, 70_000, 1_000_000] {
             let text: String = (0..)
                 .map(|n| format!("{{\"n\":{n}}},"))
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_get_shorter_is_left_as_it_is() {
+    fn a_message_that_would_not_get_shorter_is_not_compressed() {
         let mut chance = 1u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
             chance = chance
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_inflates_so_much_at_once_and_in_a_second() {
+    fn the_inflated_bytes_of_a_connection_are_limited() {
         let begun = Instant::now();
         let mut budget = InflateBudget::new(begun);
         budget.spend(INFLATED_AT_ONCE);
@@ -227,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_ends_at_the_bound() {
+    fn a_decompression_bomb_is_refused() {
         let zeros = vec![0; 50_000_000];
         let bomb = compress([&[], &zeros]).unwrap();
         assert!(bomb.len() < 300_000);
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn offers_are_taken_that_can_be_kept() {
+    fn only_offers_that_the_server_supports_are_accepted() {
         let taken = |offer: &str| {
             let headers = HeaderMap::from_iter([(header::SEC_WEBSOCKET_EXTENSIONS, offer.parse().unwrap())]);
             is_offered(&headers)

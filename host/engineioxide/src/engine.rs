@@ -1,4 +1,4 @@
-//! All sessions: how they are opened, found and ended, and what becomes of each packet.
+//! The engine: opens, finds and ends sessions, and handles their packets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,27 +24,27 @@ use crate::socket::{CONNECT, DisconnectReason, Sid, Socket};
 use crate::translate::{Encoding, Translator};
 use crate::websocket::{NORMAL_CLOSURE, PacketOutcome, WebSocket};
 
-/// The type of a Socket.IO packet with which a client leaves a namespace (Socket.IO protocol 5, DISCONNECT).
+/// The packet type of Socket.IO's DISCONNECT, with which a client leaves a namespace (Socket.IO protocol 5).
 const DISCONNECT: u8 = b'1';
 
 pub(crate) struct Engine<H: EngineIoHandler> {
     pub(crate) config: EngineIoConfig,
     handler: Arc<H>,
     sessions: Mutex<HashMap<Secret, Arc<Socket<H::Data>>>>,
-    /// Sessions that have ended and of which the next poll is to be told.
+    /// Sessions that ended between two polls, until the next poll tells their clients.
     awaiting_final_poll: Mutex<HashMap<Secret, Arc<Session>>>,
 }
 
-/// How long a session that has ended waits for a poll: longer than a client takes from one to the next.
+/// How long a session that has ended waits for its final poll. A client takes less time between two polls.
 const FINAL_POLL_TIME: Duration = Duration::from_secs(5);
 
-/// A session, and the packet that tells its client so.
+/// A new session with its OPEN packet.
 pub(crate) type NewSession<D> = (Arc<Socket<D>>, String);
 
-/// What the server refuses or cannot do.
+/// Why a session is not opened.
 pub(crate) enum OpenError {
     Refused(Refusal),
-    /// The system has no random bytes.
+    /// The system's random number generator failed.
     NoSecret,
 }
 
@@ -62,7 +62,7 @@ impl<H: EngineIoHandler> Engine<H> {
         self.sessions.lock().get(secret).cloned()
     }
 
-    /// Keeps a session that has ended until a poll asks for it, for a while.
+    /// Keeps a session that has ended until its client polls, but at most for [`FINAL_POLL_TIME`].
     fn keep_for_final_poll(self: Arc<Self>, secret: Secret, session: Arc<Session>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return session.discard();
@@ -76,7 +76,7 @@ impl<H: EngineIoHandler> Engine<H> {
         });
     }
 
-    /// A session that has ended and of which no poll has been told.
+    /// Takes a session that has ended and still waits for its final poll.
     pub(crate) fn take_awaiting_final_poll(&self, secret: &Secret) -> Option<Arc<Session>> {
         self.awaiting_final_poll.lock().remove(secret)
     }
@@ -139,7 +139,7 @@ impl<H: EngineIoHandler> Engine<H> {
         Ok((socket, opened))
     }
 
-    /// The largest message that the session may send now.
+    /// The size limits of the client's WebSocket messages. They are lower while the session is unauthenticated.
     pub(crate) fn sizes(&self, session: &Session) -> SizeLimits {
         let most = if session.is_unauthenticated() {
             session.limits().unauthenticated_bytes
@@ -152,7 +152,7 @@ impl<H: EngineIoHandler> Engine<H> {
         }
     }
 
-    /// The largest body that the session may send now.
+    /// The size limit of the client's request bodies. It is lower while the session is unauthenticated.
     pub(crate) fn body_size(&self, session: &Session) -> usize {
         let most = if session.is_unauthenticated() {
             session.limits().unauthenticated_bytes
@@ -162,7 +162,7 @@ impl<H: EngineIoHandler> Engine<H> {
         usize::try_from(self.config.max_payload).unwrap_or(usize::MAX).min(most)
     }
 
-    /// Takes the packets of a request's body. The session ends at one that is not Engine.IO.
+    /// Handles the packets of a request body, up to the first one that is not valid Engine.IO.
     pub(crate) fn handle_payload(&self, socket: &Arc<Socket<H::Data>>, body: &str) -> PacketOutcome {
         for (n, packet) in body.split(SEPARATOR).enumerate() {
             if n >= socket.session.limits().payload_packets {
@@ -178,7 +178,7 @@ impl<H: EngineIoHandler> Engine<H> {
         PacketOutcome::Accepted
     }
 
-    /// Takes one packet as text; `keep` makes a message of what follows its type.
+    /// Handles one text packet. `keep` makes an owned message of the part after the packet's type.
     fn handle_text(
         &self,
         socket: &Arc<Socket<H::Data>>,
@@ -210,13 +210,13 @@ impl<H: EngineIoHandler> Engine<H> {
                 session.close_with_final_poll(CloseKind::Client, DisconnectReason::TransportClose);
                 PacketOutcome::Accepted
             }
-            // Without a meaning where they come; ignored as Node's server does.
+            // These types mean nothing from a client at this point. Node's server ignores them too.
             "0" | "5" | "6" => PacketOutcome::Accepted,
             _ => PacketOutcome::Invalid,
         }
     }
 
-    /// Takes a Socket.IO packet, its attachments excepted.
+    /// Handles the text of a Socket.IO packet. Its attachments follow as binary messages.
     fn handle_packet(
         &self,
         socket: &Arc<Socket<H::Data>>,
@@ -228,7 +228,7 @@ impl<H: EngineIoHandler> Engine<H> {
             match kind {
                 Some(&CONNECT) if socket.session.may_connect(Instant::now()) => {}
                 Some(&DISCONNECT) => {}
-                // Node's server closes too when a client speaks in a namespace that it is not in.
+                // Node's server also closes the session of a client that sends to a namespace that it is not in.
                 other => {
                     let known = other.is_some_and(u8::is_ascii_digit);
                     if let Some(translator) = socket.session.translator().filter(|_| !known) {
@@ -246,9 +246,10 @@ impl<H: EngineIoHandler> Engine<H> {
         PacketOutcome::Accepted
     }
 
-    /// Passes a CONNECT of a client that was in a namespace before on again, until it is answered: socketioxide passes over
-    /// one that comes before the task of the client's CONNECT before it has quite ended, and the client would wait for
-    /// ever.
+    /// Passes a CONNECT on again until it is answered, if the client was in a namespace before.
+    ///
+    /// socketioxide ignores a CONNECT while the task of the client's previous CONNECT still runs, and the client would
+    /// wait forever.
     fn retry_connect(&self, socket: &Arc<Socket<H::Data>>, packet: Str) {
         socket.session.connect_unanswered.store(true, Ordering::Release);
         let (handler, socket) = (self.handler.clone(), socket.clone());
@@ -282,7 +283,7 @@ impl<H: EngineIoHandler> Engine<H> {
                 }
                 PacketOutcome::Accepted
             }
-            // A binary message belongs to an event, which needs a namespace.
+            // A binary message is an attachment of an event, which needs a namespace.
             _ if session.is_unauthenticated() => PacketOutcome::Invalid,
             _ => {
                 self.handler.on_binary(bytes, socket.clone());
@@ -291,7 +292,7 @@ impl<H: EngineIoHandler> Engine<H> {
         }
     }
 
-    /// Carries a new session over a WebSocket until it ends.
+    /// Runs a new session over a WebSocket until it ends.
     pub(crate) async fn run_websocket<S>(
         self: Arc<Self>,
         socket: Arc<Socket<H::Data>>,
@@ -337,12 +338,12 @@ impl<H: EngineIoHandler> Engine<H> {
             Message::Ping(_) | Message::Pong | Message::Close(_) => PacketOutcome::Accepted,
         };
         websocket.run(&session, sizes, small, take).await;
-        // The last word where none was said: the transport is gone.
+        // Takes effect only if nothing else has ended the session: the transport is gone.
         session.close(CloseKind::Aborted, DisconnectReason::TransportClose);
         drop(running);
     }
 
-    /// Closes a WebSocket for a session that has one, or has one on its way.
+    /// Closes the WebSocket of an upgrade that the session cannot take: it has a WebSocket or is upgrading already.
     pub(crate) async fn reject_websocket<S>(self: Arc<Self>, stream: S)
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -350,8 +351,8 @@ impl<H: EngineIoHandler> Engine<H> {
         WebSocket::new(stream, &self.config, None).close(NORMAL_CLOSURE).await;
     }
 
-    /// Lets a WebSocket take over from polling (Engine.IO protocol, "Upgrade"). Until the client's last word a WebSocket
-    /// that fails leaves the session as it was.
+    /// Upgrades a session from polling to a WebSocket (Engine.IO protocol, "Upgrade"). If the WebSocket fails before
+    /// the client's UPGRADE packet, the session stays with polling.
     pub(crate) async fn run_upgrade<S>(
         self: Arc<Self>,
         socket: Arc<Socket<H::Data>>,
@@ -391,17 +392,18 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
-/// When a CONNECT that is not answered is passed on again. One that is still being decided is passed over.
+/// The pauses before a CONNECT without an answer is passed on again. socketioxide ignores it if the first one is still
+/// being handled.
 const CONNECT_RETRIES: [Duration; 3] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
     Duration::from_secs(2),
 ];
 
-/// By how much a timer may be late without more time for the client, whose own clock is not late.
+/// A timer that is later than this shows that the machine stood still, so the client gets the whole time for its pong.
 const TIMER_TOLERANCE: Duration = Duration::from_millis(10);
 
-/// Asks a client for a sign of life, until it gives none (Engine.IO protocol, "Heartbeat").
+/// Sends pings, and ends the session when a pong does not come in time (Engine.IO protocol, "Heartbeat").
 async fn heartbeat(session: Arc<Session>, mut since: Instant, interval: Duration, timeout: Duration) {
     loop {
         let due = since + interval;
@@ -409,7 +411,6 @@ async fn heartbeat(session: Arc<Session>, mut since: Instant, interval: Duration
             () = tokio::time::sleep_until(due.into()) => {}
             () = session.wait_ended() => return,
         }
-        // A machine that stood still gives its clients the whole time.
         let asked = if due.elapsed() < TIMER_TOLERANCE {
             due
         } else {
@@ -435,8 +436,8 @@ fn new_secret() -> Option<Secret> {
     payload::encode_secret(bytes)
 }
 
-/// The request that opens a session, in memory of its own: its texts are slices of the buffer of the connection that it
-/// came over, which would stay as long as the session.
+/// Copies the request that opens a session, and moves its extensions. The original's strings are slices of the
+/// connection's read buffer, which they would keep in memory as long as the session lives.
 fn owned_parts(parts: &mut Parts) -> Parts {
     let mut request = http::Request::new(());
     *request.method_mut() = parts.method.clone();
@@ -456,7 +457,7 @@ fn owned_parts(parts: &mut Parts) -> Parts {
     }
     *request.headers_mut() = headers;
     *request.extensions_mut() = std::mem::take::<Extensions>(&mut parts.extensions);
-    // Handles on the connection that the request came over.
+    // A handle to the request's connection, which the session must not keep.
     request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
     request.into_parts().0
 }

@@ -1,7 +1,7 @@
-//! WebSocket frames (RFC 6455, section 5) as a server reads and writes them, compressed where that was agreed on.
+//! Reads and writes WebSocket frames as a server (RFC 6455, section 5), with compression where that was negotiated.
 //!
-//! The payload of a message is unmasked as it arrives, so that a connection holds what has come and nothing for what
-//! may come.
+//! The payload of a message is unmasked as it arrives. So a connection uses memory only for bytes that it has received,
+//! not for the length that a frame announces.
 
 use std::time::Instant;
 
@@ -9,23 +9,23 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::deflate::{self, Deflate};
 
-/// The reserved bit of a frame that begins a compressed message (RFC 7692, section 6).
+/// The reserved bit that marks the first frame of a compressed message (RFC 7692, section 6).
 const COMPRESSED: u8 = 0x40;
-/// The longest payload of a control frame.
+/// The longest payload of a control frame, in bytes.
 const CONTROL_MAX: usize = 125;
 
-/// What a client has sent.
+/// A message or a control frame of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Text(String),
     Binary(Bytes),
     Ping(Bytes),
     Pong,
-    /// With the status code, if there is one.
+    /// A close frame, with its status code if it has one.
     Close(Option<u16>),
 }
 
-/// Why the connection cannot go on.
+/// Why the connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameError {
     Protocol,
@@ -34,7 +34,7 @@ pub(crate) enum FrameError {
 }
 
 impl FrameError {
-    /// The status code of the close frame (RFC 6455, section 7.4.1).
+    /// The status code for the close frame (RFC 6455, section 7.4.1).
     pub(crate) fn code(self) -> u16 {
         match self {
             Self::Protocol => 1002,
@@ -77,39 +77,39 @@ struct Frame {
     opcode: Opcode,
     last: bool,
     mask: [u8; 4],
-    /// Bytes of its payload that have not come yet.
+    /// Bytes of its payload that have not been received yet.
     missing: usize,
 }
 
-/// The largest message and the largest frame that are taken, in bytes.
+/// The largest accepted message and the largest accepted frame, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SizeLimits {
     pub(crate) message: usize,
     pub(crate) frame: usize,
 }
 
-/// A message that is being read.
+/// A message whose last frame has not been read yet.
 #[derive(Debug, Clone, Copy)]
 struct PartialMessage {
     text: bool,
     compressed: bool,
 }
 
-/// Reads messages from what has come in.
+/// Decodes messages from received bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// What has come and was not looked at.
+    /// Received bytes that have not been decoded yet.
     pub(crate) input: BytesMut,
-    /// Messages may come compressed, while this lasts.
+    /// Set when the client may compress its messages.
     inflate_budget: Option<deflate::InflateBudget>,
     frame: Option<Frame>,
     partial: Option<PartialMessage>,
-    /// What has come of it.
+    /// The unmasked payload of the partial message so far.
     payload: Vec<u8>,
 }
 
 impl Decoder {
-    /// Messages may come compressed where that was agreed on.
+    /// Creates a decoder. `inflates` tells whether compression was negotiated.
     pub(crate) fn new(inflates: bool) -> Self {
         Self {
             inflate_budget: inflates.then(|| deflate::InflateBudget::new(Instant::now())),
@@ -117,7 +117,7 @@ impl Decoder {
         }
     }
 
-    /// The next message, if all of it is there.
+    /// Decodes the next message, if it is complete.
     pub(crate) fn next(&mut self, sizes: SizeLimits) -> Result<Option<Message>, FrameError> {
         loop {
             let Some(frame) = &mut self.frame else {
@@ -170,17 +170,17 @@ impl Decoder {
         }
     }
 
-    /// The header of the next frame, checked.
+    /// Decodes and checks the header of the next frame.
     fn header(&mut self, sizes: SizeLimits) -> Result<Option<Frame>, FrameError> {
         let &[first, second, ref rest @ ..] = &*self.input else {
             return Ok(None);
         };
         let (last, reserved) = (first & 0x80 != 0, first & 0x70);
         let opcode = Opcode::of(first & 0x0F)?;
-        // The first reserved bit says of a whole message that it is compressed (RFC 7692, section 6).
+        // Only the first frame of a message may have the bit (RFC 7692, section 6).
         let compressed =
             reserved == COMPRESSED && self.inflate_budget.is_some() && matches!(opcode, Opcode::Text | Opcode::Binary);
-        // A client's frames are masked (section 5.1).
+        // A client must mask its frames (section 5.1).
         if reserved != 0 && !compressed || second & 0x80 == 0 {
             return Err(FrameError::Protocol);
         }
@@ -227,14 +227,14 @@ impl Decoder {
         }))
     }
 
-    /// Whether nothing of a message has come.
+    /// Whether no part of a message waits.
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.input.is_empty() && self.frame.is_none() && self.partial.is_none()
     }
 }
 
-/// The status code of a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
+/// Parses the status code in a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
 fn close_code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
         return if payload.is_empty() {
@@ -244,7 +244,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, FrameError> {
         };
     };
     let code = u16::from_be_bytes(*code);
-    // Those that are assigned to frames, and those of libraries and applications.
+    // The codes that a frame may have, and those of libraries and applications.
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(FrameError::Protocol);
     }
@@ -264,7 +264,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     }
 }
 
-/// Appends a text frame: the packet's type, then its text.
+/// Appends a text frame with a packet: its type, then its text.
 pub(crate) fn write_text(out: &mut Vec<u8>, kind: u8, text: &str, deflate: Option<Deflate>) {
     write_message(out, 0x1, [&[kind], text.as_bytes()], deflate);
 }
@@ -288,7 +288,7 @@ fn write_message(out: &mut Vec<u8>, opcode: u8, parts: [&[u8]; 2], deflate: Opti
     parts.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// Appends the answer to a ping.
+/// Appends a pong with the payload of its ping.
 pub(crate) fn write_pong(out: &mut Vec<u8>, bytes: &[u8]) {
     write_header(out, 0xA, bytes.len());
     out.extend_from_slice(bytes);
@@ -339,7 +339,7 @@ mod tests {
         bytes
     }
 
-    /// Every way of cutting the bytes gives the same messages.
+    /// Decodes the bytes in pieces of this size.
     fn read_in_pieces(bytes: &[u8], piece: usize) -> Vec<Message> {
         let mut decoder = Decoder::default();
         let mut messages = Vec::new();
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_read_however_they_are_cut() {
+    fn messages_are_decoded_from_pieces_of_any_size() {
         let long = "héllo ".repeat(20_000);
         let mut bytes = masked(Data::Text, true, b"4hello");
         bytes.extend(masked(Data::Binary, false, &[1; 300]));
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_protocol_forbids_is_refused() {
+    fn frames_that_the_protocol_forbids_are_refused() {
         let refused = |bytes: &[u8]| {
             let mut decoder = Decoder::default();
             decoder.input.extend_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! What a server does with its sessions.
+//! The interface between the engine and the server that uses it.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use engineioxide_core::Str;
 
 use crate::socket::{DisconnectReason, Socket};
 
-/// Gets what happens on each session. The methods are called in order for each session, on the task that reads from it,
-/// so they must not block.
+/// Handles the events of all sessions. The methods are called in order for each session, on the task that reads from
+/// it, so they must not block.
 pub trait EngineIoHandler: std::fmt::Debug + Send + Sync + 'static {
-    /// What the server keeps with each session.
+    /// The server's data for each session.
     type Data: Default + Send + Sync + 'static;
 
-    /// A session is open.
+    /// Called when a session is open.
     fn on_connect(self: Arc<Self>, socket: Arc<Socket<Self::Data>>);
 
-    /// A session has ended; called once.
+    /// Called once, when a session has ended.
     fn on_disconnect(&self, socket: Arc<Socket<Self::Data>>, reason: DisconnectReason);
 
-    /// A text message came.
+    /// Called for each text message.
     fn on_message(self: &Arc<Self>, msg: Str, socket: Arc<Socket<Self::Data>>);
 
-    /// A binary message came.
+    /// Called for each binary message.
     fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<Socket<Self::Data>>);
 }

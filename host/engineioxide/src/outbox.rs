@@ -1,4 +1,4 @@
-//! What waits for one client.
+//! The queue of packets that wait for one client.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::error::TrySendError;
 
-/// One Engine.IO packet on its way out.
+/// An Engine.IO packet to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutPacket {
     Text(Str),
@@ -27,23 +27,23 @@ impl OutPacket {
     }
 }
 
-/// A message: a text with its attachments.
+/// The packets of one message: a text with its attachments.
 pub(crate) type OutgoingMessage = SmallVec<[OutPacket; 1]>;
 
-/// A message of `first` and the binary packets behind it.
+/// Builds a message of `first` and binary packets.
 pub(crate) fn outgoing_message(first: OutPacket, data: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
     std::iter::once(first)
         .chain(data.into_iter().map(OutPacket::Binary))
         .collect()
 }
 
-/// Bounded in packets and in bytes. One transport takes from it at a time.
+/// The queue of one session, limited in packets and in bytes. One transport takes from it at a time.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<OutboxState>,
-    /// There is something to take.
+    /// Notified when there is a packet to take, or the queue is closed.
     pub(crate) filled: Notify,
-    /// There is room again, or the queue is closed.
+    /// Notified when the queue can take a message again, or is closed.
     drained: Notify,
     max_messages: usize,
     max_bytes: usize,
@@ -52,17 +52,17 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct OutboxState {
     packets: VecDeque<OutPacket>,
-    /// Messages in `packets`, and those that somebody has a permit for.
+    /// The packets in the queue, and the messages that are reserved.
     messages: usize,
     bytes: usize,
-    /// Sent when nothing else waits; a later one takes its place.
+    /// A message that is sent when the queue is empty. A later one replaces it.
     volatile: Option<OutgoingMessage>,
     closed: bool,
-    /// Somebody waits for room.
+    /// Whether a task waits in [`Outbox::wait_capacity`].
     capacity_wanted: bool,
 }
 
-/// Capacity of the queue that an idle connection keeps.
+/// The capacity, in packets, up to which an empty queue keeps its memory.
 const IDLE_CAPACITY: usize = 8;
 
 impl Outbox {
@@ -76,7 +76,7 @@ impl Outbox {
         }
     }
 
-    /// Keeps a place for one message.
+    /// Reserves room for one message.
     pub(crate) fn reserve(&self) -> Result<(), TrySendError<()>> {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -93,7 +93,7 @@ impl Outbox {
         queue.messages >= self.max_messages || queue.bytes >= self.max_bytes
     }
 
-    /// Waits until there is room for a message, or the queue is closed.
+    /// Waits until the queue can take a message, or is closed.
     pub(crate) async fn wait_capacity(&self) {
         loop {
             let mut drained = std::pin::pin!(self.drained.notified());
@@ -109,15 +109,15 @@ impl Outbox {
         }
     }
 
-    /// Gives a place back that was not used.
+    /// Releases a reservation that was not used.
     pub(crate) fn release(&self) {
         self.queue.lock().messages -= 1;
     }
 
-    /// Adds a message for which a place was kept.
+    /// Adds a message with a reservation.
     pub(crate) fn push_reserved(&self, message: impl IntoIterator<Item = OutPacket>) {
         let mut queue = self.queue.lock();
-        // Each packet gives back a place as it goes, so each beyond the first needs one.
+        // `take` decrements `messages` for each packet, and the reservation counts for the first one.
         let before = queue.packets.len();
         for packet in message {
             queue.bytes = queue.bytes.saturating_add(packet.bytes());
@@ -129,7 +129,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Adds a ping, whatever waits.
+    /// Adds a ping, even to a full queue.
     pub(crate) fn ping(&self) {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -141,7 +141,7 @@ impl Outbox {
         self.filled.notify_one();
     }
 
-    /// Sets the message that is sent when nothing else waits; whether it took the place of another.
+    /// Sets the message that is sent when the queue is empty. Returns whether it replaced another one.
     pub(crate) fn set_volatile(&self, message: OutgoingMessage) -> bool {
         let mut queue = self.queue.lock();
         if queue.closed {
@@ -153,7 +153,7 @@ impl Outbox {
         replaced
     }
 
-    /// The next packet.
+    /// Takes the next packet.
     pub(crate) fn take(&self) -> Option<OutPacket> {
         let mut queue = self.queue.lock();
         if queue.packets.is_empty() {
@@ -176,14 +176,14 @@ impl Outbox {
         Some(packet)
     }
 
-    /// Takes nothing more; what is there can still be sent.
+    /// Refuses further messages. Those in the queue can still be taken.
     pub(crate) fn close(&self) {
         self.queue.lock().closed = true;
         self.filled.notify_one();
         self.drained.notify_waiters();
     }
 
-    /// Gives up what is there.
+    /// Drops all packets.
     pub(crate) fn clear(&self) {
         let taken = {
             let mut queue = self.queue.lock();
@@ -195,12 +195,12 @@ impl Outbox {
         drop(taken);
     }
 
-    /// Bytes that wait.
+    /// The bytes of all packets in the queue.
     pub(crate) fn bytes(&self) -> usize {
         self.queue.lock().bytes
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
         let queue = self.queue.lock();
         queue.packets.is_empty() && queue.volatile.is_none()
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn room_is_told_when_there_is_some() {
+    async fn a_task_that_waits_for_capacity_is_woken() {
         let outbox = Outbox::new(1, usize::MAX);
         outbox.wait_capacity().await;
         outbox.reserve().unwrap();

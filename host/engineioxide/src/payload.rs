@@ -1,4 +1,4 @@
-//! The bodies of polling: packets with a separator between them (Engine.IO protocol, "HTTP long-polling").
+//! The payload of polling requests and responses: packets with separators (Engine.IO protocol, "HTTP long-polling").
 
 use base64::Engine as _;
 use base64::engine::GeneralPurposeConfig;
@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use crate::outbox::{OutPacket, Outbox};
 
-/// Stands between two packets.
+/// Separates two packets.
 pub(crate) const SEPARATOR: char = '\x1e';
 
-/// Reads base64 with or without padding, as Node does.
+/// Decodes base64 with or without padding, as Node does.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -19,7 +19,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// A binary packet's bytes. Clients in Java break the lines of base64; the letters of URLs are read as well.
+/// Decodes a binary packet. Java clients add line breaks to base64, and Node also takes the URL-safe alphabet.
 pub(crate) fn decode_binary(text: &str) -> Option<Bytes> {
     let decoded = if text.contains(['\r', '\n', ' ', '-', '_']) {
         let letters = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
@@ -37,7 +37,7 @@ pub(crate) fn decode_binary(text: &str) -> Option<Bytes> {
     decoded.ok().map(Bytes::from)
 }
 
-/// Takes what waits, up to `max` bytes; one packet is taken whatever its size. Empty when nothing waits.
+/// Takes waiting packets as a payload of about `max` bytes, or at least one packet if there is any.
 pub(crate) fn drain(outbox: &Outbox, max: usize) -> String {
     let mut payload = String::new();
     while payload.len() < max {
@@ -60,7 +60,7 @@ pub(crate) fn drain(outbox: &Outbox, max: usize) -> String {
     payload
 }
 
-/// A secret from random bytes.
+/// Encodes random bytes as a session's secret.
 pub(crate) fn encode_secret(bytes: [u8; 16]) -> Option<crate::request::Secret> {
     let mut letters = [0; crate::request::SECRET_LENGTH];
     general_purpose::URL_SAFE_NO_PAD
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_holds_what_waits_up_to_its_size() {
+    fn a_payload_has_the_waiting_packets_up_to_its_size() {
         let outbox = Outbox::new(9, usize::MAX);
         for text in ["aaaa", "bbbb", "cccc"] {
             outbox.reserve().unwrap();

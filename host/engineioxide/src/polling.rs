@@ -1,4 +1,4 @@
-//! HTTP long-polling.
+//! The HTTP long-polling transport.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +14,15 @@ use crate::response::{RequestError, ResponseBody, text_response};
 use crate::session::{CloseKind, Session, TransportGuard};
 use crate::socket::DisconnectReason;
 
-/// How long a poll waits for packets while a WebSocket is about to take over (as Node's server does).
+/// How long a poll waits for packets once the upgrading WebSocket has sent its probe, as with Node's server.
 const UPGRADE_POLL_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Packets as an answer. The type is the one of Node's server.
+/// A response with packets. The content type is that of Node's server.
 fn packets_response<B>(text: impl Into<Bytes>) -> Response<ResponseBody<B>> {
     text_response(StatusCode::OK, "text/plain; charset=UTF-8", text.into())
 }
 
-/// Answers a poll: with what waits for the client, as soon as something does.
+/// Answers a poll with the packets that wait for the client, as soon as there are any.
 pub(crate) async fn poll<B>(session: &Arc<Session>, max_payload: usize) -> Response<ResponseBody<B>> {
     let Some(running) = session.begin_poll() else {
         session.close(CloseKind::Server, DisconnectReason::MultipleHttpPollingError);
@@ -41,7 +41,7 @@ pub(crate) async fn poll<B>(session: &Arc<Session>, max_payload: usize) -> Respo
                 text.push('1');
             }
             Some(CloseKind::Client) => text = "6".to_owned(),
-            // The client takes it for a failure of the network, and connects again.
+            // The client takes a CLOSE packet for a network failure, and connects again.
             Some(CloseKind::Aborted) => text = "1".to_owned(),
             None => {}
         }
@@ -73,7 +73,8 @@ pub(crate) async fn poll<B>(session: &Arc<Session>, max_payload: usize) -> Respo
     }
 }
 
-/// A poll that is dropped before it was answered ends its session: what was taken for it would be lost.
+/// Ends the session if its poll is dropped before it was answered, because the packets that the poll had taken are
+/// lost.
 struct PollGuard(Option<TransportGuard>);
 
 impl PollGuard {
@@ -92,7 +93,7 @@ impl Drop for PollGuard {
     }
 }
 
-/// Reads the body of a request. It ends with its session.
+/// Reads a request body of at most `max` bytes within `time`. Stops when the session ends.
 pub(crate) async fn read_body<ReqBody>(
     session: &Arc<Session>,
     mut body: ReqBody,
@@ -130,7 +131,7 @@ where
     }
 }
 
-/// What a request that brought packets is answered with.
+/// The response to a request that brought packets.
 pub(crate) fn accepted<B>() -> Response<ResponseBody<B>> {
     text_response(StatusCode::OK, "text/html", Bytes::from_static(b"ok"))
 }

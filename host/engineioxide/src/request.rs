@@ -1,4 +1,4 @@
-//! What a request asks for, by its query and headers (Engine.IO protocol, "Transports" and "Handshake").
+//! Parses the query and headers of requests (Engine.IO protocol, "Transports" and "Handshake").
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,37 +7,38 @@ use http::{HeaderMap, Method, header};
 
 use crate::response::RequestError;
 
-/// A secret that names a session: 22 letters of base64.
+/// The length of a [`Secret`]: 16 bytes in base64 without padding.
 pub(crate) const SECRET_LENGTH: usize = 22;
-/// See [`SECRET_LENGTH`].
+/// The protocol's `sid`. Knowing it is enough to use a polling session.
 pub(crate) type Secret = [u8; SECRET_LENGTH];
 
-/// A request of the protocol.
+/// An Engine.IO request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum EngineRequest {
     /// Opens a session over polling.
     Open,
     /// Opens a session over a WebSocket.
     OpenWebSocket(WebSocketHandshake),
-    /// Lets a WebSocket take over.
+    /// Upgrades a polling session to a WebSocket.
     Upgrade(Secret, WebSocketHandshake),
-    /// Waits for packets.
+    /// Polls for packets.
     Poll(Secret),
-    /// Brings packets.
+    /// Sends packets.
     Post(Secret),
 }
 
-/// What the answer to a WebSocket handshake is made of.
+/// The client's part of a WebSocket handshake.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct WebSocketHandshake {
     /// `Sec-WebSocket-Key`
     pub(crate) key: Vec<u8>,
-    /// The first protocol that the client offers. Node's server takes that one too, and a browser fails without.
+    /// The first subprotocol that the client offers. Node's server accepts that one too, and a browser fails the
+    /// connection if none is accepted.
     pub(crate) protocol: Option<http::HeaderValue>,
 }
 
 impl EngineRequest {
-    /// Reads a request; `allowed` tells which transports are served.
+    /// Parses a request. `allowed` tells which transports are enabled.
     pub(crate) fn read(
         method: &Method,
         query: Option<&str>,
@@ -62,7 +63,7 @@ impl EngineRequest {
         if version != Some("4") {
             return Err(RequestError::UnsupportedVersion);
         }
-        // An empty one is none, as Node reads it.
+        // Node's server takes an empty `sid` for none.
         let secret = match sid.filter(|sid| !sid.is_empty()) {
             Some(sid) => Some(Secret::try_from(sid.as_bytes()).map_err(|_| RequestError::UnknownSession)?),
             None => None,
@@ -85,10 +86,10 @@ impl EngineRequest {
     }
 }
 
-/// Bytes of a WebSocket's key (RFC 6455, section 4.1).
+/// The size of a decoded WebSocket key, in bytes (RFC 6455, section 4.1).
 const KEY_LENGTH: usize = 16;
 
-/// The key, when the headers ask for a WebSocket (RFC 6455, section 4.2.1).
+/// Parses the headers of a WebSocket handshake (RFC 6455, section 4.2.1).
 fn websocket_handshake(headers: &HeaderMap) -> Option<WebSocketHandshake> {
     let has = |name, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());

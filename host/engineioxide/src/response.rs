@@ -1,4 +1,4 @@
-//! Answers to requests.
+//! Responses to requests.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use crate::admission::Refusal;
 use crate::deflate;
 
-/// A request that is answered with an error (Engine.IO protocol: the codes are those of Node's server).
+/// Why a request is answered with an error. The codes are those of Node's server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestError {
     UnknownTransport,
@@ -20,9 +20,9 @@ pub(crate) enum RequestError {
     HandshakeMethod,
     Request,
     UnsupportedVersion,
-    /// A body that is too large.
+    /// The body is too large.
     TooLarge,
-    /// A body that did not come to its end in time.
+    /// The body was not complete in time.
     TooSlow,
     Refused(Refusal),
 }
@@ -37,7 +37,7 @@ impl RequestError {
             Self::UnsupportedVersion => (StatusCode::BAD_REQUEST, 5, "Unsupported protocol version"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 3, "Payload too large"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, 3, "Request timeout"),
-            // Node's code 4 is a refusal by the server's own rules.
+            // Code 4 is "Forbidden" in Node's server.
             Self::Refused(Refusal::Handshakes | Refusal::Sessions | Refusal::Unauthenticated) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 4,
@@ -56,21 +56,21 @@ impl RequestError {
     }
 }
 
-/// An answer with a text.
+/// A response with a text body.
 pub(crate) fn text_response<B>(status: StatusCode, kind: &'static str, text: Bytes) -> Response<ResponseBody<B>> {
     let mut answer = Response::new(ResponseBody::Own { body: Full::new(text) });
     *answer.status_mut() = status;
     answer
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    // A poll is a GET whose answer is for one request only.
+    // A poll is a GET, but its response must not be used for another one.
     answer
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
-/// An answer that switches to a WebSocket.
+/// The response that switches to a WebSocket.
 pub(crate) fn switching_protocols<B>(
     accept: HeaderValue,
     protocol: Option<HeaderValue>,
@@ -93,10 +93,10 @@ pub(crate) fn switching_protocols<B>(
 }
 
 pin_project! {
-    /// The body of an answer: our own, or that of the service behind.
+    /// The body of a response: of Engine.IO, or of the inner service.
     #[project = Projected]
     #[derive(Debug)]
-    #[allow(missing_docs, reason = "what each holds is in its name")]
+    #[allow(missing_docs, reason = "the variants have the names of the published crate's services")]
     pub enum ResponseBody<B> {
         Own { #[pin] body: Full<Bytes> },
         Inner { #[pin] body: B },
@@ -138,7 +138,7 @@ impl<B: Body<Data = Bytes>> Body for ResponseBody<B> {
 }
 
 pin_project! {
-    /// The answer to come.
+    /// The future of a response.
     #[project = ProjectedFuture]
     #[allow(missing_docs, reason = "what each holds is in its name")]
     pub enum ResponseFuture<F, B> {

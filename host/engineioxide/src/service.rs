@@ -1,4 +1,4 @@
-//! The HTTP service: the protocol's path is served here, the rest by the service behind.
+//! The HTTP service: serves the path of Engine.IO, and passes other requests to an inner service.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -30,19 +30,19 @@ use crate::websocket::PacketOutcome;
 
 pub use crate::response::{ResponseBody, ResponseFuture};
 
-/// Serves Engine.IO before the service `S`.
+/// Serves Engine.IO, and other paths by the inner service `S`.
 pub struct EngineIoService<H: EngineIoHandler, S = NotFoundService> {
     inner: S,
     engine: Arc<Engine<H>>,
 }
 
 impl<H: EngineIoHandler> EngineIoService<H, NotFoundService> {
-    /// Serves nothing else, with the default settings.
+    /// Serves only Engine.IO, with the default settings.
     pub fn new(handler: Arc<H>) -> Self {
         Self::with_config(handler, EngineIoConfig::default())
     }
 
-    /// Serves nothing else.
+    /// Serves only Engine.IO.
     pub fn with_config(handler: Arc<H>, config: EngineIoConfig) -> Self {
         Self::with_config_inner(NotFoundService, handler, config)
     }
@@ -62,7 +62,7 @@ impl<H: EngineIoHandler, S: Clone> EngineIoService<H, S> {
         }
     }
 
-    /// Makes a service for each connection.
+    /// Returns a factory that makes a service for each connection.
     pub fn into_make_service(self) -> MakeEngineIoService<H, S> {
         MakeEngineIoService::new(self)
     }
@@ -89,7 +89,7 @@ impl<H: EngineIoHandler> Engine<H> {
         path.strip_suffix('/').unwrap_or(path) == self.config.req_path
     }
 
-    /// Answers a request of the protocol; `inner` answers any other.
+    /// Answers a request to the path of Engine.IO, and has `inner` answer any other.
     fn serve_or<ReqBody, B, F>(
         self: &Arc<Self>,
         request: Request<ReqBody>,
@@ -101,7 +101,7 @@ impl<H: EngineIoHandler> Engine<H> {
         B: Send + 'static,
     {
         if self.serves(&request) {
-            // On the heap only while it runs: a task is as large as the largest of its states.
+            // Boxed, so that the task of the connection does not reserve the future's size all the time.
             let answer = Box::pin(self.clone().answer(request));
             ResponseFuture::Own { answer }
         } else {
@@ -131,8 +131,8 @@ impl<H: EngineIoHandler> Engine<H> {
                 let free = socket.transport_type() == TransportType::Polling;
                 let engine = self.clone();
                 let Some(upgrading) = free.then(|| socket.session.begin_upgrade()).flatten() else {
-                    // Closed once it is made, as Node's server does: a client takes an answer that makes none for a
-                    // failure of the network.
+                    // Node's server also accepts the WebSocket and then closes it. A client would take an HTTP error
+                    // for a network failure.
                     return upgrade_connection(&mut parts, handshake, None, move |stream| {
                         engine.reject_websocket(stream)
                     });
@@ -213,14 +213,13 @@ impl<H: EngineIoHandler> Engine<H> {
     }
 }
 
-/// How messages are compressed: not at all, unless the server's settings say so and the client offers it.
+/// How messages are compressed: `None` unless the server enables it and the client offers it.
 fn negotiated_deflate(parts: &Parts) -> Option<Deflate> {
     let deflate = parts.extensions.get::<Deflate>().copied()?;
     deflate::is_offered(&parts.headers).then_some(deflate)
 }
 
-/// Answers the handshake of a WebSocket, and carries it once the connection has switched. It is dropped when that does
-/// not happen.
+/// Answers a WebSocket handshake, and spawns `run` for the upgraded connection. `run` is dropped if the upgrade fails.
 fn upgrade_connection<B, F>(
     parts: &mut Parts,
     handshake: WebSocketHandshake,
@@ -295,12 +294,12 @@ where
     }
 }
 
-/// A connection that is a WebSocket already, with the request that made it one.
+/// A connection that has already been upgraded to a WebSocket, and the request that did so.
 type UpgradedConnection<St> = (St, Request<()>);
 type ServiceFuture = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
 
 impl<H: EngineIoHandler> Engine<H> {
-    /// Carries a WebSocket that something else has made.
+    /// Serves a WebSocket whose handshake another service has answered.
     fn serve_upgraded<St>(self: &Arc<Self>, (stream, request): UpgradedConnection<St>) -> ServiceFuture
     where
         St: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -368,7 +367,7 @@ pub struct MakeEngineIoService<H: EngineIoHandler, S> {
 }
 
 impl<H: EngineIoHandler, S> MakeEngineIoService<H, S> {
-    /// Makes clones of this one.
+    /// Makes clones of `service`.
     pub fn new(service: EngineIoService<H, S>) -> Self {
         Self { service }
     }
@@ -388,7 +387,7 @@ impl<H: EngineIoHandler, S: Clone, T> TowerService<T> for MakeEngineIoService<H,
     }
 }
 
-/// Answers everything with 404.
+/// Answers every request with 404.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NotFoundService;
 

@@ -1,4 +1,4 @@
-//! The state of one session, whatever its transport.
+//! The state of one session, independent of its transport.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,36 +14,38 @@ use crate::outbox::{self, OutPacket, Outbox, OutgoingMessage};
 use crate::socket::DisconnectReason;
 use crate::translate::{Encoding, Translate, Translator};
 
-/// How a session has ended.
+/// How a session was closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CloseKind {
-    /// By the server: what waits is sent first.
+    /// The server closed it. Waiting packets are sent first.
     Server,
-    /// By the client, in the protocol's words.
+    /// The client closed it with a CLOSE packet or a close frame.
     Client,
-    /// At once: nothing more is written.
+    /// It was aborted. Nothing more is written.
     Aborted,
 }
 
-/// What the transports of a session are doing.
+/// The mutable state of a session.
 #[derive(Debug, Default)]
 struct SessionState {
+    /// Set when the session has ended.
     ended: Option<CloseKind>,
-    /// A poll waits for packets.
+    /// Whether a poll waits for packets.
     polling: bool,
-    /// A body is being read.
+    /// Whether a request body is being read.
     posting: bool,
-    /// A WebSocket is on its way to take over.
+    /// Whether a WebSocket is taking over from polling.
     upgrading: bool,
-    /// It has ended between two polls, and the next one is to be told.
+    /// Set when the session has ended between two polls and the next poll is to tell the client.
     final_poll: bool,
-    /// That WebSocket has said so: polls are answered, so that the client can pause them.
+    /// Set when the upgrading WebSocket has sent its probe. From then on polls are answered soon, so that the client
+    /// can pause polling.
     probed: bool,
-    /// Transports that still run.
+    /// Requests and WebSockets that still run.
     active_transports: usize,
-    /// Requests for a namespace that are left.
+    /// CONNECTs that the client may still send.
     connects: u32,
-    /// Since when those of a joined session are counted.
+    /// When the current second of an authenticated session's CONNECTs began.
     connects_since: Option<Instant>,
 }
 
@@ -53,13 +55,13 @@ pub(crate) struct Session {
     pub(crate) outbox: Outbox,
     state: Mutex<SessionState>,
     transport: AtomicU8,
-    /// `state` or `transport` has changed in a way that a transport waits for.
+    /// Notified when `state` or `transport` has changed in a way that a transport waits for.
     pub(crate) changed: Notify,
-    /// A pong has come.
+    /// Notified when a pong has been received.
     pub(crate) pong: Notify,
-    /// In no namespace yet. Kept apart from the place, since every packet asks.
+    /// Whether the session has not been in a namespace yet. Duplicates the permit's flag, since every packet checks it.
     unauthenticated: AtomicBool,
-    /// A CONNECT of a client that was in a namespace before is not answered yet.
+    /// Whether a CONNECT of a client that was in a namespace before is still unanswered.
     pub(crate) connect_unanswered: AtomicBool,
     permit: Mutex<Option<SessionPermit>>,
     limits: Limits,
@@ -111,7 +113,7 @@ impl Session {
         }
     }
 
-    /// How the client writes packets.
+    /// The encoding of the client's packets.
     pub(crate) fn encoding(&self) -> Encoding {
         Encoding::from_bits(self.encoding.load(Ordering::Relaxed))
     }
@@ -120,19 +122,19 @@ impl Session {
         self.encoding.store(encoding as u8, Ordering::Relaxed);
     }
 
-    /// What speaks the other encoding, if the server has one.
+    /// The translator of the other encoding, if the server has one.
     pub(crate) fn translator(&self) -> Option<&dyn Translate> {
         self.translator.as_ref().map(|translator| &*translator.0)
     }
 
-    /// A packet as it goes to the client.
+    /// Encodes a packet as the client expects it.
     pub(crate) fn encode(&self, text: Str, attachments: impl IntoIterator<Item = Bytes>) -> OutgoingMessage {
         match self.translator() {
             Some(translator) if self.encoding() == Encoding::Translated => {
                 let attachments: Vec<_> = attachments.into_iter().collect();
                 match translator.write(&text, &attachments) {
                     Some(packet) => OutgoingMessage::from_iter([OutPacket::Binary(packet)]),
-                    // A client that misses a packet without a word would be worse off than one that connects again.
+                    // Dropping the packet would leave the client without it for good. After an abort it connects again.
                     None => {
                         self.close(CloseKind::Aborted, DisconnectReason::TransportError);
                         OutgoingMessage::new()
@@ -143,12 +145,12 @@ impl Session {
         }
     }
 
-    /// In no namespace yet.
+    /// Whether the session has not been in a namespace yet.
     pub(crate) fn is_unauthenticated(&self) -> bool {
         self.unauthenticated.load(Ordering::Relaxed)
     }
 
-    /// The server has let the session into a namespace.
+    /// Records that the server has let the session into a namespace.
     pub(crate) fn set_authenticated(&self) {
         self.connect_unanswered.store(false, Ordering::Release);
         if self.unauthenticated.swap(false, Ordering::Relaxed)
@@ -158,8 +160,8 @@ impl Session {
         }
     }
 
-    /// Whether the session may ask for a namespace once more: a few times before it is in one, as often in a second
-    /// afterwards.
+    /// Counts a CONNECT, and returns whether the session may send it: [`Limits::connects`] in total while the session
+    /// is unauthenticated, and as many in each second afterwards.
     pub(crate) fn may_connect(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         if !self.is_unauthenticated() {
@@ -178,16 +180,18 @@ impl Session {
         }
     }
 
+    /// How the session has ended, if it has.
     pub(crate) fn ended(&self) -> Option<CloseKind> {
         self.state.lock().ended
     }
 
-    /// Ends the session, once. A client between two polls finds it gone.
+    /// Ends the session, if it has not ended. A client that is between two polls finds it gone.
     pub(crate) fn close(&self, ended: CloseKind, reason: DisconnectReason) {
         self.end_with(ended, reason, false);
     }
 
-    /// Ends the session, once. A client between two polls is told by the next one: see [`awaits_final_poll`].
+    /// Ends the session, if it has not ended. A client that is between two polls is told by its next poll; see
+    /// [`awaits_final_poll`].
     ///
     /// [`awaits_final_poll`]: Self::awaits_final_poll
     pub(crate) fn close_with_final_poll(&self, ended: CloseKind, reason: DisconnectReason) {
@@ -199,7 +203,7 @@ impl Session {
             let mut state = self.state.lock();
             match (state.ended, ended) {
                 (None, _) => state.ended = Some(ended),
-                // What was to be sent first is not: there is no more time.
+                // An abort also drops the packets that a close by the server would still send.
                 (Some(_), CloseKind::Aborted) => {
                     state.ended = Some(ended);
                     drop(state);
@@ -226,21 +230,21 @@ impl Session {
         }
     }
 
-    /// Whether the session has ended between two polls and the next one is to be told. Until [`discard`] it keeps what
-    /// waits for that poll, and its place.
+    /// Whether the session has ended between two polls and the next poll is to tell the client. Until [`discard`] it
+    /// keeps its packets and its permit.
     ///
     /// [`discard`]: Self::discard
     pub(crate) fn awaits_final_poll(&self) -> bool {
         self.state.lock().final_poll
     }
 
-    /// Gives up what a session keeps for one more poll.
+    /// Drops what the session has kept for its final poll.
     pub(crate) fn discard(&self) {
         self.outbox.clear();
         self.permit.lock().take();
     }
 
-    /// Waits until the session has ended and no transport writes for it any more.
+    /// Waits until the session has ended and none of its transports runs.
     pub(crate) async fn wait_closed(&self) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -267,6 +271,7 @@ impl Session {
         }
     }
 
+    /// Returns `None` when a transport of this kind already runs.
     fn begin(self: &Arc<Self>, kind: TransportKind) -> Option<TransportGuard> {
         let mut state = self.state.lock();
         let taken = match kind {
@@ -286,27 +291,27 @@ impl Session {
         })
     }
 
-    /// A poll begins; none when another is waiting.
+    /// Begins a poll. Returns `None` while another one waits.
     pub(crate) fn begin_poll(self: &Arc<Self>) -> Option<TransportGuard> {
         self.begin(TransportKind::Poll)
     }
 
-    /// A body is about to be read; none when another is.
+    /// Begins to read a request body. Returns `None` while another one is read.
     pub(crate) fn begin_post(self: &Arc<Self>) -> Option<TransportGuard> {
         self.begin(TransportKind::Post)
     }
 
-    /// A WebSocket is on its way; none when another is.
+    /// Begins an upgrade to a WebSocket. Returns `None` during another one.
     pub(crate) fn begin_upgrade(self: &Arc<Self>) -> Option<TransportGuard> {
         self.begin(TransportKind::Upgrade)
     }
 
-    /// A WebSocket is the session's transport.
+    /// Begins to use a WebSocket as the session's transport.
     pub(crate) fn begin_websocket(self: &Arc<Self>) -> Option<TransportGuard> {
         self.begin(TransportKind::WebSocket)
     }
 
-    /// The WebSocket that is on its way has sent its probe.
+    /// Records that the upgrading WebSocket has sent its probe.
     pub(crate) fn set_probed(&self) {
         self.state.lock().probed = true;
         self.changed.notify_waiters();
@@ -316,7 +321,7 @@ impl Session {
         self.state.lock().probed
     }
 
-    /// The WebSocket that was on its way is the transport from now on.
+    /// Makes the upgraded WebSocket the session's transport.
     pub(crate) fn set_websocket(&self) {
         self.transport.store(TransportType::Websocket as u8, Ordering::Release);
         self.changed.notify_waiters();
@@ -340,7 +345,7 @@ enum TransportKind {
     WebSocket,
 }
 
-/// A transport that runs, until this is dropped.
+/// Counts a running transport of a session until this is dropped.
 #[derive(Debug)]
 pub(crate) struct TransportGuard {
     session: Arc<Session>,
@@ -369,40 +374,40 @@ impl Drop for TransportGuard {
     }
 }
 
-/// A handle on a session, in the extensions of the request that opened it.
+/// A handle to a session. The request that opened the session has it as an extension.
 #[derive(Debug, Clone)]
 pub struct SessionHandle(pub(crate) Arc<Session>);
 
 impl SessionHandle {
-    /// Ends the transport as a network does that fails: nothing more is written, and the client connects again.
+    /// Ends the transport as a network failure would: nothing more is written, and the client connects again.
     pub fn abort(&self) {
         self.0.close(CloseKind::Aborted, DisconnectReason::TransportClose);
     }
 
-    /// Ends the session as a server does that stops: what waits is sent, then the transport is closed.
+    /// Ends the session as a server shutdown does: waiting packets are sent, then the transport is closed.
     pub fn close(&self) {
         self.0
             .close_with_final_poll(CloseKind::Server, DisconnectReason::ClosingServer);
     }
 
-    /// How the client writes packets.
+    /// The encoding of the client's packets.
     #[must_use]
     pub fn encoding(&self) -> Encoding {
         self.0.encoding()
     }
 
-    /// Whether nothing waits to be written to the transport.
+    /// Whether no packet waits to be written to the transport.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.0.outbox.is_empty()
     }
 
-    /// Waits until the queue has room for a message, or the session has ended.
+    /// Waits until the queue can take a message, or the session has ended.
     pub async fn wait_capacity(&self) {
         self.0.outbox.wait_capacity().await;
     }
 
-    /// Bytes that wait to be written.
+    /// The bytes of the packets that wait to be written.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.0.outbox.bytes()

@@ -1,4 +1,4 @@
-//! A session as the server's code sees it.
+//! The public view of a session, with the interface of the published crate.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ pub use engineioxide_core::Sid;
 use crate::outbox::{self, OutPacket, OutgoingMessage};
 use crate::session::{CloseKind, Session};
 
-/// Why a session has ended.
+/// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client has closed it, or its transport is gone.
+    /// The client closed it, or its transport was lost.
     TransportClose,
-    /// Two requests of one kind at once.
+    /// The client sent two polls or two request bodies at once.
     MultipleHttpPollingError,
-    /// The client has sent what is not Engine.IO.
+    /// The client sent a packet that is not valid.
     PacketParsingError,
-    /// The transport has failed.
+    /// The transport failed.
     TransportError,
-    /// No pong came.
+    /// The client sent no pong in time.
     HeartbeatTimeout,
-    /// The server closes.
+    /// The server closed it.
     ClosingServer,
 }
 
-/// A session with what the server keeps for it.
+/// A session with the server's data for it.
 #[derive(Debug)]
 pub struct Socket<D> {
-    /// The public id. It is not the `sid` of the protocol, which is a secret of the client.
+    /// The public id. It differs from the protocol's `sid`, which only the client may know.
     pub id: Sid,
     /// Always version 4.
     pub protocol: ProtocolVersion,
-    /// What the server keeps.
+    /// The server's data for this session.
     pub data: D,
     /// The request that opened the session, without its body.
     pub req_parts: Parts,
@@ -46,16 +46,16 @@ pub struct Socket<D> {
 }
 
 impl<D> Socket<D> {
-    /// The transport now.
+    /// The current transport.
     #[must_use]
     pub fn transport_type(&self) -> TransportType {
         self.session.transport()
     }
 
-    /// Keeps a place in the queue for one message.
+    /// Reserves room in the queue for one message.
     ///
     /// # Errors
-    /// `Full` when too much waits for the client, `Closed` when the session has ended.
+    /// `Full` if too many packets wait for the client, `Closed` if the session has ended.
     pub fn reserve(&self) -> Result<Permit<'_>, TrySendError<()>> {
         self.session.outbox.reserve()?;
         Ok(Permit {
@@ -96,8 +96,8 @@ impl<D> Socket<D> {
         }
     }
 
-    /// Sends a text message when nothing else waits; one that is set meanwhile takes its place. Tells whether this one
-    /// took another's place.
+    /// Sends a text message once the queue is empty, unless a later volatile message replaces it before. Returns
+    /// whether this one replaced another.
     pub fn emit_volatile(&self, msg: impl Into<Str>) -> bool {
         self.session.outbox.set_volatile(self.session.encode(msg.into(), []))
     }
@@ -114,7 +114,7 @@ impl<D> Socket<D> {
         self.session.outbox.set_volatile(self.session.encode(msg, data))
     }
 
-    /// Ends the session: what waits is sent, then the transport is closed.
+    /// Ends the session: waiting packets are sent, then the transport is closed.
     pub fn close(&self, reason: DisconnectReason) {
         self.session.close_with_final_poll(CloseKind::Server, reason);
     }
@@ -131,16 +131,17 @@ impl<D> Socket<D> {
     }
 }
 
-/// A place in a session's queue, for one message.
+/// A reservation for one message in a session's queue.
 #[derive(Debug)]
 pub struct Permit<'a> {
     session: &'a Session,
     used: bool,
 }
 
-/// The type of a Socket.IO packet that lets a client into a namespace (Socket.IO protocol 5, CONNECT).
+/// The packet type of Socket.IO's CONNECT, which asks for a namespace and, from the server, admits to it (Socket.IO
+/// protocol 5).
 pub(crate) const CONNECT: u8 = b'0';
-/// The type of one that refuses that.
+/// The packet type of Socket.IO's CONNECT_ERROR, which refuses a CONNECT.
 const CONNECT_ERROR: u8 = b'4';
 
 impl Permit<'_> {
@@ -159,12 +160,12 @@ impl Permit<'_> {
         self.send([OutPacket::Binary(data)]);
     }
 
-    /// Sends a text message with binary ones behind it, none of another message between them.
+    /// Sends a text message with binary ones directly behind it.
     pub fn emit_many(mut self, msg: Str, data: VecDeque<Bytes>) {
         self.send(self.session.encode(msg, data));
     }
 
-    /// Sends a binary message with others behind it, none of another message between them.
+    /// Sends a binary message with others directly behind it.
     pub fn emit_many_binary(mut self, bin: Bytes, data: Vec<Bytes>) {
         self.send(outbox::outgoing_message(OutPacket::Binary(bin), data));
     }

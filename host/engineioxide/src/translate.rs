@@ -1,36 +1,36 @@
-//! Another encoding of Socket.IO packets than the default one.
+//! Support for a second encoding of Socket.IO packets beside the default one.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// Translates packets between the default encoding, which the server's code speaks, and another, in which each packet is
-/// one binary message. A session whose first message is such a packet is translated until its end.
+/// Translates packets between the default encoding, which the rest of the server uses, and another one, in which each
+/// packet is one binary message. A session whose first message is such a packet is translated until its end.
 pub trait Translate: Debug + Send + Sync {
-    /// The text and the attachments of a client's packet; `None` when it is no packet.
+    /// Decodes a client's packet into its text and attachments. Returns `None` if it is not valid.
     fn read(&self, packet: Bytes) -> Option<(String, Vec<Bytes>)>;
 
-    /// A packet for a client; `None` when it cannot be written.
+    /// Encodes a packet for a client. Returns `None` if that fails.
     fn write(&self, text: &str, attachments: &[Bytes]) -> Option<Bytes>;
 
-    /// A client's first message was a packet in neither encoding.
+    /// Called when a client's first message is a packet in neither encoding.
     fn report_unknown(&self);
 }
 
-/// The other encoding, as a request extension. Without it there is none.
+/// The translator of the second encoding, as a request extension.
 #[derive(Debug, Clone)]
 pub struct Translator(pub Arc<dyn Translate>);
 
-/// How a session's client writes packets.
+/// The encoding of a session's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Encoding {
-    /// It has sent none yet.
+    /// The client has not sent a packet yet.
     Undecided,
-    /// Text with binary attachments.
+    /// The default encoding: text with binary attachments.
     Default,
-    /// The one of the [`Translator`].
+    /// The encoding of the [`Translator`].
     Translated,
 }
 

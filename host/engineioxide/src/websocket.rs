@@ -1,4 +1,4 @@
-//! A session over a WebSocket: one task that reads, writes and closes.
+//! The WebSocket transport: one task reads, writes and closes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,38 +14,38 @@ use crate::outbox::{OutPacket, Outbox};
 use crate::session::{CloseKind, Session};
 use crate::socket::DisconnectReason;
 
-/// Bytes of waiting packets that are joined into one write.
+/// The bytes of waiting packets that are joined into one write.
 const WRITE_MAX: usize = 64 * 1024;
-/// What a frame has besides its payload, about.
+/// The approximate size of a frame's header, in bytes.
 const FRAME_OVERHEAD: usize = 4;
-/// The most that is read at once.
+/// The largest read buffer, in bytes.
 const READ_MAX: usize = 16 * 1024;
-/// Capacity of a buffer that an idle connection keeps.
+/// The capacity, in bytes, up to which an idle connection keeps a buffer.
 const IDLE_CAPACITY: usize = 4 * 1024;
-/// Time for what was sent last, and for the close frame.
+/// Time for the last packets, and for the close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Status of a close frame: the server is done (RFC 6455, section 7.4.1).
+/// The status of a close frame without an error (RFC 6455, section 7.4.1).
 pub(crate) const NORMAL_CLOSURE: Option<u16> = Some(1000);
 
-/// What becomes of a packet.
+/// The result of handling a packet.
 pub(crate) enum PacketOutcome {
-    /// The session goes on.
+    /// The packet was handled or ignored.
     Accepted,
-    /// The packet is not Engine.IO.
+    /// The packet is not valid, so the session must end.
     Invalid,
 }
 
-/// A connection that speaks WebSocket.
+/// A connection that has been upgraded to a WebSocket.
 pub(crate) struct WebSocket<S> {
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     decoder: Decoder,
-    /// Messages go out compressed.
+    /// Set when messages to the client are compressed.
     deflate: Option<Deflate>,
-    /// Bytes on their way out, from `written` on.
+    /// Encoded frames. The first `written` bytes have been written.
     output: Vec<u8>,
     written: usize,
-    /// How much is read at once.
+    /// The size of the next read, in bytes.
     read_size: usize,
 }
 
@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         }
     }
 
-    /// The text that a client begins with, within `time`; none when the client is gone or sends something else.
+    /// Receives one text message within `time`. Returns `None` if the client has gone or sends anything else.
     pub(crate) async fn receive_text(&mut self, sizes: SizeLimits, time: Duration) -> Option<String> {
         let read = async {
             loop {
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         timeout(time, read).await.ok()?
     }
 
-    /// Sends a text within `time`.
+    /// Sends a text packet within `time`.
     pub(crate) async fn send_text(&mut self, kind: u8, text: &str, time: Duration) -> Option<()> {
         frame::write_text(&mut self.output, kind, text, None);
         timeout(time, self.flush()).await.ok()?.ok()
@@ -100,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         self.writer.flush().await
     }
 
-    /// Carries the session until it ends; `take` gets each text and each binary message.
+    /// Runs the session until it ends, and passes each text or binary message to `take`.
     pub(crate) async fn run(
         mut self,
         session: &Arc<Session>,
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         mut take: impl FnMut(Message) -> PacketOutcome,
     ) {
         loop {
-            // What has come, in order.
+            // Handles all messages that have been received completely.
             loop {
                 match self.decoder.next(sizes(session)) {
                     Ok(Some(Message::Close(code))) => {
@@ -117,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                         return self.close(code).await;
                     }
                     Ok(Some(Message::Ping(bytes))) => {
-                        // A client that sends pings and reads nothing has its own buffer to blame.
+                        // A client that sends pings but does not read the pongs would fill the memory.
                         if self.output.len() - self.written > WRITE_MAX {
                             session.close(CloseKind::Aborted, DisconnectReason::TransportError);
                             return;
@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
                 read = self.reader.read_buf(&mut self.decoder.input) => match read {
                     Ok(0) => return session.close(CloseKind::Aborted, DisconnectReason::TransportClose),
                     Err(_) => return session.close(CloseKind::Aborted, DisconnectReason::TransportError),
-                    // It was filled: there is more.
+                    // A full read means that there is more, so the next one is larger.
                     Ok(read) => self.read_size = if read >= self.read_size { (read * 2).min(READ_MAX) } else { small },
                 },
                 () = session.outbox.filled.notified(), if self.output.is_empty() => {}
@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         }
     }
 
-    /// Gives memory back that an idle connection does not need.
+    /// Frees buffers that an idle connection does not need.
     fn shrink_buffers(&mut self, small: usize) {
         if self.output.is_empty() && self.output.capacity() > IDLE_CAPACITY {
             self.output = Vec::new();
@@ -185,13 +185,13 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         }
     }
 
-    /// The client does not speak the protocol.
+    /// Ends the session of a client that violates the WebSocket protocol.
     async fn close_on_error(self, session: &Session, error: FrameError) {
         session.close(CloseKind::Aborted, DisconnectReason::TransportError);
         self.close(Some(error.code())).await;
     }
 
-    /// Sends what waits, then closes; unless the session is ended at once meanwhile.
+    /// Sends the waiting packets, then closes the WebSocket, unless the session is aborted meanwhile.
     async fn flush_and_close(mut self, session: &Arc<Session>) {
         let sent = async {
             loop {
@@ -221,14 +221,14 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
         }
     }
 
-    /// Sends the close frame behind what is being written.
+    /// Sends the close frame behind the bytes that are being written, and closes the connection.
     pub(crate) async fn close(mut self, code: Option<u16>) {
         frame::write_close(&mut self.output, code);
         let sent = async {
             self.flush().await?;
             self.writer.shutdown().await?;
-            // Until the client has closed too: data that nobody reads would make the kernel reset the connection, and
-            // with it what was sent last.
+            // Reads until the client has closed too. If received data were left unread, the kernel would reset the
+            // connection, and the client could lose the last packets.
             let mut rest = [0; 256];
             while self.reader.read(&mut rest).await? > 0 {}
             std::io::Result::Ok(())
@@ -237,9 +237,9 @@ impl<S: AsyncRead + AsyncWrite> WebSocket<S> {
     }
 }
 
-/// Writes waiting packets as frames: as many as one write takes.
+/// Encodes waiting packets as frames, up to [`WRITE_MAX`] bytes.
 fn encode(outbox: &Outbox, output: &mut Vec<u8>, deflate: Option<Deflate>) {
-    // Counted before they are compressed, which takes time.
+    // Counts the uncompressed bytes, because compressing takes time for each of them.
     let mut taken = output.len();
     while taken < WRITE_MAX {
         match outbox.take() {

@@ -1,10 +1,10 @@
-//! Socket.IO's default parser: packets as text, with binary attachments behind them.
+//! Socket.IO's default parser: packets as text, followed by their binary attachments.
 //!
 //! ```text
-//! TYPE[ATTACHMENTS-][NAMESPACE,][NUMBER][JSON]
+//! TYPE[ATTACHMENTS-][NAMESPACE,][ACK_ID][JSON]
 //! ```
 //!
-//! Stands in for the published crate of this name; see `README.md`.
+//! Replaces the published crate of this name; see `README.md`.
 
 mod packet;
 mod payload;
@@ -21,11 +21,11 @@ use socketioxide_core::parser::{
 };
 use socketioxide_core::{Str, Value};
 
-/// Reads and writes packets as the protocol's text has them.
+/// Parses and writes packets in the protocol's text encoding.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct CommonParser;
 
-/// A value that is no text: another parser's.
+/// The value is of another parser, since it is not text.
 #[derive(Debug, thiserror::Error)]
 #[error("the value is not text")]
 struct NotText;
@@ -97,7 +97,7 @@ impl Parse for CommonParser {
             .ok_or(ParseError::UnexpectedBinaryPacket)
     }
 
-    /// Bytes inside of `data` become arrays of numbers; see `README.md`.
+    /// Serializes bytes inside of `data` as arrays of numbers; see `README.md`.
     fn encode_value<T: ?Sized + Serialize>(self, data: &T, event: Option<&str>) -> Result<Value, ParserError> {
         let mut json = serde_json::to_string(data).map_err(ParserError::new)?;
         if !is_ser_tuple(data) {
@@ -120,7 +120,7 @@ impl Parse for CommonParser {
         } else {
             arguments.first().map_or("null", |first| first.get()).to_owned()
         };
-        // The result borrows from the value, so the value takes the text that is read.
+        // The result borrows from the value, so the text to parse is stored in the value.
         *value = Value::Str(data.into(), None);
         serde_json::from_str(text(value)?).map_err(ParserError::new)
     }
@@ -135,8 +135,8 @@ impl Parse for CommonParser {
         Ok(Value::Str(json.into(), None))
     }
 
-    /// The name as it is spelled in the packet, which has been made the shortest spelling: only `"`, `\` and control
-    /// characters are escaped in it.
+    /// Returns the name as it is written in the packet, in which only `"`, `\` and control characters are escaped.
+    /// `decode_str` has rewritten any other escapes.
     fn read_event(self, value: &Value) -> Result<&str, ParserError> {
         Ok(payload::raw_name(text(value)?).unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! Packets' text, to and fro.
+//! Parses and writes the text of packets.
 
 use std::collections::VecDeque;
 
@@ -9,29 +9,31 @@ use socketioxide_core::{Str, Value};
 
 use crate::payload;
 
-/// The fields of a packet that stand before its payload, and the payload.
+/// The fields of a packet.
 struct Head<'a> {
     kind: u8,
     attachments: usize,
     namespace: &'a str,
-    /// The number of an acknowledgement, wanted or given.
+    /// The id of the acknowledgement that an event asks for, or that this packet is.
     ack_id: Option<i64>,
     payload: &'a str,
 }
 
-/// Splits off what `is` holds for.
+/// Splits the text after the longest prefix of bytes for which `is` holds.
 fn split_while(text: &str, is: impl Fn(u8) -> bool) -> (&str, &str) {
     let end = text.bytes().position(|byte| !is(byte)).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
+/// Splits a packet into its fields, without parsing the payload.
 fn head(text: &str) -> Result<Head<'_>, ParseError> {
     let kind = text.bytes().next().ok_or(ParseError::InvalidPacketType)?;
     let mut rest = text.get(1..).ok_or(ParseError::InvalidPacketType)?;
     let mut attachments = 0;
     if matches!(kind, b'5' | b'6') {
         let (count, behind) = rest.split_once('-').ok_or(ParseError::InvalidAttachments)?;
-        // Without digits it is none. Node's server closes then, and at the number 0: nothing is lost by reading them.
+        // A missing count means zero. Node's server closes the connection on a missing count and on zero, but accepting
+        // them does no harm.
         if !count.is_empty() {
             let digits = count.bytes().all(|byte| byte.is_ascii_digit());
             let read = digits.then(|| count.parse().ok()).flatten();
@@ -41,7 +43,7 @@ fn head(text: &str) -> Result<Head<'_>, ParseError> {
     }
     let mut namespace = "/";
     if rest.starts_with('/') {
-        // A client may leave the comma out where nothing follows.
+        // A client may leave out the comma if nothing follows the namespace.
         (namespace, rest) = rest.split_once(',').unwrap_or((rest, ""));
     }
     let (digits, payload) = split_while(rest, |byte| byte.is_ascii_digit());
@@ -59,16 +61,16 @@ fn head(text: &str) -> Result<Head<'_>, ParseError> {
     })
 }
 
-/// A slice of `text` that `part` is.
+/// Makes a shared slice of `text` from `part`, which borrows from it.
 fn slice_of(text: &Str, part: &str) -> Str {
     let start = part.as_ptr().addr().wrapping_sub(text.as_str().as_ptr().addr());
     text.slice(start..start.wrapping_add(part.len()))
 }
 
-/// Reads a packet, and how many attachments follow it.
+/// Parses a packet. Returns it with the number of attachments that follow.
 ///
 /// # Errors
-/// It is none that a client may send.
+/// The text is not a packet that a client may send.
 pub(crate) fn read(text: &Str) -> Result<(Packet, usize), ParseError> {
     let head = head(text)?;
     let value = |json| Value::Str(json, None);
@@ -90,7 +92,7 @@ pub(crate) fn read(text: &Str) -> Result<(Packet, usize), ParseError> {
         b'3' | b'6' => {
             payload::check_acknowledgement(head.payload)?;
             let payload = value(slice_of(text, head.payload));
-            // Numbers are given from 0 on: this one is nobody's.
+            // Ids count from 0, so -1 acknowledges nothing.
             let ack_id = head.ack_id.unwrap_or(-1);
             if head.kind == b'3' {
                 PacketData::EventAck(payload, ack_id)
@@ -108,7 +110,7 @@ pub(crate) fn read(text: &Str) -> Result<(Packet, usize), ParseError> {
     Ok((Packet { inner, ns }, head.attachments))
 }
 
-/// Bytes that a packet has besides its payload and namespace, with room for two numbers.
+/// The bytes of a packet besides its payload and namespace, with room for two numbers.
 const HEAD: usize = 48;
 
 /// Writes a packet.

@@ -1,4 +1,4 @@
-//! The JSON of a packet: what it must be for its type, and an event's name in one spelling.
+//! Checks the JSON payload of packets, and gives each event's name a single spelling.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use socketioxide_core::Str;
 use socketioxide_core::parser::{ParseError, ParserError};
 
-/// Whether there is a payload that a CONNECT packet may have: an object, or nothing.
+/// Checks the payload of a CONNECT packet, which is an object or empty. Returns whether there is one.
 pub(crate) fn check_connect(payload: &str) -> Result<bool, ParseError> {
     if payload.is_empty() {
         return Ok(false);
@@ -20,7 +20,7 @@ pub(crate) fn check_connect(payload: &str) -> Result<bool, ParseError> {
     Ok(true)
 }
 
-/// An acknowledgement's payload is an array.
+/// Checks the payload of an acknowledgement, which is an array.
 pub(crate) fn check_acknowledgement(payload: &str) -> Result<(), ParseError> {
     if !payload.starts_with('[') {
         return Err(ParseError::InvalidData);
@@ -37,8 +37,9 @@ fn malformed(error: serde_json::Error) -> ParseError {
     ParseError::ParserError(ParserError::new(error))
 }
 
-/// An event's payload is an array that begins with a name. When the name is not spelled in the shortest way, this is
-/// the payload with that spelling.
+/// Checks the payload of an event, which is an array that begins with the event's name.
+///
+/// JSON can spell a name in several ways. Returns a new payload if the name is not spelled in the shortest way.
 pub(crate) fn check_event(payload: &str) -> Result<Option<Str>, ParseError> {
     if !payload.starts_with('[') {
         return Err(ParseError::InvalidData);
@@ -56,7 +57,7 @@ pub(crate) fn check_event(payload: &str) -> Result<Option<Str>, ParseError> {
     Ok(Some(format!("[{spelled}{rest}").into()))
 }
 
-/// The name of an event whose payload has been checked, as it is spelled.
+/// The name of an event whose payload has been checked, with its escapes.
 pub(crate) fn raw_name(payload: &str) -> Option<&str> {
     let rest = payload.strip_prefix('[')?.trim_start().strip_prefix('"')?;
     let mut escaped = false;
@@ -68,7 +69,7 @@ pub(crate) fn raw_name(payload: &str) -> Option<&str> {
     rest.get(..end?)
 }
 
-/// The first element of an array that is JSON to its end.
+/// The first element of an array whose other elements are valid JSON.
 struct FirstElement<'a>(&'a RawValue);
 
 impl<'de: 'a, 'a> Deserialize<'de> for FirstElement<'a> {
@@ -93,14 +94,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for FirstElement<'a> {
     }
 }
 
-/// A text as JSON, in its shortest spelling.
+/// Encodes a string as JSON, in the shortest spelling.
 pub(crate) fn to_json_string(text: &str) -> String {
-    // Text is always JSON.
+    // Serializing a string does not fail.
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
 }
 
-/// The text that a JSON string stands for; half a surrogate pair is U+FFFD, as everywhere where JavaScript's text
-/// becomes UTF-8.
+/// Decodes a JSON string. A lone surrogate becomes U+FFFD, as wherever JavaScript encodes a string as UTF-8.
 fn from_json_string(json: &str) -> String {
     struct Bytes(String);
     impl<'de> Deserialize<'de> for Bytes {
@@ -121,16 +121,16 @@ fn from_json_string(json: &str) -> String {
         }
     }
     let mut reader = serde_json::Deserializer::from_str(json);
-    // It has been read once, as a string.
+    // The string has been parsed once, so this does not fail.
     Bytes::deserialize(&mut reader).map(|text| text.0).unwrap_or_default()
 }
 
-/// Bytes in which each half of a surrogate pair is three bytes, as `serde_json` gives them.
+/// Decodes UTF-8 in which `serde_json` has encoded lone surrogates as three bytes each.
 fn lossy(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
-        // Three chunks of one invalid byte each for one surrogate: ED A0..BF 80..BF.
+        // A surrogate (ED A0..BF 80..BF) is three chunks with one invalid byte each, of which only the first is ED.
         if chunk.invalid().first() == Some(&0xed) {
             text.push(char::REPLACEMENT_CHARACTER);
         }
@@ -138,10 +138,11 @@ fn lossy(bytes: &[u8]) -> String {
     text
 }
 
-/// A number as JavaScript writes it where that has no exponent, else as it is spelled.
+/// Writes a number as JavaScript does, or leaves it as it is if JavaScript would write an exponent.
 fn number_as_javascript(spelled: &str) -> String {
-    /// From here on JavaScript writes an exponent (ECMA-262, Number::toString).
+    /// JavaScript writes numbers from here on with an exponent (ECMA-262, Number::toString).
     const LARGE: f64 = 1e21;
+    /// JavaScript writes smaller numbers with an exponent.
     const SMALL: f64 = 1e-6;
     match spelled.parse::<f64>() {
         Ok(0.0) => "0".to_owned(),

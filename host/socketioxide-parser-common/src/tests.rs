@@ -1,4 +1,4 @@
-//! Each rule by an example; what is broken at random is refused or read, and never more.
+//! Tests each rule of the parser by examples, and that random mutations of packets do no harm.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -42,7 +42,7 @@ fn names_have_one_spelling() {
     ] {
         let (read, payload, _) = event(sent);
         if name == "12345678901234567000" {
-            // JavaScript writes zeros where Rust writes the number that is nearest: both are the same number.
+            // JavaScript and Rust write different digits of the same floating-point number.
             assert_eq!(read.parse::<f64>().unwrap(), name.parse::<f64>().unwrap());
         } else {
             assert_eq!(read, name, "{sent}");
@@ -155,7 +155,7 @@ fn attachments_follow_their_packet() {
     };
     assert_eq!((text, again.len()), (header(), 2));
 
-    // None are to come.
+    // A count of zero, or none.
     for text in [r#"50-["x"]"#, r#"5-["x"]"#] {
         assert!(
             matches!(read(text).unwrap().inner, PacketData::BinaryEvent(..)),
