@@ -160,12 +160,6 @@ impl Admission {
         })
     }
 
-    /// The limits.
-    #[must_use]
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// The number of open sessions.
     #[must_use]
     pub fn sessions(&self) -> usize {

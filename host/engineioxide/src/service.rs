@@ -36,24 +36,7 @@ pub struct EngineIoService<H: EngineIoHandler, S = NotFoundService> {
     engine: Arc<Engine<H>>,
 }
 
-impl<H: EngineIoHandler> EngineIoService<H, NotFoundService> {
-    /// Serves only Engine.IO, with the default settings.
-    pub fn new(handler: Arc<H>) -> Self {
-        Self::with_config(handler, EngineIoConfig::default())
-    }
-
-    /// Serves only Engine.IO.
-    pub fn with_config(handler: Arc<H>, config: EngineIoConfig) -> Self {
-        Self::with_config_inner(NotFoundService, handler, config)
-    }
-}
-
 impl<H: EngineIoHandler, S: Clone> EngineIoService<H, S> {
-    /// Serves other paths by `inner`, with the default settings.
-    pub fn with_inner(inner: S, handler: Arc<H>) -> Self {
-        Self::with_config_inner(inner, handler, EngineIoConfig::default())
-    }
-
     /// Serves other paths by `inner`.
     pub fn with_config_inner(inner: S, handler: Arc<H>, config: EngineIoConfig) -> Self {
         Self {

@@ -165,11 +165,6 @@ impl Permit<'_> {
         self.send(self.session.encode(msg, data));
     }
 
-    /// Sends a binary message with others directly behind it.
-    pub fn emit_many_binary(mut self, bin: Bytes, data: Vec<Bytes>) {
-        self.send(outbox::outgoing_message(OutPacket::Binary(bin), data));
-    }
-
     fn send(&mut self, message: impl IntoIterator<Item = OutPacket>) {
         self.used = true;
         self.session.outbox.push_reserved(message);
