@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_has_gone_is_forgotten() {
+    fn unused_addresses_are_removed() {
         let admission = Admission::new(Limits {
             handshakes_per_second_per_address: 10,
             ..Limits::NONE

@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_kept_to_the_byte() {
+    fn size_limits_are_exact_to_the_byte() {
         let sizes = SizeLimits { message: 10, frame: 6 };
         let read = |parts: &[(Data, bool, usize)]| {
             let mut decoder = Decoder::default();

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_bounded_in_bytes_and_takes_one_packet_of_any_size() {
+    fn a_queue_is_bounded_in_bytes_and_takes_a_packet_of_any_size_while_it_has_fewer() {
         let outbox = Outbox::new(usize::MAX, 10);
         outbox.reserve().unwrap();
         outbox.push_reserved([text("a message that is longer than ten bytes")]);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_takes_nothing_and_gives_what_it_has() {
+    fn a_closed_queue_takes_no_packets_and_still_gives_those_it_has() {
         let outbox = Outbox::new(9, usize::MAX);
         outbox.reserve().unwrap();
         outbox.push_reserved([text("a")]);

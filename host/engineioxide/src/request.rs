@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_takes_all_of_its_headers() {
+    fn a_websocket_handshake_needs_all_of_its_headers() {
         let query = "EIO=4&transport=websocket";
         assert!(matches!(
             read(Method::GET, query, &WEBSOCKET),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_protocol_that_is_offered_is_taken() {
+    fn the_first_offered_subprotocol_is_accepted() {
         let mut headers = WEBSOCKET.to_vec();
         headers.push(("sec-websocket-protocol", "chat , superchat"));
         let Ok(EngineRequest::OpenWebSocket(key)) = read(Method::GET, "EIO=4&transport=websocket", &headers) else {

@@ -55,7 +55,7 @@ fn names_have_one_spelling() {
 }
 
 #[test]
-fn what_is_spelled_well_is_not_copied() {
+fn a_name_in_its_shortest_spelling_is_not_copied() {
     let sent = Str::from(r#"2/t,7["message",{"a":[1]}]"#.to_owned());
     let packet = CommonParser.decode_str(&ParseConfig::default(), &ParserState::default(), sent.clone());
     let PacketData::Event(Value::Str(payload, None), Some(7)) = packet.unwrap().inner else {
@@ -65,7 +65,7 @@ fn what_is_spelled_well_is_not_copied() {
 }
 
 #[test]
-fn numbers_of_acknowledgements() {
+fn ids_of_acknowledgements() {
     assert_eq!(event(r#"212["x"]"#).2, Some(12));
     assert_eq!(event(r#"2/t,12["x"]"#).2, Some(12));
     assert_eq!(event("212 \t[\"x\"]").2, Some(12));
@@ -91,7 +91,7 @@ fn connects_and_disconnects() {
 }
 
 #[test]
-fn what_is_no_packet_is_refused() {
+fn invalid_packets_are_refused() {
     for text in [
         "",
         "x",
@@ -193,7 +193,7 @@ fn attachments_are_bounded() {
 }
 
 #[test]
-fn what_is_written_can_be_read() {
+fn written_packets_can_be_parsed() {
     let written = |packet| match CommonParser.encode(packet) {
         Value::Str(text, _) => text.to_string(),
         Value::Bytes(_) => panic!(),

@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_of_the_table_is_read() {
+    fn every_event_is_parsed() {
         assert!(matches!(
             parse(r#"["join-room","r",{"after":3,"last":5}]"#),
             Ok(Event::Join {
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_tell_what_is_wrong() {
         let told = |text: &str| {
             let error = parse(text).unwrap_err();
             (error.code, error.message.into_owned())
@@ -438,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_whole_is_whole_however_it_is_written() {
+    fn whole_numbers_are_read_in_every_notation() {
         let history = |limit: &str| parse(&format!(r#"["history",{{"roomId":"r","before":1e3,"limit":{limit}}}]"#));
         for (text, number) in [("10.0", 10), ("1e1", 10), ("4294967296", u32::MAX)] {
             let Ok(Event::History(HistoryRequest { before, limit, .. })) = history(text) else {
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_not_known_are_named() {
+    fn unknown_keys_are_named() {
         let unknown = |text: &str| Event::parse(text, Vec::new(), &limits()).unwrap().unknown;
         assert_eq!(
             unknown(r#"["send-message",{"roomId":"r","content":"c","clientID":"x","m\u00e9ta":{"a":[1]}}]"#),

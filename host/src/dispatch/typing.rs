@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn typing_that_was_ended_ends_once() {
+    fn ended_typing_does_not_end_again() {
         let (mut typing, now) = (Typing::default(), Instant::now());
         typing.begin("a", now);
         assert!(typing.end("a"));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_rooms_are_kept_and_the_least_recently_renewed_gives_way() {
+    fn typing_in_too_many_rooms_ends_the_least_recently_renewed() {
         let (mut typing, now) = (Typing::default(), Instant::now());
         for n in 0..ROOMS_MAX {
             assert_eq!(typing.begin(&n.to_string(), now + TIMEOUT), None);

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed() {
+    fn only_a_trusted_proxy_may_name_the_client() {
         assert_eq!(seen(&[], "10.0.0.1", &["203.0.113.9"]), "10.0.0.1");
         assert_eq!(seen(&["10.1.0.0/16"], "10.0.0.1", &["203.0.113.9"]), "10.0.0.1");
         assert_eq!(seen(&["10.0.0.0/8"], "10.0.0.1", &["203.0.113.9"]), "203.0.113.9");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_itself_is_not_believed() {
+    fn addresses_that_the_client_wrote_itself_are_not_trusted() {
         let proxies = ["10.0.0.0/8", "fd00::/8"];
         assert_eq!(seen(&proxies, "10.0.0.1", &["1.1.1.1, 203.0.113.9"]), "203.0.113.9");
         assert_eq!(
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_count_an_ipv6_network_as_one() {
+    fn addresses_of_one_ipv6_network_share_their_limits() {
         let network = |text: &str| ClientAddress::new(text.parse().unwrap()).network().to_string();
         assert_eq!(network("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(network("203.0.113.9"), "203.0.113.9");

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_that_asks_too_often_waits_and_no_other_does() {
+    fn only_the_session_that_asks_too_often_must_wait() {
         let connect_rate = ConnectRateLimiter::new(1, 3);
         for _ in 0..3 {
             assert_eq!(connect_rate.check(Sid::ZERO), Ok(()));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn handlers_get_what_is_neither_the_token_nor_the_protocols() {
+    fn handlers_get_all_but_the_token_and_the_protocols_parameters() {
         let auth = r#"{"room":1e400,"token":"x","a":{"b":[1, 2]}, "\ud83d":"é"}"#;
         let opening = read(auth, "EIO=4&transport=polling&t=abc&app=a%20b+c&app=2", 1000).unwrap();
         assert_eq!(opening.token, "x");
@@ -159,14 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_no_text_is_none() {
+    fn a_token_that_is_not_a_string_counts_as_missing() {
         for auth in [r#"{"token":5}"#, "{}", r#"{"token":null}"#] {
             assert_eq!(read(auth, "EIO=4&transport=websocket", 100).unwrap().token, "");
         }
     }
 
     #[test]
-    fn what_is_too_much_is_refused_and_the_token_is_not_counted() {
+    fn a_large_handshake_is_refused_whatever_the_size_of_its_token() {
         let long = "x".repeat(500);
         assert!(read(&format!("{{\"token\":\"{long}\"}}"), "", 100).is_ok());
         for (auth, query) in [(format!("{{\"a\":\"{long}\"}}"), ""), ("{}".to_owned(), long.as_str())] {

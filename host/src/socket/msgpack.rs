@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_is_refused() {
+    fn invalid_packets_are_refused() {
         let map = |entries: &[(&str, &[u8])]| {
             let mut out = Vec::new();
             rmp::encode::write_map_len(&mut out, u32::try_from(entries.len()).unwrap()).unwrap();

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_is_left_out_and_counted() {
+    fn lines_over_the_budget_are_left_out_and_counted() {
         let budget = LogBudget::new(1);
         assert_eq!(budget.take(BURST), Some(0));
         assert_eq!(budget.take(BURST), None);

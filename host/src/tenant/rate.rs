@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_what_it_holds_and_says_when_there_is_more() {
+    fn an_empty_bucket_tells_the_time_until_it_has_enough() {
         let rate = TokenBucket::new(1, 3);
         assert_eq!(rate.take(2), Ok(()));
         assert_eq!(rate.take(1), Ok(()));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_overdrawn_budget_admits_nothing_until_it_is_made_up_for() {
+    fn an_overdrawn_budget_admits_nothing_until_its_debt_is_repaid() {
         let budget = Budget::of_time(Duration::from_millis(1));
         budget.spend_time(Duration::from_millis(2));
         assert_eq!(budget.admit(), Ok(()), "two seconds' worth was saved up");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_spent_while_nobody_asks_is_taken_as_it_is_spent() {
+    fn spending_is_taken_from_the_bucket_at_once() {
         let budget = Budget::of_bytes(1_000_000);
         budget.spend(1_000_000);
         assert_eq!(budget.debt.load(Ordering::Relaxed), 0, "the bucket had enough");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_beyond_what_the_bucket_holds_is_made_up_for_too() {
+    fn a_debt_larger_than_the_bucket_is_repaid_up_to_its_maximum() {
         let budget = Budget::of_time(Duration::from_millis(100));
         budget.spend_time(Duration::from_secs(2));
         let wait = budget.admit().unwrap_err();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_elsewhere_is_missing_here_and_is_forgiven_beyond_a_burst() {
+    fn a_budget_of_events_is_overdrawn_by_a_burst_at_most() {
         let budget = Budget::new(1, 10);
         budget.spend(4);
         assert_eq!(budget.take(6), Ok(()));

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_even_and_stay_as_they_are() {
+    fn shares_are_even_and_never_change() {
         let rooms: Vec<String> = (0..10_000).map(|n| format!("room-{n}")).collect();
         let below = |percent: u8| {
             let chosen = rooms.iter().filter(|room| share("h", RouteKey::Room(room)) < percent);
