@@ -47,7 +47,8 @@ pub(super) struct Serves {
     sandbox: bool,
 }
 
-/// How long an answer stands: asking the store takes a transaction, asking the sandbox an instance, and anybody may ask us.
+/// How long an answer stands: asking the store takes a transaction, asking the sandbox an instance, and anybody may ask
+/// us.
 const ANSWER_STANDS: Duration = Duration::from_secs(1);
 
 impl State {
@@ -129,7 +130,7 @@ pub(super) fn page(state: State, socket_path: &str) -> Router {
 
 fn is_leaving(services: &Services) -> bool {
     let set = |flag: &std::sync::atomic::AtomicBool| flag.load(std::sync::atomic::Ordering::Relaxed);
-    set(&services.leaving) || set(&services.draining)
+    set(&services.draining) || set(&services.shutting_down)
 }
 
 /// Refuses new Socket.IO handshakes while the server is shutting down; requests of sessions that exist go on.

@@ -285,7 +285,7 @@ pub(super) async fn run_handler_with_retries(
         };
         session.tenant.collect_charges();
         let is_transient = error.code == Code::Unavailable || session.tenant.check_cpu_budget().is_err();
-        let gives_up = Instant::now() >= until || session.services.draining.load(Ordering::Relaxed);
+        let gives_up = Instant::now() >= until || session.services.shutting_down.load(Ordering::Relaxed);
         if error.by_handler || !is_transient || gives_up {
             return Err(error);
         }

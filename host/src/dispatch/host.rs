@@ -35,7 +35,8 @@ async fn wait_for_earlier_events(session: &Session) {
 /// Waits until another page of messages may be read for this client: until it has read most of what was sent to it,
 /// then for a permit of its tenant.
 pub(super) async fn page_permit(session: &Session) -> Option<SemaphorePermit<'_>> {
-    while session.connection.sink.unread_bytes() > UNREAD_MAX && !session.services.draining.load(Ordering::Relaxed) {
+    while session.connection.sink.unread_bytes() > UNREAD_MAX && !session.services.shutting_down.load(Ordering::Relaxed)
+    {
         tokio::time::sleep(UNREAD_POLL_INTERVAL).await;
     }
     session.tenant.page_permit().await

@@ -14,12 +14,12 @@ use crate::sandbox::HandlerInput;
 use crate::scheduler::Quantum;
 use crate::text::without_lone_surrogates;
 
-/// Waits until the tenant's budgets admit one more event. Returns `false` when the server is draining, the client has
-/// gone, or it took too long.
+/// Waits until the tenant's budgets admit one more event. Returns `false` when the server is shutting down, the client
+/// has gone, or it took too long.
 async fn wait_until_admitted(session: &Session) -> bool {
     let until = Instant::now() + RETRY_TIME;
     loop {
-        if session.services.draining.load(Ordering::Relaxed) {
+        if session.services.shutting_down.load(Ordering::Relaxed) {
             return false;
         }
         let Err(error) = session.tenant.admit() else {

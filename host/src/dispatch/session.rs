@@ -43,9 +43,9 @@ pub struct Services {
     /// Logs failed reads of history, at most once in a while.
     pub reads: Mutex<Outage>,
     /// Set when the server shuts down: it refuses new events.
-    pub draining: AtomicBool,
+    pub shutting_down: AtomicBool,
     /// Set while the node sends its clients to other nodes: it refuses new connections, and serves those it has.
-    pub leaving: AtomicBool,
+    pub draining: AtomicBool,
 }
 
 /// The events of one session that wait for their turn.
@@ -81,7 +81,7 @@ pub struct Session {
     /// The latest token expiry that the client was notified of, in milliseconds since the Unix epoch; 0 for none.
     notified_expiry: AtomicU64,
     /// Set when the node drains: the session takes no more events, and its transport is aborted once it is idle.
-    leaving: AtomicBool,
+    refuses_events: AtomicBool,
     /// Released when the session's last event, the `disconnect`, has ended. So the queued events of a client that has
     /// gone still count as a connection, and a client gains nothing by connecting again and again.
     permit: Mutex<Option<ConnectionPermit>>,
@@ -154,7 +154,7 @@ impl Session {
             typing: Mutex::default(),
             typing_timer_runs: AtomicBool::new(false),
             notified_expiry: AtomicU64::new(0),
-            leaving: AtomicBool::new(false),
+            refuses_events: AtomicBool::new(false),
             permit: Mutex::new(permit),
         });
         let weak = Arc::downgrade(&session);
@@ -191,7 +191,7 @@ impl Session {
                 Code::TooLarge,
                 format!("the packet has {got} attachments; at most {ATTACHMENTS_MAX} are allowed"),
             ))
-        } else if self.services.draining.load(Ordering::Relaxed) || self.leaving.load(Ordering::Relaxed) {
+        } else if self.services.shutting_down.load(Ordering::Relaxed) || self.refuses_events.load(Ordering::Relaxed) {
             Some(EventError::new(
                 Code::Unavailable,
                 "the server is shutting down; reconnect and try again",
@@ -280,7 +280,7 @@ impl Session {
     /// Refuses further events of the client, so that the session becomes idle and its transport can be aborted without
     /// a loss. Returns `false` when the session already refuses them.
     pub fn stop_accepting(&self) -> bool {
-        !self.leaving.swap(true, Ordering::Relaxed)
+        !self.refuses_events.swap(true, Ordering::Relaxed)
     }
 
     /// Disconnects the client after an `error` event that says why.

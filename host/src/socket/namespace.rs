@@ -282,7 +282,7 @@ impl ConnectMiddleware {
             self.sessions.metrics.refused.closed.inc();
             Err((&EventError::new(code, why)).into())
         };
-        if self.services.draining.load(Ordering::Relaxed) || self.services.leaving.load(Ordering::Relaxed) {
+        if self.services.shutting_down.load(Ordering::Relaxed) || self.services.draining.load(Ordering::Relaxed) {
             // The official client does not connect again after a `connect_error`, but does when its transport ends.
             transport.abort();
             return closed(Code::Unavailable, "the server is shutting down");

@@ -244,9 +244,9 @@ impl Server {
     ///
     /// In each step some sessions stop taking events. Once such a session is idle, its transport is aborted, and the
     /// client connects again by itself. New handshakes are refused from the beginning, and `/readyz` reports that the
-    /// node is leaving.
+    /// node is draining.
     pub async fn drain(&self, time: Duration) -> usize {
-        self.services.leaving.store(true, Ordering::Relaxed);
+        self.services.draining.store(true, Ordering::Relaxed);
         let deadline = Instant::now() + time;
         let mut finishing: Vec<(Instant, Arc<Session>)> = Vec::new();
         loop {
@@ -285,11 +285,11 @@ impl Server {
     /// clients were aborted, because they did not read what was sent to them or their events did not end in time.
     ///
     /// The listener still accepts meanwhile, since a polling client needs new requests to learn that its session has
-    /// ended. The HTTP router refuses new handshakes while `draining` is set. When all sessions have ended, `stop` ends
-    /// the listener.
+    /// ended. The HTTP router refuses new handshakes while `shutting_down` is set. When all sessions have ended, `stop`
+    /// ends the listener.
     pub async fn shut_down(&self, time: Duration, transports: &Transports, stop: oneshot::Sender<()>) -> usize {
         let deadline = Instant::now() + time;
-        self.services.draining.store(true, Ordering::Relaxed);
+        self.services.shutting_down.store(true, Ordering::Relaxed);
         // Clients that read get everything that the last events send.
         wait_until(deadline, || {
             let done = |session: &Arc<Session>| session.is_idle() || !session.connection.sink.is_flushed();
@@ -299,18 +299,18 @@ impl Server {
         let sessions = self.sessions.take_all();
         // Each transport is closed before `io.close()`. That removes the namespaces first, and would then find no
         // socket for a transport that ends later, so the socket and its session would never be dropped.
-        let mut reading: Vec<_> = sessions.iter().map(DrainingSession::new).collect();
+        let mut reading: Vec<_> = sessions.iter().map(ClosingSession::new).collect();
         let mut aborted = 0;
         while !reading.is_empty() {
             let late = Instant::now() >= deadline;
-            reading.retain_mut(|draining| match draining.progress() {
+            reading.retain_mut(|closing| match closing.progress() {
                 Progress::Done => {
-                    draining.session.connection.sink.close_when_sent();
+                    closing.session.connection.sink.close_when_sent();
                     false
                 }
                 Progress::Reading if !late => true,
                 Progress::Reading | Progress::Stalled => {
-                    draining.session.connection.sink.hang_up();
+                    closing.session.connection.sink.hang_up();
                     aborted += 1;
                     false
                 }
@@ -332,7 +332,7 @@ impl Server {
 }
 
 /// A session whose transport is closed once its client has read everything.
-struct DrainingSession<'a> {
+struct ClosingSession<'a> {
     session: &'a Arc<Session>,
     /// The unread bytes at the last check that saw the client read.
     unread: usize,
@@ -348,7 +348,7 @@ enum Progress {
     Stalled,
 }
 
-impl<'a> DrainingSession<'a> {
+impl<'a> ClosingSession<'a> {
     fn new(session: &'a Arc<Session>) -> Self {
         Self {
             session,

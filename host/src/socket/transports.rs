@@ -202,11 +202,19 @@ pub(super) struct Transport {
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     /// Silent, between two requests.
-    Idle { key: u64, until: Instant },
+    Idle {
+        key: u64,
+        until: Instant,
+    },
     /// Silent, waiting for the rest of a request's head.
-    Head { key: u64, until: Instant },
+    Head {
+        key: u64,
+        until: Instant,
+    },
     /// Busy, waiting for the rest of a request's body.
-    Body { until: Instant },
+    Body {
+        until: Instant,
+    },
     /// Busy: the request is complete, and the server answers it.
     Answering,
     /// Busy, as a WebSocket.

@@ -67,9 +67,9 @@ impl Node {
             metrics: dispatch::Metrics::register(registry)?,
             logs: LogHub::default(),
             random: Arc::new(ground.dice.branch(index as u64)),
-            reads: Mutex::new(OutageLog::of_reads()),
+            reads: Mutex::new(Outage::of_reads()),
+            shutting_down: AtomicBool::new(false),
             draining: AtomicBool::new(false),
-            leaving: AtomicBool::new(false),
         });
         // No client connects through it; it only opens and closes the tenants' namespaces.
         let metrics = socket::Metrics::register(registry)?;

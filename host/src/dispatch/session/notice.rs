@@ -18,7 +18,7 @@ impl Session {
         let event = match notice {
             Notice::Leave(rooms) => SessionEvent::LeaveRooms(rooms),
             Notice::ServerEvent(text, reply) => {
-                let stops = self.services.draining.load(Ordering::Relaxed);
+                let stops = self.services.shutting_down.load(Ordering::Relaxed);
                 if stops || !self.admits_bytes(&queue, text.len()) {
                     let _ = reply.map(|reply| reply.send("null".to_owned()));
                     return true;
