@@ -146,6 +146,10 @@ pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: St
     }
 }
 
+/// Completes a join: sends the acknowledgement with the history that the client asked for, then the room's packets that
+/// the hall has held back meanwhile.
+///
+/// `already` tells that the connection was in the room before.
 async fn release_join(
     session: &Arc<Session>,
     responder: &crate::cluster::Responder,
