@@ -11,7 +11,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 pub use engineioxide_core::Sid;
 
-use crate::outbox::{self, OutPacket, OutgoingMessage};
+use crate::outbox::{OutPacket, OutgoingMessage};
 use crate::session::{CloseKind, Session};
 
 /// Why a session ended.

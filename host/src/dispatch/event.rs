@@ -14,7 +14,7 @@ use crate::error::{Code, EventError};
 use crate::id::{RoomId, check_client_id};
 use crate::tenant::ClientLimits;
 use crate::text::json;
-use request::{Fields, Object};
+use request::{KnownFields, Object};
 
 pub(super) use request::{HistoryRequest, PastRequest};
 
@@ -208,7 +208,7 @@ impl<'de> Visitor<'de> for &EventVisitor<'_> {
 }
 
 impl EventVisitor<'_> {
-    fn object<'de, A: SeqAccess<'de>, T: Deserialize<'de> + Fields>(&self, items: &mut A) -> Result<T, A::Error> {
+    fn object<'de, A: SeqAccess<'de>, T: Deserialize<'de> + KnownFields>(&self, items: &mut A) -> Result<T, A::Error> {
         Ok(self.fields(argument(items, "an object")?))
     }
 
