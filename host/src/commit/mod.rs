@@ -1,11 +1,11 @@
-//! Commits the effects of events in batches, and then passes the events to their halls, so that nothing is visible
+//! Commits the effects of events in batches, and then passes the events to their hubs, so that nothing is visible
 //! before it is durable (promise 2).
 //!
 //! One task gathers the events, each tenant's in the order in which their handlers finished, and gives them to the
-//! store in batches. While one batch is being written, the next one gathers. A committed batch goes to the halls in the
+//! store in batches. While one batch is being written, the next one gathers. A committed batch goes to the hubs in the
 //! same order, so that what the members of a room see follows `seq` (promise 3).
 //!
-//! Tenants take turns for room in a batch, and the committer never waits for a hall, so one tenant cannot delay
+//! Tenants take turns for room in a batch, and the committer never waits for a hub, so one tenant cannot delay
 //! another's commits.
 
 mod pending_jobs;
@@ -36,10 +36,10 @@ const YIELDS_UNCONTENDED: usize = 64;
 /// How many of those yields may bring no job. A packet that has just arrived takes several polls to become a job.
 const EMPTY_YIELDS_UNCONTENDED: usize = 8;
 
-/// An event that becomes visible in its hall once its writes are durable.
+/// An event that becomes visible in its hub once its writes are durable.
 pub struct CommitJob {
-    /// The hall of the event's tenant.
-    pub hall: Hall,
+    /// The hub of the event's tenant.
+    pub hub: HubHandle,
     /// The storage quota of the tenant.
     pub quota: StorageQuota,
     /// The event. Its `written` is empty until the store has answered. For an event that has already failed, `written`
@@ -190,8 +190,8 @@ fn deliveries(
         Ok(results) => (results.into_iter(), false),
         Err(_) => (Vec::new().into_iter(), true),
     };
-    let mut halls: HashMap<TenantId, (Hall, Vec<Delivery>)> = HashMap::with_capacity(1);
-    for CommitJob { hall, mut delivery, .. } in jobs {
+    let mut hubs: HashMap<TenantId, (HubHandle, Vec<Delivery>)> = HashMap::with_capacity(1);
+    for CommitJob { hub, mut delivery, .. } in jobs {
         if delivery.writes() {
             delivery.written = if down {
                 Err(EventError::new(

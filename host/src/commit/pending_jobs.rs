@@ -116,7 +116,7 @@ mod tests {
             expires_at: None,
         };
         CommitJob {
-            hall,
+            hub,
             quota: StorageQuota::UNLIMITED,
             delivery: delivery(&Arc::new(connection), vec![Effect::Write(Arc::new(write))], Vec::new()),
         }

@@ -142,12 +142,12 @@ pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: St
     };
     match done {
         Ok(()) => release_join(session, &responder, id, past, data, already).await,
-        Err(error) => session.tenant.hall.charge(responder.fail(&session.connection, &error)),
+        Err(error) => session.tenant.hub.charge(responder.fail(&session.connection, &error)),
     }
 }
 
 /// Completes a join: sends the acknowledgement with the history that the client asked for, then the room's packets that
-/// the hall has held back meanwhile.
+/// the hub has held back meanwhile.
 ///
 /// `already` tells that the connection was in the room before.
 async fn release_join(

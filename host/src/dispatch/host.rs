@@ -56,7 +56,7 @@ pub(super) fn record_read<T>(session: &Session, read: &Result<T, StoreError>) {
 async fn acknowledge(session: &Session, context: &EventContext, text: Bytes) {
     if let Some(id) = context.responder.ack {
         let answer = Outgoing::acknowledgement(id, text);
-        session.tenant.hall.pace(&answer).await;
+        session.tenant.hub.pace(&answer).await;
         // The sink disconnects a client that does not keep up.
         let _ = session.connection.sink.send(answer);
     }
@@ -140,7 +140,12 @@ pub(super) async fn refresh_token(session: &Arc<Session>, context: EventContext,
 }
 
 /// The context of an event that no packet of the client has caused, such as `disconnect`.
-pub(super) fn event_context(session: &Session, event: &'static str, moment: Moment, quantum: &Quantum) -> EventContext {
+pub(super) fn event_context(
+    session: &Session,
+    event: &'static str,
+    phase: ConnectionPhase,
+    quantum: &Quantum,
+) -> EventContext {
     EventContext {
         quantum: quantum.clone(),
         number: session.next_event_number(),
@@ -153,20 +158,20 @@ pub(super) fn event_context(session: &Session, event: &'static str, moment: Mome
 
 /// Handles the opening of the connection.
 pub(super) async fn connected(session: &Arc<Session>, quantum: &Quantum) {
-    let context = event_context(session, "connect", Moment::Opening, quantum);
+    let context = event_context(session, "connect", ConnectionPhase::Connecting, quantum);
     let connection = session.connection.clone();
-    if session.tenant.hall.arrive(connection, context.at_ms).is_ok() {
+    if session.tenant.hub.connect(connection, context.at_ms).is_ok() {
         guest::presence(session, context, Change::Connected).await;
     }
 }
 
-/// Handles the end of the connection: runs the presence handler, then removes the connection from the hall, whatever
-/// the handler did.
+/// Handles the end of the connection: runs the presence handler, then removes the connection from the hub, whatever the
+/// handler did.
 pub(super) async fn disconnected(session: &Arc<Session>, quantum: &Quantum) {
     for room in session.take_typing() {
         end_typing(session, quantum, &room).await;
     }
-    let context = event_context(session, "disconnect", Moment::Closing, quantum);
+    let context = event_context(session, "disconnect", ConnectionPhase::Disconnecting, quantum);
     guest::presence(session, context, Change::Disconnected).await;
     session.connection.wait_in_flight().await;
     if session
@@ -184,7 +189,7 @@ pub(super) async fn disconnected(session: &Arc<Session>, quantum: &Quantum) {
 
 /// Removes the connection from rooms at another server's request, without a handler.
 pub(super) async fn leave_rooms(session: &Arc<Session>, quantum: &Quantum, rooms: Vec<RoomId>) {
-    let context = event_context(session, "leave", Moment::Open, quantum);
+    let context = event_context(session, "leave", ConnectionPhase::Connected, quantum);
     let effects = rooms.into_iter().map(Effect::Leave).collect();
     complete(session, context, Decision::of(effects, Reply::Silent)).await;
 }
@@ -200,7 +205,12 @@ pub(super) async fn update_typing(session: &Arc<Session>, quantum: &Quantum, roo
 pub(super) async fn end_typing(session: &Arc<Session>, quantum: &Quantum, room: &str) {
     // The client may have begun to type again while this event waited in the queue.
     if !session.is_typing(room) {
-        guest::typing_ended(session, event_context(session, "typing", Moment::Open, quantum), room).await;
+        guest::typing_ended(
+            session,
+            event_context(session, "typing", ConnectionPhase::Connected, quantum),
+            room,
+        )
+        .await;
     }
 }
 

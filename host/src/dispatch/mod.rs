@@ -26,7 +26,7 @@ pub use packet::{ClientPacket, now_ms};
 pub use session::{Services, Session};
 
 use crate::capability::Effect;
-use crate::cluster::{Delivery, Moment, Reply, Responder};
+use crate::cluster::{ConnectionPhase, Delivery, Reply, Responder};
 use crate::commit::CommitJob;
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
@@ -138,7 +138,7 @@ struct Decision {
     failure: Option<EventError>,
     reply: Reply,
     /// The room whose packets the hub holds back from the connection until
-    /// [`Hall::release`](crate::cluster::Hall::release).
+    /// [`HubHandle::release`](crate::cluster::HubHandle::release).
     held_room: Option<RoomId>,
 }
 
@@ -172,7 +172,7 @@ async fn complete(session: &Arc<Session>, context: EventContext, decision: Decis
 ///
 /// A handler may let the client into rooms that it did not ask to join. It gets no past of those rooms, only the
 /// messages after their last one of now.
-async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
+async fn baselines(session: &Session, effects: &[Effect], held_room: Option<&RoomId>) -> Vec<(RoomId, Option<u64>)> {
     let joined = effects.iter().filter_map(|effect| match effect {
         Effect::Join(room) if Some(room) != held_room => Some(room.clone()),
         _ => None,
@@ -185,7 +185,7 @@ async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId
     let last: Vec<Option<u64>> = match last {
         Ok(last) => last.into_iter().map(Some).collect(),
         Err(error) => {
-            // The hall reads the last messages itself once the store serves again.
+            // The hub reads the last messages itself once the store serves again.
             tracing::debug!(%error, "the last messages of rooms cannot be read");
             vec![None; rooms.len()]
         }
@@ -193,7 +193,7 @@ async fn floors(session: &Session, effects: &[Effect], held_room: Option<&RoomId
     rooms.into_iter().zip(last).collect()
 }
 
-/// Submits a decision to the committer, or directly to the hall when it writes nothing and nothing of the connection is
+/// Submits a decision to the committer, or directly to the hub when it writes nothing and nothing of the connection is
 /// in flight.
 ///
 /// With `waits`, the receiver gets the event's result once its effects are visible.
@@ -241,11 +241,11 @@ async fn submit(
     };
     // A tenant with too much in flight waits here, in the tasks of its own connections, so no other tenant waits.
     delivery.in_flight_permit = session.tenant.in_flight_permit(&delivery).await;
-    let hall = session.tenant.hall.clone();
+    let hub = session.tenant.hub.clone();
     // An event that writes nothing skips the transaction, unless earlier events of its connection are in one.
     if delivery.writes() || connection.has_in_flight() {
         session.services.committer.submit(CommitJob {
-            hall,
+            hub,
             quota: session.tenant.settings().quota.storage,
             delivery,
         });
@@ -253,6 +253,6 @@ async fn submit(
     }
     delivery.in_flight = Some(connection.begin_in_flight());
     // Delivery fails only at the end of a shutdown, when no client is connected.
-    let _ = hall.deliver(vec![delivery]);
+    let _ = hub.deliver(vec![delivery]);
     wait
 }

@@ -56,7 +56,7 @@ pub(super) async fn handle_answer(
         );
         return;
     }
-    let context = host::event_context(session, "answer", Moment::Open, quantum);
+    let context = host::event_context(session, "answer", ConnectionPhase::Connected, quantum);
     let answer = answer.map(|packet| {
         let text = std::str::from_utf8(&packet.text).unwrap_or_default();
         (without_lone_surrogates(text).into_owned(), packet.attachments)

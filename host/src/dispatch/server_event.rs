@@ -51,7 +51,7 @@ async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Op
         return Ok(None);
     }
     let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
-    let context = host::event_context(session, "server-event", Moment::Open, quantum);
+    let context = host::event_context(session, "server-event", ConnectionPhase::Connected, quantum);
     let input = Input::ServerEvent {
         name: &name,
         arguments: &arguments,

@@ -120,14 +120,18 @@ impl Session {
     }
 
     /// Creates the session that handles the events of other servers, and registers its connection with the tenant's
-    /// hall.
+    /// hub.
     ///
-    /// It has no client and is in no room, so other clients do not see it. Returns `None` if the hall has gone.
+    /// It has no client and is in no room, so other clients do not see it. Returns `None` if the hub has gone.
     #[must_use]
     pub fn for_servers(tenant: Arc<Tenant>, services: Arc<Services>) -> Option<Arc<Self>> {
         let connection = Arc::new(Connection::for_servers(tenant.id())?);
         let session = Self::build(tenant, connection, services, None, VecDeque::new());
-        session.tenant.hall.set_for_servers(session.connection.clone()).ok()?;
+        session
+            .tenant
+            .hub
+            .set_server_connection(session.connection.clone())
+            .ok()?;
         Some(session)
     }
 
@@ -263,7 +267,7 @@ impl Session {
                 self.release_permit();
                 return;
             }
-            let missing = self.connection.give_up_questions();
+            let missing = self.connection.close_questions();
             let missing = missing
                 .into_iter()
                 .map(|question| SessionEvent::QuestionEnded(question, None));

@@ -13,7 +13,7 @@ use socketioxide_core::packet::Packet;
 /// The adapters of all namespaces by path. Each is added when its namespace is registered.
 pub(super) type Adapters = Arc<Mutex<HashMap<String, Arc<Adapter>>>>;
 
-/// The adapter of one namespace. It only reaches sockets: a tenant's rooms belong to its hall.
+/// The adapter of one namespace. It only reaches sockets: a tenant's rooms belong to its hub.
 pub(super) struct Adapter {
     pub(super) local: CoreLocalAdapter<Emitter>,
     adapters: Adapters,

@@ -43,7 +43,7 @@ const PAGE_SLOTS: usize = 4;
 pub struct Tenant {
     id: TenantId,
     /// Makes the effects of its events visible.
-    pub hall: Hall,
+    pub hub: HubHandle,
     /// The metrics of what it uses.
     pub metrics: TenantMetrics,
     /// Runs the tasks of its sessions.
@@ -93,7 +93,7 @@ impl Tenant {
     #[must_use]
     pub fn new(
         settings: Settings,
-        hall: Hall,
+        hub: HubHandle,
         metrics: TenantMetrics,
         routes: Routes,
         resources: TenantResources,
@@ -222,7 +222,7 @@ impl Tenant {
             .map_err(|wait| limited("the tenant's processor time is used up", wait))
     }
 
-    /// Charges the tenant for the processor time that its hall has used and for the bytes that went out to its clients
+    /// Charges the tenant for the processor time that its hub has used and for the bytes that went out to its clients
     /// since the last call.
     pub fn collect_charges(&self) {
         let (cpu, bytes) = self.hub.take_usage();

@@ -11,7 +11,9 @@ use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
     Call, CallLimits, Chance, Effect, Effects, HandlerInfo, HostContext, Logs, LookupShare, PresenceState,
 };
-use parlance::cluster::{Connection, Delivery, Fleet, Hall, Moment, Repeated, Reply, Responder, join_reply};
+use parlance::cluster::{
+    Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
+};
 use parlance::commit::{CommitJob, Committer};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
@@ -194,7 +196,7 @@ impl TestServer {
             at_ms: setup.now_ms,
         };
         let job = CommitJob {
-            hall: self.hall.clone(),
+            hub: self.hub.clone(),
             quota: parlance::store::StorageQuota::UNLIMITED,
             delivery,
         };

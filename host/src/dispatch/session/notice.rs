@@ -5,19 +5,19 @@ use std::sync::atomic::Ordering;
 
 use super::{EventQueue, Session};
 use crate::capability::Packet;
-use crate::cluster::Notice;
+use crate::cluster::SessionNotice;
 use crate::dispatch::session_event::SessionEvent;
 
 impl Session {
     /// Queues a notice. Returns `false` when the client has gone.
-    pub(super) fn take_notice(self: &Arc<Self>, notice: Notice) -> bool {
+    pub(super) fn take_notice(self: &Arc<Self>, notice: SessionNotice) -> bool {
         let mut queue = self.queue.lock();
         if queue.closed {
             return false;
         }
         let event = match notice {
-            Notice::Leave(rooms) => SessionEvent::LeaveRooms(rooms),
-            Notice::ServerEvent(text, reply) => {
+            SessionNotice::Leave(rooms) => SessionEvent::LeaveRooms(rooms),
+            SessionNotice::ServerEvent(text, reply) => {
                 let stops = self.services.shutting_down.load(Ordering::Relaxed);
                 if stops || !self.admits_bytes(&queue, text.len()) {
                     let _ = reply.map(|reply| reply.send("null".to_owned()));
@@ -25,7 +25,7 @@ impl Session {
                 }
                 SessionEvent::ServerEvent(text, reply)
             }
-            Notice::Answer(number, answer) => {
+            SessionNotice::Answer(number, answer) => {
                 // The queue stays locked, because `Session::end` takes all open questions under that lock.
                 let Some(question) = self.connection.take_question(number) else {
                     return true;
