@@ -128,7 +128,7 @@ struct State {
     /// Why tenants of the store are not served as they are configured.
     problems: BTreeMap<String, String>,
     /// Tenants that were deleted and are not all gone: the namespace's end, and the hall.
-    closing: BTreeMap<String, (ClosingNamespace, Hall)>,
+    closing: BTreeMap<String, (ClosingNamespace, HubHandle)>,
 }
 
 type Answer<T> = Result<T, ControlError>;

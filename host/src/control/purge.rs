@@ -158,7 +158,7 @@ impl Control {
             let over = {
                 let state = self.state.lock().await;
                 let closing = state.closing.get(name);
-                closing.is_none_or(|(closing, hall)| closing.is_closed() && hall.is_forsaken())
+                closing.is_none_or(|(closing, hub)| closing.is_closed() && hub.is_last_handle())
             };
             if over {
                 return;
