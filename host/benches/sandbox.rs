@@ -11,7 +11,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, HostContext, Isolation, Logs, LookupShare, PresenceState, SystemChance,
+    Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{EngineLimits, GuestLimits, Handler, HandlerInput, HandlerReply, Sandbox};
@@ -74,7 +74,7 @@ impl Bench {
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
         let limits = Arc::new(CallLimits::default());
         let (store, host_context) = (Arc::new(MemoryStore::new()), Arc::new(Everywhere));
-        let (chance, connection) = (Arc::new(SystemChance), ConnectionId::from_bits(1));
+        let (random, connection) = (Arc::new(SystemRandom), ConnectionId::from_bits(1));
         let call = Box::new(move || Call {
             identity: identity.clone(),
             connection: connection.clone(),

@@ -47,8 +47,7 @@ pub(super) struct Serves {
     sandbox: bool,
 }
 
-/// How long an answer stands: asking the store takes a transaction, asking the sandbox an instance, and anybody may ask
-/// us.
+/// How long an answer stands: asking the store takes a transaction, asking the sandbox an instance, and anybody may ask us.
 const ANSWER_STANDS: Duration = Duration::from_secs(1);
 
 impl State {

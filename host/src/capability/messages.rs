@@ -115,7 +115,7 @@ impl Call {
     /// When there is no such message for this user, or the store cannot serve.
     pub async fn message(&self, id: &str) -> Result<Message, Fault> {
         if self.host_context.room_count() == 0 {
-            // No message at all can be seen from here, so that this tells nothing of the one asked for.
+            // Outside all rooms no message is visible, so the flag reveals nothing about the requested one.
             self.not_joined.store(true, Ordering::Relaxed);
         }
         let id = MessageId::parse(id).ok_or(Fault::NotFound)?;

@@ -1,7 +1,7 @@
 //! The host functions that a handler may call: one module for each WIT interface, as methods of [`Call`].
 //!
-//! Reads go to the store and to what the host knows of the connection ([`HostContext`]). Writes become
-//! [`Effects`]. Nothing here knows of WebAssembly: `sandbox` translates.
+//! Reads go to the store and to the connection's [`HostContext`]. Writes become [`Effects`]. Nothing here knows
+//! WebAssembly: `sandbox` translates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ impl Default for CallLimits {
 /// What a call may ask the host about its connection and its tenant.
 #[async_trait::async_trait]
 pub trait HostContext: Send + Sync {
-    /// Whether the connection is in the room.
+    /// Whether the connection is in the room, without the effects of the running event.
     fn joined(&self, room: &str) -> bool;
 
     /// How many rooms the connection is in, without the effects of the running event.
@@ -123,7 +123,7 @@ pub trait HostContext: Send + Sync {
     /// The tenant's limit of concurrent DNS look-ups, which its HTTP requests need.
     fn dns_lookups(&self) -> DnsLookupLimit;
 
-    /// Waits until what earlier events of this connection wrote is in the store.
+    /// Waits until the writes of the connection's earlier events are in the store.
     async fn wait_in_flight(&self);
 
     /// Users with a connection in the room, each once, at most `limit`.
@@ -202,11 +202,11 @@ pub struct Call {
     pub random: Arc<dyn RandomSource>,
     /// The store that reads go to.
     pub store: Arc<dyn Store>,
-    /// What else the host knows.
+    /// What the host knows of the connection and the tenant.
     pub host_context: Arc<dyn HostContext>,
-    /// Whether the tenant has few events in handlers now. Some of the server's instances are kept for such tenants.
+    /// Whether the event may take one of the instances that are reserved for tenants with few events in handlers.
     pub has_reserved_slot: bool,
-    /// What the handler is held to.
+    /// The limits of the handler's calls.
     pub limits: Arc<CallLimits>,
     /// Whether another server caused the event. There is no client to act for then, so calls that act for one are
     /// denied.

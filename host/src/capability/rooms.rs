@@ -105,7 +105,7 @@ impl Call {
         self.require_joined(room)?;
         let limit = limit.min(MEMBERS_MAX) as usize;
         let mut members = self.host_context.members(&id, limit).await;
-        // Whoever joins in this very event counts; the join itself happens only after it.
+        // A user who joins with this event counts, although the join happens only after it.
         let own = self.identity.user();
         if !members.contains(own) && members.len() < limit {
             members.push(own.clone());

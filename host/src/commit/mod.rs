@@ -127,7 +127,7 @@ async fn gather(
     for _ in 0..yields {
         let before = pending.len();
         if uncontended {
-            // Resumes after the runtime has polled for I/O, unlike `pause`.
+            // Resumes after the runtime has polled for I/O, unlike `yield_now`.
             tokio::task::yield_now().await;
         } else {
             yield_now().await;

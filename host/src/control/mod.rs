@@ -127,7 +127,7 @@ struct State {
     unsettled: BTreeMap<String, Unsettled>,
     /// Why tenants of the store are not served as they are configured.
     problems: BTreeMap<String, String>,
-    /// Tenants that were deleted and are not all gone: the namespace's end, and the hall.
+    /// Tenants that were deleted and are not all gone: the namespace's end, and the hub.
     closing: BTreeMap<String, (ClosingNamespace, HubHandle)>,
 }
 

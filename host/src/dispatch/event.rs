@@ -303,7 +303,7 @@ fn check_size(what: &str, got: usize, max: usize) -> Result<(), EventError> {
 
 /// Checks the nesting of JSON that is passed on, because parsers of handlers and of other clients may recurse.
 fn check_depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
-    if json::nests_deeper(json, max) {
+    if json::exceeds_depth(json, max) {
         return Err(invalid(format!("{what} must not nest deeper than {max}")));
     }
     Ok(())

@@ -15,13 +15,13 @@ use crate::capability::{Call, Effect, Effects, Isolation, Logs};
 use crate::cluster::{Outgoing, Reply, join_reply};
 use crate::error::{Code, EventError};
 use crate::id::RoomId;
-use crate::sandbox::{Change, Failure, Input, Interface, Outcome, Returned};
+use crate::sandbox::{CallOutcome, Change, Failure, HandlerInput, HandlerReply, Interface};
 use crate::store::{ClientRef, End, Page, Range, StoreError};
 use crate::tenant::RouteKey;
 
 /// Runs the handler of a client's event, and submits its effects and its reply.
 pub(super) async fn handle(session: &Arc<Session>, context: EventContext, event: Event) {
-    let reply: fn(Returned) -> Reply = match &event {
+    let reply: fn(HandlerReply) -> Reply = match &event {
         Event::Message(_) => |returned| Reply::Message {
             data: returned.into_data(),
         },
@@ -98,7 +98,7 @@ async fn answer_duplicate(session: &Arc<Session>, context: EventContext, answer:
 }
 
 /// The reply to an event that is not one of the server's own.
-fn custom_reply(returned: Returned) -> Reply {
+fn custom_reply(returned: HandlerReply) -> Reply {
     match returned {
         HandlerReply::Data(data) => data.map_or(Reply::Ok { data: None }, Reply::AsIs),
         HandlerReply::Acknowledgement(packet) => Reply::Arguments(packet),
@@ -109,7 +109,7 @@ fn custom_reply(returned: Returned) -> Reply {
 /// Runs the handler of a `join-room`, then sends the messages that the client has missed in the acknowledgement, and
 /// newer ones after it, without a gap or a repeat between them.
 pub(super) async fn join(session: &Arc<Session>, context: EventContext, room: String, past: PastRequest) {
-    let (effects, data) = match run_handler(session, &context, Input::Join { room: &room }, None).await {
+    let (effects, data) = match run_handler(session, &context, HandlerInput::Join { room: &room }, None).await {
         Ok((effects, returned)) => (effects, returned.into_data()),
         Err(error) => return fail(session, context, error).await,
     };
@@ -279,8 +279,8 @@ pub(super) const RETRY_WAIT_MIN: Duration = Duration::from_millis(10);
 pub(super) async fn run_handler_with_retries(
     session: &Arc<Session>,
     context: &EventContext,
-    input: Input<'_>,
-) -> Result<(Vec<Effect>, Returned), EventError> {
+    input: HandlerInput<'_>,
+) -> Result<(Vec<Effect>, HandlerReply), EventError> {
     let until = Instant::now() + RETRY_TIME;
     loop {
         let error = match run_handler(session, context, input, None).await {
@@ -323,7 +323,7 @@ const RESERVED_SLOT_EVENTS: usize = 4;
 pub(super) async fn run_handler(
     session: &Arc<Session>,
     context: &EventContext,
-    input: Input<'_>,
+    input: HandlerInput<'_>,
     sent: Option<ClientRef>,
 ) -> Result<(Vec<Effect>, HandlerReply), EventError> {
     let interface = input.interface();
@@ -332,7 +332,7 @@ pub(super) async fn run_handler(
         .room()
         .map_or(RouteKey::User(identity.user().as_str()), RouteKey::Room);
     let handler = match input {
-        Input::Answer { asker, .. } => session.tenant.answer_handler(asker, key),
+        HandlerInput::Answer { asker, .. } => session.tenant.answer_handler(asker, key),
         _ => session.tenant.route(interface, key),
     };
     let Some(handler) = handler else {
@@ -383,7 +383,7 @@ pub(super) async fn run_handler(
         .await;
     drop(running);
     session.tenant.charge_cpu(outcome.usage.cpu);
-    handler.record.count(counts_as_failure(&outcome));
+    handler.stats.count(counts_as_failure(&outcome));
     session.services.metrics.handled(interface, outcome.usage.guest_time);
     if handler.info().isolation == Isolation::Warm {
         let usage = &outcome.usage;
@@ -405,6 +405,6 @@ pub(super) async fn run_handler(
 }
 
 /// Whether the outcome counts as a failure of the version. A refusal does not, nor does a trap that the host caused.
-fn counts_as_failure(outcome: &Outcome) -> bool {
-    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_the_versions())
+fn counts_as_failure(outcome: &CallOutcome) -> bool {
+    matches!(&outcome.result, Err(Failure::Trapped(trap)) if trap.kind.is_handler_fault())
 }

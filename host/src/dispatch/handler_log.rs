@@ -5,7 +5,7 @@ use super::session::Session;
 use crate::capability::Level;
 use crate::error::EventError;
 use crate::logs::LogLine;
-use crate::sandbox::{Handler, Outcome, Trap, TrapKind};
+use crate::sandbox::{CallOutcome, Handler, Trap, TrapKind};
 
 /// Logs why a handler was stopped, and returns the error for the client. The error does not tell the cause, only a code
 /// and the event's number, by which an operator finds the log line.
@@ -34,7 +34,7 @@ pub(super) fn trap_error(session: &Session, context: &EventContext, handler: &Ha
         "trap",
         &format!("{}: {}", trap.kind.name(), trap.detail),
     );
-    let (code, what) = trap.kind.told();
+    let (code, what) = trap.kind.client_error();
     EventError::new(code, format!("{what} (event {connection}-{})", context.number))
 }
 
@@ -86,7 +86,7 @@ fn publish_log_line(session: &Session, context: &EventContext, handler: &Handler
 const LOG_CUT: &str = "the handler logged more than sandbox.log_bytes; the rest was cut";
 
 /// Logs the lines of one handler call.
-pub(super) fn log_lines(session: &Session, context: &EventContext, handler: &Handler, outcome: &Outcome) {
+pub(super) fn log_lines(session: &Session, context: &EventContext, handler: &Handler, outcome: &CallOutcome) {
     for line in outcome.logs.lines() {
         let (tenant, connection, event) = (session.tenant.id(), &session.connection.id, context.number);
         publish_log_line(session, context, handler, line.level.name(), &line.text);

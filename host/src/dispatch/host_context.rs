@@ -1,6 +1,6 @@
 //! Implements what a handler may ask the host about its connection and the tenant's other clients.
 
-use crate::capability::{HostContext, LookupShare, PresenceState};
+use crate::capability::{DnsLookupLimit, HostContext, PresenceState};
 use crate::id::{RoomId, UserId};
 
 use super::session::Session;

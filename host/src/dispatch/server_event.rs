@@ -13,7 +13,7 @@ use crate::error::{Code, EventError};
 use crate::sandbox::{HandlerInput, Interface};
 use crate::scheduler::Quantum;
 use crate::tenant::RouteKey;
-use crate::text::json::{DEPTH_MAX, nests_deeper};
+use crate::text::json::{DEPTH_MAX, exceeds_depth};
 use crate::text::without_lone_surrogates;
 
 /// The answer of a node without one, in JSON.
@@ -52,7 +52,7 @@ async fn run(session: &Arc<Session>, quantum: &Quantum, text: &str) -> Result<Op
     }
     let (name, arguments) = read(text, session.tenant.settings().client_limits.event_name)?;
     let context = host::event_context(session, "server-event", ConnectionPhase::Connected, quantum);
-    let input = Input::ServerEvent {
+    let input = HandlerInput::ServerEvent {
         name: &name,
         arguments: &arguments,
     };

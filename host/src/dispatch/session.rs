@@ -17,7 +17,7 @@ use super::deduplication::InFlightMessages;
 use super::packet::ClientPacket;
 use super::session_event::SessionEvent;
 use super::typing::Typing;
-use crate::capability::{ATTACHMENTS_MAX, Chance};
+use crate::capability::{ATTACHMENTS_MAX, RandomSource};
 use crate::cluster::{Connection, Responder, token_expiring};
 use crate::commit::Committer;
 use crate::error::{Code, EventError};
@@ -39,7 +39,7 @@ pub struct Services {
     /// Publishes what handlers log.
     pub logs: LogHub,
     /// The random numbers of handlers.
-    pub chance: Arc<dyn Chance>,
+    pub random: Arc<dyn RandomSource>,
     /// Logs failed reads of history, at most once in a while.
     pub reads: Mutex<Outage>,
     /// Set when the server shuts down: it refuses new events.
@@ -376,7 +376,7 @@ impl Session {
             // The event's bytes count until it is handled, because it is in memory while it waits for an instance too.
             let _counted = QueuedBytes::of(&self.tenant, &event);
             super::handle(&self, event, &quantum).await;
-            quantum.share().await;
+            quantum.yield_if_over().await;
         }
     }
 

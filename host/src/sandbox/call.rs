@@ -142,8 +142,8 @@ impl Handler {
                 pooled.guest.reset(limits);
                 pooled
             }
-            None => match self.sandbox.places.take(call.has_reserved_slot).await {
-                Ok(place) => Seated {
+            None => match self.sandbox.slots.acquire(call.has_reserved_slot).await {
+                Ok(slot) => PooledGuest {
                     guest: Guest::new(self.sandbox.store(limits)),
                     slot,
                 },

@@ -24,8 +24,8 @@ use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::meter::GuestLimits;
-use crate::capability::{Call, Grants, HostContext, HttpScheme, Level, LookupShare};
-use body::Allowance;
+use crate::capability::{Call, DnsLookupLimit, Grants, HostContext, HttpScheme, Level};
+use body::ByteBudget;
 pub(super) use client::HttpClient;
 pub(super) use fields::add_to_linker;
 pub(super) use host_wait::HostWait;
@@ -134,8 +134,8 @@ impl OutgoingHttp {
             self.denied.push(shown.to_owned());
             return Err(Error::HttpRequestDenied);
         }
-        if !allowed.host_context.may_send() {
-            self.refused += 1;
+        if !allowed.host_context.admit_http_request() {
+            self.rate_limited += 1;
             return Err(Error::ConnectionLimitReached);
         }
         let mut headers = parts.headers;
@@ -145,8 +145,8 @@ impl OutgoingHttp {
         *request.headers_mut() = headers;
         let request_client = RequestClient {
             client: allowed.client.clone(),
-            share: allowed.host_context.lookups(),
-            held_up: self.held_up.clone(),
+            share: allowed.host_context.dns_lookups(),
+            host_wait: self.host_wait.clone(),
         };
         let timeouts = Timeouts::new(options, allowed.end);
         Ok(send(request_client, request, body, allowed.bytes.clone(), timeouts))

@@ -138,11 +138,13 @@ impl InstanceSlots {
         self.free.available_permits() + self.reserved.available_permits()
     }
 
-    /// Waits for a place, or for a reserved one too. When there is none, idle instances give way.
-    pub(super) async fn take(&self, has_reserved_slot: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
-        let at_once = |places: &Arc<Semaphore>| places.clone().try_acquire_owned().ok();
-        if let Some(place) = at_once(&self.free).or_else(|| has_reserved_slot.then(|| at_once(&self.kept)).flatten()) {
-            return Ok(place);
+    /// Waits for a slot. If none is free, idle instances give way.
+    pub(super) async fn acquire(&self, has_reserved_slot: bool) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let try_acquire = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
+        if let Some(slot) =
+            try_acquire(&self.free).or_else(|| has_reserved_slot.then(|| try_acquire(&self.reserved)).flatten())
+        {
+            return Ok(slot);
         }
         let _waiting = WaitGuard::count(&self.waiting);
         self.evict_oldest();

@@ -239,7 +239,7 @@ impl ConnectMiddleware {
             ConnectError::from(&error)
         })?;
         let sink = SocketSink::new(socket.id, self.sender.clone(), transport.clone());
-        let id = ConnectionId::of_socket(socket.id.as_str());
+        let id = ConnectionId::from_socket_id(socket.id.as_str());
         let from = address.map(|address| address.to_string());
         tracing::debug!(tenant = %self.tenant.id(), connection = %id, user = %identity.user(), address = from, "connected");
         let connection = Connection::new(id, Arc::new(identity), Box::new(sink));

@@ -51,7 +51,7 @@ pub struct Tenant {
     /// The store, with a limit of concurrent reads.
     pub store: Arc<dyn Store>,
     /// The tenant's share of DNS look-ups for its handlers' HTTP requests. It is kept when the settings are replaced.
-    pub lookups: LookupShare,
+    pub dns_lookups: DnsLookupLimit,
     /// One permit for each page of messages that may be read or wait to be sent.
     page_slots: Semaphore,
     settings: ArcSwap<Settings>,
@@ -112,7 +112,7 @@ impl Tenant {
                 resources.background,
             ),
             store: Arc::new(ReadLimitedStore::of(resources.store)),
-            lookups: LookupShare::default(),
+            dns_lookups: DnsLookupLimit::default(),
             page_slots: Semaphore::new(PAGE_SLOTS),
             settings: ArcSwap::from_pointee(settings),
             routes: ArcSwap::from_pointee(routes),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use parlance::auth::{Algorithm, Authenticator, Identity, Key, Policy};
 use parlance::capability::{
-    Call, CallLimits, Chance, Effect, Effects, HandlerInfo, HostContext, Logs, LookupShare, PresenceState,
+    Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
 use parlance::cluster::{
     Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
@@ -249,13 +249,13 @@ impl TestServer {
             sent: kind.sent(),
             random,
             store: self.store.clone(),
-            host_context: Arc::new(Standing {
+            host_context: Arc::new(TestHostContext {
                 hub: self.hub.clone(),
                 connection: client.connection.clone(),
             }),
             limits: limits.clone(),
             has_reserved_slot: true,
-            of_server: matches!(kind, Kind::Server { .. }),
+            is_server_event: matches!(kind, EventKind::Server { .. }),
             takes_answers: self.handler.handles(parlance::sandbox::Interface::Answer),
             retry_after: None,
             effects: Effects::with_allowance(limits.effects, limits.output),
@@ -360,7 +360,7 @@ struct TestHostContext {
 }
 
 #[async_trait::async_trait]
-impl HostContext for Standing {
+impl HostContext for TestHostContext {
     fn joined(&self, room: &str) -> bool {
         self.connection.is_in(room)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parlance::auth::Identity;
 use parlance::capability::{
-    Call, CallLimits, Effects, HandlerInfo, HostContext, Isolation, Logs, LookupShare, PresenceState, SystemChance,
+    Call, CallLimits, DnsLookupLimit, Effects, HandlerInfo, HostContext, Isolation, Logs, PresenceState, SystemRandom,
 };
 use parlance::id::{ConnectionId, RoomId, UserId};
 use parlance::sandbox::{CallOutcome, EngineLimits, Failure, GuestLimits, Handler, HandlerInput, Sandbox, TrapKind};
