@@ -8,6 +8,7 @@
 //! Tenants take turns for room in a batch, and the committer never waits for a hub, so one tenant cannot delay
 //! another's commits.
 
+mod metrics;
 mod pending_jobs;
 
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ use crate::id::TenantId;
 use crate::scheduler::{Contention, yield_now};
 use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
 use pending_jobs::PendingJobs;
+
+pub use metrics::Metrics;
 
 /// The time after which an event that exceeded a storage quota may be tried again. Until then, data must be deleted or
 /// the quota raised.

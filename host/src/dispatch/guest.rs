@@ -298,22 +298,6 @@ pub(super) async fn run_handler_with_retries(
     }
 }
 
-/// Counts an event in the metric of running handlers until this is dropped.
-struct RunningGauge<'a>(&'a Session);
-
-impl<'a> RunningGauge<'a> {
-    fn count(session: &'a Session) -> Self {
-        session.tenant.metrics.running.inc();
-        Self(session)
-    }
-}
-
-impl Drop for RunningGauge<'_> {
-    fn drop(&mut self) {
-        self.0.tenant.metrics.running.dec();
-    }
-}
-
 /// A tenant with at most this many events in handlers may use the instances that are reserved for such tenants.
 const RESERVED_SLOT_EVENTS: usize = 4;
 
@@ -377,7 +361,7 @@ pub(super) async fn run_handler(
         retry_after: None,
         not_joined: AtomicBool::new(false),
     };
-    let running = RunningGauge::count(session);
+    let running = session.tenant.count_running();
     let outcome = handler
         .call(input, call, &settings.guest_limits, &context.quantum)
         .await;

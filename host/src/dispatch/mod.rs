@@ -22,6 +22,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
+pub use metrics::Metrics;
 pub use packet::{ClientPacket, now_ms};
 pub use session::{Services, Session};
 

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::deduplication::InFlightMessages;
+use super::metrics::Metrics;
 use super::packet::ClientPacket;
 use super::session_event::SessionEvent;
 use super::typing::Typing;
@@ -34,8 +35,8 @@ const QUEUE_FULL_RETRY: Duration = Duration::from_millis(500);
 pub struct Services {
     /// Makes effects durable and visible.
     pub committer: Committer,
-    /// Counts what sessions do.
-    pub metrics: Arc<Metrics>,
+    /// Metrics of events.
+    pub metrics: Metrics,
     /// Publishes what handlers log.
     pub logs: LogHub,
     /// The random numbers of handlers.

@@ -22,5 +22,6 @@ mod transports;
 pub use address::{ClientAddress, TrustedProxies};
 pub use handshake::HandshakeLimits;
 pub use listener::Listener;
+pub use metrics::Metrics;
 pub use server::{ClosingNamespace, Server, ServerLimits};
 pub use transports::{TransportLimits, Transports};

@@ -21,6 +21,7 @@ use super::client_sink::{NamespaceSender, SocketSink};
 use super::connect_rate::ConnectRateLimiter;
 use super::handshake::{HandshakeLimits, ParsedHandshake};
 use super::ingress::{Ingress, RemoveOnDisconnect};
+use super::metrics::Metrics;
 use super::server::ServerLimits;
 use crate::cluster::Connection;
 use crate::dispatch::{Services, Session, now_ms};
@@ -39,14 +40,14 @@ pub(super) type SessionKey = (Sid, TenantId);
 #[derive(Clone)]
 pub(super) struct SessionRegistry {
     by_key: Arc<Mutex<HashMap<SessionKey, Arc<Session>>>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl SessionRegistry {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(metrics: Metrics) -> Self {
         Self {
             by_key: Arc::default(),
-            metrics,
+            metrics: Arc::new(metrics),
         }
     }
 
@@ -186,7 +187,7 @@ pub(super) fn register(
         namespace: Str::from(path),
         overflow_bytes: limits.outbound_bytes,
         write_stall: limits.write_stall,
-        too_slow: services.metrics.too_slow.clone(),
+        too_slow: sessions.metrics.too_slow.clone(),
     });
     let _ = connect.set(ConnectMiddleware {
         _server_session: Session::for_servers(tenant.clone(), services.clone()),
@@ -211,7 +212,7 @@ impl ConnectMiddleware {
         let transport =
             transport.ok_or_else(|| ConnectError("unavailable: the transport has no session".to_owned()))?;
         let address = socket.req_parts().extensions.get::<ClientAddress>().copied();
-        let refused = &self.services.metrics.refused;
+        let refused = &self.sessions.metrics.refused;
         self.check_accepting(&transport)?;
         self.connect_rate.check(socket.id).map_err(|wait| {
             refused.quota.inc();
@@ -262,7 +263,7 @@ impl ConnectMiddleware {
             self.sessions.remove(&key, &session);
             return Err(refused);
         }
-        self.services.metrics.connected.inc();
+        self.sessions.metrics.connected.inc();
         socket.on_disconnect(RemoveOnDisconnect {
             session: session.clone(),
             key: key.clone(),
@@ -315,7 +316,7 @@ impl ConnectMiddleware {
     }
 
     fn token_error(&self, address: Option<ClientAddress>, why: &dyn fmt::Display) -> ConnectError {
-        self.services.metrics.refused.token.inc();
+        self.sessions.metrics.refused.token.inc();
         self.log_refusal(&self.log.token, address, why);
         ConnectError(why.to_string())
     }

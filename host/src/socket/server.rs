@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::HandshakeLimits;
 use super::adapter::{Adapter, Adapters};
 use super::connect_rate::ConnectRateLimiter;
+use super::metrics::Metrics;
 use super::namespace::{SessionRegistry, register};
 use super::session_limits::AdmissionReport;
 use super::transports::Transports;
@@ -117,7 +118,12 @@ pub struct Server {
 
 impl Server {
     /// Creates the server, without namespaces, and adds its layers to the router.
-    pub fn attach(mut router: Router, services: Arc<Services>, limits: ServerLimits) -> (Router, Self) {
+    pub fn attach(
+        mut router: Router,
+        services: Arc<Services>,
+        metrics: Metrics,
+        limits: ServerLimits,
+    ) -> (Router, Self) {
         let adapters = Adapters::default();
         let answered = limits.packet.saturating_mul(OVERSIZE_FACTOR);
         let (layer, io) = SocketIo::builder()
@@ -141,7 +147,7 @@ impl Server {
         if limits.compression {
             router = router.layer(axum::Extension(COMPRESSION));
         }
-        let sessions = SessionRegistry::new(services.metrics.clone());
+        let sessions = SessionRegistry::new(metrics);
         let admission = super::session_limits::admission(&limits);
         (
             router
@@ -221,7 +227,7 @@ impl Server {
     /// A pass over a hundred thousand connections takes some ten milliseconds, so the task yields after each thousand.
     pub fn enforce_tokens(&self) -> AbortOnDropHandle<()> {
         let (sessions, connect_rate) = (self.sessions.clone(), self.connect_rate.clone());
-        let metrics = self.services.metrics.clone();
+        let metrics = self.sessions.metrics.clone();
         let mut report = AdmissionReport::new(self.admission.clone());
         AbortOnDropHandle::new(tokio::spawn(async move {
             loop {

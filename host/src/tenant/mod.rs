@@ -24,10 +24,12 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::sandbox::{Handler, Interface};
 use crate::scheduler::{Background, Contention, FairScheduler};
-use crate::store::Store;
+use crate::store::{Store, Usage};
+use metrics::TenantMetrics;
 use reads::ReadLimitedStore;
 
 pub use log_budget::LogBudget;
+pub use metrics::Metrics;
 pub use rate::{Budget, TokenBucket, nonzero};
 pub use routes::{Canary, Route, RouteKey, Routes};
 pub use settings::{ClientLimits, Parser, Settings, TenantQuota};
@@ -44,8 +46,7 @@ pub struct Tenant {
     id: TenantId,
     /// Makes the effects of its events visible.
     pub hub: HubHandle,
-    /// The metrics of what it uses.
-    pub metrics: TenantMetrics,
+    metrics: TenantMetrics,
     /// Runs the tasks of its sessions.
     pub scheduler: FairScheduler,
     /// The store, with a limit of concurrent reads.
@@ -94,11 +95,13 @@ impl Tenant {
     pub fn new(
         settings: Settings,
         hub: HubHandle,
-        metrics: TenantMetrics,
+        metrics: &Metrics,
         routes: Routes,
         resources: TenantResources,
     ) -> Self {
-        metrics.limits(settings.quota.shown());
+        let id = settings.authenticator.tenant().clone();
+        let metrics = metrics.tenant(&id);
+        metrics.show_limits(&settings.quota);
         hub.set_outbound_rate(settings.quota.outbound_bytes_per_second as u64);
         hub.set_presence_grace(settings.client_limits.presence_grace);
         Self {
@@ -303,6 +306,34 @@ impl Tenant {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Counts an event that was admitted.
+    pub fn count_admitted(&self) {
+        self.metrics.admitted.inc();
+    }
+
+    /// The events that were admitted since the tenant was opened.
+    #[must_use]
+    pub fn admitted(&self) -> u64 {
+        self.metrics.admitted.get()
+    }
+
+    /// Counts an event that was refused because a limit was hit.
+    pub fn count_refused(&self) {
+        self.metrics.refused.inc();
+    }
+
+    /// Counts an event as being in its handler until the result is dropped.
+    #[must_use]
+    pub fn count_running(&self) -> RunningEvent<'_> {
+        self.metrics.running.inc();
+        RunningEvent(self)
+    }
+
+    /// Sets the metrics of what the tenant keeps in the store.
+    pub fn show_stored(&self, usage: &Usage) {
+        self.metrics.show_stored(&self.id, usage);
+    }
+
     /// Takes a permit for a connection of the user.
     ///
     /// # Errors
@@ -327,6 +358,15 @@ impl Tenant {
             tenant: self.clone(),
             user: user.clone(),
         })
+    }
+}
+
+/// An event in its handler. Dropping this stops counting it.
+pub struct RunningEvent<'a>(&'a Tenant);
+
+impl Drop for RunningEvent<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.running.dec();
     }
 }
 

@@ -92,24 +92,6 @@ pub struct TenantQuota {
     pub component_size: usize,
 }
 
-impl TenantQuota {
-    /// The limits that `/metrics` shows, in the order of its gauges.
-    #[allow(clippy::cast_precision_loss, reason = "nobody reads that many digits")]
-    pub(super) fn shown(&self) -> [f64; 9] {
-        [
-            self.connections as f64,
-            self.instances as f64,
-            self.events_per_second as f64,
-            self.guest_cpu.as_secs_f64(),
-            self.write_bytes_per_second as f64,
-            self.outbound_bytes_per_second as f64,
-            self.storage.message_bytes as f64,
-            self.storage.kv_bytes as f64,
-            self.storage.rooms as f64,
-        ]
-    }
-}
-
 /// The parser that a tenant's clients use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Parser {

@@ -60,7 +60,7 @@ impl Session {
         match admitted {
             Ok(()) => self.tenant.count_admitted(),
             Err(_) => {
-                self.tenant.metrics.refused.inc();
+                self.tenant.count_refused();
                 self.tenant.release_queued_bytes(bytes);
             }
         }
