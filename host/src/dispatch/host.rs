@@ -60,7 +60,7 @@ async fn acknowledge(session: &Session, context: &EventContext, text: Bytes) {
         // The sink disconnects a client that does not keep up.
         let _ = session.connection.sink.send(answer);
     }
-    session.tenant.hub.answered(context.received);
+    session.tenant.hub.count_answered(context.received);
 }
 
 /// Answers `get-presence`.
