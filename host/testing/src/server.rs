@@ -12,9 +12,9 @@ use parlance::capability::{
     Call, CallLimits, DnsLookupLimit, Effect, Effects, HandlerInfo, HostContext, Logs, PresenceState, RandomSource,
 };
 use parlance::cluster::{
-    Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
+    self, Connection, ConnectionPhase, Delivery, Fleet, HubHandle, Repeated, Reply, Responder, join_reply,
 };
-use parlance::commit::{CommitJob, Committer};
+use parlance::commit::{self, CommitJob, Committer};
 use parlance::error::EventError;
 use parlance::id::{ConnectionId, DEFAULT_TENANT, MessageId, RoomId, TenantId, UserId};
 use parlance::metrics::Registry;
