@@ -73,7 +73,7 @@ impl Bench {
             .expect("it loads");
         let identity = Arc::new(Identity::for_tests("default", "alice").expect("a valid user"));
         let limits = Arc::new(CallLimits::default());
-        let (store, host_context) = (Arc::new(MemoryStore::new()), Arc::new(Everywhere));
+        let (store, host_context) = (Arc::new(MemoryStore::default()), Arc::new(Everywhere));
         let (random, connection) = (Arc::new(SystemRandom), ConnectionId::from_bits(1));
         let call = Box::new(move || Call {
             identity: identity.clone(),

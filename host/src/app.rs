@@ -64,7 +64,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         metrics: metrics.dispatch,
         logs: LogHub::default(),
         random: Arc::new(SystemRandom),
-        reads: parking_lot::Mutex::new(Outage::of_reads()),
+        reads: parking_lot::Mutex::new(OutageLog::of_reads()),
         shutting_down: AtomicBool::new(false),
         draining: AtomicBool::new(false),
     });

@@ -30,7 +30,7 @@ test('attack: clients take every descriptor they may have: those that are in are
   const room = freshRoom();
   await ann.join(room);
   const sockets = silent(server, 2 * LIMIT);
-  await server.sees(/new connections wait/);
+  await server.waitForOutput(/clients wait to be let in/);
   for (let n = 1; n <= 50; n += 1) assert.equal((await ann.post(room, `message ${n}`)).seq, n);
   for (const socket of sockets) socket.destroy();
   await eventually(async () => (await fetch(`${server.url}/readyz`)).ok, '/readyz');

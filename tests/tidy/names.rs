@@ -66,7 +66,17 @@ const GUARDED: [(&[&str], &[&str], &str); 7] = [
         "only `app` knows which store it is",
     ),
     (
-        "SocketSink",
+        &["dyn", "Writer"],
+        &["host/src/store/", "host/src/commit/", "host/src/app/"],
+        "only the committer commits",
+    ),
+    (
+        &["dyn", "Maintenance"],
+        &["host/src/store/", "host/src/control/", "host/src/app/"],
+        "only control deletes what tenants store",
+    ),
+    (
+        &["SocketSink"],
         &[
             "host/src/socket/",
             "host/engineioxide/",

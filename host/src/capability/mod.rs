@@ -201,7 +201,7 @@ pub struct Call {
     /// The source of random numbers.
     pub random: Arc<dyn RandomSource>,
     /// The store that reads go to.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reader>,
     /// What the host knows of the connection and the tenant.
     pub host_context: Arc<dyn HostContext>,
     /// Whether the event may take one of the instances that are reserved for tenants with few events in handlers.

@@ -22,7 +22,7 @@ use crate::cluster::{Delivery, HubHandle, client_id_taken};
 use crate::error::{Code, EventError};
 use crate::id::TenantId;
 use crate::scheduler::{Contention, yield_now};
-use crate::store::{Outage, Refusal, StorageQuota, Store, StoreError, Unit, Written};
+use crate::store::{OutageLog, Rejected, StorageQuota, StoreError, WriteSet, WriteSetResult, Writer, Written};
 use pending_jobs::PendingJobs;
 
 pub use metrics::Metrics;
@@ -148,10 +148,10 @@ async fn gather(
 }
 
 /// The store's results of a batch: one for each job that writes, in order.
-type Results = Result<Vec<Result<Vec<Written>, Refusal>>, StoreError>;
+type Results = Result<Vec<WriteSetResult>, StoreError>;
 
-async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: &[CommitJob]) -> Results {
-    let units: Vec<Unit> = jobs
+async fn write(store: &dyn Writer, metrics: &Metrics, outage: &mut OutageLog, jobs: &[CommitJob]) -> Results {
+    let write_sets: Vec<WriteSet> = jobs
         .iter()
         .filter(|job| job.delivery.writes())
         .map(|job| write_set(&job.delivery, job.quota))
@@ -175,8 +175,8 @@ async fn write(store: &dyn Store, metrics: &Metrics, outage: &mut Outage, jobs: 
 }
 
 /// The writes of an event, which the store takes all or none of.
-fn unit(event: &Delivery, quota: StorageQuota) -> Unit {
-    Unit {
+fn write_set(event: &Delivery, quota: StorageQuota) -> WriteSet {
+    WriteSet {
         tenant: event.connection.identity.load().tenant().clone(),
         writes: event.effects.iter().filter_map(Effect::write).cloned().collect(),
         quota,
@@ -208,7 +208,7 @@ fn deliveries(
                         delivery.replace_with_repeat(first);
                         Ok(Vec::new())
                     }
-                    Err(refusal) => Err(rejection(&refusal)),
+                    Err(rejected) => Err(rejection_error(&rejected)),
                 }
             };
         }
@@ -223,11 +223,11 @@ fn deliveries(
     hubs.into_values()
 }
 
-fn rejection(refusal: &Refusal) -> EventError {
-    match refusal {
-        Refusal::Repeated(_) | Refusal::ClientIdTaken => client_id_taken(),
-        Refusal::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
-        Refusal::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
-        Refusal::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, refusal.to_string(), QUOTA_RETRY),
+fn rejection_error(rejected: &Rejected) -> EventError {
+    match rejected {
+        Rejected::Repeated(_) | Rejected::ClientIdTaken => client_id_taken(),
+        Rejected::NotFound => EventError::new(Code::NotFound, "the message does not exist"),
+        Rejected::NotANumber => EventError::new(Code::Conflict, "a stored value is not a number"),
+        Rejected::QuotaExceeded(_) => EventError::limited(Code::QuotaExceeded, rejected.to_string(), QUOTA_RETRY),
     }
 }

@@ -14,7 +14,7 @@ impl Control {
         for tenant in self.served().await {
             // An idle tenant has no event that would do this, and its metric of sent bytes would lag.
             tenant.collect_charges();
-            if let Ok(usage) = self.parts.store.usage(tenant.id()).await {
+            if let Ok(usage) = self.parts.maintenance.usage(tenant.id()).await {
                 tenant.show_stored(&usage);
             }
         }

@@ -48,7 +48,6 @@ use crate::config::{Deploy, TenantDefaults};
 use crate::sandbox::Sandbox;
 use crate::scheduler::Contention;
 use crate::socket::{ClosingNamespace, Server};
-use crate::store::Store;
 use crate::store::catalog::{AuditEntry, Catalog};
 use crate::store::{Maintenance, Reader};
 use crate::tenant::{self, Routes, Tenant};

@@ -124,7 +124,7 @@ impl Node {
             metrics: dispatch::Metrics::register(registry).unwrap(),
             logs: LogHub::default(),
             random: Arc::new(SystemRandom),
-            reads: parking_lot::Mutex::new(Outage::of_reads()),
+            reads: parking_lot::Mutex::new(OutageLog::of_reads()),
             shutting_down: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });

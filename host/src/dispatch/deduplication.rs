@@ -4,7 +4,7 @@
 //! The message id is a hash of tenant, user and `clientId`, so a look-up by primary key finds the first message, and
 //! its request digest tells whether the content is the same. The commit checks again, because the first message may
 //! still be in flight over another connection: then the second event's writes are dropped as a whole
-//! ([`Refusal::Repeated`](crate::store::Refusal::Repeated)).
+//! ([`Rejected::Repeated`](crate::store::Rejected::Repeated)).
 
 use std::time::Duration;
 

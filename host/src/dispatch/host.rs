@@ -106,7 +106,7 @@ pub(super) async fn history(session: &Arc<Session>, context: EventContext, reque
     record_read(session, &read);
     match read {
         Ok(page) => {
-            let page = page.cut(from, guest::PAGE_BYTES);
+            let page = page.truncate_to_bytes(from, guest::PAGE_BYTES);
             acknowledge(session, &context, history_reply(&page, &context.responder.unknown)).await;
         }
         Err(_) => {

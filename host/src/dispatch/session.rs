@@ -24,7 +24,7 @@ use crate::commit::Committer;
 use crate::error::{Code, EventError};
 use crate::logs::LogHub;
 use crate::scheduler::Quantum;
-use crate::store::Outage;
+use crate::store::OutageLog;
 use crate::tenant::{ConnectionPermit, Settings, Tenant, TokenBucket};
 
 /// The time after which a client whose queue was full may try again. It is a guess, since it depends on how long the
@@ -42,7 +42,7 @@ pub struct Services {
     /// The random numbers of handlers.
     pub random: Arc<dyn RandomSource>,
     /// Logs failed reads of history, at most once in a while.
-    pub reads: Mutex<Outage>,
+    pub reads: Mutex<OutageLog>,
     /// Set when the server shuts down: it refuses new events.
     pub shutting_down: AtomicBool,
     /// Set while the node sends its clients to other nodes: it refuses new connections, and serves those it has.

@@ -24,7 +24,7 @@ use crate::error::{Code, EventError};
 use crate::id::{TenantId, UserId};
 use crate::sandbox::{Handler, Interface};
 use crate::scheduler::{Background, Contention, FairScheduler};
-use crate::store::{Store, Usage};
+use crate::store::{Reader, Usage};
 use metrics::TenantMetrics;
 use reads::ReadLimitedStore;
 
@@ -50,7 +50,7 @@ pub struct Tenant {
     /// Runs the tasks of its sessions.
     pub scheduler: FairScheduler,
     /// The store, with a limit of concurrent reads.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reader>,
     /// The tenant's share of DNS look-ups for its handlers' HTTP requests. It is kept when the settings are replaced.
     pub dns_lookups: DnsLookupLimit,
     /// One permit for each page of messages that may be read or wait to be sent.
@@ -80,7 +80,7 @@ pub struct TenantResources {
     /// Tells whether other tenants compete for threads.
     pub contention: Arc<Contention>,
     /// The store.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Reader>,
 }
 
 /// A permit for one connection of a tenant. Dropping it lets another connection in.

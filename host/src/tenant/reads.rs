@@ -13,12 +13,12 @@ const READ_SLOTS: usize = 4;
 
 /// A store that makes at most [`READ_SLOTS`] reads at once.
 pub(super) struct ReadLimitedStore {
-    store: Arc<dyn Store>,
+    store: Arc<dyn Reader>,
     slots: Semaphore,
 }
 
 impl ReadLimitedStore {
-    pub(super) fn of(store: Arc<dyn Store>) -> Self {
+    pub(super) fn of(store: Arc<dyn Reader>) -> Self {
         Self {
             store,
             slots: Semaphore::new(READ_SLOTS),
@@ -32,11 +32,7 @@ impl ReadLimitedStore {
 }
 
 #[async_trait::async_trait]
-impl Store for ReadLimitedStore {
-    async fn commit(&self, units: Vec<Unit>) -> Result<Vec<Result<Vec<Written>, Refusal>>, StoreError> {
-        self.store.commit(units).await
-    }
-
+impl Reader for ReadLimitedStore {
     async fn message(&self, tenant: &TenantId, id: MessageId) -> Result<Option<Message>, StoreError> {
         let _slot = self.slot().await;
         self.store.message(tenant, id).await
@@ -45,11 +41,6 @@ impl Store for ReadLimitedStore {
     async fn history(&self, tenant: &TenantId, room: &RoomId, range: Range) -> Result<Page, StoreError> {
         let _slot = self.slot().await;
         self.store.history(tenant, room, range).await
-    }
-
-    async fn last_seq(&self, tenant: &TenantId, room: &RoomId) -> Result<u64, StoreError> {
-        let _slot = self.slot().await;
-        self.store.last_seq(tenant, room).await
     }
 
     async fn last_seqs(&self, tenant: &TenantId, rooms: &[RoomId]) -> Result<Vec<u64>, StoreError> {

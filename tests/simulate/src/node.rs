@@ -67,7 +67,7 @@ impl Node {
             metrics: dispatch::Metrics::register(registry)?,
             logs: LogHub::default(),
             random: Arc::new(ground.dice.branch(index as u64)),
-            reads: Mutex::new(Outage::of_reads()),
+            reads: Mutex::new(OutageLog::of_reads()),
             shutting_down: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });
