@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page setup-docs run test simulate mutants conformance clients bench measure docs lint clean
+.PHONY: help setup setup-guests setup-page setup-docs setup-lint run test simulate mutants conformance clients bench measure docs lint clean
 
 help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -50,12 +50,13 @@ measure: setup ## measure swaps under load, attacks, the start of many tenants, 
 docs: setup-docs ## make one site of the pages, below target/docs; a link that leads nowhere fails
 	tests/.venv/bin/mkdocs build --strict --config-file tests/docs/mkdocs.yml --site-dir '$(abspath $(TARGET_DIR))/docs'
 
-lint: setup-guests docs ## check formatting, clippy and the documentation, with warnings denied
+lint: setup-guests setup-lint docs ## check formatting, clippy and the documentation, shell scripts, JavaScript and dependencies
 	cargo fmt --all --check
 	for guests in guest-handlers tests/guests examples/moderation; do (cd $$guests && cargo fmt --all --check) || exit 1; done
 	cargo clippy --workspace --all-targets $(LOCKED) -- -D warnings
 	cd guest-handlers && cargo clippy --workspace --all-targets $(LOCKED) --target-dir '$(abspath $(TARGET_DIR))/guests' -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps $(LOCKED)
+	tests/lint/run.sh
 
 setup: setup-guests ## install what building and testing need, where it is missing
 	@tests/setup.sh
@@ -68,6 +69,9 @@ setup-page:
 
 setup-docs:
 	@tests/setup.sh docs
+
+setup-lint:
+	@tests/setup.sh lint
 
 clean: ## remove what these goals made in this directory
 	rm -rf $(TARGET_DIR) guest-handlers/target tests/guests/target

@@ -3,8 +3,9 @@
 #   tests/setup.sh          everything
 #   tests/setup.sh page     only what the chat page is made of: Node.js and its npm packages
 #   tests/setup.sh docs     only the Python packages, which make the site of the pages
-# `make setup`, `make run` and `make docs` call this. What is installed for the machine comes from its own packages; everything else
-# goes into tests/.venv and the node_modules directories of this checkout.
+#   tests/setup.sh lint     only the linters: of shell scripts, of JavaScript, and of the packages that we depend on
+# `make setup`, `make run`, `make docs` and `make lint` call this. What is installed for the machine comes
+# from its own packages; everything else goes into tests/.venv and the node_modules directories of this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=guest-handlers/packages.sh
@@ -62,13 +63,11 @@ npm_packages() {
     npm ci --prefix "$directory" --no-audit --no-fund --loglevel=error >&2
 }
 
+# python_packages LIST: installs what a list of requirements says.
 python_packages() {
-    local requirements=tests/requirements.txt
+    local requirements=$1
     # A copy of the list that was installed.
-    local installed=$VENV/requirements.txt
-    if [ ! -f "$requirements" ]; then
-        return
-    fi
+    local installed=$VENV/${requirements//\//-}
     venv
     if cmp -s "$requirements" "$installed"; then
         return
@@ -114,7 +113,12 @@ page)
     npm_packages examples/web-chat
     ;;
 docs)
-    python_packages
+    python_packages tests/requirements.txt
+    ;;
+lint)
+    node_and_npm
+    npm_packages tests/e2e
+    python_packages tests/lint/requirements.txt
     ;;
 all)
     programs
@@ -123,9 +127,9 @@ all)
     for directory in examples/web-chat tests/e2e tests/bench/node; do
         npm_packages "$directory"
     done
-    python_packages
+    python_packages tests/requirements.txt
     ;;
 *)
-    fail "usage: tests/setup.sh [page | docs]"
+    fail "usage: tests/setup.sh [page | docs | lint]"
     ;;
 esac

@@ -52,7 +52,10 @@ const session = new Session({
   outbox,
   people,
   lastRead: new Map(tabStore.get('lastRead') ?? []),
-  changed: ({ rooms }) => (rooms ? remember() : undefined, draw()),
+  changed: ({ rooms }) => {
+    if (rooms) remember();
+    draw();
+  },
   problem: toast,
   arrived: (message) => {
     if (message.roomId === active && message.userId !== me.userId) {

@@ -189,7 +189,8 @@ export class Session {
   }
 
   async #connected() {
-    const connection = (this.connection += 1);
+    this.connection += 1;
+    const connection = this.connection;
     this.refusedConnections = 0;
     this.state = 'catching-up';
     this.people.doubtAll();
@@ -319,7 +320,7 @@ export class Session {
     for (let i = 0; i < ids.length; i += PRESENCE_PAGE) {
       const answer = await this.#ask('get-presence', ids.slice(i, i + PRESENCE_PAGE));
       if (!answer.ok) return answer.lost || this.#report('get-presence', answer.error);
-      answer.states.forEach((state) => this.people.saw(state));
+      for (const state of answer.states) this.people.saw(state);
       this.changed({});
     }
   }

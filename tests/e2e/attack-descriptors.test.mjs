@@ -13,7 +13,11 @@ const LIMIT = 256;
 /** Connections that send nothing, until the test is over. */
 function silent(server, count) {
   const sockets = Array.from({ length: count }, () => dial(server.port, '127.0.0.1').on('error', () => {}));
-  owned({ close: () => sockets.forEach((socket) => socket.destroy()) });
+  owned({
+    close: () => {
+      for (const socket of sockets) socket.destroy();
+    },
+  });
   return sockets;
 }
 

@@ -225,5 +225,7 @@ test('a damaged database is refused before the server listens, and is neither ba
   }
   // None of this has changed the database.
   await server.start();
-  assert.equal((await connect(server, 'ann').then(async (ann) => (await ann.join('room'), ann.history('room')))).length, 100);
+  const ann = await connect(server, 'ann');
+  await ann.join('room');
+  assert.equal((await ann.history('room')).length, 100);
 });

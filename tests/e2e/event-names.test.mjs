@@ -41,9 +41,10 @@ test('names arrive as encoders of other languages spell them', async () => {
   };
   let id = 1;
   for (const [spelled, name] of Object.entries(spellings)) {
-    assert.deepEqual(await raw.ask(id += 1, `[${spelled},1]`), [name], spelled);
+    id += 1;
+    assert.deepEqual(await raw.ask(id, `[${spelled},1]`), [name], spelled);
   }
-  assert.deepEqual(await raw.ask(id += 1, '["send\\u002dmessage",{}]').then(([answer]) => answer.error.code), 'invalid');
+  assert.deepEqual(await raw.ask(id + 1, '["send\\u002dmessage",{}]').then(([answer]) => answer.error.code), 'invalid');
 });
 
 test('white space before the payload loses nothing', async () => {

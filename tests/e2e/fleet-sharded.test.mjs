@@ -105,7 +105,7 @@ for (const [mode, peer] of Object.entries(peers)) {
     const texts = answers.map((answer) => (typeof answer === 'string' ? answer : [...answer].join()));
     assert.deepEqual(texts.sort(), ['7', 'ann:why', 'local:why']);
     // The other Node server has a listener that answers as well.
-    for (const each of Object.values(peers)) each.io.on('count', (by, answer) => answer?.(null));
+    for (const each of Object.values(peers)) each.io.on('count', (_, answer) => answer?.(null));
     const served = await new Promise((done) => peer.io.serverSideEmit('count', 0, (error, all) => done([error, all])));
     for (const each of Object.values(peers)) each.io.removeAllListeners('count');
     assert.equal(served[0], null);

@@ -27,7 +27,12 @@ async function client(code, server, ...patterns) {
   // In this directory, since the client's library is found from here.
   const child = spawn(process.execPath, ['--input-type=module', '--eval', text], { cwd: import.meta.dirname });
   const ended = new Promise((done) => child.on('close', done));
-  owned({ close: () => (child.kill('SIGKILL'), ended) });
+  owned({
+    close: () => {
+      child.kill('SIGKILL');
+      return ended;
+    },
+  });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (more) => (output += more));
   await eventually(() => patterns.every((pattern) => pattern.test(output)), () => `${patterns.join(', ')} in:\n${output}`);

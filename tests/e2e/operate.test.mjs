@@ -50,7 +50,7 @@ test('a tenant is made from a file, shown, listed, suspended, resumed and delete
   writeFileSync(file, stringify(configurationOf('acme')));
   assert.match((await must('tenants', 'create', 'acme', file)).stdout, /acme\s+\/acme\s+served/);
   await connect(server, 'ann', at('acme', 'ann'));
-  assert.match((await must('tenants')).stdout, /TENANT\s+NAMESPACE[^]*acme\s+\/acme\s+served\s+1\s+store[^]*default\s+\/\s+served/);
+  assert.match((await must('tenants')).stdout, /TENANT\s+NAMESPACE.*acme\s+\/acme\s+served\s+1\s+store.*default\s+\/\s+served/s);
   assert.equal(JSON.parse((await must('tenants', 'show', 'acme')).stdout).usage.connections.used, 1);
   await must('tenants', 'set', 'acme', file);
   assert.match((await must('tenants', 'suspend', 'acme')).stdout, /suspended/);
@@ -73,7 +73,7 @@ test('a tenant that is not served is listed and shown with the reason', async ()
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   });
   const listed = await must('tenants', '--server', url);
-  assert.match(listed.stdout, /odd\s+\/odd\s+not served\s[^]*older\s+\/odd\s+not as configured\s/);
+  assert.match(listed.stdout, /odd\s+\/odd\s+not served\s.*older\s+\/odd\s+not as configured\s/s);
   assert.match(listed.output, /^odd: quotas is unknown$/m);
   const shown = JSON.parse((await must('tenants', 'show', 'odd', '--server', url)).stdout);
   assert.deepEqual([shown.tenant.problem, shown.usage], [problem, null]);
@@ -86,10 +86,10 @@ test('a component is deployed, tried, promoted and taken back', async () => {
     assert.ok(first.output.includes(step), first.output);
   }
   assert.match(first.stdout, /stamped\s+1\s+active\s+message/);
-  assert.match((await must('deploy', guest('flaky'), '--handler', 'stamped', '--canary', '10%', '--note', 'a try')).stdout, /2\s+canary 10%[^]*a try/);
+  assert.match((await must('deploy', guest('flaky'), '--handler', 'stamped', '--canary', '10%', '--note', 'a try')).stdout, /2\s+canary 10%.*a try/s);
   assert.match((await must('canary', '50%')).stdout, /2\s+canary 50%/);
   assert.match((await must('promote')).stdout, /2\s+active/);
-  assert.match((await must('rollback', 'stamped')).stdout, /2\s+kept[^]*1\s+active/);
+  assert.match((await must('rollback', 'stamped')).stdout, /2\s+kept.*1\s+active/s);
   const [view] = JSON.parse((await must('versions', '--json')).stdout);
   assert.equal(view.active, 1);
   assert.match((await must('rollback', '--to', '2')).stdout, /2\s+active/);
@@ -153,7 +153,7 @@ test('tokens are revoked by when they were issued, listed, and let in again', as
   assert.match((await must('revoke', '--issued-before', 'now', ...of)).stdout, /revoked all/);
   assert.match((await must('revoke', '--issued-before', '2026-03-01 12:00:00', '--user', 'ann', ...of)).stdout, /revoked user:ann/);
   const listed = (await must('revocations', ...of)).stdout;
-  assert.match(listed, /ID\s+ISSUED BEFORE[^]*all\s+20\d\d-[^]*user:ann\s+2026-03-01T12:00:00/);
+  assert.match(listed, /ID\s+ISSUED BEFORE.*all\s+20\d\d-.*user:ann\s+2026-03-01T12:00:00/s);
   await must('unrevoke', 'all', ...of);
   assert.doesNotMatch((await must('revocations', ...of)).stdout, /^all/m);
   await connect(server, 'bob', at('revoking', 'bob'));

@@ -21,7 +21,10 @@ const server = await startServer({
 
 let tags = 0;
 /** A tag that no other test uses. */
-const freshTag = () => `tag-${tags += 1}`;
+function freshTag() {
+  tags += 1;
+  return `tag-${tags}`;
+}
 
 /** A client in these rooms. */
 async function member(node, user, ...rooms) {

@@ -14,7 +14,11 @@ const server = await startServer({
 /** Waits for a log line that satisfies `wanted` and returns it. */
 async function logged(wanted, what) {
   let line;
-  await server.waitForOutput({ [Symbol.match]: () => (line = lines().find(wanted)) ?? null, toString: () => what });
+  const found = () => {
+    line = lines().find(wanted);
+    return line ?? null;
+  };
+  await server.waitForOutput({ [Symbol.match]: found, toString: () => what });
   return line;
 }
 

@@ -35,7 +35,10 @@ function storage(entries) {
 
 function outbox(store = storage()) {
   let count = 0;
-  return new Outbox(store, () => `client-${(count += 1)}`);
+  return new Outbox(store, () => {
+    count += 1;
+    return `client-${count}`;
+  });
 }
 
 test('messages are shown in the order of their numbers, however they come', () => {

@@ -45,7 +45,8 @@ export class Tab {
 
   static async open(context, server) {
     const tab = new Tab();
-    const page = (tab.page = await context.newPage());
+    const page = await context.newPage();
+    tab.page = page;
     page.on('pageerror', (error) => tab.faults.push(String(error)));
     page.on('dialog', (dialog) => {
       tab.faults.push(`dialog: ${dialog.message()}`);

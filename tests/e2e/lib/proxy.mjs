@@ -2,7 +2,7 @@
 import { connect, createServer } from 'node:net';
 import { owned } from './scope.mjs';
 
-class Proxy {
+class TcpProxy {
   #server;
   #pairs = new Set();
   #cut = false;
@@ -58,5 +58,5 @@ class Proxy {
 
 /** Starts a proxy to a port of this machine. */
 export async function startProxy(port) {
-  return owned(new Proxy(port)).listen();
+  return owned(new TcpProxy(port)).listen();
 }

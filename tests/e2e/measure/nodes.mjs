@@ -61,7 +61,8 @@ async function start(kind, count) {
   const fleet = { redis, servers: [] };
   if (kind === 'Parlance') {
     // Synced to disk, as in production.
-    parts.push((fleet.postgres = await startPostgres(['fsync=on'])));
+    fleet.postgres = await startPostgres(['fsync=on']);
+    parts.push(fleet.postgres);
   }
   for (let n = 0; n < count; n += 1) {
     const server = fleet.postgres
@@ -117,11 +118,13 @@ async function load(fleet) {
   const crossing = [];
   let [delivered, refused] = [0, 0];
   for (const { members } of rooms) {
-    members.forEach((client, m) => client.socket.on('new-message', ({ content }) => {
-      const message = sent.get(content);
-      delivered += 1;
-      if (message?.counts && message.from % servers.length !== m % servers.length) crossing.push(performance.now() - message.at);
-    }));
+    for (const [m, client] of members.entries()) {
+      client.socket.on('new-message', ({ content }) => {
+        const message = sent.get(content);
+        delivered += 1;
+        if (message?.counts && message.from % servers.length !== m % servers.length) crossing.push(performance.now() - message.at);
+      });
+    }
   }
   const begun = performance.now();
   let due = 0;

@@ -37,7 +37,7 @@ const actions = {
 };
 
 export const onEvent = {
-  handle(context, name, args) {
+  handle(_, name, args) {
     const action = actions[name];
     if (!action) throw { tag: 'invalid', val: `no such action: ${name}` };
     return JSON.stringify({ ok: true, ...action(JSON.parse(args)[0] ?? {}) });

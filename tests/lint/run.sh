@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# The part of `make lint` that is not about Rust's code: shell scripts, JavaScript, and the packages that we depend on.
+# Runs everything, whatever fails first.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PATH="$PWD/tests/.venv/bin:$PATH"
+
+failed=0
+
+mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+echo "shellcheck: ${#scripts[@]} scripts"
+shellcheck --external-sources "${scripts[@]}" || failed=1
+
+tests/e2e/node_modules/.bin/biome lint --config-path=tests/lint/javascript.jsonc --error-on-warnings . || failed=1
+
+# Known vulnerabilities stand in a database of its own, which not every machine can fetch.
+checks=(licenses bans sources)
+if timeout 60 cargo deny --config .cargo/deny.toml fetch db >/dev/null 2>&1; then
+    checks+=(advisories)
+else
+    echo "cargo-deny: the database of advisories could not be fetched; packages are NOT checked for known vulnerabilities"
+fi
+for manifest in Cargo.toml guest-handlers/Cargo.toml tests/guests/Cargo.toml examples/moderation/Cargo.toml; do
+    echo "cargo-deny: $manifest: ${checks[*]}"
+    cargo deny --locked --manifest-path "$manifest" --config .cargo/deny.toml check "${checks[@]}" || failed=1
+done
+
+exit "$failed"
