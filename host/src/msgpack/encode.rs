@@ -167,7 +167,8 @@ impl Writer<'_> {
 
     /// Begins an array or a map. Its length is not known yet.
     fn begin(&mut self, mark: u8, begins: usize) -> Result<(), CodecError> {
-        if self.open.len() >= DEPTH_MAX {
+        // Readers count the values inside as a level, too.
+        if self.open.len() + 1 >= DEPTH_MAX {
             return Err(CodecError::Malformed("too deep"));
         }
         self.count();

@@ -50,7 +50,7 @@ impl Translate for MessagePack {
     }
 }
 
-fn read(packet: Bytes) -> Result<Option<(String, Vec<Bytes>)>, CodecError> {
+pub(super) fn read(packet: Bytes) -> Result<Option<(String, Vec<Bytes>)>, CodecError> {
     let mut input = Reader::new(packet);
     let (mut kind, mut namespace, mut id, mut data) = (None, None, None, None);
     for _ in 0..input.map()? {
@@ -93,11 +93,15 @@ fn read(packet: Bytes) -> Result<Option<(String, Vec<Bytes>)>, CodecError> {
     let Ok(json) = std::str::from_utf8(&data.text) else {
         return Ok(None);
     };
+    // Behind the number of an acknowledgement, a payload that is a number would be more of its digits.
+    if !json.starts_with(['[', '{']) {
+        return Ok(None);
+    }
     text.push_str(json);
     Ok(Some((text, data.attachments)))
 }
 
-fn write(text: &str, attachments: &[Bytes]) -> Option<Bytes> {
+pub(super) fn write(text: &str, attachments: &[Bytes]) -> Option<Bytes> {
     let (kind, rest) = text.split_at_checked(1)?;
     let (kind, rest) = match kind.chars().next()? {
         BINARY_EVENT => (EVENT, rest.split_once('-')?.1),
@@ -192,6 +196,10 @@ mod tests {
         ));
         assert!(matches!(
             map(&[("type", event), ("nsp", &[0xa2, b'/', b',']), ("data", data)]),
+            Ok(None)
+        ));
+        assert!(matches!(
+            map(&[("type", event), ("nsp", root), ("data", &[5])]),
             Ok(None)
         ));
         assert!(map(&[("type", &[0xc0]), ("nsp", root)]).is_err());

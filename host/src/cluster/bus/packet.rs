@@ -191,7 +191,8 @@ fn check_json(text: &str, attachments: usize) -> Result<(), CodecError> {
     let malformed = CodecError::Malformed("a text that is not an event");
     let walk = Tokens::parse(text).ok_or(malformed)?;
     check_name(text.as_bytes())?;
-    if exceeds_depth(text, msgpack::DEPTH_MAX) {
+    // The values inside are a level, too.
+    if exceeds_depth(text, msgpack::DEPTH_MAX - 1) {
         return Err(malformed);
     }
     let mut placeholders = Placeholders::default();
