@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # A lock file that is out of date is a mistake in a check-in, and part of the work on a desk.
 LOCKED := $(if $(CI),--locked)
 
-.PHONY: help setup setup-guests setup-page setup-docs setup-lint run test simulate mutants conformance clients bench measure docs lint clean
+.PHONY: help setup setup-guests setup-page setup-docs setup-fuzz setup-lint run test fuzz simulate mutants conformance clients bench measure docs lint clean
 
 help: ## list the goals
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,6 +23,12 @@ run: setup-guests setup-page ## build and start the server in development mode, 
 
 test: setup ## run every test: Rust, and end to end over sockets and in a browser
 	tests/run.sh
+
+# How long `make fuzz` runs each target.
+FUZZ_SECONDS ?= 60
+
+fuzz: setup-guests setup-fuzz ## read broken input of every kind, each for a minute (FUZZ_SECONDS)
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 # Which seeds `make simulate` runs, and at most as many for each mistake of `make mutants`.
 SEEDS ?= 0..1000
@@ -69,6 +75,9 @@ setup-page:
 
 setup-docs:
 	@tests/setup.sh docs
+
+setup-fuzz:
+	@tests/setup.sh fuzz
 
 setup-lint:
 	@tests/setup.sh lint

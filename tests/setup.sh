@@ -3,8 +3,9 @@
 #   tests/setup.sh          everything
 #   tests/setup.sh page     only what the chat page is made of: Node.js and its npm packages
 #   tests/setup.sh docs     only the Python packages, which make the site of the pages
+#   tests/setup.sh fuzz     only the compiler of libFuzzer, which is a C++ library
 #   tests/setup.sh lint     only the linters: of shell scripts, of JavaScript, and of the packages that we depend on
-# `make setup`, `make run`, `make docs` and `make lint` call this. What is installed for the machine comes
+# `make setup`, `make run`, `make docs`, `make fuzz` and `make lint` call this. What is installed for the machine comes
 # from its own packages; everything else goes into tests/.venv and the node_modules directories of this checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -90,6 +91,10 @@ programs() {
     { command -v setpriv && command -v taskset; } >/dev/null || install_packages "setpriv and taskset" util-linux
 }
 
+cpp_compiler() {
+    command -v c++ >/dev/null || install_packages "a C++ compiler, for libFuzzer" "$(by_manager g++ gcc-c++)"
+}
+
 # Which browser will do is for the tests to say. Ubuntu's Chromium is a snap, which will not.
 browser() {
     local find=tests/e2e/lib/find-browser.mjs
@@ -115,6 +120,9 @@ page)
 docs)
     python_packages tests/requirements.txt
     ;;
+fuzz)
+    cpp_compiler
+    ;;
 lint)
     node_and_npm
     npm_packages tests/e2e
@@ -122,6 +130,7 @@ lint)
     ;;
 all)
     programs
+    cpp_compiler
     node_and_npm
     browser
     for directory in examples/web-chat tests/e2e tests/bench/node; do
@@ -130,6 +139,6 @@ all)
     python_packages tests/requirements.txt
     ;;
 *)
-    fail "usage: tests/setup.sh [page | docs | lint]"
+    fail "usage: tests/setup.sh [page | docs | fuzz | lint]"
     ;;
 esac

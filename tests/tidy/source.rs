@@ -1,4 +1,4 @@
-//! Rust sources as tokens, with what only tests are made of left out.
+//! Rust sources as tokens, with what only tests and fuzz targets are made of left out.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
@@ -122,7 +122,8 @@ fn flatten(stream: TokenStream, into: &mut Vec<Token>, mut tests: Option<&mut Ve
 }
 
 fn is_cfg_test(tree: &TokenTree) -> bool {
-    matches!(tree, TokenTree::Group(group) if group.stream().to_string().replace(' ', "") == "cfg(test)")
+    let TokenTree::Group(group) = tree else { return false };
+    ["cfg(test)", "cfg(any(test,fuzzing))"].contains(&group.stream().to_string().replace(' ', "").as_str())
 }
 
 /// Moves past an item, a variant or a match arm. Gives its name when it is a module in a file of its own.

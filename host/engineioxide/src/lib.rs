@@ -2,6 +2,8 @@
 
 pub mod admission;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod handler;
 pub mod service;
 pub mod socket;
@@ -9,8 +11,6 @@ pub mod socket;
 mod deflate;
 mod engine;
 mod frame;
-#[cfg(test)]
-mod fuzz;
 mod outbox;
 mod payload;
 mod polling;

@@ -1,6 +1,13 @@
-//! Tests each rule of the parser by examples, and that random mutations of packets do no harm.
+//! Tests each rule of the parser by examples, and properties that hold for any packet.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::cell::Cell;
+
+use parlance_strategies::{json, json_text, pieces_of_packets};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use serde::de::IgnoredAny;
 
 use super::*;
 
@@ -244,77 +251,68 @@ fn values_are_arrays_of_arguments() {
     );
 }
 
-/// xorshift64: the same run for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end.max(1) as u64).unwrap()
+/// Reads a text as a packet and, when the packet has attachments, as its attachment too.
+fn read_anything(text: &str) -> Option<Packet> {
+    let state = ParserState::default();
+    match CommonParser.decode_str(&ParseConfig::default(), &state, text.to_owned().into()) {
+        Err(ParseError::NeedsMoreBinaryData) => {
+            let bytes = Bytes::copy_from_slice(text.as_bytes());
+            CommonParser.decode_bin(&ParseConfig::default(), &state, bytes).ok()
+        }
+        read => read.ok(),
     }
 }
 
 #[test]
-fn broken_packets_never_harm() {
-    const PIECES: [&str; 22] = [
-        "2",
-        "5",
-        "0",
-        "1-",
-        "2-",
-        "/t,",
-        "/",
-        "[",
-        "]",
-        "{",
-        "}",
-        "\"",
-        "\\",
-        "\\u00",
-        "\\ud83d",
-        "é",
-        ",",
-        "12",
-        "\"x\"",
-        " ",
-        "null",
-        "{\"_placeholder\":true,\"num\":0}",
+fn broken_packets_are_refused_or_read() {
+    let (cases, taken) = (5_000, Cell::new(0));
+    let text = prop_oneof![
+        pieces_of_packets(),
+        pieces_of_packets().prop_map(|text| format!("2[\"{}\",1]", text.replace('"', ""))),
     ];
-    // More by PARLANCE_FUZZ_ROUNDS, for an hour of it.
-    let rounds = std::env::var("PARLANCE_FUZZ_ROUNDS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(50_000);
-    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
-    let mut taken = 0;
-    for _ in 0..rounds {
-        let state = ParserState::default();
-        let mut text: String = (0..chance.below(10))
-            .map(|_| PIECES[chance.below(PIECES.len())])
-            .collect();
-        if chance.below(2) == 0 {
-            text = format!("2[\"{}\",1]", text.replace('"', ""));
-        }
-        match CommonParser.decode_str(&ParseConfig::default(), &state, text.clone().into()) {
-            Ok(packet) => {
-                taken += 1;
-                if let PacketData::Event(value, _) = &packet.inner {
-                    let name = CommonParser.read_event(value).unwrap();
-                    assert!(!name.contains('\\') || serde_json::from_str::<String>(&format!("\"{name}\"")).is_ok());
-                    let json = value.as_str().unwrap();
-                    assert!(serde_json::from_str::<IgnoredAny>(json).is_ok(), "{text}: {json}");
-                }
-                CommonParser.encode(packet);
+    TestRunner::new(ProptestConfig::with_cases(cases))
+        .run(&text, |text| {
+            let Some(packet) = read_anything(&text) else {
+                return Ok(());
+            };
+            taken.set(taken.get() + 1);
+            if let PacketData::Event(value, _) = &packet.inner {
+                let name = CommonParser.read_event(value).unwrap();
+                let quoted = format!("\"{name}\"");
+                prop_assert!(!name.contains('\\') || serde_json::from_str::<String>(&quoted).is_ok());
+                prop_assert!(serde_json::from_str::<IgnoredAny>(value.as_str().unwrap()).is_ok());
             }
-            Err(ParseError::NeedsMoreBinaryData) => {
-                let _ = CommonParser.decode_bin(&ParseConfig::default(), &state, Bytes::from(text));
-            }
-            Err(_) => {}
-        }
-    }
-    assert!(taken > rounds / 100, "{taken}");
+            CommonParser.encode(packet);
+            Ok(())
+        })
+        .unwrap();
+    assert!(taken.get() > cases / 100, "{} packets", taken.get());
 }
 
-use serde::de::IgnoredAny;
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn a_packet_is_read_as_it_was_written(
+        namespace in "(/|/[a-z]{1,5})",
+        number in proptest::option::of(0..i64::MAX),
+        name in json_text(),
+        argument in json(),
+    ) {
+        let sent = Packet {
+            inner: PacketData::Event(Value::Str(format!("[{name},{argument}]").into(), None), number),
+            ns: namespace.into(),
+        };
+        let Value::Str(text, None) = CommonParser.encode(sent) else {
+            return Err(TestCaseError::fail("a packet that is no text"));
+        };
+        let got = read(&text).unwrap();
+        // Reading may change the spelling of the name, and nothing else.
+        let Value::Str(again, None) = CommonParser.encode(got.clone()) else {
+            return Err(TestCaseError::fail("a packet that is no text"));
+        };
+        let rest = format!(",{argument}]");
+        prop_assert!(text.ends_with(&rest) && again.ends_with(&rest));
+        prop_assert_eq!(read(&again).unwrap(), got);
+    }
+}

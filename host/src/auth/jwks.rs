@@ -181,7 +181,7 @@ pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The usable keys of a set, in its order. Others are ignored, including those of unknown types (RFC 7517, section 5).
-fn parse_key_set(text: &[u8]) -> anyhow::Result<Vec<Key>> {
+pub(super) fn parse_key_set(text: &[u8]) -> anyhow::Result<Vec<Key>> {
     anyhow::ensure!(text.len() <= SET_BYTES_MAX, "it has more than {SET_BYTES_MAX} bytes");
     let text = String::from_utf8_lossy(text);
     let text = without_lone_surrogates(text.strip_prefix('\u{feff}').unwrap_or(&text));

@@ -11,6 +11,8 @@ mod authenticator;
 mod claims;
 pub mod dev_key;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod identity;
 mod jwks;
 mod key;

@@ -16,6 +16,8 @@ mod adapter_message;
 mod channels;
 mod classic;
 mod connections;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod incoming_requests;
 mod json;
 mod local;

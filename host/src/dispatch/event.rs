@@ -312,29 +312,7 @@ fn check_depth(what: &str, json: &str, max: usize) -> Result<(), EventError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn limits() -> ClientLimits {
-        ClientLimits {
-            packet: 1024,
-            event_name: 128,
-            room_id: 128,
-            content: 16,
-            metadata: 16,
-            client_id: 8,
-            json_depth: 4,
-            history_page: 50,
-            history_page_max: 200,
-            presence_users: 2,
-            typing_timeout: std::time::Duration::from_secs(1),
-            presence_grace: std::time::Duration::ZERO,
-            queue_events: 1,
-            queue_bytes: 1,
-            events_per_second: 1,
-            event_burst: 1,
-            bytes_per_second: 1,
-            byte_burst: 1,
-        }
-    }
+    use crate::dispatch::fuzz::limits;
 
     fn parse(text: &str) -> Result<Event, EventError> {
         Event::parse(text, Vec::new(), &limits()).map(|parsed| parsed.event)

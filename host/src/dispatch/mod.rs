@@ -5,6 +5,8 @@
 
 mod deduplication;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guest;
 mod handler_log;
 mod host;

@@ -1,4 +1,10 @@
+use std::cell::Cell;
+
 use bytes::Bytes;
+use parlance_strategies::json;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 
@@ -100,6 +106,10 @@ fn lengths_beyond_the_packet_are_refused() {
 
 #[test]
 fn nesting_is_limited() {
+    let json = |depth: usize| format!("{}7{}", "[".repeat(depth), "]".repeat(depth));
+    let deepest = json(DEPTH_MAX - 1);
+    assert_eq!(there_and_back(&deepest, &[]).0, deepest);
+    assert!(write_data(&mut Vec::new(), json(DEPTH_MAX).as_bytes(), &[], MAX).is_err());
     let nested = |depth: usize| Bytes::from([vec![0x91; depth - 1], vec![0xc0]].concat());
     assert!(read_data(&mut Reader::new(nested(DEPTH_MAX))).is_ok());
     assert!(Reader::new(nested(DEPTH_MAX)).skip().is_ok());
@@ -162,85 +172,21 @@ fn attachments_in_another_order_are_reported() {
     );
 }
 
-/// Appends a random JSON value, with the spellings of various writers.
-fn some_json(chance: &mut impl FnMut(usize) -> usize, depth: usize, out: &mut String) {
-    const SCALARS: [&str; 20] = [
-        "null",
-        "true",
-        "false",
-        "0",
-        "-0",
-        "7",
-        "-7",
-        "1.5",
-        "1.50",
-        "1e3",
-        "1e400",
-        "-1e-400",
-        "0.1",
-        "1e21",
-        "18446744073709551615",
-        "18446744073709551616",
-        "-9223372036854775808",
-        "9007199254740993",
-        "5e-324",
-        "1E+2",
-    ];
-    const TEXTS: [&str; 9] = [
-        "\"\"",
-        "\"a\"",
-        "\"é😀\"",
-        "\"\\u00e9\"",
-        "\"\\ud83d\\udc4b\"",
-        "\"\\n\\t\"",
-        "\"\\/\"",
-        "\"\\u0000\"",
-        "\"\u{2028}\"",
-    ];
-    match chance(if depth > 4 { 6 } else { 9 }) {
-        0..=3 => out.push_str(SCALARS[chance(SCALARS.len())]),
-        4..=5 => out.push_str(TEXTS[chance(TEXTS.len())]),
-        6..=7 => {
-            out.push('[');
-            for at in 0..chance(4) {
-                out.push_str(if at > 0 { "," } else { "" });
-                some_json(chance, depth + 1, out);
-            }
-            out.push(']');
-        }
-        _ => {
-            out.push('{');
-            for at in 0..chance(4) {
-                out.push_str(if at > 0 { "," } else { "" });
-                out.push_str(TEXTS[chance(TEXTS.len())]);
-                out.push_str(if chance(8) == 0 { " :" } else { ":" });
-                some_json(chance, depth + 1, out);
-            }
-            out.push('}');
-        }
-    }
-}
-
 #[test]
 fn reported_fidelity_matches_a_round_trip() {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut chance = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 33) as usize % below
-    };
-    let mut exact = 0;
-    for _ in 0..20_000 {
-        let mut text = String::from("[\"e\",");
-        some_json(&mut chance, 0, &mut text);
-        text.push(']');
-        let (how, read) = written(&text, &[]);
-        assert_eq!(how == Fidelity::Exactly, read == text, "{text} is read as {read}");
-        exact += usize::from(how == Fidelity::Exactly);
-        assert_eq!(written(&read, &[]), (Fidelity::Exactly, read.clone()), "{text}");
-    }
-    assert!((2_000..18_000).contains(&exact), "{exact}");
+    let (cases, exact) = (5_000, Cell::new(0));
+    TestRunner::new(ProptestConfig::with_cases(cases))
+        .run(&json(), |argument| {
+            let text = format!("[\"e\",{argument}]");
+            let (how, read) = written(&text, &[]);
+            prop_assert_eq!(how == Fidelity::Exactly, read == text, "{} is read as {}", text, read);
+            exact.set(exact.get() + u32::from(read == text));
+            prop_assert_eq!(written(&read, &[]), (Fidelity::Exactly, read.clone()), "{}", text);
+            Ok(())
+        })
+        .unwrap();
+    // The strategy must produce enough of both.
+    assert!((cases / 10..cases * 9 / 10).contains(&exact.get()), "{}", exact.get());
 }
 
 #[test]
@@ -251,23 +197,16 @@ fn a_placeholder_beside_attachments_is_refused() {
     assert!(read_data(&mut Reader::new(bytes.into())).is_err());
 }
 
-#[test]
-fn random_bytes_never_panic() {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    for _ in 0..200_000 {
-        let bytes: Vec<u8> = (0..24)
-            .map(|_| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                (state >> 32) as u8
-            })
-            .collect();
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..48)) {
         let mut input = Reader::new(bytes.into());
         let _ = input.clone().skip();
         if let Ok(packet) = read_data(&mut input) {
-            let text: serde_json::Value = serde_json::from_slice(&packet.text).unwrap();
-            drop(text);
+            let json = serde_json::from_slice::<serde_json::Value>(&packet.text);
+            prop_assert!(json.is_ok(), "{:?}", packet.text);
         }
     }
 }

@@ -83,6 +83,12 @@ pub(super) fn compile(
     Ok(TrustedCode::assume_trusted(code))
 }
 
+/// Whether a component keeps the limits on its parts.
+#[cfg(any(test, fuzzing))]
+pub(super) fn keeps_limits(bytes: &[u8]) -> bool {
+    component_limits::check(bytes).is_ok()
+}
+
 /// Most bytes of compiled code.
 pub(super) fn compiled_max(limits: &EngineLimits) -> usize {
     limits.component_size.saturating_mul(COMPILED_PER_BYTE)

@@ -27,7 +27,8 @@ use super::trusted_code::TrustedCode;
 use super::warm::WarmPool;
 use crate::capability::{HandlerInfo, Isolation};
 use crate::scheduler::CpuProfile;
-use check::{check_header, check_instantiation, instantiate_once};
+pub(super) use check::check_header;
+use check::{check_instantiation, instantiate_once};
 pub use error::LoadError;
 
 pub(super) struct ExportIndices {

@@ -13,6 +13,8 @@ mod call;
 mod classify;
 mod compile;
 mod engine;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod host;
 mod http;
 mod input;

@@ -8,6 +8,8 @@ mod adapter;
 mod address;
 mod client_sink;
 mod connect_rate;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handshake;
 mod ingress;
 mod listener;

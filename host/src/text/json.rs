@@ -290,7 +290,11 @@ impl Placeholders {
 
 #[cfg(test)]
 mod tests {
+    use parlance_strategies::json;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::text::number::Number;
 
     #[test]
     fn every_token_is_returned_as_it_is_written() {
@@ -370,5 +374,31 @@ mod tests {
             found(r#"[{"_placeholder":{"_placeholder":true,"num":9},"num":{"_placeholder":true,"num":8}}]"#),
             [Some(9), Some(8)]
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn tokens_agree_with_serde(text in json()) {
+            let mut tokens = Tokens::parse(&text).unwrap();
+            let (mut deepest, mut begins) = (0, 0);
+            while let Some(token) = tokens.next() {
+                deepest = deepest.max(tokens.depth());
+                match token {
+                    Token::Key(quoted) | Token::Text(quoted) => {
+                        let serde = serde_json::from_str::<String>(&without_lone_surrogates(quoted));
+                        prop_assert_eq!(&*unquoted(quoted), serde.unwrap());
+                    }
+                    Token::Number(number) => prop_assert!(Number::parse(number).is_some(), "{number}"),
+                    _ => {}
+                }
+                prop_assert!(tokens.position() > begins);
+                begins = tokens.position();
+            }
+            prop_assert_eq!((tokens.depth(), tokens.position()), (0, text.len()));
+            prop_assert!(!exceeds_depth(&text, deepest));
+            prop_assert!(deepest == 0 || exceeds_depth(&text, deepest - 1));
+        }
     }
 }

@@ -61,7 +61,7 @@ pub(super) enum Request {
 }
 
 /// A request of this node.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum OutgoingRequest {
     /// With `close` the transports are closed too, not only the namespace.
     DisconnectSockets {

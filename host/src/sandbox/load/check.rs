@@ -61,7 +61,7 @@ fn refusal(error: &wasmtime::Error, state: &CallState, limits: &GuestLimits) -> 
 
 /// Checks a component's header and says what the file is if it is not a component. The header is `\0asm`, then version
 /// and layer: 13 and 1 for a component, 1 and 0 for a core module (Component Model, Binary.md).
-pub(super) fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
+pub(in crate::sandbox) fn check_header(bytes: &[u8]) -> Result<(), LoadError> {
     let why = match bytes {
         [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Ok(()),
         [0, b'a', b's', b'm', _, _, 0, 0, ..] => {
