@@ -23,7 +23,7 @@ use crate::auth::{JwksLocation, Policy};
 use crate::capability::SystemRandom;
 use crate::commit::Committer;
 use crate::config::{AdminAddress, AdminTokenConfig, Config};
-use crate::control::{Control, Parts};
+use crate::control::{Control, Dependencies};
 use crate::descriptors;
 use crate::dispatch::Services;
 use crate::id::DEFAULT_TENANT;
@@ -73,7 +73,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
 
     let minter = development.as_ref().map(|development| development.minter.clone());
     let control_cell = Arc::new(std::sync::OnceLock::new());
-    let state = http::State {
+    let state = http::HttpState {
         store: database.health.clone(),
         metrics: metrics.registry,
         services: services.clone(),
@@ -81,21 +81,21 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         minter,
         bus: bus.clone(),
         bus_metrics: metrics.bus,
-        asked: Arc::default(),
+        health: Arc::default(),
     };
     let mut for_operators = http::metrics(state.clone());
     if !config.admin.is_empty() {
         let admin = Admin::new(admin_tokens(&config), control_cell.clone(), services.logs.clone());
         for_operators = for_operators.merge(admin.router());
     }
-    let health = http::health(state.clone());
+    let health = http::health_routes(state.clone());
     let mut routes = http::page(state, &config.server.path).merge(health.clone());
     if config.server.admin_address == AdminAddress::Shared {
         routes = routes.merge(for_operators.clone());
     }
     let (router, server) = Server::attach(routes, services.clone(), metrics.socket, server_limits(&config));
     let server = Arc::new(server);
-    let control = Control::new(Parts {
+    let control = Control::new(Dependencies {
         catalog: database.catalog.clone(),
         fleet: fleet::fleet(&config, bus.as_ref(), &database.reader),
         reader: database.reader.clone(),
@@ -124,7 +124,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         Some(development) => Some(development.watch(&config, &sandbox, &control).await?),
         None => None,
     };
-    if let Err(error) = control.try_handlers().await {
+    if let Err(error) = control.probe_handlers().await {
         tracing::error!("not ready: {error}");
     }
     let expiry = server.enforce_tokens();

@@ -75,7 +75,7 @@ pub mod shipped;
 pub mod descriptors;
 
 // Tasks without which the server is no server.
-pub mod vital;
+pub mod critical;
 
 // Makes and registers metrics, which each module declares for itself.
 pub mod metrics;

@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 
 /// Lines of one tenant that wait for one watcher, and the bytes of their texts; who is slower loses the oldest and is
 /// told how many.
-const LINES: usize = 1024;
-const BYTES: usize = 512 * 1024;
+const QUEUE_LINES: usize = 1024;
+const QUEUE_BYTES: usize = 512 * 1024;
 /// Bytes of all tenants' lines that wait for one watcher. Beyond that a tenant's new line takes the place of its own.
-const BYTES_OF_ALL: usize = 16 * 1024 * 1024;
+const SUBSCRIBER_BYTES: usize = 16 * 1024 * 1024;
 /// Who may watch at once: of each tenant, and operators. Each may hold the bytes above, and costs each line some time.
 const FOLLOWERS_OF_TENANT: usize = 16;
 const FOLLOWERS_OPERATORS: usize = 64;
@@ -41,7 +41,7 @@ pub struct LogLine {
 
 /// What a watcher sees.
 #[derive(Debug, Clone)]
-pub enum Seen {
+pub enum LogEvent {
     /// A line.
     Line(Arc<LogLine>),
     /// So many lines of a tenant were lost here, because the watcher was too slow.
@@ -54,7 +54,7 @@ pub enum Seen {
 }
 
 /// Which lines a watcher wants; asked for each line of the tenants that it watches.
-pub type Wanted = Box<dyn Fn(&LogLine) -> bool + Send + Sync>;
+pub type LogFilter = Box<dyn Fn(&LogLine) -> bool + Send + Sync>;
 
 /// Somebody who wants to watch.
 #[derive(Debug, Clone)]
@@ -72,43 +72,43 @@ pub struct TooManyFollowers(usize);
 
 /// Where lines pass by. Costs next to nothing while nobody watches the tenant.
 #[derive(Clone, Default)]
-pub struct LogHub(Arc<Watchers>);
+pub struct LogHub(Arc<Subscribers>);
 
 #[derive(Default)]
-struct Watchers {
+struct Subscribers {
     /// Read for each line, without a lock, and replaced as a whole.
-    now: ArcSwap<Watching>,
+    lists: ArcSwap<SubscriberLists>,
     /// Held by who replaces it.
     changing: Mutex<()>,
 }
 
 #[derive(Clone, Default)]
-struct Watching {
+struct SubscriberLists {
     /// Those who watch all tenants.
-    all: Vec<Arc<Inbox>>,
+    all: Vec<Arc<Subscriber>>,
     /// Those who watch one. No list is empty.
-    one: HashMap<Arc<str>, Vec<Arc<Inbox>>>,
+    one: HashMap<Arc<str>, Vec<Arc<Subscriber>>>,
 }
 
 /// What waits for one watcher.
-struct Inbox {
+struct Subscriber {
     follower: Follower,
-    wanted: Wanted,
-    waiting: Mutex<Waiting>,
+    filter: LogFilter,
+    queues: Mutex<SubscriberQueues>,
     changed: Notify,
 }
 
 /// A queue for each tenant that has logged since it was last read: one that floods loses its own lines only.
 #[derive(Default)]
-struct Waiting {
-    queues: BTreeMap<String, Queue>,
+struct SubscriberQueues {
+    queues: BTreeMap<String, TenantQueue>,
     bytes: usize,
     /// The tenant that was read last: the next one's turn is next.
     last: String,
 }
 
 #[derive(Default)]
-struct Queue {
+struct TenantQueue {
     lines: VecDeque<Arc<LogLine>>,
     bytes: usize,
     missed: u64,
@@ -117,16 +117,16 @@ struct Queue {
 impl LogHub {
     /// Shows a tenant's line to whoever watches that tenant; it is only made when somebody does.
     pub fn publish(&self, tenant: &str, line: impl FnOnce() -> LogLine) {
-        let watching = self.0.now.load();
-        let one = watching.one.get(tenant).into_iter().flatten();
-        let mut inboxes = watching.all.iter().chain(one).peekable();
-        if inboxes.peek().is_none() {
+        let lists = self.0.lists.load();
+        let one = lists.one.get(tenant).into_iter().flatten();
+        let mut subscribers = lists.all.iter().chain(one).peekable();
+        if subscribers.peek().is_none() {
             return;
         }
         let line = Arc::new(line());
-        for inbox in inboxes.filter(|inbox| (inbox.wanted)(&line)) {
-            inbox.waiting.lock().push(line.clone());
-            inbox.changed.notify_one();
+        for subscriber in subscribers.filter(|subscriber| (subscriber.filter)(&line)) {
+            subscriber.queues.lock().push(line.clone());
+            subscriber.changed.notify_one();
         }
     }
 
@@ -134,49 +134,49 @@ impl LogHub {
     ///
     /// # Errors
     /// When as many of that tenant, or operators, watch as may.
-    pub fn watch(&self, follower: Follower, wanted: Wanted) -> Result<Watch, TooManyFollowers> {
+    pub fn subscribe(&self, follower: Follower, filter: LogFilter) -> Result<LogSubscription, TooManyFollowers> {
         let _changing = self.0.changing.lock();
-        let mut watching = Watching::clone(&self.0.now.load());
+        let mut lists = SubscriberLists::clone(&self.0.lists.load());
         let (there, most) = match &follower {
-            Follower::Tenant(own) => (watching.of_tenant(own), FOLLOWERS_OF_TENANT),
-            Follower::Operator(_) => (watching.operators(), FOLLOWERS_OPERATORS),
+            Follower::Tenant(own) => (lists.of_tenant(own), FOLLOWERS_OF_TENANT),
+            Follower::Operator(_) => (lists.operators(), FOLLOWERS_OPERATORS),
         };
         if there >= most {
             return Err(TooManyFollowers(most));
         }
-        let inbox = Arc::new(Inbox {
+        let subscriber = Arc::new(Subscriber {
             follower,
-            wanted,
-            waiting: Mutex::default(),
+            filter,
+            queues: Mutex::default(),
             changed: Notify::new(),
         });
-        let list = match inbox.tenant() {
-            Some(tenant) => watching.one.entry(tenant.clone()).or_default(),
-            None => &mut watching.all,
+        let list = match subscriber.tenant() {
+            Some(tenant) => lists.one.entry(tenant.clone()).or_default(),
+            None => &mut lists.all,
         };
-        list.push(inbox.clone());
-        self.0.now.store(Arc::new(watching));
-        Ok(Watch {
-            inbox,
-            watchers: self.0.clone(),
+        list.push(subscriber.clone());
+        self.0.lists.store(Arc::new(lists));
+        Ok(LogSubscription {
+            subscriber,
+            subscribers: self.0.clone(),
         })
     }
 }
 
-impl Watching {
+impl SubscriberLists {
     /// Those of the tenant, without the operators who watch it.
     fn of_tenant(&self, tenant: &str) -> usize {
         let there = self.one.get(tenant).into_iter().flatten();
-        there.filter(|inbox| !inbox.is_operator()).count()
+        there.filter(|subscriber| !subscriber.is_operator()).count()
     }
 
     fn operators(&self) -> usize {
         let there = self.all.iter().chain(self.one.values().flatten());
-        there.filter(|inbox| inbox.is_operator()).count()
+        there.filter(|subscriber| subscriber.is_operator()).count()
     }
 }
 
-impl Inbox {
+impl Subscriber {
     /// The tenant that is watched; none is all.
     fn tenant(&self) -> Option<&Arc<str>> {
         match &self.follower {
@@ -191,45 +191,45 @@ impl Inbox {
 }
 
 /// Somebody who watches, until it is dropped.
-pub struct Watch {
-    inbox: Arc<Inbox>,
-    watchers: Arc<Watchers>,
+pub struct LogSubscription {
+    subscriber: Arc<Subscriber>,
+    subscribers: Arc<Subscribers>,
 }
 
-impl Watch {
+impl LogSubscription {
     /// The next line, or word of some that are lost; tenants take turns.
-    pub async fn next(&mut self) -> Seen {
+    pub async fn next(&mut self) -> LogEvent {
         loop {
-            let seen = self.inbox.waiting.lock().pop();
-            if let Some(seen) = seen {
-                return seen;
+            let event = self.subscriber.queues.lock().pop();
+            if let Some(event) = event {
+                return event;
             }
-            self.inbox.changed.notified().await;
+            self.subscriber.changed.notified().await;
         }
     }
 }
 
-impl Drop for Watch {
+impl Drop for LogSubscription {
     fn drop(&mut self) {
-        let _changing = self.watchers.changing.lock();
-        let mut watching = Watching::clone(&self.watchers.now.load());
-        let others = |inbox: &Arc<Inbox>| !Arc::ptr_eq(inbox, &self.inbox);
-        watching.all.retain(others);
-        watching.one.retain(|_, inboxes| {
-            inboxes.retain(others);
-            !inboxes.is_empty()
+        let _changing = self.subscribers.changing.lock();
+        let mut lists = SubscriberLists::clone(&self.subscribers.lists.load());
+        let others = |subscriber: &Arc<Subscriber>| !Arc::ptr_eq(subscriber, &self.subscriber);
+        lists.all.retain(others);
+        lists.one.retain(|_, subscribers| {
+            subscribers.retain(others);
+            !subscribers.is_empty()
         });
-        self.watchers.now.store(Arc::new(watching));
+        self.subscribers.lists.store(Arc::new(lists));
     }
 }
 
-impl Waiting {
+impl SubscriberQueues {
     fn push(&mut self, line: Arc<LogLine>) {
         let size = line.text.len();
         let queue = self.queues.entry(line.tenant.clone()).or_default();
-        while queue.lines.len() >= LINES
-            || queue.bytes.saturating_add(size) > BYTES
-            || self.bytes.saturating_add(size) > BYTES_OF_ALL
+        while queue.lines.len() >= QUEUE_LINES
+            || queue.bytes.saturating_add(size) > QUEUE_BYTES
+            || self.bytes.saturating_add(size) > SUBSCRIBER_BYTES
         {
             let Some(oldest) = queue.lines.pop_front() else {
                 // It does not fit even alone.
@@ -245,7 +245,7 @@ impl Waiting {
         queue.lines.push_back(line);
     }
 
-    fn pop(&mut self) -> Option<Seen> {
+    fn pop(&mut self) -> Option<LogEvent> {
         let after = (Bound::Excluded(self.last.as_str()), Bound::Unbounded);
         let next = self
             .queues
@@ -260,7 +260,7 @@ impl Waiting {
             if queue.lines.is_empty() {
                 self.queues.remove(&tenant);
             }
-            return Some(Seen::Missed { tenant, lines: missed });
+            return Some(LogEvent::Missed { tenant, lines: missed });
         }
         let line = queue.lines.pop_front()?;
         queue.bytes = queue.bytes.saturating_sub(line.text.len());
@@ -268,7 +268,7 @@ impl Waiting {
         if queue.lines.is_empty() {
             self.queues.remove(&tenant);
         }
-        Some(Seen::Line(line))
+        Some(LogEvent::Line(line))
     }
 }
 
@@ -288,22 +288,23 @@ mod tests {
         }
     }
 
-    fn all() -> Wanted {
+    fn all() -> LogFilter {
         Box::new(|_| true)
     }
 
     /// An operator who watches one tenant, or all.
-    fn watch(hub: &LogHub, tenant: Option<&str>) -> Watch {
-        hub.watch(Follower::Operator(tenant.map(Into::into)), all()).unwrap()
+    fn subscription(hub: &LogHub, tenant: Option<&str>) -> LogSubscription {
+        hub.subscribe(Follower::Operator(tenant.map(Into::into)), all())
+            .unwrap()
     }
 
     /// What waits, in words.
-    fn drain(watch: &mut Watch) -> Vec<String> {
-        let mut waiting = watch.inbox.waiting.lock();
-        std::iter::from_fn(|| waiting.pop())
-            .map(|seen| match seen {
-                Seen::Line(line) => format!("{}: {}", line.tenant, line.text),
-                Seen::Missed { tenant, lines } => format!("{tenant}: {lines} missed"),
+    fn drain(subscription: &mut LogSubscription) -> Vec<String> {
+        let mut queues = subscription.subscriber.queues.lock();
+        std::iter::from_fn(|| queues.pop())
+            .map(|event| match event {
+                LogEvent::Line(line) => format!("{}: {}", line.tenant, line.text),
+                LogEvent::Missed { tenant, lines } => format!("{tenant}: {lines} missed"),
             })
             .collect()
     }
@@ -313,27 +314,27 @@ mod tests {
         let hub = LogHub::default();
         let never = || -> LogLine { panic!("it is made") };
         hub.publish("acme", never);
-        let watch = watch(&hub, Some("globex"));
+        let subscription = subscription(&hub, Some("globex"));
         hub.publish("acme", never);
-        drop(watch);
+        drop(subscription);
         hub.publish("globex", never);
-        let left = hub.0.now.load();
+        let left = hub.0.lists.load();
         assert!(left.all.is_empty() && left.one.is_empty());
     }
 
     #[test]
     fn so_many_of_each_tenant_watch_and_so_many_operators() {
         let hub = LogHub::default();
-        let of = |tenant: &str| hub.watch(Follower::Tenant(tenant.into()), all());
-        let mut acme: Vec<Watch> = (0..FOLLOWERS_OF_TENANT).map(|_| of("acme").unwrap()).collect();
+        let of = |tenant: &str| hub.subscribe(Follower::Tenant(tenant.into()), all());
+        let mut acme: Vec<LogSubscription> = (0..FOLLOWERS_OF_TENANT).map(|_| of("acme").unwrap()).collect();
         assert_eq!(of("acme").err(), Some(TooManyFollowers(FOLLOWERS_OF_TENANT)));
         let _globex = of("globex").unwrap();
         // Of one tenant or of all: each takes a place of the operators.
         let operator = |n: usize| {
             let tenant = n.is_multiple_of(2).then(|| "acme".into());
-            hub.watch(Follower::Operator(tenant), all())
+            hub.subscribe(Follower::Operator(tenant), all())
         };
-        let operators: Vec<Watch> = (0..FOLLOWERS_OPERATORS).map(|n| operator(n).unwrap()).collect();
+        let operators: Vec<LogSubscription> = (0..FOLLOWERS_OPERATORS).map(|n| operator(n).unwrap()).collect();
         for n in [0, 1] {
             assert_eq!(operator(n).err(), Some(TooManyFollowers(FOLLOWERS_OPERATORS)));
         }
@@ -346,19 +347,19 @@ mod tests {
     #[test]
     fn a_flood_of_one_tenant_costs_its_own_lines_only() {
         let hub = LogHub::default();
-        let (mut everything, mut acme) = (watch(&hub, None), watch(&hub, Some("acme")));
+        let (mut everything, mut acme) = (subscription(&hub, None), subscription(&hub, Some("acme")));
         hub.publish("acme", || line("acme", "first"));
-        for n in 0..LINES + 10 {
+        for n in 0..QUEUE_LINES + 10 {
             hub.publish("flood", || line("flood", n.to_string()));
         }
         hub.publish("acme", || line("acme", "last"));
         assert_eq!(drain(&mut acme), ["acme: first", "acme: last"]);
-        let seen = drain(&mut everything);
-        assert_eq!(seen.iter().filter(|line| line.starts_with("acme")).count(), 2);
-        assert!(seen.contains(&"flood: 10 missed".to_owned()), "{:?}", &seen[..4]);
-        assert_eq!(seen.len(), 2 + 1 + LINES);
+        let event = drain(&mut everything);
+        assert_eq!(event.iter().filter(|line| line.starts_with("acme")).count(), 2);
+        assert!(event.contains(&"flood: 10 missed".to_owned()), "{:?}", &event[..4]);
+        assert_eq!(event.len(), 2 + 1 + QUEUE_LINES);
         assert_eq!(
-            seen[..3],
+            event[..3],
             ["acme: first", "flood: 10 missed", "acme: last"],
             "they take turns"
         );
@@ -367,38 +368,38 @@ mod tests {
     #[test]
     fn the_bytes_that_wait_are_bounded_for_each_tenant_and_in_all() {
         let hub = LogHub::default();
-        let mut watch = watch(&hub, None);
-        let text = "x".repeat(BYTES / 2);
+        let mut subscription = subscription(&hub, None);
+        let text = "x".repeat(QUEUE_BYTES / 2);
         for _ in 0..3 {
             hub.publish("acme", || line("acme", &*text));
         }
-        assert_eq!(drain(&mut watch).len(), 1 + 2, "one is missed");
-        let tenants = BYTES_OF_ALL / BYTES + 1;
+        assert_eq!(drain(&mut subscription).len(), 1 + 2, "one is missed");
+        let tenants = SUBSCRIBER_BYTES / QUEUE_BYTES + 1;
         for n in 0..tenants {
             for _ in 0..2 {
                 hub.publish("one of many", || line(&format!("tenant-{n}"), &*text));
             }
         }
-        assert!(watch.inbox.waiting.lock().bytes <= BYTES_OF_ALL);
-        let seen = drain(&mut watch);
+        assert!(subscription.subscriber.queues.lock().bytes <= SUBSCRIBER_BYTES);
+        let event = drain(&mut subscription);
         assert_eq!(
-            seen.iter().filter(|line| line.ends_with(": 2 missed")).count(),
+            event.iter().filter(|line| line.ends_with(": 2 missed")).count(),
             1,
             "the last one's"
         );
-        assert_eq!(watch.inbox.waiting.lock().bytes, 0);
+        assert_eq!(subscription.subscriber.queues.lock().bytes, 0);
     }
 
     #[tokio::test]
     async fn a_watcher_gets_what_it_wants_as_it_comes() {
         let hub = LogHub::default();
-        let wanted = Box::new(|line: &LogLine| line.text != "unwanted");
-        let mut watch = hub.watch(Follower::Operator(None), wanted).unwrap();
+        let filter = Box::new(|line: &LogLine| line.text != "unwanted");
+        let mut subscription = hub.subscribe(Follower::Operator(None), filter).unwrap();
         let publish = async {
             hub.publish("acme", || line("acme", "unwanted"));
             hub.publish("acme", || line("acme", "wanted"));
         };
-        let (seen, ()) = tokio::join!(watch.next(), publish);
-        assert!(matches!(seen, Seen::Line(line) if line.text == "wanted"));
+        let (event, ()) = tokio::join!(subscription.next(), publish);
+        assert!(matches!(event, LogEvent::Line(line) if line.text == "wanted"));
     }
 }

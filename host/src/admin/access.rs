@@ -20,12 +20,12 @@ use crate::throttle::LogThrottle;
 /// Wrong tokens in a second, on average and at once. The answer to a further one waits for up to a second, which slows
 /// down whoever tries tokens out over a few connections. Right tokens are never delayed. What keeps tokens from being
 /// found is their length, which the configuration checks.
-const FAILURES: (usize, usize) = (5, 50);
+const FAILURE_RATE: (usize, usize) = (5, 50);
 
 /// Requests other than GET that a tenant's tokens may make together on a node: in a second on average, and at once.
 /// Most are a transaction, with a sync to disk, beside the events of everybody. Operators are trusted with as many as
 /// they like.
-const CHANGES: (usize, usize) = (10, 50);
+const CHANGE_RATE: (usize, usize) = (10, 50);
 
 /// What a token may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub(crate) struct Access {
     failures: TokenBucket,
     /// Of the log lines about wrong tokens.
     wrong: LogThrottle,
-    /// What is left of [`CHANGES`] to each tenant that a token is for.
+    /// What is left of [`CHANGE_RATE`] to each tenant that a token is for.
     changes: BTreeMap<String, TokenBucket>,
 }
 
@@ -65,10 +65,10 @@ impl Access {
         });
         Self {
             changes: tenants
-                .map(|tenant| (tenant, TokenBucket::new(CHANGES.0, CHANGES.1)))
+                .map(|tenant| (tenant, TokenBucket::new(CHANGE_RATE.0, CHANGE_RATE.1)))
                 .collect(),
             tokens,
-            failures: TokenBucket::new(FAILURES.0, FAILURES.1),
+            failures: TokenBucket::new(FAILURE_RATE.0, FAILURE_RATE.1),
             wrong: LogThrottle::default(),
         }
     }
@@ -82,7 +82,10 @@ impl Access {
         match rate.map_or(Ok(()), |rate| rate.take(1)) {
             Ok(()) => Ok(()),
             Err(wait) => Err(Problem::limited(
-                format!("the tenant's admin tokens may make {} changes in a second", CHANGES.0),
+                format!(
+                    "the tenant's admin tokens may make {} changes in a second",
+                    CHANGE_RATE.0
+                ),
                 wait,
             )),
         }
@@ -110,7 +113,7 @@ pub(super) struct Caller {
 
 impl Caller {
     /// For what operators alone may do.
-    pub(super) fn operator(&self) -> Result<(), Problem> {
+    pub(super) fn require_operator(&self) -> Result<(), Problem> {
         match self.role {
             Role::Operator => Ok(()),
             Role::Tenant(_) => Err(Problem::new(
@@ -122,18 +125,18 @@ impl Caller {
     }
 
     /// The tenant whose things are asked for: the one of the token, or with an operator's the one named, if any.
-    pub(super) fn narrowed(&self, asked: Option<String>) -> Result<Option<String>, Problem> {
+    pub(super) fn tenant_filter(&self, asked: Option<String>) -> Result<Option<String>, Problem> {
         let Role::Tenant(own) = &self.role else {
             return Ok(asked);
         };
         if let Some(asked) = asked {
-            self.of(&asked)?;
+            self.check_tenant(&asked)?;
         }
         Ok(Some(own.clone()))
     }
 
     /// For what concerns one tenant. Whether another tenant exists is none of a tenant's business.
-    pub(super) fn of(&self, tenant: &str) -> Result<(), Problem> {
+    pub(super) fn check_tenant(&self, tenant: &str) -> Result<(), Problem> {
         match &self.role {
             Role::Tenant(own) if own != tenant => Err(Problem::new(
                 StatusCode::NOT_FOUND,
@@ -153,7 +156,7 @@ impl FromRequestParts<Admin> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Problem> {
-        let caller = known(parts, admin).await?;
+        let caller = authenticate(parts, admin).await?;
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             admin.access.admit(&caller.role)?;
         }
@@ -165,11 +168,11 @@ impl FromRequestParts<Admin> for Emitter {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Admin) -> Result<Self, Problem> {
-        known(parts, admin).await.map(Self)
+        authenticate(parts, admin).await.map(Self)
     }
 }
 
-async fn known(parts: &Parts, admin: &Admin) -> Result<Caller, Problem> {
+async fn authenticate(parts: &Parts, admin: &Admin) -> Result<Caller, Problem> {
     let unauthorized = |why: &str| Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", why);
     let given = parts
         .headers
@@ -219,15 +222,15 @@ mod tests {
             token("operator", Role::Operator),
         ]);
         assert_eq!(access.changes.len(), 2);
-        for _ in 0..CHANGES.1 {
+        for _ in 0..CHANGE_RATE.1 {
             assert!(access.admit(&acme).is_ok());
         }
         // Some may have come back meanwhile.
-        let refused = (0..CHANGES.1).find_map(|_| access.admit(&acme).err()).unwrap();
+        let refused = (0..CHANGE_RATE.1).find_map(|_| access.admit(&acme).err()).unwrap();
         assert_eq!((refused.status, refused.code), (429, "rate-limited"));
         assert!((1..=1000).contains(&refused.retry_after_ms.unwrap()));
         assert!(access.admit(&globex).is_ok());
-        for _ in 0..10 * CHANGES.1 {
+        for _ in 0..10 * CHANGE_RATE.1 {
             assert!(access.admit(&Role::Operator).is_ok());
         }
     }

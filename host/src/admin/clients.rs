@@ -5,18 +5,18 @@ use axum::http::StatusCode;
 
 use super::access::{Caller, Emitter};
 use super::problem::Problem;
-use super::routes::{Answer, Path, Sent, sent};
-use crate::control::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketsView};
+use super::routes::{JsonBody, JsonResult, Path, parsed};
+use crate::control::api::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketsView};
 
 /// Find the connections of rooms and users, on all nodes and Node servers.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/find", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 200, body = SocketsView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn find(
     caller: Caller,
     Path(tenant): Path<String>,
-    body: Sent<ClientsRequest>,
-) -> Answer<SocketsView> {
-    caller.of(&tenant)?;
-    Ok(Json(caller.control.sockets(&tenant, &sent(body)?).await?))
+    body: JsonBody<ClientsRequest>,
+) -> JsonResult<SocketsView> {
+    caller.check_tenant(&tenant)?;
+    Ok(Json(caller.control.sockets(&tenant, &parsed(body)?).await?))
 }
 
 /// Send an event to the clients of rooms and users, on all nodes and Node servers. It counts as one of the tenant's
@@ -25,10 +25,10 @@ pub(super) async fn find(
 pub(super) async fn emit(
     Emitter(caller): Emitter,
     Path(tenant): Path<String>,
-    body: Sent<EmitRequest>,
+    body: JsonBody<EmitRequest>,
 ) -> Result<StatusCode, Problem> {
-    caller.of(&tenant)?;
-    caller.control.emit(&tenant, &sent(body)?).await?;
+    caller.check_tenant(&tenant)?;
+    caller.control.emit(&tenant, &parsed(body)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -37,10 +37,13 @@ pub(super) async fn emit(
 pub(super) async fn disconnect(
     caller: Caller,
     Path(tenant): Path<String>,
-    body: Sent<ClientsRequest>,
+    body: JsonBody<ClientsRequest>,
 ) -> Result<StatusCode, Problem> {
-    caller.of(&tenant)?;
-    caller.control.disconnect(&caller.actor, &tenant, &sent(body)?).await?;
+    caller.check_tenant(&tenant)?;
+    caller
+        .control
+        .disconnect(&caller.actor, &tenant, &parsed(body)?)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -49,8 +52,8 @@ pub(super) async fn disconnect(
 pub(super) async fn server_emit(
     Emitter(caller): Emitter,
     Path(tenant): Path<String>,
-    body: Sent<ServerEmitRequest>,
-) -> Answer<ServerAnswers> {
-    caller.of(&tenant)?;
-    Ok(Json(caller.control.server_emit(&tenant, &sent(body)?).await?))
+    body: JsonBody<ServerEmitRequest>,
+) -> JsonResult<ServerAnswers> {
+    caller.check_tenant(&tenant)?;
+    Ok(Json(caller.control.server_emit(&tenant, &parsed(body)?).await?))
 }

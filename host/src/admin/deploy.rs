@@ -14,23 +14,23 @@ use utoipa::IntoParams;
 
 use super::access::Caller;
 use super::problem::Problem;
-use super::routes::{Asked, Path, asked, asked_whole, small};
+use super::routes::{Path, QueryResult, parsed_query, saturating_percent, whole_number};
 use super::stream::ndjson;
-use crate::control::view::{DeployStep, HandlerView};
-use crate::control::{Deployment, Turn};
+use crate::control::api::{DeployStep, HandlerView};
+use crate::control::{DeployPermit, Deployment};
 
 /// How long a component may take to arrive. Meanwhile its deployment has its tenant's turn and a place of the node's.
-const BODY_TIME: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a component that is refused before it is read, and for how long they are taken off the network and thrown
 /// away: who is still sending does not hear why.
-const DISCARDED: (usize, Duration) = (64 * 1024 * 1024, BODY_TIME);
+const DISCARD_LIMITS: (usize, Duration) = (64 * 1024 * 1024, BODY_TIMEOUT);
 
 /// How a component is to be deployed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Deploying {
+pub(super) struct DeployQuery {
     /// The share of rooms to begin with, 1 to 99 percent; all when not given.
-    #[serde(default, deserialize_with = "asked_whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[param(minimum = 1, maximum = 99)]
     canary: Option<u64>,
     /// What there is to say of it.
@@ -54,23 +54,23 @@ struct Component(Vec<u8>);
 /// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
 /// step, then `{"handler": …}` or `{"problem": …}`. The component is read when it is the deployment's turn: one beside
 /// too many others is refused before that (429), and one that takes longer than a minute to arrive is given up (408).
-#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), Deploying), request_body(content = inline(Component), content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = 200, body = DeployStep, content_type = "application/x-ndjson", description = "with `Accept: application/x-ndjson`: the steps"), (status = "default", body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), DeployQuery), request_body(content = inline(Component), content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = 200, body = DeployStep, content_type = "application/x-ndjson", description = "with `Accept: application/x-ndjson`: the steps"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn deploy(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
-    query: Asked<Deploying>,
+    query: QueryResult<DeployQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let length = body.size_hint().lower();
-    let (turn, mut deployment) = match begin(&caller, &tenant, handler, query, length).await {
-        Ok(begun) => begun,
+    let (permit, mut deployment) = match prepare(&caller, &tenant, handler, query, length).await {
+        Ok(prepared) => prepared,
         Err(problem) => {
             discard(body).await;
             return Err(problem);
         }
     };
-    deployment.component = receive(body, &turn, BODY_TIME).await?;
+    deployment.component = receive(body, &permit, BODY_TIMEOUT).await?;
     let steps = headers.get(header::ACCEPT).is_some_and(|accept| {
         accept
             .to_str()
@@ -78,7 +78,7 @@ pub(super) async fn deploy(
     });
     if !steps {
         let Caller { actor, control, .. } = &caller;
-        let view = control.deploy(actor, turn, deployment, |_| {}).await?;
+        let view = control.deploy(actor, permit, deployment, |_| {}).await?;
         return Ok((StatusCode::CREATED, Json(view)).into_response());
     }
     // As many as there are steps, and the end.
@@ -90,7 +90,7 @@ pub(super) async fn deploy(
             // Whoever asked may have gone; what was asked is done all the same.
             let _ = steps.try_send(ndjson(&step));
         };
-        let done = control.deploy(&actor, turn, deployment, progress).await;
+        let done = control.deploy(&actor, permit, deployment, progress).await;
         let last = match done {
             Ok(view) => ndjson(&serde_json::json!({ "handler": view })),
             Err(error) => ndjson(&serde_json::json!({ "problem": Problem::from(error) })),
@@ -109,33 +109,33 @@ pub(super) async fn deploy(
 }
 
 /// The turn, and what is to be done in it but for the component, of which there are `length` bytes at least.
-async fn begin(
+async fn prepare(
     caller: &Caller,
     tenant: &str,
     handler: String,
-    query: Asked<Deploying>,
+    query: QueryResult<DeployQuery>,
     length: u64,
-) -> Result<(Turn, Deployment), Problem> {
-    caller.of(tenant)?;
-    let Deploying {
+) -> Result<(DeployPermit, Deployment), Problem> {
+    caller.check_tenant(tenant)?;
+    let DeployQuery {
         canary,
         note,
         isolation,
         settings,
-    } = asked(query)?;
+    } = parsed_query(query)?;
     let deployment = Deployment {
         handler,
         component: Bytes::new(),
-        canary: canary.map(small),
+        canary: canary.map(saturating_percent),
         note,
         settings: settings.map(|text| settings_from(&text)).transpose()?,
         isolation,
     };
-    let turn = caller.control.turn(tenant).await?;
-    if length > turn.component_size() as u64 {
-        return Err(turn.too_large().into());
+    let permit = caller.control.deploy_permit(tenant).await?;
+    if length > permit.component_size() as u64 {
+        return Err(permit.too_large().into());
     }
-    Ok((turn, deployment))
+    Ok((permit, deployment))
 }
 
 fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
@@ -146,47 +146,47 @@ fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
 }
 
 /// The component, which has its turn.
-async fn receive(body: Body, turn: &Turn, time: Duration) -> Result<Bytes, Problem> {
-    read(body, turn.component_size(), time)
+async fn receive(body: Body, permit: &DeployPermit, time: Duration) -> Result<Bytes, Problem> {
+    read(body, permit.component_size(), time)
         .await
         .map_err(|error| match error {
-            Unread::TooLarge => turn.too_large().into(),
-            Unread::TooSlow => Problem::new(
+            BodyError::TooLarge => permit.too_large().into(),
+            BodyError::TooSlow => Problem::new(
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
                 format!("the component took longer than {} s to arrive", time.as_secs()),
             ),
-            Unread::CutOff(why) => Problem::invalid(format!("the component did not arrive: {why}")),
+            BodyError::CutOff(why) => Problem::invalid(format!("the component did not arrive: {why}")),
         })
 }
 
 /// Why a body was not read.
 #[derive(Debug)]
-enum Unread {
+enum BodyError {
     TooLarge,
     TooSlow,
     CutOff(String),
 }
 
 /// All of a body, of `most` bytes at most.
-async fn read(body: Body, most: usize, time: Duration) -> Result<Bytes, Unread> {
+async fn read(body: Body, most: usize, time: Duration) -> Result<Bytes, BodyError> {
     match tokio::time::timeout(time, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => {
             let why = error.to_string();
             Err(if error.into_inner().is::<LengthLimitError>() {
-                Unread::TooLarge
+                BodyError::TooLarge
             } else {
-                Unread::CutOff(why)
+                BodyError::CutOff(why)
             })
         }
-        Err(_) => Err(Unread::TooSlow),
+        Err(_) => Err(BodyError::TooSlow),
     }
 }
 
 /// Takes what is sent off the network, within bounds, and keeps nothing of it.
 async fn discard(body: Body) {
-    let (mut left, time) = DISCARDED;
+    let (mut left, time) = DISCARD_LIMITS;
     let mut pieces = body.into_data_stream();
     let all = async {
         while let Some(Ok(piece)) = pieces.next().await {
@@ -219,10 +219,10 @@ mod tests {
     async fn a_body_is_read_up_to_its_limit() {
         let body = || Body::from_stream(pieces(&["four", "five5"]));
         assert_eq!(read(body(), 9, LONG).await.unwrap(), "fourfive5");
-        assert!(matches!(read(body(), 8, LONG).await, Err(Unread::TooLarge)));
+        assert!(matches!(read(body(), 8, LONG).await, Err(BodyError::TooLarge)));
         assert!(matches!(
             read(Body::from("nine char"), 8, LONG).await,
-            Err(Unread::TooLarge)
+            Err(BodyError::TooLarge)
         ));
     }
 
@@ -230,9 +230,12 @@ mod tests {
     async fn a_body_that_does_not_come_or_is_cut_off_is_given_up() {
         let never = Body::from_stream(pieces(&["four"]).chain(stream::pending()));
         let short = Duration::from_millis(10);
-        assert!(matches!(read(never, 9, short).await, Err(Unread::TooSlow)));
+        assert!(matches!(read(never, 9, short).await, Err(BodyError::TooSlow)));
         let cut = stream::iter([Ok("four"), Err(std::io::Error::other("gone"))]);
         let cut = read(Body::from_stream(cut), 9, LONG).await.unwrap_err();
-        assert!(matches!(&cut, Unread::CutOff(why) if why.contains("gone")), "{cut:?}");
+        assert!(
+            matches!(&cut, BodyError::CutOff(why) if why.contains("gone")),
+            "{cut:?}"
+        );
     }
 }

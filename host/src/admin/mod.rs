@@ -162,8 +162,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_that_is_no_text_and_a_body_that_is_too_large_are_problems() {
-        async fn named(routes::Path(_): routes::Path<String>, body: routes::Sent<Value>) -> routes::Answer<Value> {
-            routes::sent(body).map(axum::Json)
+        async fn named(
+            routes::Path(_): routes::Path<String>,
+            body: routes::JsonBody<Value>,
+        ) -> routes::JsonResult<Value> {
+            routes::parsed(body).map(axum::Json)
         }
         let router = || {
             Router::new()

@@ -16,20 +16,20 @@ use utoipa::{IntoParams, ToSchema};
 use super::BODY_MAX;
 use super::access::{Caller, Role};
 use super::problem::Problem;
-use crate::control::Removed;
-use crate::control::view::{AuditView, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
+use crate::control::PurgeProgress;
+use crate::control::api::{AuditView, HandlerView, RevocationView, RevokeRequest, TenantView, UsageView};
 use crate::id::check_tenant_name;
 use crate::text::number::whole;
 use crate::text::without_lone_surrogates;
 
-pub(super) type Answer<T> = Result<Json<T>, Problem>;
-pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type JsonResult<T> = Result<Json<T>, Problem>;
+pub(super) type QueryResult<T> = Result<Query<T>, QueryRejection>;
 
 /// The JSON of a request's body, or why it cannot be read. It is read by the rule of [`text`](crate::text), so that a
 /// back end may send whatever its own JSON writer makes.
-pub(super) struct Sent<T>(Result<T, Problem>);
+pub(super) struct JsonBody<T>(Result<T, Problem>);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
@@ -68,11 +68,11 @@ fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_str(&without_lone_surrogates(text)).map_err(|error| Problem::invalid(format!("the body: {error}")))
 }
 
-pub(super) fn sent<T>(body: Sent<T>) -> Result<T, Problem> {
+pub(super) fn parsed<T>(body: JsonBody<T>) -> Result<T, Problem> {
     body.0
 }
 
-pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
+pub(super) fn parsed_query<T>(query: QueryResult<T>) -> Result<T, Problem> {
     match query {
         Ok(Query(value)) => Ok(value),
         Err(error) => Err(Problem::invalid(error.body_text())),
@@ -83,7 +83,7 @@ pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Problem> {
 const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// A number in the address's query, if any, up to 2^53 - 1; for `deserialize_with`. `10.0` is a whole number too.
-pub(super) fn asked_whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+pub(super) fn whole_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     // A double has all whole numbers up to there.
     match Option::<f64>::deserialize(from)? {
         None => Ok(None),
@@ -128,7 +128,7 @@ pub(super) struct NewTenant {
 
 /// List the tenants; with a tenant's token, that one.
 #[utoipa::path(get, path = "/admin/v1/tenants", responses((status = 200, body = Vec<TenantView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn tenants(caller: Caller) -> Answer<Vec<TenantView>> {
+pub(super) async fn tenants(caller: Caller) -> JsonResult<Vec<TenantView>> {
     let mut all = caller.control.tenants().await?;
     if let Role::Tenant(own) = &caller.role {
         all.retain(|tenant| tenant.name == *own);
@@ -140,10 +140,10 @@ pub(super) async fn tenants(caller: Caller) -> Answer<Vec<TenantView>> {
 #[utoipa::path(post, path = "/admin/v1/tenants", request_body = NewTenant, responses((status = 201, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create_tenant(
     caller: Caller,
-    body: Sent<NewTenant>,
+    body: JsonBody<NewTenant>,
 ) -> Result<(StatusCode, Json<TenantView>), Problem> {
-    caller.operator()?;
-    let NewTenant { name, configuration } = sent(body)?;
+    caller.require_operator()?;
+    let NewTenant { name, configuration } = parsed(body)?;
     let made = caller
         .control
         .create_tenant(&caller.actor, &name, configuration)
@@ -153,8 +153,8 @@ pub(super) async fn create_tenant(
 
 /// Show a tenant.
 #[utoipa::path(get, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn tenant(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
-    caller.of(&tenant)?;
+pub(super) async fn tenant(caller: Caller, Path(tenant): Path<String>) -> JsonResult<TenantView> {
+    caller.check_tenant(&tenant)?;
     Ok(Json(caller.control.tenant(&tenant).await?))
 }
 
@@ -164,9 +164,9 @@ pub(super) async fn replace_tenant(
     caller: Caller,
     Path(tenant): Path<String>,
     headers: HeaderMap,
-    body: Sent<Value>,
-) -> Answer<TenantView> {
-    caller.operator()?;
+    body: JsonBody<Value>,
+) -> JsonResult<TenantView> {
+    caller.require_operator()?;
     let expect = match headers.get(header::IF_MATCH) {
         None => None,
         Some(value) if value.as_bytes() == b"*" => None,
@@ -177,7 +177,7 @@ pub(super) async fn replace_tenant(
     };
     let changed = caller
         .control
-        .replace_tenant(&caller.actor, &tenant, sent(body)?, expect)
+        .replace_tenant(&caller.actor, &tenant, parsed(body)?, expect)
         .await?;
     Ok(Json(changed))
 }
@@ -196,42 +196,42 @@ pub(super) struct Removal {
 pub(super) async fn delete_tenant(
     caller: Caller,
     Path(tenant): Path<String>,
-    query: Asked<Removal>,
+    query: QueryResult<Removal>,
 ) -> Result<StatusCode, Problem> {
-    caller.operator()?;
-    let Removal { data } = asked(query)?;
+    caller.require_operator()?;
+    let Removal { data } = parsed_query(query)?;
     let removed = caller.control.delete_tenant(&caller.actor, &tenant, data).await?;
     Ok(match removed {
-        Removed::All => StatusCode::NO_CONTENT,
-        Removed::Underway => StatusCode::ACCEPTED,
+        PurgeProgress::Done => StatusCode::NO_CONTENT,
+        PurgeProgress::InProgress => StatusCode::ACCEPTED,
     })
 }
 
 /// Suspend a tenant: its clients are disconnected, and nobody is let in.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/suspend", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn suspend(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
-    caller.operator()?;
+pub(super) async fn suspend(caller: Caller, Path(tenant): Path<String>) -> JsonResult<TenantView> {
+    caller.require_operator()?;
     Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, true).await?))
 }
 
 /// Let a suspended tenant's clients in again.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/resume", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn resume(caller: Caller, Path(tenant): Path<String>) -> Answer<TenantView> {
-    caller.operator()?;
+pub(super) async fn resume(caller: Caller, Path(tenant): Path<String>) -> JsonResult<TenantView> {
+    caller.require_operator()?;
     Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, false).await?))
 }
 
 /// What a tenant uses and may use.
 #[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/usage", params(("tenant" = String, Path)), responses((status = 200, body = UsageView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn usage(caller: Caller, Path(tenant): Path<String>) -> Answer<UsageView> {
-    caller.of(&tenant)?;
+pub(super) async fn usage(caller: Caller, Path(tenant): Path<String>) -> JsonResult<UsageView> {
+    caller.check_tenant(&tenant)?;
     Ok(Json(caller.control.usage(&tenant).await?))
 }
 
 /// List a tenant's deployed handlers with their versions.
 #[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/handlers", params(("tenant" = String, Path)), responses((status = 200, body = Vec<HandlerView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn handlers(caller: Caller, Path(tenant): Path<String>) -> Answer<Vec<HandlerView>> {
-    caller.of(&tenant)?;
+pub(super) async fn handlers(caller: Caller, Path(tenant): Path<String>) -> JsonResult<Vec<HandlerView>> {
+    caller.check_tenant(&tenant)?;
     Ok(Json(caller.control.handlers(&tenant).await?))
 }
 
@@ -241,15 +241,18 @@ pub(super) async fn remove_handler(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    caller.of(&tenant)?;
+    caller.check_tenant(&tenant)?;
     caller.control.remove_handler(&caller.actor, &tenant, &handler).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Put the canary into service for everything.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/promote", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 200, body = HandlerView), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn promote(caller: Caller, Path((tenant, handler)): Path<(String, String)>) -> Answer<HandlerView> {
-    caller.of(&tenant)?;
+pub(super) async fn promote(
+    caller: Caller,
+    Path((tenant, handler)): Path<(String, String)>,
+) -> JsonResult<HandlerView> {
+    caller.check_tenant(&tenant)?;
     Ok(Json(caller.control.promote(&caller.actor, &tenant, &handler).await?))
 }
 
@@ -268,10 +271,10 @@ pub(super) struct Target {
 pub(super) async fn rollback(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
-    body: Sent<Target>,
-) -> Answer<HandlerView> {
-    caller.of(&tenant)?;
-    let Target { to } = sent(body)?;
+    body: JsonBody<Target>,
+) -> JsonResult<HandlerView> {
+    caller.check_tenant(&tenant)?;
+    let Target { to } = parsed(body)?;
     Ok(Json(
         caller.control.rollback(&caller.actor, &tenant, &handler, to).await?,
     ))
@@ -288,7 +291,7 @@ pub(super) struct Share {
 }
 
 /// What is too large for a share stays too large.
-pub(super) fn small(percent: u64) -> u8 {
+pub(super) fn saturating_percent(percent: u64) -> u8 {
     u8::try_from(percent).unwrap_or(u8::MAX)
 }
 
@@ -297,23 +300,23 @@ pub(super) fn small(percent: u64) -> u8 {
 pub(super) async fn canary(
     caller: Caller,
     Path((tenant, handler)): Path<(String, String)>,
-    body: Sent<Share>,
-) -> Answer<HandlerView> {
-    caller.of(&tenant)?;
-    let Share { percent } = sent(body)?;
+    body: JsonBody<Share>,
+) -> JsonResult<HandlerView> {
+    caller.check_tenant(&tenant)?;
+    let Share { percent } = parsed(body)?;
     let percent = percent.ok_or_else(|| Problem::invalid("percent: must be 1 to 99"))?;
     Ok(Json(
         caller
             .control
-            .set_canary(&caller.actor, &tenant, &handler, small(percent))
+            .set_canary(&caller.actor, &tenant, &handler, saturating_percent(percent))
             .await?,
     ))
 }
 
 /// List what is revoked.
 #[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), responses((status = 200, body = Vec<RevocationView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn revocations(caller: Caller, Path(tenant): Path<String>) -> Answer<Vec<RevocationView>> {
-    caller.of(&tenant)?;
+pub(super) async fn revocations(caller: Caller, Path(tenant): Path<String>) -> JsonResult<Vec<RevocationView>> {
+    caller.check_tenant(&tenant)?;
     Ok(Json(caller.control.revocations(&tenant).await?))
 }
 
@@ -322,10 +325,10 @@ pub(super) async fn revocations(caller: Caller, Path(tenant): Path<String>) -> A
 pub(super) async fn revoke(
     caller: Caller,
     Path(tenant): Path<String>,
-    body: Sent<RevokeRequest>,
+    body: JsonBody<RevokeRequest>,
 ) -> Result<(StatusCode, Json<RevocationView>), Problem> {
-    caller.of(&tenant)?;
-    let made = caller.control.revoke(&caller.actor, &tenant, sent(body)?).await?;
+    caller.check_tenant(&tenant)?;
+    let made = caller.control.revoke(&caller.actor, &tenant, parsed(body)?).await?;
     Ok((StatusCode::CREATED, Json(made)))
 }
 
@@ -335,7 +338,7 @@ pub(super) async fn unrevoke(
     caller: Caller,
     Path((tenant, id)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
-    caller.of(&tenant)?;
+    caller.check_tenant(&tenant)?;
     caller.control.unrevoke(&caller.actor, &tenant, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -343,17 +346,17 @@ pub(super) async fn unrevoke(
 /// Which entries of the audit log.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Page {
+pub(super) struct AuditQuery {
     /// Of this tenant; with a tenant's token that one, also when it is left out.
     #[serde(default)]
     #[param(pattern = "^([a-z0-9][a-z0-9-]{0,62})?$")]
     tenant: Option<String>,
     /// Older than the entry with this id.
-    #[serde(default, deserialize_with = "asked_whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[param(minimum = 0, maximum = 9007199254740991i64)]
     before: Option<u64>,
     /// At most so many, 1 to 500; 50 when not given.
-    #[serde(default, deserialize_with = "asked_whole")]
+    #[serde(default, deserialize_with = "whole_number")]
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
 }
@@ -362,10 +365,10 @@ pub(super) struct Page {
 const AUDIT_PAGE: (u64, u64) = (50, 500);
 
 /// The audit log, newest first.
-#[utoipa::path(get, path = "/admin/v1/audit", params(Page), responses((status = 200, body = Vec<AuditView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn audit(caller: Caller, query: Asked<Page>) -> Answer<Vec<AuditView>> {
-    let Page { tenant, before, limit } = asked(query)?;
-    let tenant = caller.narrowed(tenant)?;
+#[utoipa::path(get, path = "/admin/v1/audit", params(AuditQuery), responses((status = 200, body = Vec<AuditView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn audit(caller: Caller, query: QueryResult<AuditQuery>) -> JsonResult<Vec<AuditView>> {
+    let AuditQuery { tenant, before, limit } = parsed_query(query)?;
+    let tenant = caller.tenant_filter(tenant)?;
     // The entries of no tenant have an empty name.
     if let Some(tenant) = tenant.as_ref().filter(|tenant| !tenant.is_empty()) {
         check_tenant_name(tenant).map_err(|error| Problem::invalid(format!("tenant: {error}")))?;

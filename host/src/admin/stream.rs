@@ -12,14 +12,14 @@ use utoipa::IntoParams;
 use super::Admin;
 use super::access::{Caller, Role};
 use super::problem::Problem;
-use super::routes::{Asked, asked};
-use crate::logs::{Follower, LogLine, Seen};
+use super::routes::{QueryResult, parsed_query};
+use crate::logs::{Follower, LogEvent, LogLine};
 
 /// After how long those may try again who met too many followers; when one of these will end, nobody knows.
-const FOLLOWED_RETRY: Duration = Duration::from_secs(5);
+const FOLLOWERS_RETRY: Duration = Duration::from_secs(5);
 
 /// After so long without a line an empty one is sent, so that a client which has vanished is noticed and its place is free.
-const PULSE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// One JSON text and the end of its line.
 pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {
@@ -60,13 +60,13 @@ struct Missed {
 pub(super) async fn logs(
     caller: Caller,
     State(admin): State<Admin>,
-    query: Asked<Filter>,
+    query: QueryResult<Filter>,
 ) -> Result<Response, Problem> {
-    let Filter { tenant, handler, level } = asked(query)?;
+    let Filter { tenant, handler, level } = parsed_query(query)?;
     let rank = |name: &str| LEVELS.iter().position(|level| *level == name);
     let least = level.as_deref().unwrap_or("info");
     let least = rank(least).ok_or_else(|| Problem::invalid(format!("level: must be one of {}", LEVELS.join(", "))))?;
-    let tenant = caller.narrowed(tenant)?;
+    let tenant = caller.tenant_filter(tenant)?;
     let follower = match &caller.role {
         Role::Operator => Follower::Operator(tenant.map(Into::into)),
         Role::Tenant(own) => Follower::Tenant(own.as_str().into()),
@@ -75,17 +75,17 @@ pub(super) async fn logs(
         handler.as_ref().is_none_or(|handler| *handler == line.handler)
             && rank(&line.level).is_some_and(|rank| rank >= least)
     };
-    let watch = admin
+    let subscription = admin
         .logs
-        .watch(follower, Box::new(wanted))
-        .map_err(|full| Problem::limited(full.to_string(), FOLLOWED_RETRY))?;
-    let lines = futures_util::stream::unfold(watch, |mut watch| async move {
-        let text = match tokio::time::timeout(PULSE, watch.next()).await {
-            Ok(Seen::Line(line)) => ndjson(&*line),
-            Ok(Seen::Missed { tenant, lines }) => ndjson(&Missed { missed: lines, tenant }),
+        .subscribe(follower, Box::new(wanted))
+        .map_err(|full| Problem::limited(full.to_string(), FOLLOWERS_RETRY))?;
+    let lines = futures_util::stream::unfold(subscription, |mut subscription| async move {
+        let text = match tokio::time::timeout(KEEP_ALIVE, subscription.next()).await {
+            Ok(LogEvent::Line(line)) => ndjson(&*line),
+            Ok(LogEvent::Missed { tenant, lines }) => ndjson(&Missed { missed: lines, tenant }),
             Err(_) => Bytes::from_static(b"\n"),
         };
-        Some((Ok::<_, std::convert::Infallible>(text), watch))
+        Some((Ok::<_, std::convert::Infallible>(text), subscription))
     });
     Ok((
         [

@@ -22,7 +22,7 @@ include!(concat!(env!("OUT_DIR"), "/page.rs"));
 /// How long the page's tokens are valid; it asks for a new one in time.
 const TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// How often the components' files are looked at.
-const LOOK: Duration = Duration::from_millis(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Makes tokens for the page.
 pub struct PageMinter {
@@ -64,8 +64,8 @@ impl Development {
         sandbox: &Arc<Sandbox>,
         control: &Arc<Control>,
     ) -> Result<AbortOnDropHandle<()>> {
-        let base = control.base(DEFAULT_TENANT).await;
-        let overlay = Overlay {
+        let base = control.configured_routes(DEFAULT_TENANT).await;
+        let dev_components = DevComponents {
             sandbox: sandbox.clone(),
             handlers: config.handlers.clone(),
             grants: config.grants.clone(),
@@ -73,23 +73,25 @@ impl Development {
             base,
             components: self.components.clone().into(),
         };
-        let mut seen = overlay.stamps();
+        let mut seen = dev_components.modified_times();
         if !self.components.is_empty() {
             let files: Vec<_> = self.components.iter().map(|path| path.display().to_string()).collect();
             tracing::info!("compiling {}; the server listens when that is done", files.join(", "));
-            control.set_base(DEFAULT_TENANT, overlay.load().await?).await;
+            control
+                .set_configured_routes(DEFAULT_TENANT, dev_components.load().await?)
+                .await;
         }
         let control = control.clone();
         Ok(AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
-                tokio::time::sleep(LOOK).await;
-                let stamps = overlay.stamps();
-                if stamps == seen {
+                tokio::time::sleep(POLL_INTERVAL).await;
+                let modified_times = dev_components.modified_times();
+                if modified_times == seen {
                     continue;
                 }
-                seen = stamps;
-                match overlay.load().await {
-                    Ok(routes) => control.set_base(DEFAULT_TENANT, routes).await,
+                seen = modified_times;
+                match dev_components.load().await {
+                    Ok(routes) => control.set_configured_routes(DEFAULT_TENANT, routes).await,
                     Err(error) => tracing::error!("{error:#}; what ran before goes on"),
                 }
             }
@@ -124,7 +126,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 
 /// The configured routes, to be laid under the components.
 #[derive(Clone)]
-struct Overlay {
+struct DevComponents {
     sandbox: Arc<Sandbox>,
     handlers: Handlers,
     grants: Arc<Grants>,
@@ -133,15 +135,15 @@ struct Overlay {
     components: Arc<[PathBuf]>,
 }
 
-impl Overlay {
-    fn stamps(&self) -> Vec<Option<SystemTime>> {
+impl DevComponents {
+    fn modified_times(&self) -> Vec<Option<SystemTime>> {
         self.components.iter().map(|path| changed(path)).collect()
     }
 
     /// The routes with the components over them, compiled on a thread that serves no sockets.
     async fn load(&self) -> Result<Routes> {
-        let overlay = self.clone();
-        let routes = tokio::task::spawn_blocking(move || overlay.routes()).await;
+        let dev_components = self.clone();
+        let routes = tokio::task::spawn_blocking(move || dev_components.routes()).await;
         routes.context("the components could not be loaded")?
     }
 

@@ -26,7 +26,7 @@ const TOKEN_REQUEST: usize = 4096;
 
 /// What the answers are made from.
 #[derive(Clone)]
-pub(super) struct State {
+pub(super) struct HttpState {
     pub(super) store: Arc<dyn Health>,
     pub(super) metrics: Registry,
     pub(super) services: Arc<Services>,
@@ -37,20 +37,20 @@ pub(super) struct State {
     pub(super) bus: Option<Arc<RedisBus>>,
     pub(super) bus_metrics: bus::Metrics,
     /// When the store and the sandbox were last asked, and whether they could serve.
-    pub(super) asked: Arc<tokio::sync::Mutex<Option<(Instant, Serves)>>>,
+    pub(super) health: Arc<tokio::sync::Mutex<Option<(Instant, NodeHealth)>>>,
 }
 
 /// What a node needs in order to serve.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Serves {
+pub(super) struct NodeHealth {
     store: bool,
     sandbox: bool,
 }
 
 /// How long an answer stands: asking the store takes a transaction, asking the sandbox an instance, and anybody may ask us.
-const ANSWER_STANDS: Duration = Duration::from_secs(1);
+const HEALTH_CACHED: Duration = Duration::from_secs(1);
 
-impl State {
+impl HttpState {
     async fn default_tenant(&self) -> Option<Arc<Tenant>> {
         let served = self.control.get()?.served().await;
         served.into_iter().find(|tenant| tenant.id().as_str() == DEFAULT_TENANT)
@@ -58,34 +58,34 @@ impl State {
 
     /// Whether the store and the sandbox can serve. One asks them, the others wait for the same answer. `tenant` is the
     /// one whose handler is tried.
-    async fn serves(&self, tenant: Option<&Arc<Tenant>>) -> Serves {
-        let mut asked = self.asked.lock().await;
-        if let Some((when, serves)) = *asked
-            && when.elapsed() < ANSWER_STANDS
+    async fn health(&self, tenant: Option<&Arc<Tenant>>) -> NodeHealth {
+        let mut cached = self.health.lock().await;
+        if let Some((when, health)) = *cached
+            && when.elapsed() < HEALTH_CACHED
         {
-            return serves;
+            return health;
         }
         let answer = self.store.ping().await;
         if let Err(error) = &answer {
             tracing::warn!(error = format!("{error:#}"), "not ready: the store cannot serve");
         }
-        let mut serves = Serves {
+        let mut health = NodeHealth {
             store: answer.is_ok(),
             sandbox: true,
         };
         if let (Some(control), Some(tenant)) = (self.control.get(), tenant)
-            && let Err(error) = control.try_one(tenant).await
+            && let Err(error) = control.probe_one(tenant).await
         {
             tracing::warn!("not ready: {error}");
-            serves.sandbox = false;
+            health.sandbox = false;
         }
-        *asked = Some((Instant::now(), serves));
-        serves
+        *cached = Some((Instant::now(), health));
+        health
     }
 }
 
 /// Whether the process lives, and whether clients may be sent here.
-pub(super) fn health(state: State) -> Router {
+pub(super) fn health_routes(state: HttpState) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
@@ -93,13 +93,13 @@ pub(super) fn health(state: State) -> Router {
 }
 
 /// What only operators may see.
-pub(super) fn metrics(state: State) -> Router {
+pub(super) fn metrics(state: HttpState) -> Router {
     Router::new().route("/metrics", get(show_metrics)).with_state(state)
 }
 
 /// The page of development mode, tokens for it, and the official client below the path of Socket.IO, as Node's server
 /// has it; nothing otherwise.
-pub(super) fn page(state: State, socket_path: &str) -> Router {
+pub(super) fn page(state: HttpState, socket_path: &str) -> Router {
     let mut router = Router::new();
     if let Some(minter) = &state.minter {
         router = router.route(
@@ -164,13 +164,13 @@ struct Readiness {
 }
 
 /// Whether clients may be sent here.
-async fn ready(Shared(state): Shared<State>) -> Response {
+async fn ready(Shared(state): Shared<HttpState>) -> Response {
     let draining = is_leaving(&state.services);
     let default = state.default_tenant().await;
-    let serves = state.serves(default.as_ref()).await;
+    let health = state.health(default.as_ref()).await;
     let routes = default.map(|tenant| tenant.routes()).unwrap_or_default();
     let handlers: Vec<_> = routes.iter().map(|(interface, _)| interface.name()).collect();
-    let ready = serves.store && serves.sandbox && !draining && !handlers.is_empty();
+    let ready = health.store && health.sandbox && !draining && !handlers.is_empty();
     let status = if ready {
         StatusCode::OK
     } else {
@@ -181,8 +181,8 @@ async fn ready(Shared(state): Shared<State>) -> Response {
         status,
         axum::Json(Readiness {
             ready,
-            store: shown(serves.store),
-            sandbox: shown(serves.sandbox),
+            store: shown(health.store),
+            sandbox: shown(health.sandbox),
             redis: state
                 .bus
                 .as_ref()
@@ -194,7 +194,7 @@ async fn ready(Shared(state): Shared<State>) -> Response {
         .into_response()
 }
 
-async fn show_metrics(Shared(state): Shared<State>) -> Response {
+async fn show_metrics(Shared(state): Shared<HttpState>) -> Response {
     if let Some(bus) = &state.bus {
         state.bus_metrics.show(&bus.status());
     }
@@ -244,7 +244,7 @@ struct TokenAnswer {
 }
 
 /// A token for the page's user. Development mode only: whoever asks becomes whom they like.
-async fn token(Shared(state): Shared<State>, body: Bytes) -> Response {
+async fn token(Shared(state): Shared<HttpState>, body: Bytes) -> Response {
     let Some(minter) = &state.minter else {
         return StatusCode::NOT_FOUND.into_response();
     };

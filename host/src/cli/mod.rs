@@ -3,6 +3,7 @@
 //! Exit codes: 0 for success, 1 when something failed while running, 2 when the command line or the
 //! configuration is wrong.
 
+pub mod admin_client;
 pub mod backup;
 pub mod check_config;
 pub mod compile_component;
@@ -10,7 +11,6 @@ mod failure;
 pub mod inspect;
 pub mod operate;
 pub mod operate_args;
-pub mod remote;
 pub mod serve;
 mod table;
 #[cfg(test)]

@@ -18,16 +18,16 @@ use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 
 use super::Failure;
+use super::admin_client::{AdminClient, ServerArgs, problem_error};
 use super::operate_args::{
     CanaryArgs, DeployArgs, PromoteArgs, RemoveArgs, RollbackArgs, TenantsArgs, TenantsCommand, VersionsArgs,
 };
-use super::remote::{Remote, ServerArgs, said};
 use super::table::{Table, ago};
-use crate::control::view::{DeployStep, HandlerView, TenantView, UsageView};
+use crate::control::api::{DeployStep, HandlerView, TenantView, UsageView};
 use crate::text::escape;
 
 /// The handler that is meant where none is named: the only one, or the only one with a canary.
-fn the_one(all: &[HandlerView], verb: &str) -> Result<String, String> {
+fn default_handler(all: &[HandlerView], verb: &str) -> Result<String, String> {
     let with_canary: Vec<_> = all.iter().filter(|handler| handler.canary.is_some()).collect();
     match (all, with_canary.as_slice()) {
         ([], _) => Err("there is no deployed handler".to_owned()),
@@ -44,7 +44,7 @@ fn the_one(all: &[HandlerView], verb: &str) -> Result<String, String> {
 /// Bytes of the longest line of an answer that is read: several times the view of a handler with all its versions.
 const LINE_BYTES: usize = 16 * 1024 * 1024;
 /// How often it is said what is waited for.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Where a command's output goes and where the environment comes from.
 pub struct Terminal<'a, E> {
@@ -57,8 +57,8 @@ pub struct Terminal<'a, E> {
 }
 
 impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
-    fn remote(&self, args: &ServerArgs) -> Result<Remote, Failure> {
-        Remote::new(args, self.env)
+    fn client(&self, args: &ServerArgs) -> Result<AdminClient, Failure> {
+        AdminClient::new(args, self.env)
     }
 
     /// Text for people. What others wrote must not move the cursor about, nor show lines in another order.
@@ -87,9 +87,9 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         let bytes = std::fs::read(&args.file).with_context(|| format!("{} cannot be read", args.file.display()))?;
         let handler = match &args.handler {
             Some(name) => name.clone(),
-            None => name_of(&args.file),
+            None => handler_name(&args.file),
         };
-        let remote = self.remote(&args.server)?;
+        let client = self.client(&args.server)?;
         let mut query: Vec<(&str, String)> = Vec::new();
         query.extend(args.canary.map(|percent| ("canary", percent.to_string())));
         query.extend(args.note.clone().map(|note| ("note", note)));
@@ -100,23 +100,23 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         }
         let path = ["tenants", &args.tenant.tenant, "handlers", &handler, "versions"];
         self.note(format_args!("sending {} bytes to {}", bytes.len(), args.server.server));
-        let request = remote
+        let request = client
             .request(Method::POST, &path)?
             .query(&query)
             .header("content-type", "application/wasm")
             .header("accept", "application/x-ndjson")
             .body(bytes);
         let mut doing = "sending";
-        let response = self.waiting(doing, remote.send(request)).await?;
+        let response = self.with_progress(doing, client.send(request)).await?;
         let mut answer = lines(response);
-        while let Some(line) = self.waiting(doing, answer.try_next()).await? {
+        while let Some(line) = self.with_progress(doing, answer.try_next()).await? {
             let value: Value = serde_json::from_str(&line).context("the server's answer cannot be read")?;
             if let Some(problem) = value.get("problem") {
                 let detail = problem.get("detail").and_then(Value::as_str);
                 let detail = detail.unwrap_or("it was refused");
                 let problems = problem.get("problems").cloned().unwrap_or_else(|| json!([]));
                 let problems: Vec<String> = serde_json::from_value(problems).unwrap_or_default();
-                return Err(said(detail, &problems).into());
+                return Err(problem_error(detail, &problems).into());
             }
             if let Some(view) = value.get("handler") {
                 let view: HandlerView = serde_json::from_value(view.clone()).context("the server's answer")?;
@@ -126,7 +126,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 return self.versions_table(&[view]);
             }
             if let Ok(step) = serde_json::from_value::<DeployStep>(value) {
-                self.note(words(&step));
+                self.note(describe(&step));
                 doing = match step {
                     DeployStep::Compiling => "compiling and checking; the server compiles two components at a time",
                     _ => "waiting for the server",
@@ -137,10 +137,10 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     }
 
     /// The outcome of some work, with a note now and then while it lasts.
-    async fn waiting<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> T {
+    async fn with_progress<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> T {
         let (began, mut work) = (Instant::now(), std::pin::pin!(work));
         loop {
-            if let Ok(done) = tokio::time::timeout(PATIENCE, &mut work).await {
+            if let Ok(done) = tokio::time::timeout(PROGRESS_INTERVAL, &mut work).await {
                 return done;
             }
             self.note(format_args!("still {doing} ({} s)", began.elapsed().as_secs()));
@@ -152,7 +152,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why nothing was promoted.
     pub async fn promote(&mut self, args: &PromoteArgs) -> Result<(), Failure> {
-        self.choose(args, "promote", None).await
+        self.change_version(args, "promote", None).await
     }
 
     /// `parlance rollback`
@@ -160,7 +160,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why nothing was rolled back.
     pub async fn rollback(&mut self, args: &RollbackArgs) -> Result<(), Failure> {
-        self.choose(&args.which, "rollback", Some(json!({ "to": args.to })))
+        self.change_version(&args.which, "rollback", Some(json!({ "to": args.to })))
             .await
     }
 
@@ -169,7 +169,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why the share was not changed.
     pub async fn canary(&mut self, args: &CanaryArgs) -> Result<(), Failure> {
-        self.choose(&args.which, "canary", Some(json!({ "percent": args.percent })))
+        self.change_version(&args.which, "canary", Some(json!({ "percent": args.percent })))
             .await
     }
 
@@ -178,9 +178,9 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why nothing was removed.
     pub async fn remove(&mut self, args: &RemoveArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
+        let client = self.client(&args.server)?;
         let path = ["tenants", &args.tenant.tenant, "handlers", &args.handler];
-        remote.send(remote.request(Method::DELETE, &path)?).await?;
+        client.send(client.request(Method::DELETE, &path)?).await?;
         if args.server.json {
             return self.json(&json!({ "removed": args.handler }));
         }
@@ -190,23 +190,23 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         ))
     }
 
-    async fn choose(&mut self, args: &PromoteArgs, verb: &str, body: Option<Value>) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
+    async fn change_version(&mut self, args: &PromoteArgs, verb: &str, body: Option<Value>) -> Result<(), Failure> {
+        let client = self.client(&args.server)?;
         let tenant = &args.tenant.tenant;
         let handler = match &args.handler {
             Some(name) => name.clone(),
             None => {
-                let all: Vec<HandlerView> = remote
-                    .ask(remote.request(Method::GET, &["tenants", tenant, "handlers"])?)
+                let all: Vec<HandlerView> = client
+                    .ask(client.request(Method::GET, &["tenants", tenant, "handlers"])?)
                     .await?;
-                the_one(&all, verb).map_err(|why| Failure::Usage(format!("{why} (tenant {tenant})")))?
+                default_handler(&all, verb).map_err(|why| Failure::Usage(format!("{why} (tenant {tenant})")))?
             }
         };
-        let mut request = remote.request(Method::POST, &["tenants", tenant, "handlers", &handler, verb])?;
+        let mut request = client.request(Method::POST, &["tenants", tenant, "handlers", &handler, verb])?;
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let view: HandlerView = remote.ask(request).await?;
+        let view: HandlerView = client.ask(request).await?;
         if args.server.json {
             return self.json(&view);
         }
@@ -218,9 +218,9 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why they cannot be shown.
     pub async fn versions(&mut self, args: &VersionsArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
-        let request = remote.request(Method::GET, &["tenants", &args.tenant.tenant, "handlers"])?;
-        let all: Vec<HandlerView> = remote.ask(request).await?;
+        let client = self.client(&args.server)?;
+        let request = client.request(Method::GET, &["tenants", &args.tenant.tenant, "handlers"])?;
+        let all: Vec<HandlerView> = client.ask(request).await?;
         if args.server.json {
             return self.json(&all);
         }
@@ -267,11 +267,11 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why it was not done.
     pub async fn tenants(&mut self, args: &TenantsArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
+        let client = self.client(&args.server)?;
         let json = args.server.json;
         let one = match args.command.as_ref().unwrap_or(&TenantsCommand::List) {
             TenantsCommand::List => {
-                let all: Vec<TenantView> = remote.ask(remote.request(Method::GET, &["tenants"])?).await?;
+                let all: Vec<TenantView> = client.ask(client.request(Method::GET, &["tenants"])?).await?;
                 return if json {
                     self.json(&all)
                 } else {
@@ -279,39 +279,39 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 };
             }
             TenantsCommand::Show { name } => {
-                let tenant: TenantView = remote.ask(remote.request(Method::GET, &["tenants", name])?).await?;
-                let usage = remote.request(Method::GET, &["tenants", name, "usage"])?;
+                let tenant: TenantView = client.ask(client.request(Method::GET, &["tenants", name])?).await?;
+                let usage = client.request(Method::GET, &["tenants", name, "usage"])?;
                 // Of a tenant that is not served nobody counts it.
-                return match remote.ask::<UsageView>(usage).await {
+                return match client.ask::<UsageView>(usage).await {
                     Ok(usage) => self.json(&json!({ "tenant": tenant, "usage": usage })),
                     Err(why) => self.json(&json!({ "tenant": tenant, "usage": null, "usageProblem": why.to_string() })),
                 };
             }
             TenantsCommand::Create { name, file } => {
                 let body = json!({ "name": name, "configuration": document(file)? });
-                remote
-                    .ask(remote.request(Method::POST, &["tenants"])?.json(&body))
+                client
+                    .ask(client.request(Method::POST, &["tenants"])?.json(&body))
                     .await?
             }
             TenantsCommand::Set { name, file } => {
-                let request = remote.request(Method::PUT, &["tenants", name])?.json(&document(file)?);
-                remote.ask(request).await?
+                let request = client.request(Method::PUT, &["tenants", name])?.json(&document(file)?);
+                client.ask(request).await?
             }
             TenantsCommand::Suspend { name } => {
-                remote
-                    .ask(remote.request(Method::POST, &["tenants", name, "suspend"])?)
+                client
+                    .ask(client.request(Method::POST, &["tenants", name, "suspend"])?)
                     .await?
             }
             TenantsCommand::Resume { name } => {
-                remote
-                    .ask(remote.request(Method::POST, &["tenants", name, "resume"])?)
+                client
+                    .ask(client.request(Method::POST, &["tenants", name, "resume"])?)
                     .await?
             }
             TenantsCommand::Delete { name, data } => {
-                let request = remote
+                let request = client
                     .request(Method::DELETE, &["tenants", name])?
                     .query(&[("data", data)]);
-                let answer = remote.send(request).await?;
+                let answer = client.send(request).await?;
                 if json {
                     let being_removed = answer.status() == StatusCode::ACCEPTED;
                     return self.json(&json!({ "deleted": name, "data": data, "dataBeingRemoved": being_removed }));
@@ -343,8 +343,8 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 state(tenant),
                 &tenant.connections.to_string(),
                 match tenant.source {
-                    crate::control::view::Source::File => "file",
-                    crate::control::view::Source::Store => "store",
+                    crate::control::api::Source::File => "file",
+                    crate::control::api::Source::Store => "store",
                 },
             ]);
         }
@@ -368,7 +368,7 @@ fn state(tenant: &TenantView) -> &'static str {
     }
 }
 
-fn words(step: &DeployStep) -> String {
+fn describe(step: &DeployStep) -> String {
     match step {
         DeployStep::Received { size, sha256 } => {
             let short = sha256.get(..12).unwrap_or_default();
@@ -382,7 +382,7 @@ fn words(step: &DeployStep) -> String {
 }
 
 /// The file's name as a handler's: lower case, `-` for `_`.
-fn name_of(file: &Path) -> String {
+fn handler_name(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     stem.to_lowercase().replace('_', "-")
 }

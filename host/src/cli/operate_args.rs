@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::remote::ServerArgs;
+use super::admin_client::ServerArgs;
 use crate::dispatch::now_ms;
 use crate::id::DEFAULT_TENANT;
 

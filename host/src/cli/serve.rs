@@ -81,7 +81,7 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
         tracing::warn!(%error, "the limit of file descriptors (ulimit -n) could not be raised");
     }
     let runtime = Runtime::new().context("the threads of the server could not be started")?;
-    runtime.spawn(watch_log(log.lost));
+    runtime.spawn(report_lost_lines(log.lost));
     let result = runtime.block_on(app::run(config, development));
     // Reader threads and reloading may still hold something; the data is safe by now.
     runtime.shutdown_background();
@@ -94,7 +94,7 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
 /// said so.
 const LOG_LINES: usize = 8192;
 /// How often is looked whether lines were lost.
-const LOG_LOOK: Duration = Duration::from_secs(5);
+const LOST_LINES_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The log as it is written by a thread of its own: a slow reader of standard error must hold up nobody.
 struct Log {
@@ -104,10 +104,10 @@ struct Log {
 }
 
 /// Says how many lines were lost, whenever there are more of them.
-async fn watch_log(lost: ErrorCounter) {
+async fn report_lost_lines(lost: ErrorCounter) {
     let mut said = 0;
     loop {
-        tokio::time::sleep(LOG_LOOK).await;
+        tokio::time::sleep(LOST_LINES_INTERVAL).await;
         let lines = lost.dropped_lines();
         if lines > said {
             tracing::warn!(
@@ -121,9 +121,9 @@ async fn watch_log(lost: ErrorCounter) {
 
 /// What libraries say through the crate `log`, without the files in which they say it: those are paths of the machine
 /// that built the server.
-struct OtherLogs(LogTracer);
+struct LogCrate(LogTracer);
 
-impl log::Log for OtherLogs {
+impl log::Log for LogCrate {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
         self.0.enabled(metadata)
     }
@@ -142,8 +142,8 @@ impl log::Log for OtherLogs {
     }
 }
 
-fn take_in_other_logs() -> anyhow::Result<()> {
-    log::set_boxed_logger(Box::new(OtherLogs(LogTracer::new())))?;
+fn install_log_crate() -> anyhow::Result<()> {
+    log::set_boxed_logger(Box::new(LogCrate(LogTracer::new())))?;
     log::set_max_level(LevelFilter::current().as_log());
     Ok(())
 }
@@ -170,7 +170,7 @@ fn log_to_stderr(config: &Config) -> Result<Log, Failure> {
             set_global_default(log.with_ansi(colours).with_target(false).finish())
         }
     };
-    let set = set.map_err(anyhow::Error::from).and_then(|()| take_in_other_logs());
+    let set = set.map_err(anyhow::Error::from).and_then(|()| install_log_crate());
     // A second subscriber in one process happens in tests only.
     if let Err(error) = set {
         let _ = writeln!(std::io::stderr(), "the log was set up before: {error}");

@@ -127,7 +127,7 @@ impl HubHandle {
             let life = driver::run(tenant, shared.clone(), fleet, contention, receiver);
             shared.cpu.time(life).await;
         };
-        crate::vital::spawn("hub", task);
+        crate::critical::spawn_critical("hub", task);
         hub
     }
 

@@ -67,7 +67,7 @@ impl Committer {
         contention: Arc<Contention>,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (jobs, incoming) = mpsc::unbounded_channel();
-        let task = crate::vital::spawn("committer", run(store, metrics, batch, contention, incoming));
+        let task = crate::critical::spawn_critical("committer", run(store, metrics, batch, contention, incoming));
         (Self { jobs }, task)
     }
 

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::view::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketView, SocketsView};
-use super::{Actor, Answer, Control, ControlError, entry};
+use super::api::{ClientsRequest, EmitRequest, ServerAnswers, ServerEmitRequest, SocketView, SocketsView};
+use super::{Actor, Control, ControlError, ControlResult, audit_entry};
 use crate::capability::{Fault, Packet};
 use crate::cluster::bus::{
     Broadcast, BroadcastTarget, Bus as _, ClientSelector, Inbound, RemoteSocket, Responses, TargetRoom, USER_ROOM,
@@ -16,7 +16,7 @@ use crate::id::{RoomId, UserId};
 use crate::tenant::Tenant;
 
 /// Most rooms and users that one request names.
-const PLACES_MAX: usize = 100;
+const TARGETS_MAX: usize = 100;
 
 /// How much longer than the others this node may take for its own answer.
 const OWN_ANSWER: Duration = Duration::from_secs(1);
@@ -26,15 +26,16 @@ impl Control {
     ///
     /// # Errors
     /// Nobody is named, or what is named makes no sense.
-    pub async fn sockets(&self, tenant: &str, whose: &ClientsRequest) -> Answer<SocketsView> {
+    pub async fn sockets(&self, tenant: &str, whose: &ClientsRequest) -> ControlResult<SocketsView> {
         let clients = selection(whose, &ClientsRequest::default())?;
-        let tenant = self.serving(tenant).await?;
+        let tenant = self.served_tenant(tenant).await?;
         let Responses { items, complete } = match self.bus.get() {
             Some(bus) => bus.fetch_sockets(tenant.id(), clients).await,
             None => {
                 let (reply, found) = oneshot::channel();
-                self.hear(&tenant, Inbound::FetchSockets { clients, reply }).await?;
-                let items = found.await.map_err(|_| stopping())?;
+                self.send_to_hub(&tenant, Inbound::FetchSockets { clients, reply })
+                    .await?;
+                let items = found.await.map_err(|_| tenant_closing())?;
                 Responses { items, complete: true }
             }
         };
@@ -49,9 +50,9 @@ impl Control {
     /// # Errors
     /// Nobody is named, what is named or sent makes no sense or is larger than `sandbox.emit`, or the tenant is
     /// over its events a second.
-    pub async fn emit(&self, tenant: &str, request: &EmitRequest) -> Answer<()> {
+    pub async fn emit(&self, tenant: &str, request: &EmitRequest) -> ControlResult<()> {
         let ClientSelector { to, except } = selection(&request.to, &request.except)?;
-        let tenant = self.serving(tenant).await?;
+        let tenant = self.served_tenant(tenant).await?;
         let packet = packet(&tenant, &request.event, &request.arguments)?;
         let broadcast = Broadcast::event(packet, to, except);
         let bus = self.bus.get().cloned();
@@ -62,10 +63,10 @@ impl Control {
                 bus.broadcast(tenant.id(), broadcast.clone());
             }
             let told = tenant.hub.receive(Inbound::Broadcast(broadcast));
-            told.map_err(|_| stopping())?;
-            tenant.hub.flush().await.map_err(|_| stopping())
+            told.map_err(|_| tenant_closing())?;
+            tenant.hub.flush().await.map_err(|_| tenant_closing())
         });
-        sending.await.map_err(|_| stopping())?
+        sending.await.map_err(|_| tenant_closing())?
     }
 
     /// Disconnects the clients of rooms and users, on all nodes. They may connect again: revoke their tokens to keep
@@ -73,10 +74,10 @@ impl Control {
     ///
     /// # Errors
     /// Nobody is named, or what is named makes no sense.
-    pub async fn disconnect(&self, actor: &Actor, tenant: &str, whose: &ClientsRequest) -> Answer<()> {
+    pub async fn disconnect(&self, actor: &Actor, tenant: &str, whose: &ClientsRequest) -> ControlResult<()> {
         let clients = selection(whose, &ClientsRequest::default())?;
-        let tenant = self.serving(tenant).await?;
-        self.note(actor, &tenant, "clients.disconnect", &json!({ "whose": whose }))
+        let tenant = self.served_tenant(tenant).await?;
+        self.record_audit(actor, &tenant, "clients.disconnect", &json!({ "whose": whose }))
             .await?;
         match self.bus.get() {
             Some(bus) => {
@@ -84,7 +85,7 @@ impl Control {
                 Ok(())
             }
             None => {
-                self.hear(&tenant, Inbound::DisconnectSockets { clients, close: true })
+                self.send_to_hub(&tenant, Inbound::DisconnectSockets { clients, close: true })
                     .await
             }
         }
@@ -95,12 +96,12 @@ impl Control {
     ///
     /// # Errors
     /// What is sent makes no sense or is larger than `sandbox.emit`, or there is no fleet.
-    pub async fn server_emit(&self, tenant: &str, request: &ServerEmitRequest) -> Answer<ServerAnswers> {
+    pub async fn server_emit(&self, tenant: &str, request: &ServerEmitRequest) -> ControlResult<ServerAnswers> {
         let bus = self
             .bus
             .get()
             .ok_or_else(|| ControlError::Conflict("there are no other servers: redis.url is not set".to_owned()))?;
-        let tenant = self.serving(tenant).await?;
+        let tenant = self.served_tenant(tenant).await?;
         let packet = packet(&tenant, &request.event, &request.arguments)?;
         let text = std::str::from_utf8(&packet.text).map_err(|error| ControlError::invalid(error.to_string()))?;
         let arguments: &RawValue =
@@ -111,11 +112,11 @@ impl Control {
         };
         if !request.answers {
             bus.server_side_emit(tenant.id(), arguments);
-            self.hear(&tenant, own(None)).await?;
+            self.send_to_hub(&tenant, own(None)).await?;
             return Ok(ServerAnswers::default());
         }
         let (reply, answered) = oneshot::channel();
-        self.hear(&tenant, own(Some(reply))).await?;
+        self.send_to_hub(&tenant, own(Some(reply))).await?;
         let Responses { mut items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
         // This node's handler had as much time as the other servers, since both were asked at once.
         let answered = tokio::time::timeout(OWN_ANSWER, answered).await;
@@ -130,27 +131,27 @@ impl Control {
 
     /// Keeps who does what to clients, before it is done. Events are not kept: they change nothing, and there may be
     /// thousands of them in a second.
-    async fn note(&self, actor: &Actor, tenant: &Tenant, action: &str, detail: &Value) -> Answer<()> {
-        let audit = entry(actor, tenant.id().as_str(), action, detail);
-        self.parts.catalog.put(Vec::new(), vec![audit]).await??;
+    async fn record_audit(&self, actor: &Actor, tenant: &Tenant, action: &str, detail: &Value) -> ControlResult<()> {
+        let audit = audit_entry(actor, tenant.id().as_str(), action, detail);
+        self.deps.catalog.put(Vec::new(), vec![audit]).await??;
         Ok(())
     }
 
-    async fn serving(&self, tenant: &str) -> Answer<std::sync::Arc<Tenant>> {
-        Ok(self.state.lock().await.live(tenant)?.tenant.clone())
+    async fn served_tenant(&self, tenant: &str) -> ControlResult<std::sync::Arc<Tenant>> {
+        Ok(self.state.lock().await.actual(tenant)?.tenant.clone())
     }
 
-    async fn hear(&self, tenant: &Tenant, inbound: Inbound) -> Answer<()> {
-        tenant.hub.receive(inbound).map_err(|_| stopping())
+    async fn send_to_hub(&self, tenant: &Tenant, inbound: Inbound) -> ControlResult<()> {
+        tenant.hub.receive(inbound).map_err(|_| tenant_closing())
     }
 }
 
-fn stopping() -> ControlError {
+fn tenant_closing() -> ControlError {
     ControlError::Conflict("the tenant is being closed".to_owned())
 }
 
 /// What a tenant's clients may send at once and in a second holds for its back ends together with them.
-fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> Answer<Packet> {
+fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> ControlResult<Packet> {
     tenant.admit().map_err(|error| ControlError::Limited {
         retry_after_ms: error.retry_after_ms().unwrap_or(1),
         why: error.message.into_owned(),
@@ -171,20 +172,20 @@ fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> Answer<P
     })
 }
 
-fn selection(to: &ClientsRequest, except: &ClientsRequest) -> Answer<ClientSelector> {
-    let to = places(to)?;
+fn selection(to: &ClientsRequest, except: &ClientsRequest) -> ControlResult<ClientSelector> {
+    let to = targets(to)?;
     if to.is_empty() {
         return Err(ControlError::invalid("say whom: rooms, users, or both"));
     }
     Ok(ClientSelector {
         to: BroadcastTarget::Rooms(to),
-        except: places(except)?,
+        except: targets(except)?,
     })
 }
 
-fn places(named: &ClientsRequest) -> Answer<Vec<TargetRoom>> {
-    if named.rooms.len() + named.users.len() > PLACES_MAX {
-        return Err(ControlError::invalid(format!("at most {PLACES_MAX} rooms and users")));
+fn targets(named: &ClientsRequest) -> ControlResult<Vec<TargetRoom>> {
+    if named.rooms.len() + named.users.len() > TARGETS_MAX {
+        return Err(ControlError::invalid(format!("at most {TARGETS_MAX} rooms and users")));
     }
     let room = |text: &String| {
         let room = RoomId::new(text).map_err(|error| ControlError::invalid(format!("rooms: {error}")))?;

@@ -8,11 +8,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::api::{DeployStep, HandlerView};
 use super::document::{CanaryDocument, HandlerDocument, VersionDocument};
-use super::siblings::Siblings;
+use super::validation::HandlerValidator;
 use super::versions::{Change, check_percent};
-use super::view::{DeployStep, HandlerView};
-use super::{Actor, Answer, Control, ControlError};
+use super::{Actor, Control, ControlError, ControlResult};
 use crate::capability::{Grants, HandlerInfo, Isolation};
 use crate::id::check_handler_name;
 use crate::sandbox::{GuestLimits, Handler, LoadError, hex};
@@ -23,7 +23,7 @@ const NOTE_MAX: usize = 1000;
 const SETTINGS_MAX: usize = 100;
 const SETTING_BYTES_MAX: usize = 16 * 1024;
 /// Deployments that may be under way at once on a node, each with its component in memory; of one tenant, one.
-pub(super) const DEPLOYS: usize = 8;
+pub(super) const MAX_DEPLOYS: usize = 8;
 
 /// A component to be put into service.
 #[derive(Debug, Clone)]
@@ -43,14 +43,14 @@ pub struct Deployment {
 }
 
 /// A tenant's turn to deploy. Given back when it is dropped.
-pub struct Turn {
+pub struct DeployPermit {
     tenant: String,
     component_size: usize,
-    deploying: Arc<parking_lot::Mutex<BTreeSet<String>>>,
-    _place: OwnedSemaphorePermit,
+    deploying_tenants: Arc<parking_lot::Mutex<BTreeSet<String>>>,
+    _permit: OwnedSemaphorePermit,
 }
 
-impl Turn {
+impl DeployPermit {
     /// The most bytes that the component may have (`sandbox.component_size` of the tenant).
     #[must_use]
     pub fn component_size(&self) -> usize {
@@ -64,9 +64,9 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for DeployPermit {
     fn drop(&mut self) {
-        self.deploying.lock().remove(&self.tenant);
+        self.deploying_tenants.lock().remove(&self.tenant);
     }
 }
 
@@ -91,14 +91,14 @@ impl Control {
     pub async fn deploy(
         self: &Arc<Self>,
         actor: &Actor,
-        turn: Turn,
+        permit: DeployPermit,
         deployment: Deployment,
         progress: impl Fn(DeployStep) + Send + Sync + 'static,
-    ) -> Answer<HandlerView> {
+    ) -> ControlResult<HandlerView> {
         let (control, actor) = (self.clone(), actor.clone());
         let task = tokio::spawn(async move {
-            let done = control.deploy_now(&actor, &turn.tenant, deployment, &progress).await;
-            drop(turn);
+            let done = control.deploy_now(&actor, &permit.tenant, deployment, &progress).await;
+            drop(permit);
             done
         });
         task.await
@@ -109,26 +109,26 @@ impl Control {
     ///
     /// # Errors
     /// There is no such tenant, or too much is under way.
-    pub async fn turn(&self, tenant: &str) -> Answer<Turn> {
+    pub async fn deploy_permit(&self, tenant: &str) -> ControlResult<DeployPermit> {
         let component_size = {
             let state = self.state.lock().await;
-            state.live(tenant)?.tenant.settings().quota.component_size
+            state.actual(tenant)?.tenant.settings().quota.component_size
         };
-        let place = self.deploys.clone().try_acquire_owned().map_err(|_| {
+        let permit = self.deploy_permits.clone().try_acquire_owned().map_err(|_| {
             ControlError::TooMany(format!(
-                "{DEPLOYS} deployments are under way on this node, which are all that it takes at once; try again later"
+                "{MAX_DEPLOYS} deployments are under way on this node, which are all that it takes at once; try again later"
             ))
         })?;
-        if !self.deploying.lock().insert(tenant.to_owned()) {
+        if !self.deploying_tenants.lock().insert(tenant.to_owned()) {
             return Err(ControlError::TooMany(
                 "a deployment of this tenant is under way on this node; try again when it has ended".to_owned(),
             ));
         }
-        Ok(Turn {
+        Ok(DeployPermit {
             tenant: tenant.to_owned(),
             component_size,
-            deploying: self.deploying.clone(),
-            _place: place,
+            deploying_tenants: self.deploying_tenants.clone(),
+            _permit: permit,
         })
     }
 
@@ -138,7 +138,7 @@ impl Control {
         tenant: &str,
         deployment: Deployment,
         progress: &(dyn Fn(DeployStep) + Send + Sync),
-    ) -> Answer<HandlerView> {
+    ) -> ControlResult<HandlerView> {
         let Deployment {
             handler,
             component,
@@ -147,31 +147,31 @@ impl Control {
             settings,
             isolation,
         } = deployment;
-        check_wish(&handler, canary, note.as_deref(), settings.as_ref())?;
-        let wished = match isolation.as_deref() {
+        check_request(&handler, canary, note.as_deref(), settings.as_ref())?;
+        let requested = match isolation.as_deref() {
             None => None,
             Some(name) => Some(Isolation::from_name(name).ok_or_else(|| {
                 ControlError::invalid(format!("the isolation {name:?} is not known; it is fresh or warm"))
             })?),
         };
         // What is refused anyway is not compiled first; it is asked again below, since others deploy meanwhile.
-        let (begun_with, quota, limits, grants) = {
+        let (initial_tenant, quota, limits, grants) = {
             let state = self.state.lock().await;
-            let live = state.live(tenant)?;
-            let quota = live.tenant.settings().quota.clone();
-            let known = state
-                .known
+            let actual = state.actual(tenant)?;
+            let quota = actual.tenant.settings().quota.clone();
+            let document = state
+                .desired
                 .handler(tenant, &handler)
                 .map(|stored| stored.document.clone());
-            let known = known.unwrap_or_default();
-            let siblings = Siblings {
+            let document = document.unwrap_or_default();
+            let validator = HandlerValidator {
                 handler: &handler,
-                known: &state.known,
-                live,
+                desired: &state.desired,
+                actual,
             };
-            check_place(&known, canary, &siblings)?;
-            let limits = live.tenant.settings().guest_limits.clone();
-            (Arc::downgrade(&live.tenant), quota, limits, live.grants.clone())
+            check_limits(&document, canary, &validator)?;
+            let limits = actual.tenant.settings().guest_limits.clone();
+            (Arc::downgrade(&actual.tenant), quota, limits, actual.grants.clone())
         };
         if component.len() > quota.component_size {
             return Err(too_large(quota.component_size));
@@ -194,15 +194,15 @@ impl Control {
             .collect();
 
         progress(DeployStep::Storing);
-        let change = |document: &mut HandlerDocument, siblings: &Siblings<'_>| {
-            siblings.check_tenant(&begun_with)?;
-            check_place(document, canary, siblings)?;
+        let change = |document: &mut HandlerDocument, validator: &HandlerValidator<'_>| {
+            validator.check_tenant(&initial_tenant)?;
+            check_limits(document, canary, validator)?;
             let before = document.versions.last();
             let settings = settings
                 .clone()
                 .or_else(|| before.map(|version| version.settings.clone()))
                 .unwrap_or_default();
-            let isolation = wished
+            let isolation = requested
                 .or_else(|| before.map(|version| version.isolation))
                 .unwrap_or_default();
             // Their names: the values may be secrets.
@@ -247,7 +247,7 @@ impl Control {
         let change = Change {
             action: "handler.deploy",
             component: Some((hash, component)),
-            make: &change,
+            apply: &change,
         };
         let view = self.change(actor, tenant, &handler, change).await?;
         drop(loaded);
@@ -262,13 +262,13 @@ impl Control {
         grants: Arc<Grants>,
         component: Bytes,
         limits: GuestLimits,
-    ) -> Answer<Handler> {
+    ) -> ControlResult<Handler> {
         let info = Arc::new(HandlerInfo {
             name: handler.into(),
             grants,
             ..HandlerInfo::default()
         });
-        self.parts
+        self.deps
             .sandbox
             .load_blocking(move |sandbox| sandbox.load(info, &component, &limits))
             .await
@@ -286,9 +286,9 @@ fn too_large(most: usize) -> ControlError {
     ))
 }
 
-/// Whether the handler may be deployed, if it is not yet, and with a canary, if one is wished for.
-fn check_place(document: &HandlerDocument, canary: Option<u8>, siblings: &Siblings<'_>) -> Answer<()> {
-    let (others, limit) = (siblings.others().count(), siblings.settings().quota.handlers);
+/// Whether the handler may be deployed, if it is not yet, and with a canary, if one is requested.
+fn check_limits(document: &HandlerDocument, canary: Option<u8>, validator: &HandlerValidator<'_>) -> ControlResult<()> {
+    let (others, limit) = (validator.other_handlers().count(), validator.settings().quota.handlers);
     if document.is_removed() && others >= limit {
         return Err(ControlError::Conflict(format!(
             "the tenant has {others} deployed handlers and may have {limit} (quota.handlers); remove one first"
@@ -302,12 +302,12 @@ fn check_place(document: &HandlerDocument, canary: Option<u8>, siblings: &Siblin
     Ok(())
 }
 
-fn check_wish(
+fn check_request(
     handler: &str,
     canary: Option<u8>,
     note: Option<&str>,
     settings: Option<&BTreeMap<String, String>>,
-) -> Answer<()> {
+) -> ControlResult<()> {
     check_handler_name(handler).map_err(|error| ControlError::invalid(error.to_string()))?;
     canary.map_or(Ok(()), check_percent)?;
     if note.is_some_and(|note| note.len() > NOTE_MAX) {

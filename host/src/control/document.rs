@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::capability::Isolation;
 
-use super::live::Running;
-use super::view::{CanaryView, HandlerView, VersionView};
+use super::actual::ActualHandler;
+use super::api::{CanaryView, HandlerView, VersionView};
 
 /// A tenant that is kept in the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,13 +116,13 @@ impl HandlerDocument {
 
     /// Where going back leads: without a canary, to the version that was active before and was not abandoned for its
     /// failures; `None` when there is none, and the configured handler takes over.
-    pub(super) fn go_back(&mut self) {
+    pub(super) fn roll_back(&mut self) {
         if self.canary.take().is_some() {
             return;
         }
         self.active = None;
         while let Some(number) = self.before.pop() {
-            if !self.was_abandoned(number) {
+            if !self.was_rolled_back(number) {
                 self.active = Some(number);
                 break;
             }
@@ -130,13 +130,13 @@ impl HandlerDocument {
     }
 
     /// Whether the server has taken the version out of service for its failures.
-    pub(super) fn was_abandoned(&self, number: u64) -> bool {
+    pub(super) fn was_rolled_back(&self, number: u64) -> bool {
         self.version(number).is_some_and(|version| version.failed.is_some())
     }
 
     /// Goes back from the active version to one that was active before, or to none, and forgets what was active in
     /// between. A canary stays.
-    pub(super) fn go_back_to(&mut self, version: Option<u64>) {
+    pub(super) fn roll_back_to(&mut self, version: Option<u64>) {
         let at = self.before.iter().rposition(|number| Some(*number) == version);
         self.before.truncate(at.unwrap_or(0));
         self.active = version;
@@ -157,9 +157,9 @@ impl HandlerDocument {
             .retain(|number| self.versions.iter().any(|version| version.version == *number));
     }
 
-    /// `running` is what runs of it on this node.
-    pub(super) fn view(&self, name: &str, revision: u64, running: Option<&Running>) -> HandlerView {
-        let problem = |number: u64| running.and_then(|running| running.failed.get(&number));
+    /// `actual_handler` is what runs of it on this node.
+    pub(super) fn view(&self, name: &str, revision: u64, actual_handler: Option<&ActualHandler>) -> HandlerView {
+        let problem = |number: u64| actual_handler.and_then(|actual_handler| actual_handler.failed.get(&number));
         let in_service = |number| Some(number) == self.active || self.canary.is_some_and(|own| own.version == number);
         let state = |version: &VersionDocument| match () {
             () if in_service(version.version) && problem(version.version).is_some() => "unavailable",
@@ -169,7 +169,7 @@ impl HandlerDocument {
             () => "kept",
         };
         let versions = self.versions.iter().rev().map(|version| {
-            let loaded = running.and_then(|running| running.loaded.get(&version.version));
+            let loaded = actual_handler.and_then(|actual_handler| actual_handler.loaded.get(&version.version));
             let (events_handled, events_failed) = loaded.map_or((0, 0), |handler| handler.stats.counts());
             VersionView {
                 version: version.version,
@@ -233,11 +233,11 @@ mod tests {
             version: 3,
             percent: 10,
         });
-        handler.go_back();
+        handler.roll_back();
         assert_eq!((handler.active, handler.canary), (Some(2), None));
-        handler.go_back();
+        handler.roll_back();
         assert_eq!(handler.active, Some(1));
-        handler.go_back();
+        handler.roll_back();
         assert_eq!(handler.active, None, "what is configured takes over");
     }
 
@@ -263,7 +263,7 @@ mod tests {
             handler.activate(2);
         }
         assert_eq!(handler.before, [3, 2, 1]);
-        handler.go_back();
+        handler.roll_back();
         assert_eq!(handler.active, Some(1), "what was active before");
     }
 
@@ -271,10 +271,10 @@ mod tests {
     fn what_is_skipped_on_the_way_back_is_forgotten() {
         let mut handler = with_versions(&[1, 2, 3]);
         (1..=3).for_each(|version| handler.activate(version));
-        handler.go_back_to(Some(1));
+        handler.roll_back_to(Some(1));
         assert_eq!((handler.active, handler.before.len()), (Some(1), 0));
         (2..=3).for_each(|version| handler.activate(version));
-        handler.go_back_to(None);
+        handler.roll_back_to(None);
         assert_eq!((handler.active, handler.before.len()), (None, 0));
     }
 
@@ -283,10 +283,10 @@ mod tests {
         let mut handler = with_versions(&[1, 2, 3]);
         (1..=3).for_each(|version| handler.activate(version));
         handler.versions[1].failed = Some("it failed too often".to_owned());
-        handler.go_back();
+        handler.roll_back();
         assert_eq!(handler.active, Some(1));
         handler.activate(2);
-        handler.go_back();
+        handler.roll_back();
         assert_eq!(
             handler.active,
             Some(1),

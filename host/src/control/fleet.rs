@@ -8,14 +8,14 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Answer, Control, ControlError};
+use super::{Control, ControlError, ControlResult};
 use crate::cluster::bus::{Bus, Invalidation, Load, RedisBus};
 use crate::store::catalog::{AuditEntry, Conflict, Put};
 
 /// The notice that the catalog has changed. What has changed is read from the catalog.
 const CATALOG: &[u8] = b"catalog";
 /// How often the loads are told and asked for.
-const EXCHANGE: Duration = Duration::from_secs(1);
+const EXCHANGE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Makes this node one of a fleet: it hears at once of what operators decide elsewhere, which it would otherwise
@@ -25,9 +25,9 @@ impl Control {
         let control = self.clone();
         // It is set once, by the wiring.
         let _ = control.bus.set(bus.clone());
-        AbortOnDropHandle::new(crate::vital::spawn("fleet", async move {
+        AbortOnDropHandle::new(crate::critical::spawn_critical("fleet", async move {
             let mut invalidations = bus.invalidations();
-            let mut tick = tokio::time::interval(EXCHANGE);
+            let mut tick = tokio::time::interval(EXCHANGE_INTERVAL);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut exchange = Exchange::default();
             loop {
@@ -36,11 +36,11 @@ impl Control {
                     notice = invalidations.recv() => match notice {
                         Ok(Invalidation::Topic(bytes)) if bytes != CATALOG => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => {
-                            if let Err(error) = control.read().await {
+                            if let Err(error) = control.read_catalog().await {
                                 // It is asked again within a second, and that is where the log says what is wrong.
                                 tracing::debug!(%error, "a decision made elsewhere cannot be read now");
                             }
-                            control.see_to_what_is_due().await;
+                            control.start_due_reconciles().await;
                         }
                         Err(RecvError::Closed) => return,
                     },
@@ -52,35 +52,35 @@ impl Control {
     /// Carries out a decision: makes it durable, tells the other nodes, and makes it effective here, as far as it can
     /// be: with `settle` also what takes its time. Once begun it is carried out to its end, also when whoever asked for
     /// it has gone.
-    pub(super) async fn decide(
+    pub(super) async fn apply(
         self: &Arc<Self>,
         tenant: &str,
         puts: Vec<Put>,
         audit: AuditEntry,
-        settle: bool,
-    ) -> Answer<()> {
-        Ok(self.attempt(tenant, puts, audit, settle).await??)
+        reconcile: bool,
+    ) -> ControlResult<()> {
+        Ok(self.try_apply(tenant, puts, audit, reconcile).await??)
     }
 
-    /// Decides as [`decide`](Self::decide) does, or says which expectation did not hold; then nothing has happened.
-    pub(super) async fn attempt(
+    /// Decides as [`apply`](Self::apply) does, or says which expectation did not hold; then nothing has happened.
+    pub(super) async fn try_apply(
         self: &Arc<Self>,
         tenant: &str,
         puts: Vec<Put>,
         audit: AuditEntry,
-        settle: bool,
-    ) -> Answer<Result<(), Conflict>> {
+        reconcile: bool,
+    ) -> ControlResult<Result<(), Conflict>> {
         let (control, tenant) = (self.clone(), tenant.to_owned());
         let task = tokio::spawn(async move {
-            if let Err(conflict) = control.parts.catalog.put(puts, vec![audit]).await? {
+            if let Err(conflict) = control.deps.catalog.put(puts, vec![audit]).await? {
                 return Ok(Err(conflict));
             }
             if let Some(bus) = control.bus.get() {
                 bus.invalidate(bytes::Bytes::from_static(CATALOG));
             }
-            control.read().await?;
-            if settle {
-                control.settle(&tenant).await;
+            control.read_catalog().await?;
+            if reconcile {
+                control.reconcile(&tenant).await;
             }
             Ok(Ok(()))
         });
@@ -90,7 +90,7 @@ impl Control {
 
     async fn exchange(&self, bus: &dyn Bus, exchange: &mut Exchange) {
         let now = Instant::now();
-        let since = exchange.at.replace(now).map(|at| now - at).unwrap_or(EXCHANGE);
+        let since = exchange.at.replace(now).map(|at| now - at).unwrap_or(EXCHANGE_INTERVAL);
         let mut counted = HashMap::new();
         for tenant in self.served().await {
             // What is sent for other nodes costs too while nothing happens here that would book it.

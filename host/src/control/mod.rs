@@ -4,29 +4,29 @@
 //! Every decision is one change of the catalog; every node, this one included, follows the catalog
 //! ([`Control::follow`]). So there is one way from a decision to its effect, whoever made it and wherever.
 
+mod actual;
+pub mod api;
+mod audit_retention;
 mod clients;
 mod deploy;
+mod desired;
 mod document;
 mod error;
 mod fleet;
 mod handlers;
-mod headroom;
-mod known;
-mod live;
-mod prune;
 mod purge;
-mod revoked;
+mod readiness;
+mod reconcile;
+mod revocations;
+mod rollback;
 mod settings;
-mod settle;
-mod siblings;
+mod storage_usage;
 mod sync;
 mod tenants;
 #[cfg(test)]
 mod tests;
-mod trial;
+mod validation;
 mod versions;
-pub mod view;
-mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -35,10 +35,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore};
 
-pub use deploy::{Deployment, Turn};
+pub use deploy::{DeployPermit, Deployment};
 pub use error::ControlError;
 pub use handlers::load_component;
-pub use purge::Removed;
+pub use purge::PurgeProgress;
 pub use settings::guest_limits;
 
 use crate::capability::{RandomSource as _, SystemRandom};
@@ -51,10 +51,10 @@ use crate::socket::{ClosingNamespace, Server};
 use crate::store::catalog::{AuditEntry, Catalog};
 use crate::store::{Maintenance, Reader};
 use crate::tenant::{self, Routes, Tenant};
-use known::Known;
-use live::Live;
-use settle::Unsettled;
-use view::AuditView;
+use actual::ActualTenant;
+use api::AuditView;
+use desired::DesiredState;
+use reconcile::Pending;
 
 /// Who decides: the name of an admin token, for the audit log.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ impl Actor {
 }
 
 /// What decisions are carried out with.
-pub struct Parts {
+pub struct Dependencies {
     /// Keeps the decisions.
     pub catalog: Arc<dyn Catalog>,
     /// What tenants' events read from.
@@ -98,18 +98,18 @@ pub struct Parts {
 
 /// See the [module](self). Shared by the admin API and the tasks that follow the catalog and watch versions.
 pub struct Control {
-    parts: Parts,
+    deps: Dependencies,
     /// Names this process among those that share the store.
-    process: String,
+    process_id: String,
     /// Held while the catalog is read, so that what is read later is also taken in later.
-    reading: Mutex<()>,
+    catalog_read: Mutex<()>,
     /// Held for moments only: nothing is waited for meanwhile.
-    state: Mutex<State>,
+    state: Mutex<ControlState>,
     /// Versions that may be loaded at once.
     loads: Semaphore,
     /// Deployments that may be under way at once, and of which tenants there is one.
-    deploys: Arc<Semaphore>,
-    deploying: Arc<parking_lot::Mutex<BTreeSet<String>>>,
+    deploy_permits: Arc<Semaphore>,
+    deploying_tenants: Arc<parking_lot::Mutex<BTreeSet<String>>>,
     /// Deleted tenants whose data this process is removing.
     purges: parking_lot::Mutex<BTreeSet<String>>,
     /// The way to the other nodes, where there are any.
@@ -117,45 +117,47 @@ pub struct Control {
 }
 
 #[derive(Default)]
-struct State {
+struct ControlState {
     /// What was decided.
-    known: Known,
+    desired: DesiredState,
     /// What is served.
-    tenants: BTreeMap<String, Live>,
+    tenants: BTreeMap<String, ActualTenant>,
     /// Tenants of which something that was decided is not effective here yet.
-    unsettled: BTreeMap<String, Unsettled>,
+    pending: BTreeMap<String, Pending>,
     /// Why tenants of the store are not served as they are configured.
     problems: BTreeMap<String, String>,
     /// Tenants that were deleted and are not all gone: the namespace's end, and the hub.
     closing: BTreeMap<String, (ClosingNamespace, HubHandle)>,
 }
 
-type Answer<T> = Result<T, ControlError>;
+type ControlResult<T> = Result<T, ControlError>;
 
-impl State {
-    fn live(&self, tenant: &str) -> Answer<&Live> {
-        self.tenants.get(tenant).ok_or_else(|| match self.known.tenant(tenant) {
-            Some(_) => ControlError::Conflict(format!(
-                "the tenant {tenant:?} is not served here: {}; replace its configuration, or delete it",
-                self.problems.get(tenant).map_or("it is being opened", String::as_str)
-            )),
-            None => tenants::no_tenant(self, tenant),
-        })
+impl ControlState {
+    fn actual(&self, tenant: &str) -> ControlResult<&ActualTenant> {
+        self.tenants
+            .get(tenant)
+            .ok_or_else(|| match self.desired.tenant(tenant) {
+                Some(_) => ControlError::Conflict(format!(
+                    "the tenant {tenant:?} is not served here: {}; replace its configuration, or delete it",
+                    self.problems.get(tenant).map_or("it is being opened", String::as_str)
+                )),
+                None => tenants::no_tenant(self, tenant),
+            })
     }
 }
 
 impl Control {
     /// Nothing is served yet; see [`open`](Self::open) and [`sync`](Self::sync).
     #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
+    pub fn new(deps: Dependencies) -> Arc<Self> {
         Arc::new(Self {
-            parts,
-            process: format!("{:016x}", SystemRandom.next_u64()),
-            reading: Mutex::default(),
+            deps,
+            process_id: format!("{:016x}", SystemRandom.next_u64()),
+            catalog_read: Mutex::default(),
             state: Mutex::default(),
-            loads: Semaphore::new(settle::LOADS),
-            deploys: Arc::new(Semaphore::new(deploy::DEPLOYS)),
-            deploying: Arc::default(),
+            loads: Semaphore::new(reconcile::MAX_LOADS),
+            deploy_permits: Arc::new(Semaphore::new(deploy::MAX_DEPLOYS)),
+            deploying_tenants: Arc::default(),
             purges: parking_lot::Mutex::default(),
             bus: OnceLock::new(),
         })
@@ -164,21 +166,24 @@ impl Control {
     /// The tenants that are served, suspended ones included.
     pub async fn served(&self) -> Vec<Arc<Tenant>> {
         let state = self.state.lock().await;
-        state.tenants.values().map(|live| live.tenant.clone()).collect()
+        state.tenants.values().map(|actual| actual.tenant.clone()).collect()
     }
 
     /// What is configured for a tenant, below what is deployed.
-    pub async fn base(&self, tenant: &str) -> Routes {
+    pub async fn configured_routes(&self, tenant: &str) -> Routes {
         let state = self.state.lock().await;
-        state.live(tenant).map(|live| live.base.clone()).unwrap_or_default()
+        state
+            .actual(tenant)
+            .map(|actual| actual.configured.clone())
+            .unwrap_or_default()
     }
 
     /// Replaces what is configured for a tenant, below what is deployed; for development.
-    pub async fn set_base(&self, tenant: &str, base: Routes) {
+    pub async fn set_configured_routes(&self, tenant: &str, configured: Routes) {
         let state = &mut *self.state.lock().await;
-        if let Some(live) = state.tenants.get_mut(tenant) {
-            live.base = base;
-            live.route(&state.known);
+        if let Some(actual) = state.tenants.get_mut(tenant) {
+            actual.configured = configured;
+            actual.update_routes(&state.desired);
         }
     }
 
@@ -186,8 +191,8 @@ impl Control {
     ///
     /// # Errors
     /// When the store cannot serve.
-    pub async fn audit(&self, tenant: Option<&str>, before: Option<u64>, limit: u32) -> Answer<Vec<AuditView>> {
-        let entries = self.parts.catalog.audit(tenant, before, limit).await?;
+    pub async fn audit(&self, tenant: Option<&str>, before: Option<u64>, limit: u32) -> ControlResult<Vec<AuditView>> {
+        let entries = self.deps.catalog.audit(tenant, before, limit).await?;
         let view = |entry: AuditEntry| AuditView {
             id: entry.id,
             at: entry.at_ms,
@@ -200,7 +205,7 @@ impl Control {
     }
 }
 
-fn entry(actor: &Actor, tenant: &str, action: &str, detail: &Value) -> AuditEntry {
+fn audit_entry(actor: &Actor, tenant: &str, action: &str, detail: &Value) -> AuditEntry {
     AuditEntry {
         id: 0,
         at_ms: crate::dispatch::now_ms(),

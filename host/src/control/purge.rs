@@ -10,73 +10,74 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::desired::Stored;
 use super::document::{Purging, TenantDocument};
-use super::known::Stored;
 use super::tenants::key;
-use super::{Actor, Answer, Control, ControlError, entry};
+use super::{Actor, Control, ControlError, ControlResult, audit_entry};
 use crate::auth::{Authenticator, Policy};
 use crate::dispatch::now_ms;
 use crate::id::TenantId;
 use crate::store::catalog::{AuditEntry, Put};
 
 /// How long whoever deletes a tenant waits for the end of its data before it is told that this goes on.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long events that were under way when the tenant was deleted may still take.
-const ENDING: Duration = Duration::from_secs(600);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
 /// The pause before data that could not be removed is tried again.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY_PAUSE: Duration = Duration::from_secs(30);
 /// Time between two looks at whether they have ended.
-const STEP: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// In a fleet, how long the other nodes may take to learn of the deletion and to end what is under way there, in
 /// milliseconds.
-const ELSEWHERE_MS: u64 = 15_000;
+const FLEET_GRACE_MS: u64 = 15_000;
 /// In a fleet, how often the node that removes the data says that it still does, and after how long, in milliseconds,
 /// another one takes over.
-const RENEW: Duration = Duration::from_secs(15);
-const CLAIM_MS: u64 = 120_000;
+const LEASE_RENEWAL: Duration = Duration::from_secs(15);
+const LEASE_MS: u64 = 120_000;
 
 /// What has become of a deleted tenant's data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removed {
+pub enum PurgeProgress {
     /// All that was to be removed is.
-    All,
+    Done,
     /// It is being removed, also when this process ends meanwhile; until then no tenant of that name can be made.
-    Underway,
+    InProgress,
 }
 
 impl Control {
     /// The document of a tenant that is deleted with its data as of now.
-    pub(super) fn purging(&self, document: &TenantDocument) -> TenantDocument {
+    pub(super) fn purge_document(&self, document: &TenantDocument) -> TenantDocument {
         TenantDocument {
             configuration: document.configuration.clone(),
             suspended: true,
-            purging: Some(self.claim_of(now_ms())),
+            purging: Some(self.new_lease(now_ms())),
         }
     }
 
-    fn claim_of(&self, since: u64) -> Purging {
+    fn new_lease(&self, since: u64) -> Purging {
         Purging {
-            by: self.process.clone(),
+            by: self.process_id.clone(),
             at: now_ms(),
             since,
         }
     }
 
     /// Takes up what is to be removed and nobody is at.
-    pub(super) async fn purge_what_is_deleted(self: &Arc<Self>) {
-        let (alone, now) = (self.parts.fleet.is_single_node(), now_ms());
-        let free = |purging: &Purging| purging.by == self.process || alone || purging.at.saturating_add(CLAIM_MS) < now;
+    pub(super) async fn resume_purges(self: &Arc<Self>) {
+        let (alone, now) = (self.deps.fleet.is_single_node(), now_ms());
+        let is_claimable =
+            |purging: &Purging| purging.by == self.process_id || alone || purging.at.saturating_add(LEASE_MS) < now;
         let names: Vec<String> = {
             let state = &mut *self.state.lock().await;
-            let known = &state.known;
-            let is_purged = |name: &String| known.tenants.contains_key(name) && known.tenant(name).is_none();
+            let desired = &state.desired;
+            let is_purged = |name: &String| desired.tenants.contains_key(name) && desired.tenant(name).is_none();
             // Nobody asks after the end of the others.
             state
                 .closing
                 .retain(|name, (closing, _)| !closing.is_closed() || is_purged(name));
-            let marked = known.tenants.iter().filter(|(name, stored)| {
+            let marked = desired.tenants.iter().filter(|(name, stored)| {
                 // One that is in the configuration file by now keeps what there is.
-                stored.document.purging.as_ref().is_some_and(free) && !state.tenants.contains_key(*name)
+                stored.document.purging.as_ref().is_some_and(is_claimable) && !state.tenants.contains_key(*name)
             });
             marked.map(|(name, _)| name.clone()).collect()
         };
@@ -98,62 +99,63 @@ impl Control {
                     "the data of a deleted tenant could not be removed; it is tried again: {:#}",
                     anyhow::Error::from(error)
                 );
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
             control.purges.lock().remove(&name);
         }))
     }
 
     /// Begins to remove the data of a tenant that has just been deleted with it, and waits for a while for the end.
-    pub(super) async fn begin_purge(self: &Arc<Self>, name: &str) -> Removed {
+    pub(super) async fn begin_purge(self: &Arc<Self>, name: &str) -> PurgeProgress {
         let task = self.start_purge(name);
         // In a fleet it never ends that soon.
-        if let Some(task) = task.filter(|_| self.parts.fleet.is_single_node()) {
-            let _ = tokio::time::timeout(ANSWER, task).await;
+        if let Some(task) = task.filter(|_| self.deps.fleet.is_single_node()) {
+            let _ = tokio::time::timeout(ANSWER_TIMEOUT, task).await;
         }
-        match self.mark(name).await {
-            Some(_) => Removed::Underway,
-            None => Removed::All,
+        match self.purge_record(name).await {
+            Some(_) => PurgeProgress::InProgress,
+            None => PurgeProgress::Done,
         }
     }
 
     /// Whether it is a tenant that was deleted with its data, some of which is there.
     pub(super) async fn is_purged(&self, name: &str) -> bool {
-        self.mark(name).await.is_some()
+        self.purge_record(name).await.is_some()
     }
 
-    async fn mark(&self, name: &str) -> Option<(Stored<TenantDocument>, Purging)> {
+    async fn purge_record(&self, name: &str) -> Option<(Stored<TenantDocument>, Purging)> {
         let state = self.state.lock().await;
-        let stored = state.known.tenants.get(name)?;
+        let stored = state.desired.tenants.get(name)?;
         let purging = stored.document.purging.clone()?;
         Some((stored.clone(), purging))
     }
 
-    async fn purge(&self, name: &str) -> Answer<()> {
-        let Some((_, purging)) = self.mark(name).await else {
+    async fn purge(&self, name: &str) -> ControlResult<()> {
+        let Some((_, purging)) = self.purge_record(name).await else {
             return Ok(());
         };
-        if purging.by != self.process {
-            self.claim(name).await?;
+        if purging.by != self.process_id {
+            self.renew_lease(name).await?;
         }
-        self.with_claim(name, self.ended(name, purging.since)).await?;
+        self.with_lease(name, self.wait_until_quiet(name, purging.since))
+            .await?;
         let tenant = id_of(name)?;
-        self.with_claim(name, self.parts.maintenance.delete_data(&tenant))
+        self.with_lease(name, self.deps.maintenance.delete_data(&tenant))
             .await??;
-        let audit = entry(&Actor::server(), name, "tenant.purge", &json!({}));
-        self.replace_mark(name, None, vec![audit]).await?;
+        let audit = audit_entry(&Actor::server(), name, "tenant.purge", &json!({}));
+        self.replace_purge_record(name, None, vec![audit]).await?;
         self.state.lock().await.closing.remove(name);
         tracing::info!(tenant = name, "the data of a deleted tenant is removed");
         Ok(())
     }
 
     /// Waits until nothing of the tenant writes any more, here and elsewhere.
-    async fn ended(&self, name: &str, since: u64) {
-        if !self.parts.fleet.is_single_node() {
-            let over = since.saturating_add(ELSEWHERE_MS);
+    async fn wait_until_quiet(&self, name: &str, since: u64) {
+        if !self.deps.fleet.is_single_node() {
+            let over = since.saturating_add(FLEET_GRACE_MS);
             tokio::time::sleep(Duration::from_millis(over.saturating_sub(now_ms()))).await;
         }
-        let until = Instant::now() + ENDING;
+        let until = Instant::now() + DRAIN_TIMEOUT;
         while Instant::now() < until {
             let over = {
                 let state = self.state.lock().await;
@@ -163,36 +165,41 @@ impl Control {
             if over {
                 return;
             }
-            tokio::time::sleep(STEP).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         tracing::warn!(tenant = name, "events of a deleted tenant are still under way");
     }
 
     /// Does it, saying from time to time that this process is at it. Gives up when another has taken over.
-    async fn with_claim<T>(&self, name: &str, work: impl Future<Output = T>) -> Answer<T> {
+    async fn with_lease<T>(&self, name: &str, work: impl Future<Output = T>) -> ControlResult<T> {
         tokio::pin!(work);
-        let mut renew = tokio::time::interval_at(Instant::now() + RENEW, RENEW);
+        let mut renew = tokio::time::interval_at(Instant::now() + LEASE_RENEWAL, LEASE_RENEWAL);
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
-                _ = renew.tick(), if !self.parts.fleet.is_single_node() => self.claim(name).await?,
+                _ = renew.tick(), if !self.deps.fleet.is_single_node() => self.renew_lease(name).await?,
             }
         }
     }
 
-    async fn claim(&self, name: &str) -> Answer<()> {
-        let Some((stored, purging)) = self.mark(name).await else {
+    async fn renew_lease(&self, name: &str) -> ControlResult<()> {
+        let Some((stored, purging)) = self.purge_record(name).await else {
             return Err(taken_over(name));
         };
         let document = TenantDocument {
-            purging: Some(self.claim_of(purging.since)),
+            purging: Some(self.new_lease(purging.since)),
             ..stored.document
         };
-        self.replace_mark(name, Some(document), Vec::new()).await
+        self.replace_purge_record(name, Some(document), Vec::new()).await
     }
 
-    async fn replace_mark(&self, name: &str, document: Option<TenantDocument>, audit: Vec<AuditEntry>) -> Answer<()> {
-        let Some((stored, _)) = self.mark(name).await else {
+    async fn replace_purge_record(
+        &self,
+        name: &str,
+        document: Option<TenantDocument>,
+        audit: Vec<AuditEntry>,
+    ) -> ControlResult<()> {
+        let Some((stored, _)) = self.purge_record(name).await else {
             return Err(taken_over(name));
         };
         let put = Put {
@@ -201,8 +208,8 @@ impl Control {
             expect: Some(stored.revision),
             component: None,
         };
-        self.parts.catalog.put(vec![put], audit).await??;
-        self.read().await
+        self.deps.catalog.put(vec![put], audit).await??;
+        self.read_catalog().await
     }
 }
 
@@ -211,7 +218,7 @@ fn taken_over(name: &str) -> ControlError {
 }
 
 /// The id of a tenant that is not served.
-fn id_of(name: &str) -> Answer<TenantId> {
+fn id_of(name: &str) -> ControlResult<TenantId> {
     let nobody = Policy {
         keys: Vec::new(),
         jwks: Vec::new(),

@@ -1,5 +1,5 @@
 //! Following the catalog: at start-up, after every decision, and whenever another node has decided. What needs no time
-//! happens as soon as a decision is read; the rest is in [`super::settle`].
+//! happens as soon as a decision is read; the rest is in [`super::reconcile`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use futures_util::StreamExt as _;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::known::Known;
-use super::view::Source;
-use super::{Answer, Control, State};
+use super::api::Source;
+use super::desired::DesiredState;
+use super::{Control, ControlResult, ControlState};
 use crate::config::TenantConfig;
 use crate::socket::Server;
 use crate::store::catalog::Record;
 
 /// How often the catalog is asked whether another node has changed it: so long may a decision take to get around.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Tenants that are seen to at once at start-up.
-const AT_ONCE: usize = 16;
+const STARTUP_CONCURRENCY: usize = 16;
 
 impl Control {
     /// Serves a tenant of the configuration file.
@@ -27,9 +27,9 @@ impl Control {
     /// When one of its handlers cannot be loaded.
     pub async fn open(&self, config: TenantConfig) -> anyhow::Result<()> {
         let name = config.name.clone();
-        let base = self.base_routes(&config).await?;
-        let live = self.make(&config, Source::File, 0, base, &Known::default())?;
-        self.state.lock().await.tenants.insert(name, live);
+        let configured = self.load_configured(&config).await?;
+        let actual = self.build_tenant(&config, Source::File, 0, configured, &DesiredState::default())?;
+        self.state.lock().await.tenants.insert(name, actual);
         Ok(())
     }
 
@@ -39,13 +39,13 @@ impl Control {
     /// # Errors
     /// When the store cannot serve. What cannot be made effective for another reason is logged, shown where it
     /// belongs, and tried again later.
-    pub async fn sync(self: &Arc<Self>) -> Answer<()> {
-        self.read().await?;
-        let due = self.state.lock().await.due(Instant::now());
+    pub async fn sync(self: &Arc<Self>) -> ControlResult<()> {
+        self.read_catalog().await?;
+        let due = self.state.lock().await.take_due(Instant::now());
         futures_util::stream::iter(due)
-            .for_each_concurrent(AT_ONCE, async |tenant| self.settle(&tenant).await)
+            .for_each_concurrent(STARTUP_CONCURRENCY, async |tenant| self.reconcile(&tenant).await)
             .await;
-        match self.parts.catalog.collect_garbage().await {
+        match self.deps.catalog.collect_garbage().await {
             Ok(0) => {}
             Ok(components) => tracing::info!(components, "components that nothing names were removed"),
             // They cost space only.
@@ -58,41 +58,41 @@ impl Control {
     ///
     /// # Errors
     /// When the store cannot serve.
-    pub(super) async fn read(&self) -> Answer<()> {
-        let _one = self.reading.lock().await;
-        let after = self.state.lock().await.known.revision;
-        let changes = self.parts.catalog.changes(after).await?;
-        self.state.lock().await.take(changes, &self.parts.server);
+    pub(super) async fn read_catalog(&self) -> ControlResult<()> {
+        let _one = self.catalog_read.lock().await;
+        let after = self.state.lock().await.desired.revision;
+        let changes = self.deps.catalog.changes(after).await?;
+        self.state.lock().await.apply_changes(changes, &self.deps.server);
         Ok(())
     }
 
     /// Follows the catalog and watches versions for as long as the handle is kept.
     pub fn follow(self: &Arc<Self>) -> AbortOnDropHandle<()> {
         let control = self.clone();
-        AbortOnDropHandle::new(crate::vital::spawn("control", async move {
-            let mut watch = super::watch::Watch::default();
+        AbortOnDropHandle::new(crate::critical::spawn_critical("control", async move {
+            let mut monitor = super::rollback::RollbackMonitor::default();
             let mut asked = Instant::now();
             let mut down = false;
             let mut measured: Option<Instant> = None;
             let mut pruned: Option<Instant> = None;
             loop {
-                tokio::time::sleep(super::watch::LOOK).await;
-                control.look(&mut watch).await;
-                control.parts.sandbox.retire_idle();
-                if measured.is_none_or(|at| at.elapsed() >= super::headroom::LOOK) {
+                tokio::time::sleep(super::rollback::CHECK_INTERVAL).await;
+                control.check_versions(&mut monitor).await;
+                control.deps.sandbox.retire_idle();
+                if measured.is_none_or(|at| at.elapsed() >= super::storage_usage::INTERVAL) {
                     measured = Some(Instant::now());
                     control.measure_storage().await;
                 }
-                if pruned.is_none_or(|at| at.elapsed() >= super::prune::LOOK) {
+                if pruned.is_none_or(|at| at.elapsed() >= super::audit_retention::INTERVAL) {
                     pruned = Some(Instant::now());
                     control.prune_audit().await;
                 }
-                control.see_to_what_is_due().await;
-                if asked.elapsed() < LOOK {
+                control.start_due_reconciles().await;
+                if asked.elapsed() < POLL_INTERVAL {
                     continue;
                 }
                 asked = Instant::now();
-                control.purge_what_is_deleted().await;
+                control.resume_purges().await;
                 match control.read_if_changed().await {
                     Ok(()) => down = false,
                     Err(error) if !down => {
@@ -108,65 +108,66 @@ impl Control {
         }))
     }
 
-    async fn read_if_changed(&self) -> Answer<()> {
-        let known = self.state.lock().await.known.revision;
-        if self.parts.catalog.revision().await? > known {
-            self.read().await?;
+    async fn read_if_changed(&self) -> ControlResult<()> {
+        let last_read = self.state.lock().await.desired.revision;
+        if self.deps.catalog.revision().await? > last_read {
+            self.read_catalog().await?;
         }
         Ok(())
     }
 
     /// Each tenant in a task of its own: what takes long for one keeps neither the others nor the watch waiting.
-    pub(super) async fn see_to_what_is_due(self: &Arc<Self>) {
-        let due = self.state.lock().await.due(Instant::now());
+    pub(super) async fn start_due_reconciles(self: &Arc<Self>) {
+        let due = self.state.lock().await.take_due(Instant::now());
         for tenant in due {
             let control = self.clone();
-            tokio::spawn(async move { control.settle(&tenant).await });
+            tokio::spawn(async move { control.reconcile(&tenant).await });
         }
     }
 }
 
-impl State {
+impl ControlState {
     /// Takes in what was read.
-    fn take(&mut self, changes: Vec<Record>, server: &Server) {
-        let concerned = self.known.take(changes);
+    fn apply_changes(&mut self, changes: Vec<Record>, server: &Server) {
+        let affected = self.desired.apply(changes);
         // Each set of revoked tokens is made once, however many changes of it were read.
-        for tenant in &concerned.revoked {
+        for tenant in &affected.revoked {
             self.revoke(tenant);
         }
-        for tenant in concerned.tenants {
-            self.follow(&tenant, server);
-            self.unsettle(&tenant);
+        for tenant in affected.tenants {
+            self.apply_tenant(&tenant, server);
+            self.enqueue(&tenant);
         }
     }
 
     /// What needs no time, and what must not depend on anything that may fail.
-    fn follow(&mut self, name: &str, server: &Server) {
-        let stored = self.known.tenant(name);
+    fn apply_tenant(&mut self, name: &str, server: &Server) {
+        let stored = self.desired.tenant(name);
         match self.tenants.get(name) {
-            Some(live) if live.source == Source::File && stored.is_some() => tracing::error!(
+            Some(actual) if actual.source == Source::File && stored.is_some() => tracing::error!(
                 tenant = name,
                 "the tenant is in the configuration file and in the store; the file counts"
             ),
-            Some(live) if live.source == Source::File => {}
-            Some(live) => match stored.map(|stored| stored.document.suspended) {
+            Some(actual) if actual.source == Source::File => {}
+            Some(actual) => match stored.map(|stored| stored.document.suspended) {
                 None => {
-                    let closing = server.close(&live.tenant, "the tenant was deleted");
-                    self.closing.insert(name.to_owned(), (closing, live.tenant.hub.clone()));
+                    let closing = server.close(&actual.tenant, "the tenant was deleted");
+                    self.closing
+                        .insert(name.to_owned(), (closing, actual.tenant.hub.clone()));
                     self.tenants.remove(name);
                 }
                 Some(suspended) => {
-                    live.tenant.set_suspended(suspended);
+                    actual.tenant.set_suspended(suspended);
                     if suspended {
-                        server.disconnect(&live.tenant, "the tenant is suspended");
+                        server.disconnect(&actual.tenant, "the tenant is suspended");
                     }
                 }
             },
             None => {}
         }
-        if self.known.tenant(name).is_none() {
+        if self.desired.tenant(name).is_none() {
             self.problems.remove(name);
         }
-        self.route(name);
+        self.update_routes(name);
     }
 }

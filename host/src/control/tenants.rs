@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::api::{Measure, Source, TenantView, UsageView};
+use super::desired::Stored;
 use super::document::TenantDocument;
-use super::known::Stored;
-use super::purge::Removed;
-use super::siblings::{self, ATTEMPTS, kept_bytes};
-use super::view::{Measure, Source, TenantView, UsageView};
-use super::{Actor, Answer, Control, ControlError, State, entry};
+use super::purge::PurgeProgress;
+use super::validation::{self, MAX_ATTEMPTS, component_bytes};
+use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
 use crate::config::ConfigErrors;
 use crate::store::catalog::{Conflict, Put, RecordKey, RecordKind};
 
@@ -35,31 +35,31 @@ pub(super) fn key(tenant: &str) -> RecordKey {
 }
 
 /// A tenant of the file, or one of the store, whether or not it is served.
-fn view(name: &str, state: &State) -> Answer<TenantView> {
-    let live = state.tenants.get(name);
+fn view(name: &str, state: &ControlState) -> ControlResult<TenantView> {
+    let actual = state.tenants.get(name);
     let stored = state
-        .known
+        .desired
         .tenant(name)
-        .filter(|_| live.is_none_or(|live| live.source == Source::Store));
-    if live.is_none() && stored.is_none() {
+        .filter(|_| actual.is_none_or(|actual| actual.source == Source::Store));
+    if actual.is_none() && stored.is_none() {
         return Err(no_tenant(state, name));
     }
     Ok(TenantView {
         name: name.to_owned(),
-        namespace: live.map_or_else(|| format!("/{name}"), |live| live.tenant.id().namespace()),
-        source: live.map_or(Source::Store, |live| live.source),
+        namespace: actual.map_or_else(|| format!("/{name}"), |actual| actual.tenant.id().namespace()),
+        source: actual.map_or(Source::Store, |actual| actual.source),
         suspended: stored.is_some_and(|stored| stored.document.suspended),
-        served: live.is_some(),
+        served: actual.is_some(),
         revision: stored.map_or(0, |stored| stored.revision),
-        connections: live.map_or(0, |live| live.tenant.connections() as u64),
+        connections: actual.map_or(0, |actual| actual.tenant.connections() as u64),
         problem: state.problems.get(name).cloned(),
         configuration: stored.map_or(Value::Null, |stored| without_secrets(&stored.document.configuration)),
     })
 }
 
 /// Why there is no tenant of that name.
-pub(super) fn no_tenant(state: &State, name: &str) -> ControlError {
-    ControlError::NotFound(if state.known.tenants.contains_key(name) {
+pub(super) fn no_tenant(state: &ControlState, name: &str) -> ControlError {
+    ControlError::NotFound(if state.desired.tenants.contains_key(name) {
         format!("the tenant {name:?} was deleted; its data is still being removed")
     } else {
         format!("there is no tenant {name:?}")
@@ -100,13 +100,13 @@ impl Control {
     ///
     /// # Errors
     /// None so far.
-    pub async fn tenants(&self) -> Answer<Vec<TenantView>> {
+    pub async fn tenants(&self) -> ControlResult<Vec<TenantView>> {
         let state = self.state.lock().await;
         let stored = state
-            .known
+            .desired
             .tenants
             .keys()
-            .filter(|name| state.known.tenant(name).is_some());
+            .filter(|name| state.desired.tenant(name).is_some());
         let names: BTreeSet<&String> = state.tenants.keys().chain(stored).collect();
         names.into_iter().map(|name| view(name, &state)).collect()
     }
@@ -115,7 +115,7 @@ impl Control {
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn tenant(&self, name: &str) -> Answer<TenantView> {
+    pub async fn tenant(&self, name: &str) -> ControlResult<TenantView> {
         view(name, &*self.state.lock().await)
     }
 
@@ -129,14 +129,14 @@ impl Control {
         actor: &Actor,
         name: &str,
         configuration: Value,
-    ) -> Answer<TenantView> {
-        self.parts.defaults.read(name, &configuration)?;
+    ) -> ControlResult<TenantView> {
+        self.deps.defaults.read(name, &configuration)?;
         {
             let state = self.state.lock().await;
-            if state.tenants.contains_key(name) || state.known.tenant(name).is_some() {
+            if state.tenants.contains_key(name) || state.desired.tenant(name).is_some() {
                 return Err(ControlError::Conflict(format!("there is a tenant {name:?} already")));
             }
-            if state.known.tenants.contains_key(name) {
+            if state.desired.tenants.contains_key(name) {
                 return Err(ControlError::Conflict(format!(
                     "the tenant {name:?} was deleted with its data, which is still being removed; try again in a \
                      while, or choose another name"
@@ -163,14 +163,14 @@ impl Control {
         name: &str,
         configuration: Value,
         expect: Option<u64>,
-    ) -> Answer<TenantView> {
+    ) -> ControlResult<TenantView> {
         let Stored { document, revision } = self.stored(name).await?;
         if expect.is_some_and(|expect| expect != revision) {
             return Err(ControlError::Changed(format!(
                 "the tenant is at revision {revision} by now"
             )));
         }
-        self.parts.defaults.read(name, &configuration)?;
+        self.deps.defaults.read(name, &configuration)?;
         let document = TenantDocument {
             configuration,
             ..document
@@ -184,7 +184,12 @@ impl Control {
     ///
     /// # Errors
     /// When there is none in the store.
-    pub async fn set_suspended(self: &Arc<Self>, actor: &Actor, name: &str, suspended: bool) -> Answer<TenantView> {
+    pub async fn set_suspended(
+        self: &Arc<Self>,
+        actor: &Actor,
+        name: &str,
+        suspended: bool,
+    ) -> ControlResult<TenantView> {
         let Stored { document, revision } = self.stored(name).await?;
         if document.suspended != suspended {
             let document = TenantDocument { suspended, ..document };
@@ -200,20 +205,25 @@ impl Control {
     ///
     /// # Errors
     /// When there is none in the store.
-    pub async fn delete_tenant(self: &Arc<Self>, actor: &Actor, name: &str, with_data: bool) -> Answer<Removed> {
-        for _ in 0..ATTEMPTS {
+    pub async fn delete_tenant(
+        self: &Arc<Self>,
+        actor: &Actor,
+        name: &str,
+        with_data: bool,
+    ) -> ControlResult<PurgeProgress> {
+        for _ in 0..MAX_ATTEMPTS {
             // Handlers that another node has deployed just now go too.
-            self.read().await?;
+            self.read_catalog().await?;
             if with_data && self.is_purged(name).await {
                 return Ok(self.begin_purge(name).await);
             }
             let puts = self.deletion(name, with_data).await?;
-            let audit = entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
-            match self.attempt(name, puts, audit, true).await? {
+            let audit = audit_entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
+            match self.try_apply(name, puts, audit, true).await? {
                 Ok(()) if with_data => return Ok(self.begin_purge(name).await),
-                Ok(()) => return Ok(Removed::All),
+                Ok(()) => return Ok(PurgeProgress::Done),
                 // A handler was deployed between reading and deciding: it goes too.
-                Err(conflict) if conflict.key == siblings::key(name) => {}
+                Err(conflict) if conflict.key == validation::guard_key(name) => {}
                 Err(conflict) => return Err(conflict.into()),
             }
         }
@@ -221,16 +231,16 @@ impl Control {
     }
 
     /// The end of a tenant and of what is kept of it in the catalog.
-    async fn deletion(&self, name: &str, with_data: bool) -> Answer<Vec<Put>> {
+    async fn deletion(&self, name: &str, with_data: bool) -> ControlResult<Vec<Put>> {
         let Stored { document, revision } = self.stored(name).await?;
         let state = self.state.lock().await;
         // Also when it has no handlers: one that is being deployed now must not outlive it.
         let mut puts = vec![
-            siblings::none_changed(&state.known, name),
+            validation::handlers_unchanged(&state.desired, name),
             Put {
                 key: key(name),
                 document: with_data
-                    .then(|| serde_json::to_string(&self.purging(&document)).ok())
+                    .then(|| serde_json::to_string(&self.purge_document(&document)).ok())
                     .flatten(),
                 expect: Some(revision),
                 component: None,
@@ -246,7 +256,7 @@ impl Control {
             expect: None,
             component: None,
         };
-        let handlers = state.known.handlers(name);
+        let handlers = state.desired.handlers(name);
         puts.extend(
             handlers
                 .filter(|(_, stored)| !stored.document.is_removed())
@@ -255,7 +265,7 @@ impl Control {
                     own(RecordKind::Handler, handler, left)
                 }),
         );
-        let revocations = state.known.revocations(name);
+        let revocations = state.desired.revocations(name);
         puts.extend(revocations.map(|(id, _)| own(RecordKind::Revocation, id, None)));
         Ok(puts)
     }
@@ -264,13 +274,13 @@ impl Control {
     ///
     /// # Errors
     /// When there is none of that name, or the store cannot serve.
-    pub async fn usage(&self, name: &str) -> Answer<UsageView> {
+    pub async fn usage(&self, name: &str) -> ControlResult<UsageView> {
         let (tenant, component_bytes) = {
             let state = self.state.lock().await;
-            let handlers = state.known.handlers(name).map(|(_, stored)| &stored.document);
-            (state.live(name)?.tenant.clone(), kept_bytes(handlers))
+            let handlers = state.desired.handlers(name).map(|(_, stored)| &stored.document);
+            (state.actual(name)?.tenant.clone(), component_bytes(handlers))
         };
-        let usage = self.parts.maintenance.usage(tenant.id()).await?;
+        let usage = self.deps.maintenance.usage(tenant.id()).await?;
         let settings = tenant.settings();
         let quota = &settings.quota;
         let measure = |used, limit| Measure { used, limit };
@@ -284,14 +294,18 @@ impl Control {
     }
 
     /// A tenant of the store.
-    async fn stored(&self, name: &str) -> Answer<Stored<TenantDocument>> {
+    async fn stored(&self, name: &str) -> ControlResult<Stored<TenantDocument>> {
         let state = self.state.lock().await;
-        if state.tenants.get(name).is_some_and(|live| live.source == Source::File) {
+        if state
+            .tenants
+            .get(name)
+            .is_some_and(|actual| actual.source == Source::File)
+        {
             return Err(ControlError::Conflict(format!(
                 "the tenant {name:?} is in the configuration file; change it there"
             )));
         }
-        match state.known.tenant(name) {
+        match state.desired.tenant(name) {
             Some(stored) => Ok(stored.clone()),
             None => Err(no_tenant(&state, name)),
         }
@@ -304,8 +318,8 @@ impl Control {
         document: &TenantDocument,
         expect: u64,
         action: &str,
-        settle: bool,
-    ) -> Answer<()> {
+        reconcile: bool,
+    ) -> ControlResult<()> {
         let put = Put {
             key: key(name),
             document: serde_json::to_string(document).ok(),
@@ -313,8 +327,8 @@ impl Control {
             component: None,
         };
         let configuration = for_audit(&document.configuration);
-        let audit = entry(actor, name, action, &json!({ "configuration": configuration }));
-        self.decide(name, vec![put], audit, settle).await
+        let audit = audit_entry(actor, name, action, &json!({ "configuration": configuration }));
+        self.apply(name, vec![put], audit, reconcile).await
     }
 }
 

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod deploys;
-mod siblings;
 mod tenants;
+mod validation;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
+use super::api::HandlerView;
 use super::document::{HandlerDocument, TenantDocument, VersionDocument};
-use super::view::HandlerView;
 use super::*;
 use crate::commit::{self, Committer};
 use crate::dispatch::{self, Services};
@@ -156,7 +156,7 @@ impl Node {
             ..EngineLimits::default()
         };
         let connections = socket::Metrics::register(registry).unwrap();
-        let control = Control::new(Parts {
+        let control = Control::new(Dependencies {
             catalog: catalog.clone(),
             reader: store.clone(),
             maintenance: store.clone(),
@@ -189,21 +189,26 @@ impl Node {
         node
     }
 
-    async fn create(&self, name: &str) -> Answer<view::TenantView> {
+    async fn create(&self, name: &str) -> ControlResult<api::TenantView> {
         self.control.create_tenant(&self.actor, name, configuration()).await
     }
 
-    async fn deploy(&self, handler: &str, component: &'static [u8], settings: Option<&str>) -> Answer<HandlerView> {
+    async fn deploy(
+        &self,
+        handler: &str,
+        component: &'static [u8],
+        settings: Option<&str>,
+    ) -> ControlResult<HandlerView> {
         let deployment = Deployment {
             settings: settings.map(|value| [("k".to_owned(), value.to_owned())].into()),
             ..deployment(handler, component)
         };
-        let turn = self.control.turn("acme").await?;
-        self.control.deploy(&self.actor, turn, deployment, |_| {}).await
+        let permit = self.control.deploy_permit("acme").await?;
+        self.control.deploy(&self.actor, permit, deployment, |_| {}).await
     }
 
     /// Decides as another node would.
-    async fn decided_elsewhere(&self, kind: RecordKind, name: &str, document: &impl serde::Serialize) {
+    async fn decide_elsewhere(&self, kind: RecordKind, name: &str, document: &impl serde::Serialize) {
         let put = elsewhere(kind, name, document);
         self.catalog.put(vec![put], vec![]).await.unwrap().unwrap();
     }
@@ -214,7 +219,7 @@ impl Node {
     }
 
     async fn acme(&self) -> Arc<Tenant> {
-        self.control.state.lock().await.live("acme").unwrap().tenant.clone()
+        self.control.state.lock().await.actual("acme").unwrap().tenant.clone()
     }
 
     /// Who handles messages: the name and version.

@@ -5,24 +5,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::api::HandlerView;
+use super::desired::Stored;
 use super::document::HandlerDocument;
-use super::known::Stored;
-use super::siblings::{self, ATTEMPTS, Siblings};
-use super::view::HandlerView;
-use super::{Actor, Answer, Control, ControlError, State, entry};
+use super::validation::{self, HandlerValidator, MAX_ATTEMPTS};
+use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
 use crate::store::catalog::{Component, Conflict, Put, RecordKey, RecordKind};
 
 /// A change of a handler as it is to be decided.
-struct Planned {
+struct PlannedChange {
     /// That none of the tenant's handlers was changed meanwhile.
-    none_changed: Put,
+    handlers_unchanged: Put,
     /// The new document, without its component.
     put: Put,
     detail: Value,
     /// The revision of the handler's document that it is a change of; 0 for a new one.
     revision: u64,
     /// Something has to be loaded for it.
-    settle: bool,
+    reconcile: bool,
 }
 
 /// What is to change in a handler's document.
@@ -33,18 +33,18 @@ pub(super) struct Change<'a> {
     pub(super) component: Option<([u8; 32], Bytes)>,
     /// Makes the change, and gives what the audit log is told of it. Called again when another handler was changed in
     /// the meantime.
-    pub(super) make: &'a (dyn Fn(&mut HandlerDocument, &Siblings<'_>) -> Answer<Value> + Sync),
+    pub(super) apply: &'a (dyn Fn(&mut HandlerDocument, &HandlerValidator<'_>) -> ControlResult<Value> + Sync),
 }
 
 impl<'a> Change<'a> {
     fn of(
         action: &'static str,
-        make: &'a (dyn Fn(&mut HandlerDocument, &Siblings<'_>) -> Answer<Value> + Sync),
+        apply: &'a (dyn Fn(&mut HandlerDocument, &HandlerValidator<'_>) -> ControlResult<Value> + Sync),
     ) -> Self {
         Self {
             action,
             component: None,
-            make,
+            apply,
         }
     }
 }
@@ -54,10 +54,10 @@ impl Control {
     ///
     /// # Errors
     /// When there is no such tenant.
-    pub async fn handlers(&self, tenant: &str) -> Answer<Vec<HandlerView>> {
+    pub async fn handlers(&self, tenant: &str) -> ControlResult<Vec<HandlerView>> {
         let state = self.state.lock().await;
-        state.live(tenant)?;
-        let deployed = state.known.handlers(tenant);
+        state.actual(tenant)?;
+        let deployed = state.desired.handlers(tenant);
         Ok(deployed.filter_map(|(name, _)| view(&state, tenant, name)).collect())
     }
 
@@ -71,9 +71,9 @@ impl Control {
         tenant: &str,
         handler: &str,
         percent: u8,
-    ) -> Answer<HandlerView> {
+    ) -> ControlResult<HandlerView> {
         check_percent(percent)?;
-        let change = |document: &mut HandlerDocument, _: &Siblings<'_>| match &mut document.canary {
+        let change = |document: &mut HandlerDocument, _: &HandlerValidator<'_>| match &mut document.canary {
             Some(canary) => {
                 canary.percent = percent;
                 Ok(json!({ "handler": handler, "version": canary.version, "percent": percent }))
@@ -88,8 +88,8 @@ impl Control {
     ///
     /// # Errors
     /// When there is no canary, or another deployed handler handles one of its events.
-    pub async fn promote(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> Answer<HandlerView> {
-        let change = |document: &mut HandlerDocument, _: &Siblings<'_>| match document.canary {
+    pub async fn promote(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> ControlResult<HandlerView> {
+        let change = |document: &mut HandlerDocument, _: &HandlerValidator<'_>| match document.canary {
             Some(canary) => {
                 document.activate(canary.version);
                 Ok(json!({ "handler": handler, "version": canary.version }))
@@ -112,8 +112,8 @@ impl Control {
         tenant: &str,
         handler: &str,
         to: Option<u64>,
-    ) -> Answer<HandlerView> {
-        let change = |document: &mut HandlerDocument, _: &Siblings<'_>| {
+    ) -> ControlResult<HandlerView> {
+        let change = |document: &mut HandlerDocument, _: &HandlerValidator<'_>| {
             let from = document.canary.map(|canary| canary.version).or(document.active);
             match to {
                 Some(to) if document.version(to).is_none() => {
@@ -129,7 +129,7 @@ impl Control {
                 None if from.is_none() => {
                     return Err(ControlError::Conflict("no version is in service".to_owned()));
                 }
-                None => document.go_back(),
+                None => document.roll_back(),
             }
             Ok(json!({ "handler": handler, "from": from, "to": document.active }))
         };
@@ -141,23 +141,23 @@ impl Control {
     /// beside it is on trial still: nothing is known against it.
     ///
     /// # Errors
-    /// When there is nothing to go back to; see [`Siblings::way_back`].
+    /// When there is nothing to go back to; see [`HandlerValidator::rollback_target`].
     pub(super) async fn fail(
         self: &Arc<Self>,
         tenant: &str,
         handler: &str,
         version: u64,
         why: &str,
-    ) -> Answer<HandlerView> {
-        let change = |document: &mut HandlerDocument, siblings: &Siblings<'_>| {
+    ) -> ControlResult<HandlerView> {
+        let change = |document: &mut HandlerDocument, validator: &HandlerValidator<'_>| {
             if !document.in_service().any(|other| other.version == version) {
                 return Err(ControlError::Conflict("it is not in service any more".to_owned()));
             }
             if document.canary.is_some_and(|canary| canary.version == version) {
                 document.canary = None;
             } else {
-                let to = siblings.way_back(document).map_err(ControlError::Conflict)?;
-                document.go_back_to(to);
+                let to = validator.rollback_target(document).map_err(ControlError::Conflict)?;
+                document.roll_back_to(to);
             }
             if let Some(failed) = document.versions.iter_mut().find(|other| other.version == version) {
                 failed.failed = Some(why.to_owned());
@@ -178,10 +178,10 @@ impl Control {
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn remove_handler(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> Answer<()> {
+    pub async fn remove_handler(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> ControlResult<()> {
         let put = {
             let state = self.state.lock().await;
-            state.live(tenant)?;
+            state.actual(tenant)?;
             let stored = deployed(&state, tenant, handler).ok_or_else(|| no_handler(handler))?;
             Put {
                 key: key(tenant, handler),
@@ -190,8 +190,8 @@ impl Control {
                 component: None,
             }
         };
-        let audit = entry(actor, tenant, "handler.remove", &json!({ "handler": handler }));
-        self.decide(tenant, vec![put], audit, false).await
+        let audit = audit_entry(actor, tenant, "handler.remove", &json!({ "handler": handler }));
+        self.apply(tenant, vec![put], audit, false).await
     }
 
     /// Changes a handler's document and makes it effective here.
@@ -201,16 +201,16 @@ impl Control {
         tenant: &str,
         handler: &str,
         change: Change<'_>,
-    ) -> Answer<HandlerView> {
+    ) -> ControlResult<HandlerView> {
         let mut revision = None;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             let planned = self
                 .state
                 .lock()
                 .await
                 .plan_change(tenant, handler, &change, revision)?;
             revision = Some(planned.revision);
-            let audit = entry(actor, tenant, change.action, &planned.detail);
+            let audit = audit_entry(actor, tenant, change.action, &planned.detail);
             let component = change.component.as_ref().map(|(sha256, bytes)| Component {
                 sha256: *sha256,
                 bytes: bytes.to_vec(),
@@ -219,14 +219,14 @@ impl Control {
                 component,
                 ..planned.put
             };
-            let puts = vec![planned.none_changed, put];
-            match self.attempt(tenant, puts, audit, planned.settle).await? {
+            let puts = vec![planned.handlers_unchanged, put];
+            match self.try_apply(tenant, puts, audit, planned.reconcile).await? {
                 Ok(()) => {
                     tracing::info!(tenant, handler, actor = &*actor.0, detail = %planned.detail, "{}", change.action);
                     let state = self.state.lock().await;
                     return view(&state, tenant, handler).ok_or_else(|| no_handler(handler));
                 }
-                Err(conflict) if conflict.key == siblings::key(tenant) => self.read().await?,
+                Err(conflict) if conflict.key == validation::guard_key(tenant) => self.read_catalog().await?,
                 Err(conflict) => return Err(conflict.into()),
             }
         }
@@ -234,13 +234,19 @@ impl Control {
     }
 }
 
-impl State {
+impl ControlState {
     /// `revision` is that of the handler's document when the change was made before, in vain. What somebody has decided
     /// of the same handler since then is theirs to look at first.
-    fn plan_change(&self, tenant: &str, handler: &str, change: &Change<'_>, revision: Option<u64>) -> Answer<Planned> {
-        let live = self.live(tenant)?;
+    fn plan_change(
+        &self,
+        tenant: &str,
+        handler: &str,
+        change: &Change<'_>,
+        revision: Option<u64>,
+    ) -> ControlResult<PlannedChange> {
+        let actual = self.actual(tenant)?;
         // The number of one that was removed is not given again.
-        let stored = self.known.handler(tenant, handler);
+        let stored = self.desired.handler(tenant, handler);
         let now = stored.map_or(0, |stored| stored.revision);
         if revision.is_some_and(|revision| revision != now) {
             return Err(changed(tenant, handler));
@@ -250,47 +256,51 @@ impl State {
         }
         let before = stored.map(|stored| stored.document.clone()).unwrap_or_default();
         let mut document = before.clone();
-        let siblings = Siblings {
+        let validator = HandlerValidator {
             handler,
-            known: &self.known,
-            live,
+            desired: &self.desired,
+            actual,
         };
-        let detail = (change.make)(&mut document, &siblings)?;
-        document.prune(siblings.settings().quota.versions);
+        let detail = (change.apply)(&mut document, &validator)?;
+        document.prune(validator.settings().quota.versions);
         let is_new = change.component.is_some();
-        siblings.check_events(&before, &document, is_new)?;
+        validator.check_events(&before, &document, is_new)?;
         if is_new {
-            siblings.check_kept(&document)?;
+            validator.check_component_bytes(&document)?;
         }
         // Going to versions that are loaded needs no time, and must not wait for one that is being loaded.
-        let running = live.running.get(handler);
-        let is_loaded = |number| running.is_some_and(|running| running.loaded.contains_key(&number));
-        let settle = !document.in_service().all(|version| is_loaded(version.version));
+        let actual_handler = actual.handlers.get(handler);
+        let is_loaded =
+            |number| actual_handler.is_some_and(|actual_handler| actual_handler.loaded.contains_key(&number));
+        let reconcile = !document.in_service().all(|version| is_loaded(version.version));
         let put = Put {
             key: key(tenant, handler),
             document: serde_json::to_string(&document).ok(),
             expect: Some(now),
             component: None,
         };
-        Ok(Planned {
-            none_changed: siblings::none_changed(&self.known, tenant),
+        Ok(PlannedChange {
+            handlers_unchanged: validation::handlers_unchanged(&self.desired, tenant),
             put,
             detail,
             revision: now,
-            settle,
+            reconcile,
         })
     }
 }
 
-fn deployed<'a>(state: &'a State, tenant: &str, handler: &str) -> Option<&'a Stored<HandlerDocument>> {
-    let stored = state.known.handler(tenant, handler)?;
+fn deployed<'a>(state: &'a ControlState, tenant: &str, handler: &str) -> Option<&'a Stored<HandlerDocument>> {
+    let stored = state.desired.handler(tenant, handler)?;
     (!stored.document.is_removed()).then_some(stored)
 }
 
-fn view(state: &State, tenant: &str, handler: &str) -> Option<HandlerView> {
+fn view(state: &ControlState, tenant: &str, handler: &str) -> Option<HandlerView> {
     let stored = deployed(state, tenant, handler)?;
-    let running = state.tenants.get(tenant).and_then(|live| live.running.get(handler));
-    Some(stored.document.view(handler, stored.revision, running))
+    let actual_handler = state
+        .tenants
+        .get(tenant)
+        .and_then(|actual| actual.handlers.get(handler));
+    Some(stored.document.view(handler, stored.revision, actual_handler))
 }
 
 fn key(tenant: &str, handler: &str) -> RecordKey {
@@ -315,7 +325,7 @@ fn no_canary() -> ControlError {
     ControlError::Conflict("there is no canary; deploy one with --canary".to_owned())
 }
 
-pub(super) fn check_percent(percent: u8) -> Answer<()> {
+pub(super) fn check_percent(percent: u8) -> ControlResult<()> {
     if (1..=99).contains(&percent) {
         Ok(())
     } else {

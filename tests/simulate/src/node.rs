@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use parlance::cluster::{self, Fleet, FleetLimits};
 use parlance::commit::{self, Committer};
 use parlance::config::{Deploy, TenantDefaults};
-use parlance::control::{Actor, Control, Deployment, Parts};
+use parlance::control::{Actor, Control, Dependencies, Deployment};
 use parlance::dispatch::{self, Services};
 use parlance::logs::LogHub;
 use parlance::metrics::Registry;
@@ -74,7 +74,7 @@ impl Node {
         // No client connects through it; it only opens and closes the tenants' namespaces.
         let metrics = socket::Metrics::register(registry)?;
         let (_, server) = Server::attach(axum::Router::new(), services.clone(), metrics, limits());
-        let control = Control::new(Parts {
+        let control = Control::new(Dependencies {
             catalog: way.clone(),
             reader: way.clone(),
             maintenance: way.clone(),
@@ -130,7 +130,7 @@ impl Node {
 
     /// A new version of a handler, which writes `stamp` into each message.
     pub(crate) async fn deploy(&self, tenant: &str, component: &[u8], stamp: &str, canary: Option<u8>) -> Result<()> {
-        let turn = self.control.turn(tenant).await?;
+        let permit = self.control.deploy_permit(tenant).await?;
         let deployment = Deployment {
             handler: HANDLER.to_owned(),
             component: component.to_vec().into(),
@@ -139,7 +139,7 @@ impl Node {
             settings: Some([("stamp".to_owned(), stamp.to_owned())].into()),
             isolation: None,
         };
-        let deployed = self.control.deploy(&operator(), turn, deployment, |_| {}).await;
+        let deployed = self.control.deploy(&operator(), permit, deployment, |_| {}).await;
         deployed.context("deploy").map(drop)
     }
 }

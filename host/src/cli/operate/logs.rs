@@ -28,12 +28,12 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 "the server keeps no old lines: use `parlance logs -f`, or look into the server's own log".to_owned(),
             ));
         }
-        let remote = self.remote(&args.server)?;
+        let client = self.client(&args.server)?;
         let mut query = vec![("level", args.level.clone())];
         query.extend(args.tenant.clone().map(|tenant| ("tenant", tenant)));
         query.extend(args.handler.clone().map(|handler| ("handler", handler)));
-        let request = remote.request(Method::GET, &["logs"])?.query(&query);
-        let mut lines = lines(remote.send(request).await?);
+        let request = client.request(Method::GET, &["logs"])?.query(&query);
+        let mut lines = lines(client.send(request).await?);
         self.note(format_args!(
             "following the node at {}; end with Ctrl-C",
             args.server.server
@@ -47,7 +47,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             if args.server.json {
                 self.json_text(&line)?;
             } else if let Ok(line) = serde_json::from_str::<LogLine>(&line) {
-                self.line(words(&line))?;
+                self.line(describe(&line))?;
             } else if let Ok(Missed { missed, tenant }) = serde_json::from_str(&line) {
                 self.note(format_args!(
                     "{missed} lines of {tenant} were missed: they came faster than they were read"
@@ -61,7 +61,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     }
 }
 
-fn words(line: &LogLine) -> String {
+fn describe(line: &LogLine) -> String {
     let LogLine {
         at,
         tenant,
@@ -96,10 +96,10 @@ mod tests {
             text: "odd".to_owned(),
         };
         assert_eq!(
-            words(&line),
+            describe(&line),
             "2026-09-21T14:13:20.123Z warn  acme/moderation@7 00aa-3: odd"
         );
         let undeployed = LogLine { version: 0, ..line };
-        assert!(words(&undeployed).contains(" acme/moderation 00aa-3"));
+        assert!(describe(&undeployed).contains(" acme/moderation 00aa-3"));
     }
 }

@@ -7,7 +7,7 @@ use super::Terminal;
 use crate::cli::Failure;
 use crate::cli::operate_args::{AuditArgs, RevocationsArgs, RevokeArgs, UnrevokeArgs};
 use crate::cli::table::{Table, ago, moment};
-use crate::control::view::{AuditView, RevocationView, RevokeRequest};
+use crate::control::api::{AuditView, RevocationView, RevokeRequest};
 
 impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// `parlance revoke`
@@ -15,15 +15,15 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why nothing was revoked.
     pub async fn revoke(&mut self, args: &RevokeArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
+        let client = self.client(&args.server)?;
         let body = RevokeRequest {
             token_id: args.token_id.clone(),
             user: args.user.clone(),
             issued_before: args.issued_before,
             expires_at: None,
         };
-        let request = remote.request(Method::POST, &["tenants", &args.tenant.tenant, "revocations"])?;
-        let made: RevocationView = remote.ask(request.json(&body)).await?;
+        let request = client.request(Method::POST, &["tenants", &args.tenant.tenant, "revocations"])?;
+        let made: RevocationView = client.ask(request.json(&body)).await?;
         if args.server.json {
             self.json(&made)
         } else {
@@ -36,9 +36,9 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why they cannot be shown.
     pub async fn revocations(&mut self, args: &RevocationsArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
-        let request = remote.request(Method::GET, &["tenants", &args.tenant.tenant, "revocations"])?;
-        let all: Vec<RevocationView> = remote.ask(request).await?;
+        let client = self.client(&args.server)?;
+        let request = client.request(Method::GET, &["tenants", &args.tenant.tenant, "revocations"])?;
+        let all: Vec<RevocationView> = client.ask(request).await?;
         if args.server.json {
             return self.json(&all);
         }
@@ -55,9 +55,9 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why nothing was taken back.
     pub async fn unrevoke(&mut self, args: &UnrevokeArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
+        let client = self.client(&args.server)?;
         let path = ["tenants", &args.tenant.tenant, "revocations", &args.id];
-        remote.send(remote.request(Method::DELETE, &path)?).await?;
+        client.send(client.request(Method::DELETE, &path)?).await?;
         if args.server.json {
             return self.json(&json!({ "takenBack": args.id }));
         }
@@ -69,12 +69,12 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// # Errors
     /// Why it cannot be shown.
     pub async fn audit(&mut self, args: &AuditArgs) -> Result<(), Failure> {
-        let remote = self.remote(&args.server)?;
+        let client = self.client(&args.server)?;
         let mut query = vec![("limit", args.limit.to_string())];
         query.extend(args.tenant.clone().map(|tenant| ("tenant", tenant)));
         query.extend(args.before.map(|id| ("before", id.to_string())));
-        let entries: Vec<AuditView> = remote
-            .ask(remote.request(Method::GET, &["audit"])?.query(&query))
+        let entries: Vec<AuditView> = client
+            .ask(client.request(Method::GET, &["audit"])?.query(&query))
             .await?;
         if args.server.json {
             return self.json(&entries);

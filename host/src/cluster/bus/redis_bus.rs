@@ -169,7 +169,7 @@ impl RedisBus {
             stop: CancellationToken::new(),
             settings,
         });
-        let task = crate::vital::spawn("bus", reconnect::run(shared.clone(), clients));
+        let task = crate::critical::spawn_critical("bus", reconnect::run(shared.clone(), clients));
         Ok(Self {
             shared,
             task: Mutex::new(Some(task)),

@@ -9,7 +9,7 @@ use crate::control::document::CanaryDocument;
 async fn a_version_that_cannot_be_loaded_is_tried_again_and_nobody_takes_its_place() {
     let node = Node::with_acme().await;
     node.catalog.broken.store(true, Ordering::SeqCst);
-    node.decided_elsewhere(RecordKind::Handler, "h", &document(1)).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &document(1)).await;
     assert_eq!(node.messages().await.unwrap().0, "message", "the configured one");
     node.control.sync().await.unwrap();
     assert_eq!(node.messages().await, None, "not the configured one in its place");
@@ -26,23 +26,23 @@ async fn a_version_that_cannot_be_loaded_is_tried_again_and_nobody_takes_its_pla
     node.catalog.broken.store(false, Ordering::SeqCst);
     let now = Instant::now();
     assert_eq!(
-        node.control.state.lock().await.due(now),
+        node.control.state.lock().await.take_due(now),
         Vec::<String>::new(),
         "not at once"
     );
-    let due = node.control.state.lock().await.due(now + Duration::from_secs(61));
+    let due = node.control.state.lock().await.take_due(now + Duration::from_secs(61));
     assert_eq!(due, ["acme"]);
-    node.control.settle("acme").await;
+    node.control.reconcile("acme").await;
     assert_eq!(node.messages().await, Some(("h".to_owned(), 1)));
     assert!(!acme.is_unavailable(Interface::Message));
     assert_eq!(node.view("h").await.versions[0].problem, None);
-    assert!(node.control.state.lock().await.unsettled.is_empty());
+    assert!(node.control.state.lock().await.pending.is_empty());
 }
 
 #[tokio::test]
 async fn what_runs_goes_on_and_the_document_stays_what_was_decided() {
     let node = Node::with_acme().await;
-    node.decided_elsewhere(RecordKind::Handler, "h", &document(1)).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &document(1)).await;
     node.control.sync().await.unwrap();
     node.catalog.broken.store(true, Ordering::SeqCst);
     let mut two = document(2);
@@ -50,7 +50,7 @@ async fn what_runs_goes_on_and_the_document_stays_what_was_decided() {
         version: 1,
         percent: 10,
     });
-    node.decided_elsewhere(RecordKind::Handler, "h", &two).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &two).await;
     node.control.sync().await.unwrap();
     assert_eq!(node.messages().await, Some(("h".to_owned(), 1)), "what ran");
     assert_eq!(node.view("h").await.active, Some(2), "what was decided");
@@ -65,18 +65,18 @@ async fn what_runs_goes_on_and_the_document_stays_what_was_decided() {
 async fn a_version_of_the_same_number_that_is_another_is_loaded() {
     let node = Node::with_acme().await;
     let mut one = document(1);
-    node.decided_elsewhere(RecordKind::Handler, "h", &one).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &one).await;
     node.control.sync().await.unwrap();
     let first = node.acme().await.routes().get(Interface::Message).unwrap().clone();
     one.active = None;
-    node.decided_elsewhere(RecordKind::Handler, "h", &one).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &one).await;
     one.active = Some(1);
-    node.decided_elsewhere(RecordKind::Handler, "h", &one).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &one).await;
     node.control.sync().await.unwrap();
     let same = node.acme().await.routes().get(Interface::Message).unwrap().clone();
     assert!(Arc::ptr_eq(&first, &same), "the same one is not loaded again");
     one.versions[0].settings.insert("k".to_owned(), "new".to_owned());
-    node.decided_elsewhere(RecordKind::Handler, "h", &one).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &one).await;
     node.control.sync().await.unwrap();
     let other = node.acme().await.routes().get(Interface::Message).unwrap().clone();
     assert_eq!(other.info().settings["k"], "new");
@@ -133,20 +133,20 @@ async fn of_a_tenant_one_deployment_is_under_way_and_of_all_so_many() {
         let control = node.control.clone();
         let actor = node.actor.clone();
         let deployment = deployment("h", message());
-        let turn = control.turn("acme").await.unwrap();
-        tokio::spawn(async move { control.deploy(&actor, turn, deployment, |_| {}).await })
+        let permit = control.deploy_permit("acme").await.unwrap();
+        tokio::spawn(async move { control.deploy(&actor, permit, deployment, |_| {}).await })
     };
-    until(async || !node.control.deploying.lock().is_empty()).await;
+    until(async || !node.control.deploying_tenants.lock().is_empty()).await;
     let second = node.deploy("h", message(), None).await.unwrap_err();
     assert!(matches!(second, ControlError::TooMany(_)), "{second}");
-    let places = deploy::DEPLOYS - 1;
+    let places = deploy::MAX_DEPLOYS - 1;
     let others = node
         .control
-        .deploys
+        .deploy_permits
         .clone()
         .try_acquire_many_owned(places as u32)
         .unwrap();
-    node.control.deploying.lock().clear();
+    node.control.deploying_tenants.lock().clear();
     let full = node.deploy("h", message(), None).await.unwrap_err();
     assert!(full.to_string().contains("on this node"), "{full}");
     drop(others);
@@ -164,18 +164,18 @@ async fn loading_for_one_keeps_nobody_waiting() {
     let node = Node::with_acme().await;
     node.create("globex").await.unwrap();
     node.catalog.reads.forget_permits(1000);
-    node.decided_elsewhere(RecordKind::Handler, "h", &document(1)).await;
-    node.control.read().await.unwrap();
-    node.control.see_to_what_is_due().await;
-    until(async || node.control.loads.available_permits() < settle::LOADS).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &document(1)).await;
+    node.control.read_catalog().await.unwrap();
+    node.control.start_due_reconciles().await;
+    until(async || node.control.loads.available_permits() < reconcile::MAX_LOADS).await;
     // Acme's version is being loaded, and goes on being loaded.
     let (control, actor) = (&node.control, &node.actor);
     control.set_suspended(actor, "globex", true).await.unwrap();
     assert!(control.set_suspended(actor, "acme", true).await.unwrap().suspended);
     assert!(node.acme().await.is_suspended());
-    let request = view::RevokeRequest {
+    let request = api::RevokeRequest {
         user: Some("ann".to_owned()),
-        ..view::RevokeRequest::default()
+        ..api::RevokeRequest::default()
     };
     control.revoke(actor, "acme", request).await.unwrap();
     assert_eq!(control.served().await.len(), 2);
@@ -194,7 +194,7 @@ async fn when_the_active_version_fails_its_canary_stays_on_trial() {
         version: 3,
         percent: 10,
     });
-    node.decided_elsewhere(RecordKind::Handler, "h", &three).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &three).await;
     node.control.sync().await.unwrap();
     let view = node.control.fail("acme", "h", 2, "it trapped").await.unwrap();
     assert_eq!(
@@ -212,27 +212,27 @@ async fn a_version_that_comes_back_is_judged_from_then_on() {
     let node = Node::with_acme().await;
     let mut two = document(2);
     two.before = vec![1];
-    node.decided_elsewhere(RecordKind::Handler, "h", &two).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &two).await;
     node.control.sync().await.unwrap();
-    let mut watch = watch::Watch::default();
+    let mut monitor = rollback::RollbackMonitor::default();
     let version = async |number: u64| -> Arc<Handler> {
         let state = node.control.state.lock().await;
-        state.live("acme").unwrap().running["h"].loaded[&number].clone()
+        state.actual("acme").unwrap().handlers["h"].loaded[&number].clone()
     };
     let two = version(2).await;
-    node.control.look(&mut watch).await;
+    node.control.check_versions(&mut monitor).await;
     (0..10).for_each(|_| two.stats.count(true));
-    node.control.look(&mut watch).await;
+    node.control.check_versions(&mut monitor).await;
     assert_eq!(node.view("h").await.active, Some(1), "it went back by itself");
     // Events that were under way, and an operator who is quicker than the next look.
     (0..10).for_each(|_| two.stats.count(true));
     node.control.rollback(&node.actor, "acme", "h", Some(2)).await.unwrap();
     for _ in 0..3 {
         (0..10).for_each(|_| two.stats.count(false));
-        node.control.look(&mut watch).await;
+        node.control.check_versions(&mut monitor).await;
         assert_eq!(node.view("h").await.active, Some(2), "it stays while it is healthy");
     }
     (0..10).for_each(|_| two.stats.count(true));
-    node.control.look(&mut watch).await;
+    node.control.check_versions(&mut monitor).await;
     assert_eq!(node.view("h").await.active, Some(1), "and is judged like any other");
 }

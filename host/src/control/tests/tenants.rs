@@ -12,8 +12,8 @@ async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_ap
         configuration: json!({ "quotas": {} }),
         ..TenantDocument::default()
     };
-    node.decided_elsewhere(RecordKind::Tenant, "", &wrong).await;
-    node.decided_elsewhere(RecordKind::Handler, "h", &document(1)).await;
+    node.decide_elsewhere(RecordKind::Tenant, "", &wrong).await;
+    node.decide_elsewhere(RecordKind::Handler, "h", &document(1)).await;
     node.control.sync().await.unwrap();
     let (control, actor) = (&node.control, &node.actor);
     let view = control.tenant("acme").await.unwrap();
@@ -36,7 +36,7 @@ async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_ap
         "with what was deployed meanwhile"
     );
 
-    node.decided_elsewhere(RecordKind::Tenant, "", &wrong).await;
+    node.decide_elsewhere(RecordKind::Tenant, "", &wrong).await;
     control.sync().await.unwrap();
     let view = control.tenant("acme").await.unwrap();
     assert!(view.served && view.problem.is_some());
@@ -45,7 +45,10 @@ async fn a_tenant_whose_configuration_no_longer_passes_is_reached_through_the_ap
         Some(("h".to_owned(), 1)),
         "what is served goes on"
     );
-    assert_eq!(control.delete_tenant(actor, "acme", false).await.unwrap(), Removed::All);
+    assert_eq!(
+        control.delete_tenant(actor, "acme", false).await.unwrap(),
+        PurgeProgress::Done
+    );
     assert!(matches!(control.tenant("acme").await, Err(ControlError::NotFound(_))));
 }
 
@@ -57,7 +60,7 @@ async fn a_tenant_is_suspended_whatever_else_cannot_be_done() {
         suspended: true,
         purging: None,
     };
-    node.decided_elsewhere(RecordKind::Tenant, "", &wrong).await;
+    node.decide_elsewhere(RecordKind::Tenant, "", &wrong).await;
     node.control.sync().await.unwrap();
     assert!(node.acme().await.is_suspended());
 }
@@ -90,11 +93,11 @@ async fn a_tenant_that_is_made_anew_is_not_closed_with_the_one_before() {
 async fn a_later_revocation_does_not_loosen_an_earlier_one() {
     let node = Node::with_acme().await;
     let revoke = async |before: u64, expires: u64| {
-        let request = view::RevokeRequest {
+        let request = api::RevokeRequest {
             user: Some("ann".to_owned()),
             issued_before: Some(before),
             expires_at: Some(u64::MAX - 10 + expires),
-            ..view::RevokeRequest::default()
+            ..api::RevokeRequest::default()
         };
         let made = node.control.revoke(&node.actor, "acme", request).await.unwrap();
         (made.issued_before.unwrap(), made.expires_at - (u64::MAX - 10))
@@ -154,7 +157,7 @@ async fn data_is_removed_when_nothing_of_the_tenant_writes_any_more() {
     ));
     assert_eq!(usage(&node).await.rooms, 1);
     drop(busy);
-    assert_eq!(deleting.await.unwrap().unwrap(), Removed::All);
+    assert_eq!(deleting.await.unwrap().unwrap(), PurgeProgress::Done);
     assert_eq!(usage(&node).await, Usage::default());
     node.create("acme").await.unwrap();
 }
@@ -172,10 +175,10 @@ async fn what_a_process_did_not_get_to_remove_the_next_one_does() {
             since: 1,
         }),
     };
-    node.decided_elsewhere(RecordKind::Tenant, "", &left).await;
+    node.decide_elsewhere(RecordKind::Tenant, "", &left).await;
     node.control.sync().await.unwrap();
     assert!(matches!(node.create("acme").await, Err(ControlError::Conflict(_))));
-    node.control.purge_what_is_deleted().await;
+    node.control.resume_purges().await;
     until(async || !node.control.is_purged("acme").await).await;
     assert_eq!(usage(&node).await, Usage::default());
     assert_eq!(

@@ -3,45 +3,45 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
+use super::actual::ActualTenant;
+use super::desired::{DesiredState, Stored};
 use super::document::{HandlerDocument, VersionDocument};
-use super::known::{Known, Stored};
-use super::live::Live;
-use super::{Answer, ControlError};
+use super::{ControlError, ControlResult};
 use crate::sandbox::Interface;
 use crate::store::catalog::{Put, RecordKey, RecordKind};
 use crate::tenant::{Settings, Tenant};
 
 /// How often a decision is made anew because another handler of the tenant was changed in the meantime.
-pub(super) const ATTEMPTS: usize = 5;
+pub(super) const MAX_ATTEMPTS: usize = 5;
 /// What the record that every change of a handler of the tenant goes through has in it. Earlier releases read it as a
 /// handler that was removed.
-const NO_VERSIONS: &str = r#"{"versions":[]}"#;
+const GUARD_DOCUMENT: &str = r#"{"versions":[]}"#;
 
 /// See the [module](self).
-pub(super) struct Siblings<'a> {
+pub(super) struct HandlerValidator<'a> {
     /// The handler in question.
     pub(super) handler: &'a str,
-    pub(super) known: &'a Known,
-    pub(super) live: &'a Live,
+    pub(super) desired: &'a DesiredState,
+    pub(super) actual: &'a ActualTenant,
 }
 
-impl<'a> Siblings<'a> {
+impl<'a> HandlerValidator<'a> {
     /// The other deployed handlers.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&'a String, &'a Stored<HandlerDocument>)> {
-        let (known, handler) = (self.known, self.handler);
-        known
-            .handlers(self.live.tenant.id().as_str())
+    pub(super) fn other_handlers(&self) -> impl Iterator<Item = (&'a String, &'a Stored<HandlerDocument>)> {
+        let (desired, handler) = (self.desired, self.handler);
+        desired
+            .handlers(self.actual.tenant.id().as_str())
             .filter(move |(name, stored)| *name != handler && !stored.document.is_removed())
     }
 
     /// With what the tenant may have, in `quota`.
     pub(super) fn settings(&self) -> Arc<Settings> {
-        self.live.tenant.settings()
+        self.actual.tenant.settings()
     }
 
     /// Whether the tenant is the one that was begun with, and not one of the same name that was made since.
-    pub(super) fn check_tenant(&self, begun_with: &Weak<Tenant>) -> Answer<()> {
-        if Weak::ptr_eq(begun_with, &Arc::downgrade(&self.live.tenant)) {
+    pub(super) fn check_tenant(&self, initial_tenant: &Weak<Tenant>) -> ControlResult<()> {
+        if Weak::ptr_eq(initial_tenant, &Arc::downgrade(&self.actual.tenant)) {
             return Ok(());
         }
         Err(ControlError::Conflict(
@@ -50,8 +50,8 @@ impl<'a> Siblings<'a> {
     }
 
     /// An event of the version that another deployed handler handles, and that handler's name.
-    fn taken(&self, version: &VersionDocument) -> Option<(&'a String, &'a String)> {
-        self.others().find_map(|(name, other)| {
+    fn conflict(&self, version: &VersionDocument) -> Option<(&'a String, &'a String)> {
+        self.other_handlers().find_map(|(name, other)| {
             let mut handled = other.document.in_service().flat_map(|version| &version.events);
             Some((handled.find(|event| version.events.contains(event))?, name))
         })
@@ -59,12 +59,17 @@ impl<'a> Siblings<'a> {
 
     /// Whether no other deployed handler handles an event of a version that comes into service by the change. What is
     /// in service stays so, whatever earlier releases have let in: it is no reason to refuse going on without it.
-    pub(super) fn check_events(&self, before: &HandlerDocument, after: &HandlerDocument, is_new: bool) -> Answer<()> {
+    pub(super) fn check_events(
+        &self,
+        before: &HandlerDocument,
+        after: &HandlerDocument,
+        is_new: bool,
+    ) -> ControlResult<()> {
         let canary = |document: &HandlerDocument| document.canary.map(|canary| canary.version);
         let active = after.active.filter(|version| before.active != Some(*version));
         let tried = canary(after).filter(|version| canary(before) != Some(*version));
         for version in [active, tried].into_iter().flatten() {
-            let Some((event, name)) = after.version(version).and_then(|version| self.taken(version)) else {
+            let Some((event, name)) = after.version(version).and_then(|version| self.conflict(version)) else {
                 continue;
             };
             return Err(ControlError::Conflict(if is_new {
@@ -85,21 +90,21 @@ impl<'a> Siblings<'a> {
 
     /// The bytes of the components that the tenant keeps, each counted once: of its other deployed handlers, and of
     /// this one as the document says.
-    fn kept_bytes(&self, document: &HandlerDocument) -> u64 {
-        let others = self.others().map(|(_, stored)| &stored.document);
-        kept_bytes(others.chain([document]))
+    fn component_bytes(&self, document: &HandlerDocument) -> u64 {
+        let others = self.other_handlers().map(|(_, stored)| &stored.document);
+        component_bytes(others.chain([document]))
     }
 
     /// Whether the tenant may keep the components that it would have after a deployment.
-    pub(super) fn check_kept(&self, after: &HandlerDocument) -> Answer<()> {
-        let (kept, limit) = (self.kept_bytes(after), self.settings().quota.component_bytes);
+    pub(super) fn check_component_bytes(&self, after: &HandlerDocument) -> ControlResult<()> {
+        let (kept, limit) = (self.component_bytes(after), self.settings().quota.component_bytes);
         if kept <= limit as u64 {
             return Ok(());
         }
         Err(ControlError::Conflict(format!(
             "with this component the tenant would keep {kept} bytes of components, {} of them in {} versions of {:?}, \
              and may keep {limit} (quota.component_bytes); remove a handler, or deploy a smaller component",
-            kept_bytes([after]),
+            component_bytes([after]),
             after.versions.len(),
             self.handler
         )))
@@ -110,7 +115,7 @@ impl<'a> Siblings<'a> {
     ///
     /// # Errors
     /// Why there is nothing to go back to: with nobody to take over, every event would fail instead of some.
-    pub(super) fn way_back(&self, document: &HandlerDocument) -> Result<Option<u64>, String> {
+    pub(super) fn rollback_target(&self, document: &HandlerDocument) -> Result<Option<u64>, String> {
         let mut taken = None;
         for number in document.before.iter().rev() {
             let Some(version) = document
@@ -119,7 +124,7 @@ impl<'a> Siblings<'a> {
             else {
                 continue;
             };
-            match self.taken(version) {
+            match self.conflict(version) {
                 None => return Ok(Some(*number)),
                 Some((event, name)) => {
                     taken.get_or_insert_with(|| {
@@ -131,7 +136,7 @@ impl<'a> Siblings<'a> {
         let active = document.active.and_then(|active| document.version(active));
         let has_base = |event: &String| {
             let interface = Interface::ALL.into_iter().find(|interface| interface.name() == event);
-            interface.is_some_and(|interface| self.live.base.get(interface).is_some())
+            interface.is_some_and(|interface| self.actual.configured.get(interface).is_some())
         };
         if active.is_some_and(|active| active.events.iter().all(has_base)) {
             return Ok(None);
@@ -143,14 +148,14 @@ impl<'a> Siblings<'a> {
 }
 
 /// The bytes of the components that the documents name, each counted once.
-pub(super) fn kept_bytes<'a>(documents: impl IntoIterator<Item = &'a HandlerDocument>) -> u64 {
+pub(super) fn component_bytes<'a>(documents: impl IntoIterator<Item = &'a HandlerDocument>) -> u64 {
     let versions = documents.into_iter().flat_map(|document| &document.versions);
     let sizes: BTreeMap<&str, u64> = versions.map(|version| (&*version.sha256, version.size)).collect();
     sizes.values().sum()
 }
 
 /// The key of the record that every change of a handler of the tenant goes through. No handler has the empty name.
-pub(super) fn key(tenant: &str) -> RecordKey {
+pub(super) fn guard_key(tenant: &str) -> RecordKey {
     RecordKey {
         kind: RecordKind::Handler,
         tenant: tenant.to_owned(),
@@ -160,11 +165,11 @@ pub(super) fn key(tenant: &str) -> RecordKey {
 
 /// A change that fails when any handler of the tenant has been changed since this was known: so nothing is decided of
 /// one handler that what is decided of another at the same time, here or elsewhere, makes wrong.
-pub(super) fn none_changed(known: &Known, tenant: &str) -> Put {
+pub(super) fn handlers_unchanged(desired: &DesiredState, tenant: &str) -> Put {
     Put {
-        key: key(tenant),
-        document: Some(NO_VERSIONS.to_owned()),
-        expect: Some(known.handlers_revision(tenant)),
+        key: guard_key(tenant),
+        document: Some(GUARD_DOCUMENT.to_owned()),
+        expect: Some(desired.handlers_revision(tenant)),
         component: None,
     }
 }

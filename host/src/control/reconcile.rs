@@ -12,13 +12,13 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::actual::{ActualTenant, is_same, with_grants};
+use super::api::Source;
+use super::desired::{DesiredState, Stored};
 use super::document::{TenantDocument, VersionDocument};
 use super::handlers::load_routes;
-use super::known::{Known, Stored};
-use super::live::{Live, is_same, with_grants};
 use super::settings::settings;
-use super::view::Source;
-use super::{Control, State};
+use super::{Control, ControlState};
 use crate::auth::Authenticator;
 use crate::capability::{Grants, HandlerInfo};
 use crate::cluster::HubHandle;
@@ -28,22 +28,22 @@ use crate::socket::ClosingNamespace;
 use crate::tenant::{Routes, Settings, Tenant, TenantResources};
 
 /// Versions that are loaded at once. Compiling is two at a time anyway; reading from the store and the cache is not.
-pub(super) const LOADS: usize = 8;
+pub(super) const MAX_LOADS: usize = 8;
 /// The pause before something that failed is tried again: at least, at most, and in between so many times what the
 /// attempt took, so that what takes long and fails always does not keep the node busy.
-const PAUSE: (Duration, Duration, u32) = (Duration::from_secs(1), Duration::from_secs(60), 10);
+const BACKOFF: (Duration, Duration, u32) = (Duration::from_secs(1), Duration::from_secs(60), 10);
 
 /// Something of a tenant that was decided is not effective here yet.
 #[derive(Default)]
-pub(super) struct Unsettled {
+pub(super) struct Pending {
     /// Taken by who sees to it.
-    lane: Arc<Mutex<()>>,
+    tenant_lock: Arc<Mutex<()>>,
     /// When it is to be tried again; at once when nothing is said.
-    due: Option<Instant>,
+    retry_at: Option<Instant>,
     /// It was decided on again since somebody began to see to it.
-    again: bool,
+    requeued: bool,
     /// A task sees to it.
-    in_hand: bool,
+    in_progress: bool,
 }
 
 /// What is to be done next for a tenant.
@@ -60,56 +60,56 @@ enum Step {
 
 /// Names a step that has failed, so that the others go on.
 #[derive(PartialEq)]
-enum Failed {
+enum FailedStep {
     Configure(u64),
     Load(String, VersionDocument),
 }
 
-impl State {
+impl ControlState {
     /// Something was decided of the tenant.
-    pub(super) fn unsettle(&mut self, tenant: &str) {
-        let unsettled = self.unsettled.entry(tenant.to_owned()).or_default();
-        unsettled.due = None;
-        unsettled.again = true;
+    pub(super) fn enqueue(&mut self, tenant: &str) {
+        let pending = self.pending.entry(tenant.to_owned()).or_default();
+        pending.retry_at = None;
+        pending.requeued = true;
     }
 
     /// The tenants that are to be seen to now. Whoever asks sees to them.
-    pub(super) fn due(&mut self, now: Instant) -> Vec<String> {
-        let due = self.unsettled.iter_mut().filter_map(|(tenant, unsettled)| {
-            let due = !unsettled.in_hand && unsettled.due.is_none_or(|at| at <= now);
-            unsettled.in_hand |= due;
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<String> {
+        let due = self.pending.iter_mut().filter_map(|(tenant, pending)| {
+            let due = !pending.in_progress && pending.retry_at.is_none_or(|at| at <= now);
+            pending.in_progress |= due;
             due.then(|| tenant.clone())
         });
         due.collect()
     }
 
-    fn next(&self, tenant: &str, failed: &[Failed]) -> Option<Step> {
-        let live = self.tenants.get(tenant);
-        let of_file = live.is_some_and(|live| live.source == Source::File);
-        if !of_file && let Some(stored) = self.known.tenant(tenant) {
-            let as_decided = live.is_some_and(|live| live.revision == stored.revision);
-            if live.is_none()
+    fn next_step(&self, tenant: &str, failed: &[FailedStep]) -> Option<Step> {
+        let actual = self.tenants.get(tenant);
+        let is_from_file = actual.is_some_and(|actual| actual.source == Source::File);
+        if !is_from_file && let Some(stored) = self.desired.tenant(tenant) {
+            let is_current = actual.is_some_and(|actual| actual.revision == stored.revision);
+            if actual.is_none()
                 && let Some((closing, _)) = self.closing.get(tenant)
                 && !closing.is_closed()
             {
                 return Some(Step::Wait(closing.clone()));
             }
-            if !as_decided && !failed.contains(&Failed::Configure(stored.revision)) {
+            if !is_current && !failed.contains(&FailedStep::Configure(stored.revision)) {
                 return Some(Step::Configure(stored.clone()));
             }
         }
-        let live = live?;
-        for (name, stored) in self.known.handlers(tenant) {
-            let running = live.running.get(name);
+        let actual = actual?;
+        for (name, stored) in self.desired.handlers(tenant) {
+            let actual_handler = actual.handlers.get(name);
             // Those in service first.
             for version in stored.document.in_service().chain(&stored.document.versions) {
-                let loaded = running.and_then(|running| running.loaded.get(&version.version));
+                let loaded = actual_handler.and_then(|actual_handler| actual_handler.loaded.get(&version.version));
                 let is_loaded = loaded.is_some_and(|handler| is_same(version, handler));
-                if !is_loaded && !failed.contains(&Failed::Load(name.clone(), version.clone())) {
+                if !is_loaded && !failed.contains(&FailedStep::Load(name.clone(), version.clone())) {
                     return Some(Step::Load {
                         handler: name.clone(),
                         version: version.clone(),
-                        grants: live.grants.clone(),
+                        grants: actual.grants.clone(),
                     });
                 }
             }
@@ -120,19 +120,21 @@ impl State {
 
 impl Control {
     /// Makes effective what was decided of the tenant, as far as it can be; the rest is tried again later.
-    pub(super) async fn settle(&self, tenant: &str) {
-        let Some(lane) = self.lane(tenant).await else { return };
-        let _one = lane.lock().await;
+    pub(super) async fn reconcile(&self, tenant: &str) {
+        let Some(tenant_lock) = self.tenant_lock(tenant).await else {
+            return;
+        };
+        let _one = tenant_lock.lock().await;
         let begun = Instant::now();
-        if let Some(unsettled) = self.state.lock().await.unsettled.get_mut(tenant) {
-            unsettled.again = false;
+        if let Some(pending) = self.state.lock().await.pending.get_mut(tenant) {
+            pending.requeued = false;
         }
         let mut failed = Vec::new();
         loop {
             let step = {
                 let mut state = self.state.lock().await;
-                let Some(step) = state.next(tenant, &failed) else {
-                    state.settled(tenant, !failed.is_empty(), begun);
+                let Some(step) = state.next_step(tenant, &failed) else {
+                    state.reconciled(tenant, !failed.is_empty(), begun);
                     return;
                 };
                 step
@@ -141,8 +143,8 @@ impl Control {
                 Step::Wait(closing) => closing.closed().await,
                 Step::Configure(stored) => {
                     if let Err(error) = self.configure(tenant, &stored).await {
-                        self.not_configured(tenant, &format!("{error:#}")).await;
-                        failed.push(Failed::Configure(stored.revision));
+                        self.record_problem(tenant, &format!("{error:#}")).await;
+                        failed.push(FailedStep::Configure(stored.revision));
                     }
                 }
                 Step::Load {
@@ -152,48 +154,51 @@ impl Control {
                 } => {
                     let loaded = self.load_version(tenant, &handler, &version, &grants).await;
                     if loaded.is_err() {
-                        failed.push(Failed::Load(handler.clone(), version.clone()));
+                        failed.push(FailedStep::Load(handler.clone(), version.clone()));
                     }
-                    self.loaded(tenant, &handler, &version, loaded).await;
+                    self.record_load(tenant, &handler, &version, loaded).await;
                 }
             }
         }
     }
 
-    async fn lane(&self, tenant: &str) -> Option<Arc<Mutex<()>>> {
+    async fn tenant_lock(&self, tenant: &str) -> Option<Arc<Mutex<()>>> {
         let state = self.state.lock().await;
-        state.unsettled.get(tenant).map(|unsettled| unsettled.lane.clone())
+        state.pending.get(tenant).map(|pending| pending.tenant_lock.clone())
     }
 
     async fn configure(&self, tenant: &str, stored: &Stored<TenantDocument>) -> anyhow::Result<()> {
-        let config = self.parts.defaults.read(tenant, &stored.document.configuration)?;
-        let base = self.base_routes(&config).await?;
+        let config = self.deps.defaults.read(tenant, &stored.document.configuration)?;
+        let configured = self.load_configured(&config).await?;
         let state = &mut *self.state.lock().await;
-        if state.known.tenant(tenant) != Some(stored) {
+        if state.desired.tenant(tenant) != Some(stored) {
             // Decided on again meanwhile: there is another step.
             return Ok(());
         }
         match state.tenants.get_mut(tenant) {
-            Some(live) => {
-                let before = live.tenant.settings();
-                live.tenant
-                    .set_settings(ready(&config, &state.known, Some(&before.authenticator))?);
-                live.revision = stored.revision;
-                live.base = base;
-                live.grant(&config.grants);
+            Some(actual) => {
+                let before = actual.tenant.settings();
+                actual.tenant.set_settings(settings_with_revocations(
+                    &config,
+                    &state.desired,
+                    Some(&before.authenticator),
+                )?);
+                actual.revision = stored.revision;
+                actual.configured = configured;
+                actual.set_grants(&config.grants);
             }
             None => {
-                let live = self.make(&config, Source::Store, stored.revision, base, &state.known)?;
-                state.tenants.insert(tenant.to_owned(), live);
+                let actual = self.build_tenant(&config, Source::Store, stored.revision, configured, &state.desired)?;
+                state.tenants.insert(tenant.to_owned(), actual);
                 state.closing.remove(tenant);
             }
         }
         state.problems.remove(tenant);
-        state.route(tenant);
+        state.update_routes(tenant);
         Ok(())
     }
 
-    async fn not_configured(&self, tenant: &str, why: &str) {
+    async fn record_problem(&self, tenant: &str, why: &str) {
         let mut state = self.state.lock().await;
         let before = state.problems.insert(tenant.to_owned(), why.to_owned());
         if before.as_deref() != Some(why) {
@@ -201,7 +206,7 @@ impl Control {
         }
     }
 
-    async fn loaded(
+    async fn record_load(
         &self,
         tenant: &str,
         handler: &str,
@@ -209,23 +214,25 @@ impl Control {
         loaded: anyhow::Result<Arc<Handler>>,
     ) {
         let state = &mut *self.state.lock().await;
-        let stored = state.known.handler(tenant, handler);
-        let is_meant = stored.is_some_and(|stored| stored.document.version(version.version) == Some(version));
-        let Some(live) = state.tenants.get_mut(tenant).filter(|_| is_meant) else {
+        let stored = state.desired.handler(tenant, handler);
+        let is_desired = stored.is_some_and(|stored| stored.document.version(version.version) == Some(version));
+        let Some(actual) = state.tenants.get_mut(tenant).filter(|_| is_desired) else {
             return;
         };
-        let grants = live.grants.clone();
-        let running = live.running.entry(handler.to_owned()).or_default();
+        let grants = actual.grants.clone();
+        let actual_handler = actual.handlers.entry(handler.to_owned()).or_default();
         match loaded {
             Ok(loaded) if *loaded.info().grants == *grants => {
-                running.loaded.insert(version.version, loaded);
+                actual_handler.loaded.insert(version.version, loaded);
             }
             Ok(loaded) => {
-                running.loaded.insert(version.version, with_grants(&loaded, &grants));
+                actual_handler
+                    .loaded
+                    .insert(version.version, with_grants(&loaded, &grants));
             }
             Err(error) => {
                 let why = format!("{error:#}");
-                let before = running.failed.insert(version.version, why.clone());
+                let before = actual_handler.failed.insert(version.version, why.clone());
                 if before.as_ref() != Some(&why) {
                     tracing::error!(
                         tenant,
@@ -236,7 +243,7 @@ impl Control {
                 }
             }
         }
-        state.route(tenant);
+        state.update_routes(tenant);
     }
 
     async fn load_version(
@@ -250,7 +257,7 @@ impl Control {
         let _one = self.loads.acquire().await;
         let sha256 = super::deploy::hash_from(&version.sha256).context("the hash in the document")?;
         let bytes = self
-            .parts
+            .deps
             .catalog
             .component(tenant, sha256)
             .await?
@@ -263,7 +270,7 @@ impl Control {
             grants: grants.clone(),
         });
         let load = move |sandbox: &Arc<Sandbox>| sandbox.load_deployed(info, &bytes);
-        let loaded = self.parts.sandbox.load_blocking(load).await??;
+        let loaded = self.deps.sandbox.load_blocking(load).await??;
         // Otherwise it would be loaded again and again: it would never be the one that is meant.
         anyhow::ensure!(
             loaded.sha256() == version.sha256,
@@ -272,101 +279,105 @@ impl Control {
         Ok(Arc::new(loaded))
     }
 
-    pub(super) async fn base_routes(&self, config: &TenantConfig) -> anyhow::Result<Routes> {
+    pub(super) async fn load_configured(&self, config: &TenantConfig) -> anyhow::Result<Routes> {
         let (handlers, grants) = (config.handlers.clone(), config.grants.clone());
         let limits = super::guest_limits(&config.sandbox);
-        self.parts
+        self.deps
             .sandbox
             .load_blocking(move |sandbox| load_routes(sandbox, &handlers, &grants, &limits))
             .await
             .context("the handlers could not be loaded")?
     }
 
-    pub(super) fn make(
+    pub(super) fn build_tenant(
         &self,
         config: &TenantConfig,
         source: Source,
         revision: u64,
-        base: Routes,
-        known: &Known,
-    ) -> anyhow::Result<Live> {
-        let parts = &self.parts;
-        let settings = ready(config, known, None)?;
+        configured: Routes,
+        desired: &DesiredState,
+    ) -> anyhow::Result<ActualTenant> {
+        let deps = &self.deps;
+        let settings = settings_with_revocations(config, desired, None)?;
         let hub = HubHandle::open(
             settings.authenticator.tenant().clone(),
-            &parts.cluster_metrics,
-            parts.fleet.clone(),
-            parts.contention.clone(),
+            &deps.cluster_metrics,
+            deps.fleet.clone(),
+            deps.contention.clone(),
         );
         let tenant = Arc::new(Tenant::new(
             settings,
             hub,
-            &parts.tenant_metrics,
-            base.clone(),
+            &deps.tenant_metrics,
+            configured.clone(),
             TenantResources {
                 runtime: Handle::try_current()?,
-                background: parts.sandbox.background(),
-                contention: parts.contention.clone(),
-                store: parts.reader.clone(),
+                background: deps.sandbox.background(),
+                contention: deps.contention.clone(),
+                store: deps.reader.clone(),
             },
         ));
         // Before anybody can come in.
         tenant.set_suspended(
-            known
+            desired
                 .tenant(&config.name)
                 .is_some_and(|stored| stored.document.suspended),
         );
-        parts.server.open(tenant.clone());
-        Ok(Live {
+        deps.server.open(tenant.clone());
+        Ok(ActualTenant {
             tenant,
             source,
             revision,
-            base,
+            configured,
             grants: config.grants.clone(),
-            running: std::collections::BTreeMap::new(),
+            handlers: std::collections::BTreeMap::new(),
         })
     }
 }
 
 /// A tenant's settings with its revoked tokens: nobody gets in with one in between.
 /// What is known of its published keys is kept.
-fn ready(config: &TenantConfig, known: &Known, before: Option<&Authenticator>) -> anyhow::Result<Settings> {
+fn settings_with_revocations(
+    config: &TenantConfig,
+    desired: &DesiredState,
+    before: Option<&Authenticator>,
+) -> anyhow::Result<Settings> {
     let settings = settings(config, before)?;
-    let revocations = known.revocations(&config.name).map(|(_, stored)| &stored.document);
+    let revocations = desired.revocations(&config.name).map(|(_, stored)| &stored.document);
     settings.authenticator.set_revocations(revocations);
     Ok(settings)
 }
 
-impl State {
-    fn settled(&mut self, tenant: &str, failed: bool, begun: Instant) {
-        let Some(unsettled) = self.unsettled.get_mut(tenant) else {
+impl ControlState {
+    fn reconciled(&mut self, tenant: &str, failed: bool, begun: Instant) {
+        let Some(pending) = self.pending.get_mut(tenant) else {
             return;
         };
-        unsettled.in_hand = false;
-        if unsettled.again {
+        pending.in_progress = false;
+        if pending.requeued {
             return;
         }
         if failed {
-            let (least, most, times) = PAUSE;
+            let (least, most, times) = BACKOFF;
             let now = Instant::now();
-            unsettled.due = Some(now + ((now - begun) * times).clamp(least, most));
+            pending.retry_at = Some(now + ((now - begun) * times).clamp(least, most));
         } else {
-            self.unsettled.remove(tenant);
+            self.pending.remove(tenant);
         }
     }
 
     /// Tells the tenant's authenticator which tokens are revoked.
     pub(super) fn revoke(&self, tenant: &str) {
-        if let Some(live) = self.tenants.get(tenant) {
-            let revocations = self.known.revocations(tenant).map(|(_, stored)| &stored.document);
-            live.tenant.settings().authenticator.set_revocations(revocations);
+        if let Some(actual) = self.tenants.get(tenant) {
+            let revocations = self.desired.revocations(tenant).map(|(_, stored)| &stored.document);
+            actual.tenant.settings().authenticator.set_revocations(revocations);
         }
     }
 
     /// Lets the tenant's events go where they should, as far as that is loaded.
-    pub(super) fn route(&mut self, tenant: &str) {
-        if let Some(live) = self.tenants.get_mut(tenant) {
-            live.route(&self.known);
+    pub(super) fn update_routes(&mut self, tenant: &str) {
+        if let Some(actual) = self.tenants.get_mut(tenant) {
+            actual.update_routes(&self.desired);
         }
     }
 }

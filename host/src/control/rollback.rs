@@ -10,94 +10,101 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Control;
-use super::known::Stored;
-use super::siblings::Siblings;
+use super::desired::Stored;
+use super::validation::HandlerValidator;
 use crate::config::Deploy;
 use crate::sandbox::Handler;
 
 /// How often the counts are looked at.
-pub(super) const LOOK: Duration = Duration::from_millis(200);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What was counted when, for every version in service.
 #[derive(Default)]
-pub(super) struct Watch {
-    windows: BTreeMap<(String, String, u64), Window>,
+pub(super) struct RollbackMonitor {
+    windows: BTreeMap<(String, String, u64), FailureWindow>,
 }
 
 /// Counts of one version since it came into service, the oldest of them as old as the window is long.
-struct Window {
+struct FailureWindow {
     handler: Arc<Handler>,
     /// What it had counted when it came into service.
-    since: (u64, u64),
-    looks: VecDeque<(Instant, u64, u64)>,
+    baseline: (u64, u64),
+    samples: VecDeque<(Instant, u64, u64)>,
     /// It fails too often and stays: the log has been told.
-    told: bool,
+    logged: bool,
 }
 
 /// A version in service.
-pub(super) struct Subject {
+pub(super) struct VersionInService {
     key: (String, String, u64),
     handler: Arc<Handler>,
-    since: (u64, u64),
+    baseline: (u64, u64),
     /// Why there is nothing to go back to from it, when there is not.
-    stuck: Option<String>,
+    blocked: Option<String>,
 }
 
 /// A version that fails too often.
-pub(super) struct Failing {
+pub(super) struct FailingVersion {
     key: (String, String, u64),
     why: String,
     /// Why it stays in service all the same, when it does.
-    pub(super) stuck: Option<String>,
+    pub(super) blocked: Option<String>,
 }
 
-impl Window {
+impl FailureWindow {
     /// Events and failures within the last `length`.
-    fn look(&mut self, now: Instant, length: Duration) -> (u64, u64) {
+    fn sample(&mut self, now: Instant, length: Duration) -> (u64, u64) {
         let (handled, failed) = self.handler.stats.counts();
-        self.looks.push_back((now, handled, failed));
+        self.samples.push_back((now, handled, failed));
         while self
-            .looks
+            .samples
             .get(1)
             .is_some_and(|(at, ..)| now.duration_since(*at) >= length)
         {
-            self.looks.pop_front();
+            self.samples.pop_front();
         }
-        let (_, handled_then, failed_then) = self.looks.front().copied().unwrap_or((now, handled, failed));
+        let (_, handled_then, failed_then) = self.samples.front().copied().unwrap_or((now, handled, failed));
         (handled.saturating_sub(handled_then), failed.saturating_sub(failed_then))
     }
 }
 
-impl Watch {
+impl RollbackMonitor {
     /// Looks at every version in service, and gives those that have to go back; one that should and cannot is given
     /// once, until it is healthy again.
-    pub(super) fn look(&mut self, rule: &Deploy, subjects: Vec<Subject>, now: Instant) -> Vec<Failing> {
+    pub(super) fn check(
+        &mut self,
+        rule: &Deploy,
+        versions: Vec<VersionInService>,
+        now: Instant,
+    ) -> Vec<FailingVersion> {
         self.windows.retain(|key, window| {
-            subjects.iter().any(|subject| {
+            versions.iter().any(|version| {
                 // Otherwise it is another version, or the same that has been out of service.
-                subject.key == *key && subject.since == window.since && Arc::ptr_eq(&subject.handler, &window.handler)
+                version.key == *key
+                    && version.baseline == window.baseline
+                    && Arc::ptr_eq(&version.handler, &window.handler)
             })
         });
         let mut failing = Vec::new();
-        for subject in subjects {
-            let Subject {
+        for version in versions {
+            let VersionInService {
                 key,
                 handler,
-                since,
-                stuck,
-            } = subject;
-            let window = self.windows.entry(key.clone()).or_insert_with(|| Window {
+                baseline,
+                blocked,
+            } = version;
+            let window = self.windows.entry(key.clone()).or_insert_with(|| FailureWindow {
                 // What it did before the first look counts too.
-                looks: VecDeque::from([(now, since.0, since.1)]),
-                since,
+                samples: VecDeque::from([(now, baseline.0, baseline.1)]),
+                baseline,
                 handler,
-                told: false,
+                logged: false,
             });
-            let (handled, failed) = window.look(now, rule.window);
+            let (handled, failed) = window.sample(now, rule.window);
             let verdict = verdict(rule, handled, failed);
-            let told = std::mem::replace(&mut window.told, verdict.is_some() && stuck.is_some());
-            if let Some(why) = verdict.filter(|_| !(told && window.told)) {
-                failing.push(Failing { key, why, stuck });
+            let logged = std::mem::replace(&mut window.logged, verdict.is_some() && blocked.is_some());
+            if let Some(why) = verdict.filter(|_| !(logged && window.logged)) {
+                failing.push(FailingVersion { key, why, blocked });
             }
         }
         failing
@@ -115,16 +122,16 @@ fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
 
 impl Control {
     /// Looks at every version in service.
-    pub(super) async fn look(self: &Arc<Self>, watch: &mut Watch) {
-        let subjects = self.subjects().await;
-        for Failing { key, why, stuck } in watch.look(&self.parts.deploy, subjects, Instant::now()) {
+    pub(super) async fn check_versions(self: &Arc<Self>, monitor: &mut RollbackMonitor) {
+        let versions = self.versions_in_service().await;
+        for FailingVersion { key, why, blocked } in monitor.check(&self.deps.deploy, versions, Instant::now()) {
             let (tenant, name, version) = key;
-            if let Some(stuck) = stuck {
+            if let Some(blocked) = blocked {
                 tracing::error!(
                     tenant,
                     handler = name,
                     version,
-                    "the version should go back and stays: {why}; {stuck}"
+                    "the version should go back and stays: {why}; {blocked}"
                 );
                 continue;
             }
@@ -142,34 +149,34 @@ impl Control {
         }
     }
 
-    pub(super) async fn subjects(&self) -> Vec<Subject> {
+    pub(super) async fn versions_in_service(&self) -> Vec<VersionInService> {
         let state = self.state.lock().await;
-        let mut subjects = Vec::new();
-        for (tenant, live) in &state.tenants {
-            for (name, Stored { document, .. }) in state.known.handlers(tenant) {
-                let siblings = Siblings {
+        let mut versions = Vec::new();
+        for (tenant, actual) in &state.tenants {
+            for (name, Stored { document, .. }) in state.desired.handlers(tenant) {
+                let validator = HandlerValidator {
                     handler: name,
-                    known: &state.known,
-                    live,
+                    desired: &state.desired,
+                    actual,
                 };
-                let Some(running) = live.running.get(name) else {
+                let Some(actual_handler) = actual.handlers.get(name) else {
                     continue;
                 };
-                for (number, since) in &running.since {
-                    let Some(handler) = running.loaded.get(number) else {
+                for (number, baseline) in &actual_handler.baseline {
+                    let Some(handler) = actual_handler.loaded.get(number) else {
                         continue;
                     };
                     let is_canary = document.canary.is_some_and(|canary| canary.version == *number);
-                    subjects.push(Subject {
+                    versions.push(VersionInService {
                         key: (tenant.clone(), name.clone(), *number),
                         handler: handler.clone(),
-                        since: *since,
-                        stuck: siblings.way_back(document).err().filter(|_| !is_canary),
+                        baseline: *baseline,
+                        blocked: validator.rollback_target(document).err().filter(|_| !is_canary),
                     });
                 }
             }
         }
-        subjects
+        versions
     }
 }
 

@@ -12,10 +12,10 @@ impl Control {
     ///
     /// # Errors
     /// What the host lacks, so that no handler can run.
-    pub async fn try_handlers(&self) -> Result<(), LoadError> {
-        let mut tried = BTreeSet::new();
+    pub async fn probe_handlers(&self) -> Result<(), LoadError> {
+        let mut probed = BTreeSet::new();
         for tenant in self.served().await {
-            try_tenant(&tenant, &mut tried, usize::MAX).await?;
+            probe_tenant(&tenant, &mut probed, usize::MAX).await?;
         }
         Ok(())
     }
@@ -24,19 +24,19 @@ impl Control {
     ///
     /// # Errors
     /// What the host lacks.
-    pub async fn try_one(&self, tenant: &Arc<Tenant>) -> Result<(), LoadError> {
+    pub async fn probe_one(&self, tenant: &Arc<Tenant>) -> Result<(), LoadError> {
         // While every place is taken the sandbox serves, and this would wait.
-        if self.parts.sandbox.free_instances() == 0 {
+        if self.deps.sandbox.free_instances() == 0 {
             return Ok(());
         }
-        try_tenant(tenant, &mut BTreeSet::new(), 1).await
+        probe_tenant(tenant, &mut BTreeSet::new(), 1).await
     }
 }
 
-async fn try_tenant(tenant: &Arc<Tenant>, tried: &mut BTreeSet<String>, most: usize) -> Result<(), LoadError> {
+async fn probe_tenant(tenant: &Arc<Tenant>, probed: &mut BTreeSet<String>, most: usize) -> Result<(), LoadError> {
     let limits = &tenant.settings().guest_limits;
     for (interface, handler) in tenant.routes().iter().take(most) {
-        if !tried.insert(handler.sha256()) {
+        if !probed.insert(handler.sha256()) {
             continue;
         }
         match handler.check_instantiation(limits).await {

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::control::document::CanaryDocument;
-use crate::control::siblings::none_changed;
+use crate::control::validation::handlers_unchanged;
 
 /// A handler with a version for each of these lists of events, the last one active and the others before it.
 fn versions(events: &[&[&str]]) -> HandlerDocument {
@@ -37,7 +37,7 @@ async fn beside(node: &Node) -> Node {
     other
 }
 
-fn assert_conflict<T: std::fmt::Debug>(answer: Answer<T>, words: &str) {
+fn assert_conflict<T: std::fmt::Debug>(answer: ControlResult<T>, words: &str) {
     let why = match answer {
         Err(ControlError::Conflict(why)) => why,
         other => format!("no conflict: {other:?}"),
@@ -50,7 +50,7 @@ const TAKEN: &str = "typing events are handled by \"b\"";
 #[tokio::test]
 async fn no_version_comes_back_whose_events_another_handler_has() {
     let node = Node::with_acme().await;
-    node.decided_elsewhere(
+    node.decide_elsewhere(
         RecordKind::Handler,
         "a",
         &versions(&[&["message", "typing"], &["message"]]),
@@ -77,8 +77,8 @@ async fn what_is_in_service_beside_another_with_its_events_does_not_spread_and_c
         version: 2,
         percent: 10,
     });
-    node.decided_elsewhere(RecordKind::Handler, "a", &tried).await;
-    node.decided_elsewhere(RecordKind::Handler, "b", &versions(&[&["typing"]]))
+    node.decide_elsewhere(RecordKind::Handler, "a", &tried).await;
+    node.decide_elsewhere(RecordKind::Handler, "b", &versions(&[&["typing"]]))
         .await;
     node.control.sync().await.unwrap();
     let (control, actor) = (&node.control, &node.actor);
@@ -93,7 +93,7 @@ async fn what_is_in_service_beside_another_with_its_events_does_not_spread_and_c
 async fn a_version_that_fails_goes_back_past_those_whose_events_another_handler_has() {
     let node = Node::with_acme().await;
     let three = versions(&[&["message"], &["message", "typing"], &["message"]]);
-    node.decided_elsewhere(RecordKind::Handler, "a", &three).await;
+    node.decide_elsewhere(RecordKind::Handler, "a", &three).await;
     node.control.sync().await.unwrap();
     node.deploy("b", typing(), None).await.unwrap();
     let back = node.control.fail("acme", "a", 3, "it trapped").await.unwrap();
@@ -107,32 +107,32 @@ async fn a_version_that_fails_stays_when_the_one_before_is_in_another_handlers_w
     let node = Node::with_acme().await;
     // Nobody is configured for events of other names.
     let two = versions(&[&["message", "typing"], &["message", "event"]]);
-    node.decided_elsewhere(RecordKind::Handler, "a", &two).await;
+    node.decide_elsewhere(RecordKind::Handler, "a", &two).await;
     node.control.sync().await.unwrap();
     node.deploy("b", typing(), None).await.unwrap();
     let in_the_way = "version 1 handles typing events, and so does \"b\"";
     assert_conflict(node.control.fail("acme", "a", 2, "it trapped").await, in_the_way);
 
     let active = node.acme().await.routes().get(Interface::Message).unwrap().clone();
-    let mut watch = watch::Watch::default();
-    let rule = &node.control.parts.deploy;
+    let mut monitor = rollback::RollbackMonitor::default();
+    let rule = &node.control.deps.deploy;
     let mut look = async || {
-        let subjects = node.control.subjects().await;
-        watch.look(rule, subjects, Instant::now())
+        let versions = node.control.versions_in_service().await;
+        monitor.check(rule, versions, Instant::now())
     };
     assert!(look().await.is_empty());
     (0..10).for_each(|_| active.stats.count(true));
     let failing = look().await;
     assert_eq!(failing.len(), 1);
-    let stuck = failing[0].stuck.as_ref().unwrap();
-    assert!(stuck.contains(in_the_way), "{stuck}");
+    let blocked = failing[0].blocked.as_ref().unwrap();
+    assert!(blocked.contains(in_the_way), "{blocked}");
     assert!(look().await.is_empty(), "once");
     (0..10).for_each(|_| active.stats.count(true));
-    node.control.look(&mut watch).await;
+    node.control.check_versions(&mut monitor).await;
     assert_eq!(node.view("a").await.active, Some(2));
 
     node.control.remove_handler(&node.actor, "acme", "b").await.unwrap();
-    node.control.look(&mut watch).await;
+    node.control.check_versions(&mut monitor).await;
     assert_eq!(node.view("a").await.active, Some(1), "nothing is in its way any more");
 }
 
@@ -160,11 +160,11 @@ async fn handlers_that_are_deployed_at_once_on_two_nodes_are_counted_together() 
 #[tokio::test]
 async fn what_others_go_on_changing_is_given_up() {
     let node = Node::with_acme().await;
-    node.decided_elsewhere(RecordKind::Handler, "h", &versions(&[&["message"], &["message"]]))
+    node.decide_elsewhere(RecordKind::Handler, "h", &versions(&[&["message"], &["message"]]))
         .await;
     node.control.sync().await.unwrap();
     // Another handler's change, without end: this node never hears of the last one.
-    let touch = none_changed(&node.control.state.lock().await.known, "acme");
+    let touch = handlers_unchanged(&node.control.state.lock().await.desired, "acme");
     node.catalog.kept.put(vec![touch], vec![]).await.unwrap().unwrap();
     node.catalog.deaf.store(true, Ordering::SeqCst);
     let given_up = node.control.rollback(&node.actor, "acme", "h", None).await;
@@ -174,7 +174,7 @@ async fn what_others_go_on_changing_is_given_up() {
 #[tokio::test]
 async fn of_two_who_go_back_at_once_only_one_does() {
     let here = Node::with_acme().await;
-    here.decided_elsewhere(
+    here.decide_elsewhere(
         RecordKind::Handler,
         "h",
         &versions(&[&["message"], &["message"], &["message"]]),
@@ -207,7 +207,7 @@ async fn a_handler_does_not_outlive_its_tenant_whichever_is_first() {
     assert_eq!(here.control.handlers("acme").await.unwrap().len(), 0);
     // A deployment gets in between what the deletion reads and what it decides.
     let quick = vec![
-        none_changed(&here.control.state.lock().await.known, "acme"),
+        handlers_unchanged(&here.control.state.lock().await.desired, "acme"),
         elsewhere(RecordKind::Handler, "quick", &document(1)),
     ];
     *here.catalog.quicker.lock() = quick;
@@ -224,16 +224,16 @@ async fn a_deployment_does_not_go_into_a_tenant_that_was_made_since() {
     let (go_on, may_go_on) = std::sync::mpsc::channel();
     let steps = parking_lot::Mutex::new((Some(checked), may_go_on));
     let progress = move |step| {
-        if step == view::DeployStep::Storing {
+        if step == api::DeployStep::Storing {
             let (checked, may_go_on) = &mut *steps.lock();
             checked.take().unwrap().send(()).unwrap();
             may_go_on.recv().unwrap();
         }
     };
     let deployment = deployment("h", message());
-    let turn = node.control.turn("acme").await.unwrap();
+    let permit = node.control.deploy_permit("acme").await.unwrap();
     let (control, actor) = (node.control.clone(), node.actor.clone());
-    let deploying = tokio::spawn(async move { control.deploy(&actor, turn, deployment, progress).await });
+    let deploying = tokio::spawn(async move { control.deploy(&actor, permit, deployment, progress).await });
     is_checked.await.unwrap();
     node.control.delete_tenant(&node.actor, "acme", false).await.unwrap();
     node.create("acme").await.unwrap();
@@ -250,8 +250,8 @@ async fn the_components_that_a_tenant_keeps_are_counted_once_each_and_bounded() 
     let mut big = versions(&[&["room"]]);
     big.versions[0].sha256 = "0".repeat(64);
     big.versions[0].size = MIB - message().len() as u64;
-    node.decided_elsewhere(RecordKind::Handler, "big", &big).await;
-    node.control.read().await.unwrap();
+    node.decide_elsewhere(RecordKind::Handler, "big", &big).await;
+    node.control.read_catalog().await.unwrap();
     node.deploy("h", message(), None).await.unwrap();
     node.deploy("h", message(), Some("the same component")).await.unwrap();
     let usage = node.control.usage("acme").await.unwrap().component_bytes;
@@ -274,8 +274,8 @@ async fn versions_that_go_with_a_deployment_do_not_count() {
     let mut two = versions(&[&["message"], &["message"]]);
     two.versions[0].sha256 = "0".repeat(64);
     two.versions[0].size = MIB;
-    node.decided_elsewhere(RecordKind::Handler, "h", &two).await;
-    node.control.read().await.unwrap();
+    node.decide_elsewhere(RecordKind::Handler, "h", &two).await;
+    node.control.read_catalog().await.unwrap();
     node.deploy("h", message(), None).await.unwrap();
     let usage = node.control.usage("acme").await.unwrap().component_bytes;
     assert_eq!(usage.used, message().len() as u64);

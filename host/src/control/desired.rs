@@ -15,34 +15,34 @@ pub(super) struct Stored<T> {
 
 /// Every document that there is.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct DesiredState {
     /// The last change that was read.
     pub(super) revision: u64,
     pub(super) tenants: BTreeMap<String, Stored<TenantDocument>>,
     handlers: BTreeMap<String, BTreeMap<String, Stored<HandlerDocument>>>,
-    /// By tenant: the last change of its handlers, as far as it went through [`super::siblings::none_changed`].
+    /// By tenant: the last change of its handlers, as far as it went through [`super::validation::handlers_unchanged`].
     handlers_revisions: BTreeMap<String, u64>,
     revocations: BTreeMap<String, BTreeMap<String, Stored<Revocation>>>,
 }
 
 /// Which tenants some changes concern.
 #[derive(Default)]
-pub(super) struct Concerned {
+pub(super) struct Affected {
     /// All of them.
     pub(super) tenants: BTreeSet<String>,
     /// Those whose revoked tokens are others than before.
     pub(super) revoked: BTreeSet<String>,
 }
 
-impl Known {
+impl DesiredState {
     /// Takes in what was read. A document that cannot be read, as a later release may have written it, leaves in place
     /// what was known before.
-    pub(super) fn take(&mut self, changes: Vec<Record>) -> Concerned {
-        let mut concerned = Concerned::default();
+    pub(super) fn apply(&mut self, changes: Vec<Record>) -> Affected {
+        let mut affected = Affected::default();
         for record in changes {
             self.revision = self.revision.max(record.revision);
             let (key, revision) = (record.key.clone(), record.revision);
-            if let Err(error) = self.take_one(record) {
+            if let Err(error) = self.apply_record(record) {
                 tracing::error!(
                     tenant = key.tenant,
                     kind = key.kind.as_str(),
@@ -53,14 +53,14 @@ impl Known {
                 continue;
             }
             if key.kind == RecordKind::Revocation {
-                concerned.revoked.insert(key.tenant.clone());
+                affected.revoked.insert(key.tenant.clone());
             }
-            concerned.tenants.insert(key.tenant);
+            affected.tenants.insert(key.tenant);
         }
-        concerned
+        affected
     }
 
-    fn take_one(&mut self, record: Record) -> serde_json::Result<()> {
+    fn apply_record(&mut self, record: Record) -> serde_json::Result<()> {
         fn put<T>(all: &mut BTreeMap<String, Stored<T>>, name: String, document: Option<T>, revision: u64) {
             match document {
                 Some(document) => drop(all.insert(name, Stored { document, revision })),

@@ -14,13 +14,16 @@ const EXIT_SOFTWARE: i32 = 70;
 /// acknowledged is safe, clients reconnect, and whoever runs the server starts it again.
 ///
 /// The handle is that of the task itself: aborting it ends the task, and drops all that the task holds.
-pub fn spawn(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+pub fn spawn_critical(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
         // Nothing that the panic left half done is looked at: the process ends.
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-            tracing::error!(name, "a vital task has failed; leaving");
+            tracing::error!(name, "a critical task has failed; leaving");
             // The log may not come to write it any more.
-            let _ = writeln!(std::io::stderr(), "parlance: a vital task has failed: {name}; leaving");
+            let _ = writeln!(
+                std::io::stderr(),
+                "parlance: a critical task has failed: {name}; leaving"
+            );
             std::process::exit(EXIT_SOFTWARE);
         }
     })
@@ -34,7 +37,7 @@ mod tests {
     async fn aborting_the_handle_ends_the_task_and_drops_what_it_holds() {
         let held = Arc::new(());
         let theirs = held.clone();
-        let task = super::spawn("test", async move {
+        let task = super::spawn_critical("test", async move {
             let _theirs = theirs;
             std::future::pending::<()>().await;
         });

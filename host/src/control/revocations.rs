@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::view::{RevocationView, RevokeRequest};
-use super::{Actor, Answer, Control, ControlError, entry};
+use super::api::{RevocationView, RevokeRequest};
+use super::{Actor, Control, ControlError, ControlResult, audit_entry};
 use crate::auth::Revocation;
 use crate::dispatch::now_ms;
 use crate::id::{UserId, check_token_id};
 use crate::store::catalog::{Put, RecordKey, RecordKind};
 
 /// How long a revocation is kept when it is not said when its tokens expire, in milliseconds.
-const KEPT_MS: u64 = 400 * 24 * 60 * 60 * 1000;
+const DEFAULT_RETENTION_MS: u64 = 400 * 24 * 60 * 60 * 1000;
 /// How often a revocation is tried that somebody else is changing.
-const ATTEMPTS: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 /// Revocations of one tenant.
 const REVOCATIONS_MAX: usize = 100_000;
 
@@ -27,11 +27,13 @@ fn key(tenant: &str, id: &str) -> RecordKey {
 }
 
 /// How far the clock of whoever revokes may be ahead, in milliseconds.
-const CLOCKS_APART_MS: u64 = 60_000;
+const MAX_CLOCK_SKEW_MS: u64 = 60_000;
 
 /// The entry for a request and the id that names it: the same request names the same entry.
-fn read(request: RevokeRequest, now: u64) -> Answer<(String, Revocation)> {
-    let expires_at = request.expires_at.unwrap_or_else(|| now.saturating_add(KEPT_MS));
+fn revocation_of(request: RevokeRequest, now: u64) -> ControlResult<(String, Revocation)> {
+    let expires_at = request
+        .expires_at
+        .unwrap_or_else(|| now.saturating_add(DEFAULT_RETENTION_MS));
     if expires_at <= now {
         return Err(ControlError::invalid(
             "expiresAt: is over; it is when the tokens expire that are to be revoked",
@@ -39,7 +41,7 @@ fn read(request: RevokeRequest, now: u64) -> Answer<(String, Revocation)> {
     }
     let before = request.issued_before.unwrap_or(now);
     // Until then nobody could get a token that works, and nothing would say so.
-    if before > now.saturating_add(CLOCKS_APART_MS) {
+    if before > now.saturating_add(MAX_CLOCK_SKEW_MS) {
         return Err(ControlError::invalid("issuedBefore: lies in the future"));
     }
     match (request.token_id, request.user) {
@@ -92,10 +94,10 @@ impl Control {
     ///
     /// # Errors
     /// When there is no such tenant.
-    pub async fn revocations(&self, tenant: &str) -> Answer<Vec<RevocationView>> {
+    pub async fn revocations(&self, tenant: &str) -> ControlResult<Vec<RevocationView>> {
         let state = self.state.lock().await;
-        state.live(tenant)?;
-        let all = state.known.revocations(tenant);
+        state.actual(tenant)?;
+        let all = state.desired.revocations(tenant);
         Ok(all.map(|(id, own)| view(id, &own.document)).collect())
     }
 
@@ -109,31 +111,31 @@ impl Control {
         actor: &Actor,
         tenant: &str,
         request: RevokeRequest,
-    ) -> Answer<RevocationView> {
+    ) -> ControlResult<RevocationView> {
         let now = now_ms();
-        let (id, wished) = read(request, now)?;
-        for _ in 0..ATTEMPTS {
+        let (id, requested) = revocation_of(request, now)?;
+        for _ in 0..MAX_ATTEMPTS {
             // Those whose tokens have expired by now are forgotten on this occasion.
-            let (revocation, expect, over) = {
+            let (revocation, expect, expired) = {
                 let state = self.state.lock().await;
-                state.live(tenant)?;
-                let known = state.known.revocation(tenant, &id);
-                let all = state.known.revocations(tenant);
-                let over: Vec<String> = all
+                state.actual(tenant)?;
+                let existing = state.desired.revocation(tenant, &id);
+                let all = state.desired.revocations(tenant);
+                let expired: Vec<String> = all
                     .filter(|(other, own)| **other != id && own.document.expires_at() < now)
                     .map(|(other, _)| other.clone())
                     .collect();
-                let kept = state.known.revocations(tenant).count() - over.len();
-                if kept >= REVOCATIONS_MAX && known.is_none() {
+                let kept = state.desired.revocations(tenant).count() - expired.len();
+                if kept >= REVOCATIONS_MAX && existing.is_none() {
                     return Err(ControlError::Conflict(format!(
                         "the tenant has {REVOCATIONS_MAX} revocations; revoke by `issuedBefore` instead"
                     )));
                 }
-                let revocation = match known {
-                    Some(known) => wished.clone().merge(&known.document),
-                    None => wished.clone(),
+                let revocation = match existing {
+                    Some(known) => requested.clone().merge(&known.document),
+                    None => requested.clone(),
                 };
-                (revocation, known.map_or(0, |known| known.revision), over)
+                (revocation, existing.map_or(0, |existing| existing.revision), expired)
             };
             let put = |id: &str, document, expect| Put {
                 key: key(tenant, id),
@@ -141,12 +143,12 @@ impl Control {
                 expect,
                 component: None,
             };
-            let mut puts: Vec<Put> = over.iter().map(|id| put(id, None, None)).collect();
+            let mut puts: Vec<Put> = expired.iter().map(|id| put(id, None, None)).collect();
             puts.push(put(&id, serde_json::to_string(&revocation).ok(), Some(expect)));
-            let audit = entry(actor, tenant, "token.revoke", &json!({ "id": id }));
-            match self.decide(tenant, puts, audit, false).await {
+            let audit = audit_entry(actor, tenant, "token.revoke", &json!({ "id": id }));
+            match self.apply(tenant, puts, audit, false).await {
                 // Somebody else has revoked the same: both count.
-                Err(ControlError::Changed(_)) => self.read().await?,
+                Err(ControlError::Changed(_)) => self.read_catalog().await?,
                 done => return done.map(|()| view(&id, &revocation)),
             }
         }
@@ -159,11 +161,11 @@ impl Control {
     ///
     /// # Errors
     /// When there is none of that id.
-    pub async fn unrevoke(self: &Arc<Self>, actor: &Actor, tenant: &str, id: &str) -> Answer<()> {
+    pub async fn unrevoke(self: &Arc<Self>, actor: &Actor, tenant: &str, id: &str) -> ControlResult<()> {
         {
             let state = self.state.lock().await;
-            state.live(tenant)?;
-            if state.known.revocation(tenant, id).is_none() {
+            state.actual(tenant)?;
+            if state.desired.revocation(tenant, id).is_none() {
                 return Err(ControlError::NotFound(format!("there is no revocation {id:?}")));
             }
         }
@@ -173,8 +175,8 @@ impl Control {
             expect: None,
             component: None,
         };
-        let audit = entry(actor, tenant, "token.unrevoke", &json!({ "id": id }));
-        self.decide(tenant, vec![put], audit, false).await
+        let audit = audit_entry(actor, tenant, "token.unrevoke", &json!({ "id": id }));
+        self.apply(tenant, vec![put], audit, false).await
     }
 }
 
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn what_is_over_is_not_revoked() {
         let of = |expires_at| {
-            read(
+            revocation_of(
                 RevokeRequest {
                     token_id: Some("t".to_owned()),
                     expires_at: Some(expires_at),
@@ -206,7 +208,7 @@ mod tests {
                 token_id: Some(id.to_owned()),
                 ..RevokeRequest::default()
             };
-            let error = read(request, 1000).unwrap_err().to_string();
+            let error = revocation_of(request, 1000).unwrap_err().to_string();
             assert!(error.starts_with("tokenId: token id "), "{error}");
         }
     }

@@ -6,18 +6,18 @@ use super::Control;
 use crate::dispatch::now_ms;
 
 /// How often.
-pub(super) const LOOK: Duration = Duration::from_secs(3600);
+pub(super) const INTERVAL: Duration = Duration::from_secs(3600);
 /// Entries that are looked at in one transaction: events wait for it no longer than for each other.
-const AT_ONCE: u32 = 1000;
+const BATCH: u32 = 1000;
 
 impl Control {
     /// Removes the entries of the audit log that are older than they are to be kept.
     pub(super) async fn prune_audit(&self) {
-        let kept = u64::try_from(self.parts.audit_kept.as_millis()).unwrap_or(u64::MAX);
+        let kept = u64::try_from(self.deps.audit_kept.as_millis()).unwrap_or(u64::MAX);
         let before = now_ms().saturating_sub(kept);
         let mut entries = 0;
         loop {
-            match self.parts.catalog.prune_audit(before, AT_ONCE).await {
+            match self.deps.catalog.prune_audit(before, BATCH).await {
                 Ok(0) => break,
                 Ok(removed) => entries += removed,
                 // Next time.

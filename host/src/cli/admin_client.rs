@@ -29,7 +29,7 @@ pub struct ServerArgs {
 }
 
 /// Speaks to the admin API.
-pub(super) struct Remote {
+pub(super) struct AdminClient {
     http: reqwest::Client,
     server: String,
     token: String,
@@ -43,7 +43,7 @@ struct Problem {
     problems: Vec<String>,
 }
 
-impl Remote {
+impl AdminClient {
     pub(super) fn new(args: &ServerArgs, env: &impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let token = match &args.token_file {
             Some(path) => {
@@ -102,7 +102,7 @@ impl Remote {
         }
         let text = response.text().await.unwrap_or_default();
         Err(match serde_json::from_str::<Problem>(&text) {
-            Ok(problem) => said(&problem.detail, &problem.problems),
+            Ok(problem) => problem_error(&problem.detail, &problem.problems),
             Err(_) if status.as_u16() == 404 => anyhow!(
                 "there is no admin API here: it listens at server.admin_address, when the server was started with \
                  PARLANCE_ADMIN_TOKEN or with [[admin.tokens]] in its file"
@@ -125,7 +125,7 @@ impl Remote {
 }
 
 /// What the server says is wrong, one thing a line.
-pub(super) fn said(detail: &str, problems: &[String]) -> anyhow::Error {
+pub(super) fn problem_error(detail: &str, problems: &[String]) -> anyhow::Error {
     let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
     anyhow!("{detail}{lines}")
 }
