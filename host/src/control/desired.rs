@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::{HandlerDocument, TenantDocument};
+use super::local_rollback::Rollback;
 use crate::auth::Revocation;
 use crate::store::catalog::{Record, RecordKind};
 
@@ -19,10 +20,31 @@ pub(super) struct DesiredState {
     /// The last change that was read.
     pub(super) revision: u64,
     pub(super) tenants: BTreeMap<String, Stored<TenantDocument>>,
-    handlers: BTreeMap<String, BTreeMap<String, Stored<HandlerDocument>>>,
+    handlers: BTreeMap<String, BTreeMap<String, DesiredHandler>>,
     /// By tenant: the last change of its handlers, as far as it went through [`super::validation::handlers_unchanged`].
     handlers_revisions: BTreeMap<String, u64>,
     revocations: BTreeMap<String, BTreeMap<String, Stored<Revocation>>>,
+}
+
+/// A deployed handler.
+struct DesiredHandler {
+    /// As the catalog has it.
+    stored: Stored<HandlerDocument>,
+    /// As it is in force here, while this node has rolled back versions of it and the catalog does not say so yet.
+    local: Option<LocalHandler>,
+}
+
+/// A handler's document with the rollbacks that the catalog does not have yet.
+struct LocalHandler {
+    changed: Stored<HandlerDocument>,
+    /// In the order in which they were made; never empty.
+    rollbacks: Vec<Rollback>,
+}
+
+impl DesiredHandler {
+    fn in_force(&self) -> &Stored<HandlerDocument> {
+        self.local.as_ref().map_or(&self.stored, |local| &local.changed)
+    }
 }
 
 /// Which tenants some changes concern.
@@ -82,13 +104,16 @@ impl DesiredState {
                 None => drop(self.handlers_revisions.remove(&key.tenant)),
             },
             RecordKind::Handler => {
-                let document = read(document)?;
-                put(
-                    self.handlers.entry(key.tenant).or_default(),
-                    key.name,
-                    document,
-                    revision,
-                );
+                let handlers = self.handlers.entry(key.tenant).or_default();
+                match read(document)? {
+                    Some(document) => {
+                        let stored = Stored { document, revision };
+                        // What this node has rolled back is applied to the new document afterwards.
+                        let local = handlers.remove(&key.name).and_then(|before| before.local);
+                        handlers.insert(key.name, DesiredHandler { stored, local });
+                    }
+                    None => drop(handlers.remove(&key.name)),
+                }
             }
             RecordKind::Revocation => {
                 let document = read(document)?;
@@ -110,14 +135,60 @@ impl DesiredState {
             .filter(|stored| stored.document.purging.is_none())
     }
 
-    /// Handlers by name, with those that were removed: see [`HandlerDocument::is_removed`].
+    /// Handlers by name, as they are in force here, with those that were removed: see [`HandlerDocument::is_removed`].
     pub(super) fn handlers(&self, tenant: &str) -> impl Iterator<Item = (&String, &Stored<HandlerDocument>)> {
-        self.handlers.get(tenant).into_iter().flatten()
+        let handlers = self.handlers.get(tenant).into_iter().flatten();
+        handlers.map(|(name, handler)| (name, handler.in_force()))
     }
 
-    /// A handler, also when it was removed.
+    /// A handler as it is in force here, also when it was removed.
     pub(super) fn handler(&self, tenant: &str, name: &str) -> Option<&Stored<HandlerDocument>> {
-        self.handlers.get(tenant)?.get(name)
+        Some(self.handlers.get(tenant)?.get(name)?.in_force())
+    }
+
+    /// Why a version was rolled back before, as the catalog has it.
+    pub(super) fn recorded_failure(&self, tenant: &str, name: &str, version: u64) -> Option<&String> {
+        let handler = self.handlers.get(tenant)?.get(name)?;
+        handler.stored.document.version(version)?.failed.as_ref()
+    }
+
+    /// Puts a document in force here that has this rollback more than the one before.
+    pub(super) fn add_rollback(&mut self, tenant: &str, name: &str, document: HandlerDocument, rollback: Rollback) {
+        let handler = self.handlers.get_mut(tenant).and_then(|all| all.get_mut(name));
+        let Some(DesiredHandler { stored, local }) = handler else {
+            return;
+        };
+        let mut rollbacks = local.take().map(|local| local.rollbacks).unwrap_or_default();
+        rollbacks.push(rollback);
+        let revision = stored.revision;
+        *local = Some(LocalHandler {
+            changed: Stored { document, revision },
+            rollbacks,
+        });
+    }
+
+    /// The rollbacks of a handler that the catalog does not have yet.
+    pub(super) fn unrecorded(&self, tenant: &str, name: &str) -> &[Rollback] {
+        let handler = self.handlers.get(tenant).and_then(|all| all.get(name));
+        let local = handler.and_then(|handler| handler.local.as_ref());
+        local.map_or(&[], |local| &local.rollbacks)
+    }
+
+    /// The tenants and handlers with rollbacks that the catalog does not have yet.
+    pub(super) fn all_unrecorded(&self) -> Vec<(String, String)> {
+        let handlers = self.handlers.iter().flat_map(|(tenant, all)| {
+            let changed = all.iter().filter(|(_, handler)| handler.local.is_some());
+            changed.map(|(name, _)| (tenant.clone(), name.clone()))
+        });
+        handlers.collect()
+    }
+
+    /// Puts the catalog's documents of the tenant's handlers in force again, and gives the rollbacks that they are
+    /// without.
+    pub(super) fn take_unrecorded(&mut self, tenant: &str) -> Vec<(String, Vec<Rollback>)> {
+        let handlers = self.handlers.get_mut(tenant).into_iter().flatten();
+        let taken = handlers.filter_map(|(name, handler)| Some((name.clone(), handler.local.take()?.rollbacks)));
+        taken.collect()
     }
 
     /// What the next change of a handler of the tenant expects, so that none was changed in between.

@@ -35,13 +35,7 @@ impl Control {
                     _ = tick.tick() => control.exchange(&*bus, &mut exchange).await,
                     notice = invalidations.recv() => match notice {
                         Ok(Invalidation::Topic(bytes)) if bytes != CATALOG => {}
-                        Ok(_) | Err(RecvError::Lagged(_)) => {
-                            if let Err(error) = control.read_catalog().await {
-                                // It is asked again within a second, and that is where the log says what is wrong.
-                                tracing::debug!(%error, "a decision made elsewhere cannot be read now");
-                            }
-                            control.start_due_reconciles().await;
-                        }
+                        Ok(_) | Err(RecvError::Lagged(_)) => control.catalog_work.notify_one(),
                         Err(RecvError::Closed) => return,
                     },
                 }
@@ -50,13 +44,13 @@ impl Control {
     }
 
     /// Carries out a decision: makes it durable, tells the other nodes, and makes it effective here, as far as it can
-    /// be: with `settle` also what takes its time. Once begun it is carried out to its end, also when whoever asked for
+    /// be: with `reconcile` also what takes its time. Once begun it is carried out to its end, also when whoever asked for
     /// it has gone.
     pub(super) async fn apply(
         self: &Arc<Self>,
         tenant: &str,
         puts: Vec<Put>,
-        audit: AuditEntry,
+        audit: Vec<AuditEntry>,
         reconcile: bool,
     ) -> ControlResult<()> {
         Ok(self.try_apply(tenant, puts, audit, reconcile).await??)
@@ -67,12 +61,12 @@ impl Control {
         self: &Arc<Self>,
         tenant: &str,
         puts: Vec<Put>,
-        audit: AuditEntry,
+        audit: Vec<AuditEntry>,
         reconcile: bool,
     ) -> ControlResult<Result<(), Conflict>> {
         let (control, tenant) = (self.clone(), tenant.to_owned());
         let task = tokio::spawn(async move {
-            if let Err(conflict) = control.deps.catalog.put(puts, vec![audit]).await? {
+            if let Err(conflict) = control.deps.catalog.put(puts, audit).await? {
                 return Ok(Err(conflict));
             }
             if let Some(bus) = control.bus.get() {

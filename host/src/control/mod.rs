@@ -14,6 +14,7 @@ mod document;
 mod error;
 mod fleet;
 mod handlers;
+mod local_rollback;
 mod purge;
 mod readiness;
 mod reconcile;
@@ -33,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 pub use deploy::{DeployPermit, Deployment};
 pub use error::ControlError;
@@ -101,6 +102,8 @@ pub struct Control {
     deps: Dependencies,
     /// Names this process among those that share the store.
     process_id: String,
+    /// Notified when the catalog should be read, or written to, before its next poll.
+    catalog_work: Notify,
     /// Held while the catalog is read, so that what is read later is also taken in later.
     catalog_read: Mutex<()>,
     /// Held for moments only: nothing is waited for meanwhile.
@@ -153,6 +156,7 @@ impl Control {
         Arc::new(Self {
             deps,
             process_id: format!("{:016x}", SystemRandom.next_u64()),
+            catalog_work: Notify::new(),
             catalog_read: Mutex::default(),
             state: Mutex::default(),
             loads: Semaphore::new(reconcile::MAX_LOADS),
@@ -191,7 +195,14 @@ impl Control {
     ///
     /// # Errors
     /// When the store cannot serve.
-    pub async fn audit(&self, tenant: Option<&str>, before: Option<u64>, limit: u32) -> ControlResult<Vec<AuditView>> {
+    pub async fn audit(
+        self: &Arc<Self>,
+        tenant: Option<&str>,
+        before: Option<u64>,
+        limit: u32,
+    ) -> ControlResult<Vec<AuditView>> {
+        // Whoever sees here that a version went back also finds the entry about it.
+        self.record_rollbacks().await?;
         let entries = self.deps.catalog.audit(tenant, before, limit).await?;
         let view = |entry: AuditEntry| AuditView {
             id: entry.id,

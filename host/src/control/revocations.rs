@@ -146,7 +146,7 @@ impl Control {
             let mut puts: Vec<Put> = expired.iter().map(|id| put(id, None, None)).collect();
             puts.push(put(&id, serde_json::to_string(&revocation).ok(), Some(expect)));
             let audit = audit_entry(actor, tenant, "token.revoke", &json!({ "id": id }));
-            match self.apply(tenant, puts, audit, false).await {
+            match self.apply(tenant, puts, vec![audit], false).await {
                 // Somebody else has revoked the same: both count.
                 Err(ControlError::Changed(_)) => self.read_catalog().await?,
                 done => return done.map(|()| view(&id, &revocation)),
@@ -176,7 +176,7 @@ impl Control {
             component: None,
         };
         let audit = audit_entry(actor, tenant, "token.unrevoke", &json!({ "id": id }));
-        self.apply(tenant, vec![put], audit, false).await
+        self.apply(tenant, vec![put], vec![audit], false).await
     }
 }
 

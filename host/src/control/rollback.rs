@@ -121,8 +121,8 @@ fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
 }
 
 impl Control {
-    /// Looks at every version in service.
-    pub(super) async fn check_versions(self: &Arc<Self>, monitor: &mut RollbackMonitor) {
+    /// Takes every version that fails too often out of service. Does not wait for the store.
+    pub(super) async fn check_versions(&self, monitor: &mut RollbackMonitor) {
         let versions = self.versions_in_service().await;
         for FailingVersion { key, why, blocked } in monitor.check(&self.deps.deploy, versions, Instant::now()) {
             let (tenant, name, version) = key;
@@ -135,15 +135,15 @@ impl Control {
                 );
                 continue;
             }
-            match self.fail(&tenant, &name, version, &why).await {
-                Ok(view) => tracing::error!(
+            match self.roll_back_failing(&tenant, &name, version, &why).await {
+                Ok(now_active) => tracing::error!(
                     tenant,
                     handler = name,
                     version,
-                    now_active = view.active,
+                    now_active,
                     "the version went back by itself: {why}"
                 ),
-                // Another node was first, or the next look tries again.
+                // Something was decided since it was looked at. The next check looks at that.
                 Err(error) => tracing::warn!(tenant, handler = name, version, "the version should go back: {error}"),
             }
         }

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::api::Source;
 use super::desired::DesiredState;
-use super::{Control, ControlResult, ControlState};
+use super::rollback::{self, RollbackMonitor};
+use super::{Control, ControlResult, ControlState, audit_retention, storage_usage};
 use crate::config::TenantConfig;
+use crate::critical::critical;
 use crate::socket::Server;
 use crate::store::catalog::Record;
 
 /// How often the catalog is asked whether another node has changed it: so long may a decision take to get around.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How often is looked for deleted tenants whose data is to be removed.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Tenants that are seen to at once at start-up.
 const STARTUP_CONCURRENCY: usize = 16;
 
@@ -66,46 +70,73 @@ impl Control {
         Ok(())
     }
 
-    /// Follows the catalog and watches versions for as long as the handle is kept.
-    pub fn follow(self: &Arc<Self>) -> AbortOnDropHandle<()> {
-        let control = self.clone();
-        AbortOnDropHandle::new(crate::critical::spawn_critical("control", async move {
-            let mut monitor = super::rollback::RollbackMonitor::default();
-            let mut asked = Instant::now();
-            let mut down = false;
-            let mut measured: Option<Instant> = None;
-            let mut pruned: Option<Instant> = None;
-            loop {
-                tokio::time::sleep(super::rollback::CHECK_INTERVAL).await;
-                control.check_versions(&mut monitor).await;
-                control.deps.sandbox.retire_idle();
-                if measured.is_none_or(|at| at.elapsed() >= super::storage_usage::INTERVAL) {
-                    measured = Some(Instant::now());
-                    control.measure_storage().await;
-                }
-                if pruned.is_none_or(|at| at.elapsed() >= super::audit_retention::INTERVAL) {
-                    pruned = Some(Instant::now());
-                    control.prune_audit().await;
-                }
-                control.start_due_reconciles().await;
-                if asked.elapsed() < POLL_INTERVAL {
-                    continue;
-                }
-                asked = Instant::now();
-                control.resume_purges().await;
-                match control.read_if_changed().await {
-                    Ok(()) => down = false,
-                    Err(error) if !down => {
-                        down = true;
-                        tracing::warn!(
-                            error = format!("{:#}", anyhow::Error::from(error)),
-                            "what operators decide elsewhere cannot be seen now"
-                        );
-                    }
-                    Err(_) => {}
-                }
+    /// Starts the loops of control; they end when the set is dropped.
+    ///
+    /// What must not wait for the store has a loop without it: a store that does not answer holds up neither the
+    /// automatic rollback nor versions that are being loaded.
+    pub fn follow(self: &Arc<Self>) -> JoinSet<()> {
+        let mut loops = JoinSet::new();
+        loops.spawn(critical("control", self.clone().watch_node()));
+        loops.spawn(critical("catalog", self.clone().follow_catalog()));
+        loops.spawn(critical("maintenance", self.clone().maintain_store()));
+        loops
+    }
+
+    /// Sees to this node alone.
+    async fn watch_node(self: Arc<Self>) {
+        let mut monitor = RollbackMonitor::default();
+        loop {
+            tokio::time::sleep(rollback::CHECK_INTERVAL).await;
+            self.check_versions(&mut monitor).await;
+            self.deps.sandbox.retire_idle();
+            self.start_due_reconciles().await;
+        }
+    }
+
+    /// Reads what other nodes decide and records what this one has rolled back.
+    async fn follow_catalog(self: Arc<Self>) {
+        let mut is_down = false;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
+                () = self.catalog_work.notified() => {}
             }
-        }))
+            let done = async {
+                self.read_if_changed().await?;
+                self.record_rollbacks().await
+            };
+            match done.await {
+                Ok(()) => is_down = false,
+                Err(error) if !is_down => {
+                    is_down = true;
+                    tracing::warn!(
+                        error = format!("{:#}", anyhow::Error::from(error)),
+                        "the catalog cannot be reached: until it can, this node does not see what is decided on \
+                         others, and they do not see which versions went back here"
+                    );
+                }
+                Err(_) => {}
+            }
+            self.start_due_reconciles().await;
+        }
+    }
+
+    /// Removes what is over from the store, and measures what is left.
+    async fn maintain_store(self: Arc<Self>) {
+        let mut measured: Option<Instant> = None;
+        let mut pruned: Option<Instant> = None;
+        loop {
+            if measured.is_none_or(|at| at.elapsed() >= storage_usage::INTERVAL) {
+                measured = Some(Instant::now());
+                self.measure_storage().await;
+            }
+            if pruned.is_none_or(|at| at.elapsed() >= audit_retention::INTERVAL) {
+                pruned = Some(Instant::now());
+                self.prune_audit().await;
+            }
+            self.resume_purges().await;
+            tokio::time::sleep(MAINTENANCE_INTERVAL).await;
+        }
     }
 
     async fn read_if_changed(&self) -> ControlResult<()> {
@@ -135,6 +166,7 @@ impl ControlState {
             self.revoke(tenant);
         }
         for tenant in affected.tenants {
+            self.reapply_rollbacks(&tenant);
             self.apply_tenant(&tenant, server);
             self.enqueue(&tenant);
         }

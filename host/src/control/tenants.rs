@@ -219,7 +219,7 @@ impl Control {
             }
             let puts = self.deletion(name, with_data).await?;
             let audit = audit_entry(actor, name, "tenant.delete", &json!({ "data": with_data }));
-            match self.try_apply(name, puts, audit, true).await? {
+            match self.try_apply(name, puts, vec![audit], true).await? {
                 Ok(()) if with_data => return Ok(self.begin_purge(name).await),
                 Ok(()) => return Ok(PurgeProgress::Done),
                 // A handler was deployed between reading and deciding: it goes too.
@@ -328,7 +328,7 @@ impl Control {
         };
         let configuration = for_audit(&document.configuration);
         let audit = audit_entry(actor, name, action, &json!({ "configuration": configuration }));
-        self.apply(name, vec![put], audit, reconcile).await
+        self.apply(name, vec![put], vec![audit], reconcile).await
     }
 }
 

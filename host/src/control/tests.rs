@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod deploys;
+mod rollbacks;
 mod tenants;
 mod validation;
 
@@ -29,9 +30,12 @@ use crate::store::catalog::{Component, Conflict, Put, Record, RecordKey, RecordK
 use crate::store::memory::{MemoryCatalog, MemoryStore};
 use crate::store::{OutageLog, StoreError, WriteSet};
 
-/// A catalog whose components cannot be read, or only one at a time for each permit.
+/// A catalog that can be made to fail, to wait, and to answer nothing.
 struct Catalogue {
     kept: MemoryCatalog,
+    /// While it is false nothing is answered.
+    answers: tokio::sync::watch::Sender<bool>,
+    /// Components cannot be read.
     broken: AtomicBool,
     /// Reads of components, and changes, that may go on.
     reads: Semaphore,
@@ -46,6 +50,7 @@ impl Default for Catalogue {
     fn default() -> Self {
         Self {
             kept: MemoryCatalog::default(),
+            answers: tokio::sync::watch::Sender::new(true),
             broken: AtomicBool::new(false),
             reads: Semaphore::new(1000),
             puts: Semaphore::new(1000),
@@ -55,13 +60,22 @@ impl Default for Catalogue {
     }
 }
 
+impl Catalogue {
+    /// Returns once the catalog answers.
+    async fn answer(&self) {
+        self.answers.subscribe().wait_for(|answers| *answers).await.unwrap();
+    }
+}
+
 #[async_trait::async_trait]
 impl Catalog for Catalogue {
     async fn revision(&self) -> Result<u64, StoreError> {
+        self.answer().await;
         self.kept.revision().await
     }
 
     async fn changes(&self, after: u64) -> Result<Vec<Record>, StoreError> {
+        self.answer().await;
         if self.deaf.load(Ordering::SeqCst) {
             return Ok(vec![]);
         }
@@ -69,6 +83,7 @@ impl Catalog for Catalogue {
     }
 
     async fn put(&self, puts: Vec<Put>, audit: Vec<AuditEntry>) -> Result<Result<u64, Conflict>, StoreError> {
+        self.answer().await;
         self.puts.acquire().await.unwrap().forget();
         let quicker = std::mem::take(&mut *self.quicker.lock());
         self.kept.put(quicker, vec![]).await.unwrap().unwrap();
@@ -76,6 +91,7 @@ impl Catalog for Catalogue {
     }
 
     async fn component(&self, tenant: &str, sha256: [u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.answer().await;
         self.reads.acquire().await.unwrap().forget();
         if self.broken.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable(anyhow::anyhow!("the disk is away")));
@@ -93,10 +109,12 @@ impl Catalog for Catalogue {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<AuditEntry>, StoreError> {
+        self.answer().await;
         self.kept.audit(tenant, before, limit).await
     }
 
     async fn prune_audit(&self, before_ms: u64, limit: u32) -> Result<u64, StoreError> {
+        self.answer().await;
         self.kept.prune_audit(before_ms, limit).await
     }
 }
@@ -207,10 +225,28 @@ impl Node {
         self.control.deploy(&self.actor, permit, deployment, |_| {}).await
     }
 
+    /// Rolls a version of acme back as the monitor does, and waits until that is in the catalog.
+    async fn fail(&self, handler: &str, version: u64) -> ControlResult<HandlerView> {
+        let control = &self.control;
+        control
+            .roll_back_failing("acme", handler, version, "it trapped")
+            .await?;
+        control.record_rollbacks().await?;
+        Ok(self.view(handler).await)
+    }
+
+    /// The handler's document in the catalog.
+    async fn recorded(&self, handler: &str) -> HandlerDocument {
+        let all = self.catalog.kept.changes(0).await.unwrap();
+        let own = |record: &&Record| record.key.kind == RecordKind::Handler && record.key.name == handler;
+        let text = all.iter().find(own).unwrap().document.clone().unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
     /// Decides as another node would.
     async fn decide_elsewhere(&self, kind: RecordKind, name: &str, document: &impl serde::Serialize) {
         let put = elsewhere(kind, name, document);
-        self.catalog.put(vec![put], vec![]).await.unwrap().unwrap();
+        self.catalog.kept.put(vec![put], vec![]).await.unwrap().unwrap();
     }
 
     async fn view(&self, handler: &str) -> HandlerView {

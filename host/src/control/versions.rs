@@ -10,7 +10,7 @@ use super::desired::Stored;
 use super::document::HandlerDocument;
 use super::validation::{self, HandlerValidator, MAX_ATTEMPTS};
 use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
-use crate::store::catalog::{Component, Conflict, Put, RecordKey, RecordKind};
+use crate::store::catalog::{AuditEntry, Component, Conflict, Put, RecordKey, RecordKind};
 
 /// A change of a handler as it is to be decided.
 struct PlannedChange {
@@ -19,6 +19,8 @@ struct PlannedChange {
     /// The new document, without its component.
     put: Put,
     detail: Value,
+    /// Entries of the audit log about what this node has rolled back: the new document says that too.
+    unrecorded: Vec<AuditEntry>,
     /// The revision of the handler's document that it is a change of; 0 for a new one.
     revision: u64,
     /// Something has to be loaded for it.
@@ -137,60 +139,25 @@ impl Control {
             .await
     }
 
-    /// Takes a version out of service because it failed too often; nothing when it is not in service any more. A canary
-    /// beside it is on trial still: nothing is known against it.
-    ///
-    /// # Errors
-    /// When there is nothing to go back to; see [`HandlerValidator::rollback_target`].
-    pub(super) async fn fail(
-        self: &Arc<Self>,
-        tenant: &str,
-        handler: &str,
-        version: u64,
-        why: &str,
-    ) -> ControlResult<HandlerView> {
-        let change = |document: &mut HandlerDocument, validator: &HandlerValidator<'_>| {
-            if !document.in_service().any(|other| other.version == version) {
-                return Err(ControlError::Conflict("it is not in service any more".to_owned()));
-            }
-            if document.canary.is_some_and(|canary| canary.version == version) {
-                document.canary = None;
-            } else {
-                let to = validator.rollback_target(document).map_err(ControlError::Conflict)?;
-                document.roll_back_to(to);
-            }
-            if let Some(failed) = document.versions.iter_mut().find(|other| other.version == version) {
-                failed.failed = Some(why.to_owned());
-            }
-            let canary = document.canary.map(|canary| canary.version);
-            Ok(json!({ "handler": handler, "from": version, "to": document.active, "canary": canary, "why": why }))
-        };
-        self.change(
-            &Actor::server(),
-            tenant,
-            handler,
-            Change::of("handler.rollback", &change),
-        )
-        .await
-    }
-
     /// Takes a deployed handler out of service and forgets its versions; the configured handlers take over.
     ///
     /// # Errors
     /// When there is none of that name.
     pub async fn remove_handler(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> ControlResult<()> {
-        let put = {
+        let (put, mut audit) = {
             let state = self.state.lock().await;
             state.actual(tenant)?;
             let stored = deployed(&state, tenant, handler).ok_or_else(|| no_handler(handler))?;
-            Put {
+            let put = Put {
                 key: key(tenant, handler),
                 document: serde_json::to_string(&stored.document.removed()).ok(),
                 expect: Some(stored.revision),
                 component: None,
-            }
+            };
+            (put, state.unrecorded_entries(tenant, handler))
         };
-        let audit = audit_entry(actor, tenant, "handler.remove", &json!({ "handler": handler }));
+        let removal = json!({ "handler": handler });
+        audit.push(audit_entry(actor, tenant, "handler.remove", &removal));
         self.apply(tenant, vec![put], audit, false).await
     }
 
@@ -210,7 +177,8 @@ impl Control {
                 .await
                 .plan_change(tenant, handler, &change, revision)?;
             revision = Some(planned.revision);
-            let audit = audit_entry(actor, tenant, change.action, &planned.detail);
+            let mut audit = planned.unrecorded;
+            audit.push(audit_entry(actor, tenant, change.action, &planned.detail));
             let component = change.component.as_ref().map(|(sha256, bytes)| Component {
                 sha256: *sha256,
                 bytes: bytes.to_vec(),
@@ -283,13 +251,18 @@ impl ControlState {
             handlers_unchanged: validation::handlers_unchanged(&self.desired, tenant),
             put,
             detail,
+            unrecorded: self.unrecorded_entries(tenant, handler),
             revision: now,
             reconcile,
         })
     }
 }
 
-fn deployed<'a>(state: &'a ControlState, tenant: &str, handler: &str) -> Option<&'a Stored<HandlerDocument>> {
+pub(super) fn deployed<'a>(
+    state: &'a ControlState,
+    tenant: &str,
+    handler: &str,
+) -> Option<&'a Stored<HandlerDocument>> {
     let stored = state.desired.handler(tenant, handler)?;
     (!stored.document.is_removed()).then_some(stored)
 }
@@ -303,7 +276,7 @@ fn view(state: &ControlState, tenant: &str, handler: &str) -> Option<HandlerView
     Some(stored.document.view(handler, stored.revision, actual_handler))
 }
 
-fn key(tenant: &str, handler: &str) -> RecordKey {
+pub(super) fn key(tenant: &str, handler: &str) -> RecordKey {
     RecordKey {
         kind: RecordKind::Handler,
         tenant: tenant.to_owned(),
@@ -317,7 +290,7 @@ fn changed(tenant: &str, handler: &str) -> ControlError {
     Conflict { key }.into()
 }
 
-fn no_handler(handler: &str) -> ControlError {
+pub(super) fn no_handler(handler: &str) -> ControlError {
     ControlError::NotFound(format!("no handler {handler:?} is deployed"))
 }
 

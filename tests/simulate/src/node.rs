@@ -18,7 +18,7 @@ use parlance::socket::{self, HandshakeLimits, Server, ServerLimits};
 use parlance::store::OutageLog;
 use parlance::tenant::{self, Tenant};
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::task::JoinSet;
 
 use crate::chance::Dice;
 use crate::life::Life;
@@ -46,7 +46,7 @@ pub(crate) struct Node {
     pub(crate) life: Arc<Life>,
     pub(crate) services: Arc<Services>,
     pub(crate) control: Arc<Control>,
-    following: Mutex<Option<AbortOnDropHandle<()>>>,
+    following: Mutex<Option<JoinSet<()>>>,
 }
 
 impl Node {

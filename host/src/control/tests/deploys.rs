@@ -196,14 +196,14 @@ async fn when_the_active_version_fails_its_canary_stays_on_trial() {
     });
     node.decide_elsewhere(RecordKind::Handler, "h", &three).await;
     node.control.sync().await.unwrap();
-    let view = node.control.fail("acme", "h", 2, "it trapped").await.unwrap();
+    let view = node.fail("h", 2).await.unwrap();
     assert_eq!(
         (view.active, view.canary.map(|canary| canary.version)),
         (Some(1), Some(3))
     );
     let entry = &node.control.audit(None, None, 1).await.unwrap()[0];
     assert_eq!(entry.detail["canary"], 3);
-    let again = node.control.fail("acme", "h", 2, "it trapped").await;
+    let again = node.fail("h", 2).await;
     assert!(again.is_err(), "it is not in service any more");
 }
 

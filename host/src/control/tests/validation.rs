@@ -96,9 +96,9 @@ async fn a_version_that_fails_goes_back_past_those_whose_events_another_handler_
     node.decide_elsewhere(RecordKind::Handler, "a", &three).await;
     node.control.sync().await.unwrap();
     node.deploy("b", typing(), None).await.unwrap();
-    let back = node.control.fail("acme", "a", 3, "it trapped").await.unwrap();
+    let back = node.fail("a", 3).await.unwrap();
     assert_eq!(back.active, Some(1));
-    let back = node.control.fail("acme", "a", 1, "it trapped").await.unwrap();
+    let back = node.fail("a", 1).await.unwrap();
     assert_eq!(back.active, None, "the configured handler takes over");
 }
 
@@ -111,7 +111,7 @@ async fn a_version_that_fails_stays_when_the_one_before_is_in_another_handlers_w
     node.control.sync().await.unwrap();
     node.deploy("b", typing(), None).await.unwrap();
     let in_the_way = "version 1 handles typing events, and so does \"b\"";
-    assert_conflict(node.control.fail("acme", "a", 2, "it trapped").await, in_the_way);
+    assert_conflict(node.fail("a", 2).await, in_the_way);
 
     let active = node.acme().await.routes().get(Interface::Message).unwrap().clone();
     let mut monitor = rollback::RollbackMonitor::default();
