@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{Admin, AdminToken, Role};
@@ -145,7 +146,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     let serving = AbortOnDropHandle::new(tokio::spawn(clients.serve(router, stopped)));
 
     announce(&config, address, &control, development.as_ref()).await;
-    shutdown::signal(hangup).await?;
+    let _second_signal = shutdown::signal(hangup).await?;
     if !config.server.drain_time.is_zero() {
         let time = config.server.drain_time;
         tracing::info!("leaving: no new connections; clients are sent to other nodes within {time:?}");
@@ -157,6 +158,8 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         .shut_down(config.server.shutdown_timeout.mul_f32(0.8), &transports, stop)
         .await;
     drop((serving, serving_operators));
+    let deadline = Instant::now() + config.server.shutdown_timeout.mul_f32(0.2);
+    control.shut_down(deadline).await;
     drop((
         following,
         talking,
@@ -168,7 +171,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
         services,
     ));
     fleet::leave(bus).await;
-    shutdown::finish(committing, &database, config.server.shutdown_timeout.mul_f32(0.2), left).await;
+    shutdown::finish(committing, &database, deadline, left).await;
     Ok(())
 }
 

@@ -81,26 +81,25 @@ pub(super) async fn deploy(
         let view = control.deploy(actor, permit, deployment, |_| {}).await?;
         return Ok((StatusCode::CREATED, Json(view)).into_response());
     }
-    // As many as there are steps, and the end.
+    // As many as there are steps.
     let (lines, waiting) = tokio::sync::mpsc::channel::<Bytes>(16);
-    tokio::spawn(async move {
-        let Caller { actor, control, .. } = caller;
-        let steps = lines.clone();
-        let progress = move |step: DeployStep| {
-            // Whoever asked may have gone; what was asked is done all the same.
-            let _ = steps.try_send(ndjson(&step));
-        };
-        let done = control.deploy(&actor, permit, deployment, progress).await;
-        let last = match done {
+    let progress = move |step: DeployStep| {
+        // The client may have gone; the deployment goes on all the same.
+        let _ = lines.try_send(ndjson(&step));
+    };
+    let deploying = caller.control.deploy(&caller.actor, permit, deployment, progress);
+    let steps = futures_util::stream::unfold(waiting, |mut waiting| async move {
+        let line = waiting.recv().await?;
+        Some((line, waiting))
+    });
+    let outcome = futures_util::stream::once(async move {
+        match deploying.await {
             Ok(view) => ndjson(&serde_json::json!({ "handler": view })),
             Err(error) => ndjson(&serde_json::json!({ "problem": Problem::from(error) })),
-        };
-        let _ = lines.send(last).await;
+        }
     });
-    let body = futures_util::stream::unfold(waiting, |mut waiting| async move {
-        let line = waiting.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(line), waiting))
-    });
+    // The steps end with the deployment, which drops the sender.
+    let body = steps.chain(outcome).map(Ok::<_, std::convert::Infallible>);
     Ok((
         [(header::CONTENT_TYPE, "application/x-ndjson")],
         Body::from_stream(body),

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal as unix_signal};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::database::Database;
 
@@ -33,9 +34,9 @@ impl Hangup {
     }
 }
 
-/// Waits for SIGTERM, SIGINT, and in development SIGHUP. A second one ends the process at once. Until this is called
-/// SIGTERM and SIGINT end the process by themselves: there is nothing to finish.
-pub(super) async fn signal(hangup: Hangup) -> Result<()> {
+/// Waits for SIGTERM, SIGINT, and in development SIGHUP. A second one ends the process at once, for as long as the
+/// handle is kept. Until this is called SIGTERM and SIGINT end the process by themselves: there is nothing to finish.
+pub(super) async fn signal(hangup: Hangup) -> Result<AbortOnDropHandle<()>> {
     let mut signals = Signals {
         terminate: unix_signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?,
         interrupt: unix_signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?,
@@ -43,7 +44,7 @@ pub(super) async fn signal(hangup: Hangup) -> Result<()> {
     };
     signals.next().await;
     let first = Instant::now();
-    tokio::spawn(async move {
+    Ok(AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
             signals.next().await;
             if first.elapsed() >= ONE_SIGNAL {
@@ -52,8 +53,7 @@ pub(super) async fn signal(hangup: Hangup) -> Result<()> {
         }
         tracing::warn!("told to stop twice: leaving at once; what was acknowledged is safe");
         std::process::exit(1);
-    });
-    Ok(())
+    })))
 }
 
 /// What tells the server to stop.
@@ -84,7 +84,7 @@ impl Signals {
 }
 
 /// Waits for the committer's last batch and closes the store.
-pub(super) async fn finish(committing: JoinHandle<()>, database: &Database, time: Duration, left: usize) {
+pub(super) async fn finish(committing: JoinHandle<()>, database: &Database, deadline: Instant, left: usize) {
     if left > 0 {
         tracing::warn!(
             connections = left,
@@ -92,7 +92,7 @@ pub(super) async fn finish(committing: JoinHandle<()>, database: &Database, time
         );
     }
     // Sessions that are left hold the committer open; what they submitted is committed in order all the same.
-    if tokio::time::timeout(time, committing).await.is_err() {
+    if tokio::time::timeout_at(deadline, committing).await.is_err() {
         tracing::warn!("not everything in flight was finished in time; it was not acknowledged either");
     }
     database.close().await;

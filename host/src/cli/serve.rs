@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::set_global_default;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -81,8 +82,9 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
         tracing::warn!(%error, "the limit of file descriptors (ulimit -n) could not be raised");
     }
     let runtime = Runtime::new().context("the threads of the server could not be started")?;
-    runtime.spawn(report_lost_lines(log.lost));
+    let reporting = AbortOnDropHandle::new(runtime.spawn(report_lost_lines(log.lost)));
     let result = runtime.block_on(app::run(config, development));
+    drop(reporting);
     // Reader threads and reloading may still hold something; the data is safe by now.
     runtime.shutdown_background();
     // What was said last is written before the process says why it ends.

@@ -56,8 +56,8 @@ impl Control {
         let packet = packet(&tenant, &request.event, &request.arguments)?;
         let broadcast = Broadcast::event(packet, to, except);
         let bus = self.bus.get().cloned();
-        // On a task of its own: whoever sends more than is sent on waits, also when nobody waits for the answer.
-        let sending = tokio::spawn(async move {
+        // In a task: the bytes count until they are sent, also when the request is given up.
+        let sending = self.tasks.spawn("events for clients", async move {
             let _in_flight_permit = tenant.in_flight_permit_for_bytes(broadcast.packet.text.len()).await;
             if let Some(bus) = bus {
                 bus.broadcast(tenant.id(), broadcast.clone());

@@ -83,26 +83,29 @@ pub(super) fn hash_from(text: &str) -> Option<[u8; 32]> {
 
 impl Control {
     /// Checks a component, keeps it, and puts it into service: for everything, or for a share of the rooms.
-    /// `progress` is told of each step as it begins. Once begun it goes on to its end, also when whoever asked for it
-    /// has gone.
+    /// Calls `progress` with each step as it begins. The deployment begins with this call and goes on to its end, also
+    /// when the future that waits for it is dropped.
     ///
     /// # Errors
-    /// What is wrong with the component or the wish; then nothing has changed.
-    pub async fn deploy(
+    /// What is wrong with the component or the request; then nothing has changed.
+    pub fn deploy<P: Fn(DeployStep) + Send + Sync + 'static>(
         self: &Arc<Self>,
         actor: &Actor,
         permit: DeployPermit,
         deployment: Deployment,
-        progress: impl Fn(DeployStep) + Send + Sync + 'static,
-    ) -> ControlResult<HandlerView> {
+        progress: P,
+    ) -> impl Future<Output = ControlResult<HandlerView>> + Send + use<P> {
         let (control, actor) = (self.clone(), actor.clone());
-        let task = tokio::spawn(async move {
+        let task = self.tasks.spawn("deployments", async move {
             let done = control.deploy_now(&actor, &permit.tenant, deployment, &progress).await;
             drop(permit);
             done
         });
-        task.await
-            .map_err(|_| ControlError::Conflict("the server is stopping; look at what has become of it".to_owned()))?
+        async move {
+            task.await.map_err(|_| {
+                ControlError::Conflict("the server is stopping; look at what has become of it".to_owned())
+            })?
+        }
     }
 
     /// A tenant's turn to deploy, to be taken before its component is read into memory.

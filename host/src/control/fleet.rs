@@ -65,7 +65,7 @@ impl Control {
         reconcile: bool,
     ) -> ControlResult<Result<(), Conflict>> {
         let (control, tenant) = (self.clone(), tenant.to_owned());
-        let task = tokio::spawn(async move {
+        let task = self.tasks.spawn("decisions", async move {
             if let Err(conflict) = control.deps.catalog.put(puts, audit).await? {
                 return Ok(Err(conflict));
             }

@@ -23,6 +23,7 @@ mod rollback;
 mod settings;
 mod storage_usage;
 mod sync;
+mod tasks;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::time::Instant;
 
 pub use deploy::{DeployPermit, Deployment};
 pub use error::ControlError;
@@ -56,6 +58,7 @@ use actual::ActualTenant;
 use api::AuditView;
 use desired::DesiredState;
 use reconcile::Pending;
+use tasks::Tasks;
 
 /// Who decides: the name of an admin token, for the audit log.
 #[derive(Debug, Clone)]
@@ -113,6 +116,8 @@ pub struct Control {
     /// Deployments that may be under way at once, and of which tenants there is one.
     deploy_permits: Arc<Semaphore>,
     deploying_tenants: Arc<parking_lot::Mutex<BTreeSet<String>>>,
+    /// Those that carry out single decisions.
+    tasks: Tasks,
     /// Deleted tenants whose data this process is removing.
     purges: parking_lot::Mutex<BTreeSet<String>>,
     /// The way to the other nodes, where there are any.
@@ -162,6 +167,7 @@ impl Control {
             loads: Semaphore::new(reconcile::MAX_LOADS),
             deploy_permits: Arc::new(Semaphore::new(deploy::MAX_DEPLOYS)),
             deploying_tenants: Arc::default(),
+            tasks: Tasks::default(),
             purges: parking_lot::Mutex::default(),
             bus: OnceLock::new(),
         })
@@ -188,6 +194,25 @@ impl Control {
         if let Some(actual) = state.tenants.get_mut(tenant) {
             actual.configured = configured;
             actual.update_routes(&state.desired);
+        }
+    }
+
+    /// Finishes what is being decided, for the end of the process: call it when no request can come in any more. Says
+    /// in the log what was not finished by the deadline. What the next process does again is ended at once: loading
+    /// versions and removing the data of deleted tenants.
+    pub async fn shut_down(self: &Arc<Self>, deadline: Instant) {
+        let recording = tokio::time::timeout_at(deadline, self.record_rollbacks()).await;
+        if !matches!(recording, Ok(Ok(()))) {
+            tracing::warn!(
+                "versions that went back by themselves are not in the catalog: they serve again after the next start, \
+                 until they have failed again"
+            );
+        }
+        for (what, tasks) in self.tasks.finish(deadline).await {
+            tracing::warn!(
+                tasks,
+                "{what} were under way at the end: look at what has become of them"
+            );
         }
     }
 

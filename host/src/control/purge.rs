@@ -92,7 +92,7 @@ impl Control {
             return None;
         }
         let (control, name) = (self.clone(), name.to_owned());
-        Some(tokio::spawn(async move {
+        Some(self.tasks.spawn_resumable(async move {
             if let Err(error) = control.purge(&name).await {
                 tracing::warn!(
                     tenant = name,

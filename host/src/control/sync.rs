@@ -152,7 +152,8 @@ impl Control {
         let due = self.state.lock().await.take_due(Instant::now());
         for tenant in due {
             let control = self.clone();
-            tokio::spawn(async move { control.reconcile(&tenant).await });
+            self.tasks
+                .spawn_resumable(async move { control.reconcile(&tenant).await });
         }
     }
 }
