@@ -1,4 +1,4 @@
-//! The wiring: from a checked configuration to a running server. The only place that knows all concrete types.
+//! The wiring: from a checked configuration to a running server. Only this module knows all concrete types.
 
 mod database;
 mod dev;
@@ -41,14 +41,14 @@ use shutdown::Hangup;
 pub use database::{BackupUnsupported, backup, check_path, restore};
 pub use dev::{Development, PageMinter};
 
-/// Runs the server until it is told to stop. `development` adds the page and tokens for it.
+/// Runs the server until it is told to stop. `development` adds the demo page and tokens for it.
 ///
 /// # Errors
-/// Why it could not start; what goes wrong later is logged.
+/// Why it could not start. What fails later is logged.
 pub async fn run(config: Config, development: Option<Development>) -> Result<()> {
     let hangup = Hangup::listen(development.is_some())?;
     let metrics = Metrics::register().context("the metrics could not be set up")?;
-    // The address first: when another server has it, nothing else should be touched.
+    // Binds the addresses first: when another process has one, nothing else may be touched.
     let (clients, operators) = listen::bind(&config.server).await?;
     let address = clients.local_addr().context("the listening socket has no address")?;
 
@@ -139,7 +139,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
 
     let clients = listen::for_clients(clients, &config, descriptors_for_clients(&config)?);
     let transports = clients.transports();
-    // Dropping these ends what is served.
+    // Dropping these handles ends serving.
     let serving_operators = serve_operators(operators, for_operators.merge(health), &config)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stopped = async { drop(stopped.await) };
@@ -175,7 +175,7 @@ pub async fn run(config: Config, development: Option<Development>) -> Result<()>
     Ok(())
 }
 
-/// Serves operators, where they have a socket of their own, for as long as the handle is kept.
+/// Serves operators on their own socket, if they have one, for as long as the handle is kept.
 fn serve_operators(
     tcp: Option<TcpListener>,
     router: axum::Router,
@@ -195,7 +195,7 @@ fn serve_operators(
     Ok(Some(AbortOnDropHandle::new(tokio::spawn(serving))))
 }
 
-/// How many descriptors clients may have. Warns when `limits.connections` are more.
+/// How many file descriptors clients may use. Warns when `limits.connections` is larger.
 fn descriptors_for_clients(config: &Config) -> Result<usize> {
     let limit = descriptors::limit().context("the limit of file descriptors is not known")?;
     let clients = descriptors::for_clients(limit, config.store.connections);
@@ -219,9 +219,9 @@ fn admin_tokens(config: &Config) -> Vec<AdminToken> {
     config.admin.iter().map(token).collect()
 }
 
-/// The sandbox of a server: components are compiled by a child of this program and kept on disk.
+/// The sandbox of a server: a child of this program compiles components, and their code is kept on disk.
 fn sandbox(config: &Config) -> Result<Sandbox> {
-    // On Linux this is the running program, even when its file was replaced meanwhile.
+    // This is the running program even when its file was replaced meanwhile.
     let program = PathBuf::from("/proc/self/exe");
     let program = if program.exists() {
         program
@@ -231,7 +231,7 @@ fn sandbox(config: &Config) -> Result<Sandbox> {
     let mut sandbox = Sandbox::new(engine_limits(config))?.with_compiler(Compiler::Child(program));
     if let Some(directory) = &config.sandbox.cache {
         match sandbox.open_cache(directory) {
-            // A server without a disk to write to can do without.
+            // A server that cannot write to a disk works without a cache.
             Err(error @ CacheError::Unusable { .. }) => {
                 tracing::warn!("{error}; components are compiled at each start")
             }
@@ -288,18 +288,18 @@ fn server_limits(config: &Config) -> ServerLimits {
     }
 }
 
-/// What verifies tokens, for the log: algorithms of keys, and where key sets come from.
+/// What tokens are verified with, for the log: the algorithms of the keys, and the places of key sets.
 fn keys_of(auth: &Policy) -> String {
     let keys = auth.keys.iter().map(|key| key.algorithm().name().to_owned());
     let sets = auth.jwks.iter().map(|set| match &set.location {
         JwksLocation::File(path) => format!("the key set in {}", path.display()),
-        // Without what may be a secret in the query.
+        // Without the query, which may have a secret.
         JwksLocation::Url(url) => format!("the key set at {}", url.split(['?', '#']).next().unwrap_or_default()),
     });
     keys.chain(sets).collect::<Vec<_>>().join(", ")
 }
 
-/// What an operator wants to see at start: where to connect, where the data is, who handles what.
+/// Logs what an operator wants to see at the start: where clients connect, and which handlers are loaded.
 async fn announce(config: &Config, address: SocketAddr, control: &Control, development: Option<&Development>) {
     for warning in &config.warnings {
         tracing::warn!("{warning}");

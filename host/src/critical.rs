@@ -1,4 +1,4 @@
-//! Tasks without which the server is no server.
+//! Critical tasks: the process ends when one of them fails.
 
 use std::future::Future;
 use std::io::Write as _;
@@ -7,26 +7,26 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
-/// What the process exits with when such a task fails (sysexits.h, `EX_SOFTWARE`).
+/// The exit code of the process when such a task fails (sysexits.h, `EX_SOFTWARE`).
 const EXIT_SOFTWARE: i32 = 70;
 
-/// Starts a [`critical`] task on its own.
+/// Starts a [`critical`] task.
 ///
-/// The handle is that of the task itself: aborting it ends the task, and drops all that the task holds.
+/// The handle is that of the task itself: aborting it ends the task and drops all that it holds.
 pub fn spawn_critical(name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(critical(name, task))
 }
 
-/// Makes a panic of the task end the process: going on without it would leave events unanswered for ever. What was
-/// acknowledged is safe, clients reconnect, and whoever runs the server starts it again.
+/// Ends the process when the task panics. Going on without the task would leave events unanswered for ever. What was
+/// acknowledged is safe, clients reconnect, and the supervisor of the server starts it again.
 pub async fn critical(name: &'static str, task: impl Future<Output = ()>) {
-    // Nothing that the panic left half done is looked at: the process ends.
+    // Unwind safe: nothing looks at what the panic left half done.
     if AssertUnwindSafe(task).catch_unwind().await.is_err() {
-        tracing::error!(name, "a critical task has failed; leaving");
-        // The log may not come to write it any more.
+        tracing::error!(name, "a critical task has panicked; the process ends");
+        // The log's thread may have no time to write it any more.
         let _ = writeln!(
             std::io::stderr(),
-            "parlance: a critical task has failed: {name}; leaving"
+            "parlance: the critical task {name:?} has panicked; the process ends"
         );
         std::process::exit(EXIT_SOFTWARE);
     }

@@ -1,23 +1,24 @@
-//! File descriptors: as many as the system gives, and some of them never for clients.
+//! File descriptors: raises their limit, and reserves some for the server itself.
 //!
 //! A server without a free descriptor cannot read its database, start a compiler or answer a health check. So the
-//! clients' listener lets in no more than [`for_clients`]; the others wait in the kernel's queue until some have gone.
+//! clients' listener accepts no more connections than [`for_clients`]; others wait in the kernel's queue until some
+//! have closed.
 
 use std::io;
 
-/// Kept free for the server itself: the store and its temporary files, the cache, the compilers and their pipes,
-/// handlers' requests, health and operators.
+/// Reserved for the server itself: the store and its temporary files, the cache, compilers and their pipes, requests of
+/// handlers, health checks and operators.
 const RESERVED: usize = 256;
 
-/// Raises the soft limit to the hard one, which is what the system lets this process have. Gives the limit.
+/// Raises the soft limit to the hard one, and gives the new limit.
 ///
 /// # Errors
-/// When the system refuses; the limit stays.
+/// When the system refuses. The limit stays as it was.
 pub fn raise() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
-/// How many descriptors the process may have.
+/// The limit of the process.
 ///
 /// # Errors
 /// When the system does not say.
@@ -25,8 +26,8 @@ pub fn limit() -> io::Result<u64> {
     rlimit::getrlimit(rlimit::Resource::NOFILE).map(|(soft, _)| soft)
 }
 
-/// How many of `limit` descriptors clients may have, beside `connections` to databases and other nodes. At least half,
-/// so that a server with few descriptors serves somebody.
+/// How many of `limit` descriptors clients may use, next to `connections` to databases and other nodes. At least half
+/// of them, so that a server with few descriptors still serves clients.
 #[must_use]
 pub fn for_clients(limit: u64, connections: usize) -> usize {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);

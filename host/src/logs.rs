@@ -1,4 +1,4 @@
-//! What handlers log, as it happens, for whoever watches on this node.
+//! The log of handlers, as a stream for the subscribers of this node. Old lines are not kept.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -9,88 +9,89 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// Lines of one tenant that wait for one watcher, and the bytes of their texts; who is slower loses the oldest and is
-/// told how many.
+/// Lines of one tenant that wait for one subscriber, and the bytes of their texts. A slower subscriber loses the oldest
+/// lines and is told how many.
 const QUEUE_LINES: usize = 1024;
 const QUEUE_BYTES: usize = 512 * 1024;
-/// Bytes of all tenants' lines that wait for one watcher. Beyond that a tenant's new line takes the place of its own.
+/// Bytes of all tenants' lines that wait for one subscriber. At this limit a new line displaces lines of its own
+/// tenant.
 const SUBSCRIBER_BYTES: usize = 16 * 1024 * 1024;
-/// Who may watch at once: of each tenant, and operators. Each may hold the bytes above, and costs each line some time.
+/// Subscribers at once: of each tenant, and operators. Each may hold the bytes above, and costs every line some time.
 const FOLLOWERS_OF_TENANT: usize = 16;
 const FOLLOWERS_OPERATORS: usize = 64;
 
-/// A line.
+/// A log line.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogLine {
-    /// When, in milliseconds since the Unix epoch.
+    /// When it was logged, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// Whose handler.
+    /// The tenant of the handler.
     pub tenant: String,
-    /// Which handler.
+    /// The handler's name.
     pub handler: String,
-    /// Its version; 0 for one that was not deployed.
+    /// The handler's version; 0 for one that was not deployed.
     pub version: u64,
-    /// The connection's id and the event's number on it, as clients are told.
+    /// The connection's id and the event's number on it, as the client sees them.
     pub event: String,
-    /// `trace`, `debug`, `info`, `warn`, `error`; `trap` for a handler that was stopped.
+    /// `trace`, `debug`, `info`, `warn` or `error`; `trap` for a handler that was stopped.
     pub level: String,
-    /// What it says; for a trap the cause and the backtrace.
+    /// The text; for a trap the cause and the backtrace.
     pub text: String,
 }
 
-/// What a watcher sees.
+/// What a subscriber receives.
 #[derive(Debug, Clone)]
 pub enum LogEvent {
-    /// A line.
+    /// A log line.
     Line(Arc<LogLine>),
-    /// So many lines of a tenant were lost here, because the watcher was too slow.
+    /// Lines of a tenant were dropped here, because the subscriber was too slow.
     Missed {
-        /// Whose.
+        /// The tenant.
         tenant: String,
-        /// How many.
+        /// How many lines.
         lines: u64,
     },
 }
 
-/// Which lines a watcher wants; asked for each line of the tenants that it watches.
+/// Selects the lines that a subscriber gets. Called for each line of the tenants that it follows.
 pub type LogFilter = Box<dyn Fn(&LogLine) -> bool + Send + Sync>;
 
-/// Somebody who wants to watch.
+/// The author of a subscription.
 #[derive(Debug, Clone)]
 pub enum Follower {
-    /// Of this tenant, which is the only one that is seen.
+    /// A token of this tenant, which sees this tenant only.
     Tenant(Arc<str>),
-    /// An operator, who sees this tenant or, with none, all of them.
+    /// An operator, who sees this tenant, or all of them when there is none.
     Operator(Option<Arc<str>>),
 }
 
-/// Too many watch already.
+/// There are as many subscribers as are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} follow the log of this node already, which are all that may at once")]
+#[error("{0} clients follow the log of this node already, the most that are allowed at once")]
 pub struct TooManyFollowers(usize);
 
-/// Where lines pass by. Costs next to nothing while nobody watches the tenant.
+/// Distributes log lines to subscribers. Costs next to nothing while a tenant has none.
 #[derive(Clone, Default)]
 pub struct LogHub(Arc<Subscribers>);
 
 #[derive(Default)]
 struct Subscribers {
-    /// Read for each line, without a lock, and replaced as a whole.
+    /// Read for each line without a lock, and replaced as a whole.
     lists: ArcSwap<SubscriberLists>,
-    /// Held by who replaces it.
+    /// Held while the lists are replaced.
     changing: Mutex<()>,
 }
 
 #[derive(Clone, Default)]
 struct SubscriberLists {
-    /// Those who watch all tenants.
+    /// Subscribers to all tenants.
     all: Vec<Arc<Subscriber>>,
-    /// Those who watch one. No list is empty.
+    /// Subscribers to one tenant. No list is empty.
     one: HashMap<Arc<str>, Vec<Arc<Subscriber>>>,
 }
 
-/// What waits for one watcher.
+/// A subscriber, and the lines that wait for it.
 struct Subscriber {
     follower: Follower,
     filter: LogFilter,
@@ -98,12 +99,12 @@ struct Subscriber {
     changed: Notify,
 }
 
-/// A queue for each tenant that has logged since it was last read: one that floods loses its own lines only.
+/// A queue for each tenant with waiting lines, so that a flood of one tenant displaces its own lines only.
 #[derive(Default)]
 struct SubscriberQueues {
     queues: BTreeMap<String, TenantQueue>,
     bytes: usize,
-    /// The tenant that was read last: the next one's turn is next.
+    /// The tenant that was read last; the next one follows.
     last: String,
 }
 
@@ -115,7 +116,7 @@ struct TenantQueue {
 }
 
 impl LogHub {
-    /// Shows a tenant's line to whoever watches that tenant; it is only made when somebody does.
+    /// Gives a line to the tenant's subscribers. The line is made only when there is one.
     pub fn publish(&self, tenant: &str, line: impl FnOnce() -> LogLine) {
         let lists = self.0.lists.load();
         let one = lists.one.get(tenant).into_iter().flatten();
@@ -130,10 +131,10 @@ impl LogHub {
         }
     }
 
-    /// Watches one tenant, or all of them, from now on.
+    /// Subscribes to one tenant, or to all of them, from now on.
     ///
     /// # Errors
-    /// When as many of that tenant, or operators, watch as may.
+    /// When there are as many subscribers of that tenant, or operators, as are allowed.
     pub fn subscribe(&self, follower: Follower, filter: LogFilter) -> Result<LogSubscription, TooManyFollowers> {
         let _changing = self.0.changing.lock();
         let mut lists = SubscriberLists::clone(&self.0.lists.load());
@@ -164,7 +165,7 @@ impl LogHub {
 }
 
 impl SubscriberLists {
-    /// Those of the tenant, without the operators who watch it.
+    /// How many subscribers are the tenant's own; operators do not count.
     fn of_tenant(&self, tenant: &str) -> usize {
         let there = self.one.get(tenant).into_iter().flatten();
         there.filter(|subscriber| !subscriber.is_operator()).count()
@@ -177,7 +178,7 @@ impl SubscriberLists {
 }
 
 impl Subscriber {
-    /// The tenant that is watched; none is all.
+    /// The tenant that is followed; `None` for all.
     fn tenant(&self) -> Option<&Arc<str>> {
         match &self.follower {
             Follower::Tenant(own) => Some(own),
@@ -190,14 +191,14 @@ impl Subscriber {
     }
 }
 
-/// Somebody who watches, until it is dropped.
+/// A subscription; dropping it ends it.
 pub struct LogSubscription {
     subscriber: Arc<Subscriber>,
     subscribers: Arc<Subscribers>,
 }
 
 impl LogSubscription {
-    /// The next line, or word of some that are lost; tenants take turns.
+    /// The next line, or the number of lost ones. Tenants take turns.
     pub async fn next(&mut self) -> LogEvent {
         loop {
             let event = self.subscriber.queues.lock().pop();
@@ -232,7 +233,7 @@ impl SubscriberQueues {
             || self.bytes.saturating_add(size) > SUBSCRIBER_BYTES
         {
             let Some(oldest) = queue.lines.pop_front() else {
-                // It does not fit even alone.
+                // The line does not fit even alone.
                 queue.missed = queue.missed.saturating_add(1);
                 return;
             };
@@ -292,13 +293,13 @@ mod tests {
         Box::new(|_| true)
     }
 
-    /// An operator who watches one tenant, or all.
+    /// An operator's subscription to one tenant, or to all.
     fn subscription(hub: &LogHub, tenant: Option<&str>) -> LogSubscription {
         hub.subscribe(Follower::Operator(tenant.map(Into::into)), all())
             .unwrap()
     }
 
-    /// What waits, in words.
+    /// The waiting events, as text.
     fn drain(subscription: &mut LogSubscription) -> Vec<String> {
         let mut queues = subscription.subscriber.queues.lock();
         std::iter::from_fn(|| queues.pop())
@@ -329,7 +330,7 @@ mod tests {
         let mut acme: Vec<LogSubscription> = (0..FOLLOWERS_OF_TENANT).map(|_| of("acme").unwrap()).collect();
         assert_eq!(of("acme").err(), Some(TooManyFollowers(FOLLOWERS_OF_TENANT)));
         let _globex = of("globex").unwrap();
-        // Of one tenant or of all: each takes a place of the operators.
+        // Of one tenant or of all: each counts as an operator's.
         let operator = |n: usize| {
             let tenant = n.is_multiple_of(2).then(|| "acme".into());
             hub.subscribe(Follower::Operator(tenant), all())

@@ -1,13 +1,13 @@
-//! Log lines that anybody on the network can cause: one a second, and how many were left out.
+//! Throttles log lines that anybody on the network can cause: one a second, with the number of suppressed ones.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Time between two lines of one kind.
+/// The time between two lines of one kind.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Lets through one log line a second and counts the lines in between.
+/// Lets one log line a second pass, and counts the lines in between.
 #[derive(Debug, Default)]
 pub struct LogThrottle(Mutex<State>);
 
@@ -18,7 +18,7 @@ struct State {
 }
 
 impl LogThrottle {
-    /// Whether a line may be written now. Gives how many were left out since the one before.
+    /// When a line may be written now, how many were suppressed since the one before.
     pub fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }

@@ -407,7 +407,7 @@ test('events for clients: without other nodes too, in bounds, and within the ten
   assert.deepEqual([sockets.length, complete, sockets[0].rooms, sockets[0].data.userId], [1, true, [room], 'reached']);
 
   for (const [body, status, words] of [
-    [{ event: 'x', to: {} }, 422, /say whom/],
+    [{ event: 'x', to: {} }, 422, /name the clients/],
     [{ event: 'x', to: { rooms: ['a\u0000b'] } }, 422, /rooms:/],
     [{ event: '', to: { rooms: [room] } }, 422, /event name/],
     [{ event: 'disconnect', to: { rooms: [room] } }, 422, /reserved by Socket.IO/],

@@ -44,7 +44,7 @@ test('dev FILE: the component is in service when the server listens, and is swap
   await ann.post(room, 'by whom?');
   assert.equal((await ann.next('new-message')).metadata?.by, 'stamped');
   writeFileSync(file, 'no component');
-  await server.waitForOutput(/handler\.wasm is not taken[^\n]*what ran before goes on/);
+  await server.waitForOutput(/handler\.wasm cannot be loaded[^\n]*the components before stay in service/);
   await ann.post(room, 'still?');
   assert.equal((await ann.next('new-message', ({ seq }) => seq === 2)).metadata?.by, 'stamped');
 });
@@ -54,7 +54,7 @@ test('dev FILE: a file that is not a handler fails the start with the reason', a
   writeFileSync(file, 'no component');
   const { code, output } = await run(['dev', file], { cwd: temporaryDirectory(), env: { PORT: '0' } });
   assert.equal(code, 1, output);
-  assert.match(output, /parlance: .*handler\.wasm is not taken: this is not a WebAssembly component/);
+  assert.match(output, /parlance: .*handler\.wasm cannot be loaded: this is not a WebAssembly component/);
   assert.doesNotMatch(output, /listening on/);
 });
 

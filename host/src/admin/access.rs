@@ -1,4 +1,4 @@
-//! Who may do what, and how often: bearer tokens with a role.
+//! Authentication and authorization: bearer tokens with a role, and their rates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,13 @@ use crate::socket::ClientAddress;
 use crate::tenant::TokenBucket;
 use crate::throttle::LogThrottle;
 
-/// Wrong tokens in a second, on average and at once. The answer to a further one waits for up to a second, which slows
-/// down whoever tries tokens out over a few connections. Right tokens are never delayed. What keeps tokens from being
-/// found is their length, which the configuration checks.
+/// Wrong tokens a second, on average and at once. Beyond that the answer to a wrong token is delayed by up to a second,
+/// which slows down guessing over a few connections; right tokens are never delayed. It is their length, which the
+/// configuration checks, that keeps tokens from being guessed.
 const FAILURE_RATE: (usize, usize) = (5, 50);
 
-/// Requests other than GET that a tenant's tokens may make together on a node: in a second on average, and at once.
-/// Most are a transaction, with a sync to disk, beside the events of everybody. Operators are trusted with as many as
-/// they like.
+/// Requests other than GET that all tokens of a tenant may make on a node, in a second on average and at once. Most are
+/// a transaction with a sync to disk, which competes with the events of all tenants. Operators have no such limit.
 const CHANGE_RATE: (usize, usize) = (10, 50);
 
 /// What a token may do.
@@ -32,28 +31,28 @@ const CHANGE_RATE: (usize, usize) = (10, 50);
 pub enum Role {
     /// Everything.
     Operator,
-    /// Everything about this tenant, but to create, change, suspend or delete it.
+    /// Everything that concerns this tenant, except to create, change, suspend or delete it.
     Tenant(String),
 }
 
-/// A token that is accepted; the token itself is known by its hash only.
+/// An accepted token, of which only the hash is known.
 #[derive(Clone)]
 pub struct AdminToken {
-    /// Names it in the audit log.
+    /// Its name in the audit log.
     pub name: Arc<str>,
-    /// Of the token's bytes.
+    /// SHA-256 of the token's bytes.
     pub sha256: [u8; 32],
     /// What it may do.
     pub role: Role,
 }
 
-/// All tokens.
+/// The accepted tokens.
 pub(crate) struct Access {
     tokens: Vec<AdminToken>,
     failures: TokenBucket,
-    /// Of the log lines about wrong tokens.
+    /// Throttles log lines about wrong tokens.
     wrong: LogThrottle,
-    /// What is left of [`CHANGE_RATE`] to each tenant that a token is for.
+    /// The [`CHANGE_RATE`] of each tenant that has a token.
     changes: BTreeMap<String, TokenBucket>,
 }
 
@@ -73,7 +72,7 @@ impl Access {
         }
     }
 
-    /// Whether somebody of that role may make one more request other than GET.
+    /// Counts a request other than GET, or refuses it.
     fn admit(&self, role: &Role) -> Result<(), Problem> {
         let rate = match role {
             Role::Operator => None,
@@ -93,7 +92,7 @@ impl Access {
 
     fn find(&self, token: &str) -> Option<&AdminToken> {
         let hash = Sha256::digest(token.as_bytes());
-        // Every one is compared, so that the time tells nothing of which was nearly right.
+        // Compares all of them, so that the time says nothing about which was nearly right.
         let mut found = None;
         for known in &self.tokens {
             if verify_slices_are_equal(&known.sha256, &hash).is_ok() {
@@ -104,7 +103,7 @@ impl Access {
     }
 }
 
-/// Whoever makes a request, once the token is known, and its tenant has not made too many.
+/// The author of a request with an accepted token, within the rate of its tenant.
 pub(super) struct Caller {
     pub(super) actor: Actor,
     pub(super) role: Role,
@@ -112,7 +111,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// For what operators alone may do.
+    /// Refuses all but operators.
     pub(super) fn require_operator(&self) -> Result<(), Problem> {
         match self.role {
             Role::Operator => Ok(()),
@@ -124,7 +123,7 @@ impl Caller {
         }
     }
 
-    /// The tenant whose things are asked for: the one of the token, or with an operator's the one named, if any.
+    /// The tenant that a list is narrowed to: that of a tenant's token, or the one that an operator names.
     pub(super) fn tenant_filter(&self, asked: Option<String>) -> Result<Option<String>, Problem> {
         let Role::Tenant(own) = &self.role else {
             return Ok(asked);
@@ -135,7 +134,8 @@ impl Caller {
         Ok(Some(own.clone()))
     }
 
-    /// For what concerns one tenant. Whether another tenant exists is none of a tenant's business.
+    /// Refuses a tenant's token for another tenant, with the answer for a tenant that does not exist: a tenant must not
+    /// learn which others there are.
     pub(super) fn check_tenant(&self, tenant: &str) -> Result<(), Problem> {
         match &self.role {
             Role::Tenant(own) if own != tenant => Err(Problem::new(
@@ -148,8 +148,8 @@ impl Caller {
     }
 }
 
-/// Whoever sends events. Their number is the tenant's own limit, which holds for its clients too, and not that of
-/// changes.
+/// The author of a request that sends an event. Events are limited by the tenant's rate of events, which its clients
+/// share, and not by the rate of changes.
 pub(super) struct Emitter(pub(super) Caller);
 
 impl FromRequestParts<Admin> for Caller {
@@ -225,7 +225,7 @@ mod tests {
         for _ in 0..CHANGE_RATE.1 {
             assert!(access.admit(&acme).is_ok());
         }
-        // Some may have come back meanwhile.
+        // The rate may have refilled a little meanwhile.
         let refused = (0..CHANGE_RATE.1).find_map(|_| access.admit(&acme).err()).unwrap();
         assert_eq!((refused.status, refused.code), (429, "rate-limited"));
         assert!((1..=1000).contains(&refused.retry_after_ms.unwrap()));

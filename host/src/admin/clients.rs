@@ -1,4 +1,4 @@
-//! Operations on clients, for back ends: find them, send to them, disconnect them; and talk to the other servers.
+//! Operations on clients, for back ends: find them, send to them, disconnect them, and emit to other servers.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -20,7 +20,7 @@ pub(super) async fn find(
 }
 
 /// Send an event to the clients of rooms and users, on all nodes and Node servers. It counts as one of the tenant's
-/// events; it is not kept.
+/// events, and history does not keep it.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/emit", params(("tenant" = String, Path)), request_body = EmitRequest, responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn emit(
     Emitter(caller): Emitter,
@@ -32,7 +32,7 @@ pub(super) async fn emit(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Disconnect the clients of rooms and users, on all nodes and Node servers. They may come back; see revocations.
+/// Disconnect the clients of rooms and users, on all nodes and Node servers. They may connect again; see revocations.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/clients/disconnect", params(("tenant" = String, Path)), request_body = ClientsRequest, responses((status = 204), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn disconnect(
     caller: Caller,
@@ -47,7 +47,7 @@ pub(super) async fn disconnect(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Emit to the other servers of the fleet, which Node servers know as `serverSideEmit`.
+/// Emit to the other servers of the fleet: `serverSideEmit` of Node servers.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/servers/emit", params(("tenant" = String, Path)), request_body = ServerEmitRequest, responses((status = 200, body = ServerAnswers), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn server_emit(
     Emitter(caller): Emitter,

@@ -1,4 +1,4 @@
-//! Deploying a component: first its turn, then its bytes.
+//! Deploys a component. The permit to deploy comes first, then the component's bytes are read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,28 +19,30 @@ use super::stream::ndjson;
 use crate::control::api::{DeployStep, HandlerView};
 use crate::control::{DeployPermit, Deployment};
 
-/// How long a component may take to arrive. Meanwhile its deployment has its tenant's turn and a place of the node's.
+/// How long a component may take to arrive. It holds the permit to deploy meanwhile.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a component that is refused before it is read, and for how long they are taken off the network and thrown
-/// away: who is still sending does not hear why.
+/// How much of a refused component is read and thrown away, in bytes and time: a client that is still sending does not
+/// read the answer.
 const DISCARD_LIMITS: (usize, Duration) = (64 * 1024 * 1024, BODY_TIMEOUT);
 
-/// How a component is to be deployed.
+/// How to deploy a component.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeployQuery {
-    /// The share of rooms to begin with, 1 to 99 percent; all when not given.
+    /// The share of rooms in percent to begin with, 1 to 99; all rooms when not given.
     #[serde(default, deserialize_with = "whole_number")]
     #[param(minimum = 1, maximum = 99)]
     canary: Option<u64>,
-    /// What there is to say of it.
+    /// A note for operators.
     #[serde(default)]
     note: Option<String>,
-    /// Whether its instances are used again: `fresh` or `warm`; as the version before when not given.
+    /// `fresh` for a new instance for each event, or `warm` to reuse instances; as in the version before when not
+    /// given.
     #[serde(default)]
     #[param(pattern = "^(fresh|warm)$")]
     isolation: Option<String>,
-    /// What the component can read: a JSON object of strings; as the version before when not given.
+    /// What the component can read with `settings.get`, a JSON object of strings; as in the version before when not
+    /// given.
     #[serde(default)]
     settings: Option<String>,
 }
@@ -51,9 +53,9 @@ pub(super) struct DeployQuery {
 #[allow(dead_code, reason = "describes the body, which is read as a stream")]
 struct Component(Vec<u8>);
 
-/// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer is a line for each
-/// step, then `{"handler": …}` or `{"problem": …}`. The component is read when it is the deployment's turn: one beside
-/// too many others is refused before that (429), and one that takes longer than a minute to arrive is given up (408).
+/// Deploy a component as the handler's next version. With `Accept: application/x-ndjson` the answer has a line for each
+/// step, then `{"handler": …}` or `{"problem": …}`. When too many deployments are under way the request is refused
+/// before the component is read (429). A component that takes longer than a minute to arrive is refused (408).
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/versions", params(("tenant" = String, Path), ("handler" = String, Path), DeployQuery), request_body(content = inline(Component), content_type = "application/wasm"), responses((status = 201, body = HandlerView), (status = 200, body = DeployStep, content_type = "application/x-ndjson", description = "with `Accept: application/x-ndjson`: the steps"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn deploy(
     caller: Caller,
@@ -81,10 +83,10 @@ pub(super) async fn deploy(
         let view = control.deploy(actor, permit, deployment, |_| {}).await?;
         return Ok((StatusCode::CREATED, Json(view)).into_response());
     }
-    // As many as there are steps.
+    // Room for every step.
     let (lines, waiting) = tokio::sync::mpsc::channel::<Bytes>(16);
     let progress = move |step: DeployStep| {
-        // The client may have gone; the deployment goes on all the same.
+        // The client may have gone; the deployment goes on.
         let _ = lines.try_send(ndjson(&step));
     };
     let deploying = caller.control.deploy(&caller.actor, permit, deployment, progress);
@@ -98,7 +100,7 @@ pub(super) async fn deploy(
             Err(error) => ndjson(&serde_json::json!({ "problem": Problem::from(error) })),
         }
     });
-    // The steps end with the deployment, which drops the sender.
+    // The stream of steps ends with the deployment, which drops the sender.
     let body = steps.chain(outcome).map(Ok::<_, std::convert::Infallible>);
     Ok((
         [(header::CONTENT_TYPE, "application/x-ndjson")],
@@ -107,7 +109,7 @@ pub(super) async fn deploy(
         .into_response())
 }
 
-/// The turn, and what is to be done in it but for the component, of which there are `length` bytes at least.
+/// The permit, and the deployment without its component, which has at least `length` bytes.
 async fn prepare(
     caller: &Caller,
     tenant: &str,
@@ -144,7 +146,7 @@ fn settings_from(text: &str) -> Result<BTreeMap<String, String>, Problem> {
     })
 }
 
-/// The component, which has its turn.
+/// Reads the component of a permitted deployment.
 async fn receive(body: Body, permit: &DeployPermit, time: Duration) -> Result<Bytes, Problem> {
     read(body, permit.component_size(), time)
         .await
@@ -167,7 +169,7 @@ enum BodyError {
     CutOff(String),
 }
 
-/// All of a body, of `most` bytes at most.
+/// Reads a body of at most `most` bytes.
 async fn read(body: Body, most: usize, time: Duration) -> Result<Bytes, BodyError> {
     match tokio::time::timeout(time, to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
@@ -183,7 +185,7 @@ async fn read(body: Body, most: usize, time: Duration) -> Result<Bytes, BodyErro
     }
 }
 
-/// Takes what is sent off the network, within bounds, and keeps nothing of it.
+/// Reads a body within [`DISCARD_LIMITS`] and throws it away.
 async fn discard(body: Body) {
     let (mut left, time) = DISCARD_LIMITS;
     let mut pieces = body.into_data_stream();
@@ -195,7 +197,7 @@ async fn discard(body: Body) {
             }
         }
     };
-    // Whether it was all of it makes no difference.
+    // It makes no difference whether this was all of it.
     let _ = tokio::time::timeout(time, all).await;
 }
 
@@ -209,7 +211,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    /// A body in pieces, whose length nobody knows before.
+    /// A body in pieces, of unknown length.
     fn pieces(all: &[&'static str]) -> impl stream::Stream<Item = Result<&'static str, Infallible>> + use<> {
         stream::iter(all.to_vec()).map(Ok)
     }

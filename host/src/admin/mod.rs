@@ -1,7 +1,7 @@
-//! The admin API, `/admin/v1`: what operators do over HTTP, and the description of it, made from the same code.
+//! The admin API, `/admin/v1`, and its OpenAPI document, which is made from the same code.
 //!
-//! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`; a token is an operator's, or
-//! one tenant's, which then sees and changes that tenant only and cannot create, change or delete tenants.
+//! Off unless a token is configured. Each request carries one as `Authorization: Bearer …`. A token is an operator's or
+//! one tenant's; a tenant's token sees and changes that tenant only, and cannot create, change or delete tenants.
 
 mod access;
 mod clients;
@@ -26,10 +26,10 @@ use crate::control::Control;
 use crate::logs::LogHub;
 use access::Access;
 
-/// Bytes of a request that carries no component.
+/// The largest request without a component, in bytes.
 const BODY_MAX: usize = 256 * 1024;
 
-/// What requests are answered with.
+/// The state of the API's handlers.
 #[derive(Clone)]
 pub struct Admin {
     pub(crate) control: Arc<std::sync::OnceLock<Arc<Control>>>,
@@ -61,7 +61,7 @@ impl utoipa::Modify for Bearer {
 }
 
 impl Admin {
-    /// The API for whoever has one of the tokens. `control` is set once the server has started.
+    /// The API for these tokens. `control` is set once the server has started.
     #[must_use]
     pub fn new(tokens: Vec<AdminToken>, control: Arc<std::sync::OnceLock<Arc<Control>>>, logs: LogHub) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Admin {
             .routes(routes!(routes::resume))
             .routes(routes!(routes::usage))
             .routes(routes!(routes::handlers))
-            // Which limits the body of its request by itself.
+            // `deploy` limits its body itself.
             .routes(routes!(deploy::deploy))
             .routes(routes!(routes::remove_handler))
             .routes(routes!(routes::promote))
@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// The status, the body, and of the headers the type and `Allow`.
+    /// The status, the body, and the headers `Content-Type` and `Allow`.
     async fn ask(mut router: Router, method: &str, path: &str, body: String) -> (u16, Value, String, Option<String>) {
         let request = Request::builder()
             .method(method)

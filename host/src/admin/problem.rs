@@ -1,4 +1,4 @@
-//! How a request is told that it failed: `application/problem+json` (RFC 9457).
+//! The body of a failed request: `application/problem+json` (RFC 9457).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::control::ControlError;
 
-/// After how long those may try again who met deployments under way; when these will have ended, nobody knows.
+/// When to try again after too many deployments; nobody knows when these will end.
 const TOO_MANY_RETRY: Duration = Duration::from_secs(1);
 
 /// Why a request failed.
@@ -18,17 +18,17 @@ pub(super) struct Problem {
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
     pub(super) status: u16,
-    /// The name of the status, the same each time.
+    /// The name of the status.
     pub(super) title: &'static str,
-    /// What is wrong this time, in words.
+    /// What is wrong with this request.
     pub(super) detail: String,
-    /// A stable name for programs.
+    /// A stable code for programs.
     pub(super) code: &'static str,
-    /// Everything that is wrong with what was sent, each with its key.
+    /// Every problem of the request, each with its key, when there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(super) problems: Vec<String>,
-    /// For 429: after how many milliseconds trying again makes sense. The header `Retry-After` has it in seconds.
+    /// For 429: when to try again, in milliseconds. The header `Retry-After` has it in seconds.
     #[serde(rename = "retryAfterMs", skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1)]
     pub(super) retry_after_ms: Option<u64>,
@@ -50,7 +50,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "invalid", detail)
     }
 
-    /// Too much of something; trying again makes sense after `wait`.
+    /// The answer to a request over a rate or limit; `wait` says when to try again.
     pub(super) fn limited(detail: impl Into<String>, wait: Duration) -> Self {
         let ms = wait.as_micros().div_ceil(1000).max(1);
         Self {
@@ -107,7 +107,7 @@ impl From<ControlError> for Problem {
     }
 }
 
-/// There is nothing at this address.
+/// The answer for an unknown path.
 pub(super) async fn no_route() -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
@@ -116,7 +116,7 @@ pub(super) async fn no_route() -> Problem {
     )
 }
 
-/// The address is there, and takes other methods.
+/// The answer for a known path and an unknown method.
 pub(super) async fn no_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,

@@ -1,4 +1,4 @@
-//! One function for each operation on tenants, versions, revocations and the audit log.
+//! The operations on tenants, versions, revocations and the audit log, one function each.
 
 use std::convert::Infallible;
 
@@ -25,8 +25,8 @@ use crate::text::without_lone_surrogates;
 pub(super) type JsonResult<T> = Result<Json<T>, Problem>;
 pub(super) type QueryResult<T> = Result<Query<T>, QueryRejection>;
 
-/// The JSON of a request's body, or why it cannot be read. It is read by the rule of [`text`](crate::text), so that a
-/// back end may send whatever its own JSON writer makes.
+/// A request's body as JSON, or why it cannot be read. It is read by the rule of [`text`](crate::text), so it may come
+/// from any JSON writer.
 pub(super) struct JsonBody<T>(Result<T, Problem>);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
@@ -61,7 +61,8 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
-/// Some back ends begin their texts with a byte order mark, which is no part of the JSON (RFC 8259, section 8.1).
+/// Skips a byte order mark, with which some back ends begin their texts: it is not part of the JSON (RFC 8259, section
+/// 8.1).
 fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let text = std::str::from_utf8(body).map_err(|_| Problem::invalid("the body is not UTF-8"))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -79,12 +80,12 @@ pub(super) fn parsed_query<T>(query: QueryResult<T>) -> Result<T, Problem> {
     }
 }
 
-/// The largest whole number that every reader of JSON has exactly: 2^53 - 1.
+/// The largest whole number that every JSON reader represents exactly: 2^53 - 1.
 const WHOLE_MAX: f64 = 9_007_199_254_740_991.0;
 
-/// A number in the address's query, if any, up to 2^53 - 1; for `deserialize_with`. `10.0` is a whole number too.
+/// A whole number in the query, up to 2^53 - 1; for `deserialize_with`. `10.0` is one too.
 pub(super) fn whole_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    // A double has all whole numbers up to there.
+    // A double represents all whole numbers up to there.
     match Option::<f64>::deserialize(from)? {
         None => Ok(None),
         #[allow(
@@ -100,7 +101,7 @@ pub(super) fn whole_number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<
     }
 }
 
-/// The parts of the address that stand for something; what cannot be read is a [`Problem`].
+/// The parameters of the path. A path that cannot be read is a [`Problem`].
 pub(super) struct Path<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
@@ -118,10 +119,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTenant {
-    /// 1 to 63 of lower-case letters, digits and `-`.
+    /// Its name: 1 to 63 lower-case letters, digits and `-`.
     #[schema(min_length = 1, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
     name: String,
-    /// With the keys of `[tenants.NAME]` in the configuration file; files cannot be named.
+    /// Its configuration, with the keys of `[tenants.NAME]` in the configuration file, except those that name files.
     #[schema(value_type = Object)]
     configuration: Value,
 }
@@ -136,7 +137,7 @@ pub(super) async fn tenants(caller: Caller) -> JsonResult<Vec<TenantView>> {
     Ok(Json(all))
 }
 
-/// Create a tenant. It is served at once.
+/// Create a tenant. It accepts clients at once.
 #[utoipa::path(post, path = "/admin/v1/tenants", request_body = NewTenant, responses((status = 201, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn create_tenant(
     caller: Caller,
@@ -158,7 +159,7 @@ pub(super) async fn tenant(caller: Caller, Path(tenant): Path<String>) -> JsonRe
     Ok(Json(caller.control.tenant(&tenant).await?))
 }
 
-/// Replace a tenant's configuration. `If-Match` with the revision refuses when somebody else was first.
+/// Replace a tenant's configuration. With `If-Match` and the revision it is refused when the tenant has changed since.
 #[utoipa::path(put, path = "/admin/v1/tenants/{tenant}", params(("tenant" = String, Path), ("If-Match" = Option<String>, Header, nullable = false, pattern = "^([*]|\"?[0-9]{1,15}\"?)$", description = "the revision, in quotes; `*`: whichever")), request_body = Object, responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn replace_tenant(
     caller: Caller,
@@ -182,7 +183,7 @@ pub(super) async fn replace_tenant(
     Ok(Json(changed))
 }
 
-/// What is to become of a deleted tenant's data.
+/// Whether to remove the tenant's data.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Removal {
@@ -207,21 +208,21 @@ pub(super) async fn delete_tenant(
     })
 }
 
-/// Suspend a tenant: its clients are disconnected, and nobody is let in.
+/// Suspend a tenant: its clients are disconnected, and none may connect.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/suspend", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn suspend(caller: Caller, Path(tenant): Path<String>) -> JsonResult<TenantView> {
     caller.require_operator()?;
     Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, true).await?))
 }
 
-/// Let a suspended tenant's clients in again.
+/// Resume a suspended tenant: its clients may connect again.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/resume", params(("tenant" = String, Path)), responses((status = 200, body = TenantView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn resume(caller: Caller, Path(tenant): Path<String>) -> JsonResult<TenantView> {
     caller.require_operator()?;
     Ok(Json(caller.control.set_suspended(&caller.actor, &tenant, false).await?))
 }
 
-/// What a tenant uses and may use.
+/// Show what a tenant uses, and its limits.
 #[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/usage", params(("tenant" = String, Path)), responses((status = 200, body = UsageView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn usage(caller: Caller, Path(tenant): Path<String>) -> JsonResult<UsageView> {
     caller.check_tenant(&tenant)?;
@@ -246,7 +247,7 @@ pub(super) async fn remove_handler(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Put the canary into service for everything.
+/// Make the canary the active version.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/handlers/{handler}/promote", params(("tenant" = String, Path), ("handler" = String, Path)), responses((status = 200, body = HandlerView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn promote(
     caller: Caller,
@@ -256,11 +257,11 @@ pub(super) async fn promote(
     Ok(Json(caller.control.promote(&caller.actor, &tenant, &handler).await?))
 }
 
-/// Where to go back to.
+/// The version to go back to.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
-    /// A version that is kept.
+    /// A kept version; the one before when not given.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1)]
     to: Option<u64>,
@@ -290,7 +291,7 @@ pub(super) struct Share {
     percent: Option<u64>,
 }
 
-/// What is too large for a share stays too large.
+/// The number as a share. One that does not fit becomes 255, which is refused later.
 pub(super) fn saturating_percent(percent: u64) -> u8 {
     u8::try_from(percent).unwrap_or(u8::MAX)
 }
@@ -313,14 +314,14 @@ pub(super) async fn canary(
     ))
 }
 
-/// List what is revoked.
+/// List the revocations.
 #[utoipa::path(get, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), responses((status = 200, body = Vec<RevocationView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revocations(caller: Caller, Path(tenant): Path<String>) -> JsonResult<Vec<RevocationView>> {
     caller.check_tenant(&tenant)?;
     Ok(Json(caller.control.revocations(&tenant).await?))
 }
 
-/// Revoke tokens. Whoever is connected with one is disconnected within a second.
+/// Revoke tokens. Connections with a revoked token are closed within a second.
 #[utoipa::path(post, path = "/admin/v1/tenants/{tenant}/revocations", params(("tenant" = String, Path)), request_body = RevokeRequest, responses((status = 201, body = RevocationView), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn revoke(
     caller: Caller,
@@ -343,33 +344,33 @@ pub(super) async fn unrevoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which entries of the audit log.
+/// Which entries of the audit log to show.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
-    /// Of this tenant; with a tenant's token that one, also when it is left out.
+    /// Only those of this tenant. A tenant's token shows those of its own tenant in any case.
     #[serde(default)]
     #[param(pattern = "^([a-z0-9][a-z0-9-]{0,62})?$")]
     tenant: Option<String>,
-    /// Older than the entry with this id.
+    /// Only those older than the entry with this id.
     #[serde(default, deserialize_with = "whole_number")]
     #[param(minimum = 0, maximum = 9007199254740991i64)]
     before: Option<u64>,
-    /// At most so many, 1 to 500; 50 when not given.
+    /// How many at most, 1 to 500; 50 when not given.
     #[serde(default, deserialize_with = "whole_number")]
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
 }
 
-/// Entries on a page of the audit log: when not said, and at most.
+/// Entries on a page of the audit log: by default, and at most.
 const AUDIT_PAGE: (u64, u64) = (50, 500);
 
-/// The audit log, newest first.
+/// Show the audit log, newest entries first.
 #[utoipa::path(get, path = "/admin/v1/audit", params(AuditQuery), responses((status = 200, body = Vec<AuditView>), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn audit(caller: Caller, query: QueryResult<AuditQuery>) -> JsonResult<Vec<AuditView>> {
     let AuditQuery { tenant, before, limit } = parsed_query(query)?;
     let tenant = caller.tenant_filter(tenant)?;
-    // The entries of no tenant have an empty name.
+    // Entries that concern no tenant have an empty name.
     if let Some(tenant) = tenant.as_ref().filter(|tenant| !tenant.is_empty()) {
         check_tenant_name(tenant).map_err(|error| Problem::invalid(format!("tenant: {error}")))?;
     }

@@ -1,4 +1,4 @@
-//! Log lines as they happen.
+//! The stream of what handlers log.
 
 use std::time::Duration;
 
@@ -15,30 +15,31 @@ use super::problem::Problem;
 use super::routes::{QueryResult, parsed_query};
 use crate::logs::{Follower, LogEvent, LogLine};
 
-/// After how long those may try again who met too many followers; when one of these will end, nobody knows.
+/// When to try again after too many followers; nobody knows when one of these will end.
 const FOLLOWERS_RETRY: Duration = Duration::from_secs(5);
 
-/// After so long without a line an empty one is sent, so that a client which has vanished is noticed and its place is free.
+/// How long a stream is silent before an empty line is sent. The empty line shows whether the client is still there, so
+/// that a vanished one does not count as a follower for ever.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// One JSON text and the end of its line.
+/// A value as one line of NDJSON.
 pub(super) fn ndjson<T: Serialize>(value: &T) -> Bytes {
     let mut text = serde_json::to_vec(value).unwrap_or_default();
     text.push(b'\n');
     text.into()
 }
 
-/// Which lines.
+/// Which lines to stream.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
-    /// Of this tenant; with a tenant's token always that one.
+    /// Only those of this tenant. A tenant's token shows those of its own tenant in any case.
     #[serde(default)]
     tenant: Option<String>,
-    /// Of this handler.
+    /// Only those of this handler.
     #[serde(default)]
     handler: Option<String>,
-    /// At least this level: trace, debug, info, warn, error or trap; info when not given.
+    /// Only those of at least this level: trace, debug, info, warn, error or trap; info when not given.
     #[serde(default)]
     #[param(pattern = "^(trace|debug|info|warn|error|trap)$")]
     level: Option<String>,
@@ -46,16 +47,16 @@ pub(super) struct Filter {
 
 const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "trap"];
 
-/// Says that lines were lost.
+/// Says how many lines were lost.
 #[derive(Serialize)]
 struct Missed {
     missed: u64,
     tenant: String,
 }
 
-/// What handlers log from now on at this node, and how they are stopped there: a JSON object a line, until the client
-/// goes; an empty line when there was none for a while. A client that reads too slowly gets `{"missed": n, "tenant": …}` for what it has lost; other nodes have streams
-/// of their own.
+/// Stream what handlers log on this node from now on, traps included: one JSON object a line, until the client goes,
+/// and an empty line when there was none for a while. A client that reads too slowly loses lines, and gets `{"missed":
+/// n, "tenant": …}` in their place. Other nodes have streams of their own.
 #[utoipa::path(get, path = "/admin/v1/logs", params(Filter), responses((status = 200, body = LogLine, content_type = "application/x-ndjson"), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn logs(
     caller: Caller,

@@ -1,4 +1,4 @@
-//! Development mode: the page, tokens for it, and components that are swapped when their file changes.
+//! Development mode: the demo page, tokens for it, and components that are reloaded when their file changes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,16 @@ use crate::tenant::Routes;
 
 include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
-/// How long the page's tokens are valid; it asks for a new one in time.
+/// How long the page's tokens are valid. The page asks for a new one in time.
 const TOKEN_TTL: Duration = Duration::from_secs(3600);
-/// How often the components' files are looked at.
+/// How often the components' files are checked for changes.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Makes tokens for the page.
+/// Makes tokens for the demo page.
 pub struct PageMinter {
-    /// Signs them.
+    /// Signs the tokens.
     pub(crate) minter: Minter,
-    /// What the server listens on.
+    /// The host that the server listens on.
     pub(crate) host: String,
 }
 
@@ -42,22 +42,22 @@ impl PageMinter {
     }
 }
 
-/// What development mode adds.
+/// What development mode adds to the server.
 pub struct Development {
-    /// Makes tokens for the page.
+    /// Makes tokens for the demo page.
     pub minter: Arc<PageMinter>,
-    /// Where the development key is kept, when there is one.
+    /// The file of the development key, if there is one.
     pub key_file: Option<PathBuf>,
-    /// Components in place of the configured ones, for whatever they handle; later ones win.
+    /// Components that replace configured handlers, for all events that they handle; later ones come first.
     pub components: Vec<PathBuf>,
 }
 
 impl Development {
-    /// Loads the components, and again whenever one of their files changes, for as long as the handle is kept. Returns
-    /// once they are in service.
+    /// Loads the components now, and again whenever one of their files changes, for as long as the handle is kept.
+    /// Returns when they are in service.
     ///
     /// # Errors
-    /// Why a component does not load now. Later, the log says so and what runs stays.
+    /// Why a component cannot be loaded now. Later failures are logged, and the component before stays in service.
     pub(super) async fn watch(
         &self,
         config: &Config,
@@ -92,7 +92,7 @@ impl Development {
                 seen = modified_times;
                 match dev_components.load().await {
                     Ok(routes) => control.set_configured_routes(DEFAULT_TENANT, routes).await,
-                    Err(error) => tracing::error!("{error:#}; what ran before goes on"),
+                    Err(error) => tracing::error!("{error:#}; the components before stay in service"),
                 }
             }
         })))
@@ -124,7 +124,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
 
-/// The configured routes, to be laid under the components.
+/// The components, and the configured handlers that they replace.
 #[derive(Clone)]
 struct DevComponents {
     sandbox: Arc<Sandbox>,
@@ -140,7 +140,7 @@ impl DevComponents {
         self.components.iter().map(|path| changed(path)).collect()
     }
 
-    /// The routes with the components over them, compiled on a thread that serves no sockets.
+    /// The routes with the components in them, compiled on a thread that serves no clients.
     async fn load(&self) -> Result<Routes> {
         let dev_components = self.clone();
         let routes = tokio::task::spawn_blocking(move || dev_components.routes()).await;
@@ -156,7 +156,7 @@ impl DevComponents {
                 ..HandlerInfo::default()
             };
             let handler = load_component(&self.sandbox, path, info, &self.limits)
-                .with_context(|| format!("{} is not taken", path.display()))?;
+                .with_context(|| format!("{} cannot be loaded", path.display()))?;
             for interface in handler.interfaces().filter(|interface| interface.is_routed()) {
                 tracing::info!("{interface} events: now handled by {}", path.display());
                 routes = routes.with(interface, Arc::new(handler.with_info(self.info(interface))));
@@ -165,8 +165,8 @@ impl DevComponents {
         Ok(routes)
     }
 
-    /// The name and the settings that the configuration gives the interface's handler: it keeps its key-value space
-    /// whichever component is tried.
+    /// The name and settings of the configured handler for the interface, so that the component has the same key-value
+    /// space.
     fn info(&self, interface: Interface) -> Arc<HandlerInfo> {
         let configured = self.handlers.iter().find(|(name, _)| *name == interface.name());
         let settings = configured

@@ -1,4 +1,4 @@
-//! The way to other nodes, as configured.
+//! The bus to other nodes, as configured.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::cluster::{Fleet, FleetLimits};
 use crate::config::{Config, RedisAdapter, StoreUrl};
 use crate::store::Reader;
 
-/// How long Redis may take to hear that this node leaves.
+/// How long announcing to Redis that this node leaves may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The bus; `None` for the only node.
+/// The bus; `None` when this is the only node.
 pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
     let redis = &config.redis;
     if redis.url.as_slice().is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn bus(config: &Config) -> Result<Option<Arc<RedisBus>>> {
     Ok(Some(Arc::new(bus)))
 }
 
-/// What hubs need of it.
+/// What hubs need of the bus.
 pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dyn Reader>) -> Fleet {
     let Some(bus) = bus else {
         return Fleet::single_node(store.clone());
@@ -65,7 +65,7 @@ pub(super) fn fleet(config: &Config, bus: Option<&Arc<RedisBus>>, store: &Arc<dy
     }
 }
 
-/// Says farewell.
+/// Announces to the other nodes that this one leaves.
 pub(super) async fn leave(bus: Option<Arc<RedisBus>>) {
     if let Some(bus) = bus {
         bus.shut_down(FAREWELL).await;

@@ -1,4 +1,4 @@
-//! What is served besides Socket.IO: health, metrics, and in development the page.
+//! The HTTP routes besides Socket.IO and the admin API: health, metrics, and the demo page.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,33 +21,33 @@ use crate::metrics::Registry;
 use crate::store::Health;
 use crate::tenant::Tenant;
 
-/// Bytes of a request for a development token.
+/// The largest request for a development token, in bytes.
 const TOKEN_REQUEST: usize = 4096;
 
-/// What the answers are made from.
+/// The state of the routes' handlers.
 #[derive(Clone)]
 pub(super) struct HttpState {
     pub(super) store: Arc<dyn Health>,
     pub(super) metrics: Registry,
     pub(super) services: Arc<Services>,
-    /// Set once all is set up.
+    /// Set when the server has started.
     pub(super) control: Arc<OnceLock<Arc<Control>>>,
     pub(super) minter: Option<Arc<PageMinter>>,
-    /// The way to other nodes, where there may be any.
+    /// The bus to other nodes, if there is one.
     pub(super) bus: Option<Arc<RedisBus>>,
     pub(super) bus_metrics: bus::Metrics,
-    /// When the store and the sandbox were last asked, and whether they could serve.
+    /// The last check of the store and the sandbox.
     pub(super) health: Arc<tokio::sync::Mutex<Option<(Instant, NodeHealth)>>>,
 }
 
-/// What a node needs in order to serve.
+/// Whether the parts that a node needs work.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NodeHealth {
     store: bool,
     sandbox: bool,
 }
 
-/// How long an answer stands: asking the store takes a transaction, asking the sandbox an instance, and anybody may ask us.
+/// How long a check is valid. It takes a transaction and an instance, and anybody may ask for it.
 const HEALTH_CACHED: Duration = Duration::from_secs(1);
 
 impl HttpState {
@@ -56,8 +56,8 @@ impl HttpState {
         served.into_iter().find(|tenant| tenant.id().as_str() == DEFAULT_TENANT)
     }
 
-    /// Whether the store and the sandbox can serve. One asks them, the others wait for the same answer. `tenant` is the
-    /// one whose handler is tried.
+    /// Checks whether the store and the sandbox work. One caller checks; others wait for its result. The sandbox is
+    /// checked with a handler of `tenant`.
     async fn health(&self, tenant: Option<&Arc<Tenant>>) -> NodeHealth {
         let mut cached = self.health.lock().await;
         if let Some((when, health)) = *cached
@@ -84,7 +84,7 @@ impl HttpState {
     }
 }
 
-/// Whether the process lives, and whether clients may be sent here.
+/// `/healthz`: whether the process is alive. `/readyz`: whether clients may be sent here.
 pub(super) fn health_routes(state: HttpState) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -92,13 +92,13 @@ pub(super) fn health_routes(state: HttpState) -> Router {
         .with_state(state)
 }
 
-/// What only operators may see.
+/// `/metrics`, for operators only.
 pub(super) fn metrics(state: HttpState) -> Router {
     Router::new().route("/metrics", get(show_metrics)).with_state(state)
 }
 
-/// The page of development mode, tokens for it, and the official client below the path of Socket.IO, as Node's server
-/// has it; nothing otherwise.
+/// In development mode the demo page, tokens for it, and the official client below the path of Socket.IO, where Node's
+/// server has it. No routes otherwise.
 pub(super) fn page(state: HttpState, socket_path: &str) -> Router {
     let mut router = Router::new();
     if let Some(minter) = &state.minter {
@@ -132,7 +132,7 @@ fn is_leaving(services: &Services) -> bool {
     set(&services.draining) || set(&services.shutting_down)
 }
 
-/// Refuses new Socket.IO handshakes while the server is shutting down; requests of sessions that exist go on.
+/// Refuses new Socket.IO handshakes while the server is leaving or shutting down. Requests of existing sessions pass.
 pub(super) async fn refuse_when_draining(
     Shared((services, path)): Shared<(Arc<Services>, Arc<str>)>,
     request: Request,
@@ -156,7 +156,8 @@ struct Readiness {
     ready: bool,
     store: &'static str,
     sandbox: &'static str,
-    /// Not a condition: a node that cannot reach Redis serves, and hears of the others through the store.
+    /// Not a condition for `ready`: a node without Redis still serves, and learns of other nodes' messages from the
+    /// store.
     #[serde(skip_serializing_if = "Option::is_none")]
     redis: Option<&'static str>,
     handlers: Vec<&'static str>,
@@ -222,7 +223,7 @@ fn file(kind: &'static str, bytes: &'static [u8]) -> Response {
     (headers, bytes).into_response()
 }
 
-/// What the page cannot know.
+/// Settings that the demo page must be told.
 #[derive(Clone, Serialize)]
 struct PageSettings {
     /// The path of Socket.IO.
@@ -243,7 +244,7 @@ struct TokenAnswer {
     expires_at: u64,
 }
 
-/// A token for the page's user. Development mode only: whoever asks becomes whom they like.
+/// Makes a token for any user that is asked for; in development mode only.
 async fn token(Shared(state): Shared<HttpState>, body: Bytes) -> Response {
     let Some(minter) = &state.minter else {
         return StatusCode::NOT_FOUND.into_response();
@@ -263,7 +264,7 @@ async fn token(Shared(state): Shared<HttpState>, body: Bytes) -> Response {
         Ok(minted) => minted,
         Err(error) => return refuse(&error),
     };
-    // A token that the server would refuse is not given: whoever asked hears why at once.
+    // Checks the token as the server would, so that a wrong user name is reported at once.
     if let Some(tenant) = state.default_tenant().await
         && let Err(error) = tenant.settings().authenticator.verify(&token, now_ms())
     {

@@ -1,4 +1,4 @@
-//! The sockets: one for clients, and one for operators that need not be open to the world.
+//! The listening sockets: one for clients, and one for operators, which need not be reachable from outside.
 
 use std::time::Duration;
 
@@ -8,20 +8,19 @@ use tokio::net::TcpListener;
 use crate::config::{AdminAddress, Config, Server};
 use crate::socket::{Listener, TransportLimits, TrustedProxies};
 
-/// Requests beside those of `limits.connections`: health checks, polls, clients on their way in.
+/// Requests allowed beyond `limits.connections`: health checks, polls, clients that are connecting.
 const SPARE_REQUESTS: usize = 1024;
-/// Requests of operators at once. Followers of the log are among them. Their file descriptors are those that the server
-/// keeps for itself.
+/// Requests of operators at once, followers of the log included. Their file descriptors are reserved.
 const OPERATORS: usize = 128;
-/// Connections of operators, and of what collects metrics, that have no request.
+/// Idle connections of operators and metrics collectors.
 const SILENT_OPERATORS: usize = 256;
-/// How long a component may take to arrive that an operator deploys; longer than any deployment may take.
+/// How long the body of a deployment may take to arrive; longer than the admin API waits for it.
 const COMPONENT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Takes the addresses: that of the clients, and that of the operators when they have one of their own.
+/// Binds the address for clients, and that for operators if they have one of their own.
 ///
 /// # Errors
-/// Why one of them cannot be had, and what to do.
+/// Why an address cannot be bound, and what to do.
 pub(super) async fn bind(server: &Server) -> Result<(TcpListener, Option<TcpListener>)> {
     let clients = listener(&server.host, server.port, "PORT or server.port").await?;
     let operators = match &server.admin_address {
@@ -47,7 +46,7 @@ async fn listener(host: &str, port: u16, settings: &str) -> Result<TcpListener> 
     })
 }
 
-/// Serves clients, held to the file's limits and to as many file descriptors.
+/// The listener for clients, within the configured limits and `descriptors` file descriptors.
 pub(super) fn for_clients(tcp: TcpListener, config: &Config, descriptors: usize) -> Listener {
     let limits = &config.limits;
     let transports = TransportLimits {
@@ -62,7 +61,7 @@ pub(super) fn for_clients(tcp: TcpListener, config: &Config, descriptors: usize)
     Listener::new(tcp, limits.write_stall, transports, descriptors, proxies)
 }
 
-/// Serves operators, whom clients can take nothing from.
+/// The listener for operators. Its limits are apart from those of clients.
 pub(super) fn for_operators(tcp: TcpListener, config: &Config) -> Listener {
     let limits = &config.limits;
     let transports = TransportLimits {

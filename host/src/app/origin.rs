@@ -1,7 +1,8 @@
-//! Which pages may speak to the server: `server.cors_origins`, and pages of its own host and port.
+//! Which web pages may use the server: those of `server.cors_origins`, and those of its own host and port.
 //!
-//! Browsers ask before they let a page of another origin read an answer (CORS), but not before they open a WebSocket for
-//! it. So the server looks at the `Origin` of each WebSocket itself. Programs send none and are not pages.
+//! Browsers ask the server before they let a page of another origin read an answer (CORS), but not before they open a
+//! WebSocket for it. So the server checks the `Origin` of each WebSocket itself. Programs other than browsers send no
+//! `Origin`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -37,8 +38,8 @@ impl Origins {
         }))
     }
 
-    /// What lets pages of the listed origins read answers. They may send any header: the official client's
-    /// `extraHeaders` are the application's own.
+    /// CORS headers for the listed origins. Any request header is allowed: the `extraHeaders` of the official client
+    /// are the application's.
     pub(super) fn cors(&self) -> CorsLayer {
         let layer = CorsLayer::new()
             .allow_methods([Method::GET, Method::POST])
@@ -66,8 +67,8 @@ impl Origins {
     }
 }
 
-/// Whether the origin is the host and port that the request was sent to. Which scheme the page has is not known here:
-/// a proxy may speak TLS.
+/// Whether the origin is the host and port that the request was sent to. The scheme is not compared, since a proxy may
+/// terminate TLS.
 fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
     let (Some(origin), Some(host)) = (text(origin), headers.get(header::HOST).and_then(text)) else {
@@ -80,7 +81,7 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
     own.is_some() && own == normal_origin(&origin)
 }
 
-/// Refuses WebSockets of pages that may not connect.
+/// Refuses WebSockets from pages of foreign origins.
 pub(super) async fn refuse_foreign_websocket(State(origins): State<Origins>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     if !headers.contains_key(header::UPGRADE) || origins.may_connect(headers) {
@@ -102,9 +103,9 @@ pub(super) async fn refuse_foreign_websocket(State(origins): State<Origins>, req
     (StatusCode::FORBIDDEN, "pages of this origin may not connect\n").into_response()
 }
 
-/// Refuses requests for development tokens that come from pages of other origins, or under a name that is not this
-/// server's: a page elsewhere can let its own name lead to this machine (DNS rebinding), but it cannot give itself
-/// another name.
+/// Refuses requests for development tokens from pages of other origins, and under host names that are not this
+/// server's: a page elsewhere can make its own name resolve to this machine (DNS rebinding), but cannot use another
+/// name.
 pub(super) async fn refuse_foreign_page(
     State(minter): State<Arc<PageMinter>>,
     request: Request,
@@ -121,8 +122,8 @@ pub(super) async fn refuse_foreign_page(
     (StatusCode::FORBIDDEN, why).into_response()
 }
 
-/// Whether a `Host` names this machine's loopback, or what the server listens on. A server that listens on every
-/// interface has any IP address, which rebinding cannot be used with.
+/// Whether a `Host` header names the loopback of this machine, or what the server listens on. If it listens on every
+/// interface, any IP address counts: rebinding needs a name.
 fn is_this_server(host: &str, listens_on: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

@@ -1,4 +1,4 @@
-//! When to stop, and the last steps.
+//! The signals that stop the server, and the last steps of its shutdown.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::database::Database;
 
-/// Signals that come within this time of the first one are the first one: a terminal, `make`, `npm` and a supervisor may
-/// each pass on the same Ctrl-C.
+/// Signals within this time of the first one count as one: a terminal, `make`, `npm` and a supervisor may each pass on
+/// the same Ctrl-C.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
-/// SIGHUP from the start of the server on. Without a listener it would kill the process.
+/// Receives SIGHUP from the start of the server on; without a receiver the signal would kill the process.
 pub(super) struct Hangup {
     signal: Signal,
-    /// Whether SIGHUP stops the server: in development, where it comes from a terminal that was closed.
+    /// Whether SIGHUP stops the server: in development mode, where it comes from a closed terminal.
     stops: bool,
 }
 
 impl Hangup {
-    /// Listens for SIGHUP from now on.
+    /// Receives SIGHUP from now on.
     ///
     /// # Errors
-    /// When the system does not let the process listen.
+    /// When the system refuses.
     pub(super) fn listen(development: bool) -> Result<Self> {
         Ok(Self {
             signal: unix_signal(SignalKind::hangup()).context("SIGHUP cannot be waited for")?,
@@ -34,8 +34,9 @@ impl Hangup {
     }
 }
 
-/// Waits for SIGTERM, SIGINT, and in development SIGHUP. A second one ends the process at once, for as long as the
-/// handle is kept. Until this is called SIGTERM and SIGINT end the process by themselves: there is nothing to finish.
+/// Waits for SIGTERM, SIGINT, and in development mode SIGHUP. After that a second signal ends the process at once, for
+/// as long as the handle is kept. Before this is called, SIGTERM and SIGINT end the process by default: there is
+/// nothing to finish yet.
 pub(super) async fn signal(hangup: Hangup) -> Result<AbortOnDropHandle<()>> {
     let mut signals = Signals {
         terminate: unix_signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?,
@@ -51,12 +52,12 @@ pub(super) async fn signal(hangup: Hangup) -> Result<AbortOnDropHandle<()>> {
                 break;
             }
         }
-        tracing::warn!("told to stop twice: leaving at once; what was acknowledged is safe");
+        tracing::warn!("told to stop a second time: the process ends at once; what was acknowledged is safe");
         std::process::exit(1);
     })))
 }
 
-/// What tells the server to stop.
+/// The signals that stop the server.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -83,7 +84,7 @@ impl Signals {
     }
 }
 
-/// Waits for the committer's last batch and closes the store.
+/// Waits until the committer has written its last batch, and closes the store.
 pub(super) async fn finish(committing: JoinHandle<()>, database: &Database, deadline: Instant, left: usize) {
     if left > 0 {
         tracing::warn!(
@@ -91,9 +92,9 @@ pub(super) async fn finish(committing: JoinHandle<()>, database: &Database, dead
             "clients that did not read what was sent to them, or whose events took too long, were cut off"
         );
     }
-    // Sessions that are left hold the committer open; what they submitted is committed in order all the same.
+    // Sessions that are left keep the committer running. What they have submitted is committed in order.
     if tokio::time::timeout_at(deadline, committing).await.is_err() {
-        tracing::warn!("not everything in flight was finished in time; it was not acknowledged either");
+        tracing::warn!("some events were not committed in time; they were not acknowledged");
     }
     database.close().await;
     tracing::info!("stopped");

@@ -1,4 +1,4 @@
-//! The way to a running server's admin API.
+//! The client of a running server's admin API.
 
 use std::path::PathBuf;
 
@@ -10,32 +10,32 @@ use serde::de::DeserializeOwned;
 
 use super::Failure;
 
-/// The server that a command without `--server` speaks to: the default of `server.admin_address`.
+/// The server of commands without `--server`: the default of `server.admin_address`.
 const DEFAULT_SERVER: &str = "http://localhost:3001";
 
-/// Which server, and as whom; alike for every command that needs it.
+/// The server and the token, for every command that uses the admin API.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct ServerArgs {
-    /// Where the server listens for operators (server.admin_address).
+    /// Address of the server's listener for operators (server.admin_address).
     #[arg(long, global = true, value_name = "URL", env = "PARLANCE_SERVER", default_value = DEFAULT_SERVER)]
     pub server: String,
-    /// A file with the admin token [default: PARLANCE_ADMIN_TOKEN of the environment].
+    /// File with the admin token [default: PARLANCE_ADMIN_TOKEN of the environment].
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Print what the server answers, as JSON.
+    /// Print the server's answer as JSON.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
-/// Speaks to the admin API.
+/// Sends requests to the admin API.
 pub(super) struct AdminClient {
     http: reqwest::Client,
     server: String,
     token: String,
 }
 
-/// What the API answers when it refuses.
+/// The API's answer to a request that failed.
 #[derive(Deserialize)]
 struct Problem {
     detail: String,
@@ -69,7 +69,7 @@ impl AdminClient {
         })
     }
 
-    /// A request below `/admin/v1`; each part of the path is one segment.
+    /// A request below `/admin/v1`; each part of `path` is one segment.
     pub(super) fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, Failure> {
         let mut url =
             reqwest::Url::parse(&self.server).map_err(|error| Failure::Usage(format!("--server: {error}")))?;
@@ -86,7 +86,7 @@ impl AdminClient {
         Ok(self.http.request(method, url).bearer_auth(&self.token))
     }
 
-    /// Sends it; what is no success becomes words.
+    /// Sends a request. An answer other than success becomes an error for the terminal.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await.map_err(|error| {
             let why = if error.is_connect() {
@@ -112,7 +112,7 @@ impl AdminClient {
         .into())
     }
 
-    /// Sends it and reads the answer.
+    /// Sends a request and reads the answer as JSON.
     pub(super) async fn ask<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
         let text = self
             .send(request)
@@ -124,7 +124,7 @@ impl AdminClient {
     }
 }
 
-/// What the server says is wrong, one thing a line.
+/// The problems of an answer as an error, one a line.
 pub(super) fn problem_error(detail: &str, problems: &[String]) -> anyhow::Error {
     let lines: String = problems.iter().map(|problem| format!("\n  {problem}")).collect();
     anyhow!("{detail}{lines}")

@@ -9,10 +9,10 @@ use super::{BackupArgs, Failure, RestoreArgs};
 use crate::app::{self, BackupUnsupported};
 use crate::config::Config;
 
-/// Copies the database into a file, and says how large it is.
+/// Copies the database into a file, and prints its size.
 ///
 /// # Errors
-/// A wrong configuration, a database that is not in a file, or why there is no copy.
+/// The configuration is wrong, the database is not in a file, or why copying failed.
 pub fn backup(args: &BackupArgs, env: &impl Fn(&str) -> Option<String>, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
     let (database, bytes) = app::backup(&config.store, &args.file, args.force).map_err(failure)?;
@@ -21,10 +21,10 @@ pub fn backup(args: &BackupArgs, env: &impl Fn(&str) -> Option<String>, out: &mu
     Ok(())
 }
 
-/// Puts a copy in place of the database, and says where the one before is.
+/// Replaces the database by a backup, and prints where the database before is.
 ///
 /// # Errors
-/// A wrong configuration, a database that is not in a file, or why nothing was replaced.
+/// The configuration is wrong, the database is not in a file, or why nothing was replaced.
 pub fn restore(args: &RestoreArgs, env: &impl Fn(&str) -> Option<String>, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
     let (database, restored) = app::restore(&config.store, &args.file, args.force).map_err(failure)?;

@@ -1,4 +1,4 @@
-//! `parlance check-config`: every error of the configuration at once, or the commented defaults.
+//! `parlance check-config`: prints every error of the configuration at once, or the commented defaults.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use super::{CheckConfigArgs, Failure};
 use crate::app;
 use crate::config::{Config, TenantConfig, defaults_toml, no_key_help};
 
-/// Runs the command. `env` gives the value of a variable, `out` is standard output, `notes` standard error.
+/// Runs the command. `env` gives the value of a variable, `out` is standard output, `notes` is standard error.
 ///
 /// # Errors
 /// When the configuration is wrong, or the output cannot be written.
@@ -24,7 +24,7 @@ pub fn run(
         return Ok(());
     }
     let config = Config::load(args.config.path.as_deref(), env)?;
-    // A note that nobody can read is no failure of the check.
+    // A note that cannot be written does not fail the check.
     for warning in &config.warnings {
         let _ = writeln!(notes, "warning: {warning}");
     }

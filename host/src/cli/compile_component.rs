@@ -1,11 +1,11 @@
-//! `parlance compile-component`, which nobody types: the server's own compiler, apart from the server.
+//! `parlance compile-component`: the server's compiler as a process of its own. The server starts it; nobody types it.
 
 use std::io::{Read, Write};
 
 use super::{CompileArgs, Failure};
 use crate::sandbox::compile_component;
 
-/// Compiles the component on `input` and writes its code to `out`, within limits that stay with the process.
+/// Compiles the component on `input` and writes its code to `out`. The limits hold for the rest of the process.
 ///
 /// # Errors
 /// When it does not compile.

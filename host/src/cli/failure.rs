@@ -1,15 +1,15 @@
-//! Why a command failed, and with which exit code.
+//! Errors of commands, with their exit codes.
 
 use crate::auth::dev_key::DevKeyError;
 use crate::config::ConfigErrors;
 
-/// Why a command failed. The text is for the terminal.
+/// Why a command failed, in words for the terminal.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The command line, or what it refers to, makes no sense.
+    /// The command line is wrong, or refers to something that is not there.
     #[error("{0}")]
     Usage(String),
     /// The development key cannot be used.
@@ -21,8 +21,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// What the process exits with: 1 for a failure while running, 2 for a wrong command line or configuration,
-    /// the code that clap uses too.
+    /// The exit code: 1 for a failure while running, 2 for a wrong command line or configuration, which is also clap's
+    /// code.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -8,14 +8,14 @@ use anyhow::Context;
 use super::{Failure, InspectArgs};
 use crate::sandbox::{EngineLimits, Inspection, Sandbox, inspect};
 
-/// Prints what a component is.
+/// Prints the size, imports and exports of a component.
 ///
 /// # Errors
-/// When the file cannot be read or is no component.
+/// When the file cannot be read or is not a component that handles events.
 pub fn run(args: &InspectArgs, out: &mut impl Write) -> Result<(), Failure> {
     let path = args.file.display();
     let bytes = std::fs::read(&args.file).with_context(|| format!("{path} cannot be read"))?;
-    // A pool would reserve the address space of a server for one look.
+    // One instance is enough; more would reserve the address space of a server.
     let limits = EngineLimits {
         instances: 1,
         ..EngineLimits::default()

@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and the commands that need no server.
+//! The command line: the commands, their arguments and their output.
 //!
 //! Exit codes: 0 for success, 1 when something failed while running, 2 when the command line or the
 //! configuration is wrong.
@@ -48,44 +48,44 @@ pub struct Cli {
 pub enum Command {
     /// Run the server.
     Serve(ServeArgs),
-    /// Run the server for development: tokens, demo page, components reloaded on change.
+    /// Run the server for development: tokens, a demo page, components reloaded on change.
     Dev(DevArgs),
     /// Make a token (JWT) for a user, to try things out.
     Token(TokenArgs),
     /// Check the configuration and report every error at once.
     CheckConfig(CheckConfigArgs),
-    /// Copy the database into a file, while the server runs or not.
+    /// Copy the database into a file, whether or not the server runs.
     Backup(BackupArgs),
-    /// Put a backup in place of the database of a server that is stopped.
+    /// Replace the database of a stopped server by a backup.
     Restore(RestoreArgs),
-    /// Put a component into service on a running server, for everything or for a share of the rooms.
+    /// Deploy a component to a running server, for all rooms or for a share of them.
     Deploy(operate_args::DeployArgs),
-    /// Put the canary into service for everything.
+    /// Make the canary the active version.
     Promote(operate_args::PromoteArgs),
     /// Take the canary out of service, or go back to the version before.
     Rollback(operate_args::RollbackArgs),
     /// Change the canary's share of the rooms.
     Canary(operate_args::CanaryArgs),
-    /// Take a deployed handler out of service and forget its versions.
+    /// Remove a deployed handler with its versions.
     Remove(operate_args::RemoveArgs),
     /// List the deployed handlers with their versions.
     Versions(operate_args::VersionsArgs),
-    /// Print what handlers log, as it happens.
+    /// Print what handlers log, as they do.
     Logs(operate_args::LogsArgs),
     /// List, create, change, suspend and delete tenants.
     Tenants(operate_args::TenantsArgs),
     /// Revoke tokens.
     Revoke(operate_args::RevokeArgs),
-    /// List what is revoked.
+    /// List the revocations.
     Revocations(operate_args::RevocationsArgs),
     /// Take a revocation back.
     Unrevoke(operate_args::UnrevokeArgs),
-    /// Show who changed what.
+    /// Show the audit log: who changed what.
     Audit(operate_args::AuditArgs),
-    /// What the server starts to compile a component: from standard input to standard output, within limits.
+    /// Compile a component from standard input to standard output, within limits; for the server.
     #[command(hide = true)]
     CompileComponent(CompileArgs),
-    /// Show what a component imports and exports, its size and what it would be allowed.
+    /// Show a component's size, imports and exports, and what it may do.
     Inspect(InspectArgs),
 }
 
@@ -100,7 +100,7 @@ Examples:
   parlance serve --config parlance.toml
   PORT=8080 FRONTEND_URL=https://chat.example.org parlance serve --config parlance.toml")]
 pub struct ServeArgs {
-    /// Where the configuration is.
+    /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArg,
 }
@@ -109,18 +109,18 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without a configured key it makes one and keeps it in .parlance/dev-secret under the current directory;
-`parlance token` run in the same directory uses the same.
-It gives a token for any user to whoever asks, so it listens on this machine only, whatever server.host is,
+`parlance token` in the same directory uses that key.
+It gives anyone who asks a token for any user, so it listens on this machine only, whatever server.host is,
 unless --host says otherwise.
 
 Examples:
   parlance dev
   parlance dev target/components/moderation.wasm")]
 pub struct DevArgs {
-    /// Where the configuration is.
+    /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArg,
-    /// The address to listen on; 0.0.0.0 is every interface. Anybody who reaches it becomes any user.
+    /// The address to listen on; 0.0.0.0 is every interface. Whoever can reach it can become any user.
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub host: String,
     /// The TCP port [default: PORT of the environment, or server.port].
@@ -146,19 +146,19 @@ pub struct TokenArgs {
     /// The user's id: 1 to 128 bytes without control characters.
     #[arg(long, value_name = "ID")]
     pub user: String,
-    /// What to call the user [default: the id].
+    /// The user's name [default: the id].
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// The tenant whose key signs.
     #[arg(long, value_name = "TENANT", default_value = DEFAULT_TENANT)]
     pub tenant: String,
-    /// A file with the HMAC secret that signs (HS256), for a tenant that is not in the configuration.
+    /// File with the HMAC secret that signs (HS256), for a tenant that is not in the configuration.
     #[arg(long, value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
     /// How long the token is valid, such as 30m or 8h: 1 second to 10 years.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     pub ttl: Duration,
-    /// Where the configuration is.
+    /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArg,
 }
@@ -173,7 +173,7 @@ pub struct CheckConfigArgs {
     /// Print every setting with its description, range and default as a configuration file, and check nothing.
     #[arg(long, conflicts_with = "config")]
     pub defaults: bool,
-    /// Where the configuration is.
+    /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArg,
 }
@@ -181,20 +181,20 @@ pub struct CheckConfigArgs {
 /// `parlance backup`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The backup has every message that was acknowledged before, key-value data, tenants and deployed components. It has
-neither the configuration file nor the keys in it. It is checked before it gets its name. Run this as the server's user.
+The backup has every message acknowledged so far, key-value data, tenants and deployed components, but neither the
+configuration file nor the keys in it. It is checked before it gets its name. Run this as the server's user.
 
 Examples:
   parlance backup /backup/chat.db
   parlance backup --force /backup/chat.db --config parlance.toml")]
 pub struct BackupArgs {
-    /// Where the backup is to be.
+    /// The file to write the backup to.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Replace FILE when it is there.
+    /// Replace FILE if it exists.
     #[arg(long)]
     pub force: bool,
-    /// Where the configuration is.
+    /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArg,
 }
@@ -202,20 +202,20 @@ pub struct BackupArgs {
 /// `parlance restore`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The backup is checked before anything is changed. The database that it replaces is kept beside it, with
-`.before-restore` at the end of its name.
+The backup is checked before anything is changed. The replaced database is kept beside it, with `.before-restore`
+at the end of its name.
 
 Examples:
   parlance restore /backup/chat.db
   parlance restore --force /backup/chat.db --config parlance.toml")]
 pub struct RestoreArgs {
-    /// What `parlance backup` has made.
+    /// A file made by `parlance backup`.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Keep nothing of the database that is replaced.
+    /// Do not keep the database that is replaced.
     #[arg(long)]
     pub force: bool,
-    /// Where the configuration is.
+    /// The configuration file.
     #[command(flatten)]
     pub config: ConfigArg,
 }
@@ -223,10 +223,10 @@ pub struct RestoreArgs {
 /// `parlance compile-component`.
 #[derive(Debug, Args)]
 pub struct CompileArgs {
-    /// Bytes of this process's address space.
+    /// Limit of the process's address space, in bytes.
     #[arg(long, value_name = "BYTES")]
     pub memory: u64,
-    /// Seconds of processor time.
+    /// Limit of the process's processor time, in seconds.
     #[arg(long, value_name = "SECONDS")]
     pub seconds: u64,
 }
@@ -242,7 +242,7 @@ pub struct InspectArgs {
     pub file: PathBuf,
 }
 
-/// Where the configuration is, alike for every command that needs it.
+/// The configuration file, for every command that reads it.
 #[derive(Debug, Clone, Default, Args)]
 #[group(skip)]
 pub struct ConfigArg {

@@ -1,4 +1,5 @@
-//! The operators' commands: those about handlers and tenants here, `logs` and those about tokens and the audit log below.
+//! The operators' commands, which use the admin API. Those about handlers and tenants are here; those about logs,
+//! tokens and the audit log are in the modules below.
 
 mod logs;
 mod tokens;
@@ -26,7 +27,7 @@ use super::table::{Table, ago};
 use crate::control::api::{DeployStep, HandlerView, TenantView, UsageView};
 use crate::text::escape;
 
-/// The handler that is meant where none is named: the only one, or the only one with a canary.
+/// The handler of a command that names none: the only one, or the only one with a canary.
 fn default_handler(all: &[HandlerView], verb: &str) -> Result<String, String> {
     let with_canary: Vec<_> = all.iter().filter(|handler| handler.canary.is_some()).collect();
     match (all, with_canary.as_slice()) {
@@ -36,17 +37,17 @@ fn default_handler(all: &[HandlerView], verb: &str) -> Result<String, String> {
         (_, []) if verb != "rollback" => Err("no deployed handler has a canary".to_owned()),
         _ => {
             let names: Vec<_> = all.iter().map(|handler| handler.name.as_str()).collect();
-            Err(format!("which handler? deployed are: {}", names.join(", ")))
+            Err(format!("name a handler; deployed are: {}", names.join(", ")))
         }
     }
 }
 
-/// Bytes of the longest line of an answer that is read: several times the view of a handler with all its versions.
+/// The longest line of an answer, in bytes: several times a handler with all its versions.
 const LINE_BYTES: usize = 16 * 1024 * 1024;
-/// How often it is said what is waited for.
+/// How often a note says what is waited for.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Where a command's output goes and where the environment comes from.
+/// The output of a command, and the environment.
 pub struct Terminal<'a, E> {
     /// Gives the value of a variable.
     pub env: &'a E,
@@ -61,13 +62,13 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         AdminClient::new(args, self.env)
     }
 
-    /// Text for people. What others wrote must not move the cursor about, nor show lines in another order.
+    /// Prints text for people, escaped: text from others must not move the cursor, nor show lines in another order.
     fn line(&mut self, text: impl std::fmt::Display) -> Result<(), Failure> {
         Ok(writeln!(self.out, "{}", escape::lines(&text.to_string())).context("standard output")?)
     }
 
     fn note(&mut self, text: impl std::fmt::Display) {
-        // A note that nobody can read is no failure.
+        // A note that cannot be written is not a failure.
         let _ = writeln!(self.notes, "{}", escape::lines(&text.to_string()));
     }
 
@@ -133,10 +134,10 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 };
             }
         }
-        Err(anyhow::anyhow!("the server ended the answer before the deployment did; see `parlance versions`").into())
+        Err(anyhow::anyhow!("the server's answer ended before the deployment; check with `parlance versions`").into())
     }
 
-    /// The outcome of some work, with a note now and then while it lasts.
+    /// Waits for some work, with a note now and then while it lasts.
     async fn with_progress<T>(&mut self, doing: &str, work: impl Future<Output = T>) -> T {
         let (began, mut work) = (Instant::now(), std::pin::pin!(work));
         loop {
@@ -281,7 +282,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
             TenantsCommand::Show { name } => {
                 let tenant: TenantView = client.ask(client.request(Method::GET, &["tenants", name])?).await?;
                 let usage = client.request(Method::GET, &["tenants", name, "usage"])?;
-                // Of a tenant that is not served nobody counts it.
+                // A tenant that is not served has no usage.
                 return match client.ask::<UsageView>(usage).await {
                     Ok(usage) => self.json(&json!({ "tenant": tenant, "usage": usage })),
                     Err(why) => self.json(&json!({ "tenant": tenant, "usage": null, "usageProblem": why.to_string() })),
@@ -318,7 +319,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 }
                 let what = match (*data, answer.status()) {
                     (true, StatusCode::ACCEPTED) => {
-                        "; its data is still being removed, and until that is done no tenant of that name can be made"
+                        "; its data is still being removed, and until then no tenant of that name can be created"
                     }
                     (true, _) => " with its data",
                     (false, _) => "",
@@ -362,7 +363,7 @@ fn state(tenant: &TenantView) -> &'static str {
     match tenant {
         TenantView { served: false, .. } => "not served",
         TenantView { suspended: true, .. } => "suspended",
-        // It is served as it was configured before.
+        // It is served with its configuration before.
         TenantView { problem: Some(_), .. } => "not as configured",
         _ => "served",
     }
@@ -381,7 +382,7 @@ fn describe(step: &DeployStep) -> String {
     }
 }
 
-/// The file's name as a handler's: lower case, `-` for `_`.
+/// The handler's name from a file's name: lower case, with `-` for `_`.
 fn handler_name(file: &Path) -> String {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     stem.to_lowercase().replace('_', "-")
@@ -396,7 +397,7 @@ fn document(file: &Path) -> Result<Value, Failure> {
     crate::config::to_json(&text).map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
 }
 
-/// The lines of an answer as they come, without the empty ones, which only say that the server is there.
+/// The lines of an answer as they arrive, without empty ones, which only keep the connection alive.
 fn lines(response: reqwest::Response) -> impl Stream<Item = Result<String, Failure>> + Unpin {
     let bytes = StreamReader::new(response.bytes_stream().map_err(io::Error::other));
     let lines = FramedRead::new(bytes, LinesCodec::new_with_max_length(LINE_BYTES));

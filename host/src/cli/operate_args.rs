@@ -1,4 +1,4 @@
-//! What can be typed after the operators' commands.
+//! The arguments of the operators' commands.
 
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
@@ -9,7 +9,7 @@ use super::admin_client::ServerArgs;
 use crate::dispatch::now_ms;
 use crate::id::DEFAULT_TENANT;
 
-/// Which tenant's handlers, alike for every command about them.
+/// The tenant, for every command about handlers.
 #[derive(Debug, Clone, Args)]
 #[group(skip)]
 pub struct TenantArg {
@@ -21,8 +21,8 @@ pub struct TenantArg {
 /// `parlance deploy`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The component is checked before anything changes: size, imports, exports, a trial run. Events that are under way finish
-on the version they began with. A version that fails too often goes back by itself ([deploy] in the configuration).
+The component is checked before anything changes: size, imports, exports, a trial run. Events under way finish on the
+version they began with. A version that fails too often is rolled back automatically ([deploy] in the configuration).
 
 Examples:
   parlance deploy moderation.wasm --tenant acme
@@ -31,25 +31,25 @@ pub struct DeployArgs {
     /// The component, a .wasm file.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Whose handler.
+    /// The handler's tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
     /// The handler's name [default: the file's name].
     #[arg(long, value_name = "NAME")]
     pub handler: Option<String>,
-    /// The share of the rooms to begin with, such as 10%.
+    /// Begin with a canary in this share of the rooms, such as 10%.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub canary: Option<u8>,
-    /// What there is to say of it.
+    /// A note for operators.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// Whether an instance handles one event or many [default: as the version before, or fresh].
+    /// A new instance for each event, or instances that are reused [default: as in the version before, or fresh].
     #[arg(long, value_name = "MODE", value_parser = ["fresh", "warm"])]
     pub isolation: Option<String>,
-    /// What the component can read, as often as needed [default: as the version before].
+    /// A setting that the component can read; may be given several times [default: as in the version before].
     #[arg(long = "setting", value_name = "NAME=TEXT", value_parser = setting)]
     pub settings: Vec<(String, String)>,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -64,10 +64,10 @@ pub struct PromoteArgs {
     /// The handler's name; may be left out when the tenant has only one, or only one with a canary.
     #[arg(value_name = "HANDLER")]
     pub handler: Option<String>,
-    /// Whose handler.
+    /// The handler's tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -84,7 +84,7 @@ pub struct RollbackArgs {
     /// The version to go back to.
     #[arg(long, value_name = "VERSION")]
     pub to: Option<u64>,
-    /// Which handler.
+    /// The handler.
     #[command(flatten)]
     pub which: PromoteArgs,
 }
@@ -101,7 +101,7 @@ pub struct CanaryArgs {
     /// The share, such as 50%.
     #[arg(value_name = "PERCENT", value_parser = percent)]
     pub percent: u8,
-    /// Which handler.
+    /// The handler.
     #[command(flatten)]
     pub which: PromoteArgs,
 }
@@ -109,7 +109,7 @@ pub struct CanaryArgs {
 /// `parlance remove`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The configured handlers handle its events from then on. Its key-value data stays, for one that is deployed under its name.
+The configured handlers handle its events from then on. Its key-value data stays for the next handler of its name.
 
 Example:
   parlance remove moderation --tenant acme")]
@@ -117,10 +117,10 @@ pub struct RemoveArgs {
     /// The handler's name.
     #[arg(value_name = "HANDLER")]
     pub handler: String,
-    /// Whose handler.
+    /// The handler's tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -128,16 +128,16 @@ pub struct RemoveArgs {
 /// `parlance versions`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Events handled and failed are those of the node that is asked, since it loaded the version.
+The counts of handled and failed events are those of the node that is asked, since it loaded the version.
 
 Examples:
   parlance versions --tenant acme
   parlance versions --json")]
 pub struct VersionsArgs {
-    /// Whose handlers.
+    /// The handlers' tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -145,25 +145,25 @@ pub struct VersionsArgs {
 /// `parlance logs`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-One node is followed, that of --server: the others have lines of their own. Each tenant's lines wait on their own for a
-slow reader, at most 1,024 and 512 KiB; when some were missed, it is said how many.
+Follows the node of --server; other nodes have lines of their own. For a slow reader at most 1,024 lines and 512 KiB of
+each tenant wait; the number of lines missed beyond that is printed.
 
 Example:
   parlance logs -f --tenant acme --level warn")]
 pub struct LogsArgs {
-    /// Follow: print lines as they come, until interrupted. The server keeps no old ones, so there is no other way.
+    /// Follow: print lines as they come, until interrupted. Required, since the server keeps no old lines.
     #[arg(short, long)]
     pub follow: bool,
-    /// Only this tenant's [default: all that the token may see].
+    /// Only lines of this tenant [default: all that the token may see].
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<String>,
-    /// Only this handler's.
+    /// Only lines of this handler.
     #[arg(long, value_name = "NAME")]
     pub handler: Option<String>,
-    /// At least this level: trace, debug, info, warn, error or trap.
+    /// Only lines of at least this level: trace, debug, info, warn, error or trap.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub level: String,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -183,50 +183,50 @@ pub struct TenantsArgs {
     /// What to do [default: list].
     #[command(subcommand)]
     pub command: Option<TenantsCommand>,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// What can be done with tenants.
+/// The subcommands of `parlance tenants`.
 #[derive(Debug, Subcommand)]
 pub enum TenantsCommand {
-    /// List them.
+    /// List the tenants.
     List,
-    /// Show one: its configuration, without secrets, and what it uses.
+    /// Show a tenant's configuration, without secrets, and its usage.
     Show {
         /// Its name.
         name: String,
     },
-    /// Create one. It is served at once.
+    /// Create a tenant. It accepts clients at once.
     Create {
         /// Its name: lower-case letters, digits and '-'.
         name: String,
         /// Its configuration.
         file: PathBuf,
     },
-    /// Replace one's configuration. Its connections stay.
+    /// Replace a tenant's configuration. Its connections stay.
     Set {
         /// Its name.
         name: String,
-        /// Its configuration, whole.
+        /// Its whole new configuration.
         file: PathBuf,
     },
-    /// Disconnect its clients and let nobody in.
+    /// Suspend a tenant: disconnect its clients and keep them out.
     Suspend {
         /// Its name.
         name: String,
     },
-    /// Let its clients in again.
+    /// Resume a suspended tenant.
     Resume {
         /// Its name.
         name: String,
     },
-    /// Delete one, disconnecting its clients.
+    /// Delete a tenant, disconnecting its clients.
     Delete {
         /// Its name.
         name: String,
-        /// Also remove its messages and key-value data, for good.
+        /// Also remove its messages and key-value data for good.
         #[arg(long)]
         data: bool,
     },
@@ -235,7 +235,7 @@ pub enum TenantsCommand {
 /// `parlance revoke`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Whoever is connected with a revoked token is disconnected within a second.
+Connections with a revoked token are closed within a second.
 
 Examples:
   parlance revoke --token-id 3f2a --tenant acme
@@ -254,10 +254,10 @@ pub struct RevokeArgs {
     /// Every token that was issued before this moment: `now`, or a date and time in UTC.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub issued_before: Option<u64>,
-    /// Whose tokens.
+    /// The tokens' tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -268,10 +268,10 @@ pub struct RevokeArgs {
 Example:
   parlance revocations --tenant acme")]
 pub struct RevocationsArgs {
-    /// Whose tokens.
+    /// The tokens' tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -285,10 +285,10 @@ pub struct UnrevokeArgs {
     /// The revocation, as `parlance revocations` lists it.
     #[arg(value_name = "ID")]
     pub id: String,
-    /// Whose tokens.
+    /// The tokens' tenant.
     #[command(flatten)]
     pub tenant: TenantArg,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -303,13 +303,13 @@ pub struct AuditArgs {
     /// Only this tenant's entries.
     #[arg(long, value_name = "TENANT")]
     pub tenant: Option<String>,
-    /// At most so many, newest first: 1 to 500.
+    /// How many entries at most, newest first: 1 to 500.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub limit: u32,
-    /// Only those older than the entry with this id, which is in the first column.
+    /// Only entries older than the one with this id, which is in the first column.
     #[arg(long, value_name = "ID")]
     pub before: Option<u64>,
-    /// Which server.
+    /// The server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
@@ -319,7 +319,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// In milliseconds since the Unix epoch.
+/// A moment in milliseconds since the Unix epoch.
 fn moment(text: &str) -> Result<u64, String> {
     if text == "now" {
         return Ok(now_ms());

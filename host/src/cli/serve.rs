@@ -21,10 +21,10 @@ use crate::config::{Config, LogFormat, no_key_help};
 use crate::text::escape::{Escaping, Style};
 use crate::{descriptors, scheduler};
 
-/// Runs the server until it is told to stop.
+/// Runs the server until a signal stops it.
 ///
 /// # Errors
-/// A wrong configuration, or why the server could not start.
+/// The configuration is wrong, or why the server could not start.
 pub fn serve(args: &ServeArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let config = Config::load(args.config.path.as_deref(), env)?;
     if config.auth.keys.is_empty() && config.auth.jwks.is_empty() {
@@ -33,10 +33,10 @@ pub fn serve(args: &ServeArgs, env: &impl Fn(&str) -> Option<String>) -> Result<
     run(config, None)
 }
 
-/// Runs the server with what development needs.
+/// Runs the server in development mode.
 ///
 /// # Errors
-/// As [`serve`], or a development key that cannot be kept.
+/// Like [`serve`]; or the development key cannot be kept.
 pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
     let mut config = Config::load(args.config.path.as_deref(), env)?;
     config.server.host.clone_from(&args.host);
@@ -71,7 +71,7 @@ pub fn dev(args: &DevArgs, env: &impl Fn(&str) -> Option<String>) -> Result<(), 
 }
 
 fn run(config: Config, development: Option<Development>) -> Result<(), Failure> {
-    // Before there is any other thread.
+    // Threads inherit this, so it comes before there is any other.
     let slices = scheduler::request_short_time_slices();
     let descriptors = descriptors::raise();
     let log = log_to_stderr(&config)?;
@@ -85,27 +85,26 @@ fn run(config: Config, development: Option<Development>) -> Result<(), Failure> 
     let reporting = AbortOnDropHandle::new(runtime.spawn(report_lost_lines(log.lost)));
     let result = runtime.block_on(app::run(config, development));
     drop(reporting);
-    // Reader threads and reloading may still hold something; the data is safe by now.
+    // Blocking threads may still run; the data is safe by now.
     runtime.shutdown_background();
-    // What was said last is written before the process says why it ends.
+    // Writes what was logged last, before `main` prints why the process ends.
     drop(log.writer);
     Ok(result?)
 }
 
-/// Lines of the log that wait to be written. Whoever has something to say never waits: what is too much is lost, and
-/// said so.
+/// Lines of the log that may wait to be written. Logging never waits: further lines are dropped and counted.
 const LOG_LINES: usize = 8192;
-/// How often is looked whether lines were lost.
+/// How often dropped lines are reported.
 const LOST_LINES_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The log as it is written by a thread of its own: a slow reader of standard error must hold up nobody.
+/// The log. A thread of its own writes it, so that a slow reader of standard error delays nothing else.
 struct Log {
-    /// Writes what waits when it is dropped.
+    /// Writes the waiting lines when it is dropped.
     writer: WorkerGuard,
     lost: ErrorCounter,
 }
 
-/// Says how many lines were lost, whenever there are more of them.
+/// Logs how many lines were dropped, whenever there are more of them.
 async fn report_lost_lines(lost: ErrorCounter) {
     let mut said = 0;
     loop {
@@ -114,15 +113,15 @@ async fn report_lost_lines(lost: ErrorCounter) {
         if lines > said {
             tracing::warn!(
                 lines = lines.saturating_sub(said),
-                "lines of the log were lost: whoever reads standard error is too slow for them"
+                "lines of the log were dropped: standard error is read too slowly"
             );
             said = lines;
         }
     }
 }
 
-/// What libraries say through the crate `log`, without the files in which they say it: those are paths of the machine
-/// that built the server.
+/// Receives what libraries log through the crate `log`. Drops the names of their source files, which are paths of the
+/// machine that built the server.
 struct LogCrate(LogTracer);
 
 impl log::Log for LogCrate {
@@ -173,7 +172,7 @@ fn log_to_stderr(config: &Config) -> Result<Log, Failure> {
         }
     };
     let set = set.map_err(anyhow::Error::from).and_then(|()| install_log_crate());
-    // A second subscriber in one process happens in tests only.
+    // Only tests set up a second subscriber in one process.
     if let Err(error) = set {
         let _ = writeln!(std::io::stderr(), "the log was set up before: {error}");
     }

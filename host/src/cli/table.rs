@@ -1,4 +1,4 @@
-//! Tables for terminals.
+//! Tables and times for the terminal.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use crate::dispatch::now_ms;
 use crate::text::escape;
 
-/// Columns without lines, as wide as what is in them.
+/// A table without lines, with columns as wide as their contents.
 pub(super) struct Table(comfy_table::Table);
 
 impl Table {
@@ -19,7 +19,7 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: &[&str]) {
-        // What others wrote must not move the cursor about.
+        // Text from others must not move the cursor.
         let plain = cells.iter().map(|text| escape::line(text));
         self.0.add_row(plain.collect::<Vec<_>>());
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// How long ago a moment in milliseconds since the Unix epoch was, in its largest units.
+/// How long ago a moment was, in its two largest units. It is given in milliseconds since the Unix epoch.
 pub(super) fn ago(at_ms: u64) -> String {
     let seconds = now_ms().saturating_sub(at_ms) / 1000;
     let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
@@ -42,10 +42,10 @@ pub(super) fn ago(at_ms: u64) -> String {
     format!("{} ago", largest.join(" "))
 }
 
-/// A moment in milliseconds since the Unix epoch, in UTC.
+/// A moment as UTC. It is given in milliseconds since the Unix epoch.
 pub(super) fn moment(at_ms: u64) -> String {
     match UNIX_EPOCH.checked_add(Duration::from_millis(at_ms)) {
-        // What it is used for has no moments beyond the year 9999, which it cannot write.
+        // The format ends with the year 9999; later moments stand for "never".
         Some(at) if at_ms < LAST_WRITTEN_MS => humantime::format_rfc3339_millis(at).to_string(),
         _ => "never".to_owned(),
     }

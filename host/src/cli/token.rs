@@ -1,4 +1,4 @@
-//! `parlance token`: makes a token for trying things out.
+//! `parlance token`: makes a token to try things out with.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,14 +13,14 @@ use crate::config::Config;
 use crate::id::{DEFAULT_TENANT, UserId};
 
 const MIN_TTL: Duration = Duration::from_secs(1);
-/// Ten years of 365 days: long enough for a token in a test's fixture.
+/// Ten years of 365 days: long enough for a token in a test fixture.
 const MAX_TTL: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Runs the command. `env` gives the value of a variable, `directory` is the current one, `now_ms` the time in
-/// milliseconds since the Unix epoch; `out` is standard output and gets the token alone, `notes` standard error.
+/// milliseconds since the Unix epoch. `out` is standard output and gets the token alone; `notes` is standard error.
 ///
 /// # Errors
-/// When the arguments or the configuration are wrong, when there is no key, or when the output cannot be written.
+/// When the arguments or the configuration are wrong, there is no key, or the output cannot be written.
 pub fn run(
     args: &TokenArgs,
     env: &impl Fn(&str) -> Option<String>,
@@ -33,7 +33,7 @@ pub fn run(
     let config = Config::load(args.config.path.as_deref(), env)?;
     let (policy, key, origin);
     if let Some(file) = &args.secret_file {
-        // Issuer and audience of a tenant of the admin API are not known here.
+        // The issuer and audience of a tenant of the admin API are not known here.
         (policy, key) = (&config.auth, secret(file)?);
         origin = format!("signed with the secret in {}", file.display());
     } else {
@@ -49,7 +49,7 @@ pub fn run(
         .mint(&args.user, args.name.as_deref(), args.ttl, now_ms)
         .context("cannot make a token")?;
     writeln!(out, "{token}").context("cannot write to standard output")?;
-    // A note that nobody can read is no failure.
+    // A note that cannot be written is not a failure.
     let ttl = humantime::format_duration(args.ttl);
     let _ = writeln!(
         notes,
@@ -59,7 +59,7 @@ pub fn run(
     Ok(())
 }
 
-/// Refuses what the server would refuse, before a token is made that does not work.
+/// Refuses arguments that would make a token which the server refuses.
 fn check(args: &TokenArgs) -> Result<(), Failure> {
     UserId::from_token(&args.user).map_err(|error| Failure::Usage(format!("--user: {error}")))?;
     if args
@@ -75,7 +75,7 @@ fn check(args: &TokenArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The key in a file, whose last line end does not count.
+/// The key in a file, without a line end at the end.
 fn secret(file: &Path) -> Result<Key, Failure> {
     let bytes = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let secret = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
@@ -83,7 +83,7 @@ fn secret(file: &Path) -> Result<Key, Failure> {
     Key::from_secret(Algorithm::Hs256, secret).map_err(|error| Failure::Usage(format!("--secret-file: {error}")))
 }
 
-/// What the tenant accepts.
+/// How the tenant verifies tokens.
 fn known_policy<'c>(config: &'c Config, tenant: &str) -> Result<&'c Policy, Failure> {
     if tenant == DEFAULT_TENANT {
         return Ok(&config.auth);
@@ -100,7 +100,7 @@ fn known_policy<'c>(config: &'c Config, tenant: &str) -> Result<&'c Policy, Fail
     })
 }
 
-/// A tenant's own key; there is no development key for these.
+/// The HMAC key of a tenant other than the default one, which has no development key.
 fn tenant_key(policy: &Policy, tenant: &str) -> Result<(Key, String), Failure> {
     let key = policy.keys.iter().find(|key| key.algorithm().is_hmac());
     let key = key.ok_or_else(|| {
@@ -111,13 +111,13 @@ fn tenant_key(policy: &Policy, tenant: &str) -> Result<(Key, String), Failure> {
     Ok((key.clone(), format!("signed with the key of {tenant}")))
 }
 
-/// The key that a server started with the same configuration in the same directory would accept, and where it
-/// comes from in words.
+/// The key that a server with the same configuration, started in the same directory, would accept, and its origin in
+/// words.
 fn signing_key(policy: &Policy, directory: &Path) -> Result<(Key, String), Failure> {
     if let Some(key) = policy.keys.iter().find(|key| key.algorithm().is_hmac()) {
         return Ok((key.clone(), "signed with the configured key".to_owned()));
     }
-    // `dev` uses its own key only when none is configured.
+    // `parlance dev` uses its own key only when none is configured.
     if !policy.keys.is_empty() {
         return Err(Failure::Usage(
             "the configured keys are public keys, which verify and cannot sign; \

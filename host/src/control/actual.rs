@@ -1,4 +1,4 @@
-//! The tenants of this node as they are served now.
+//! The actual state: the tenants that this node serves, with the versions of their handlers that are loaded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,34 +10,36 @@ use crate::capability::{Grants, HandlerInfo};
 use crate::sandbox::{Handler, Interface};
 use crate::tenant::{Canary, Route, Routes, Tenant};
 
-/// A tenant with what it was made from.
+/// A tenant that is served, with what it was made from.
 pub(super) struct ActualTenant {
     pub(super) tenant: Arc<Tenant>,
     pub(super) source: Source,
-    /// The change of the catalog by which it is configured; 0 for one of the file.
+    /// The revision of the configuration in force; 0 for a tenant of the configuration file.
     pub(super) revision: u64,
-    /// What is configured, below what is deployed.
+    /// The configured handlers, which deployed ones come before.
     pub(super) configured: Routes,
-    /// What its components may reach outside.
+    /// What its components may reach outside of the sandbox.
     pub(super) grants: Arc<Grants>,
-    /// What runs of its deployed handlers, by their names.
+    /// Its deployed handlers, by name.
     pub(super) handlers: BTreeMap<String, ActualHandler>,
 }
 
-/// What runs here of a deployed handler, which may not yet be, or not be at all, what its document says.
+/// A deployed handler on this node. It may lag behind its document, which says what is desired.
 #[derive(Default)]
 pub(super) struct ActualHandler {
-    /// All versions that are kept, so that going back is at once.
+    /// The versions that are loaded: all that the document keeps, so that a rollback takes no time.
     pub(super) loaded: BTreeMap<u64, Arc<Handler>>,
-    /// Why versions could not be loaded.
+    /// Why the other versions could not be loaded.
     pub(super) failed: BTreeMap<u64, String>,
-    /// What each version in service had counted when it came into service: what it did before is not held against it.
+    /// The counts of each version in service when it came into service. The monitor does not count what happened
+    /// before.
     pub(super) baseline: BTreeMap<u64, (u64, u64)>,
-    /// What handled everything besides a canary's share last: it goes on as long as the active version is not loaded.
+    /// The version that was active last. It goes on serving until the active one is loaded.
     last_active: Option<Arc<Handler>>,
 }
 
-/// Whether the version that is loaded is the one that is meant; a number alone does not say so.
+/// Whether this handler is the version of the document. The number alone does not tell: a document may change what it
+/// stands for.
 pub(super) fn is_same(version: &VersionDocument, loaded: &Handler) -> bool {
     let info = loaded.info();
     info.version == version.version
@@ -47,8 +49,8 @@ pub(super) fn is_same(version: &VersionDocument, loaded: &Handler) -> bool {
 }
 
 impl ActualTenant {
-    /// Forgets loaded versions that are not kept any more, and lets the deployed handlers handle what they can and the
-    /// configured ones the rest.
+    /// Drops versions that the documents do not keep any more, and routes events: to deployed handlers where there are
+    /// any, to configured ones otherwise.
     pub(super) fn update_routes(&mut self, desired: &DesiredState) {
         let documents: BTreeMap<&String, &HandlerDocument> = desired
             .handlers(self.tenant.id().as_str())
@@ -74,7 +76,7 @@ impl ActualTenant {
         self.tenant.set_routes(routes);
     }
 
-    /// Grants its components something else than before.
+    /// Changes what the tenant's components may reach outside of the sandbox.
     pub(super) fn set_grants(&mut self, grants: &Arc<Grants>) {
         if *self.grants == **grants {
             return;
@@ -93,7 +95,7 @@ impl ActualTenant {
     }
 }
 
-/// Makes the version anew with other grants. Its record begins to count anew.
+/// The same code as a handler with other grants. Its counts begin at zero.
 pub(super) fn with_grants(handler: &Handler, grants: &Arc<Grants>) -> Arc<Handler> {
     let info = HandlerInfo {
         grants: grants.clone(),
@@ -132,7 +134,7 @@ impl ActualHandler {
             match &self.last_active {
                 Some(handler) if handler.handles(interface) => route.stable = Some(handler.clone()),
                 Some(_) => {}
-                // Until it was tried, whoever handled the events before goes on.
+                // Loading has not been tried yet: the handler before goes on.
                 None if self.failed.contains_key(&active) => {
                     let handles =
                         |version: &VersionDocument| version.events.iter().any(|event| event == interface.name());

@@ -1,4 +1,4 @@
-//! What the admin API shows and takes. Every type here is part of its OpenAPI document.
+//! The types of the admin API's requests and answers. Each is part of the API's OpenAPI document.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,9 @@ use crate::text::number::whole;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
-    /// In the configuration file: it is changed there.
+    /// In the configuration file, and changed there.
     File,
-    /// In the store, through the admin API.
+    /// In the store, and changed through the admin API.
     Store,
 }
 
@@ -29,24 +29,24 @@ pub struct TenantView {
     pub namespace: String,
     /// Where it is defined.
     pub source: Source,
-    /// Nobody may connect, and nobody is connected.
+    /// Whether it is suspended: no client may connect, and none is connected.
     pub suspended: bool,
-    /// Whether it is served here; when not, `problem` says why.
+    /// Whether this node serves it; when not, `problem` says why.
     pub served: bool,
-    /// The number of its last change, for `If-Match`; 0 for one of the file.
+    /// The revision of its last change, for `If-Match`; 0 for a tenant of the configuration file.
     pub revision: u64,
     /// Connections to this node.
     pub connections: u64,
-    /// Why it is not served here, or not as it is configured.
+    /// Why this node does not serve it, or not as it is configured.
     #[serde(default)]
     pub problem: Option<String>,
-    /// Its configuration, with the keys of `[tenants.NAME]` in the file; secrets are left out. `null` for a tenant of
-    /// the file.
+    /// Its configuration, with the keys of `[tenants.NAME]` in the configuration file and without secrets. `null` for a
+    /// tenant of the file.
     #[schema(value_type = Option<Object>)]
     pub configuration: Value,
 }
 
-/// What a tenant uses, beside what it may.
+/// What a tenant uses, and its limits.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UsageView {
@@ -56,19 +56,19 @@ pub struct UsageView {
     pub message_bytes: Measure,
     /// Bytes of key-value data.
     pub kv_bytes: Measure,
-    /// Rooms with a message.
+    /// Rooms that have a message.
     pub rooms: Measure,
     /// Bytes of the components that are kept for its deployed handlers, each counted once.
     #[serde(default)]
     pub component_bytes: Measure,
 }
 
-/// A number and the most it may be.
+/// A used amount and its limit.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 pub struct Measure {
-    /// How much there is.
+    /// The used amount.
     pub used: u64,
-    /// How much there may be.
+    /// The limit.
     pub limit: u64,
 }
 
@@ -76,25 +76,25 @@ pub struct Measure {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HandlerView {
-    /// Its name: names it in logs and owns its key-value data.
+    /// Its name, in logs and as the owner of its key-value data.
     pub name: String,
-    /// The version that handles events, besides a canary's share; none when there is a canary only.
+    /// The version that handles events, apart from the canary's share; `null` when there is only a canary.
     pub active: Option<u64>,
-    /// A version on trial.
+    /// The canary, if there is one.
     pub canary: Option<CanaryView>,
-    /// The versions that are kept, newest first.
+    /// The kept versions, newest first.
     pub versions: Vec<VersionView>,
-    /// The number of its last change.
+    /// The revision of its last change.
     pub revision: u64,
 }
 
-/// A version on trial in some of the rooms.
+/// A version that serves a share of the rooms for a trial.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CanaryView {
-    /// Which version.
+    /// The version's number.
     pub version: u64,
-    /// The share of rooms, 1 to 99.
+    /// The share of rooms in percent, 1 to 99.
     #[schema(minimum = 1, maximum = 99)]
     pub percent: u8,
 }
@@ -105,9 +105,9 @@ pub struct CanaryView {
 pub struct VersionView {
     /// 1, 2, 3 … in the order of deployment.
     pub version: u64,
-    /// Of the component's bytes, in hexadecimal.
+    /// SHA-256 of the component's bytes, in hexadecimal.
     pub sha256: String,
-    /// Bytes of the component.
+    /// The size of the component in bytes.
     pub size: u64,
     /// The events it handles: `message`, `typing` and so on.
     pub events: Vec<String>,
@@ -115,28 +115,29 @@ pub struct VersionView {
     pub deployed_at: u64,
     /// Who deployed it: the name of the admin token.
     pub deployed_by: String,
-    /// What was said of it.
+    /// The note that it was deployed with.
     pub note: Option<String>,
-    /// Why it was taken out of service by itself, if it was.
+    /// Why the server rolled it back, if it did.
     pub failed: Option<String>,
-    /// `active`, `canary`, `failed`, `kept`, or `unavailable`: it should be in service and cannot be loaded on this
-    /// node, which tries again.
+    /// `active`, `canary`, `failed`, `kept`, or `unavailable`: this node cannot load the version that should be in
+    /// service, and tries again.
     pub state: String,
-    /// Why it cannot be loaded on this node.
+    /// Why this node cannot load it.
     #[serde(default)]
     pub problem: Option<String>,
-    /// Events it handled on this node since it was loaded.
+    /// Events that it has handled on this node since it was loaded.
     pub events_handled: u64,
     /// Those of them that ended with a trap or ran out of time.
     pub events_failed: u64,
-    /// Whether its instances are used again: `fresh` or `warm`.
+    /// `fresh` when each event gets an instance of its own, `warm` when instances are reused.
     #[serde(default)]
     pub isolation: String,
     /// What the component can read with `settings.get`.
     pub settings: BTreeMap<String, String>,
 }
 
-/// What is to be revoked: exactly one of the first three.
+/// Which tokens to revoke. Exactly one of the first three fields is given, but `user` and `issuedBefore` may go
+/// together.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RevokeRequest {
@@ -144,37 +145,38 @@ pub struct RevokeRequest {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 512)]
     pub token_id: Option<String>,
-    /// Every token of this user that was issued before `issuedBefore`, or until now.
+    /// Every token of this user that was issued until now, or before `issuedBefore`.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 128)]
     pub user: Option<String>,
-    /// Every token of the tenant that was issued before this moment, in milliseconds since the Unix epoch; with
-    /// `user`, of that user.
+    /// Every token of the tenant, or with `user` of that user, that was issued before this moment, in milliseconds
+    /// since the Unix epoch.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0)]
     pub issued_before: Option<u64>,
-    /// When the revoked tokens have expired anyway, in milliseconds since the Unix epoch. Default: 400 days from now.
+    /// When the last of the revoked tokens expires, in milliseconds since the Unix epoch; the revocation is then
+    /// forgotten. 400 days from now when not given.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 0)]
     pub expires_at: Option<u64>,
 }
 
-/// Something revoked: a token, a user's tokens, or all of the tenant's.
+/// A revocation: of one token, of a user's tokens, or of all the tenant's.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationView {
-    /// Names it, to take it back.
+    /// Its id, for taking it back.
     pub id: String,
     /// The token with this `jti`.
     #[serde(default)]
     pub token_id: Option<String>,
-    /// The tokens of this user.
+    /// The user whose tokens are revoked.
     #[serde(default)]
     pub user: Option<String>,
-    /// Only tokens that were issued before this moment, in milliseconds since the Unix epoch; none for one token.
+    /// The moment before which the tokens were issued, in milliseconds since the Unix epoch; `null` for a single token.
     #[serde(default)]
     pub issued_before: Option<u64>,
-    /// Until when it is kept, in milliseconds since the Unix epoch: then the tokens have expired.
+    /// When it is forgotten, in milliseconds since the Unix epoch: the tokens have expired by then.
     pub expires_at: u64,
 }
 
@@ -186,13 +188,13 @@ pub struct AuditView {
     pub id: u64,
     /// When, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// Who: the name of an admin token, or `server` for what happened by itself.
+    /// Its author: the name of an admin token, or `server`.
     pub actor: String,
-    /// Whose tenant; empty for none.
+    /// The tenant that it concerns; empty for none.
     pub tenant: String,
-    /// What, such as `tenant.create` or `handler.rollback`.
+    /// The action, such as `tenant.create` or `handler.rollback`.
     pub action: String,
-    /// The particulars.
+    /// The particulars of the action, which depend on its kind.
     #[schema(value_type = Value)]
     pub detail: Value,
 }
@@ -201,27 +203,27 @@ pub struct AuditView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum DeployStep {
-    /// The component is here.
+    /// The component has arrived.
     Received {
-        /// Its bytes.
+        /// Its size in bytes.
         size: u64,
-        /// Their hash, in hexadecimal.
+        /// SHA-256 of its bytes, in hexadecimal.
         sha256: String,
     },
-    /// It is being compiled, or found in the cache, and checked.
+    /// The component is compiled, or found in the cache, and checked.
     Compiling,
-    /// It is being kept.
+    /// The component is stored.
     Storing,
-    /// It is being put into service.
+    /// The version is put into service.
     Activating,
-    /// It is in service on this node.
+    /// The version is in service on this node.
     Done {
-        /// Its number.
+        /// Its version number.
         version: u64,
     },
 }
 
-/// Clients: whoever is in one of the rooms or is one of the users.
+/// Clients, by rooms and users: those in any of the rooms, and those of any of the users.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientsRequest {
@@ -235,7 +237,7 @@ pub struct ClientsRequest {
     pub users: Vec<String>,
 }
 
-/// An event for clients.
+/// An event to send to clients.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EmitRequest {
@@ -246,14 +248,14 @@ pub struct EmitRequest {
     #[serde(default)]
     #[schema(value_type = Vec<Value>)]
     pub arguments: Vec<Box<RawValue>>,
-    /// Who gets it.
+    /// The clients that get it.
     pub to: ClientsRequest,
-    /// Who of those does not.
+    /// The clients among those that do not get it.
     #[serde(default)]
     pub except: ClientsRequest,
 }
 
-/// An event for the servers of the fleet.
+/// An event to send to the servers of the fleet.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerEmitRequest {
@@ -264,40 +266,40 @@ pub struct ServerEmitRequest {
     #[serde(default)]
     #[schema(value_type = Vec<Value>)]
     pub arguments: Vec<Box<RawValue>>,
-    /// Wait for what each of them answers.
+    /// Whether to wait for the servers' answers.
     #[serde(default)]
     pub answers: bool,
 }
 
-/// What the servers have answered.
+/// The answers of the servers.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct ServerAnswers {
-    /// One of each, in no order; `null` of those that handle no such events: of the nodes of
-    /// Parlance one does at most (`on-server-event`).
+    /// One answer of each server, in no particular order; `null` from a server that does not handle such events. Of
+    /// Parlance's nodes at most one handles them (`on-server-event`).
     #[schema(value_type = Vec<Value>)]
     pub answers: Vec<Box<RawValue>>,
-    /// Whether every server has answered in time (`redis.request_timeout`). False when none was waited for.
+    /// Whether every server has answered in time (`redis.request_timeout`). False when `answers` was not asked for.
     pub complete: bool,
 }
 
-/// A connection, of whichever server.
+/// A connection to any of the servers.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SocketView {
     /// Its id.
     pub id: String,
-    /// The rooms it is in.
+    /// The rooms that it is in.
     pub rooms: Vec<String>,
-    /// The IP address that it came from, as its server sees it; `server.trusted_proxies` are believed about it.
+    /// The client's IP address, as its server sees it. A node of Parlance believes `server.trusted_proxies` about it.
     pub address: Option<String>,
-    /// `userId` and `username` at a node of Parlance; at a Node server what that keeps with the socket.
+    /// `userId` and `username` from a node of Parlance; from a Node server what it keeps with the socket.
     #[schema(value_type = Value)]
     pub data: Box<RawValue>,
 }
 
-/// Connections.
+/// Connections that were asked for.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct SocketsView {
-    /// Those that were found.
+    /// The connections.
     pub sockets: Vec<SocketView>,
     /// Whether every server has answered in time (`redis.request_timeout`).
     pub complete: bool,

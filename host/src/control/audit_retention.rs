@@ -1,17 +1,17 @@
-//! The audit log's old entries go, on whichever node looks first.
+//! Removes old entries of the audit log. In a fleet every node does so; the first one finds them.
 
 use std::time::Duration;
 
 use super::Control;
 use crate::dispatch::now_ms;
 
-/// How often.
+/// How often old entries are removed.
 pub(super) const INTERVAL: Duration = Duration::from_secs(3600);
-/// Entries that are looked at in one transaction: events wait for it no longer than for each other.
+/// Entries that one transaction looks at: few, so that no event waits long for it.
 const BATCH: u32 = 1000;
 
 impl Control {
-    /// Removes the entries of the audit log that are older than they are to be kept.
+    /// Removes the entries that are older than `store.audit_kept`.
     pub(super) async fn prune_audit(&self) {
         let kept = u64::try_from(self.deps.audit_kept.as_millis()).unwrap_or(u64::MAX);
         let before = now_ms().saturating_sub(kept);
@@ -20,7 +20,7 @@ impl Control {
             match self.deps.catalog.prune_audit(before, BATCH).await {
                 Ok(0) => break,
                 Ok(removed) => entries += removed,
-                // Next time.
+                // The next run tries again.
                 Err(error) => {
                     tracing::warn!("old entries of the audit log could not be removed: {error:#}");
                     break;

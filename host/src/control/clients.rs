@@ -1,4 +1,5 @@
-//! What back ends and operators do with a tenant's clients, on whichever node they are, those of Node servers too.
+//! Operations on a tenant's clients, for back ends and operators. They reach the clients of all nodes and of Node
+//! servers.
 
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use crate::cluster::bus::{
 use crate::id::{RoomId, UserId};
 use crate::tenant::Tenant;
 
-/// Most rooms and users that one request names.
+/// The largest number of rooms and users in one request.
 const TARGETS_MAX: usize = 100;
 
-/// How much longer than the others this node may take for its own answer.
+/// How much longer than the other servers this node may take to answer itself.
 const OWN_ANSWER: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// The connections of rooms and users, on all nodes.
+    /// Finds the connections of rooms and users, on all nodes.
     ///
     /// # Errors
-    /// Nobody is named, or what is named makes no sense.
+    /// The request names no client, or an invalid room or user.
     pub async fn sockets(&self, tenant: &str, whose: &ClientsRequest) -> ControlResult<SocketsView> {
         let clients = selection(whose, &ClientsRequest::default())?;
         let tenant = self.served_tenant(tenant).await?;
@@ -45,18 +46,18 @@ impl Control {
         })
     }
 
-    /// Sends an event to the clients of rooms and users, on all nodes. It leaves no trace in history.
+    /// Sends an event to the clients of rooms and users, on all nodes. History does not keep it.
     ///
     /// # Errors
-    /// Nobody is named, what is named or sent makes no sense or is larger than `sandbox.emit`, or the tenant is
-    /// over its events a second.
+    /// The request names no client, or an invalid room or user; the event is invalid or larger than `sandbox.emit`; or
+    /// the tenant is over its events a second.
     pub async fn emit(&self, tenant: &str, request: &EmitRequest) -> ControlResult<()> {
         let ClientSelector { to, except } = selection(&request.to, &request.except)?;
         let tenant = self.served_tenant(tenant).await?;
         let packet = packet(&tenant, &request.event, &request.arguments)?;
         let broadcast = Broadcast::event(packet, to, except);
         let bus = self.bus.get().cloned();
-        // In a task: the bytes count until they are sent, also when the request is given up.
+        // In a task, so that the bytes count as in flight until they are sent, also when the request is given up.
         let sending = self.tasks.spawn("events for clients", async move {
             let _in_flight_permit = tenant.in_flight_permit_for_bytes(broadcast.packet.text.len()).await;
             if let Some(bus) = bus {
@@ -69,11 +70,11 @@ impl Control {
         sending.await.map_err(|_| tenant_closing())?
     }
 
-    /// Disconnects the clients of rooms and users, on all nodes. They may connect again: revoke their tokens to keep
+    /// Disconnects the clients of rooms and users, on all nodes. They may connect again; revoking their tokens keeps
     /// them out.
     ///
     /// # Errors
-    /// Nobody is named, or what is named makes no sense.
+    /// The request names no client, or an invalid room or user.
     pub async fn disconnect(&self, actor: &Actor, tenant: &str, whose: &ClientsRequest) -> ControlResult<()> {
         let clients = selection(whose, &ClientsRequest::default())?;
         let tenant = self.served_tenant(tenant).await?;
@@ -91,11 +92,11 @@ impl Control {
         }
     }
 
-    /// Emits to the other servers of the fleet, not to their clients: what Node servers know as `serverSideEmit`.
-    /// With `answers` each of them is waited for.
+    /// Emits to the servers of the fleet, not to their clients: `serverSideEmit` of Node servers. With `answers` it
+    /// waits for each server's answer.
     ///
     /// # Errors
-    /// What is sent makes no sense or is larger than `sandbox.emit`, or there is no fleet.
+    /// The event is invalid or larger than `sandbox.emit`, or there is no fleet.
     pub async fn server_emit(&self, tenant: &str, request: &ServerEmitRequest) -> ControlResult<ServerAnswers> {
         let bus = self
             .bus
@@ -118,7 +119,7 @@ impl Control {
         let (reply, answered) = oneshot::channel();
         self.send_to_hub(&tenant, own(Some(reply))).await?;
         let Responses { mut items, complete } = bus.server_side_emit_with_ack(tenant.id(), arguments).await;
-        // This node's handler had as much time as the other servers, since both were asked at once.
+        // This node's handler has had as much time as the other servers: all were asked at once.
         let answered = tokio::time::timeout(OWN_ANSWER, answered).await;
         let complete = complete && answered.is_ok();
         items.extend(answered.ok().and_then(Result::ok));
@@ -129,8 +130,8 @@ impl Control {
         })
     }
 
-    /// Keeps who does what to clients, before it is done. Events are not kept: they change nothing, and there may be
-    /// thousands of them in a second.
+    /// Records an action in the audit log before it is done. Emitted events are not recorded: they change nothing, and
+    /// there may be thousands a second.
     async fn record_audit(&self, actor: &Actor, tenant: &Tenant, action: &str, detail: &Value) -> ControlResult<()> {
         let audit = audit_entry(actor, tenant.id().as_str(), action, detail);
         self.deps.catalog.put(Vec::new(), vec![audit]).await??;
@@ -150,7 +151,7 @@ fn tenant_closing() -> ControlError {
     ControlError::Conflict("the tenant is being closed".to_owned())
 }
 
-/// What a tenant's clients may send at once and in a second holds for its back ends together with them.
+/// The event as a packet, charged to the rate that the tenant's clients and back ends share.
 fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> ControlResult<Packet> {
     tenant.admit().map_err(|error| ControlError::Limited {
         retry_after_ms: error.retry_after_ms().unwrap_or(1),
@@ -158,7 +159,7 @@ fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> ControlR
     })?;
     let arguments = serde_json::to_string(arguments).map_err(|error| ControlError::invalid(error.to_string()))?;
     let limits = tenant.settings().call_limits.clone();
-    // As of its handlers: each of its clients may have many of them waiting.
+    // The limit is that of a handler's emit, since each client may have many of them waiting.
     if arguments.len() > limits.emit {
         return Err(ControlError::TooLarge(format!(
             "the arguments have {} bytes; at most {} are allowed (sandbox.emit)",
@@ -175,7 +176,7 @@ fn packet(tenant: &Tenant, event: &str, arguments: &[Box<RawValue>]) -> ControlR
 fn selection(to: &ClientsRequest, except: &ClientsRequest) -> ControlResult<ClientSelector> {
     let to = targets(to)?;
     if to.is_empty() {
-        return Err(ControlError::invalid("say whom: rooms, users, or both"));
+        return Err(ControlError::invalid("name the clients: rooms, users, or both"));
     }
     Ok(ClientSelector {
         to: BroadcastTarget::Rooms(to),
@@ -211,7 +212,7 @@ fn socket(socket: RemoteSocket) -> SocketView {
         data,
     } = socket;
     let handshake: Value = serde_json::from_str(&handshake).unwrap_or_default();
-    // Rooms that stand for the socket itself and for its user.
+    // Without the rooms that stand for the socket and for its user.
     rooms.retain(|room| *room != id && !room.starts_with(USER_ROOM));
     SocketView {
         address: handshake.get("address").and_then(Value::as_str).map(str::to_owned),

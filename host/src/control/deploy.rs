@@ -1,4 +1,4 @@
-//! Deploying components: checked, kept, and put into service.
+//! Deployments: a component is checked, stored and put into service.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,32 +17,32 @@ use crate::capability::{Grants, HandlerInfo, Isolation};
 use crate::id::check_handler_name;
 use crate::sandbox::{GuestLimits, Handler, LoadError, hex};
 
-/// Bytes of a note.
+/// The largest note, in bytes.
 const NOTE_MAX: usize = 1000;
-/// Settings of a version, and bytes of each name and value.
+/// The largest number of settings of a version, and the most bytes of a name or value.
 const SETTINGS_MAX: usize = 100;
 const SETTING_BYTES_MAX: usize = 16 * 1024;
-/// Deployments that may be under way at once on a node, each with its component in memory; of one tenant, one.
+/// Deployments at once on a node, each of which has its component in memory. A tenant has one at a time.
 pub(super) const MAX_DEPLOYS: usize = 8;
 
-/// A component to be put into service.
+/// A component to deploy.
 #[derive(Debug, Clone)]
 pub struct Deployment {
     /// The handler's name: 1 to 63 of lower-case letters, digits and `-`.
     pub handler: String,
     /// The component's bytes.
     pub component: Bytes,
-    /// The share of rooms to begin with, 1 to 99; all when not given.
+    /// The share of rooms in percent to begin with, 1 to 99; all rooms when not given.
     pub canary: Option<u8>,
-    /// What there is to say of it, at most 1,000 bytes.
+    /// A note for operators, at most 1,000 bytes.
     pub note: Option<String>,
-    /// What the component can read; those of the version before when not given.
+    /// What the component can read with `settings.get`; as in the version before when not given.
     pub settings: Option<BTreeMap<String, String>>,
-    /// Whether its instances are used again: `fresh` or `warm`; as the version before when not given.
+    /// `fresh` or `warm`; as in the version before when not given.
     pub isolation: Option<String>,
 }
 
-/// A tenant's turn to deploy. Given back when it is dropped.
+/// Permission to deploy for a tenant. Dropping it lets the next deployment begin.
 pub struct DeployPermit {
     tenant: String,
     component_size: usize,
@@ -51,13 +51,13 @@ pub struct DeployPermit {
 }
 
 impl DeployPermit {
-    /// The most bytes that the component may have (`sandbox.component_size` of the tenant).
+    /// The largest component in bytes (`sandbox.component_size` of the tenant).
     #[must_use]
     pub fn component_size(&self) -> usize {
         self.component_size
     }
 
-    /// What is said of a component that has more.
+    /// The error for a component with more than [`component_size`](Self::component_size) bytes.
     #[must_use]
     pub fn too_large(&self) -> ControlError {
         too_large(self.component_size)
@@ -82,9 +82,9 @@ pub(super) fn hash_from(text: &str) -> Option<[u8; 32]> {
 }
 
 impl Control {
-    /// Checks a component, keeps it, and puts it into service: for everything, or for a share of the rooms.
-    /// Calls `progress` with each step as it begins. The deployment begins with this call and goes on to its end, also
-    /// when the future that waits for it is dropped.
+    /// Checks a component, stores it, and puts it into service: for all rooms, or for a share of them. Calls `progress`
+    /// with each step as it begins. The deployment begins with this call and goes on to its end, also when the returned
+    /// future is dropped.
     ///
     /// # Errors
     /// What is wrong with the component or the request; then nothing has changed.
@@ -102,16 +102,15 @@ impl Control {
             done
         });
         async move {
-            task.await.map_err(|_| {
-                ControlError::Conflict("the server is stopping; look at what has become of it".to_owned())
-            })?
+            task.await
+                .map_err(|_| ControlError::Conflict("the server is stopping; check whether it was done".to_owned()))?
         }
     }
 
-    /// A tenant's turn to deploy, to be taken before its component is read into memory.
+    /// Permits a deployment. Called before its component is read into memory.
     ///
     /// # Errors
-    /// There is no such tenant, or too much is under way.
+    /// There is no such tenant, or too many deployments are under way.
     pub async fn deploy_permit(&self, tenant: &str) -> ControlResult<DeployPermit> {
         let component_size = {
             let state = self.state.lock().await;
@@ -119,7 +118,7 @@ impl Control {
         };
         let permit = self.deploy_permits.clone().try_acquire_owned().map_err(|_| {
             ControlError::TooMany(format!(
-                "{MAX_DEPLOYS} deployments are under way on this node, which are all that it takes at once; try again later"
+                "{MAX_DEPLOYS} deployments are under way on this node, the most it runs at once; try again later"
             ))
         })?;
         if !self.deploying_tenants.lock().insert(tenant.to_owned()) {
@@ -153,11 +152,12 @@ impl Control {
         check_request(&handler, canary, note.as_deref(), settings.as_ref())?;
         let requested = match isolation.as_deref() {
             None => None,
-            Some(name) => Some(Isolation::from_name(name).ok_or_else(|| {
-                ControlError::invalid(format!("the isolation {name:?} is not known; it is fresh or warm"))
-            })?),
+            Some(name) => Some(
+                Isolation::from_name(name)
+                    .ok_or_else(|| ControlError::invalid(format!("isolation: must be fresh or warm, not {name:?}")))?,
+            ),
         };
-        // What is refused anyway is not compiled first; it is asked again below, since others deploy meanwhile.
+        // Checked before the component is compiled, and again below, since others deploy in the meantime.
         let (initial_tenant, quota, limits, grants) = {
             let state = self.state.lock().await;
             let actual = state.actual(tenant)?;
@@ -188,7 +188,7 @@ impl Control {
         });
 
         progress(DeployStep::Compiling);
-        // Kept until the version is in service, so that it is not compiled again for that.
+        // Held until the version is in service, so that its code stays in memory and is not loaded twice.
         let loaded = self.try_load(&handler, grants, component.clone(), limits).await?;
         let events: Vec<String> = loaded
             .interfaces()
@@ -208,7 +208,7 @@ impl Control {
             let isolation = requested
                 .or_else(|| before.map(|version| version.isolation))
                 .unwrap_or_default();
-            // Their names: the values may be secrets.
+            // Only the names: the values may be secrets.
             let changed: Vec<String> = {
                 let old = before.map(|version| &version.settings);
                 let new = settings
@@ -285,11 +285,11 @@ impl Control {
 
 fn too_large(most: usize) -> ControlError {
     ControlError::TooLarge(format!(
-        "the component has more than {most} bytes, which are all that are allowed (sandbox.component_size)"
+        "the component has more than the {most} bytes that are allowed (sandbox.component_size)"
     ))
 }
 
-/// Whether the handler may be deployed, if it is not yet, and with a canary, if one is requested.
+/// Checks that the tenant may have one more handler, if this one is new, and a canary, if one is requested.
 fn check_limits(document: &HandlerDocument, canary: Option<u8>, validator: &HandlerValidator<'_>) -> ControlResult<()> {
     let (others, limit) = (validator.other_handlers().count(), validator.settings().quota.handlers);
     if document.is_removed() && others >= limit {

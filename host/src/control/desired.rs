@@ -1,4 +1,4 @@
-//! The catalog as this node has read it: what was decided, whether or not it is effective here.
+//! The desired state: the catalog as this node has read it, with the rollbacks that the node has decided itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,34 +7,34 @@ use super::local_rollback::Rollback;
 use crate::auth::Revocation;
 use crate::store::catalog::{Record, RecordKind};
 
-/// A document and the number of its last change.
+/// A document and the revision of its last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stored<T> {
     pub(super) document: T,
     pub(super) revision: u64,
 }
 
-/// Every document that there is.
+/// Every document of the catalog.
 #[derive(Default)]
 pub(super) struct DesiredState {
-    /// The last change that was read.
+    /// The last revision that was read.
     pub(super) revision: u64,
     pub(super) tenants: BTreeMap<String, Stored<TenantDocument>>,
     handlers: BTreeMap<String, BTreeMap<String, DesiredHandler>>,
-    /// By tenant: the last change of its handlers, as far as it went through [`super::validation::handlers_unchanged`].
+    /// By tenant: the revision of its guard record, see [`super::validation::guard_key`].
     handlers_revisions: BTreeMap<String, u64>,
     revocations: BTreeMap<String, BTreeMap<String, Stored<Revocation>>>,
 }
 
 /// A deployed handler.
 struct DesiredHandler {
-    /// As the catalog has it.
+    /// The document in the catalog.
     stored: Stored<HandlerDocument>,
-    /// As it is in force here, while this node has rolled back versions of it and the catalog does not say so yet.
+    /// The document in force on this node, while that has rollbacks that the catalog does not have yet.
     local: Option<LocalHandler>,
 }
 
-/// A handler's document with the rollbacks that the catalog does not have yet.
+/// A handler's document with rollbacks that the catalog does not have yet.
 struct LocalHandler {
     changed: Stored<HandlerDocument>,
     /// In the order in which they were made; never empty.
@@ -47,18 +47,18 @@ impl DesiredHandler {
     }
 }
 
-/// Which tenants some changes concern.
+/// The tenants that some changes affect.
 #[derive(Default)]
 pub(super) struct Affected {
     /// All of them.
     pub(super) tenants: BTreeSet<String>,
-    /// Those whose revoked tokens are others than before.
+    /// Those whose revocations have changed.
     pub(super) revoked: BTreeSet<String>,
 }
 
 impl DesiredState {
-    /// Takes in what was read. A document that cannot be read, as a later release may have written it, leaves in place
-    /// what was known before.
+    /// Applies changes that were read from the catalog. A document that this release cannot read, since a later one has
+    /// written it, is skipped: the one before stays.
     pub(super) fn apply(&mut self, changes: Vec<Record>) -> Affected {
         let mut affected = Affected::default();
         for record in changes {
@@ -70,7 +70,7 @@ impl DesiredState {
                     kind = key.kind.as_str(),
                     name = key.name,
                     revision,
-                    "a decision cannot be read here: {error}"
+                    "a document of the catalog cannot be read; the one before stays in force: {error}"
                 );
                 continue;
             }
@@ -108,7 +108,7 @@ impl DesiredState {
                 match read(document)? {
                     Some(document) => {
                         let stored = Stored { document, revision };
-                        // What this node has rolled back is applied to the new document afterwards.
+                        // `ControlState::reapply_rollbacks` applies the rollbacks to it.
                         let local = handlers.remove(&key.name).and_then(|before| before.local);
                         handlers.insert(key.name, DesiredHandler { stored, local });
                     }
@@ -128,31 +128,31 @@ impl DesiredState {
         Ok(())
     }
 
-    /// A tenant of the store that is to be served; not one that is being deleted with its data.
+    /// A tenant of the store that is to be served. A deleted one whose data is still being removed is not.
     pub(super) fn tenant(&self, name: &str) -> Option<&Stored<TenantDocument>> {
         self.tenants
             .get(name)
             .filter(|stored| stored.document.purging.is_none())
     }
 
-    /// Handlers by name, as they are in force here, with those that were removed: see [`HandlerDocument::is_removed`].
+    /// The handlers in force on this node, by name, removed ones too ([`HandlerDocument::is_removed`]).
     pub(super) fn handlers(&self, tenant: &str) -> impl Iterator<Item = (&String, &Stored<HandlerDocument>)> {
         let handlers = self.handlers.get(tenant).into_iter().flatten();
         handlers.map(|(name, handler)| (name, handler.in_force()))
     }
 
-    /// A handler as it is in force here, also when it was removed.
+    /// The handler in force on this node, also when it was removed.
     pub(super) fn handler(&self, tenant: &str, name: &str) -> Option<&Stored<HandlerDocument>> {
         Some(self.handlers.get(tenant)?.get(name)?.in_force())
     }
 
-    /// Why a version was rolled back before, as the catalog has it.
+    /// Why a version was rolled back, as the catalog has it.
     pub(super) fn recorded_failure(&self, tenant: &str, name: &str, version: u64) -> Option<&String> {
         let handler = self.handlers.get(tenant)?.get(name)?;
         handler.stored.document.version(version)?.failed.as_ref()
     }
 
-    /// Puts a document in force here that has this rollback more than the one before.
+    /// Puts a document in force that has one rollback more than the document before.
     pub(super) fn add_rollback(&mut self, tenant: &str, name: &str, document: HandlerDocument, rollback: Rollback) {
         let handler = self.handlers.get_mut(tenant).and_then(|all| all.get_mut(name));
         let Some(DesiredHandler { stored, local }) = handler else {
@@ -167,14 +167,14 @@ impl DesiredState {
         });
     }
 
-    /// The rollbacks of a handler that the catalog does not have yet.
+    /// The rollbacks of a handler that the catalog does not have yet, oldest first.
     pub(super) fn unrecorded(&self, tenant: &str, name: &str) -> &[Rollback] {
         let handler = self.handlers.get(tenant).and_then(|all| all.get(name));
         let local = handler.and_then(|handler| handler.local.as_ref());
         local.map_or(&[], |local| &local.rollbacks)
     }
 
-    /// The tenants and handlers with rollbacks that the catalog does not have yet.
+    /// The tenants and handlers that have such rollbacks.
     pub(super) fn all_unrecorded(&self) -> Vec<(String, String)> {
         let handlers = self.handlers.iter().flat_map(|(tenant, all)| {
             let changed = all.iter().filter(|(_, handler)| handler.local.is_some());
@@ -183,25 +183,24 @@ impl DesiredState {
         handlers.collect()
     }
 
-    /// Puts the catalog's documents of the tenant's handlers in force again, and gives the rollbacks that they are
-    /// without.
+    /// Puts the catalog's documents in force again, and gives the rollbacks that they lack.
     pub(super) fn take_unrecorded(&mut self, tenant: &str) -> Vec<(String, Vec<Rollback>)> {
         let handlers = self.handlers.get_mut(tenant).into_iter().flatten();
         let taken = handlers.filter_map(|(name, handler)| Some((name.clone(), handler.local.take()?.rollbacks)));
         taken.collect()
     }
 
-    /// What the next change of a handler of the tenant expects, so that none was changed in between.
+    /// The revision of the tenant's guard record, which the next change of a handler expects.
     pub(super) fn handlers_revision(&self, tenant: &str) -> u64 {
         self.handlers_revisions.get(tenant).copied().unwrap_or(0)
     }
 
-    /// Revoked tokens by the names of the decisions.
+    /// The tenant's revocations by their ids.
     pub(super) fn revocations(&self, tenant: &str) -> impl Iterator<Item = (&String, &Stored<Revocation>)> {
         self.revocations.get(tenant).into_iter().flatten()
     }
 
-    /// One decision to revoke tokens.
+    /// One revocation.
     pub(super) fn revocation(&self, tenant: &str, id: &str) -> Option<&Stored<Revocation>> {
         self.revocations.get(tenant)?.get(id)
     }

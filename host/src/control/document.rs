@@ -1,5 +1,5 @@
-//! The documents in the catalog. They are read by every node of a fleet, also by one of another release: fields are
-//! added with a default and never change their meaning.
+//! The documents in the catalog. Every node of a fleet reads them, also one of another release: a new field has a
+//! default, and no field changes its meaning.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +10,27 @@ use crate::capability::Isolation;
 use super::actual::ActualHandler;
 use super::api::{CanaryView, HandlerView, VersionView};
 
-/// A tenant that is kept in the store.
+/// A tenant of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TenantDocument {
-    /// As it was sent, with the keys of `[tenants.NAME]`.
+    /// The configuration as it was sent, with the keys of `[tenants.NAME]`.
     pub(super) configuration: serde_json::Value,
     #[serde(default)]
     pub(super) suspended: bool,
-    /// The tenant was deleted with its data, and some of that is still there. The document goes when all of it has.
-    /// It says `suspended` too, for nodes of a release that does not know this.
+    /// Set when the tenant was deleted with its data. The document is removed when all of the data is. It says
+    /// `suspended` too, for nodes of a release that does not know this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) purging: Option<Purging>,
 }
 
-/// Who removes the data of a deleted tenant.
+/// The process that removes the data of a deleted tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Purging {
-    /// The process that does.
+    /// The process's id.
     pub(super) by: String,
-    /// When it last said so, in milliseconds since the Unix epoch.
+    /// When it last renewed its lease, in milliseconds since the Unix epoch.
     pub(super) at: u64,
-    /// When the tenant was deleted.
+    /// When the tenant was deleted, in milliseconds since the Unix epoch.
     pub(super) since: u64,
 }
 
@@ -53,14 +53,14 @@ pub(super) struct VersionDocument {
     pub(super) isolation: Isolation,
 }
 
-/// A version on trial.
+/// The canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CanaryDocument {
     pub(super) version: u64,
     pub(super) percent: u8,
 }
 
-/// A deployed handler. One that was removed has no versions; its document stays for the sake of `last`.
+/// A deployed handler. A removed one has no versions; its document stays for the sake of `last`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HandlerDocument {
     /// Oldest first.
@@ -69,16 +69,16 @@ pub(super) struct HandlerDocument {
     pub(super) active: Option<u64>,
     #[serde(default)]
     pub(super) canary: Option<CanaryDocument>,
-    /// Versions that were active before, each once, the last one last.
+    /// The versions that were active before, each once, the latest one last.
     #[serde(default)]
     pub(super) before: Vec<u64>,
-    /// Numbers that were given out so far; none is given twice.
+    /// The highest version number so far; no number is given twice.
     #[serde(default)]
     pub(super) last: u64,
 }
 
 impl HandlerDocument {
-    /// What is left of it when it is removed.
+    /// The document of the same handler once it is removed.
     pub(super) fn removed(&self) -> Self {
         Self {
             last: self.last,
@@ -86,7 +86,7 @@ impl HandlerDocument {
         }
     }
 
-    /// Whether it was removed.
+    /// Whether the handler was removed.
     pub(super) fn is_removed(&self) -> bool {
         self.versions.is_empty()
     }
@@ -95,7 +95,7 @@ impl HandlerDocument {
         self.versions.iter().find(|version| version.version == number)
     }
 
-    /// The versions that handle events now.
+    /// The versions that handle events: the active one and the canary.
     pub(super) fn in_service(&self) -> impl Iterator<Item = &VersionDocument> {
         let canary = self.canary.map(|canary| canary.version);
         self.versions
@@ -103,7 +103,7 @@ impl HandlerDocument {
             .filter(move |version| Some(version.version) == self.active || Some(version.version) == canary)
     }
 
-    /// Puts a version into service for everything.
+    /// Makes a version the active one.
     pub(super) fn activate(&mut self, version: u64) {
         if let Some(active) = self.active.replace(version).filter(|active| *active != version) {
             self.before.retain(|number| *number != active);
@@ -114,8 +114,8 @@ impl HandlerDocument {
         }
     }
 
-    /// Where going back leads: without a canary, to the version that was active before and was not abandoned for its
-    /// failures; `None` when there is none, and the configured handler takes over.
+    /// Drops the canary; without one, goes back to the version that was active before and was not rolled back itself,
+    /// or to the configured handler when there is none.
     pub(super) fn roll_back(&mut self) {
         if self.canary.take().is_some() {
             return;
@@ -129,20 +129,19 @@ impl HandlerDocument {
         }
     }
 
-    /// Whether the server has taken the version out of service for its failures.
+    /// Whether the server has rolled the version back.
     pub(super) fn was_rolled_back(&self, number: u64) -> bool {
         self.version(number).is_some_and(|version| version.failed.is_some())
     }
 
-    /// Goes back from the active version to one that was active before, or to none, and forgets what was active in
-    /// between. A canary stays.
+    /// Goes back from the active version to an earlier one, or to none, and forgets those between. The canary stays.
     pub(super) fn roll_back_to(&mut self, version: Option<u64>) {
         let at = self.before.iter().rposition(|number| Some(*number) == version);
         self.before.truncate(at.unwrap_or(0));
         self.active = version;
     }
 
-    /// Forgets the oldest versions that are not needed, down to `keep`.
+    /// Drops the oldest versions until `keep` are left. Versions in service stay, and the one to go back to.
     pub(super) fn prune(&mut self, keep: usize) {
         while self.versions.len() > keep {
             let canary = self.canary.map(|canary| canary.version);
@@ -157,7 +156,7 @@ impl HandlerDocument {
             .retain(|number| self.versions.iter().any(|version| version.version == *number));
     }
 
-    /// `actual_handler` is what runs of it on this node.
+    /// The handler as the admin API shows it. `actual_handler` is its state on this node.
     pub(super) fn view(&self, name: &str, revision: u64, actual_handler: Option<&ActualHandler>) -> HandlerView {
         let problem = |number: u64| actual_handler.and_then(|actual_handler| actual_handler.failed.get(&number));
         let in_service = |number| Some(number) == self.active || self.canary.is_some_and(|own| own.version == number);

@@ -1,47 +1,47 @@
-//! Why an operator's wish was not carried out.
+//! Why an operator's request was not carried out.
 
 use crate::store::StoreError;
 use crate::store::catalog::Conflict;
 
-/// Why an operator's wish was not carried out.
+/// Why an operator's request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// What was sent is wrong; every problem, each with the key it concerns.
+    /// The request is wrong. Every problem, each with its key.
     #[error("{}", .0.join("; "))]
     Invalid(Vec<String>),
-    /// It does not exist.
+    /// What the request names does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// It contradicts what is there.
+    /// The request contradicts the present state.
     #[error("{0}")]
     Conflict(String),
-    /// Somebody else changed it first, or it is not at the revision that was expected.
+    /// It was changed by somebody else first, or is not at the expected revision.
     #[error("{0}")]
     Changed(String),
-    /// Larger than allowed.
+    /// The component or the event is larger than allowed.
     #[error("{0}")]
     TooLarge(String),
-    /// Too much at once; when there will be room is not known.
+    /// Too many such requests are under way.
     #[error("{0}")]
     TooMany(String),
-    /// More than the tenant may send in a second.
+    /// The tenant is over one of its rates.
     #[error("{why}")]
     Limited {
-        /// What there was too much of.
+        /// Which rate.
         why: String,
-        /// After how many milliseconds trying again makes sense.
+        /// When to try again, in milliseconds.
         retry_after_ms: u64,
     },
-    /// The host lacks something; trying again may help.
+    /// This node cannot do it now; trying again may help.
     #[error("{0}")]
     Host(String),
-    /// The store cannot serve now.
+    /// The store does not answer.
     #[error("the store cannot serve now; try again")]
     Unavailable(#[source] StoreError),
 }
 
 impl ControlError {
-    /// A stable name for programs, kebab-case.
+    /// A stable code for programs, in kebab-case.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {

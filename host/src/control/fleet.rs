@@ -1,4 +1,5 @@
-//! What nodes tell each other of the tenants: that the catalog has changed, and how much a tenant does where.
+//! What nodes tell each other: that the catalog has changed, and the load of each tenant. Applying decisions is here
+//! too, since it ends with that notice.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,18 +13,17 @@ use super::{Control, ControlError, ControlResult};
 use crate::cluster::bus::{Bus, Invalidation, Load, RedisBus};
 use crate::store::catalog::{AuditEntry, Conflict, Put};
 
-/// The notice that the catalog has changed. What has changed is read from the catalog.
+/// The notice that the catalog has changed. The changes themselves are read from the catalog.
 const CATALOG: &[u8] = b"catalog";
-/// How often the loads are told and asked for.
+/// How often nodes exchange the loads of their tenants.
 const EXCHANGE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// Makes this node one of a fleet: it hears at once of what operators decide elsewhere, which it would otherwise
-    /// learn within a second or so, and the limits of tenants count what other nodes let in. For as long as the handle is
-    /// kept.
+    /// Makes this node one of a fleet, for as long as the handle is kept. It learns at once of decisions on other
+    /// nodes, rather than at its next poll of the catalog, and the limits of tenants count the load of other nodes.
     pub fn join_fleet(self: &Arc<Self>, bus: Arc<RedisBus>) -> AbortOnDropHandle<()> {
         let control = self.clone();
-        // It is set once, by the wiring.
+        // The wiring calls this once.
         let _ = control.bus.set(bus.clone());
         AbortOnDropHandle::new(crate::critical::spawn_critical("fleet", async move {
             let mut invalidations = bus.invalidations();
@@ -43,9 +43,8 @@ impl Control {
         }))
     }
 
-    /// Carries out a decision: makes it durable, tells the other nodes, and makes it effective here, as far as it can
-    /// be: with `reconcile` also what takes its time. Once begun it is carried out to its end, also when whoever asked for
-    /// it has gone.
+    /// Applies a decision: writes it to the catalog, notifies the other nodes, and puts into effect here what takes no
+    /// time; with `reconcile`, also what takes time. Once begun it goes on to its end, also when the caller is dropped.
     pub(super) async fn apply(
         self: &Arc<Self>,
         tenant: &str,
@@ -56,7 +55,8 @@ impl Control {
         Ok(self.try_apply(tenant, puts, audit, reconcile).await??)
     }
 
-    /// Decides as [`apply`](Self::apply) does, or says which expectation did not hold; then nothing has happened.
+    /// Like [`apply`](Self::apply), but gives the conflict when the catalog is not at an expected revision. Nothing has
+    /// happened then.
     pub(super) async fn try_apply(
         self: &Arc<Self>,
         tenant: &str,
@@ -79,7 +79,7 @@ impl Control {
             Ok(Ok(()))
         });
         task.await
-            .map_err(|_| ControlError::Conflict("the server is stopping; look at what has become of it".to_owned()))?
+            .map_err(|_| ControlError::Conflict("the server is stopping; check whether it was done".to_owned()))?
     }
 
     async fn exchange(&self, bus: &dyn Bus, exchange: &mut Exchange) {
@@ -87,7 +87,7 @@ impl Control {
         let since = exchange.at.replace(now).map(|at| now - at).unwrap_or(EXCHANGE_INTERVAL);
         let mut counted = HashMap::new();
         for tenant in self.served().await {
-            // What is sent for other nodes costs too while nothing happens here that would book it.
+            // Charges what was sent for other nodes' events, since no event here may do so.
             tenant.collect_charges();
             let events = tenant.admitted();
             let before = exchange.counted.get(tenant.id().as_str()).copied().unwrap_or(events);
@@ -105,7 +105,7 @@ impl Control {
     }
 }
 
-/// What was counted at the last exchange, and when that was.
+/// The time and the counts of events of the last exchange.
 #[derive(Default)]
 struct Exchange {
     at: Option<Instant>,

@@ -1,4 +1,4 @@
-//! Which component handles what, from the configuration.
+//! Loads the configured handlers.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::sandbox::{GuestLimits, Handler, Interface, Sandbox};
 use crate::shipped::component;
 use crate::tenant::Routes;
 
-/// Loads every handler of the configuration, with what it may reach outside.
+/// Loads every handler of a tenant's configuration.
 ///
 /// # Errors
-/// The first component that is not there or is no handler for what it is to handle.
+/// The first component that does not exist or does not export the interface of its event.
 pub(super) fn load_routes(
     sandbox: &Arc<Sandbox>,
     handlers: &Handlers,
@@ -25,7 +25,7 @@ pub(super) fn load_routes(
     for (name, handler) in handlers.iter() {
         let mut routed = Interface::ALL.into_iter().filter(|interface| interface.is_routed());
         let Some(interface) = routed.find(|interface| interface.name() == name) else {
-            bail!("handlers.{name}: there is no such event");
+            bail!("handlers.{name}: there is no event of this name");
         };
         let info = HandlerInfo {
             name: handler.name.clone(),
@@ -51,16 +51,16 @@ pub(super) fn load_routes(
 
 fn load_shipped(sandbox: &Arc<Sandbox>, name: &str, info: HandlerInfo) -> Result<Handler> {
     let bytes = component(name)
-        .with_context(|| format!("handlers.{name}: no handler for this is shipped; name a component"))?;
+        .with_context(|| format!("handlers.{name}: no shipped handler has this name; set a component"))?;
     sandbox
         .load_trusted(Arc::new(info), bytes)
         .with_context(|| format!("the shipped {name} handler"))
 }
 
-/// Loads a component from a file, for a tenant with these limits.
+/// Loads a component from a file, checked under a tenant's limits.
 ///
 /// # Errors
-/// When the file cannot be read or is no handler, or does not keep within the limits.
+/// The file cannot be read, is not a handler, or exceeds the limits.
 pub fn load_component(sandbox: &Arc<Sandbox>, path: &Path, info: HandlerInfo, limits: &GuestLimits) -> Result<Handler> {
     let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     Ok(sandbox.load(Arc::new(info), &bytes, limits)?)

@@ -1,18 +1,19 @@
 //! Automatic rollbacks, from the decision on this node to the catalog.
 //!
-//! A version that fails too often stops serving whether or not the store answers. So a rollback is in force on this
-//! node as soon as it is decided: it changes the node's own copy of the handler's document. It is recorded in the
-//! catalog when the store answers ([`Control::record_rollbacks`]), and only then the other nodes learn of it.
+//! A version that fails too often stops serving whether or not the store answers. So a rollback takes effect on this
+//! node as soon as it is decided, in the node's own copy of the handler's document. Once the store answers it is
+//! recorded in the catalog ([`Control::record_rollbacks`]), where the other nodes find it.
 //!
-//! Meanwhile the catalog may change: another node rolls back the same version, or an operator decides something through
-//! a node that reaches the store. The rollback is then applied to the new document, so that the last word is the same
-//! on every node ([`ControlState::reapply_rollbacks`]):
+//! In the meantime the catalog may change: another node rolls back the version too, or an operator decides something
+//! through a node that reaches the store. When this node reads such a change it applies its rollback to the new
+//! document ([`ControlState::reapply_rollbacks`]), so that all nodes end with the same document:
 //!
-//! - It is dropped when the version is out of service by then, whoever took it out.
-//! - It is dropped when another node has rolled the version back in the meantime and an operator has chosen it again:
-//!   the operator knew of the failures. The version is judged anew.
+//! - It is dropped when the version is out of service in the new document.
+//! - It is dropped when another node has rolled the version back and an operator has chosen it again, which the reason
+//!   in the new document shows. The operator knew of the failures, so the version is judged anew.
 //! - It is dropped, and the log says so, when there is nothing left to go back to.
-//! - Otherwise it holds: an operator who has promoted the failing canary, or has changed its share, did not know.
+//! - Otherwise it holds. An operator who has promoted a failing canary, or changed its share, did not know of its
+//!   failures.
 
 use std::sync::Arc;
 
@@ -32,9 +33,9 @@ pub(super) struct Rollback {
     why: String,
     /// When it was decided, in milliseconds since the Unix epoch.
     at_ms: u64,
-    /// Why the version had been rolled back before, as the catalog had it when this was decided.
+    /// Why the version had been rolled back earlier, as the catalog had it at that moment.
     failed_before: Option<String>,
-    /// The particulars for the audit log.
+    /// The particulars of the entry in the audit log.
     detail: Value,
 }
 
@@ -48,8 +49,8 @@ impl Rollback {
 }
 
 impl ControlState {
-    /// Takes a version out of service on this node. A canary beside it stays on trial: nothing is known against it.
-    /// Gives the version that is active now.
+    /// Takes a version out of service on this node, and gives the version that is active then. A canary beside it stays
+    /// on trial: its failures are counted separately.
     ///
     /// # Errors
     /// The version is not in service, or there is nothing to go back to ([`HandlerValidator::rollback_target`]).
@@ -84,7 +85,7 @@ impl ControlState {
         Ok(active)
     }
 
-    /// Applies the rollbacks that the catalog does not have yet to what has been read from it since.
+    /// Applies the rollbacks that the catalog does not have to the documents that have been read since.
     pub(super) fn reapply_rollbacks(&mut self, tenant: &str) {
         for (handler, rollbacks) in self.desired.take_unrecorded(tenant) {
             for rollback in rollbacks {
@@ -105,7 +106,7 @@ impl ControlState {
                 tenant,
                 handler,
                 version,
-                "the version went back by itself, and an operator has chosen it again in the meantime"
+                "the version was rolled back here, but an operator has chosen it again since: it is judged anew"
             );
             return;
         }
@@ -115,12 +116,12 @@ impl ControlState {
                 tenant,
                 handler,
                 version,
-                "the version went back by itself and is in service again: {why}; {error}"
+                "the version was rolled back here and is in service again: {why}; {error}"
             );
         }
     }
 
-    /// What records the rollbacks of a handler that the catalog does not have yet; `None` when it has all.
+    /// The change of the catalog that records the rollbacks of a handler; `None` when there are none to record.
     fn plan_record(&self, tenant: &str, handler: &str) -> Option<(Vec<Put>, Vec<AuditEntry>)> {
         let audit = self.unrecorded_entries(tenant, handler);
         let stored = self.desired.handler(tenant, handler)?;
@@ -134,7 +135,7 @@ impl ControlState {
         (!audit.is_empty()).then_some((puts, audit))
     }
 
-    /// The entries in the audit log of the rollbacks that the catalog does not have yet.
+    /// The audit entries of rollbacks that the catalog does not have yet.
     pub(super) fn unrecorded_entries(&self, tenant: &str, handler: &str) -> Vec<AuditEntry> {
         let rollbacks = self.desired.unrecorded(tenant, handler).iter();
         rollbacks.map(|rollback| rollback.audit_entry(tenant)).collect()
@@ -142,8 +143,8 @@ impl ControlState {
 }
 
 impl Control {
-    /// Takes a version out of service because it failed too often: at once on this node, elsewhere when the store
-    /// answers. Gives the version that is active now.
+    /// Takes a version out of service because it failed too often: at once on this node, and on the others when the
+    /// store answers. Gives the version that is active then.
     ///
     /// # Errors
     /// The version is not in service, or there is nothing to go back to ([`HandlerValidator::rollback_target`]).
@@ -167,7 +168,7 @@ impl Control {
         Ok(active)
     }
 
-    /// Records in the catalog what this node has rolled back.
+    /// Records the rollbacks of this node in the catalog.
     ///
     /// # Errors
     /// When the store cannot serve. The rollbacks stay in force here.
@@ -183,7 +184,7 @@ impl Control {
                 };
                 match self.try_apply(&tenant, puts, audit, false).await? {
                     Ok(()) => tracing::info!(tenant, handler, "the automatic rollback is in the catalog"),
-                    // Something else was decided first. The next attempt is for what is left to record then.
+                    // Another decision came first. The next attempt records what is left then.
                     Err(_) => self.read_catalog().await?,
                 }
             }

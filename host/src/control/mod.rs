@@ -1,8 +1,15 @@
-//! What operators decide, made durable in the catalog and effective on this node: tenants, handler versions,
-//! revoked tokens.
+//! What operators decide while the server runs: tenants, handler versions, revoked tokens.
 //!
-//! Every decision is one change of the catalog; every node, this one included, follows the catalog
-//! ([`Control::follow`]). So there is one way from a decision to its effect, whoever made it and wherever.
+//! The module is a controller in the sense of Kubernetes. Each decision is one change of the catalog
+//! ([`crate::store::catalog`]), and every node follows the catalog, the one that took the request too. So a decision
+//! takes effect in one way, whichever node it was made on.
+//!
+//! - The *desired* state (`desired`) is the catalog as this node has read it.
+//! - The *actual* state (`actual`) is what this node serves.
+//! - To *reconcile* (`reconcile`) is to bring the actual state of a tenant to the desired one. What is still to be
+//!   done is *pending*, and is tried again with a backoff.
+//!
+//! Versions that fail too often are rolled back by the nodes themselves (`rollback`).
 
 mod actual;
 pub mod api;
@@ -60,81 +67,80 @@ use desired::DesiredState;
 use reconcile::Pending;
 use tasks::Tasks;
 
-/// Who decides: the name of an admin token, for the audit log.
+/// The author of a decision in the audit log: the name of an admin token.
 #[derive(Debug, Clone)]
 pub struct Actor(pub Arc<str>);
 
 impl Actor {
-    /// What happens by itself.
+    /// The author of decisions that the server makes by itself.
     #[must_use]
     pub fn server() -> Self {
         Self("server".into())
     }
 }
 
-/// What decisions are carried out with.
+/// What [`Control`] works with.
 pub struct Dependencies {
-    /// Keeps the decisions.
+    /// Stores the decisions.
     pub catalog: Arc<dyn Catalog>,
     /// What tenants' events read from.
     pub reader: Arc<dyn Reader>,
     /// Measures and deletes tenants' data.
     pub maintenance: Arc<dyn Maintenance>,
-    /// Loads components.
+    /// Compiles and loads components.
     pub sandbox: Arc<Sandbox>,
     /// Opens and closes namespaces.
     pub server: Arc<Server>,
-    /// Metrics for the hubs that it opens.
+    /// Metrics of the hubs that it opens.
     pub cluster_metrics: cluster::Metrics,
-    /// Metrics for the tenants that it opens.
+    /// Metrics of the tenants that it opens.
     pub tenant_metrics: tenant::Metrics,
-    /// The other nodes, where there may be any.
+    /// The bus to the other nodes, and what hubs need of it.
     pub fleet: Fleet,
-    /// What a tenant has that does not say otherwise.
+    /// The settings of a tenant whose configuration leaves them out.
     pub defaults: TenantDefaults,
-    /// When a new version goes back by itself.
+    /// How often a version must fail to be rolled back.
     pub deploy: Deploy,
-    /// How long entries of the audit log are kept.
+    /// How long the audit log keeps an entry.
     pub audit_kept: Duration,
-    /// The tenants among themselves, as far as turns are concerned.
+    /// Whether tenants compete for processor time.
     pub contention: Arc<Contention>,
 }
 
-/// See the [module](self). Shared by the admin API and the tasks that follow the catalog and watch versions.
+/// Carries out and follows decisions; see the [module](self).
 pub struct Control {
     deps: Dependencies,
-    /// Names this process among those that share the store.
+    /// This process's name among those that share the store.
     process_id: String,
-    /// Notified when the catalog should be read, or written to, before its next poll.
+    /// Notified when the catalog is to be read or written before its next poll.
     catalog_work: Notify,
-    /// Held while the catalog is read, so that what is read later is also taken in later.
+    /// Held while the catalog is read, so that changes are applied in the order in which they were read.
     catalog_read: Mutex<()>,
-    /// Held for moments only: nothing is waited for meanwhile.
+    /// Never held while the store, a compiler or another node is awaited.
     state: Mutex<ControlState>,
-    /// Versions that may be loaded at once.
+    /// Limits how many versions are loaded at once.
     loads: Semaphore,
-    /// Deployments that may be under way at once, and of which tenants there is one.
+    /// Limits how many deployments run at once on this node.
     deploy_permits: Arc<Semaphore>,
     deploying_tenants: Arc<parking_lot::Mutex<BTreeSet<String>>>,
-    /// Those that carry out single decisions.
+    /// The tasks that carry out single decisions.
     tasks: Tasks,
-    /// Deleted tenants whose data this process is removing.
+    /// Deleted tenants whose data a task of this process is removing.
     purges: parking_lot::Mutex<BTreeSet<String>>,
-    /// The way to the other nodes, where there are any.
+    /// The bus, when this node is one of a fleet.
     bus: OnceLock<Arc<RedisBus>>,
 }
 
 #[derive(Default)]
 struct ControlState {
-    /// What was decided.
     desired: DesiredState,
-    /// What is served.
+    /// The tenants that this node serves.
     tenants: BTreeMap<String, ActualTenant>,
-    /// Tenants of which something that was decided is not effective here yet.
+    /// Tenants whose actual state is not the desired one yet.
     pending: BTreeMap<String, Pending>,
-    /// Why tenants of the store are not served as they are configured.
+    /// Why tenants of the store are not served as they are configured, for the admin API.
     problems: BTreeMap<String, String>,
-    /// Tenants that were deleted and are not all gone: the namespace's end, and the hub.
+    /// Deleted tenants whose namespace or hub has not ended yet.
     closing: BTreeMap<String, (ClosingNamespace, HubHandle)>,
 }
 
@@ -155,7 +161,7 @@ impl ControlState {
 }
 
 impl Control {
-    /// Nothing is served yet; see [`open`](Self::open) and [`sync`](Self::sync).
+    /// Serves nothing until [`open`](Self::open) or [`sync`](Self::sync) is called.
     #[must_use]
     pub fn new(deps: Dependencies) -> Arc<Self> {
         Arc::new(Self {
@@ -173,13 +179,13 @@ impl Control {
         })
     }
 
-    /// The tenants that are served, suspended ones included.
+    /// The tenants that this node serves, suspended ones too.
     pub async fn served(&self) -> Vec<Arc<Tenant>> {
         let state = self.state.lock().await;
         state.tenants.values().map(|actual| actual.tenant.clone()).collect()
     }
 
-    /// What is configured for a tenant, below what is deployed.
+    /// The configured handlers of a tenant. Deployed ones come before them.
     pub async fn configured_routes(&self, tenant: &str) -> Routes {
         let state = self.state.lock().await;
         state
@@ -188,7 +194,7 @@ impl Control {
             .unwrap_or_default()
     }
 
-    /// Replaces what is configured for a tenant, below what is deployed; for development.
+    /// Replaces the configured handlers of a tenant; for development mode.
     pub async fn set_configured_routes(&self, tenant: &str, configured: Routes) {
         let state = &mut *self.state.lock().await;
         if let Some(actual) = state.tenants.get_mut(tenant) {
@@ -197,26 +203,27 @@ impl Control {
         }
     }
 
-    /// Finishes what is being decided, for the end of the process: call it when no request can come in any more. Says
-    /// in the log what was not finished by the deadline. What the next process does again is ended at once: loading
-    /// versions and removing the data of deleted tenants.
+    /// Finishes the decisions under way before the process ends, and logs which it did not wait for. Call it when no
+    /// request can come in any more. Tasks that the next process starts again end at once: those that load versions,
+    /// and those that remove the data of deleted tenants.
     pub async fn shut_down(self: &Arc<Self>, deadline: Instant) {
         let recording = tokio::time::timeout_at(deadline, self.record_rollbacks()).await;
         if !matches!(recording, Ok(Ok(()))) {
             tracing::warn!(
-                "versions that went back by themselves are not in the catalog: they serve again after the next start, \
-                 until they have failed again"
+                "some automatic rollbacks are not in the catalog: after the next start those versions serve again, until \
+                 they have failed as often again"
             );
         }
         for (what, tasks) in self.tasks.finish(deadline).await {
             tracing::warn!(
                 tasks,
-                "{what} were under way at the end: look at what has become of them"
+                "{what} had not ended when the server stopped; check what they have done"
             );
         }
     }
 
-    /// Entries of the audit log, newest first; see [`Catalog::audit`].
+    /// Entries of the audit log, newest first; see [`Catalog::audit`]. Rollbacks of this node are recorded first, so
+    /// that a caller who has seen one finds its entry.
     ///
     /// # Errors
     /// When the store cannot serve.
@@ -226,7 +233,6 @@ impl Control {
         before: Option<u64>,
         limit: u32,
     ) -> ControlResult<Vec<AuditView>> {
-        // Whoever sees here that a version went back also finds the entry about it.
         self.record_rollbacks().await?;
         let entries = self.deps.catalog.audit(tenant, before, limit).await?;
         let view = |entry: AuditEntry| AuditView {

@@ -1,7 +1,8 @@
-//! Removing the data of tenants that were deleted with it.
+//! Removes the data of tenants that were deleted with their data.
 //!
-//! That takes a while, and the process may end meanwhile. So the wish is a document ([`Purging`]) that goes only when
-//! all data has: until then it is taken up again, and no tenant of that name is made, which would lose its data to it.
+//! Removing takes a while, and the process may end in the meantime. So the order to remove is a document in the catalog
+//! ([`Purging`]) that goes when all of the data has. Until then a process takes the work up again, and no tenant of
+//! that name can be created, since it would lose its data.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,33 +20,34 @@ use crate::dispatch::now_ms;
 use crate::id::TenantId;
 use crate::store::catalog::{AuditEntry, Put};
 
-/// How long whoever deletes a tenant waits for the end of its data before it is told that this goes on.
+/// How long a request that deletes a tenant waits for its data to be removed, before it is answered that this goes on.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long events that were under way when the tenant was deleted may still take.
+/// How long events that were under way at the deletion may still take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(600);
-/// The pause before data that could not be removed is tried again.
+/// The pause after a failed attempt to remove the data.
 const RETRY_PAUSE: Duration = Duration::from_secs(30);
-/// Time between two looks at whether they have ended.
+/// How often it is checked whether these events have ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// In a fleet, how long the other nodes may take to learn of the deletion and to end what is under way there, in
 /// milliseconds.
 const FLEET_GRACE_MS: u64 = 15_000;
-/// In a fleet, how often the node that removes the data says that it still does, and after how long, in milliseconds,
-/// another one takes over.
+/// In a fleet, how often the process that removes the data renews its lease, and how long a lease lasts, in
+/// milliseconds; after that another process takes over.
 const LEASE_RENEWAL: Duration = Duration::from_secs(15);
 const LEASE_MS: u64 = 120_000;
 
-/// What has become of a deleted tenant's data.
+/// How far the removal of a deleted tenant's data has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeProgress {
-    /// All that was to be removed is.
+    /// All of the data is removed.
     Done,
-    /// It is being removed, also when this process ends meanwhile; until then no tenant of that name can be made.
+    /// The data is being removed; another process goes on when this one ends. Until then no tenant of that name can be
+    /// created.
     InProgress,
 }
 
 impl Control {
-    /// The document of a tenant that is deleted with its data as of now.
+    /// The document of a tenant that is deleted with its data now.
     pub(super) fn purge_document(&self, document: &TenantDocument) -> TenantDocument {
         TenantDocument {
             configuration: document.configuration.clone(),
@@ -62,7 +64,7 @@ impl Control {
         }
     }
 
-    /// Takes up what is to be removed and nobody is at.
+    /// Starts to remove data that no process is removing.
     pub(super) async fn resume_purges(self: &Arc<Self>) {
         let (alone, now) = (self.deps.fleet.is_single_node(), now_ms());
         let is_claimable =
@@ -71,12 +73,12 @@ impl Control {
             let state = &mut *self.state.lock().await;
             let desired = &state.desired;
             let is_purged = |name: &String| desired.tenants.contains_key(name) && desired.tenant(name).is_none();
-            // Nobody asks after the end of the others.
+            // The end of a namespace matters for tenants whose data is to be removed.
             state
                 .closing
                 .retain(|name, (closing, _)| !closing.is_closed() || is_purged(name));
             let marked = desired.tenants.iter().filter(|(name, stored)| {
-                // One that is in the configuration file by now keeps what there is.
+                // A tenant that has since been put into the configuration file keeps its data.
                 stored.document.purging.as_ref().is_some_and(is_claimable) && !state.tenants.contains_key(*name)
             });
             marked.map(|(name, _)| name.clone()).collect()
@@ -86,7 +88,7 @@ impl Control {
         }
     }
 
-    /// A task that removes the data; `None` when there is one already.
+    /// Starts a task that removes the data; `None` when one is running.
     fn start_purge(self: &Arc<Self>, name: &str) -> Option<JoinHandle<()>> {
         if !self.purges.lock().insert(name.to_owned()) {
             return None;
@@ -96,7 +98,7 @@ impl Control {
             if let Err(error) = control.purge(&name).await {
                 tracing::warn!(
                     tenant = name,
-                    "the data of a deleted tenant could not be removed; it is tried again: {:#}",
+                    "the data of a deleted tenant could not be removed; the next attempt follows: {:#}",
                     anyhow::Error::from(error)
                 );
                 tokio::time::sleep(RETRY_PAUSE).await;
@@ -105,10 +107,10 @@ impl Control {
         }))
     }
 
-    /// Begins to remove the data of a tenant that has just been deleted with it, and waits for a while for the end.
+    /// Starts to remove the data of a tenant that has just been deleted, and waits a moment for the end.
     pub(super) async fn begin_purge(self: &Arc<Self>, name: &str) -> PurgeProgress {
         let task = self.start_purge(name);
-        // In a fleet it never ends that soon.
+        // In a fleet it takes longer in any case: see `FLEET_GRACE_MS`.
         if let Some(task) = task.filter(|_| self.deps.fleet.is_single_node()) {
             let _ = tokio::time::timeout(ANSWER_TIMEOUT, task).await;
         }
@@ -118,7 +120,7 @@ impl Control {
         }
     }
 
-    /// Whether it is a tenant that was deleted with its data, some of which is there.
+    /// Whether the tenant was deleted and some of its data is left.
     pub(super) async fn is_purged(&self, name: &str) -> bool {
         self.purge_record(name).await.is_some()
     }
@@ -149,7 +151,7 @@ impl Control {
         Ok(())
     }
 
-    /// Waits until nothing of the tenant writes any more, here and elsewhere.
+    /// Waits until no event of the tenant can write any more, on any node.
     async fn wait_until_quiet(&self, name: &str, since: u64) {
         if !self.deps.fleet.is_single_node() {
             let over = since.saturating_add(FLEET_GRACE_MS);
@@ -167,10 +169,13 @@ impl Control {
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        tracing::warn!(tenant = name, "events of a deleted tenant are still under way");
+        tracing::warn!(
+            tenant = name,
+            "events of a deleted tenant are still under way; its data is removed all the same"
+        );
     }
 
-    /// Does it, saying from time to time that this process is at it. Gives up when another has taken over.
+    /// Does the work while renewing this process's lease. Gives up when another process has taken over.
     async fn with_lease<T>(&self, name: &str, work: impl Future<Output = T>) -> ControlResult<T> {
         tokio::pin!(work);
         let mut renew = tokio::time::interval_at(Instant::now() + LEASE_RENEWAL, LEASE_RENEWAL);
@@ -217,7 +222,7 @@ fn taken_over(name: &str) -> ControlError {
     ControlError::Changed(format!("another node removes the data of the tenant {name:?}"))
 }
 
-/// The id of a tenant that is not served.
+/// The id of a tenant that this node does not serve.
 fn id_of(name: &str) -> ControlResult<TenantId> {
     let nobody = Policy {
         keys: Vec::new(),

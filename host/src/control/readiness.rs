@@ -1,4 +1,4 @@
-//! Whether what is in service can be instantiated now.
+//! Probes: whether the handlers in service can be instantiated now.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::sandbox::LoadError;
 use crate::tenant::Tenant;
 
 impl Control {
-    /// Makes an instance of each component that is in service, once. The log names those that fail by themselves.
+    /// Makes one instance of each component in service. The log names components that fail for reasons of their own.
     ///
     /// # Errors
     /// What the host lacks, so that no handler can run.
@@ -20,12 +20,12 @@ impl Control {
         Ok(())
     }
 
-    /// Makes an instance of one component of the tenant: enough to know whether the host still can.
+    /// Makes one instance of one component of the tenant. That is enough to know whether the host can make any.
     ///
     /// # Errors
     /// What the host lacks.
     pub async fn probe_one(&self, tenant: &Arc<Tenant>) -> Result<(), LoadError> {
-        // While every place is taken the sandbox serves, and this would wait.
+        // While every instance is in use the sandbox works, and this would wait for one.
         if self.deps.sandbox.free_instances() == 0 {
             return Ok(());
         }

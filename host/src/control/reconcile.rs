@@ -1,8 +1,8 @@
-//! From what was decided to what is served: what takes its time, or may fail and is then tried again. What needs no
-//! time has happened by then, when the decision was read ([`super::sync`]).
+//! Brings the actual state of a tenant to the desired one, step by step: what takes time, and what may fail and is then
+//! tried again. What takes no time has happened when the decision was read ([`super::sync`]).
 //!
-//! One tenant's steps follow one another; tenants do not wait for each other. No lock that others need is held while
-//! something is compiled or the store is asked.
+//! The steps of one tenant follow one another; tenants do not wait for each other. No lock that others need is held
+//! while a component is compiled or the store is awaited.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,28 +27,28 @@ use crate::sandbox::{Handler, Sandbox};
 use crate::socket::ClosingNamespace;
 use crate::tenant::{Routes, Settings, Tenant, TenantResources};
 
-/// Versions that are loaded at once. Compiling is two at a time anyway; reading from the store and the cache is not.
+/// Versions loaded at once. Two are compiled at once in any case; this limits reads from the store and the cache.
 pub(super) const MAX_LOADS: usize = 8;
-/// The pause before something that failed is tried again: at least, at most, and in between so many times what the
-/// attempt took, so that what takes long and fails always does not keep the node busy.
+/// The backoff after a failed step: its minimum, its maximum, and how many times as long as the attempt it is in
+/// between. So an attempt that takes long and always fails does not keep the node busy.
 const BACKOFF: (Duration, Duration, u32) = (Duration::from_secs(1), Duration::from_secs(60), 10);
 
-/// Something of a tenant that was decided is not effective here yet.
+/// A tenant whose actual state is not the desired one.
 #[derive(Default)]
 pub(super) struct Pending {
-    /// Taken by who sees to it.
+    /// Held by the task that reconciles the tenant.
     tenant_lock: Arc<Mutex<()>>,
-    /// When it is to be tried again; at once when nothing is said.
+    /// When to try again; at once when not set.
     retry_at: Option<Instant>,
-    /// It was decided on again since somebody began to see to it.
+    /// Whether another decision came since the present attempt began.
     requeued: bool,
-    /// A task sees to it.
+    /// Whether a task reconciles it now.
     in_progress: bool,
 }
 
-/// What is to be done next for a tenant.
+/// The next step of a tenant.
 enum Step {
-    /// The tenant of that name before is not gone yet.
+    /// Wait for the end of a deleted tenant of the same name.
     Wait(ClosingNamespace),
     Configure(Stored<TenantDocument>),
     Load {
@@ -58,7 +58,7 @@ enum Step {
     },
 }
 
-/// Names a step that has failed, so that the others go on.
+/// A step that has failed in this attempt. It is left out, so that the other steps are taken.
 #[derive(PartialEq)]
 enum FailedStep {
     Configure(u64),
@@ -66,14 +66,14 @@ enum FailedStep {
 }
 
 impl ControlState {
-    /// Something was decided of the tenant.
+    /// Marks a tenant as pending after a decision about it.
     pub(super) fn enqueue(&mut self, tenant: &str) {
         let pending = self.pending.entry(tenant.to_owned()).or_default();
         pending.retry_at = None;
         pending.requeued = true;
     }
 
-    /// The tenants that are to be seen to now. Whoever asks sees to them.
+    /// The tenants that are due, marked as in progress: the caller reconciles them.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<String> {
         let due = self.pending.iter_mut().filter_map(|(tenant, pending)| {
             let due = !pending.in_progress && pending.retry_at.is_none_or(|at| at <= now);
@@ -101,7 +101,7 @@ impl ControlState {
         let actual = actual?;
         for (name, stored) in self.desired.handlers(tenant) {
             let actual_handler = actual.handlers.get(name);
-            // Those in service first.
+            // Versions in service come first.
             for version in stored.document.in_service().chain(&stored.document.versions) {
                 let loaded = actual_handler.and_then(|actual_handler| actual_handler.loaded.get(&version.version));
                 let is_loaded = loaded.is_some_and(|handler| is_same(version, handler));
@@ -119,7 +119,7 @@ impl ControlState {
 }
 
 impl Control {
-    /// Makes effective what was decided of the tenant, as far as it can be; the rest is tried again later.
+    /// Reconciles a tenant as far as that is possible now. What has failed is tried again later.
     pub(super) async fn reconcile(&self, tenant: &str) {
         let Some(tenant_lock) = self.tenant_lock(tenant).await else {
             return;
@@ -172,7 +172,7 @@ impl Control {
         let configured = self.load_configured(&config).await?;
         let state = &mut *self.state.lock().await;
         if state.desired.tenant(tenant) != Some(stored) {
-            // Decided on again meanwhile: there is another step.
+            // There is a newer decision, and so another step.
             return Ok(());
         }
         match state.tenants.get_mut(tenant) {
@@ -202,7 +202,7 @@ impl Control {
         let mut state = self.state.lock().await;
         let before = state.problems.insert(tenant.to_owned(), why.to_owned());
         if before.as_deref() != Some(why) {
-            tracing::error!(tenant, "a tenant cannot be served as it is configured: {why}");
+            tracing::error!(tenant, "the tenant cannot be served as it is configured: {why}");
         }
     }
 
@@ -238,7 +238,7 @@ impl Control {
                         tenant,
                         handler,
                         version = version.version,
-                        "a version cannot be loaded here; it is tried again: {why}"
+                        "this node cannot load the version, and tries again: {why}"
                     );
                 }
             }
@@ -253,7 +253,7 @@ impl Control {
         version: &VersionDocument,
         grants: &Arc<Grants>,
     ) -> anyhow::Result<Arc<Handler>> {
-        // Closed never.
+        // The semaphore is never closed.
         let _one = self.loads.acquire().await;
         let sha256 = super::deploy::hash_from(&version.sha256).context("the hash in the document")?;
         let bytes = self
@@ -271,10 +271,10 @@ impl Control {
         });
         let load = move |sandbox: &Arc<Sandbox>| sandbox.load_deployed(info, &bytes);
         let loaded = self.deps.sandbox.load_blocking(load).await??;
-        // Otherwise it would be loaded again and again: it would never be the one that is meant.
+        // A handler with another hash never counts as loaded, so it would be loaded again and again.
         anyhow::ensure!(
             loaded.sha256() == version.sha256,
-            "its component in the store has other bytes than were deployed"
+            "its component in the store is not the one that was deployed"
         );
         Ok(Arc::new(loaded))
     }
@@ -317,7 +317,7 @@ impl Control {
                 store: deps.reader.clone(),
             },
         ));
-        // Before anybody can come in.
+        // Before the first client can connect.
         tenant.set_suspended(
             desired
                 .tenant(&config.name)
@@ -335,8 +335,8 @@ impl Control {
     }
 }
 
-/// A tenant's settings with its revoked tokens: nobody gets in with one in between.
-/// What is known of its published keys is kept.
+/// A tenant's settings with its revocations, so that no client gets in with a revoked token in between. The published
+/// keys that the authenticator before has fetched are kept.
 fn settings_with_revocations(
     config: &TenantConfig,
     desired: &DesiredState,
@@ -366,7 +366,7 @@ impl ControlState {
         }
     }
 
-    /// Tells the tenant's authenticator which tokens are revoked.
+    /// Gives the tenant's authenticator the revocations.
     pub(super) fn revoke(&self, tenant: &str) {
         if let Some(actual) = self.tenants.get(tenant) {
             let revocations = self.desired.revocations(tenant).map(|(_, stored)| &stored.document);
@@ -374,7 +374,7 @@ impl ControlState {
         }
     }
 
-    /// Lets the tenant's events go where they should, as far as that is loaded.
+    /// Routes the tenant's events to the desired versions, as far as they are loaded.
     pub(super) fn update_routes(&mut self, tenant: &str) {
         if let Some(actual) = self.tenants.get_mut(tenant) {
             actual.update_routes(&self.desired);

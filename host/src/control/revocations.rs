@@ -1,4 +1,4 @@
-//! Revoking tokens, and taking that back.
+//! Revokes tokens, and takes revocations back.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::dispatch::now_ms;
 use crate::id::{UserId, check_token_id};
 use crate::store::catalog::{Put, RecordKey, RecordKind};
 
-/// How long a revocation is kept when it is not said when its tokens expire, in milliseconds.
+/// How long a revocation is kept when the request does not say when its tokens expire, in milliseconds.
 const DEFAULT_RETENTION_MS: u64 = 400 * 24 * 60 * 60 * 1000;
-/// How often a revocation is tried that somebody else is changing.
+/// How often a revocation is tried when others change it at the same time.
 const MAX_ATTEMPTS: usize = 5;
-/// Revocations of one tenant.
+/// The largest number of revocations of a tenant.
 const REVOCATIONS_MAX: usize = 100_000;
 
 fn key(tenant: &str, id: &str) -> RecordKey {
@@ -26,27 +26,27 @@ fn key(tenant: &str, id: &str) -> RecordKey {
     }
 }
 
-/// How far the clock of whoever revokes may be ahead, in milliseconds.
+/// How far the clock of the requester may be ahead, in milliseconds.
 const MAX_CLOCK_SKEW_MS: u64 = 60_000;
 
-/// The entry for a request and the id that names it: the same request names the same entry.
+/// The revocation that a request asks for, and its id. Equal requests have equal ids.
 fn revocation_of(request: RevokeRequest, now: u64) -> ControlResult<(String, Revocation)> {
     let expires_at = request
         .expires_at
         .unwrap_or_else(|| now.saturating_add(DEFAULT_RETENTION_MS));
     if expires_at <= now {
         return Err(ControlError::invalid(
-            "expiresAt: is over; it is when the tokens expire that are to be revoked",
+            "expiresAt: is over; it must be when the last of the tokens to revoke expires",
         ));
     }
     let before = request.issued_before.unwrap_or(now);
-    // Until then nobody could get a token that works, and nothing would say so.
+    // A revocation ahead of time would also revoke every token issued until then, without a word about why.
     if before > now.saturating_add(MAX_CLOCK_SKEW_MS) {
         return Err(ControlError::invalid("issuedBefore: lies in the future"));
     }
     match (request.token_id, request.user) {
         (Some(id), None) if request.issued_before.is_none() => {
-            // What is refused here is no token's: the same rule lets tokens in.
+            // The same rule lets tokens in, so an id that is refused here belongs to no token.
             check_token_id(&id).map_err(|error| ControlError::invalid(format!("tokenId: {error}")))?;
             Ok((format!("token:{id}"), Revocation::Token { id, expires_at }))
         }
@@ -90,7 +90,7 @@ fn view(id: &str, revocation: &Revocation) -> RevocationView {
 }
 
 impl Control {
-    /// What is revoked for a tenant.
+    /// The revocations of a tenant.
     ///
     /// # Errors
     /// When there is no such tenant.
@@ -101,11 +101,11 @@ impl Control {
         Ok(all.map(|(id, own)| view(id, &own.document)).collect())
     }
 
-    /// Revokes tokens: whoever is connected with one is disconnected, and nobody connects with one any more. What was
-    /// revoked before stays revoked.
+    /// Revokes tokens: connections with one are closed, and no client connects with one any more. Earlier revocations
+    /// stay in force.
     ///
     /// # Errors
-    /// When there is no such tenant, or the request says nothing or too much.
+    /// When there is no such tenant, or the request does not say exactly what to revoke.
     pub async fn revoke(
         self: &Arc<Self>,
         actor: &Actor,
@@ -115,7 +115,7 @@ impl Control {
         let now = now_ms();
         let (id, requested) = revocation_of(request, now)?;
         for _ in 0..MAX_ATTEMPTS {
-            // Those whose tokens have expired by now are forgotten on this occasion.
+            // Revocations whose tokens have expired are removed on this occasion.
             let (revocation, expect, expired) = {
                 let state = self.state.lock().await;
                 state.actual(tenant)?;
@@ -147,20 +147,20 @@ impl Control {
             puts.push(put(&id, serde_json::to_string(&revocation).ok(), Some(expect)));
             let audit = audit_entry(actor, tenant, "token.revoke", &json!({ "id": id }));
             match self.apply(tenant, puts, vec![audit], false).await {
-                // Somebody else has revoked the same: both count.
+                // Somebody else has changed the revocation. The next attempt combines both.
                 Err(ControlError::Changed(_)) => self.read_catalog().await?,
                 done => return done.map(|()| view(&id, &revocation)),
             }
         }
         Err(ControlError::Changed(
-            "the same is being revoked by many at once; try again".to_owned(),
+            "others change this revocation at the same time; try again".to_owned(),
         ))
     }
 
     /// Takes a revocation back.
     ///
     /// # Errors
-    /// When there is none of that id.
+    /// When the tenant has no revocation of that id.
     pub async fn unrevoke(self: &Arc<Self>, actor: &Actor, tenant: &str, id: &str) -> ControlResult<()> {
         {
             let state = self.state.lock().await;

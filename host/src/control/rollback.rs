@@ -1,7 +1,9 @@
-//! Versions that fail too often go back by themselves.
+//! Automatic rollback: finds the versions that fail too often, and takes them out of service
+//! ([`super::local_rollback`]).
 //!
-//! What is counted is what the version is to blame for: traps and time that ran out, not its refusals and not what the
-//! host could not do. Only events on this node count; in a fleet the first node that has seen enough decides for all.
+//! What counts are failures that the version is to blame for: traps and exceeded time limits. Its refusals do not
+//! count, nor does what the host could not do. Each node counts its own events; in a fleet the first node that has seen
+//! enough decides for all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,22 +17,22 @@ use super::validation::HandlerValidator;
 use crate::config::Deploy;
 use crate::sandbox::Handler;
 
-/// How often the counts are looked at.
+/// How often the counts are checked.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What was counted when, for every version in service.
+/// The recent counts of every version in service.
 #[derive(Default)]
 pub(super) struct RollbackMonitor {
     windows: BTreeMap<(String, String, u64), FailureWindow>,
 }
 
-/// Counts of one version since it came into service, the oldest of them as old as the window is long.
+/// The counts of one version since it came into service, as far as the window of the rule reaches back.
 struct FailureWindow {
     handler: Arc<Handler>,
-    /// What it had counted when it came into service.
+    /// Its counts when it came into service.
     baseline: (u64, u64),
     samples: VecDeque<(Instant, u64, u64)>,
-    /// It fails too often and stays: the log has been told.
+    /// Whether the log says already that it fails too often and stays.
     logged: bool,
 }
 
@@ -39,7 +41,7 @@ pub(super) struct VersionInService {
     key: (String, String, u64),
     handler: Arc<Handler>,
     baseline: (u64, u64),
-    /// Why there is nothing to go back to from it, when there is not.
+    /// Why it cannot be rolled back, if it cannot.
     blocked: Option<String>,
 }
 
@@ -47,12 +49,12 @@ pub(super) struct VersionInService {
 pub(super) struct FailingVersion {
     key: (String, String, u64),
     why: String,
-    /// Why it stays in service all the same, when it does.
+    /// Why it stays in service all the same, if it does.
     pub(super) blocked: Option<String>,
 }
 
 impl FailureWindow {
-    /// Events and failures within the last `length`.
+    /// Takes a sample, and gives the events and failures within the last `length`.
     fn sample(&mut self, now: Instant, length: Duration) -> (u64, u64) {
         let (handled, failed) = self.handler.stats.counts();
         self.samples.push_back((now, handled, failed));
@@ -69,8 +71,8 @@ impl FailureWindow {
 }
 
 impl RollbackMonitor {
-    /// Looks at every version in service, and gives those that have to go back; one that should and cannot is given
-    /// once, until it is healthy again.
+    /// The versions in service that fail too often. One that cannot be rolled back is given once, and again only after
+    /// it was healthy.
     pub(super) fn check(
         &mut self,
         rule: &Deploy,
@@ -79,7 +81,7 @@ impl RollbackMonitor {
     ) -> Vec<FailingVersion> {
         self.windows.retain(|key, window| {
             versions.iter().any(|version| {
-                // Otherwise it is another version, or the same that has been out of service.
+                // With another baseline it is another version, or one that was out of service in between.
                 version.key == *key
                     && version.baseline == window.baseline
                     && Arc::ptr_eq(&version.handler, &window.handler)
@@ -94,7 +96,7 @@ impl RollbackMonitor {
                 blocked,
             } = version;
             let window = self.windows.entry(key.clone()).or_insert_with(|| FailureWindow {
-                // What it did before the first look counts too.
+                // Its events before the first check count too.
                 samples: VecDeque::from([(now, baseline.0, baseline.1)]),
                 baseline,
                 handler,
@@ -111,7 +113,7 @@ impl RollbackMonitor {
     }
 }
 
-/// Why a version has to go back, when it has to.
+/// Why a version must be rolled back, if it must.
 fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
     let share_reached = failed * 100 >= handled * rule.failure_percent as u64;
     (failed >= rule.failures as u64 && share_reached).then(|| {
@@ -121,7 +123,7 @@ fn verdict(rule: &Deploy, handled: u64, failed: u64) -> Option<String> {
 }
 
 impl Control {
-    /// Takes every version that fails too often out of service. Does not wait for the store.
+    /// Rolls back every version that fails too often. Does not wait for the store.
     pub(super) async fn check_versions(&self, monitor: &mut RollbackMonitor) {
         let versions = self.versions_in_service().await;
         for FailingVersion { key, why, blocked } in monitor.check(&self.deps.deploy, versions, Instant::now()) {
@@ -143,7 +145,7 @@ impl Control {
                     now_active,
                     "the version went back by itself: {why}"
                 ),
-                // Something was decided since it was looked at. The next check looks at that.
+                // A decision came in between. The next check sees its result.
                 Err(error) => tracing::warn!(tenant, handler = name, version, "the version should go back: {error}"),
             }
         }

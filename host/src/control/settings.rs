@@ -1,4 +1,4 @@
-//! From a tenant as configured to a tenant ready for use.
+//! Converts a tenant's configuration to the settings that other modules use.
 
 use crate::auth::Authenticator;
 use crate::capability::CallLimits;
@@ -8,10 +8,10 @@ use crate::sandbox::GuestLimits;
 use crate::store::StorageQuota;
 use crate::tenant::{ClientLimits, Settings, TenantQuota};
 
-/// Everything of a tenant but its handlers; `before` is what has verified its tokens so far.
+/// All settings of a tenant but its handlers. `before` is its authenticator so far, whose fetched keys are kept.
 ///
 /// # Errors
-/// When the name is no tenant's name.
+/// When the name is not a valid tenant name.
 pub(super) fn settings(config: &TenantConfig, before: Option<&Authenticator>) -> Result<Settings, InvalidId> {
     if let Some(warning) = config.warning() {
         tracing::warn!("{warning}");
@@ -71,7 +71,7 @@ fn call_limits(limits: &Limits, sandbox: &Sandbox) -> CallLimits {
     }
 }
 
-/// What the sandbox holds a handler to.
+/// The limits of one call of a handler.
 #[must_use]
 pub fn guest_limits(sandbox: &Sandbox) -> GuestLimits {
     GuestLimits {

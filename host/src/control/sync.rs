@@ -1,5 +1,5 @@
-//! Following the catalog: at start-up, after every decision, and whenever another node has decided. What needs no time
-//! happens as soon as a decision is read; the rest is in [`super::reconcile`].
+//! Follows the catalog: at start-up, after every decision, and whenever another node has decided. What takes no time is
+//! put into effect as soon as it is read; the rest is left to [`super::reconcile`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::critical::critical;
 use crate::socket::Server;
 use crate::store::catalog::Record;
 
-/// How often the catalog is asked whether another node has changed it: so long may a decision take to get around.
+/// How often the catalog is asked for changes by other nodes. A decision takes this long to get around at most.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How often is looked for deleted tenants whose data is to be removed.
+/// How often deleted tenants whose data is to be removed are looked for.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
-/// Tenants that are seen to at once at start-up.
+/// Tenants that are reconciled at once at start-up.
 const STARTUP_CONCURRENCY: usize = 16;
 
 impl Control {
@@ -37,12 +37,11 @@ impl Control {
         Ok(())
     }
 
-    /// Makes effective what is in the catalog, for the start of a node. Components that earlier releases have left
-    /// over in the store are removed.
+    /// Brings this node to the state of the catalog, when it starts. Removes components that earlier releases have left
+    /// in the store.
     ///
     /// # Errors
-    /// When the store cannot serve. What cannot be made effective for another reason is logged, shown where it
-    /// belongs, and tried again later.
+    /// When the store cannot serve. Other failures are logged, shown by the admin API, and tried again later.
     pub async fn sync(self: &Arc<Self>) -> ControlResult<()> {
         self.read_catalog().await?;
         let due = self.state.lock().await.take_due(Instant::now());
@@ -51,14 +50,15 @@ impl Control {
             .await;
         match self.deps.catalog.collect_garbage().await {
             Ok(0) => {}
-            Ok(components) => tracing::info!(components, "components that nothing names were removed"),
-            // They cost space only.
-            Err(error) => tracing::warn!("components that nothing names could not be removed: {error:#}"),
+            Ok(components) => tracing::info!(components, "components that no handler uses were removed"),
+            // They only cost space.
+            Err(error) => tracing::warn!("components that no handler uses could not be removed: {error:#}"),
         }
         Ok(())
     }
 
-    /// Reads what was decided since the last time, and does what needs no time. The rest is unsettled.
+    /// Reads the changes since the last time, and puts into effect what takes no time. The tenants affected are pending
+    /// then.
     ///
     /// # Errors
     /// When the store cannot serve.
@@ -72,8 +72,8 @@ impl Control {
 
     /// Starts the loops of control; they end when the set is dropped.
     ///
-    /// What must not wait for the store has a loop without it: a store that does not answer holds up neither the
-    /// automatic rollback nor versions that are being loaded.
+    /// The first loop never waits for the store, so a store that does not answer delays neither the automatic rollback
+    /// nor the start of reconciliations.
     pub fn follow(self: &Arc<Self>) -> JoinSet<()> {
         let mut loops = JoinSet::new();
         loops.spawn(critical("control", self.clone().watch_node()));
@@ -82,7 +82,7 @@ impl Control {
         loops
     }
 
-    /// Sees to this node alone.
+    /// Does what needs no store: automatic rollback, retiring idle instances, and starting reconciliations.
     async fn watch_node(self: Arc<Self>) {
         let mut monitor = RollbackMonitor::default();
         loop {
@@ -93,7 +93,7 @@ impl Control {
         }
     }
 
-    /// Reads what other nodes decide and records what this one has rolled back.
+    /// Reads the decisions of other nodes, and records the rollbacks of this one.
     async fn follow_catalog(self: Arc<Self>) {
         let mut is_down = false;
         loop {
@@ -121,7 +121,7 @@ impl Control {
         }
     }
 
-    /// Removes what is over from the store, and measures what is left.
+    /// Removes old data from the store, and measures what tenants have in it.
     async fn maintain_store(self: Arc<Self>) {
         let mut measured: Option<Instant> = None;
         let mut pruned: Option<Instant> = None;
@@ -147,7 +147,7 @@ impl Control {
         Ok(())
     }
 
-    /// Each tenant in a task of its own: what takes long for one keeps neither the others nor the watch waiting.
+    /// Reconciles every due tenant, each in a task, so that none waits for another.
     pub(super) async fn start_due_reconciles(self: &Arc<Self>) {
         let due = self.state.lock().await.take_due(Instant::now());
         for tenant in due {
@@ -159,10 +159,10 @@ impl Control {
 }
 
 impl ControlState {
-    /// Takes in what was read.
+    /// Applies changes that were read.
     fn apply_changes(&mut self, changes: Vec<Record>, server: &Server) {
         let affected = self.desired.apply(changes);
-        // Each set of revoked tokens is made once, however many changes of it were read.
+        // Once for each tenant, however many of its revocations have changed.
         for tenant in &affected.revoked {
             self.revoke(tenant);
         }
@@ -173,13 +173,13 @@ impl ControlState {
         }
     }
 
-    /// What needs no time, and what must not depend on anything that may fail.
+    /// What takes no time, and must not depend on anything that may fail: suspending and closing tenants, and routes.
     fn apply_tenant(&mut self, name: &str, server: &Server) {
         let stored = self.desired.tenant(name);
         match self.tenants.get(name) {
             Some(actual) if actual.source == Source::File && stored.is_some() => tracing::error!(
                 tenant = name,
-                "the tenant is in the configuration file and in the store; the file counts"
+                "the tenant is both in the configuration file and in the store; the one in the file is served"
             ),
             Some(actual) if actual.source == Source::File => {}
             Some(actual) => match stored.map(|stored| stored.document.suspended) {

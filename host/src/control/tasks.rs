@@ -10,17 +10,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Tasks of two kinds: those that shutdown waits for, and those that it ends, since the next process takes them up
+/// Tasks of two kinds: those that shutdown waits for, and those that it aborts, since the next process starts them
 /// again.
 #[derive(Default)]
 pub(super) struct Tasks {
     tracker: TaskTracker,
     ending: CancellationToken,
-    /// How many of those that shutdown waits for are running, by what they do.
+    /// How many tasks that shutdown waits for are running, by what they do.
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
 }
 
-/// Counts a task as running.
+/// Counts a task as running until it is dropped.
 struct Counted {
     what: &'static str,
     running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
@@ -54,7 +54,7 @@ impl Tasks {
         })
     }
 
-    /// Starts a task that shutdown ends.
+    /// Starts a task that shutdown aborts.
     pub(super) fn spawn_resumable(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let ending = self.ending.clone();
         self.tracker.spawn(async move {
@@ -62,12 +62,12 @@ impl Tasks {
         })
     }
 
-    /// Ends the tasks that the next process takes up, and waits for the others. Gives what is still running at the
+    /// Aborts the tasks of the second kind and waits for the others. Gives those that are still running at the
     /// deadline.
     pub(super) async fn finish(&self, deadline: Instant) -> BTreeMap<&'static str, usize> {
         self.ending.cancel();
         self.tracker.close();
-        // What is left then is in the answer.
+        // Tasks that are left are still counted.
         let _ = tokio::time::timeout_at(deadline, self.tracker.wait()).await;
         self.running.lock().clone()
     }

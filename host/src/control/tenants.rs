@@ -1,4 +1,4 @@
-//! Creating, changing, suspending and deleting tenants.
+//! Creates, changes, suspends and deletes tenants.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn key(tenant: &str) -> RecordKey {
     }
 }
 
-/// A tenant of the file, or one of the store, whether or not it is served.
+/// A tenant as the admin API shows it, whether or not this node serves it.
 fn view(name: &str, state: &ControlState) -> ControlResult<TenantView> {
     let actual = state.tenants.get(name);
     let stored = state
@@ -57,7 +57,7 @@ fn view(name: &str, state: &ControlState) -> ControlResult<TenantView> {
     })
 }
 
-/// Why there is no tenant of that name.
+/// The error for a tenant that does not exist.
 pub(super) fn no_tenant(state: &ControlState, name: &str) -> ControlError {
     ControlError::NotFound(if state.desired.tenants.contains_key(name) {
         format!("the tenant {name:?} was deleted; its data is still being removed")
@@ -66,7 +66,7 @@ pub(super) fn no_tenant(state: &ControlState, name: &str) -> ControlError {
     })
 }
 
-/// A tenant's configuration without the values of keys named `secret`, at any depth.
+/// A configuration without the values of keys named `secret`, at any depth.
 fn without_secrets(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -79,8 +79,8 @@ fn without_secrets(value: &Value) -> Value {
     }
 }
 
-/// What the audit log keeps of a configuration: no secrets, and of handlers' settings the names only, since any value
-/// may be a secret too.
+/// The part of a configuration that the audit log keeps: no secrets, and only the names of handlers' settings, since
+/// any value may be a secret.
 fn for_audit(configuration: &Value) -> Value {
     let mut kept = configuration.clone();
     let handlers = kept.get_mut("handlers").and_then(Value::as_object_mut);
@@ -96,10 +96,10 @@ fn for_audit(configuration: &Value) -> Value {
 }
 
 impl Control {
-    /// All tenants, by name.
+    /// All tenants, ordered by name.
     ///
     /// # Errors
-    /// None so far.
+    /// Never so far.
     pub async fn tenants(&self) -> ControlResult<Vec<TenantView>> {
         let state = self.state.lock().await;
         let stored = state
@@ -111,19 +111,18 @@ impl Control {
         names.into_iter().map(|name| view(name, &state)).collect()
     }
 
-    /// One tenant.
+    /// One tenant, by name.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no such tenant.
     pub async fn tenant(&self, name: &str) -> ControlResult<TenantView> {
         view(name, &*self.state.lock().await)
     }
 
-    /// Makes a tenant and opens its namespace.
+    /// Creates a tenant and opens its namespace.
     ///
     /// # Errors
-    /// When there is one of that name or the data of one is still being removed, or everything that is wrong with its
-    /// configuration.
+    /// When there is such a tenant, or its data is still being removed; or every error of the configuration.
     pub async fn create_tenant(
         self: &Arc<Self>,
         actor: &Actor,
@@ -155,7 +154,7 @@ impl Control {
     /// Replaces a tenant's configuration. Its connections stay.
     ///
     /// # Errors
-    /// When there is none in the store, it has changed since `expect`, or everything that is wrong with the
+    /// When there is no such tenant in the store, or it has changed since `expect`; or every error of the
     /// configuration.
     pub async fn replace_tenant(
         self: &Arc<Self>,
@@ -180,10 +179,10 @@ impl Control {
         self.tenant(name).await
     }
 
-    /// Suspends a tenant, which disconnects its clients and lets nobody in, or resumes it.
+    /// Suspends a tenant, which disconnects its clients and keeps them out, or resumes it.
     ///
     /// # Errors
-    /// When there is none in the store.
+    /// When there is no such tenant in the store.
     pub async fn set_suspended(
         self: &Arc<Self>,
         actor: &Actor,
@@ -199,12 +198,12 @@ impl Control {
         self.tenant(name).await
     }
 
-    /// Deletes a tenant with its handlers and revocations: its clients are disconnected with a reason. `with_data`
-    /// also removes its messages and key-value data, once nothing of the tenant writes any more; without it they are
-    /// there again when a tenant of the same name is made.
+    /// Deletes a tenant with its handlers and revocations, and disconnects its clients with a reason. `with_data` also
+    /// removes its messages and key-value data, once no event of the tenant can write any more. Otherwise they are
+    /// there again when a tenant of this name is created.
     ///
     /// # Errors
-    /// When there is none in the store.
+    /// When there is no such tenant in the store.
     pub async fn delete_tenant(
         self: &Arc<Self>,
         actor: &Actor,
@@ -212,7 +211,7 @@ impl Control {
         with_data: bool,
     ) -> ControlResult<PurgeProgress> {
         for _ in 0..MAX_ATTEMPTS {
-            // Handlers that another node has deployed just now go too.
+            // Includes handlers that another node has just deployed.
             self.read_catalog().await?;
             if with_data && self.is_purged(name).await {
                 return Ok(self.begin_purge(name).await);
@@ -222,7 +221,7 @@ impl Control {
             match self.try_apply(name, puts, vec![audit], true).await? {
                 Ok(()) if with_data => return Ok(self.begin_purge(name).await),
                 Ok(()) => return Ok(PurgeProgress::Done),
-                // A handler was deployed between reading and deciding: it goes too.
+                // A handler was changed between reading and deciding. The next attempt includes it.
                 Err(conflict) if conflict.key == validation::guard_key(name) => {}
                 Err(conflict) => return Err(conflict.into()),
             }
@@ -230,11 +229,11 @@ impl Control {
         Err(Conflict { key: key(name) }.into())
     }
 
-    /// The end of a tenant and of what is kept of it in the catalog.
+    /// The changes of the catalog that delete a tenant and all that belongs to it.
     async fn deletion(&self, name: &str, with_data: bool) -> ControlResult<Vec<Put>> {
         let Stored { document, revision } = self.stored(name).await?;
         let state = self.state.lock().await;
-        // Also when it has no handlers: one that is being deployed now must not outlive it.
+        // Also when the tenant has no handlers: one that is being deployed must not outlive it.
         let mut puts = vec![
             validation::handlers_unchanged(&state.desired, name),
             Put {
@@ -270,10 +269,10 @@ impl Control {
         Ok(puts)
     }
 
-    /// What a tenant uses and may use.
+    /// What a tenant uses, and its limits.
     ///
     /// # Errors
-    /// When there is none of that name, or the store cannot serve.
+    /// When there is no such tenant, or the store cannot serve.
     pub async fn usage(&self, name: &str) -> ControlResult<UsageView> {
         let (tenant, component_bytes) = {
             let state = self.state.lock().await;

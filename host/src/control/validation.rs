@@ -1,4 +1,4 @@
-//! What a change of a handler has to agree with: the tenant's other deployed handlers, and what the tenant may have.
+//! Validates a change of a handler against the tenant's other deployed handlers and its quota.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -11,22 +11,21 @@ use crate::sandbox::Interface;
 use crate::store::catalog::{Put, RecordKey, RecordKind};
 use crate::tenant::{Settings, Tenant};
 
-/// How often a decision is made anew because another handler of the tenant was changed in the meantime.
+/// How often a change is tried again because another handler of the tenant was changed at the same time.
 pub(super) const MAX_ATTEMPTS: usize = 5;
-/// What the record that every change of a handler of the tenant goes through has in it. Earlier releases read it as a
-/// handler that was removed.
+/// The document of the guard record. Earlier releases read it as a removed handler.
 const GUARD_DOCUMENT: &str = r#"{"versions":[]}"#;
 
-/// See the [module](self).
+/// A handler in its surroundings; see the [module](self).
 pub(super) struct HandlerValidator<'a> {
-    /// The handler in question.
+    /// The handler's name.
     pub(super) handler: &'a str,
     pub(super) desired: &'a DesiredState,
     pub(super) actual: &'a ActualTenant,
 }
 
 impl<'a> HandlerValidator<'a> {
-    /// The other deployed handlers.
+    /// The tenant's other deployed handlers.
     pub(super) fn other_handlers(&self) -> impl Iterator<Item = (&'a String, &'a Stored<HandlerDocument>)> {
         let (desired, handler) = (self.desired, self.handler);
         desired
@@ -34,22 +33,22 @@ impl<'a> HandlerValidator<'a> {
             .filter(move |(name, stored)| *name != handler && !stored.document.is_removed())
     }
 
-    /// With what the tenant may have, in `quota`.
+    /// The tenant's settings, with its quota.
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.actual.tenant.settings()
     }
 
-    /// Whether the tenant is the one that was begun with, and not one of the same name that was made since.
+    /// Checks that the tenant is still the same, and not a new one of the same name.
     pub(super) fn check_tenant(&self, initial_tenant: &Weak<Tenant>) -> ControlResult<()> {
         if Weak::ptr_eq(initial_tenant, &Arc::downgrade(&self.actual.tenant)) {
             return Ok(());
         }
         Err(ControlError::Conflict(
-            "the tenant was deleted and made anew in the meantime".to_owned(),
+            "the tenant was deleted and created anew in the meantime".to_owned(),
         ))
     }
 
-    /// An event of the version that another deployed handler handles, and that handler's name.
+    /// An event of the version that another deployed handler handles too, and that handler's name.
     fn conflict(&self, version: &VersionDocument) -> Option<(&'a String, &'a String)> {
         self.other_handlers().find_map(|(name, other)| {
             let mut handled = other.document.in_service().flat_map(|version| &version.events);
@@ -57,8 +56,9 @@ impl<'a> HandlerValidator<'a> {
         })
     }
 
-    /// Whether no other deployed handler handles an event of a version that comes into service by the change. What is
-    /// in service stays so, whatever earlier releases have let in: it is no reason to refuse going on without it.
+    /// Checks that no other deployed handler handles an event of a version that the change puts into service. Versions
+    /// that are in service already stay, even if an earlier release let in a conflict: refusing other changes would not
+    /// mend it.
     pub(super) fn check_events(
         &self,
         before: &HandlerDocument,
@@ -88,14 +88,13 @@ impl<'a> HandlerValidator<'a> {
         Ok(())
     }
 
-    /// The bytes of the components that the tenant keeps, each counted once: of its other deployed handlers, and of
-    /// this one as the document says.
+    /// The bytes of all components of the tenant, each counted once, if this handler had the given document.
     fn component_bytes(&self, document: &HandlerDocument) -> u64 {
         let others = self.other_handlers().map(|(_, stored)| &stored.document);
         component_bytes(others.chain([document]))
     }
 
-    /// Whether the tenant may keep the components that it would have after a deployment.
+    /// Checks the quota of component bytes after a deployment.
     pub(super) fn check_component_bytes(&self, after: &HandlerDocument) -> ControlResult<()> {
         let (kept, limit) = (self.component_bytes(after), self.settings().quota.component_bytes);
         if kept <= limit as u64 {
@@ -110,11 +109,12 @@ impl<'a> HandlerValidator<'a> {
         )))
     }
 
-    /// Where the active version goes back to by itself: to the last one before it that was not abandoned itself and
-    /// handles nothing of another deployed handler; `None` when there is none and the configured handlers take over, each event of it.
+    /// The version that an automatic rollback goes back to: the last one before the active version that was not rolled
+    /// back itself and does not conflict with another deployed handler. `None` stands for the configured handlers, when
+    /// they handle every event of the active version.
     ///
     /// # Errors
-    /// Why there is nothing to go back to: with nobody to take over, every event would fail instead of some.
+    /// Why there is none. The failing version stays then: without a handler every event would fail instead of some.
     pub(super) fn rollback_target(&self, document: &HandlerDocument) -> Result<Option<u64>, String> {
         let mut taken = None;
         for number in document.before.iter().rev() {
@@ -147,14 +147,16 @@ impl<'a> HandlerValidator<'a> {
     }
 }
 
-/// The bytes of the components that the documents name, each counted once.
+/// The bytes of the components in the documents, each counted once.
 pub(super) fn component_bytes<'a>(documents: impl IntoIterator<Item = &'a HandlerDocument>) -> u64 {
     let versions = documents.into_iter().flat_map(|document| &document.versions);
     let sizes: BTreeMap<&str, u64> = versions.map(|version| (&*version.sha256, version.size)).collect();
     sizes.values().sum()
 }
 
-/// The key of the record that every change of a handler of the tenant goes through. No handler has the empty name.
+/// The key of the tenant's guard record, which every change of a handler changes too: of two changes at once, on
+/// whichever handlers and nodes, one is refused and is validated again. The record is a handler with the empty name,
+/// which no handler has.
 pub(super) fn guard_key(tenant: &str) -> RecordKey {
     RecordKey {
         kind: RecordKind::Handler,
@@ -163,8 +165,8 @@ pub(super) fn guard_key(tenant: &str) -> RecordKey {
     }
 }
 
-/// A change that fails when any handler of the tenant has been changed since this was known: so nothing is decided of
-/// one handler that what is decided of another at the same time, here or elsewhere, makes wrong.
+/// The change of the guard record. The catalog refuses it when any handler of the tenant has changed since this node
+/// read it.
 pub(super) fn handlers_unchanged(desired: &DesiredState, tenant: &str) -> Put {
     Put {
         key: guard_key(tenant),

@@ -1,4 +1,4 @@
-//! Choosing between the versions of deployed handlers.
+//! Chooses which versions of deployed handlers are in service.
 
 use std::sync::Arc;
 
@@ -12,29 +12,29 @@ use super::validation::{self, HandlerValidator, MAX_ATTEMPTS};
 use super::{Actor, Control, ControlError, ControlResult, ControlState, audit_entry};
 use crate::store::catalog::{AuditEntry, Component, Conflict, Put, RecordKey, RecordKind};
 
-/// A change of a handler as it is to be decided.
+/// A validated change of a handler, ready to be written.
 struct PlannedChange {
-    /// That none of the tenant's handlers was changed meanwhile.
+    /// The change of the guard record.
     handlers_unchanged: Put,
-    /// The new document, without its component.
+    /// The new document, still without its component.
     put: Put,
     detail: Value,
-    /// Entries of the audit log about what this node has rolled back: the new document says that too.
+    /// Audit entries of rollbacks on this node that the new document includes.
     unrecorded: Vec<AuditEntry>,
-    /// The revision of the handler's document that it is a change of; 0 for a new one.
+    /// The revision of the document that is changed; 0 for a new handler.
     revision: u64,
-    /// Something has to be loaded for it.
+    /// Whether a version must be loaded for it.
     reconcile: bool,
 }
 
-/// What is to change in a handler's document.
+/// A change of a handler's document.
 pub(super) struct Change<'a> {
-    /// What the audit log calls it.
+    /// Its action in the audit log.
     pub(super) action: &'static str,
-    /// A new version's component and its hash; with it the handler may be new.
+    /// The component of a new version, and its hash. Only with one may the handler be new.
     pub(super) component: Option<([u8; 32], Bytes)>,
-    /// Makes the change, and gives what the audit log is told of it. Called again when another handler was changed in
-    /// the meantime.
+    /// Makes the change and gives the particulars for the audit log. Called again when another handler was changed at
+    /// the same time.
     pub(super) apply: &'a (dyn Fn(&mut HandlerDocument, &HandlerValidator<'_>) -> ControlResult<Value> + Sync),
 }
 
@@ -63,10 +63,10 @@ impl Control {
         Ok(deployed.filter_map(|(name, _)| view(&state, tenant, name)).collect())
     }
 
-    /// Changes the canary's share of the rooms: 1 to 99.
+    /// Changes the canary's share of the rooms, 1 to 99 percent.
     ///
     /// # Errors
-    /// When there is no canary, or no such share.
+    /// When there is no canary, or the share is out of range.
     pub async fn set_canary(
         self: &Arc<Self>,
         actor: &Actor,
@@ -86,7 +86,7 @@ impl Control {
             .await
     }
 
-    /// Puts the canary into service for everything.
+    /// Makes the canary the active version.
     ///
     /// # Errors
     /// When there is no canary, or another deployed handler handles one of its events.
@@ -103,11 +103,11 @@ impl Control {
     }
 
     /// Takes the canary out of service; without one, goes back to the version that was active before, or to version
-    /// `to`. When there was none before, the configured handler takes over.
+    /// `to`. The configured handler takes over when there was none before.
     ///
     /// # Errors
-    /// When version `to` is not kept or is active already, nothing is in service, or another deployed handler handles
-    /// by now what the version would handle.
+    /// When version `to` is not kept or is active already, no version is in service, or another deployed handler now
+    /// handles an event of the version.
     pub async fn rollback(
         self: &Arc<Self>,
         actor: &Actor,
@@ -139,10 +139,10 @@ impl Control {
             .await
     }
 
-    /// Takes a deployed handler out of service and forgets its versions; the configured handlers take over.
+    /// Removes a deployed handler with its versions; the configured handlers take over.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When no such handler is deployed.
     pub async fn remove_handler(self: &Arc<Self>, actor: &Actor, tenant: &str, handler: &str) -> ControlResult<()> {
         let (put, mut audit) = {
             let state = self.state.lock().await;
@@ -161,7 +161,7 @@ impl Control {
         self.apply(tenant, vec![put], audit, false).await
     }
 
-    /// Changes a handler's document and makes it effective here.
+    /// Changes a handler's document and puts the change into effect here.
     pub(super) async fn change(
         self: &Arc<Self>,
         actor: &Actor,
@@ -203,8 +203,8 @@ impl Control {
 }
 
 impl ControlState {
-    /// `revision` is that of the handler's document when the change was made before, in vain. What somebody has decided
-    /// of the same handler since then is theirs to look at first.
+    /// Validates a change. `revision` is the document's revision at the attempt before, if there was one: when somebody
+    /// else has changed this handler since, its operator must look at that first.
     fn plan_change(
         &self,
         tenant: &str,
@@ -213,7 +213,7 @@ impl ControlState {
         revision: Option<u64>,
     ) -> ControlResult<PlannedChange> {
         let actual = self.actual(tenant)?;
-        // The number of one that was removed is not given again.
+        // A removed handler counts too: its version numbers are not used again.
         let stored = self.desired.handler(tenant, handler);
         let now = stored.map_or(0, |stored| stored.revision);
         if revision.is_some_and(|revision| revision != now) {
@@ -236,7 +236,7 @@ impl ControlState {
         if is_new {
             validator.check_component_bytes(&document)?;
         }
-        // Going to versions that are loaded needs no time, and must not wait for one that is being loaded.
+        // A change to versions that are loaded must not wait for another one that is being loaded.
         let actual_handler = actual.handlers.get(handler);
         let is_loaded =
             |number| actual_handler.is_some_and(|actual_handler| actual_handler.loaded.contains_key(&number));
@@ -284,7 +284,7 @@ pub(super) fn key(tenant: &str, handler: &str) -> RecordKey {
     }
 }
 
-/// Somebody else has changed the same handler.
+/// The error when somebody else has changed the handler.
 fn changed(tenant: &str, handler: &str) -> ControlError {
     let key = key(tenant, handler);
     Conflict { key }.into()

@@ -10,7 +10,7 @@ use crate::cli::operate_args::LogsArgs;
 use crate::cli::table::moment;
 use crate::logs::LogLine;
 
-/// What the server sends in place of lines that were not read in time.
+/// The server's line in place of those that were not read in time.
 #[derive(Deserialize)]
 struct Missed {
     missed: u64,
@@ -21,7 +21,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// `parlance logs`
     ///
     /// # Errors
-    /// Why they cannot be shown.
+    /// Why the lines cannot be shown.
     pub async fn logs(&mut self, args: &LogsArgs) -> Result<(), Failure> {
         if !args.follow {
             return Err(Failure::Usage(
@@ -35,7 +35,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         let request = client.request(Method::GET, &["logs"])?.query(&query);
         let mut lines = lines(client.send(request).await?);
         self.note(format_args!(
-            "following the node at {}; end with Ctrl-C",
+            "following the node at {}; stop with Ctrl-C",
             args.server.server
         ));
         loop {
@@ -56,7 +56,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
                 self.note(line);
             }
         }
-        self.note("the node has ended the stream: it stops");
+        self.note("the node has ended the stream, since it stops");
         Ok(())
     }
 }
@@ -76,7 +76,7 @@ fn describe(line: &LogLine) -> String {
         0 => String::new(),
         version => format!("@{version}"),
     };
-    // The server escapes what handlers log; traps have lines of their own.
+    // Not escaped here: the server escapes what handlers log, and traps have several lines.
     format!("{at} {level:<5} {tenant}/{handler}{version} {event}: {text}")
 }
 

@@ -34,7 +34,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
     /// `parlance revocations`
     ///
     /// # Errors
-    /// Why they cannot be shown.
+    /// Why the revocations cannot be shown.
     pub async fn revocations(&mut self, args: &RevocationsArgs) -> Result<(), Failure> {
         let client = self.client(&args.server)?;
         let request = client.request(Method::GET, &["tenants", &args.tenant.tenant, "revocations"])?;
@@ -61,7 +61,7 @@ impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
         if args.server.json {
             return self.json(&json!({ "takenBack": args.id }));
         }
-        self.line(format_args!("{} is taken back", args.id))
+        self.line(format_args!("took back {}", args.id))
     }
 
     /// `parlance audit`

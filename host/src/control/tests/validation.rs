@@ -238,7 +238,7 @@ async fn a_deployment_does_not_go_into_a_tenant_that_was_made_since() {
     node.control.delete_tenant(&node.actor, "acme", false).await.unwrap();
     node.create("acme").await.unwrap();
     go_on.send(()).unwrap();
-    assert_conflict(deploying.await.unwrap(), "made anew");
+    assert_conflict(deploying.await.unwrap(), "created anew");
     assert_eq!(node.control.handlers("acme").await.unwrap().len(), 0);
 }
 
