@@ -189,7 +189,7 @@ test('7. Swap without a seam: no rollback to a version whose events another hand
   assert.equal((await api.handler('default', 'first')).active, 2);
   // It should be rolled back too, but there is no previous version.
   const client = await connect(server, 'doer');
-  const said = () => server.log.includes('the version should go back and stays');
+  const said = () => server.log.includes('the version should be rolled back, but stays');
   await eventually(async () => {
     await client.ask('kv-set-then-trap', { key: 'k' });
     return said();

@@ -133,7 +133,7 @@ impl Control {
                     tenant,
                     handler = name,
                     version,
-                    "the version should go back and stays: {why}; {blocked}"
+                    "the version should be rolled back, but stays: {why}; {blocked}"
                 );
                 continue;
             }
@@ -143,10 +143,10 @@ impl Control {
                     handler = name,
                     version,
                     now_active,
-                    "the version went back by itself: {why}"
+                    "the version was rolled back automatically: {why}"
                 ),
                 // A decision came in between. The next check sees its result.
-                Err(error) => tracing::warn!(tenant, handler = name, version, "the version should go back: {error}"),
+                Err(error) => tracing::warn!(tenant, handler = name, version, "the version should be rolled back: {error}"),
             }
         }
     }
