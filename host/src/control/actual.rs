@@ -95,7 +95,7 @@ impl ActualTenant {
     }
 }
 
-/// The same code as a handler with other grants. Its counts begin at zero.
+/// A handler of equal code with other grants. Its counts begin at zero.
 pub(super) fn with_grants(handler: &Handler, grants: &Arc<Grants>) -> Arc<Handler> {
     let info = HandlerInfo {
         grants: grants.clone(),

@@ -146,7 +146,12 @@ impl Control {
                     "the version was rolled back automatically: {why}"
                 ),
                 // A decision came in between. The next check sees its result.
-                Err(error) => tracing::warn!(tenant, handler = name, version, "the version should be rolled back: {error}"),
+                Err(error) => tracing::warn!(
+                    tenant,
+                    handler = name,
+                    version,
+                    "the version should be rolled back: {error}"
+                ),
             }
         }
     }
