@@ -14,6 +14,7 @@ mod code;
 mod modules;
 mod names;
 mod pages;
+mod tasks;
 mod text;
 mod wit;
 

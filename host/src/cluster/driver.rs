@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::bus::Inbound;
@@ -48,6 +49,8 @@ struct Driver {
     wake_at: Option<Instant>,
     /// Takes the results of reads.
     results: mpsc::Sender<Input>,
+    /// Reads, and clients' acknowledgements that are awaited.
+    tasks: JoinSet<()>,
     /// Yields to other tasks after each quantum of work.
     quantum: Quantum,
 }
@@ -135,6 +138,7 @@ pub(super) async fn run(
             spent_permits: Vec::new(),
             wake_at: None,
             results: result_sender,
+            tasks: JoinSet::new(),
             quantum: Quantum::with_contention(contention.clone()),
         };
         fleet.bus.subscribe(&tenant, inbox_sender);

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use engineioxide::{Admission, Deflate};
+use parking_lot::Mutex;
 use socketioxide::{ParserConfig, SocketIo};
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -114,6 +116,8 @@ pub struct Server {
     admission: Arc<Admission>,
     services: Arc<Services>,
     limits: ServerLimits,
+    /// Tasks that close namespaces.
+    closing: Mutex<JoinSet<()>>,
 }
 
 impl Server {
@@ -162,6 +166,7 @@ impl Server {
                 admission,
                 services,
                 limits,
+                closing: Mutex::default(),
             },
         )
     }
@@ -193,7 +198,10 @@ impl Server {
         let closed = adapters.lock().get(&path).cloned();
         let tenant = tenant.clone();
         let (gone, closing) = tokio::sync::watch::channel(());
-        tokio::spawn(async move {
+        let mut tasks = self.closing.lock();
+        // Those that have ended would stay in the set.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
             // Deleting the namespace drops the packets that still wait, so the clients get time to read them.
             let deadline = Instant::now() + CLOSE_TIME;
             let mut unflushed = sessions.list();

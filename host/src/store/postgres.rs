@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::{
     Health, KvKey, Maintenance, Message, Page, Range, Reader, StoreError, Usage, WriteSet, WriteSetResult, Writer,
@@ -59,6 +59,8 @@ use transaction::{Transaction, TransactionId};
 
 /// The most tenants whose row ids are cached, about 150 bytes each. One more empties the cache.
 const MAX_CACHED_TENANTS: usize = 65_536;
+/// How long `close` waits for transactions under way.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Rows over which a tenant's usage is spread. Each node draws one, so that nodes seldom wait for each other's commits.
 const USAGE_SHARDS: u8 = 64;
 
@@ -93,6 +95,8 @@ pub struct PostgresStore {
     /// A cache of tenants' row ids. An id never changes, and no tenant's row is ever deleted.
     tenant_ids: Mutex<HashMap<TenantId, i64>>,
     sweeper: AbortOnDropHandle<()>,
+    /// Tasks that run transactions to their end.
+    transactions: TaskTracker,
     address: String,
 }
 
@@ -125,6 +129,7 @@ impl PostgresStore {
             usage_shard,
             tenant_ids: Mutex::default(),
             sweeper,
+            transactions: TaskTracker::new(),
             address,
         })
     }
@@ -136,16 +141,26 @@ impl PostgresStore {
     }
 
     /// Closes idle connections, and the others as soon as they are idle. Later calls fail with
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::Unavailable`]. Waits a moment for transactions under way.
     pub async fn close(&self) {
         self.sweeper.abort();
         self.pool.close();
+        self.transactions.close();
+        if tokio::time::timeout(CLOSE_TIME, self.transactions.wait())
+            .await
+            .is_err()
+        {
+            let transactions = self.transactions.len();
+            tracing::warn!(transactions, "the database has not ended some transactions in time");
+        }
     }
 
     /// Runs a transaction to its end, even when the caller drops this future.
     async fn run_detached<T: Transaction + 'static>(&self, transaction: T) -> Result<T::Output, StoreError> {
         let pool = self.pool.clone();
-        let task = tokio::spawn(async move { transaction::execute(&pool, transaction).await });
+        let task = self
+            .transactions
+            .spawn(async move { transaction::execute(&pool, transaction).await });
         task.await.map_err(|error| {
             StoreError::Unavailable(anyhow::Error::new(error).context("the database cannot serve now"))
         })?

@@ -73,7 +73,7 @@ impl Driver {
 
     /// Has clients acknowledge an event, and passes their answers on. A client that is behind in reading is left out,
     /// since the event would overtake what waits for that client.
-    fn request_acks(&self, request: AckRequest) {
+    fn request_acks(&mut self, request: AckRequest) {
         let asked: Vec<_> = request
             .connections
             .iter()
@@ -82,7 +82,7 @@ impl Driver {
         let _ = request.clients.send(asked.len() as u64);
         for answer in asked {
             let answers = request.answers.clone();
-            tokio::spawn(async move {
+            self.start(async move {
                 if let Some(answer) = answer.await.as_ref().and_then(first_argument) {
                     let _ = answers.send(answer).await;
                 }
@@ -104,9 +104,16 @@ impl Driver {
         }
     }
 
-    fn read_messages(&self, room: RoomId, range: Range) {
+    /// Starts a task that ends with the hub.
+    fn start(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        // Those that have ended would stay in the set.
+        while self.tasks.try_join_next().is_some() {}
+        self.tasks.spawn(task);
+    }
+
+    fn read_messages(&mut self, room: RoomId, range: Range) {
         let (store, tenant, results) = (self.fleet.store.clone(), self.tenant.clone(), self.results.clone());
-        tokio::spawn(async move {
+        self.start(async move {
             let page = store.history(&tenant, &room, range).await;
             let messages = page.map(|page| page.messages).unwrap_or_else(|error| {
                 tracing::debug!(
@@ -121,9 +128,9 @@ impl Driver {
         });
     }
 
-    fn read_last_seqs(&self, rooms: Vec<RoomId>) {
+    fn read_last_seqs(&mut self, rooms: Vec<RoomId>) {
         let (store, tenant, results) = (self.fleet.store.clone(), self.tenant.clone(), self.results.clone());
-        tokio::spawn(async move {
+        self.start(async move {
             let mut complete = true;
             for rooms in rooms.chunks(ROOMS_AT_ONCE) {
                 match store.last_seqs(&tenant, rooms).await {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
 mod embedded {
     refinery::embed_migrations!("src/store/migrations/postgres");
@@ -122,7 +123,7 @@ pub(super) async fn open(
         .map_err(|_| unreachable(format!("no answer within {time:?}")))?
         .map_err(|error| connect_error(server, &error))?;
     // This task ends when the client is dropped.
-    let driving = tokio::spawn(connection);
+    let driving = AbortOnDropHandle::new(tokio::spawn(connection));
     let checked = async {
         let warnings = check(&client, server).await?;
         migrate(&mut client, server).await?;
