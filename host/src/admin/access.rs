@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Admin;
 use super::problem::Problem;
+use crate::config::{AdminToken, Role};
 use crate::control::{Actor, Control};
 use crate::socket::ClientAddress;
 use crate::tenant::TokenBucket;
@@ -26,26 +27,6 @@ const FAILURES: (usize, usize) = (5, 50);
 /// Most are a transaction, with a sync to disk, beside the events of everybody. Operators are trusted with as many as
 /// they like.
 const CHANGES: (usize, usize) = (10, 50);
-
-/// What a token may do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// Everything.
-    Operator,
-    /// Everything about this tenant, but to create, change, suspend or delete it.
-    Tenant(String),
-}
-
-/// A token that is accepted; the token itself is known by its hash only.
-#[derive(Clone)]
-pub struct AdminToken {
-    /// Names it in the audit log.
-    pub name: Arc<str>,
-    /// Of the token's bytes.
-    pub sha256: [u8; 32],
-    /// What it may do.
-    pub role: Role,
-}
 
 /// All tokens.
 pub(crate) struct Access {

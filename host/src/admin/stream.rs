@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::Admin;
-use super::access::{Caller, Role};
+use super::access::Caller;
 use super::problem::Problem;
 use super::routes::{Asked, asked};
+use crate::config::Role;
 use crate::logs::{Follower, LogLine, Seen};
 
 /// After how long those may try again who met too many followers; when one of these will end, nobody knows.

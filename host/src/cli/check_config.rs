@@ -6,15 +6,15 @@ use anyhow::Context;
 
 use super::{CheckConfigArgs, Failure};
 use crate::app;
-use crate::config::{Config, TenantConfig, defaults_toml, no_key_help};
+use crate::config::{Config, Environment, TenantConfig, defaults_toml, no_key_help};
 
-/// Runs the command. `env` gives the value of a variable, `out` is standard output, `notes` standard error.
+/// Runs the command. `out` is standard output, `notes` standard error.
 ///
 /// # Errors
 /// When the configuration is wrong, or the output cannot be written.
 pub fn run(
     args: &CheckConfigArgs,
-    env: &impl Fn(&str) -> Option<String>,
+    env: &Environment,
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> Result<(), Failure> {
@@ -28,7 +28,8 @@ pub fn run(
     for warning in &config.warnings {
         let _ = writeln!(notes, "warning: {warning}");
     }
-    if config.auth.keys.is_empty() && config.auth.jwks.is_empty() {
+    let auth = &config.default_tenant.auth;
+    if auth.keys.is_empty() && auth.jwks.is_empty() {
         let _ = writeln!(notes, "warning: `parlance serve` will not start. {}", no_key_help());
     }
     for warning in config.tenants.iter().filter_map(TenantConfig::warning) {

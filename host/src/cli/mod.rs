@@ -263,8 +263,12 @@ Environment, over the configuration file; an empty variable counts as unset:
 "
     .to_owned();
     for variable in VARIABLES {
-        help.push_str(&format!("  {:<13} {}\n", variable.name, variable.doc));
+        help.push_str(&format!("  {:<22} {}\n", variable.name, variable.doc));
     }
+    help.push_str(
+        "Every setting has one too, such as PARLANCE_SANDBOX_GUEST_TIME for guest_time of [sandbox]; the names above go\n\
+         over these. NAME_FILE names a file that holds a secret: JWT_SECRET_FILE, PARLANCE_STORE_URL_FILE.\n",
+    );
     help.push_str("\nExit codes: 0 success, 1 failure while running, 2 wrong command line or configuration.");
     help
 }

@@ -23,6 +23,7 @@ use super::operate_args::{
 };
 use super::remote::{Remote, ServerArgs, said};
 use super::table::{Table, ago};
+use crate::config::Environment;
 use crate::control::view::{DeployStep, HandlerView, TenantView, UsageView};
 use crate::text::escape;
 
@@ -47,16 +48,16 @@ const LINE_BYTES: usize = 16 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a command's output goes and where the environment comes from.
-pub struct Terminal<'a, E> {
-    /// Gives the value of a variable.
-    pub env: &'a E,
+pub struct Terminal<'a> {
+    /// The variables of the process.
+    pub env: &'a Environment,
     /// Standard output.
     pub out: &'a mut dyn Write,
     /// Standard error, for progress.
     pub notes: &'a mut dyn Write,
 }
 
-impl<E: Fn(&str) -> Option<String>> Terminal<'_, E> {
+impl Terminal<'_> {
     fn remote(&self, args: &ServerArgs) -> Result<Remote, Failure> {
         Remote::new(args, self.env)
     }

@@ -112,7 +112,7 @@ impl Control {
     pub async fn turn(&self, tenant: &str) -> Answer<Turn> {
         let component_size = {
             let state = self.state.lock().await;
-            state.live(tenant)?.tenant.settings().quota.component_size
+            state.live(tenant)?.tenant.settings().limits.guest.component_size
         };
         let place = self.deploys.clone().try_acquire_owned().map_err(|_| {
             ControlError::TooMany(format!(
@@ -155,10 +155,9 @@ impl Control {
             })?),
         };
         // What is refused anyway is not compiled first; it is asked again below, since others deploy meanwhile.
-        let (begun_with, quota, limits, grants) = {
+        let (begun_with, limits, grants) = {
             let state = self.state.lock().await;
             let live = state.live(tenant)?;
-            let quota = live.tenant.settings().quota.clone();
             let known = state
                 .known
                 .handler(tenant, &handler)
@@ -170,11 +169,11 @@ impl Control {
                 live,
             };
             check_place(&known, canary, &siblings)?;
-            let limits = live.tenant.settings().guest_limits.clone();
-            (Arc::downgrade(&live.tenant), quota, limits, live.grants.clone())
+            let limits = live.tenant.settings().limits.guest.clone();
+            (Arc::downgrade(&live.tenant), limits, live.grants.clone())
         };
-        if component.len() > quota.component_size {
-            return Err(too_large(quota.component_size));
+        if component.len() > limits.component_size {
+            return Err(too_large(limits.component_size));
         }
         let hash: [u8; 32] = Sha256::digest(&component).into();
         let sha256 = hex(&hash);
@@ -288,7 +287,7 @@ fn too_large(most: usize) -> ControlError {
 
 /// Whether the handler may be deployed, if it is not yet, and with a canary, if one is wished for.
 fn check_place(document: &HandlerDocument, canary: Option<u8>, siblings: &Siblings<'_>) -> Answer<()> {
-    let (others, limit) = (siblings.others().count(), siblings.settings().quota.handlers);
+    let (others, limit) = (siblings.others().count(), siblings.settings().limits.quota.handlers);
     if document.is_removed() && others >= limit {
         return Err(ControlError::Conflict(format!(
             "the tenant has {others} deployed handlers and may have {limit} (quota.handlers); remove one first"

@@ -16,7 +16,6 @@ mod live;
 mod prune;
 mod purge;
 mod revoked;
-mod settings;
 mod settle;
 mod siblings;
 mod sync;
@@ -39,7 +38,6 @@ pub use deploy::{Deployment, Turn};
 pub use error::ControlError;
 pub use handlers::load_component;
 pub use purge::Removed;
-pub use settings::guest_limits;
 
 use crate::capability::{RandomSource as _, SystemRandom};
 use crate::cluster::bus::RedisBus;

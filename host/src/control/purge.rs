@@ -212,14 +212,7 @@ fn taken_over(name: &str) -> ControlError {
 
 /// The id of a tenant that is not served.
 fn id_of(name: &str) -> Answer<TenantId> {
-    let nobody = Policy {
-        keys: Vec::new(),
-        jwks: Vec::new(),
-        audience: Vec::new(),
-        issuer: Vec::new(),
-        leeway: Duration::ZERO,
-        expiring_notice: Duration::ZERO,
-    };
+    let nobody = Policy::default();
     let authenticator = Authenticator::new(name, &nobody).map_err(|error| ControlError::invalid(error.to_string()))?;
     Ok(authenticator.tenant().clone())
 }

@@ -16,7 +16,6 @@ use super::document::{TenantDocument, VersionDocument};
 use super::handlers::load_routes;
 use super::known::{Known, Stored};
 use super::live::{Live, is_same, with_grants};
-use super::settings::settings;
 use super::view::Source;
 use super::{Control, State};
 use crate::auth::Authenticator;
@@ -274,7 +273,7 @@ impl Control {
 
     pub(super) async fn base_routes(&self, config: &TenantConfig) -> anyhow::Result<Routes> {
         let (handlers, grants) = (config.handlers.clone(), config.grants.clone());
-        let limits = super::guest_limits(&config.sandbox);
+        let limits = config.limits.guest.clone();
         self.parts
             .sandbox
             .load_blocking(move |sandbox| load_routes(sandbox, &handlers, &grants, &limits))
@@ -331,7 +330,14 @@ impl Control {
 /// A tenant's settings with its revoked tokens: nobody gets in with one in between.
 /// What is known of its published keys is kept.
 fn ready(config: &TenantConfig, known: &Known, before: Option<&Authenticator>) -> anyhow::Result<Settings> {
-    let settings = settings(config, before)?;
+    if let Some(warning) = config.warning() {
+        tracing::warn!("{warning}");
+    }
+    let authenticator = match before {
+        Some(before) => before.with_policy(&config.auth),
+        None => Authenticator::new(&config.name, &config.auth)?,
+    };
+    let settings = Settings::new(authenticator, config.limits.clone());
     let revocations = known.revocations(&config.name).map(|(_, stored)| &stored.document);
     settings.authenticator.set_revocations(revocations);
     Ok(settings)

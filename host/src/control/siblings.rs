@@ -92,7 +92,7 @@ impl<'a> Siblings<'a> {
 
     /// Whether the tenant may keep the components that it would have after a deployment.
     pub(super) fn check_kept(&self, after: &HandlerDocument) -> Answer<()> {
-        let (kept, limit) = (self.kept_bytes(after), self.settings().quota.component_bytes);
+        let (kept, limit) = (self.kept_bytes(after), self.settings().limits.quota.component_bytes);
         if kept <= limit as u64 {
             return Ok(());
         }

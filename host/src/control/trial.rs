@@ -34,7 +34,7 @@ impl Control {
 }
 
 async fn try_tenant(tenant: &Arc<Tenant>, tried: &mut BTreeSet<String>, most: usize) -> Result<(), LoadError> {
-    let limits = &tenant.settings().guest_limits;
+    let limits = &tenant.settings().limits.guest;
     for (interface, handler) in tenant.routes().iter().take(most) {
         if !tried.insert(handler.sha256()) {
             continue;

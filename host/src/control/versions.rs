@@ -256,7 +256,7 @@ impl State {
             live,
         };
         let detail = (change.make)(&mut document, &siblings)?;
-        document.prune(siblings.settings().quota.versions);
+        document.prune(siblings.settings().limits.quota.versions);
         let is_new = change.component.is_some();
         siblings.check_events(&before, &document, is_new)?;
         if is_new {
