@@ -1,4 +1,4 @@
-//! `parlance check-config`: every error of the configuration at once, or the commented defaults.
+//! `parlance check-config`: every error of the configuration at once, the commented defaults, or the JSON Schema.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::{CheckConfigArgs, Failure};
 use crate::app;
-use crate::config::{Config, Environment, TenantConfig, defaults_toml, no_key_help};
+use crate::config::{Config, Environment, TenantConfig, defaults_toml, no_key_help, schema};
 
 /// Runs the command. `out` is standard output, `notes` standard error.
 ///
@@ -21,6 +21,10 @@ pub fn run(
     if args.defaults {
         out.write_all(defaults_toml().as_bytes())
             .context("cannot write to standard output")?;
+        return Ok(());
+    }
+    if args.schema {
+        writeln!(out, "{:#}", schema()).context("cannot write to standard output")?;
         return Ok(());
     }
     let config = Config::load(args.config.path.as_deref(), env)?;

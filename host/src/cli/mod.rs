@@ -168,11 +168,15 @@ pub struct TokenArgs {
 #[command(after_help = "\
 Examples:
   parlance check-config --config parlance.toml
-  parlance check-config --defaults > parlance.toml")]
+  parlance check-config --defaults > parlance.toml
+  parlance check-config --schema > parlance.schema.json     for editors; #:schema ./parlance.schema.json in the file")]
 pub struct CheckConfigArgs {
     /// Print every setting with its description, range and default as a configuration file, and check nothing.
     #[arg(long, conflicts_with = "config")]
     pub defaults: bool,
+    /// Print the JSON Schema (draft 2020-12) of the configuration file, and check nothing.
+    #[arg(long, conflicts_with_all = ["config", "defaults"])]
+    pub schema: bool,
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArg,

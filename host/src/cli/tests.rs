@@ -225,3 +225,10 @@ fn check_config_prints_the_defaults() {
     .unwrap();
     assert_eq!((out, notes), (defaults_toml(), String::new()));
 }
+
+#[test]
+fn check_config_prints_the_schema() {
+    let (out, notes) = check_config(&["--schema"], no_environment()).unwrap();
+    let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((schema, notes), (crate::config::schema(), String::new()));
+}

@@ -2,7 +2,7 @@
 //!
 //! Each setting is declared once, in the module that obeys it ([`settings`](crate::settings)); `tables.rs` lists the
 //! structs that the file's tables hold. Reading the file, the messages about it, the commented defaults
-//! ([`defaults_toml`]) and the variables of the environment all come from the
+//! ([`defaults_toml`]), the JSON Schema ([`schema`]) and the variables of the environment all come from the
 //! declarations. Nothing is clamped: a value out of its range is an error, and all errors are reported at once
 //! ([`ConfigErrors`]).
 
@@ -14,6 +14,7 @@ mod environment;
 mod handlers;
 mod lines;
 mod places;
+mod schema;
 mod sections;
 mod tables;
 mod tenants;
@@ -34,6 +35,7 @@ pub use defaults::defaults_toml;
 pub use environment::{Environment, Given, VARIABLES, Variable};
 pub use handlers::{Component, Handler, Handlers};
 pub use places::{PostgresUrl, StoreUrl};
+pub use schema::schema;
 pub use sections::{Commit, Deploy, Log, LogFormat, Server, Store};
 pub use tenants::{TenantConfig, TenantDefaults};
 

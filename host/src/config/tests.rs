@@ -4,6 +4,7 @@ mod addresses;
 mod handlers;
 mod keys;
 mod pages;
+mod schema;
 mod tenants;
 mod variables;
 
